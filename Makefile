@@ -1,0 +1,41 @@
+# `make demo` and `make test` set everything up; nothing else is needed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEMO := runs/demo
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: help demo test check format demo-model clean
+
+help: ## Show the targets.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+demo: $(INSTALLED) ## Find, measure and move a feature of the embedded model (under 3 minutes).
+	$(BIN)/gradiend demo --output $(DEMO)
+
+test: $(INSTALLED) ## Run the tests.
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED) ## Formatter, linter and type checker, as in CI.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## Format the code and fix what the linter can.
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+demo-model: $(INSTALLED) ## Pre-train the embedded model again (under 10 minutes).
+	$(BIN)/python scripts/pretrain_demo_model.py
+
+clean: ## Remove the environment and everything that was made.
+	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

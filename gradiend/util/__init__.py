@@ -1,0 +1,1 @@
+"""What has no better home: files, keywords, splits, logging, metrics."""

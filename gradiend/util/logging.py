@@ -1,0 +1,21 @@
+"""Logging for scripts. Importing the library configures nothing; a script calls `setup_logging` when it wants to."""
+
+from __future__ import annotations
+
+import logging
+
+
+def setup_logging(level: int | str = logging.INFO) -> None:
+    """Show the library's log records on standard error, at `level` and above. Calling it again only sets the level."""
+    logger = logging.getLogger("gradiend")
+    logger.setLevel(level)
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        logger.addHandler(handler)
+        logger.propagate = False
+
+
+def get_logger(name: str) -> logging.Logger:
+    """The logger called `name`."""
+    return logging.getLogger(name)
