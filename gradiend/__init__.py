@@ -1,0 +1,83 @@
+"""Find one feature of a language model in its gradients, look at it, and rewrite the model with it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from gradiend._version import __version__
+from gradiend.model.registry import register_default_loader
+
+if TYPE_CHECKING:
+    from gradiend.data import (
+        TextFilterConfig,
+        TextPredictionDataCreator,
+        TextPreprocessConfig,
+        preprocess_texts,
+        resolve_base_data,
+    )
+    from gradiend.model import GradiendModel, ModelWithGradiend, ParamMappedGradiendModel
+    from gradiend.trainer import (
+        TextGradientTrainingDataset,
+        TrainingArguments,
+        load_training_stats,
+        set_seed,
+    )
+    from gradiend.trainer.text import TextPredictionConfig, TextPredictionTrainer
+    from gradiend.util.logging import get_logger, setup_logging
+
+# Where each public name comes from. Resolved on first use: `import gradiend` stays fast, and needs no optional package.
+_HOMES = {
+    "gradiend.model": ("GradiendModel", "ModelWithGradiend", "ParamMappedGradiendModel"),
+    "gradiend.data": (
+        "TextFilterConfig",
+        "TextPredictionDataCreator",
+        "TextPreprocessConfig",
+        "preprocess_texts",
+        "resolve_base_data",
+    ),
+    "gradiend.trainer": (
+        "TextGradientTrainingDataset",
+        "TrainingArguments",
+        "load_training_stats",
+        "set_seed",
+    ),
+    "gradiend.trainer.text": ("TextPredictionConfig", "TextPredictionTrainer"),
+    "gradiend.util.logging": ("get_logger", "setup_logging"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "GradiendModel",
+    "ModelWithGradiend",
+    "ParamMappedGradiendModel",
+    "TextFilterConfig",
+    "TextGradientTrainingDataset",
+    "TextPredictionConfig",
+    "TextPredictionDataCreator",
+    "TextPredictionTrainer",
+    "TextPreprocessConfig",
+    "TrainingArguments",
+    "__version__",
+    "get_logger",
+    "load_training_stats",
+    "preprocess_texts",
+    "resolve_base_data",
+    "set_seed",
+    "setup_logging",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'gradiend' has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+register_default_loader(
+    lambda: import_module("gradiend.trainer.text.prediction.model_with_gradiend").TextPredictionModelWithGradiend
+)

@@ -1,0 +1,16 @@
+"""Raw text → masked examples; any input format → one unified frame."""
+
+from __future__ import annotations
+
+from gradiend.data.core.base_loader import resolve_base_data
+from gradiend.data.text.filter_config import TextFilterConfig
+from gradiend.data.text.prediction.creator import TextPredictionDataCreator
+from gradiend.data.text.preprocess import TextPreprocessConfig, preprocess_texts
+
+__all__ = [
+    "TextFilterConfig",
+    "TextPredictionDataCreator",
+    "TextPreprocessConfig",
+    "preprocess_texts",
+    "resolve_base_data",
+]

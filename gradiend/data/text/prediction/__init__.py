@@ -1,0 +1,19 @@
+"""Masked examples: a feature class is a set of words, an example is a sentence with its words masked."""
+
+from __future__ import annotations
+
+from gradiend.data.text.prediction.creator import TextPredictionDataCreator
+from gradiend.data.text.prediction.filter_engine import (
+    filter_sentences,
+    filter_sentences_multi,
+    mask_sentence,
+    match_sentence_one_config,
+)
+
+__all__ = [
+    "TextPredictionDataCreator",
+    "filter_sentences",
+    "filter_sentences_multi",
+    "mask_sentence",
+    "match_sentence_one_config",
+]

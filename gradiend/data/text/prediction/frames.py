@@ -1,0 +1,108 @@
+"""Masked examples as the frames that users get."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+import pandas as pd
+
+from gradiend.data.text.filter_config import TextFilterConfig
+from gradiend.data.text.prediction.alternatives import AlternativeSampler
+from gradiend.data.text.prediction.collector import MaskedExample
+from gradiend.data.unified.schema import transition_id
+
+TrainingFormat: TypeAlias = Literal["per_class", "unified", "minimal"]
+
+RESERVED_IDS = frozenset({"masked", "label", "split"})
+"""Class ids that would collide with a column of the per-class frames."""
+
+_UNIFIED = (
+    "masked",
+    "split",
+    "label_class",
+    "label",
+    "feature_class_id",
+    "alternative",
+    "alternative_class",
+    "transition",
+)
+_MINIMAL = ("masked", "label", "label_class", "split")
+
+
+@dataclass(frozen=True)
+class SplitClass:
+    """The kept examples of a class and the split of each."""
+
+    config: TextFilterConfig
+    examples: Sequence[MaskedExample]
+    splits: Sequence[str]
+
+
+def parse_format(value: str) -> TrainingFormat:
+    """Turn a format name into a format; an unknown one is a ValueError."""
+    for known in get_args(TrainingFormat):
+        if value == known:
+            return known
+    raise ValueError(f"Unknown format {value!r}; expected 'per_class', 'unified' or 'minimal'.")
+
+
+def per_class_frames(classes: Sequence[SplitClass]) -> dict[str, pd.DataFrame]:
+    """Return class id to a frame with masked, label, split, and the label again under the class id."""
+    frames = {}
+    for item in classes:
+        labels = [example.label for example in item.examples]
+        masked = [example.masked for example in item.examples]
+        frames[item.config.id] = pd.DataFrame(
+            {"masked": masked, "label": labels, "split": list(item.splits), item.config.id: labels}
+        )
+    return frames
+
+
+def minimal_frame(classes: Sequence[SplitClass]) -> pd.DataFrame:
+    """Return one row an example: masked, label, label_class, split."""
+    rows = [
+        (example.masked, example.label, item.config.id, split)
+        for item in classes
+        for example, split in zip(item.examples, item.splits, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=list(_MINIMAL))
+
+
+def unified_frame(classes: Sequence[SplitClass], rng: random.Random) -> pd.DataFrame:
+    """Return one row for each example and other class, with a word of that class as alternative.
+
+    With two classes that is one row an example; with k classes each example has k − 1 rows, so that any two
+    classes can be picked afterwards with all their examples.
+
+    Args:
+        classes: At least two classes.
+        rng: Source of the random choice of alternatives.
+
+    Returns:
+        A frame with masked, split, label_class, label, feature_class_id (the class id again), alternative,
+        alternative_class and transition.
+    """
+    samplers = {item.config.id: AlternativeSampler(item.examples, rng) for item in classes}
+    rows = []
+    for item in classes:
+        name = item.config.id
+        others = [other for other in samplers if other != name]
+        for example, split in zip(item.examples, item.splits, strict=True):
+            for other in others:
+                word = samplers[other].draw(example, item.config.mask)
+                rows.append(
+                    (
+                        example.masked,
+                        split,
+                        name,
+                        example.label,
+                        name,
+                        word,
+                        other,
+                        transition_id(name, other),
+                    )
+                )
+    return pd.DataFrame(rows, columns=list(_UNIFIED))

@@ -1,0 +1,108 @@
+"""Training, validation and test parts: class by class, and no text in two of them."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class SplitRatios:
+    """Shares of the three parts.
+
+    Raises:
+        ValueError: A share outside [0, 1], or shares that do not sum to 1.
+    """
+
+    train: float
+    validation: float
+    test: float
+
+    def __post_init__(self) -> None:
+        given = f"train_ratio={self.train}, val_ratio={self.validation}, test_ratio={self.test}"
+        if not all(0 <= share <= 1 for share in self.shares):
+            raise ValueError(f"Each ratio must lie between 0 and 1, got {given}.")
+        if not math.isclose(sum(self.shares), 1.0, abs_tol=1e-6):
+            raise ValueError(f"The ratios must sum to 1, but {given} sum to {sum(self.shares):g}.")
+
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        """The shares in the order of `SPLITS`."""
+        return self.train, self.validation, self.test
+
+
+def assign_splits(
+    texts_by_class: Mapping[str, Sequence[str]], ratios: SplitRatios, rng: random.Random
+) -> dict[str, list[str]]:
+    """Choose the split of every text, by class at the given ratios.
+
+    A text that occurs in several classes (`"[MASK] left."`) goes to the same split in all of them. Those
+    texts are divided first; each class's other texts then fill its parts, so that only a class with few
+    texts of its own can miss its sizes.
+
+    Args:
+        texts_by_class: Class to its texts, none twice within a class.
+        ratios: Shares of the parts.
+        rng: Source of the random choice.
+
+    Returns:
+        Class to split names, aligned with its texts.
+    """
+    owners: dict[str, tuple[str, ...]] = {}
+    for name, texts in texts_by_class.items():
+        for text in texts:
+            owners[text] = (*owners.get(text, ()), name)
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for text, names in owners.items():
+        groups.setdefault(names, []).append(text)
+
+    open_counts = {
+        name: apportion(len(texts), ratios.shares, keep_nonempty=True) for name, texts in texts_by_class.items()
+    }
+    split_of: dict[str, str] = {}
+    for names in sorted(groups, key=len, reverse=True):
+        texts = groups[names]
+        counts = apportion(len(texts), ratios.shares) if len(names) > 1 else _fill(open_counts[names[0]], len(texts))
+        rng.shuffle(texts)
+        labels = [split for split, count in zip(SPLITS, counts, strict=True) for _ in range(count)]
+        split_of.update(zip(texts, labels, strict=True))
+        for name in names:
+            open_counts[name] = [left - used for left, used in zip(open_counts[name], counts, strict=True)]
+    return {name: [split_of[text] for text in texts] for name, texts in texts_by_class.items()}
+
+
+def apportion(n: int, shares: Sequence[float], *, keep_nonempty: bool = False) -> list[int]:
+    """Divide `n` things by largest remainders.
+
+    Args:
+        n: Number of things.
+        shares: Shares that sum to 1.
+        keep_nonempty: Give each share above 0 at least one thing, where there are enough.
+
+    Returns:
+        Counts that sum to `n`.
+    """
+    exact = [n * share for share in shares]
+    counts = [math.floor(value + 1e-9) for value in exact]
+    by_remainder = sorted(range(len(shares)), key=lambda part: exact[part] - counts[part], reverse=True)
+    for part in by_remainder[: n - sum(counts)]:
+        counts[part] += 1
+    wanted = [part for part, share in enumerate(shares) if share > 0]
+    if keep_nonempty and n >= len(wanted):
+        for part in wanted:
+            if counts[part] == 0:
+                counts[counts.index(max(counts))] -= 1
+                counts[part] = 1
+    return counts
+
+
+def _fill(open_counts: Sequence[int], n: int) -> list[int]:
+    """Use up what is open; what shared texts have overfilled is taken from the part with the most left."""
+    counts = [max(0, count) for count in open_counts]
+    while sum(counts) > n:
+        counts[counts.index(max(counts))] -= 1
+    return counts

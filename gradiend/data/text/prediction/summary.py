@@ -1,0 +1,84 @@
+"""One line that says what a data creation did, and the errors where it found too little."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from gradiend.data.text.prediction.collector import SEVERAL_CLASSES, Collected
+from gradiend.data.text.prediction.frames import SplitClass
+from gradiend.data.text.prediction.splits import SPLITS
+
+
+def describe_training(classes: Sequence[SplitClass], collected: Collected, n_texts: int, path: Path | None) -> str:
+    """Say how many rows each class and split got, what was dropped and why, and where the table is."""
+    sizes = []
+    for item in classes:
+        by_split = Counter(item.splits)
+        parts = ", ".join(f"{split} {by_split[split]}" for split in SPLITS)
+        sizes.append(f"{item.config.id} {len(item.examples)} ({parts})")
+    return (
+        f"Training data: {'; '.join(sizes)}; from {collected.n_segments} segments of {n_texts} texts. "
+        f"Dropped: {_dropped(collected.dropped)}.{_where(path)}"
+    )
+
+
+def describe_neutral(n_rows: int, dropped: Mapping[str, int], path: Path | None) -> str:
+    """Say how many neutral rows there are, what was dropped and why, and where the table is."""
+    return f"Neutral data: {n_rows} rows. Dropped: {_dropped(dropped)}.{_where(path)}"
+
+
+def require_found(collected: Collected) -> None:
+    """Raise a ValueError that names the classes without rows and their targets."""
+    empty = [found.config for found in collected.classes if not found.by_text]
+    if empty:
+        names = "; ".join(f"{config.id!r} (targets: {', '.join(config.targets)})" for config in empty)
+        raise ValueError(
+            f"No usable sentence for class {names} in {collected.n_segments} segments; "
+            f"dropped: {_dropped(collected.dropped)}.{_hint(collected)}"
+        )
+
+
+def require_minimum(collected: Collected, sizes: Sequence[int], min_rows: int) -> None:
+    """Raise a ValueError that names the classes whose size is below `min_rows`."""
+    few = [
+        f"{found.config.id!r} has {size}"
+        for found, size in zip(collected.classes, sizes, strict=True)
+        if size < min_rows
+    ]
+    if few:
+        raise ValueError(
+            f"Too few rows to split: {', '.join(few)}, but min_rows_per_class_for_split={min_rows}. Use more "
+            f"base data, or lower the minimum (0 switches it off).{_hint(collected)}"
+        )
+
+
+def require_limit_allows_split(limit: int | None, min_rows: int) -> None:
+    """Raise a ValueError if `max_size_per_class` is below 1 or can never reach the minimum to split."""
+    if limit is None:
+        return
+    if limit < 1:
+        raise ValueError(f"max_size_per_class must be at least 1, or None for all rows; got {limit}.")
+    if limit < min_rows:
+        raise ValueError(
+            f"max_size_per_class={limit} can never reach min_rows_per_class_for_split={min_rows}; "
+            "raise the first or lower the second (0 switches it off)."
+        )
+
+
+def _hint(collected: Collected) -> str:
+    if collected.dropped[SEVERAL_CLASSES]:
+        return (
+            " Sentences with words of several classes cannot be used; long texts have fewer of them "
+            "when cut by preprocess=TextPreprocessConfig(split_to_sentences=True)."
+        )
+    return ""
+
+
+def _dropped(dropped: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count) or "nothing"
+
+
+def _where(path: Path | None) -> str:
+    return f" Written to {path}." if path is not None else ""

@@ -1,0 +1,107 @@
+"""The words of all classes as one regular expression, run once over each sentence."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from gradiend.data.text.filter_config import TextFilterConfig
+from gradiend.data.text.prediction.word_edges import (
+    WORD_CHARACTER,
+    is_joined_after,
+    is_joined_before,
+    is_word_character,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A word of a class, spelled as the user spelled it."""
+
+    word: str
+    class_index: int
+
+
+class Hit(NamedTuple):
+    """A whole word of a sentence that belongs to at least one class: `sentence[start:end] == text`."""
+
+    start: int
+    end: int
+    text: str
+    targets: tuple[Target, ...]
+
+
+class SurfaceMatcher:
+    """Finds the words of several classes in a sentence, in one pass whatever the number of classes.
+
+    A match is a whole word: where the target begins or ends with a letter, digit or combining mark, no such
+    character may stand next to it. Apostrophes and hyphens separate: `they` is found in `they're` and
+    `he` in `he-man`. Case is ignored by the regular expression on the sentence itself, so spans index
+    the sentence as it is (`lower()` would change the length of `İ`). Composed and decomposed accents are
+    the same. Of several targets that begin at one place the longest is found; found words do not overlap.
+
+    Args:
+        configs: The classes; a hit names them by their position.
+    """
+
+    def __init__(self, configs: Sequence[TextFilterConfig]) -> None:
+        targets = [Target(word, index) for index, config in enumerate(configs) for word in config.targets]
+        targets.sort(key=lambda target: len(target.word), reverse=True)
+        self._targets = [(re.compile(_spellings(target.word), re.IGNORECASE), target) for target in targets]
+        self._pattern = _compile([target.word for target in targets])
+        self._targets_by_text: dict[str, tuple[Target, ...]] = {}
+
+    def find(self, sentence: str) -> list[Hit]:
+        """Return all hits of a sentence from left to right."""
+        return [
+            Hit(match.start(), match.end(), match.group(), self.targets_of(match.group()))
+            for match in self._pattern.finditer(sentence)
+            if _is_whole(sentence, match)
+        ]
+
+    def targets_of(self, text: str) -> tuple[Target, ...]:
+        """Return the targets that a found text spells; several where classes share a word."""
+        found = self._targets_by_text.get(text)
+        if found is None:
+            # asking the patterns themselves keeps one notion of "the same but for case"
+            found = tuple(target for pattern, target in self._targets if pattern.fullmatch(text))
+            self._targets_by_text[text] = found
+        return found
+
+
+def _compile(words: Sequence[str]) -> re.Pattern[str]:
+    """Compile longest-first words; the regular expression takes the first alternative that fits."""
+    if all(is_word_character(word[0]) and is_word_character(word[-1]) for word in words):
+        initials = "|".join(sorted({re.escape(form[0]) for word in words for form in _forms(word)}))
+        body = "|".join(_spellings(word) for word in words)
+        # the look at the first letter spares most words the walk through the alternatives
+        return re.compile(rf"(?<!{WORD_CHARACTER})(?={initials})(?:{body})(?!{WORD_CHARACTER})", re.IGNORECASE)
+    return re.compile("|".join(_with_own_edges(word) for word in words), re.IGNORECASE)
+
+
+def _with_own_edges(word: str) -> str:
+    before = rf"(?<!{WORD_CHARACTER})" if is_word_character(word[0]) else ""
+    after = rf"(?!{WORD_CHARACTER})" if is_word_character(word[-1]) else ""
+    return f"{before}{_spellings(word)}{after}"
+
+
+def _spellings(word: str) -> str:
+    forms = [r"\s+".join(map(re.escape, form.split())) for form in _forms(word)]
+    return forms[0] if len(forms) == 1 else f"(?:{'|'.join(forms)})"
+
+
+def _forms(word: str) -> list[str]:
+    return list(dict.fromkeys((word, unicodedata.normalize("NFC", word), unicodedata.normalize("NFD", word))))
+
+
+def _is_whole(sentence: str, match: re.Match[str]) -> bool:
+    start, end = match.span()
+    beside = sentence[start - 1 : start] + sentence[end : end + 1]
+    if beside.isascii():
+        return True  # the regular expression has seen all there is to see
+    before = is_word_character(sentence[start]) and is_joined_before(sentence, start)
+    after = is_word_character(sentence[end - 1]) and is_joined_after(sentence, end)
+    return not (before or after)

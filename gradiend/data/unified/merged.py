@@ -1,0 +1,69 @@
+"""One table for all classes, with a column that says the class of the word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from gradiend.data.unified.columns import ColumnNames
+from gradiend.data.unified.parts import Part
+from gradiend.data.unified.unify import unify
+from gradiend.data.unified.validate import class_column, require_columns
+
+
+def merged_to_unified(
+    df: pd.DataFrame,
+    masked_col: str,
+    split_col: str,
+    label_class_col: str,
+    label_col: str,
+    target_col: str | None = None,
+    target_class_col: str | None = None,
+    pair: Sequence[str] | None = None,
+    *,
+    max_counterfactuals_per_sentence: int = 1,
+    random_state: int | None = None,
+) -> pd.DataFrame:
+    """Make the unified frame from one table.
+
+    Args:
+        df: One row per text.
+        masked_col: Column of texts with `[MASK]` where the word stood.
+        split_col: Column of splits; a table without it is training data.
+        label_class_col: Column of the classes of the words.
+        label_col: Column of the words.
+        target_col: Column of alternative words. Without it they are sampled from the words of the pair's
+            other class, as often as that class uses them, ignoring case.
+        target_class_col: Column of the classes of the alternative words.
+        pair: Two classes; rows of other classes are dropped. May be None where both target columns are given.
+        max_counterfactuals_per_sentence: Distinct sampled alternatives, and so rows, per text at most.
+        random_state: Seed of the sampling; None is the seed 0.
+
+    Returns:
+        A frame with the columns `UNIFIED_COLUMNS`, in the order of the rows; alternatives in the casing of
+        the word.
+
+    Raises:
+        ValueError: No pair where one is needed, an unknown class, a missing column, or bad rows.
+    """
+    columns = ColumnNames(masked=masked_col, split=split_col, label_class=label_class_col, label=label_col)
+    part = merged_part(df, columns, target_col, target_class_col)
+    return unify([part], pair, max_counterfactuals_per_sentence, random_state)
+
+
+def merged_part(df: pd.DataFrame, columns: ColumnNames, target_col: str | None, target_class_col: str | None) -> Part:
+    """Check the columns of a merged table and read its classes."""
+    if target_col is None:
+        target_class_col = None
+    wanted = [columns.masked, columns.label, columns.label_class, target_col, target_class_col]
+    require_columns(df, [column for column in wanted if column is not None])
+    return Part(
+        frame=df,
+        masked_col=columns.masked,
+        split_col=columns.split,
+        word_col=columns.label,
+        factual_class=class_column(df, columns.label_class),
+        alternative_col=target_col,
+        alternative_class=None if target_class_col is None else class_column(df, target_class_col),
+    )
