@@ -1,0 +1,32 @@
+"""The plots, bound to a trainer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gradiend.visualizer.convergence import plot_training_convergence
+from gradiend.visualizer.encoder_distributions import plot_encoder_distributions
+from gradiend.visualizer.probability_shifts import plot_probability_shifts
+
+
+class Visualizer:
+    """Calls each plot function with its trainer.
+
+    Args:
+        trainer: A `Trainer`.
+    """
+
+    def __init__(self, trainer: Any) -> None:
+        self.trainer = trainer
+
+    def plot_training_convergence(self, **kwargs: Any) -> str:
+        """See `gradiend.visualizer.plot_training_convergence`."""
+        return plot_training_convergence(self.trainer, **kwargs)
+
+    def plot_encoder_distributions(self, **kwargs: Any) -> str:
+        """See `gradiend.visualizer.plot_encoder_distributions`."""
+        return plot_encoder_distributions(self.trainer, **kwargs)
+
+    def plot_probability_shifts(self, **kwargs: Any) -> Any:
+        """See `gradiend.visualizer.plot_probability_shifts`."""
+        return plot_probability_shifts(self.trainer, **kwargs)
