@@ -1,0 +1,1 @@
+"""The engine: base model → gradients and encodings."""

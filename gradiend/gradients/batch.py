@@ -1,0 +1,89 @@
+"""Tokenized words → padded tensors; equal inputs are one row, equal positions one site."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gradiend.gradients.words import TokenizedWord
+
+
+@dataclass(frozen=True)
+class WordBatch:
+    """B distinct inputs of padded length L, U sites (places whose logits are needed), S scored tokens, N words.
+
+    Attributes:
+        input_ids: (B, L), padded on the right.
+        attention_mask: (B, L).
+        site_rows: (U,) row of each site.
+        site_positions: (U,) position of each site.
+        score_sites: (S,) site of each scored token.
+        score_tokens: (S,) its token id.
+        score_words: (S,) the word that it belongs to.
+        n_words: N.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    site_rows: Tensor
+    site_positions: Tensor
+    score_sites: Tensor
+    score_tokens: Tensor
+    score_words: Tensor
+    n_words: int
+
+    def to(self, device: torch.device) -> WordBatch:
+        """The same batch on another device."""
+        moved = {key: value.to(device) for key, value in vars(self).items() if isinstance(value, Tensor)}
+        return WordBatch(**moved, n_words=self.n_words)
+
+
+def collate(words: Sequence[TokenizedWord], pad_token_id: int) -> WordBatch:
+    """Pad to the longest, on the right; words with the same input share its row."""
+    rows: dict[tuple[int, ...], int] = {}
+    sites: dict[tuple[int, int], int] = {}
+    scores = []
+    for index, word in enumerate(words):
+        row = rows.setdefault(word.input_ids, len(rows))
+        for position, token in zip(word.positions, word.tokens, strict=True):
+            scores.append((sites.setdefault((row, position), len(sites)), token, index))
+    length = max(len(ids) for ids in rows)
+    input_ids = torch.tensor([[*ids, *[pad_token_id] * (length - len(ids))] for ids in rows])
+    attention_mask = torch.tensor([[1] * len(ids) + [0] * (length - len(ids)) for ids in rows])
+    site_rows, site_positions = torch.tensor(list(sites)).T
+    score_sites, score_tokens, score_words = torch.tensor(scores).T
+    return WordBatch(
+        input_ids,
+        attention_mask,
+        site_rows,
+        site_positions,
+        score_sites,
+        score_tokens,
+        score_words,
+        len(words),
+    )
+
+
+def batches_by_length(
+    words: Sequence[TokenizedWord], batch_size: int, pad_token_id: int
+) -> Iterator[tuple[Tensor, WordBatch]]:
+    """Batches of at most `batch_size` distinct inputs of similar length, longest first.
+
+    Yields:
+        (indices (N,) into `words`, their batch). Longest first, so that memory runs out at once or never.
+    """
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, word in enumerate(words):
+        groups.setdefault(word.input_ids, []).append(index)
+    order = sorted(groups, key=len, reverse=True)
+    for start in range(0, len(order), batch_size):
+        indices = [index for ids in order[start : start + batch_size] for index in groups[ids]]
+        yield torch.tensor(indices), collate([words[index] for index in indices], pad_token_id)
+
+
+def count_batches(words: Sequence[TokenizedWord], batch_size: int) -> int:
+    """How many batches `batches_by_length` yields."""
+    return -(-len({word.input_ids for word in words}) // batch_size)

@@ -1,0 +1,116 @@
+"""log p(word) of a batch, from head logits at the scored positions only."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradiend.gradients.batch import WordBatch
+from gradiend.model.core.backbone import get_backbone_module
+
+logger = logging.getLogger(__name__)
+
+CHECKED_ROWS = 2
+
+
+class WordScorer:
+    """Runs a language model on word batches.
+
+    A hook narrows the backbone's last hidden state to the scored sites, so the model's own head code runs on U vectors
+    instead of B · L. On the first batch this is compared with full logits; where it does not hold, full logits are
+    used from then on, and one log line says so.
+
+    Args:
+        model: A masked or causal language model of transformers.
+        causal: Which of the two it is.
+    """
+
+    def __init__(self, model: nn.Module, *, causal: bool) -> None:
+        self.model = model
+        self.backbone = get_backbone_module(model)
+        # A key–value cache is of no use to a single pass, and masked models do not know the argument.
+        self.arguments: dict[str, Any] = {"use_cache": False} if causal else {}
+        self.narrows: bool | None = None if self.backbone is not model else False
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs have to be."""
+        return next(self.model.parameters()).device
+
+    def log_probs(self, batch: WordBatch, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
+        """log p(word) of every word, float32 or wider, (N,).
+
+        Args:
+            batch: On the model's device.
+            parameters: Values to use instead of the model's own, by name.
+        """
+        logits = self.site_logits(batch, parameters)
+        logits = logits.float() if logits.dtype.itemsize < 4 else logits
+        token_scores = logits[batch.score_sites, batch.score_tokens] - logits.logsumexp(-1)[batch.score_sites]
+        return token_scores.new_zeros(batch.n_words).index_add(0, batch.score_words, token_scores)
+
+    def site_logits(self, batch: WordBatch, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Head logits at the sites, (U, vocabulary)."""
+        if self.narrows is None:
+            self.narrows = self._narrowing_holds(batch)
+        if not self.narrows:
+            return self._forward(batch, parameters)[batch.site_rows, batch.site_positions]
+        with self._narrowed(batch.site_rows, batch.site_positions):
+            return self._forward(batch, parameters)[0]
+
+    def _forward(self, batch: WordBatch, parameters: Mapping[str, Tensor] | None) -> Tensor:
+        arguments = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, **self.arguments}
+        if parameters is None:
+            return self.model(**arguments).logits
+        return torch.func.functional_call(self.model, dict(parameters), kwargs=arguments).logits
+
+    @contextmanager
+    def _narrowed(self, rows: Tensor, positions: Tensor) -> Iterator[None]:
+        def narrow(module: nn.Module, inputs: Any, output: Any) -> Any:
+            del module, inputs
+            if isinstance(output, tuple):
+                return (output[0][rows, positions].unsqueeze(0), *output[1:])
+            output = copy.copy(output)
+            output["last_hidden_state"] = output["last_hidden_state"][rows, positions].unsqueeze(0)
+            return output
+
+        handle = self.backbone.register_forward_hook(narrow)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    @torch.no_grad()
+    def _narrowing_holds(self, batch: WordBatch) -> bool:
+        few = batch.site_rows < CHECKED_ROWS
+        rows, positions = batch.site_rows[few], batch.site_positions[few]
+        small = WordBatch(
+            **{
+                **vars(batch),
+                "input_ids": batch.input_ids[:CHECKED_ROWS],
+                "attention_mask": batch.attention_mask[:CHECKED_ROWS],
+            }
+        )
+        full = self._forward(small, None)[rows, positions]
+        try:
+            with self._narrowed(rows, positions):
+                narrow = self._forward(small, None)
+        except (RuntimeError, IndexError, KeyError, ValueError, TypeError) as error:
+            reason = str(error)
+        else:
+            tolerance = 1e-4 if full.dtype.itemsize >= 4 else 5e-2
+            if narrow.shape == (1, *full.shape) and torch.allclose(narrow[0], full, rtol=tolerance, atol=tolerance):
+                return True
+            reason = "its logits differ"
+        logger.info(
+            "The head of %s does not work on single positions (%s): full logits are computed.",
+            type(self.model).__name__,
+            reason,
+        )
+        return False

@@ -1,0 +1,200 @@
+"""Masked texts and words → token ids: what the model reads, and which tokens it is scored on.
+
+A word's tokens are those that overlap its character span when the filled text is tokenized, so leading space, casing
+and sentence start follow from the text (not from a tokenizer call on the bare word).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradiend.util.placeholder import PLACEHOLDER
+
+IGNORED = -100
+"""Label of a token that is not scored (the convention of transformers)."""
+
+TOKENIZATION_CHUNK = 4096
+"""Texts per tokenizer call: large enough for its threads, small enough that offsets do not pile up."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedWord:
+    """One word at one placeholder: log p(word) = Σ over i of log p(tokens[i] | input_ids) at positions[i]."""
+
+    input_ids: tuple[int, ...]
+    positions: tuple[int, ...]
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """A filled text's tokens and which of them are the word: ids[start:end]."""
+
+    prefix: tuple[int, ...]
+    ids: tuple[int, ...]
+    suffix: tuple[int, ...]
+    start: int
+    end: int
+
+
+class WordTokenizer:
+    """Turns (masked text, word) into what a masked or causal model is scored on.
+
+    Args:
+        tokenizer: A fast tokenizer (it must give character offsets).
+        causal: Whether the model predicts from the left context only.
+        max_length: Longest model input in tokens, special tokens included; longer texts keep a window around the
+            placeholder (causal: the nearest left context).
+
+    Raises:
+        TypeError: A slow tokenizer.
+        ValueError: A masked model with a tokenizer that has no mask token.
+    """
+
+    def __init__(self, tokenizer: Any, *, causal: bool, max_length: int) -> None:
+        if not tokenizer.is_fast:
+            raise TypeError(
+                f"{type(tokenizer).__name__} is a slow tokenizer and gives no character offsets. "
+                "Load it with AutoTokenizer.from_pretrained(…, use_fast=True)."
+            )
+        if not causal and tokenizer.mask_token_id is None:
+            raise ValueError(
+                f"{type(tokenizer).__name__} has no mask token, but the model is a masked language model. "
+                "A causal model's tokenizer was probably passed: use the one that belongs to the model."
+            )
+        self.tokenizer = tokenizer
+        self.causal = causal
+        self.max_length = max_length
+
+    def __call__(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord]:
+        """Tokenize each word at the first placeholder of its text; later placeholders stay masked.
+
+        Args:
+            masked_texts: Each with at least one `[MASK]`.
+            words: One per text.
+
+        Returns:
+            One `TokenizedWord` per pair.
+
+        Raises:
+            ValueError: A text without placeholder, or a word that is no token of its filled text.
+        """
+        result: list[TokenizedWord] = []
+        for start in range(0, len(masked_texts), TOKENIZATION_CHUNK):
+            stop = start + TOKENIZATION_CHUNK
+            spans = self._spans(masked_texts[start:stop], words[start:stop])
+            result.extend(self._causal_word(span) if self.causal else self._masked_word(span) for span in spans)
+        return result
+
+    def _spans(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[_Span]:
+        texts, places = [], []
+        for masked, word in zip(masked_texts, words, strict=True):
+            before, placeholder, after = masked.partition(PLACEHOLDER)
+            if not placeholder:
+                raise ValueError(f"No {PLACEHOLDER} in the text {masked[:80]!r}.")
+            # A causal model never sees what follows a later placeholder; a masked one sees its own mask token there.
+            after = (
+                after.split(PLACEHOLDER)[0] if self.causal else after.replace(PLACEHOLDER, self.tokenizer.mask_token)
+            )
+            texts.append(before + word + after)
+            places.append((len(before), len(before) + len(word)))
+        encoded = self.tokenizer(
+            texts,
+            add_special_tokens=True,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
+        rows = zip(encoded["input_ids"], encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True)
+        return [_locate(*row, *place, text=text) for row, place, text in zip(rows, places, texts, strict=True)]
+
+    def _masked_word(self, span: _Span) -> TokenizedWord:
+        ids = list(span.ids)
+        ids[span.start : span.end] = [self.tokenizer.mask_token_id] * (span.end - span.start)
+        room = self.max_length - len(span.prefix) - len(span.suffix)
+        begin = _window_start(len(ids), span.start, span.end, room)
+        body = ids[begin : begin + room]
+        offset = len(span.prefix) - begin
+        return TokenizedWord(
+            (*span.prefix, *body, *span.suffix),
+            tuple(range(span.start + offset, span.end + offset)),
+            span.ids[span.start : span.end],
+        )
+
+    def _causal_word(self, span: _Span) -> TokenizedWord:
+        tokens = span.ids[span.start : span.end]
+        prefix = span.prefix
+        if not prefix and not span.start:
+            if self.tokenizer.bos_token_id is None:
+                raise ValueError(
+                    "A text starts with the placeholder, and the tokenizer has no BOS token to predict it from."
+                )
+            prefix = (self.tokenizer.bos_token_id,)
+        room = self.max_length - len(prefix) - (len(tokens) - 1)
+        context = (*prefix, *span.ids[max(0, span.start - room) : span.start])
+        first = len(context) - 1
+        return TokenizedWord((*context, *tokens[:-1]), tuple(range(first, first + len(tokens))), tokens)
+
+
+def _locate(
+    ids: list[int], offsets: list[tuple[int, int]], special: list[int], begin: int, end: int, *, text: str
+) -> _Span:
+    """Split off the tokenizer's own leading and trailing tokens and find those that overlap text[begin:end]."""
+    left = 0
+    while left < len(ids) and special[left] and offsets[left][0] == offsets[left][1]:
+        left += 1
+    right = len(ids)
+    while right > left and special[right - 1] and offsets[right - 1][0] == offsets[right - 1][1]:
+        right -= 1
+    inside = [i for i in range(left, right) if offsets[i][0] < end and offsets[i][1] > begin]
+    if not inside:
+        raise ValueError(f"{text[begin:end]!r} is no token of {text[:80]!r}: the tokenizer drops it.")
+    return _Span(tuple(ids[:left]), tuple(ids[left:right]), tuple(ids[right:]), inside[0] - left, inside[-1] + 1 - left)
+
+
+def _window_start(length: int, start: int, end: int, room: int) -> int:
+    """Where a window of `room` tokens around [start, end) begins, as centred as the text's ends allow."""
+    if length <= room:
+        return 0
+    if end - start > room:
+        raise ValueError(f"The word has {end - start} tokens, more than the model input of {room} can hold.")
+    centred = start - (room - (end - start)) // 2
+    return min(max(0, centred), length - room)
+
+
+def inputs_of(word: TokenizedWord, *, causal: bool) -> dict[str, Tensor]:
+    """The word as model inputs: 1-D input_ids, attention_mask and labels (−100 where nothing is scored).
+
+    Labels follow transformers: at the scored position itself for masked models; for causal models at the token that
+    is predicted, one position later, so the word's last token is part of the input.
+    """
+    ids = [*word.input_ids, word.tokens[-1]] if causal else list(word.input_ids)
+    labels = torch.full((len(ids),), IGNORED)
+    labels[torch.tensor(word.positions) + int(causal)] = torch.tensor(word.tokens)
+    return {
+        "input_ids": torch.tensor(ids),
+        "attention_mask": torch.ones(len(ids), dtype=torch.long),
+        "labels": labels,
+    }
+
+
+def words_of(inputs: Mapping[str, Tensor], *, causal: bool) -> list[TokenizedWord]:
+    """The inverse of `inputs_of`, for 1-D inputs or a batch of them padded on either side."""
+    words = []
+    rows = (torch.atleast_2d(inputs[name]).tolist() for name in ("input_ids", "attention_mask", "labels"))
+    for ids, mask, labels in zip(*rows, strict=True):
+        kept = [(token, label) for token, attended, label in zip(ids, mask, labels, strict=True) if attended]
+        scored = [(i - int(causal), label) for i, (_, label) in enumerate(kept) if label != IGNORED]
+        if not scored:
+            raise ValueError("The inputs have no label: every entry of labels is -100, so there is no word to score.")
+        positions, tokens = zip(*scored, strict=True)
+        end = positions[-1] + 1 if causal else len(kept)
+        words.append(TokenizedWord(tuple(token for token, _ in kept[:end]), positions, tokens))
+    return words

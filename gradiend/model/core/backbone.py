@@ -1,0 +1,143 @@
+"""Which parameters of a base model are its backbone, and a GRADIEND over them."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from gradiend.model.param_mapped import ParamMappedGradiendModel
+from gradiend.model.parameter_map import MappedParameter, ParameterMap
+
+Patterns = Sequence[str]
+
+
+def get_backbone_module(model: nn.Module) -> nn.Module:
+    """The submodule named by `base_model_prefix`, else `base_model`, else the model itself."""
+    children = dict(model.named_children())
+    # transformers declares base_model_prefix on every PreTrainedModel; other modules need not have it.
+    prefix = getattr(model, "base_model_prefix", "")
+    return children.get(prefix) or children.get("base_model") or model
+
+
+def split_backbone_vs_head_params(
+    model: nn.Module,
+) -> tuple[OrderedDict[str, nn.Parameter], list[dict[str, Any]]]:
+    """Backbone parameters under their full-model names, and a description of each that is not one.
+
+    A tensor shared by backbone and head (tied embeddings) is a backbone parameter.
+
+    Returns:
+        (name → parameter in the model's order, [{"name", "shape", "numel"} of the head's parameters]).
+    """
+    in_backbone = {id(parameter) for parameter in get_backbone_module(model).parameters()}
+    backbone: OrderedDict[str, nn.Parameter] = OrderedDict()
+    excluded = []
+    for name, parameter in model.named_parameters():
+        if id(parameter) in in_backbone:
+            backbone[name] = parameter
+        else:
+            excluded.append({"name": name, "shape": tuple(parameter.shape), "numel": parameter.numel()})
+    return backbone, excluded
+
+
+def debug_param_overlap(model: nn.Module) -> dict[str, int]:
+    """Numbers of parameter tensors: of the model, its backbone, its head, and those that both use."""
+    backbone, head = split_backbone_vs_head_params(model)
+    occurrences = [id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False)]
+    return {
+        "model": len(backbone) + len(head),
+        "backbone": len(backbone),
+        "head": len(head),
+        "shared": sum(occurrences.count(id(parameter)) > 1 for parameter in backbone.values()),
+    }
+
+
+def matching_names(names: Sequence[str], patterns: Patterns) -> list[str]:
+    """The names that match at least one pattern, in their own order; `*` is any substring, `.` is literal.
+
+    Raises:
+        ValueError: A pattern matches nothing.
+    """
+    expressions = {p: re.compile(".*".join(map(re.escape, p.split("*")))) for p in patterns}
+    for pattern, expression in expressions.items():
+        if not any(expression.fullmatch(name) for name in names):
+            raise ValueError(
+                f"The pattern {pattern!r} matches no backbone parameter. They are called like {', '.join(names[:3])}; "
+                "'*' stands for any substring."
+            )
+    return [name for name in names if any(e.fullmatch(name) for e in expressions.values())]
+
+
+def select_parameters(
+    base_model: nn.Module,
+    params: Patterns | None = None,
+    param_map: Patterns | Mapping[str, Any] | None = None,
+) -> ParameterMap:
+    """The map of the backbone parameters that pass `params` and then `param_map`, in the model's order.
+
+    Args:
+        base_model: Any module with named parameters.
+        params: Names or wildcards, or None for all.
+        param_map: Names or wildcards, or the documented dict of entries, which is taken as it is.
+
+    Raises:
+        ValueError: A pattern without a match, or nothing left.
+    """
+    if isinstance(param_map, Mapping):
+        return ParameterMap.from_specs(param_map)
+    backbone, _ = split_backbone_vs_head_params(base_model)
+    names = list(backbone)
+    for patterns in (params, param_map):
+        if patterns is not None:
+            names = matching_names(names, [patterns] if isinstance(patterns, str) else list(patterns))
+    if not names:
+        raise ValueError(f"{type(base_model).__name__} has no backbone parameter to map.")
+    return ParameterMap([MappedParameter(name, tuple(backbone[name].shape)) for name in names])
+
+
+def build_gradiend_from_base_model(
+    base_model: nn.Module,
+    load_directory: str,
+    param_map: Patterns | Mapping[str, Any] | ParameterMap | None = None,
+    params: Patterns | None = None,
+    latent_dim: int = 1,
+    torch_dtype: torch.dtype | None = None,
+    device_encoder: torch.device | str | None = None,
+    device_decoder: torch.device | str | None = None,
+    lazy_init: bool = False,
+    **kwargs: Any,
+) -> ParamMappedGradiendModel:
+    """A new GRADIEND over a base model's backbone.
+
+    Args:
+        base_model: The model whose parameters are mapped.
+        load_directory: Its name or path, kept as `base_model` in the metadata.
+        param_map: Names or wildcards of the parameters, the documented dict, or a finished map. Default: the backbone.
+        params: Names or wildcards that restrict the backbone first.
+        latent_dim: Number of latent features.
+        torch_dtype: Of the GRADIEND, default float32.
+        device_encoder: Where the encoder lives.
+        device_decoder: Where the decoder lives.
+        lazy_init: Create no weights yet.
+        **kwargs: More arguments of `GradiendModel`.
+
+    Raises:
+        ValueError: A pattern without a match.
+    """
+    mapping = param_map if isinstance(param_map, ParameterMap) else select_parameters(base_model, params, param_map)
+    return ParamMappedGradiendModel(
+        mapping.size,
+        latent_dim,
+        mapping,
+        torch_dtype=torch_dtype or torch.float32,
+        device_encoder=device_encoder,
+        device_decoder=device_decoder,
+        lazy_init=lazy_init,
+        base_model=load_directory,
+        **kwargs,
+    )

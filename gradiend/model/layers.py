@@ -1,0 +1,75 @@
+"""A linear layer between one number and millions."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+BLAS_LIMIT = int(2e9)
+"""Matrix dimensions beyond 2^31 overflow the 32-bit sizes of most BLAS libraries."""
+
+
+class LargeLinear(nn.Module):
+    """`y = x Wᵀ + b` for dimensions that exceed what one matrix product can address.
+
+    Args:
+        in_features: Size of the last dimension of the input.
+        out_features: Size of the last dimension of the output.
+        bias: Whether to add a bias.
+        in_chunk_size: Input entries handled by one matrix product.
+        out_chunk_size: Output entries handled by one matrix product.
+        dtype: Of weight and bias.
+        device: Of weight and bias.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        in_chunk_size: int = BLAS_LIMIT,
+        out_chunk_size: int = BLAS_LIMIT,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        self.in_chunk_size, self.out_chunk_size = int(in_chunk_size), int(out_chunk_size)
+        # Not initialised here: the network sets its own scale, and filling n entries twice costs time.
+        self.linear = nn.utils.skip_init(
+            nn.Linear, in_features, out_features, bias=bias, dtype=dtype, device=device or "cpu"
+        )
+
+    @property
+    def weight(self) -> nn.Parameter:
+        """Shape (out_features, in_features)."""
+        return self.linear.weight
+
+    @weight.setter
+    def weight(self, value: Tensor) -> None:
+        self.linear.weight = value if isinstance(value, nn.Parameter) else nn.Parameter(value)
+        self.out_features, self.in_features = self.linear.weight.shape
+        self.linear.out_features, self.linear.in_features = self.linear.weight.shape
+
+    @property
+    def bias(self) -> nn.Parameter | None:
+        """Shape (out_features,), or None."""
+        return self.linear.bias
+
+    @bias.setter
+    def bias(self, value: Tensor | None) -> None:
+        self.linear.bias = value if value is None or isinstance(value, nn.Parameter) else nn.Parameter(value)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, in_features) → (…, out_features)."""
+        rows = []
+        for out_start in range(0, self.out_features, self.out_chunk_size):
+            weight = self.weight[out_start : out_start + self.out_chunk_size]
+            parts = [
+                F.linear(x[..., start : start + self.in_chunk_size], weight[:, start : start + self.in_chunk_size])
+                for start in range(0, self.in_features, self.in_chunk_size)
+            ]
+            rows.append(torch.stack(parts).sum(0) if len(parts) > 1 else parts[0])
+        y = torch.cat(rows, dim=-1) if len(rows) > 1 else rows[0]
+        return y if self.bias is None else y + self.bias

@@ -1,0 +1,437 @@
+"""A base model together with the GRADIEND that reads its gradients and rewrites its weights."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from gradiend.model.checkpoint import CONFIG, is_checkpoint
+from gradiend.model.context import CONTEXT, read_gradiend_context, write_gradiend_context
+from gradiend.model.core.backbone import build_gradiend_from_base_model
+from gradiend.model.param_mapped import ParamMappedGradiendModel
+from gradiend.model.parts import parse_rewrite_part
+from gradiend.model.registry import default_class
+from gradiend.model.rewriting import add_update
+from gradiend.model.sides import Side
+from gradiend.util.keywords import resolve_keywords
+
+logger = logging.getLogger(__name__)
+
+GRADIEND_ARGUMENTS = (
+    "latent_dim", "torch_dtype", "device_encoder", "device_decoder", "param_map", "params", "activation_encoder",
+    "activation_decoder", "bias_decoder",
+)  # fmt: skip
+"""Arguments of `from_pretrained` that shape a new GRADIEND."""
+
+
+class ModelWithGradiend(nn.Module, ABC):
+    """Base model plus GRADIEND. Subclasses say how gradients are made and how the base model is loaded and saved.
+
+    Args:
+        base_model: Any module with `named_parameters()` and a `device`.
+        gradiend: Its GRADIEND.
+        base_model_device: Where to move the base model.
+        device_encoder: Where to move the encoder.
+        device_decoder: Where to move the decoder.
+        gradient_creator: Called with an input, returns a flat gradient. Default: this model.
+        source: What the encoder reads: factual, alternative or diff.
+        target: What the decoder reproduces: factual, alternative, diff, or None.
+
+    Raises:
+        ValueError: Another source or target.
+    """
+
+    def __init__(
+        self,
+        base_model: Any,
+        gradiend: ParamMappedGradiendModel,
+        *,
+        base_model_device: torch.device | str | None = None,
+        device_encoder: torch.device | str | None = None,
+        device_decoder: torch.device | str | None = None,
+        gradient_creator: Callable[..., Tensor] | None = None,
+        source: str = "factual",
+        target: str | None = "diff",
+    ) -> None:
+        super().__init__()
+        self._source = Side.parse("source", source)
+        self._target = None if target is None else Side.parse("target", target)
+        self.base_model = base_model
+        self.gradiend = gradiend
+        self._gradient_creator = gradient_creator
+        self._direction: dict[str, int] | None = None
+        if base_model_device is not None:
+            base_model.to(base_model_device)
+        gradiend.to(device_encoder=device_encoder, device_decoder=device_decoder)
+
+    # What subclasses supply
+
+    @abstractmethod
+    def create_gradients(self, *args: Any, **kwargs: Any) -> Any:
+        """Gradients of the base model for one raw input and label, flat (input_dim,)."""
+
+    @abstractmethod
+    def _save_model(self, save_directory: str, **kwargs: Any) -> None:
+        """Save what the checkpoint needs to find the base model again."""
+
+    @classmethod
+    @abstractmethod
+    def _load_model(
+        cls,
+        load_directory: Any,
+        base_model_id: str | None = None,
+        gradiend_kwargs: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> tuple[Any, ...]:
+        """(base_model, *extra constructor arguments)."""
+
+    @classmethod
+    def _create_gradiend(cls, base_model: Any, load_directory: str, **kwargs: Any) -> ParamMappedGradiendModel:
+        return build_gradiend_from_base_model(base_model, load_directory, **kwargs)
+
+    # Properties
+
+    @property
+    def source(self) -> str:
+        """What the encoder reads."""
+        return self._source.value
+
+    @property
+    def target(self) -> str | None:
+        """What the decoder reproduces."""
+        return None if self._target is None else self._target.value
+
+    @property
+    def gradient_creator(self) -> Callable[..., Tensor]:
+        """Makes a flat gradient of an input; this model unless another was given."""
+        return self._gradient_creator or self
+
+    @property
+    def param_map_hash(self) -> str:
+        """See `ParamMappedGradiendModel.param_map_hash`."""
+        return self.gradiend.param_map_hash
+
+    @property
+    def name_or_path(self) -> str:
+        """Of the base model."""
+        return self.gradiend.base_model_id
+
+    @property
+    def name(self) -> str:
+        """The last part of `name_or_path`."""
+        return Path(self.name_or_path).name
+
+    @property
+    def feature_class_encoding_direction(self) -> dict[str, int] | None:
+        """Class → label it is trained to encode as: +1, −1 or 0; None if unknown."""
+        return None if self._direction is None else dict(self._direction)
+
+    def set_feature_class_encoding_direction(self, direction: Mapping[str, int]) -> None:
+        """Set the direction, once; the same again is fine.
+
+        Raises:
+            ValueError: A different one is already set.
+        """
+        if self._direction is not None and self._direction != dict(direction):
+            raise ValueError(
+                f"This model already encodes {self._direction}; {dict(direction)} contradicts it. "
+                "Train a new GRADIEND for other classes."
+            )
+        self._direction = dict(direction)
+
+    def named_parameters(self, prefix: str = "", *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
+        """Only the GRADIEND's: the base model is never trained."""
+        return self.gradiend.named_parameters(f"{prefix}.gradiend" if prefix else "gradiend", *args, **kwargs)
+
+    def __len__(self) -> int:
+        """The GRADIEND's input_dim."""
+        return len(self.gradiend)
+
+    def pruned_length(self) -> int:
+        """The GRADIEND's input_dim."""
+        return self.gradiend.pruned_length()
+
+    def unpruned_length(self) -> int:
+        """Number of entries of all mapped parameters."""
+        return self.gradiend.unpruned_length()
+
+    # Placement
+
+    def to(self, device: Any) -> Self:  # type: ignore[override]
+        """Move base model and GRADIEND. Returns self."""
+        self.base_model.to(device)
+        self.gradiend.to(device)
+        return self
+
+    def cpu(self) -> Self:
+        """Move base model and GRADIEND to the CPU. Returns self."""
+        return self.to("cpu")
+
+    def cuda(self, device: Any = None) -> Self:
+        """Move base model and GRADIEND to a CUDA device (None: the current one; int: its index). Returns self."""
+        return self.to(torch.device("cuda", device) if isinstance(device, int) else (device or "cuda"))
+
+    # Weights
+
+    def get_weight_importance(self, part: str = "decoder-weight") -> Tensor:
+        """See `GradiendModel.get_weight_importance`."""
+        return self.gradiend.get_weight_importance(part)
+
+    def get_topk_weights(self, part: str = "decoder-weight", topk: int | float = 1000) -> list[int]:
+        """The most important dimensions as indices into the *unpruned* base space, so that models pruned differently
+        can be compared; see `GradiendModel.get_topk_weights`.
+        """
+        local = self.gradiend.get_topk_weights(part, topk)
+        return self.gradiend.mapping.base_indices()[torch.tensor(local)].tolist()
+
+    def get_enhancer_mask(self, topk: int | float, part: str = "decoder-weight") -> Tensor:
+        """Bool (input_dim,): True at the top-k dimensions."""
+        mask = torch.zeros(len(self.gradiend), dtype=torch.bool)
+        mask[torch.tensor(self.gradiend.get_topk_weights(part, topk))] = True
+        return mask
+
+    def invert_encoding(self, *, update_direction: bool = True) -> bool:
+        """Negate the latent and keep the reconstruction, see `GradiendModel.invert_encoding`.
+
+        Args:
+            update_direction: Also flip the signs of `feature_class_encoding_direction`.
+
+        Returns:
+            Whether it was done (only for odd encoder activations).
+        """
+        inverted = self.gradiend.invert_encoding()
+        if inverted and update_direction and self._direction is not None:
+            self._direction = {name: -sign for name, sign in self._direction.items()}
+        return inverted
+
+    def prune_gradiend(
+        self,
+        *,
+        topk: int | float | None = None,
+        threshold: float | None = None,
+        mask: Tensor | None = None,
+        part: str = "decoder-weight",
+        importance: Tensor | None = None,
+        inplace: bool = True,
+        return_mask: bool = False,
+    ) -> Any:
+        """`GradiendModel.prune` on the GRADIEND; in place by default. Returns this model (a copy that shares the base
+        model when not in place), or (model, mask).
+        """
+        gradiend, kept = self.gradiend.prune(
+            topk=topk, threshold=threshold, mask=mask, part=part, importance=importance, inplace=inplace,
+            return_mask=True,
+        )  # fmt: skip
+        model = self if inplace else self._sharing(self.base_model, gradiend)
+        return (model, kept) if return_mask else model
+
+    # Encoding and rewriting
+
+    @torch.no_grad()
+    def encode(
+        self, input: Tensor | Mapping[str, Tensor] | Any, label: Any = None, return_float: bool = False
+    ) -> Tensor | float:
+        """The latent of a gradient, or of a raw input with its label.
+
+        Args:
+            input: Flat gradient (input_dim,), dict of full-shape gradients, or a raw input (text with `[MASK]`).
+            label: For a raw input: the word at the placeholder.
+            return_float: A Python float instead of a tensor (latent_dim 1).
+
+        Returns:
+            (latent_dim,), or a float.
+
+        Raises:
+            AssertionError: A raw input without a label.
+        """
+        if not isinstance(input, (Tensor, Mapping)):
+            assert label is not None, "A raw input needs label=…, the word that stands at the placeholder."
+            with torch.enable_grad():
+                input = self.create_gradients(input, label)
+        latent = self.gradiend.forward_encoder(input)
+        return latent.item() if return_float else latent
+
+    @torch.no_grad()
+    def update_vector(self, feature_factor: float | Sequence[float] | Tensor, part: str = "decoder") -> Tensor:
+        """The direction of a rewrite in the input space: decoder(feature_factor), or the weights called `part`.
+
+        Args:
+            feature_factor: The latent that `part="decoder"` decodes: a scalar, or latent_dim entries.
+            part: decoder, decoder-weight, decoder-bias, decoder-sum or encoder-weight.
+
+        Returns:
+            (input_dim,), on the decoder's device.
+
+        Raises:
+            ValueError: Another part; or a weight part of a GRADIEND with several latents, where it is a matrix.
+        """
+        part = parse_rewrite_part(part)
+        if part == "decoder":
+            factor = torch.as_tensor(feature_factor, dtype=torch.float32).reshape(-1)
+            if factor.numel() == 1:
+                factor = factor.expand(self.gradiend.latent_dim)
+            return self.gradiend.forward_decoder(factor)
+        update = self.gradiend.get_update_vector(part)
+        if update.numel() != len(self.gradiend):
+            raise ValueError(
+                f"part={part!r} is one direction only for latent_dim 1; use part='decoder' with a factor each."
+            )
+        return update
+
+    def rewrite_base_model(
+        self, learning_rate: float, feature_factor: float | Sequence[float] | Tensor, part: str = "decoder"
+    ) -> Any:
+        """A changed copy of the base model: θ' = θ + learning_rate · decoder(feature_factor) on the mapped entries.
+
+        Args:
+            learning_rate: Step size.
+            feature_factor: See `update_vector`; used by `part="decoder"` only.
+            part: See `update_vector`.
+
+        Returns:
+            The copy; this model's base model is untouched.
+
+        Raises:
+            ValueError: A bad part, or an update that rounding to the parameters' dtype undoes everywhere.
+        """
+        update = self.update_vector(feature_factor, part)
+        update = learning_rate * update.float()
+        rewritten = copy.deepcopy(self.base_model)
+        share = add_update(rewritten, self.gradiend.mapping, update)
+        if not share and bool(update.any()):
+            raise ValueError(
+                "The update is too small for the base model's dtype: rounding leaves every entry as it was. "
+                "Use a larger learning_rate, or load the base model in float32."
+            )
+        logger.info("The rewrite changed %.1f %% of the mapped entries.", 100 * share)
+        return rewritten
+
+    def with_original_base_model(self, new_base: Any) -> Self:
+        """A copy around `new_base` that shares this GRADIEND object."""
+        return self._sharing(new_base, self.gradiend)
+
+    def _sharing(self, base_model: Any, gradiend: ParamMappedGradiendModel) -> Self:
+        # nn.Module keeps submodules in a dict that a shallow copy would share.
+        model = copy.copy(self)
+        model._modules = dict(self._modules)
+        model.base_model, model.gradiend = base_model, gradiend
+        return model
+
+    # Persistence
+
+    def save_pretrained(self, save_directory: str, **kwargs: Any) -> None:
+        """Write the context, the GRADIEND and what the subclass needs to find the base model again.
+
+        Args:
+            save_directory: Created if missing.
+            **kwargs: As `GradiendModel.save_pretrained` (`use_safetensors`, `training`, more metadata).
+        """
+        write_gradiend_context(save_directory, self.source, self.target, self._direction)
+        self._save_model(save_directory, **kwargs)
+        self.gradiend.save_pretrained(save_directory, **kwargs)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        load_directory: Any = None,
+        *,
+        base_model: Any = None,
+        require_gradiend_model: bool = False,
+        feature_definition: Any = None,
+        device: torch.device | str | None = None,
+        device_base_model: torch.device | str | None = None,
+        source: str | None = None,
+        target: str | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Load a checkpoint with its base model, or put a new GRADIEND on a base model.
+
+        Args:
+            load_directory: A checkpoint directory, or the name, path or instance of a base model.
+            base_model: For a checkpoint: the base model to use instead of the one it names.
+            require_gradiend_model: Refuse anything that is not a checkpoint.
+            feature_definition: Its `target_classes` get the labels +1 and −1, its other classes 0.
+            device: For all parts; `device_base_model`, `device_encoder` and `device_decoder` override it.
+            device_base_model: Where the base model goes.
+            source: For a new GRADIEND; a checkpoint's own context wins.
+            target: Likewise.
+            **kwargs: Shape of a new GRADIEND (latent_dim, torch_dtype, param_map, params, activation_encoder,
+                activation_decoder, bias_decoder, device_encoder, device_decoder); the rest goes to the loading of the
+                base model (tokenizer, trust_remote_code).
+
+        Raises:
+            FileNotFoundError: `require_gradiend_model` and no checkpoint there.
+            TypeError: No load_directory.
+        """
+        if cls is ModelWithGradiend:
+            cls = default_class()  # noqa: PLW0642 - the abstract class stands for the registered one
+        kwargs = resolve_keywords("ModelWithGradiend.from_pretrained", kwargs, [*kwargs, "load_directory"])
+        load_directory = kwargs.pop("load_directory", load_directory)
+        if load_directory is None:
+            load_directory, base_model = base_model, None
+        if load_directory is None:
+            raise TypeError("from_pretrained needs load_directory (a checkpoint or a base model), or base_model.")
+        given = {key: kwargs.pop(key, None) for key in GRADIEND_ARGUMENTS}
+        shape = {key: value for key, value in given.items() if value is not None}
+        for side in ("device_encoder", "device_decoder"):
+            shape.setdefault(side, device)
+        is_path = isinstance(load_directory, (str, Path))
+        if is_path and is_checkpoint(load_directory):
+            model = cls._from_checkpoint(str(load_directory), base_model, shape, kwargs)
+        elif require_gradiend_model:
+            raise FileNotFoundError(
+                f"{load_directory} is no GRADIEND checkpoint: there is no {CONFIG} with an architecture in it."
+            )
+        else:
+            loaded, *extra = cls._load_model(load_directory, **kwargs)
+            identity = str(load_directory) if is_path else str(load_directory.name_or_path)
+            gradiend = cls._create_gradiend(loaded, identity, **cls._gradiend_arguments(shape, extra))
+            model = cls(loaded, gradiend, *extra, source=source or "factual", target=target or "diff")
+        if device is not None or device_base_model is not None:
+            model.base_model.to(device_base_model or device)
+        if feature_definition is not None and model.feature_class_encoding_direction is None:
+            model.set_feature_class_encoding_direction(encoding_direction(feature_definition))
+        return model
+
+    @classmethod
+    def _gradiend_arguments(cls, shape: Mapping[str, Any], extra: Sequence[Any]) -> dict[str, Any]:
+        """Arguments of `_create_gradiend`; a subclass may add what it loaded beside the base model."""
+        del extra
+        return dict(shape)
+
+    @classmethod
+    def _from_checkpoint(
+        cls, directory: str, base_model: Any, shape: Mapping[str, Any], load_arguments: Mapping[str, Any]
+    ) -> Self:
+        placement = {k: shape.get(k) for k in ("device_encoder", "device_decoder", "torch_dtype")}
+        gradiend = ParamMappedGradiendModel.from_pretrained(directory, **placement)
+        loaded, *extra = cls._load_model(
+            base_model or directory, base_model_id=gradiend.kwargs.get("base_model"), gradiend_kwargs=gradiend.kwargs,
+            **load_arguments,
+        )  # fmt: skip
+        context: dict[str, Any] = {}
+        direction = None
+        if (Path(directory) / CONTEXT).is_file():
+            context["source"], context["target"], direction = read_gradiend_context(directory)
+        model = cls(loaded, gradiend, *extra, **context)
+        if direction is not None:
+            model.set_feature_class_encoding_direction(direction)
+        return model
+
+
+def encoding_direction(feature_definition: Any) -> dict[str, int]:
+    """Class → label: +1 for the first target class, −1 for the second, 0 for every other class."""
+    signs = (1, -1)
+    targets = list(feature_definition.target_classes)
+    if len(targets) != len(signs):
+        raise ValueError(f"The encoding direction needs exactly two target classes; got {targets}.")
+    direction = dict.fromkeys(feature_definition.all_classes or targets, 0)
+    return {**direction, **dict(zip(targets, signs, strict=True))}

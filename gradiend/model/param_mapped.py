@@ -1,0 +1,130 @@
+"""A GRADIEND that knows which base-model parameters its input dimensions are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from gradiend.model.checkpoint import Checkpoint
+from gradiend.model.model import GradiendModel
+from gradiend.model.parameter_map import ParameterMap
+
+
+class ParamMappedGradiendModel(GradiendModel):
+    """`GradiendModel` whose input space is a map of base-model parameters; takes gradients flat or as a dict.
+
+    Args:
+        input_dim: Number of selected entries; must be what `param_map` selects.
+        latent_dim: Number of latent features.
+        param_map: name → {"shape", "repr": "all" | "mask" | "indices", and "mask" (bool, the parameter's shape) or
+            "indices" (flat, integer)}. Its order is the order of the input space.
+        *args: As `GradiendModel` from activation_encoder on.
+        **kwargs: As `GradiendModel`.
+
+    Raises:
+        ValueError: A bad map, or one that does not select input_dim entries.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        latent_dim: int,
+        param_map: Mapping[str, Mapping[str, Any]] | ParameterMap,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        mapping = param_map if isinstance(param_map, ParameterMap) else ParameterMap.from_specs(param_map)
+        if mapping.size != input_dim:
+            raise ValueError(f"param_map selects {mapping.size} entries, but input_dim is {input_dim}.")
+        super().__init__(input_dim, latent_dim, *args, **kwargs)
+        self.mapping = mapping
+
+    @property
+    def param_map(self) -> dict[str, dict[str, Any]]:
+        """The map as the documented dict (see the constructor)."""
+        return self.mapping.specs()
+
+    @property
+    def param_map_hash(self) -> str:
+        """MD5 hex digest of names, shapes and selected entries; the same after saving and loading."""
+        return self.mapping.hash
+
+    def unpruned_length(self) -> int:
+        """Number of entries of all mapped parameters, selected or not."""
+        return self.mapping.unpruned_size
+
+    def flatten_gradient_dict(self, grad_dict: Mapping[str, Tensor]) -> Tensor:
+        """Full-shape gradients by parameter name → (input_dim,). Other keys are ignored; a missing one is KeyError."""
+        return self.mapping.flatten(grad_dict)
+
+    def extract_gradients(
+        self, model: nn.Module, return_dict: bool = False, target_device: torch.device | str | None = None
+    ) -> Tensor | dict[str, Tensor]:
+        """Copies of the `.grad` of the mapped parameters after a backward pass.
+
+        Args:
+            model: The base model.
+            return_dict: Full-shape tensors by name instead of one vector.
+            target_device: Where the copies go, parameter by parameter. Default: where the gradients are.
+
+        Returns:
+            (input_dim,) in map order, or the dict.
+
+        Raises:
+            RuntimeError: A mapped parameter has no gradient.
+            KeyError: The model lacks a mapped parameter.
+        """
+        parameters = dict(model.named_parameters())
+        gradients = {e.name: gradient for e in self.mapping if (gradient := parameters[e.name].grad) is not None}
+        missing = [entry.name for entry in self.mapping if entry.name not in gradients]
+        if missing:
+            raise RuntimeError(
+                f"No gradient has reached {', '.join(missing[:5])}. Was backward() called on a loss of it?"
+            )
+        if return_dict:
+            return {name: gradient.detach().to(target_device, copy=True) for name, gradient in gradients.items()}
+        device = target_device or next(iter(gradients.values())).device
+        flat = torch.empty(self.input_dim, dtype=self.torch_dtype, device=device)
+        for entry, place in self.mapping.slices():
+            flat[place] = entry.gather(gradients[entry.name].detach()).to(flat)
+        return flat
+
+    def forward_encoder(self, x: Tensor | Mapping[str, Tensor]) -> Tensor:
+        """Gradients, flat (…, input_dim) or by parameter name, → latent (…, latent_dim)."""
+        return super().forward_encoder(x if isinstance(x, Tensor) else self.flatten_gradient_dict(x))
+
+    def forward(self, x: Tensor | Mapping[str, Tensor], return_encoded: bool = False) -> Any:
+        """Encode and decode; a dict comes back as a dict of the parameters' shapes, zeros outside the selection.
+
+        Args:
+            x: Gradients, flat (…, input_dim) or full-shape by parameter name.
+            return_encoded: Also return the latent.
+
+        Returns:
+            Decoded, or (decoded, latent (…, latent_dim)).
+        """
+        decoded, encoded = super().forward(
+            x if isinstance(x, Tensor) else self.flatten_gradient_dict(x), return_encoded=True
+        )
+        if not isinstance(x, Tensor):
+            decoded = self.mapping.unflatten(decoded)
+        return (decoded, encoded) if return_encoded else decoded
+
+    def _keep_dimensions(self, keep: Tensor) -> None:
+        self.mapping = self.mapping.narrow(keep)
+        super()._keep_dimensions(keep)
+
+    def _mapping(self) -> ParameterMap | None:
+        return self.mapping
+
+    @classmethod
+    def _from_checkpoint(cls, checkpoint: Checkpoint, **arguments: Any) -> Self:
+        if checkpoint.mapping is None:
+            raise FileNotFoundError(
+                "This checkpoint has no parameter mapping: load it with GradiendModel.from_pretrained instead."
+            )
+        return super()._from_checkpoint(checkpoint, param_map=checkpoint.mapping, **arguments)

@@ -1,0 +1,226 @@
+"""The map between a base model's parameters and the flat input space of a GRADIEND."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradiend.util.keywords import one_of
+
+MASK_MARGIN = 1.1
+"""Indices are preferred while they take less than 1/1.1 of a mask: near equality the choice shall not flip."""
+
+
+def index_dtype(numel: int) -> torch.dtype:
+    """The smallest integer type that addresses `numel` entries."""
+    return torch.int32 if numel <= torch.iinfo(torch.int32).max else torch.int64
+
+
+@dataclass(frozen=True)
+class MappedParameter:
+    """One base-model parameter and the entries of it that are in the map.
+
+    `selection` is None for all entries, a bool tensor (numel,) or an integer tensor of flat indices.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    selection: Tensor | None = None
+
+    @cached_property
+    def numel(self) -> int:
+        """Entries of the whole parameter."""
+        return math.prod(self.shape)
+
+    @cached_property
+    def num_selected(self) -> int:
+        """Entries that are in the map."""
+        if self.selection is None:
+            return self.numel
+        return int(self.selection.sum()) if self.selection.dtype == torch.bool else self.selection.numel()
+
+    @property
+    def representation(self) -> str:
+        """all, mask or indices."""
+        if self.selection is None:
+            return "all"
+        return "mask" if self.selection.dtype == torch.bool else "indices"
+
+    def indices(self) -> Tensor:
+        """Flat indices of the selected entries, int64 (num_selected,), in map order."""
+        if self.selection is None:
+            return torch.arange(self.numel)
+        return self.selection.nonzero().squeeze(1) if self.selection.dtype == torch.bool else self.selection.long()
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Selected entries (num_selected,) of a tensor of the parameter's shape; a view where all are selected."""
+        if tuple(values.shape) != self.shape:
+            raise ValueError(
+                f"{self.name} has shape {self.shape} in the map, but the tensor has {tuple(values.shape)}."
+            )
+        flat = values.reshape(-1)
+        return flat if self.selection is None else flat[self.selection.to(values.device)]
+
+    def scatter(self, values: Tensor) -> Tensor:
+        """A tensor of the parameter's shape from the selected entries, zeros elsewhere; a view if there are none."""
+        if self.selection is None:
+            return values.view(self.shape)
+        full = values.new_zeros(self.numel)
+        full[self.selection.to(values.device)] = values
+        return full.view(self.shape)
+
+    def narrowed(self, keep: Tensor) -> MappedParameter:
+        """The same parameter with only those selected entries for which `keep`, bool (num_selected,), is True."""
+        if keep.all():
+            return self
+        return MappedParameter(self.name, self.shape, self.indices()[keep]).compact()
+
+    def compact(self) -> MappedParameter:
+        """The same selection in the representation that takes the least space."""
+        if self.selection is None or (self.num_selected == self.numel and self._is_sorted()):
+            return MappedParameter(self.name, self.shape)
+        dtype = index_dtype(self.numel)
+        as_indices = self.num_selected * dtype.itemsize * MASK_MARGIN <= self.numel
+        if self.selection.dtype == torch.bool:
+            return MappedParameter(self.name, self.shape, self.indices().to(dtype)) if as_indices else self
+        if as_indices or not self._is_sorted():
+            return MappedParameter(self.name, self.shape, self.selection.to(dtype))
+        mask = torch.zeros(self.numel, dtype=torch.bool)
+        mask[self.selection.long()] = True
+        return MappedParameter(self.name, self.shape, mask)
+
+    def _is_sorted(self) -> bool:
+        # A mask cannot express another order than the natural one.
+        selection = self.selection
+        return selection is None or selection.dtype == torch.bool or bool((selection[1:] > selection[:-1]).all())
+
+    def spec(self) -> dict[str, Any]:
+        """The documented dict: shape, repr, and mask (the parameter's shape) or indices (flat)."""
+        spec: dict[str, Any] = {"shape": self.shape, "repr": self.representation}
+        if self.selection is not None:
+            spec[self.representation] = (
+                self.selection.view(self.shape) if self.representation == "mask" else self.selection
+            )
+        return spec
+
+    @classmethod
+    def from_spec(cls, name: str, spec: Mapping[str, Any]) -> MappedParameter:
+        """Parse the documented dict.
+
+        Raises:
+            ValueError: A missing key, or a selection that does not fit the shape.
+        """
+        missing = [key for key in ("shape", "repr") if key not in spec]
+        if missing:
+            raise ValueError(f"The map entry of {name!r} lacks {' and '.join(missing)}; it has {', '.join(spec)}.")
+        shape = tuple(int(size) for size in spec["shape"])
+        representation = one_of(f"repr of {name!r}", spec["repr"], ("all", "mask", "indices"))
+        if representation == "all":
+            return cls(name, shape)
+        selection = spec.get(representation)
+        if not isinstance(selection, Tensor):
+            raise ValueError(
+                f"The map entry of {name!r} says repr={representation!r} but has no tensor {representation!r}."
+            )
+        selection = selection.detach().cpu()
+        if representation == "mask":
+            if selection.dtype != torch.bool or tuple(selection.shape) != shape:
+                found = f"{selection.dtype} of shape {tuple(selection.shape)}"
+                raise ValueError(f"The mask of {name!r} must be bool of shape {shape}; got {found}.")
+            return cls(name, shape, selection.reshape(-1))
+        if selection.dim() != 1 or selection.is_floating_point() or selection.dtype == torch.bool:
+            raise ValueError(f"The indices of {name!r} must be a 1-D integer tensor; got {selection.dtype}.")
+        numel = math.prod(shape)
+        if selection.numel() and not (int(selection.min()) >= 0 and int(selection.max()) < numel):
+            raise ValueError(f"The indices of {name!r} must lie in [0, {numel}).")
+        if selection.unique().numel() != selection.numel():
+            raise ValueError(f"The indices of {name!r} contain an entry twice.")
+        return cls(name, shape, selection)
+
+
+class ParameterMap(Sequence[MappedParameter]):
+    """Base-model parameters in a fixed order; concatenated selections are the GRADIEND input space.
+
+    Immutable: `narrow` returns another map.
+    """
+
+    def __init__(self, parameters: Sequence[MappedParameter]) -> None:
+        self.parameters = tuple(parameters)
+
+    def __len__(self) -> int:
+        """Number of parameters (not of entries; see `size`)."""
+        return len(self.parameters)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.parameters[index]
+
+    @cached_property
+    def size(self) -> int:
+        """Number of selected entries: the input_dim."""
+        return sum(parameter.num_selected for parameter in self.parameters)
+
+    @cached_property
+    def unpruned_size(self) -> int:
+        """Number of entries of all mapped parameters."""
+        return sum(parameter.numel for parameter in self.parameters)
+
+    def slices(self) -> Iterator[tuple[MappedParameter, slice]]:
+        """Each parameter with its place in the input space."""
+        start = 0
+        for parameter in self.parameters:
+            yield parameter, slice(start, start + parameter.num_selected)
+            start += parameter.num_selected
+
+    def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Full-shape tensors by name → (size,). Other keys are ignored.
+
+        Raises:
+            KeyError: A mapped parameter is missing.
+        """
+        missing = [parameter.name for parameter in self.parameters if parameter.name not in tensors]
+        if missing:
+            raise KeyError(f"The map needs {', '.join(missing[:5])}, which the dict of tensors does not contain.")
+        return torch.cat([parameter.gather(tensors[parameter.name]) for parameter in self.parameters])
+
+    def unflatten(self, flat: Tensor) -> dict[str, Tensor]:
+        """(size,) → full-shape tensors by name, zeros where nothing is selected."""
+        return {parameter.name: parameter.scatter(flat[place]) for parameter, place in self.slices()}
+
+    def narrow(self, keep: Tensor) -> ParameterMap:
+        """The map of the entries for which `keep`, bool (size,), is True. No parameter leaves the map."""
+        return ParameterMap([parameter.narrowed(keep[place]) for parameter, place in self.slices()])
+
+    def base_indices(self) -> Tensor:
+        """For each input dimension its position in the concatenation of all whole parameters, int64 (size,)."""
+        parts, start = [], 0
+        for parameter in self.parameters:
+            parts.append(parameter.indices() + start)
+            start += parameter.numel
+        return torch.cat(parts)
+
+    @cached_property
+    def hash(self) -> str:
+        """MD5 over names, shapes and selected entries; independent of how a selection is represented."""
+        digest = hashlib.md5(usedforsecurity=False)
+        for parameter in self.parameters:
+            complete = parameter.compact().selection is None
+            digest.update(repr((parameter.name, parameter.shape, "all" if complete else "some")).encode())
+            if not complete:
+                digest.update(parameter.indices().numpy().tobytes())
+        return digest.hexdigest()
+
+    def specs(self) -> dict[str, dict[str, Any]]:
+        """The documented dict, name → {shape, repr, mask or indices}."""
+        return {parameter.name: parameter.spec() for parameter in self.parameters}
+
+    @classmethod
+    def from_specs(cls, specs: Mapping[str, Mapping[str, Any]]) -> ParameterMap:
+        """Parse the documented dict; its order is the order of the input space. Raises ValueError for a bad entry."""
+        return cls([MappedParameter.from_spec(name, spec) for name, spec in specs.items()])

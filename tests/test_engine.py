@@ -1,0 +1,180 @@
+"""The engine gives the numbers of plain per-example autograd."""
+
+import pytest
+import tiny
+import torch
+
+from gradiend.gradients.batch import batches_by_length, collate
+from gradiend.gradients.engine import GradientEngine
+from gradiend.gradients.scorer import WordScorer
+from gradiend.gradients.words import WordTokenizer
+from gradiend.model.core.backbone import select_parameters
+from gradiend.model.parameter_map import MappedParameter, ParameterMap
+from gradiend.model.sides import Side
+
+TEXTS = [
+    "the baker saw the old river and then [MASK] sold the bread .",
+    "[MASK] was tired",
+    "the lamp near the door was old , and [MASK] was in the house on the river of the sailor .",
+    "when the dog saw it , [MASK] sold a very very old house !",
+]
+FACTUAL = ["he", "she", "it", "gardener"]
+SAME_LENGTH = ["they", "they", "they", "gardener"]
+MIXED_LENGTH = ["they", "walking", "garden", "it"]
+TOKENIZER = tiny.bert_tokenizer()
+WORDS = WordTokenizer(TOKENIZER, causal=False, max_length=64)
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
+
+
+def engine_for(model, mapping=None):
+    return GradientEngine(model, mapping or select_parameters(model), causal=False, pad_token_id=0)
+
+
+def partial_map(model):
+    """all, indices and mask side by side, in another order than the model's."""
+    generator = torch.Generator().manual_seed(1)
+    entries = []
+    for number, entry in enumerate(reversed(select_parameters(model))):
+        if number % 3 == 1:
+            indices = torch.randperm(entry.numel, generator=generator)[: max(1, entry.numel // 5)].sort().values
+            entry = MappedParameter(entry.name, entry.shape, indices)
+        elif number % 3 == 2:
+            entry = MappedParameter(entry.name, entry.shape, torch.rand(entry.numel, generator=generator) < 0.6)
+        entries.append(entry)
+    return ParameterMap(entries)
+
+
+def references(model, mapping, factual, alternative):
+    def mean(words):
+        return sum(tiny.naive_loss(model, word) for word in words) / len(words)
+
+    return {
+        Side.FACTUAL: tiny.naive_gradient(model, mapping, lambda: mean(factual)),
+        Side.ALTERNATIVE: tiny.naive_gradient(model, mapping, lambda: mean(alternative)),
+        Side.DIFF: tiny.naive_gradient(model, mapping, lambda: mean(factual) - mean(alternative)),
+    }
+
+
+@pytest.mark.parametrize("alternative", [SAME_LENGTH, MIXED_LENGTH], ids=["same length", "mixed length"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("partial", [False, True], ids=["whole parameters", "masks and indices"])
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+def test_gradients_equal_autograd(tied, partial, dtype, alternative):
+    model = tiny.bert(tied=tied, dtype=dtype)
+    mapping = partial_map(model) if partial else select_parameters(model)
+    words = WORDS(TEXTS, FACTUAL), WORDS(TEXTS, alternative)
+    expected = references(model, mapping, *words)
+    engine = engine_for(model, mapping)
+    for sides in (
+        [Side.ALTERNATIVE, Side.DIFF],
+        [Side.DIFF, Side.DIFF],
+        [Side.FACTUAL, Side.ALTERNATIVE],
+        [Side.FACTUAL],
+    ):
+        out = [torch.full((mapping.size,), torch.nan, dtype=dtype) for _ in sides]
+        for side, gradient in zip(sides, engine.gradients(*words, sides, out=out), strict=True):
+            assert tiny.distance(gradient, expected[side]) <= TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+@pytest.mark.parametrize("batch_size", [1, 3, 32])
+@pytest.mark.parametrize("forward_mode", [True, False], ids=["forward mode", "per-word backward"])
+def test_directional_derivatives_equal_autograd(tied, batch_size, forward_mode, monkeypatch):
+    model = tiny.bert(tied=tied, dtype=torch.float64)
+    mapping = partial_map(model)
+    words = [*WORDS(TEXTS, FACTUAL), *WORDS(TEXTS, MIXED_LENGTH)]
+    directions = torch.randn(3, mapping.size, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    gradients = [tiny.naive_gradient(model, mapping, lambda w=word: -tiny.naive_loss(model, w)) for word in words]
+    expected = directions @ torch.stack(gradients).T
+    if not forward_mode:
+
+        def no_rule(*args):
+            raise NotImplementedError("Trying to use forward AD with an operator that does not support it")
+
+        monkeypatch.setattr(torch.func, "jvp", no_rule)
+    found = engine_for(model, mapping).directional_derivatives(words, directions, batch_size)
+    assert found.dtype == torch.float32
+    assert tiny.distance(found.double(), expected) <= 1e-6
+
+
+def test_the_model_is_left_as_it_was_found():
+    model = tiny.bert()
+    model.bert.embeddings.requires_grad_(False)
+    model.bert.encoder.layer[0].eval()
+    model.cls.predictions.bias.grad = torch.ones_like(model.cls.predictions.bias)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    flags = [parameter.requires_grad for parameter in model.parameters()]
+    modes = [module.training for module in model.modules()]
+    engine = engine_for(model)
+    words = WORDS(TEXTS, FACTUAL), WORDS(TEXTS, MIXED_LENGTH)
+    first = engine.gradients(*words, [Side.DIFF])[0]
+    engine.directional_derivatives(words[0], first[None])
+    assert [parameter.requires_grad for parameter in model.parameters()] == flags
+    assert [module.training for module in model.modules()] == modes
+    assert torch.equal(model.cls.predictions.bias.grad, torch.ones_like(model.cls.predictions.bias))
+    assert all(p.grad is None for name, p in model.named_parameters() if name != "cls.predictions.bias")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    # Dropout is on in the model: two passes agree only because the engine switches it off.
+    assert torch.equal(engine.gradients(*words, [Side.DIFF])[0], first)
+
+
+def test_frozen_mapped_parameters_still_get_their_gradient():
+    model = tiny.bert()
+    words = WORDS(TEXTS, FACTUAL), WORDS(TEXTS, SAME_LENGTH)
+    free = engine_for(model).gradients(*words, [Side.DIFF])[0].clone()
+    model.requires_grad_(False)
+    assert torch.equal(engine_for(model).gradients(*words, [Side.DIFF])[0], free)
+
+
+def test_parameters_that_a_batch_does_not_reach_count_as_zero():
+    model = tiny.bert(tied=False)
+    unused = torch.nn.Parameter(torch.ones(5))
+    model.bert.register_parameter("unused", unused)
+    mapping = select_parameters(model, param_map=["bert.unused", "*word_embeddings*"])
+    assert mapping[0].name == "bert.unused"
+    words = WORDS(TEXTS, FACTUAL), WORDS(TEXTS, SAME_LENGTH)
+    gradient = engine_for(model, mapping).gradients(*words, [Side.FACTUAL], out=[torch.full((mapping.size,), 7.0)])[0]
+    assert torch.equal(gradient[:5], torch.zeros(5))
+    assert gradient[5:].abs().sum() > 0
+
+
+def test_a_head_that_mixes_positions_is_given_full_logits(caplog):
+    model = tiny.bert().eval()
+    transform = model.cls.predictions.transform
+
+    class MixesPositions(torch.nn.Module):
+        def forward(self, hidden):
+            return transform(hidden + hidden.mean(1, keepdim=True))
+
+    model.cls.predictions.transform = MixesPositions()
+    words = WORDS(TEXTS, FACTUAL)
+    scorer = WordScorer(model, causal=False)
+    with caplog.at_level("INFO", logger="gradiend"), torch.no_grad():
+        # One at a time: with such a head, padding itself changes the numbers.
+        found = torch.cat([scorer.log_probs(collate([word], 0)) for word in words])
+        expected = torch.stack([-tiny.naive_loss(model, word) for word in words])
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert caplog.text.count("full logits are computed") == 1
+
+
+def test_log_probs_do_not_depend_on_the_batch():
+    model = tiny.bert().eval()
+    words = [*WORDS(TEXTS, FACTUAL), *WORDS(TEXTS, MIXED_LENGTH), *WORDS(TEXTS, SAME_LENGTH)]
+    scorer = WordScorer(model, causal=False)
+    with torch.no_grad():
+        expected = torch.stack([-tiny.naive_loss(model, word) for word in words])
+        for batch_size in (1, 2, 7, 32):
+            found = torch.full((len(words),), torch.nan)
+            for indices, batch in batches_by_length(words, batch_size, 0):
+                found[indices] = scorer.log_probs(batch)
+            assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_words_with_the_same_input_are_one_row_and_one_site():
+    words = [*WORDS(TEXTS, FACTUAL), *WORDS(TEXTS, SAME_LENGTH)]
+    batch = collate(words, 0)
+    assert len(batch.input_ids) == len(TEXTS)
+    assert len(batch.site_rows) == sum(len(word.positions) for word in words[: len(TEXTS)])
+    assert batch.input_ids.shape[1] == max(len(word.input_ids) for word in words)
+    rows_at_a_time = [len(part.input_ids) for _, part in batches_by_length(words, 3, 0)]
+    assert rows_at_a_time == [3, 1]
