@@ -1,0 +1,17 @@
+"""A model and data → metrics; a grid of rewritten models → the selected one."""
+
+from gradiend.evaluator.decoder import DecoderEvaluator
+from gradiend.evaluator.encoder import EncoderEvaluator
+from gradiend.evaluator.encoder_metrics import get_correlation, get_encoder_metrics_from_dataframe
+from gradiend.evaluator.evaluator import Evaluator
+from gradiend.evaluator.selection import LMSThresholdPolicy, LMSTimesMetricPolicy
+
+__all__ = [
+    "DecoderEvaluator",
+    "EncoderEvaluator",
+    "Evaluator",
+    "LMSThresholdPolicy",
+    "LMSTimesMetricPolicy",
+    "get_correlation",
+    "get_encoder_metrics_from_dataframe",
+]

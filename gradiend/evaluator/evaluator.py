@@ -1,0 +1,57 @@
+"""Encoder and decoder evaluation of a trainer, and the plots of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gradiend.evaluator.decoder import DecoderEvaluator
+from gradiend.evaluator.encoder import EncoderEvaluator
+
+
+class Evaluator:
+    """Bound to a trainer; delegates to the evaluators and to a visualizer.
+
+    Args:
+        trainer: A `Trainer`.
+        encoder_evaluator: Default: `EncoderEvaluator()`.
+        decoder_evaluator: Default: `DecoderEvaluator()`.
+        visualizer_class: Called with the trainer. Without one, the plot methods raise NotImplementedError.
+    """
+
+    def __init__(
+        self,
+        trainer: Any,
+        encoder_evaluator: EncoderEvaluator | None = None,
+        decoder_evaluator: DecoderEvaluator | None = None,
+        visualizer_class: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.trainer = trainer
+        self.encoder_evaluator = encoder_evaluator or EncoderEvaluator()
+        self.decoder_evaluator = decoder_evaluator or DecoderEvaluator()
+        self._visualizer = None if visualizer_class is None else visualizer_class(trainer)
+
+    def evaluate_encoder(self, **kwargs: Any) -> dict[str, Any]:
+        """See `EncoderEvaluator.evaluate_encoder`."""
+        return self.encoder_evaluator.evaluate_encoder(self.trainer, **kwargs)
+
+    def evaluate_decoder(self, **kwargs: Any) -> dict[str, Any]:
+        """See `DecoderEvaluator.evaluate_decoder`."""
+        return self.decoder_evaluator.evaluate_decoder(self.trainer, **kwargs)
+
+    def plot_training_convergence(self, **kwargs: Any) -> str:
+        """See `gradiend.visualizer.plot_training_convergence`."""
+        return self._plots().plot_training_convergence(**kwargs)
+
+    def plot_encoder_distributions(self, **kwargs: Any) -> str:
+        """See `gradiend.visualizer.plot_encoder_distributions`."""
+        return self._plots().plot_encoder_distributions(**kwargs)
+
+    def plot_probability_shifts(self, **kwargs: Any) -> Any:
+        """See `gradiend.visualizer.plot_probability_shifts`."""
+        return self._plots().plot_probability_shifts(**kwargs)
+
+    def _plots(self) -> Any:
+        if self._visualizer is None:
+            raise NotImplementedError("This Evaluator has no plots: construct it with visualizer_class=Visualizer.")
+        return self._visualizer

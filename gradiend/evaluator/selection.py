@@ -1,0 +1,141 @@
+"""Which rewritten model is the best: candidates, and policies that choose among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+BASE = "base"
+"""Grid key of the unchanged model."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A measured rewrite."""
+
+    id: Mapping[str, Any]
+    """feature_factor and learning_rate."""
+    lms: float | None
+    """Language-modelling score."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Metric → value, higher is better."""
+
+
+@dataclass(frozen=True)
+class BaseContext:
+    """What is known of the unchanged model."""
+
+    base_lms: float | None
+    """Its language-modelling score."""
+
+
+class SelectionPolicy(Protocol):
+    """Chooses a candidate for a metric."""
+
+    def select(self, candidates: Iterable[Candidate], metric: str, base: BaseContext) -> Candidate | None:
+        """The chosen candidate, or None if none is acceptable."""
+
+
+def learning_rate_of(identity: Mapping[str, Any]) -> float:
+    """The learning rate in a candidate's id."""
+    return float(identity["learning_rate"])
+
+
+@dataclass(frozen=True)
+class LMSThresholdPolicy:
+    """The highest metric among the candidates whose LMS is at least `ratio` of the base model's.
+
+    Equal metrics: the smaller learning rate, so that the model is changed no more than needed.
+    """
+
+    ratio: float = 0.99
+    """Least share of the base model's LMS."""
+    lr_from_id: Callable[[Mapping[str, Any]], float] = learning_rate_of
+    """Reads the learning rate off a candidate's id."""
+    require_base_lms: bool = True
+    """Without the base model's LMS: an error (True), or no LMS condition (False)."""
+
+    def select(self, candidates: Iterable[Candidate], metric: str, base: BaseContext) -> Candidate | None:
+        """See `SelectionPolicy.select`. Raises ValueError without the base LMS, if that is required."""
+        if base.base_lms is None and self.require_base_lms:
+            raise ValueError("LMSThresholdPolicy needs the base model's LMS: the grid has no entry 'base' with lms.")
+        least = None if base.base_lms is None else self.ratio * base.base_lms
+        eligible = [
+            candidate
+            for candidate in candidates
+            if metric in candidate.metrics and (least is None or (candidate.lms is not None and candidate.lms >= least))
+        ]
+        return max(eligible, key=lambda c: (c.metrics[metric], -abs(self.lr_from_id(c.id))), default=None)
+
+
+@dataclass(frozen=True)
+class LMSTimesMetricPolicy:
+    """The highest product of LMS and metric."""
+
+    def select(self, candidates: Iterable[Candidate], metric: str, base: BaseContext) -> Candidate | None:
+        """See `SelectionPolicy.select`."""
+        del base
+        eligible = [c for c in candidates if metric in c.metrics and c.lms is not None]
+        return max(eligible, key=lambda c: (c.lms or 0.0) * c.metrics[metric], default=None)
+
+
+def default_extract_candidates(
+    results: Mapping[Any, Mapping[str, Any]],
+) -> tuple[list[Candidate], BaseContext]:
+    """Candidates of a grid.
+
+    `probs` gives the metric <class>, `probs_factual` gives <class>_factual and <class>_weaken = 1 − p, and any
+    top-level number is a metric of its own name. The base entry gives the base LMS only.
+    """
+    base_lms, candidates = None, []
+    for key, entry in results.items():
+        lms = entry["lms"]["lms"] if "lms" in entry else None
+        if key == BASE:
+            base_lms = lms
+            continue
+        metrics = {name: value for name, value in entry.items() if isinstance(value, (int, float))}
+        metrics.update(entry.get("probs", {}))
+        for name, probability in entry.get("probs_factual", {}).items():
+            metrics[f"{name}_factual"] = probability
+            metrics[f"{name}_weaken"] = 1 - probability
+        candidates.append(Candidate(entry["id"], lms, metrics))
+    return candidates, BaseContext(base_lms)
+
+
+def compute_metric_summaries(
+    results: Mapping[Any, Mapping[str, Any]],
+    metrics: Mapping[str, str] | Iterable[str],
+    *,
+    selector: SelectionPolicy | None = None,
+    strengthen: bool = True,
+) -> dict[str, dict[str, Any]]:
+    """The chosen candidate for each metric.
+
+    Args:
+        results: A grid, see `DecoderEvaluator.evaluate_decoder`.
+        metrics: Names of metrics; or summary name → metric, where they differ.
+        selector: The policy. Default: `LMSThresholdPolicy()`.
+        strengthen: Recorded in the summaries.
+
+    Returns:
+        name → value, feature_factor, learning_rate, id, strengthen, lms, base_lms. A metric for which the policy
+        accepts no candidate is left out.
+    """
+    selector = selector or LMSThresholdPolicy()
+    candidates, base = default_extract_candidates(results)
+    named = metrics if isinstance(metrics, Mapping) else {metric: metric for metric in metrics}
+    summaries = {}
+    for name, metric in named.items():
+        chosen = selector.select(candidates, metric, base)
+        if chosen is not None:
+            summaries[name] = {
+                "value": chosen.metrics[metric],
+                "feature_factor": chosen.id["feature_factor"],
+                "learning_rate": chosen.id["learning_rate"],
+                "id": dict(chosen.id),
+                "strengthen": strengthen,
+                "lms": chosen.lms,
+                "base_lms": base.base_lms,
+            }
+    return summaries
