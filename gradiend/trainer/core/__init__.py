@@ -1,0 +1,1 @@
+"""Arguments, callbacks, batches, optimizer and loop: independent of the modality."""

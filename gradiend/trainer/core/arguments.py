@@ -1,0 +1,195 @@
+"""How a GRADIEND is trained and evaluated."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from gradiend.model.sides import Side
+from gradiend.util.keywords import nearest, one_of, strict_keywords
+
+CHOICES = {
+    "optim": ("adamw", "adam"),
+    "eval_strategy": ("steps", "no"),
+    "save_strategy": ("best", "steps", "no"),
+    "convergent_metric": ("correlation", "loss"),
+}
+NOT_SERIALISABLE = ("criterion", "evaluate_fn")
+DEFAULT_CORRELATION_THRESHOLD = 0.5
+
+
+@strict_keywords
+@dataclass
+class TrainingArguments:
+    """Arguments of `Trainer.train` and the evaluations. `num_epochs` is a second name of `num_train_epochs`.
+
+    Raises:
+        ValueError: A value outside its range or closed set; the message names the nearest.
+        TypeError: An unknown argument; the message names the nearest.
+    """
+
+    experiment_dir: str | None = None
+    """Where everything of an experiment is written; a trainer's `run_id` adds a subdirectory."""
+    output_dir: str | None = None
+    """Where the trained model goes. Default: `<experiment_dir>/model`, or a temporary directory."""
+    source: str = "alternative"
+    """Gradient that the encoder reads: factual, alternative or diff."""
+    target: str = "diff"
+    """Gradient that the decoder reproduces: factual, alternative or diff."""
+    train_batch_size: int = 32
+    """Examples of one class whose mean loss gives one gradient, that is one training step."""
+    train_max_size: int | None = None
+    """Cap on training examples (all classes together)."""
+    learning_rate: float = 1e-5
+    """Of the optimizer."""
+    num_train_epochs: int = 3
+    """Passes over the training batches."""
+    max_steps: int = -1
+    """Overrides `num_train_epochs` when positive; the batches are then repeated as often as needed."""
+    weight_decay: float = 1e-2
+    """Of the optimizer."""
+    adam_epsilon: float = 1e-8
+    """Of the optimizer."""
+    optim: Literal["adamw", "adam"] = "adamw"
+    """The optimizer."""
+    criterion: nn.Module | None = None
+    """Loss between decoded and target gradient. Default: MSELoss."""
+    eval_strategy: Literal["steps", "no"] = "steps"
+    """Whether to evaluate the encoder during training."""
+    eval_steps: int = 250
+    """Steps between evaluations; the last step is always evaluated."""
+    encoder_eval_train_max_size: int | None = None
+    """Cap on validation examples per class for evaluations during training."""
+    encoder_eval_max_size: int | None = None
+    """Cap on examples per variant (transition or neutral type) in `evaluate_encoder`."""
+    encoder_eval_balance: bool = True
+    """Whether `evaluate_encoder` caps every class at the size of the smallest."""
+    seed_selection_eval_max_size: int | None = None
+    """Cap on validation examples when seeds are compared. Default: `encoder_eval_max_size`."""
+    decoder_eval_max_size_training_like: int | None = None
+    """Cap on rows per dataset class in `evaluate_decoder`."""
+    decoder_eval_max_size_neutral: int | None = None
+    """Cap on neutral texts in `evaluate_decoder`."""
+    decoder_eval_lrs: Sequence[float] | None = None
+    """Learning rates of the decoder grid. Default: 0.001, 0.003, 0.01, 0.03, 0.1, 0."""
+    decoder_eval_feature_factors: Sequence[float] | None = None
+    """Feature factors of the decoder grid. Default: the one that strengthens (or weakens) each class."""
+    eval_batch_size: int = 32
+    """Texts per forward pass in evaluations."""
+    do_eval: bool = True
+    """Whether to evaluate the encoder during training."""
+    evaluate_fn: Callable[..., Mapping[str, Any]] | None = None
+    """Replaces the evaluation during training; called with config= and training_stats=, returns a dict with
+    `correlation` and, optionally, `mean_by_class`."""
+    save_strategy: Literal["best", "steps", "no"] = "best"
+    """best keeps the model with the best evaluation; steps also writes one every `save_steps`; no keeps the last."""
+    save_steps: int = 5000
+    """Steps between checkpoints with `save_strategy="steps"`."""
+    save_only_best: bool = True
+    """False also writes a checkpoint after every epoch."""
+    trust_remote_code: bool = False
+    """Passed on when the base model is loaded."""
+    params: Sequence[str] | None = None
+    """Names or wildcards of the base-model parameters to use. Default: the whole backbone."""
+    activation_encoder: str | None = None
+    """Default: tanh."""
+    activation_decoder: str | None = None
+    """Default: id."""
+    bias_decoder: bool | None = None
+    """Default: True."""
+    latent_dim: int | None = None
+    """Number of latent features. Default: 1."""
+    normalize_gradiend: bool = True
+    """Whether the first class shall encode positive: a negative correlation inverts the encoding."""
+    torch_dtype: torch.dtype | None = None
+    """Of the GRADIEND. Default: float32."""
+    max_seeds: int = 3
+    """Seeds to try, one after the other: seed, seed + 1, …"""
+    min_convergent_seeds: int | None = 1
+    """Stop after so many seeds have converged; None runs all."""
+    convergent_metric: Literal["correlation", "loss"] | None = None
+    """What decides whether a seed has converged. Default: correlation."""
+    convergent_score_threshold: float | None = None
+    """|correlation| at least, or loss at most. Default: 0.5 for correlation."""
+    convergent_mean_by_class_threshold: float | None = None
+    """Also require the two class means to lie this far from 0 on opposite sides."""
+    seed: int | None = 0
+    """First seed; None leaves the random generators as they are."""
+    seed_runs_dir: str | None = None
+    """Where seed runs are written. Default: `<experiment_dir>/seeds`."""
+    keep_seed_runs: bool = False
+    """Keep the weights of every seed; `train` then returns a dict seed → model."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """Free, JSON-serialisable notes, written with the training statistics."""
+
+    def __post_init__(self) -> None:
+        self.torch_dtype = self.torch_dtype or torch.float32
+        self.criterion = self.criterion or nn.MSELoss()
+        self.convergent_metric = self.convergent_metric or "correlation"
+        self.source = Side.parse("source", self.source).value
+        self.target = Side.parse("target", self.target).value
+        for name, valid in CHOICES.items():
+            one_of(name, getattr(self, name), valid)
+        if self.convergent_score_threshold is None:
+            if self.convergent_metric == "loss":
+                raise ValueError(
+                    "convergent_metric='loss' needs convergent_score_threshold, the largest converged loss."
+                )
+            self.convergent_score_threshold = DEFAULT_CORRELATION_THRESHOLD
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        at_least_one = [name for name in FIELDS if name.endswith(("_batch_size", "_max_size", "_steps", "_seeds"))]
+        at_least_one += ["num_train_epochs", "latent_dim"]
+        at_least_one.remove("max_steps")  # −1 means: whole epochs
+        for name in at_least_one:
+            value = getattr(self, name)
+            optional = FIELDS[name].default is None or name == "min_convergent_seeds"
+            if not (value is None and optional) and (not isinstance(value, int) or value < 1):
+                raise ValueError(f"{name} must be an int of at least 1; got {value!r}.")
+        if self.min_convergent_seeds is not None and self.min_convergent_seeds > self.max_seeds:
+            raise ValueError(
+                f"min_convergent_seeds={self.min_convergent_seeds} can never be reached: max_seeds={self.max_seeds}."
+            )
+        for name in ("learning_rate", "weight_decay", "adam_epsilon"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a finite number of at least 0; got {getattr(self, name)!r}.")
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The field called `key`, or `default` if there is none."""
+        return getattr(self, key) if key in FIELDS else default
+
+    def replace(self, **overrides: Any) -> TrainingArguments:
+        """A validated copy with other values; second spellings are accepted, the original is untouched."""
+        return type(self)(**{**{name: getattr(self, name) for name in FIELDS}, **overrides})
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-serialisable, without criterion and evaluate_fn; torch_dtype as "torch.float32"."""
+        content = {name: copy.deepcopy(getattr(self, name)) for name in FIELDS if name not in NOT_SERIALISABLE}
+        return {**content, "torch_dtype": str(self.torch_dtype)}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> TrainingArguments:
+        """What `to_dict` gave.
+
+        Raises:
+            TypeError: An unknown key; the message names the nearest field.
+            ValueError: A bad value.
+        """
+        content = dict(content)
+        dtype = content.get("torch_dtype")
+        if isinstance(dtype, str):
+            content["torch_dtype"] = torch.__dict__.get(dtype.removeprefix("torch."))
+            if not isinstance(content["torch_dtype"], torch.dtype):
+                raise ValueError(f"torch_dtype={dtype!r} is not a torch dtype.{nearest(dtype, ['torch.float32'])}")
+        return cls(**content)
+
+
+FIELDS = {item.name: item for item in dataclasses.fields(TrainingArguments)}

@@ -1,0 +1,306 @@
+"""What happens around the steps of a training: evaluation, normalisation, checkpoints, logging."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gradiend.trainer.core.arguments import TrainingArguments
+
+logger = logging.getLogger(__name__)
+
+INVERT_BELOW = -0.5
+"""During training the encoding is inverted only when it is clearly on the wrong side."""
+
+
+@dataclass
+class TrainingControl:
+    """Set by callbacks, read by the loop."""
+
+    should_stop: bool = False
+    """End the training after this step, as if it had been the last."""
+
+
+class TrainingCallback(ABC):  # noqa: B024 - every hook is optional
+    """Override what you need. The loop passes everything by keyword and may pass more than is named here."""
+
+    def on_train_begin(self, config: Any, **kwargs: Any) -> None:
+        """Before the first step."""
+
+    def on_train_end(self, config: Any, **kwargs: Any) -> None:
+        """After the last step."""
+
+    def on_epoch_begin(self, epoch: int, config: Any, **kwargs: Any) -> None:
+        """Before an epoch; they count from 0."""
+
+    def on_step_begin(self, step: int, config: Any, **kwargs: Any) -> None:
+        """Before a step; they count from 1."""
+
+    def on_step_end(self, step: int, loss: float, model: Any, config: Any, **kwargs: Any) -> Mapping[str, Any] | None:
+        """After a step.
+
+        Args:
+            step: Counts from 1.
+            loss: Of this step.
+            model: The `ModelWithGradiend`.
+            config: The `TrainingArguments`.
+            **kwargs: training_stats, eval_result (what a callback before this one returned at this step), losses,
+                last_losses, last_iteration, best_score_checkpoint, epoch, optimizer, control (a `TrainingControl`).
+
+        Returns:
+            An evaluation result for the callbacks after this one, or None.
+        """
+
+    def on_epoch_end(self, epoch: int, model: Any, config: Any, **kwargs: Any) -> None:
+        """After an epoch."""
+
+
+class EvaluationCallback(TrainingCallback):
+    """Evaluates every `n_evaluation` steps and at the last one.
+
+    Args:
+        evaluate_fn: Called with config= and training_stats=; returns a dict with `correlation`, and optionally
+            `mean_by_class` and `mean_by_feature_class`. None never evaluates.
+        n_evaluation: Steps between evaluations.
+        do_eval: False never evaluates.
+    """
+
+    def __init__(
+        self,
+        evaluate_fn: Callable[..., Mapping[str, Any]] | None,
+        n_evaluation: int = 250,
+        do_eval: bool = True,
+    ) -> None:
+        self.evaluate_fn = evaluate_fn
+        self.n_evaluation = n_evaluation
+        self.do_eval = do_eval
+        self.last_eval_step = -1
+
+    def on_step_end(
+        self,
+        step: int,
+        loss: float,
+        model: Any,
+        config: Any,
+        training_stats: dict[str, Any] | None = None,
+        last_iteration: bool = False,
+        **kwargs: Any,
+    ) -> Mapping[str, Any] | None:
+        """Evaluate if it is time, and record the result in `training_stats`."""
+        due = last_iteration or step % self.n_evaluation == 0
+        if not self.do_eval or self.evaluate_fn is None or not due:
+            return None
+        training_stats = {} if training_stats is None else training_stats
+        result = self.evaluate_fn(config=config, training_stats=training_stats)
+        self.last_eval_step = step
+        record_evaluation(training_stats, step, result)
+        if model is not None:
+            training_stats.setdefault("encoder_norms", {})[step] = model.gradiend.encoder_norm
+            training_stats.setdefault("decoder_norms", {})[step] = model.gradiend.decoder_norm
+        return result
+
+
+def record_evaluation(training_stats: dict[str, Any], step: int, result: Mapping[str, Any]) -> None:
+    """Write an evaluation result into the statistics of `step`, replacing an earlier one."""
+    training_stats["correlation"] = result.get("correlation")
+    training_stats.setdefault("scores", {})[step] = result.get("correlation")
+    for key in ("mean_by_class", "mean_by_feature_class"):
+        if key in result:
+            training_stats.setdefault(key, {})[step] = result[key]
+
+
+class NormalizationCallback(TrainingCallback):
+    """Inverts the encoding when the first class clearly encodes negative.
+
+    W_e, b_e and W_d change sign, and so do the optimizer's first moments and the figures reported for the step.
+
+    Args:
+        normalize: False never inverts.
+    """
+
+    def __init__(self, normalize: bool = True) -> None:
+        self.normalize = normalize
+
+    def on_step_end(
+        self,
+        step: int,
+        loss: float,
+        model: Any,
+        config: Any,
+        eval_result: Mapping[str, Any] | None = None,
+        training_stats: dict[str, Any] | None = None,
+        optimizer: Any = None,
+        **kwargs: Any,
+    ) -> Mapping[str, Any] | None:
+        """Invert if the correlation just measured is below −0.5."""
+        correlation = None if eval_result is None else eval_result.get("correlation")
+        if not self.normalize or correlation is None or correlation >= INVERT_BELOW:
+            return None
+        return invert(model, eval_result, training_stats, optimizer, step)
+
+
+def invert(
+    model: Any,
+    eval_result: Mapping[str, Any] | None,
+    training_stats: dict[str, Any] | None,
+    optimizer: Any,
+    step: int,
+) -> Mapping[str, Any] | None:
+    """Invert a one-latent encoding, its optimizer's moments and the figures of `step`; returns the inverted result."""
+    if model.gradiend.latent_dim != 1 or not model.invert_encoding(update_direction=False):
+        logger.warning(
+            "The first class encodes negative, and this network cannot be inverted: the signs stay as they are."
+        )
+        return None
+    if optimizer is not None:
+        optimizer.invert()
+    inverted = inverted_result(eval_result or {})
+    if training_stats is not None:
+        record_evaluation(training_stats, step, inverted)
+    return inverted
+
+
+def inverted_result(result: Mapping[str, Any]) -> dict[str, Any]:
+    """An evaluation result as it would be with every encoding negated."""
+    inverted = dict(result)
+    if inverted.get("correlation") is not None:
+        inverted["correlation"] = -inverted["correlation"]
+    for key in ("mean_by_class", "mean_by_feature_class"):
+        if key in inverted:
+            inverted[key] = {name: -mean for name, mean in inverted[key].items()}
+    return inverted
+
+
+class CheckpointCallback(TrainingCallback):
+    """Saves the model with the best score to `output` + "_best", and others when asked.
+
+    Args:
+        output: Path of the final model; checkpoints get a suffix.
+        checkpoints: False: none besides the best. True: also `_step_<n>` every `checkpoint_interval` steps. An int: its
+            own interval.
+        keep_only_best: False also saves `_epoch_<n>` after each epoch.
+        checkpoint_interval: See `checkpoints`.
+        use_loss_for_best: The best has the lowest loss instead of the highest |correlation|.
+        keep_best: False never saves a best model: the last one is the result.
+    """
+
+    def __init__(
+        self,
+        output: str,
+        checkpoints: bool | int = False,
+        keep_only_best: bool = True,
+        checkpoint_interval: int = 5000,
+        use_loss_for_best: bool = False,
+        keep_best: bool = True,
+    ) -> None:
+        self.keep_best = keep_best
+        self.output = output
+        self.keep_only_best = keep_only_best
+        self.use_loss_for_best = use_loss_for_best
+        self.checkpoint_step = (
+            (checkpoint_interval if checkpoints else 0) if isinstance(checkpoints, bool) else checkpoints
+        )
+        self.best_score: float | None = None
+
+    def on_step_end(
+        self,
+        step: int,
+        loss: float,
+        model: Any,
+        config: Any,
+        training_stats: Mapping[str, Any] | None = None,
+        eval_result: Mapping[str, Any] | None = None,
+        best_score_checkpoint: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Save what is due after this step."""
+        if self.checkpoint_step and step % self.checkpoint_step == 0:
+            model.save_pretrained(f"{self.output}_step_{step}")
+        score = loss if self.use_loss_for_best else (training_stats or {}).get("correlation")
+        if not self.keep_best or score is None or step < 2 or not self._is_better(score):
+            return
+        self.best_score = score
+        model.save_pretrained(f"{self.output}_best")
+        if best_score_checkpoint is not None:
+            best_score_checkpoint.clear()
+            metric = "loss" if self.use_loss_for_best else "correlation"
+            best_score_checkpoint.update({"global_step": step, metric: score, "loss": loss})
+
+    def _is_better(self, score: float) -> bool:
+        if self.best_score is None:
+            return True
+        return score < self.best_score if self.use_loss_for_best else abs(score) > abs(self.best_score)
+
+    def on_epoch_end(self, epoch: int, model: Any, config: Any, **kwargs: Any) -> None:
+        """Save the epoch's model if asked to, and the best one if no evaluation has ever chosen it."""
+        if not self.keep_only_best:
+            model.save_pretrained(f"{self.output}_epoch_{epoch + 1}")
+        elif self.keep_best and self.best_score is None:
+            model.save_pretrained(f"{self.output}_best")
+
+
+class LoggingCallback(TrainingCallback):
+    """Logs the mean loss, and the latest correlation, every `n_loss_report` steps (level INFO).
+
+    Args:
+        n_loss_report: Steps between reports.
+        loss_only: Leave the correlation out.
+    """
+
+    def __init__(self, n_loss_report: int = 100, loss_only: bool = False) -> None:
+        self.n_loss_report = n_loss_report
+        self.loss_only = loss_only
+
+    def on_step_end(
+        self,
+        step: int,
+        loss: float,
+        model: Any,
+        config: Any,
+        last_losses: list[float] | None = None,
+        training_stats: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Report if it is time; `last_losses` is emptied then."""
+        if step % self.n_loss_report or not last_losses:
+            return
+        mean = torch.tensor(last_losses).mean().item()
+        correlation = (training_stats or {}).get("correlation")
+        suffix = "" if self.loss_only or correlation is None else f", correlation {correlation:.3f}"
+        logger.info("step %d: mean loss %.4g over the last %d steps%s", step, mean, len(last_losses), suffix)
+        last_losses.clear()
+
+    def on_epoch_end(
+        self,
+        epoch: int,
+        model: Any,
+        config: Any,
+        time_stats: Mapping[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Report the times of the epoch at level DEBUG."""
+        logger.debug("epoch %d done: %s", epoch + 1, dict(time_stats or {}))
+
+
+def get_default_callbacks(config: TrainingArguments | Mapping[str, Any]) -> list[TrainingCallback]:
+    """[Evaluation, Normalization, Checkpoint, Logging] as the arguments ask; a dict may leave fields out."""
+    arguments = config if isinstance(config, TrainingArguments) else TrainingArguments(**config)
+    return [
+        EvaluationCallback(
+            arguments.evaluate_fn, arguments.eval_steps, arguments.do_eval and arguments.eval_strategy != "no"
+        ),
+        NormalizationCallback(arguments.normalize_gradiend),
+        CheckpointCallback(
+            arguments.output_dir or "",
+            checkpoints=arguments.save_strategy == "steps",
+            keep_only_best=arguments.save_only_best,
+            checkpoint_interval=arguments.save_steps,
+            keep_best=arguments.save_strategy != "no",
+        ),
+        LoggingCallback(),
+    ]

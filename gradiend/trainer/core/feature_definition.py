@@ -1,0 +1,156 @@
+"""What a feature is: its classes, its data, and how a model of it is made and measured."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gradiend.evaluator.encoder_metrics import get_encoder_metrics_from_dataframe
+from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.trainer.core.stats import load_training_stats
+
+Measure = Callable[[Collection[str] | None], dict[str, Any]]
+"""Dataset classes to measure on (None: all) → measurements of the base model as it is at that moment."""
+
+
+class FeatureLearningDefinition(ABC):
+    """The feature that a GRADIEND learns, independent of how it is trained.
+
+    Args:
+        target_classes: The classes to tell apart; the first is encoded as +1, the second as −1.
+        run_id: Name of the run; a subdirectory of the experiment directory.
+        n_features: Number of latent features.
+
+    Raises:
+        ValueError: A class named twice.
+    """
+
+    default_model_with_gradiend_cls: type[ModelWithGradiend] = ModelWithGradiend  # type: ignore[type-abstract]
+
+    def __init__(
+        self, target_classes: Sequence[str] | None = None, run_id: str | None = None, n_features: int = 1
+    ) -> None:
+        if target_classes is not None and len(set(target_classes)) != len(target_classes):
+            raise ValueError(f"target_classes must be distinct; got {list(target_classes)}.")
+        self._target_classes = None if target_classes is None else list(target_classes)
+        self.run_id = run_id
+        self.n_features = n_features
+
+    # What a modality supplies
+
+    @abstractmethod
+    def create_training_data(self, *args: Any, **kwargs: Any) -> Any:
+        """The training examples, without gradients."""
+
+    @abstractmethod
+    def create_gradient_training_dataset(self, *args: Any, **kwargs: Any) -> Any:
+        """The training batches as (source, target) gradients."""
+
+    @abstractmethod
+    def evaluate_base_model(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Class probabilities and language-modelling score of one base model."""
+
+    @abstractmethod
+    def _get_decoder_eval_dataframe(self, *args: Any, **kwargs: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """(rows with feature words, neutral texts) for the decoder evaluation."""
+
+    @abstractmethod
+    def _get_decoder_eval_targets(self) -> dict[str, list[str]]:
+        """Class → the words whose probability is the class's."""
+
+    @abstractmethod
+    def _analyze_encoder(self, *args: Any, **kwargs: Any) -> pd.DataFrame:
+        """Encodings of training and neutral rows."""
+
+    def prepare_base_model_evaluation(
+        self,
+        model: Any,
+        tokenizer: Any,
+        training_like_df: pd.DataFrame,
+        neutral_df: pd.DataFrame,
+        *,
+        eval_batch_size: int,
+    ) -> Measure:
+        """Prepare `evaluate_base_model` for many states of one model; override it to do shared work once."""
+
+        def measure(datasets: Collection[str] | None) -> dict[str, Any]:
+            rows = training_like_df
+            if datasets is not None:
+                rows = rows[rows["factual_class"].isin(datasets)]
+            return self.evaluate_base_model(
+                model,
+                tokenizer,
+                training_like_df=rows,
+                neutral_df=neutral_df,
+                eval_batch_size=eval_batch_size,
+            )
+
+        return measure
+
+    # Classes
+
+    @property
+    def experiment_dir(self) -> str | None:
+        """Where results are written, or None."""
+        return None
+
+    @property
+    def target_classes(self) -> list[str] | None:
+        """The classes that are told apart."""
+        return self._target_classes
+
+    @property
+    def pair(self) -> tuple[str, str] | None:
+        """The two target classes, if there are exactly two."""
+        classes = self.target_classes
+        return (classes[0], classes[1]) if classes is not None and len(classes) == 2 else None
+
+    @property
+    def all_classes(self) -> list[str] | None:
+        """All classes in the data; the target classes unless a modality knows more."""
+        return self.target_classes
+
+    @property
+    def non_target_classes(self) -> list[str]:
+        """Classes in the data that are no target."""
+        targets = self.target_classes or []
+        return [name for name in self.all_classes or [] if name not in targets]
+
+    @property
+    def model_with_gradiend_cls(self) -> type[ModelWithGradiend]:
+        """Class of the model that is trained."""
+        return self.default_model_with_gradiend_cls
+
+    def create_model_with_gradiend(
+        self,
+        load_directory: Any,
+        model_with_gradiend_cls: type[ModelWithGradiend] | None = None,
+        **kwargs: Any,
+    ) -> ModelWithGradiend:
+        """A model for this feature: a checkpoint, or a new GRADIEND on a base model; an instance stays as it is."""
+        if isinstance(load_directory, ModelWithGradiend):
+            return load_directory
+        cls = model_with_gradiend_cls or self.model_with_gradiend_cls
+        return cls.from_pretrained(load_directory, feature_definition=self, **kwargs)
+
+    # Results
+
+    def get_training_stats(self, model_path: str) -> dict[str, Any] | None:
+        """See `load_training_stats`."""
+        return load_training_stats(model_path)
+
+    def get_encoder_metrics(self, encoder_df: pd.DataFrame) -> dict[str, Any] | None:
+        """See `get_encoder_metrics_from_dataframe`; None for an empty frame."""
+        return None if encoder_df.empty else get_encoder_metrics_from_dataframe(encoder_df)
+
+
+def result_path(experiment_dir: str | None, name: str, key: Mapping[str, Any], suffix: str) -> Path | None:
+    """`<experiment_dir>/<name>[_<key>]<suffix>`, or None without a directory; the key is sorted name_value pairs."""
+    if experiment_dir is None:
+        return None
+    parts = [f"{item}_{value}" for item, value in sorted(key.items()) if value is not None]
+    return Path(experiment_dir) / ("_".join([name, *parts]) + suffix)

@@ -1,0 +1,198 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from gradiend.model.param_mapped import ParamMappedGradiendModel
+from gradiend.trainer.core.arguments import FIELDS, TrainingArguments
+from gradiend.trainer.core.callbacks import TrainingCallback, TrainingControl, get_default_callbacks, invert
+from gradiend.trainer.core.dataset import GradientBatches
+from gradiend.trainer.core.optimizers import create_optimizer
+from gradiend.trainer.core.stats import write_training_stats
+from gradiend.util.keywords import resolve_keywords
+
+LOSS_WINDOW = 20
+"""Steps that the loss beside the progress bar is averaged over."""
+
+
+def train(
+    model_with_gradiend: Any,
+    data: GradientBatches | Iterable[Mapping[str, Any]],
+    training_args: TrainingArguments | None = None,
+    callbacks: Sequence[TrainingCallback] | None = None,
+    **kwargs: Any,
+) -> str:
+    """Train a GRADIEND on (source, target) gradients.
+
+    Args:
+        model_with_gradiend: Its GRADIEND is trained; the base model is not touched.
+        data: Batches of gradients; any sized iterable of dicts with `source` and `target` will do.
+        training_args: `output_dir` must be set here or as a keyword.
+        callbacks: Called after the default ones.
+        **kwargs: Override fields of `training_args`.
+
+    Returns:
+        The output directory: checkpoint and training.json.
+
+    Raises:
+        ValueError: An unknown keyword, no data, or no output_dir.
+    """
+    try:
+        overrides = resolve_keywords("TrainingArguments", kwargs, FIELDS)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    arguments = (training_args or TrainingArguments()).replace(**overrides)
+    if arguments.output_dir is None:
+        raise ValueError("train() needs output_dir, the directory for the trained model.")
+    steps = total_steps(len(data), arguments)  # type: ignore[arg-type]
+    Path(arguments.output_dir).mkdir(parents=True, exist_ok=True)
+    # A best model that an earlier, interrupted run has left is not this run's.
+    shutil.rmtree(best_path(arguments.output_dir), ignore_errors=True)
+    run = TrainingRun(model_with_gradiend, arguments, [*get_default_callbacks(arguments), *(callbacks or ())])
+    run.run(data, steps)
+    return run.finish()
+
+
+def best_path(output_dir: str | Path) -> Path:
+    """Where `CheckpointCallback` keeps the best model of a training while it runs."""
+    return Path(f"{output_dir}_best")
+
+
+def total_steps(batches_per_epoch: int, arguments: TrainingArguments) -> int:
+    """Steps of a training: max_steps if positive, else whole epochs.
+
+    Raises:
+        ValueError: No batches.
+    """
+    if not batches_per_epoch:
+        raise ValueError("There is no training batch: the training data is empty.")
+    return arguments.max_steps if arguments.max_steps > 0 else arguments.num_train_epochs * batches_per_epoch
+
+
+class TrainingRun:
+    """One training: the loop, and the state that callbacks see."""
+
+    def __init__(self, model: Any, arguments: TrainingArguments, callbacks: Sequence[TrainingCallback]) -> None:
+        self.model = model
+        self.arguments = arguments
+        self.callbacks = callbacks
+        self.optimizer = create_optimizer(model.gradiend, arguments)
+        self.control = TrainingControl()
+        self.losses: list[float] = []
+        self.last_losses: list[float] = []
+        self.best: dict[str, Any] = {}
+        self.stats: dict[str, Any] = {"global_step": 0}
+        self.seconds = {"total": 0.0, "gradients": 0.0, "gradiend": 0.0, "callbacks": 0.0}
+
+    def run(self, data: Any, steps: int) -> None:
+        """Take `steps` steps, in as many epochs as that needs."""
+        start = time.perf_counter()
+        for callback in self.callbacks:
+            callback.on_train_begin(**self._shared())
+        with tqdm(total=steps, desc="Training", unit="step") as bar:
+            for epoch in itertools.count():
+                for callback in self.callbacks:
+                    callback.on_epoch_begin(epoch=epoch, **self._shared())
+                taken = len(self.losses)
+                for batch in itertools.islice(self._epoch(data, epoch), steps - taken):
+                    self._step(batch, epoch, last=len(self.losses) + 1 == steps)
+                    self._show(bar)
+                    if self.control.should_stop:
+                        break
+                if len(self.losses) == taken:
+                    raise ValueError(f"The training data gave no batch in epoch {epoch + 1}: can it be iterated again?")
+                for callback in self.callbacks:
+                    callback.on_epoch_end(epoch=epoch, time_stats=self.seconds, **self._shared())
+                if len(self.losses) >= steps or self.control.should_stop:
+                    break
+        self.seconds["total"] = time.perf_counter() - start
+        for callback in self.callbacks:
+            callback.on_train_end(**self._shared())
+
+    def _shared(self) -> dict[str, Any]:
+        return {
+            "config": self.arguments,
+            "model": self.model,
+            "training_stats": self.stats,
+            "losses": self.losses,
+            "last_losses": self.last_losses,
+            "best_score_checkpoint": self.best,
+            "optimizer": self.optimizer,
+            "control": self.control,
+        }
+
+    def _epoch(self, data: Any, epoch: int) -> Iterator[Mapping[str, Any]]:
+        batches = iter(data.epoch(epoch, self.arguments.seed) if isinstance(data, GradientBatches) else data)
+        while True:
+            start = time.perf_counter()
+            batch = next(batches, None)
+            self.seconds["gradients"] += time.perf_counter() - start
+            if batch is None:
+                return
+            yield batch
+
+    def _step(self, batch: Mapping[str, Any], epoch: int, *, last: bool) -> None:
+        step = len(self.losses) + 1
+        for callback in self.callbacks:
+            callback.on_step_begin(step=step, epoch=epoch, **self._shared())
+        start = time.perf_counter()
+        loss = self.optimizer.step(batch["source"].reshape(-1), batch["target"].reshape(-1))
+        self.seconds["gradiend"] += time.perf_counter() - start
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"The loss became {loss} at step {step}. Lower learning_rate (now {self.arguments.learning_rate:g}), "
+                "or check the base model's gradients for infinities."
+            )
+        self.losses.append(loss)
+        self.last_losses.append(loss)
+        self.stats["global_step"] = step
+        start = time.perf_counter()
+        result: Mapping[str, Any] | None = None
+        for callback in self.callbacks:
+            returned = callback.on_step_end(
+                step=step,
+                loss=loss,
+                eval_result=result,
+                last_iteration=last or self.control.should_stop,
+                epoch=epoch,
+                **self._shared(),
+            )
+            result = result if returned is None else returned
+        self.seconds["callbacks"] += time.perf_counter() - start
+
+    def _show(self, bar: tqdm) -> None:
+        recent = self.losses[-LOSS_WINDOW:]
+        shown = {"loss": f"{sum(recent) / len(recent):.3g}"}
+        if self.stats.get("correlation") is not None:
+            shown["correlation"] = f"{self.stats['correlation']:.3f}"
+        bar.set_postfix(shown, refresh=False)
+        bar.update()
+
+    def finish(self) -> str:
+        """Take the best model if one was kept, make the first class positive, and write the output directory."""
+        assert self.arguments.output_dir is not None
+        output = Path(self.arguments.output_dir)
+        best = best_path(output)
+        correlation = self.stats.get("correlation")
+        if best.is_dir():
+            gradiend = self.model.gradiend
+            self.model.gradiend = ParamMappedGradiendModel.from_pretrained(
+                str(best), gradiend.device_encoder, gradiend.device_decoder
+            )
+            correlation = self.best.get("correlation", correlation)
+        if self.arguments.normalize_gradiend and correlation is not None and correlation < 0:
+            invert(self.model, None, None, None, self.stats["global_step"])
+            self.best.update({key: -value for key, value in self.best.items() if key == "correlation"})
+        self.model.save_pretrained(str(output))
+        write_training_stats(output, self.stats, self.best, self.arguments, self.seconds, self.losses)
+        shutil.rmtree(best, ignore_errors=True)
+        return str(output)

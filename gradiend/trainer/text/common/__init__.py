@@ -1,0 +1,1 @@
+"""What every text trainer shares."""

@@ -1,0 +1,166 @@
+"""A language model with its tokenizer and its GRADIEND."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from gradiend.gradients.probe import unreached_parameters
+from gradiend.gradients.words import WordTokenizer
+from gradiend.model.core.backbone import (
+    build_gradiend_from_base_model,
+    select_parameters,
+    split_backbone_vs_head_params,
+)
+from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.model.param_mapped import ParamMappedGradiendModel
+from gradiend.model.parameter_map import ParameterMap
+from gradiend.model.utils import is_decoder_only_model
+from gradiend.trainer.text.common.loading import AutoModelForLM, AutoTokenizerForLM
+from gradiend.util.logging import get_logger
+from gradiend.util.placeholder import PLACEHOLDER
+
+logger = get_logger(__name__)
+
+OWN_BASE_MODEL = "base_model"
+"""Subdirectory of a checkpoint with the base model, where that has no name or path to load it from again."""
+
+MAX_LENGTH = 256
+"""Longest input in tokens, unless the model takes less."""
+
+PROBE_TEXT, PROBE_TOKENS = f"a {PLACEHOLDER} b", 8
+
+
+class TextModelWithGradiend(ModelWithGradiend):
+    """`ModelWithGradiend` of a masked or causal language model.
+
+    Args:
+        base_model: The language model, with its head.
+        gradiend: Its GRADIEND.
+        tokenizer: The model's fast tokenizer.
+        gradient_creator: See `ModelWithGradiend`.
+        source: See `ModelWithGradiend`.
+        target: See `ModelWithGradiend`.
+        **kwargs: Devices, see `ModelWithGradiend`.
+
+    Raises:
+        ValueError: A masked model with a tokenizer that has no mask token.
+        TypeError: A slow tokenizer.
+    """
+
+    def __init__(
+        self,
+        base_model: Any,
+        gradiend: ParamMappedGradiendModel,
+        tokenizer: Any,
+        gradient_creator: Any = None,
+        source: str = "factual",
+        target: str | None = "diff",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            base_model, gradiend, gradient_creator=gradient_creator, source=source, target=target, **kwargs
+        )
+        self.tokenizer = tokenizer
+        self.words = word_tokenizer(base_model, tokenizer)
+
+    @property
+    def is_decoder_only_model(self) -> bool:
+        """Whether the base model predicts from the left context only."""
+        return is_decoder_only_model(self.base_model)
+
+    @property
+    def pad_token_id(self) -> int:
+        """For padding on the right, which is masked out: any id does where the tokenizer has none."""
+        return padding_id(self.tokenizer)
+
+    def _save_model(self, save_directory: str, **kwargs: Any) -> None:
+        del kwargs
+        path = Path(save_directory) / OWN_BASE_MODEL
+        if not self.gradiend.kwargs.get("base_model"):
+            self.base_model.save_pretrained(path)
+            self.tokenizer.save_pretrained(path)
+        self.gradiend.kwargs["tokenizer"] = self.tokenizer.name_or_path
+
+    @classmethod
+    def _load_model(
+        cls,
+        load_directory: Any,
+        base_model_id: str | None = None,
+        gradiend_kwargs: Mapping[str, Any] | None = None,
+        tokenizer: Any = None,
+        trust_remote_code: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Any, ...]:
+        """(base model, tokenizer) of a checkpoint, a name or path, or a model that is already loaded."""
+        if isinstance(load_directory, nn.Module):
+            model, name = load_directory, str(load_directory.name_or_path)
+        else:
+            own = Path(load_directory) / OWN_BASE_MODEL
+            name = str(own) if own.is_dir() else (base_model_id or str(load_directory))
+            model = AutoModelForLM.from_pretrained(name, trust_remote_code=trust_remote_code, **kwargs)
+        if tokenizer is None or isinstance(tokenizer, (str, Path)):
+            saved = (gradiend_kwargs or {}).get("tokenizer")
+            tokenizer = AutoTokenizerForLM.from_pretrained(
+                tokenizer or (saved if saved and Path(saved).exists() else name),
+                trust_remote_code=trust_remote_code,
+            )
+        return model, tokenizer
+
+    @classmethod
+    def _gradiend_arguments(cls, shape: Mapping[str, Any], extra: Sequence[Any]) -> dict[str, Any]:
+        return {**shape, "tokenizer": extra[0]}
+
+    @classmethod
+    def _create_gradiend(
+        cls, base_model: Any, load_directory: str, tokenizer: Any = None, **kwargs: Any
+    ) -> ParamMappedGradiendModel:
+        """A new GRADIEND over what a loss of the base model can reach (see `reachable_map`)."""
+        if not isinstance(kwargs.get("param_map"), Mapping):
+            named = kwargs.pop("param_map", None)
+            kwargs["param_map"] = reachable_map(
+                base_model, tokenizer, params=kwargs.pop("params", None), param_map=named
+            )
+        return build_gradiend_from_base_model(base_model, load_directory, **kwargs)
+
+
+def padding_id(tokenizer: Any) -> int:
+    """The tokenizer's padding id, or 0: padded positions are masked out, so any id gives the same numbers."""
+    return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+
+
+def word_tokenizer(base_model: Any, tokenizer: Any, max_length: int = MAX_LENGTH) -> WordTokenizer:
+    """The `WordTokenizer` of a language model, within the longest input that model and tokenizer allow."""
+    limits = [
+        max_length,
+        tokenizer.model_max_length,
+        base_model.config.to_dict().get("max_position_embeddings", max_length),
+    ]
+    return WordTokenizer(tokenizer, causal=is_decoder_only_model(base_model), max_length=min(limits))
+
+
+def reachable_map(base_model: Any, tokenizer: Any, *, params: Any = None, param_map: Any = None) -> ParameterMap:
+    """The map of the backbone parameters, or of those asked for, without any that no gradient reaches.
+
+    Raises:
+        ValueError: A parameter that was asked for without a wildcard is one that no gradient reaches.
+    """
+    mapping = select_parameters(base_model, params, param_map)
+    backbone, _ = split_backbone_vs_head_params(base_model)
+    probe = word_tokenizer(base_model, tokenizer, PROBE_TOKENS)([PROBE_TEXT], ["c"])
+    unreached = unreached_parameters(
+        base_model,
+        {entry.name: backbone[entry.name] for entry in mapping},
+        probe,
+        causal=is_decoder_only_model(base_model),
+        pad_token_id=padding_id(tokenizer),
+    )
+    asked = {name for patterns in (params, param_map) if patterns is not None for name in patterns}
+    if asked & set(unreached):
+        raise ValueError(f"No gradient ever reaches {', '.join(sorted(asked & set(unreached)))}: leave it out.")
+    if unreached:
+        logger.info("Left out of the map, since no gradient reaches them: %s", ", ".join(unreached))
+    return ParameterMap([entry for entry in mapping if entry.name not in unreached])

@@ -1,0 +1,418 @@
+"""The trainer for text features: factual and alternative words at a placeholder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import pandas as pd
+
+from gradiend.data.text.neutral_masking import mask_random_words
+from gradiend.data.unified import (
+    UNIFIED_ALTERNATIVE,
+    UNIFIED_ALTERNATIVE_CLASS,
+    UNIFIED_FACTUAL,
+    UNIFIED_FACTUAL_CLASS,
+    UNIFIED_MASKED,
+    UNIFIED_SPLIT,
+    UNIFIED_TRANSITION,
+    classes_in,
+    require_split,
+    resolve_dataframe,
+    to_unified,
+    transition_id,
+)
+from gradiend.evaluator.base_model import measure_base_model
+from gradiend.evaluator.encoder import EncoderData
+from gradiend.evaluator.lms import LanguageModelingScore
+from gradiend.evaluator.probabilities import ClassProbabilities
+from gradiend.gradients.scorer import WordScorer
+from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.model.utils import is_decoder_only_model
+from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.trainer.text.common.model_base import MAX_LENGTH, padding_id, word_tokenizer
+from gradiend.trainer.text.prediction.config import TextPredictionConfig
+from gradiend.trainer.text.prediction.dataset import (
+    TextGradientTrainingDataset,
+    TextTrainingDataset,
+    tokenize_known,
+)
+from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
+from gradiend.trainer.trainer import Trainer
+from gradiend.util.keywords import resolve_keywords
+from gradiend.util.logging import get_logger
+from gradiend.util.placeholder import PLACEHOLDER
+from gradiend.util.splits import normalize_split_name
+
+logger = get_logger(__name__)
+
+CONFIG_FIELDS = [field.name for field in dataclasses.fields(TextPredictionConfig)]
+NEUTRAL_TRAINING, NEUTRAL_DATASET = "neutral_training_masked", "neutral_dataset"
+
+
+class TextPredictionTrainer(Trainer):
+    """Finds a feature of a masked language model from texts with the feature word masked.
+
+    Args:
+        model: Name or path of a base model or checkpoint, or a `ModelWithGradiend`.
+        run_id: Subdirectory of `args.experiment_dir` for this run.
+        data: A DataFrame, a dict class → DataFrame, or the path of a CSV or Parquet file.
+        config: All of `TextPredictionConfig` at once; it wins over single fields, `target_classes` excepted.
+        target_classes: The two classes; the first is encoded as +1. Default: those in the data, if they are two.
+        args: Training and evaluation arguments; `training_args` is a second name.
+        evaluator_class: See `Trainer`.
+        **config_fields: Any field of `TextPredictionConfig`.
+
+    Raises:
+        TypeError: An unknown argument; the message names the nearest.
+        ValueError: target_classes that are not two distinct names.
+    """
+
+    default_model_with_gradiend_cls = TextPredictionModelWithGradiend
+
+    def __init__(
+        self,
+        model: Any,
+        run_id: str | None = None,
+        data: Any = None,
+        config: TextPredictionConfig | None = None,
+        target_classes: Sequence[str] | None = None,
+        *,
+        args: TrainingArguments | None = None,
+        evaluator_class: Callable[..., Any] | None = None,
+        **config_fields: Any,
+    ) -> None:
+        fields = resolve_keywords("TextPredictionTrainer", config_fields, [*CONFIG_FIELDS, "args"])
+        args = fields.pop("args", args)
+        if config is None:
+            config = TextPredictionConfig(data=data, run_id=run_id, **fields)
+        if target_classes is not None:
+            config = dataclasses.replace(config, target_classes=target_classes)
+        self.config = config
+        super().__init__(
+            model, config.target_classes, args, run_id or config.run_id, config.n_features, evaluator_class
+        )
+        self._unified: pd.DataFrame | None = None
+        self._neutral: pd.DataFrame | None = None
+
+    # Data
+
+    @property
+    def target_classes(self) -> list[str]:
+        """The two classes; those in the data where none were given.
+
+        Raises:
+            ValueError: None given, and the data does not have exactly two.
+        """
+        if self._target_classes is None:
+            found = classes_in(self._data(), self.config.columns())
+            if len(found) != 2:
+                raise ValueError(
+                    f"The data has the classes {', '.join(found) or '(none)'}: name the two to tell apart with "
+                    "target_classes=[…], the one to be encoded positive first."
+                )
+            self._target_classes = found
+        return self._target_classes
+
+    @property
+    def all_classes(self) -> list[str]:
+        """All classes in the data."""
+        return classes_in(self._data(), self.config.columns())
+
+    @property
+    def combined_data(self) -> pd.DataFrame:
+        """The unified frame: masked, split, factual_class, alternative_class, factual, alternative, transition."""
+        if self._unified is None:
+            self._unified = to_unified(
+                self._data(),
+                pair=self.target_classes,
+                columns=self.config.columns(),
+                max_counterfactuals_per_sentence=self.config.max_counterfactuals_per_sentence,
+                seed=self.data_seed,
+            )
+        return self._unified
+
+    @property
+    def data_seed(self) -> int:
+        """`config.random_state`, or 0."""
+        return self.config.random_state or 0
+
+    def _data(self) -> Any:
+        if self.config.data is None:
+            raise ValueError("The trainer has no data: pass data=… (a DataFrame, a dict of DataFrames, or a file).")
+        return self.config.data
+
+    @property
+    def neutral_data(self) -> pd.DataFrame | None:
+        """The neutral texts (column `text`), or None.
+
+        Raises:
+            ValueError: No column `text`.
+        """
+        if self._neutral is None and self.config.eval_neutral_data is not None:
+            self._neutral = _checked_neutral(self.config.eval_neutral_data, self.config.eval_neutral_max_rows)
+        return self._neutral
+
+    def _split(self, split: str) -> pd.DataFrame:
+        return require_split(self.combined_data, split)
+
+    def _has_split(self, split: str) -> bool:
+        return normalize_split_name(split) in set(self.combined_data[UNIFIED_SPLIT])
+
+    def check_training_data(self, args: TrainingArguments) -> None:
+        """Raise what is wrong with the data before the model is loaded.
+
+        Raises:
+            ValueError: See `gradiend.data.unified`; no training split; a class smaller than a batch.
+        """
+        train = self._split("train")
+        sizes = train[UNIFIED_FACTUAL_CLASS].value_counts()
+        for name in self.target_classes:
+            if sizes.get(name, 0) < args.train_batch_size:
+                raise ValueError(
+                    f"The training split has {sizes.get(name, 0)} rows of class {name!r}, fewer than one batch "
+                    f"(train_batch_size={args.train_batch_size}): reduce train_batch_size, or collect more rows."
+                )
+        self.neutral_data  # noqa: B018 - read here, so that a bad file costs no training
+
+    def create_training_data(
+        self,
+        model_or_tokenizer: Any,
+        split: str = "train",
+        class_pair: Sequence[str] | None = None,
+        batch_size: int | None = None,
+        max_size: int | None = None,
+        balance_column: str = "feature_class_id",
+    ) -> TextTrainingDataset:
+        """The examples of a split, composed into batches of one class.
+
+        Args:
+            model_or_tokenizer: A `ModelWithGradiend`, or a tokenizer.
+            split: Which rows.
+            class_pair: The two classes. Default: the target classes.
+            batch_size: Default: `train_batch_size`.
+            max_size: Cap on examples.
+            balance_column: Column whose values take turns.
+
+        Raises:
+            ValueError: See `TextTrainingDataset`.
+        """
+        pair = tuple(class_pair or self.target_classes)
+        rows = _labelled(self._split(split), pair)
+        is_model = isinstance(model_or_tokenizer, ModelWithGradiend)
+        tokenizer = model_or_tokenizer.tokenizer if is_model else model_or_tokenizer
+        return TextTrainingDataset(
+            rows.rename(columns={"source_id": "factual_id", "target_id": "alternative_id"}),
+            tokenizer,
+            batch_size or self.training_args.train_batch_size,
+            is_decoder_only_model=is_decoder_only_model(model_or_tokenizer.base_model if is_model else tokenizer),
+            max_size=max_size,
+            balance_column=balance_column,
+            max_length=model_or_tokenizer.words.max_length if is_model else MAX_LENGTH,
+            seed=self.data_seed,
+        )
+
+    def create_gradient_training_dataset(
+        self, training_data: TextTrainingDataset, model_with_gradiend: Any
+    ) -> TextGradientTrainingDataset:
+        """The examples as (source, target) gradients of the model."""
+        return TextGradientTrainingDataset(training_data, model_with_gradiend)
+
+    # Encoder evaluation
+
+    def create_eval_data(
+        self,
+        model_with_gradiend: Any,
+        split: str = "validation",
+        source: str | None = None,
+        max_size: int | None = None,
+    ) -> EncoderData:
+        """The rows of a split, labelled and tokenized; no rows if the data has no such split.
+
+        Args:
+            model_with_gradiend: Its tokenizer is used.
+            split: Which rows.
+            source: Accepted for compatibility; the same rows serve every source.
+            max_size: Cap on rows per class.
+        """
+        del source
+        rows = self.combined_data
+        rows = _labelled(rows[rows[UNIFIED_SPLIT] == normalize_split_name(split)], self.target_classes)
+        return _encoder_data(self._capped(rows, "label", max_size), model_with_gradiend)
+
+    def _analyze_encoder(
+        self,
+        model_with_gradiend: Any,
+        split: str = "test",
+        source: str | None = None,
+        max_size: int | None = None,
+        neutral_data_df: pd.DataFrame | None = None,
+    ) -> pd.DataFrame:
+        """Encodings of a split's rows, of the same texts with another word masked, and of neutral texts.
+
+        Returns:
+            Columns input_text, factual, alternative, label, source_id, target_id, type and encoded.
+        """
+        rows = _labelled(self._split(split), self.target_classes)
+        if self.training_args.encoder_eval_balance:
+            smallest = int(rows["label"].value_counts().min())
+            max_size = smallest if max_size is None else min(max_size, smallest)
+        rows = self._capped(rows, "label", max_size)
+        neutral = self.neutral_data if neutral_data_df is None else _checked_neutral(neutral_data_df)
+        parts = [rows, self._neutral_rows(_filled(rows), NEUTRAL_TRAINING, max_size)]
+        if neutral is not None:
+            parts.append(self._neutral_rows(neutral["text"].tolist(), NEUTRAL_DATASET, max_size))
+        data = _encoder_data(pd.concat(parts, ignore_index=True), model_with_gradiend)
+        return data.encode(
+            model_with_gradiend,
+            source=source,
+            batch_size=self.training_args.eval_batch_size,
+            progress="Encoding",
+        )
+
+    def _neutral_rows(self, texts: Sequence[str], kind: str, max_size: int | None) -> pd.DataFrame:
+        ignored = [word for words in self._get_decoder_eval_targets().values() for word in words]
+        _, masked, words = mask_random_words(texts[:max_size], ignored, self.data_seed)
+        return pd.DataFrame(
+            {
+                "masked": masked, "factual": words, "alternative": words, "label": 0.0, "source_id": kind,
+                "target_id": kind, "type": kind,
+            }
+        )  # fmt: skip
+
+    def _capped(self, rows: pd.DataFrame, column: str, max_size: int | None) -> pd.DataFrame:
+        if max_size is None or rows.empty:
+            return rows
+        shuffled = rows.sample(frac=1, random_state=self.data_seed)
+        return shuffled.groupby(column, sort=False).head(max_size).sort_index()
+
+    # Decoder evaluation
+
+    def _get_decoder_eval_targets(self) -> dict[str, list[str]]:
+        """Class → its words: `decoder_eval_targets`, or the distinct words in the data, commonest first."""
+        if self.config.decoder_eval_targets is not None:
+            return {name: list(words) for name, words in self.config.decoder_eval_targets.items()}
+        data = self.combined_data
+        words: dict[str, list[str]] = {}
+        for name in self.target_classes:
+            counts = data.loc[data[UNIFIED_FACTUAL_CLASS] == name, UNIFIED_FACTUAL].value_counts()
+            distinct: dict[str, str] = {}
+            for word in counts.index:
+                distinct.setdefault(word.lower(), word)
+            words[name] = list(distinct.values())
+        return words
+
+    def _get_decoder_eval_dataframe(
+        self,
+        tokenizer: Any,
+        max_size_training_like: int | None = None,
+        max_size_neutral: int | None = None,
+        split: str = "test",
+        cached_training_like_df: pd.DataFrame | None = None,
+        cached_neutral_df: pd.DataFrame | None = None,
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """(rows with masked, factual and factual_class; neutral texts). Without neutral data, the filled rows serve."""
+        del tokenizer
+        rows = cached_training_like_df
+        if rows is None:
+            rows = self._split(split).drop_duplicates([UNIFIED_MASKED, UNIFIED_FACTUAL])
+            rows = self._capped(rows, UNIFIED_FACTUAL_CLASS, max_size_training_like)
+        neutral = self.neutral_data if cached_neutral_df is None else _checked_neutral(cached_neutral_df)
+        if neutral is None:
+            neutral = pd.DataFrame({"text": _filled(rows)})
+        if max_size_neutral is not None and len(neutral) > max_size_neutral:
+            neutral = neutral.sample(max_size_neutral, random_state=self.data_seed).sort_index()
+        return rows, neutral
+
+    def prepare_base_model_evaluation(
+        self,
+        model: Any,
+        tokenizer: Any,
+        training_like_df: pd.DataFrame,
+        neutral_df: pd.DataFrame,
+        *,
+        eval_batch_size: int,
+    ) -> Callable[[Collection[str] | None], dict[str, Any]]:
+        """Tokenize and mask once; the returned function measures the model as it is when it is called."""
+        words = word_tokenizer(model, tokenizer)
+        targets = self._get_decoder_eval_targets()
+        for name, values in targets.items():
+            tokenize_known(words, [PLACEHOLDER] * len(values), values) if not words.causal else None
+            logger.debug("P(%s) is the probability of %s", name, ", ".join(values))
+        ignored = [word for values in targets.values() for word in values]
+        shared = {"batch_size": eval_batch_size, "pad_token_id": padding_id(tokenizer)}
+        probabilities = ClassProbabilities(training_like_df, targets, words, **shared)
+        ignored += list(self.config.decoder_eval_ignore_tokens or ())
+        lms = LanguageModelingScore(neutral_df["text"].tolist(), words, ignore=ignored, **shared)
+        scorer = WordScorer(model, causal=words.causal)
+        return lambda datasets: measure_base_model(scorer, probabilities, lms, datasets)
+
+    def evaluate_base_model(
+        self,
+        model: Any,
+        tokenizer: Any,
+        training_like_df: pd.DataFrame | None = None,
+        neutral_df: pd.DataFrame | None = None,
+        max_size_training_like: int | None = None,
+        max_size_neutral: int | None = None,
+        eval_batch_size: int | None = None,
+    ) -> dict[str, Any]:
+        """Class probabilities and language-modelling score of a language model, e.g. a rewritten one.
+
+        Args:
+            model: A language model of transformers.
+            tokenizer: Its tokenizer.
+            training_like_df: Rows with masked, factual and factual_class. Default: the test split.
+            neutral_df: Neutral texts (column `text`). Default: the trainer's.
+            max_size_training_like: Cap on rows per dataset class.
+            max_size_neutral: Cap on neutral texts.
+            eval_batch_size: Texts per forward pass.
+
+        Returns:
+            See `gradiend.evaluator.base_model.measure_base_model`.
+        """
+        rows, neutral = self._get_decoder_eval_dataframe(
+            tokenizer, max_size_training_like, max_size_neutral, cached_training_like_df=training_like_df,
+            cached_neutral_df=neutral_df,
+        )  # fmt: skip
+        batch_size = eval_batch_size or self.training_args.eval_batch_size
+        return self.prepare_base_model_evaluation(model, tokenizer, rows, neutral, eval_batch_size=batch_size)(None)
+
+
+def _labelled(rows: pd.DataFrame, pair: Sequence[str]) -> pd.DataFrame:
+    """Unified rows of a pair with label (+1: first class), feature_class_id (0 or 1), source_id, target_id and type."""
+    label = rows[UNIFIED_FACTUAL_CLASS].map({pair[0]: 1.0, pair[1]: -1.0})
+    transition = {transition_id(pair[0], pair[1]): 0, transition_id(pair[1], pair[0]): 1}
+    rows = rows.assign(
+        label=label,
+        feature_class_id=rows[UNIFIED_TRANSITION].map(transition),
+        source_id=rows[UNIFIED_FACTUAL_CLASS],
+        target_id=rows[UNIFIED_ALTERNATIVE_CLASS],
+        type="training",
+    )
+    return rows[rows["feature_class_id"].notna()].reset_index(drop=True).astype({"feature_class_id": int})
+
+
+def _encoder_data(rows: pd.DataFrame, model: Any) -> EncoderData:
+    columns = [UNIFIED_FACTUAL, UNIFIED_ALTERNATIVE, "label", "source_id", "target_id", "type"]
+    factual, alternative = (tokenize_known(model.words, rows[UNIFIED_MASKED], rows[side]) for side in columns[:2])
+    frame = rows[columns].assign(input_text=rows[UNIFIED_MASKED]).reset_index(drop=True)
+    return EncoderData(frame, factual, alternative)
+
+
+def _filled(rows: pd.DataFrame) -> list[str]:
+    """The texts with the factual word in every placeholder."""
+    pairs = zip(rows[UNIFIED_MASKED], rows[UNIFIED_FACTUAL], strict=True)
+    return [text.replace(PLACEHOLDER, word) for text, word in pairs]
+
+
+def _checked_neutral(data: Any, max_rows: int | None = None) -> pd.DataFrame:
+    """Neutral texts from a frame or file. Raises ValueError without a column `text`, or with empty entries in it."""
+    frame = resolve_dataframe(data, max_rows=max_rows)
+    assert frame is not None
+    if "text" not in frame.columns:
+        raise ValueError(f"Neutral data needs a column 'text'; it has {', '.join(map(str, frame.columns))}.")
+    if frame["text"].isna().any():
+        raise ValueError(f"Neutral data has {int(frame['text'].isna().sum())} rows without text: drop them.")
+    return frame

@@ -1,0 +1,477 @@
+"""The public face of an experiment: train, evaluate, plot, rewrite. The work is done by the parts that it calls."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from typing_extensions import Self
+
+from gradiend.evaluator.evaluator import Evaluator
+from gradiend.model.checkpoint import is_checkpoint
+from gradiend.model.model_with_gradiend import ModelWithGradiend, encoding_direction
+from gradiend.trainer.core.arguments import FIELDS, TrainingArguments
+from gradiend.trainer.core.callbacks import TrainingCallback
+from gradiend.trainer.core.feature_definition import FeatureLearningDefinition, result_path
+from gradiend.trainer.core.seeding import set_seed
+from gradiend.trainer.core.seeds import SeedRun, best_run, judge, run_seeds, write_seed_report
+from gradiend.trainer.core.stats import load_training_stats, plain
+from gradiend.trainer.core.training import train as train_core
+from gradiend.trainer.rewriting import Rewrite, find_rewrites, save_rewritten
+from gradiend.trainer.seed_directories import drop_weights, promote
+from gradiend.util.files import replacing, write_json
+from gradiend.util.keywords import resolve_keywords
+from gradiend.util.logging import get_logger
+from gradiend.visualizer import Visualizer
+
+logger = get_logger(__name__)
+
+MODEL_DIR, SEEDS_DIR = "model", "seeds"
+
+
+class Trainer(FeatureLearningDefinition):
+    """Train, evaluate and apply a GRADIEND; a subclass supplies the modality (see `FeatureLearningDefinition`).
+
+    Args:
+        model: Name or path of a base model or checkpoint, or a `ModelWithGradiend`. Loaded when first needed.
+        target_classes: The two classes; the first is encoded as +1.
+        args: Training and evaluation arguments.
+        run_id: Subdirectory of `args.experiment_dir` for this run.
+        n_features: Number of latent features.
+        evaluator_class: Called as `evaluator_class(trainer, visualizer_class=Visualizer)`.
+
+    Raises:
+        ValueError: A class named twice.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        target_classes: Sequence[str] | None = None,
+        args: TrainingArguments | None = None,
+        run_id: str | None = None,
+        n_features: int = 1,
+        evaluator_class: Callable[..., Evaluator] | None = None,
+    ) -> None:
+        super().__init__(target_classes, run_id, n_features)
+        self._base = model
+        self._args = args or TrainingArguments()
+        self._model: ModelWithGradiend | None = model if isinstance(model, ModelWithGradiend) else None
+        self._model_path: str | None = None
+        self._evaluator_class = evaluator_class or Evaluator
+        self._evaluator: Evaluator | None = None
+
+    def __str__(self) -> str:
+        name, classes = type(self).__name__, self._target_classes
+        return f"{name}(model={self.base_model_path}, target_classes={classes}, run_id={self.run_id})"
+
+    # What it works on
+
+    @property
+    def training_args(self) -> TrainingArguments:
+        """The arguments that hold where a call gives no other."""
+        return self._args
+
+    @property
+    def base_model_path(self) -> str:
+        """The model given at construction, by name or path."""
+        return self._base if isinstance(self._base, str) else str(getattr(self._base, "name_or_path", self._base))
+
+    @property
+    def model_path(self) -> str:
+        """The base model before training, the directory of the trained GRADIEND afterwards."""
+        return self._model_path or self.base_model_path
+
+    @property
+    def experiment_dir(self) -> str | None:
+        """`args.experiment_dir`, with `run_id` appended if there is one."""
+        return self._run_directory(self._args)
+
+    def _run_directory(self, args: TrainingArguments) -> str | None:
+        directory = args.experiment_dir
+        return str(Path(directory) / self.run_id) if directory and self.run_id else directory
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """Runs evaluations and plots for this trainer."""
+        if self._evaluator is None:
+            self._evaluator = self._evaluator_class(self, visualizer_class=Visualizer)
+        return self._evaluator
+
+    def get_model(self, use_cache: bool | None = None, *, load_directory: Any = None, **kwargs: Any) -> Any:
+        """The model in memory, or the one at `model_path`, which is then kept in memory.
+
+        Args:
+            use_cache: Accepted for compatibility; a loaded model is always kept.
+            load_directory: Load this checkpoint instead.
+            **kwargs: See `ModelWithGradiend.from_pretrained`.
+        """
+        del use_cache
+        if load_directory is not None:
+            self._model = self.load_model(load_directory, **kwargs)
+        elif self._model is None:
+            self._model = self._load(self.model_path, None, self._args, **kwargs)
+        return self._model
+
+    def load_model(
+        self,
+        load_directory: str,
+        model_with_gradiend_cls: type[ModelWithGradiend] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """A specific checkpoint; this trainer's own model stays.
+
+        Raises:
+            FileNotFoundError: No checkpoint there.
+        """
+        return self._load(load_directory, model_with_gradiend_cls, self._args, require_gradiend_model=True, **kwargs)
+
+    def _load(self, source: Any, cls: type[ModelWithGradiend] | None, args: TrainingArguments, **kwargs: Any) -> Any:
+        """A model for this feature, built as the arguments say where it is new."""
+        shape = {
+            "source": args.source,
+            "target": args.target,
+            "torch_dtype": args.torch_dtype if not isinstance(source, str) or not is_checkpoint(source) else None,
+            "trust_remote_code": args.trust_remote_code,
+            "params": args.params,
+            "latent_dim": args.latent_dim or self.n_features,
+            "activation_encoder": args.activation_encoder,
+            "activation_decoder": args.activation_decoder,
+            "bias_decoder": args.bias_decoder,
+        }
+        return self.create_model_with_gradiend(source, cls, **{**shape, **kwargs})
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the loaded model; nothing happens before it is loaded. Returns self."""
+        if self._model is not None:
+            self._model.to(device)
+        return self
+
+    def cpu(self) -> Self:
+        """See `to`."""
+        return self.to("cpu")
+
+    def cuda(self, device: int | str | torch.device | None = None) -> Self:
+        """See `to`; None is the current CUDA device, an int its index."""
+        return self.to(torch.device("cuda", device) if isinstance(device, int) else (device or "cuda"))
+
+    # Training
+
+    def train(
+        self,
+        output_dir: str | None = None,
+        model: Any = None,
+        model_with_gradiend_cls: type[ModelWithGradiend] | None = None,
+        callbacks: Sequence[TrainingCallback] | None = None,
+        **training_args_overrides: Any,
+    ) -> Any:
+        """Train a GRADIEND, trying seeds until enough have converged, and keep the best.
+
+        Args:
+            output_dir: Where the model goes. Default: the arguments', `<experiment_dir>/model`, or a temporary one.
+            model: Instead of the one given at construction.
+            model_with_gradiend_cls: Class of a new model.
+            callbacks: Called after the default ones.
+            **training_args_overrides: Fields of `TrainingArguments` that hold for this training only.
+
+        Returns:
+            This trainer; or, with `keep_seed_runs` and several seeds, seed → model.
+
+        Raises:
+            TypeError: An unknown override; the message names the nearest field.
+            ValueError: Data or arguments that cannot be trained on; before any work.
+        """
+        given = resolve_keywords(
+            "Trainer.train",
+            training_args_overrides,
+            [*FIELDS, "num_epochs", "output_dir", "model_with_gradiend_cls"],
+        )
+        output_dir = given.pop("output_dir", output_dir)
+        cls = given.pop("model_with_gradiend_cls", model_with_gradiend_cls)
+        args = self._args.replace(**given)
+        self.check_training_data(args)
+        output = output_dir or args.output_dir or self._default_directory(args, MODEL_DIR)
+        run = {
+            "model": self._base if model is None else model,
+            "model_with_gradiend_cls": cls,
+            "callbacks": callbacks,
+        }
+        kept: dict[int, Any] = {}
+        if args.max_seeds > 1:
+            kept = self._train_seeds(output, args, run)
+        else:
+            set_seed(args.seed)
+            self._model_path = self._train(output_dir=output, args=args, **run)
+        self._plot_convergence_of(output)
+        return kept or self
+
+    def check_training_data(self, args: TrainingArguments) -> None:
+        """Raise what is wrong with the training data before anything is loaded or trained. Override per modality."""
+
+    def _default_directory(self, args: TrainingArguments, name: str) -> str:
+        root = self._run_directory(args) or tempfile.mkdtemp(prefix="gradiend_")
+        return str(Path(root) / name)
+
+    def _train_seeds(self, output: str, args: TrainingArguments, run: Mapping[str, Any]) -> dict[int, Any]:
+        directory = Path(args.seed_runs_dir or Path(output).parent / SEEDS_DIR)
+
+        def run_one(seed: int | None) -> SeedRun:
+            set_seed(seed)
+            path = self._train(output_dir=str(directory / f"seed_{seed}"), args=args.replace(seed=seed), **run)
+            model, self._model_path = self.get_model(), path
+            evaluation = self._selection_metrics(model, args)
+            logger.info("seed %s: validation correlation %.3f", seed, evaluation.get("correlation") or float("nan"))
+            stats = load_training_stats(path)
+            assert stats is not None
+            return judge(seed, path, stats, evaluation, args)
+
+        runs, stopped = run_seeds(args, run_one)
+        write_seed_report(directory, runs, args, stopped)
+        if not any(one.converged for one in runs):
+            logger.warning(
+                "None of %d seeds has converged (%s): the best is kept. Try more steps or another learning_rate.",
+                len(runs),
+                "; ".join(f"seed {run.seed}: {run.convergence_metric} {run.convergence_metric_value}" for run in runs),
+            )
+        promote(best_run(runs).output_dir, output)
+        self._model_path, self._model = output, None
+        if not args.keep_seed_runs:
+            drop_weights([seed_run.output_dir for seed_run in runs])
+            return {}
+        return {seed_run.seed: self.load_model(seed_run.output_dir) for seed_run in runs if seed_run.seed is not None}
+
+    def _selection_metrics(self, model: Any, args: TrainingArguments) -> dict[str, Any]:
+        """Encoder metrics on the validation split, by which seeds are compared."""
+        data = self.create_eval_data(
+            model,
+            split="validation",
+            max_size=args.seed_selection_eval_max_size or args.encoder_eval_max_size,
+        )
+        return self.evaluator.evaluate_encoder(eval_data=data) if len(data) else {}
+
+    def _train(
+        self,
+        output_dir: str,
+        args: TrainingArguments,
+        model: Any,
+        model_with_gradiend_cls: type[ModelWithGradiend] | None,
+        callbacks: Sequence[TrainingCallback] | None,
+    ) -> str:
+        """One training with one seed: model, data, loop. Override to change how a model is trained.
+
+        Args:
+            output_dir: Where the model goes.
+            args: Arguments of this run.
+            model: Name or path, or a `ModelWithGradiend`, which is not changed.
+            model_with_gradiend_cls: Class of a new model.
+            callbacks: Called after the default ones.
+
+        Returns:
+            output_dir.
+        """
+        if isinstance(model, ModelWithGradiend):
+            trained = model.with_original_base_model(model.base_model)
+            trained.gradiend = copy.deepcopy(model.gradiend)
+        else:
+            trained = self._load(model, model_with_gradiend_cls, args)
+        if trained.feature_class_encoding_direction is None:
+            trained.set_feature_class_encoding_direction(encoding_direction(self))
+        examples = self.create_training_data(
+            trained, split="train", batch_size=args.train_batch_size, max_size=args.train_max_size
+        )
+        gradients = self.create_gradient_training_dataset(examples, trained)
+        if args.evaluate_fn is None and args.do_eval:
+            args = args.replace(evaluate_fn=self._evaluation_during_training(trained, args))
+        path = train_core(trained, gradients, args, callbacks, output_dir=output_dir)
+        self._model = trained
+        self.post_training(trained)
+        return path
+
+    def _evaluation_during_training(
+        self, model: Any, args: TrainingArguments
+    ) -> Callable[..., Mapping[str, Any]] | None:
+        data = self.create_eval_data(model, split="validation", max_size=args.encoder_eval_train_max_size)
+        if not len(data):
+            logger.info("There is no validation split: the encoder is not evaluated during training.")
+            return None
+
+        def evaluate(**kwargs: Any) -> Mapping[str, Any]:
+            del kwargs
+            encoded = data.encode(model, batch_size=args.eval_batch_size)
+            return self.evaluator.evaluate_encoder(encoder_df=encoded)
+
+        return evaluate
+
+    def create_eval_data(
+        self,
+        model_with_gradiend: Any,
+        split: str = "validation",
+        source: str | None = None,
+        max_size: int | None = None,
+    ) -> Any:
+        """Labelled rows of a split, ready to be encoded (an `EncoderData`); empty if the split is."""
+        raise NotImplementedError(f"{type(self).__name__} must override create_eval_data.")
+
+    def post_training(self, model: Any) -> None:
+        """Called with the trained model; override to add what you need."""
+
+    def _plot_convergence_of(self, output: str) -> None:
+        if self.experiment_dir is None:
+            return
+        try:
+            self.plot_training_convergence(model_path=output, show=False)
+        except (ImportError, ValueError, OSError) as error:
+            # The training is done and saved; a figure is not worth losing the call for.
+            logger.warning("The convergence plot was not made: %s", error)
+
+    # Evaluation
+
+    def encode(self, split: str = "test", source: str | None = None, max_size: int | None = None) -> list[float]:
+        """The encodings of a split's rows."""
+        data = self.create_eval_data(self.get_model(), split=split, source=source, max_size=max_size)
+        return data.encode(self.get_model(), source=source, batch_size=self._args.eval_batch_size)["encoded"].tolist()
+
+    def evaluate(
+        self,
+        *,
+        kwargs_encoder: Mapping[str, Any] | None = None,
+        kwargs_decoder: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """{"encoder": `evaluate_encoder`, "decoder": `evaluate_decoder`}."""
+        return {
+            "encoder": self.evaluate_encoder(**(kwargs_encoder or {})),
+            "decoder": self.evaluate_decoder(**(kwargs_decoder or {})),
+        }
+
+    def evaluate_encoder(
+        self,
+        model_with_gradiend: Any = None,
+        encoder_df: pd.DataFrame | Mapping[str, Any] | None = None,
+        split: str = "test",
+        source: str | None = None,
+        max_size: int | None = None,
+        neutral_data_df: pd.DataFrame | None = None,
+        return_df: bool = False,
+        plot: bool = False,
+        plot_kwargs: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Encode a split and neutral texts, and measure how well the encoder tells the classes apart.
+
+        With an experiment directory, encodings and metrics are written there (`encoded_values_….csv` and `.json`).
+
+        Args:
+            model_with_gradiend: Default: the trainer's.
+            encoder_df: Finished encodings (a frame, or a result with return_df); nothing is encoded then.
+            split: Which rows.
+            source: The gradient that is encoded. Default: the model's source.
+            max_size: Cap on rows per variant (transition or neutral type).
+            neutral_data_df: Neutral texts (column `text`). Default: the trainer's neutral data.
+            return_df: Add the frame as "encoder_df".
+            plot: Also draw the distributions.
+            plot_kwargs: For `plot_encoder_distributions`.
+
+        Returns:
+            See `get_encoder_metrics_from_dataframe`; with a plot also "plot_path".
+
+        Raises:
+            ValueError: An unknown or empty split.
+        """
+        if encoder_df is None:
+            model = self.get_model() if model_with_gradiend is None else model_with_gradiend
+            max_size = max_size or self._args.encoder_eval_max_size
+            frame = self._analyze_encoder(
+                model, split=split, source=source, max_size=max_size, neutral_data_df=neutral_data_df
+            )
+        else:
+            frame = encoder_df if isinstance(encoder_df, pd.DataFrame) else encoder_df["encoder_df"]
+        result = self.evaluator.evaluate_encoder(encoder_df=frame)
+        if encoder_df is None:
+            self._write_encodings(frame, result, split=split, max_size=max_size, source=source)
+        if plot:
+            result["plot_path"] = self.plot_encoder_distributions(encoder_df=frame, **(plot_kwargs or {}))
+        return {**result, "encoder_df": frame} if return_df else result
+
+    def _write_encodings(self, frame: pd.DataFrame, result: Mapping[str, Any], **key: Any) -> None:
+        path = result_path(self.experiment_dir, "encoded_values", key, ".csv")
+        if path is not None:
+            with replacing(path) as temporary:
+                frame.to_csv(temporary, index=False)
+            write_json(path.with_suffix(".json"), plain(result))
+
+    def evaluate_decoder(self, **kwargs: Any) -> dict[str, Any]:
+        """Search a grid of rewrites for the best per class; see `DecoderEvaluator.evaluate_decoder` for the arguments.
+
+        With an experiment directory, the grid is written to `decoder_grid.json` there.
+        """
+        result = self.evaluator.evaluate_decoder(**kwargs)
+        if self.experiment_dir is not None:
+            content = {**result, "grid": list(result["grid"].values())}
+            write_json(Path(self.experiment_dir) / "decoder_grid.json", plain(content))
+        return result
+
+    def get_training_stats(self, model_path: str | None = None) -> dict[str, Any] | None:
+        """What is known of the training of a model directory. Default: `model_path`."""
+        return super().get_training_stats(model_path or self.model_path)
+
+    # Plots
+
+    def plot_training_convergence(self, **kwargs: Any) -> str:
+        """See `gradiend.visualizer.plot_training_convergence`."""
+        return self.evaluator.plot_training_convergence(**kwargs)
+
+    def plot_encoder_distributions(self, **kwargs: Any) -> str:
+        """See `gradiend.visualizer.plot_encoder_distributions`; without `encoder_df` the test split is encoded."""
+        if kwargs.get("encoder_df") is None:
+            kwargs["encoder_df"] = self.evaluate_encoder(return_df=True)["encoder_df"]
+        return self.evaluator.plot_encoder_distributions(**kwargs)
+
+    def plot_probability_shifts(self, **kwargs: Any) -> Any:
+        """See `gradiend.visualizer.plot_probability_shifts`; with an experiment directory the figure is saved there."""
+        if kwargs.get("output") is None and self.experiment_dir is not None:
+            kwargs["output"] = str(Path(self.experiment_dir) / "probability_shifts.png")
+        return self.evaluator.plot_probability_shifts(**kwargs)
+
+    # Rewriting
+
+    def rewrite_base_model(
+        self,
+        decoder_results: Mapping[str, Any],
+        target_class: str | Sequence[str],
+        increase_target_probabilities: bool = True,
+        output_dir: str | None = None,
+        base_model: Any = None,
+    ) -> Any:
+        """The base model with the selected rewrite of each class applied.
+
+        Args:
+            decoder_results: What `evaluate_decoder` returned.
+            target_class: One class, or several for one model each.
+            increase_target_probabilities: False applies the weakening rewrite.
+            output_dir: Save there (one class), with the tokenizer. Several classes go to `<experiment_dir>/<class>`.
+            base_model: The `ModelWithGradiend` to rewrite. Default: the trainer's.
+
+        Returns:
+            One class: the model, or the path with output_dir. Several: a list.
+
+        Raises:
+            ValueError: A class without result, or no directory to save to; before any model is loaded.
+        """
+        rewrites = find_rewrites(decoder_results, target_class, increase_target_probabilities)
+        single = isinstance(target_class, str)
+        directories: list[str | None] = [output_dir if single else None] * len(rewrites)
+        if output_dir is not None and (not single or not output_dir):
+            if self.experiment_dir is None:
+                raise ValueError("Saving needs a directory: output_dir for one class, an experiment_dir for several.")
+            directories = [str(Path(self.experiment_dir) / rewrite.target_class) for rewrite in rewrites]
+        model = self.get_model() if base_model is None else base_model
+        results = [self._rewrite(model, rewrite, path) for rewrite, path in zip(rewrites, directories, strict=True)]
+        return results[0] if single else results
+
+    def _rewrite(self, model: Any, rewrite: Rewrite, directory: str | None) -> Any:
+        rewritten = model.rewrite_base_model(**rewrite.arguments())
+        return rewritten if directory is None else save_rewritten(rewritten, model, directory)
