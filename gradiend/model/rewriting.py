@@ -35,7 +35,7 @@ def add_update(base_model: nn.Module, mapping: ParameterMap, update: Tensor) -> 
         flat = parameter.view(-1)
         selection = slice(None) if entry.selection is None else entry.selection.to(parameter.device)
         old = flat[selection]
-        new = old.float().add_(addend).to(parameter.dtype)
+        new = (old.float() + addend).to(parameter.dtype)
         changed += int((new != old).sum())
         flat[selection] = new
     return changed / mapping.size

@@ -14,6 +14,9 @@ from gradiend.trainer.core.arguments import TrainingArguments
 
 logger = logging.getLogger(__name__)
 
+MEANS = ("mean_by_class", "mean_by_feature_class")
+"""Figures of an evaluation that change sign with the encoding, beside the correlation."""
+
 INVERT_BELOW = -0.5
 """During training the encoding is inverted only when it is clearly on the wrong side."""
 
@@ -109,9 +112,11 @@ def record_evaluation(training_stats: dict[str, Any], step: int, result: Mapping
     """Write an evaluation result into the statistics of `step`, replacing an earlier one."""
     training_stats["correlation"] = result.get("correlation")
     training_stats.setdefault("scores", {})[step] = result.get("correlation")
-    for key in ("mean_by_class", "mean_by_feature_class"):
+    for key in MEANS:
         if key in result:
             training_stats.setdefault(key, {})[step] = result[key]
+    if "label_value_to_class_name" in result:
+        training_stats["label_value_to_class_name"] = result["label_value_to_class_name"]
 
 
 class NormalizationCallback(TrainingCallback):
@@ -170,7 +175,7 @@ def inverted_result(result: Mapping[str, Any]) -> dict[str, Any]:
     inverted = dict(result)
     if inverted.get("correlation") is not None:
         inverted["correlation"] = -inverted["correlation"]
-    for key in ("mean_by_class", "mean_by_feature_class"):
+    for key in MEANS:
         if key in inverted:
             inverted[key] = {name: -mean for name, mean in inverted[key].items()}
     return inverted

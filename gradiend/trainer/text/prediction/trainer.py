@@ -255,14 +255,14 @@ class TextPredictionTrainer(Trainer):
             Columns input_text, factual, alternative, label, source_id, target_id, type and encoded.
         """
         rows = _labelled(self._split(split), self.target_classes)
-        if self.training_args.encoder_eval_balance:
-            smallest = int(rows["label"].value_counts().min())
-            max_size = smallest if max_size is None else min(max_size, smallest)
         rows = self._capped(rows, "label", max_size)
+        if self.training_args.encoder_eval_balance:
+            rows = self._capped(rows, "label", int(rows["label"].value_counts().min()))
+        n_neutral = max_size or len(rows)
         neutral = self.neutral_data if neutral_data_df is None else _checked_neutral(neutral_data_df)
-        parts = [rows, self._neutral_rows(_filled(rows), NEUTRAL_TRAINING, max_size)]
+        parts = [rows, self._neutral_rows(_filled(rows), NEUTRAL_TRAINING, n_neutral)]
         if neutral is not None:
-            parts.append(self._neutral_rows(neutral["text"].tolist(), NEUTRAL_DATASET, max_size))
+            parts.append(self._neutral_rows(neutral["text"].tolist(), NEUTRAL_DATASET, n_neutral))
         data = _encoder_data(pd.concat(parts, ignore_index=True), model_with_gradiend)
         return data.encode(
             model_with_gradiend,
@@ -271,7 +271,7 @@ class TextPredictionTrainer(Trainer):
             progress="Encoding",
         )
 
-    def _neutral_rows(self, texts: Sequence[str], kind: str, max_size: int | None) -> pd.DataFrame:
+    def _neutral_rows(self, texts: Sequence[str], kind: str, max_size: int) -> pd.DataFrame:
         ignored = [word for words in self._get_decoder_eval_targets().values() for word in words]
         _, masked, words = mask_random_words(texts[:max_size], ignored, self.data_seed)
         return pd.DataFrame(
