@@ -1,0 +1,16 @@
+"""Commands: thin, every one a call of the public API."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Entry point of the `gradiend` command."""
+    try:
+        from gradiend.cli.app import app  # noqa: PLC0415 - typer and rich are needed by the command only
+    except ModuleNotFoundError as error:
+        if error.name not in {"typer", "rich"}:
+            raise
+        sys.exit(f"The gradiend command needs {error.name}: pip install 'gradiend[cli]'")
+    app()

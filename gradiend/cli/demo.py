@@ -1,0 +1,138 @@
+"""The whole method on the embedded model: text → gradients → GRADIEND → evaluation → rewritten models."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from transformers.utils.logging import disable_progress_bar
+
+from gradiend import (
+    TextFilterConfig,
+    TextPredictionDataCreator,
+    TextPredictionTrainer,
+    TrainingArguments,
+)
+from gradiend.demo import model_path, sentences
+from gradiend.trainer.core.stats import plain
+from gradiend.util.files import write_json
+
+CLASSES = {"3SG": ["he", "she", "it"], "3PL": ["they"]}
+OTHER = dict(zip(CLASSES, reversed(CLASSES), strict=True))
+LEARNING_RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+SUMMARY = "summary.json"
+
+
+def run_demo(output: Path, *, model: str | None = None, seed: int = 0) -> dict[str, Any]:
+    """Run the demo and print what came out.
+
+    Args:
+        output: Directory for data, model, plots, rewritten models and `summary.json`.
+        model: Name or path of a masked language model. Default: the embedded one.
+        seed: First seed of the training.
+
+    Returns:
+        What is in `summary.json`.
+    """
+    # Loading and saving take milliseconds here; their bars would hide the two that matter.
+    disable_progress_bar()
+    console = Console()
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "data", console, "Finding he/she/it and they in raw sentences"):
+        creator = TextPredictionDataCreator(
+            base_data=sentences(),
+            feature_targets=[TextFilterConfig(targets=words, id=name) for name, words in CLASSES.items()],
+            output_dir=str(output / "data"),
+        )
+        training = creator.generate_training_data(max_size_per_class=800)
+        neutral = creator.generate_neutral_data(max_size=800)
+
+    trainer = TextPredictionTrainer(
+        model=model or str(model_path()),
+        data=training,
+        eval_neutral_data=neutral,
+        target_classes=list(CLASSES),
+        decoder_eval_targets=CLASSES,
+        args=TrainingArguments(
+            experiment_dir=str(output),
+            train_batch_size=16,
+            max_steps=200,
+            learning_rate=1e-3,
+            eval_steps=20,
+            encoder_eval_train_max_size=40,
+            seed=seed,
+            decoder_eval_lrs=LEARNING_RATES,
+        ),
+    )
+    with _timed(seconds, "train", console, "Training a GRADIEND on the model's gradients"):
+        trainer.train()
+    with _timed(seconds, "encoder", console, "Encoding the test split and neutral texts"):
+        encoder = trainer.evaluate_encoder(plot=True, plot_kwargs={"show": False})
+    with _timed(seconds, "decoder", console, "Rewriting the model, both ways, in steps of growing size"):
+        decoder = trainer.evaluate_decoder(plot=True, show=False)
+    rewritten = [
+        trainer.rewrite_base_model(decoder, name, output_dir=str(output / "rewritten" / name))
+        for name in CLASSES
+        if name in decoder
+    ]
+
+    summary = summarise(encoder, decoder, seconds)
+    write_json(output / SUMMARY, plain(summary))
+    _print(console, summary, output, rewritten)
+    return summary
+
+
+def summarise(encoder: Mapping[str, Any], decoder: Mapping[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
+    """The content of `summary.json`: encoder, decoder and seconds."""
+    base = decoder["grid"]["base"]["probs_by_dataset"]
+    classes = {}
+    for name in CLASSES:
+        if name in decoder:
+            chosen = decoder[name]
+            classes[name] = {
+                "base_probability": base[OTHER[name]][name],
+                "probability": chosen["value"],
+                **{key: chosen[key] for key in ("learning_rate", "feature_factor", "lms", "base_lms")},
+            }
+    return {
+        "encoder": {"correlation": encoder["correlation"], "mean_by_class": encoder["mean_by_feature_class"]},
+        "decoder": classes,
+        "seconds": dict(seconds),
+    }
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str, console: Console, title: str) -> Iterator[None]:
+    console.print(f"[bold]{title}[/bold]")
+    start = time.perf_counter()
+    yield
+    seconds[name] = round(time.perf_counter() - start, 2)
+
+
+def _print(console: Console, summary: Mapping[str, Any], output: Path, rewritten: list[str]) -> None:
+    encoder = summary["encoder"]
+    means = ", ".join(f"{name} at {mean:+.2f}" for name, mean in encoder["mean_by_class"].items())
+    print(f"\nThe encoder tells the classes apart: correlation {encoder['correlation']:.3f} on test texts,\n{means}.\n")
+    table = Table("rewritten towards", "on texts with", "P before", "P after", "other words still right")
+    for name, row in summary["decoder"].items():
+        table.add_row(
+            name,
+            "/".join(CLASSES[OTHER[name]]),
+            f"{row['base_probability']:.3f}",
+            f"{row['probability']:.3f}",
+            f"{row['lms'] / row['base_lms']:.1%} of before",
+        )
+    console.print(table)
+    words = "; ".join(f"{name} is {'/'.join(values)}" for name, values in CLASSES.items())
+    print(f"P is the probability of the class that the model was rewritten towards; {words}.")
+    for name in CLASSES:
+        if name not in summary["decoder"]:
+            console.print(f"No rewrite towards {name} kept the language-modelling score.")
+    print(f"\nPlots:             {output}/*.png\nAll figures:       {output / SUMMARY}")
+    for path in rewritten:
+        print(f"A rewritten model: AutoModelForMaskedLM.from_pretrained('{path}')")

@@ -1,0 +1,36 @@
+"""A demo language model that ships with the package, and text in its language.
+
+The model is a `BertForMaskedLM` of 0.7 M parameters, pre-trained on the English-like sentences of
+`gradiend.demo.grammar`. It knows nothing but that grammar; what it has learned is that a subject pronoun
+(he, she, it; they) agrees with its antecedent, so that examples and tests can find, measure and move this
+feature within seconds, without a download.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gradiend.demo.grammar import generate_sentences
+
+__all__ = ["model_path", "sentences"]
+
+
+def model_path() -> Path:
+    """The folder of the demo model, for `from_pretrained` of a transformers model or tokenizer."""
+    return Path(__file__).parent / "model"
+
+
+def sentences(n: int = 6000, seed: int = 2025) -> list[str]:
+    """Texts in the language of the demo model, more than half of them without a pronoun.
+
+    Args:
+        n: Number of texts.
+        seed: Seed of the generator. The model was trained on seed 1 and measured on seed 2.
+
+    Returns:
+        ``n`` texts of one or two sentences; see `gradiend.demo.grammar.generate_sentences`.
+
+    Raises:
+        ValueError: ``n`` is negative.
+    """
+    return generate_sentences(n, seed)

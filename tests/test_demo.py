@@ -1,0 +1,79 @@
+"""The demo does what it promises, seen from outside: with plain transformers on what it wrote."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from gradiend.cli.demo import CLASSES, OTHER, run_demo
+from gradiend.demo import model_path
+
+FILES = (
+    "summary.json data/training.csv data/neutral.csv model/config.json model/model.safetensors model/training.json "
+    "seeds/seed_report.json training_convergence.png encoder_analysis.png probability_shifts.png "
+    "encoded_values_split_test.csv encoded_values_split_test.json decoder_grid.json rewritten/3SG/model.safetensors "
+    "rewritten/3PL/tokenizer.json"
+).split()
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """(output directory, summary.json, bytes of the embedded model before the run)."""
+    before = (model_path() / "model.safetensors").read_bytes()
+    output = tmp_path_factory.mktemp("demo")
+    run_demo(output)
+    return output, json.loads((output / "summary.json").read_text()), before
+
+
+def test_everything_is_where_it_says(demo):
+    output, _, _ = demo
+    assert [name for name in FILES if not (output / name).is_file()] == []
+
+
+def test_the_encoder_tells_the_classes_apart(demo):
+    encoder = demo[1]["encoder"]
+    assert encoder["correlation"] >= 0.95
+    assert encoder["mean_by_class"]["3SG"] >= 0.5
+    assert encoder["mean_by_class"]["3PL"] <= -0.5
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_each_class_is_moved_and_the_rest_is_kept(demo, name):
+    row = demo[1]["decoder"][name]
+    before, after = row["base_probability"], row["probability"]
+    assert after >= before + 0.2 or after >= max(3 * before, 0.05)
+    assert row["lms"] >= 0.99 * row["base_lms"]
+
+
+def test_it_takes_less_than_three_minutes(demo):
+    assert set(demo[1]["seconds"]) == {"data", "train", "encoder", "decoder"}
+    assert sum(demo[1]["seconds"].values()) < 180
+
+
+def probability(model, tokenizer, texts, words):
+    """Mean over the texts of Σ p(word) at the mask, one text at a time."""
+    total = 0.0
+    with torch.no_grad():
+        for text in texts:
+            inputs = tokenizer(text, return_tensors="pt")
+            logits = model(**inputs).logits[0, inputs["input_ids"][0] == tokenizer.mask_token_id]
+            total += float(logits[0].softmax(-1)[tokenizer.convert_tokens_to_ids(words)].sum())
+    return total / len(texts)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_the_saved_models_have_the_probabilities_that_were_reported(demo, name):
+    output, summary, _ = demo
+    data = pd.read_csv(output / "data" / "training.csv")
+    rows = data[(data["label_class"] == OTHER[name]) & (data["split"] == "test")]
+    directory = output / "rewritten" / name
+    reported = summary["decoder"][name]
+    for path, expected in ((directory, reported["probability"]), (model_path(), reported["base_probability"])):
+        model, tokenizer = AutoModelForMaskedLM.from_pretrained(path).eval(), AutoTokenizer.from_pretrained(path)
+        assert probability(model, tokenizer, rows["masked"], CLASSES[name]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_embedded_model_is_unchanged(demo):
+    assert (model_path() / "model.safetensors").read_bytes() == demo[2]

@@ -1,0 +1,408 @@
+"""TextPredictionTrainer on the embedded model: inputs, seeds, evaluations, rewriting, errors."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from gradiend import (
+    ModelWithGradiend,
+    TextFilterConfig,
+    TextPredictionConfig,
+    TextPredictionDataCreator,
+    TextPredictionTrainer,
+    TrainingArguments,
+)
+from gradiend.demo import model_path, sentences
+from gradiend.trainer.text import TextPredictionModelWithGradiend
+
+MODEL = str(model_path())
+CLASSES = {"3SG": ["he", "she", "it"], "3PL": ["they"]}
+FAST = {"train_batch_size": 8, "max_steps": 30, "learning_rate": 1e-3, "eval_steps": 15, "params": ["*encoder*"]}
+
+
+def creator(texts):
+    targets = [TextFilterConfig(targets=words, id=name) for name, words in CLASSES.items()]
+    return TextPredictionDataCreator(base_data=texts, feature_targets=targets)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return creator(sentences(1500)).generate_training_data(max_size_per_class=150)
+
+
+@pytest.fixture(scope="module")
+def merged(data):
+    frames = [frame.assign(label_class=name).drop(columns=name, errors="ignore") for name, frame in data.items()]
+    return pd.concat(frames, ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def neutral():
+    return creator(sentences(400)).generate_neutral_data(max_size=100)
+
+
+def trainer(data, args=None, **kwargs):
+    arguments = {"target_classes": list(CLASSES), **kwargs}
+    return TextPredictionTrainer(model=MODEL, data=data, args=args or TrainingArguments(**FAST), **arguments)
+
+
+@pytest.fixture(scope="module")
+def trained(data, neutral, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("experiment")
+    args = TrainingArguments(experiment_dir=str(directory), **FAST)
+    return trainer(data, args, eval_neutral_data=neutral, run_id="run").train()
+
+
+LRS = (0.0, 0.02, 0.05, 0.2)
+
+
+@pytest.fixture(scope="module")
+def results(trained):
+    return trained.evaluate_decoder(lrs=LRS)
+
+
+class TestInputs:
+    """The same rows, whatever they come in."""
+
+    def test_a_dict_a_table_and_files_give_the_same_rows(self, data, merged, tmp_path):
+        merged.to_csv(tmp_path / "rows.csv", index=False)
+        merged.to_parquet(tmp_path / "rows.parquet")
+        inputs = [data, merged, str(tmp_path / "rows.csv"), tmp_path / "rows.parquet"]
+        frames = [trainer(value).combined_data for value in inputs]
+        columns = ["masked", "factual", "factual_class", "split"]
+        expected = frames[0][columns].sort_values(columns, ignore_index=True)
+        for frame in frames[1:]:
+            pd.testing.assert_frame_equal(frame[columns].sort_values(columns, ignore_index=True), expected)
+
+    def test_two_classes_need_not_be_named(self, data, merged):
+        assert trainer(data, target_classes=None).target_classes == ["3SG", "3PL"]
+        assert sorted(trainer(merged, target_classes=None).target_classes) == ["3PL", "3SG"]
+
+    def test_a_config_object_does_the_same_as_its_fields(self, data):
+        config = TextPredictionConfig(data=data, target_classes=["3PL", "3SG"], run_id="x")
+        configured = TextPredictionTrainer(model=MODEL, config=config)
+        assert configured.run_id == "x"
+        assert configured.pair == ("3PL", "3SG")
+        assert TextPredictionTrainer(model=MODEL, config=config, target_classes=["3SG", "3PL"]).pair == ("3SG", "3PL")
+        assert config.target_classes == ["3PL", "3SG"]
+
+    def test_the_model_is_not_loaded_before_it_is_needed(self, data):
+        lazy = TextPredictionTrainer(model="no/such-model", data=data)
+        assert lazy.target_classes == ["3SG", "3PL"]
+        assert lazy.model_path == "no/such-model"
+
+
+class TestTraining:
+    """train() and what it leaves behind."""
+
+    def test_the_files_are_where_the_documentation_says(self, trained):
+        directory = Path(trained.experiment_dir)
+        assert directory.name == "run"
+        assert {path.name for path in (directory / "model").iterdir()} >= {
+            "config.json", "model.safetensors", "training.json", "gradiend_context.json"
+        }  # fmt: skip
+        assert (directory / "training_convergence.png").is_file()
+        report = json.loads((directory / "seeds" / "seed_report.json").read_text())
+        assert report["seeds_tried"] == [0]
+        assert report["convergent_count"] == 1
+        assert report["runs"][0]["converged"] is True
+        assert [path.name for path in (directory / "seeds" / "seed_0").iterdir()] == ["training.json"]
+
+    def test_the_trained_model_is_used_and_can_be_loaded_again(self, trained, data):
+        assert trained.model_path == str(Path(trained.experiment_dir) / "model")
+        loaded = ModelWithGradiend.from_pretrained(trained.model_path)
+        assert (loaded.source, loaded.target) == ("alternative", "diff")
+        assert loaded.feature_class_encoding_direction == {"3SG": 1, "3PL": -1}
+        rows = trained.combined_data.head(5)
+        texts = rows["masked"], rows["factual"], rows["alternative"]
+        assert torch.equal(loaded.encode_texts(*texts), trained.get_model().encode_texts(*texts))
+        again = trainer(data).load_model(trained.model_path)
+        assert torch.equal(again.encode_texts(*texts), loaded.encode_texts(*texts))
+
+    def test_a_text_encodes_like_its_gradient(self, trained):
+        model = trained.get_model()
+        row = trained.combined_data.iloc[0]
+        gradient = model.create_gradients(row["masked"], row["alternative"])
+        as_dict = model.create_gradients(row["masked"], row["alternative"], return_dict=True)
+        batched = model.encode_texts([row["masked"]], [row["factual"]], [row["alternative"]]).item()
+        assert model.encode(gradient, return_float=True) == pytest.approx(batched, abs=1e-5)
+        assert model.encode(as_dict, return_float=True) == pytest.approx(batched, abs=1e-5)
+        assert model.encode(row["masked"], row["alternative"], return_float=True) == pytest.approx(batched, abs=1e-5)
+        with pytest.raises(AssertionError, match="label"):
+            model.encode(row["masked"])
+
+    def test_only_the_parameters_asked_for_are_used(self, trained):
+        names = list(trained.get_model().gradiend.param_map)
+        assert names
+        assert all("encoder" in name for name in names)
+
+    def test_parameters_that_no_gradient_reaches_are_left_out(self, data):
+        everything = trainer(data, TrainingArguments()).get_model()
+        assert all("pooler" not in name for name in everything.gradiend.param_map)
+        assert any("word_embeddings" in name for name in everything.gradiend.param_map)
+
+    def test_seeds_are_tried_until_enough_have_converged(self, data, tmp_path):
+        args = TrainingArguments(experiment_dir=str(tmp_path), max_seeds=3, min_convergent_seeds=2, **FAST)
+        trainer(data, args).train()
+        report = json.loads((tmp_path / "seeds" / "seed_report.json").read_text())
+        assert report["seeds_tried"] == [0, 1]
+        assert "2 of 2" in report["early_stop_reason"]
+        scores = [run["selection_score"] for run in report["runs"]]
+        assert report["best_selection_score"] == max(scores)
+        assert report["best_seed"] == scores.index(max(scores))
+
+    def test_seed_runs_can_be_kept(self, data, tmp_path):
+        args = TrainingArguments(experiment_dir=str(tmp_path), seed=7, max_seeds=2, min_convergent_seeds=None, **FAST)
+        models = trainer(data, args).train(keep_seed_runs=True)
+        assert list(models) == [7, 8]
+        weights = [model.gradiend.encoder_linear.weight for model in models.values()]
+        assert not torch.equal(*weights)
+
+    def test_the_same_seed_gives_the_same_bits(self, data, tmp_path):
+        paths = []
+        for name in "ab":
+            args = TrainingArguments(experiment_dir=str(tmp_path / name), max_seeds=1, **FAST)
+            paths.append(trainer(data, args).train().model_path)
+        first, second = (Path(path, "model.safetensors").read_bytes() for path in paths)
+        assert first == second
+
+    def test_overrides_hold_for_one_training_and_change_nothing(self, data, tmp_path):
+        args = TrainingArguments(**FAST)
+        once = trainer(data, args)
+        once.train(output_dir=str(tmp_path / "m"), max_steps=4, max_seeds=1)
+        assert len(once.get_training_stats()["losses"]) == 4
+        assert args.max_steps == 30
+
+    def test_the_base_model_is_not_touched(self, trained):
+        original = AutoModelForMaskedLM.from_pretrained(MODEL).state_dict()
+        base = trained.get_model().base_model.state_dict()
+        assert all(torch.equal(tensor, base[name]) for name, tensor in original.items())
+
+
+class TestEncoder:
+    """evaluate_encoder."""
+
+    def test_training_rows_and_neutral_rows_are_encoded(self, trained):
+        result = trained.evaluate_encoder(return_df=True)
+        frame = result["encoder_df"]
+        assert set(frame["type"]) == {"training", "neutral_training_masked", "neutral_dataset"}
+        assert result["correlation"] > 0.8
+        assert result["correlation"] == result["training_only"]["correlation"]
+        test_rows = trained.combined_data.query("split == 'test'")
+        assert set(frame.query("type == 'training'")["input_text"]) <= set(test_rows["masked"])
+        neutral = frame[frame["type"] != "training"]
+        assert (neutral["label"] == 0).all()
+        assert not neutral["factual"].str.lower().isin(["he", "she", "it", "they"]).any()
+        assert (Path(trained.experiment_dir) / "encoded_values_split_test.csv").is_file()
+
+    def test_encodings_are_those_of_single_gradients(self, trained):
+        model = trained.get_model()
+        frame = trained.evaluate_encoder(return_df=True)["encoder_df"].groupby("type").head(3)
+        for row in frame.itertuples():
+            one = model.encode(model.create_gradients(row.input_text, row.alternative), return_float=True)
+            assert row.encoded == pytest.approx(one, abs=1e-5)
+
+    def test_a_given_frame_is_measured_not_encoded(self, trained):
+        frame = pd.DataFrame({"encoded": [0.9, -0.8, 0.7], "label": [1.0, -1.0, 1.0], "type": "training"})
+        assert trained.evaluate_encoder(encoder_df=frame)["n_samples"] == 3
+        assert trained.evaluate_encoder(encoder_df={"encoder_df": frame})["n_samples"] == 3
+        assert trained.evaluate_encoder(encoder_df=frame.head(0)) == {"n_samples": 0, "correlation": None}
+
+    def test_sizes_are_capped_per_variant(self, trained):
+        frame = trained.evaluate_encoder(return_df=True, max_size=4)["encoder_df"]
+        assert frame.groupby(["type", "label"]).size().max() == 4
+
+    def test_the_source_can_be_chosen(self, trained):
+        frames = [trained.evaluate_encoder(return_df=True, source=name)["encoder_df"] for name in ("factual", "diff")]
+        factual, diff = (frame.query("type == 'training'")["encoded"] for frame in frames)
+        assert not (factual == diff).all()
+        # Source and alternative of a neutral row are the same word: their difference is nothing.
+        resting = torch.tanh(trained.get_model().gradiend.encoder_linear.bias).item()
+        neutral = frames[1].query("type != 'training'")["encoded"].tolist()
+        assert neutral == pytest.approx([resting] * len(neutral), abs=1e-5)
+
+
+class TestDecoder:
+    """evaluate_decoder and rewrite_base_model."""
+
+    def test_the_base_model_is_restored_to_the_same_bits(self, trained, results):
+        original = AutoModelForMaskedLM.from_pretrained(MODEL).state_dict()
+        base = trained.get_model().base_model.state_dict()
+        assert all(torch.equal(tensor, base[name]) for name, tensor in original.items())
+
+    def test_each_direction_is_measured_on_the_other_class_only(self, results):
+        assert set(results) == {"3SG", "3PL", "grid"}
+        grid = results["grid"]
+        assert set(grid) == {"base", *((factor, lr) for factor in (-1.0, 1.0) for lr in LRS)}
+        assert set(grid["base"]["probs_by_dataset"]) == {"3SG", "3PL"}
+        assert set(grid[-1.0, 0.05]["probs_by_dataset"]) == {"3PL"}
+        assert set(grid[1.0, 0.05]["probs_by_dataset"]) == {"3SG"}
+
+    def test_a_step_of_zero_is_the_base_model(self, results):
+        base, still = results["grid"]["base"], results["grid"][-1.0, 0.0]
+        assert still["lms"] == base["lms"]
+        assert still["probs_by_dataset"]["3PL"] == base["probs_by_dataset"]["3PL"]
+
+    def test_the_chosen_rewrite_raises_the_probability_and_keeps_the_score(self, results):
+        for name, other in (("3SG", "3PL"), ("3PL", "3SG")):
+            chosen = results[name]
+            assert chosen["value"] > results["grid"]["base"]["probs_by_dataset"][other][name]
+            assert chosen["lms"] >= 0.99 * chosen["base_lms"]
+            grid = [
+                entry for key, entry in results["grid"].items() if key != "base" and key[0] == chosen["feature_factor"]
+            ]
+            allowed = [entry["probs"][other] for entry in grid if entry["lms"]["lms"] >= 0.99 * chosen["base_lms"]]
+            assert chosen["value"] == max(allowed)
+
+    def test_a_rewritten_model_has_the_probabilities_of_its_grid_point(self, trained, results, tmp_path):
+        path = trained.rewrite_base_model(results, "3PL", output_dir=str(tmp_path / "m"))
+        model, tokenizer = AutoModelForMaskedLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)
+        measured = trained.evaluate_base_model(model, tokenizer)
+        assert measured["probs_by_dataset"]["3SG"]["3PL"] == pytest.approx(results["3PL"]["value"], abs=1e-5)
+        assert measured["lms"]["lms"] == results["3PL"]["lms"]
+
+    def test_weakening_is_measured_on_the_class_itself(self, trained):
+        weak = trained.evaluate_decoder(lrs=LRS, increase_target_probabilities=False, target_class="3PL")
+        assert set(weak) == {"3PL_weaken", "grid"}
+        base = weak["grid"]["base"]["probs_by_dataset"]["3PL"]["3PL"]
+        chosen = weak["3PL_weaken"]
+        assert set(weak["grid"]["base"]["probs_by_dataset"]) == {"3PL"}
+        assert chosen["value"] > 1 - base
+        model = trained.rewrite_base_model(weak, "3PL", increase_target_probabilities=False)
+        measured = trained.evaluate_base_model(model, trained.get_model().tokenizer)
+        assert measured["probs_factual"]["3PL"] == pytest.approx(1 - chosen["value"], abs=1e-5)
+
+    @pytest.mark.parametrize("part", ["decoder-weight", "decoder-sum", "decoder-bias", "encoder-weight"])
+    def test_every_part_moves_both_ways_and_is_rewritten_as_measured(self, trained, part):
+        results = trained.evaluate_decoder(lrs=[0.1], part=part)
+        model = trained.get_model()
+        for name, other in (("3SG", "3PL"), ("3PL", "3SG")):
+            entry = results["grid"][-model.feature_class_encoding_direction[name], 0.1]
+            chosen = {name: {**entry["id"], "part": part}}
+            measured = trained.evaluate_base_model(trained.rewrite_base_model(chosen, name), model.tokenizer)
+            assert measured["probs_by_dataset"][other] == pytest.approx(entry["probs_by_dataset"][other], abs=1e-5)
+
+    def test_several_classes_give_several_models(self, trained, results):
+        models = trained.rewrite_base_model(results, ["3SG", "3PL"])
+        assert len(models) == 2
+        paths = trained.rewrite_base_model(results, ["3SG", "3PL"], output_dir="anything")
+        assert [Path(path).name for path in paths] == ["3SG", "3PL"]
+        assert Path(paths[0]).parent == Path(trained.experiment_dir)
+
+    def test_a_plot_needs_everything_and_gets_it(self, trained):
+        results = trained.evaluate_decoder(lrs=[0.05], plot=True, show=False)
+        assert set(results["grid"][1.0, 0.05]["probs_by_dataset"]) == {"3SG", "3PL"}
+        assert Path(results["plot_path"]).is_file()
+
+    def test_bad_requests(self, trained, results):
+        with pytest.raises(ValueError, match=r"'3SQ' is no target class.*Did you mean '3SG'"):
+            trained.evaluate_decoder(target_class="3SQ")
+        with pytest.raises(ValueError, match="part must be one of"):
+            trained.evaluate_decoder(part="encoder")
+        with pytest.raises(ValueError, match=r"no '3SG_weaken'.*increase_target_probabilities=False"):
+            trained.rewrite_base_model(results, "3SG", increase_target_probabilities=False)
+        with pytest.raises(ValueError, match="target_class"):
+            trained.rewrite_base_model(results, [])
+
+
+def rows(**changes):
+    """Twenty good rows per class, with some of them changed."""
+    frame = pd.DataFrame(
+        {
+            "masked": [f"the baker saw the dog {'very ' * (i % 20)}and [MASK] sold it ." for i in range(40)],
+            "label": ["he"] * 20 + ["they"] * 20,
+            "label_class": ["3SG"] * 20 + ["3PL"] * 20,
+            "split": "train",
+        }
+    )
+    for column, (number, value) in changes.items():
+        frame.loc[number, column] = value
+    return frame
+
+
+BAD_INPUT = {
+    "no [MASK] in a row": (rows(masked=(3, "no placeholder here")), {}, ValueError, r"\[MASK\]"),
+    "unknown class": (rows(), {"target_classes": ["3SG", "3LP"]}, ValueError, "'3LP'.*3PL"),
+    "one class only": (rows().head(20), {}, ValueError, "3PL"),
+    "one class only, none named": (rows().head(20), {"target_classes": None}, ValueError, "classes 3SG: name the two"),
+    "three classes, none named": (
+        pd.concat([rows(), rows().head(20).assign(label_class="1SG")]),
+        {"target_classes": None},
+        ValueError,
+        "1SG, 3PL, 3SG: name the two",
+    ),
+    "missing column": (rows().drop(columns="label"), {}, ValueError, r"label.*masked"),
+    "NaN text": (rows(masked=(5, None)), {}, ValueError, "masked"),
+    "no training split": (rows().assign(split="test"), {}, ValueError, "train.*test"),
+    "class smaller than a batch": (rows().head(25), {}, ValueError, "5 rows of class '3PL'.*reduce train_batch_size"),
+    "missing file": ("no/such/file.csv", {}, FileNotFoundError, "file.csv"),
+    "no data": (None, {}, ValueError, "data="),
+    "a class twice": (rows(), {"target_classes": ["3SG", "3SG"]}, ValueError, "distinct|two|different"),
+    "neutral data without text": (
+        rows(),
+        {"eval_neutral_data": pd.DataFrame({"texts": ["a"]})},
+        ValueError,
+        "column 'text'",
+    ),
+    "unknown argument": (rows(), {"masked_column": "m"}, TypeError, "Did you mean 'masked_col'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_is_an_error_before_the_model_is_loaded(case):
+    data, arguments, error, message = BAD_INPUT[case]
+    with pytest.raises(error, match=f"(?s){message}"):
+        # A model that does not exist: loading it would be another error.
+        TextPredictionTrainer(
+            model="no/such-model",
+            data=data,
+            args=TrainingArguments(**{**FAST, "train_batch_size": 10}),
+            **{"target_classes": ["3SG", "3PL"], **arguments},
+        ).train()
+
+
+def test_words_that_the_tokenizer_does_not_know_are_an_error_before_training():
+    data = rows(label=(slice(0, 19), "xylophagous☃"))
+    with pytest.raises(ValueError, match="does not know 'xylophagous☃'"):
+        trainer(data).train()
+
+
+def test_a_causal_tokenizer_for_a_masked_model_is_an_error():
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    tokenizer.mask_token = None
+    with pytest.raises(ValueError, match=r"no mask token.*causal model's tokenizer"):
+        TextPredictionModelWithGradiend.from_pretrained(MODEL, tokenizer=tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"learning_rat": 1}, TypeError, "Did you mean 'learning_rate'"),
+        ({"num_epochs": 1, "num_train_epochs": 2}, TypeError, "mean the same"),
+        ({"source": "factul"}, ValueError, "Did you mean 'factual'"),
+        ({"target": 3}, TypeError, "target must be a string"),
+        ({"optim": "adamx"}, ValueError, "Did you mean 'adam"),
+        ({"eval_strategy": "step"}, ValueError, "Did you mean 'steps'"),
+        ({"train_batch_size": 0}, ValueError, "train_batch_size must be an int of at least 1"),
+        ({"max_seeds": 0}, ValueError, "max_seeds"),
+        ({"min_convergent_seeds": 4}, ValueError, "can never be reached"),
+        ({"convergent_metric": "loss"}, ValueError, "convergent_score_threshold"),
+        ({"learning_rate": float("nan")}, ValueError, "learning_rate"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, error, message):
+    with pytest.raises(error, match=message):
+        TrainingArguments(**arguments)
+
+
+def test_arguments_survive_json():
+    args = TrainingArguments(num_epochs=7, torch_dtype=torch.float64, params=["*layer*"], metadata={"a": 1})
+    again = TrainingArguments.from_dict(json.loads(json.dumps(args.to_dict())))
+    assert again.to_dict() == args.to_dict()
+    assert (again.num_train_epochs, again.torch_dtype) == (7, torch.float64)
+    with pytest.raises(TypeError, match="Did you mean 'optim'"):
+        TrainingArguments.from_dict({"optimm": "adam"})
