@@ -298,6 +298,21 @@ class TestDecoder:
         assert set(results["grid"][1.0, 0.05]["probs_by_dataset"]) == {"3SG", "3PL"}
         assert Path(results["plot_path"]).is_file()
 
+    def test_a_plot_does_not_make_the_other_direction_a_candidate(self, trained):
+        class Lowest:
+            """Takes what moves the class down, as the default policy would if nothing else kept the score."""
+
+            def select(self, candidates, metric, base):
+                return min((c for c in candidates if metric in c.metrics), key=lambda c: c.metrics[metric])
+
+        plain, plotted = (
+            trained.evaluate_decoder(lrs=[0.02, 0.05], selector=Lowest(), plot=plot, show=False)
+            for plot in (False, True)
+        )
+        assert plotted["3SG"]["feature_factor"] == -1.0
+        assert plotted["3PL"]["feature_factor"] == 1.0
+        assert {name: plotted[name] for name in CLASSES} == {name: plain[name] for name in CLASSES}
+
     def test_bad_requests(self, trained, results):
         with pytest.raises(ValueError, match=r"'3SQ' is no target class.*Did you mean '3SG'"):
             trained.evaluate_decoder(target_class="3SQ")

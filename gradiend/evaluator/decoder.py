@@ -72,6 +72,13 @@ class _Goal:
     dataset: str
     factor: float
 
+    def accepts(self, factor: float, given: Sequence[float] | None) -> bool:
+        """Whether a rewrite with `factor` is a candidate: any that the user has given, otherwise the goal's own.
+
+        A plot measures both directions on all texts; the wrong one must not be chosen because the right one fails.
+        """
+        return given is not None or factor == self.factor
+
 
 class DecoderEvaluator:
     """Grid search over rewrites of a trained model."""
@@ -153,16 +160,15 @@ class DecoderEvaluator:
             with temporarily_updated(model.base_model, model.gradiend.mapping, update):
                 measured = measure(needed[factor])
             grid[factor, rate] = {"id": {"feature_factor": factor, "learning_rate": rate}, **measured}
-        summaries = compute_metric_summaries(
-            grid,
-            {goal.summary: goal.metric for goal in goals},
-            selector=selector,
-            strengthen=increase_target_probabilities,
-        )
+        result: dict[str, Any] = {}
         for goal in goals:
-            if goal.summary not in summaries:
+            candidates = {key: entry for key, entry in grid.items() if key == BASE or goal.accepts(key[0], factors)}
+            summary = compute_metric_summaries(
+                candidates, {goal.summary: goal.metric}, selector=selector, strengthen=increase_target_probabilities
+            )
+            if not summary:
                 logger.warning("No candidate for %s keeps the language-modelling score: try smaller lrs.", goal.summary)
-        result: dict[str, Any] = {name: {**summary, "part": part} for name, summary in summaries.items()}
+            result.update({name: {**chosen, "part": part} for name, chosen in summary.items()})
         result["grid"] = grid
         if plot:
             path = trainer.plot_probability_shifts(
