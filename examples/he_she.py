@@ -1,9 +1,14 @@
-"""he or she: train a GRADIEND on your own masked language model and table, and print what it found.
+"""he or she: train a GRADIEND on your own masked or causal language model and table, and print what it found.
 
     python examples/he_she.py MODEL ROWS.csv NEUTRAL.csv --output runs/he_she
 
 MODEL is a name or a folder; ROWS.csv has the columns masked, label, label_class (masculine, feminine) and split;
 NEUTRAL.csv has a column text.
+
+A causal model predicts the word from what stands left of it, which often does not tell he from she. Its correlation
+then says that the encoder knows which of the two words is asked for, not that the model knew the answer. With
+--mlm-head, an auxiliary head that also reads two tokens to the right is trained first, and gradients are those of its
+loss; what is measured and rewritten is the causal model itself.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ def main() -> None:
     parser.add_argument("neutral")
     parser.add_argument("--output", default="runs/he_she")
     parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--mlm-head", action="store_true", help="causal models: train an auxiliary head first")
     options = parser.parse_args()
     setup_logging()
 
@@ -38,9 +44,11 @@ def main() -> None:
             encoder_eval_train_max_size=50,
             seed_selection_eval_max_size=50,
             decoder_eval_max_size_training_like=100,
-            decoder_eval_lrs=[0.1, 0.2, 0.5, 1.0, 2.0],
+            decoder_eval_lrs=[0.02, 0.05, 0.1, 0.15, 0.2, 0.5],
         ),
     )
+    if options.mlm_head:
+        trainer.train_decoder_only_mlm_head(options.model)
     trainer.train()
     encoder = trainer.evaluate_encoder(plot=True, plot_kwargs={"show": False})
     means = ", ".join(f"{name} {mean:+.3f}" for name, mean in encoder["mean_by_feature_class"].items())
@@ -51,7 +59,7 @@ def main() -> None:
         row = decoder[name]
         print(
             f"towards {name}, on {other} texts: P {base[other]:.3f} -> {row['value']:.3f} at learning rate "
-            f"{row['learning_rate']:g}, LMS {row['base_lms']:.3f} -> {row['lms']:.3f}"
+            f"{row['learning_rate']:g}, LMS {row['base_lms']:.4f} -> {row['lms']:.4f}"
         )
 
 

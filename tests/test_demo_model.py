@@ -57,18 +57,15 @@ def masked_token_accuracy(model: PreTrainedModel, tokenizer: PreTrainedTokenizer
 @torch.no_grad()
 def class_probabilities(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: list[str]
-) -> dict[str, float]:
-    """Mean P(class) at the only pronoun of each text."""
+) -> dict[str, torch.Tensor]:
+    """P(class) at the only pronoun of each text."""
     probabilities = []
     for batch in batches([PRONOUN.sub(tokenizer.mask_token, text) for text in texts], tokenizer):
         logits = model(**batch).logits[batch["input_ids"] == tokenizer.mask_token_id]
         probabilities.append(logits.softmax(-1))
     stacked = torch.cat(probabilities)
     assert len(stacked) == len(texts)
-    return {
-        name: stacked[:, tokenizer.convert_tokens_to_ids(list(words))].sum(-1).mean().item()
-        for name, words in CLASSES.items()
-    }
+    return {name: stacked[:, tokenizer.convert_tokens_to_ids(list(words))].sum(-1) for name, words in CLASSES.items()}
 
 
 def test_a_seed_gives_the_same_sentences() -> None:
@@ -185,6 +182,7 @@ def test_pronouns_agree_with_their_antecedents_but_not_always(
         for name, words in CLASSES.items()
     }
     for name, other in (("3SG", "3PL"), ("3PL", "3SG")):
-        assert own[name][name] - own[other][name] > 0.75
-        # Doubt is part of the language; without it there would be nothing to move.
-        assert 0.02 < own[name][other] < 0.15
+        assert own[name][name].mean() - own[other][name].mean() > 0.75
+        assert own[name][other].mean() < 0.15
+        # Doubt is part of the language: also where the antecedent is clear, the other class is not ruled out.
+        assert own[name][other].median() > 0.01

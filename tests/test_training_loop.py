@@ -21,6 +21,7 @@ from gradiend.trainer import (
     train_core,
 )
 from gradiend.trainer.core.dataset import GradientBatches, compose_batches, take_turns
+from gradiend.trainer.core.optimizers import AnalyticOptimizer
 from gradiend.trainer.text import TextPredictionModelWithGradiend
 
 
@@ -144,6 +145,29 @@ def test_save_strategy_no_keeps_the_last(tmp_path):
     assert torch.equal(model.gradiend.encoder_linear.weight, states[30])
 
 
+def test_a_weak_negative_encoding_is_inverted_at_the_end(tmp_path):
+    """−0.3 is not clear enough to invert during training; the result is made positive all the same."""
+    model = new_model()
+    states = []
+
+    def slightly_negative(config, training_stats):
+        states.append(model.gradiend.encoder_linear.weight.detach().clone())
+        return {"correlation": -0.3}
+
+    _, _, path = run(tmp_path, model, evaluate_fn=slightly_negative)
+    assert torch.equal(model.gradiend.encoder_linear.weight, -states[0])
+    assert load_training_stats(path)["best_score_checkpoint"]["correlation"] == 0.3
+
+
+def test_a_best_model_that_an_interrupted_run_left_is_not_taken(tmp_path):
+    stranger = new_model(seed=9)
+    stranger.save_pretrained(str(tmp_path / "model_best"))
+    model = new_model()
+    run(tmp_path, model, evaluate_fn=None, save_strategy="no")
+    assert not torch.equal(model.gradiend.encoder_linear.weight, stranger.gradiend.encoder_linear.weight)
+    assert not (tmp_path / "model_best").exists()
+
+
 def test_steps_and_epochs_are_saved_when_asked_for(tmp_path):
     run(tmp_path, save_strategy="steps", save_steps=20, save_only_best=False, max_steps=-1, num_train_epochs=2)
     assert (tmp_path / "model_step_20" / "config.json").is_file()
@@ -265,13 +289,18 @@ class TestCallbacks:
     def test_normalisation_inverts_weights_and_figures(self):
         model = new_model()
         gradient = torch.randn(len(model.gradiend))
-        before, decoded = model.encode(gradient), model.gradiend(gradient)
         stats = {"correlation": -0.8, "scores": {3: -0.8}}
+        optimizer = AnalyticOptimizer(model.gradiend, TrainingArguments())
+        optimizer.step(gradient, gradient)
+        before, decoded = model.encode(gradient), model.gradiend(gradient)
+        moments = optimizer.encoder_weight.first.clone()
         result = NormalizationCallback().on_step_end(
+            optimizer=optimizer,
             step=3, loss=1.0, model=model, config={}, training_stats=stats,
             eval_result={"correlation": -0.8, "mean_by_class": {1.0: -0.9, -1.0: 0.7}},
         )  # fmt: skip
         assert torch.equal(model.encode(gradient), -before)
+        assert torch.equal(optimizer.encoder_weight.first, -moments)
         assert torch.allclose(model.gradiend(gradient), decoded)
         assert stats["scores"] == {3: 0.8}
         assert stats["mean_by_class"][3] == {1.0: 0.9, -1.0: -0.7}
