@@ -15,56 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from gradiend.model.parameter_map import MappedParameter, ParameterMap, index_dtype
-from gradiend.util.files import read_json, read_tensors, write_json, write_tensors
+from gradiend.model.architecture import Architecture
+from gradiend.model.mapping_files import read_mapping, write_mapping
+from gradiend.model.parameter_map import ParameterMap
+from gradiend.model.weight_files import find_weights, load_tensors, save_model_weights
+from gradiend.util.files import read_json, write_json
 
 FORMAT_VERSION = 0
 CONFIG, TRAINING = "config.json", "training.json"
-WEIGHTS, WEIGHTS_BIN = "model.safetensors", "pytorch_model.bin"
-INDICES, MASKS = "mapping_indices", "mapping_masks"
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What `GradiendModel` needs to be built again."""
-
-    input_dim: int
-    latent_dim: int
-    activation_encoder: str
-    activation_decoder: str
-    bias_decoder: bool
-    torch_dtype: torch.dtype
-
-    def to_json(self) -> dict[str, Any]:
-        """With the dtype as its name, e.g. "float32"."""
-        return {**vars(self), "torch_dtype": str(self.torch_dtype).removeprefix("torch.")}
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any], source: Path) -> Architecture:
-        """Raises ValueError, naming `source`, for missing keys or an unknown dtype."""
-        names = list(cls.__dataclass_fields__)
-        missing = [name for name in names if name not in content]
-        if missing:
-            raise ValueError(f"{source}: the architecture lacks {', '.join(missing)}.")
-        dtype = torch.__dict__.get(str(content["torch_dtype"]).removeprefix("torch."))
-        if not isinstance(dtype, torch.dtype):
-            raise ValueError(f"{source}: {content['torch_dtype']!r} is not a torch dtype.")
-        return cls(**{**{name: content[name] for name in names}, "torch_dtype": dtype})
-
-    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The tensors of the weight file and their shapes."""
-        n, k = self.input_dim, self.latent_dim
-        shapes: dict[str, tuple[int, ...]] = {
-            "encoder.0.linear.weight": (k, n),
-            "encoder.0.linear.bias": (k,),
-            "decoder.0.linear.weight": (n, k),
-        }
-        if self.bias_decoder:
-            shapes["decoder.0.linear.bias"] = (n,)
-        return shapes
 
 
 @dataclass(frozen=True)
@@ -81,17 +41,16 @@ class Checkpoint:
 def is_checkpoint(directory: str | Path) -> bool:
     """Whether `directory` holds a GRADIEND: its config.json has an architecture."""
     config = Path(directory) / CONFIG
-    return config.is_file() and "architecture" in read_json(config)
+    return config.is_file() and "architecture" in _read_object(config)
 
 
 def write_checkpoint(directory: str | Path, checkpoint: Checkpoint, *, use_safetensors: bool | None = None) -> None:
-    """Write all files; config.json comes last, so a directory with one is complete."""
+    """Write all files. An older config.json goes first and the new one comes last: a directory with one is complete."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    binary = use_safetensors is False
-    write_tensors(directory / (WEIGHTS_BIN if binary else WEIGHTS), checkpoint.tensors)
-    (directory / (WEIGHTS if binary else WEIGHTS_BIN)).unlink(missing_ok=True)
-    mapping = _write_mapping(directory, checkpoint.mapping, "pth" if binary else "safetensors")
+    (directory / CONFIG).unlink(missing_ok=True)
+    save_model_weights(directory, checkpoint.tensors, use_safetensors)
+    mapping = write_mapping(directory, checkpoint.mapping, binary=use_safetensors is False)
     if checkpoint.training is not None:
         write_json(directory / TRAINING, checkpoint.training)
     write_json(
@@ -105,86 +64,66 @@ def write_checkpoint(directory: str | Path, checkpoint: Checkpoint, *, use_safet
     )
 
 
-def read_checkpoint(directory: str | Path) -> Checkpoint:
+def read_checkpoint(directory: str | Path, *, with_mapping: bool = False) -> Checkpoint:
     """Read and verify all files.
 
+    Args:
+        directory: The checkpoint.
+        with_mapping: Refuse one without a parameter map; otherwise a map is left unread.
+
     Raises:
-        FileNotFoundError: No config.json or no weights.
+        FileNotFoundError: A file is missing, or config.json has no mapping where one is needed.
         ValueError: Contents that do not fit together; the message names the file.
     """
     directory = Path(directory)
     path = directory / CONFIG
     if not path.is_file():
         raise FileNotFoundError(f"{directory} is not a GRADIEND checkpoint: it has no {CONFIG}.")
-    config = read_json(path)
+    config = _read_object(path)
     if "architecture" not in config:
         raise ValueError(f"{path} has no architecture: this looks like a base model, not a GRADIEND checkpoint.")
-    if config.get("format_version", FORMAT_VERSION) > FORMAT_VERSION:
-        raise ValueError(
-            f"{path} has format_version {config['format_version']}, newer than this version reads: upgrade."
+    version = config.get("format_version", FORMAT_VERSION)
+    if version != FORMAT_VERSION:
+        raise ValueError(f"{path} has format_version {version!r}; this version of gradiend reads {FORMAT_VERSION}.")
+    for key in ("architecture", "mapping", "metadata"):
+        if not isinstance(config.get(key) or {}, dict):
+            raise ValueError(f"{path}: {key} must be an object, not {type(config[key]).__name__}.")
+    try:
+        architecture = Architecture.from_json(config["architecture"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    if with_mapping and config.get("mapping") is None:
+        raise FileNotFoundError(
+            f"{path} has no parameter mapping: load this checkpoint with GradiendModel.from_pretrained instead."
         )
-    architecture = Architecture.from_json(config["architecture"], path)
-    weights = next((directory / name for name in (WEIGHTS, WEIGHTS_BIN) if (directory / name).is_file()), None)
-    if weights is None:
-        raise FileNotFoundError(f"{directory} has a {CONFIG} but neither {WEIGHTS} nor {WEIGHTS_BIN}.")
-    tensors = read_tensors(weights)
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if found != architecture.tensor_shapes():
-        raise ValueError(f"{weights} holds {found}, but {path} describes {architecture.tensor_shapes()}.")
-    mapping = _read_mapping(directory, config.get("mapping"))
+    mapping = read_mapping(path, config["mapping"]) if with_mapping else None
     if mapping is not None and mapping.size != architecture.input_dim:
         raise ValueError(
             f"{path}: the mapping selects {mapping.size} entries, the network has {architecture.input_dim}."
         )
+    tensors = _read_weights(find_weights(directory), architecture, path)
     training = read_json(directory / TRAINING) if (directory / TRAINING).is_file() else None
     return Checkpoint(architecture, tensors, mapping, config.get("metadata") or {}, training)
 
 
-def _write_mapping(directory: Path, mapping: ParameterMap | None, suffix: str) -> dict[str, Any] | None:
-    if mapping is None:
-        return None
-    entries, indices, masks = [], {}, {}
-    for position, parameter in enumerate(parameter.compact() for parameter in mapping):
-        key = f"L{position}"
-        entry = {"name": parameter.name, "shape": list(parameter.shape), "repr": parameter.representation}
-        if parameter.selection is not None:
-            entry["key"] = key
-            if parameter.representation == "mask":
-                masks[key] = parameter.selection.view(parameter.shape).to(torch.uint8)
-            else:
-                indices[key] = parameter.selection.to(index_dtype(parameter.numel))
-        entries.append({**entry, "num_selected": parameter.num_selected})
-    kinds = {entry["repr"] for entry in entries}
-    result: dict[str, Any] = {"mode": kinds.pop() if len(kinds) == 1 else "mixed", "param_map": entries}
-    for stem, field_name, tensors in ((INDICES, "indices_file", indices), (MASKS, "masks_file", masks)):
-        for old in directory.glob(f"{stem}.*"):
-            old.unlink()
-        if tensors:
-            write_tensors(directory / f"{stem}.{suffix}", tensors)
-            result[field_name] = f"{stem}.{suffix}"
-    return result
+def _read_object(path: Path) -> dict[str, Any]:
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a JSON object, not {type(content).__name__}.")
+    return content
 
 
-def _read_mapping(directory: Path, config: Mapping[str, Any] | None) -> ParameterMap | None:
-    if config is None:
-        return None
-    files = {
-        name: read_tensors(directory / config[name]) for name in ("indices_file", "masks_file") if config.get(name)
-    }
-    parameters = []
-    for entry in config["param_map"]:
-        spec = dict(entry)
-        if entry["repr"] != "all":
-            name = "indices_file" if entry["repr"] == "indices" else "masks_file"
-            try:
-                tensor = files[name][entry["key"]]
-            except KeyError:
-                raise ValueError(
-                    f"{directory}: the {entry['repr']} of {entry['name']} are in no mapping file."
-                ) from None
-            spec[entry["repr"]] = tensor if entry["repr"] == "indices" else tensor.bool().view(entry["shape"])
-        parameters.append(MappedParameter.from_spec(entry["name"], spec))
-    return ParameterMap(parameters)
+def _read_weights(path: Path, architecture: Architecture, config: Path) -> dict[str, Tensor]:
+    tensors = load_tensors(path)
+    expected = architecture.tensor_shapes()
+    for kind, names in (("lacks", expected.keys() - tensors.keys()), ("also holds", tensors.keys() - expected.keys())):
+        if names:
+            shown = ", ".join(sorted(names)[:5])
+            raise ValueError(f"{path} {kind} {shown}: it is not the weight file of the network in {config}.")
+    for name, shape in expected.items():
+        if tuple(tensors[name].shape) != shape:
+            raise ValueError(f"{path}: {name} has shape {tuple(tensors[name].shape)}, but {config} describes {shape}.")
+    return tensors
 
 
 def _jsonable(value: Any) -> Any:
@@ -192,5 +131,5 @@ def _jsonable(value: Any) -> Any:
     try:
         json.dumps(value)
     except (TypeError, ValueError):
-        return {"type": type(value).__name__, "repr": repr(value)}
+        return {"_type": type(value).__name__, "_repr": repr(value)}
     return value

@@ -29,13 +29,47 @@ def read_gradiend_context(directory: str | Path) -> tuple[str, str | None, dict[
 
     Raises:
         FileNotFoundError: No context file.
-        ValueError: A file without valid source and target; the message names it.
+        ValueError: A file without valid source, target or direction; the message names it.
     """
     path = Path(directory) / CONTEXT
     content = read_json(path)
     try:
         source = Side.parse("source", content["source"]).value
         target = None if content["target"] is None else Side.parse("target", content["target"]).value
+        direction = content.get("feature_class_encoding_direction")
+        direction = None if direction is None else parse_direction(direction)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} needs a valid source and target: {error}") from error
-    return source, target, content.get("feature_class_encoding_direction")
+    return source, target, direction
+
+
+def parse_direction(direction: Mapping[str, int]) -> dict[str, int]:
+    """Class → +1, −1 or 0 as ints.
+
+    Raises:
+        ValueError: Another label.
+        TypeError: Not a mapping.
+    """
+    if not isinstance(direction, Mapping):
+        raise TypeError(f"The encoding direction must map classes to +1, −1 or 0; got {direction!r}.")
+    wrong = {name: label for name, label in direction.items() if label not in (1, -1, 0)}
+    if wrong:
+        raise ValueError(f"The encoding direction of a class is +1, −1 or 0; got {wrong}.")
+    return {name: int(label) for name, label in direction.items()}
+
+
+def encoding_direction(feature_definition: Any) -> dict[str, int]:
+    """Class → label: +1 for the first target class, −1 for the second, 0 for every other class.
+
+    Args:
+        feature_definition: Has `target_classes` (two names) and `all_classes` (names, or None).
+
+    Raises:
+        ValueError: Not two target classes.
+    """
+    signs = (1, -1)
+    targets = list(feature_definition.target_classes or ())
+    if len(targets) != len(signs):
+        raise ValueError(f"The encoding direction needs exactly two target classes; got {targets}.")
+    direction = dict.fromkeys(feature_definition.all_classes or targets, 0)
+    return {**direction, **dict(zip(targets, signs, strict=True))}

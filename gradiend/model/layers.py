@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ class LargeLinear(nn.Module):
     """`y = x Wᵀ + b` for dimensions that exceed what one matrix product can address.
 
     Args:
-        in_features: Size of the last dimension of the input.
+        in_features: Size of the last dimension of the input. Initialised like `torch.nn.Linear`.
         out_features: Size of the last dimension of the output.
         bias: Whether to add a bias.
         in_chunk_size: Input entries handled by one matrix product.
@@ -36,10 +38,8 @@ class LargeLinear(nn.Module):
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         self.in_chunk_size, self.out_chunk_size = int(in_chunk_size), int(out_chunk_size)
-        # Not initialised here: the network sets its own scale, and filling n entries twice costs time.
-        self.linear = nn.utils.skip_init(
-            nn.Linear, in_features, out_features, bias=bias, dtype=dtype, device=device or "cpu"
-        )
+        # Any: torch types weight and bias as what they are first set to; here they can be set to something else.
+        self.linear: Any = nn.Linear(in_features, out_features, bias=bias, dtype=dtype, device=device)
 
     @property
     def weight(self) -> nn.Parameter:
@@ -65,11 +65,12 @@ class LargeLinear(nn.Module):
         """(…, in_features) → (…, out_features)."""
         rows = []
         for out_start in range(0, self.out_features, self.out_chunk_size):
-            weight = self.weight[out_start : out_start + self.out_chunk_size]
-            parts = [
-                F.linear(x[..., start : start + self.in_chunk_size], weight[:, start : start + self.in_chunk_size])
-                for start in range(0, self.in_features, self.in_chunk_size)
-            ]
+            out = slice(out_start, out_start + self.out_chunk_size)
+            bias = None if self.bias is None else self.bias[out]
+            parts = []
+            for start in range(0, self.in_features, self.in_chunk_size):
+                chunk = slice(start, start + self.in_chunk_size)
+                # The bias inside the first product: added afterwards it would cost 16-bit types another rounding.
+                parts.append(F.linear(x[..., chunk], self.weight[out, chunk], None if start else bias))
             rows.append(torch.stack(parts).sum(0) if len(parts) > 1 else parts[0])
-        y = torch.cat(rows, dim=-1) if len(rows) > 1 else rows[0]
-        return y if self.bias is None else y + self.bias
+        return torch.cat(rows, dim=-1) if len(rows) > 1 else rows[0]

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from gradiend.model.activations import ODD_ACTIVATIONS, activation_name, get_activation
-from gradiend.model.checkpoint import Architecture, Checkpoint, read_checkpoint, write_checkpoint
+from gradiend.model.activations import ODD_ACTIVATIONS, get_activation
+from gradiend.model.architecture import Architecture
+from gradiend.model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from gradiend.model.devices import Device, cuda_device
 from gradiend.model.layers import LargeLinear
 from gradiend.model.parameter_map import ParameterMap
-from gradiend.model.parts import parse_weight_part
-from gradiend.model.selection import select_dimensions, topk_count
-
-Device = torch.device | str | None
+from gradiend.model.parts import parse_weight_part, weight_importance, weight_update_vector
+from gradiend.model.selection import ranking, select_dimensions, topk_count
 
 
 class GradiendModel(nn.Module):
@@ -40,7 +40,7 @@ class GradiendModel(nn.Module):
         **kwargs: Kept in `self.kwargs` and in the saved metadata (e.g. `base_model`).
 
     Raises:
-        ValueError: A dimension that is not a positive int, or an unknown activation.
+        ValueError: A dimension that is not a positive int, an unknown activation, or an integer dtype.
     """
 
     def __init__(
@@ -58,16 +58,16 @@ class GradiendModel(nn.Module):
         **kwargs: Any,
     ) -> None:
         super().__init__()
-        for name, value in (("input_dim", input_dim), ("latent_dim", latent_dim)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a positive int; got {value!r}.")
-        self.input_dim, self.latent_dim = input_dim, latent_dim
-        self.activation_encoder = activation_name(activation_encoder)
-        self.activation_decoder = activation_name(activation_decoder or activation_encoder)
-        self.bias_decoder = bool(bias_decoder)
-        self.torch_dtype = torch_dtype
-        self.device_encoder = torch.device(device_encoder or device or "cpu")
-        self.device_decoder = torch.device(device_decoder or device or "cpu")
+        parsed = Architecture.parse(
+            input_dim, latent_dim, activation_encoder, activation_decoder, bias_decoder, torch_dtype
+        )
+        self.input_dim, self.latent_dim = parsed.input_dim, parsed.latent_dim
+        self.activation_encoder, self.activation_decoder = parsed.activation_encoder, parsed.activation_decoder
+        self.bias_decoder = parsed.bias_decoder
+        self._dtype = parsed.torch_dtype
+        default = "cpu" if device is None else device
+        self._device_encoder = torch.device(default if device_encoder is None else device_encoder)
+        self._device_decoder = torch.device(default if device_decoder is None else device_decoder)
         self.kwargs = kwargs
         self.encoder: nn.Sequential | None = None
         self.decoder: nn.Sequential | None = None
@@ -89,9 +89,10 @@ class GradiendModel(nn.Module):
         return self
 
     def _create_layers(self) -> None:
-        n, k, dtype = self.input_dim, self.latent_dim, self.torch_dtype
-        encoder = LargeLinear(n, k, dtype=dtype, device=self.device_encoder)
-        decoder = LargeLinear(k, n, bias=self.bias_decoder, dtype=dtype, device=self.device_decoder)
+        n, k, dtype, bias = self.input_dim, self.latent_dim, self.torch_dtype, self.bias_decoder
+        # Uninitialised: the caller fills them, and filling n entries twice costs time.
+        encoder = nn.utils.skip_init(LargeLinear, n, k, dtype=dtype, device=self.device_encoder)
+        decoder = nn.utils.skip_init(LargeLinear, k, n, bias=bias, dtype=dtype, device=self.device_decoder)
         self.encoder = nn.Sequential(encoder, get_activation(self.activation_encoder))
         self.decoder = nn.Sequential(decoder, get_activation(self.activation_decoder))
 
@@ -141,30 +142,60 @@ class GradiendModel(nn.Module):
     @property
     def encoder_norm(self) -> float:
         """L2 norm of W_e."""
-        return float(self.encoder_linear.weight.detach().norm())
+        return _norm(self.encoder_linear.weight)
 
     @property
     def decoder_norm(self) -> float:
         """L2 norm of W_d."""
-        return float(self.decoder_linear.weight.detach().norm())
+        return _norm(self.decoder_linear.weight)
 
-    # Placement
+    # Placement. The weights, once they exist, say where they are and in which dtype: no second record can go stale.
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """Of all weights."""
+        return self.encoder_linear.weight.dtype if self.is_built else self._dtype
+
+    @property
+    def device_encoder(self) -> torch.device:
+        """Where the encoder is, or will be built."""
+        return self.encoder_linear.weight.device if self.is_built else self._device_encoder
+
+    @property
+    def device_decoder(self) -> torch.device:
+        """Where the decoder is, or will be built."""
+        return self.decoder_linear.weight.device if self.is_built else self._device_decoder
 
     def to(  # type: ignore[override]
         self, device: Any = None, *, device_encoder: Device = None, device_decoder: Device = None
     ) -> Self:
-        """Move both halves to `device`, or each to its own; a side that is None stays where it is. Returns self."""
+        """Move both halves, or only those with a device of their own. Before the weights exist, it says where they go.
+
+        Args:
+            device: Of both halves; ignored where one of the next two is given.
+            device_encoder: Of the encoder; None leaves it where it is.
+            device_decoder: Of the decoder; None leaves it where it is.
+
+        Returns:
+            self.
+
+        Raises:
+            TypeError: A dtype.
+        """
         if isinstance(device, torch.dtype):
             raise TypeError(
                 "The dtype is fixed at construction: pass torch_dtype= to the constructor or from_pretrained."
             )
-        if device_encoder is not None or device is not None:
-            self.device_encoder = torch.device(device_encoder if device_encoder is not None else device)
-        if device_decoder is not None or device is not None:
-            self.device_decoder = torch.device(device_decoder if device_decoder is not None else device)
-        if self.encoder is not None and self.decoder is not None:
-            self.encoder.to(self.device_encoder)
-            self.decoder.to(self.device_decoder)
+        if device_encoder is None and device_decoder is None:
+            device_encoder = device_decoder = device
+        if device_encoder is not None:
+            self._device_encoder = torch.device(device_encoder)
+            if self.encoder is not None:
+                self.encoder.to(self._device_encoder)
+        if device_decoder is not None:
+            self._device_decoder = torch.device(device_decoder)
+            if self.decoder is not None:
+                self.decoder.to(self._device_decoder)
         return self
 
     def cpu(self) -> Self:
@@ -173,20 +204,36 @@ class GradiendModel(nn.Module):
 
     def cuda(self, device: Any = None) -> Self:
         """Move both halves to a CUDA device (None: the current one; int: its index). Returns self."""
-        return self.to(torch.device("cuda", device) if isinstance(device, int) else (device or "cuda"))
+        return self.to(cuda_device(device))
 
     # The network
 
     def forward_encoder(self, x: Tensor) -> Tensor:
-        """(…, input_dim) → latent (…, latent_dim). Raises ValueError for a wrong size."""
+        """(…, input_dim) → latent (…, latent_dim).
+
+        Raises:
+            TypeError: Not a tensor.
+            ValueError: A wrong size.
+            RuntimeError: The weights do not exist yet.
+        """
         self.encoder_linear  # noqa: B018 - the teaching error before weights exist
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"Expected a tensor of length input_dim = {self.input_dim}; got {type(x).__name__}. "
+                "Dicts of gradients need a ParamMappedGradiendModel."
+            )
         if x.shape[-1:] != (self.input_dim,):
             raise ValueError(f"Expected gradients of length input_dim = {self.input_dim}; got shape {tuple(x.shape)}.")
         assert self.encoder is not None
         return self.encoder(x.to(self.device_encoder, self.torch_dtype))
 
     def forward_decoder(self, h: Tensor) -> Tensor:
-        """Latent (…, latent_dim) → (…, input_dim). Raises ValueError for a wrong size."""
+        """Latent (…, latent_dim) → (…, input_dim).
+
+        Raises:
+            ValueError: A wrong size.
+            RuntimeError: The weights do not exist yet.
+        """
         self.decoder_linear  # noqa: B018 - the teaching error before weights exist
         if h.shape[-1:] != (self.latent_dim,):
             raise ValueError(f"Expected latents of length latent_dim = {self.latent_dim}; got shape {tuple(h.shape)}.")
@@ -201,7 +248,11 @@ class GradiendModel(nn.Module):
             return_encoded: Also return the latent.
 
         Returns:
-            Decoded (…, input_dim), or (decoded, latent (…, latent_dim)).
+            Decoded (…, input_dim), or (decoded, latent (…, latent_dim)), in the GRADIEND's dtype.
+
+        Raises:
+            ValueError: A wrong size.
+            RuntimeError: The weights do not exist yet.
         """
         encoded = self.forward_encoder(x)
         decoded = self.forward_decoder(encoded)
@@ -238,48 +289,38 @@ class GradiendModel(nn.Module):
         Raises:
             ValueError: Another part.
         """
-        part = parse_weight_part(part)
-        with torch.no_grad():
-            if part == "encoder-weight":
-                importance = self.encoder_linear.weight.abs().sum(0)
-            elif part == "decoder-weight":
-                importance = self.decoder_linear.weight.abs().sum(1)
-            elif part == "decoder-bias":
-                importance = self._decoder_bias().abs()
-            else:
-                importance = (self.decoder_linear.weight.sum(1) + self._decoder_bias()).abs()
-        return importance.float().cpu()
+        return weight_importance(part, *self._weights())
 
     def get_update_vector(self, part: str = "decoder-weight") -> Tensor:
-        """A signed copy of the weights as one vector: W_e or W_d flattened (latent_dim · input_dim entries, W_d row by
-        row), b_d, or the row sum of W_d plus b_d (input_dim entries).
+        """A signed copy of the weights as one vector, in the GRADIEND's dtype.
+
+        Args:
+            part: encoder-weight or decoder-weight (latent_dim · input_dim entries, W_d row by row), decoder-bias or
+                decoder-sum (row sum of W_d plus b_d), input_dim entries each.
 
         Raises:
             ValueError: Another part.
         """
-        part = parse_weight_part(part)
-        with torch.no_grad():
-            if part == "encoder-weight":
-                return self.encoder_linear.weight.flatten().clone()
-            if part == "decoder-weight":
-                return self.decoder_linear.weight.flatten().clone()
-            if part == "decoder-bias":
-                return self._decoder_bias().clone()
-            return self.decoder_linear.weight.sum(1) + self._decoder_bias()
+        return weight_update_vector(part, *self._weights())
 
-    def _decoder_bias(self) -> Tensor:
-        linear = self.decoder_linear
-        return linear.weight.new_zeros(self.input_dim) if linear.bias is None else linear.bias.detach()
+    def _weights(self) -> tuple[Tensor, Tensor, Tensor]:
+        """W_e, W_d and b_d, zeros without a decoder bias."""
+        encoder, decoder = self.encoder_linear.weight.detach(), self.decoder_linear.weight.detach()
+        bias = self.decoder_linear.bias
+        return encoder, decoder, decoder.new_zeros(self.input_dim) if bias is None else bias.detach()
 
     def get_topk_weights(self, part: str = "decoder-weight", topk: int | float = 1000) -> list[int]:
-        """Input dimensions by falling importance, the first `topk` (a number, or a proportion in (0, 1]).
+        """Input dimensions by falling importance (ties: the lower index first).
+
+        Args:
+            part: See `get_weight_importance`.
+            topk: How many (clipped to input_dim), or a proportion in (0, 1]; at least one is returned.
 
         Raises:
             ValueError: Another part, a negative number, or a float outside (0, 1].
         """
         importance = self.get_weight_importance(part)
-        count = topk_count(topk, self.input_dim)
-        return torch.sort(importance, descending=True, stable=True).indices[:count].tolist()
+        return ranking(importance, topk_count(topk, self.input_dim)).tolist()
 
     # Pruning
 
@@ -309,8 +350,8 @@ class GradiendModel(nn.Module):
             The pruned model, or (model, mask).
 
         Raises:
-            ValueError: No criterion, a wrong mask, a bad topk, or nothing left.
-            RuntimeError: The weights do not exist yet, and neither importance nor a mask alone decides.
+            ValueError: No criterion, a wrong mask or importance, another part, a bad topk, or nothing left.
+            RuntimeError: The weights do not exist yet, and threshold or topk came without importance.
         """
         parse_weight_part(part)
         if importance is None and (topk is not None or threshold is not None):
@@ -341,7 +382,8 @@ class GradiendModel(nn.Module):
 
         Args:
             save_directory: Created if missing.
-            use_safetensors: False writes `pytorch_model.bin`; None and True write `model.safetensors`.
+            use_safetensors: False writes `pytorch_model.bin`; None and True write `model.safetensors` (safetensors is
+                a hard dependency, so True never lacks it).
             **kwargs: More metadata for config.json; `training` goes to training.json instead.
 
         Raises:
@@ -389,22 +431,35 @@ class GradiendModel(nn.Module):
             FileNotFoundError: No config.json or no weights.
             ValueError: A file that does not fit the configuration; the message names it.
         """
-        checkpoint = read_checkpoint(load_directory)
-        return cls._from_checkpoint(
-            checkpoint,
-            device_encoder=device_encoder,
-            device_decoder=device_decoder,
-            torch_dtype=torch_dtype or checkpoint.architecture.torch_dtype,
-        )
+        return cls._from_checkpoint(read_checkpoint(load_directory), torch_dtype, device_encoder, device_decoder)
 
     @classmethod
-    def _from_checkpoint(cls, checkpoint: Checkpoint, **arguments: Any) -> Self:
-        """Build the model without initialising it, and adopt the checkpoint's tensors."""
+    def _from_checkpoint(
+        cls,
+        checkpoint: Checkpoint,
+        torch_dtype: torch.dtype | None,
+        device_encoder: Device,
+        device_decoder: Device,
+        **arguments: Any,
+    ) -> Self:
+        """Build the model without initialising it, and take the checkpoint's tensors over."""
         architecture = {**vars(checkpoint.architecture), **arguments}
-        metadata = dict(checkpoint.metadata)
+        architecture["torch_dtype"] = torch_dtype or checkpoint.architecture.torch_dtype
+        model = cls(**architecture, device_encoder=device_encoder, device_decoder=device_decoder, lazy_init=True)
+        # Not through the constructor: metadata may have names that are arguments of it.
+        model.kwargs.update(checkpoint.metadata)
         if checkpoint.training is not None:
-            metadata["training"] = checkpoint.training
-        model = cls(**architecture, lazy_init=True, **metadata)
+            model.kwargs["training"] = checkpoint.training
+        devices = {"encoder": model.device_encoder, "decoder": model.device_decoder}
         model._create_layers()
-        model.load_state_dict({name: tensor.to(model.torch_dtype) for name, tensor in checkpoint.tensors.items()})
+        placed = {
+            name: tensor.to(devices[name.split(".")[0]], model.torch_dtype)
+            for name, tensor in checkpoint.tensors.items()
+        }
+        model.load_state_dict(placed, assign=True)
         return model
+
+
+def _norm(weight: Tensor) -> float:
+    wide = torch.promote_types(weight.dtype, torch.float32)
+    return float(torch.linalg.vector_norm(weight.detach(), dtype=wide))

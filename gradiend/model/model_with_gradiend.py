@@ -14,22 +14,23 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from gradiend.model.checkpoint import CONFIG, is_checkpoint
-from gradiend.model.context import CONTEXT, read_gradiend_context, write_gradiend_context
+from gradiend.model.context import (
+    CONTEXT,
+    encoding_direction,
+    parse_direction,
+    read_gradiend_context,
+    write_gradiend_context,
+)
 from gradiend.model.core.backbone import build_gradiend_from_base_model
+from gradiend.model.devices import Device, cuda_device, resolve_device_config_for_model
+from gradiend.model.loading import device_of, identity_of, resolve_directory, split_gradiend_arguments
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.model.parts import parse_rewrite_part
 from gradiend.model.registry import default_class
 from gradiend.model.rewriting import add_update
 from gradiend.model.sides import Side
-from gradiend.util.keywords import resolve_keywords
 
 logger = logging.getLogger(__name__)
-
-GRADIEND_ARGUMENTS = (
-    "latent_dim", "torch_dtype", "device_encoder", "device_decoder", "param_map", "params", "activation_encoder",
-    "activation_decoder", "bias_decoder",
-)  # fmt: skip
-"""Arguments of `from_pretrained` that shape a new GRADIEND."""
 
 
 class ModelWithGradiend(nn.Module, ABC):
@@ -54,9 +55,9 @@ class ModelWithGradiend(nn.Module, ABC):
         base_model: Any,
         gradiend: ParamMappedGradiendModel,
         *,
-        base_model_device: torch.device | str | None = None,
-        device_encoder: torch.device | str | None = None,
-        device_decoder: torch.device | str | None = None,
+        base_model_device: Device = None,
+        device_encoder: Device = None,
+        device_decoder: Device = None,
         gradient_creator: Callable[..., Tensor] | None = None,
         source: str = "factual",
         target: str | None = "diff",
@@ -121,8 +122,8 @@ class ModelWithGradiend(nn.Module, ABC):
 
     @property
     def name_or_path(self) -> str:
-        """Of the base model."""
-        return self.gradiend.base_model_id
+        """Of the base model: what the GRADIEND recorded, else what the base model says."""
+        return self.gradiend.kwargs.get("base_model") or self.base_model.name_or_path
 
     @property
     def name(self) -> str:
@@ -138,14 +139,15 @@ class ModelWithGradiend(nn.Module, ABC):
         """Set the direction, once; the same again is fine.
 
         Raises:
-            ValueError: A different one is already set.
+            ValueError: A different one is already set, or a label is not +1, −1 or 0.
         """
-        if self._direction is not None and self._direction != dict(direction):
+        parsed = parse_direction(direction)
+        if self._direction is not None and self._direction != parsed:
             raise ValueError(
-                f"This model already encodes {self._direction}; {dict(direction)} contradicts it. "
+                f"This model already encodes {self._direction}; {parsed} contradicts it. "
                 "Train a new GRADIEND for other classes."
             )
-        self._direction = dict(direction)
+        self._direction = parsed
 
     def named_parameters(self, prefix: str = "", *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
         """Only the GRADIEND's: the base model is never trained."""
@@ -177,7 +179,7 @@ class ModelWithGradiend(nn.Module, ABC):
 
     def cuda(self, device: Any = None) -> Self:
         """Move base model and GRADIEND to a CUDA device (None: the current one; int: its index). Returns self."""
-        return self.to(torch.device("cuda", device) if isinstance(device, int) else (device or "cuda"))
+        return self.to(cuda_device(device))
 
     # Weights
 
@@ -243,7 +245,7 @@ class ModelWithGradiend(nn.Module, ABC):
 
         Args:
             input: Flat gradient (input_dim,), dict of full-shape gradients, or a raw input (text with `[MASK]`).
-            label: For a raw input: the word at the placeholder.
+            label: For a raw input, which `create_gradients` gets: the word at the placeholder.
             return_float: A Python float instead of a tensor (latent_dim 1).
 
         Returns:
@@ -251,9 +253,13 @@ class ModelWithGradiend(nn.Module, ABC):
 
         Raises:
             AssertionError: A raw input without a label.
+            ValueError: A gradient of another length, or `return_float` with several latents.
         """
+        if return_float and self.gradiend.latent_dim != 1:
+            raise ValueError(f"return_float needs one latent; this GRADIEND has {self.gradiend.latent_dim}.")
         if not isinstance(input, (Tensor, Mapping)):
-            assert label is not None, "A raw input needs label=…, the word that stands at the placeholder."
+            if label is None:
+                raise AssertionError("A raw input needs label=…, the word that stands at the placeholder.")
             with torch.enable_grad():
                 input = self.create_gradients(input, label)
         latent = self.gradiend.forward_encoder(input)
@@ -271,11 +277,12 @@ class ModelWithGradiend(nn.Module, ABC):
             (input_dim,), on the decoder's device.
 
         Raises:
-            ValueError: Another part; or a weight part of a GRADIEND with several latents, where it is a matrix.
+            ValueError: Another part or number of factors; or a weight part of a GRADIEND with several latents, where
+                it is a matrix.
         """
         part = parse_rewrite_part(part)
         if part == "decoder":
-            factor = torch.as_tensor(feature_factor, dtype=torch.float32).reshape(-1)
+            factor = torch.as_tensor(feature_factor, dtype=torch.float64).reshape(-1)
             if factor.numel() == 1:
                 factor = factor.expand(self.gradiend.latent_dim)
             return self.gradiend.forward_decoder(factor)
@@ -291,6 +298,9 @@ class ModelWithGradiend(nn.Module, ABC):
     ) -> Any:
         """A changed copy of the base model: θ' = θ + learning_rate · decoder(feature_factor) on the mapped entries.
 
+        Computed in float32 (float64 for a float64 model) and rounded once; a tensor that backbone and head share
+        changes in both.
+
         Args:
             learning_rate: Step size.
             feature_factor: See `update_vector`; used by `part="decoder"` only.
@@ -300,10 +310,16 @@ class ModelWithGradiend(nn.Module, ABC):
             The copy; this model's base model is untouched.
 
         Raises:
-            ValueError: A bad part, or an update that rounding to the parameters' dtype undoes everywhere.
+            ValueError: A bad part, an update that is not finite, or one that rounding to the parameters' dtype undoes
+                everywhere.
         """
         update = self.update_vector(feature_factor, part)
-        update = learning_rate * update.float()
+        update = learning_rate * update.to(torch.promote_types(update.dtype, torch.float32))
+        if not update.isfinite().all():
+            raise ValueError(
+                f"The update has infinite or undefined entries (learning_rate={learning_rate}, feature_factor="
+                f"{feature_factor}): use smaller factors, or check the GRADIEND's weights."
+            )
         rewritten = copy.deepcopy(self.base_model)
         share = add_update(rewritten, self.gradiend.mapping, update)
         if not share and bool(update.any()):
@@ -346,8 +362,10 @@ class ModelWithGradiend(nn.Module, ABC):
         base_model: Any = None,
         require_gradiend_model: bool = False,
         feature_definition: Any = None,
-        device: torch.device | str | None = None,
-        device_base_model: torch.device | str | None = None,
+        device: Device = None,
+        device_encoder: Device = None,
+        device_decoder: Device = None,
+        device_base_model: Device = None,
         source: str | None = None,
         target: str | None = None,
         **kwargs: Any,
@@ -356,47 +374,49 @@ class ModelWithGradiend(nn.Module, ABC):
 
         Args:
             load_directory: A checkpoint directory, or the name, path or instance of a base model.
-            base_model: For a checkpoint: the base model to use instead of the one it names.
+            base_model: For a checkpoint: the base model (name, path or instance) to use instead of the one it names.
             require_gradiend_model: Refuse anything that is not a checkpoint.
             feature_definition: Its `target_classes` get the labels +1 and −1, its other classes 0.
-            device: For all parts; `device_base_model`, `device_encoder` and `device_decoder` override it.
+            device: For all parts that have no device of their own. Default: for a base model given as an instance,
+                where that is; otherwise as the machine's GPUs suggest (`resolve_device_config_for_model`).
+            device_encoder: Where the encoder goes.
+            device_decoder: Where the decoder goes.
             device_base_model: Where the base model goes.
             source: For a new GRADIEND; a checkpoint's own context wins.
             target: Likewise.
-            **kwargs: Shape of a new GRADIEND (latent_dim, torch_dtype, param_map, params, activation_encoder,
-                activation_decoder, bias_decoder, device_encoder, device_decoder); the rest goes to the loading of the
-                base model (tokenizer, trust_remote_code).
+            **kwargs: Shape of a new GRADIEND (latent_dim, param_map, params, activation_encoder, activation_decoder,
+                bias_decoder, lazy_init; pre_prune_config implies lazy_init), torch_dtype also of a loaded one,
+                encoder_decoder_same_device; the rest goes to the loading of the base model (tokenizer,
+                trust_remote_code).
 
         Raises:
-            FileNotFoundError: `require_gradiend_model` and no checkpoint there.
-            TypeError: No load_directory.
+            FileNotFoundError: `require_gradiend_model` or `base_model`, and no checkpoint there.
+            TypeError: No load_directory, or two.
         """
         if cls is ModelWithGradiend:
             cls = default_class()  # noqa: PLW0642 - the abstract class stands for the registered one
-        kwargs = resolve_keywords("ModelWithGradiend.from_pretrained", kwargs, [*kwargs, "load_directory"])
-        load_directory = kwargs.pop("load_directory", load_directory)
-        if load_directory is None:
-            load_directory, base_model = base_model, None
-        if load_directory is None:
-            raise TypeError("from_pretrained needs load_directory (a checkpoint or a base model), or base_model.")
-        given = {key: kwargs.pop(key, None) for key in GRADIEND_ARGUMENTS}
-        shape = {key: value for key, value in given.items() if value is not None}
-        for side in ("device_encoder", "device_decoder"):
-            shape.setdefault(side, device)
-        is_path = isinstance(load_directory, (str, Path))
-        if is_path and is_checkpoint(load_directory):
-            model = cls._from_checkpoint(str(load_directory), base_model, shape, kwargs)
-        elif require_gradiend_model:
+        load_directory, base_model, kwargs = resolve_directory(load_directory, base_model, kwargs)
+        shape, load_arguments = split_gradiend_arguments(kwargs)
+        same_device = load_arguments.pop("encoder_decoder_same_device", False)
+        if device is None:
+            device = device_of(load_directory if base_model is None else base_model)
+        *halves, base_place, _ = resolve_device_config_for_model(
+            device, device_encoder, device_decoder, device_base_model, same_device
+        )
+        shape |= zip(("device_encoder", "device_decoder"), halves, strict=True)
+        if isinstance(load_directory, (str, Path)) and is_checkpoint(load_directory):
+            model = cls._from_checkpoint(Path(load_directory), base_model, shape, load_arguments)
+        elif require_gradiend_model or base_model is not None:
             raise FileNotFoundError(
                 f"{load_directory} is no GRADIEND checkpoint: there is no {CONFIG} with an architecture in it."
             )
         else:
-            loaded, *extra = cls._load_model(load_directory, **kwargs)
-            identity = str(load_directory) if is_path else str(load_directory.name_or_path)
-            gradiend = cls._create_gradiend(loaded, identity, **cls._gradiend_arguments(shape, extra))
+            loaded, *extra = cls._load_model(load_directory, **load_arguments)
+            gradiend = cls._create_gradiend(
+                loaded, identity_of(load_directory), **cls._gradiend_arguments(shape, extra)
+            )
             model = cls(loaded, gradiend, *extra, source=source or "factual", target=target or "diff")
-        if device is not None or device_base_model is not None:
-            model.base_model.to(device_base_model or device)
+        model.base_model.to(base_place)
         if feature_definition is not None and model.feature_class_encoding_direction is None:
             model.set_feature_class_encoding_direction(encoding_direction(feature_definition))
         return model
@@ -409,29 +429,24 @@ class ModelWithGradiend(nn.Module, ABC):
 
     @classmethod
     def _from_checkpoint(
-        cls, directory: str, base_model: Any, shape: Mapping[str, Any], load_arguments: Mapping[str, Any]
+        cls, directory: Path, base_model: Any, shape: Mapping[str, Any], load_arguments: Mapping[str, Any]
     ) -> Self:
-        placement = {k: shape.get(k) for k in ("device_encoder", "device_decoder", "torch_dtype")}
-        gradiend = ParamMappedGradiendModel.from_pretrained(directory, **placement)
+        placement = {key: shape.get(key) for key in ("device_encoder", "device_decoder", "torch_dtype")}
+        gradiend = ParamMappedGradiendModel.from_pretrained(str(directory), **placement)
+        if base_model is not None:
+            # The model is now one of this base model, also when it is saved again.
+            gradiend.kwargs["base_model"] = identity_of(base_model)
         loaded, *extra = cls._load_model(
-            base_model or directory, base_model_id=gradiend.kwargs.get("base_model"), gradiend_kwargs=gradiend.kwargs,
+            str(directory) if base_model is None else base_model,
+            base_model_id=gradiend.kwargs.get("base_model"),
+            gradiend_kwargs=gradiend.kwargs,
             **load_arguments,
-        )  # fmt: skip
+        )
         context: dict[str, Any] = {}
         direction = None
-        if (Path(directory) / CONTEXT).is_file():
+        if (directory / CONTEXT).is_file():
             context["source"], context["target"], direction = read_gradiend_context(directory)
         model = cls(loaded, gradiend, *extra, **context)
         if direction is not None:
             model.set_feature_class_encoding_direction(direction)
         return model
-
-
-def encoding_direction(feature_definition: Any) -> dict[str, int]:
-    """Class → label: +1 for the first target class, −1 for the second, 0 for every other class."""
-    signs = (1, -1)
-    targets = list(feature_definition.target_classes)
-    if len(targets) != len(signs):
-        raise ValueError(f"The encoding direction needs exactly two target classes; got {targets}.")
-    direction = dict.fromkeys(feature_definition.all_classes or targets, 0)
-    return {**direction, **dict(zip(targets, signs, strict=True))}

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from gradiend.model.checkpoint import Checkpoint
+from gradiend.model.checkpoint import read_checkpoint
+from gradiend.model.devices import Device
 from gradiend.model.model import GradiendModel
 from gradiend.model.parameter_map import ParameterMap
+from gradiend.model.rewriting import mapped_parameters
 
 
 class ParamMappedGradiendModel(GradiendModel):
@@ -22,11 +24,19 @@ class ParamMappedGradiendModel(GradiendModel):
         latent_dim: Number of latent features.
         param_map: name → {"shape", "repr": "all" | "mask" | "indices", and "mask" (bool, the parameter's shape) or
             "indices" (flat, integer)}. Its order is the order of the input space.
-        *args: As `GradiendModel` from activation_encoder on.
-        **kwargs: As `GradiendModel`.
+        activation_encoder: See `GradiendModel`, as for all that follow.
+        activation_decoder: The same names; falsy means the encoder's.
+        bias_decoder: Whether the decoder has a bias.
+        torch_dtype: Of all weights.
+        device: For both halves, unless the next two say otherwise.
+        device_encoder: Where the encoder lives.
+        device_decoder: Where the decoder lives.
+        lazy_init: Create no weights yet.
+        **kwargs: Kept in `self.kwargs` and in the saved metadata.
 
     Raises:
-        ValueError: A bad map, or one that does not select input_dim entries.
+        ValueError: A bad map, one that does not select input_dim entries, or what `GradiendModel` refuses.
+        TypeError: The map is not a dict.
     """
 
     def __init__(
@@ -34,13 +44,28 @@ class ParamMappedGradiendModel(GradiendModel):
         input_dim: int,
         latent_dim: int,
         param_map: Mapping[str, Mapping[str, Any]] | ParameterMap,
-        *args: Any,
+        activation_encoder: str = "tanh",
+        activation_decoder: str = "id",
+        bias_decoder: bool = True,
+        torch_dtype: torch.dtype = torch.float32,
+        device: Device = None,
+        device_encoder: Device = None,
+        device_decoder: Device = None,
+        lazy_init: bool = False,
         **kwargs: Any,
     ) -> None:
+        if not isinstance(param_map, (ParameterMap, Mapping)):
+            raise TypeError(
+                f"param_map must be a dict of name → shape and selection; got {type(param_map).__name__}. "
+                "build_gradiend_from_base_model makes one from parameter names or wildcards."
+            )
         mapping = param_map if isinstance(param_map, ParameterMap) else ParameterMap.from_specs(param_map)
         if mapping.size != input_dim:
             raise ValueError(f"param_map selects {mapping.size} entries, but input_dim is {input_dim}.")
-        super().__init__(input_dim, latent_dim, *args, **kwargs)
+        super().__init__(
+            input_dim, latent_dim, activation_encoder, activation_decoder, bias_decoder, torch_dtype,
+            device, device_encoder, device_decoder, lazy_init, **kwargs,
+        )  # fmt: skip
         self.mapping = mapping
 
     @property
@@ -62,7 +87,7 @@ class ParamMappedGradiendModel(GradiendModel):
         return self.mapping.flatten(grad_dict)
 
     def extract_gradients(
-        self, model: nn.Module, return_dict: bool = False, target_device: torch.device | str | None = None
+        self, model: nn.Module, return_dict: bool = False, target_device: Device = None
     ) -> Tensor | dict[str, Tensor]:
         """Copies of the `.grad` of the mapped parameters after a backward pass.
 
@@ -72,22 +97,23 @@ class ParamMappedGradiendModel(GradiendModel):
             target_device: Where the copies go, parameter by parameter. Default: where the gradients are.
 
         Returns:
-            (input_dim,) in map order, or the dict.
+            (input_dim,) in map order and the GRADIEND's dtype, or the dict.
 
         Raises:
             RuntimeError: A mapped parameter has no gradient.
             KeyError: The model lacks a mapped parameter.
+            ValueError: A mapped parameter has another shape.
         """
-        parameters = dict(model.named_parameters())
-        gradients = {e.name: gradient for e in self.mapping if (gradient := parameters[e.name].grad) is not None}
-        missing = [entry.name for entry in self.mapping if entry.name not in gradients]
+        parameters = mapped_parameters(model, self.mapping)
+        gradients = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
+        missing = [name for name in parameters if name not in gradients]
         if missing:
             raise RuntimeError(
-                f"No gradient has reached {', '.join(missing[:5])}. Was backward() called on a loss of it?"
+                f"No gradient has reached {', '.join(missing)}. Was backward() called on a loss of this model?"
             )
         if return_dict:
             return {name: gradient.detach().to(target_device, copy=True) for name, gradient in gradients.items()}
-        device = target_device or next(iter(gradients.values())).device
+        device = next(iter(gradients.values())).device if target_device is None else target_device
         flat = torch.empty(self.input_dim, dtype=self.torch_dtype, device=device)
         for entry, place in self.mapping.slices():
             flat[place] = entry.gather(gradients[entry.name].detach()).to(flat)
@@ -122,9 +148,26 @@ class ParamMappedGradiendModel(GradiendModel):
         return self.mapping
 
     @classmethod
-    def _from_checkpoint(cls, checkpoint: Checkpoint, **arguments: Any) -> Self:
-        if checkpoint.mapping is None:
-            raise FileNotFoundError(
-                "This checkpoint has no parameter mapping: load it with GradiendModel.from_pretrained instead."
-            )
-        return super()._from_checkpoint(checkpoint, param_map=checkpoint.mapping, **arguments)
+    def from_pretrained(
+        cls,
+        load_directory: str,
+        device_encoder: Device = None,
+        device_decoder: Device = None,
+        torch_dtype: torch.dtype | None = None,
+    ) -> Self:
+        """Load what `save_pretrained` wrote; no base model is needed.
+
+        Args:
+            load_directory: The checkpoint.
+            device_encoder: Where to put the encoder.
+            device_decoder: Where to put the decoder.
+            torch_dtype: Instead of the saved one.
+
+        Raises:
+            FileNotFoundError: A file is missing, or the checkpoint has no parameter map.
+            ValueError: A file that does not fit the configuration; the message names it.
+        """
+        checkpoint = read_checkpoint(load_directory, with_mapping=True)
+        return cls._from_checkpoint(
+            checkpoint, torch_dtype, device_encoder, device_decoder, param_map=checkpoint.mapping
+        )

@@ -23,7 +23,7 @@ def index_dtype(numel: int) -> torch.dtype:
     return torch.int32 if numel <= torch.iinfo(torch.int32).max else torch.int64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MappedParameter:
     """One base-model parameter and the entries of it that are in the map.
 
@@ -76,6 +76,15 @@ class MappedParameter:
         full[self.selection.to(values.device)] = values
         return full.view(self.shape)
 
+    def put(self, tensor: Tensor, values: Tensor) -> None:
+        """Overwrite the selected entries of `tensor`, of the parameter's shape and any strides, in place."""
+        if self.selection is None:
+            tensor.copy_(values.view(self.shape))
+        elif self.selection.dtype == torch.bool:
+            tensor.masked_scatter_(self.selection.view(self.shape).to(tensor.device), values)
+        else:
+            tensor.put_(self.selection.to(tensor.device, torch.int64), values)
+
     def narrowed(self, keep: Tensor) -> MappedParameter:
         """The same parameter with only those selected entries for which `keep`, bool (num_selected,), is True."""
         if keep.all():
@@ -117,6 +126,8 @@ class MappedParameter:
         Raises:
             ValueError: A missing key, or a selection that does not fit the shape.
         """
+        if not isinstance(spec, Mapping):
+            raise ValueError(f"The map entry of {name!r} must be a dict with shape and repr; got {spec!r}.")
         missing = [key for key in ("shape", "repr") if key not in spec]
         if missing:
             raise ValueError(f"The map entry of {name!r} lacks {' and '.join(missing)}; it has {', '.join(spec)}.")
@@ -136,7 +147,8 @@ class MappedParameter:
                 raise ValueError(f"The mask of {name!r} must be bool of shape {shape}; got {found}.")
             return cls(name, shape, selection.reshape(-1))
         if selection.dim() != 1 or selection.is_floating_point() or selection.dtype == torch.bool:
-            raise ValueError(f"The indices of {name!r} must be a 1-D integer tensor; got {selection.dtype}.")
+            found = f"{selection.dtype} of shape {tuple(selection.shape)}"
+            raise ValueError(f"The indices of {name!r} must be a 1-D integer tensor; got {found}.")
         numel = math.prod(shape)
         if selection.numel() and not (int(selection.min()) >= 0 and int(selection.max()) < numel):
             raise ValueError(f"The indices of {name!r} must lie in [0, {numel}).")
@@ -179,18 +191,22 @@ class ParameterMap(Sequence[MappedParameter]):
             start += parameter.num_selected
 
     def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """Full-shape tensors by name → (size,). Other keys are ignored.
+        """Full-shape tensors by name → (size,), on the first one's device. Other keys are ignored.
 
         Raises:
             KeyError: A mapped parameter is missing.
+            ValueError: A tensor has another shape than its parameter.
         """
         missing = [parameter.name for parameter in self.parameters if parameter.name not in tensors]
         if missing:
             raise KeyError(f"The map needs {', '.join(missing[:5])}, which the dict of tensors does not contain.")
-        return torch.cat([parameter.gather(tensors[parameter.name]) for parameter in self.parameters])
+        device = tensors[self.parameters[0].name].device
+        return torch.cat([parameter.gather(tensors[parameter.name]).to(device) for parameter in self.parameters])
 
     def unflatten(self, flat: Tensor) -> dict[str, Tensor]:
-        """(size,) → full-shape tensors by name, zeros where nothing is selected."""
+        """(size,) → full-shape tensors by name, zeros where nothing is selected. Raises ValueError for another size."""
+        if tuple(flat.shape) != (self.size,):
+            raise ValueError(f"The map takes one vector of {self.size} entries; got shape {tuple(flat.shape)}.")
         return {parameter.name: parameter.scatter(flat[place]) for parameter, place in self.slices()}
 
     def narrow(self, keep: Tensor) -> ParameterMap:
@@ -207,11 +223,12 @@ class ParameterMap(Sequence[MappedParameter]):
 
     @cached_property
     def hash(self) -> str:
-        """MD5 over names, shapes and selected entries; independent of how a selection is represented."""
+        """MD5 over names, shapes and selected entries in their order, however a selection is represented."""
         digest = hashlib.md5(usedforsecurity=False)
         for parameter in self.parameters:
             complete = parameter.compact().selection is None
-            digest.update(repr((parameter.name, parameter.shape, "all" if complete else "some")).encode())
+            count = "all" if complete else parameter.num_selected
+            digest.update(repr((parameter.name, parameter.shape, count)).encode())
             if not complete:
                 digest.update(parameter.indices().numpy().tobytes())
         return digest.hexdigest()

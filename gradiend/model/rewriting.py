@@ -1,4 +1,7 @@
-"""θ' = θ + update on the mapped entries: computed in float32 and rounded once to the parameter's dtype."""
+"""θ' = θ + update on the mapped entries: computed in float32 and rounded once to the parameter's dtype.
+
+A float64 parameter is computed in float64: through float32 even an update of zero would change it.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +34,11 @@ def add_update(base_model: nn.Module, mapping: ParameterMap, update: Tensor) -> 
     changed = 0
     for entry, place in mapping.slices():
         parameter = parameters[entry.name]
-        addend = update[place].to(parameter.device, torch.float32)
-        flat = parameter.view(-1)
-        selection = slice(None) if entry.selection is None else entry.selection.to(parameter.device)
-        old = flat[selection]
-        new = (old.float() + addend).to(parameter.dtype)
+        wide = torch.promote_types(parameter.dtype, torch.float32)
+        old = entry.gather(parameter)
+        new = (old.to(wide) + update[place].to(parameter.device, wide)).to(parameter.dtype)
         changed += int((new != old).sum())
-        flat[selection] = new
+        entry.put(parameter, new)
     return changed / mapping.size
 
 
@@ -70,5 +71,4 @@ def temporarily_updated(base_model: nn.Module, mapping: ParameterMap, update: Te
     finally:
         with torch.no_grad():
             for entry in mapping:
-                flat = parameters[entry.name].view(-1)
-                flat[slice(None) if entry.selection is None else entry.selection.to(flat.device)] = saved[entry.name]
+                entry.put(parameters[entry.name], saved[entry.name])

@@ -10,8 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from gradiend.model.devices import Device
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.model.parameter_map import MappedParameter, ParameterMap
+from gradiend.model.rewriting import mapped_parameters
+from gradiend.util.keywords import nearest
 
 Patterns = Sequence[str]
 
@@ -21,7 +24,7 @@ def get_backbone_module(model: nn.Module) -> nn.Module:
     children = dict(model.named_children())
     # transformers declares base_model_prefix on every PreTrainedModel; other modules need not have it.
     prefix = getattr(model, "base_model_prefix", "")
-    return children.get(prefix) or children.get("base_model") or model
+    return next((children[name] for name in (prefix, "base_model") if name in children), model)
 
 
 def split_backbone_vs_head_params(
@@ -67,34 +70,46 @@ def matching_names(names: Sequence[str], patterns: Patterns) -> list[str]:
     for pattern, expression in expressions.items():
         if not any(expression.fullmatch(name) for name in names):
             raise ValueError(
-                f"The pattern {pattern!r} matches no backbone parameter. They are called like {', '.join(names[:3])}; "
-                "'*' stands for any substring."
+                f"The pattern {pattern!r} matches no backbone parameter.{nearest(pattern, names)} They are called like "
+                f"{', '.join(names[:3])}; '*' stands for any substring."
             )
     return [name for name in names if any(e.fullmatch(name) for e in expressions.values())]
+
+
+def as_patterns(patterns: str | Patterns) -> list[str]:
+    """A list; one string is one pattern."""
+    return [patterns] if isinstance(patterns, str) else list(patterns)
 
 
 def select_parameters(
     base_model: nn.Module,
     params: Patterns | None = None,
-    param_map: Patterns | Mapping[str, Any] | None = None,
+    param_map: Patterns | Mapping[str, Any] | ParameterMap | None = None,
 ) -> ParameterMap:
     """The map of the backbone parameters that pass `params` and then `param_map`, in the model's order.
 
     Args:
         base_model: Any module with named parameters.
         params: Names or wildcards, or None for all.
-        param_map: Names or wildcards, or the documented dict of entries, which is taken as it is.
+        param_map: Names or wildcards; or a finished map, also as the documented dict, whose order and selections are
+            kept and which may name head parameters.
 
     Raises:
-        ValueError: A pattern without a match, or nothing left.
+        ValueError: A pattern without a match, nothing left, or a map entry of another shape.
+        KeyError: A map entry that the model does not have.
     """
-    if isinstance(param_map, Mapping):
-        return ParameterMap.from_specs(param_map)
+    if isinstance(param_map, (ParameterMap, Mapping)):
+        mapping = param_map if isinstance(param_map, ParameterMap) else ParameterMap.from_specs(param_map)
+        if params is not None:
+            kept = matching_names([entry.name for entry in mapping], as_patterns(params))
+            mapping = ParameterMap([entry for entry in mapping if entry.name in kept])
+        mapped_parameters(base_model, mapping)
+        return mapping
     backbone, _ = split_backbone_vs_head_params(base_model)
     names = list(backbone)
     for patterns in (params, param_map):
         if patterns is not None:
-            names = matching_names(names, [patterns] if isinstance(patterns, str) else list(patterns))
+            names = matching_names(names, as_patterns(patterns))
     if not names:
         raise ValueError(f"{type(base_model).__name__} has no backbone parameter to map.")
     return ParameterMap([MappedParameter(name, tuple(backbone[name].shape)) for name in names])
@@ -107,8 +122,8 @@ def build_gradiend_from_base_model(
     params: Patterns | None = None,
     latent_dim: int = 1,
     torch_dtype: torch.dtype | None = None,
-    device_encoder: torch.device | str | None = None,
-    device_decoder: torch.device | str | None = None,
+    device_encoder: Device = None,
+    device_decoder: Device = None,
     lazy_init: bool = False,
     **kwargs: Any,
 ) -> ParamMappedGradiendModel:
@@ -127,9 +142,9 @@ def build_gradiend_from_base_model(
         **kwargs: More arguments of `GradiendModel`.
 
     Raises:
-        ValueError: A pattern without a match.
+        ValueError, KeyError: See `select_parameters`.
     """
-    mapping = param_map if isinstance(param_map, ParameterMap) else select_parameters(base_model, params, param_map)
+    mapping = select_parameters(base_model, params, param_map)
     return ParamMappedGradiendModel(
         mapping.size,
         latent_dim,

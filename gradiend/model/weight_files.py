@@ -1,0 +1,91 @@
+"""The weight file of a model directory: `model.safetensors` or `pytorch_model.bin`, never both."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+
+from torch import Tensor
+
+from gradiend.util.files import read_tensors, write_tensors
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS, WEIGHTS_BIN = "model.safetensors", "pytorch_model.bin"
+
+
+def save_model_weights(directory: str | Path, state: Mapping[str, Tensor], use_safetensors: bool | None = None) -> None:
+    """Write the weights of a model, and remove a weight file of the other format.
+
+    Args:
+        directory: Created if missing.
+        state: Name → tensor.
+        use_safetensors: False writes `pytorch_model.bin`. None and True write `model.safetensors`; for tensors that
+            share memory (tied weights), which that format cannot hold, None falls back to `pytorch_model.bin`.
+
+    Raises:
+        ValueError: use_safetensors=True and tensors that share memory.
+    """
+    name, other = WEIGHTS, WEIGHTS_BIN
+    if use_safetensors is not False and _share_memory(state):
+        if use_safetensors:
+            raise ValueError(
+                f"{WEIGHTS} cannot hold tensors that share memory (tied weights): "
+                f"leave use_safetensors at None, which writes {WEIGHTS_BIN}."
+            )
+        logger.info("Some tensors share memory (tied weights): writing %s instead of %s.", WEIGHTS_BIN, WEIGHTS)
+        use_safetensors = False
+    if use_safetensors is False:
+        name, other = other, name
+    write_tensors(Path(directory) / name, state)
+    (Path(directory) / other).unlink(missing_ok=True)
+
+
+def find_weights(directory: str | Path) -> Path:
+    """The weight file in a directory.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    candidates = [Path(directory) / name for name in (WEIGHTS, WEIGHTS_BIN)]
+    for path in candidates:
+        if path.is_file():
+            return path
+    raise FileNotFoundError(f"{directory} has neither {WEIGHTS} nor {WEIGHTS_BIN}.")
+
+
+def load_model_weights(directory: str | Path) -> dict[str, Tensor]:
+    """Read the weights that `save_model_weights` wrote, on the CPU.
+
+    Raises:
+        FileNotFoundError: No weight file.
+        ValueError: The file is damaged; the message names it.
+    """
+    return load_tensors(find_weights(directory))
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read named tensors, on the CPU.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: The file is damaged or holds something else; the message names it.
+    """
+    try:
+        tensors = read_tensors(path)
+    except UnpicklingError as error:
+        raise ValueError(f"{path} cannot be read as a weight file. Was it written completely?") from error
+    if not isinstance(tensors, Mapping) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+        raise ValueError(f"{path} does not hold named tensors: was it written by something else?")
+    if path.suffix == ".safetensors":
+        # These are views of the file, mapped into memory: a model must outlive whatever happens to that.
+        return {name: tensor.clone() for name, tensor in tensors.items()}
+    return tensors
+
+
+def _share_memory(state: Mapping[str, Tensor]) -> bool:
+    starts = sorted((tensor.data_ptr(), tensor.nbytes) for tensor in state.values() if tensor.nbytes)
+    return any(start + size > following for (start, size), (following, _) in itertools.pairwise(starts))
