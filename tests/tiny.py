@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+import transformers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from torch.overrides import TorchFunctionMode
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 WORDS = """
@@ -40,6 +46,173 @@ def bert(*, tied: bool = True, dtype: torch.dtype = torch.float32, seed: int = 0
         initializer_range=0.3,
     )
     return BertForMaskedLM(config).to(dtype).train()
+
+
+# Families: one tiny model and fitting tokenizer each.
+
+PIECES = """
+the baker nurse sailor lamp river cat dog house saw sold was and then when he she it they old garden wal very
+""".split()
+LETTERS = [*"abcdefghijklmnopqrstuvwxyz.,!"]
+SUFFIXES = [("e", "r"), ("i", "n"), ("in", "g"), ("k", "ing")]
+
+
+def bpe(space: str, special: Sequence[str], pre_tokenizer: Any, **names: Any) -> tuple[Tokenizer, Callable[[str], int]]:
+    """A BPE whose words are one token each after a space; "gardener" has two and "walked" many tokens."""
+    merges = []
+    for word in PIECES:
+        prefix = space
+        for letter in word:
+            if (prefix, letter) not in merges:
+                merges.append((prefix, letter))
+            prefix += letter
+    merges += SUFFIXES
+    tokens = [*special, space, *LETTERS, *("".join(pair) for pair in merges)]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, **names))
+    tokenizer.pre_tokenizer = pre_tokenizer
+    return tokenizer, vocabulary.__getitem__
+
+
+def roberta_tokenizer(**names: Any) -> PreTrainedTokenizerFast:
+    """Byte-level BPE with <mask>, which takes the space before it along."""
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    tokenizer, number = bpe("Ġ", special, pre_tokenizers.ByteLevel(add_prefix_space=False), unk_token="<unk>")
+    tokenizer.post_processor = processors.RobertaProcessing(
+        ("</s>", number("</s>")), ("<s>", number("<s>")), add_prefix_space=False
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        cls_token="<s>",
+        pad_token="<pad>",
+        eos_token="</s>",
+        sep_token="</s>",
+        unk_token="<unk>",
+        mask_token=AddedToken("<mask>", lstrip=True, special=True, normalized=False),
+        model_max_length=64,
+    )
+
+
+def gpt2_tokenizer(*, bos: bool = True) -> PreTrainedTokenizerFast:
+    """Byte-level BPE without mask or padding token, and without BOS where asked (Qwen)."""
+    tokenizer, _ = bpe("Ġ", ["<|endoftext|>"], pre_tokenizers.ByteLevel(add_prefix_space=False))
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    end = "<|endoftext|>"
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=end if bos else None, eos_token=end, model_max_length=64
+    )
+
+
+def llama_tokenizer() -> PreTrainedTokenizerFast:
+    """BPE on "▁" for spaces, also before the first word, with a BOS token in front."""
+    pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    tokenizer, number = bpe("▁", ["<unk>", "<s>", "</s>"], pre_tokenizer, unk_token="<unk>", fuse_unk=True)
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", number("<s>"))])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>", model_max_length=64
+    )
+
+
+@dataclass(frozen=True)
+class Family:
+    """How to make one: the model class, its config with other than the common settings, and its tokenizer."""
+
+    model: str
+    config: str
+    tokenizer: Callable[[], PreTrainedTokenizerFast]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def causal(self) -> bool:
+        return not self.model.endswith("MaskedLM")
+
+    @property
+    def long_word(self) -> str:
+        """A word of three tokens."""
+        return "gardener" if self.tokenizer is bert_tokenizer else "walker"
+
+    def build(self, *, tied: bool = True, dtype: torch.dtype = torch.float32, seed: int = 0, **settings: Any) -> Any:
+        """A random model in training mode, with dropout where the family has any."""
+        torch.manual_seed(seed)
+        common = {
+            "vocab_size": len(self.tokenizer()),
+            "hidden_size": 16,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 32,
+            "max_position_embeddings": 64,
+            "initializer_range": 0.3,
+            "tie_word_embeddings": tied,
+            "bos_token_id": None,
+            "eos_token_id": None,
+            "pad_token_id": None,
+        }
+        config = getattr(transformers, self.config)(**{**common, **self.settings, **settings})
+        return getattr(transformers, self.model)(config).to(dtype).train()
+
+
+GROUPED = {"num_key_value_heads": 1, "head_dim": 8}
+FAMILIES = {
+    "bert": Family("BertForMaskedLM", "BertConfig", bert_tokenizer, {"pad_token_id": 0}),
+    "roberta": Family(
+        "RobertaForMaskedLM", "RobertaConfig", roberta_tokenizer, {"max_position_embeddings": 66, "pad_token_id": 1}
+    ),
+    "distilbert": Family(
+        "DistilBertForMaskedLM",
+        "DistilBertConfig",
+        bert_tokenizer,
+        {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32, "pad_token_id": 0},
+    ),
+    "modernbert": Family(
+        "ModernBertForMaskedLM",
+        "ModernBertConfig",
+        roberta_tokenizer,
+        {
+            "local_attention": 6,
+            "global_attn_every_n_layers": 2,
+            "pad_token_id": 1,
+            "cls_token_id": 0,
+            "sep_token_id": 2,
+        },
+    ),
+    "electra": Family("ElectraForMaskedLM", "ElectraConfig", bert_tokenizer, {"embedding_size": 8, "pad_token_id": 0}),
+    "gpt2": Family("GPT2LMHeadModel", "GPT2Config", gpt2_tokenizer, {"n_inner": 32}),
+    "opt": Family("OPTForCausalLM", "OPTConfig", gpt2_tokenizer, {"ffn_dim": 32, "word_embed_proj_dim": 16}),
+    "gpt-neox": Family("GPTNeoXForCausalLM", "GPTNeoXConfig", gpt2_tokenizer),
+    "llama": Family("LlamaForCausalLM", "LlamaConfig", llama_tokenizer, GROUPED),
+    "qwen2": Family("Qwen2ForCausalLM", "Qwen2Config", lambda: gpt2_tokenizer(bos=False), GROUPED),
+    "qwen3": Family("Qwen3ForCausalLM", "Qwen3Config", lambda: gpt2_tokenizer(bos=False), GROUPED),
+    "gemma2": Family(
+        "Gemma2ForCausalLM",
+        "Gemma2Config",
+        llama_tokenizer,
+        {**GROUPED, "query_pre_attn_scalar": 8, "sliding_window": 4, "final_logit_softcapping": 3.0},
+    ),
+    "mixtral": Family(
+        "MixtralForCausalLM",
+        "MixtralConfig",
+        llama_tokenizer,
+        {**GROUPED, "num_local_experts": 4, "num_experts_per_tok": 1, "experts_implementation": "eager"},
+    ),
+}
+
+
+class TrueDouble(TorchFunctionMode):
+    """float64 stays float64 where the code of a model casts to float32 inside (norms, softmax, rotations)."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        is_double = bool(args) and isinstance(args[0], torch.Tensor) and args[0].dtype == torch.float64
+        if is_double and function is torch.Tensor.float:
+            return args[0]
+        if is_double and function is torch.Tensor.to and torch.float32 in args[1:]:
+            args = tuple(torch.float64 if value is torch.float32 else value for value in args)
+        if is_double and kwargs.get("dtype") is torch.float32:
+            kwargs["dtype"] = torch.float64
+        return function(*args, **kwargs)
 
 
 def naive_loss(model, word) -> torch.Tensor:

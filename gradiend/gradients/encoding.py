@@ -39,7 +39,7 @@ def encode_words(
         progress: Label of a progress bar.
 
     Returns:
-        (N, latent_dim) float32 on the CPU.
+        (N, latent_dim) on the CPU, float32; float64 if base model or GRADIEND is.
     """
     words = {
         Side.FACTUAL: list(factual),
@@ -53,4 +53,4 @@ def encode_words(
     assert linear.bias is not None
     assert gradiend.encoder is not None
     pre_activation = slopes.T.to(linear.bias.device) + linear.bias
-    return gradiend.encoder[1](pre_activation).float().cpu()
+    return gradiend.encoder[1](pre_activation).cpu()

@@ -6,20 +6,22 @@ diff = g_f − g_a, θ the mapped entries of the base model's parameters.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import tqdm
 
-from gradiend.gradients.batch import WordBatch, batches_by_length, collate, count_batches
+from gradiend.gradients.batch import batches_by_length, collate, count_batches
 from gradiend.gradients.scorer import WordScorer
-from gradiend.gradients.state import differentiating, evaluation_mode
+from gradiend.gradients.state import differentiating, evaluation_mode, hand_over_gradients
 from gradiend.gradients.words import TokenizedWord
-from gradiend.model.parameter_map import MappedParameter, ParameterMap
+from gradiend.model.parameter_map import ParameterMap
 from gradiend.model.rewriting import mapped_parameters
 from gradiend.model.sides import Side
 
@@ -46,8 +48,18 @@ class GradientEngine:
         self.mapping = mapping
         self.pad_token_id = pad_token_id
         self.scorer = WordScorer(model, causal=causal)
-        self.parameters = mapped_parameters(model, mapping)
+        parameters = mapped_parameters(model, mapping)
+        # Where pruning left no entry of a parameter, backward may stop above it and its tangent is zero.
+        self._places = {entry.name: (entry, place) for entry, place in mapping.slices() if entry.num_selected}
+        self.parameters = {name: parameters[name] for name in self._places}
         self._forward_mode = True
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the results: float32, whatever less precise type the model has; float64 if it has that."""
+        return functools.reduce(
+            torch.promote_types, {parameter.dtype for parameter in self.parameters.values()}, torch.float32
+        )
 
     def gradients(
         self,
@@ -65,7 +77,7 @@ class GradientEngine:
             factual: The factual word of every example.
             alternative: Its alternative.
             sides: Which gradients.
-            out: Buffers of `mapping.size` float32 entries to fill, one per side. Default: new ones.
+            out: Buffers of `mapping.size` entries to fill, one per side. Default: new ones of type `dtype`.
 
         Returns:
             One (mapping.size,) tensor per side; equal sides are the same tensor.
@@ -76,7 +88,7 @@ class GradientEngine:
             losses = self._losses(factual, alternative, distinct)
             for position, side in enumerate(distinct):
                 if side not in buffers:
-                    buffers[side] = torch.empty(self.mapping.size, device=self.scorer.device)
+                    buffers[side] = torch.empty(self.mapping.size, dtype=self.dtype, device=self.scorer.device)
                 self._backward(losses[side], buffers[side], retain_graph=position < len(distinct) - 1)
         return [buffers[side] for side in sides]
 
@@ -95,27 +107,15 @@ class GradientEngine:
         return {side: by_side[side].mean() for side in sides}
 
     def _backward(self, loss: Tensor, flat: Tensor, *, retain_graph: bool) -> None:
-        """Run backward; each parameter's selected gradient goes straight to its place in `flat` and is freed."""
-        unreached = {parameter.name: place for parameter, place in self.mapping.slices()}
-        handles = []
+        """Run backward; each parameter's selected gradient goes straight to its place in `flat`."""
+        unreached = dict(self._places)
 
-        def store(entry: MappedParameter, place: slice) -> Any:
-            def hook(parameter: Tensor) -> None:
-                assert parameter.grad is not None
-                flat[place] = entry.gather(parameter.grad)
-                parameter.grad = None
-                del unreached[entry.name]
+        def store(name: str, gradient: Tensor) -> None:
+            entry, place = unreached.pop(name)
+            flat[place] = entry.gather(gradient)
 
-            return hook
-
-        for entry, place in self.mapping.slices():
-            handles.append(self.parameters[entry.name].register_post_accumulate_grad_hook(store(entry, place)))
-        try:
-            loss.backward(retain_graph=retain_graph)
-        finally:
-            for handle in handles:
-                handle.remove()
-        for place in unreached.values():
+        hand_over_gradients(loss, self.parameters, store, retain_graph=retain_graph)
+        for _, place in unreached.values():
             flat[place] = 0
 
     def directional_derivatives(
@@ -138,44 +138,49 @@ class GradientEngine:
             progress: Label of a progress bar; None shows none.
 
         Returns:
-            (k, N) float32, on the CPU.
+            (k, N) of type `dtype`, on the CPU.
         """
-        result = torch.zeros(len(directions), len(words))
-        batches = batches_by_length(words, batch_size, self.pad_token_id)
-        bar = tqdm(
-            batches,
-            total=count_batches(words, batch_size),
-            desc=progress,
-            disable=progress is None,
-            leave=False,
-        )
         with evaluation_mode(self.model):
-            for indices, batch in bar:
-                on_device = batch.to(self.scorer.device)
-                for row, direction in enumerate(directions):
-                    result[row, indices] = self._derivative(on_device, [words[i] for i in indices], direction)
-        return result
+            if self._forward_mode:
+                try:
+                    return self._forward_derivatives(words, directions, batch_size, progress)
+                except NotImplementedError as error:
+                    self._forward_mode = False
+                    logger.info("No forward-mode rule (%s): encodings use per-word backward passes.", error)
+            return self._backward_derivatives(words, directions, progress)
 
-    def _derivative(self, batch: WordBatch, words: Sequence[TokenizedWord], direction: Tensor) -> Tensor:
-        if self._forward_mode:
-            try:
-                return self._forward_derivative(batch, direction)
-            except NotImplementedError as error:
-                self._forward_mode = False
-                logger.info("No forward-mode rule (%s): encodings use per-word backward passes.", error)
-        return torch.stack([self._backward_derivative(word, direction) for word in words])
-
-    def _forward_derivative(self, batch: WordBatch, direction: Tensor) -> Tensor:
-        tangents = {
-            entry.name: entry.scatter(direction[place]).to(self.parameters[entry.name])
-            for entry, place in self.mapping.slices()
-        }
+    def _forward_derivatives(
+        self, words: Sequence[TokenizedWord], directions: Tensor, batch_size: int, progress: str | None
+    ) -> Tensor:
+        result = torch.zeros(len(directions), len(words), dtype=self.dtype)
+        n_batches = len(directions) * count_batches(words, batch_size)
         primals = {name: parameter.detach() for name, parameter in self.parameters.items()}
         # Fused attention kernels have no forward-mode rule; the mathematical one does.
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-            jvp = torch.func.jvp(lambda values: self.scorer.log_probs(batch, values), (primals,), (tangents,))
-        return jvp[1].float().cpu()
+        with _bar(n_batches, progress) as bar, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+            for row, direction in enumerate(directions):
+                tangents = {
+                    name: entry.scatter(direction[place]).to(primals[name])
+                    for name, (entry, place) in self._places.items()
+                }
+                for indices, batch in batches_by_length(words, batch_size, self.pad_token_id):
+                    with forward_ad.dual_level():
+                        moving = {n: forward_ad.make_dual(primals[n], tangents[n]) for n in primals}
+                        log_probs = self.scorer.log_probs(batch.to(self.scorer.device), moving)
+                        slopes = forward_ad.unpack_dual(log_probs).tangent
+                    # None: no mapped parameter has an influence.
+                    result[row, indices] = 0 if slopes is None else slopes.to(result)
+                    bar.update()
+        return result
 
-    def _backward_derivative(self, word: TokenizedWord, direction: Tensor) -> Tensor:
-        gradient = self.gradients([word], [word], [Side.FACTUAL])[0]
-        return -(gradient @ direction.to(gradient)).cpu()
+    def _backward_derivatives(self, words: Sequence[TokenizedWord], directions: Tensor, progress: str | None) -> Tensor:
+        result = torch.zeros(len(directions), len(words), dtype=self.dtype)
+        with _bar(len(words), progress) as bar:
+            for column, word in enumerate(words):
+                gradient = self.gradients([word], [word], [Side.FACTUAL])[0]
+                result[:, column] = -(directions.to(gradient) @ gradient)
+                bar.update()
+        return result
+
+
+def _bar(total: int, label: str | None) -> tqdm[Any]:
+    return tqdm(total=total, desc=label, disable=label is None, leave=False)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import nn
 
 from gradiend.gradients.batch import collate
 from gradiend.gradients.scorer import WordScorer
-from gradiend.gradients.state import differentiating, evaluation_mode
+from gradiend.gradients.state import differentiating, evaluation_mode, hand_over_gradients
 from gradiend.gradients.words import TokenizedWord
 
 
@@ -23,7 +22,8 @@ def unreached_parameters(
 ) -> list[str]:
     """Names of the `parameters` that the loss of `words`, a small probe batch, does not depend on."""
     scorer = WordScorer(model, causal=causal)
+    unreached = dict.fromkeys(parameters)
     with evaluation_mode(model), differentiating(model, list(parameters.values())):
         loss = scorer.log_probs(collate(words, pad_token_id).to(scorer.device)).sum()
-        gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-    return [name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None]
+        hand_over_gradients(loss, parameters, lambda name, _: unreached.pop(name))
+    return list(unreached)

@@ -34,6 +34,9 @@ class WordScorer:
     def __init__(self, model: nn.Module, *, causal: bool) -> None:
         self.model = model
         self.backbone = get_backbone_module(model)
+        # Heads of OPT and of BART's decoder read the one module inside the backbone, not the backbone.
+        while self.backbone is not model and len(inside := list(self.backbone.children())) == 1:
+            self.backbone = inside[0]
         # A key–value cache is of no use to a single pass, and masked models do not know the argument.
         self.arguments: dict[str, Any] = {"use_cache": False} if causal else {}
         self.narrows: bool | None = None if self.backbone is not model else False
@@ -67,8 +70,11 @@ class WordScorer:
     def _forward(self, batch: WordBatch, parameters: Mapping[str, Tensor] | None) -> Tensor:
         arguments = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, **self.arguments}
         if parameters is None:
-            return self.model(**arguments).logits
-        return torch.func.functional_call(self.model, dict(parameters), kwargs=arguments).logits
+            output = self.model(**arguments)
+        else:
+            output = torch.func.functional_call(self.model, dict(parameters), kwargs=arguments)
+        # A tuple where the model's config says return_dict=False; without labels, logits come first.
+        return output[0] if isinstance(output, tuple) else output.logits
 
     @contextmanager
     def _narrowed(self, rows: Tensor, positions: Tensor) -> Iterator[None]:

@@ -1,11 +1,12 @@
-"""The base model is left as it was found."""
+"""The base model is left as it was found: its modes, its flags, and no gradient that outlives its use."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
 
 
 @contextmanager
@@ -37,3 +38,39 @@ def differentiating(module: nn.Module, parameters: Collection[nn.Parameter]) -> 
         for parameter, required, gradient in before:
             parameter.requires_grad_(required)
             parameter.grad = gradient
+
+
+def hand_over_gradients(
+    loss: Tensor,
+    parameters: Mapping[str, nn.Parameter],
+    receive: Callable[[str, Tensor], None],
+    *,
+    retain_graph: bool = False,
+) -> None:
+    """Backpropagate; each parameter's gradient is handed over as soon as it is complete, and freed.
+
+    At no time do all gradients exist together.
+
+    Args:
+        loss: A scalar, made inside `differentiating`.
+        parameters: By name.
+        receive: Gets a name and the gradient of that parameter; not called for parameters that `loss` does not reach.
+        retain_graph: Whether another backward pass follows.
+    """
+
+    def hand_over(name: str, parameter: Tensor) -> None:
+        assert parameter.grad is not None
+        receive(name, parameter.grad)
+        parameter.grad = None
+
+    # A loss that reaches none of them is a constant to autograd, which would refuse it.
+    if not loss.requires_grad:
+        return
+    handles = [
+        parameter.register_post_accumulate_grad_hook(partial(hand_over, name)) for name, parameter in parameters.items()
+    ]
+    try:
+        loss.backward(retain_graph=retain_graph)
+    finally:
+        for handle in handles:
+            handle.remove()

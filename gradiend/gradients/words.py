@@ -41,6 +41,11 @@ class _Span:
     start: int
     end: int
 
+    @property
+    def has_context(self) -> bool:
+        """Whether a causal model has a token to predict the word from."""
+        return bool(self.prefix) or self.start > 0
+
 
 class WordTokenizer:
     """Turns (masked text, word) into what a masked or causal model is scored on.
@@ -91,6 +96,24 @@ class WordTokenizer:
             result.extend(self._causal_word(span) if self.causal else self._masked_word(span) for span in spans)
         return result
 
+    def scorable(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[bool]:
+        """Which pairs can be scored: not a word at the start of its text, if a causal model has no BOS token before it.
+
+        Args:
+            masked_texts: As for `__call__`.
+            words: As for `__call__`.
+
+        Returns:
+            One bool per pair; `__call__` raises for those that are False.
+        """
+        if not self.causal or self.tokenizer.bos_token_id is not None:
+            return [True] * len(masked_texts)
+        result: list[bool] = []
+        for start in range(0, len(masked_texts), TOKENIZATION_CHUNK):
+            stop = start + TOKENIZATION_CHUNK
+            result.extend(span.has_context for span in self._spans(masked_texts[start:stop], words[start:stop]))
+        return result
+
     def _spans(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[_Span]:
         texts, places = [], []
         for masked, word in zip(masked_texts, words, strict=True):
@@ -131,13 +154,15 @@ class WordTokenizer:
     def _causal_word(self, span: _Span) -> TokenizedWord:
         tokens = span.ids[span.start : span.end]
         prefix = span.prefix
-        if not prefix and not span.start:
+        if not span.has_context:
             if self.tokenizer.bos_token_id is None:
                 raise ValueError(
-                    "A text starts with the placeholder, and the tokenizer has no BOS token to predict it from."
+                    "A text starts with the placeholder, and the tokenizer has no BOS token to predict it from: drop "
+                    "the texts that WordTokenizer.scorable rejects."
                 )
             prefix = (self.tokenizer.bos_token_id,)
-        room = self.max_length - len(prefix) - (len(tokens) - 1)
+        # The last token is no input of the score, but one of a forward pass with labels (`inputs_of`).
+        room = _room(self.max_length - len(prefix), len(tokens), context=0 if prefix else 1)
         context = (*prefix, *span.ids[max(0, span.start - room) : span.start])
         first = len(context) - 1
         return TokenizedWord((*context, *tokens[:-1]), tuple(range(first, first + len(tokens))), tokens)
@@ -159,14 +184,19 @@ def _locate(
     return _Span(tuple(ids[:left]), tuple(ids[left:right]), tuple(ids[right:]), inside[0] - left, inside[-1] + 1 - left)
 
 
-def _window_start(length: int, start: int, end: int, room: int) -> int:
-    """Where a window of `room` tokens around [start, end) begins, as centred as the text's ends allow."""
-    if length <= room:
-        return 0
-    if end - start > room:
-        raise ValueError(f"The word has {end - start} tokens, more than the model input of {room} can hold.")
-    centred = start - (room - (end - start)) // 2
-    return min(max(0, centred), length - room)
+def _window_start(length: int, start: int, end: int, size: int) -> int:
+    """Where a window of `size` tokens around [start, end) begins, as centred as the text's ends allow."""
+    centred = start - _room(size, end - start) // 2
+    return max(0, min(centred, length - size))
+
+
+def _room(size: int, n_tokens: int, *, context: int = 0) -> int:
+    """Tokens that fit beside the word; at least `context` must."""
+    if size - n_tokens < context:
+        raise ValueError(
+            f"The word has {n_tokens} tokens, more than a model input with room for {size - context} can hold."
+        )
+    return size - n_tokens
 
 
 def inputs_of(word: TokenizedWord, *, causal: bool) -> dict[str, Tensor]:

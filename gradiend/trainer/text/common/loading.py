@@ -13,11 +13,14 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
 )
 
 CAUSAL_MARKS = ("CausalLM", "LMHeadModel")
 MASKED_MARKS = ("MaskedLM", "ForPreTraining")
+IMAGE_MARKS = ("vision_config", "image_size", "num_channels")
+"""Keys in the config of a model that reads images."""
 
 
 class AutoModelForLM:
@@ -40,14 +43,11 @@ class AutoModelForLM:
             **kwargs: For transformers.
 
         Raises:
-            ValueError: Neither a masked nor a causal language model.
+            ValueError: Neither a masked nor a causal language model, or one that was saved without its head.
         """
         config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
         architecture = (config.architectures or [""])[0]
-        if config.is_encoder_decoder:
-            raise ValueError(
-                f"{name_or_path} is an encoder–decoder model ({architecture}); these are not supported yet."
-            )
+        refuse_unsupported(config, name_or_path, architecture)
         masked = any(mark in architecture for mark in MASKED_MARKS)
         causal = any(mark in architecture for mark in CAUSAL_MARKS)
         if not masked and not causal:
@@ -57,7 +57,31 @@ class AutoModelForLM:
             kind = architecture or type(config).__name__
             raise ValueError(f"{name_or_path} ({kind}) is neither a masked nor a causal language model.")
         loader = AutoModelForMaskedLM if masked else AutoModelForCausalLM
-        return loader.from_pretrained(name_or_path, dtype=torch_dtype, trust_remote_code=trust_remote_code, **kwargs)
+        loaded: Any = loader.from_pretrained(
+            name_or_path, dtype=torch_dtype, trust_remote_code=trust_remote_code, output_loading_info=True, **kwargs
+        )
+        model, report = loaded
+        if report["missing_keys"]:
+            raise ValueError(
+                f"{name_or_path} ({architecture}) has no weights for {', '.join(sorted(report['missing_keys'])[:3])}: "
+                "its predictions would be random. Give a checkpoint that was saved with its language-modelling head."
+            )
+        return model
+
+
+def refuse_unsupported(config: PreTrainedConfig, name: str, architecture: str) -> None:
+    """Raise ValueError for the config of an encoder–decoder model, or of one that reads images."""
+    settings = config.to_dict()
+    if settings.get("is_encoder_decoder"):
+        kind = "an encoder–decoder model"
+    elif any(mark in settings for mark in IMAGE_MARKS):
+        kind = "a model that reads images"
+    else:
+        return
+    raise ValueError(
+        f"{name} ({architecture or type(config).__name__}) is {kind}; "
+        "only masked and causal (decoder-only) language models are supported so far."
+    )
 
 
 class AutoTokenizerForLM:

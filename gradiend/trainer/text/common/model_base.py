@@ -11,6 +11,7 @@ from torch import nn
 from gradiend.gradients.probe import unreached_parameters
 from gradiend.gradients.words import WordTokenizer
 from gradiend.model.core.backbone import (
+    as_patterns,
     build_gradiend_from_base_model,
     select_parameters,
     split_backbone_vs_head_params,
@@ -19,7 +20,7 @@ from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.model.parameter_map import ParameterMap
 from gradiend.model.utils import is_decoder_only_model
-from gradiend.trainer.text.common.loading import AutoModelForLM, AutoTokenizerForLM
+from gradiend.trainer.text.common.loading import AutoModelForLM, AutoTokenizerForLM, refuse_unsupported
 from gradiend.util.logging import get_logger
 from gradiend.util.placeholder import PLACEHOLDER
 
@@ -119,7 +120,7 @@ class TextModelWithGradiend(ModelWithGradiend):
         cls, base_model: Any, load_directory: str, tokenizer: Any = None, **kwargs: Any
     ) -> ParamMappedGradiendModel:
         """A new GRADIEND over what a loss of the base model can reach (see `reachable_map`)."""
-        if not isinstance(kwargs.get("param_map"), Mapping):
+        if not isinstance(kwargs.get("param_map"), (Mapping, ParameterMap)):
             named = kwargs.pop("param_map", None)
             kwargs["param_map"] = reachable_map(
                 base_model, tokenizer, params=kwargs.pop("params", None), param_map=named
@@ -133,20 +134,34 @@ def padding_id(tokenizer: Any) -> int:
 
 
 def word_tokenizer(base_model: Any, tokenizer: Any, max_length: int = MAX_LENGTH) -> WordTokenizer:
-    """The `WordTokenizer` of a language model, within the longest input that model and tokenizer allow."""
-    limits = [
-        max_length,
-        tokenizer.model_max_length,
-        base_model.config.to_dict().get("max_position_embeddings", max_length),
-    ]
-    return WordTokenizer(tokenizer, causal=is_decoder_only_model(base_model), max_length=min(limits))
+    """The `WordTokenizer` of a language model, within the longest input that model and tokenizer allow.
+
+    Raises:
+        ValueError: An encoder–decoder model, one that reads images, or a masked model without a mask token.
+        TypeError: A slow tokenizer.
+    """
+    refuse_unsupported(base_model.config, base_model.name_or_path or "The base model", type(base_model).__name__)
+    limit = min(max_length, tokenizer.model_max_length, position_limit(base_model) or max_length)
+    return WordTokenizer(tokenizer, causal=is_decoder_only_model(base_model), max_length=limit)
+
+
+def position_limit(base_model: Any) -> int | None:
+    """The most tokens that the model has positions for; None if its config sets no limit."""
+    config = base_model.config
+    limit = config.to_dict().get(config.attribute_map.get("max_position_embeddings", "max_position_embeddings"))
+    for name, module in base_model.named_modules():
+        # RoBERTa and its relatives count positions from padding_idx + 1: with 514 of them, 512 tokens fit.
+        is_table = name.endswith("position_embeddings") and isinstance(module, nn.Embedding)
+        if is_table and module.padding_idx is not None:
+            return module.num_embeddings - module.padding_idx - 1
+    return limit
 
 
 def reachable_map(base_model: Any, tokenizer: Any, *, params: Any = None, param_map: Any = None) -> ParameterMap:
     """The map of the backbone parameters, or of those asked for, without any that no gradient reaches.
 
     Raises:
-        ValueError: A parameter that was asked for without a wildcard is one that no gradient reaches.
+        ValueError: A parameter that was asked for without a wildcard is one that no gradient reaches, or all are.
     """
     mapping = select_parameters(base_model, params, param_map)
     backbone, _ = split_backbone_vs_head_params(base_model)
@@ -158,9 +173,10 @@ def reachable_map(base_model: Any, tokenizer: Any, *, params: Any = None, param_
         causal=is_decoder_only_model(base_model),
         pad_token_id=padding_id(tokenizer),
     )
-    asked = {name for patterns in (params, param_map) if patterns is not None for name in patterns}
-    if asked & set(unreached):
-        raise ValueError(f"No gradient ever reaches {', '.join(sorted(asked & set(unreached)))}: leave it out.")
+    asked = {name for patterns in (params, param_map) if patterns is not None for name in as_patterns(patterns)}
+    if asked & set(unreached) or len(unreached) == len(mapping):
+        bad = sorted(asked & set(unreached)) or unreached
+        raise ValueError(f"No gradient ever reaches {', '.join(bad)}: leave it out of params and param_map.")
     if unreached:
         logger.info("Left out of the map, since no gradient reaches them: %s", ", ".join(unreached))
     return ParameterMap([entry for entry in mapping if entry.name not in unreached])
