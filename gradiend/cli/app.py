@@ -31,7 +31,7 @@ def gradiend(
 def demo(
     output: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("runs/demo"),
     model: Annotated[
-        str | None, typer.Option(help="Name or path of a masked language model. Default: the embedded one.")
+        str | None, typer.Option(help="Name or path of a masked or causal model. Default: the embedded one.")
     ] = None,
     seed: Annotated[int, typer.Option(help="First seed of the training.")] = 0,
 ) -> None:

@@ -25,6 +25,8 @@ from gradiend.util.files import write_json
 CLASSES = {"3SG": ["he", "she", "it"], "3PL": ["they"]}
 OTHER = dict(zip(CLASSES, reversed(CLASSES), strict=True))
 LEARNING_RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+SMALL_LEARNING_RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+"""For other models, which are larger than the embedded one and take less."""
 SUMMARY = "summary.json"
 
 
@@ -33,7 +35,7 @@ def run_demo(output: Path, *, model: str | None = None, seed: int = 0) -> dict[s
 
     Args:
         output: Directory for data, model, plots, rewritten models and `summary.json`.
-        model: Name or path of a masked language model. Default: the embedded one.
+        model: Name or path of a masked or causal language model. Default: the embedded one.
         seed: First seed of the training.
 
     Returns:
@@ -66,7 +68,7 @@ def run_demo(output: Path, *, model: str | None = None, seed: int = 0) -> dict[s
             eval_steps=20,
             encoder_eval_train_max_size=40,
             seed=seed,
-            decoder_eval_lrs=LEARNING_RATES,
+            decoder_eval_lrs=LEARNING_RATES if model is None else SMALL_LEARNING_RATES,
         ),
     )
     with _timed(seconds, "train", console, "Training a GRADIEND on the model's gradients"):
@@ -83,7 +85,7 @@ def run_demo(output: Path, *, model: str | None = None, seed: int = 0) -> dict[s
 
     summary = summarise(encoder, decoder, seconds)
     write_json(output / SUMMARY, plain(summary))
-    _print(console, summary, output, rewritten)
+    _print(console, summary, output, rewritten, causal=trainer.get_model().is_decoder_only_model)
     return summary
 
 
@@ -114,11 +116,13 @@ def _timed(seconds: dict[str, float], name: str, console: Console, title: str) -
     seconds[name] = round(time.perf_counter() - start, 2)
 
 
-def _print(console: Console, summary: Mapping[str, Any], output: Path, rewritten: list[str]) -> None:
+def _print(console: Console, summary: Mapping[str, Any], output: Path, rewritten: list[str], *, causal: bool) -> None:
     encoder = summary["encoder"]
     means = ", ".join(f"{name} at {mean:+.2f}" for name, mean in encoder["mean_by_class"].items())
     print(f"\nThe encoder tells the classes apart: correlation {encoder['correlation']:.3f} on test texts,\n{means}.\n")
-    table = Table("rewritten towards", "on texts with", "P before", "P after", "other words still right")
+    # The language-modelling score of a masked model is an accuracy; a causal model's is 1 / (1 + mean loss).
+    score = "language-modelling score" if causal else "other words still right"
+    table = Table("rewritten towards", "on texts with", "P before", "P after", score)
     for name, row in summary["decoder"].items():
         table.add_row(
             name,
@@ -134,5 +138,6 @@ def _print(console: Console, summary: Mapping[str, Any], output: Path, rewritten
         if name not in summary["decoder"]:
             console.print(f"No rewrite towards {name} kept the language-modelling score.")
     print(f"\nPlots:             {output}/*.png\nAll figures:       {output / SUMMARY}")
+    loader = "AutoModelForCausalLM" if causal else "AutoModelForMaskedLM"
     for path in rewritten:
-        print(f"A rewritten model: AutoModelForMaskedLM.from_pretrained('{path}')")
+        print(f"A rewritten model: {loader}.from_pretrained('{path}')")

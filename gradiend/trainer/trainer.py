@@ -115,7 +115,7 @@ class Trainer(FeatureLearningDefinition):
         if load_directory is not None:
             self._model = self.load_model(load_directory, **kwargs)
         elif self._model is None:
-            self._model = self._load(self.model_path, None, self._args, **kwargs)
+            self._model = self._load(self.resolve_model_path(self.model_path), None, self._args, **kwargs)
         return self._model
 
     def load_model(
@@ -278,7 +278,7 @@ class Trainer(FeatureLearningDefinition):
             trained = model.with_original_base_model(model.base_model)
             trained.gradiend = copy.deepcopy(model.gradiend)
         else:
-            trained = self._load(model, model_with_gradiend_cls, args)
+            trained = self._load(self.resolve_model_path(model), model_with_gradiend_cls, args)
         if trained.feature_class_encoding_direction is None:
             trained.set_feature_class_encoding_direction(encoding_direction(self))
         examples = self.create_training_data(

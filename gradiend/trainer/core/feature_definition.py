@@ -5,16 +5,31 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
 from gradiend.evaluator.encoder_metrics import get_encoder_metrics_from_dataframe
+from gradiend.model.checkpoint import is_checkpoint
+from gradiend.model.context import CONTEXT
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core.stats import load_training_stats
 
 Measure = Callable[[Collection[str] | None], dict[str, Any]]
 """Dataset classes to measure on (None: all) → measurements of the base model as it is at that moment."""
+
+
+@runtime_checkable
+class AuxiliaryModel(Protocol):
+    """A base model with a head made for training; evaluations and rewriting want the model without it."""
+
+    def to_original_model(self) -> Any:
+        """The model without the auxiliary head, sharing its parameters."""
+
+
+def original_model(base_model: Any) -> Any:
+    """A base model without its auxiliary head, if it has one."""
+    return base_model.to_original_model() if isinstance(base_model, AuxiliaryModel) else base_model
 
 
 class FeatureLearningDefinition(ABC):
@@ -136,6 +151,26 @@ class FeatureLearningDefinition(ABC):
             return load_directory
         cls = model_with_gradiend_cls or self.model_with_gradiend_cls
         return cls.from_pretrained(load_directory, feature_definition=self, **kwargs)
+
+    def resolve_custom_prediction_head_dir(self) -> str | None:
+        """Directory of an auxiliary prediction head to train with, or None."""
+        return None
+
+    def resolve_model_path(self, model: Any) -> Any:
+        """What is loaded for `model`: a GRADIEND checkpoint is itself; otherwise an auxiliary head wins, if any.
+
+        Args:
+            model: Name, path or instance of a base model, or a checkpoint.
+        """
+        if isinstance(model, (str, Path)) and ((Path(model) / CONTEXT).is_file() or is_checkpoint(model)):
+            return model
+        return self.resolve_custom_prediction_head_dir() or model
+
+    @staticmethod
+    def _model_for_decoder_eval(model: Any) -> Any:
+        """A model with an auxiliary head without it, sharing the GRADIEND; any other as it is."""
+        original = original_model(model.base_model)
+        return model if original is model.base_model else model.with_original_base_model(original)
 
     # Results
 

@@ -13,6 +13,7 @@ import torch
 from gradiend.gradients.words import TokenizedWord, WordTokenizer, inputs_of
 from gradiend.model.sides import Side
 from gradiend.trainer.core.dataset import GradientBatches, compose_batches, take_turns
+from gradiend.trainer.text.prediction.stand_in import StandInTokenizer
 from gradiend.util.placeholder import PLACEHOLDER
 
 REQUIRED_COLUMNS = ("masked", "factual", "alternative", "label", "feature_class_id")
@@ -32,6 +33,8 @@ class TextTrainingDataset:
         balance_column: Column whose values take turns.
         max_length: Longest input in tokens.
         seed: Of the composition. None is 0.
+        words: How texts are tokenized; `is_decoder_only_model` and `max_length` say nothing then. Default: a new
+            `WordTokenizer`.
 
     Raises:
         ValueError: A missing column, no rows, a class with fewer examples than a batch, or words that the tokenizer
@@ -49,6 +52,7 @@ class TextTrainingDataset:
         balance_column: str = "feature_class_id",
         max_length: int = 256,
         seed: int | None = None,
+        words: WordTokenizer | None = None,
     ) -> None:
         missing = [name for name in dict.fromkeys((*REQUIRED_COLUMNS, target_key, balance_column)) if name not in data]
         if missing:
@@ -62,7 +66,7 @@ class TextTrainingDataset:
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.target_key = target_key
-        self.words = WordTokenizer(tokenizer, causal=is_decoder_only_model, max_length=max_length)
+        self.words = words or WordTokenizer(tokenizer, causal=is_decoder_only_model, max_length=max_length)
         defaults = {name: data["feature_class_id"] for name in ("factual_id", "alternative_id") if name not in data}
         self.data = data.assign(**defaults).reset_index(drop=True)
         groups = [np.asarray(rows) for rows in self.data.groupby([balance_column, target_key]).indices.values()]
@@ -121,7 +125,8 @@ def tokenize_known(words: WordTokenizer, masked: Any, values: Any) -> list[Token
     """
     values = list(values)
     tokenized = words(list(masked), values)
-    unknown = words.tokenizer.unk_token_id
+    # The tokens of an auxiliary head are numbers of its labels, and it has refused the words that it does not know.
+    unknown = None if isinstance(words, StandInTokenizer) else words.tokenizer.unk_token_id
     strange = sorted({word for word, item in zip(values, tokenized, strict=True) if unknown in item.tokens})
     if unknown is not None and strange:
         shown, mark = ", ".join(map(repr, strange[:10])), words.tokenizer.unk_token

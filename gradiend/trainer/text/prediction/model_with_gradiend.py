@@ -2,23 +2,112 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
 from gradiend.gradients.encoding import encode_words
 from gradiend.gradients.engine import GradientEngine
-from gradiend.gradients.words import TokenizedWord, inputs_of, words_of
+from gradiend.gradients.words import TokenizedWord, WordTokenizer, inputs_of, words_of
+from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.model.sides import Side
-from gradiend.trainer.text.common.model_base import TextModelWithGradiend
+from gradiend.trainer.text.common.model_base import TextModelWithGradiend, word_tokenizer
+from gradiend.trainer.text.prediction.decoder_with_head import DecoderModelWithMLMHead, base_of
+from gradiend.trainer.text.prediction.mlm_head import MLM_HEAD, is_mlm_head
+from gradiend.trainer.text.prediction.stand_in import StandInTokenizer
 
 
 class TextPredictionModelWithGradiend(TextModelWithGradiend):
-    """Gradients of −log p(word) at the first `[MASK]` of a text, and their encodings."""
+    """Gradients of −log p(word) at the first `[MASK]` of a text, and their encodings.
+
+    With a `DecoderModelWithMLMHead` as base model, gradients and encodings are those of the auxiliary head's loss, on
+    the causal model's parameters; `rewrite_base_model` rewrites the causal model, and a checkpoint keeps the head.
+    """
 
     _engine: GradientEngine | None = None
+
+    def __init__(
+        self, base_model: Any, gradiend: ParamMappedGradiendModel, tokenizer: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        super().__init__(base_model, gradiend, tokenizer, *args, **kwargs)
+        self.words = words_for(base_model, tokenizer)
+
+    def without_head(self) -> Self:
+        """A copy around the causal model itself, with the same GRADIEND; this model if it has no auxiliary head."""
+        if not isinstance(self.base_model, DecoderModelWithMLMHead):
+            return self
+        return self.with_original_base_model(self.base_model.to_original_model())
+
+    def _sharing(self, base_model: Any, gradiend: ParamMappedGradiendModel) -> Self:
+        model = super()._sharing(base_model, gradiend)
+        if base_model is not self.base_model:
+            model.words = words_for(base_model, self.tokenizer)
+        return model
+
+    def rewrite_base_model(
+        self, learning_rate: float, feature_factor: float | Sequence[float] | Tensor, part: str = "decoder"
+    ) -> Any:
+        """See `ModelWithGradiend.rewrite_base_model`; with an auxiliary head, it is the causal model that is copied."""
+        plain = self.without_head()
+        return super(TextPredictionModelWithGradiend, plain).rewrite_base_model(learning_rate, feature_factor, part)
+
+    # Checkpoints
+
+    def _save_model(self, save_directory: str, **kwargs: Any) -> None:
+        head = Path(save_directory) / MLM_HEAD
+        # The head of an earlier training in the same place is not this model's.
+        shutil.rmtree(head, ignore_errors=True)
+        if isinstance(self.base_model, DecoderModelWithMLMHead):
+            self.base_model.head.save(head)
+        super(TextPredictionModelWithGradiend, self.without_head())._save_model(save_directory, **kwargs)
+
+    @classmethod
+    def _from_checkpoint(
+        cls, directory: Path, base_model: Any, shape: Mapping[str, Any], load_arguments: Mapping[str, Any]
+    ) -> Self:
+        head = directory / MLM_HEAD
+        if is_mlm_head(head):
+            load_arguments = {**load_arguments, "mlm_head": head}
+        return super()._from_checkpoint(directory, base_model, shape, load_arguments)
+
+    @classmethod
+    def _load_model(
+        cls,
+        load_directory: Any,
+        base_model_id: str | None = None,
+        gradiend_kwargs: Mapping[str, Any] | None = None,
+        tokenizer: Any = None,
+        trust_remote_code: bool = False,
+        mlm_head: str | Path | None = None,
+        **kwargs: Any,
+    ) -> tuple[Any, ...]:
+        """See `TextModelWithGradiend._load_model`; also takes the directory of a head, or one to put on the model."""
+        if isinstance(load_directory, (str, Path)) and is_mlm_head(load_directory):
+            load_directory, mlm_head = base_of(load_directory), load_directory
+        model, *extra = super()._load_model(
+            load_directory, base_model_id, gradiend_kwargs, tokenizer, trust_remote_code, **kwargs
+        )
+        if mlm_head is not None:
+            original = model.to_original_model() if isinstance(model, DecoderModelWithMLMHead) else model
+            model = DecoderModelWithMLMHead.from_pretrained(mlm_head, base_model=original)
+        return model, *extra
+
+    @classmethod
+    def _create_gradiend(
+        cls, base_model: Any, load_directory: str, tokenizer: Any = None, **kwargs: Any
+    ) -> ParamMappedGradiendModel:
+        if isinstance(base_model, DecoderModelWithMLMHead):
+            # The map and the name are those of the causal model, which is what gets rewritten.
+            base_model = base_model.to_original_model()
+            load_directory = str(base_model.name_or_path)
+        return super()._create_gradiend(base_model, load_directory, tokenizer, **kwargs)
+
+    # Gradients and encodings
 
     @property
     def engine(self) -> GradientEngine:
@@ -28,7 +117,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
             engine = self._engine = GradientEngine(
                 self.base_model,
                 self.gradiend.mapping,
-                causal=self.is_decoder_only_model,
+                causal=self.words.causal,
                 pad_token_id=self.pad_token_id,
             )
         return engine
@@ -39,7 +128,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
         Raises:
             ValueError: No placeholder in the text.
         """
-        return inputs_of(self.words([masked_text], [label])[0], causal=self.is_decoder_only_model)
+        return inputs_of(self.words([masked_text], [label])[0], causal=self.words.causal)
 
     def create_gradients(self, text: str, label: str, return_dict: bool = False) -> Any:
         """The gradient of −log p(label) at the placeholder of `text`.
@@ -67,7 +156,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
         Returns:
             (input_dim,) float32, or the dict.
         """
-        return self._gradients(words_of(inputs, causal=self.is_decoder_only_model), return_dict)
+        return self._gradients(words_of(inputs, causal=self.words.causal), return_dict)
 
     def _gradients(self, words: Sequence[TokenizedWord], return_dict: bool) -> Any:
         flat = self.engine.gradients(words, words, [Side.FACTUAL])[0]
@@ -125,3 +214,17 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
         """
         words = self.words(masked_texts, factual), self.words(masked_texts, alternative)
         return self.encode_words(*words, source=source, batch_size=batch_size, progress=progress)
+
+
+def words_for(base_model: Any, tokenizer: Any) -> WordTokenizer:
+    """How texts are tokenized for a language model, or for its auxiliary head."""
+    words = word_tokenizer(base_model, tokenizer)
+    if not isinstance(base_model, DecoderModelWithMLMHead):
+        return words
+    return StandInTokenizer(
+        tokenizer,
+        base_model.stand_in,
+        base_model.labels,
+        pooling_length=base_model.pooling_length,
+        max_length=words.max_length,
+    )

@@ -10,36 +10,38 @@ import pandas as pd
 
 from gradiend.data.text.neutral_masking import mask_random_words
 from gradiend.data.unified import (
-    UNIFIED_ALTERNATIVE,
-    UNIFIED_ALTERNATIVE_CLASS,
     UNIFIED_FACTUAL,
     UNIFIED_FACTUAL_CLASS,
     UNIFIED_MASKED,
     UNIFIED_SPLIT,
-    UNIFIED_TRANSITION,
     classes_in,
     require_split,
-    resolve_dataframe,
     to_unified,
-    transition_id,
 )
 from gradiend.evaluator.base_model import measure_base_model
 from gradiend.evaluator.encoder import EncoderData
 from gradiend.evaluator.lms import LanguageModelingScore
 from gradiend.evaluator.probabilities import ClassProbabilities
 from gradiend.gradients.scorer import WordScorer
-from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.gradients.words import WordTokenizer
 from gradiend.model.utils import is_decoder_only_model
 from gradiend.trainer.core.arguments import TrainingArguments
-from gradiend.trainer.text.common.model_base import MAX_LENGTH, padding_id, word_tokenizer
+from gradiend.trainer.core.feature_definition import original_model
+from gradiend.trainer.text.common.model_base import (
+    MAX_LENGTH,
+    TextModelWithGradiend,
+    padding_id,
+    word_tokenizer,
+)
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
 from gradiend.trainer.text.prediction.dataset import (
     TextGradientTrainingDataset,
     TextTrainingDataset,
     tokenize_known,
 )
+from gradiend.trainer.text.prediction.head_trainer import TrainerWithMLMHead
 from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
-from gradiend.trainer.trainer import Trainer
+from gradiend.trainer.text.prediction.rows import checked_neutral, encoder_data, filled, labelled, scorable_rows
 from gradiend.util.keywords import resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.placeholder import PLACEHOLDER
@@ -51,8 +53,12 @@ CONFIG_FIELDS = [field.name for field in dataclasses.fields(TextPredictionConfig
 NEUTRAL_TRAINING, NEUTRAL_DATASET = "neutral_training_masked", "neutral_dataset"
 
 
-class TextPredictionTrainer(Trainer):
-    """Finds a feature of a masked language model from texts with the feature word masked.
+class TextPredictionTrainer(TrainerWithMLMHead):
+    """Finds a feature of a language model from texts with the feature word masked.
+
+    A causal model predicts the word from what stands left of it. Where that says little about the feature, an
+    auxiliary head that also sees some of the right context can be trained first (`train_decoder_only_mlm_head`);
+    gradients are then those of its loss, while decoder evaluation and rewriting stay with the causal model itself.
 
     Args:
         model: Name or path of a base model or checkpoint, or a `ModelWithGradiend`.
@@ -151,7 +157,7 @@ class TextPredictionTrainer(Trainer):
             ValueError: No column `text`.
         """
         if self._neutral is None and self.config.eval_neutral_data is not None:
-            self._neutral = _checked_neutral(self.config.eval_neutral_data, self.config.eval_neutral_max_rows)
+            self._neutral = checked_neutral(self.config.eval_neutral_data, self.config.eval_neutral_max_rows)
         return self._neutral
 
     def _split(self, split: str) -> pd.DataFrame:
@@ -199,18 +205,22 @@ class TextPredictionTrainer(Trainer):
             ValueError: See `TextTrainingDataset`.
         """
         pair = tuple(class_pair or self.target_classes)
-        rows = _labelled(self._split(split), pair)
-        is_model = isinstance(model_or_tokenizer, ModelWithGradiend)
-        tokenizer = model_or_tokenizer.tokenizer if is_model else model_or_tokenizer
+        if isinstance(model_or_tokenizer, TextModelWithGradiend):
+            tokenizer, words = model_or_tokenizer.tokenizer, model_or_tokenizer.words
+            causal = is_decoder_only_model(model_or_tokenizer.base_model)
+        else:
+            tokenizer, causal = model_or_tokenizer, is_decoder_only_model(model_or_tokenizer)
+            words = WordTokenizer(tokenizer, causal=causal, max_length=MAX_LENGTH)
+        rows = scorable_rows(labelled(self._split(split), pair), words, "training")
         return TextTrainingDataset(
             rows.rename(columns={"source_id": "factual_id", "target_id": "alternative_id"}),
             tokenizer,
             batch_size or self.training_args.train_batch_size,
-            is_decoder_only_model=is_decoder_only_model(model_or_tokenizer.base_model if is_model else tokenizer),
+            is_decoder_only_model=causal,
             max_size=max_size,
             balance_column=balance_column,
-            max_length=model_or_tokenizer.words.max_length if is_model else MAX_LENGTH,
             seed=self.data_seed,
+            words=words,
         )
 
     def create_gradient_training_dataset(
@@ -218,6 +228,26 @@ class TextPredictionTrainer(Trainer):
     ) -> TextGradientTrainingDataset:
         """The examples as (source, target) gradients of the model."""
         return TextGradientTrainingDataset(training_data, model_with_gradiend)
+
+    # Auxiliary head of a causal model
+
+    def get_decoder_mlm_training_data(self, split: str = "train", max_size: int | None = None) -> pd.DataFrame:
+        """The distinct texts of a split and the words that stood there, for an auxiliary head.
+
+        Args:
+            split: Which rows.
+            max_size: Cap on rows; a random choice.
+
+        Returns:
+            Columns masked and label.
+
+        Raises:
+            ValueError: An unknown or empty split.
+        """
+        rows = self._split(split)[[UNIFIED_MASKED, UNIFIED_FACTUAL]].drop_duplicates()
+        if max_size is not None and len(rows) > max_size:
+            rows = rows.sample(max_size, random_state=self.data_seed).sort_index()
+        return rows.rename(columns={UNIFIED_MASKED: "masked", UNIFIED_FACTUAL: "label"}).reset_index(drop=True)
 
     # Encoder evaluation
 
@@ -238,8 +268,8 @@ class TextPredictionTrainer(Trainer):
         """
         del source
         rows = self.combined_data
-        rows = _labelled(rows[rows[UNIFIED_SPLIT] == normalize_split_name(split)], self.target_classes)
-        return _encoder_data(self._capped(rows, "label", max_size), model_with_gradiend)
+        rows = labelled(rows[rows[UNIFIED_SPLIT] == normalize_split_name(split)], self.target_classes)
+        return encoder_data(self._capped(rows, "label", max_size), model_with_gradiend)
 
     def _analyze_encoder(
         self,
@@ -251,25 +281,32 @@ class TextPredictionTrainer(Trainer):
     ) -> pd.DataFrame:
         """Encodings of a split's rows, of the same texts with another word masked, and of neutral texts.
 
+        An auxiliary head knows the class words only: neutral rows are encoded by the causal model itself.
+
         Returns:
             Columns input_text, factual, alternative, label, source_id, target_id, type and encoded.
         """
-        rows = _labelled(self._split(split), self.target_classes)
+        rows = labelled(self._split(split), self.target_classes)
         rows = self._capped(rows, "label", max_size)
         if self.training_args.encoder_eval_balance:
             rows = self._capped(rows, "label", int(rows["label"].value_counts().min()))
         n_neutral = max_size or len(rows)
-        neutral = self.neutral_data if neutral_data_df is None else _checked_neutral(neutral_data_df)
-        parts = [rows, self._neutral_rows(_filled(rows), NEUTRAL_TRAINING, n_neutral)]
+        neutral = self.neutral_data if neutral_data_df is None else checked_neutral(neutral_data_df)
+        others = [self._neutral_rows(filled(rows), NEUTRAL_TRAINING, n_neutral)]
         if neutral is not None:
-            parts.append(self._neutral_rows(neutral["text"].tolist(), NEUTRAL_DATASET, n_neutral))
-        data = _encoder_data(pd.concat(parts, ignore_index=True), model_with_gradiend)
-        return data.encode(
-            model_with_gradiend,
-            source=source,
-            batch_size=self.training_args.eval_batch_size,
-            progress="Encoding",
-        )
+            others.append(self._neutral_rows(neutral["text"].tolist(), NEUTRAL_DATASET, n_neutral))
+        plain = self._model_for_decoder_eval(model_with_gradiend)
+        parts = [(model_with_gradiend, [rows]), (plain, others)]
+        if plain is model_with_gradiend:
+            parts = [(plain, [rows, *others])]
+        batch_size = self.training_args.eval_batch_size
+        encoded = [
+            encoder_data(pd.concat(frames, ignore_index=True), model).encode(
+                model, source=source, batch_size=batch_size, progress="Encoding"
+            )
+            for model, frames in parts
+        ]
+        return pd.concat(encoded, ignore_index=True)
 
     def _neutral_rows(self, texts: Sequence[str], kind: str, max_size: int) -> pd.DataFrame:
         ignored = [word for words in self._get_decoder_eval_targets().values() for word in words]
@@ -318,9 +355,9 @@ class TextPredictionTrainer(Trainer):
         if rows is None:
             rows = self._split(split).drop_duplicates([UNIFIED_MASKED, UNIFIED_FACTUAL])
             rows = self._capped(rows, UNIFIED_FACTUAL_CLASS, max_size_training_like)
-        neutral = self.neutral_data if cached_neutral_df is None else _checked_neutral(cached_neutral_df)
+        neutral = self.neutral_data if cached_neutral_df is None else checked_neutral(cached_neutral_df)
         if neutral is None:
-            neutral = pd.DataFrame({"text": _filled(rows)})
+            neutral = pd.DataFrame({"text": filled(rows)})
         if max_size_neutral is not None and len(neutral) > max_size_neutral:
             neutral = neutral.sample(max_size_neutral, random_state=self.data_seed).sort_index()
         return rows, neutral
@@ -334,7 +371,11 @@ class TextPredictionTrainer(Trainer):
         *,
         eval_batch_size: int,
     ) -> Callable[[Collection[str] | None], dict[str, Any]]:
-        """Tokenize and mask once; the returned function measures the model as it is when it is called."""
+        """Tokenize and mask once; the returned function measures the model as it is when it is called.
+
+        A model with an auxiliary head is measured without it.
+        """
+        model = original_model(model)
         words = word_tokenizer(model, tokenizer)
         targets = self._get_decoder_eval_targets()
         for name, values in targets.items():
@@ -342,7 +383,14 @@ class TextPredictionTrainer(Trainer):
             logger.debug("P(%s) is the probability of %s", name, ", ".join(values))
         ignored = [word for values in targets.values() for word in values]
         shared = {"batch_size": eval_batch_size, "pad_token_id": padding_id(tokenizer)}
-        probabilities = ClassProbabilities(training_like_df, targets, words, **shared)
+        rows = scorable_rows(training_like_df, words, "the decoder evaluation")
+        lost = set(training_like_df[UNIFIED_FACTUAL_CLASS]) - set(rows[UNIFIED_FACTUAL_CLASS])
+        if lost:
+            raise ValueError(
+                f"No row of {', '.join(sorted(lost))} can be scored: all start with the placeholder, and the tokenizer "
+                "has no BOS token to predict the word from. Use texts with some context before the word."
+            )
+        probabilities = ClassProbabilities(rows, targets, words, **shared)
         ignored += list(self.config.decoder_eval_ignore_tokens or ())
         lms = LanguageModelingScore(neutral_df["text"].tolist(), words, ignore=ignored, **shared)
         scorer = WordScorer(model, causal=words.causal)
@@ -378,41 +426,3 @@ class TextPredictionTrainer(Trainer):
         )  # fmt: skip
         batch_size = eval_batch_size or self.training_args.eval_batch_size
         return self.prepare_base_model_evaluation(model, tokenizer, rows, neutral, eval_batch_size=batch_size)(None)
-
-
-def _labelled(rows: pd.DataFrame, pair: Sequence[str]) -> pd.DataFrame:
-    """Unified rows of a pair with label (+1: first class), feature_class_id (0 or 1), source_id, target_id and type."""
-    label = rows[UNIFIED_FACTUAL_CLASS].map({pair[0]: 1.0, pair[1]: -1.0})
-    transition = {transition_id(pair[0], pair[1]): 0, transition_id(pair[1], pair[0]): 1}
-    rows = rows.assign(
-        label=label,
-        feature_class_id=rows[UNIFIED_TRANSITION].map(transition),
-        source_id=rows[UNIFIED_FACTUAL_CLASS],
-        target_id=rows[UNIFIED_ALTERNATIVE_CLASS],
-        type="training",
-    )
-    return rows[rows["feature_class_id"].notna()].reset_index(drop=True).astype({"feature_class_id": int})
-
-
-def _encoder_data(rows: pd.DataFrame, model: Any) -> EncoderData:
-    columns = [UNIFIED_FACTUAL, UNIFIED_ALTERNATIVE, "label", "source_id", "target_id", "type"]
-    factual, alternative = (tokenize_known(model.words, rows[UNIFIED_MASKED], rows[side]) for side in columns[:2])
-    frame = rows[columns].assign(input_text=rows[UNIFIED_MASKED]).reset_index(drop=True)
-    return EncoderData(frame, factual, alternative)
-
-
-def _filled(rows: pd.DataFrame) -> list[str]:
-    """The texts with the factual word in every placeholder."""
-    pairs = zip(rows[UNIFIED_MASKED], rows[UNIFIED_FACTUAL], strict=True)
-    return [text.replace(PLACEHOLDER, word) for text, word in pairs]
-
-
-def _checked_neutral(data: Any, max_rows: int | None = None) -> pd.DataFrame:
-    """Neutral texts from a frame or file. Raises ValueError without a column `text`, or with empty entries in it."""
-    frame = resolve_dataframe(data, max_rows=max_rows)
-    assert frame is not None
-    if "text" not in frame.columns:
-        raise ValueError(f"Neutral data needs a column 'text'; it has {', '.join(map(str, frame.columns))}.")
-    if frame["text"].isna().any():
-        raise ValueError(f"Neutral data has {int(frame['text'].isna().sum())} rows without text: drop them.")
-    return frame

@@ -1,0 +1,202 @@
+"""Training of the auxiliary masked-LM head of a causal model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from tqdm.auto import tqdm
+
+from gradiend.gradients.batch import batches_by_length, count_batches
+from gradiend.gradients.state import evaluation_mode
+from gradiend.gradients.words import TokenizedWord, inputs_of
+from gradiend.model.utils import is_decoder_only_model
+from gradiend.trainer.text.common.model_base import (
+    OWN_BASE_MODEL,
+    TextModelWithGradiend,
+    padding_id,
+    word_tokenizer,
+)
+from gradiend.trainer.text.prediction.decoder_with_head import DecoderModelWithMLMHead
+from gradiend.trainer.text.prediction.mlm_head import MLMHead
+from gradiend.trainer.text.prediction.stand_in import StandInTokenizer, stand_in_token
+from gradiend.util.logging import get_logger
+
+logger = get_logger(__name__)
+
+FORWARD_BATCH_SIZE = 32
+"""Texts per pass while hidden states are collected; the numbers do not depend on it."""
+
+
+class DataFrameMLMDataset(Dataset[dict[str, Tensor]]):
+    """Masked texts and their words, as an auxiliary head reads them.
+
+    Args:
+        data: Columns masked (with `[MASK]`) and label (the word).
+        tokenizer: A fast tokenizer.
+        labels: The head's words. Default: the distinct words of `data`, lower case, sorted.
+        pooling_length: Positions that the head pools.
+        max_length: Longest input in tokens.
+
+    Raises:
+        ValueError: A missing column, no or empty entries, or fewer than two distinct words.
+    """
+
+    def __init__(
+        self,
+        data: pd.DataFrame,
+        tokenizer: Any,
+        labels: Sequence[str] | None = None,
+        *,
+        pooling_length: int = 3,
+        max_length: int = 128,
+    ) -> None:
+        missing = [name for name in ("masked", "label") if name not in data]
+        if missing:
+            raise ValueError(
+                f"The data of an auxiliary head lacks {', '.join(missing)}; it has {', '.join(map(str, data.columns))}."
+            )
+        if data[["masked", "label"]].isna().any(axis=None):
+            raise ValueError("The data of an auxiliary head has empty entries in masked or label: drop these rows.")
+        words = list(map(str, data["label"]))
+        self.labels = tuple(labels or sorted({word.lower() for word in words}))
+        if len(self.labels) < 2:
+            raise ValueError(f"An auxiliary head tells words apart: it needs two at least, got {list(self.labels)}.")
+        self.stand_in = stand_in_token(tokenizer)
+        tokenize = StandInTokenizer(
+            tokenizer, self.stand_in, self.labels, pooling_length=pooling_length, max_length=max_length
+        )
+        self.words: list[TokenizedWord] = tokenize(list(data["masked"]), words)
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.words)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """One row: input_ids, attention_mask and labels, each (L,); labels is −100 but at the placeholder."""
+        return inputs_of(self.words[index], causal=False)
+
+
+def train_mlm_head(
+    base_model: Any,
+    train_df: pd.DataFrame,
+    output_path: str | Path,
+    *,
+    batch_size: int = 4,
+    epochs: int = 5,
+    lr: float = 1e-4,
+    pooling_length: int = 3,
+    max_length: int = 128,
+    trust_remote_code: bool = False,
+    tokenizer: Any = None,
+) -> str:
+    """Train an auxiliary masked-LM head on a frozen causal model, and save it.
+
+    As the causal model does not change, its hidden states are computed once. They are standardised for the optimizer,
+    so that one step size fits any model, and the standardisation is folded into the saved weights.
+
+    Args:
+        base_model: Name, path or instance of a causal language model.
+        train_df: Columns masked (with `[MASK]`) and label (the word that stood there).
+        output_path: Where the head is saved, see `DecoderModelWithMLMHead.from_pretrained`.
+        batch_size: Rows per optimizer step.
+        epochs: Passes over the rows.
+        lr: Step size of Adam.
+        pooling_length: Hidden states that are averaged, from the placeholder on.
+        max_length: Longest input in tokens.
+        trust_remote_code: Whether code from the hub may run.
+        tokenizer: The model's. Default: loaded by the model's name.
+
+    Returns:
+        output_path.
+
+    Raises:
+        ValueError: A masked language model, a number below 1, or data that cannot be trained on.
+    """
+    numbers = {"batch_size": batch_size, "epochs": epochs, "pooling_length": pooling_length}
+    for name, value in numbers.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1; got {value}.")
+    model, tokenizer = TextModelWithGradiend._load_model(
+        base_model, tokenizer=tokenizer, trust_remote_code=trust_remote_code
+    )
+    if not is_decoder_only_model(model):
+        raise ValueError(
+            f"{model.name_or_path or type(model).__name__} is a masked language model, which predicts words at a "
+            "placeholder by itself: it needs no auxiliary head, so train on it directly."
+        )
+    limit = word_tokenizer(model, tokenizer, max_length).max_length
+    data = DataFrameMLMDataset(train_df, tokenizer, pooling_length=pooling_length, max_length=limit)
+    width = model.get_output_embeddings().weight.shape[1]
+    n_labels = len(data.labels)
+    empty = MLMHead(
+        str(model.name_or_path), data.labels, data.stand_in, pooling_length, torch.zeros(n_labels, width),
+        torch.zeros(n_labels),
+    )  # fmt: skip
+    with_head = DecoderModelWithMLMHead(model, empty)
+    features = pooled_states(with_head, data.words, padding_id(tokenizer))
+    targets = torch.tensor([word.tokens[0] for word in data.words])
+    weight, bias = fit_linear(features, targets, n_labels, batch_size=batch_size, epochs=epochs, lr=lr)
+    accuracy = float(((features @ weight.T + bias).argmax(1) == targets).float().mean())
+    logger.info(
+        "The auxiliary head predicts %.1f %% of its %d training words (%d different ones).",
+        100 * accuracy, len(data), n_labels,
+    )  # fmt: skip
+    with_head.mlm_head_weight, with_head.mlm_head_bias = weight, bias
+    with_head.save_pretrained(output_path)
+    if not model.name_or_path:
+        tokenizer.save_pretrained(Path(output_path) / OWN_BASE_MODEL)
+    return str(output_path)
+
+
+@torch.no_grad()
+def pooled_states(model: DecoderModelWithMLMHead, words: Sequence[TokenizedWord], pad_token_id: int) -> Tensor:
+    """What the head reads at each word's placeholder, (N, hidden_size) float32 on the CPU."""
+    result = torch.empty(len(words), model.mlm_head_weight.shape[1])
+    batches = batches_by_length(words, FORWARD_BATCH_SIZE, pad_token_id)
+    total = count_batches(words, FORWARD_BATCH_SIZE)
+    with evaluation_mode(model):
+        for indices, batch in tqdm(batches, total=total, desc="Hidden states", leave=False):
+            batch = batch.to(model.device)  # noqa: PLW2901 - the same batch
+            states = model.pooled(batch.input_ids, batch.attention_mask)[batch.site_rows, batch.site_positions]
+            result[indices] = states[batch.score_sites].float().cpu()
+    return result
+
+
+def fit_linear(
+    features: Tensor, targets: Tensor, n_labels: int, *, batch_size: int, epochs: int, lr: float
+) -> tuple[Tensor, Tensor]:
+    """A linear classifier by Adam on the cross entropy, always in the same order of rows.
+
+    Args:
+        features: (N, H).
+        targets: (N,) numbers below `n_labels`.
+        n_labels: Number of classes.
+        batch_size: Rows per step.
+        epochs: Passes over the rows.
+        lr: Step size, for features of unit variance.
+
+    Returns:
+        (weight (n_labels, H), bias (n_labels,)) for the features as they are given.
+    """
+    mean = features.mean(0)
+    scale = features.std(0, correction=0).clamp(min=1e-6)
+    rows = (features - mean) / scale
+    layer = nn.Linear(features.shape[1], n_labels)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    optimizer = torch.optim.Adam(layer.parameters(), lr=lr)
+    generator = torch.Generator().manual_seed(0)
+    for _ in tqdm(range(epochs), desc="Training the head", unit="epoch", leave=False):
+        for chosen in torch.randperm(len(rows), generator=generator).split(batch_size):
+            loss = nn.functional.cross_entropy(layer(rows[chosen]), targets[chosen])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    weight = layer.weight.detach() / scale
+    return weight, layer.bias.detach() - weight @ mean

@@ -1,0 +1,93 @@
+"""Rows of the unified frame on their way to training and evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from gradiend.data.unified import (
+    UNIFIED_ALTERNATIVE,
+    UNIFIED_ALTERNATIVE_CLASS,
+    UNIFIED_FACTUAL,
+    UNIFIED_FACTUAL_CLASS,
+    UNIFIED_MASKED,
+    UNIFIED_TRANSITION,
+    resolve_dataframe,
+    transition_id,
+)
+from gradiend.evaluator.encoder import EncoderData
+from gradiend.gradients.words import WordTokenizer
+from gradiend.trainer.text.prediction.dataset import tokenize_known
+from gradiend.util.logging import get_logger
+from gradiend.util.placeholder import PLACEHOLDER
+
+logger = get_logger(__name__)
+
+
+def labelled(rows: pd.DataFrame, pair: Sequence[str]) -> pd.DataFrame:
+    """Unified rows of a pair with label (+1: first class), feature_class_id (0 or 1), source_id, target_id and type."""
+    label = rows[UNIFIED_FACTUAL_CLASS].map({pair[0]: 1.0, pair[1]: -1.0})
+    transition = {transition_id(pair[0], pair[1]): 0, transition_id(pair[1], pair[0]): 1}
+    rows = rows.assign(
+        label=label,
+        feature_class_id=rows[UNIFIED_TRANSITION].map(transition),
+        source_id=rows[UNIFIED_FACTUAL_CLASS],
+        target_id=rows[UNIFIED_ALTERNATIVE_CLASS],
+        type="training",
+    )
+    return rows[rows["feature_class_id"].notna()].reset_index(drop=True).astype({"feature_class_id": int})
+
+
+def scorable_rows(rows: pd.DataFrame, words: WordTokenizer, purpose: str) -> pd.DataFrame:
+    """The rows whose words can be scored; one log line counts the others.
+
+    Args:
+        rows: Columns masked and factual.
+        words: Tokenizer of the model.
+        purpose: What the rows are for.
+    """
+    kept = words.scorable(rows[UNIFIED_MASKED].tolist(), rows[UNIFIED_FACTUAL].tolist())
+    if all(kept):
+        return rows
+    logger.info(
+        "%d of %d rows for %s are left out: their text starts with the placeholder, and the tokenizer has no BOS token "
+        "to predict the word from.",
+        len(rows) - sum(kept), len(rows), purpose,
+    )  # fmt: skip
+    return rows[kept]
+
+
+def encoder_data(rows: pd.DataFrame, model: Any) -> EncoderData:
+    """Rows for the encoder, tokenized for a `TextPredictionModelWithGradiend`; see `scorable_rows`.
+
+    Args:
+        rows: Columns masked, factual, alternative, label, source_id, target_id and type.
+        model: Its tokenizer is used.
+
+    Raises:
+        ValueError: Words that the tokenizer does not know.
+    """
+    rows = scorable_rows(rows, model.words, "the encoder")
+    columns = [UNIFIED_FACTUAL, UNIFIED_ALTERNATIVE, "label", "source_id", "target_id", "type"]
+    factual, alternative = (tokenize_known(model.words, rows[UNIFIED_MASKED], rows[side]) for side in columns[:2])
+    frame = rows[columns].assign(input_text=rows[UNIFIED_MASKED]).reset_index(drop=True)
+    return EncoderData(frame, factual, alternative)
+
+
+def filled(rows: pd.DataFrame) -> list[str]:
+    """The texts with the factual word in every placeholder."""
+    pairs = zip(rows[UNIFIED_MASKED], rows[UNIFIED_FACTUAL], strict=True)
+    return [text.replace(PLACEHOLDER, word) for text, word in pairs]
+
+
+def checked_neutral(data: Any, max_rows: int | None = None) -> pd.DataFrame:
+    """Neutral texts from a frame or file. Raises ValueError without a column `text`, or with empty entries in it."""
+    frame = resolve_dataframe(data, max_rows=max_rows)
+    assert frame is not None
+    if "text" not in frame.columns:
+        raise ValueError(f"Neutral data needs a column 'text'; it has {', '.join(map(str, frame.columns))}.")
+    if frame["text"].isna().any():
+        raise ValueError(f"Neutral data has {int(frame['text'].isna().sum())} rows without text: drop them.")
+    return frame
