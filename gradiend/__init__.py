@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from gradiend._version import __version__
-from gradiend.model.registry import register_default_loader
+from gradiend.util.registry import register_default_loader
 
 if TYPE_CHECKING:
     from gradiend.data import (

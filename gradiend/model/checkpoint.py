@@ -20,8 +20,8 @@ from torch import Tensor
 from gradiend.model.architecture import Architecture
 from gradiend.model.mapping_files import read_mapping, write_mapping
 from gradiend.model.parameter_map import ParameterMap
-from gradiend.model.weight_files import find_weights, load_tensors, save_model_weights
-from gradiend.util.files import read_json, write_json
+from gradiend.model.weight_files import find_weights, save_model_weights
+from gradiend.util.files import read_json, read_tensors, write_json
 
 FORMAT_VERSION = 0
 CONFIG, TRAINING = "config.json", "training.json"
@@ -114,7 +114,7 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def _read_weights(path: Path, architecture: Architecture, config: Path) -> dict[str, Tensor]:
-    tensors = load_tensors(path)
+    tensors = read_tensors(path)
     expected = architecture.tensor_shapes()
     for kind, names in (("lacks", expected.keys() - tensors.keys()), ("also holds", tensors.keys() - expected.keys())):
         if names:

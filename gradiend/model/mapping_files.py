@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from gradiend.model.parameter_map import MappedParameter, ParameterMap
-from gradiend.model.weight_files import load_tensors
-from gradiend.util.files import write_tensors
+from gradiend.util.files import read_tensors, write_tensors
 
 STEMS = {"indices": "mapping_indices", "mask": "mapping_masks"}
 FIELDS = {"indices": "indices_file", "mask": "masks_file"}
@@ -67,7 +66,7 @@ def read_mapping(config: Path, content: Mapping[str, Any] | None) -> ParameterMa
         return None
     # Only names: a checkpoint from elsewhere has no business outside its own directory.
     paths = {kind: config.parent / Path(content[key]).name for kind, key in FIELDS.items() if content.get(key)}
-    files = {kind: load_tensors(path) for kind, path in paths.items()}
+    files = {kind: read_tensors(path) for kind, path in paths.items()}
     parameters = []
     for position, entry in enumerate(content.get("param_map") or ()):
         if not isinstance(entry, dict):

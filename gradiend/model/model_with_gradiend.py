@@ -26,9 +26,9 @@ from gradiend.model.devices import Device, cuda_device, resolve_device_config_fo
 from gradiend.model.loading import device_of, identity_of, resolve_directory, split_gradiend_arguments
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.model.parts import parse_rewrite_part
-from gradiend.model.registry import default_class
 from gradiend.model.rewriting import add_update
 from gradiend.model.sides import Side
+from gradiend.util.registry import default_class
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ import itertools
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 
 from torch import Tensor
 
@@ -64,26 +63,7 @@ def load_model_weights(directory: str | Path) -> dict[str, Tensor]:
         FileNotFoundError: No weight file.
         ValueError: The file is damaged; the message names it.
     """
-    return load_tensors(find_weights(directory))
-
-
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Read named tensors, on the CPU.
-
-    Raises:
-        FileNotFoundError: No such file.
-        ValueError: The file is damaged or holds something else; the message names it.
-    """
-    try:
-        tensors = read_tensors(path)
-    except UnpicklingError as error:
-        raise ValueError(f"{path} cannot be read as a weight file. Was it written completely?") from error
-    if not isinstance(tensors, Mapping) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise ValueError(f"{path} does not hold named tensors: was it written by something else?")
-    if path.suffix == ".safetensors":
-        # These are views of the file, mapped into memory: a model must outlive whatever happens to that.
-        return {name: tensor.clone() for name, tensor in tensors.items()}
-    return tensors
+    return read_tensors(find_weights(directory))
 
 
 def _share_memory(state: Mapping[str, Tensor]) -> bool:

@@ -115,7 +115,9 @@ class Trainer(FeatureLearningDefinition):
         if load_directory is not None:
             self._model = self.load_model(load_directory, **kwargs)
         elif self._model is None:
-            self._model = self._load(self.resolve_model_path(self.model_path), None, self._args, **kwargs)
+            self._model = self._load(
+                self.resolve_model_path(self._model_path or self._base), None, self._args, **kwargs
+            )
         return self._model
 
     def load_model(

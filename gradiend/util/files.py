@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -71,14 +72,18 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: The file is damaged; the message names it.
+        ValueError: The file is damaged or holds something else; the message names it.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no weight file {path}.")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, EOFError) as error:
+            # These are views of the file, mapped into memory: a model must outlive whatever happens to that.
+            return {name: tensor.clone() for name, tensor in load_file(path).items()}
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, EOFError, UnpicklingError) as error:
         raise ValueError(f"{path} cannot be read as a weight file ({error}). Was it written completely?") from error
+    if not isinstance(tensors, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
+        raise ValueError(f"{path} does not hold named tensors: was it written by something else?")
+    return dict(tensors)
