@@ -8,7 +8,7 @@ DEMO := runs/demo
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo test check format demo-model clean
+.PHONY: help demo test test-all check format demo-model clean
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -24,6 +24,9 @@ demo: $(INSTALLED) ## Find, measure and move a feature of the embedded model (un
 
 test: $(INSTALLED) ## Run the tests.
 	$(BIN)/python -m pytest
+
+test-all: $(INSTALLED) ## Run the tests, the slow ones too.
+	$(BIN)/python -m pytest -m ""
 
 check: $(INSTALLED) ## Formatter, linter and type checker, as in CI.
 	$(BIN)/ruff format --check .

@@ -112,6 +112,11 @@ def test_a_checkpoint_loads_with_its_model(trained):
     assert torch.equal(loaded.encode_texts(*texts), trained.get_model().encode_texts(*texts))
 
 
+def test_a_model_in_memory_is_used_as_it_is(gpt2):
+    instance = AutoModelForCausalLM.from_pretrained(gpt2)
+    assert trainer(instance).get_model().base_model is instance
+
+
 def test_a_rewritten_model_is_a_causal_model_with_the_reported_probabilities(trained, results, tmp_path):
     direction = trained.get_model().feature_class_encoding_direction
     chosen = {"feminine": {"learning_rate": 0.5, "feature_factor": -float(direction["feminine"])}}
