@@ -313,6 +313,26 @@ class TestDecoder:
         assert plotted["3PL"]["feature_factor"] == 1.0
         assert {name: plotted[name] for name in CLASSES} == {name: plain[name] for name in CLASSES}
 
+    def test_plots_have_the_configured_format(self, trained, data):
+        args = trained.training_args
+        vector = trainer(data, args, img_format="svg", run_id="run")
+        vector.get_model(load_directory=trained.model_path)
+        paths = [
+            vector.plot_training_convergence(model_path=trained.model_path, show=False),
+            vector.evaluate_encoder(plot=True, plot_kwargs={"show": False})["plot_path"],
+            vector.evaluate_decoder(lrs=[0.05], plot=True, show=False)["plot_path"],
+        ]
+        assert [Path(path).suffix for path in paths] == [".svg"] * 3
+        assert all(Path(path).is_file() for path in paths)
+
+    def test_a_plot_without_a_place_is_refused_before_the_work(self, trained, data):
+        homeless = trainer(data)
+        homeless.get_model = lambda: pytest.fail("work had begun")
+        with pytest.raises(ValueError, match="experiment_dir"):
+            homeless.evaluate_decoder(plot=True, show=False)
+        with pytest.raises(ValueError, match="experiment_dir"):
+            homeless.evaluate_encoder(plot=True, plot_kwargs={"show": False})
+
     def test_bad_requests(self, trained, results):
         with pytest.raises(ValueError, match=r"'3SQ' is no target class.*Did you mean '3SG'"):
             trained.evaluate_decoder(target_class="3SQ")

@@ -63,6 +63,14 @@ def default_decoder_feature_factors(trainer: Any, model_with_gradiend: Any = Non
     return [derive_feature_factor_for_class(trainer, model_with_gradiend, name) for name in classes]
 
 
+def require_plot_directory(experiment_dir: str | None) -> None:
+    """Raise ValueError, before any work, for a plot that would be neither shown nor saved."""
+    if experiment_dir is None:
+        raise ValueError(
+            "A plot with show=False needs a place: give the trainer TrainingArguments(experiment_dir=…), or show it."
+        )
+
+
 @dataclass(frozen=True)
 class _Goal:
     """One class to strengthen or weaken: which rows show it, which metric says how well, which factor does it."""
@@ -130,9 +138,12 @@ class DecoderEvaluator:
             "plot_paths".
 
         Raises:
-            ValueError: An unknown class or part, or no usable rows; all before the first measurement.
+            ValueError: An unknown class or part, no usable rows, or a plot that is neither shown nor saved; all before
+                the first measurement.
         """
         part = parse_rewrite_part(part)
+        if plot and show is False:
+            require_plot_directory(trainer.experiment_dir)
         model = trainer.get_model() if model_with_gradiend is None else model_with_gradiend
         goals = _goals(trainer, model, target_class, increase_target_probabilities)
         arguments = trainer.training_args

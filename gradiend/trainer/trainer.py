@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from typing_extensions import Self
 
+from gradiend.evaluator.decoder import require_plot_directory
 from gradiend.evaluator.evaluator import Evaluator
 from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend, encoding_direction
@@ -381,8 +382,11 @@ class Trainer(FeatureLearningDefinition):
             See `get_encoder_metrics_from_dataframe`; with a plot also "plot_path".
 
         Raises:
-            ValueError: An unknown or empty split.
+            ValueError: An unknown or empty split, or a plot that is neither shown nor saved.
         """
+        plot_kwargs = dict(plot_kwargs or {})
+        if plot and plot_kwargs.get("show") is False and not plot_kwargs.keys() & {"output", "output_dir"}:
+            require_plot_directory(self.experiment_dir)
         if encoder_df is None:
             model = self.get_model() if model_with_gradiend is None else model_with_gradiend
             max_size = max_size or self._args.encoder_eval_max_size
@@ -395,7 +399,7 @@ class Trainer(FeatureLearningDefinition):
         if encoder_df is None:
             self._write_encodings(frame, result, split=split, max_size=max_size, source=source)
         if plot:
-            result["plot_path"] = self.plot_encoder_distributions(encoder_df=frame, **(plot_kwargs or {}))
+            result["plot_path"] = self.plot_encoder_distributions(encoder_df=frame, **plot_kwargs)
         return {**result, "encoder_df": frame} if return_df else result
 
     def _write_encodings(self, frame: pd.DataFrame, result: Mapping[str, Any], **key: Any) -> None:
@@ -422,20 +426,25 @@ class Trainer(FeatureLearningDefinition):
 
     # Plots
 
+    def plot_style(self) -> dict[str, Any]:
+        """img_format and dpi of saved plots, where they are not the defaults. Override to read a configuration."""
+        return {}
+
     def plot_training_convergence(self, **kwargs: Any) -> str:
         """See `gradiend.visualizer.plot_training_convergence`."""
-        return self.evaluator.plot_training_convergence(**kwargs)
+        return self.evaluator.plot_training_convergence(**{**self.plot_style(), **kwargs})
 
     def plot_encoder_distributions(self, **kwargs: Any) -> str:
         """See `gradiend.visualizer.plot_encoder_distributions`; without `encoder_df` the test split is encoded."""
         if kwargs.get("encoder_df") is None:
             kwargs["encoder_df"] = self.evaluate_encoder(return_df=True)["encoder_df"]
-        return self.evaluator.plot_encoder_distributions(**kwargs)
+        return self.evaluator.plot_encoder_distributions(**{**self.plot_style(), **kwargs})
 
     def plot_probability_shifts(self, **kwargs: Any) -> Any:
         """See `gradiend.visualizer.plot_probability_shifts`; with an experiment directory the figure is saved there."""
         if kwargs.get("output") is None and self.experiment_dir is not None:
-            kwargs["output"] = str(Path(self.experiment_dir) / "probability_shifts.png")
+            img_format = self.plot_style().get("img_format", "png")
+            kwargs["output"] = str(Path(self.experiment_dir) / f"probability_shifts.{img_format}")
         return self.evaluator.plot_probability_shifts(**kwargs)
 
     # Rewriting

@@ -249,6 +249,10 @@ class TextPredictionTrainer(TrainerWithMLMHead):
             rows = rows.sample(max_size, random_state=self.data_seed).sort_index()
         return rows.rename(columns={UNIFIED_MASKED: "masked", UNIFIED_FACTUAL: "label"}).reset_index(drop=True)
 
+    def plot_style(self) -> dict[str, Any]:
+        """`img_format` and `img_dpi` of the configuration."""
+        return {"img_format": self.config.img_format, "dpi": self.config.img_dpi}
+
     # Encoder evaluation
 
     def create_eval_data(
