@@ -177,6 +177,15 @@ class TestTraining:
         assert len(once.get_training_stats()["losses"]) == 4
         assert args.max_steps == 30
 
+    def test_second_spellings_are_accepted_and_both_at_once_are_not(self, data, tmp_path):
+        once = trainer(data)
+        once.train(output=str(tmp_path / "m"), num_epochs=1, max_steps=2, max_seeds=1)
+        assert once.model_path == str(tmp_path / "m")
+        with pytest.raises(TypeError, match="'output' and 'output_dir', which mean the same"):
+            once.train(output_dir="a", output="b")
+        with pytest.raises(TypeError, match="Did you mean 'learning_rate'"):
+            once.train(learning_rat=1e-3)
+
     def test_the_base_model_is_not_touched(self, trained):
         original = AutoModelForMaskedLM.from_pretrained(MODEL).state_dict()
         base = trained.get_model().base_model.state_dict()

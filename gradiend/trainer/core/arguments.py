@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from gradiend.model.sides import Side
-from gradiend.util.keywords import nearest, one_of, strict_keywords
+from gradiend.util.keywords import nearest, one_of, resolve_keywords, strict_keywords
 
 CHOICES = {
     "optim": ("adamw", "adam"),
@@ -168,7 +168,8 @@ class TrainingArguments:
 
     def replace(self, **overrides: Any) -> TrainingArguments:
         """A validated copy with other values; second spellings are accepted, the original is untouched."""
-        return type(self)(**{**{name: getattr(self, name) for name in FIELDS}, **overrides})
+        resolved = resolve_keywords("TrainingArguments", overrides, FIELDS)
+        return type(self)(**{**{name: getattr(self, name) for name in FIELDS}, **resolved})
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-serialisable, without criterion and evaluate_fn; torch_dtype as "torch.float32"."""
