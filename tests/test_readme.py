@@ -3,18 +3,29 @@
 import re
 from pathlib import Path
 
+import pytest
 from transformers import AutoModelForMaskedLM
 
 from gradiend.demo import model_path, sentences
 
 README = Path(__file__).parent.parent / "README.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def run(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code.replace("bert-base-cased", str(model_path())), str(README), "exec"), {})
 
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
-    code = re.search(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL).group(1)
+    code = BLOCKS[0]
     assert sum(bool(line.strip()) for line in code.splitlines()) == 8
-    monkeypatch.chdir(tmp_path)
-    Path("sentences.txt").write_text("\n".join(sentences(2000)), encoding="utf-8")
-    exec(compile(code.replace("bert-base-cased", str(model_path())), str(README), "exec"), {})
+    (tmp_path / "sentences.txt").write_text("\n".join(sentences(2000)), encoding="utf-8")
+    run(code, tmp_path, monkeypatch)
     assert float(capsys.readouterr().out.strip()) > 0.9
     AutoModelForMaskedLM.from_pretrained("bert-that-says-they")
+
+
+@pytest.mark.parametrize("code", BLOCKS[1:])
+def test_the_other_blocks_run_too(code, tmp_path, monkeypatch):
+    run(code, tmp_path, monkeypatch)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from transformers import AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 from gradiend import (
     ModelWithGradiend,
@@ -347,7 +347,7 @@ class TestDecoder:
             trained.evaluate_decoder(target_class="3SQ")
         with pytest.raises(ValueError, match="part must be one of"):
             trained.evaluate_decoder(part="encoder")
-        with pytest.raises(ValueError, match=r"no '3SG_weaken'.*increase_target_probabilities=False"):
+        with pytest.raises(ValueError, match=r"no '3SG_weaken'(?s:.*)increase_target_probabilities=False"):
             trained.rewrite_base_model(results, "3SG", increase_target_probabilities=False)
         with pytest.raises(ValueError, match="target_class"):
             trained.rewrite_base_model(results, [])
@@ -372,7 +372,12 @@ BAD_INPUT = {
     "no [MASK] in a row": (rows(masked=(3, "no placeholder here")), {}, ValueError, r"\[MASK\]"),
     "unknown class": (rows(), {"target_classes": ["3SG", "3LP"]}, ValueError, "'3LP'.*3PL"),
     "one class only": (rows().head(20), {}, ValueError, "3PL"),
-    "one class only, none named": (rows().head(20), {"target_classes": None}, ValueError, "classes 3SG: name the two"),
+    "one class only, none named": (
+        rows().head(20),
+        {"target_classes": None},
+        ValueError,
+        "only the class 3SG: two classes",
+    ),
     "three classes, none named": (
         pd.concat([rows(), rows().head(20).assign(label_class="1SG")]),
         {"target_classes": None},
@@ -422,6 +427,69 @@ def test_a_causal_tokenizer_for_a_masked_model_is_an_error():
         TextPredictionModelWithGradiend.from_pretrained(MODEL, tokenizer=tokenizer)
 
 
+def test_an_untrained_model_is_evaluated_with_a_warning(data, trained, caplog):
+    fresh = trainer(data, trained.training_args, run_id="run")
+    fresh.encode(max_size=2)
+    assert "not trained" in caplog.text
+    assert trained.model_path in caplog.text
+
+
+def test_without_validation_rows_training_rows_judge(data, caplog, tmp_path):
+    only_train = {name: frame[frame["split"] == "train"] for name, frame in data.items()}
+    judged = trainer(only_train).train(max_seeds=1, output_dir=str(tmp_path / "m"))
+    assert "no validation split (present: train)" in caplog.text
+    assert judged.get_training_stats()["training_stats"]["correlation"] > 0.5
+
+
+def test_a_file_in_the_way_is_an_error_before_any_work(data, trained, results, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="is a file"):
+        trainer(data).train(output_dir=str(tmp_path / "file" / "model"))
+    with pytest.raises(ValueError, match="is a file"):
+        trained.rewrite_base_model(results, "3SG", output_dir=str(tmp_path / "file"))
+
+
+MISTAKES = {
+    "args as a dict": (lambda t, d: trainer(d, {"max_steps": 3}), TypeError, "TrainingArguments"),
+    "no decoder results": (lambda t, d: t.rewrite_base_model(None, "3SG"), TypeError, "evaluate_decoder"),
+    "a number as class": (lambda t, d: t.rewrite_base_model({}, 1), TypeError, "class name"),
+    "no candidate": (lambda t, d: t.rewrite_base_model({"grid": {}}, "3SG"), ValueError, "smaller lrs"),
+    "words as learning rates": (lambda t, d: t.evaluate_decoder(lrs=["a"]), ValueError, "lrs must be"),
+    "no learning rates": (lambda t, d: t.evaluate_decoder(lrs=[]), ValueError, "lrs must be"),
+    "no rows wanted": (lambda t, d: t.evaluate_encoder(max_size=0), ValueError, "at least 1"),
+    "a list of texts": (lambda t, d: t.get_model().encode(["a [MASK]"], "they"), TypeError, "one text"),
+    "an unknown word": (lambda t, d: t.get_model().encode("a [MASK]", "☃"), ValueError, "does not know"),
+    "a folder that is not there": (
+        lambda t, d: ModelWithGradiend.from_pretrained("/nope"),
+        FileNotFoundError,
+        "no folder",
+    ),
+    "the experiment's folder": (
+        lambda t, d: ModelWithGradiend.from_pretrained(t.experiment_dir),
+        FileNotFoundError,
+        "Did you mean .*model",
+    ),
+    "a model without head": (
+        lambda t, d: ModelWithGradiend.from_pretrained(AutoModel.from_pretrained(MODEL)),
+        ValueError,
+        "AutoModelForMaskedLM",
+    ),
+    "an empty table": (lambda t, d: trainer(pd.DataFrame(), target_classes=None).train(), ValueError, "no rows"),
+    "a class not validated": (
+        lambda t, d: trainer({n: f[(f["split"] == "train") | (n == "3SG")] for n, f in d.items()}).train(),
+        ValueError,
+        "validation split has no rows of class '3PL'",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_common_mistakes_are_explained(mistake, trained, data):
+    make, error, message = MISTAKES[mistake]
+    with pytest.raises(error, match=message):
+        make(trained, data)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -436,6 +504,9 @@ def test_a_causal_tokenizer_for_a_masked_model_is_an_error():
         ({"min_convergent_seeds": 4}, ValueError, "can never be reached"),
         ({"convergent_metric": "loss"}, ValueError, "convergent_score_threshold"),
         ({"learning_rate": float("nan")}, ValueError, "learning_rate"),
+        ({"learning_rate": "1e-4"}, ValueError, "learning_rate"),
+        ({"max_steps": 1.5}, ValueError, "max_steps must be an int"),
+        ({"seed": "x"}, ValueError, "seed must be an int"),
     ],
 )
 def test_bad_arguments_are_named(arguments, error, message):

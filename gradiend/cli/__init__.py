@@ -13,4 +13,8 @@ def main() -> None:
         if error.name not in {"typer", "rich"}:
             raise
         sys.exit(f"The gradiend command needs {error.name}: pip install 'gradiend[cli]'")
-    app()
+    try:
+        app()
+    except (ValueError, OSError, ImportError) as error:
+        # What users do wrong has a message that says so; the traceback would only hide it.
+        sys.exit(f"Error: {error}")

@@ -63,6 +63,17 @@ def default_decoder_feature_factors(trainer: Any, model_with_gradiend: Any = Non
     return [derive_feature_factor_for_class(trainer, model_with_gradiend, name) for name in classes]
 
 
+def _numbers(name: str, given: Any, otherwise: Any) -> list[float] | None:
+    """`given`, or else `otherwise`, as floats; one number is a list of one. None if both are."""
+    values = otherwise if given is None else given
+    if values is None:
+        return None
+    values = [values] if isinstance(values, (int, float)) else list(values)
+    if not values or not all(isinstance(value, (int, float)) for value in values):
+        raise ValueError(f"{name} must be one or several numbers; got {given!r}.")
+    return [float(value) for value in values]
+
+
 def require_plot_directory(experiment_dir: str | None) -> None:
     """Raise ValueError, before any work, for a plot that would be neither shown nor saved."""
     if experiment_dir is None:
@@ -147,8 +158,8 @@ class DecoderEvaluator:
         model = trainer.get_model() if model_with_gradiend is None else model_with_gradiend
         goals = _goals(trainer, model, target_class, increase_target_probabilities)
         arguments = trainer.training_args
-        rates = [float(lr) for lr in (lrs or arguments.decoder_eval_lrs or DEFAULT_LEARNING_RATES)]
-        factors = feature_factors or arguments.decoder_eval_feature_factors
+        rates = _numbers("lrs", lrs, arguments.decoder_eval_lrs) or list(DEFAULT_LEARNING_RATES)
+        factors = _numbers("feature_factors", feature_factors, arguments.decoder_eval_feature_factors)
         batch_size = eval_batch_size or arguments.eval_batch_size
         rows, neutral = trainer._get_decoder_eval_dataframe(
             model.tokenizer,

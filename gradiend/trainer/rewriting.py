@@ -34,6 +34,11 @@ def find_rewrites(
     Raises:
         ValueError: No class, or one without a result.
     """
+    if not isinstance(decoder_results, Mapping):
+        kind = type(decoder_results).__name__
+        raise TypeError(f"decoder_results must be what evaluate_decoder() returned; got {kind}.")
+    if not isinstance(target_class, (str, list, tuple)):
+        raise TypeError(f"target_class must be a class name or a list of them; got {target_class!r}.")
     classes = [target_class] if isinstance(target_class, str) else list(target_class or ())
     if not classes:
         raise ValueError("rewrite_base_model needs target_class, the class to strengthen or weaken.")
@@ -44,8 +49,8 @@ def find_rewrites(
         if key not in known:
             call = "evaluate_decoder()" if strengthen else "evaluate_decoder(increase_target_probabilities=False)"
             raise ValueError(
-                f"The decoder results have no {key!r}, only {', '.join(known) or 'the grid'}: run {call}."
-                f"{nearest(key, known)}"
+                f"The decoder results have {', '.join(known) or 'the grid'} but no {key!r}. Either it was not evaluated "
+                f"(run {call}), or no step kept the LMS (give smaller lrs).{nearest(key, known)}"
             )
         summary = decoder_results[key]
         rewrites.append(

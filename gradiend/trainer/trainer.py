@@ -25,7 +25,7 @@ from gradiend.trainer.core.stats import load_training_stats, plain
 from gradiend.trainer.core.training import train as train_core
 from gradiend.trainer.rewriting import Rewrite, find_rewrites, save_rewritten
 from gradiend.trainer.seed_directories import drop_weights, promote
-from gradiend.util.files import replacing, write_json
+from gradiend.util.files import replacing, require_directory, write_json
 from gradiend.util.keywords import resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.visualizer import Visualizer
@@ -60,6 +60,8 @@ class Trainer(FeatureLearningDefinition):
         evaluator_class: Callable[..., Evaluator] | None = None,
     ) -> None:
         super().__init__(target_classes, run_id, n_features)
+        if args is not None and not isinstance(args, TrainingArguments):
+            raise TypeError(f"args must be gradiend.TrainingArguments(…); got {type(args).__name__}.")
         self._base = model
         self._args = args or TrainingArguments()
         self._model: ModelWithGradiend | None = model if isinstance(model, ModelWithGradiend) else None
@@ -116,10 +118,20 @@ class Trainer(FeatureLearningDefinition):
         if load_directory is not None:
             self._model = self.load_model(load_directory, **kwargs)
         elif self._model is None:
+            self._warn_if_untrained()
             self._model = self._load(
                 self.resolve_model_path(self._model_path or self._base), None, self._args, **kwargs
             )
         return self._model
+
+    def _warn_if_untrained(self) -> None:
+        if is_checkpoint(self.model_path):
+            return
+        message = "This trainer's GRADIEND is not trained: its weights are random. Call train() first"
+        earlier = str(Path(self.experiment_dir or "") / MODEL_DIR)
+        if self.experiment_dir is not None and is_checkpoint(earlier):
+            message += f", or use the one trained before: get_model(load_directory={earlier!r})"
+        logger.warning("%s.", message)
 
     def load_model(
         self,
@@ -196,6 +208,7 @@ class Trainer(FeatureLearningDefinition):
         args = self._args.replace(**given)
         self.check_training_data(args)
         output = output_dir or args.output_dir or self._default_directory(args, MODEL_DIR)
+        require_directory(output)
         run = {
             "model": self._base if model is None else model,
             "model_with_gradiend_cls": cls,
@@ -209,6 +222,10 @@ class Trainer(FeatureLearningDefinition):
             self._model_path = self._train(output_dir=output, args=args, **run)
         self._plot_convergence_of(output)
         return kept or self
+
+    def evaluation_split(self) -> str:
+        """The split that trainings are evaluated and seeds are compared on. Override where it may be missing."""
+        return "validation"
 
     def check_training_data(self, args: TrainingArguments) -> None:
         """Raise what is wrong with the training data before anything is loaded or trained. Override per modality."""
@@ -249,7 +266,7 @@ class Trainer(FeatureLearningDefinition):
         """Encoder metrics on the validation split, by which seeds are compared."""
         data = self.create_eval_data(
             model,
-            split="validation",
+            split=self.evaluation_split(),
             max_size=args.seed_selection_eval_max_size or args.encoder_eval_max_size,
         )
         return self.evaluator.evaluate_encoder(eval_data=data) if len(data) else {}
@@ -295,9 +312,9 @@ class Trainer(FeatureLearningDefinition):
     def _evaluation_during_training(
         self, model: Any, args: TrainingArguments
     ) -> Callable[..., Mapping[str, Any]] | None:
-        data = self.create_eval_data(model, split="validation", max_size=args.encoder_eval_train_max_size)
+        data = self.create_eval_data(model, split=self.evaluation_split(), max_size=args.encoder_eval_train_max_size)
         if not len(data):
-            logger.info("There is no validation split: the encoder is not evaluated during training.")
+            logger.warning("There are no rows to evaluate the encoder on during training.")
             return None
 
         def evaluate(**kwargs: Any) -> Mapping[str, Any]:
@@ -386,6 +403,8 @@ class Trainer(FeatureLearningDefinition):
             require_plot_directory(self.experiment_dir)
         if encoder_df is None:
             model = self.get_model() if model_with_gradiend is None else model_with_gradiend
+            if max_size is not None and max_size < 1:
+                raise ValueError(f"max_size must be at least 1; got {max_size}.")
             max_size = max_size or self._args.encoder_eval_max_size
             frame = self._analyze_encoder(
                 model, split=split, source=source, max_size=max_size, neutral_data_df=neutral_data_df
@@ -473,9 +492,13 @@ class Trainer(FeatureLearningDefinition):
         single = isinstance(target_class, str)
         directories: list[str | None] = [output_dir if single else None] * len(rewrites)
         if output_dir is not None and (not single or not output_dir):
+            if not single and output_dir:
+                logger.warning("output_dir is for one class; several go to subdirectories of the experiment directory.")
             if self.experiment_dir is None:
                 raise ValueError("Saving needs a directory: output_dir for one class, an experiment_dir for several.")
             directories = [str(Path(self.experiment_dir) / rewrite.target_class) for rewrite in rewrites]
+        for directory in filter(None, directories):
+            require_directory(directory)
         model = self.get_model() if base_model is None else base_model
         results = [self._rewrite(model, rewrite, path) for rewrite, path in zip(rewrites, directories, strict=True)]
         return results[0] if single else results

@@ -38,6 +38,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def require_directory(path: str | Path) -> None:
+    """Raise ValueError unless `path` is a directory or can become one: no file stands in its way."""
+    for part in (Path(path), *Path(path).parents):
+        if part.exists():
+            if not part.is_dir():
+                raise ValueError(f"{path} cannot be a directory: {part} is a file. Choose another place.")
+            return
+
+
 def write_json(path: str | Path, content: Any) -> None:
     """Write `content` as indented UTF-8 JSON, atomically."""
     with replacing(path) as temporary:

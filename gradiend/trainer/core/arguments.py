@@ -158,8 +158,13 @@ class TrainingArguments:
             raise ValueError(
                 f"min_convergent_seeds={self.min_convergent_seeds} can never be reached: max_seeds={self.max_seeds}."
             )
+        for name in ("max_steps", "seed"):
+            value = getattr(self, name)
+            if not isinstance(value, int) and not (name == "seed" and value is None):
+                raise ValueError(f"{name} must be an int; got {value!r}.")
         for name in ("learning_rate", "weight_decay", "adam_epsilon"):
-            if not 0 <= getattr(self, name) < math.inf:
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be a finite number of at least 0; got {getattr(self, name)!r}.")
 
     def get(self, key: str, default: Any = None) -> Any:

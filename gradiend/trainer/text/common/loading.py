@@ -45,6 +45,7 @@ class AutoModelForLM:
         Raises:
             ValueError: Neither a masked nor a causal language model, or one that was saved without its head.
         """
+        require_model(name_or_path)
         config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
         architecture = (config.architectures or [""])[0]
         refuse_unsupported(config, name_or_path, architecture)
@@ -67,6 +68,20 @@ class AutoModelForLM:
                 "its predictions would be random. Give a checkpoint that was saved with its language-modelling head."
             )
         return model
+
+
+def require_model(name_or_path: str | Path) -> None:
+    """Raise FileNotFoundError for what is clearly a path but no model's: hub ids have one slash at most."""
+    path = Path(name_or_path)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            inside = sorted(
+                (entry.parent.name for entry in path.glob("*/config.json")), key=lambda name: name != "model"
+            )
+            hint = f" Did you mean {path / inside[0]}?" if inside else ""
+            raise FileNotFoundError(f"The folder {path} holds no model: it has no config.json.{hint}")
+    elif path.is_absolute() or len(path.parts) > 2 or str(name_or_path).startswith((".", "~")):
+        raise FileNotFoundError(f"There is no folder {name_or_path}.")
 
 
 def refuse_unsupported(config: PreTrainedConfig, name: str, architecture: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from gradiend.gradients.probe import unreached_parameters
 from gradiend.gradients.words import WordTokenizer
@@ -137,9 +138,14 @@ def word_tokenizer(base_model: Any, tokenizer: Any, max_length: int = MAX_LENGTH
     """The `WordTokenizer` of a language model, within the longest input that model and tokenizer allow.
 
     Raises:
-        ValueError: An encoder–decoder model, one that reads images, or a masked model without a mask token.
+        ValueError: An encoder–decoder model, one that reads images or has no head, or a masked one without mask token.
         TypeError: A slow tokenizer.
     """
+    if isinstance(base_model, PreTrainedModel) and base_model.get_output_embeddings() is None:
+        raise ValueError(
+            f"{type(base_model).__name__} has no language-modelling head: load the model with AutoModelForMaskedLM or "
+            "AutoModelForCausalLM."
+        )
     refuse_unsupported(base_model.config, base_model.name_or_path or "The base model", type(base_model).__name__)
     limit = min(max_length, tokenizer.model_max_length, position_limit(base_model) or max_length)
     return WordTokenizer(tokenizer, causal=is_decoder_only_model(base_model), max_length=limit)

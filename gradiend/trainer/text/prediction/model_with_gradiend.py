@@ -17,6 +17,7 @@ from gradiend.gradients.words import TokenizedWord, WordTokenizer, inputs_of, wo
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.model.sides import Side
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend, word_tokenizer
+from gradiend.trainer.text.prediction.dataset import tokenize_known
 from gradiend.trainer.text.prediction.decoder_with_head import DecoderModelWithMLMHead, base_of
 from gradiend.trainer.text.prediction.mlm_head import MLM_HEAD, is_mlm_head
 from gradiend.trainer.text.prediction.stand_in import StandInTokenizer
@@ -128,7 +129,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
         Raises:
             ValueError: No placeholder in the text.
         """
-        return inputs_of(self.words([masked_text], [label])[0], causal=self.words.causal)
+        return inputs_of(self._word(masked_text, label), causal=self.words.causal)
 
     def create_gradients(self, text: str, label: str, return_dict: bool = False) -> Any:
         """The gradient of −log p(label) at the placeholder of `text`.
@@ -144,7 +145,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
         Raises:
             ValueError: No placeholder in the text.
         """
-        return self._gradients(self.words([text], [label]), return_dict)
+        return self._gradients([self._word(text, label)], return_dict)
 
     def forward(self, inputs: Mapping[str, Tensor], return_dict: bool = False) -> Any:
         """The gradient of the mean loss of `inputs` (see `create_inputs`; a batch may be padded on either side).
@@ -157,6 +158,12 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
             (input_dim,) float32, or the dict.
         """
         return self._gradients(words_of(inputs, causal=self.words.causal), return_dict)
+
+    def _word(self, text: str, label: str) -> TokenizedWord:
+        if not isinstance(text, str) or not isinstance(label, str):
+            kinds = f"{type(text).__name__} and {type(label).__name__}"
+            raise TypeError(f"Expected one text with [MASK] and one word, both strings; got {kinds}.")
+        return tokenize_known(self.words, [text], [label])[0]
 
     def _gradients(self, words: Sequence[TokenizedWord], return_dict: bool) -> Any:
         flat = self.engine.gradients(words, words, [Side.FACTUAL])[0]
@@ -212,7 +219,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
         Returns:
             (N, latent_dim) float32 on the CPU.
         """
-        words = self.words(masked_texts, factual), self.words(masked_texts, alternative)
+        words = [tokenize_known(self.words, masked_texts, side) for side in (factual, alternative)]
         return self.encode_words(*words, source=source, batch_size=batch_size, progress=progress)
 
 

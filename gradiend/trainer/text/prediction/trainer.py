@@ -113,9 +113,12 @@ class TextPredictionTrainer(TrainerWithMLMHead):
         """
         if self._target_classes is None:
             found = classes_in(self._data(), self.config.columns())
-            if len(found) != 2:
+            if len(found) < 2:
+                only = f"only the class {found[0]}" if found else "no rows"
+                raise ValueError(f"The data has {only}: two classes are needed, to tell apart.")
+            if len(found) > 2:
                 raise ValueError(
-                    f"The data has the classes {', '.join(found) or '(none)'}: name the two to tell apart with "
+                    f"The data has the classes {', '.join(found)}: name the two to tell apart with "
                     "target_classes=[…], the one to be encoded positive first."
                 )
             self._target_classes = found
@@ -180,7 +183,23 @@ class TextPredictionTrainer(TrainerWithMLMHead):
                     f"The training split has {sizes.get(name, 0)} rows of class {name!r}, fewer than one batch "
                     f"(train_batch_size={args.train_batch_size}): reduce train_batch_size, or collect more rows."
                 )
+        if args.do_eval:
+            evaluated = self._split(self.evaluation_split())[UNIFIED_FACTUAL_CLASS]
+            for name in self.target_classes:
+                if name not in set(evaluated):
+                    raise ValueError(
+                        f"The validation split has no rows of class {name!r}, so no training can be judged: add some."
+                    )
+            if not self._has_split("validation"):
+                present = ", ".join(dict.fromkeys(self.combined_data[UNIFIED_SPLIT]))
+                logger.warning(
+                    "There is no validation split (present: %s): trainings are judged on training rows.", present
+                )
         self.neutral_data  # noqa: B018 - read here, so that a bad file costs no training
+
+    def evaluation_split(self) -> str:
+        """validation; or train, where the data has no validation rows."""
+        return "validation" if self._has_split("validation") else "train"
 
     def create_training_data(
         self,

@@ -1,0 +1,5 @@
+"""`python -m gradiend` is the `gradiend` command."""
+
+from gradiend.cli import main
+
+main()
