@@ -49,7 +49,7 @@ def find_rewrites(
         if key not in known:
             call = "evaluate_decoder()" if strengthen else "evaluate_decoder(increase_target_probabilities=False)"
             raise ValueError(
-                f"The decoder results have {', '.join(known) or 'the grid'} but no {key!r}. Either it was not evaluated "
+                f"The decoder results have {', '.join(known) or 'the grid'} but no {key!r}. Either it was not measured "
                 f"(run {call}), or no step kept the LMS (give smaller lrs).{nearest(key, known)}"
             )
         summary = decoder_results[key]
