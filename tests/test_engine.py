@@ -9,7 +9,6 @@ from gradiend.gradients.engine import GradientEngine
 from gradiend.gradients.scorer import WordScorer
 from gradiend.gradients.words import WordTokenizer
 from gradiend.model.core.backbone import select_parameters
-from gradiend.model.parameter_map import MappedParameter, ParameterMap
 from gradiend.model.sides import Side
 
 TEXTS = [
@@ -30,20 +29,6 @@ def engine_for(model, mapping=None):
     return GradientEngine(model, mapping or select_parameters(model), causal=False, pad_token_id=0)
 
 
-def partial_map(model):
-    """all, indices and mask side by side, in another order than the model's."""
-    generator = torch.Generator().manual_seed(1)
-    entries = []
-    for number, entry in enumerate(reversed(select_parameters(model))):
-        if number % 3 == 1:
-            indices = torch.randperm(entry.numel, generator=generator)[: max(1, entry.numel // 5)].sort().values
-            entry = MappedParameter(entry.name, entry.shape, indices)
-        elif number % 3 == 2:
-            entry = MappedParameter(entry.name, entry.shape, torch.rand(entry.numel, generator=generator) < 0.6)
-        entries.append(entry)
-    return ParameterMap(entries)
-
-
 def references(model, mapping, factual, alternative):
     def mean(words):
         return sum(tiny.naive_loss(model, word) for word in words) / len(words)
@@ -61,7 +46,7 @@ def references(model, mapping, factual, alternative):
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 def test_gradients_equal_autograd(tied, partial, dtype, alternative):
     model = tiny.bert(tied=tied, dtype=dtype)
-    mapping = partial_map(model) if partial else select_parameters(model)
+    mapping = tiny.mixed_map(model) if partial else select_parameters(model)
     words = WORDS(TEXTS, FACTUAL), WORDS(TEXTS, alternative)
     expected = references(model, mapping, *words)
     engine = engine_for(model, mapping)
@@ -103,7 +88,7 @@ def test_directional_derivatives_equal_autograd(tied, batch_size, forward_mode, 
     model = tiny.bert(tied=tied, dtype=torch.float64)
     if not forward_mode:
         model.cls.predictions.transform = WithoutForwardRule(model.cls.predictions.transform)
-    mapping = partial_map(model)
+    mapping = tiny.mixed_map(model)
     words = [*WORDS(TEXTS, FACTUAL), *WORDS(TEXTS, MIXED_LENGTH)]
     directions = torch.randn(3, mapping.size, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     gradients = [tiny.naive_gradient(model, mapping, lambda w=word: -tiny.naive_loss(model, w)) for word in words]

@@ -23,7 +23,7 @@ from gradiend.gradients.engine import GradientEngine
 from gradiend.gradients.words import inputs_of
 from gradiend.model.core.backbone import select_parameters
 from gradiend.model.param_mapped import ParamMappedGradiendModel
-from gradiend.model.parameter_map import MappedParameter, ParameterMap
+from gradiend.model.parameter_map import ParameterMap
 from gradiend.model.sides import Side
 from gradiend.trainer.text import AutoModelForLM, TextPredictionModelWithGradiend
 from gradiend.trainer.text.common.model_base import reachable_map, word_tokenizer
@@ -61,20 +61,6 @@ def engine_for(model, mapping, family):
     return GradientEngine(model, mapping, causal=family.causal, pad_token_id=0)
 
 
-def mixed_map(model):
-    """all, indices and mask side by side, in another order than the model's."""
-    generator = torch.Generator().manual_seed(1)
-    entries = []
-    for number, entry in enumerate(reversed(select_parameters(model))):
-        if number % 3 == 1:
-            indices = torch.randperm(entry.numel, generator=generator)[: max(1, entry.numel // 5)].sort().values
-            entry = MappedParameter(entry.name, entry.shape, indices)
-        elif number % 3 == 2:
-            entry = MappedParameter(entry.name, entry.shape, torch.rand(entry.numel, generator=generator) < 0.6)
-        entries.append(entry)
-    return ParameterMap(entries)
-
-
 def naive(model, mapping, words):
     """(N, n) gradient of each word's own loss."""
     return torch.stack(
@@ -97,7 +83,7 @@ def test_gradients_and_derivatives_equal_autograd(family, tied, dtype, caplog):
     assert (model.get_output_embeddings().weight is model.get_input_embeddings().weight) == tied
     factual, alternative = tokenized(family)
     assert {len(word.tokens) for word in (*factual, *alternative)} == {1, 2, 3}
-    whole, mixed = select_parameters(model), mixed_map(model)
+    whole, mixed = select_parameters(model), tiny.mixed_map(model)
     on_whole = by_side(model, whole, factual, alternative)
     on_mixed = {
         side: torch.stack([mixed.flatten(whole.unflatten(row)) for row in rows]) for side, rows in on_whole.items()
@@ -123,7 +109,7 @@ def test_gradients_and_derivatives_equal_autograd(family, tied, dtype, caplog):
 def test_encodings_are_those_of_each_gradient_alone(name, latent_dim, dtype):
     family = tiny.FAMILIES[name]
     model = family.build(dtype=dtype)
-    mapping = mixed_map(model)
+    mapping = tiny.mixed_map(model)
     torch.manual_seed(0)
     gradiend = ParamMappedGradiendModel(mapping.size, latent_dim, mapping, torch_dtype=dtype)
     factual, alternative = tokenized(family)
@@ -221,7 +207,7 @@ def test_without_a_forward_mode_rule_encodings_come_from_backward_passes(caplog)
     """The grouped matrix product of experts has none."""
     family = tiny.FAMILIES["mixtral"]
     model = family.build(experts_implementation="grouped_mm")
-    mapping = mixed_map(model)
+    mapping = tiny.mixed_map(model)
     words, _ = tokenized(family)
     directions = torch.randn(3, mapping.size, generator=torch.Generator().manual_seed(2))
     with caplog.at_level("INFO", logger="gradiend"):

@@ -12,6 +12,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from torch.overrides import TorchFunctionMode
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
+from gradiend.model.core.backbone import select_parameters
+from gradiend.model.parameter_map import MappedParameter, ParameterMap
+
 WORDS = """
 the a baker nurse sailor lamp river cat dog house saw sold was were and then when he she it they who old new bread door
 near in on of to very tired , . ! ? ' gar ##den ##er wal ##king
@@ -232,6 +235,20 @@ def naive_gradient(model, mapping, loss_of) -> torch.Tensor:
         for entry, tensor, gradient in zip(mapping, tensors, gradients, strict=True)
     }
     return mapping.flatten(full).detach()
+
+
+def mixed_map(model) -> ParameterMap:
+    """all, indices and mask side by side, in another order than the model's."""
+    generator = torch.Generator().manual_seed(1)
+    entries = []
+    for number, entry in enumerate(reversed(select_parameters(model))):
+        if number % 3 == 1:
+            indices = torch.randperm(entry.numel, generator=generator)[: max(1, entry.numel // 5)].sort().values
+            entry = MappedParameter(entry.name, entry.shape, indices)
+        elif number % 3 == 2:
+            entry = MappedParameter(entry.name, entry.shape, torch.rand(entry.numel, generator=generator) < 0.6)
+        entries.append(entry)
+    return ParameterMap(entries)
 
 
 def distance(found: torch.Tensor, expected: torch.Tensor) -> float:
