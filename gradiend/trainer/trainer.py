@@ -18,21 +18,22 @@ from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend, encoding_direction
 from gradiend.trainer.core.arguments import FIELDS, TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback
-from gradiend.trainer.core.feature_definition import FeatureLearningDefinition, result_path
+from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 from gradiend.trainer.core.seeding import set_seed
 from gradiend.trainer.core.seeds import SeedRun, best_run, judge, run_seeds, write_seed_report
 from gradiend.trainer.core.stats import load_training_stats, plain
 from gradiend.trainer.core.training import train as train_core
+from gradiend.trainer.results import MODEL_DIR, untrained_message, write_encodings
 from gradiend.trainer.rewriting import Rewrite, find_rewrites, save_rewritten
 from gradiend.trainer.seed_directories import drop_weights, promote
-from gradiend.util.files import replacing, require_directory, write_json
+from gradiend.util.files import require_directory, write_json
 from gradiend.util.keywords import resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.visualizer import Visualizer
 
 logger = get_logger(__name__)
 
-MODEL_DIR, SEEDS_DIR = "model", "seeds"
+SEEDS_DIR = "seeds"
 
 
 class Trainer(FeatureLearningDefinition):
@@ -118,20 +119,12 @@ class Trainer(FeatureLearningDefinition):
         if load_directory is not None:
             self._model = self.load_model(load_directory, **kwargs)
         elif self._model is None:
-            self._warn_if_untrained()
+            if not is_checkpoint(self.model_path):
+                logger.warning("%s", untrained_message(self.experiment_dir))
             self._model = self._load(
                 self.resolve_model_path(self._model_path or self._base), None, self._args, **kwargs
             )
         return self._model
-
-    def _warn_if_untrained(self) -> None:
-        if is_checkpoint(self.model_path):
-            return
-        message = "This trainer's GRADIEND is not trained: its weights are random. Call train() first"
-        earlier = str(Path(self.experiment_dir or "") / MODEL_DIR)
-        if self.experiment_dir is not None and is_checkpoint(earlier):
-            message += f", or use the one trained before: get_model(load_directory={earlier!r})"
-        logger.warning("%s.", message)
 
     def load_model(
         self,
@@ -413,17 +406,10 @@ class Trainer(FeatureLearningDefinition):
             frame = encoder_df if isinstance(encoder_df, pd.DataFrame) else encoder_df["encoder_df"]
         result = self.evaluator.evaluate_encoder(encoder_df=frame)
         if encoder_df is None:
-            self._write_encodings(frame, result, split=split, max_size=max_size, source=source)
+            write_encodings(self.experiment_dir, frame, result, split=split, max_size=max_size, source=source)
         if plot:
             result["plot_path"] = self.plot_encoder_distributions(encoder_df=frame, **plot_kwargs)
         return {**result, "encoder_df": frame} if return_df else result
-
-    def _write_encodings(self, frame: pd.DataFrame, result: Mapping[str, Any], **key: Any) -> None:
-        path = result_path(self.experiment_dir, "encoded_values", key, ".csv")
-        if path is not None:
-            with replacing(path) as temporary:
-                frame.to_csv(temporary, index=False)
-            write_json(path.with_suffix(".json"), plain(result))
 
     def evaluate_decoder(self, **kwargs: Any) -> dict[str, Any]:
         """Search a grid of rewrites for the best per class; see `DecoderEvaluator.evaluate_decoder` for the arguments.
