@@ -567,6 +567,6 @@ class TestScreen:
     def test_without_matplotlib_the_error_says_what_to_install(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-        with pytest.raises(ImportError, match=r"pip install 'gradiend\[plot\]'"):
+        monkeypatch.setitem(sys.modules, "matplotlib", None)
+        with pytest.raises(ImportError, match=r'pip install "gradiend\[plot\]"'):
             plot_training_convergence(training_stats=RUN, output=tmp_path / "a", show=False)

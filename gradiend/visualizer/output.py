@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gradiend.util.files import replacing
 from gradiend.util.keywords import nearest
+from gradiend.util.optional import require_package
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,10 +21,9 @@ def new_figure(size: tuple[float, float]) -> Figure:
     Raises:
         ImportError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - optional
-    except ImportError as error:
-        raise ImportError("Plots need matplotlib: pip install 'gradiend[plot]'") from error
+    require_package("matplotlib", "A plot", "plot")
+    from matplotlib.figure import Figure  # noqa: PLC0415 - optional
+
     return Figure(figsize=size, layout="constrained")
 
 

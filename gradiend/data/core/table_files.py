@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias, get_args
 
 import pandas as pd
 
-from gradiend.data.core.optional import require_pyarrow
 from gradiend.util.files import replacing
+from gradiend.util.optional import require_package
 
 TableFormat: TypeAlias = Literal["csv", "parquet"]
 
@@ -41,7 +41,7 @@ def prepare_table_file(path: Path) -> Path:
     if path.is_dir():
         raise ValueError(f"The output must be a file, but {str(path)!r} is a folder.")
     if path.suffix.lower() == ".parquet":
-        require_pyarrow(f"writing {path.name}")
+        require_package("pyarrow", f"Writing {path.name}", "data")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from gradiend.data.core.optional import require_pyarrow
+from gradiend.util.optional import require_package
 
 _SUPPORTED = ".csv, .csv.gz, .parquet, .txt (one text a line), .txt.gz"
 
@@ -73,7 +73,7 @@ def _read_csv(path: Path, text_column: str) -> list[object]:
 
 
 def _read_parquet(path: Path, text_column: str) -> list[object]:
-    require_pyarrow(f"reading {path.name}")
+    require_package("pyarrow", f"Reading {path.name}", "data")
     from pyarrow import parquet  # noqa: PLC0415
 
     require_column(parquet.read_schema(path).names, text_column, f"The file {str(path)!r}")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from gradiend.util.optional import require_package
+
 SUPPORTED_SUFFIXES = (".csv", ".parquet")
 
 
@@ -57,17 +59,10 @@ def _read(path: Path) -> pd.DataFrame:
         if suffix == ".csv":
             # pandas would take the words "NA", "null", "None" for missing values.
             return pd.read_csv(path, keep_default_na=False, na_values=[""])
-        return _read_parquet(path)
+        require_package("pyarrow", f"Reading {path.name}", "data")
+        return pd.read_parquet(path, engine="pyarrow")
     except ValueError as error:
         raise ValueError(
             f"{path} cannot be read as {suffix[1:]}: {error}. "
             "Is it complete? A CSV file must be UTF-8 with commas between the fields."
         ) from error
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    try:
-        import pyarrow  # noqa: F401, PLC0415
-    except ImportError as error:
-        raise ImportError("Reading Parquet files needs pyarrow: pip install pyarrow") from error
-    return pd.read_parquet(path, engine="pyarrow")
