@@ -1,0 +1,191 @@
+"""The door to the package `datasets`: data sets of the Hugging Face hub, and local folders in the same layouts."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+from gradiend.data.core.saved_datasets import describe_missing_config, find_saved, load_saved
+from gradiend.util.optional import require_package
+from gradiend.util.splits import normalize_split_name
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
+_SPLIT_EXPRESSION = re.compile(r"[\[+]")
+"""`train[:1000]` and `train+test` are for `datasets` to understand."""
+
+
+def looks_like_hub_id(name: str) -> bool:
+    """Tell whether a string could name a data set of the hub: `name` or `owner/name`."""
+    return _HUB_ID.fullmatch(name) is not None
+
+
+def load_hub_dataset(
+    name: str | PathLike[str],
+    config: str | None = None,
+    *,
+    split: str | None = None,
+    trust_remote_code: bool = False,
+) -> Dataset | DatasetDict:
+    """Load a data set of the hub or of a local folder.
+
+    A folder has the layout of a hub repository (CSV, JSON Lines, Parquet or text files, in sub-folders or
+    listed under `configs:` in its README.md), or was written by `save_to_disk`: a data set, a dictionary of
+    splits, or one such sub-folder for each config.
+
+    Args:
+        name: Hub id (`"name"` or `"owner/name"`) or path of a folder; an existing folder wins.
+        config: Which of several configs (also called subsets).
+        split: Which split, or an expression such as `"train[:1000]"`; None gives all. `"val"` and
+            `"validation"` find each other.
+        trust_remote_code: Let the data set run its own loading script; only old versions of `datasets` can.
+
+    Returns:
+        A `Dataset` if a split is asked for or was saved alone; otherwise a `DatasetDict`.
+
+    Raises:
+        ImportError: `datasets` is not installed.
+        FileNotFoundError: No such folder or hub id, or a folder without data.
+        ConnectionError: The hub cannot be reached.
+        ValueError: A config or split that does not exist, or several configs and none named (the messages
+            name the available ones); data that cannot be read; remote code where it cannot run.
+    """
+    require_package("datasets", f"Loading the data set {str(name)!r}", "data")
+    saved = find_saved(Path(name))
+    if saved is not None:
+        return load_saved(saved, config, split)
+
+    import datasets  # noqa: PLC0415
+
+    source = _source(name)
+    options = _options(source, trust_remote_code)
+    configs = () if config is None else (config,)
+    try:
+        return cast("Dataset | DatasetDict", datasets.load_dataset(source, *configs, split=split, **options))
+    except ConnectionError as error:
+        _unreachable(source, error)
+    except FileNotFoundError as error:
+        _not_found(source, error)
+    except (ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        found = _other_spelling(source, config, split, options, error)
+        return cast("Dataset | DatasetDict", datasets.load_dataset(source, *configs, split=found, **options))
+
+
+def hub_config_names(name: str | PathLike[str], *, trust_remote_code: bool = False) -> list[str]:
+    """List the configs (subsets) of a data set of the hub or of a local folder.
+
+    Args:
+        name: Hub id or path of a folder, as in `load_hub_dataset`.
+        trust_remote_code: Let the data set run its own loading script.
+
+    Returns:
+        The names; `["default"]` where there is one unnamed config.
+
+    Raises:
+        ImportError: `datasets` is not installed.
+        FileNotFoundError: No such folder or hub id, or a folder without data.
+        ConnectionError: The hub cannot be reached.
+        ValueError: Data that cannot be read; remote code where it cannot run.
+    """
+    require_package("datasets", f"Listing the configs of {str(name)!r}", "data")
+    saved = find_saved(Path(name))
+    if saved is not None:
+        return list(saved)
+
+    import datasets  # noqa: PLC0415
+
+    source = _source(name)
+    options = _options(source, trust_remote_code)
+    try:
+        return list(datasets.get_dataset_config_names(source, **options))
+    except ConnectionError as error:
+        _unreachable(source, error)
+    except FileNotFoundError as error:
+        _not_found(source, error)
+    except (ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        raise ValueError(_unreadable(source, error)) from error
+
+
+def _source(name: str | PathLike[str]) -> str:
+    """The folder or hub id as `datasets` takes it; what can be neither is found out without the network."""
+    folder = Path(name)
+    if folder.is_dir():
+        return str(folder)
+    if folder.is_file():
+        raise ValueError(f"{str(name)!r} is a file; expected a hub id or the folder of a data set.")
+    if isinstance(name, str) and looks_like_hub_id(name):
+        return name
+    raise FileNotFoundError(f"There is no folder {str(name)!r}, and it is no hub id ('name' or 'owner/name') either.")
+
+
+def _options(source: str, trust_remote_code: bool) -> dict[str, bool]:
+    if not trust_remote_code:
+        return {}
+    import datasets  # noqa: PLC0415
+
+    if "trust_remote_code" not in inspect.signature(datasets.load_dataset).parameters:
+        raise ValueError(
+            f"trust_remote_code=True asks to run the loading script of {source!r}, which datasets "
+            f"{datasets.__version__} never does. Leave it out (CSV, JSON Lines and Parquet files need no script), "
+            'or pip install "datasets<4".'
+        )
+    return {"trust_remote_code": True}
+
+
+def _other_spelling(
+    source: str, config: str | None, split: str | None, options: dict[str, Any], error: Exception
+) -> str:
+    """The name that the data set has for a split asked for by its second name; else an error that explains `error`."""
+    configs = hub_config_names(source, **options)
+    if (config is None and len(configs) > 1) or (config is not None and config not in configs):
+        raise ValueError(describe_missing_config(source, config, configs)) from error
+    if split is None or _SPLIT_EXPRESSION.search(split):
+        raise ValueError(_unreadable(source, error)) from error
+    splits = _split_names(source, config, options, error)
+    if split in splits:
+        raise ValueError(_unreadable(source, error)) from error
+    for name in splits:
+        if normalize_split_name(name) == normalize_split_name(split):
+            return name
+    raise ValueError(f"The data set {source!r} has no split {split!r}; it has: {', '.join(splits)}.") from error
+
+
+def _split_names(source: str, config: str | None, options: dict[str, Any], error: Exception) -> list[str]:
+    import datasets  # noqa: PLC0415
+
+    try:
+        return list(datasets.get_dataset_split_names(source, config, **options))
+    except (ValueError, RuntimeError, datasets.exceptions.DatasetsError):
+        raise ValueError(_unreadable(source, error)) from error
+
+
+def _unreadable(source: str, error: Exception) -> str:
+    causes = [str(cause).strip() for cause in (error, error.__cause__) if cause is not None]
+    return (
+        f"The data set {source!r} cannot be read: {'; '.join(causes)}. "
+        "Its files must be CSV, JSON Lines, Parquet or text with the same columns, without a loading script."
+    )
+
+
+def _unreachable(source: str, error: Exception) -> NoReturn:
+    raise ConnectionError(
+        f"The hub cannot be reached for the data set {source!r} ({error}). Without a connection (or with "
+        "HF_HUB_OFFLINE=1) only data sets loaded before are there; a local folder or file needs none."
+    ) from error
+
+
+def _not_found(source: str, error: Exception) -> NoReturn:
+    if Path(source).is_dir():
+        raise FileNotFoundError(
+            f"The folder {source!r} has no data files ({error}); expected CSV, JSON Lines, Parquet or text files, "
+            "or what save_to_disk writes."
+        ) from error
+    raise FileNotFoundError(
+        f"There is no data set {source!r} on the hub, and no folder of that name here ({error}). Check the spelling; "
+        "a private or gated one needs `hf auth login`."
+    ) from error
