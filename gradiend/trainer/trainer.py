@@ -20,20 +20,17 @@ from gradiend.trainer.core.arguments import FIELDS, TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 from gradiend.trainer.core.seeding import set_seed
-from gradiend.trainer.core.seeds import SeedRun, best_run, judge, run_seeds, write_seed_report
-from gradiend.trainer.core.stats import load_training_stats, plain
+from gradiend.trainer.core.stats import plain
 from gradiend.trainer.core.training import train as train_core
 from gradiend.trainer.results import MODEL_DIR, untrained_message, write_encodings
 from gradiend.trainer.rewriting import Rewrite, find_rewrites, save_rewritten
-from gradiend.trainer.seed_directories import drop_weights, promote
+from gradiend.trainer.seed_training import train_seeds
 from gradiend.util.files import require_directory, write_json
 from gradiend.util.keywords import resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.visualizer import Visualizer
 
 logger = get_logger(__name__)
-
-SEEDS_DIR = "seeds"
 
 
 class Trainer(FeatureLearningDefinition):
@@ -207,12 +204,12 @@ class Trainer(FeatureLearningDefinition):
             "model_with_gradiend_cls": cls,
             "callbacks": callbacks,
         }
-        kept: dict[int, Any] = {}
+        kept: dict[int | None, Any] = {}
         if args.max_seeds > 1:
-            kept = self._train_seeds(output, args, run)
+            kept = train_seeds(self, output, args, run)
+            self._model_path, self._model = output, None
         else:
-            set_seed(args.seed)
-            self._model_path = self._train(output_dir=output, args=args, **run)
+            self.train_one(output, args, run)
         self._plot_convergence_of(output)
         return kept or self
 
@@ -227,35 +224,17 @@ class Trainer(FeatureLearningDefinition):
         root = self._run_directory(args) or tempfile.mkdtemp(prefix="gradiend_")
         return str(Path(root) / name)
 
-    def _train_seeds(self, output: str, args: TrainingArguments, run: Mapping[str, Any]) -> dict[int, Any]:
-        directory = Path(args.seed_runs_dir or Path(output).parent / SEEDS_DIR)
+    def train_one(self, output_dir: str, args: TrainingArguments, run: Mapping[str, Any]) -> str:
+        """Train with `args.seed`, by `_train`; `get_model` gives the result afterwards."""
+        set_seed(args.seed)
+        before = self._model
+        self._model_path = self._train(output_dir=output_dir, args=args, **run)
+        if self._model is before:
+            # An override of _train may give a path and nothing else.
+            self._model = None
+        return self._model_path
 
-        def run_one(seed: int | None) -> SeedRun:
-            set_seed(seed)
-            path = self._train(output_dir=str(directory / f"seed_{seed}"), args=args.replace(seed=seed), **run)
-            model, self._model_path = self.get_model(), path
-            evaluation = self._selection_metrics(model, args)
-            logger.info("seed %s: validation correlation %.3f", seed, evaluation.get("correlation") or float("nan"))
-            stats = load_training_stats(path)
-            assert stats is not None
-            return judge(seed, path, stats, evaluation, args)
-
-        runs, stopped = run_seeds(args, run_one)
-        write_seed_report(directory, runs, args, stopped)
-        if not any(one.converged for one in runs):
-            logger.warning(
-                "None of %d seeds has converged (%s): the best is kept. Try more steps or another learning_rate.",
-                len(runs),
-                "; ".join(f"seed {run.seed}: {run.convergence_metric} {run.convergence_metric_value}" for run in runs),
-            )
-        promote(best_run(runs).output_dir, output)
-        self._model_path, self._model = output, None
-        if not args.keep_seed_runs:
-            drop_weights([seed_run.output_dir for seed_run in runs])
-            return {}
-        return {seed_run.seed: self.load_model(seed_run.output_dir) for seed_run in runs if seed_run.seed is not None}
-
-    def _selection_metrics(self, model: Any, args: TrainingArguments) -> dict[str, Any]:
+    def selection_metrics(self, model: Any, args: TrainingArguments) -> dict[str, Any]:
         """Encoder metrics on the validation split, by which seeds are compared."""
         data = self.create_eval_data(
             model,

@@ -39,6 +39,10 @@ class TrainingArguments:
     """Where everything of an experiment is written; a trainer's `run_id` adds a subdirectory."""
     output_dir: str | None = None
     """Where the trained model goes. Default: `<experiment_dir>/model`, or a temporary directory."""
+    use_cache: bool = False
+    """Whether what was computed before, from the same model, data and arguments, is read instead of computed again."""
+    add_identity_for_other_classes: bool = False
+    """Whether texts of other classes than the target classes are trained on too, with the label 0."""
     source: str = "alternative"
     """Gradient that the encoder reads: factual, alternative or diff."""
     target: str = "diff"
@@ -94,8 +98,12 @@ class TrainingArguments:
     """Steps between checkpoints with `save_strategy="steps"`."""
     save_only_best: bool = True
     """False also writes a checkpoint after every epoch."""
+    delete_models: bool = False
+    """Remove the checkpoints after steps and epochs once a training is done: only its result stays."""
     trust_remote_code: bool = False
     """Passed on when the base model is loaded."""
+    model_use_cache: bool = False
+    """Whether a trained auxiliary head in the experiment directory is used instead of training one again."""
     params: Sequence[str] | None = None
     """Names or wildcards of the base-model parameters to use. Default: the whole backbone."""
     activation_encoder: str | None = None
@@ -110,6 +118,8 @@ class TrainingArguments:
     """Whether the first class shall encode positive: a negative correlation inverts the encoding."""
     torch_dtype: torch.dtype | None = None
     """Of the GRADIEND. Default: float32."""
+    encoder_decoder_same_device: bool = False
+    """Whether encoder and decoder share one GPU where there are several."""
     max_seeds: int = 3
     """Seeds to try, one after the other: seed, seed + 1, …"""
     min_convergent_seeds: int | None = 1
@@ -126,6 +136,8 @@ class TrainingArguments:
     """Where seed runs are written. Default: `<experiment_dir>/seeds`."""
     keep_seed_runs: bool = False
     """Keep the weights of every seed; `train` then returns a dict seed → model."""
+    use_cached_gradients: bool = False
+    """Whether training gradients are kept in `<experiment_dir>/cache/gradients` and read from there."""
     metadata: dict[str, Any] = field(default_factory=dict)
     """Free, JSON-serialisable notes, written with the training statistics."""
 
@@ -162,6 +174,9 @@ class TrainingArguments:
             value = getattr(self, name)
             if not isinstance(value, int) and not (name == "seed" and value is None):
                 raise ValueError(f"{name} must be an int; got {value!r}.")
+        for name, item in FIELDS.items():
+            if isinstance(item.default, bool) and not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be True or False; got {getattr(self, name)!r}.")
         for name in ("learning_rate", "weight_decay", "adam_epsilon"):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
