@@ -5,6 +5,7 @@ from gradiend.evaluator.encoder import EncoderEvaluator
 from gradiend.evaluator.encoder_metrics import get_correlation, get_encoder_metrics_from_dataframe
 from gradiend.evaluator.evaluator import Evaluator
 from gradiend.evaluator.selection import LMSThresholdPolicy, LMSTimesMetricPolicy
+from gradiend.evaluator.stats_files import read_decoder_stats_file
 
 __all__ = [
     "DecoderEvaluator",
@@ -14,4 +15,5 @@ __all__ = [
     "LMSTimesMetricPolicy",
     "get_correlation",
     "get_encoder_metrics_from_dataframe",
+    "read_decoder_stats_file",
 ]

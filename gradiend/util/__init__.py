@@ -1,1 +1,50 @@
-"""What has no better home: files, keywords, splits, logging, metrics."""
+"""What has no better home: files, keywords, splits, logging, metrics, hashes, the places of files."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gradiend.util.fingerprint import hash_model_weights, set_requires_grad_true
+    from gradiend.util.hashing import (
+        convert_tuple_keys_recursively,
+        hash_it,
+        json_loads,
+        restore_tuple_keys_recursively,
+    )
+    from gradiend.util.logging import get_logger, setup_logging, suppress_tokenizer_length_warning
+    from gradiend.util.splits import normalize_split_name
+
+_HOMES = {
+    "gradiend.util.fingerprint": ("hash_model_weights", "set_requires_grad_true"),
+    "gradiend.util.hashing": (
+        "convert_tuple_keys_recursively",
+        "hash_it",
+        "json_loads",
+        "restore_tuple_keys_recursively",
+    ),
+    "gradiend.util.logging": ("get_logger", "setup_logging", "suppress_tokenizer_length_warning"),
+    "gradiend.util.splits": ("normalize_split_name",),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "convert_tuple_keys_recursively",
+    "get_logger",
+    "hash_it",
+    "hash_model_weights",
+    "json_loads",
+    "normalize_split_name",
+    "restore_tuple_keys_recursively",
+    "set_requires_grad_true",
+    "setup_logging",
+    "suppress_tokenizer_length_warning",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: importing the package must not import torch, which hashing weights needs.
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'gradiend.util' has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name]), name)

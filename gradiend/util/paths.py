@@ -1,0 +1,197 @@
+"""Where the files of an experiment are, and whether they are there."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+ARTIFACT_MODEL = "model"
+ARTIFACT_ENCODED_VALUES = "encoded_values"
+ARTIFACT_ENCODER_PLOT = "encoder_plot"
+ARTIFACT_CONVERGENCE_PLOT = "convergence_plot"
+ARTIFACT_DECODER_ANALYSIS_DIR = "decoder_analysis_dir"
+ARTIFACT_DECODER_ANALYSIS_SUMMARY = "decoder_analysis_summary"
+ARTIFACT_MODEL_CHANGED = "model_changed"
+ARTIFACT_CACHE_GRADIENTS = "cache_gradients"
+
+_PLACES = {
+    ARTIFACT_MODEL: "model",
+    ARTIFACT_ENCODED_VALUES: "encoded_values.csv",
+    ARTIFACT_ENCODER_PLOT: "encoder_analysis.pdf",
+    ARTIFACT_CONVERGENCE_PLOT: "training_convergence.pdf",
+    ARTIFACT_DECODER_ANALYSIS_DIR: "decoder_analysis",
+    ARTIFACT_DECODER_ANALYSIS_SUMMARY: "decoder_analysis.json",
+    ARTIFACT_CACHE_GRADIENTS: "cache/gradients",
+}
+
+CONFIG_FILE = "config.json"
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+DECODER_DIR, DECODER_GRID, DECODER_STATS = "decoder", "decoder_grid_cache.json", "decoder_stats"
+
+
+def resolve_output_path(
+    experiment_dir: str | None, explicit_path: str | None, artifact_type: str, **extra: Any
+) -> str | None:
+    """The place of an artifact: `explicit_path`, else its default place in the experiment directory.
+
+    Args:
+        experiment_dir: Root of the experiment.
+        explicit_path: Wins.
+        artifact_type: One of the `ARTIFACT_…` constants.
+        **extra: `target_class`, the directory of a rewritten model (`ARTIFACT_MODEL_CHANGED`).
+
+    Returns:
+        The path; None without either, or without a default place.
+    """
+    if explicit_path:
+        return str(explicit_path)
+    place = extra.get("target_class") if artifact_type == ARTIFACT_MODEL_CHANGED else _PLACES.get(artifact_type)
+    return _inside(experiment_dir, None, None if place is None else str(place))
+
+
+def require_output_path(experiment_dir: str | None, explicit_path: str | None, artifact_type: str, **extra: Any) -> str:
+    """See `resolve_output_path`; raises ValueError instead of returning None."""
+    path = resolve_output_path(experiment_dir, explicit_path, artifact_type, **extra)
+    if path is None:
+        raise ValueError(
+            f"No place for {artifact_type!r}: set TrainingArguments(experiment_dir=…), or pass the path itself."
+        )
+    return path
+
+
+def create_readable_key(components: Mapping[str, Any]) -> str:
+    """`name_value` pairs in the order of the names, joined by underscores; None is skipped, lists are joined too.
+
+    `{"split": "test", "max_size": 100, "source": None}` gives `max_size_100_split_test`.
+    """
+    return "_".join(
+        f"{name}_{_readable(value)}" for name, value in sorted(components.items()) if value is not None
+    ).replace("/", "_")
+
+
+def resolve_encoder_analysis_path(
+    experiment_dir: str | None, explicit_path: str | None = None, **key: Any
+) -> str | None:
+    """`encoded_values[_key].csv`; the `.json` of the same name holds the metrics. See `create_readable_key`."""
+    return _inside(experiment_dir, explicit_path, _keyed("encoded_values", key, ".csv"))
+
+
+def resolve_encoder_eval_result_path(
+    experiment_dir: str | None, explicit_path: str | None = None, **key: Any
+) -> str | None:
+    """`encoded_values[_key].json`, the metrics beside the encodings."""
+    return _inside(experiment_dir, explicit_path, _keyed("encoded_values", key, ".json"))
+
+
+def resolve_encoder_eval_result_path_legacy(experiment_dir: str | None, **key: Any) -> str | None:
+    """`encoder_eval_result[_key].json`, where older versions kept the metrics."""
+    return _inside(experiment_dir, None, _keyed("encoder_eval_result", key, ".json"))
+
+
+def resolve_encoder_plot_path(experiment_dir: str | None, explicit_path: str | None = None, **key: Any) -> str | None:
+    """`encoder_analysis[_key].pdf`."""
+    return _inside(experiment_dir, explicit_path, _keyed("encoder_analysis", key, ".pdf"))
+
+
+def resolve_decoder_stats_path(
+    experiment_dir: str | None,
+    *,
+    feature_factors: Any = None,
+    lrs: Any = None,
+    topk: Any = None,
+    part: Any = None,
+    topk_part: Any = None,
+    metric_name: Any = None,
+) -> str | None:
+    """`decoder_stats_<key>.json`, whose directory is made if need be; see `create_readable_key`."""
+    if experiment_dir is None:
+        return None
+    key = {
+        "feature_factors": feature_factors, "lrs": lrs, "topk": topk, "part": part, "topk_part": topk_part,
+        "metric_name": metric_name,
+    }  # fmt: skip
+    Path(experiment_dir).mkdir(parents=True, exist_ok=True)
+    return str(Path(experiment_dir) / f"{DECODER_STATS}_{create_readable_key(key)}.json")
+
+
+def resolve_decoder_per_model_cache_path(experiment_dir: str | None, cache_folder: str = "") -> str | None:
+    """`decoder/<name>.json`, the measurements of one rewritten model; of the base model for an empty name."""
+    return _inside(experiment_dir, None, f"{DECODER_DIR}/{cache_folder or 'base'}.json")
+
+
+def resolve_decoder_grid_cache_path(experiment_dir: str | None, explicit_path: str | None = None) -> str | None:
+    """`decoder_grid_cache.json`, the last decoder evaluation."""
+    return _inside(experiment_dir, explicit_path, DECODER_GRID)
+
+
+def resolve_decoder_mlm_head_dir(experiment_dir: str | None, explicit_path: str | None = None) -> str | None:
+    """`decoder_mlm_head`, an auxiliary head of a causal model."""
+    return _inside(experiment_dir, explicit_path, "decoder_mlm_head")
+
+
+def resolve_classification_head_dir(experiment_dir: str | None, explicit_path: str | None = None) -> str | None:
+    """`classification_head`."""
+    return _inside(experiment_dir, explicit_path, "classification_head")
+
+
+def resolve_custom_prediction_head_dir(experiment_dir: str | None, explicit_path: str | None = None) -> str | None:
+    """`custom_prediction_head`."""
+    return _inside(experiment_dir, explicit_path, "custom_prediction_head")
+
+
+def has_saved_model(directory: str | Path | None) -> bool:
+    """Whether a directory has config.json and a weight file; their contents are not looked at."""
+    if directory is None:
+        return False
+    folder = Path(directory)
+    return (folder / CONFIG_FILE).is_file() and any((folder / name).is_file() for name in WEIGHT_FILES)
+
+
+def should_use_cached(path: str | Path | None, use_cache: bool | None) -> bool:
+    """Whether a cache is wanted and its file exists."""
+    return bool(use_cache) and path is not None and Path(path).exists()
+
+
+def is_under_temp_dir(path: str | Path | None) -> bool:
+    """Whether a path lies in the system's directory for temporary files."""
+    return path is not None and Path(path).resolve().is_relative_to(Path(tempfile.gettempdir()).resolve())
+
+
+def invalidate_encoder_metrics_cache(encoded_values_csv_path: str | Path) -> None:
+    """Remove the metrics beside a file of encodings; the encodings stay."""
+    Path(encoded_values_csv_path).with_suffix(".json").unlink(missing_ok=True)
+
+
+def invalidate_experiment_caches(experiment_dir: str | Path | None) -> None:
+    """Remove every cached evaluation of an experiment; models, statistics and plots stay."""
+    if experiment_dir is None:
+        return
+    root = Path(experiment_dir)
+    for pattern in (
+        "encoded_values*.csv",
+        "encoded_values*.json",
+        "encoder_eval_result*.json",
+        f"{DECODER_STATS}_*.json",
+    ):
+        for path in root.glob(pattern):
+            path.unlink()
+    (root / DECODER_GRID).unlink(missing_ok=True)
+    shutil.rmtree(root / DECODER_DIR, ignore_errors=True)
+
+
+def _inside(experiment_dir: str | None, explicit_path: str | None, place: str | None) -> str | None:
+    if explicit_path:
+        return str(explicit_path)
+    return None if experiment_dir is None or place is None else str(Path(experiment_dir) / place)
+
+
+def _keyed(name: str, key: Mapping[str, Any], suffix: str) -> str:
+    readable = create_readable_key(key)
+    return f"{name}_{readable}{suffix}" if readable else f"{name}{suffix}"
+
+
+def _readable(value: Any) -> str:
+    return "_".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
