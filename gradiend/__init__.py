@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     )
     from gradiend.model import GradiendModel, ModelWithGradiend, ParamMappedGradiendModel
     from gradiend.trainer import (
+        PostPruneConfig,
+        PrePruneConfig,
         TextGradientTrainingDataset,
         TrainingArguments,
         load_training_stats,
@@ -37,6 +39,8 @@ _HOMES = {
         "resolve_base_data",
     ),
     "gradiend.trainer": (
+        "PostPruneConfig",
+        "PrePruneConfig",
         "TextGradientTrainingDataset",
         "TrainingArguments",
         "load_training_stats",
@@ -51,6 +55,8 @@ __all__ = [
     "GradiendModel",
     "ModelWithGradiend",
     "ParamMappedGradiendModel",
+    "PostPruneConfig",
+    "PrePruneConfig",
     "TextFilterConfig",
     "TextGradientTrainingDataset",
     "TextPredictionConfig",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -91,6 +91,30 @@ class GradientEngine:
                     buffers[side] = torch.empty(self.mapping.size, dtype=self.dtype, device=self.scorer.device)
                 self._backward(losses[side], buffers[side], retain_graph=position < len(distinct) - 1)
         return [buffers[side] for side in sides]
+
+    def stream(
+        self,
+        factual: Sequence[TokenizedWord],
+        alternative: Sequence[TokenizedWord],
+        side: Side,
+        receive: Callable[[slice, Tensor], None],
+    ) -> None:
+        """The gradient of the mean loss over a batch, parameter by parameter: at no time does all of it exist.
+
+        Args:
+            factual: The factual word of every example.
+            alternative: Its alternative.
+            side: Which gradient.
+            receive: Gets a range of the input space and its entries, which it may overwrite; not called for
+                parameters that the loss does not reach.
+        """
+
+        def hand_on(name: str, gradient: Tensor) -> None:
+            entry, place = self._places[name]
+            receive(place, entry.gather(gradient))
+
+        with evaluation_mode(self.model), differentiating(self.model, list(self.parameters.values())):
+            hand_over_gradients(self._losses(factual, alternative, [side])[side], self.parameters, hand_on)
 
     def _losses(
         self, factual: Sequence[TokenizedWord], alternative: Sequence[TokenizedWord], sides: Sequence[Side]

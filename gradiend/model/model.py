@@ -16,7 +16,7 @@ from gradiend.model.devices import Device, cuda_device
 from gradiend.model.layers import LargeLinear
 from gradiend.model.parameter_map import ParameterMap
 from gradiend.model.parts import parse_weight_part, weight_importance, weight_update_vector
-from gradiend.model.selection import ranking, select_dimensions, topk_count
+from gradiend.model.selection import Selection, ranking, select_dimensions, topk_count
 
 
 class GradiendModel(nn.Module):
@@ -356,18 +356,19 @@ class GradiendModel(nn.Module):
         parse_weight_part(part)
         if importance is None and (topk is not None or threshold is not None):
             importance = self.get_weight_importance(part)
-        keep = select_dimensions(self.input_dim, importance, mask=mask, threshold=threshold, topk=topk)
+        selection = select_dimensions(self.input_dim, importance, mask=mask, threshold=threshold, topk=topk)
         model = self if inplace else copy.deepcopy(self)
-        if not keep.all():
-            model._keep_dimensions(keep)
+        if selection.count < self.input_dim:
+            model._keep_dimensions(selection)
         model.build()
-        return (model, keep) if return_mask else model
+        return (model, selection.mask()) if return_mask else model
 
     @torch.no_grad()
-    def _keep_dimensions(self, keep: Tensor) -> None:
-        self.input_dim = int(keep.sum())
+    def _keep_dimensions(self, selection: Selection) -> None:
+        self.input_dim = selection.count
         if not self.is_built:
             return
+        keep = selection.mask()
         encoder, decoder = self.encoder_linear, self.decoder_linear
         encoder.weight = encoder.weight.detach()[:, keep.to(self.device_encoder)].contiguous()
         on_decoder = keep.to(self.device_decoder)

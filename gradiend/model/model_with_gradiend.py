@@ -228,12 +228,13 @@ class ModelWithGradiend(nn.Module, ABC):
         """`GradiendModel.prune` on the GRADIEND; in place by default. Returns this model (a copy that shares the base
         model when not in place), or (model, mask).
         """
-        gradiend, kept = self.gradiend.prune(
+        pruned = self.gradiend.prune(
             topk=topk, threshold=threshold, mask=mask, part=part, importance=importance, inplace=inplace,
-            return_mask=True,
+            return_mask=return_mask,
         )  # fmt: skip
+        gradiend, *kept = pruned if return_mask else (pruned,)
         model = self if inplace else self._sharing(self.base_model, gradiend)
-        return (model, kept) if return_mask else model
+        return (model, *kept) if return_mask else model
 
     # Encoding and rewriting
 

@@ -14,6 +14,7 @@ from gradiend.model.devices import Device
 from gradiend.model.model import GradiendModel
 from gradiend.model.parameter_map import ParameterMap
 from gradiend.model.rewriting import mapped_parameters
+from gradiend.model.selection import Selection
 
 
 class ParamMappedGradiendModel(GradiendModel):
@@ -140,9 +141,22 @@ class ParamMappedGradiendModel(GradiendModel):
             decoded = self.mapping.unflatten(decoded)
         return (decoded, encoded) if return_encoded else decoded
 
-    def _keep_dimensions(self, keep: Tensor) -> None:
-        self.mapping = self.mapping.narrow(keep)
-        super()._keep_dimensions(keep)
+    def without_weights(self) -> ParamMappedGradiendModel:
+        """A GRADIEND of the same shape, map and place whose weights do not exist yet; see `build`."""
+        empty = ParamMappedGradiendModel(
+            **vars(self._architecture()),
+            param_map=self.mapping,
+            device_encoder=self.device_encoder,
+            device_decoder=self.device_decoder,
+            lazy_init=True,
+        )
+        # Not through the constructor: metadata may have names that are arguments of it.
+        empty.kwargs.update(self.kwargs)
+        return empty
+
+    def _keep_dimensions(self, selection: Selection) -> None:
+        self.mapping = self.mapping.narrow_each(selection.masks(place for _, place in self.mapping.slices()))
+        super()._keep_dimensions(selection)
 
     def _mapping(self) -> ParameterMap | None:
         return self.mapping

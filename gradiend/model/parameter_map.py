@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -89,7 +89,9 @@ class MappedParameter:
         """The same parameter with only those selected entries for which `keep`, bool (num_selected,), is True."""
         if keep.all():
             return self
-        return MappedParameter(self.name, self.shape, self.indices()[keep]).compact()
+        # A whole parameter's mask is its selection: no list of all its indices is made.
+        selection = keep.clone() if self.selection is None else self.indices()[keep]
+        return MappedParameter(self.name, self.shape, selection).compact()
 
     def compact(self) -> MappedParameter:
         """The same selection in the representation that takes the least space."""
@@ -211,7 +213,11 @@ class ParameterMap(Sequence[MappedParameter]):
 
     def narrow(self, keep: Tensor) -> ParameterMap:
         """The map of the entries for which `keep`, bool (size,), is True. No parameter leaves the map."""
-        return ParameterMap([parameter.narrowed(keep[place]) for parameter, place in self.slices()])
+        return self.narrow_each(keep[place] for _, place in self.slices())
+
+    def narrow_each(self, keeps: Iterable[Tensor]) -> ParameterMap:
+        """`narrow` with one mask per parameter, in order, bool (num_selected,); used up one after the other."""
+        return ParameterMap([parameter.narrowed(keep) for parameter, keep in zip(self.parameters, keeps, strict=True)])
 
     def base_indices(self) -> Tensor:
         """For each input dimension its position in the concatenation of all whole parameters, int64 (size,)."""

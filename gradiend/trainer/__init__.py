@@ -9,6 +9,7 @@ from gradiend.trainer.core.callbacks import (
     TrainingCallback,
     get_default_callbacks,
 )
+from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune, pre_prune
 from gradiend.trainer.core.seeding import set_seed
 from gradiend.trainer.core.stats import load_training_stats
 from gradiend.trainer.core.training import train as train_core
@@ -21,6 +22,8 @@ __all__ = [
     "EvaluationCallback",
     "LoggingCallback",
     "NormalizationCallback",
+    "PostPruneConfig",
+    "PrePruneConfig",
     "TextGradientTrainingDataset",
     "Trainer",
     "TrainerConfig",
@@ -28,6 +31,8 @@ __all__ = [
     "TrainingCallback",
     "get_default_callbacks",
     "load_training_stats",
+    "post_prune",
+    "pre_prune",
     "set_seed",
     "train_core",
 ]

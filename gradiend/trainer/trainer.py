@@ -18,10 +18,10 @@ from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend, encoding_direction
 from gradiend.trainer.core.arguments import FIELDS, TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback
-from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 from gradiend.trainer.core.seeding import set_seed
 from gradiend.trainer.core.stats import plain
 from gradiend.trainer.core.training import train as train_core
+from gradiend.trainer.preparation import PreparesModels
 from gradiend.trainer.results import MODEL_DIR, untrained_message, write_encodings
 from gradiend.trainer.rewriting import Rewrite, find_rewrites, save_rewritten
 from gradiend.trainer.seed_training import train_seeds
@@ -33,7 +33,7 @@ from gradiend.visualizer import Visualizer
 logger = get_logger(__name__)
 
 
-class Trainer(FeatureLearningDefinition):
+class Trainer(PreparesModels):
     """Train, evaluate and apply a GRADIEND; a subclass supplies the modality (see `FeatureLearningDefinition`).
 
     Args:
@@ -200,7 +200,7 @@ class Trainer(FeatureLearningDefinition):
         output = output_dir or args.output_dir or self._default_directory(args, MODEL_DIR)
         require_directory(output)
         run = {
-            "model": self._base if model is None else model,
+            "model": self._prepared(model, cls, args),
             "model_with_gradiend_cls": cls,
             "callbacks": callbacks,
         }
@@ -266,6 +266,7 @@ class Trainer(FeatureLearningDefinition):
         if isinstance(model, ModelWithGradiend):
             trained = model.with_original_base_model(model.base_model)
             trained.gradiend = copy.deepcopy(model.gradiend)
+            trained.gradiend.build()
         else:
             trained = self._load(self.resolve_model_path(model), model_with_gradiend_cls, args)
         if trained.feature_class_encoding_direction is None:
@@ -277,8 +278,8 @@ class Trainer(FeatureLearningDefinition):
         if args.evaluate_fn is None and args.do_eval:
             args = args.replace(evaluate_fn=self._evaluation_during_training(trained, args))
         path = train_core(trained, gradients, args, callbacks, output_dir=output_dir)
-        self._model = trained
-        self.post_training(trained)
+        self._model = self._post_pruned(trained, args, path)
+        self.post_training(self._model)
         return path
 
     def _evaluation_during_training(

@@ -17,8 +17,16 @@ ALIASES: dict[str, dict[str, str]] = {
     "TextPredictionTrainer": {"training_args": "args"},
     "Trainer.train": {"model_class": "model_with_gradiend_cls", "output": "output_dir"},
     "ModelWithGradiend.from_pretrained": {"gradiend_model": "load_directory"},
+    "PrePruneConfig": {"keep_top_k": "topk"},
+    "PostPruneConfig": {"keep_top_k": "topk"},
 }
 """Owner → {second spelling: the name that we use}."""
+
+ONLY_VALUES: dict[str, dict[str, str]] = {
+    "PrePruneConfig": {"importance_metric": "gradient_norm"},
+    "PostPruneConfig": {"importance_metric": "weight_magnitude"},
+}
+"""Owner → {keyword of the documents that names what is done anyway: the one value that it can have}."""
 
 T = TypeVar("T", bound=type)
 
@@ -34,10 +42,14 @@ def resolve_keywords(owner: str, given: Mapping[str, Any], valid: Collection[str
 
     Raises:
         TypeError: Both spellings of a keyword are given, or a keyword is unknown.
+        ValueError: Another value than the only one that a keyword can have.
     """
-    aliases = ALIASES.get(owner, {})
+    aliases, only = ALIASES.get(owner, {}), ONLY_VALUES.get(owner, {})
     resolved: dict[str, Any] = {}
     for key, value in given.items():
+        if key in only:
+            one_of(f"{key} of {owner}", value, [only[key]])
+            continue
         name = aliases.get(key, key)
         if name != key and name in given:
             raise TypeError(f"{owner} got {key!r} and {name!r}, which mean the same: give one of them.")

@@ -7,12 +7,13 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
 
 from gradiend.model.sides import Side
+from gradiend.trainer.core.pruning_config import PostPruneConfig, PrePruneConfig
 from gradiend.util.keywords import nearest, one_of, resolve_keywords, strict_keywords
 
 CHOICES = {
@@ -22,6 +23,7 @@ CHOICES = {
     "convergent_metric": ("correlation", "loss"),
 }
 NOT_SERIALISABLE = ("criterion", "evaluate_fn")
+PRUNE_CONFIGS = ("pre_prune_config", "post_prune_config")
 DEFAULT_CORRELATION_THRESHOLD = 0.5
 
 
@@ -138,6 +140,10 @@ class TrainingArguments:
     """Keep the weights of every seed; `train` then returns a dict seed → model."""
     use_cached_gradients: bool = False
     """Whether training gradients are kept in `<experiment_dir>/cache/gradients` and read from there."""
+    pre_prune_config: PrePruneConfig | None = None
+    """Prune by gradients before training, once for all seeds."""
+    post_prune_config: PostPruneConfig | None = None
+    """Prune by weights after training; the pruned model is what is evaluated and saved."""
     metadata: dict[str, Any] = field(default_factory=dict)
     """Free, JSON-serialisable notes, written with the training statistics."""
 
@@ -147,6 +153,8 @@ class TrainingArguments:
         self.convergent_metric = self.convergent_metric or "correlation"
         self.source = Side.parse("source", self.source).value
         self.target = Side.parse("target", self.target).value
+        self.pre_prune_config = _parse_config("pre_prune_config", self.pre_prune_config, PrePruneConfig)
+        self.post_prune_config = _parse_config("post_prune_config", self.post_prune_config, PostPruneConfig)
         for name, valid in CHOICES.items():
             one_of(name, getattr(self, name), valid)
         if self.convergent_score_threshold is None:
@@ -193,7 +201,11 @@ class TrainingArguments:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-serialisable, without criterion and evaluate_fn; torch_dtype as "torch.float32"."""
-        content = {name: copy.deepcopy(getattr(self, name)) for name in FIELDS if name not in NOT_SERIALISABLE}
+        special = (*NOT_SERIALISABLE, *PRUNE_CONFIGS)
+        content = {name: copy.deepcopy(getattr(self, name)) for name in FIELDS if name not in special}
+        for name in PRUNE_CONFIGS:
+            config = getattr(self, name)
+            content[name] = None if config is None else config.to_dict()
         return {**content, "torch_dtype": str(self.torch_dtype)}
 
     @classmethod
@@ -211,6 +223,18 @@ class TrainingArguments:
             if not isinstance(content["torch_dtype"], torch.dtype):
                 raise ValueError(f"torch_dtype={dtype!r} is not a torch dtype.{nearest(dtype, ['torch.float32'])}")
         return cls(**content)
+
+
+C = TypeVar("C", PrePruneConfig, PostPruneConfig)
+
+
+def _parse_config(name: str, value: Any, kind: type[C]) -> C | None:
+    """A pruning configuration, also as the dict that its `to_dict` gives."""
+    if value is None or isinstance(value, kind):
+        return value
+    if isinstance(value, Mapping):
+        return kind.from_dict(value)
+    raise TypeError(f"{name} must be gradiend.{kind.__name__}(…); got {type(value).__name__}.")
 
 
 FIELDS = {item.name: item for item in dataclasses.fields(TrainingArguments)}

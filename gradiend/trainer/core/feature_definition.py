@@ -124,6 +124,16 @@ class FeatureLearningDefinition(ABC):
         classes = self.target_classes
         return (classes[0], classes[1]) if classes is not None and len(classes) == 2 else None
 
+    def get_target_feature_class_ids(self) -> list[int]:
+        """The `feature_class_id` of each target class in the training data: its place among the target classes.
+
+        Raises:
+            ValueError: The target classes are not known.
+        """
+        if self.target_classes is None:
+            raise ValueError("The target classes are not known: pass target_classes=[…].")
+        return list(range(len(self.target_classes)))
+
     @property
     def all_classes(self) -> list[str] | None:
         """All classes in the data; the target classes unless a modality knows more."""

@@ -90,6 +90,11 @@ class TextTrainingDataset:
         """Number of examples in all batches."""
         return len(self._flat) * self.batch_size
 
+    def values_of(self, key: str) -> list[Any]:
+        """The value of a column for every item, without making the items."""
+        column = self.data[self.target_key if key == "label" else key].tolist()
+        return [column[row] for batch in self._flat for row in batch]
+
     @cached_property
     def tokenized(self) -> tuple[list[TokenizedWord], list[TokenizedWord]]:
         """(factual, alternative) of every row of `data`, tokenized once. Raises ValueError for unknown words."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +168,27 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
     def _gradients(self, words: Sequence[TokenizedWord], return_dict: bool) -> Any:
         flat = self.engine.gradients(words, words, [Side.FACTUAL])[0]
         return self.gradiend.mapping.unflatten(flat) if return_dict else flat
+
+    def streams(self, items: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether `stream_gradient` takes such items: model inputs, and gradients that are this model's own."""
+        sides = (item[side.value] for item in items for side in (Side.FACTUAL, Side.ALTERNATIVE))
+        return self.gradient_creator is self and all(isinstance(inputs, Mapping) for inputs in sides)
+
+    def stream_gradient(
+        self, items: Sequence[Mapping[str, Any]], side: Side, receive: Callable[[slice, Tensor], None]
+    ) -> None:
+        """The gradient of the items' mean loss, parameter by parameter; see `GradientEngine.stream`.
+
+        Args:
+            items: Each with `factual` and `alternative`, model inputs as of `create_inputs`.
+            side: Which gradient.
+            receive: Gets ranges of the input space and their entries.
+        """
+        factual, alternative = (
+            [word for item in items for word in words_of(item[name.value], causal=self.words.causal)]
+            for name in (Side.FACTUAL, Side.ALTERNATIVE)
+        )
+        self.engine.stream(factual, alternative, side, receive)
 
     def encode_words(
         self,

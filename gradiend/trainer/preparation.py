@@ -1,0 +1,134 @@
+"""What a training starts from and leaves behind: a model loaded once, pre-pruned; and post-pruned."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+from typing import Any
+
+from typing_extensions import Self
+
+from gradiend.model.checkpoint import is_checkpoint
+from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
+from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune, pre_prune
+
+
+class PreparesModels(FeatureLearningDefinition):
+    """The part of a `Trainer` that gets models ready to be trained, and prunes them."""
+
+    _base: Any
+    _args: TrainingArguments
+    _model: ModelWithGradiend | None
+    _model_path: str | None
+    _pruned_by_call: ModelWithGradiend | None = None
+    """What `pre_prune` has prepared for the next training."""
+
+    @abstractmethod
+    def get_model(self, use_cache: bool | None = None, *, load_directory: Any = None, **kwargs: Any) -> Any:
+        """See `Trainer.get_model`."""
+
+    @abstractmethod
+    def _load(self, source: Any, cls: type[ModelWithGradiend] | None, args: TrainingArguments, **kwargs: Any) -> Any:
+        """See `Trainer._load`."""
+
+    def pre_prune(self, pre_cfg: PrePruneConfig | None = None, *, inplace: bool = True) -> Self:
+        """Prune by gradients now; the next `train()` starts from the pruned model, which is kept in memory, not saved.
+
+        Args:
+            pre_cfg: Default: `pre_prune_config` of the training arguments.
+            inplace: Whether a model that is already in memory is itself pruned, or a copy.
+
+        Returns:
+            self.
+
+        Raises:
+            ValueError: No configuration, or data that it does not fit.
+        """
+        config = _configured("pre_prune", pre_cfg, self._args.pre_prune_config, PrePruneConfig)
+        new = self._model_path is None and self._is_new(self._base)
+        model = self._model or self._unpruned(self._base, None, self._args)
+        self._model = self._pre_pruned(model, config, self._args, inplace=inplace)
+        self._pruned_by_call = self._without_weights(self._model) if new else self._model
+        return self
+
+    def post_prune(self, post_cfg: PostPruneConfig | None = None) -> Self:
+        """Prune the current model by its weights; evaluations then use the pruned one. Nothing is saved.
+
+        Args:
+            post_cfg: Default: `post_prune_config` of the training arguments.
+
+        Returns:
+            self.
+
+        Raises:
+            ValueError: No configuration, or one that would keep nothing.
+        """
+        config = _configured("post_prune", post_cfg, self._args.post_prune_config, PostPruneConfig)
+        self._model = post_prune(self.get_model(), dataclasses.replace(config, return_mask=False))
+        return self
+
+    def _prepared(self, model: Any, cls: type[ModelWithGradiend] | None, args: TrainingArguments) -> ModelWithGradiend:
+        """The model that every seed starts from.
+
+        A new GRADIEND has no weights yet, so that each seed draws its own; what pruning keeps does not depend on them.
+
+        Args:
+            model: Name, path or `ModelWithGradiend`, which is not changed; None: the one given at construction, or
+                what `pre_prune` has made of it.
+            cls: Class of a new model.
+            args: Of the training.
+        """
+        if model is None and self._pruned_by_call is not None:
+            prepared, self._pruned_by_call = self._pruned_by_call, None
+            return prepared
+        source = self._base if model is None else model
+        prepared = self._unpruned(source, cls, args)
+        if args.pre_prune_config is None:
+            return prepared
+        pruned = self._pre_pruned(prepared, args.pre_prune_config, args, inplace=prepared is not source)
+        return self._without_weights(pruned) if self._is_new(source) else pruned
+
+    def _is_new(self, source: Any) -> bool:
+        """Whether loading `source` makes a GRADIEND that has never been trained."""
+        return not isinstance(source, ModelWithGradiend) and not (isinstance(source, str) and is_checkpoint(source))
+
+    def _unpruned(self, source: Any, cls: type[ModelWithGradiend] | None, args: TrainingArguments) -> ModelWithGradiend:
+        if isinstance(source, ModelWithGradiend):
+            return source
+        model = self._load(self.resolve_model_path(source), cls, args, lazy_init=True)
+        return self._without_weights(model) if self._is_new(source) else model
+
+    def _without_weights(self, model: ModelWithGradiend) -> ModelWithGradiend:
+        empty = model.with_original_base_model(model.base_model)
+        empty.gradiend = model.gradiend.without_weights()
+        return empty
+
+    def _pre_pruned(
+        self, model: ModelWithGradiend, config: PrePruneConfig, args: TrainingArguments, *, inplace: bool
+    ) -> ModelWithGradiend:
+        examples = None
+        if config.dataset is None:
+            # Batches of one: the configuration says how many examples are taken at a time.
+            examples = self.create_training_data(model, split="train", batch_size=1, max_size=args.train_max_size)
+        return pre_prune(model, examples, config, definition=self, inplace=inplace)
+
+    def _post_pruned(self, model: ModelWithGradiend, args: TrainingArguments, directory: str) -> ModelWithGradiend:
+        """A trained model as the arguments want it, also in its directory."""
+        if args.post_prune_config is None:
+            return model
+        pruned = post_prune(model, dataclasses.replace(args.post_prune_config, return_mask=False))
+        pruned.save_pretrained(directory)
+        return pruned
+
+
+def _configured(name: str, given: Any, default: Any, kind: type[Any]) -> Any:
+    config = default if given is None else given
+    if config is None:
+        raise ValueError(
+            f"{name} needs a configuration: pass {kind.__name__}(topk=…), or set {name}_config in TrainingArguments."
+        )
+    if not isinstance(config, kind):
+        raise TypeError(f"{name} needs a {kind.__name__}; got {type(config).__name__}.")
+    return config
