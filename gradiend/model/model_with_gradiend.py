@@ -110,6 +110,14 @@ class ModelWithGradiend(nn.Module, ABC):
         """What the decoder reproduces."""
         return None if self._target is None else self._target.value
 
+    def set_target(self, target: str | None) -> None:
+        """Say what the decoder reproduces from now on; None: it is not trained.
+
+        Raises:
+            ValueError: Another target.
+        """
+        self._target = None if target is None else Side.parse("target", target)
+
     @property
     def gradient_creator(self) -> Callable[..., Tensor]:
         """Makes a flat gradient of an input; this model unless another was given."""

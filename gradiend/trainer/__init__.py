@@ -13,8 +13,8 @@ from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_
 from gradiend.trainer.core.seeding import set_seed
 from gradiend.trainer.core.stats import load_training_stats
 from gradiend.trainer.core.training import train as train_core
+from gradiend.trainer.text.common.dataset import TextGradientTrainingDataset
 from gradiend.trainer.text.prediction.config import TrainerConfig
-from gradiend.trainer.text.prediction.dataset import TextGradientTrainingDataset
 from gradiend.trainer.trainer import Trainer
 
 __all__ = [

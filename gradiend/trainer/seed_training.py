@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.trainer.core.seed_directories import drop_weights, promote
 from gradiend.trainer.core.seeds import SeedRun, best_run, judge, run_seeds, write_seed_report
 from gradiend.trainer.core.stats import load_training_stats
-from gradiend.trainer.seed_directories import drop_weights, promote
 from gradiend.util.logging import get_logger
 
 logger = get_logger(__name__)
@@ -31,12 +31,10 @@ class SeedTrainer(Protocol):
         """A checkpoint."""
 
     def selection_metrics(self, model: Any, args: TrainingArguments) -> dict[str, Any]:
-        """Encoder metrics of a model on the validation split; {} if there is nothing to measure on."""
+        """Encoder metrics of a model on the validation split; {} if there is nothing to measure."""
 
 
-def train_seeds(
-    trainer: SeedTrainer, output: str, args: TrainingArguments, run: Mapping[str, Any]
-) -> dict[int | None, Any]:
+def train_seeds(trainer: SeedTrainer, output: str, args: TrainingArguments, run: Mapping[str, Any]) -> dict[int, Any]:
     """Try seeds until enough have converged, and copy the best to `output`.
 
     Args:
@@ -50,7 +48,7 @@ def train_seeds(
     """
     directory = Path(args.seed_runs_dir or Path(output).parent / SEEDS_DIR)
 
-    def run_one(seed: int | None) -> SeedRun:
+    def run_one(seed: int) -> SeedRun:
         path = trainer.train_one(str(directory / f"seed_{seed}"), args.replace(seed=seed), run)
         evaluation = trainer.selection_metrics(trainer.get_model(), args)
         logger.info("seed %s: validation correlation %.3f", seed, evaluation.get("correlation") or float("nan"))

@@ -20,6 +20,7 @@ from gradiend.trainer.core.arguments import FIELDS, TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback
 from gradiend.trainer.core.seeding import set_seed
 from gradiend.trainer.core.stats import plain
+from gradiend.trainer.core.supervised import gradient_arguments, resolve_target
 from gradiend.trainer.core.training import train as train_core
 from gradiend.trainer.preparation import PreparesModels
 from gradiend.trainer.results import MODEL_DIR, untrained_message, write_encodings
@@ -31,6 +32,9 @@ from gradiend.util.logging import get_logger
 from gradiend.visualizer import Visualizer
 
 logger = get_logger(__name__)
+
+CACHED_GRADIENTS = "cache/gradients"
+"""Subdirectory of an experiment with the gradients that `use_cached_gradients` keeps."""
 
 
 class Trainer(PreparesModels):
@@ -138,18 +142,22 @@ class Trainer(PreparesModels):
 
     def _load(self, source: Any, cls: type[ModelWithGradiend] | None, args: TrainingArguments, **kwargs: Any) -> Any:
         """A model for this feature, built as the arguments say where it is new."""
+        new = not (isinstance(source, (str, Path)) and is_checkpoint(source))
         shape = {
             "source": args.source,
             "target": args.target,
-            "torch_dtype": args.torch_dtype if not isinstance(source, str) or not is_checkpoint(source) else None,
+            "torch_dtype": args.torch_dtype if new else None,
             "trust_remote_code": args.trust_remote_code,
             "params": args.params,
             "latent_dim": args.latent_dim or self.n_features,
             "activation_encoder": args.activation_encoder,
             "activation_decoder": args.activation_decoder,
             "bias_decoder": args.bias_decoder,
+            "encoder_decoder_same_device": args.encoder_decoder_same_device,
         }
-        return self.create_model_with_gradiend(source, cls, **{**shape, **kwargs})
+        model = self.create_model_with_gradiend(source, cls, **{**shape, **kwargs})
+        resolve_target(model, args, new=new)
+        return model
 
     def to(self, device: torch.device | str) -> Self:
         """Move the loaded model; nothing happens before it is loaded. Returns self."""
@@ -204,7 +212,7 @@ class Trainer(PreparesModels):
             "model_with_gradiend_cls": cls,
             "callbacks": callbacks,
         }
-        kept: dict[int | None, Any] = {}
+        kept: dict[int, Any] = {}
         if args.max_seeds > 1:
             kept = train_seeds(self, output, args, run)
             self._model_path, self._model = output, None
@@ -235,7 +243,9 @@ class Trainer(PreparesModels):
         return self._model_path
 
     def selection_metrics(self, model: Any, args: TrainingArguments) -> dict[str, Any]:
-        """Encoder metrics on the validation split, by which seeds are compared."""
+        """Encoder metrics on the validation split, by which seeds are compared; {} without a trained encoder."""
+        if not args.trains_encoder:
+            return {}
         data = self.create_eval_data(
             model,
             split=self.evaluation_split(),
@@ -267,6 +277,7 @@ class Trainer(PreparesModels):
             trained = model.with_original_base_model(model.base_model)
             trained.gradiend = copy.deepcopy(model.gradiend)
             trained.gradiend.build()
+            resolve_target(trained, args, new=False)
         else:
             trained = self._load(self.resolve_model_path(model), model_with_gradiend_cls, args)
         if trained.feature_class_encoding_direction is None:
@@ -274,8 +285,9 @@ class Trainer(PreparesModels):
         examples = self.create_training_data(
             trained, split="train", batch_size=args.train_batch_size, max_size=args.train_max_size
         )
-        gradients = self.create_gradient_training_dataset(examples, trained)
-        if args.evaluate_fn is None and args.do_eval:
+        cache = self._default_directory(args, CACHED_GRADIENTS) if args.use_cached_gradients else None
+        gradients = self.create_gradient_training_dataset(examples, trained, **gradient_arguments(trained, args, cache))
+        if args.evaluate_fn is None and args.do_eval and args.trains_encoder:
             args = args.replace(evaluate_fn=self._evaluation_during_training(trained, args))
         path = train_core(trained, gradients, args, callbacks, output_dir=output_dir)
         self._model = self._post_pruned(trained, args, path)

@@ -12,9 +12,11 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import nn
 
+from gradiend.model.activations import activation_name
 from gradiend.model.sides import Side
 from gradiend.trainer.core.pruning_config import PostPruneConfig, PrePruneConfig
-from gradiend.util.keywords import nearest, one_of, resolve_keywords, strict_keywords
+from gradiend.util.dtypes import parse_dtype
+from gradiend.util.keywords import one_of, resolve_keywords, strict_keywords
 
 CHOICES = {
     "optim": ("adamw", "adam"),
@@ -47,8 +49,8 @@ class TrainingArguments:
     """Whether texts of other classes than the target classes are trained on too, with the label 0."""
     source: str = "alternative"
     """Gradient that the encoder reads: factual, alternative or diff."""
-    target: str = "diff"
-    """Gradient that the decoder reproduces: factual, alternative or diff."""
+    target: str | None = "diff"
+    """Gradient that the decoder reproduces: factual, alternative or diff; None with `supervised_encoder`."""
     train_batch_size: int = 32
     """Examples of one class whose mean loss gives one gradient, that is one training step."""
     train_max_size: int | None = None
@@ -118,8 +120,8 @@ class TrainingArguments:
     """Number of latent features. Default: 1."""
     normalize_gradiend: bool = True
     """Whether the first class shall encode positive: a negative correlation inverts the encoding."""
-    torch_dtype: torch.dtype | None = None
-    """Of the GRADIEND. Default: float32."""
+    torch_dtype: torch.dtype | str | None = None
+    """Of the GRADIEND, as a dtype or by name. Default: float32."""
     encoder_decoder_same_device: bool = False
     """Whether encoder and decoder share one GPU where there are several."""
     max_seeds: int = 3
@@ -133,11 +135,17 @@ class TrainingArguments:
     convergent_mean_by_class_threshold: float | None = None
     """Also require the two class means to lie this far from 0 on opposite sides."""
     seed: int | None = 0
-    """First seed; None leaves the random generators as they are."""
+    """First seed; None: every run is another. (One run leaves the random generators as they are; several draw a first
+    seed, which the report names.)"""
     seed_runs_dir: str | None = None
     """Where seed runs are written. Default: `<experiment_dir>/seeds`."""
     keep_seed_runs: bool = False
     """Keep the weights of every seed; `train` then returns a dict seed → model."""
+    supervised_encoder: bool = False
+    """Train the encoder alone, on the labels: the loss is between encoding and label (docs/method.md)."""
+    supervised_decoder: bool = False
+    """Train the decoder alone, from the labels: the loss is between the decoded label and the target gradient. Seeds
+    are then judged by their loss, so `convergent_score_threshold` is needed."""
     use_cached_gradients: bool = False
     """Whether training gradients are kept in `<experiment_dir>/cache/gradients` and read from there."""
     pre_prune_config: PrePruneConfig | None = None
@@ -148,13 +156,16 @@ class TrainingArguments:
     """Free, JSON-serialisable notes, written with the training statistics."""
 
     def __post_init__(self) -> None:
-        self.torch_dtype = self.torch_dtype or torch.float32
+        self.torch_dtype = parse_dtype("torch_dtype", self.torch_dtype or torch.float32)
         self.criterion = self.criterion or nn.MSELoss()
-        self.convergent_metric = self.convergent_metric or "correlation"
         self.source = Side.parse("source", self.source).value
-        self.target = Side.parse("target", self.target).value
         self.pre_prune_config = _parse_config("pre_prune_config", self.pre_prune_config, PrePruneConfig)
         self.post_prune_config = _parse_config("post_prune_config", self.post_prune_config, PostPruneConfig)
+        for name in ("activation_encoder", "activation_decoder"):
+            if getattr(self, name):
+                setattr(self, name, activation_name(getattr(self, name)))
+        self._check_flags()
+        self._resolve_supervision()
         for name, valid in CHOICES.items():
             one_of(name, getattr(self, name), valid)
         if self.convergent_score_threshold is None:
@@ -164,6 +175,27 @@ class TrainingArguments:
                 )
             self.convergent_score_threshold = DEFAULT_CORRELATION_THRESHOLD
         self._check_numbers()
+
+    def _resolve_supervision(self) -> None:
+        if self.supervised_encoder and self.supervised_decoder:
+            raise ValueError(
+                "supervised_encoder and supervised_decoder train one half each: train one first, then the other with "
+                "train(model=…)."
+            )
+        if self.supervised_encoder:
+            self.target = None
+        elif self.target is None:
+            raise ValueError("target must be factual, alternative or diff; only supervised_encoder has no target.")
+        else:
+            self.target = Side.parse("target", self.target).value
+        # Without a trained encoder there is no correlation.
+        self.convergent_metric = "loss" if self.supervised_decoder else self.convergent_metric or "correlation"
+
+    def _check_flags(self) -> None:
+        for name, item in FIELDS.items():
+            value = getattr(self, name)
+            if isinstance(item.default, bool) and not isinstance(value, bool):
+                raise TypeError(f"{name} must be True or False; got {value!r}.")
 
     def _check_numbers(self) -> None:
         at_least_one = [name for name in FIELDS if name.endswith(("_batch_size", "_max_size", "_steps", "_seeds"))]
@@ -182,9 +214,6 @@ class TrainingArguments:
             value = getattr(self, name)
             if not isinstance(value, int) and not (name == "seed" and value is None):
                 raise ValueError(f"{name} must be an int; got {value!r}.")
-        for name, item in FIELDS.items():
-            if isinstance(item.default, bool) and not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} must be True or False; got {getattr(self, name)!r}.")
         for name in ("learning_rate", "weight_decay", "adam_epsilon"):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
@@ -197,7 +226,24 @@ class TrainingArguments:
     def replace(self, **overrides: Any) -> TrainingArguments:
         """A validated copy with other values; second spellings are accepted, the original is untouched."""
         resolved = resolve_keywords("TrainingArguments", overrides, FIELDS)
-        return type(self)(**{**{name: getattr(self, name) for name in FIELDS}, **resolved})
+        values = {name: getattr(self, name) for name in FIELDS}
+        metric = "loss" if resolved.get("supervised_decoder") else resolved.get("convergent_metric")
+        if metric is not None and metric != self.convergent_metric:
+            # The threshold of one metric says nothing about the other.
+            values["convergent_score_threshold"] = None
+        if self.supervised_encoder and not resolved.get("supervised_encoder", True):
+            values["target"] = FIELDS["target"].default
+        return type(self)(**{**values, **resolved})
+
+    @property
+    def trains_encoder(self) -> bool:
+        """Whether there is a trained encoder to evaluate: not with `supervised_decoder`."""
+        return not self.supervised_decoder
+
+    @property
+    def supervised(self) -> bool:
+        """Whether one half is trained alone, on the labels."""
+        return self.supervised_encoder or self.supervised_decoder
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-serialisable, without criterion and evaluate_fn; torch_dtype as "torch.float32"."""
@@ -216,12 +262,6 @@ class TrainingArguments:
             TypeError: An unknown key; the message names the nearest field.
             ValueError: A bad value.
         """
-        content = dict(content)
-        dtype = content.get("torch_dtype")
-        if isinstance(dtype, str):
-            content["torch_dtype"] = torch.__dict__.get(dtype.removeprefix("torch."))
-            if not isinstance(content["torch_dtype"], torch.dtype):
-                raise ValueError(f"torch_dtype={dtype!r} is not a torch dtype.{nearest(dtype, ['torch.float32'])}")
         return cls(**content)
 
 

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import logging
-from abc import ABC
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.trainer.core.callback import TrainingCallback, TrainingControl
+from gradiend.trainer.core.early_stopping import EarlyStoppingCallback
+from gradiend.trainer.core.tracking import TensorBoardCallback, WandbCallback
+
+__all__ = [
+    "CheckpointCallback",
+    "EarlyStoppingCallback",
+    "EvaluationCallback",
+    "LoggingCallback",
+    "NormalizationCallback",
+    "TensorBoardCallback",
+    "TrainingCallback",
+    "TrainingControl",
+    "WandbCallback",
+    "get_default_callbacks",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -19,48 +33,6 @@ MEANS = ("mean_by_class", "mean_by_feature_class")
 
 INVERT_BELOW = -0.5
 """During training the encoding is inverted only when it is clearly on the wrong side."""
-
-
-@dataclass
-class TrainingControl:
-    """Set by callbacks, read by the loop."""
-
-    should_stop: bool = False
-    """End the training after this step, as if it had been the last."""
-
-
-class TrainingCallback(ABC):  # noqa: B024 - every hook is optional
-    """Override what you need. The loop passes everything by keyword and may pass more than is named here."""
-
-    def on_train_begin(self, config: Any, **kwargs: Any) -> None:
-        """Before the first step."""
-
-    def on_train_end(self, config: Any, **kwargs: Any) -> None:
-        """After the last step."""
-
-    def on_epoch_begin(self, epoch: int, config: Any, **kwargs: Any) -> None:
-        """Before an epoch; they count from 0."""
-
-    def on_step_begin(self, step: int, config: Any, **kwargs: Any) -> None:
-        """Before a step; they count from 1."""
-
-    def on_step_end(self, step: int, loss: float, model: Any, config: Any, **kwargs: Any) -> Mapping[str, Any] | None:
-        """After a step.
-
-        Args:
-            step: Counts from 1.
-            loss: Of this step.
-            model: The `ModelWithGradiend`.
-            config: The `TrainingArguments`.
-            **kwargs: training_stats, eval_result (what a callback before this one returned at this step), losses,
-                last_losses, last_iteration, best_score_checkpoint, epoch, optimizer, control (a `TrainingControl`).
-
-        Returns:
-            An evaluation result for the callbacks after this one, or None.
-        """
-
-    def on_epoch_end(self, epoch: int, model: Any, config: Any, **kwargs: Any) -> None:
-        """After an epoch."""
 
 
 class EvaluationCallback(TrainingCallback):
@@ -241,7 +213,15 @@ class CheckpointCallback(TrainingCallback):
             return True
         return score < self.best_score if self.use_loss_for_best else abs(score) > abs(self.best_score)
 
-    def on_epoch_end(self, epoch: int, model: Any, config: Any, **kwargs: Any) -> None:
+    def on_epoch_end(
+        self,
+        epoch: int,
+        model: Any,
+        config: Any,
+        training_stats: Mapping[str, Any] | None = None,
+        losses: list[float] | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Save the epoch's model if asked to, and the best one if no evaluation has ever chosen it."""
         if not self.keep_only_best:
             model.save_pretrained(f"{self.output}_epoch_{epoch + 1}")
@@ -299,7 +279,8 @@ def get_default_callbacks(config: TrainingArguments | Mapping[str, Any]) -> list
         EvaluationCallback(
             arguments.evaluate_fn, arguments.eval_steps, arguments.do_eval and arguments.eval_strategy != "no"
         ),
-        NormalizationCallback(arguments.normalize_gradiend),
+        # Labels say themselves which class is positive.
+        NormalizationCallback(arguments.normalize_gradiend and not arguments.supervised),
         CheckpointCallback(
             arguments.output_dir or "",
             checkpoints=arguments.save_strategy == "steps",

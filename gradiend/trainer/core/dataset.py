@@ -9,6 +9,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from gradiend.trainer.core.gradient_dataset import GradientTrainingDataset
+
+__all__ = ["GradientBatches", "GradientTrainingDataset", "compose_batches", "take_turns"]
+
 
 class GradientBatches(ABC):
     """What a training loop consumes: one gradient pair per batch, in an order that depends on epoch and seed."""
@@ -30,8 +34,10 @@ class GradientBatches(ABC):
             yield {key: value.clone() if isinstance(value, Tensor) else value for key, value in batch.items()}
 
 
-def compose_batches(groups: Sequence[np.ndarray], batch_size: int, seed: int) -> list[list[np.ndarray]]:
-    """Cut each group of row numbers into shuffled batches of exactly `batch_size`.
+def compose_batches(
+    groups: Sequence[np.ndarray], batch_size: int, seed: int | Sequence[int], *, shuffle: bool = True
+) -> list[list[np.ndarray]]:
+    """Cut each group of row numbers, shuffled unless asked otherwise, into batches of exactly `batch_size`.
 
     A last, incomplete batch is filled up from the start of its group, so that no row is lost.
 
@@ -41,7 +47,7 @@ def compose_batches(groups: Sequence[np.ndarray], batch_size: int, seed: int) ->
     generator = np.random.default_rng(seed)
     composed = []
     for group in groups:
-        shuffled = generator.permutation(group)
+        shuffled = generator.permutation(group) if shuffle else group
         n_batches = -(-len(shuffled) // batch_size)
         composed.append(list(np.resize(shuffled, (n_batches, batch_size))))
     return composed

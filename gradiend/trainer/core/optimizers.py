@@ -68,12 +68,16 @@ class AutogradOptimizer:
 
     def step(self, source: Tensor, target: Tensor) -> float:
         """See `GradiendOptimizer.step`."""
-        decoded = self.gradiend(source)
-        loss = self.criterion(decoded, target.to(decoded))
+        predicted = self.predict(source)
+        loss = self.criterion(predicted, target.to(predicted))
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         return loss.item()
+
+    def predict(self, source: Tensor) -> Tensor:
+        """What the target is compared with."""
+        return self.gradiend(source)
 
     def invert(self) -> None:
         """See `GradiendOptimizer.invert`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,30 +14,100 @@ from gradiend.util.files import write_json
 
 SEED_REPORT = "seed_report.json"
 
+ZEROS = ("0", "0.0", "-0.0")
+"""Labels of classes that are no target, as they are written in JSON too."""
+
+SEED_RANGE = 2**31
+"""First seeds that are drawn lie below."""
+
 
 @dataclass(frozen=True)
 class SeedRun:
     """One training among several."""
 
-    seed: int | None
+    seed: int
     output_dir: str
     training_score: float | None
-    """Best |correlation| during training (or the mean of the last losses, negated, without evaluation)."""
+    """|correlation| of the model that was kept, during training; without evaluation the last losses' mean, negated."""
     eval_correlation: float | None
     """Correlation on the validation split after training."""
     convergence_metric: str
     convergence_metric_value: float | None
-    threshold: float | None
+    threshold: float
     converged: bool
 
     @property
     def selection_score(self) -> float | None:
-        """eval_correlation when available, else training_score."""
-        return self.training_score if self.eval_correlation is None else self.eval_correlation
+        """|eval_correlation| when available, else training_score: higher is better."""
+        return self.training_score if self.eval_correlation is None else abs(self.eval_correlation)
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """Whether a training has converged, and by what."""
+
+    convergence_metric: str
+    """correlation or loss."""
+    convergence_metric_value: float | None
+    """None where nothing was measured."""
+    threshold: float
+    """|correlation| at least, loss at most."""
+    converged: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it is written to training.json."""
+        return asdict(self)
+
+
+def last_loss(losses: Sequence[float]) -> float:
+    """The mean over the last tenth of the steps."""
+    last = losses[-max(1, len(losses) // 10) :]
+    return sum(last) / len(last)
+
+
+def best_correlation(training_stats: Mapping[str, Any], best: Mapping[str, Any]) -> float | None:
+    """Of the model that was kept; None without evaluation."""
+    return best.get("correlation", training_stats.get("correlation"))
+
+
+def convergence(
+    arguments: TrainingArguments,
+    training_stats: Mapping[str, Any],
+    best: Mapping[str, Any],
+    losses: Sequence[float],
+    evaluation: Mapping[str, Any] | None = None,
+) -> Convergence:
+    """Whether a finished training has converged.
+
+    Args:
+        arguments: Metric and thresholds.
+        training_stats: See `load_training_stats`.
+        best: What is known of the model that was kept (`best_score_checkpoint`).
+        losses: Of all steps.
+        evaluation: Encoder metrics after training, which then replace those during training.
+    """
+    evaluation = evaluation or {}
+    threshold = arguments.convergent_score_threshold
+    assert threshold is not None
+    if arguments.convergent_metric == "loss":
+        value: float | None = last_loss(losses)
+        converged = value is not None and value <= threshold
+    else:
+        value = evaluation.get("correlation")
+        value = best_correlation(training_stats, best) if value is None else value
+        converged = value is not None and abs(value) >= threshold
+    least_mean = arguments.convergent_mean_by_class_threshold
+    if least_mean is not None:
+        during = {int(step): means for step, means in training_stats.get("mean_by_class", {}).items()}
+        kept = best.get("global_step", max(during, default=0))
+        means = evaluation.get("mean_by_class") or during.get(kept, {})
+        signed = [mean for label, mean in means.items() if str(label) not in ZEROS]
+        converged = converged and bool(signed) and min(signed) <= -least_mean and max(signed) >= least_mean
+    return Convergence(str(arguments.convergent_metric), value, threshold, converged)
 
 
 def judge(
-    seed: int | None,
+    seed: int,
     output_dir: str,
     stats: Mapping[str, Any],
     evaluation: Mapping[str, Any],
@@ -51,40 +122,23 @@ def judge(
         evaluation: Encoder metrics on the validation split, or {}.
         arguments: Metric and thresholds.
     """
-    losses = stats["losses"][-max(1, len(stats["losses"]) // 10) :]
-    loss = sum(losses) / len(losses)
-    best = stats["best_score_checkpoint"].get("correlation", stats["training_stats"].get("correlation"))
-    training_score = -loss if best is None else abs(best)
-    correlation = evaluation.get("correlation")
-    if arguments.convergent_metric == "loss":
-        value: float | None = loss
-        assert arguments.convergent_score_threshold is not None
-        converged = loss <= arguments.convergent_score_threshold
-    else:
-        value = correlation if correlation is not None else best
-        assert arguments.convergent_score_threshold is not None
-        converged = value is not None and abs(value) >= arguments.convergent_score_threshold
-    least_mean = arguments.convergent_mean_by_class_threshold
-    if least_mean is not None:
-        means = [mean for label, mean in evaluation.get("mean_by_class", {}).items() if float(label)]
-        converged = converged and bool(means) and min(means) <= -least_mean and max(means) >= least_mean
-    return SeedRun(
-        seed, output_dir, training_score, correlation, str(arguments.convergent_metric), value,
-        arguments.convergent_score_threshold, converged,
-    )  # fmt: skip
+    training, best, losses = (stats[name] for name in ("training_stats", "best_score_checkpoint", "losses"))
+    outcome = convergence(arguments, training, best, losses, evaluation)
+    correlation = best_correlation(training, best)
+    score = -last_loss(losses) if correlation is None else abs(correlation)
+    return SeedRun(seed, output_dir, score, evaluation.get("correlation"), **outcome.to_dict())
 
 
-def run_seeds(
-    arguments: TrainingArguments, run_one: Callable[[int | None], SeedRun]
-) -> tuple[list[SeedRun], str | None]:
-    """Run seed, seed + 1, … until enough have converged or all are used up.
+def run_seeds(arguments: TrainingArguments, run_one: Callable[[int], SeedRun]) -> tuple[list[SeedRun], str | None]:
+    """Run seed, seed + 1, … until enough have converged or all are used up. Without a seed, the first is drawn.
 
     Returns:
         (the runs, why it stopped early or None).
     """
     runs: list[SeedRun] = []
+    first = secrets.randbelow(SEED_RANGE) if arguments.seed is None else arguments.seed
     for offset in range(arguments.max_seeds):
-        runs.append(run_one(None if arguments.seed is None else arguments.seed + offset))
+        runs.append(run_one(first + offset))
         converged = sum(run.converged for run in runs)
         enough = arguments.min_convergent_seeds is not None and converged >= arguments.min_convergent_seeds
         if enough and offset + 1 < arguments.max_seeds:
@@ -95,7 +149,7 @@ def run_seeds(
 def best_run(runs: list[SeedRun]) -> SeedRun:
     """The converged run (or, if none has, any run) with the highest selection score; the earlier one of equals."""
     candidates = [run for run in runs if run.converged] or runs
-    return max(candidates, key=lambda run: float("-inf") if run.selection_score is None else abs(run.selection_score))
+    return max(candidates, key=lambda run: float("-inf") if run.selection_score is None else run.selection_score)
 
 
 def write_seed_report(

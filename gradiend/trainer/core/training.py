@@ -6,7 +6,7 @@ import itertools
 import math
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.trainer.core.arguments import FIELDS, TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback, TrainingControl, get_default_callbacks, invert
 from gradiend.trainer.core.dataset import GradientBatches
-from gradiend.trainer.core.optimizers import create_optimizer
+from gradiend.trainer.core.seed_directories import intermediate_checkpoints
+from gradiend.trainer.core.seeds import convergence
 from gradiend.trainer.core.stats import write_training_stats
+from gradiend.trainer.core.supervised import optimizer_for, training_pair
 from gradiend.util.keywords import resolve_keywords
 
 LOSS_WINDOW = 20
@@ -35,7 +37,9 @@ def train(
 
     Args:
         model_with_gradiend: Its GRADIEND is trained; the base model is not touched.
-        data: Batches of gradients; any sized iterable of dicts with `source` and `target` will do.
+        data: Gradients, a pair each step: `GradientBatches`, a `GradientTrainingDataset`, a DataLoader with
+            batch_size=1, or any other sized iterable of dicts with `source` and `target`, each (input_dim,) or
+            (1, input_dim). The supervised modes read `label` instead of one of them.
         training_args: `output_dir` must be set here or as a keyword.
         callbacks: Called after the default ones.
         **kwargs: Override fields of `training_args`.
@@ -44,7 +48,8 @@ def train(
         The output directory: checkpoint and training.json.
 
     Raises:
-        ValueError: An unknown keyword, no data, or no output_dir.
+        ValueError: An unknown keyword, no data, data without a length, or no output_dir.
+        KeyError: A batch without source or target.
     """
     try:
         overrides = resolve_keywords("TrainingArguments", kwargs, FIELDS)
@@ -53,7 +58,9 @@ def train(
     arguments = (training_args or TrainingArguments()).replace(**overrides)
     if arguments.output_dir is None:
         raise ValueError("train() needs output_dir, the directory for the trained model.")
-    steps = total_steps(len(data), arguments)  # type: ignore[arg-type]
+    if not isinstance(data, Sized):
+        raise ValueError(f"The training data must have a length, which decides the steps; got {type(data).__name__}.")
+    steps = total_steps(len(data), arguments)
     Path(arguments.output_dir).mkdir(parents=True, exist_ok=True)
     # A best model that an earlier, interrupted run has left is not this run's.
     shutil.rmtree(best_path(arguments.output_dir), ignore_errors=True)
@@ -85,7 +92,7 @@ class TrainingRun:
         self.model = model
         self.arguments = arguments
         self.callbacks = callbacks
-        self.optimizer = create_optimizer(model.gradiend, arguments)
+        self.optimizer = optimizer_for(model.gradiend, arguments)
         self.control = TrainingControl()
         self.losses: list[float] = []
         self.last_losses: list[float] = []
@@ -144,8 +151,9 @@ class TrainingRun:
         step = len(self.losses) + 1
         for callback in self.callbacks:
             callback.on_step_begin(step=step, epoch=epoch, **self._shared())
+        source, target = training_pair(batch, self.arguments)
         start = time.perf_counter()
-        loss = self.optimizer.step(batch["source"].reshape(-1), batch["target"].reshape(-1))
+        loss = self.optimizer.step(source, target)
         self.seconds["gradiend"] += time.perf_counter() - start
         if not math.isfinite(loss):
             raise FloatingPointError(
@@ -189,10 +197,17 @@ class TrainingRun:
                 str(best), gradiend.device_encoder, gradiend.device_decoder
             )
             correlation = self.best.get("correlation", correlation)
-        if self.arguments.normalize_gradiend and correlation is not None and correlation < 0:
+        normalize = self.arguments.normalize_gradiend and not self.arguments.supervised
+        if normalize and correlation is not None and correlation < 0:
             invert(self.model, None, None, None, self.stats["global_step"])
             self.best.update({key: -value for key, value in self.best.items() if key == "correlation"})
         self.model.save_pretrained(str(output))
-        write_training_stats(output, self.stats, self.best, self.arguments, self.seconds, self.losses)
+        outcome = convergence(self.arguments, self.stats, self.best, self.losses)
+        write_training_stats(
+            output, self.stats, self.best, self.arguments, self.seconds, self.losses, outcome.to_dict()
+        )
         shutil.rmtree(best, ignore_errors=True)
+        if self.arguments.delete_models:
+            for checkpoint in intermediate_checkpoints(output):
+                shutil.rmtree(checkpoint)
         return str(output)

@@ -1,25 +1,21 @@
-"""Training examples as batches of one class, and their gradients."""
+"""Training examples as batches of one class."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import torch
 
 from gradiend.gradients.words import TokenizedWord, WordTokenizer, inputs_of
-from gradiend.model.sides import Side
-from gradiend.trainer.core.dataset import GradientBatches, compose_batches, take_turns
+from gradiend.trainer.text.common.dataset import TextBatchedDatasetBase
 from gradiend.trainer.text.prediction.stand_in import StandInTokenizer
 from gradiend.util.placeholder import PLACEHOLDER
 
 REQUIRED_COLUMNS = ("masked", "factual", "alternative", "label", "feature_class_id")
 
 
-class TextTrainingDataset:
+class TextTrainingDataset(TextBatchedDatasetBase):
     """Examples composed into batches, each of one class; classes take turns, and smaller ones are cycled.
 
     Args:
@@ -59,36 +55,20 @@ class TextTrainingDataset:
             raise ValueError(
                 f"The training data lacks {', '.join(missing)}; it has {', '.join(map(str, data.columns))}."
             )
-        if data.empty:
-            raise ValueError("The training data has no rows.")
         if is_decoder_only_model and tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
-        self.tokenizer = tokenizer
-        self.batch_size = batch_size
         self.target_key = target_key
         self.words = words or WordTokenizer(tokenizer, causal=is_decoder_only_model, max_length=max_length)
         defaults = {name: data["feature_class_id"] for name in ("factual_id", "alternative_id") if name not in data}
-        self.data = data.assign(**defaults).reset_index(drop=True)
-        groups = [np.asarray(rows) for rows in self.data.groupby([balance_column, target_key]).indices.values()]
-        if max_size is not None:
-            groups = [group[: max(1, max_size // len(groups))] for group in groups]
-        smallest = min(map(len, groups))
-        if smallest < batch_size:
-            raise ValueError(
-                f"batch_size={batch_size} is larger than the smallest class, which has {smallest} training examples: "
-                f"reduce train_batch_size to at most {smallest}, or collect more examples."
-            )
-        self.batches = compose_batches(groups, batch_size, seed or 0)
-        self._flat = [batch for group in self.batches for batch in group]
+        super().__init__(
+            data.assign(**defaults), tokenizer, batch_size, target_key, max_size, seed or 0, max_length=max_length,
+            balance_column=balance_column,
+        )  # fmt: skip
 
     @property
     def n_turns(self) -> int:
         """Batches of an epoch: every class has as many as the largest."""
         return len(self.batches) * max(map(len, self.batches))
-
-    def __len__(self) -> int:
-        """Number of examples in all batches."""
-        return len(self._flat) * self.batch_size
 
     def values_of(self, key: str) -> list[Any]:
         """The value of a column for every item, without making the items."""
@@ -104,7 +84,7 @@ class TextTrainingDataset:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """One example: factual and alternative as model inputs, label, ids, and its texts."""
-        row_number = int(self._flat[index // self.batch_size][index % self.batch_size])
+        row_number = self.row_number(index)
         row = self.data.iloc[row_number].to_dict()
         factual, alternative = (inputs_of(side[row_number], causal=self.words.causal) for side in self.tokenized)
         return {
@@ -140,56 +120,3 @@ def tokenize_known(words: WordTokenizer, masked: Any, values: Any) -> list[Token
             "Remove these rows, or use a model that has the words."
         )
     return tokenized
-
-
-class TextGradientTrainingDataset(GradientBatches):
-    """(source, target) gradients of a `TextTrainingDataset`, batch by batch.
-
-    Args:
-        training_data: The batches.
-        model: A `TextPredictionModelWithGradiend`, whose engine makes the gradients.
-        source: factual, alternative or diff. Default: the model's.
-        target: Likewise.
-    """
-
-    def __init__(
-        self,
-        training_data: TextTrainingDataset,
-        model: Any,
-        *,
-        source: str | None = None,
-        target: str | None = None,
-    ) -> None:
-        self.training_data = training_data
-        self.model = model
-        self.sides = (
-            Side.parse("source", source or model.source),
-            Side.parse("target", target or model.target),
-        )
-        # Tokenized here, so that bad words are an error before the first step.
-        self._factual, self._alternative = training_data.tokenized
-
-    def __len__(self) -> int:
-        """Batches per epoch."""
-        return self.training_data.n_turns
-
-    def epoch(self, index: int, seed: int | None) -> Iterator[Mapping[str, Any]]:
-        """See `GradientBatches.epoch`; `source` and `target` are overwritten by the next batch."""
-        data = self.training_data
-        engine = self.model.engine
-        buffers = [torch.empty(engine.mapping.size, device=engine.scorer.device) for _ in self.sides]
-        for group, number in take_turns(data.batches, index, seed):
-            rows = data.batches[group][number]
-            source, target = engine.gradients(
-                [self._factual[row] for row in rows],
-                [self._alternative[row] for row in rows],
-                self.sides,
-                out=buffers,
-            )
-            first = data.data.iloc[rows[0]]
-            yield {
-                "source": source,
-                "target": target,
-                "label": first[data.target_key],
-                "feature_class_id": first["feature_class_id"],
-            }

@@ -81,6 +81,10 @@ class DecoderModelWithMLMHead(nn.Module):
             self.mlm_head_bias,
         )  # fmt: skip
 
+    def extra_repr(self) -> str:
+        """What the head computes, beside its weights."""
+        return f"labels={self.labels}, stand_in={self.stand_in!r}, pooling_length={self.pooling_length}"
+
     def to_original_model(self) -> Any:
         """The causal model, which shares its parameters with this one."""
         return self.__dict__["_original"]

@@ -29,10 +29,10 @@ from gradiend.trainer.text.common.model_base import (
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
 from gradiend.trainer.text.prediction.data import TrainerWithData
 from gradiend.trainer.text.prediction.dataset import (
-    TextGradientTrainingDataset,
     TextTrainingDataset,
     tokenize_known,
 )
+from gradiend.trainer.text.prediction.gradient_batches import TextGradientBatches
 from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
 from gradiend.trainer.text.prediction.rows import checked_neutral, encoder_data, filled, labelled, scorable_rows
 from gradiend.util.keywords import resolve_keywords
@@ -94,10 +94,32 @@ class TextPredictionTrainer(TrainerWithData):
         )
 
     def create_gradient_training_dataset(
-        self, training_data: TextTrainingDataset, model_with_gradiend: Any
-    ) -> TextGradientTrainingDataset:
-        """The examples as (source, target) gradients of the model."""
-        return TextGradientTrainingDataset(training_data, model_with_gradiend)
+        self,
+        training_data: TextTrainingDataset,
+        model_with_gradiend: Any,
+        *,
+        cache_dir: str | None = None,
+        use_cached_gradients: bool = True,
+        source: str | None = "model",
+        target: str | None = "model",
+    ) -> TextGradientBatches:
+        """The examples as (source, target) gradients of the model.
+
+        Args:
+            training_data: See `create_training_data`.
+            model_with_gradiend: Makes the gradients.
+            cache_dir: Keep gradients here, and read those that are known.
+            use_cached_gradients: Whether `cache_dir` is used.
+            source: factual, alternative, diff, None (computes nothing for that side), or that of the model.
+            target: Likewise.
+        """
+        return TextGradientBatches(
+            training_data,
+            model_with_gradiend,
+            source=model_with_gradiend.source if source == "model" else source,
+            target=model_with_gradiend.target if target == "model" else target,
+            cache_dir=cache_dir if use_cached_gradients else None,
+        )
 
     def plot_style(self) -> dict[str, Any]:
         """`img_format` and `img_dpi` of the configuration."""

@@ -1,0 +1,179 @@
+"""Datasets of texts: rows in batches of one kind, and gradients of tokenized texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from gradiend.trainer.core.dataset import compose_batches
+from gradiend.trainer.core.gradient_dataset import GradientTrainingDataset
+
+TEXT_CACHE_KEY = ("input_text", "label")
+
+
+class TextGradientTrainingDataset(GradientTrainingDataset):
+    """`GradientTrainingDataset` of tokenized texts: input_ids are padded with the tokenizer's padding id.
+
+    Args:
+        training_data: See `GradientTrainingDataset`; its items' inputs are dicts of tensors, as a `TextTrainingDataset`
+            has them. For a cache they need input_text and label.
+        tokenizer: The texts'.
+        gradient_creator: See `GradientTrainingDataset`.
+        source: See `GradientTrainingDataset`.
+        target: See `GradientTrainingDataset`.
+        cache_dir: See `GradientTrainingDataset`.
+        use_cached_gradients: See `GradientTrainingDataset`.
+        dtype: See `GradientTrainingDataset`.
+        device: See `GradientTrainingDataset`.
+        return_metadata: See `GradientTrainingDataset`.
+
+    Raises:
+        AssertionError: An invalid source or target.
+    """
+
+    def __init__(
+        self,
+        training_data: Any,
+        tokenizer: Any,
+        gradient_creator: Callable[[Any], Tensor],
+        *,
+        source: str | None = "factual",
+        target: str | None = "diff",
+        cache_dir: str | Path | None = None,
+        use_cached_gradients: bool = True,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str | None = None,
+        return_metadata: bool = False,
+    ) -> None:
+        super().__init__(
+            training_data,
+            gradient_creator,
+            source=source,
+            target=target,
+            cache_dir=cache_dir,
+            use_cached_gradients=use_cached_gradients,
+            cache_key_fields=None if cache_dir is None else TEXT_CACHE_KEY,
+            dtype=dtype,
+            device=device,
+            return_metadata=return_metadata,
+            get_padding_value=self._padding_value,
+        )
+        self.tokenizer = tokenizer
+
+    def _padding_value(self, name: str) -> int:
+        return (self.tokenizer.pad_token_id or 0) if name == "input_ids" else 0
+
+
+class TextBatchedDatasetBase:
+    """Rows in batches that never mix the values of a criterion.
+
+    A last, incomplete batch of a group is filled up from the group's start, so that no row is lost; with `max_size` it
+    is left out.
+
+    Args:
+        data: The rows.
+        tokenizer: Kept for subclasses.
+        batch_size: Rows per batch.
+        batch_criterion: Column, columns, or function of a row, whose value never varies within a batch.
+        max_size: Cap on rows, spread evenly over the groups.
+        seed: Of the composition.
+        shuffle_batches: Whether batches come in random order. None: unless groups take turns, see `balance_column`.
+        max_length: Longest input in tokens, kept for subclasses.
+        balance_column: Column whose values take turns.
+        shuffle_within: Whether rows are shuffled before they are put into batches; None does.
+
+    Raises:
+        KeyError: A column that the data lacks.
+        ValueError: No rows, or a group with fewer rows than a batch.
+    """
+
+    def __init__(
+        self,
+        data: pd.DataFrame,
+        tokenizer: Any,
+        batch_size: int,
+        batch_criterion: str | Sequence[str] | Callable[[pd.Series], Any],
+        max_size: int | None = None,
+        seed: int = 42,
+        shuffle_batches: bool | None = None,
+        max_length: int = 256,
+        balance_column: str | None = None,
+        shuffle_within: bool | None = None,
+    ) -> None:
+        if data.empty:
+            raise ValueError("The training data has no rows.")
+        self.data = data.reset_index(drop=True)
+        self.tokenizer = tokenizer
+        self.batch_size = batch_size
+        self.batch_criterion = batch_criterion
+        self.max_size = max_size
+        self.seed = seed
+        self.shuffle_batches = balance_column is None if shuffle_batches is None else shuffle_batches
+        self.max_length = max_length
+        self.balance_column = balance_column
+        self.shuffle_within = True if shuffle_within is None else shuffle_within
+        self._groups = self._grouped()
+        self._composition = 0
+        self._compose()
+
+    def _grouped(self) -> list[np.ndarray]:
+        by: list[Any] = [] if self.balance_column is None else [self.balance_column]
+        if callable(self.batch_criterion):
+            by.append(self.data.apply(self.batch_criterion, axis=1))
+        else:
+            by += [self.batch_criterion] if isinstance(self.batch_criterion, str) else list(self.batch_criterion)
+        missing = [name for name in by if isinstance(name, str) and name not in self.data]
+        if missing:
+            raise KeyError(f"The data lacks {', '.join(missing)}; it has {', '.join(map(str, self.data.columns))}.")
+        groups = [np.asarray(rows) for rows in self.data.groupby(by).indices.values()]
+        if self.max_size is not None:
+            share = self.max_size // len(groups)
+            groups = [group[: share if len(group) > share else None] for group in groups]
+            groups = [group[: max(1, len(group) // self.batch_size) * self.batch_size] for group in groups]
+        smallest = min(map(len, groups))
+        if smallest < self.batch_size:
+            cap = "" if self.max_size is None else f" within max_size={self.max_size}"
+            raise ValueError(
+                f"batch_size={self.batch_size} is larger than the smallest class, which has {smallest} training "
+                f"examples{cap}: reduce train_batch_size to at most {smallest}, or collect more examples."
+            )
+        return groups
+
+    def _compose(self) -> None:
+        seed = self.seed if self._composition == 0 else [self.seed, self._composition]
+        self.batches = compose_batches(self._groups, self.batch_size, seed, shuffle=self.shuffle_within)
+        longest = max(map(len, self.batches))
+        turns = [group[turn] for turn in range(longest) for group in self.batches if turn < len(group)]
+        if self.shuffle_batches:
+            order = np.random.default_rng([self.seed, self._composition, len(turns)]).permutation(len(turns))
+            turns = [turns[number] for number in order]
+        self._flat = turns
+
+    def reshuffle(self) -> None:
+        """Compose other batches of the same rows: the next of a sequence that the seed decides."""
+        self._composition += 1
+        self._compose()
+
+    def __len__(self) -> int:
+        """Number of rows in all batches."""
+        return len(self._flat) * self.batch_size
+
+    def __getitem__(self, index: int) -> Any:
+        """The row at place `index`: consecutive places, `batch_size` at a time, are a batch. Subclasses tokenize it."""
+        return self.data.iloc[self.row_number(index)]
+
+    def row_number(self, index: int) -> int:
+        """Which row of `data` stands at a place.
+
+        Raises:
+            IndexError: Past the end.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"There are {len(self)} examples; there is no number {index}.")
+        return int(self._flat[index // self.batch_size][index % self.batch_size])
