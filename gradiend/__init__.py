@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     )
     from gradiend.model import GradiendModel, ModelWithGradiend, ParamMappedGradiendModel
     from gradiend.trainer import (
+        GradientTrainingDataset,
         PostPruneConfig,
         PrePruneConfig,
         TextGradientTrainingDataset,
+        TrainerConfig,
         TrainingArguments,
+        create_model_with_gradiend,
         load_training_stats,
         set_seed,
     )
@@ -41,8 +44,11 @@ _HOMES = {
     "gradiend.trainer": (
         "PostPruneConfig",
         "PrePruneConfig",
+        "GradientTrainingDataset",
         "TextGradientTrainingDataset",
+        "TrainerConfig",
         "TrainingArguments",
+        "create_model_with_gradiend",
         "load_training_stats",
         "set_seed",
     ),
@@ -53,6 +59,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "GradiendModel",
+    "GradientTrainingDataset",
     "ModelWithGradiend",
     "ParamMappedGradiendModel",
     "PostPruneConfig",
@@ -63,8 +70,10 @@ __all__ = [
     "TextPredictionDataCreator",
     "TextPredictionTrainer",
     "TextPreprocessConfig",
+    "TrainerConfig",
     "TrainingArguments",
     "__version__",
+    "create_model_with_gradiend",
     "get_logger",
     "load_training_stats",
     "preprocess_texts",

@@ -47,8 +47,9 @@ class LanguageModelingScore:
         pad_token_id: int = 0,
     ) -> None:
         self.causal = words.causal
-        tokenized = list(_tokenize(texts, words, ignore))
-        scored = _causal_words(tokenized) if self.causal else _masked_words(tokenized, words.tokenizer.mask_token_id)
+        tokenized = list(tokenize_texts(texts, words, ignore))
+        numbered = causal_words(tokenized) if self.causal else masked_words(tokenized, words.tokenizer.mask_token_id)
+        scored = [word for _, word in numbered]
         self.n_tokens = sum(len(word.tokens) for word in scored)
         if not self.n_tokens:
             raise ValueError(
@@ -72,7 +73,7 @@ class LanguageModelingScore:
         return 1 / (1 + total / self.n_tokens) if self.causal else total / self.n_tokens
 
 
-def _tokenize(
+def tokenize_texts(
     texts: Sequence[str], words: WordTokenizer, ignore: Collection[str]
 ) -> Iterator[tuple[list[int], list[int]]]:
     """(token ids, positions that may be scored) of every text."""
@@ -95,20 +96,23 @@ def _tokenize(
         yield ids, free
 
 
-def _masked_words(tokenized: Sequence[tuple[list[int], list[int]]], mask_token_id: int) -> list[TokenizedWord]:
+def masked_words(
+    tokenized: Sequence[tuple[list[int], list[int]]], mask_token_id: int
+) -> list[tuple[int, TokenizedWord]]:
+    """(number of the text, what is asked of it) for masked models; `tokenized` is what `tokenize_texts` gives."""
     generator = np.random.default_rng(SEED)
     orders = [generator.permutation(free) for _, free in tokenized]
     sizes = [max(1, round(MASKED_SHARE * len(order))) for order in orders]
-    result: list[TokenizedWord] = []
+    result: list[tuple[int, TokenizedWord]] = []
     scored = turn = 0
     while scored < MIN_SCORED_TOKENS:
         before = scored
-        for (ids, _), order, size in zip(tokenized, orders, sizes, strict=True):
+        for number, ((ids, _), order, size) in enumerate(zip(tokenized, orders, sizes, strict=True)):
             positions = sorted(int(position) for position in order[turn * size : (turn + 1) * size])
             if positions:
                 hidden = set(positions)
                 masked = tuple(mask_token_id if i in hidden else token for i, token in enumerate(ids))
-                result.append(TokenizedWord(masked, tuple(positions), tuple(ids[i] for i in positions)))
+                result.append((number, TokenizedWord(masked, tuple(positions), tuple(ids[i] for i in positions))))
                 scored += len(positions)
         if scored == before:
             break
@@ -116,11 +120,13 @@ def _masked_words(tokenized: Sequence[tuple[list[int], list[int]]], mask_token_i
     return result
 
 
-def _causal_words(tokenized: Sequence[tuple[list[int], list[int]]]) -> list[TokenizedWord]:
+def causal_words(tokenized: Sequence[tuple[list[int], list[int]]]) -> list[tuple[int, TokenizedWord]]:
+    """As `masked_words`, for causal models."""
     result = []
-    for ids, free in tokenized:
+    for number, (ids, free) in enumerate(tokenized):
         positions = [position for position in free if position > 0]
         if positions:
             tokens = tuple(ids[position] for position in positions)
-            result.append(TokenizedWord(tuple(ids[:-1]), tuple(position - 1 for position in positions), tokens))
+            word = TokenizedWord(tuple(ids[:-1]), tuple(position - 1 for position in positions), tokens)
+            result.append((number, word))
     return result

@@ -309,16 +309,6 @@ class Trainer(PreparesModels):
 
         return evaluate
 
-    def create_eval_data(
-        self,
-        model_with_gradiend: Any,
-        split: str = "validation",
-        source: str | None = None,
-        max_size: int | None = None,
-    ) -> Any:
-        """Labelled rows of a split, ready to be encoded (an `EncoderData`); empty if the split is."""
-        raise NotImplementedError(f"{type(self).__name__} must override create_eval_data.")
-
     def post_training(self, model: Any) -> None:
         """Called with the trained model; override to add what you need."""
 

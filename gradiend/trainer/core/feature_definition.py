@@ -145,6 +145,21 @@ class FeatureLearningDefinition(ABC):
         targets = self.target_classes or []
         return [name for name in self.all_classes or [] if name not in targets]
 
+    def get_target_feature_classes(self) -> list[str] | None:
+        """The target classes."""
+        return self.target_classes
+
+    def get_target_feature_class_ids(self) -> list[int] | None:
+        """The feature_class_id of each target class in training data: 0, 1, …; None without target classes."""
+        return None if self.target_classes is None else list(range(len(self.target_classes)))
+
+    def map_target_feature_class_ids(self, ids: Sequence[Any] | None) -> list[Any] | None:
+        """The target classes that ids stand for; what is no such id stays as it is, and None is None."""
+        if ids is None:
+            return None
+        names = dict(zip(self.get_target_feature_class_ids() or (), self.target_classes or (), strict=True))
+        return [names.get(number, number) for number in ids]
+
     @property
     def model_with_gradiend_cls(self) -> type[ModelWithGradiend]:
         """Class of the model that is trained."""
@@ -175,6 +190,31 @@ class FeatureLearningDefinition(ABC):
         if isinstance(model, (str, Path)) and ((Path(model) / CONTEXT).is_file() or is_checkpoint(model)):
             return model
         return self.resolve_custom_prediction_head_dir() or model
+
+    def create_eval_data(
+        self,
+        model_with_gradiend: Any,
+        split: str = "validation",
+        source: str | None = None,
+        max_size: int | None = None,
+        is_decoder_only_model: bool | None = None,
+        pre_load_gradients: bool | None = None,
+        include_other_classes: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Labelled rows of a split, ready to be encoded (an `EncoderData`); empty if the split is. Override it.
+
+        Args:
+            model_with_gradiend: What encodes them.
+            split: Which rows.
+            source: The gradient that is encoded.
+            max_size: Cap on rows per class.
+            is_decoder_only_model: Accepted for compatibility; the model says it.
+            pre_load_gradients: Accepted for compatibility.
+            include_other_classes: Whether classes that are no target come along, with label 0.
+            **kwargs: What a modality needs besides.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must override create_eval_data.")
 
     @staticmethod
     def _model_for_decoder_eval(model: Any) -> Any:

@@ -9,8 +9,14 @@ import pandas as pd
 
 from gradiend.gradients.words import TokenizedWord, WordTokenizer, inputs_of
 from gradiend.trainer.text.common.dataset import TextBatchedDatasetBase
+from gradiend.trainer.text.prediction.masked_pair import create_masked_pair_from_text
 from gradiend.trainer.text.prediction.stand_in import StandInTokenizer
 from gradiend.util.placeholder import PLACEHOLDER
+
+__all__ = ["TextBatchedDataset", "TextTrainingDataset", "create_masked_pair_from_text", "tokenize_known"]
+
+TextBatchedDataset = TextBatchedDatasetBase
+"""The documented second name."""
 
 REQUIRED_COLUMNS = ("masked", "factual", "alternative", "label", "feature_class_id")
 

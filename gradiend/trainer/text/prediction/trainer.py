@@ -133,6 +133,10 @@ class TextPredictionTrainer(TrainerWithData):
         split: str = "validation",
         source: str | None = None,
         max_size: int | None = None,
+        is_decoder_only_model: bool | None = None,
+        pre_load_gradients: bool | None = None,
+        include_other_classes: bool = False,
+        **kwargs: Any,
     ) -> EncoderData:
         """The rows of a split, labelled and tokenized; no rows if the data has no such split.
 
@@ -141,8 +145,12 @@ class TextPredictionTrainer(TrainerWithData):
             split: Which rows.
             source: Accepted for compatibility; the same rows serve every source.
             max_size: Cap on rows per class.
+            is_decoder_only_model: Accepted for compatibility; the model says it.
+            pre_load_gradients: Accepted for compatibility.
+            include_other_classes: Whether classes that are no target come along, with label 0.
+            **kwargs: Accepted for compatibility.
         """
-        del source
+        del source, is_decoder_only_model, pre_load_gradients, include_other_classes, kwargs
         rows = self.combined_data
         rows = labelled(rows[rows[UNIFIED_SPLIT] == normalize_split_name(split)], self.target_classes)
         return encoder_data(self._capped(rows, "label", max_size), model_with_gradiend)

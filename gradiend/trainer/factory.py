@@ -1,0 +1,55 @@
+"""Models with a GRADIEND from what a user has in hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gradiend.model.checkpoint import is_checkpoint
+from gradiend.model.model_with_gradiend import ModelWithGradiend
+
+
+def create_model_with_gradiend(
+    model: Any,
+    model_class: type[ModelWithGradiend],
+    param_map: Sequence[str] | None = None,
+    activation_encoder: str = "tanh",
+    activation_decoder: str = "id",
+    bias_decoder: bool = True,
+    torch_dtype: torch.dtype = torch.float32,
+    latent_dim: int = 1,
+    **kwargs: Any,
+) -> ModelWithGradiend:
+    """A new GRADIEND on a base model, or a saved one.
+
+    Args:
+        model: Name, path or instance of a base model, or a checkpoint directory, which is loaded as it was saved. A
+            `ModelWithGradiend` is returned unchanged.
+        model_class: Class of the result.
+        param_map: Names or wildcards of the base-model parameters to use. Default: the whole backbone.
+        activation_encoder: Of a new GRADIEND, see `GradiendModel`.
+        activation_decoder: Likewise.
+        bias_decoder: Likewise.
+        torch_dtype: Likewise.
+        latent_dim: Likewise.
+        **kwargs: See `ModelWithGradiend.from_pretrained`.
+
+    Raises:
+        TypeError: A model_class that is no subclass of `ModelWithGradiend`.
+    """
+    if isinstance(model, ModelWithGradiend):
+        return model
+    if not (isinstance(model_class, type) and issubclass(model_class, ModelWithGradiend)):
+        raise TypeError(
+            f"model_class must be a subclass of ModelWithGradiend, such as TextPredictionModelWithGradiend; got "
+            f"{model_class!r}."
+        )
+    if isinstance(model, (str, Path)) and is_checkpoint(model):
+        return model_class.from_pretrained(model, **kwargs)
+    return model_class.from_pretrained(
+        model, param_map=param_map, activation_encoder=activation_encoder, activation_decoder=activation_decoder,
+        bias_decoder=bias_decoder, torch_dtype=torch_dtype, latent_dim=latent_dim, **kwargs,
+    )  # fmt: skip

@@ -1,0 +1,88 @@
+"""Single measurements of a language model, as the decoder evaluation makes them for every candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from gradiend.data.unified import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, UNIFIED_MASKED
+from gradiend.evaluator.lms import LanguageModelingScore
+from gradiend.evaluator.probabilities import ClassProbabilities
+from gradiend.gradients.scorer import WordScorer
+from gradiend.trainer.text.common.model_base import padding_id, word_tokenizer
+
+CLASS_COLUMNS = ("label_class", "factual_id", UNIFIED_FACTUAL_CLASS)
+BATCH_SIZE = 32
+
+
+def evaluate_probability_shift_score(
+    model: Any,
+    tokenizer: Any,
+    targets: Mapping[str, Sequence[str]],
+    eval_data_df: pd.DataFrame,
+    key_text: str = "masked",
+    dataset_class_col: str | None = None,
+) -> dict[str, dict[str, float]]:
+    """The mean probability of each class's words at the placeholder, for each class of texts.
+
+    Args:
+        model: A language model.
+        tokenizer: Its fast tokenizer.
+        targets: Class → its words.
+        eval_data_df: Rows with the text; a column `factual`, if there is one, gives casing.
+        key_text: Column with the text and its `[MASK]`.
+        dataset_class_col: Column with the class of the text. Default: label_class, else factual_id.
+
+    Returns:
+        {class of the texts: {class: probability}}; see `ClassProbabilities`.
+
+    Raises:
+        ValueError: A missing column.
+    """
+    present = [name for name in CLASS_COLUMNS if name in eval_data_df]
+    column = dataset_class_col or (present[0] if present else CLASS_COLUMNS[0])
+    missing = [name for name in (key_text, column) if name not in eval_data_df]
+    if missing:
+        raise ValueError(
+            f"eval_data_df lacks {', '.join(missing)}; it has {', '.join(map(str, eval_data_df.columns))}."
+        )
+    factual = eval_data_df.get(UNIFIED_FACTUAL, "")
+    rows = pd.DataFrame(
+        {UNIFIED_MASKED: eval_data_df[key_text], UNIFIED_FACTUAL_CLASS: eval_data_df[column], UNIFIED_FACTUAL: factual}
+    )
+    words = word_tokenizer(model, tokenizer)
+    measured = ClassProbabilities(rows, targets, words, batch_size=BATCH_SIZE, pad_token_id=padding_id(tokenizer))
+    return measured.measure(WordScorer(model, causal=words.causal))
+
+
+def compute_lms(
+    model: Any,
+    tokenizer: Any,
+    texts: Sequence[str],
+    ignore: Collection[str] | None = None,
+    max_texts: int | None = None,
+    batch_size: int = BATCH_SIZE,
+) -> dict[str, float]:
+    """The language-modelling score, see `LanguageModelingScore`.
+
+    Args:
+        model: A language model.
+        tokenizer: Its fast tokenizer.
+        texts: Neutral texts.
+        ignore: Words that are not scored, in any case.
+        max_texts: Use only the first of them.
+        batch_size: Texts per forward pass.
+
+    Returns:
+        {"lms": score}.
+
+    Raises:
+        ValueError: No token is left to score.
+    """
+    words = word_tokenizer(model, tokenizer)
+    score = LanguageModelingScore(
+        list(texts)[:max_texts], words, ignore=ignore or (), batch_size=batch_size, pad_token_id=padding_id(tokenizer)
+    )
+    return {"lms": score.measure(WordScorer(model, causal=words.causal))}
