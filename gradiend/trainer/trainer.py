@@ -251,7 +251,9 @@ class Trainer(PreparesModels):
             split=self.evaluation_split(),
             max_size=args.seed_selection_eval_max_size or args.encoder_eval_max_size,
         )
-        return self.evaluator.evaluate_encoder(eval_data=data) if len(data) else {}
+        if not len(data):
+            return {}
+        return self.evaluator.evaluate_encoder(encoder_df=data.encode(model, batch_size=args.eval_batch_size))
 
     def _train(
         self,
