@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from gradiend._version import __version__
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.util.files import read_tensors, write_tensors
+from gradiend.util.fingerprint import digest_tensors
 
 GRADIENT = "gradient"
 """Name of the tensor in a file."""
@@ -47,9 +47,7 @@ class ModuleHash:
             for part in self.module.modules():
                 if isinstance(part, PreTrainedModel):
                     digest.update(part.config.to_json_string(use_diff=False).encode())
-            for name, tensor in tensors.items():
-                digest.update(name.encode())
-                add_to(digest, tensor)
+            digest.update(digest_tensors(tensors.items()).encode())
             self._hash, self._seen = digest.hexdigest(), seen
         return self._hash
 
@@ -61,8 +59,7 @@ def add_to(digest: Any, value: Any) -> None:
         TypeError: Anything else.
     """
     if isinstance(value, Tensor):
-        digest.update(f"tensor {value.dtype} {tuple(value.shape)} ".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(f"tensor {digest_tensors([('', value)])} ".encode())
     elif isinstance(value, np.ndarray | np.generic):
         add_to(digest, value.tolist())
     elif isinstance(value, Mapping):
