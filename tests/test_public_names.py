@@ -8,7 +8,7 @@ SURFACE = {
     "gradiend": """GradiendModel ParamMappedGradiendModel ModelWithGradiend TextFilterConfig TextPredictionDataCreator
         TextPreprocessConfig preprocess_texts resolve_base_data TextPredictionTrainer TextPredictionConfig TrainerConfig
         TrainingArguments setup_logging get_logger set_seed load_training_stats GradientTrainingDataset
-        TextGradientTrainingDataset create_model_with_gradiend __version__""",
+        TextGradientTrainingDataset create_model_with_gradiend PrePruneConfig PostPruneConfig __version__""",
     "gradiend.model": "GradiendModel ParamMappedGradiendModel ModelWithGradiend is_decoder_only_model",
     "gradiend.model.core": """build_gradiend_from_base_model get_backbone_module split_backbone_vs_head_params
         debug_param_overlap""",
@@ -22,7 +22,8 @@ SURFACE = {
     "gradiend.trainer": """Trainer TrainerConfig TrainingArguments set_seed load_training_stats train_core
         GradientTrainingDataset TextGradientTrainingDataset create_model_with_gradiend TrainingCallback
         EvaluationCallback CheckpointCallback NormalizationCallback LoggingCallback get_default_callbacks
-        EarlyStoppingCallback TensorBoardCallback WandbCallback""",
+        EarlyStoppingCallback TensorBoardCallback WandbCallback PrePruneConfig PostPruneConfig pre_prune post_prune""",
+    "gradiend.trainer.core.pruning": "PrePruneConfig PostPruneConfig pre_prune post_prune",
     "gradiend.trainer.factory": "create_model_with_gradiend",
     "gradiend.trainer.trainer": "Trainer set_seed",
     "gradiend.trainer.core.arguments": "TrainingArguments",
@@ -60,6 +61,10 @@ SURFACE = {
     "gradiend.visualizer.convergence": "plot_training_convergence",
     "gradiend.visualizer.encoder_distributions": "plot_encoder_distributions",
     "gradiend.visualizer.probability_shifts": "plot_probability_shifts",
+    "gradiend.util": """normalize_split_name hash_it json_loads convert_tuple_keys_recursively
+        restore_tuple_keys_recursively hash_model_weights set_requires_grad_true""",
+    "gradiend.util.paths": """ARTIFACT_MODEL resolve_output_path require_output_path resolve_encoder_analysis_path
+        resolve_decoder_stats_path has_saved_model""",
     "gradiend.util.metrics": "accuracy_score precision_score recall_score f1_score",
 }
 

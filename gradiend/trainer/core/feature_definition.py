@@ -149,15 +149,11 @@ class FeatureLearningDefinition(ABC):
         """The target classes."""
         return self.target_classes
 
-    def get_target_feature_class_ids(self) -> list[int] | None:
-        """The feature_class_id of each target class in training data: 0, 1, …; None without target classes."""
-        return None if self.target_classes is None else list(range(len(self.target_classes)))
-
     def map_target_feature_class_ids(self, ids: Sequence[Any] | None) -> list[Any] | None:
         """The target classes that ids stand for; what is no such id stays as it is, and None is None."""
         if ids is None:
             return None
-        names = dict(zip(self.get_target_feature_class_ids() or (), self.target_classes or (), strict=True))
+        names = dict(enumerate(self.target_classes or ()))
         return [names.get(number, number) for number in ids]
 
     @property
