@@ -16,7 +16,15 @@ if TYPE_CHECKING:
         preprocess_texts,
         resolve_base_data,
     )
-    from gradiend.model import GradiendModel, ModelWithGradiend, ParamMappedGradiendModel
+    from gradiend.model import (
+        GradiendModel,
+        ModelWithGradiend,
+        ParamMappedGradiendModel,
+        apply_delta,
+        export_delta,
+        read_delta,
+        read_rewrite_record,
+    )
     from gradiend.trainer import (
         GradientTrainingDataset,
         PostPruneConfig,
@@ -33,7 +41,15 @@ if TYPE_CHECKING:
 
 # Where each public name comes from. Resolved on first use: `import gradiend` stays fast, and needs no optional package.
 _HOMES = {
-    "gradiend.model": ("GradiendModel", "ModelWithGradiend", "ParamMappedGradiendModel"),
+    "gradiend.model": (
+        "GradiendModel",
+        "ModelWithGradiend",
+        "ParamMappedGradiendModel",
+        "apply_delta",
+        "export_delta",
+        "read_delta",
+        "read_rewrite_record",
+    ),
     "gradiend.data": (
         "TextFilterConfig",
         "TextPredictionDataCreator",
@@ -73,10 +89,14 @@ __all__ = [
     "TrainerConfig",
     "TrainingArguments",
     "__version__",
+    "apply_delta",
     "create_model_with_gradiend",
+    "export_delta",
     "get_logger",
     "load_training_stats",
     "preprocess_texts",
+    "read_delta",
+    "read_rewrite_record",
     "resolve_base_data",
     "set_seed",
     "setup_logging",

@@ -34,12 +34,58 @@ def add_update(base_model: nn.Module, mapping: ParameterMap, update: Tensor) -> 
     changed = 0
     for entry, place in mapping.slices():
         parameter = parameters[entry.name]
-        wide = torch.promote_types(parameter.dtype, torch.float32)
         old = entry.gather(parameter)
-        new = (old.to(wide) + update[place].to(parameter.device, wide)).to(parameter.dtype)
+        new = rounded_sum(old, update[place])
         changed += int((new != old).sum())
         entry.put(parameter, new)
     return changed / mapping.size
+
+
+def finite_step(update: Tensor, learning_rate: float) -> Tensor:
+    """learning_rate · update, in float32 at least. Raises ValueError if an entry is infinite or undefined."""
+    step = learning_rate * update.to(torch.promote_types(update.dtype, torch.float32))
+    if not step.isfinite().all():
+        raise ValueError(
+            f"The update has infinite or undefined entries (learning_rate={learning_rate}): use smaller factors, or "
+            "check the GRADIEND's weights."
+        )
+    return step
+
+
+@torch.no_grad()
+def updated_parameters(base_model: nn.Module, mapping: ParameterMap, update: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Name and new values of each mapped parameter, what `add_update` makes of it; `base_model` stays as it is."""
+    parameters = mapped_parameters(base_model, mapping)
+    for entry, place in mapping.slices():
+        new = parameters[entry.name].detach().clone()
+        entry.put(new, rounded_sum(entry.gather(new), update[place]))
+        yield entry.name, new
+
+
+def share_changed(base_model: nn.Module, mapping: ParameterMap, update: Tensor) -> float:
+    """The share of the mapped entries whose value `add_update` would change. Raises as `refuse_no_change`."""
+    parameters = mapped_parameters(base_model, mapping)
+    changed = 0
+    for entry, place in mapping.slices():
+        old = entry.gather(parameters[entry.name].detach())
+        changed += int((rounded_sum(old, update[place]) != old).sum())
+    refuse_no_change(changed / mapping.size, update)
+    return changed / mapping.size
+
+
+def refuse_no_change(share: float, update: Tensor) -> None:
+    """Raise ValueError for an update of which nothing is left after rounding."""
+    if not share and bool(update.any()):
+        raise ValueError(
+            "The update is too small for the base model's dtype: rounding leaves every entry as it was. "
+            "Use a larger learning_rate, or load the base model in float32."
+        )
+
+
+def rounded_sum(values: Tensor, update: Tensor) -> Tensor:
+    """values + update, rounded once to the dtype of `values`, on their device."""
+    wide = torch.promote_types(values.dtype, torch.float32)
+    return (values.to(wide) + update.to(values.device, wide)).to(values.dtype)
 
 
 def mapped_parameters(base_model: nn.Module, mapping: ParameterMap) -> dict[str, nn.Parameter]:

@@ -12,7 +12,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 
@@ -66,12 +66,20 @@ def read_json(path: str | Path) -> Any:
         raise ValueError(f"{path} is not valid JSON ({error}). Was it written completely?") from error
 
 
-def write_tensors(path: str | Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write named tensors, atomically: safetensors for `*.safetensors`, `torch.save` for any other suffix."""
+def write_tensors(
+    path: str | Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, str] | None = None
+) -> None:
+    """Write named tensors, atomically: safetensors for `*.safetensors`, `torch.save` for any other suffix.
+
+    Args:
+        path: The file.
+        tensors: Name → tensor.
+        header: Texts for the header of a safetensors file, see `read_header`.
+    """
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
         if temporary.suffix == ".safetensors":
-            save_file(contiguous, temporary, metadata={"format": "pt"})
+            save_file(contiguous, temporary, metadata={"format": "pt", **(header or {})})
         else:
             torch.save(contiguous, temporary)
 
@@ -96,3 +104,19 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
     if not isinstance(tensors, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
         raise ValueError(f"{path} does not hold named tensors: was it written by something else?")
     return dict(tensors)
+
+
+def read_header(path: str | Path) -> dict[str, str]:
+    """The texts in the header of a safetensors file; the tensors are not read.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: Not a safetensors file; the message names it.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return dict(file.metadata() or {})
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file ({error}). Was it written completely?") from error

@@ -27,6 +27,12 @@ def get_backbone_module(model: nn.Module) -> nn.Module:
     return next((children[name] for name in (prefix, "base_model") if name in children), model)
 
 
+def backbone_prefix(model: nn.Module) -> str:
+    """What the names of backbone parameters start with, such as "bert."; empty for a model without a head."""
+    backbone = get_backbone_module(model)
+    return next((f"{name}." for name, child in model.named_children() if child is backbone), "")
+
+
 def split_backbone_vs_head_params(
     model: nn.Module,
 ) -> tuple[OrderedDict[str, nn.Parameter], list[dict[str, Any]]]:

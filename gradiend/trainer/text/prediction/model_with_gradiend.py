@@ -50,12 +50,8 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
             model.words = words_for(base_model, self.tokenizer)
         return model
 
-    def rewrite_base_model(
-        self, learning_rate: float, feature_factor: float | Sequence[float] | Tensor, part: str = "decoder"
-    ) -> Any:
-        """See `ModelWithGradiend.rewrite_base_model`; with an auxiliary head, it is the causal model that is copied."""
-        plain = self.without_head()
-        return super(TextPredictionModelWithGradiend, plain).rewrite_base_model(learning_rate, feature_factor, part)
+    def _for_rewriting(self) -> Self:
+        return self.without_head()
 
     # Checkpoints
 
