@@ -451,7 +451,7 @@ def test_a_file_in_the_way_is_an_error_before_any_work(data, trained, results, t
 
 MISTAKES = {
     "args as a dict": (lambda t, d: trainer(d, {"max_steps": 3}), TypeError, "TrainingArguments"),
-    "no decoder results": (lambda t, d: t.rewrite_base_model(None, "3SG"), TypeError, "evaluate_decoder"),
+    "no decoder results": (lambda t, d: t.rewrite_base_model([], "3SG"), TypeError, "evaluate_decoder"),
     "a number as class": (lambda t, d: t.rewrite_base_model({}, 1), TypeError, "class name"),
     "no candidate": (lambda t, d: t.rewrite_base_model({"grid": {}}, "3SG"), ValueError, "smaller lrs"),
     "words as learning rates": (lambda t, d: t.evaluate_decoder(lrs=["a"]), ValueError, "lrs must be"),

@@ -1,22 +1,47 @@
-"""From decoder results to rewritten models on disk."""
+"""From decoder results to rewritten models and deltas, in memory or on disk."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
 
-from gradiend.util.keywords import nearest
+from gradiend.evaluator.stats_files import read_decoder_stats_file
+from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.model.parts import parse_rewrite_part
+from gradiend.model.rewrite_record import RewriteChoice, write_rewrite_record
+from gradiend.util.files import require_directory
+from gradiend.util.keywords import nearest, resolve_keywords
+from gradiend.util.logging import get_logger
+from gradiend.util.paths import resolve_decoder_grid_cache_path, resolve_decoder_stats_path
+
+logger = get_logger(__name__)
+
+DELTAS_DIR = "deltas"
+"""Subdirectory of an experiment with its deltas."""
+STATS_KEYS = ("feature_factors", "lrs", "topk", "part", "topk_part")
+"""What the name of a file of decoder results is made of, beside the metric."""
+NO_SUMMARIES = frozenset({"grid", "plot_path", "plot_paths"})
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
 class Rewrite:
-    """The rewrite that an evaluation chose for a class."""
+    """The rewrite that an evaluation chose."""
 
+    key: str
+    """Its key in the decoder results: a class, `<class>_weaken`, or another metric."""
     target_class: str
+    """What was asked for."""
     learning_rate: float
     feature_factor: float
     part: str
+    strengthens: bool
+    value: float | None
+    lms: float | None
+    base_lms: float | None
 
     def arguments(self) -> dict[str, Any]:
         """Keywords of `ModelWithGradiend.rewrite_base_model`; parts other than decoder take the factor in the step."""
@@ -25,42 +50,211 @@ class Rewrite:
         step = self.learning_rate * self.feature_factor
         return {"learning_rate": step, "feature_factor": self.feature_factor, "part": self.part}
 
+    def choice(self, gradiend_path: str | None) -> RewriteChoice:
+        """What is kept of the evaluation beside a rewritten model."""
+        return RewriteChoice(
+            self.target_class,
+            "strengthen" if self.strengthens else "weaken",
+            gradiend_path,
+            self.value,
+            self.lms,
+            self.base_lms,
+        )
 
-def find_rewrites(
-    decoder_results: Mapping[str, Any], target_class: str | Sequence[str], strengthen: bool
-) -> list[Rewrite]:
-    """The chosen rewrite of each class.
+
+@dataclass(frozen=True)
+class RewritePlan:
+    """What is to be rewritten and where to, with every argument checked."""
+
+    rewrites: Sequence[Rewrite]
+    places: Sequence[str | None]
+    """Directory (file, for deltas) of each; None keeps the model in memory."""
+    single: bool
+    """Whether one result is asked for, not a list."""
+
+    def models(self, model: Any, gradiend_path: str | None) -> Any:
+        """The rewritten models, or the directories that they are saved in with their tokenizer."""
+
+        def rewritten(rewrite: Rewrite, place: str | None) -> Any:
+            result = model.rewrite_base_model(**rewrite.arguments())
+            if place is not None:
+                save_rewritten(result, model, place, rewrite, gradiend_path)
+            return result if place is None else place
+
+        return self._each(rewritten)
+
+    def deltas(self, model: ModelWithGradiend, gradiend_path: str | None) -> Any:
+        """The files that the deltas are written to."""
+
+        def exported(rewrite: Rewrite, place: str | None) -> str:
+            assert place is not None
+            return model.export_delta(place, **rewrite.arguments(), choice=rewrite.choice(gradiend_path))
+
+        return self._each(exported)
+
+    def _each(self, make: Callable[[Rewrite, str | None], R]) -> R | list[R]:
+        results = [make(rewrite, place) for rewrite, place in zip(self.rewrites, self.places, strict=True)]
+        return results[0] if self.single else results
+
+
+def plan_rewrites(
+    decoder_results: Mapping[str, Any] | None,
+    target_class: str | Sequence[str] | None,
+    strengthen: bool,
+    experiment_dir: str | None,
+    metric_name: str | None = None,
+    stats: Mapping[str, Any] | None = None,
+) -> RewritePlan:
+    """The chosen rewrite of each class, to be kept in memory.
+
+    Args:
+        decoder_results: What `evaluate_decoder` returned. None reads them from the experiment.
+        target_class: One key of the results, or several.
+        strengthen: False takes `<class>_weaken`.
+        experiment_dir: Where the results are read from.
+        metric_name: In the name of their file. Default: the first class.
+        stats: What else is in its name, see `STATS_KEYS`.
 
     Raises:
-        ValueError: No class, or one without a result.
+        TypeError: Results, classes or keywords of another kind.
+        ValueError: No class, no results, or a class without one.
     """
-    if not isinstance(decoder_results, Mapping):
+    stats = resolve_keywords("Trainer.rewrite_base_model", stats or {}, STATS_KEYS)
+    if decoder_results is not None and not isinstance(decoder_results, Mapping):
         kind = type(decoder_results).__name__
         raise TypeError(f"decoder_results must be what evaluate_decoder() returned; got {kind}.")
-    if not isinstance(target_class, (str, list, tuple)):
+    if not isinstance(target_class, (str, list, tuple, type(None))):
         raise TypeError(f"target_class must be a class name or a list of them; got {target_class!r}.")
     classes = [target_class] if isinstance(target_class, str) else list(target_class or ())
-    if not classes:
-        raise ValueError("rewrite_base_model needs target_class, the class to strengthen or weaken.")
-    rewrites = []
-    for name in classes:
-        key = name if strengthen else f"{name}_weaken"
-        known = [item for item in decoder_results if item not in {"grid", "plot_path", "plot_paths"}]
-        if key not in known:
-            call = "evaluate_decoder()" if strengthen else "evaluate_decoder(increase_target_probabilities=False)"
-            raise ValueError(
-                f"The decoder results have {', '.join(known) or 'the grid'} but no {key!r}. Either it was not measured "
-                f"(run {call}), or no step kept the LMS (give smaller lrs).{nearest(key, known)}"
-            )
-        summary = decoder_results[key]
-        rewrites.append(
-            Rewrite(name, summary["learning_rate"], summary["feature_factor"], summary.get("part", "decoder"))
+    wrong = [name for name in classes if not isinstance(name, str)]
+    if wrong:
+        raise TypeError(f"target_class must be a class name or a list of them; it contains {wrong[0]!r}.")
+    if not any(classes):
+        raise ValueError("A rewrite needs target_class, the class (or list of classes) to strengthen or weaken.")
+    if decoder_results is None:
+        names = [metric_name] if metric_name else [_key(classes[0], strengthen), classes[0]]
+        decoder_results = read_results(experiment_dir, names, stats)
+    rewrites = [find_rewrite(decoder_results, name, strengthen) for name in classes]
+    return RewritePlan(rewrites, [None] * len(rewrites), isinstance(target_class, str))
+
+
+def with_model_directories(plan: RewritePlan, output_dir: str | None, experiment_dir: str | None) -> RewritePlan:
+    """The plan with a directory for each model: `output_dir` itself for one, `<experiment_dir>/<key>` for several.
+
+    Raises:
+        ValueError: No directory, or a file in its place.
+    """
+    if output_dir is None:
+        return plan
+    if output_dir and len(plan.rewrites) == 1:
+        places = [str(output_dir)]
+    elif experiment_dir is None:
+        raise ValueError(
+            "Saving needs a directory: a non-empty output_dir for one class; for several, which go to "
+            "<experiment_dir>/<class>, an experiment_dir in the training arguments."
         )
-    return rewrites
+    else:
+        if output_dir:
+            logger.warning("output_dir is for one class; several go to subdirectories of the experiment directory.")
+        places = [str(Path(experiment_dir) / rewrite.key) for rewrite in plan.rewrites]
+    for place in places:
+        require_directory(place)
+    return replace(plan, places=places)
 
 
-def save_rewritten(rewritten: Any, model: Any, directory: str) -> str:
-    """Save a rewritten base model, and the tokenizer beside it, so that plain transformers loads both."""
-    rewritten.save_pretrained(directory)
-    model.tokenizer.save_pretrained(directory)
-    return directory
+def with_delta_files(plan: RewritePlan, path: str | Path | None, experiment_dir: str | None) -> RewritePlan:
+    """The plan with a file for each delta: `path` if that is one, else `<key>.safetensors` in `path` or
+    `<experiment_dir>/deltas`.
+
+    Raises:
+        ValueError: No place, or one file for several deltas.
+    """
+    if path and Path(path).suffix == ".safetensors":
+        if len(plan.rewrites) > 1:
+            raise ValueError(f"{path} is one file, for {len(plan.rewrites)} deltas: give a directory.")
+        require_directory(Path(path).parent)
+        return replace(plan, places=[str(path)])
+    if not path and experiment_dir is None:
+        raise ValueError("export_delta needs path, a directory or a .safetensors file, or an experiment_dir.")
+    directory = Path(path) if path else Path(experiment_dir or "") / DELTAS_DIR
+    require_directory(directory)
+    return replace(plan, places=[str(directory / f"{rewrite.key}.safetensors") for rewrite in plan.rewrites])
+
+
+def find_rewrite(decoder_results: Mapping[str, Any], name: str, strengthen: bool) -> Rewrite:
+    """The rewrite that the results have for a class, or for a key given as such.
+
+    Raises:
+        ValueError: They have none, or not what a rewrite needs.
+    """
+    nested = decoder_results.get("summary")
+    if isinstance(nested, Mapping) and "learning_rate" not in nested:
+        decoder_results = nested
+    key = _key(name, strengthen)
+    known = [item for item in decoder_results if item not in NO_SUMMARIES]
+    if key not in known:
+        call = "evaluate_decoder()" if strengthen else "evaluate_decoder(increase_target_probabilities=False)"
+        raise ValueError(
+            f"The decoder results have {', '.join(known) or 'the grid'} but no {key!r}. Either it was not measured "
+            f"(run {call}), or no step kept the LMS (give smaller lrs).{nearest(key, known)}"
+        )
+    summary = decoder_results[key]
+    if not isinstance(summary, Mapping) or not {"learning_rate", "feature_factor"} <= summary.keys():
+        raise ValueError(
+            f"decoder_results[{key!r}] has no learning_rate and feature_factor: pass what evaluate_decoder() returned."
+        )
+    return Rewrite(
+        key,
+        name,
+        summary["learning_rate"],
+        summary["feature_factor"],
+        parse_rewrite_part(summary.get("part", "decoder")),
+        bool(summary.get("strengthen", strengthen)),
+        summary.get("value"),
+        summary.get("lms"),
+        summary.get("base_lms"),
+    )
+
+
+def _key(name: str, strengthen: bool) -> str:
+    return name if strengthen or name.endswith("_weaken") else f"{name}_weaken"
+
+
+def read_results(experiment_dir: str | None, names: Iterable[str], stats: Mapping[str, Any]) -> dict[str, Any]:
+    """The decoder results of an experiment: `decoder_stats_<key>.json`, else the cached grid.
+
+    Raises:
+        ValueError: No experiment directory, or nothing in it.
+    """
+    if experiment_dir is None:
+        raise ValueError(
+            "Without an experiment_dir there is no cache: pass decoder_results, what evaluate_decoder() returned."
+        )
+    places: list[str | None] = []
+    # Resolving a path creates the directory, which looking for results shall not.
+    if Path(experiment_dir).is_dir():
+        places = [resolve_decoder_stats_path(experiment_dir, metric_name=name, **stats) for name in names]
+        places.append(resolve_decoder_grid_cache_path(experiment_dir))
+    found = next((place for place in places if place is not None and Path(place).is_file()), None)
+    if found is None:
+        raise ValueError(
+            f"{experiment_dir} has no decoder results: run evaluate_decoder(use_cache=True) first, or pass "
+            "decoder_results."
+        )
+    logger.info("The rewrite is the one that %s chose.", found)
+    return read_decoder_stats_file(found)
+
+
+def save_rewritten(result: Any, model: Any, directory: str, rewrite: Rewrite, gradiend_path: str | None) -> None:
+    """Save a rewritten base model and the tokenizer beside it, so that plain transformers loads both, and how it was
+    made (gradiend_rewrite.json).
+    """
+    result.save_pretrained(directory)
+    # A modality without a tokenizer has none to save.
+    tokenizer = getattr(model, "tokenizer", None)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(directory)
+    if isinstance(model, ModelWithGradiend):
+        write_rewrite_record(
+            directory, model.rewrite_record(**rewrite.arguments(), choice=rewrite.choice(gradiend_path))
+        )

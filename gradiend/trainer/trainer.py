@@ -24,7 +24,7 @@ from gradiend.trainer.core.supervised import gradient_arguments, resolve_target
 from gradiend.trainer.core.training import train as train_core
 from gradiend.trainer.preparation import PreparesModels
 from gradiend.trainer.results import MODEL_DIR, untrained_message, write_encodings
-from gradiend.trainer.rewriting import Rewrite, find_rewrites, save_rewritten
+from gradiend.trainer.rewriting_trainer import TrainerWithRewriting
 from gradiend.trainer.seed_training import train_seeds
 from gradiend.util.files import require_directory, write_json
 from gradiend.util.keywords import resolve_keywords
@@ -37,7 +37,7 @@ CACHED_GRADIENTS = "cache/gradients"
 """Subdirectory of an experiment with the gradients that `use_cached_gradients` keeps."""
 
 
-class Trainer(PreparesModels):
+class Trainer(PreparesModels, TrainerWithRewriting):
     """Train, evaluate and apply a GRADIEND; a subclass supplies the modality (see `FeatureLearningDefinition`).
 
     Args:
@@ -432,47 +432,3 @@ class Trainer(PreparesModels):
             img_format = self.plot_style().get("img_format", "png")
             kwargs["output"] = str(Path(self.experiment_dir) / f"probability_shifts.{img_format}")
         return self.evaluator.plot_probability_shifts(**kwargs)
-
-    # Rewriting
-
-    def rewrite_base_model(
-        self,
-        decoder_results: Mapping[str, Any],
-        target_class: str | Sequence[str],
-        increase_target_probabilities: bool = True,
-        output_dir: str | None = None,
-        base_model: Any = None,
-    ) -> Any:
-        """The base model with the selected rewrite of each class applied.
-
-        Args:
-            decoder_results: What `evaluate_decoder` returned.
-            target_class: One class, or several for one model each.
-            increase_target_probabilities: False applies the weakening rewrite.
-            output_dir: Save there (one class), with the tokenizer. Several classes go to `<experiment_dir>/<class>`.
-            base_model: The `ModelWithGradiend` to rewrite. Default: the trainer's.
-
-        Returns:
-            One class: the model, or the path with output_dir. Several: a list.
-
-        Raises:
-            ValueError: A class without result, or no directory to save to; before any model is loaded.
-        """
-        rewrites = find_rewrites(decoder_results, target_class, increase_target_probabilities)
-        single = isinstance(target_class, str)
-        directories: list[str | None] = [output_dir if single else None] * len(rewrites)
-        if output_dir is not None and (not single or not output_dir):
-            if not single and output_dir:
-                logger.warning("output_dir is for one class; several go to subdirectories of the experiment directory.")
-            if self.experiment_dir is None:
-                raise ValueError("Saving needs a directory: output_dir for one class, an experiment_dir for several.")
-            directories = [str(Path(self.experiment_dir) / rewrite.target_class) for rewrite in rewrites]
-        for directory in filter(None, directories):
-            require_directory(directory)
-        model = self.get_model() if base_model is None else base_model
-        results = [self._rewrite(model, rewrite, path) for rewrite, path in zip(rewrites, directories, strict=True)]
-        return results[0] if single else results
-
-    def _rewrite(self, model: Any, rewrite: Rewrite, directory: str | None) -> Any:
-        rewritten = model.rewrite_base_model(**rewrite.arguments())
-        return rewritten if directory is None else save_rewritten(rewritten, model, directory)

@@ -1,0 +1,93 @@
+"""A trainer's rewriting: from the results of its decoder evaluation to models and deltas."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gradiend.model.checkpoint import is_checkpoint
+from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
+from gradiend.trainer.rewriting import plan_rewrites, with_delta_files, with_model_directories
+
+
+class TrainerWithRewriting(FeatureLearningDefinition):
+    """A trainer that applies what its decoder evaluation chose."""
+
+    @property
+    @abstractmethod
+    def model_path(self) -> str:
+        """The base model before training, the directory of the trained GRADIEND afterwards."""
+
+    @abstractmethod
+    def get_model(self, use_cache: bool | None = None, *, load_directory: Any = None, **kwargs: Any) -> Any:
+        """The model in memory, or the one at `model_path`."""
+
+    def rewrite_base_model(
+        self,
+        decoder_results: Mapping[str, Any] | None = None,
+        target_class: str | Sequence[str] | None = None,
+        increase_target_probabilities: bool = True,
+        output_dir: str | None = None,
+        base_model: Any = None,
+        decoder_stats_metric_name: str | None = None,
+        **decoder_stats_kwargs: Any,
+    ) -> Any:
+        """The base model with the rewrite applied that a decoder evaluation chose.
+
+        Args:
+            decoder_results: What `evaluate_decoder` returned. Default: those in the experiment directory.
+            target_class: A key of the results (a class, or another metric), or several for one model each.
+            increase_target_probabilities: False applies the weakening rewrite, `<class>_weaken`.
+            output_dir: Save there, with the tokenizer and `gradiend_rewrite.json`. Several go to
+                `<experiment_dir>/<key>`.
+            base_model: The `ModelWithGradiend` to rewrite. Default: the trainer's.
+            decoder_stats_metric_name: In the name of the file of the results. Default: the first class.
+            **decoder_stats_kwargs: What else is in that name (feature_factors, lrs, topk, part, topk_part).
+
+        Returns:
+            One class: the model, or the path with output_dir. Several: a list.
+
+        Raises:
+            TypeError, ValueError: An argument of another kind, no results or none for a class, no directory to save
+                to; before any model is loaded.
+        """
+        root = self.experiment_dir
+        plan = plan_rewrites(
+            decoder_results, target_class, increase_target_probabilities, root, decoder_stats_metric_name,
+            decoder_stats_kwargs,
+        )  # fmt: skip
+        return with_model_directories(plan, output_dir, root).models(*self._rewritten_model(base_model))
+
+    def export_delta(
+        self,
+        decoder_results: Mapping[str, Any] | None = None,
+        target_class: str | Sequence[str] | None = None,
+        increase_target_probabilities: bool = True,
+        path: str | Path | None = None,
+        base_model: Any = None,
+    ) -> Any:
+        """Write the entries that `rewrite_base_model` changes; `gradiend.apply_delta` applies them to a base model.
+
+        Args:
+            decoder_results: See `rewrite_base_model`.
+            target_class: See `rewrite_base_model`; several give one delta each.
+            increase_target_probabilities: See `rewrite_base_model`.
+            path: A .safetensors file (one class), or a directory. Default: `<experiment_dir>/deltas`.
+            base_model: See `rewrite_base_model`.
+
+        Returns:
+            One class: the path of the file. Several: a list.
+
+        Raises:
+            TypeError, ValueError: See `rewrite_base_model`.
+        """
+        plan = plan_rewrites(decoder_results, target_class, increase_target_probabilities, self.experiment_dir)
+        return with_delta_files(plan, path, self.experiment_dir).deltas(*self._rewritten_model(base_model))
+
+    def _rewritten_model(self, given: Any) -> tuple[Any, str | None]:
+        """The model whose GRADIEND rewrites, and the checkpoint that it comes from, if known."""
+        if given is not None:
+            return given, None
+        return self.get_model(), self.model_path if is_checkpoint(self.model_path) else None
