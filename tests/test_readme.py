@@ -1,4 +1,4 @@
-"""The Python in the README runs as written, on the embedded model and its sentences."""
+"""The Python in the README and the guides runs as written, on the embedded model and its sentences."""
 
 import re
 from pathlib import Path
@@ -29,3 +29,11 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("code", BLOCKS[1:])
 def test_the_other_blocks_run_too(code, tmp_path, monkeypatch):
     run(code, tmp_path, monkeypatch)
+
+
+def test_the_python_of_the_data_guide_runs(tmp_path, monkeypatch, capsys):
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    guide = (README.parent / "docs" / "data.md").read_text(encoding="utf-8")
+    run("".join(re.findall(r"```python\n(.*?)```", guide, re.DOTALL)), tmp_path, monkeypatch)
+    assert capsys.readouterr().out.startswith("18 rows of 2 classes; splits: train 18.")

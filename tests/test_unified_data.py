@@ -371,12 +371,16 @@ def test_parquet_without_pyarrow(tmp_path, monkeypatch) -> None:
 
 
 def test_bad_files(tmp_path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"nothing\.csv.*does not exist.*\.csv or \.parquet"):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.csv.*does not exist.*\.csv.*\.jsonl.*\.parquet"):
         resolve_dataframe(tmp_path / "nothing.csv")
-    with pytest.raises(FileNotFoundError, match="is a folder"):
+    with pytest.raises(FileNotFoundError, match="is a folder; pass it as a string"):
+        resolve_dataframe(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no data files"):
         resolve_dataframe(str(tmp_path))
     for name, content, message in [
-        ("t.json", b"{}", r"\.csv or \.parquet file, got \.json"),
+        ("t.json", b"{}", r"\.parquet file, got \.json"),
+        ("t.jsonl", b'{"masked": "a', "cannot be read as jsonl"),
+        ("t.csv.gz", b"no gzip", "cannot be read as csv"),
         ("t.csv", b"", "cannot be read as csv"),
         ("latin.csv", "masked\nö [MASK]".encode("latin-1"), "UTF-8"),
     ]:

@@ -285,7 +285,11 @@ class Trainer(PreparesModels, TrainerWithRewriting):
         if trained.feature_class_encoding_direction is None:
             trained.set_feature_class_encoding_direction(encoding_direction(self))
         examples = self.create_training_data(
-            trained, split="train", batch_size=args.train_batch_size, max_size=args.train_max_size
+            trained,
+            split="train",
+            batch_size=args.train_batch_size,
+            max_size=args.train_max_size,
+            include_other_classes=args.add_identity_for_other_classes,
         )
         cache = self._default_directory(args, CACHED_GRADIENTS) if args.use_cached_gradients else None
         gradients = self.create_gradient_training_dataset(examples, trained, **gradient_arguments(trained, args, cache))

@@ -13,7 +13,7 @@ from gradiend.data.unified.validate import require_columns
 class ColumnNames:
     """Names of the columns in the data that the user hands in.
 
-    The split and the alternative columns may be absent as long as they keep their default names;
+    The split, document and alternative columns may be absent as long as they keep their default names;
     a name that was set is expected to be there.
     """
 
@@ -29,6 +29,8 @@ class ColumnNames:
     """The word to compare with."""
     alternative_class: str = "alternative_class"
     """The class of the word to compare with."""
+    document: str = "document"
+    """The document that the text is from."""
     use_class_names_as_columns: bool = True
     """In a dict of frames, whether a column named like a class holds the words of that class."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
 
 from gradiend.data.unified.columns import ColumnNames
+from gradiend.data.unified.contrast import ClassMerge, Contrast
 from gradiend.data.unified.parts import Part
 from gradiend.data.unified.unify import unify
 from gradiend.data.unified.validate import class_column, require_columns
@@ -49,7 +50,8 @@ def merged_to_unified(
     """
     columns = ColumnNames(masked=masked_col, split=split_col, label_class=label_class_col, label=label_col)
     part = merged_part(df, columns, target_col, target_class_col)
-    return unify([part], pair, max_counterfactuals_per_sentence, random_state)
+    contrast = None if pair is None else Contrast.of_pair(pair)
+    return unify([part], contrast, max_counterfactuals_per_sentence, random_state)
 
 
 def merged_part(df: pd.DataFrame, columns: ColumnNames, target_col: str | None, target_class_col: str | None) -> Part:
@@ -66,4 +68,47 @@ def merged_part(df: pd.DataFrame, columns: ColumnNames, target_col: str | None, 
         factual_class=class_column(df, columns.label_class),
         alternative_col=target_col,
         alternative_class=None if target_class_col is None else class_column(df, target_class_col),
+        document_col=columns.document,
     )
+
+
+def apply_class_merge_to_merged_df(
+    df: pd.DataFrame,
+    class_merge_map: Mapping[str, Sequence[str]],
+    class_merge_transition_groups: Sequence[Collection[str]] | None = None,
+    *,
+    label_class_col: str = ColumnNames.label_class,
+    alternative_class_col: str = ColumnNames.alternative_class,
+    unmerged: Collection[str] = (),
+) -> pd.DataFrame:
+    """Rename the classes of a merged table to those that they are merged into.
+
+    Args:
+        df: One row per text, with its class and, where known, that of its alternative word.
+        class_merge_map: Merged class → classes of the table.
+        class_merge_transition_groups: Sets of classes of the table that are compared with each other only.
+        label_class_col: Column of the classes.
+        alternative_class_col: Column of the classes of the alternative words; may be absent.
+        unmerged: Classes to keep although they are not merged.
+
+    Returns:
+        A copy without the rows of other classes, those outside all groups, and those that compare a merged class with
+        itself; their order and index stay.
+
+    Raises:
+        TypeError: Not a map to lists of classes.
+        ValueError: A class in two merged classes, or a missing column.
+    """
+    merge = ClassMerge.parse(class_merge_map, class_merge_transition_groups)
+    names = {base: name for name, bases in merge.bases_of.items() for base in bases}
+    names |= {name: name for name in unmerged if name not in names}
+    contrast = Contrast(("", ""), names, merge.groups)
+    factual = class_column(df, label_class_col)
+    if alternative_class_col not in df.columns:
+        kept = factual.isin([name for name in factual.unique() if contrast.includes(name)])
+        return df[kept].assign(**{label_class_col: factual[kept].map(names)})
+    alternative = class_column(df, alternative_class_col)
+    allowed = [contrast.allows(*pair) for pair in zip(factual, alternative, strict=True)]
+    kept = pd.Series(allowed, index=df.index, dtype=bool)
+    classes = {label_class_col: factual[kept].map(names), alternative_class_col: alternative[kept].map(names)}
+    return df[kept].assign(**classes)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
+from gradiend.data.unified.contrast import Contrast
 from gradiend.data.unified.schema import (
     UNIFIED_ALTERNATIVE,
     UNIFIED_ALTERNATIVE_CLASS,
@@ -17,6 +19,16 @@ from gradiend.data.unified.schema import (
 )
 from gradiend.data.unified.validate import require_columns, require_placeholders, require_values
 from gradiend.util.splits import normalize_split_name
+
+DOCUMENT = "document"
+OTHER_ALTERNATIVE = "compared with another class than the target classes"
+SAME_TARGET = "comparing a class with itself"
+OUTSIDE_GROUPS = "outside the transition groups"
+
+
+def of_other_class(name: str) -> str:
+    """The reason why rows of a class that is no target are left out."""
+    return f"of class {name!r}, which is no target"
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,8 @@ class Part:
     """The words to compare with; None where they are to be sampled."""
     alternative_class: pd.Series | None = None
     """The class of each of these; None for the other class of the pair."""
+    document_col: str = "document"
+    """The documents that the texts are from; may be absent."""
     where: str = ""
     """Which table this is, for messages."""
 
@@ -48,20 +62,27 @@ def classes_of(parts: Sequence[Part]) -> list[str]:
     return list(dict.fromkeys(name for column in columns for name in column.unique()))
 
 
-def open_rows(part: Part, pair: tuple[str, str] | None) -> pd.DataFrame:
-    """Take and check the rows whose classes are in the pair; unknown alternatives stay None."""
+def open_rows(part: Part, contrast: Contrast | None, dropped: Counter[str] | None = None) -> pd.DataFrame:
+    """Take and check the rows that a contrast compares; alternatives and their classes stay None where unknown.
+
+    Args:
+        part: The table.
+        contrast: What is compared; None takes all rows.
+        dropped: Counts the other rows by reason.
+
+    Returns:
+        The unified columns but the transition, with the classes of the data.
+
+    Raises:
+        ValueError: A missing column, or bad rows among those taken.
+    """
     factual_class, alternative_class, frame = part.factual_class, part.alternative_class, part.frame
     needed = [part.masked_col, part.word_col]
     require_columns(frame, [*needed, part.alternative_col] if part.alternative_col else needed, part.where)
-    if pair is not None:
-        if alternative_class is None:
-            alternative_class = factual_class.map({pair[0]: pair[1], pair[1]: pair[0]})
-        inside = factual_class.isin(pair) & alternative_class.isin(pair) & (factual_class != alternative_class)
-        frame, factual_class, alternative_class = (
-            frame[inside],
-            factual_class[inside],
-            alternative_class[inside],
-        )
+    if contrast is not None:
+        inside = _compared(part, contrast, Counter() if dropped is None else dropped)
+        frame, factual_class = frame[inside], factual_class[inside]
+        alternative_class = None if alternative_class is None else alternative_class[inside]
     texts = require_values(frame[part.masked_col], f"text in {part.masked_col!r}", part.where)
     require_placeholders(texts, part.where)
     columns = {
@@ -71,12 +92,34 @@ def open_rows(part: Part, pair: tuple[str, str] | None) -> pd.DataFrame:
         UNIFIED_ALTERNATIVE_CLASS: alternative_class,
         UNIFIED_FACTUAL: _words(frame, part.word_col, part.where),
         UNIFIED_ALTERNATIVE: _words(frame, part.alternative_col, part.where) if part.alternative_col else None,
+        DOCUMENT: frame[part.document_col] if part.document_col in frame.columns else None,
     }
     return pd.DataFrame(
         {name: None if column is None else column.to_numpy(dtype=object) for name, column in columns.items()},
         index=range(len(frame)),
         dtype=object,
     )
+
+
+def _compared(part: Part, contrast: Contrast, dropped: Counter[str]) -> pd.Series:
+    """Which rows a contrast compares; the others are counted."""
+    factual = part.factual_class
+    is_target = factual.isin(contrast.target_of)
+    for name, count in factual[~is_target].value_counts(sort=False).items():
+        dropped[of_other_class(str(name))] += int(count)
+    if part.alternative_class is None:
+        known = factual.isin([name for name in factual.unique() if contrast.includes(name)])
+        dropped[OUTSIDE_GROUPS] += int((is_target & ~known).sum())
+        return known
+    alternative = part.alternative_class
+    targets = is_target & alternative.isin(contrast.target_of)
+    inner = targets & (factual.map(contrast.target_of) == alternative.map(contrast.target_of))
+    pairs = pd.Series(list(zip(factual, alternative, strict=True)), index=factual.index, dtype=object)
+    allowed = pairs.isin([pair for pair in pairs.unique() if contrast.allows(*pair)])
+    dropped[OTHER_ALTERNATIVE] += int((is_target & ~targets).sum())
+    dropped[SAME_TARGET] += int(inner.sum())
+    dropped[OUTSIDE_GROUPS] += int((targets & ~inner & ~allowed).sum())
+    return allowed
 
 
 def _splits(frame: pd.DataFrame, part: Part) -> pd.Series:

@@ -8,6 +8,8 @@ from dataclasses import replace
 import pandas as pd
 
 from gradiend.data.unified.columns import ColumnNames, explicit_alternatives, holds_values
+from gradiend.data.unified.contrast import Contrast
+from gradiend.data.unified.factual import factual_rows, identity_rows
 from gradiend.data.unified.parts import Part, open_rows
 from gradiend.data.unified.schema import (
     UNIFIED_ALTERNATIVE,
@@ -18,7 +20,7 @@ from gradiend.data.unified.schema import (
     UNIFIED_SPLIT,
 )
 from gradiend.data.unified.unify import unify
-from gradiend.data.unified.validate import class_column, listed, parse_pair, require_columns
+from gradiend.data.unified.validate import class_column, listed, require_columns
 from gradiend.util.keywords import nearest
 
 _WORD_COLUMNS = ("label", "token", "source")
@@ -31,6 +33,7 @@ def per_class_dict_to_unified(
     split_col: str = "split",
     use_class_names_as_columns: bool = True,
     pair: Sequence[str] | None = None,
+    include_identity_rows: bool = False,
     max_counterfactuals_per_sentence: int = 1,
     random_state: int | None = None,
 ) -> pd.DataFrame:
@@ -49,6 +52,8 @@ def per_class_dict_to_unified(
         split_col: Column of splits; a table without it is training data.
         use_class_names_as_columns: Whether columns named like classes hold their words.
         pair: Two classes; rows of others are dropped. May be None where all rows are pairs already.
+        include_identity_rows: Keep the rows of classes outside the pair too, behind the others, with their own word and
+            class as the alternative.
         max_counterfactuals_per_sentence: Distinct sampled alternatives, and so rows, per text at most.
         random_state: Seed of the sampling; None is the seed 0.
 
@@ -60,9 +65,14 @@ def per_class_dict_to_unified(
         ValueError: No pair where one is needed, an unknown class, a missing column, or bad rows.
         TypeError: A value is no DataFrame.
     """
-    chosen = _select(class_dfs, classes)
     columns = ColumnNames(masked=masked_col, split=split_col, use_class_names_as_columns=use_class_names_as_columns)
-    return unify(per_class_parts(chosen, columns, pair), pair, max_counterfactuals_per_sentence, random_state)
+    contrast = None if pair is None else Contrast.of_pair(pair)
+    parts = per_class_parts(_select(class_dfs, classes), columns, contrast)
+    unified = unify(parts, contrast, max_counterfactuals_per_sentence, random_state)
+    if not include_identity_rows or contrast is None:
+        return unified
+    others = {name: name for part in parts for name in part.factual_class.unique() if name not in contrast.pair}
+    return pd.concat([unified, identity_rows(parts, others)], ignore_index=True)
 
 
 def merge_per_class_dfs(
@@ -89,7 +99,7 @@ def merge_per_class_dfs(
         TypeError: A value is no DataFrame.
     """
     columns = ColumnNames(masked=masked_col, split=split_col, use_class_names_as_columns=use_class_names_as_columns)
-    parts = per_class_parts(_select(class_dfs, "all"), columns, pair=None)
+    parts = per_class_parts(_select(class_dfs, "all"), columns, None)
     names = ColumnNames()
     renamed = {
         UNIFIED_MASKED: names.masked,
@@ -106,18 +116,46 @@ def merge_per_class_dfs(
     return rows[list(renamed)].rename(columns=renamed)
 
 
+def all_subsets_to_mlm_df(
+    class_dfs: Mapping[str, pd.DataFrame],
+    masked_col: str = "masked",
+    use_class_names_as_columns: bool = True,
+) -> pd.DataFrame:
+    """All texts of a table per class and the words that stood there, as an auxiliary head is trained on them.
+
+    Args:
+        class_dfs: Class name → table.
+        masked_col: Column of texts with `[MASK]` where the word stood.
+        use_class_names_as_columns: Whether a column named like the class holds its words.
+
+    Returns:
+        The distinct rows, with the columns masked and label.
+
+    Raises:
+        ValueError: No table, a missing column, or bad rows.
+        TypeError: A value is no DataFrame.
+    """
+    columns = ColumnNames(masked=masked_col, use_class_names_as_columns=use_class_names_as_columns)
+    parts = per_class_parts(class_dfs, columns, None)
+    rows = factual_rows(parts, {name: name for part in parts for name in part.factual_class.unique()})
+    rows = rows[[UNIFIED_MASKED, UNIFIED_FACTUAL]].drop_duplicates(ignore_index=True)
+    return rows.set_axis(["masked", "label"], axis=1)
+
+
 def per_class_parts(
-    class_dfs: Mapping[str, pd.DataFrame], columns: ColumnNames, pair: Sequence[str] | None
+    class_dfs: Mapping[str, pd.DataFrame], columns: ColumnNames, contrast: Contrast | None
 ) -> list[Part]:
-    """Find out what the columns of each table mean; tables without rows are left out."""
+    """Find out what the columns of each table mean; tables without rows are left out.
+
+    A table whose rows have words of several classes to compare with gives a part for each.
+    """
     for name, frame in class_dfs.items():
         if not isinstance(frame, pd.DataFrame):
             raise TypeError(f"Expected a DataFrame for class {name!r}, got {type(frame).__name__}.")
-    chosen = parse_pair(pair) if pair is not None else None
-    parts = [_part(str(name), frame, columns, chosen) for name, frame in class_dfs.items() if len(frame)]
-    if not parts:
+    filled = [(str(name), frame) for name, frame in class_dfs.items() if len(frame)]
+    if not filled:
         raise ValueError(f"The data has no rows; classes given: {listed(class_dfs)}.")
-    return parts
+    return [part for name, frame in filled for part in _parts(name, frame, columns, contrast)]
 
 
 def _select(class_dfs: Mapping[str, pd.DataFrame], classes: str | Sequence[str]) -> Mapping[str, pd.DataFrame]:
@@ -131,7 +169,7 @@ def _select(class_dfs: Mapping[str, pd.DataFrame], classes: str | Sequence[str])
     return {name: class_dfs[name] for name in classes}
 
 
-def _part(name: str, frame: pd.DataFrame, columns: ColumnNames, pair: tuple[str, str] | None) -> Part:
+def _parts(name: str, frame: pd.DataFrame, columns: ColumnNames, contrast: Contrast | None) -> list[Part]:
     where = f" of class {name!r}"
     require_columns(frame, [columns.masked], where)
     part = Part(
@@ -140,30 +178,48 @@ def _part(name: str, frame: pd.DataFrame, columns: ColumnNames, pair: tuple[str,
         split_col=columns.split,
         word_col="source",
         factual_class=_constant(name, frame),
+        document_col=columns.document,
         where=where,
     )
     if {"source", "target"} <= set(frame.columns):
         classes = _class_column(frame, "source_id", where)
-        return replace(
+        paired = replace(
             part,
             factual_class=part.factual_class if classes is None else classes,
             alternative_col="target",
             alternative_class=_class_column(frame, "target_id", where),
         )
+        return [paired]
     part = replace(part, word_col=_word_column(name, frame, columns, where))
     alternative, alternative_class = explicit_alternatives(frame, columns, where)
     if alternative is not None:
-        return replace(
-            part,
-            alternative_col=alternative,
-            alternative_class=_class_column(frame, alternative_class, where),
-        )
-    if pair is None or name not in pair:
-        return part
-    other = pair[1] if name == pair[0] else pair[0]
-    if columns.use_class_names_as_columns and holds_values(frame, other, where):
-        return replace(part, alternative_col=other, alternative_class=_constant(other, frame))
-    return part
+        classes = _class_column(frame, alternative_class, where)
+        return [replace(part, alternative_col=alternative, alternative_class=classes)]
+    if contrast is None or not columns.use_class_names_as_columns:
+        return [part]
+    others = [other for other in contrast.partners(name) if holds_values(frame, other, where)]
+    return _part_for_each(part, others) if others else [part]
+
+
+def _part_for_each(part: Part, others: Sequence[str]) -> list[Part]:
+    """For each class the rows with a word of it, and those without any word to compare with."""
+    has_word = part.frame[list(others)].notna()
+    chosen = [(other, has_word[other]) for other in others] + [(None, ~has_word.any(axis=1))]
+    parts = []
+    for other, rows in chosen:
+        if rows.any():
+            frame = part.frame[rows]
+            classes = None if other is None else _constant(other, frame)
+            parts.append(
+                replace(
+                    part,
+                    frame=frame,
+                    factual_class=part.factual_class[rows],
+                    alternative_col=other,
+                    alternative_class=classes,
+                )
+            )
+    return parts
 
 
 def _word_column(name: str, frame: pd.DataFrame, columns: ColumnNames, where: str) -> str:

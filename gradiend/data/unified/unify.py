@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import zlib
+from collections import Counter
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from gradiend.data.unified.alternatives import Vocabulary, sample_alternatives
 from gradiend.data.unified.casing import apply_casing_to_rows
+from gradiend.data.unified.contrast import Contrast
 from gradiend.data.unified.parts import Part, classes_of, open_rows
 from gradiend.data.unified.schema import (
     UNIFIED_ALTERNATIVE,
@@ -18,54 +21,69 @@ from gradiend.data.unified.schema import (
     UNIFIED_FACTUAL,
     UNIFIED_FACTUAL_CLASS,
     UNIFIED_MASKED,
+    UNIFIED_SPLIT,
     UNIFIED_TRANSITION,
     transition_id,
 )
-from gradiend.data.unified.validate import listed, parse_pair, require_classes
+from gradiend.data.unified.validate import listed, require_classes
+
+logger = logging.getLogger(__name__)
+
+NO_OTHER_WORD = "without another word to compare with"
+SAME_WORD = "with the same word on both sides"
+REPEATED = "repeated once classes were merged"
 
 
 def unify(
     parts: Sequence[Part],
-    pair: Sequence[str] | None,
+    contrast: Contrast | None,
     max_counterfactuals_per_sentence: int = 1,
     random_state: int | None = None,
+    dropped: Counter[str] | None = None,
 ) -> pd.DataFrame:
     """Make the unified frame.
 
     Args:
         parts: The tables.
-        pair: Two classes; rows of other classes are dropped. None keeps all rows, where every row has its
+        contrast: What is compared; rows of other classes are dropped. None keeps all rows, where every row has its
             alternative and the class of that.
         max_counterfactuals_per_sentence: Distinct sampled alternatives, and so rows, per text at most.
         random_state: Seed of the sampling; None is the seed 0, so that the same data always gives the same
             rows.
+        dropped: Counts the rows that are dropped, by reason.
 
     Returns:
         A frame with the columns `UNIFIED_COLUMNS`, numbered from 0, in the order of the parts and their rows.
 
     Raises:
-        ValueError: Bad rows, a missing class, or no pair where one is needed.
+        ValueError: Bad rows, a missing class, or no contrast where one is needed.
     """
     if max_counterfactuals_per_sentence < 1:
         raise ValueError(
             f"max_counterfactuals_per_sentence must be at least 1, got {max_counterfactuals_per_sentence}."
         )
+    dropped = Counter() if dropped is None else dropped
     available = classes_of(parts)
-    if pair is not None:
-        pair = parse_pair(pair)
-        require_classes(pair, available)
+    if contrast is not None:
+        contrast.require_bases(available)
+        require_classes(contrast.pair, {contrast.target_of.get(name, name): None for name in available})
     elif any(part.alternative_col is None or part.alternative_class is None for part in parts):
         raise ValueError(
             f"The data does not say which word of which class to compare with: give a pair of the classes "
             f"{listed(available)}, or a column with alternatives and one with their classes."
         )
-    rows = pd.concat([open_rows(part, pair) for part in parts], ignore_index=True)
-    if rows.empty and pair is not None:
+    rows = pd.concat([open_rows(part, contrast, dropped) for part in parts], ignore_index=True)
+    if contrast is None:
+        return _close(rows)
+    if rows.empty:
         found = {transition_id(a, b) for part in parts for a, b in _transitions(part)}
-        raise ValueError(f"No row compares {pair[0]!r} with {pair[1]!r}; the data has: {listed(sorted(found))}.")
-    if pair is not None:
-        rows = _fill_alternatives(rows, pair, max_counterfactuals_per_sentence, random_state or 0)
-    return _close(rows)
+        raise ValueError(
+            f"No row compares {contrast.pair[0]!r} with {contrast.pair[1]!r}; the data has: {listed(sorted(found))}."
+        )
+    rows = _fill_alternatives(rows, contrast, max_counterfactuals_per_sentence, random_state or 0, dropped)
+    targets = rows[UNIFIED_FACTUAL_CLASS].map(contrast.target_of)
+    closed = rows.assign(**{UNIFIED_FACTUAL_CLASS: targets, UNIFIED_ALTERNATIVE_CLASS: targets.map(contrast.other)})
+    return _close_merged(closed, dropped) if contrast.merges else _close(closed)
 
 
 def _transitions(part: Part) -> set[tuple[str, str]]:
@@ -74,44 +92,72 @@ def _transitions(part: Part) -> set[tuple[str, str]]:
     return set(zip(part.factual_class, part.alternative_class, strict=True))
 
 
-def _fill_alternatives(rows: pd.DataFrame, pair: tuple[str, str], size: int, seed: int) -> pd.DataFrame:
+def _fill_alternatives(
+    rows: pd.DataFrame, contrast: Contrast, size: int, seed: int, dropped: Counter[str]
+) -> pd.DataFrame:
+    """Sample the alternatives of the rows that have none, from the words of the same split."""
     is_open = rows[UNIFIED_ALTERNATIVE].isna()
     if not is_open.any():
         return rows
-    filled = [rows[~is_open]]
-    # Sorted, so that the order in which the user names the classes changes no row.
-    for stream, name in enumerate(sorted(pair)):
-        asked = rows[is_open & (rows[UNIFIED_FACTUAL_CLASS] == name)]
-        if asked.empty:
-            continue
-        other = pair[1] if name == pair[0] else pair[0]
-        vocabulary = Vocabulary.of(rows.loc[rows[UNIFIED_FACTUAL_CLASS] == other, UNIFIED_FACTUAL])
-        picks = sample_alternatives(asked[UNIFIED_FACTUAL], vocabulary, size, np.random.default_rng([seed, stream]))
-        _require_picks(asked, picks, name, other)
+    filled, vocabularies = [rows[~is_open]], _Vocabularies(rows)
+    for key, asked in rows[is_open].groupby([UNIFIED_FACTUAL_CLASS, UNIFIED_SPLIT], sort=False):
+        base, split = map(str, key)
+        vocabulary = vocabularies.of(contrast.partners(base), split)
+        # Named streams: neither the order of classes nor another split changes a draw.
+        rng = np.random.default_rng([seed, zlib.crc32(base.encode()), zlib.crc32(split.encode())])
+        picks = sample_alternatives(asked[UNIFIED_FACTUAL], vocabulary, size, rng)
         row, _ = np.nonzero(picks >= 0)
         answered = asked.iloc[row].copy()
         answered[UNIFIED_ALTERNATIVE] = vocabulary.words[picks[picks >= 0]]
         filled.append(answered)
-    return pd.concat(filled).sort_index(kind="stable")
+    result = pd.concat(filled).sort_index(kind="stable")
+    _count_unanswered(rows, result, contrast, dropped)
+    return result
 
 
-def _require_picks(asked: pd.DataFrame, picks: NDArray[np.int64], name: str, other: str) -> None:
-    if picks.shape[1] == 0:
-        raise ValueError(f"Alternatives for {name!r} are sampled from the words of {other!r}, which has no rows.")
-    nothing = picks[:, 0] < 0
-    if nothing.any():
-        word = asked[UNIFIED_FACTUAL].to_numpy()[nothing][0]
+class _Vocabularies:
+    """The words of classes, per split, counted when first asked for."""
+
+    def __init__(self, rows: pd.DataFrame) -> None:
+        self._rows = rows
+        self._known: dict[tuple[tuple[str, ...], str], Vocabulary] = {}
+
+    def of(self, classes: Collection[str], split: str) -> Vocabulary:
+        """Their words in a split, so that a word held out from one is not drawn there; in all splits if it has none."""
+        key = (tuple(classes), split)
+        if key not in self._known:
+            words = self._rows[self._rows[UNIFIED_FACTUAL_CLASS].isin(classes)]
+            inside = words[words[UNIFIED_SPLIT] == split]
+            self._known[key] = Vocabulary.of((words if inside.empty else inside)[UNIFIED_FACTUAL])
+        return self._known[key]
+
+
+def _count_unanswered(rows: pd.DataFrame, answered: pd.DataFrame, contrast: Contrast, dropped: Counter[str]) -> None:
+    """Count the rows for which no alternative was left; a target class may not lose all of its rows."""
+    lost = rows.loc[~rows.index.isin(answered.index)]
+    if lost.empty:
+        return
+    targets = lost[UNIFIED_FACTUAL_CLASS].map(contrast.target_of)
+    kept = set(answered[UNIFIED_FACTUAL_CLASS].map(contrast.target_of))
+    for name in contrast.pair:
+        if name in kept or name not in set(targets):
+            continue
+        other, word = contrast.other(name), lost.loc[targets == name, UNIFIED_FACTUAL].iloc[0]
+        if not rows[UNIFIED_FACTUAL_CLASS].map(contrast.target_of).eq(other).any():
+            raise ValueError(f"Alternatives for {name!r} are sampled from the words of {other!r}, which has no rows.")
         raise ValueError(
-            f"{int(nothing.sum())} rows of {name!r} have no alternative: {word!r} is also the only word of "
+            f"{int((targets == name).sum())} rows of {name!r} have no alternative: {word!r} is also the only word of "
             f"{other!r}. Classes with the same words cannot be told apart by them; choose another pair."
         )
+    dropped[NO_OTHER_WORD] += len(lost)
+    logger.warning(
+        "%d of %d rows are dropped: the other class has no other word for them in their split (%s).",
+        len(lost), len(rows), listed(lost[UNIFIED_FACTUAL].str.lower().unique()),
+    )  # fmt: skip
 
 
 def _close(rows: pd.DataFrame) -> pd.DataFrame:
-    rows = rows.reset_index(drop=True)
-    factual = rows[UNIFIED_FACTUAL].to_numpy(dtype=object)
-    alternative = rows[UNIFIED_ALTERNATIVE].to_numpy(dtype=object)
-    rows[UNIFIED_ALTERNATIVE] = apply_casing_to_rows(rows[UNIFIED_MASKED].to_numpy(dtype=object), factual, alternative)
+    rows = _cased(rows)
     same = rows[UNIFIED_FACTUAL] == rows[UNIFIED_ALTERNATIVE]
     if same.any():
         first = rows[same].iloc[0]
@@ -121,6 +167,29 @@ def _close(rows: pd.DataFrame) -> pd.DataFrame:
             f"{first[UNIFIED_FACTUAL_CLASS]!r} against {first[UNIFIED_ALTERNATIVE_CLASS]!r}. "
             "Remove or correct them."
         )
+    return with_transitions(rows)
+
+
+def _close_merged(rows: pd.DataFrame, dropped: Counter[str]) -> pd.DataFrame:
+    """Close rows that were made for other contrasts than the merged one: some say nothing there, or the same twice."""
+    rows = _cased(rows)
+    same = rows[UNIFIED_FACTUAL] == rows[UNIFIED_ALTERNATIVE]
+    repeated = rows.duplicated(list(UNIFIED_COLUMNS[:-1])) & ~same
+    dropped[SAME_WORD] += int(same.sum())
+    dropped[REPEATED] += int(repeated.sum())
+    return with_transitions(rows[~same & ~repeated])
+
+
+def _cased(rows: pd.DataFrame) -> pd.DataFrame:
+    masked, factual, alternative = (
+        rows[column].to_numpy(dtype=object) for column in (UNIFIED_MASKED, UNIFIED_FACTUAL, UNIFIED_ALTERNATIVE)
+    )
+    return rows.assign(**{UNIFIED_ALTERNATIVE: apply_casing_to_rows(masked, factual, alternative)})
+
+
+def with_transitions(rows: pd.DataFrame) -> pd.DataFrame:
+    """Number rows from 0, add the transition, and give all columns one dtype."""
+    rows = rows.reset_index(drop=True)
     classes = rows[[UNIFIED_FACTUAL_CLASS, UNIFIED_ALTERNATIVE_CLASS]].drop_duplicates()
     names = {(a, b): transition_id(a, b) for a, b in classes.itertuples(index=False)}
     rows[UNIFIED_TRANSITION] = [

@@ -46,7 +46,7 @@ class TrainingArguments:
     use_cache: bool = False
     """Whether what was computed before, from the same model, data and arguments, is read instead of computed again."""
     add_identity_for_other_classes: bool = False
-    """Whether texts of other classes than the target classes are trained on too, with the label 0."""
+    """Whether to train on the classes in the data that are no target too: each word against itself, with label 0."""
     source: str = "alternative"
     """Gradient that the encoder reads: factual, alternative or diff."""
     target: str | None = "diff"

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from gradiend.data.summary import DataSummary, summarise
 from gradiend.data.unified import (
     UNIFIED_FACTUAL,
     UNIFIED_FACTUAL_CLASS,
     UNIFIED_MASKED,
     UNIFIED_SPLIT,
     classes_in,
+    documents_of,
+    other_classes,
+    parse_pair,
     require_split,
     to_unified,
 )
+from gradiend.data.unified.parts import of_other_class
 from gradiend.gradients.words import WordTokenizer
 from gradiend.model.utils import is_decoder_only_model
 from gradiend.trainer.core.arguments import TrainingArguments
@@ -35,18 +41,21 @@ class TrainerWithData(TrainerWithMLMHead):
 
     config: TextPredictionConfig
     """Where the data is and how its columns are called."""
-    _unified: pd.DataFrame | None = None
+    _loaded: pd.DataFrame | Mapping[str, pd.DataFrame] | None = None
+    _frames: dict[tuple[str, str], pd.DataFrame]
+    _dropped: dict[tuple[str, str], Counter[str]]
+    _others: pd.DataFrame | None = None
     _neutral: pd.DataFrame | None = None
 
     @property
     def target_classes(self) -> list[str]:
-        """The two classes; those in the data where none were given.
+        """The two classes: those given, else the two merged ones, else those in the data.
 
         Raises:
-            ValueError: None given, and the data does not have exactly two.
+            ValueError: None given, and there are not exactly two.
         """
         if self._target_classes is None:
-            found = classes_in(self._data(), self.config.columns())
+            found = self.config.pair() or self.all_classes
             if len(found) < 2:
                 only = f"only the class {found[0]}" if found else "no rows"
                 raise ValueError(f"The data has {only}: two classes are needed, to tell apart.")
@@ -55,36 +64,62 @@ class TrainerWithData(TrainerWithMLMHead):
                     f"The data has the classes {', '.join(found)}: name the two to tell apart with "
                     "target_classes=[…], the one to be encoded positive first."
                 )
-            self._target_classes = found
+            self._target_classes = list(found)
         return self._target_classes
 
     @property
     def all_classes(self) -> list[str]:
-        """All classes in the data."""
+        """All classes: those given, else the merged ones and the target classes, else those in the data."""
+        if self.config.all_classes is not None:
+            return list(self.config.all_classes)
+        if self.config.class_merge_map is not None:
+            return list(dict.fromkeys([*map(str, self.config.class_merge_map), *(self.config.pair() or ())]))
         return classes_in(self._data(), self.config.columns())
 
     @property
     def combined_data(self) -> pd.DataFrame:
         """The unified frame: masked, split, factual_class, alternative_class, factual, alternative, transition."""
-        if self._unified is None:
-            self._unified = to_unified(
-                self._data(),
-                pair=self.target_classes,
-                columns=self.config.columns(),
-                max_counterfactuals_per_sentence=self.config.max_counterfactuals_per_sentence,
-                seed=self.data_seed,
-            )
-        return self._unified
+        return self._unified(self.target_classes)
 
     @property
     def data_seed(self) -> int:
         """`config.random_state`, or 0."""
         return self.config.random_state or 0
 
-    def _data(self) -> Any:
-        if self.config.data is None:
-            raise ValueError("The trainer has no data: pass data=… (a DataFrame, a dict of DataFrames, or a file).")
-        return self.config.data
+    def _data(self) -> pd.DataFrame | Mapping[str, pd.DataFrame]:
+        """What the configuration names, read once."""
+        if self._loaded is None:
+            self._loaded = self.config.source().load(self.config.columns())
+        return self._loaded
+
+    def _unified(self, pair: Sequence[str]) -> pd.DataFrame:
+        """The unified frame of two classes."""
+        key = parse_pair(pair)
+        if key not in self._frames:
+            self._dropped[key] = Counter()
+            self._frames[key] = to_unified(
+                self._data(),
+                pair=key,
+                columns=self.config.columns(),
+                max_counterfactuals_per_sentence=self.config.max_counterfactuals_per_sentence,
+                seed=self.data_seed,
+                merge=self.config.class_merge(),
+                dropped=self._dropped[key],
+            )
+        return self._frames[key]
+
+    @property
+    def other_data(self) -> pd.DataFrame:
+        """Unified rows of the classes that are no target: each word with itself as the alternative."""
+        if self._others is None:
+            self._others = other_classes(
+                self._data(),
+                pair=self.target_classes,
+                columns=self.config.columns(),
+                merge=self.config.class_merge(),
+                only=self.config.all_classes,
+            )
+        return self._others
 
     @property
     def neutral_data(self) -> pd.DataFrame | None:
@@ -94,14 +129,55 @@ class TrainerWithData(TrainerWithMLMHead):
             ValueError: No column `text`.
         """
         if self._neutral is None and self.config.eval_neutral_data is not None:
-            self._neutral = checked_neutral(self.config.eval_neutral_data, self.config.eval_neutral_max_rows)
+            self._neutral = checked_neutral(
+                self.config.eval_neutral_data,
+                self.config.eval_neutral_max_rows,
+                trust_remote_code=self.config.dataset_trust_remote_code,
+            )
         return self._neutral
 
-    def _split(self, split: str) -> pd.DataFrame:
-        return require_split(self.combined_data, split)
+    def _split(self, split: str, include_other_classes: bool = False) -> pd.DataFrame:
+        """Unified rows of a split, those of other classes behind the others."""
+        rows = require_split(self.combined_data, split)
+        if not include_other_classes:
+            return rows
+        others = self.other_data
+        others = others[others[UNIFIED_SPLIT] == normalize_split_name(split)]
+        return pd.concat([rows, others], ignore_index=True) if len(others) else rows
 
     def _has_split(self, split: str) -> bool:
         return normalize_split_name(split) in set(self.combined_data[UNIFIED_SPLIT])
+
+    def data_summary(self, tokenizer: Any = None, include_other_classes: bool | None = None) -> DataSummary:
+        """What the data is made of: rows, words and their tokens, lengths, leaks between splits, what was dropped.
+
+        Args:
+            tokenizer: Whose tokens the words are told in: a tokenizer, or its name or path. Default: that of the
+                model, if it is loaded.
+            include_other_classes: Describe the classes that are no target too. Default: as they are trained on
+                (`add_identity_for_other_classes`).
+
+        Returns:
+            A report to print, to show in a notebook, or to take as a dict (`to_dict`).
+
+        Raises:
+            ValueError: See `gradiend.data.unified`.
+        """
+        if include_other_classes is None:
+            include_other_classes = self.training_args.add_identity_for_other_classes
+        if tokenizer is None and isinstance(self._model, TextModelWithGradiend):
+            tokenizer = self._model.tokenizer
+        rows, classes = self.combined_data, list(self.target_classes)
+        dropped = Counter(self._dropped[parse_pair(classes)])
+        if include_other_classes:
+            rows = pd.concat([rows, self.other_data], ignore_index=True)
+            classes += [name for name in self.all_classes if name not in classes]
+            for base in self.config.bases_of(classes):
+                del dropped[of_other_class(base)]
+        documents = documents_of(self._data(), self.config.columns())
+        if documents is not None:
+            rows = rows.merge(documents, on=[UNIFIED_MASKED, UNIFIED_SPLIT], how="left")
+        return summarise(rows, classes=classes, dropped=dropped, tokenizer=tokenizer)
 
     def check_training_data(self, args: TrainingArguments) -> None:
         """Raise what is wrong with the data before the model is loaded.
@@ -109,13 +185,14 @@ class TrainerWithData(TrainerWithMLMHead):
         Raises:
             ValueError: See `gradiend.data.unified`; no training split; a class smaller than a batch.
         """
-        train = self._split("train")
+        train = self._split("train", args.add_identity_for_other_classes)
         sizes = train[UNIFIED_FACTUAL_CLASS].value_counts()
-        for name in self.target_classes:
+        for name in dict.fromkeys([*self.target_classes, *sizes.index]):
             if sizes.get(name, 0) < args.train_batch_size:
+                other = "" if name in self.target_classes else ", or leave the class out (all_classes=[…])"
                 raise ValueError(
                     f"The training split has {sizes.get(name, 0)} rows of class {name!r}, fewer than one batch "
-                    f"(train_batch_size={args.train_batch_size}): reduce train_batch_size, or collect more rows."
+                    f"(train_batch_size={args.train_batch_size}): reduce train_batch_size, or collect more rows{other}."
                 )
         if args.do_eval:
             evaluated = self._split(self.evaluation_split())[UNIFIED_FACTUAL_CLASS]
@@ -142,6 +219,7 @@ class TrainerWithData(TrainerWithMLMHead):
         class_pair: Sequence[str] | None = None,
         batch_size: int | None = None,
         max_size: int | None = None,
+        include_other_classes: bool = False,
         balance_column: str = "feature_class_id",
     ) -> TextTrainingDataset:
         """The examples of a split, composed into batches of one class.
@@ -151,20 +229,25 @@ class TrainerWithData(TrainerWithMLMHead):
             split: Which rows.
             class_pair: The two classes. Default: the target classes.
             batch_size: Default: `train_batch_size`.
-            max_size: Cap on examples.
+            max_size: Cap on examples, spread evenly over the classes.
+            include_other_classes: Add the rows of the classes that are no target, with their own word as the
+                alternative and the label 0; their feature_class_id follows those of the pair (0 and 1).
             balance_column: Column whose values take turns.
 
         Raises:
             ValueError: See `TextTrainingDataset`.
         """
-        pair = tuple(class_pair or self.target_classes)
         if isinstance(model_or_tokenizer, TextModelWithGradiend):
             tokenizer, words = model_or_tokenizer.tokenizer, model_or_tokenizer.words
             causal = is_decoder_only_model(model_or_tokenizer.base_model)
         else:
             tokenizer, causal = model_or_tokenizer, is_decoder_only_model(model_or_tokenizer)
             words = WordTokenizer(tokenizer, causal=causal, max_length=MAX_LENGTH)
-        rows = scorable_rows(labelled(self._split(split), pair), words, "training")
+        if class_pair is None or tuple(class_pair) == tuple(self.target_classes):
+            rows = self._labelled(split, include_other_classes)
+        else:
+            rows = labelled(require_split(self._unified(class_pair), split), class_pair)
+        rows = scorable_rows(rows, words, "training")
         return TextTrainingDataset(
             rows.rename(columns={"source_id": "factual_id", "target_id": "alternative_id"}),
             tokenizer,
@@ -175,6 +258,11 @@ class TrainerWithData(TrainerWithMLMHead):
             seed=self.data_seed,
             words=words,
         )
+
+    def _labelled(self, split: str, include_other_classes: bool = False) -> pd.DataFrame:
+        """The rows of a split with their labels and ids, see `labelled`."""
+        others = self.non_target_classes if include_other_classes else ()
+        return labelled(self._split(split, include_other_classes), self.target_classes, others)
 
     def get_decoder_mlm_training_data(self, split: str = "train", max_size: int | None = None) -> pd.DataFrame:
         """The distinct texts of a split and the words that stood there, for an auxiliary head.

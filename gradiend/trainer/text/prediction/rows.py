@@ -26,13 +26,23 @@ from gradiend.util.placeholder import PLACEHOLDER
 logger = get_logger(__name__)
 
 
-def labelled(rows: pd.DataFrame, pair: Sequence[str]) -> pd.DataFrame:
-    """Unified rows of a pair with label (+1: first class), feature_class_id (0 or 1), source_id, target_id and type."""
-    label = rows[UNIFIED_FACTUAL_CLASS].map({pair[0]: 1.0, pair[1]: -1.0})
-    transition = {transition_id(pair[0], pair[1]): 0, transition_id(pair[1], pair[0]): 1}
+def labelled(rows: pd.DataFrame, pair: Sequence[str], others: Sequence[str] = ()) -> pd.DataFrame:
+    """Give unified rows their labels and ids.
+
+    Args:
+        rows: Unified rows; those that neither compare the pair nor belong to `others` are dropped.
+        pair: The target classes.
+        others: Classes whose rows have their own word as the alternative.
+
+    Returns:
+        The rows with label (+1 for the first class, −1 for the second, 0 for others), feature_class_id (0 and 1 for the
+        directions of the pair, then one for each of the others), source_id, target_id and type.
+    """
+    transitions = [transition_id(pair[0], pair[1]), transition_id(pair[1], pair[0])]
+    transitions += [transition_id(name, name) for name in others if name not in pair]
     rows = rows.assign(
-        label=label,
-        feature_class_id=rows[UNIFIED_TRANSITION].map(transition),
+        label=rows[UNIFIED_FACTUAL_CLASS].map({**dict.fromkeys(others, 0.0), pair[0]: 1.0, pair[1]: -1.0}),
+        feature_class_id=rows[UNIFIED_TRANSITION].map({name: number for number, name in enumerate(transitions)}),
         source_id=rows[UNIFIED_FACTUAL_CLASS],
         target_id=rows[UNIFIED_ALTERNATIVE_CLASS],
         type="training",
@@ -82,9 +92,13 @@ def filled(rows: pd.DataFrame) -> list[str]:
     return [text.replace(PLACEHOLDER, word) for text, word in pairs]
 
 
-def checked_neutral(data: Any, max_rows: int | None = None) -> pd.DataFrame:
-    """Neutral texts from a frame or file. Raises ValueError without a column `text`, or with empty entries in it."""
-    frame = resolve_dataframe(data, max_rows=max_rows)
+def checked_neutral(data: Any, max_rows: int | None = None, *, trust_remote_code: bool = False) -> pd.DataFrame:
+    """Neutral texts from a frame, a file or a data set (see `resolve_dataframe`).
+
+    Raises:
+        ValueError: No column `text`, or empty entries in it.
+    """
+    frame = resolve_dataframe(data, max_rows=max_rows, trust_remote_code=trust_remote_code)
     assert frame is not None
     if "text" not in frame.columns:
         raise ValueError(f"Neutral data needs a column 'text'; it has {', '.join(map(str, frame.columns))}.")

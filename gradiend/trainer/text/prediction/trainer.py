@@ -56,7 +56,7 @@ class TextPredictionTrainer(TrainerWithData):
     Args:
         model: Name or path of a base model or checkpoint, or a `ModelWithGradiend`.
         run_id: Subdirectory of `args.experiment_dir` for this run.
-        data: A DataFrame, a dict class → DataFrame, or the path of a CSV or Parquet file.
+        data: A DataFrame, a dict class → DataFrame, a file, or a data set; see `TextPredictionConfig.data`.
         config: All of `TextPredictionConfig` at once; it wins over single fields, `target_classes` excepted.
         target_classes: The two classes; the first is encoded as +1. Default: those in the data, if they are two.
         args: Training and evaluation arguments; `training_args` is a second name.
@@ -86,9 +86,13 @@ class TextPredictionTrainer(TrainerWithData):
         args = fields.pop("args", args)
         if config is None:
             config = TextPredictionConfig(data=data, run_id=run_id, **fields)
+        elif data is not None or fields:
+            ignored = [name for name, value in {**fields, "data": data}.items() if value is not None]
+            logger.warning("config is given, so %s beside it is ignored: put it into the config.", ", ".join(ignored))
         if target_classes is not None:
             config = dataclasses.replace(config, target_classes=target_classes)
         self.config = config
+        self._frames, self._dropped = {}, {}
         super().__init__(
             model, config.target_classes, args, run_id or config.run_id, config.n_features, evaluator_class
         )
@@ -170,10 +174,11 @@ class TextPredictionTrainer(TrainerWithData):
         Returns:
             Columns input_text, factual, alternative, label, source_id, target_id, type and encoded.
         """
-        rows = labelled(self._split(split), self.target_classes)
-        rows = self._capped(rows, "label", max_size)
+        rows = self._labelled(split, self.training_args.add_identity_for_other_classes)
+        rows = self._capped(rows, "source_id", max_size)
         if self.training_args.encoder_eval_balance:
-            rows = self._capped(rows, "label", int(rows["label"].value_counts().min()))
+            targets = rows.loc[rows["label"] != 0, "label"]
+            rows = self._capped(rows, "source_id", int(targets.value_counts().min()))
         n_neutral = max_size or len(rows)
         neutral = self.neutral_data if neutral_data_df is None else checked_neutral(neutral_data_df)
         others = [self._neutral_rows(filled(rows), NEUTRAL_TRAINING, n_neutral)]
@@ -208,9 +213,12 @@ class TextPredictionTrainer(TrainerWithData):
         """Class → its words: `decoder_eval_targets`, or the distinct words in the data, commonest first."""
         if self.config.decoder_eval_targets is not None:
             return {name: list(words) for name, words in self.config.decoder_eval_targets.items()}
-        data = self.combined_data
+        data, names = self.combined_data, self.target_classes
+        if not self.config.decoder_eval_restrict_to_target_classes:
+            data = pd.concat([data, self.other_data], ignore_index=True)
+            names = [*names, *self.other_data[UNIFIED_FACTUAL_CLASS].unique()]
         words: dict[str, list[str]] = {}
-        for name in self.target_classes:
+        for name in names:
             counts = data.loc[data[UNIFIED_FACTUAL_CLASS] == name, UNIFIED_FACTUAL].value_counts()
             distinct: dict[str, str] = {}
             for word in counts.index:
@@ -231,11 +239,14 @@ class TextPredictionTrainer(TrainerWithData):
         del tokenizer
         rows = cached_training_like_df
         if rows is None:
-            rows = self._split(split).drop_duplicates([UNIFIED_MASKED, UNIFIED_FACTUAL])
+            rows = self._split(split, not self.config.decoder_eval_restrict_to_target_classes)
+            rows = rows.drop_duplicates([UNIFIED_MASKED, UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS])
             rows = self._capped(rows, UNIFIED_FACTUAL_CLASS, max_size_training_like)
         neutral = self.neutral_data if cached_neutral_df is None else checked_neutral(cached_neutral_df)
         if neutral is None:
             neutral = pd.DataFrame({"text": filled(rows)})
+        caps = [max_size_neutral, self.config.decoder_eval_lms_max_samples]
+        max_size_neutral = min((cap for cap in caps if cap is not None), default=None)
         if max_size_neutral is not None and len(neutral) > max_size_neutral:
             neutral = neutral.sample(max_size_neutral, random_state=self.data_seed).sort_index()
         return rows, neutral

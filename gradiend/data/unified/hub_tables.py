@@ -1,0 +1,93 @@
+"""Data sets as tables: one for all their splits, or one for each config (class)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from gradiend.data.core.hub import hub_config_names, load_hub_dataset
+from gradiend.data.unified.validate import require_columns
+
+
+def load_hub_table(
+    name: str,
+    config: str | None = None,
+    *,
+    split: str | None = None,
+    splits: Sequence[str] | None = None,
+    split_col: str = "split",
+    trust_remote_code: bool = False,
+) -> pd.DataFrame:
+    """Load a data set as one table.
+
+    Args:
+        name: Hub id, or the path of a folder.
+        config: Which of several configs.
+        split: One split, whose rows are taken as they are.
+        splits: Several, or None for all: a column with their names is added where the data has none.
+        split_col: Its name.
+        trust_remote_code: See `load_hub_dataset`.
+
+    Raises:
+        See `load_hub_dataset`.
+    """
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code} if trust_remote_code else {}
+    configs = () if config is None else (config,)
+    if split is not None:
+        return load_hub_dataset(name, *configs, split=split, **options).to_pandas()
+    if splits is None:
+        loaded: Any = load_hub_dataset(name, *configs, **options)
+        # A data set that was saved without splits has no names for them either.
+        by_split = dict(loaded.items()) if isinstance(loaded, dict) else {"train": loaded}
+    else:
+        by_split = {one: load_hub_dataset(name, *configs, split=one, **options) for one in splits}
+    frames = []
+    for one, rows in by_split.items():
+        frame = rows.to_pandas()
+        frames.append(frame if split_col in frame.columns else frame.assign(**{split_col: str(one).partition("[")[0]}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def load_hf_per_class(
+    dataset_name: str,
+    classes: str | Sequence[str] = "all",
+    splits: Sequence[str] | None = None,
+    masked_col: str = "masked",
+    split_col: str = "split",
+    *,
+    trust_remote_code: bool = False,
+) -> dict[str, pd.DataFrame]:
+    """Load a data set that has a config for each class.
+
+    Args:
+        dataset_name: Hub id, or the path of a folder in the layout of a hub repository or of `save_to_disk`.
+        classes: Names of configs; `"all"` for every one.
+        splits: Which splits; None takes all.
+        masked_col: Column that every config must have.
+        split_col: Column with the split; added where the data has none.
+        trust_remote_code: Let the data set run its own loading script.
+
+    Returns:
+        Class → table.
+
+    Raises:
+        ValueError: An unknown class or split, or a missing column.
+        FileNotFoundError: There is no such data set.
+        ConnectionError: The hub cannot be reached.
+        ImportError: `datasets` is not installed.
+    """
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code} if trust_remote_code else {}
+    if isinstance(splits, str):
+        splits = [splits]
+    if classes == "all":
+        names = hub_config_names(dataset_name, **options)
+    else:
+        names = [classes] if isinstance(classes, str) else list(classes)
+    tables = {}
+    for name in names:
+        frame = load_hub_table(dataset_name, name, splits=splits, split_col=split_col, **options)
+        require_columns(frame, [masked_col], f" of class {name!r} in {dataset_name!r}")
+        tables[name] = frame
+    return tables
