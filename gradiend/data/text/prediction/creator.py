@@ -7,15 +7,18 @@ import random
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from gradiend.data.core.base_loader import BaseData, resolve_base_data
 from gradiend.data.core.table_files import parse_table_format, prepare_table_file, write_table
+from gradiend.data.summary import DataSummary
 from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction.balance import Balance, balanced_counts, parse_balance
 from gradiend.data.text.prediction.class_checks import parse_classes
 from gradiend.data.text.prediction.collector import BALANCING, Collected, collect_examples, collect_neutral
+from gradiend.data.text.prediction.creation_report import Creation
 from gradiend.data.text.prediction.frames import (
     SplitClass,
     minimal_frame,
@@ -87,6 +90,7 @@ class TextPredictionDataCreator:
         self.training_basename = training_basename
         self.neutral_basename = neutral_basename
         self.output_format = parse_table_format(output_format)
+        self._created: Creation | None = None
         self._texts = resolve_base_data(base_data, text_column, base_max_size, seed=seed)
 
     def generate_training_data(
@@ -156,6 +160,7 @@ class TextPredictionDataCreator:
             sizes = balanced_counts(sizes, [config.weight for config in self.classes])
         require_minimum(collected, sizes, min_rows_per_class_for_split)
         classes = self._split(collected, sizes, ratios)
+        self._created = Creation(minimal_frame(classes), [config.id for config in self.classes], collected.dropped)
         unified = unified_frame(classes, self._rng("alternatives"))
         if path is not None:
             write_table(unified, path)
@@ -201,6 +206,22 @@ class TextPredictionDataCreator:
             write_table(frame, path)
         logger.log(logging.INFO if neutral else logging.WARNING, describe_neutral(len(frame), dropped, path))
         return frame
+
+    def summary(self, tokenizer: Any = None) -> DataSummary:
+        """What the training data that was generated last is made of.
+
+        Args:
+            tokenizer: Whose tokens the words are told in: a tokenizer, or its name or path; None tells none.
+
+        Returns:
+            A report to print, to show in a notebook, or to take as a dict (`to_dict`).
+
+        Raises:
+            ValueError: No training data has been generated yet.
+        """
+        if self._created is None:
+            raise ValueError("There is nothing to sum up yet: call generate_training_data() first.")
+        return self._created.summary(tokenizer)
 
     def _split(self, collected: Collected, sizes: Sequence[int], ratios: SplitRatios) -> list[SplitClass]:
         """Keep the first rows of each class, as many as `sizes` says, and give each its split."""

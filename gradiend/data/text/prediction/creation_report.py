@@ -1,0 +1,29 @@
+"""The data report of a creation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from gradiend.data.summary import DataSummary, summarise
+from gradiend.data.unified.schema import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS
+
+
+@dataclass(frozen=True)
+class Creation:
+    """What a creation made."""
+
+    rows: pd.DataFrame
+    """Columns masked, label, label_class and split."""
+    classes: Sequence[str]
+    """The ids of the classes."""
+    dropped: Mapping[str, int]
+    """Reason → sentences that were left out."""
+
+    def summary(self, tokenizer: Any = None) -> DataSummary:
+        """The report; see `summarise` for the tokenizer."""
+        rows = self.rows.rename(columns={"label_class": UNIFIED_FACTUAL_CLASS, "label": UNIFIED_FACTUAL})
+        return summarise(rows, classes=self.classes, dropped=self.dropped, tokenizer=tokenizer)
