@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     )
     from gradiend.trainer.text import TextPredictionConfig, TextPredictionTrainer
     from gradiend.util.logging import get_logger, setup_logging
+    from gradiend.visualizer import plot_topk_overlap_heatmap, plot_topk_overlap_venn
 
 # Where each public name comes from. Resolved on first use: `import gradiend` stays fast, and needs no optional package.
 _HOMES = {
@@ -69,6 +70,7 @@ _HOMES = {
         "set_seed",
     ),
     "gradiend.trainer.text": ("TextPredictionConfig", "TextPredictionTrainer"),
+    "gradiend.visualizer": ("plot_topk_overlap_heatmap", "plot_topk_overlap_venn"),
     "gradiend.util.logging": ("get_logger", "setup_logging"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -94,6 +96,8 @@ __all__ = [
     "export_delta",
     "get_logger",
     "load_training_stats",
+    "plot_topk_overlap_heatmap",
+    "plot_topk_overlap_venn",
     "preprocess_texts",
     "read_delta",
     "read_rewrite_record",

@@ -47,6 +47,10 @@ class Evaluator:
         """See `gradiend.visualizer.plot_encoder_distributions`."""
         return self._plots().plot_encoder_distributions(**kwargs)
 
+    def plot_encoder_scatter(self, **kwargs: Any) -> Any:
+        """See `gradiend.visualizer.plot_encoder_scatter`."""
+        return self._plots().plot_encoder_scatter(**kwargs)
+
     def plot_probability_shifts(self, **kwargs: Any) -> Any:
         """See `gradiend.visualizer.plot_probability_shifts`."""
         return self._plots().plot_probability_shifts(**kwargs)

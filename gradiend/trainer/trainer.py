@@ -430,6 +430,10 @@ class Trainer(PreparesModels, TrainerWithRewriting):
             kwargs["encoder_df"] = self.evaluate_encoder(return_df=True)["encoder_df"]
         return self.evaluator.plot_encoder_distributions(**{**self.plot_style(), **kwargs})
 
+    def plot_encoder_scatter(self, **kwargs: Any) -> Any:
+        """See `gradiend.visualizer.plot_encoder_scatter`; without `encoder_df` the test split is encoded."""
+        return self.evaluator.plot_encoder_scatter(**kwargs)
+
     def plot_probability_shifts(self, **kwargs: Any) -> Any:
         """See `gradiend.visualizer.plot_probability_shifts`; with an experiment directory the figure is saved there."""
         if kwargs.get("output") is None and self.experiment_dir is not None:

@@ -19,6 +19,8 @@ ALIASES: dict[str, dict[str, str]] = {
     "ModelWithGradiend.from_pretrained": {"gradiend_model": "load_directory"},
     "PrePruneConfig": {"keep_top_k": "topk"},
     "PostPruneConfig": {"keep_top_k": "topk"},
+    "plot_encoder_distributions": {"class_label_mapping": "legend_name_mapping"},
+    "plot_topk_overlap_heatmap": {"annot_fmt": "fmt"},
 }
 """Owner → {second spelling: the name that we use}."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gradiend.visualizer.convergence_figure import convergence_figure
+from gradiend.visualizer.keywords import plot_keywords
 from gradiend.visualizer.legend import LegendPlace
 from gradiend.visualizer.output import deliver, require_destination, with_format
 from gradiend.visualizer.training_curves import read_training_stats, training_curves
@@ -25,6 +26,7 @@ class TrainedRun(Protocol):
         """Where the run keeps its files."""
 
 
+@plot_keywords
 def plot_training_convergence(
     trainer: TrainedRun | None = None,
     model_path: str | Path | None = None,

@@ -10,6 +10,7 @@ import pandas as pd
 
 from gradiend.visualizer.distribution_figure import FontSizes, Names, distribution_figure
 from gradiend.visualizer.encoding_groups import encoding_groups, ordered
+from gradiend.visualizer.keywords import plot_keywords
 from gradiend.visualizer.legend import LegendPlace
 from gradiend.visualizer.output import deliver, require_destination, with_format
 from gradiend.visualizer.style import DEFAULT_CMAP, shown
@@ -34,6 +35,7 @@ class EncodedRun(Protocol):
         """Where the run keeps its files."""
 
 
+@plot_keywords
 def plot_encoder_distributions(
     trainer: EncodedRun,
     encoder_df: pd.DataFrame | None = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gradiend.util.files import replacing
 from gradiend.util.keywords import nearest
 from gradiend.util.optional import require_package
+from gradiend.visualizer.fonts import cover_characters
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,6 +42,19 @@ def with_format(path: str | Path, img_format: str) -> Path:
     return path.with_name(f"{path.name}.{wanted}")
 
 
+def with_image_suffix(path: str | Path | None) -> Path | None:
+    """`path` as it is where it names an image format, with `.png` where it has no extension.
+
+    Raises:
+        ValueError: The extension is not that of an image format that matplotlib writes.
+    """
+    if path is None:
+        return None
+    path = Path(path)
+    img_format = format_of(path)
+    return path if path.suffix else path.with_name(f"{path.name}.{img_format}")
+
+
 def deliver(
     figure: Figure, path: Path | None, *, show: bool, dpi: float | None = None, img_format: str | None = None
 ) -> str:
@@ -56,6 +70,7 @@ def deliver(
     Returns:
         The path as a string, "" where nothing was saved.
     """
+    cover_characters(figure)
     if path is not None:
         with replacing(path) as temporary:
             figure.savefig(

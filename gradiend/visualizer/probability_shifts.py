@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from gradiend.visualizer.keywords import plot_keywords
 from gradiend.visualizer.output import deliver, format_of, require_destination
 from gradiend.visualizer.shift_curves import Grid, shift_curves
 from gradiend.visualizer.shift_figure import shift_figure
@@ -19,6 +20,7 @@ class ClassedRun(Protocol):
         """The classes to draw."""
 
 
+@plot_keywords
 def plot_probability_shifts(
     trainer: ClassedRun | None = None,
     decoder_results: Mapping[str, Any] | None = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """The Okabe–Ito palette without its yellow, which vanishes on white: told apart with every colour vision."""
@@ -28,14 +29,30 @@ def distinct_colors(count: int, cmap: str = DEFAULT_CMAP) -> list[str]:
     """
     if cmap == DEFAULT_CMAP and count <= len(OKABE_ITO):
         return list(OKABE_ITO[:count])
-    from matplotlib import colormaps  # noqa: PLC0415 - optional
-
-    if cmap not in colormaps:
-        raise ValueError(f"cmap={cmap!r} is not a colormap of matplotlib; try 'tab20', 'tab10' or 'viridis'.")
-    chosen = colormaps[cmap]
+    chosen = colormap(cmap)
     # A map of few colours is a list of distinct ones, to be taken in turn; a larger one is a scale.
     picks = [i % chosen.N if chosen.N <= 20 else (i + 0.5) / count for i in range(count)]
     return ["#" + "".join(f"{round(255 * part):02x}" for part in chosen(pick)[:3]) for pick in picks]
+
+
+def colormap(name: str) -> Colormap:
+    """matplotlib's colormap `name`.
+
+    Raises:
+        ValueError: There is none.
+    """
+    from matplotlib import colormaps  # noqa: PLC0415 - optional
+
+    if name not in colormaps:
+        raise ValueError(f"cmap={name!r} is not a colormap of matplotlib; try 'tab20', 'tab10' or 'viridis'.")
+    return colormaps[name]
+
+
+def text_color(background: tuple[float, ...]) -> str:
+    """Black or white, whichever is read more easily on an RGB(A) colour of parts in 0..1."""
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in background[:3])
+    # Equal contrast (WCAG 2) with black and white is at a relative luminance of 0.179.
+    return "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 else "white"
 
 
 def shown(name: str, width: int = NAME_WIDTH, lines: int = 3) -> str:

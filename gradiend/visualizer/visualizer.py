@@ -6,7 +6,9 @@ from typing import Any
 
 from gradiend.visualizer.convergence import plot_training_convergence
 from gradiend.visualizer.encoder_distributions import plot_encoder_distributions
+from gradiend.visualizer.encoder_scatter import plot_encoder_scatter
 from gradiend.visualizer.probability_shifts import plot_probability_shifts
+from gradiend.visualizer.topk import compute_topk_sets
 
 
 class Visualizer:
@@ -15,6 +17,9 @@ class Visualizer:
     Args:
         trainer: A `Trainer`.
     """
+
+    compute_topk_sets = staticmethod(compute_topk_sets)
+    """Compares models, not trainers: see `gradiend.visualizer.compute_topk_sets`."""
 
     def __init__(self, trainer: Any) -> None:
         self.trainer = trainer
@@ -26,6 +31,10 @@ class Visualizer:
     def plot_encoder_distributions(self, **kwargs: Any) -> str:
         """See `gradiend.visualizer.plot_encoder_distributions`."""
         return plot_encoder_distributions(self.trainer, **kwargs)
+
+    def plot_encoder_scatter(self, **kwargs: Any) -> Any:
+        """See `gradiend.visualizer.plot_encoder_scatter`."""
+        return plot_encoder_scatter(self.trainer, **kwargs)
 
     def plot_probability_shifts(self, **kwargs: Any) -> Any:
         """See `gradiend.visualizer.plot_probability_shifts`."""
