@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +20,43 @@ from gradiend.visualizer import (
 )
 from gradiend.visualizer.convergence_figure import convergence_figure
 from gradiend.visualizer.distribution_figure import MAX_POINTS, Names, distribution_figure
-from gradiend.visualizer.encoding_groups import encoding_groups, ordered
+from gradiend.visualizer.encoding_groups import encoding_groups, merged, ordered, paired
 from gradiend.visualizer.legend import LegendPlace
 from gradiend.visualizer.shift_curves import shift_curves
 from gradiend.visualizer.shift_figure import shift_figure
-from gradiend.visualizer.style import OKABE_ITO, distinct_colors, shown, signed
+from gradiend.visualizer.style import DISTINCT, OKABE_ITO, distinct_colors, shown, signed, text_color
 from gradiend.visualizer.training_curves import training_curves
 
 pytest.importorskip("matplotlib")
+
+# Machado et al. 2009, full severity; on linear RGB.
+COLOUR_VISIONS = {
+    "normal": np.eye(3),
+    "deuteranopia": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+    "protanopia": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "tritanopia": np.array(
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
+    ),
+}
+
+
+def linear(color: str) -> np.ndarray:
+    """Linear RGB of an sRGB hex colour."""
+    c = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    """CIE L*a*b* (D65) of linear RGB."""
+    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ np.clip(rgb, 0, 1)
+    xyz = xyz / [0.9505, 1.0, 1.089]
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
 
 STATS = {
     "scores": {0: 0.1, 50: 0.8, 100: 0.97},
@@ -335,7 +365,10 @@ class TestEncoderDistributions:
             {"title": "T"},
             {"title": False},
             {"violin_order": ["neutral_dataset"]},
+            {"paired_legend_labels": ["he", "she"]},
             {"legend_name_mapping": {"he": "male"}},
+            {"legend_name_mapping": {"he → she": "male"}},
+            {"legend_group_mapping": {"pronoun": ["he", "she"]}},
             {"title_fontsize": 20},
             {"label_fontsize": 5},
             {"axis_label_fontsize": 14},
@@ -351,6 +384,35 @@ class TestEncoderDistributions:
         ]
         images = [image(**change) for change in changes]
         assert len({plain, *images}) == 1 + len(changes)
+
+    def test_pairs_are_halves_of_one_violin(self) -> None:
+        groups = encoding_groups(encodings())
+        violins = paired(groups, ["he → she", "she", "neutral_dataset", "neutral_training_masked"])
+        assert [[group.key for group in violin] for violin in violins] == [
+            ["he -> she", "she -> he"],
+            ["neutral_dataset", "neutral_training_masked"],
+        ]
+        figure = distribution_figure(groups, violins=violins)
+        ax = figure.axes[0]
+        assert [text.get_text() for text in ax.get_xticklabels()] == [
+            "he\n<-> she\nn = 30 | 20\nmean +0.99 | −0.99",
+            "neutral (corpus)\n| neutral (training text)\nn = 40 | 10\nmean −0.04 | +0.52",
+        ]
+        for key, low, high in (("he -> she", -0.5, 0.0), ("she -> he", 0.0, 0.5)):
+            x = next(part for part in ax.collections if part.get_label() == key).get_offsets()[:, 0]
+            assert low <= x.min() < x.max() <= high
+        assert len(paired(groups, None)) == 4
+        assert [len(violin) for violin in paired(groups, ["she", "neutral_dataset"])] == [1, 2, 1]
+
+    def test_merged_groups_are_one_with_all_their_values(self) -> None:
+        groups = encoding_groups(encodings())
+        members = {"pronoun": ["he -> she", "she"], "neutral": ["neutral_training_masked", "neutral_dataset"]}
+        one, neutral = merged(groups, members)
+        assert (one.key, neutral.key, one.neutral, neutral.neutral) == ("pronoun", "neutral", False, True)
+        assert sorted(one.values) == sorted([*groups[0].values, *groups[1].values])
+        assert legend_labels(distribution_figure([one, neutral])) == ["pronoun", "neutral", "median"]
+        assert legend_labels(distribution_figure(merged(groups, {"H": ["he"]})))[0] == "H (+1)"
+        assert merged(groups, {"H": ["it"]}, ignore_missing=True) == groups
 
     def test_default_files(self, tmp_path: Path) -> None:
         trainer, frame = Run(experiment_dir=tmp_path / "run", pair=None), encodings()
@@ -375,6 +437,13 @@ class TestEncoderDistributions:
             (encodings().assign(encoded=np.nan), {}, "100 of 100 encodings are not finite"),
             (encodings(others=True).query("source_id == 'it'"), {}, "Only identity rows"),
             (encodings(), {"violin_order": ["he -> sh"]}, "Did you mean 'he -> she'"),
+            (encodings(), {"violin_order": ["him"]}, "violin_order names 'him'"),
+            (encodings(), {"paired_legend_labels": ["he"]}, "left and right halves"),
+            (encodings(), {"paired_legend_labels": ["he", "he -> she"]}, "'he -> she' twice"),
+            (encodings(), {"paired_legend_labels": ["he", "sh"]}, "paired_legend_labels names 'sh'"),
+            (encodings().assign(target_id=["a", "b"] * 50), {"paired_legend_labels": ["he", "she"]}, "several groups"),
+            (encodings(), {"legend_group_mapping": {"G": ["it"]}}, "legend_group_mapping names 'it'"),
+            (encodings(), {"legend_group_mapping": {"G": ["he"], "H": ["he -> she"]}}, "in 'G' and 'H'"),
             (encodings(), {"colors": ["red"]}, "1 colours for 4"),
             (encodings(), {"cmap": "nope"}, "not a colormap"),
             (encodings(), {"img_format": "docx"}, "not an image format"),
@@ -532,10 +601,25 @@ class TestStyle:
 
     def test_colours(self) -> None:
         assert distinct_colors(3) == list(OKABE_ITO[:3])
+        assert distinct_colors(16) == list(DISTINCT)
         assert len(set(distinct_colors(20))) == 20
         assert len(set(distinct_colors(40, "viridis"))) == 40
         assert distinct_colors(2, "tab10") == ["#1f77b4", "#ff7f0e"]
         assert distinct_colors(0) == []
+
+    @pytest.mark.parametrize("vision", COLOUR_VISIONS)
+    def test_colours_are_told_apart_with_every_colour_vision(self, vision: str) -> None:
+        seen = [lab(COLOUR_VISIONS[vision] @ linear(color)) for color in DISTINCT]
+        apart = min(float(np.linalg.norm(one - other)) for one, other in combinations(seen, 2))
+        assert apart > 16
+
+    def test_numbers_are_written_in_the_colour_that_is_read_more_easily(self) -> None:
+        assert [text_color(color) for color in ((1, 1, 0), (0.2, 0.1, 0.4), (0, 0, 0), (1, 1, 1))] == [
+            "black",
+            "white",
+            "white",
+            "black",
+        ]
 
 
 class TestScreen:
@@ -563,6 +647,25 @@ class TestScreen:
             "assert 'matplotlib.pyplot' not in sys.modules\n"
         )
         subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+    def test_figures_come_back_when_asked_for(self, tmp_path: Path) -> None:
+        figure, axes = plot_training_convergence(training_stats=RUN, show=False, return_fig_ax=True)
+        assert figure.axes == axes
+        figure, ax = plot_encoder_distributions(Run(), encodings(), show=False, return_fig_ax=True)
+        assert figure.axes == [ax]
+        figure, axes = plot_probability_shifts(
+            decoder_results=results(), output=tmp_path / "p.png", show=False, return_fig_ax=True
+        )
+        assert (figure.axes, len(axes)) == (axes, 3)
+        assert (tmp_path / "p.png").is_file()
+
+    def test_an_unknown_keyword_is_refused_and_a_second_spelling_taken(self) -> None:
+        with pytest.raises(TypeError, match="Did you mean 'violin_order'"):
+            plot_encoder_distributions(Run(), encodings(), show=False, violin_orders=[])
+        figure, _ = plot_encoder_distributions(
+            Run(), encodings(), show=False, return_fig_ax=True, class_label_mapping={"he": "male"}, include_neutral=True
+        )
+        assert "male (+1)" in legend_labels(figure)
 
     def test_without_matplotlib_the_error_says_what_to_install(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

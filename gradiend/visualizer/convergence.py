@@ -47,7 +47,8 @@ def plot_training_convergence(
     legend_ncol: int | None = None,
     legend_bbox_to_anchor: tuple[float, ...] | None = None,
     legend_loc: str | None = None,
-) -> str:
+    return_fig_ax: bool = False,
+) -> Any:
     """Plot correlation and mean encodings over the steps of a training.
 
     Args:
@@ -71,6 +72,7 @@ def plot_training_convergence(
         legend_ncol: Columns of the legend.
         legend_bbox_to_anchor: Anchor of the legend, in coordinates of the first panel.
         legend_loc: Place of the legend in the first panel; by default right of all panels.
+        return_fig_ax: Return (figure, list of axes).
 
     Returns:
         The path of the file, "" if none was written.
@@ -80,7 +82,7 @@ def plot_training_convergence(
         ImportError: matplotlib is not installed.
     """
     path = _destination(trainer, output, experiment_dir, img_format)
-    require_destination(path, show, "output, experiment_dir or a trainer with an experiment_dir")
+    require_destination(path, show or return_fig_ax, "output, experiment_dir or a trainer with an experiment_dir")
     curves = training_curves(_source(trainer, model_path, training_stats), label_name_mapping)
     figure = convergence_figure(
         curves,
@@ -92,7 +94,8 @@ def plot_training_convergence(
         figsize=figsize,
         legend=LegendPlace(legend_loc, legend_bbox_to_anchor, legend_ncol),
     )
-    return deliver(figure, path, show=show, dpi=dpi)
+    delivered = deliver(figure, path, show=show, dpi=dpi)
+    return (figure, figure.axes) if return_fig_ax else delivered
 
 
 def _source(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ _HALF_WIDTH = 0.32
 _ROTATE_FROM = 7
 _GOLDEN_RATIO = 0.6180339887498949
 
-_MEDIAN: dict[str, Any] = {"marker": ">", "color": "black", "markersize": 7, "linestyle": "none"}
+_MEDIAN: dict[str, Any] = {"color": "black", "markersize": 7, "linestyle": "none"}
 
 _NEUTRAL_NAMES = {
     "neutral_training_masked": "neutral (training text)",
@@ -77,16 +78,31 @@ class Names:
             return f"{text} ({size})"
         return f"{text}\n{size}\nmean {signed(float(group.values.mean()), '.2f')}"
 
+    def pair_tick(self, left: EncodingGroup, right: EncodingGroup, *, rotated: bool) -> str:
+        """The name below a violin of two halves."""
+        one, other = (shown(self.of(group.key), 24, 1) for group in (left, right))
+        text = f"{one} | {other}" if rotated else f"{one}\n| {other}"
+        if (left.source, left.target) == (right.target, right.source):
+            one, other = (shown(self.of(group.source), 18, 1) for group in (left, right))
+            text = f"{one} <-> {other}" if rotated else f"{one}\n<-> {other}"
+        size = f"n = {left.values.size:,} | {right.values.size:,}"
+        if rotated:
+            return f"{text} ({size})"
+        means = " | ".join(signed(float(group.values.mean()), ".2f") for group in (left, right))
+        return f"{text}\n{size}\nmean {means}"
+
     def legend(self, name: str, groups: Sequence[EncodingGroup]) -> str:
         """The name of a colour, with the label of its examples where they all have the same."""
         labels = {group.label for group in groups}
-        tail = f" ({signed(labels.pop())})" if len(labels) == 1 and not groups[0].neutral else ""
+        same = len(labels) == 1 and not groups[0].neutral and math.isfinite(groups[0].label)
+        tail = f" ({signed(labels.pop())})" if same else ""
         return shown(self.of(name)) + tail
 
 
 def distribution_figure(
     groups: Sequence[EncodingGroup],
     *,
+    violins: Sequence[tuple[EncodingGroup, ...]] | None = None,
     names: Names | None = None,
     colors: Mapping[str, str] | Sequence[str] | None = None,
     cmap: str = DEFAULT_CMAP,
@@ -99,6 +115,7 @@ def distribution_figure(
 
     Args:
         groups: In the order of drawing.
+        violins: The groups again, one or two (left and right half) a violin; by default each has its own.
         names: Display names.
         colors: Colours by factual class, neutral type or group key, or a list in the order of the legend.
         cmap: Colormap for classes without such a colour.
@@ -117,17 +134,23 @@ def distribution_figure(
     palette = _palette(groups, colors, cmap)
     # tanh encodings share one axis in all runs; another activation gets the range that it needs.
     scale = max(1.0, *(float(np.abs(group.values).max()) for group in groups))
-    figure = new_figure(figsize or _size(len(groups)))
+    violins = [(group,) for group in groups] if violins is None else violins
+    figure = new_figure(figsize or _size(violins))
     ax = figure.subplots()
-    for position, group in enumerate(groups):
-        _draw(ax, position, group, palette[_color_name(group, palette)], scale)
+    for position, violin in enumerate(violins):
+        sides = (-1, 1) if len(violin) == 2 else (0,)
+        for group, side in zip(violin, sides, strict=True):
+            _draw(ax, position, group, palette[_color_name(group, palette)], scale, side)
 
-    rotated = len(groups) >= _ROTATE_FROM
-    ticks = [names.tick(group, rotated=rotated) for group in groups]
+    rotated = len(violins) >= _ROTATE_FROM
+    ticks = [
+        names.pair_tick(*violin, rotated=rotated) if len(violin) == 2 else names.tick(violin[0], rotated=rotated)
+        for violin in violins
+    ]
     turn: dict[str, Any] = {"rotation": 55, "ha": "right", "rotation_mode": "anchor"} if rotated else {}
-    ax.set_xticks(range(len(groups)), ticks, fontsize=fonts.label, **turn)
+    ax.set_xticks(range(len(violins)), ticks, fontsize=fonts.label, **turn)
     ax.tick_params(axis="x", length=0)
-    ax.set_xlim(-0.6, len(groups) - 0.4)
+    ax.set_xlim(-0.6, len(violins) - 0.4)
     ax.set_ylabel("encoding", fontsize=fonts.axis_label)
     _frame(ax, scale)
     if title:
@@ -136,10 +159,10 @@ def distribution_figure(
     return figure
 
 
-def _size(count: int) -> tuple[float, float]:
-    if count < _ROTATE_FROM:
-        return (4.0 + 1.5 * count, 4.8)
-    return (min(6.0 + 0.55 * count, 24.0), 6.4)
+def _size(violins: Sequence[tuple[EncodingGroup, ...]]) -> tuple[float, float]:
+    if len(violins) < _ROTATE_FROM:
+        return (4.0 + sum(1.5 if len(violin) == 1 else 2.1 for violin in violins), 4.8)
+    return (min(6.0 + 0.55 * len(violins), 24.0), 6.4)
 
 
 def _palette(
@@ -164,19 +187,24 @@ def _color_name(group: EncodingGroup, palette: Mapping[str, str]) -> str:
     return group.key if group.key in palette else group.source
 
 
-def _draw(ax: Axes, position: int, group: EncodingGroup, color: str, scale: float) -> None:
+def _draw(ax: Axes, position: int, group: EncodingGroup, color: str, scale: float, side: int) -> None:
+    """A violin with its points, or its left (side −1) or right (+1) half."""
     values = _even_sample(group.values)
     density = _relative_density(values, scale)
     low, high = values[0], values[-1]
+    left, right = (_HALF_WIDTH if side <= 0 else 0.0), (_HALF_WIDTH if side >= 0 else 0.0)
     if group.values.std() >= _MIN_SPREAD * scale:
         grid = np.linspace(low, high, 256)
-        width = _HALF_WIDTH * density(grid)
-        ax.fill_betweenx(grid, position - width, position + width, color=color, alpha=0.25, linewidth=0)
+        height = density(grid)
+        ax.fill_betweenx(
+            grid, position - left * height, position + right * height, color=color, alpha=0.25, linewidth=0
+        )
         room = density(values)
     else:
         room = np.full(values.size, 0.7)
-    # Multiples of the golden ratio cover the width evenly without a random seed.
-    jitter = (np.arange(values.size) * _GOLDEN_RATIO % 1.0 - 0.5) * 1.7 * _HALF_WIDTH * room
+    # Multiples of the golden ratio cover the width evenly without a random seed; 0.85 keeps points inside.
+    share = np.arange(values.size) * _GOLDEN_RATIO % 1.0
+    jitter = 0.85 * (share * (left + right) - left) * room
     ax.scatter(
         position + jitter,
         values,
@@ -188,7 +216,13 @@ def _draw(ax: Axes, position: int, group: EncodingGroup, color: str, scale: floa
         label=group.key,
     )
     # Beside the points: on encodings that hardly differ, a bar across would hide them all.
-    ax.plot([position - _HALF_WIDTH - 0.06], [np.median(group.values)], **_MEDIAN)
+    place = _HALF_WIDTH + 0.06
+    ax.plot(
+        [position + place if side > 0 else position - place],
+        [np.median(group.values)],
+        marker="<" if side > 0 else ">",
+        **_MEDIAN,
+    )
 
 
 def _even_sample(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -231,4 +265,4 @@ def _legend_handles(
     for name, of_name in members.items():
         label = names.legend(name, of_name)
         handles += ax.plot([], [], color=palette[name], marker="o", linestyle="none", label=label)
-    return handles + ax.plot([], [], **_MEDIAN, label="median")
+    return handles + ax.plot([], [], marker=">", **_MEDIAN, label="median")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pandas as pd
 
 from gradiend.visualizer.distribution_figure import FontSizes, Names, distribution_figure
-from gradiend.visualizer.encoding_groups import encoding_groups, ordered
+from gradiend.visualizer.encoding_groups import encoding_groups, group_name, merged, ordered, paired
 from gradiend.visualizer.keywords import plot_keywords
 from gradiend.visualizer.legend import LegendPlace
 from gradiend.visualizer.output import deliver, require_destination, with_format
@@ -44,7 +44,9 @@ def plot_encoder_distributions(
     show: bool = True,
     title: bool | str = True,
     violin_order: Sequence[str] | None = None,
+    paired_legend_labels: Sequence[str] | None = None,
     legend_name_mapping: Mapping[str, str] | None = None,
+    legend_group_mapping: Mapping[str, Sequence[str]] | None = None,
     title_fontsize: float | None = None,
     label_fontsize: float | None = None,
     axis_label_fontsize: float | None = None,
@@ -58,11 +60,14 @@ def plot_encoder_distributions(
     dpi: float | None = None,
     figsize: tuple[float, float] | None = None,
     target_and_neutral_only: bool = True,
-) -> str:
+    ignore_missing_legend_group_labels: bool = False,
+    return_fig_ax: bool = False,
+) -> Any:
     """Plot the encodings of each transition `factual -> alternative` and of each kind of neutral text.
 
     Every example is a point (of large groups, an even sample), over the density where there is any spread,
-    with a triangle at the median.
+    with a triangle at the median. Groups are called `a -> b` (or `a → b`), a neutral type, or, in most options, by
+    their factual class alone.
 
     Args:
         trainer: The run that the frame belongs to; gives order, names and the default path.
@@ -73,7 +78,10 @@ def plot_encoder_distributions(
         show: Show the figure.
         title: True for a default title, a string for another, False for none.
         violin_order: Groups ("a -> b", a neutral type) or factual classes ("a") that come first.
+        paired_legend_labels: Groups that are the left and right halves of violins, in turn: two names for each
+            violin. Every other group has a violin of its own.
         legend_name_mapping: Display names by class, neutral type or group.
+        legend_group_mapping: {title: groups or factual classes} that are drawn as one group of that name.
         title_fontsize: Points.
         label_fontsize: Points of the group names.
         axis_label_fontsize: Points of the axis label.
@@ -82,11 +90,13 @@ def plot_encoder_distributions(
         legend_loc: Place in the plot; "best", the default, is beside it, where nothing is covered.
         legend_ncol: Columns of the legend.
         legend_bbox_to_anchor: Anchor of the legend, in coordinates of the axes.
-        cmap: Colormap for factual classes; the default gives way to a colour-blind safe palette for up to 7.
+        cmap: Colormap for factual classes; the default gives way to a colour-blind safe palette for up to 16.
         img_format: File format.
         dpi: Pixels per inch of raster formats.
         figsize: Inches.
         target_and_neutral_only: Leave out identity examples of other classes (label 0).
+        ignore_missing_legend_group_labels: Pass over names in legend_group_mapping that fit no group.
+        return_fig_ax: Return (figure, axes).
 
     Returns:
         The path of the file, "" if none was written.
@@ -97,14 +107,17 @@ def plot_encoder_distributions(
         ImportError: matplotlib is not installed.
     """
     path = _destination(trainer, output, output_dir, img_format)
-    require_destination(path, show, "output, output_dir or a trainer with an experiment_dir")
+    require_destination(path, show or return_fig_ax, "output, output_dir or a trainer with an experiment_dir")
     groups = encoding_groups(
         encoder_df, first_classes=trainer.pair or (), target_and_neutral_only=target_and_neutral_only
     )
+    groups = merged(groups, legend_group_mapping or {}, ignore_missing=ignore_missing_legend_group_labels)
+    groups = ordered(groups, violin_order)
     figure = distribution_figure(
-        ordered(groups, violin_order),
-        names=Names(legend_name_mapping or {}),
-        colors=colors,
+        groups,
+        violins=paired(groups, paired_legend_labels),
+        names=Names(_by_group_name(legend_name_mapping or {})),
+        colors=_by_group_name(colors) if isinstance(colors, Mapping) else colors,
         cmap=cmap,
         title=_default_title(trainer.run_id) if title is True else title or None,
         figsize=figsize,
@@ -115,7 +128,13 @@ def plot_encoder_distributions(
             legend_ncol,
         ),
     )
-    return deliver(figure, path, show=show, dpi=dpi)
+    delivered = deliver(figure, path, show=show, dpi=dpi)
+    return (figure, figure.axes[0]) if return_fig_ax else delivered
+
+
+def _by_group_name(values: Mapping[str, str]) -> dict[str, str]:
+    """`values` under the names that they are given by, and under the names of groups where these hold an arrow."""
+    return {**values, **{group_name(name): value for name, value in values.items()}}
 
 
 def _default_title(run_id: str | None) -> str:

@@ -82,7 +82,7 @@ def plot_encoder_scatter(
         jitter_scale: Half width of a group of points; at 0.5 they touch the next.
         max_points: Draw that many rows at most, evenly spaced in the frame.
         stratify_by: Column whose values keep their shares when there are more rows.
-        cmap: Colormap; the default gives way to a colour-blind safe palette for up to 7 values.
+        cmap: Colormap; the default gives way to a colour-blind safe palette for up to 16 values.
         output_path: The page; .html is added where it has no extension.
         output_dir: Without output_path, the page is encoder_scatter.html in there.
         experiment_dir: Without both, it is encoder_analysis_scatter.html in there; by default the trainer's.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,21 +110,101 @@ def encoding_groups(
     )
 
 
+def group_name(name: str) -> str:
+    """`name` with any arrow of a transition (→, ->) written as in `EncodingGroup.key`."""
+    return re.sub(r"\s*(?:→|->)\s*", ARROW, name)
+
+
+def find_groups(groups: Sequence[EncodingGroup], name: str, option: str) -> list[EncodingGroup]:
+    """The group called `name`, or all of the factual class or neutral type `name`.
+
+    Raises:
+        ValueError: There is none; the message starts with `option`.
+    """
+    exact = [group for group in groups if group.key in (name, group_name(name))]
+    found = exact or [group for group in groups if group.source == name]
+    if not found:
+        names = [group.key for group in groups]
+        raise ValueError(f"{option} names {name!r}, but the groups are {names}.{nearest(name, names)}")
+    return found
+
+
 def ordered(groups: Sequence[EncodingGroup], order: Sequence[str] | None) -> list[EncodingGroup]:
     """`groups` with those named in `order` first: by key, or all of a factual class by its name.
 
     Raises:
         ValueError: A name fits no group.
     """
-    rest, chosen = list(groups), []
-    for name in order or ():
-        found = [group for group in rest if name in (group.key, group.source)]
-        if not found:
-            names = [group.key for group in groups]
-            raise ValueError(f"violin_order names {name!r}, but the groups are {names}.{nearest(name, names)}")
-        chosen += found
-        rest = [group for group in rest if group not in found]
-    return chosen + rest
+    first = [group for name in order or () for group in find_groups(groups, name, "violin_order")]
+    chosen = list(dict.fromkeys(first))
+    return chosen + [group for group in groups if group not in chosen]
+
+
+def merged(
+    groups: Sequence[EncodingGroup], members: Mapping[str, Sequence[str]], *, ignore_missing: bool = False
+) -> list[EncodingGroup]:
+    """`groups` with those of each title in `members` made one, in the place of the first.
+
+    Args:
+        groups: Groups of a frame.
+        members: {title: groups or factual classes}.
+        ignore_missing: Pass over names that fit no group.
+
+    Raises:
+        ValueError: A name fits no group, or a group belongs to two titles.
+    """
+    title_of: dict[EncodingGroup, str] = {}
+    for title, names in members.items():
+        for name in names:
+            if ignore_missing and not any(group_name(name) == group.key or name == group.source for group in groups):
+                continue
+            for group in find_groups(groups, name, "legend_group_mapping"):
+                if title_of.setdefault(group, title) != title:
+                    raise ValueError(f"legend_group_mapping has {group.key!r} in {title_of[group]!r} and {title!r}.")
+    result: list[EncodingGroup] = []
+    done: set[str] = set()
+    for group in groups:
+        title_here = title_of.get(group)
+        if title_here is None:
+            result.append(group)
+        elif title_here not in done:
+            done.add(title_here)
+            result.append(_union(title_here, [one for one, title in title_of.items() if title == title_here]))
+    return result
+
+
+def paired(groups: Sequence[EncodingGroup], names: Sequence[str] | None) -> list[tuple[EncodingGroup, ...]]:
+    """`groups` as violins: each two neighbours in `names` are the halves of one, every other group has its own.
+
+    Raises:
+        ValueError: An odd number of names, a name that does not mean exactly one group, or one named twice.
+    """
+    names = list(names or ())
+    if len(names) % 2:
+        raise ValueError(f"paired_legend_labels are the left and right halves of violins in turn; got {len(names)}.")
+    halves: list[EncodingGroup] = []
+    for name in names:
+        found = find_groups(groups, name, "paired_legend_labels")
+        if len(found) > 1:
+            keys = [group.key for group in found]
+            raise ValueError(f"paired_legend_labels names {name!r}, which is several groups: name one of {keys}.")
+        if found[0] in halves:
+            raise ValueError(f"paired_legend_labels names {found[0].key!r} twice.")
+        halves += found
+    pairs = {left: (left, right) for left, right in zip(halves[::2], halves[1::2], strict=True)}
+    right_halves = set(halves[1::2])
+    return [pairs.get(group, (group,)) for group in groups if group not in right_halves]
+
+
+def _union(title: str, groups: Sequence[EncodingGroup]) -> EncodingGroup:
+    labels = {group.label for group in groups}
+    return EncodingGroup(
+        source=title,
+        target=None,
+        label=labels.pop() if len(labels) == 1 else float("nan"),
+        values=np.concatenate([group.values for group in groups]),
+        neutral=all(group.neutral for group in groups),
+    )
 
 
 def _names(frame: pd.DataFrame, column: str) -> pd.Series:

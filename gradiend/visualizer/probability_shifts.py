@@ -31,7 +31,8 @@ def plot_probability_shifts(
     output: str | Path | None = None,
     show: bool = True,
     figsize: tuple[float, float] | None = None,
-) -> str | Path | None:
+    return_fig_ax: bool = False,
+) -> Any:
     """Plot P(class) on the texts of each class, and the LMS, over feature_factor × learning_rate.
 
     Args:
@@ -44,6 +45,7 @@ def plot_probability_shifts(
         output: File; its extension is the format, png without one.
         show: Show the figure.
         figsize: Inches.
+        return_fig_ax: Return (figure, list of axes).
 
     Returns:
         `output`, unchanged.
@@ -54,7 +56,7 @@ def plot_probability_shifts(
         ImportError: matplotlib is not installed.
     """
     path = None if output is None else Path(output)
-    require_destination(path, show, "output")
+    require_destination(path, show or return_fig_ax, "output")
     img_format = None if path is None else format_of(path)
     if class_ids is None and trainer is not None:
         class_ids = trainer.target_classes
@@ -65,8 +67,9 @@ def plot_probability_shifts(
         target_classes=[target_class] if isinstance(target_class, str) else target_class,
         strengthen=increase_target_probabilities,
     )
-    deliver(shift_figure(curves, figsize=figsize), path, show=show, img_format=img_format)
-    return output
+    figure = shift_figure(curves, figsize=figsize)
+    deliver(figure, path, show=show, img_format=img_format)
+    return (figure, figure.axes) if return_fig_ax else output
 
 
 def _grid(decoder_results: Mapping[str, Any] | None, plotting_data: Mapping[str, Any] | None) -> Grid:

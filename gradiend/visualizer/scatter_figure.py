@@ -36,7 +36,7 @@ def scatter_figure(
         points: What to draw.
         color_by: Title of the legend.
         names: Display names of values of the colour column.
-        cmap: Colormap; the default gives way to a colour-blind safe palette for up to 7 values.
+        cmap: Colormap; the default gives way to a colour-blind safe palette for up to 16 values.
         title: Heading.
         height: Pixels.
 

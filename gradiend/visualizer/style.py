@@ -5,12 +5,19 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from gradiend.visualizer.fonts import drawable
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """The Okabe–Ito palette without its yellow, which vanishes on white: told apart with every colour vision."""
+
+_ADDED = ("#7000D0", "#004000", "#A0D070", "#A070FF", "#400040", "#704070", "#D00040", "#400070", "#0000FF")
+DISTINCT = (*OKABE_ITO, *_ADDED)
+"""Sixteen colours: to Okabe–Ito, those were added one by one that are farthest from all before them in L*a*b*, seen
+with any kind of colour vision (Machado et al. 2009, full severity); each two are at least 16 apart, in tab20 1.2."""
 
 NEUTRAL_COLORS = ("#7F7F7F", "#A8A8A8", "#595959", "#C4C4C4")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
@@ -22,13 +29,13 @@ _ELLIPSIS = "…"
 
 
 def distinct_colors(count: int, cmap: str = DEFAULT_CMAP) -> list[str]:
-    """`count` colours as hex: Okabe–Ito where it suffices and no other `cmap` than the default is asked for.
+    """`count` colours as hex: `DISTINCT` where it suffices and no other `cmap` than the default is asked for.
 
     Raises:
         ValueError: matplotlib knows no colormap `cmap`.
     """
-    if cmap == DEFAULT_CMAP and count <= len(OKABE_ITO):
-        return list(OKABE_ITO[:count])
+    if cmap == DEFAULT_CMAP and count <= len(DISTINCT):
+        return list(DISTINCT[:count])
     chosen = colormap(cmap)
     # A map of few colours is a list of distinct ones, to be taken in turn; a larger one is a scale.
     picks = [i % chosen.N if chosen.N <= 20 else (i + 0.5) / count for i in range(count)]
@@ -63,7 +70,7 @@ def shown(name: str, width: int = NAME_WIDTH, lines: int = 3) -> str:
         width: Characters a line.
         lines: Lines at most; a longer name keeps its start and its end, where class names differ.
     """
-    text = " ".join(name.split())
+    text = drawable(" ".join(name.split()))
     wrapped = _wrap(text, width)
     room = width * lines
     # Shortened until it fits when broken between words; below half of the room, it is broken anywhere.
