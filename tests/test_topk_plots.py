@@ -165,7 +165,7 @@ class TestHeatmap:
 
     def test_a_metric_stands_beside_its_row(self) -> None:
         ax = heatmap(row_metric={"d": -0.5, "a": 0.25}, row_metric_label="corr", annot=False, order=["d", "b", "a"])[2]
-        assert {text.get_text(): text.get_position()[1] for text in ax.texts} == {"-0.50": 0, "0.25": 2, "corr": 2.6}
+        assert {text.get_text(): text.get_position()[1] for text in ax.texts} == {"-0.5": 0, "0.25": 2, "corr": 2.6}
 
     def test_names_title_and_sizes(self) -> None:
         options = {"tick_label_fontsize": 5, "annot_fontsize": 4, "cbar_fontsize": 3, "figsize": (7, 6)}
@@ -193,6 +193,13 @@ class TestHeatmap:
         gap, height = gap_and_height()
         assert gap_and_height(cbar_pad=0.3)[0] > gap
         assert gap_and_height(cbar_shrink=0.4)[1] < height
+
+    def test_seeds_are_names_too(self) -> None:
+        seeds = {10: MODELS["a"], 9: MODELS["b"]}
+        data, _, ax = heatmap(seeds, order="name", row_metric={9: 0.5}, annot=False)
+        assert (data["model_ids"], set(data["per_model"])) == ([10, 9], {9, 10})
+        assert [text.get_text() for text in ax.texts] == ["0.5", "corr"]
+        assert set(plot_topk_overlap_venn(seeds, 3, show=False)["per_model"]) == {9, 10}
 
     def test_drawing_in_axes_of_the_caller(self) -> None:
         from matplotlib.figure import Figure  # noqa: PLC0415 - only this test needs it

@@ -150,7 +150,7 @@ def _label_decades(bar: Colorbar) -> None:
 
 def _size(table: OverlapTable) -> tuple[float, float]:
     side = min(max(2.6, 0.62 * len(table.names)), 16.0)
-    names = 0.07 * max(len(shown(name, lines=1)) for name in table.names)
+    names = 0.07 * max(len(shown(str(name), lines=1)) for name in table.names)
     extra = (0.7 if table.row_metric else 0.0) + (1.4 if table.groups else 0.0)
     return side + names + extra + 1.6, side + names + (0.4 if table.groups else 0.0) + 0.4
 
@@ -164,8 +164,8 @@ def _write(
 
 def _label_ticks(ax: Axes, table: OverlapTable, style: HeatmapStyle) -> None:
     places, size = range(len(table.names)), style.tick_label_fontsize or 9
-    rows = [shown(style.row_names.get(name, name), lines=1) for name in table.names]
-    columns = [shown(style.column_names.get(name, name), lines=1) for name in table.names]
+    rows = [shown(str(style.row_names.get(name, name)), lines=1) for name in table.names]
+    columns = [shown(str(style.column_names.get(name, name)), lines=1) for name in table.names]
     ax.set_yticks(places, rows, fontsize=size)
     longest = max(len(name) for name in columns)
     turn: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if longest > 5 else {}
@@ -190,7 +190,7 @@ def _draw_metric(ax: Axes, table: OverlapTable, style: HeatmapStyle) -> float:
         value = float(table.row_metric[name])
         color = tuple(cmap(float(norm(np.array(value)))))
         ax.add_patch(Rectangle((left, row - 0.5), 1, 1, facecolor=color, linewidth=0, clip_on=False))
-        _write(ax, left + 0.5, row, value, ".2f", color, style.annot_fontsize)
+        _write(ax, left + 0.5, row, value, ".3g", color, style.annot_fontsize)
     size = style.tick_label_fontsize or 9
     ax.text(left + 0.5, len(table.names) - 0.4, shown(style.metric_label, 12), ha="center", va="top", fontsize=size)
     return left + 1.0

@@ -36,10 +36,12 @@ def chosen_order(names: Sequence[str], order: str | Sequence[str]) -> list[str]:
     if isinstance(order, str):
         if order not in ("input", "name"):
             raise ValueError(f"order must be 'input', 'name' or a list of models; got {order!r}.")
-        return sorted(names) if order == "name" else list(names)
+        return sorted(names, key=str) if order == "name" else list(names)
     unknown = [name for name in order if name not in names]
     if unknown:
-        raise ValueError(f"order names {unknown[0]!r}, but the models are {list(names)}.{nearest(unknown[0], names)}")
+        raise ValueError(
+            f"order names {unknown[0]!r}, but the models are {list(names)}.{_suggestion(unknown[0], names)}"
+        )
     if len(set(order)) < len(order):
         raise ValueError(f"order names a model twice: {list(order)}.")
     return list(order)
@@ -65,10 +67,16 @@ def complete_groups(names: Sequence[str], groups: Mapping[str, Sequence[str]]) -
     members = [name for group in groups.values() for name in group]
     for name in members:
         if name not in names:
-            raise ValueError(f"pretty_groups names {name!r}, but the models are {list(names)}.{nearest(name, names)}")
+            raise ValueError(
+                f"pretty_groups names {name!r}, but the models are {list(names)}.{_suggestion(name, names)}"
+            )
     twice = sorted({name for name in members if members.count(name) > 1})
     if twice:
         raise ValueError(f"pretty_groups has {twice} in two groups; a model stands in one place.")
     complete = {title: list(group) for title, group in groups.items() if group}
     rest = [name for name in names if name not in members]
     return {**complete, **({OTHER_GROUP: [*complete.get(OTHER_GROUP, []), *rest]} if rest else {})}
+
+
+def _suggestion(name: object, names: Sequence[object]) -> str:
+    return nearest(str(name), [str(known) for known in names])

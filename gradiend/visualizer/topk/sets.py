@@ -26,7 +26,7 @@ def named_models(models: Models, least: int = 1, most: int | None = None) -> dic
         ValueError: Fewer than `least` or more than `most`.
     """
     if isinstance(models, Mapping):
-        named = {str(name): model for name, model in models.items()}
+        named = dict(models)
     elif isinstance(models, Sequence) and not isinstance(models, str):
         named = {f"model {number}": model for number, model in enumerate(models, start=1)}
     else:

@@ -65,7 +65,7 @@ def venn_figure(sets: Mapping[str, Sequence[int]], style: VennStyle) -> Figure:
             s=70,
             color=color,
             alpha=style.alpha,
-            label=f"{shown(style.names.get(name, name))} ({len(indices):,})",
+            label=f"{shown(str(style.names.get(name, name)))} ({len(indices):,})",
         )
         for (name, indices), color in zip(sets.items(), colors, strict=True)
     ]
