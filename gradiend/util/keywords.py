@@ -14,13 +14,13 @@ from typing import Any, TypeVar
 
 ALIASES: dict[str, dict[str, str]] = {
     "TrainingArguments": {"num_epochs": "num_train_epochs"},
+    "plot_encoder_distributions": {"class_label_mapping": "legend_name_mapping"},
+    "plot_topk_overlap_heatmap": {"annot_fmt": "fmt"},
     "TextPredictionTrainer": {"training_args": "args"},
     "Trainer.train": {"model_class": "model_with_gradiend_cls", "output": "output_dir"},
     "ModelWithGradiend.from_pretrained": {"gradiend_model": "load_directory"},
     "PrePruneConfig": {"keep_top_k": "topk"},
     "PostPruneConfig": {"keep_top_k": "topk"},
-    "plot_encoder_distributions": {"class_label_mapping": "legend_name_mapping"},
-    "plot_topk_overlap_heatmap": {"annot_fmt": "fmt"},
 }
 """Owner → {second spelling: the name that we use}."""
 
