@@ -364,6 +364,25 @@ class TestTrainer:
         assert path == str(tmp_path / "h")
         assert isinstance(run.get_model().base_model, DecoderModelWithMLMHead)
 
+    def test_a_head_is_kept_only_where_everything_it_depends_on_is_the_same(self, base, tmp_path, caplog):
+        run = trainer(base, tmp_path, model_use_cache=True)
+        written = []
+
+        def train(**kwargs):
+            path = Path(run.train_decoder_only_mlm_head(base, **{"epochs": 1, **kwargs}))
+            written.append((path / "model.safetensors").stat().st_mtime_ns)
+            return written[-1]
+
+        first = train()
+        assert train() == first
+        with caplog.at_level(logging.INFO):
+            assert train(epochs=2) != first
+        assert "epochs was 1 and is 2" in caplog.text
+        second = written[-1]
+        assert train(epochs=2, max_size=10) != second
+        third = written[-1]
+        assert train(epochs=2, max_size=10, use_cache=False) != third
+
     def test_a_masked_model_needs_none(self, base, tmp_path):
         with pytest.raises(ValueError, match="needs no auxiliary head"):
             trainer(base, tmp_path).train_decoder_only_mlm_head(saved_family("bert", tmp_path / "bert"))

@@ -107,7 +107,7 @@ class TrainingArguments:
     trust_remote_code: bool = False
     """Passed on when the base model is loaded."""
     model_use_cache: bool = False
-    """Whether a trained auxiliary head in the experiment directory is used instead of training one again."""
+    """Whether `train_decoder_only_mlm_head` keeps a head that was trained on the same model and rows."""
     params: Sequence[str] | None = None
     """Names or wildcards of the base-model parameters to use. Default: the whole backbone."""
     activation_encoder: str | None = None

@@ -37,6 +37,8 @@ class TrainerWithMLMHead(Trainer):
         pooling_length: int = 3,
         max_length: int = 128,
         max_size: int | None = None,
+        use_cache: bool | None = None,
+        model_use_cache: bool | None = None,
     ) -> str:
         """Train an auxiliary masked-LM head on a causal model; from then on, `train` uses it.
 
@@ -50,6 +52,8 @@ class TrainerWithMLMHead(Trainer):
             pooling_length: See `train_mlm_head`.
             max_length: See `train_mlm_head`.
             max_size: Cap on rows.
+            use_cache: See `train_mlm_head`. Default: `model_use_cache`.
+            model_use_cache: Likewise. Default: that of the training arguments.
 
         Returns:
             The directory of the head.
@@ -68,9 +72,11 @@ class TrainerWithMLMHead(Trainer):
         tokenizer = None
         if isinstance(model, TextModelWithGradiend):
             model, tokenizer = original_model(model.base_model), model.tokenizer
+        chosen = (use_cache, model_use_cache, self.training_args.model_use_cache)
         self._head_directory = train_mlm_head(
             model, rows, output, batch_size=batch_size, epochs=epochs, lr=lr, pooling_length=pooling_length,
             max_length=max_length, trust_remote_code=self.training_args.trust_remote_code, tokenizer=tokenizer,
+            use_cache=next(value for value in chosen if value is not None),
         )  # fmt: skip
         if self._model_path is None and not isinstance(self._base, TextModelWithGradiend):
             # A model that was loaded before does not have the head.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
+from gradiend._version import __version__
 from gradiend.gradients.batch import batches_by_length, count_batches
 from gradiend.gradients.state import evaluation_mode
 from gradiend.gradients.words import TokenizedWord, inputs_of
@@ -23,11 +24,16 @@ from gradiend.trainer.text.common.model_base import (
     word_tokenizer,
 )
 from gradiend.trainer.text.prediction.decoder_with_head import DecoderModelWithMLMHead
-from gradiend.trainer.text.prediction.mlm_head import MLMHead
+from gradiend.trainer.text.prediction.mlm_head import MLMHead, is_mlm_head
 from gradiend.trainer.text.prediction.stand_in import StandInTokenizer, stand_in_token
+from gradiend.util.files import write_json
+from gradiend.util.fingerprint import FINGERPRINT, digest_frame, hash_model_weights, read_cached
 from gradiend.util.logging import get_logger
 
 logger = get_logger(__name__)
+
+MADE_FROM = "made_from.json"
+"""File beside a head: what it was trained on."""
 
 FORWARD_BATCH_SIZE = 32
 """Texts per pass while hidden states are collected; the numbers do not depend on it."""
@@ -94,6 +100,7 @@ def train_mlm_head(
     max_length: int = 128,
     trust_remote_code: bool = False,
     tokenizer: Any = None,
+    use_cache: bool | None = None,
 ) -> str:
     """Train an auxiliary masked-LM head on a frozen causal model, and save it.
 
@@ -111,6 +118,7 @@ def train_mlm_head(
         max_length: Longest input in tokens.
         trust_remote_code: Whether code from the hub may run.
         tokenizer: The model's. Default: loaded by the model's name.
+        use_cache: Keep the head that is there already, if it was trained on the same model, rows and numbers.
 
     Returns:
         output_path.
@@ -132,6 +140,20 @@ def train_mlm_head(
         )
     limit = word_tokenizer(model, tokenizer, max_length).max_length
     data = DataFrameMLMDataset(train_df, tokenizer, pooling_length=pooling_length, max_length=limit)
+    made_from = {
+        "version": __version__,
+        "model": hash_model_weights(model),
+        "rows": digest_frame(train_df[["masked", "label"]]),
+        **numbers,
+        "lr": lr,
+        "max_length": limit,
+    }
+    if use_cache and is_mlm_head(output_path):
+        known, other = read_cached(Path(output_path) / MADE_FROM, made_from)
+        if known is not None:
+            logger.info("The auxiliary head in %s was trained on the same model and rows: it is kept.", output_path)
+            return str(output_path)
+        logger.info("The auxiliary head is trained again: %s.", "; ".join(other) or "it does not say what it is from")
     width = model.get_output_embeddings().weight.shape[1]
     n_labels = len(data.labels)
     empty = MLMHead(
@@ -149,6 +171,7 @@ def train_mlm_head(
     )  # fmt: skip
     with_head.mlm_head_weight, with_head.mlm_head_bias = weight, bias
     with_head.save_pretrained(output_path)
+    write_json(Path(output_path) / MADE_FROM, {FINGERPRINT: made_from})
     if not model.name_or_path:
         tokenizer.save_pretrained(Path(output_path) / OWN_BASE_MODEL)
     return str(output_path)
