@@ -237,6 +237,17 @@ class TestTrainerCache:
             assert torch.equal(source, batch["source"])
             assert torch.equal(target, batch["target"])
 
+    def test_every_epoch_looks_at_the_weights_again(self, trainer, tmp_path):
+        model = new_model()
+        data = trainer.create_training_data(model)
+        batches = trainer.create_gradient_training_dataset(data, model, cache_dir=str(tmp_path))
+        first = next(iter(batches))["source"]
+        # PyTorch does not count changes made through .data.
+        model.base_model.bert.embeddings.word_embeddings.weight.data[3] += 1e-1
+        expected = next(iter(trainer.create_gradient_training_dataset(data, model)))["source"]
+        assert not torch.equal(first, expected)
+        assert torch.equal(next(iter(batches))["source"], expected)
+
     def test_a_training_uses_it_for_all_seeds(self, trainer, tmp_path):
         fields = {"experiment_dir": str(tmp_path), "max_seeds": 2, "min_convergent_seeds": None, "seed": 3}
         weights = []
