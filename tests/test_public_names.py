@@ -45,6 +45,11 @@ SURFACE = {
     "gradiend.trainer.text.prediction.decoder_only_mlm": "DataFrameMLMDataset DecoderModelWithMLMHead train_mlm_head",
     "gradiend.trainer.text.prediction.model_with_gradiend": "TextPredictionModelWithGradiend",
     "gradiend.trainer.text.prediction.trainer": "TextPredictionTrainer TextPredictionConfig",
+    "gradiend.trainer.text.prediction.unified_schema": """UNIFIED_MASKED UNIFIED_SPLIT UNIFIED_FACTUAL_CLASS
+        UNIFIED_ALTERNATIVE_CLASS UNIFIED_FACTUAL UNIFIED_ALTERNATIVE UNIFIED_TRANSITION transition_id""",
+    "gradiend.trainer.text.prediction.unified_data": """resolve_dataframe load_hf_per_class merged_to_unified
+        per_class_dict_to_unified merge_per_class_dfs apply_class_merge_to_merged_df all_subsets_to_mlm_df
+        apply_factual_casing UNIFIED_MASKED""",
     "gradiend.data": """TextFilterConfig TextPreprocessConfig TextPredictionDataCreator preprocess_texts
         resolve_base_data""",
     "gradiend.data.core.base_loader": "resolve_base_data",
@@ -53,7 +58,7 @@ SURFACE = {
     "gradiend.data.text.prediction": "filter_sentences mask_sentence TextPredictionDataCreator",
     "gradiend.data.text.prediction.creator": "TextPredictionDataCreator",
     "gradiend.data.text.prediction.filter_engine": "filter_sentences mask_sentence",
-    "gradiend.evaluator": "Evaluator EncoderEvaluator DecoderEvaluator get_correlation",
+    "gradiend.evaluator": "Evaluator EncoderEvaluator DecoderEvaluator get_correlation read_decoder_stats_file",
     "gradiend.evaluator.encoder": "EncoderEvaluator",
     "gradiend.evaluator.decoder": "DecoderEvaluator",
     "gradiend.evaluator.encoder_metrics": "get_encoder_metrics_from_dataframe get_correlation",

@@ -9,7 +9,7 @@ import tiny_data
 import torch
 from torch import nn
 
-from gradiend import TrainingArguments, load_training_stats
+from gradiend import TextPredictionTrainer, TrainingArguments, load_training_stats
 from gradiend.model.devices import default_devices, resolve_device_config_for_model
 from gradiend.trainer.text import TextPredictionModelWithGradiend
 
@@ -138,6 +138,21 @@ class TestWhereEachFieldActs:
             frame = tiny_data.trainer(path, fields, data).evaluate_encoder(return_df=True)["encoder_df"]
             labels = frame.loc[frame["type"] == "training", "label"].value_counts()
             assert [labels[1.0], labels[-1.0]] == counts
+
+    def test_other_classes_come_along_as_identity_rows(self, path):
+        data = tiny_data.rows({**tiny_data.WORDS, "IT": ("it",)})
+        args = TrainingArguments(**tiny_data.QUICK)
+        trainer = TextPredictionTrainer(path, data=data, target_classes=["SG", "PL"], args=args)
+        model = trainer.get_model()
+        for include, labels in ((False, {1.0: 8, -1.0: 8}), (True, {1.0: 8, -1.0: 8, 0.0: 8})):
+            found = trainer.create_eval_data(model, "val", include_other_classes=include).rows
+            assert found["label"].value_counts().to_dict() == labels
+            capped = trainer.create_eval_data(model, "val", max_size=3, include_other_classes=include).rows
+            assert set(capped["source_id"].value_counts()) == {3}
+        plain = trainer.train().get_model()
+        identity = trainer.train(add_identity_for_other_classes=True).get_model()
+        assert not torch.equal(weights(plain), weights(identity))
+        assert len(trainer.create_eval_data(model, "nowhere")) == 0
 
     def test_the_grid_of_evaluate_decoder(self, path):
         fields = {

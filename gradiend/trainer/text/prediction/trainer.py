@@ -13,7 +13,6 @@ from gradiend.data.unified import (
     UNIFIED_FACTUAL,
     UNIFIED_FACTUAL_CLASS,
     UNIFIED_MASKED,
-    UNIFIED_SPLIT,
 )
 from gradiend.evaluator.base_model import measure_base_model
 from gradiend.evaluator.encoder import EncoderData
@@ -38,7 +37,6 @@ from gradiend.trainer.text.prediction.rows import checked_neutral, encoder_data,
 from gradiend.util.keywords import resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.placeholder import PLACEHOLDER
-from gradiend.util.splits import normalize_split_name
 
 logger = get_logger(__name__)
 
@@ -154,10 +152,12 @@ class TextPredictionTrainer(TrainerWithData):
             include_other_classes: Whether classes that are no target come along, with label 0.
             **kwargs: Accepted for compatibility.
         """
-        del source, is_decoder_only_model, pre_load_gradients, include_other_classes, kwargs
-        rows = self.combined_data
-        rows = labelled(rows[rows[UNIFIED_SPLIT] == normalize_split_name(split)], self.target_classes)
-        return encoder_data(self._capped(rows, "label", max_size), model_with_gradiend)
+        del source, is_decoder_only_model, pre_load_gradients, kwargs
+        if self._has_split(split):
+            rows = self._labelled(split, include_other_classes)
+        else:
+            rows = labelled(self.combined_data.head(0), self.target_classes)
+        return encoder_data(self._capped(rows, "feature_class_id", max_size), model_with_gradiend)
 
     def _analyze_encoder(
         self,
