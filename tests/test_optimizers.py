@@ -27,7 +27,7 @@ def test_the_analytic_step_equals_autograd(optim, activation, bias_decoder, monk
     steps = AnalyticOptimizer(analytic, arguments), AutogradOptimizer(reference, arguments)
     for number in range(12):
         source, target = torch.randn(2, 257, dtype=torch.float64)
-        losses = [step.step(source, target) for step in steps]
+        losses = [step.step(source, target).item() for step in steps]
         assert losses[0] == pytest.approx(losses[1], rel=1e-12)
         if number == 5:
             for step, network in zip(steps, (analytic, reference), strict=True):

@@ -36,7 +36,7 @@ class TrainingCallback(ABC):  # noqa: B024 - every hook is optional
 
         Args:
             step: Counts from 1.
-            loss: Of this step.
+            loss: Of this step; on an accelerator a tensor () that is not yet read, at most steps.
             model: The `ModelWithGradiend`.
             config: The `TrainingArguments`.
             **kwargs: training_stats, eval_result (what a callback before this one returned at this step), losses,

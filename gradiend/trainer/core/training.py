@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from gradiend.model.param_mapped import ParamMappedGradiendModel
@@ -23,7 +25,7 @@ from gradiend.trainer.core.supervised import optimizer_for, training_pair
 from gradiend.util.keywords import resolve_keywords
 
 LOSS_WINDOW = 20
-"""Steps that the loss beside the progress bar is averaged over."""
+"""Steps that the loss beside the progress bar is averaged over, and after which an accelerator's losses are read."""
 
 
 def train(
@@ -95,6 +97,7 @@ class TrainingRun:
         self.optimizer = optimizer_for(model.gradiend, arguments)
         self.control = TrainingControl()
         self.losses: list[float] = []
+        self.unread: list[Tensor] = []
         self.last_losses: list[float] = []
         self.best: dict[str, Any] = {}
         self.stats: dict[str, Any] = {"global_step": 0}
@@ -109,17 +112,17 @@ class TrainingRun:
             for epoch in itertools.count():
                 for callback in self.callbacks:
                     callback.on_epoch_begin(epoch=epoch, **self._shared())
-                taken = len(self.losses)
+                taken = self.stats["global_step"]
                 for batch in itertools.islice(self._epoch(data, epoch), steps - taken):
-                    self._step(batch, epoch, last=len(self.losses) + 1 == steps)
+                    self._step(batch, epoch, last=self.stats["global_step"] + 1 == steps)
                     self._show(bar)
                     if self.control.should_stop:
                         break
-                if len(self.losses) == taken:
+                if self.stats["global_step"] == taken:
                     raise ValueError(f"The training data gave no batch in epoch {epoch + 1}: can it be iterated again?")
                 for callback in self.callbacks:
                     callback.on_epoch_end(epoch=epoch, time_stats=self.seconds, **self._shared())
-                if len(self.losses) >= steps or self.control.should_stop:
+                if self.stats["global_step"] >= steps or self.control.should_stop:
                     break
         self.seconds["total"] = time.perf_counter() - start
         for callback in self.callbacks:
@@ -148,27 +151,25 @@ class TrainingRun:
             yield batch
 
     def _step(self, batch: Mapping[str, Any], epoch: int, *, last: bool) -> None:
-        step = len(self.losses) + 1
+        step = self.stats["global_step"] + 1
         for callback in self.callbacks:
             callback.on_step_begin(step=step, epoch=epoch, **self._shared())
         source, target = training_pair(batch, self.arguments)
         start = time.perf_counter()
         loss = self.optimizer.step(source, target)
+        self.unread.append(loss)
         self.seconds["gradiend"] += time.perf_counter() - start
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"The loss became {loss} at step {step}. Lower learning_rate (now {self.arguments.learning_rate:g}), "
-                "or check the base model's gradients for infinities."
-            )
-        self.losses.append(loss)
-        self.last_losses.append(loss)
         self.stats["global_step"] = step
+        # Reading a number makes the host wait for an accelerator; on a CPU it costs nothing.
+        if loss.device.type == "cpu" or last or step % LOSS_WINDOW == 0:
+            self._read_losses()
         start = time.perf_counter()
+        reported: Any = loss if self.unread else self.losses[-1]
         result: Mapping[str, Any] | None = None
         for callback in self.callbacks:
             returned = callback.on_step_end(
                 step=step,
-                loss=loss,
+                loss=reported,
                 eval_result=result,
                 last_iteration=last or self.control.should_stop,
                 epoch=epoch,
@@ -177,9 +178,22 @@ class TrainingRun:
             result = result if returned is None else returned
         self.seconds["callbacks"] += time.perf_counter() - start
 
+    def _read_losses(self) -> None:
+        read = torch.stack(self.unread).tolist()
+        self.unread.clear()
+        for step, loss in enumerate(read, start=len(self.losses) + 1):
+            if not math.isfinite(loss):
+                rate = self.arguments.learning_rate
+                raise FloatingPointError(
+                    f"The loss became {loss} at step {step}. Lower learning_rate (now {rate:g}), or check the base "
+                    "model's gradients for infinities."
+                )
+        self.losses += read
+        self.last_losses += read
+
     def _show(self, bar: tqdm) -> None:
         recent = self.losses[-LOSS_WINDOW:]
-        shown = {"loss": f"{sum(recent) / len(recent):.3g}"}
+        shown = {"loss": f"{sum(recent) / len(recent):.3g}"} if recent else {}
         if self.stats.get("correlation") is not None:
             shown["correlation"] = f"{self.stats['correlation']:.3f}"
         bar.set_postfix(shown, refresh=False)
