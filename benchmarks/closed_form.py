@@ -1,0 +1,126 @@
+"""The closed form (`init="class_means"`) against gradient training, on held-out examples, over seeds.
+
+    python benchmarks/closed_form.py MODEL ROWS.csv NEUTRAL.csv FIRST_CLASS SECOND_CLASS [--hold-out WORD …]
+
+ROWS has masked, label, label_class and split; NEUTRAL has text. The GRADIEND has 1 % of the entries (pre-pruned once
+per run), batches are of 16, AdamW has lr 1e-4. Each line: correlation on single test examples; on test examples of the
+held-out word forms against the other class; P of each class on the other's texts before → after the rewrite that keeps
+99 % of the LMS; seconds of training alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gradiend import PrePruneConfig, TextPredictionTrainer, TrainingArguments
+from gradiend.evaluator import get_correlation
+from gradiend.trainer import TrainingCallback
+
+MARKS = (50, 250, 1000)
+LEARNING_RATES = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0]
+
+
+class SaveAt(TrainingCallback):
+    """Saves the model after chosen steps, and the seconds since the training began."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.start = 0.0
+        self.seconds: dict[int, float] = {}
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Start the clock."""
+        self.start = time.perf_counter()
+
+    def on_step_end(self, step: int, *_: Any, model: Any, **__: Any) -> None:
+        """Save if it is time."""
+        if step in MARKS:
+            self.seconds[step] = time.perf_counter() - self.start
+            model.save_pretrained(str(self.directory / str(step)))
+
+
+def report(name: str, trainer: Any, model: Any, held_out: pd.DataFrame | None, seconds: float) -> None:
+    """Evaluate a model and print its line."""
+    correlation = trainer.evaluate_encoder(model_with_gradiend=model, split="test")["correlation"]
+    forms = "      "
+    if held_out is not None:
+        forms = f"{held_out_correlation(model, held_out, trainer.target_classes):6.3f}"
+    results = trainer.evaluate_decoder(model_with_gradiend=model, lrs=LEARNING_RATES)
+    base = results["grid"]["base"]["probs"]
+    effects = []
+    for position, target in enumerate(trainer.target_classes):
+        other = trainer.target_classes[1 - position]
+        after = results[target]["value"] if target in results else float("nan")
+        effects.append(f"{target} {base[other]:.3f} → {after:.3f}")
+    print(f"{name:24} {correlation:6.3f} {forms}  {'  '.join(effects)}  {seconds:6.1f} s", flush=True)
+
+
+def held_out_correlation(model: Any, rows: pd.DataFrame, classes: list[str]) -> float:
+    """Correlation on rows with word forms that no training example had, either side."""
+    encoded = [
+        model.encode(masked, word, return_float=True)
+        for masked, word in zip(rows["masked"], rows["alternative"], strict=True)
+    ]
+    label = rows["label_class"].map({classes[0]: 1.0, classes[1]: -1.0})
+    return get_correlation(pd.DataFrame({"encoded": encoded, "label": label}))
+
+
+def main() -> None:
+    """Print the table of one feature."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("rows")
+    parser.add_argument("neutral")
+    parser.add_argument("classes", nargs=2)
+    parser.add_argument("--hold-out", nargs="+", default=[], help="word forms that training shall not see")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, default=16)
+    given = parser.parse_args()
+    rows, neutral = pd.read_csv(given.rows), pd.read_csv(given.neutral).head(300)
+    rows = rows[rows["label_class"].isin(given.classes)]
+    hidden = rows["label"].str.lower().isin([word.lower() for word in given.hold_out])
+    held_out = None
+    if given.hold_out:
+        others = rows[~rows["label_class"].isin(rows[hidden]["label_class"])]
+        word_of_others = others["label"].str.lower().mode()[0]
+        mine = rows[hidden & (rows["split"] == "test")].head(100)
+        theirs = others[others["split"] == "test"].head(len(mine))
+        held_out = pd.concat(
+            [mine.assign(alternative=word_of_others), theirs.assign(alternative=given.hold_out[0])], ignore_index=True
+        )
+    for kind, seeds, steps in [("class_means", 1, 0), ("class_means", 1, 50), ("random", given.seeds, MARKS[-1])]:
+        for seed in range(seeds):
+            with tempfile.TemporaryDirectory(prefix="gradiend_closed_form_") as directory:
+                args = TrainingArguments(
+                    experiment_dir=directory,
+                    train_batch_size=given.batch_size,
+                    init=kind,
+                    max_steps=steps,
+                    learning_rate=1e-5 if kind == "class_means" else 1e-4,
+                    do_eval=False,
+                    max_seeds=1,
+                    seed=seed,
+                    pre_prune_config=PrePruneConfig(n_samples=64, topk=0.01, source="diff"),
+                )
+                trainer = TextPredictionTrainer(
+                    given.model, data=rows[~hidden], target_classes=given.classes, eval_neutral_data=neutral, args=args
+                )
+                clock = SaveAt(Path(directory))
+                start = time.perf_counter()
+                trainer.train(callbacks=[clock])
+                whole = time.perf_counter() - start
+                if kind == "class_means":
+                    report(f"class means + {steps} steps", trainer, trainer.get_model(), held_out, whole)
+                for mark, seconds in clock.seconds.items() if kind == "random" else ():
+                    model = trainer.load_model(str(Path(directory) / str(mark)))
+                    report(f"{mark} steps, seed {seed}", trainer, model, held_out, seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""What a training step and an encoding cost at the limits of this machine, measured now.
+
+    python benchmarks/limits.py MODEL ROWS.csv [--long] [--prune 0.01]
+
+Prints one line of JSON: floating-point operations of the base model's passes (counted by torch), the matrix-multiply
+rate with the model's own shapes, the memory bandwidth of a + 2 b → c, the seconds that a step (batch of 16) and an
+encoded row would take if nothing else cost time, and the seconds that the base model's passes of a step take in fact.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from gradiend_step import BANDWIDTH_SIZE, TRAFFIC
+from torch.utils.flop_counter import FlopCounterMode
+from workload import BATCH, read_rows
+
+from gradiend import TextPredictionTrainer, TrainingArguments
+from gradiend.gradients.batch import collate
+from gradiend.model.sides import Side
+
+REPEATS = 7
+
+
+def median_seconds(work: Callable[[], Any]) -> float:
+    """Median wall time, the first call left out."""
+    times = []
+    for _ in range(REPEATS + 1):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
+def matmul_rate(tokens: int, hidden: int, intermediate: int) -> float:
+    """FLOP/s of the products of one layer: four of hidden × hidden, two of hidden × intermediate."""
+    x, y = torch.randn(tokens, hidden), torch.randn(tokens, intermediate)
+    square, wide = torch.randn(hidden, hidden), torch.randn(hidden, intermediate)
+    outputs = torch.empty(tokens, hidden), torch.empty(tokens, intermediate)
+
+    def layer() -> None:
+        for _ in range(4):
+            torch.mm(x, square, out=outputs[0])
+        torch.mm(x, wide, out=outputs[1])
+        torch.mm(y, wide.T, out=outputs[0])
+
+    return 2 * tokens * (4 * hidden**2 + 2 * hidden * intermediate) / median_seconds(layer)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("rows")
+    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--prune", type=float, default=1.0)
+    given = parser.parse_args()
+    trainer = TextPredictionTrainer(
+        given.model, data=read_rows(given.rows, given.long), target_classes=["masculine", "feminine"],
+        args=TrainingArguments(train_batch_size=BATCH),
+    )  # fmt: skip
+    model = trainer.get_model()
+    factual, alternative = trainer.create_training_data(model).tokenized
+    factual, alternative = factual[:BATCH], alternative[:BATCH]
+    engine, sides = model.engine, [Side.ALTERNATIVE, Side.DIFF]
+    with FlopCounterMode(display=False) as step_counter:
+        engine.gradients(factual, alternative, sides)
+    with FlopCounterMode(display=False) as forward_counter, torch.no_grad():
+        batch = collate(list(factual), engine.pad_token_id)
+        engine.scorer.log_probs(batch)
+    step_flops, row_flops = step_counter.get_total_flops(), 3 * forward_counter.get_total_flops() / BATCH
+    tokens = batch.input_ids.numel()
+    config = model.base_model.config
+    rate = matmul_rate(tokens, config.hidden_size, config.intermediate_size)
+    a, b, c = (torch.rand(BANDWIDTH_SIZE) for _ in range(3))
+    bandwidth = 3 * 4 * BANDWIDTH_SIZE / median_seconds(lambda: torch.add(a, b, alpha=2.0, out=c))
+    n = int(engine.mapping.size * given.prune)
+    passes = median_seconds(lambda: engine.gradients(factual, alternative, sides))
+    print(
+        json.dumps(
+            {
+                "tokens": tokens,
+                "real_tokens": int(batch.attention_mask.sum()),
+                "step_gflop": step_flops / 1e9,
+                "gflops": rate / 1e9,
+                "gbytes": bandwidth / 1e9,
+                "step_limit": step_flops / rate + TRAFFIC * 4 * n / bandwidth,
+                "row_limit": row_flops / rate,
+                "passes": passes,
+                "passes_fraction": step_flops / rate / passes,
+                "threads": torch.get_num_threads(),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

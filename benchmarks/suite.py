@@ -1,0 +1,102 @@
+"""The same workloads here and in an environment with the existing tool, in turn; one table as text and as JSON.
+
+    python benchmarks/suite.py OTHER_PYTHON MODEL ROWS.csv NEUTRAL.csv [--repeats 3] [--only train …] [--json FILE]
+
+OTHER_PYTHON is the interpreter of an environment with gradiend 0.2.3. Each cell is the median of the repeats, each
+repeat a fresh process (`benchmarks/workload.py`); the two tools alternate. Beside each row stands the fraction of the
+machine's limit that we reach (`benchmarks/limits.py`, measured in the same run).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+ROWS: dict[str, tuple[str, list[str]]] = {
+    "train, all entries": ("train", []),
+    "train, 1 %": ("train", ["--prune", "0.01"]),
+    "train, 1 %, 256 tokens": ("train", ["--prune", "0.01", "--long"]),
+    "encode, 1 %": ("encode", ["--prune", "0.01", "--steps", "1"]),
+    "encode, 1 %, 256 tokens": ("encode", ["--prune", "0.01", "--steps", "1", "--long", "--size", "4"]),
+    "decoder grid, 11 × 2": ("grid", ["--prune", "0.01", "--steps", "1"]),
+    "pre-prune to 1 %": ("prune", ["--prune", "0.01"]),
+    "three seeds, 1 %": ("seeds", ["--prune", "0.01", "--steps", "6", "--size", "8"]),
+    "save": ("files", ["--prune", "0.01", "--steps", "1"]),
+}
+"""Name → (workload, its options)."""
+
+
+def run(python: str, script: str, *arguments: str) -> dict[str, Any]:
+    """The JSON line of a script in a fresh process."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg", "TOKENIZERS_PARALLELISM": "false"}
+    done = subprocess.run(
+        [python, str(HERE / script), *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{python} {script} {' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def compare(name: str, other: str, files: list[str], repeats: int) -> dict[str, Any]:
+    """One row of the table."""
+    workload, options = ROWS[name]
+    found: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
+    for _ in range(repeats):
+        for side, python in (("ours", sys.executable), ("theirs", other)):
+            with tempfile.TemporaryDirectory(prefix="gradiend_benchmark_") as directory:
+                found[side].append(run(python, "workload.py", workload, *files, directory, *options))
+    medians = {
+        f"{side}_{key}": statistics.median(one[key] for one in runs)
+        for side, runs in found.items()
+        for key in ("seconds", "peak")
+    }
+    return {"name": name, **medians, "ratio": medians["theirs_seconds"] / medians["ours_seconds"], "runs": found}
+
+
+def main() -> None:
+    """Print the table row by row."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("other")
+    parser.add_argument("model")
+    parser.add_argument("rows")
+    parser.add_argument("neutral")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", nargs="+", default=list(ROWS), help="beginnings of row names")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    limits: dict[tuple[bool, bool], dict[str, Any]] = {}
+    results = []
+    print(f"{'':26}{'ours':>10}{'0.2.3':>10}{'ratio':>8}{'of limit':>10}{'MiB ours':>10}{'MiB 0.2.3':>11}", flush=True)
+    for name, (workload, options) in ROWS.items():
+        if not name.startswith(tuple(given.only)):
+            continue
+        variant = "--long" in options, "--prune" in options
+        if variant not in limits:
+            flags = [*(["--long"] if variant[0] else []), *(["--prune", "0.01"] if variant[1] else [])]
+            limits[variant] = run(sys.executable, "limits.py", given.model, given.rows, *flags)
+        row = compare(name, given.other, [given.model, given.rows, given.neutral], given.repeats)
+        limit = limits[variant].get({"train": "step_limit", "encode": "row_limit"}.get(workload, ""))
+        row["fraction"] = None if limit is None else limit / row["ours_seconds"]
+        results.append(row)
+        share = "" if limit is None else f"{row['fraction']:.0%}"
+        print(
+            f"{name:26}{row['ours_seconds']:9.3f}s{row['theirs_seconds']:9.2f}s{row['ratio']:7.1f}×{share:>10}"
+            f"{row['ours_peak']:10.0f}{row['theirs_peak']:11.0f}",
+            flush=True,
+        )
+    for (long, pruned), measured in limits.items():
+        print(f"limits ({'256 tokens' if long else 'sentences'}, {'1 %' if pruned else 'all entries'}): {measured}")
+    if given.json:
+        given.json.write_text(json.dumps({"rows": results, "limits": [*limits.values()]}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""One workload through the public API, timed in this process; `benchmarks/suite.py` runs it in two environments.
+
+    python benchmarks/workload.py WORKLOAD MODEL ROWS.csv NEUTRAL.csv WORK_DIRECTORY [--prune 0.01] [--long] [--steps 3]
+
+It uses only what the documentation of the existing tool promises too, and prints one line of JSON: seconds (per step,
+per row, or for the whole), and the peak of the process's memory above what it held after loading its libraries, in MiB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from gradiend import PrePruneConfig, TextPredictionTrainer, TrainingArguments
+from gradiend.trainer import TrainingCallback
+
+BATCH = 16
+LEARNING_RATES = [0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5]
+LONG_TEXT_WORDS = 400
+"""More than fit into 256 tokens, so that every input is full."""
+
+
+def peak_mib() -> float:
+    """The largest resident set of this process so far."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError("This system does not tell the peak of a process's memory.")
+
+
+class Clock(TrainingCallback):
+    """When each step ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """Note the time."""
+        self.ends.append(time.perf_counter())
+
+
+def read_rows(path: str, long: bool) -> pd.DataFrame:
+    """The rows; in the long variant each stands among other texts of the file, so that its input is full."""
+    rows = pd.read_csv(path)
+    if not long:
+        return rows
+    others = rows["masked"].str.replace("[MASK]", rows["label"].iloc[0], regex=False).tolist()
+    texts = []
+    for number, masked in enumerate(rows["masked"]):
+        before, after, size = "", "", 0
+        for step in range(1, len(others)):
+            text = others[(number + step) % len(others)]
+            size += len(text.split())
+            before, after = (f"{text} {before}", after) if step % 2 else (before, f"{after} {text}")
+            if size > LONG_TEXT_WORDS:
+                break
+        # The placeholder stays within the first 256 tokens for a tool that cuts texts off at the end.
+        texts.append(" ".join([*before.split()[:60], masked, *after.split(), *before.split()[60:]]))
+    return rows.assign(masked=texts)
+
+
+def seconds(work: Any) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Run one workload and print its line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("workload", choices=["train", "encode", "grid", "prune", "seeds", "files"])
+    parser.add_argument("model")
+    parser.add_argument("rows")
+    parser.add_argument("neutral")
+    parser.add_argument("directory")
+    parser.add_argument("--prune", type=float)
+    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--size", type=int, default=20, help="rows per class that are encoded or measured")
+    parser.add_argument("--threads", type=int, default=0)
+    given = parser.parse_args()
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    held = peak_mib()
+    rows, neutral = read_rows(given.rows, given.long), pd.read_csv(given.neutral).head(200)
+    several = given.workload == "seeds"
+    args = TrainingArguments(
+        experiment_dir=given.directory,
+        train_batch_size=BATCH,
+        max_steps=given.steps,
+        learning_rate=1e-4,
+        do_eval=several,
+        max_seeds=3 if several else 1,
+        min_convergent_seeds=None if several else 1,
+        encoder_eval_train_max_size=given.size,
+        seed_selection_eval_max_size=given.size,
+        **({} if given.prune is None else {"pre_prune_config": PrePruneConfig(n_samples=16, topk=given.prune)}),
+    )
+    trainer = TextPredictionTrainer(
+        given.model, data=rows, target_classes=["masculine", "feminine"], eval_neutral_data=neutral, args=args
+    )
+    clock, result = Clock(), {}
+    if given.workload == "prune":
+        trainer.get_model()
+        result["seconds"] = seconds(trainer.pre_prune)
+    else:
+        whole = seconds(lambda: trainer.train(callbacks=[clock]))
+        gaps = [after - before for before, after in zip(clock.ends, clock.ends[1:])]  # noqa: B905 - old Pythons
+        result["seconds"] = statistics.median(gaps) if given.workload == "train" and gaps else whole
+    if given.workload == "encode":
+        taken = seconds(lambda: result.update(n=len(encoded(trainer, given.size))))
+        result["seconds"] = taken / result["n"]
+    elif given.workload == "grid":
+        result["seconds"] = seconds(
+            lambda: trainer.evaluate_decoder(
+                lrs=LEARNING_RATES,
+                feature_factors=[1.0, -1.0],
+                max_size_training_like=given.size,
+                max_size_neutral=30,
+            )
+        )
+    elif given.workload == "files":
+        model, path = trainer.get_model(), str(Path(given.directory) / "copy")
+        result["seconds"] = seconds(lambda: model.save_pretrained(path))
+        result["load"] = seconds(lambda: trainer.load_model(path))
+    print(json.dumps({**result, "peak": peak_mib() - held, "threads": torch.get_num_threads()}))
+
+
+def encoded(trainer: Any, size: int) -> pd.DataFrame:
+    """Encodings of `size` rows per class of the test split, and of neutral texts."""
+    return trainer.evaluate_encoder(split="test", max_size=size, return_df=True)["encoder_df"]
+
+
+if __name__ == "__main__":
+    main()
