@@ -128,6 +128,14 @@ def test_frozen_mapped_parameters_still_get_their_gradient():
     assert torch.equal(engine_for(model).gradients(*words, [Side.DIFF])[0], free)
 
 
+def test_a_caller_without_gradients_still_gets_them():
+    engine, words = engine_for(tiny.bert()), WORDS(TEXTS, FACTUAL)
+    expected = engine.gradients(words, words, [Side.FACTUAL])[0]
+    with torch.no_grad():
+        assert torch.equal(engine.gradients(words, words, [Side.FACTUAL])[0], expected)
+        assert not torch.is_grad_enabled()
+
+
 def test_parameters_that_a_batch_does_not_reach_count_as_zero():
     model = tiny.bert(tied=False)
     unused = torch.nn.Parameter(torch.ones(5))
@@ -180,3 +188,16 @@ def test_words_with_the_same_input_are_one_row_and_one_site():
     assert batch.input_ids.shape[1] == max(len(word.input_ids) for word in words)
     rows_at_a_time = [len(part.input_ids) for _, part in batches_by_length(words, 3, 0)]
     assert rows_at_a_time == [3, 1]
+
+
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+def test_bfloat16_autocast_stays_near(tied):
+    """Matrix products with 8 bits of mantissa: within 3 % of float32, and not equal, so that it is in force."""
+    engine = engine_for(tiny.bert(tied=tied))
+    words = WORDS(TEXTS, FACTUAL), WORDS(TEXTS, SAME_LENGTH)
+    sides = [Side.ALTERNATIVE, Side.DIFF]
+    for precise, rounded in zip(
+        engine.gradients(*words, sides), engine.gradients(*words, sides, bf16=True), strict=True
+    ):
+        assert rounded.dtype == torch.float32
+        assert 0 < tiny.distance(rounded, precise) < 0.03

@@ -67,6 +67,8 @@ class GradientEngine:
         alternative: Sequence[TokenizedWord],
         sides: Sequence[Side],
         out: Sequence[Tensor] | None = None,
+        *,
+        bf16: bool = False,
     ) -> list[Tensor]:
         """Gradients of the mean loss over a batch, one flat vector per side.
 
@@ -78,6 +80,7 @@ class GradientEngine:
             alternative: Its alternative.
             sides: Which gradients.
             out: Buffers of `mapping.size` entries to fill, one per side. Default: new ones of type `dtype`.
+            bf16: Run the model under bfloat16 autocast: matrix products in bfloat16, sums and norms in float32.
 
         Returns:
             One (mapping.size,) tensor per side; equal sides are the same tensor.
@@ -85,7 +88,7 @@ class GradientEngine:
         distinct = list(dict.fromkeys(sides))
         buffers = dict(zip(sides, out, strict=True)) if out is not None else {}
         with evaluation_mode(self.model), differentiating(self.model, list(self.parameters.values())):
-            losses = self._losses(factual, alternative, distinct)
+            losses = self._losses(factual, alternative, distinct, bf16=bf16)
             for position, side in enumerate(distinct):
                 if side not in buffers:
                     buffers[side] = torch.empty(self.mapping.size, dtype=self.dtype, device=self.scorer.device)
@@ -117,14 +120,21 @@ class GradientEngine:
             hand_over_gradients(self._losses(factual, alternative, [side])[side], self.parameters, hand_on)
 
     def _losses(
-        self, factual: Sequence[TokenizedWord], alternative: Sequence[TokenizedWord], sides: Sequence[Side]
+        self,
+        factual: Sequence[TokenizedWord],
+        alternative: Sequence[TokenizedWord],
+        sides: Sequence[Side],
+        *,
+        bf16: bool = False,
     ) -> dict[Side, Tensor]:
         needed = {
             Side.FACTUAL: factual if sides != [Side.ALTERNATIVE] else (),
             Side.ALTERNATIVE: alternative if sides != [Side.FACTUAL] else (),
         }
         batch = collate([word for words in needed.values() for word in words], self.pad_token_id)
-        losses = -self.scorer.log_probs(batch.to(self.scorer.device))
+        device = self.scorer.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            losses = -self.scorer.log_probs(batch.to(device))
         by_side = dict(zip(needed, losses.split([len(words) for words in needed.values()]), strict=True))
         if Side.DIFF in sides:
             by_side[Side.DIFF] = by_side[Side.FACTUAL] - by_side[Side.ALTERNATIVE]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 
@@ -25,7 +26,8 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
 def differentiating(module: nn.Module, parameters: Collection[nn.Parameter]) -> Iterator[None]:
     """Only `parameters` require gradients, and all `.grad` are None; both are restored afterwards.
 
-    Everything else is a constant, so a backward pass stops at the lowest layer that holds one of them.
+    Gradients are recorded even where the caller has switched that off (`torch.no_grad`). Everything else is a constant,
+    so a backward pass stops at the lowest layer that holds one of them.
     """
     wanted = {id(parameter) for parameter in parameters}
     before = [(parameter, parameter.requires_grad, parameter.grad) for parameter in module.parameters()]
@@ -33,7 +35,8 @@ def differentiating(module: nn.Module, parameters: Collection[nn.Parameter]) -> 
         parameter.requires_grad_(id(parameter) in wanted)
         parameter.grad = None
     try:
-        yield
+        with torch.enable_grad():
+            yield
     finally:
         for parameter, required, gradient in before:
             parameter.requires_grad_(required)

@@ -18,6 +18,7 @@ from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend, encoding_direction
 from gradiend.trainer.core.arguments import FIELDS, TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback
+from gradiend.trainer.core.gradient_store import GradientStore
 from gradiend.trainer.core.seeding import set_seed
 from gradiend.trainer.core.stats import plain
 from gradiend.trainer.core.supervised import gradient_arguments, resolve_target
@@ -70,6 +71,8 @@ class Trainer(PreparesModels, TrainerWithRewriting):
         self._model_path: str | None = None
         self._evaluator_class = evaluator_class or Evaluator
         self._evaluator: Evaluator | None = None
+        self.gradient_store: GradientStore | None = None
+        """Gradients of the running `train()`: later epochs and seeds need the same ones."""
 
     def __str__(self) -> str:
         name, classes = type(self).__name__, self._target_classes
@@ -213,11 +216,16 @@ class Trainer(PreparesModels, TrainerWithRewriting):
             "callbacks": callbacks,
         }
         kept: dict[int, Any] = {}
-        if args.max_seeds > 1:
-            kept = train_seeds(self, output, args, run)
-            self._model_path, self._model = output, None
-        else:
-            self.train_one(output, args, run)
+        self.gradient_store = GradientStore(args.kept_gradients_size)
+        try:
+            if args.max_seeds > 1:
+                kept = train_seeds(self, output, args, run)
+                self._model_path, self._model = output, None
+            else:
+                self.train_one(output, args, run)
+        finally:
+            self.gradient_store.close()
+            self.gradient_store = None
         self._plot_convergence_of(output)
         return kept or self
 

@@ -23,6 +23,7 @@ CHOICES = {
     "eval_strategy": ("steps", "no"),
     "save_strategy": ("best", "steps", "no"),
     "convergent_metric": ("correlation", "loss"),
+    "init": ("random", "class_means"),
 }
 NOT_SERIALISABLE = ("criterion", "evaluate_fn")
 PRUNE_CONFIGS = ("pre_prune_config", "post_prune_config")
@@ -60,7 +61,17 @@ class TrainingArguments:
     num_train_epochs: int = 3
     """Passes over the training batches."""
     max_steps: int = -1
-    """Overrides `num_train_epochs` when positive; the batches are then repeated as often as needed."""
+    """Overrides `num_train_epochs` when positive; the batches are then repeated as often as needed. 0: see `init`."""
+    bf16: bool = False
+    """Compute training gradients under bfloat16 autocast, where the hardware has it; evaluations stay precise."""
+    init: Literal["random", "class_means"] = "random"
+    """Where the weights start: random, or in closed form from class means of gradients (docs/method.md). With
+    class_means, `max_steps=0` ends there."""
+    init_samples: int = 128
+    """Examples per class for the means of `init="class_means"`; two more batches per class set the scale."""
+    kept_gradients_size: int = 2**30
+    """Bytes of gradients that may be kept in a temporary file, so that later epochs and seeds need not compute them
+    again. Large, unpruned gradients, of which only a few would fit, are not kept."""
     weight_decay: float = 1e-2
     """Of the optimizer."""
     adam_epsilon: float = 1e-8
@@ -199,7 +210,7 @@ class TrainingArguments:
 
     def _check_numbers(self) -> None:
         at_least_one = [name for name in FIELDS if name.endswith(("_batch_size", "_max_size", "_steps", "_seeds"))]
-        at_least_one += ["num_train_epochs", "latent_dim"]
+        at_least_one += ["num_train_epochs", "latent_dim", "init_samples"]
         at_least_one.remove("max_steps")  # −1 means: whole epochs
         for name in at_least_one:
             value = getattr(self, name)
@@ -210,7 +221,11 @@ class TrainingArguments:
             raise ValueError(
                 f"min_convergent_seeds={self.min_convergent_seeds} can never be reached: max_seeds={self.max_seeds}."
             )
-        for name in ("max_steps", "seed"):
+        if self.max_steps == 0 and self.init == "random":
+            raise ValueError(
+                "max_steps=0 would save a random GRADIEND: give init='class_means', or max_steps=-1 for whole epochs."
+            )
+        for name in ("max_steps", "seed", "kept_gradients_size"):
             value = getattr(self, name)
             if not isinstance(value, int) and not (name == "seed" and value is None):
                 raise ValueError(f"{name} must be an int; got {value!r}.")

@@ -13,6 +13,9 @@ from gradiend.trainer.core.gradient_dataset import GradientTrainingDataset
 
 __all__ = ["GradientBatches", "GradientTrainingDataset", "compose_batches", "take_turns"]
 
+WINDOW = 8
+"""Batches of a group whose order depends on the seed of a run."""
+
 
 class GradientBatches(ABC):
     """What a training loop consumes: one gradient pair per batch, in an order that depends on epoch and seed."""
@@ -23,7 +26,7 @@ class GradientBatches(ABC):
 
     @abstractmethod
     def epoch(self, index: int, seed: int | None) -> Iterator[Mapping[str, Any]]:
-        """Dicts with `source` and `target`, flat (input_dim,), and what is known of the batch (`label`, …).
+        """Dicts with `source` and `target`, flat (input_dim,), and what is known of the batch (`label`, `batch_id`, …).
 
         The tensors may be overwritten when the next batch is asked for.
         """
@@ -56,10 +59,17 @@ def compose_batches(
 def take_turns(batches: Sequence[Sequence[Any]], epoch: int, seed: int | None) -> Iterator[tuple[int, int]]:
     """(group, batch) numbers of one epoch: groups take turns, and smaller ones are cycled up to the largest.
 
-    The order within each group is a permutation drawn from seed and epoch (seed None: from fresh entropy).
+    The order within each group is drawn from the epoch, and within windows of `WINDOW` batches from the seed too (None:
+    from fresh entropy). Seeds therefore use nearly the same batches in their first steps, however many there are,
+    and can share gradients (`GradientStore`).
     """
-    generator = np.random.default_rng(None if seed is None else [seed, epoch])
-    orders = [generator.permutation(len(group)) for group in batches]
+    shared = np.random.default_rng(epoch)
+    own = np.random.default_rng(None if seed is None else [seed, epoch])
+    orders = []
+    for items in batches:
+        order = shared.permutation(len(items))
+        windows = [order[start : start + WINDOW] for start in range(0, len(order), WINDOW)]
+        orders.append(np.concatenate([own.permutation(window) for window in windows]))
     for turn in range(max(map(len, orders))):
         for group, order in enumerate(orders):
             yield group, int(order[turn % len(order)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -60,9 +61,9 @@ class Convergence:
 
 
 def last_loss(losses: Sequence[float]) -> float:
-    """The mean over the last tenth of the steps."""
+    """The mean over the last tenth of the steps; infinite without any (`max_steps=0`)."""
     last = losses[-max(1, len(losses) // 10) :]
-    return sum(last) / len(last)
+    return sum(last) / len(last) if last else math.inf
 
 
 def best_correlation(training_stats: Mapping[str, Any], best: Mapping[str, Any]) -> float | None:

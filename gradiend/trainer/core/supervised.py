@@ -77,6 +77,8 @@ def gradient_arguments(model: ModelWithGradiend, arguments: TrainingArguments, c
     if arguments.supervised:
         given["source"] = None if arguments.supervised_decoder else model.source
         given["target"] = None if arguments.supervised_encoder else model.target
+    if arguments.bf16:
+        given["bf16"] = True
     if cache_dir is not None:
         given |= {"cache_dir": cache_dir, "use_cached_gradients": True}
     return given

@@ -17,7 +17,9 @@ from tqdm.auto import tqdm
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.trainer.core.arguments import FIELDS, TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback, TrainingControl, get_default_callbacks, invert
+from gradiend.trainer.core.class_means import initialize_from_class_means, require_closed_form
 from gradiend.trainer.core.dataset import GradientBatches
+from gradiend.trainer.core.optimizers import GradiendOptimizer
 from gradiend.trainer.core.seed_directories import intermediate_checkpoints
 from gradiend.trainer.core.seeds import convergence
 from gradiend.trainer.core.stats import write_training_stats
@@ -63,9 +65,14 @@ def train(
     if not isinstance(data, Sized):
         raise ValueError(f"The training data must have a length, which decides the steps; got {type(data).__name__}.")
     steps = total_steps(len(data), arguments)
+    if arguments.init == "class_means":
+        require_closed_form(model_with_gradiend.gradiend)
     Path(arguments.output_dir).mkdir(parents=True, exist_ok=True)
     # A best model that an earlier, interrupted run has left is not this run's.
     shutil.rmtree(best_path(arguments.output_dir), ignore_errors=True)
+    if arguments.init == "class_means":
+        per_class = math.ceil(arguments.init_samples / arguments.train_batch_size)
+        initialize_from_class_means(model_with_gradiend.gradiend, batches_of(data, 0, arguments), per_class)
     run = TrainingRun(model_with_gradiend, arguments, [*get_default_callbacks(arguments), *(callbacks or ())])
     run.run(data, steps)
     return run.finish()
@@ -77,14 +84,19 @@ def best_path(output_dir: str | Path) -> Path:
 
 
 def total_steps(batches_per_epoch: int, arguments: TrainingArguments) -> int:
-    """Steps of a training: max_steps if positive, else whole epochs.
+    """Steps of a training: max_steps unless that is negative, else whole epochs.
 
     Raises:
         ValueError: No batches.
     """
     if not batches_per_epoch:
         raise ValueError("There is no training batch: the training data is empty.")
-    return arguments.max_steps if arguments.max_steps > 0 else arguments.num_train_epochs * batches_per_epoch
+    return arguments.max_steps if arguments.max_steps >= 0 else arguments.num_train_epochs * batches_per_epoch
+
+
+def batches_of(data: Any, epoch: int, arguments: TrainingArguments) -> Iterator[Mapping[str, Any]]:
+    """The batches of an epoch, in the order of the run's seed."""
+    return iter(data.epoch(epoch, arguments.seed) if isinstance(data, GradientBatches) else data)
 
 
 class TrainingRun:
@@ -94,7 +106,7 @@ class TrainingRun:
         self.model = model
         self.arguments = arguments
         self.callbacks = callbacks
-        self.optimizer = optimizer_for(model.gradiend, arguments)
+        self.optimizer: GradiendOptimizer | None = None
         self.control = TrainingControl()
         self.losses: list[float] = []
         self.unread: list[Tensor] = []
@@ -104,10 +116,21 @@ class TrainingRun:
         self.seconds = {"total": 0.0, "gradients": 0.0, "gradiend": 0.0, "callbacks": 0.0}
 
     def run(self, data: Any, steps: int) -> None:
-        """Take `steps` steps, in as many epochs as that needs."""
+        """Take `steps` steps, in as many epochs as that needs. No step at all: what was initialized is evaluated."""
         start = time.perf_counter()
+        if steps:
+            self.optimizer = optimizer_for(self.model.gradiend, self.arguments)
         for callback in self.callbacks:
             callback.on_train_begin(**self._shared())
+        if steps:
+            self._epochs(data, steps)
+        else:
+            self._end_step(math.nan, epoch=0, last=True)
+        self.seconds["total"] = time.perf_counter() - start
+        for callback in self.callbacks:
+            callback.on_train_end(**self._shared())
+
+    def _epochs(self, data: Any, steps: int) -> None:
         with tqdm(total=steps, desc="Training", unit="step") as bar:
             for epoch in itertools.count():
                 for callback in self.callbacks:
@@ -124,9 +147,6 @@ class TrainingRun:
                     callback.on_epoch_end(epoch=epoch, time_stats=self.seconds, **self._shared())
                 if self.stats["global_step"] >= steps or self.control.should_stop:
                     break
-        self.seconds["total"] = time.perf_counter() - start
-        for callback in self.callbacks:
-            callback.on_train_end(**self._shared())
 
     def _shared(self) -> dict[str, Any]:
         return {
@@ -141,7 +161,7 @@ class TrainingRun:
         }
 
     def _epoch(self, data: Any, epoch: int) -> Iterator[Mapping[str, Any]]:
-        batches = iter(data.epoch(epoch, self.arguments.seed) if isinstance(data, GradientBatches) else data)
+        batches = batches_of(data, epoch, self.arguments)
         while True:
             start = time.perf_counter()
             batch = next(batches, None)
@@ -156,6 +176,7 @@ class TrainingRun:
             callback.on_step_begin(step=step, epoch=epoch, **self._shared())
         source, target = training_pair(batch, self.arguments)
         start = time.perf_counter()
+        assert self.optimizer is not None
         loss = self.optimizer.step(source, target)
         self.unread.append(loss)
         self.seconds["gradiend"] += time.perf_counter() - start
@@ -163,13 +184,15 @@ class TrainingRun:
         # Reading a number makes the host wait for an accelerator; on a CPU it costs nothing.
         if loss.device.type == "cpu" or last or step % LOSS_WINDOW == 0:
             self._read_losses()
+        self._end_step(loss if self.unread else self.losses[-1], epoch, last=last)
+
+    def _end_step(self, loss: Any, epoch: int, *, last: bool) -> None:
         start = time.perf_counter()
-        reported: Any = loss if self.unread else self.losses[-1]
         result: Mapping[str, Any] | None = None
         for callback in self.callbacks:
             returned = callback.on_step_end(
-                step=step,
-                loss=reported,
+                step=self.stats["global_step"],
+                loss=loss,
                 eval_result=result,
                 last_iteration=last or self.control.should_stop,
                 epoch=epoch,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from gradiend.model.sides import Side
 from gradiend.trainer.core.dataset import GradientBatches, take_turns
 from gradiend.trainer.core.gradient_cache import GradientCache
+from gradiend.trainer.core.gradient_store import GradientStore
 from gradiend.trainer.text.prediction.dataset import TextTrainingDataset
 
 
@@ -25,6 +26,9 @@ class TextGradientBatches(GradientBatches):
         target: Likewise.
         cache_dir: Keep gradients here, and read those that are known: batches are composed from the data's seed, so
             later epochs, seeds and runs meet the same ones.
+        store: Where gradients are kept for the next time within a training; other instances over the same batches and
+            model weights may share it.
+        bf16: Compute them under bfloat16 autocast.
     """
 
     def __init__(
@@ -35,12 +39,16 @@ class TextGradientBatches(GradientBatches):
         source: str | None,
         target: str | None,
         cache_dir: str | Path | None = None,
+        store: GradientStore | None = None,
+        bf16: bool = False,
     ) -> None:
         self.training_data = training_data
         self.model = model
         named = {"source": source, "target": target}
         self.sides = {name: Side.parse(name, side) for name, side in named.items() if side is not None}
         self.cache = None if cache_dir is None else GradientCache(cache_dir, model)
+        self.store = store
+        self.bf16 = bf16
         # Tokenized here, so that bad words are an error before the first step.
         self._factual, self._alternative = training_data.tokenized
 
@@ -52,29 +60,39 @@ class TextGradientBatches(GradientBatches):
         """See `GradientBatches.epoch`; `source` and `target` are overwritten by the next batch."""
         data = self.training_data
         engine = self.model.engine
-        buffers = [torch.empty(engine.mapping.size, device=engine.scorer.device) for _ in self.sides]
+        buffers = [
+            torch.empty(engine.mapping.size, dtype=engine.dtype, device=engine.scorer.device) for _ in self.sides
+        ]
         if self.cache is not None:
             self.cache.refresh()
         for group, number in take_turns(data.batches, index, seed):
             rows = data.batches[group][number]
             first = data.data.iloc[rows[0]]
+            key = (engine.mapping.hash, *self.sides.values(), group, number)
+            kept = None if self.store is None else self.store.get(key)
+            gradients = self._gradients(rows, buffers) if kept is None else kept
+            if kept is None and self.store is not None and self.cache is None:
+                self.store.keep(key, gradients)
             yield {
-                **dict(zip(self.sides, self._gradients(rows, buffers), strict=True)),
+                **dict(zip(self.sides, gradients, strict=True)),
+                "batch_id": (group, number),
                 "label": first[data.target_key],
                 "feature_class_id": first["feature_class_id"],
             }
 
-    def _gradients(self, rows: Iterable[int], buffers: list[Tensor]) -> list[Tensor]:
+    def _gradients(self, rows: Iterable[int], buffers: list[Tensor]) -> Sequence[Tensor]:
         factual, alternative = zip(*((self._factual[row], self._alternative[row]) for row in rows), strict=True)
         sides = list(self.sides.values())
         if self.cache is None:
-            return self.model.engine.gradients(factual, alternative, sides, out=buffers)
+            return self.model.engine.gradients(factual, alternative, sides, out=buffers, bf16=self.bf16)
         words = {Side.FACTUAL: factual, Side.ALTERNATIVE: alternative, Side.DIFF: (factual, alternative)}
         # The words hold everything that an input consists of: token ids, positions, and the tokens asked for.
-        paths = {side: self.cache.path(side.value, repr(words[side])) for side in sides}
+        paths = {side: self.cache.path(side.value, repr((words[side], self.bf16))) for side in sides}
         unknown = [side for side in paths if not paths[side].is_file()]
         if unknown:
-            made = self.model.engine.gradients(factual, alternative, unknown, out=buffers[: len(unknown)])
+            made = self.model.engine.gradients(
+                factual, alternative, unknown, out=buffers[: len(unknown)], bf16=self.bf16
+            )
             for side, gradient in zip(unknown, made, strict=True):
                 self.cache.write(paths[side], gradient)
         return [self.cache.read(paths[side]) for side in sides]

@@ -104,6 +104,7 @@ class TextPredictionTrainer(TrainerWithData):
         use_cached_gradients: bool = True,
         source: str | None = "model",
         target: str | None = "model",
+        bf16: bool = False,
     ) -> TextGradientBatches:
         """The examples as (source, target) gradients of the model.
 
@@ -114,6 +115,7 @@ class TextPredictionTrainer(TrainerWithData):
             use_cached_gradients: Whether `cache_dir` is used.
             source: factual, alternative, diff, None (computes nothing for that side), or that of the model.
             target: Likewise.
+            bf16: Compute them under bfloat16 autocast.
         """
         return TextGradientBatches(
             training_data,
@@ -121,6 +123,8 @@ class TextPredictionTrainer(TrainerWithData):
             source=model_with_gradiend.source if source == "model" else source,
             target=model_with_gradiend.target if target == "model" else target,
             cache_dir=cache_dir if use_cached_gradients else None,
+            store=self.gradient_store,
+            bf16=bf16,
         )
 
     def plot_style(self) -> dict[str, Any]:

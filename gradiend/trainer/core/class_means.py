@@ -1,0 +1,103 @@
+"""A GRADIEND in closed form: no training, only means of gradients.
+
+With m± the class means of the source gradient s, and t± those of the target t (docs/method.md):
+    W_e = α (m₊ − m₋),  b_e so that the classes come out at ±act⁻¹(0.9),
+    W_d = (t₊ − t₋) / 2,  b_d = (t₊ + t₋) / 2.
+α and b_e are calibrated on batches that the means have not seen: a mean's own batches lie further from 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from gradiend.model.model import GradiendModel
+
+LEVEL = 0.9
+"""Where the class means of the encodings shall lie, with either sign."""
+CALIBRATION_BATCHES = 2
+"""Batches per class for α and b_e."""
+INVERSES: dict[str, Callable[[float], float]] = {"tanh": math.atanh, "smht": float, "id": float}
+"""act⁻¹ of the odd encoder activations."""
+
+
+def require_closed_form(gradiend: GradiendModel) -> None:
+    """Raise ValueError for a network that the closed form does not know."""
+    if gradiend.latent_dim != 1 or gradiend.activation_encoder not in INVERSES or gradiend.activation_decoder != "id":
+        raise ValueError(
+            "init='class_means' is for one latent, an odd encoder activation (tanh, smht or id) and the decoder "
+            f"activation id; this network has latent_dim={gradiend.latent_dim}, {gradiend.activation_encoder} and "
+            f"{gradiend.activation_decoder}. Use init='random'."
+        )
+
+
+@torch.no_grad()
+def initialize_from_class_means(gradiend: GradiendModel, batches: Iterable[Mapping[str, Any]], per_class: int) -> None:
+    """Set the weights of a GRADIEND from `per_class` batches of each class, and scale them on two others.
+
+    The sums are accumulated in the weights themselves: no other vector of length n is needed.
+
+    Args:
+        gradiend: Changed in place.
+        batches: Dicts with source and target (input_dim,) and label (+1, −1; others are skipped), in any order; reading
+            stops when there are enough of both. Where they have a batch_id, none is used twice.
+        per_class: Batches per class for the means.
+
+    Raises:
+        ValueError: See `require_closed_form`; or too few batches of a class; or classes whose gradients are the same.
+    """
+    require_closed_form(gradiend)
+    encoder, decoder = gradiend.encoder_linear, gradiend.decoder_linear
+    direction, half, middle = encoder.weight.view(-1), decoder.weight.view(-1), decoder.bias
+    for vector in (direction, half) if middle is None else (direction, half, middle):
+        vector.zero_()
+    seen = {1.0: 0, -1.0: 0}
+    projections: dict[float, list[Tensor]] = {1.0: [], -1.0: []}
+    wanted = per_class + CALIBRATION_BATCHES
+    used: set[Any] = set()
+    with tqdm(total=2 * wanted, desc="Class means", unit="batch", leave=False) as bar:
+        waiting: list[tuple[float, Tensor]] = []
+        for batch in batches:
+            label, name = float(batch["label"]), batch.get("batch_id")
+            if label not in seen or seen[label] >= wanted or (name is not None and name in used):
+                continue
+            used.add(name)
+            seen[label] += 1
+            bar.update()
+            source = batch["source"].reshape(-1).to(direction)
+            if seen[label] <= per_class:
+                target = batch["target"].reshape(-1).to(half)
+                direction.add_(source, alpha=label / per_class)
+                half.add_(target, alpha=label / (2 * per_class))
+                if middle is not None:
+                    middle.add_(target, alpha=1 / (2 * per_class))
+            elif min(seen.values()) < per_class:
+                waiting.append((label, source.clone()))  # the direction is not complete yet
+            else:
+                projections[label].append(direction @ source)
+            if min(seen.values()) >= wanted:
+                break
+        for label, source in waiting:
+            projections[label].append(direction @ source)
+    if min(seen.values()) < wanted:
+        raise ValueError(
+            f"init='class_means' needs {wanted} batches of each class ({per_class} for the means and "
+            f"{CALIBRATION_BATCHES} to scale them), but there are {min(seen.values())} of one: lower init_samples "
+            "or train_batch_size."
+        )
+    positive, negative = (torch.stack(projections[label]).mean().item() for label in (1.0, -1.0))
+    if not positive > negative:
+        raise ValueError(
+            "init='class_means' found no difference between the classes that other examples share: their gradients "
+            f"project to {positive:.3g} and {negative:.3g}. More init_samples may help; or use init='random'."
+        )
+    reach = INVERSES[gradiend.activation_encoder](LEVEL)
+    scale = 2 * reach / (positive - negative)
+    direction.mul_(scale)
+    assert encoder.bias is not None
+    encoder.bias.fill_(-scale * (positive + negative) / 2)
