@@ -10,6 +10,7 @@ from gradiend.util.registry import register_default_loader
 
 if TYPE_CHECKING:
     from gradiend.data import (
+        SpacyTagSpec,
         TextFilterConfig,
         TextPredictionDataCreator,
         TextPreprocessConfig,
@@ -52,6 +53,7 @@ _HOMES = {
         "read_rewrite_record",
     ),
     "gradiend.data": (
+        "SpacyTagSpec",
         "TextFilterConfig",
         "TextPredictionDataCreator",
         "TextPreprocessConfig",
@@ -82,6 +84,7 @@ __all__ = [
     "ParamMappedGradiendModel",
     "PostPruneConfig",
     "PrePruneConfig",
+    "SpacyTagSpec",
     "TextFilterConfig",
     "TextGradientTrainingDataset",
     "TextPredictionConfig",

@@ -1,34 +1,60 @@
-"""What makes a feature class: the words whose presence puts a sentence into it."""
+"""What makes a feature class: words, and what spaCy must say about them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from gradiend.data.text.tags import SpacyTagSpec, parse_tags
+
+__all__ = ["FlatTarget", "SpacyTagSpec", "TextFilterConfig"]
+
+GivenTarget: TypeAlias = "str | TextFilterConfig"
+
+
+class FlatTarget(NamedTuple):
+    """A word of a class with what must hold of it."""
+
+    word: str
+    tags: SpacyTagSpec | None
+    """Its own and those of the configs around it; None if there are none."""
+    is_lemma: bool
+    """Whether the word is a lemma, which stands for all its forms."""
 
 
 @dataclass(init=False)
 class TextFilterConfig:
-    """A feature class by its surface forms.
+    """A feature class by its words, and where needed by what spaCy says about them.
 
-    A sentence belongs to the class if it has one of the words as a whole word, in any case.
+    A sentence belongs to the class if it has one of the words as a whole word, in any case, on which all
+    tags hold.
 
     Args:
         targets: The words; a single string is taken as one word. Several tokens in one target are fine
-            (`"at least"`).
+            (`"at least"`); tags must then hold of one of its tokens. A nested config adds its words with the tags
+            of this one and its own, where its own win; its id, mask and weight mean nothing.
         target: The same for one word; give either `targets` or `target`.
-        id: Name of the class; the first target if omitted.
+        spacy_tags: What must hold of the word, see `SpacyTagSpec`. Needs a `spacy_model` where the config is used.
+        use_lemma: The words are lemmas: `be` finds `is` and `were`. Needs a `spacy_model`, and every sentence is
+            parsed, since no one knows the forms beforehand. Holds for nested configs too.
+        id: Name of the class; the first word if omitted.
         mask: What stands in the place of the word.
         weight: Relative class size, see the field.
 
     Raises:
-        ValueError: Both or none of `targets` and `target`, an empty word, an empty id or mask, or a
-            weight that is not a positive number.
-        TypeError: A target is no string.
+        ValueError: Both or none of `targets` and `target`, an empty word, tag, id or mask, a lemma of several
+            words, or a weight that is not a positive number.
+        TypeError: A target is neither a string nor a config, or tags are not a dict of strings.
     """
 
-    targets: list[str]
-    """The words of the class."""
+    targets: list[GivenTarget]
+    """The words of the class, and nested configs with further words."""
+    spacy_tags: SpacyTagSpec | None
+    """What spaCy must say about each word; None asks nothing."""
+    use_lemma: bool
+    """Whether the words are lemmas."""
     id: str
     """Name of the class: column name and class label."""
     mask: str
@@ -38,19 +64,22 @@ class TextFilterConfig:
 
     def __init__(
         self,
-        targets: Sequence[str] | None = None,
+        targets: Sequence[GivenTarget] | GivenTarget | None = None,
         target: str | None = None,
-        *,
+        spacy_tags: SpacyTagSpec | None = None,
+        use_lemma: bool = False,
         id: str | None = None,
         mask: str = "[MASK]",
         weight: float = 1.0,
     ) -> None:
         if targets is not None and target is not None:
             raise ValueError("Give either targets=[...] or target='...', not both.")
-        if target is not None:
-            targets = [target]
-        self.targets = _parse_targets(targets)
-        self.id = self.targets[0] if id is None else id
+        self.targets = _parse_targets(targets if target is None else target)
+        if spacy_tags is not None and spacy_tags != {}:
+            parse_tags(spacy_tags)
+        self.spacy_tags = dict(spacy_tags) if spacy_tags else None
+        self.use_lemma = use_lemma
+        self.id = self.words[0] if id is None else id
         self.mask = mask
         self.weight = weight
         if not self.id.strip():
@@ -59,17 +88,66 @@ class TextFilterConfig:
             raise ValueError("The mask must not be empty; the default is '[MASK]'.")
         if not (math.isfinite(weight) and weight > 0):
             raise ValueError(f"The weight of class {self.id!r} must be a positive number, got {weight}.")
+        for flat in self.flatten():
+            if flat.is_lemma and len(flat.word.split()) > 1:
+                raise ValueError(f"A lemma is one word, got {flat.word!r}; leave use_lemma out for {self.id!r}.")
+
+    @property
+    def words(self) -> list[str]:
+        """The words of this config and of the nested ones, in their order, none twice."""
+        return list(dict.fromkeys(flat.word for flat in self.flatten()))
+
+    def get_effective_tags(self, parent_tags: SpacyTagSpec | None = None) -> SpacyTagSpec | None:
+        """Return the tags of the config around this one, overridden by its own; None if there are none."""
+        return {**(parent_tags or {}), **(self.spacy_tags or {})} or None
+
+    def flatten_targets_with_tags(
+        self, parent_tags: SpacyTagSpec | None = None
+    ) -> list[tuple[str, SpacyTagSpec | None]]:
+        """Return each word with its tags.
+
+        Args:
+            parent_tags: Tags of the config around this one.
+
+        Returns:
+            `(word, tags)` in the order of the targets, those of nested configs in their place; tags are None
+            where nothing is asked. A word that nested configs give with several tags is there several times.
+        """
+        return [(flat.word, flat.tags) for flat in self.flatten(parent_tags)]
+
+    def flatten(self, parent_tags: SpacyTagSpec | None = None, as_lemmas: bool = False) -> Iterator[FlatTarget]:
+        """Yield what `flatten_targets_with_tags` returns, with whether each word is a lemma.
+
+        Args:
+            parent_tags: Tags of the config around this one.
+            as_lemmas: Whether that config takes its words as lemmas.
+
+        Yields:
+            The words.
+        """
+        tags = self.get_effective_tags(parent_tags)
+        is_lemma = as_lemmas or self.use_lemma
+        for target in self.targets:
+            if isinstance(target, str):
+                yield FlatTarget(target, tags, is_lemma)
+            else:
+                yield from target.flatten(tags, is_lemma)
 
 
-def _parse_targets(targets: Sequence[str] | None) -> list[str]:
+def _parse_targets(targets: Sequence[GivenTarget] | GivenTarget | None) -> list[GivenTarget]:
     if targets is None:
         raise ValueError("A class needs words: give targets=['he', 'she'] or target='they'.")
-    words = [targets] if isinstance(targets, str) else list(targets)
-    if not words:
+    given = [targets] if isinstance(targets, str | TextFilterConfig) else list(targets)
+    if not given:
         raise ValueError("A class needs at least one target, got an empty list.")
-    for word in words:
-        if not isinstance(word, str):
-            raise TypeError(f"Targets are words, but {word!r} is of type {type(word).__name__}.")
-        if not word.strip():
-            raise ValueError(f"A target must not be empty, got {words}.")
-    return [word.strip() for word in words]
+    return [_parse_target(target, given) for target in given]
+
+
+def _parse_target(target: GivenTarget, given: Sequence[GivenTarget]) -> GivenTarget:
+    if isinstance(target, TextFilterConfig):
+        return target
+    if not isinstance(target, str):
+        raise TypeError(f"Targets are words or nested TextFilterConfig, but {target!r} is {type(target).__name__}.")
+    if not target.strip():
+        raise ValueError(f"A target must not be empty, got {given}.")
+    return target.strip()

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from os import PathLike
+from typing import Literal
 
 from gradiend.data.text.sentences import split_sentences
+from gradiend.data.text.spacy_sentences import SpacySentences
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -14,11 +20,11 @@ class TextPreprocessConfig:
     """How texts are cut and which segments are kept.
 
     Raises:
-        ValueError: A length below 0, or `min_chars` above `max_chars`.
+        ValueError: An unknown way to split, a length below 0, or `min_chars` above `max_chars`.
     """
 
-    split_to_sentences: bool = False
-    """Split at new lines, then after `. ! ?`."""
+    split_to_sentences: bool | Literal["spacy"] = False
+    """Split at new lines, then after `. ! ?`; with `"spacy"` where a spaCy pipeline says, which is slower by far."""
     min_chars: int | None = None
     """Drop segments with fewer characters."""
     max_chars: int | None = None
@@ -29,6 +35,8 @@ class TextPreprocessConfig:
     """Keep only segments for which this returns True."""
 
     def __post_init__(self) -> None:
+        if self.split_to_sentences not in (True, False, "spacy"):
+            raise ValueError(f"split_to_sentences must be True, False or 'spacy', got {self.split_to_sentences!r}.")
         for name, bound in (("min_chars", self.min_chars), ("max_chars", self.max_chars)):
             if bound is not None and bound < 0:
                 raise ValueError(f"{name} must not be negative, got {bound}.")
@@ -36,31 +44,51 @@ class TextPreprocessConfig:
             raise ValueError(f"min_chars={self.min_chars} is above max_chars={self.max_chars}: nothing could be kept.")
 
 
-def preprocess_texts(texts: Iterable[str], config: TextPreprocessConfig | None = None) -> list[str]:
+def preprocess_texts(
+    texts: Iterable[str],
+    config: TextPreprocessConfig | None = None,
+    spacy_model: str | PathLike[str] | None = None,
+    download_if_missing: bool = True,
+) -> list[str]:
     """Cut and filter texts.
 
     Args:
         texts: Any texts.
         config: What to do; None leaves the texts as they are.
+        spacy_model: Name or folder of a spaCy pipeline that finds the sentences, where they are asked for. One
+            without parser or other component for it leaves the splitting to the rules.
+        download_if_missing: Download a pipeline that is not installed.
 
     Returns:
         The kept segments in their order.
+
+    Raises:
+        ValueError: `split_to_sentences="spacy"` without a pipeline, or with one that finds no sentences.
+        ImportError: spaCy is needed and not installed.
+        OSError: The pipeline is needed and not installed.
     """
-    return list(texts) if config is None else list(iter_segments(texts, config))
+    return list(texts) if config is None else list(_iter_kept(texts, config, spacy_model, download_if_missing))
 
 
-def iter_sentences_from_texts(texts: Iterable[str], config: TextPreprocessConfig | None = None) -> Iterator[str]:
+def iter_sentences_from_texts(
+    texts: Iterable[str],
+    config: TextPreprocessConfig | None = None,
+    spacy_model: str | PathLike[str] | None = None,
+    download_if_missing: bool = True,
+) -> Iterator[str]:
     """Yield the segments of texts one by one.
 
     Args:
         texts: Any texts.
         config: As in `preprocess_texts`; None splits at new lines, strips, and drops what is empty.
+        spacy_model: As in `preprocess_texts`.
+        download_if_missing: Download a pipeline that is not installed.
 
     Yields:
         The segments in their order.
     """
     if config is not None:
-        yield from iter_segments(texts, config)
+        yield from _iter_kept(texts, config, spacy_model, download_if_missing)
         return
     for text in texts:
         for line in text.splitlines():
@@ -69,7 +97,10 @@ def iter_sentences_from_texts(texts: Iterable[str], config: TextPreprocessConfig
 
 
 def iter_segments(
-    texts: Iterable[str], config: TextPreprocessConfig | None, dropped: Counter[str] | None = None
+    texts: Iterable[str],
+    config: TextPreprocessConfig | None,
+    dropped: Counter[str] | None = None,
+    splitter: SpacySentences | None = None,
 ) -> Iterator[str]:
     """Yield what `preprocess_texts` returns, and count what it drops.
 
@@ -77,6 +108,7 @@ def iter_segments(
         texts: Any texts.
         config: What to do; None yields the texts as they are.
         dropped: Receives the number of dropped segments by reason.
+        splitter: Splits into sentences in place of the rules; see `sentence_splitter`.
 
     Yields:
         The kept segments.
@@ -84,13 +116,57 @@ def iter_segments(
     if config is None:
         yield from texts
         return
-    for text in texts:
-        for segment in split_sentences(text) if config.split_to_sentences else (text,):
+    for segments in _split(texts, config, splitter):
+        for segment in segments:
             reason = _reason_to_drop(segment, config)
             if reason is None:
                 yield segment
             elif dropped is not None:
                 dropped[reason] += 1
+
+
+def sentence_splitter(
+    config: TextPreprocessConfig | None, spacy_model: str | PathLike[str] | None, download_if_missing: bool
+) -> SpacySentences | None:
+    """Return what splits into sentences by spaCy where `config` asks for it by name; None where the rules do.
+
+    Raises:
+        ValueError: There is no pipeline, or it finds no sentences.
+        ImportError: spaCy is not installed.
+        OSError: The pipeline is not installed.
+    """
+    if config is None or config.split_to_sentences != "spacy":
+        return None
+    if spacy_model is None:
+        raise ValueError("split_to_sentences='spacy' needs spacy_model=; True splits by rules, without spaCy.")
+    splitter = SpacySentences(spacy_model, download_if_missing)
+    if not splitter.finds_sentences:
+        raise ValueError(
+            f"The spaCy pipeline {str(spacy_model)!r} finds no sentences: it has no parser, senter or sentencizer. "
+            "Use another one, or split_to_sentences=True to split by rules."
+        )
+    return splitter
+
+
+def _iter_kept(
+    texts: Iterable[str], config: TextPreprocessConfig, spacy_model: str | PathLike[str] | None, download: bool
+) -> Iterator[str]:
+    splitter = sentence_splitter(config, spacy_model, download)
+    if config.split_to_sentences is True and spacy_model is not None:
+        offered = SpacySentences(spacy_model, download)
+        if offered.finds_sentences:
+            splitter = offered
+        else:
+            logger.info("The spaCy pipeline %s does not find sentences; they are split by rules.", spacy_model)
+    yield from iter_segments(texts, config, splitter=splitter)
+
+
+def _split(
+    texts: Iterable[str], config: TextPreprocessConfig, splitter: SpacySentences | None
+) -> Iterable[Iterable[str]]:
+    if splitter is not None:
+        return splitter.split(texts)
+    return map(split_sentences, texts) if config.split_to_sentences else ((text,) for text in texts)
 
 
 def _reason_to_drop(segment: str, config: TextPreprocessConfig) -> str | None:

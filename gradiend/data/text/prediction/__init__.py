@@ -8,6 +8,7 @@ from gradiend.data.text.prediction.filter_engine import (
     filter_sentences_multi,
     mask_sentence,
     match_sentence_one_config,
+    token_matches_tags,
 )
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "filter_sentences_multi",
     "mask_sentence",
     "match_sentence_one_config",
+    "token_matches_tags",
 ]

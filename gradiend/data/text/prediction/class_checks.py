@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
+from itertools import combinations
 
 from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction.filter_engine import require_distinct_ids
 from gradiend.data.text.prediction.frames import RESERVED_IDS
-from gradiend.data.text.prediction.surface_matcher import SurfaceMatcher
+from gradiend.data.text.prediction.surface_matcher import SurfaceMatcher, Target
 
 
 def parse_classes(feature_targets: Sequence[TextFilterConfig] | None) -> list[TextFilterConfig]:
@@ -22,7 +24,7 @@ def parse_classes(feature_targets: Sequence[TextFilterConfig] | None) -> list[Te
 
     Raises:
         TypeError: Not a sequence of `TextFilterConfig`.
-        ValueError: An id twice, an id that is a column name, or a word in two classes.
+        ValueError: An id twice, an id that is a column name, or a word in two classes that no tag tells apart.
     """
     if feature_targets is None:
         return []
@@ -31,7 +33,7 @@ def parse_classes(feature_targets: Sequence[TextFilterConfig] | None) -> list[Te
     for config in feature_targets:
         if not isinstance(config, TextFilterConfig):
             raise TypeError(f"feature_targets holds TextFilterConfig, but {config!r:.60} is a {type(config).__name__}.")
-    classes = [replace(config) for config in feature_targets]
+    classes = [deepcopy(config) for config in feature_targets]
     require_distinct_ids(classes)
     for config in classes:
         if config.id in RESERVED_IDS:
@@ -41,13 +43,25 @@ def parse_classes(feature_targets: Sequence[TextFilterConfig] | None) -> list[Te
 
 
 def _require_disjoint_words(classes: Sequence[TextFilterConfig]) -> None:
-    matcher = SurfaceMatcher(classes)
+    # a lemma is one of its own forms, so words and lemmas are compared alike
+    matcher = SurfaceMatcher([_by_surface(config) for config in classes])
     for config in classes:
-        for word in config.targets:
-            owners = sorted({target.class_index for target in matcher.targets_of(word)})
-            if len(owners) > 1:
-                names = " and ".join(repr(classes[index].id) for index in owners)
-                raise ValueError(
-                    f"The word {word!r} is a target of {names}; its sentences could not be told apart. "
-                    "Keep it in one of them."
-                )
+        for word in config.words:
+            for one, other in combinations(matcher.targets_of(word), 2):
+                if one.class_index != other.class_index and not _told_apart(one, other):
+                    names = " and ".join(
+                        repr(classes[index].id) for index in sorted((one.class_index, other.class_index))
+                    )
+                    raise ValueError(
+                        f"The word {word!r} is a target of {names}; its sentences could not be told apart. "
+                        "Keep it in one of them, or give both spacy_tags that differ in one key."
+                    )
+
+
+def _told_apart(one: Target, other: Target) -> bool:
+    return one.tags is not None and other.tags is not None and one.tags.exclude(other.tags)
+
+
+def _by_surface(config: TextFilterConfig) -> TextFilterConfig:
+    targets = [_by_surface(target) if isinstance(target, TextFilterConfig) else target for target in config.targets]
+    return replace(config, targets=targets, use_lemma=False)

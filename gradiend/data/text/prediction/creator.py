@@ -14,7 +14,7 @@ import pandas as pd
 from gradiend.data.core.base_loader import BaseData, resolve_base_data
 from gradiend.data.core.table_files import parse_table_format, prepare_table_file, write_table
 from gradiend.data.summary import DataSummary
-from gradiend.data.text.filter_config import TextFilterConfig
+from gradiend.data.text.filter_config import SpacyTagSpec, TextFilterConfig
 from gradiend.data.text.prediction.balance import Balance, balanced_counts, parse_balance
 from gradiend.data.text.prediction.class_checks import parse_classes
 from gradiend.data.text.prediction.collector import BALANCING, Collected, collect_examples, collect_neutral
@@ -26,6 +26,7 @@ from gradiend.data.text.prediction.frames import (
     per_class_frames,
     unified_frame,
 )
+from gradiend.data.text.prediction.near_misses import near_misses
 from gradiend.data.text.prediction.splits import SplitRatios, assign_splits
 from gradiend.data.text.prediction.summary import (
     describe_neutral,
@@ -34,7 +35,9 @@ from gradiend.data.text.prediction.summary import (
     require_limit_allows_split,
     require_minimum,
 )
-from gradiend.data.text.preprocess import TextPreprocessConfig
+from gradiend.data.text.prediction.tag_resolver import TagResolver
+from gradiend.data.text.prediction.token_exclusion import TokenExclusion
+from gradiend.data.text.preprocess import TextPreprocessConfig, iter_segments, sentence_splitter
 from gradiend.util.placeholder import PLACEHOLDER
 
 logger = logging.getLogger(__name__)
@@ -52,9 +55,12 @@ class TextPredictionDataCreator:
         text_column: Column with the texts.
         base_max_size: Use at most so many texts of `base_data`.
         preprocess: How texts are cut into sentences and filtered; None uses them as they are.
+        spacy_model: Name of an installed spaCy pipeline, or the folder of one, that reads tags and lemmas;
+            needed if a class has any. Loaded at once, before the texts.
         feature_targets: The classes. Training data needs two at least, neutral data one at least or excluded
             words.
         seed: Decides order, splits and alternatives.
+        download_if_missing: Download a spaCy pipeline that is not installed.
         output_dir: Folder for `<training_basename>.<output_format>` and
             `<neutral_basename>.<output_format>`; None writes no files.
         training_basename: File name of the training table.
@@ -62,10 +68,12 @@ class TextPredictionDataCreator:
         output_format: `"csv"` or `"parquet"`.
 
     Raises:
-        ValueError: Two classes with one id, one word in two classes (its sentences could not be told apart),
-            an unknown output format, or a file without the column.
+        ValueError: Two classes with one id, one word in two classes that no tag tells apart, tags or lemmas
+            without a `spacy_model` or unknown to it, an unknown output format, or a file without the column.
         TypeError: `base_data` or `feature_targets` is of another type.
         FileNotFoundError: The file does not exist.
+        ImportError: spaCy is needed and not installed.
+        OSError: The spaCy pipeline is needed and not installed.
     """
 
     def __init__(
@@ -75,8 +83,10 @@ class TextPredictionDataCreator:
         base_max_size: int | None = None,
         *,
         preprocess: TextPreprocessConfig | None = None,
+        spacy_model: str | PathLike[str] | None = None,
         feature_targets: Sequence[TextFilterConfig] | None = None,
         seed: int = 42,
+        download_if_missing: bool = True,
         output_dir: str | PathLike[str] | None = None,
         training_basename: str = "training",
         neutral_basename: str = "neutral",
@@ -84,7 +94,12 @@ class TextPredictionDataCreator:
     ) -> None:
         self.text_column = text_column
         self.preprocess = preprocess
+        self.spacy_model = spacy_model
+        self.download_if_missing = download_if_missing
         self.classes = parse_classes(feature_targets)
+        self._resolver = TagResolver(self.classes, spacy_model, download_if_missing)
+        self._resolver.load()
+        self._splitter = sentence_splitter(preprocess, spacy_model, download_if_missing)
         self.seed = seed
         self.output_dir = None if output_dir is None else Path(output_dir)
         self.training_basename = training_basename
@@ -108,8 +123,10 @@ class TextPredictionDataCreator:
         """Find sentences with a word of exactly one class, mask its words and divide the rows into splits.
 
         All words of the class are masked; the label is the first one, cased as in the text. Sentences with
-        words of two classes are dropped, and so are repetitions of a masked text within a class. A masked
-        text that two classes share is in the same split of both.
+        words of two classes are dropped, and so are repetitions of a masked text within a class. Where tags decide
+        the class of all found words of a sentence, it gives a row for each class, with the words of that class
+        masked and the others left. All rows of a sentence are in one split, and so is a masked text that two
+        classes share.
 
         Args:
             max_size_per_class: Rows a class at most; the corpus is read until every class has them.
@@ -153,8 +170,10 @@ class TextPredictionDataCreator:
             preprocess=self.preprocess,
             masks=self._masks(),
             limit=max_size_per_class,
+            resolver=self._resolver,
+            splitter=self._splitter,
         )
-        require_found(collected)
+        require_found(collected, self._near_misses)
         sizes = [len(found.by_text) for found in collected.classes]
         if is_balanced:
             sizes = balanced_counts(sizes, [config.weight for config in self.classes])
@@ -173,15 +192,20 @@ class TextPredictionDataCreator:
         self,
         base_data: BaseData | None = None,
         additional_excluded_words: Sequence[str] | None = None,
+        excluded_spacy_tags: SpacyTagSpec | Sequence[SpacyTagSpec] | None = None,
         *,
         max_size: int | None = None,
         output: str | PathLike[str] | None = None,
     ) -> pd.DataFrame:
-        """Find texts without any word of any class.
+        """Find texts without any word of any class, whatever its tags.
+
+        A lemma of a class excludes all its forms, which takes parsing every text that has none of the words.
 
         Args:
             base_data: Other texts than the creator's own; cut and filtered in the same way.
             additional_excluded_words: Further words that must not occur, in any case.
+            excluded_spacy_tags: A token with all these tags must not occur; of a list of dicts, with all tags of
+                any of them. Needs the creator's `spacy_model`.
             max_size: Rows at most.
             output: File for the table (`.csv` or `.parquet`), in place of the one in `output_dir`.
 
@@ -189,17 +213,24 @@ class TextPredictionDataCreator:
             A frame with the column text; empty, with a warning in the log, if nothing is left.
 
         Raises:
-            ValueError: No words to exclude, or `max_size` below 1.
+            ValueError: Nothing to exclude, `max_size` below 1, tags without a `spacy_model` or unknown to it.
             OSError: The output folder cannot be written to; found out before the work.
             ImportError: Parquet without pyarrow.
         """
         if max_size is not None and max_size < 1:
             raise ValueError(f"max_size must be at least 1, or None for all rows; got {max_size}.")
-        excluded = self._excluded(additional_excluded_words)
+        exclusion = TokenExclusion(excluded_spacy_tags, self._lemmas(), self.spacy_model, self.download_if_missing)
+        excluded = self._excluded(additional_excluded_words, excluded_spacy_tags is not None)
         path = self._output_file(output, self.neutral_basename)
         texts = self._texts if base_data is None else resolve_base_data(base_data, self.text_column, seed=self.seed)
         neutral, dropped = collect_neutral(
-            texts, excluded, preprocess=self.preprocess, masks=self._masks(), limit=max_size
+            texts,
+            excluded,
+            preprocess=self.preprocess,
+            masks=self._masks(),
+            limit=max_size,
+            exclusion=exclusion,
+            splitter=self._splitter,
         )
         frame = pd.DataFrame({"text": pd.Series(neutral, dtype=str)})
         if path is not None:
@@ -230,19 +261,27 @@ class TextPredictionDataCreator:
             kept.append(found.examples[:size])
             collected.dropped[BALANCING] += len(found.by_text) - size
         texts = {
-            config.id: [example.masked for example in rows] for config, rows in zip(self.classes, kept, strict=True)
+            config.id: [example.frame for example in rows] for config, rows in zip(self.classes, kept, strict=True)
         }
         splits = assign_splits(texts, ratios, self._rng("splits"))
         return [SplitClass(config, rows, splits[config.id]) for config, rows in zip(self.classes, kept, strict=True)]
 
-    def _excluded(self, additional: Sequence[str] | None) -> TextFilterConfig:
+    def _near_misses(self, config: TextFilterConfig) -> str:
+        segments = iter_segments(self._texts, self.preprocess, splitter=self._splitter)
+        return near_misses(segments, config, self._resolver.reader)
+
+    def _lemmas(self) -> list[str]:
+        return [flat.word for config in self.classes for flat in config.flatten() if flat.is_lemma]
+
+    def _excluded(self, additional: Sequence[str] | None, has_tags: bool) -> list[TextFilterConfig]:
         more = [additional] if isinstance(additional, str) else list(additional or [])
-        words = [word for config in self.classes for word in config.targets] + more
-        if not words:
+        words = [word for config in self.classes for word in config.words] + more
+        if not (words or has_tags):
             raise ValueError(
-                "There is no word to exclude; give the creator feature_targets, or pass additional_excluded_words."
+                "There is no word to exclude; give the creator feature_targets, or pass additional_excluded_words or "
+                "excluded_spacy_tags."
             )
-        return TextFilterConfig(targets=words, id="excluded")
+        return [TextFilterConfig(targets=words, id="excluded")] if words else []
 
     def _output_file(self, output: str | PathLike[str] | None, basename: str) -> Path | None:
         if output is not None:

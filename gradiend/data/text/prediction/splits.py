@@ -40,12 +40,12 @@ def assign_splits(
 ) -> dict[str, list[str]]:
     """Choose the split of every text, by class at the given ratios.
 
-    A text that occurs in several classes (`"[MASK] left."`) goes to the same split in all of them. Those
-    texts are divided first; each class's other texts then fill its parts, so that only a class with few
-    texts of its own can miss its sizes.
+    A text that occurs in several classes (`"[MASK] left."`), or more than once in a class, goes to one split. Those
+    texts are divided first, each to the part that has most room in its classes; each class's other texts then fill
+    its parts, so that only a class with few texts of its own can miss its sizes.
 
     Args:
-        texts_by_class: Class to its texts, none twice within a class.
+        texts_by_class: Class to its texts.
         ratios: Shares of the parts.
         rng: Source of the random choice.
 
@@ -63,15 +63,21 @@ def assign_splits(
     open_counts = {
         name: apportion(len(texts), ratios.shares, keep_nonempty=True) for name, texts in texts_by_class.items()
     }
+    wanted = {name: list(counts) for name, counts in open_counts.items()}
     split_of: dict[str, str] = {}
     for names in sorted(groups, key=len, reverse=True):
         texts = groups[names]
-        counts = apportion(len(texts), ratios.shares) if len(names) > 1 else _fill(open_counts[names[0]], len(texts))
         rng.shuffle(texts)
+        if len(names) > 1:
+            for text in texts:
+                part = _roomiest(names, open_counts, wanted)
+                split_of[text] = SPLITS[part]
+                for name in names:
+                    open_counts[name][part] -= 1
+            continue
+        counts = _fill(open_counts[names[0]], len(texts))
         labels = [split for split, count in zip(SPLITS, counts, strict=True) for _ in range(count)]
         split_of.update(zip(texts, labels, strict=True))
-        for name in names:
-            open_counts[name] = [left - used for left, used in zip(open_counts[name], counts, strict=True)]
     return {name: [split_of[text] for text in texts] for name, texts in texts_by_class.items()}
 
 
@@ -98,6 +104,12 @@ def apportion(n: int, shares: Sequence[float], *, keep_nonempty: bool = False) -
                 counts[counts.index(max(counts))] -= 1
                 counts[part] = 1
     return counts
+
+
+def _roomiest(names: Sequence[str], open_counts: Mapping[str, list[int]], wanted: Mapping[str, list[int]]) -> int:
+    """The part that has most room left in some classes, relative to its size; never one without any size."""
+    sized = [part for part in range(len(SPLITS)) if any(wanted[name][part] for name in names)]
+    return max(sized, key=lambda part: sum(open_counts[name][part] / max(wanted[name][part], 1) for name in names))
 
 
 def _fill(open_counts: Sequence[int], n: int) -> list[int]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction.collector import SEVERAL_CLASSES, Collected
 from gradiend.data.text.prediction.frames import SplitClass
 from gradiend.data.text.prediction.splits import SPLITS
@@ -29,14 +30,14 @@ def describe_neutral(n_rows: int, dropped: Mapping[str, int], path: Path | None)
     return f"Neutral data: {n_rows} rows. Dropped: {_dropped(dropped)}.{_where(path)}"
 
 
-def require_found(collected: Collected) -> None:
-    """Raise a ValueError that names the classes without rows and their targets."""
+def require_found(collected: Collected, near_misses: Callable[[TextFilterConfig], str]) -> None:
+    """Raise a ValueError that names the classes without rows, their targets, and what comes near to the first."""
     empty = [found.config for found in collected.classes if not found.by_text]
     if empty:
-        names = "; ".join(f"{config.id!r} (targets: {', '.join(config.targets)})" for config in empty)
+        names = "; ".join(f"{config.id!r} (targets: {', '.join(config.words)})" for config in empty)
         raise ValueError(
             f"No usable sentence for class {names} in {collected.n_segments} segments; "
-            f"dropped: {_dropped(collected.dropped)}.{_hint(collected)}"
+            f"dropped: {_dropped(collected.dropped)}.{_hint(collected)}{near_misses(empty[0])}"
         )
 
 

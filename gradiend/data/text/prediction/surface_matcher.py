@@ -15,6 +15,7 @@ from gradiend.data.text.prediction.word_edges import (
     is_joined_before,
     is_word_character,
 )
+from gradiend.data.text.tags import Tags, parse_tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,10 @@ class Target:
 
     word: str
     class_index: int
+    tags: Tags | None = None
+    """What must hold of the word in the sentence; the surface alone does not tell."""
+    is_lemma: bool = False
+    """Whether the word stands for all its forms; such a target is never found by its surface."""
 
 
 class Hit(NamedTuple):
@@ -34,6 +39,15 @@ class Hit(NamedTuple):
     targets: tuple[Target, ...]
 
 
+def class_targets(configs: Sequence[TextFilterConfig]) -> list[Target]:
+    """Return the words of all classes, those of nested configs with the tags that they inherit."""
+    return [
+        Target(flat.word, index, None if flat.tags is None else parse_tags(flat.tags), flat.is_lemma)
+        for index, config in enumerate(configs)
+        for flat in config.flatten()
+    ]
+
+
 class SurfaceMatcher:
     """Finds the words of several classes in a sentence, in one pass whatever the number of classes.
 
@@ -42,16 +56,17 @@ class SurfaceMatcher:
     `he` in `he-man`. Case is ignored by the regular expression on the sentence itself, so spans index
     the sentence as it is (`lower()` would change the length of `İ`). Composed and decomposed accents are
     the same. Of several targets that begin at one place the longest is found; found words do not overlap.
+    Tags are not looked at, and lemmas not searched: `TagResolver` does that.
 
     Args:
         configs: The classes; a hit names them by their position.
     """
 
     def __init__(self, configs: Sequence[TextFilterConfig]) -> None:
-        targets = [Target(word, index) for index, config in enumerate(configs) for word in config.targets]
+        targets = [target for target in class_targets(configs) if not target.is_lemma]
         targets.sort(key=lambda target: len(target.word), reverse=True)
         self._targets = [(re.compile(_spellings(target.word), re.IGNORECASE), target) for target in targets]
-        self._pattern = _compile([target.word for target in targets])
+        self._pattern = _compile(list(dict.fromkeys(target.word for target in targets)))
         self._targets_by_text: dict[str, tuple[Target, ...]] = {}
 
     def find(self, sentence: str) -> list[Hit]:
@@ -74,6 +89,8 @@ class SurfaceMatcher:
 
 def _compile(words: Sequence[str]) -> re.Pattern[str]:
     """Compile longest-first words; the regular expression takes the first alternative that fits."""
+    if not words:
+        return re.compile(r"(?!)")  # never matches
     if all(is_word_character(word[0]) and is_word_character(word[-1]) for word in words):
         initials = "|".join(sorted({re.escape(form[0]) for word in words for form in _forms(word)}))
         body = "|".join(_spellings(word) for word in words)

@@ -1,0 +1,177 @@
+"""Found words against what spaCy says about them: targets whose tags do not hold are taken away."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from gradiend.data.core.spacy_reader import SpacyReader
+from gradiend.data.core.tag_values import check_tags
+from gradiend.data.text.filter_config import TextFilterConfig
+from gradiend.data.text.prediction.surface_matcher import Hit, Target, class_targets
+from gradiend.data.text.tags import TagTest, TokenProperty
+
+if TYPE_CHECKING:
+    from spacy.tokens import Doc, Token
+
+Segment: TypeAlias = tuple[str, list[Hit]]
+"""A sentence with the words found in it."""
+
+LemmaTargets: TypeAlias = dict[str, list[Target]]
+
+BATCH = 512
+"""Sentences that `resolve` collects before it parses them."""
+
+
+class TagResolver:
+    """Decides by tags which classes the found words belong to, and finds lemmas.
+
+    Parsed are only sentences with a word found by its surface one of whose targets has tags. A lemma can have any
+    form, so with a lemma among the targets every sentence is parsed.
+
+    Args:
+        configs: The classes, in the order of those of the `SurfaceMatcher`.
+        spacy_model: Name or folder of the pipeline.
+        download_if_missing: Download a pipeline that is not installed.
+
+    Raises:
+        ValueError: A class has tags or lemmas, but there is no `spacy_model`.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[TextFilterConfig],
+        spacy_model: str | os.PathLike[str] | None = None,
+        download_if_missing: bool = False,
+    ) -> None:
+        self._lemmas = lemma_targets(configs)
+        lemma = [TagTest(TokenProperty.LEMMA, "lemma", word) for word in self._lemmas]
+        tagged = [test for target in class_targets(configs) if target.tags for test in target.tags.tests]
+        self._tests = list(dict.fromkeys([*lemma, *tagged]))
+        needed = {test.property for test in self._tests}
+        if needed and spacy_model is None:
+            asking = next(config for config in configs for flat in config.flatten() if flat.tags or flat.is_lemma)
+            raise ValueError(
+                f"The class {asking.id!r} has spacy_tags or use_lemma, which a spaCy pipeline must read: give "
+                "spacy_model=, a name such as 'de_core_news_sm' or the folder of a pipeline."
+            )
+        self.reader = (
+            SpacyReader(spacy_model, needed, download_if_missing) if needed and spacy_model is not None else None
+        )
+
+    def load(self) -> None:
+        """Load the pipeline, if one is needed, so that what is wrong with it is found out before the work.
+
+        Raises:
+            ValueError: The pipeline never gives one of the tags.
+            ImportError: spaCy is not installed.
+            OSError: The pipeline is not installed.
+        """
+        if self.reader is not None:
+            check_tags(self.reader.nlp, self.reader.model, self._tests)
+
+    @property
+    def needs_every_sentence(self) -> bool:
+        """Whether sentences without a surface hit must be given too, since a lemma may be in them."""
+        return bool(self._lemmas)
+
+    def resolve(self, segments: Iterable[Segment]) -> Iterator[Segment]:
+        """Do what `resolve_batch` does for a stream, in its order.
+
+        Args:
+            segments: Sentences with their hits.
+
+        Yields:
+            The same sentences with the hits that remain; nothing is parsed beyond the batch that is being read.
+        """
+        if self.reader is None:
+            yield from segments
+            return
+        batch: list[Segment] = []
+        for segment in segments:
+            if not (segment[1] or self.needs_every_sentence):
+                yield segment
+                continue
+            batch.append(segment)
+            if len(batch) >= BATCH:
+                yield from self._resolved(batch)
+                batch = []
+        yield from self._resolved(batch)
+
+    def resolve_batch(self, batch: Sequence[Segment]) -> list[list[Hit]]:
+        """Keep of each hit the targets whose tags hold, drop hits without any, and add lemmas; see `resolve_doc`.
+
+        Args:
+            batch: Sentences with their hits by surface.
+
+        Returns:
+            For each sentence, in their order, the hits that remain.
+        """
+        resolved = [hits for _, hits in batch]
+        if self.reader is None:
+            return resolved
+        todo = [position for position, (_, hits) in enumerate(batch) if self._must_parse(hits)]
+
+        def use(position: int, doc: Doc) -> list[Hit]:
+            return resolve_doc(doc, batch[todo[position]][1], self._lemmas)
+
+        remaining = self.reader.read([batch[position][0] for position in todo], use) if todo else []
+        for position, hits in zip(todo, remaining, strict=True):
+            resolved[position] = hits
+        return resolved
+
+    def _resolved(self, batch: Sequence[Segment]) -> Iterator[Segment]:
+        for (sentence, _), hits in zip(batch, self.resolve_batch(batch), strict=True):
+            yield sentence, hits
+
+    def _must_parse(self, hits: Iterable[Hit]) -> bool:
+        return self.needs_every_sentence or any(target.tags is not None for hit in hits for target in hit.targets)
+
+
+def lemma_targets(configs: Sequence[TextFilterConfig]) -> LemmaTargets:
+    """Return the targets that are lemmas, by the lemma without regard to case."""
+    lemmas: dict[str, list[Target]] = {}
+    for target in class_targets(configs):
+        if target.is_lemma:
+            lemmas.setdefault(target.word.casefold(), []).append(target)
+    return lemmas
+
+
+def resolve_doc(doc: Doc, hits: Iterable[Hit], lemmas: LemmaTargets) -> list[Hit]:
+    """Return the hits of one parsed sentence that remain, and its lemmas, from left to right.
+
+    Where a word found by its surface and a lemma overlap, the one that begins first counts, and of those the
+    longer. Where nothing remains, the hits are returned without any target, so that it can be told why.
+    """
+    remaining = [hit._replace(targets=_fitting(hit.targets, tokens_of(doc, hit))) for hit in hits]
+    if lemmas:
+        remaining += _lemma_hits(doc, lemmas)
+    return _without_overlaps(hit for hit in remaining if hit.targets) or remaining
+
+
+def _lemma_hits(doc: Doc, lemmas: LemmaTargets) -> Iterator[Hit]:
+    for token in doc:
+        targets = lemmas.get(token.lemma_.casefold())
+        if targets:
+            yield Hit(token.idx, token.idx + len(token), token.text, _fitting(targets, [token]))
+
+
+def tokens_of(doc: Doc, hit: Hit) -> Iterable[Token]:
+    """Return the tokens that share a character with the hit; spaCy may cut words in another way than we do."""
+    return doc.char_span(hit.start, hit.end, alignment_mode="expand") or ()
+
+
+def _fitting(targets: Iterable[Target], tokens: Iterable[Token]) -> tuple[Target, ...]:
+    return tuple(target for target in targets if target.tags is None or any(target.tags.fit(token) for token in tokens))
+
+
+def _without_overlaps(hits: Iterable[Hit]) -> list[Hit]:
+    kept: list[Hit] = []
+    for hit in sorted(hits, key=lambda hit: (hit.start, -hit.end)):
+        if not kept or hit.start >= kept[-1].end:
+            kept.append(hit)
+        elif (hit.start, hit.end) == (kept[-1].start, kept[-1].end):
+            both = dict.fromkeys((*kept[-1].targets, *hit.targets))
+            kept[-1] = hit._replace(targets=tuple(both))
+    return kept
