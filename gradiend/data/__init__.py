@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from gradiend.data.core.base_loader import resolve_base_data
-from gradiend.data.text.filter_config import SpacyTagSpec, TextFilterConfig
+from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction.creator import TextPredictionDataCreator
 from gradiend.data.text.preprocess import TextPreprocessConfig, preprocess_texts
+from gradiend.data.text.tags import SpacyTagSpec
 
 __all__ = [
     "SpacyTagSpec",
