@@ -276,6 +276,7 @@ def test_the_cap_keeps_the_beginning_of_the_seeded_order(size: int, seed: int) -
 
 
 def test_bad_base_data(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
     (tmp_path / "latin.csv").write_bytes("text\nGröße".encode("latin-1"))
     (tmp_path / "latin.txt").write_bytes("Größe".encode("latin-1"))
     (tmp_path / "empty.csv").write_text("")
@@ -291,7 +292,7 @@ def test_bad_base_data(tmp_path: Path) -> None:
         (tmp_path / "a.parquet", ValueError, "'text'.*id, body"),
         (str(tmp_path / "no.csv"), FileNotFoundError, r"no\.csv"),
         ("He left. They came.", FileNotFoundError, "list of texts"),
-        (tmp_path, ValueError, "folder"),
+        (tmp_path / "folder", FileNotFoundError, "no data files"),
         (tmp_path / "a.docx", ValueError, r"\.parquet"),
         (tmp_path / "latin.csv", ValueError, "UTF-8"),
         (tmp_path / "latin.txt", ValueError, "UTF-8"),
@@ -691,7 +692,7 @@ def test_too_little_text_names_the_class(texts: list[str], message: str) -> None
 
 def test_other_bad_input() -> None:
     with pytest.raises(ValueError, match="output_format"):
-        creator(output_format="hf")
+        creator(output_format="xlsx")
     with pytest.raises(ValueError, match="two classes"):
         creator(feature_targets=[SINGULAR]).generate_training_data()
     with pytest.raises(ValueError, match="feature_targets"):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from gradiend.data.core.base_loader import resolve_base_data
-from gradiend.data.text.filter_config import TextFilterConfig
-from gradiend.data.text.prediction.creator import TextPredictionDataCreator
-from gradiend.data.text.preprocess import TextPreprocessConfig, preprocess_texts
-from gradiend.data.text.tags import SpacyTagSpec
+from typing import TYPE_CHECKING
+
+from gradiend.util.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from gradiend.data.core.base_loader import resolve_base_data
+    from gradiend.data.text.filter_config import TextFilterConfig
+    from gradiend.data.text.prediction.creator import TextPredictionDataCreator
+    from gradiend.data.text.preprocess import TextPreprocessConfig, preprocess_texts
+    from gradiend.data.text.tags import SpacyTagSpec
 
 __all__ = [
     "SpacyTagSpec",
@@ -16,3 +21,14 @@ __all__ = [
     "preprocess_texts",
     "resolve_base_data",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "gradiend.data.core.base_loader": ["resolve_base_data"],
+        "gradiend.data.text.filter_config": ["TextFilterConfig"],
+        "gradiend.data.text.prediction.creator": ["TextPredictionDataCreator"],
+        "gradiend.data.text.preprocess": ["TextPreprocessConfig", "preprocess_texts"],
+        "gradiend.data.text.tags": ["SpacyTagSpec"],
+    },
+)

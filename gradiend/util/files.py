@@ -1,4 +1,7 @@
-"""Files that are either whole or absent: every write goes to a temporary name beside the target and is renamed."""
+"""Files that are either whole or absent: every write goes to a temporary name beside the target and is renamed.
+
+torch is imported where tensors are: whoever writes tables or JSON does not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+if TYPE_CHECKING:
+    import torch
 
 
 @contextmanager
@@ -76,6 +78,9 @@ def write_tensors(
         tensors: Name → tensor.
         header: Texts for the header of a safetensors file, see `read_header`.
     """
+    import torch  # noqa: PLC0415
+    from safetensors.torch import save_file  # noqa: PLC0415
+
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
         if temporary.suffix == ".safetensors":
@@ -91,6 +96,10 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
         FileNotFoundError: No such file.
         ValueError: The file is damaged or holds something else; the message names it.
     """
+    import torch  # noqa: PLC0415
+    from safetensors import SafetensorError  # noqa: PLC0415
+    from safetensors.torch import load_file  # noqa: PLC0415
+
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no weight file {path}.")
@@ -113,6 +122,8 @@ def read_header(path: str | Path) -> dict[str, str]:
         FileNotFoundError: No such file.
         ValueError: Not a safetensors file; the message names it.
     """
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415
+
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     try:

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
-from gradiend.data.core.base_loader import resolve_base_data
+from typing import TYPE_CHECKING
+
+from gradiend.util.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from gradiend.data.core.base_loader import resolve_base_data
 
 __all__ = ["resolve_base_data"]
+
+__getattr__ = lazy_names(__name__, {"gradiend.data.core.base_loader": ["resolve_base_data"]})

@@ -1,77 +1,140 @@
-"""Raw texts from whatever holds them, in one seeded order."""
+"""The door for texts: a list, a frame, a file, a data set of the hub or of a local folder."""
 
 from __future__ import annotations
 
-import math
 import random
-from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import pandas as pd
 
-from gradiend.data.core.text_files import read_text_file, require_column
+from gradiend.data.core.hub import load_hub_dataset, looks_like_hub_id
+from gradiend.data.core.line_files import LineFile
+from gradiend.data.core.table_sources import CsvFile, DatasetRows, ParquetFile
+from gradiend.data.core.text_source import Columns, MemoryTexts, TextSource
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 BaseData: TypeAlias = "list[str] | pd.DataFrame | str | PathLike[str]"
-"""Texts, a frame with a text column, or the path of a file."""
+"""Texts, a frame with a text column, the path of a file or of a data set's folder, or a hub id."""
+
+_LINES = (".txt", ".txt.gz")
+_JSON_LINES = (".jsonl", ".jsonl.gz")
+_CSV = (".csv", ".csv.gz")
+_FILES = (*_CSV, ".parquet", *_JSON_LINES, *_LINES)
+SUPPORTED = f"{', '.join(_FILES)} (text files have one text a line)"
 
 
 def resolve_base_data(
-    source: BaseData, text_column: str = "text", max_size: int | None = None, *, seed: int | None = 42
+    source: BaseData,
+    text_column: str = "text",
+    max_size: int | None = None,
+    split: str = "train",
+    seed: int | None = 42,
+    hf_config: str | None = None,
+    trust_remote_code: bool = False,
 ) -> list[str]:
     """Load texts, shuffle them with `seed` and keep the first `max_size`.
 
     Texts are stripped; missing and empty ones are dropped.
 
     Args:
-        source: A list of texts, a DataFrame, or the path of a `.csv`, `.parquet` or `.txt` file (one
-            text a line); `.csv.gz` and `.txt.gz` too.
-        text_column: Column with the texts in a frame, CSV or Parquet file.
+        source: A list of texts; a DataFrame; the path of a `.csv`, `.parquet`, `.jsonl` or `.txt` file (one text a
+            line), all but Parquet also with `.gz`; the folder of a data set; or the id of one on the
+            Hugging Face hub.
+        text_column: Column with the texts in a table; a plain text file has none and ignores it.
         max_size: Keep at most so many texts; None keeps all.
+        split: Split of a data set.
         seed: Seed of the shuffle; None shuffles differently each time.
+        hf_config: Config of a data set that has several.
+        trust_remote_code: Let a data set of the hub run its own code; see `load_hub_dataset`.
 
     Returns:
         The texts; empty if there are none.
 
     Raises:
         TypeError: `source` or one of the texts is of another type.
-        FileNotFoundError: The file does not exist.
-        ValueError: The column is missing (the present ones are named), `max_size` is below 1, or the file
-            is of another kind or not UTF-8.
-        ImportError: Parquet without pyarrow.
+        FileNotFoundError: The file, folder or data set does not exist.
+        ValueError: The column, split or config is missing (the present ones are named), `max_size` is below 1,
+            or the file is of another kind, damaged or not UTF-8.
+        ConnectionError: The hub cannot be reached.
+        ImportError: Parquet without pyarrow, a data set without datasets.
     """
-    if max_size is not None and max_size < 1:
-        raise ValueError(f"max_size must be at least 1, or None for all texts; got {max_size}.")
-    texts = _clean(_entries(source, text_column))
+    require_size("max_size", max_size)
+    opened = open_source(
+        source, Columns(text_column), split=split, hf_config=hf_config, trust_remote_code=trust_remote_code
+    )
+    texts = [text for chunk in opened.chunks() for text in chunk.texts]
     random.Random(seed).shuffle(texts)
     return texts if max_size is None else texts[:max_size]
 
 
-def _entries(source: BaseData, text_column: str) -> list[object]:
+def open_source(
+    source: BaseData,
+    columns: Columns,
+    *,
+    split: str = "train",
+    hf_config: str | None = None,
+    trust_remote_code: bool = False,
+) -> TextSource:
+    """Find out what `source` is and that it can be read; arguments and errors are those of `resolve_base_data`."""
     if isinstance(source, pd.DataFrame):
-        require_column(source.columns, text_column, "The DataFrame")
-        return source[text_column].tolist()
+        columns.require(source.columns, "The DataFrame")
+        documents = None if columns.document is None else source[columns.document].tolist()
+        return MemoryTexts(source[columns.text].tolist(), "DataFrame", documents)
     if isinstance(source, list):
-        return list(source)
-    if isinstance(source, str | PathLike):
-        return read_text_file(Path(source), text_column)
-    raise TypeError(
-        f"Expected a list of texts, a DataFrame or the path of a file, got {type(source).__name__}. "
-        "Turn another collection of texts into a list first."
-    )
+        _require_no_document(columns, "a list of texts")
+        return MemoryTexts(source, "list")
+    if not isinstance(source, str | PathLike):
+        raise TypeError(
+            "Expected a list of texts, a DataFrame, the path of a file or folder, or a hub id; got "
+            f"{type(source).__name__}. Turn another collection of texts into a list first."
+        )
+    path = Path(source)
+    opened: TextSource
+    if path.is_dir() or (not path.is_file() and _names_a_dataset(source)):
+        dataset = load_hub_dataset(source, hf_config, split=split, trust_remote_code=trust_remote_code)
+        opened = DatasetRows(cast("Dataset", dataset), str(source), columns)
+    else:
+        opened = _open_file(path, columns)
+    opened.check()
+    return opened
 
 
-def _clean(entries: Iterable[object]) -> list[str]:
-    texts = []
-    for position, entry in enumerate(entries):
-        if isinstance(entry, str):
-            text = entry.strip()
-            if text:
-                texts.append(text)
-        elif not (entry is None or entry is pd.NA or (isinstance(entry, float) and math.isnan(entry))):
-            raise TypeError(
-                f"Expected texts, but entry {position} is {entry!r:.60} of type {type(entry).__name__}. "
-                "Is it the right column?"
-            )
-    return texts
+def require_size(name: str, value: int | None) -> None:
+    """Raise a ValueError if a maximum is below 1."""
+    if value is not None and value < 1:
+        raise ValueError(f"{name} must be at least 1, or None for all; got {value}.")
+
+
+def _names_a_dataset(source: str | PathLike[str]) -> bool:
+    return isinstance(source, str) and looks_like_hub_id(source) and not source.lower().endswith(_FILES)
+
+
+def _open_file(path: Path, columns: Columns) -> TextSource:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no file or folder {str(path)!r}, and it is no hub id. A string names one of them; to use it as "
+            "a text, pass a list of texts."
+        )
+    name = path.name.lower()
+    if name.endswith(_CSV):
+        return CsvFile(path, columns)
+    if name.endswith(".parquet"):
+        return ParquetFile(path, columns)
+    if name.endswith(_JSON_LINES):
+        return LineFile(path, columns)
+    if name.endswith(_LINES):
+        _require_no_document(columns, f"the text file {str(path)!r}")
+        return LineFile(path, None)
+    raise ValueError(f"Cannot tell what kind of file {str(path)!r} is; expected one of {SUPPORTED}.")
+
+
+def _require_no_document(columns: Columns, where: str) -> None:
+    if columns.document is not None:
+        raise ValueError(
+            f"document_column={columns.document!r} names a column, but {where} has none. Leave it out: each text "
+            "(before it is cut into sentences) is then a document."
+        )

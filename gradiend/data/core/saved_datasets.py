@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradiend.util.files import read_json
 from gradiend.util.keywords import nearest
 from gradiend.util.splits import normalize_split_name
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 DEFAULT_CONFIG = "default"
 """What `datasets` calls the config of a data set that has one only."""
 
+_SPLITS = {"train", "training", "validation", "valid", "dev", "test", "eval"}
+"""A saved dictionary with none of these among its keys holds configs rather than splits."""
+
 
 def find_saved(folder: Path) -> dict[str, Path] | None:
     """Find the saved data sets of a folder.
@@ -23,12 +27,16 @@ def find_saved(folder: Path) -> dict[str, Path] | None:
         folder: Any path.
 
     Returns:
-        Config to folder: the folder itself as `"default"`, or its sub-folders by their names where they are
-        saved data sets; None for anything else.
+        Config to folder: the folder itself as `"default"`, if it has one data set or a dictionary of splits. Its
+        sub-folders by their names, where they are saved data sets or a dictionary of such by other
+        names (those of classes). None for anything else.
     """
     if not folder.is_dir():
         return None
     if _is_saved(folder):
+        keys = _keys(folder)
+        if keys and _SPLITS.isdisjoint(map(normalize_split_name, keys)):
+            return {key: folder / key for key in keys}
         return {DEFAULT_CONFIG: folder}
     return {path.name: path for path in sorted(folder.iterdir()) if path.is_dir() and _is_saved(path)} or None
 
@@ -78,3 +86,9 @@ def describe_missing_config(source: str, config: str | None, configs: Sequence[s
 def _is_saved(folder: Path) -> bool:
     alone = (folder / "state.json").is_file() and (folder / "dataset_info.json").is_file()
     return alone or (folder / "dataset_dict.json").is_file()
+
+
+def _keys(folder: Path) -> list[str]:
+    """The keys of a saved dictionary; none for a data set that was saved alone."""
+    path = folder / "dataset_dict.json"
+    return [str(key) for key in read_json(path)["splits"]] if path.is_file() else []

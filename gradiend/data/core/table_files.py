@@ -1,47 +1,59 @@
-"""Result tables as files: found out to be writable before the work, written in one step after it."""
+"""Result tables on disk: found out to be writable before the work, written in one step after it."""
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 import pandas as pd
 
+from gradiend.data.core.saved_datasets import find_saved
 from gradiend.util.files import replacing
+from gradiend.util.keywords import one_of
 from gradiend.util.optional import require_package
 
-TableFormat: TypeAlias = Literal["csv", "parquet"]
+TableFormat: TypeAlias = Literal["csv", "parquet", "hf"]
+
+WHOLE_TABLE = "table.csv"
+"""The whole table, in a folder that holds it divided by classes."""
 
 
 def parse_table_format(value: str) -> TableFormat:
-    """Turn `"csv"` or `"parquet"` into a format; anything else is a ValueError."""
-    for known in get_args(TableFormat):
-        if value == known:
-            return known
-    raise ValueError(f"Unknown output_format {value!r}; expected 'csv' or 'parquet'.")
+    """Turn `"csv"`, `"parquet"` or `"hf"` into a format; anything else is a ValueError."""
+    one_of("output_format", value, get_args(TableFormat))
+    return next(known for known in get_args(TableFormat) if known == value)
 
 
-def prepare_table_file(path: Path) -> Path:
+def prepare_output(path: Path, table_format: TableFormat) -> Path:
     """Make sure that a table can be written to `path`, before the work that fills it.
 
     Args:
-        path: A file name ending in `.csv` or `.parquet`; its folder is created if missing.
+        path: A name ending in `.csv` or `.parquet`; with `"hf"`, also that of a folder for `save_to_disk`.
+        table_format: Says that a name without such an ending is a folder.
 
     Returns:
-        The same path.
+        The same path; the folder around it exists.
 
     Raises:
-        ValueError: The suffix is another one, or the path is a folder.
+        ValueError: The suffix is another one, or something else is in the way.
         OSError: The folder cannot be created or written to.
-        ImportError: Parquet without pyarrow.
+        ImportError: Parquet without pyarrow, a folder without datasets.
     """
-    if path.suffix.lower() not in {".csv", ".parquet"}:
+    if _is_table(path):
+        if path.is_dir():
+            raise ValueError(f"The output must be a file, but {str(path)!r} is a folder.")
+        if path.suffix.lower() == ".parquet":
+            require_package("pyarrow", f"Writing {path.name}", "data")
+    elif table_format == "hf":
+        require_package("datasets", f"Writing the data set {path.name}", "data")
+        if path.is_file() or (path.is_dir() and any(path.iterdir()) and find_saved(path) is None):
+            raise ValueError(f"{str(path)!r} is in the way and no saved data set; choose another output.")
+    else:
         raise ValueError(f"The output must be a .csv or .parquet file, got {str(path)!r}.")
-    if path.is_dir():
-        raise ValueError(f"The output must be a file, but {str(path)!r} is a folder.")
-    if path.suffix.lower() == ".parquet":
-        require_package("pyarrow", f"Writing {path.name}", "data")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
@@ -58,3 +70,59 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
             frame.to_parquet(unfinished, index=False)
         else:
             frame.to_csv(unfinished, index=False, encoding="utf-8")
+
+
+def write_output(path: Path, table: pd.DataFrame, by_class: Mapping[str, pd.DataFrame] | None = None) -> None:
+    """Write a table to where `prepare_output` said that it can be written.
+
+    Args:
+        path: A file, or a folder for `save_to_disk`.
+        table: All columns strings.
+        by_class: The same divided by classes: what the folder holds, as a dictionary of data sets. None makes
+            it one data set.
+    """
+    if _is_table(path):
+        write_table(table, path)
+        return
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temporary:
+        unfinished = Path(temporary) / "new"
+        _save_to_disk(table if by_class is None else by_class, unfinished)
+        table.to_csv(unfinished / WHOLE_TABLE, index=False, encoding="utf-8")
+        if path.exists():
+            shutil.move(path, Path(temporary) / "old")
+        unfinished.replace(path)
+
+
+def read_output(path: Path) -> pd.DataFrame:
+    """Read the table that `write_output` wrote, with the same values."""
+    if path.suffix.lower() == ".parquet":
+        return pd.read_parquet(path)
+    # no word is a number or a missing value here
+    return pd.read_csv(_file_of(path), dtype=str, keep_default_na=False, encoding="utf-8")
+
+
+def output_hash(path: Path) -> str | None:
+    """SHA-256 of the file with the table; None if there is none."""
+    file = _file_of(path)
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+
+
+def _file_of(path: Path) -> Path:
+    return path if _is_table(path) else path / WHOLE_TABLE
+
+
+def _is_table(path: Path) -> bool:
+    return path.suffix.lower() in {".csv", ".parquet"}
+
+
+def _save_to_disk(tables: pd.DataFrame | Mapping[str, pd.DataFrame], folder: Path) -> None:
+    import datasets  # noqa: PLC0415
+
+    def dataset(frame: pd.DataFrame) -> datasets.Dataset:
+        features = datasets.Features({str(column): datasets.Value("string") for column in frame.columns})
+        return datasets.Dataset.from_dict({column: frame[column].tolist() for column in frame.columns}, features)
+
+    if isinstance(tables, pd.DataFrame):
+        dataset(tables).save_to_disk(folder)
+    else:
+        datasets.DatasetDict({name: dataset(frame) for name, frame in tables.items()}).save_to_disk(folder)

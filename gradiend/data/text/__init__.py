@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from gradiend.data.text.filter_config import SpacyTagSpec, TextFilterConfig
-from gradiend.data.text.prediction import TextPredictionDataCreator, filter_sentences, mask_sentence
-from gradiend.data.text.preprocess import TextPreprocessConfig, iter_sentences_from_texts, preprocess_texts
+from typing import TYPE_CHECKING
+
+from gradiend.util.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from gradiend.data.text.filter_config import TextFilterConfig
+    from gradiend.data.text.prediction.creator import TextPredictionDataCreator
+    from gradiend.data.text.prediction.filter_engine import filter_sentences, mask_sentence
+    from gradiend.data.text.preprocess import TextPreprocessConfig, iter_sentences_from_texts, preprocess_texts
+    from gradiend.data.text.tags import SpacyTagSpec
 
 __all__ = [
     "SpacyTagSpec",
@@ -16,3 +23,14 @@ __all__ = [
     "mask_sentence",
     "preprocess_texts",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "gradiend.data.text.filter_config": ["TextFilterConfig"],
+        "gradiend.data.text.prediction.creator": ["TextPredictionDataCreator"],
+        "gradiend.data.text.prediction.filter_engine": ["filter_sentences", "mask_sentence"],
+        "gradiend.data.text.preprocess": ["TextPreprocessConfig", "iter_sentences_from_texts", "preprocess_texts"],
+        "gradiend.data.text.tags": ["SpacyTagSpec"],
+    },
+)

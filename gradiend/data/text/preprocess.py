@@ -113,16 +113,22 @@ def iter_segments(
     Yields:
         The kept segments.
     """
+    for segments in segments_by_text(texts, config, dropped, splitter):
+        yield from segments
+
+
+def segments_by_text(
+    texts: Iterable[str],
+    config: TextPreprocessConfig | None,
+    dropped: Counter[str] | None = None,
+    splitter: SpacySentences | None = None,
+) -> Iterator[Iterable[str]]:
+    """Yield the segments of each text; arguments are those of `iter_segments`."""
     if config is None:
-        yield from texts
+        yield from ((text,) for text in texts)
         return
     for segments in _split(texts, config, splitter):
-        for segment in segments:
-            reason = _reason_to_drop(segment, config)
-            if reason is None:
-                yield segment
-            elif dropped is not None:
-                dropped[reason] += 1
+        yield _kept(segments, config, dropped)
 
 
 def sentence_splitter(
@@ -167,6 +173,15 @@ def _split(
     if splitter is not None:
         return splitter.split(texts)
     return map(split_sentences, texts) if config.split_to_sentences else ((text,) for text in texts)
+
+
+def _kept(segments: Iterable[str], config: TextPreprocessConfig, dropped: Counter[str] | None) -> Iterator[str]:
+    for segment in segments:
+        reason = _reason_to_drop(segment, config)
+        if reason is None:
+            yield segment
+        elif dropped is not None:
+            dropped[reason] += 1
 
 
 def _reason_to_drop(segment: str, config: TextPreprocessConfig) -> str | None:

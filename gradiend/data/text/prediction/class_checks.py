@@ -42,6 +42,16 @@ def parse_classes(feature_targets: Sequence[TextFilterConfig] | None) -> list[Te
     return classes
 
 
+def require_folder_names(ids: Sequence[str]) -> None:
+    """Raise a ValueError if one of the ids cannot be the name of a folder."""
+    for name in ids:
+        if name in {".", ".."} or any(character in name for character in '/\\:*?"<>|\0'):
+            raise ValueError(
+                f"output_format='hf' writes a folder for each class, and {name!r} cannot be the name of one; "
+                "choose another id, or output_format='csv'."
+            )
+
+
 def _require_disjoint_words(classes: Sequence[TextFilterConfig]) -> None:
     # a lemma is one of its own forms, so words and lemmas are compared alike
     matcher = SurfaceMatcher([_by_surface(config) for config in classes])

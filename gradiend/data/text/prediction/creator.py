@@ -4,28 +4,37 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from gradiend.data.core.base_loader import BaseData, resolve_base_data
-from gradiend.data.core.table_files import parse_table_format, prepare_table_file, write_table
+from gradiend.data.core.base_loader import BaseData, open_source, require_size
+from gradiend.data.core.table_files import parse_table_format, prepare_output, write_output
+from gradiend.data.core.text_source import Columns, TextSource
+from gradiend.data.core.text_stream import Text, stream_texts
 from gradiend.data.summary import DataSummary
 from gradiend.data.text.filter_config import SpacyTagSpec, TextFilterConfig
 from gradiend.data.text.prediction.balance import Balance, balanced_counts, parse_balance
-from gradiend.data.text.prediction.class_checks import parse_classes
+from gradiend.data.text.prediction.class_checks import parse_classes, require_folder_names
 from gradiend.data.text.prediction.collector import BALANCING, Collected, collect_examples, collect_neutral
+from gradiend.data.text.prediction.corpus_pass import parse_processes
 from gradiend.data.text.prediction.creation_report import Creation
+from gradiend.data.text.prediction.document_splits import assign_splits_by_document
 from gradiend.data.text.prediction.frames import (
     SplitClass,
+    TrainingFormat,
     minimal_frame,
+    minimal_from_unified,
     parse_format,
     per_class_frames,
+    per_class_from_unified,
     unified_frame,
 )
+from gradiend.data.text.prediction.made_from import MadeFrom, describe_preprocess
 from gradiend.data.text.prediction.near_misses import near_misses
 from gradiend.data.text.prediction.splits import SplitRatios, assign_splits
 from gradiend.data.text.prediction.summary import (
@@ -49,11 +58,14 @@ class TextPredictionDataCreator:
     The same arguments give the same rows.
 
     Args:
-        base_data: Texts: a list, a DataFrame, or the path of a CSV, Parquet or text file (see
-            `resolve_base_data`). Loaded at once, in an order that
-            `seed` decides.
+        base_data: Texts: a list; a DataFrame; the path of a CSV, Parquet, JSON Lines or text file; the folder of
+            a data set; or a hub id (see `resolve_base_data`). Files and data sets are streamed in an order
+            that `seed` decides (see `stream_texts`), anew for each call; they are never in memory as a whole.
         text_column: Column with the texts.
         base_max_size: Use at most so many texts of `base_data`.
+        split: Split of a data set.
+        hf_config: Config of a data set that has several.
+        trust_remote_code: Let a data set of the hub run its own code.
         preprocess: How texts are cut into sentences and filtered; None uses them as they are.
         spacy_model: Name of an installed spaCy pipeline, or the folder of one, that reads tags and lemmas;
             needed if a class has any. Loaded at once, before the texts.
@@ -65,13 +77,21 @@ class TextPredictionDataCreator:
             `<neutral_basename>.<output_format>`; None writes no files.
         training_basename: File name of the training table.
         neutral_basename: File name of the neutral table.
-        output_format: `"csv"` or `"parquet"`.
+        output_format: `"csv"` or `"parquet"`: a file with the unified table. `"hf"`: a folder
+            `<training_basename>` as written by `save_to_disk`, a data set for each class.
+        use_cache: Answer from the file of an earlier call if that was made from the same data with the same
+            arguments; otherwise the log says what differs, and it is made anew. A file `*.made_from.json`
+            beside the table keeps the record.
+        document_column: Column that names the document of each text; training data is then split by document.
+        n_processes: Processes that search; None uses several for a large corpus. The rows are the same for any
+            number.
 
     Raises:
         ValueError: Two classes with one id, one word in two classes that no tag tells apart, tags or lemmas
-            without a `spacy_model` or unknown to it, an unknown output format, or a file without the column.
+            without a `spacy_model` or unknown to it, an unknown output format, a file without the column, a data
+            set without the split or config.
         TypeError: `base_data` or `feature_targets` is of another type.
-        FileNotFoundError: The file does not exist.
+        FileNotFoundError: The file, folder or data set does not exist.
         ImportError: spaCy is needed and not installed.
         OSError: The spaCy pipeline is needed and not installed.
     """
@@ -81,7 +101,9 @@ class TextPredictionDataCreator:
         base_data: BaseData,
         text_column: str = "text",
         base_max_size: int | None = None,
-        *,
+        split: str = "train",
+        hf_config: str | None = None,
+        trust_remote_code: bool = False,
         preprocess: TextPreprocessConfig | None = None,
         spacy_model: str | PathLike[str] | None = None,
         feature_targets: Sequence[TextFilterConfig] | None = None,
@@ -91,8 +113,17 @@ class TextPredictionDataCreator:
         training_basename: str = "training",
         neutral_basename: str = "neutral",
         output_format: str = "csv",
+        use_cache: bool = False,
+        *,
+        document_column: str | None = None,
+        n_processes: int | None = None,
     ) -> None:
+        require_size("base_max_size", base_max_size)
         self.text_column = text_column
+        self.base_max_size = base_max_size
+        self.split = split
+        self.hf_config = hf_config
+        self.trust_remote_code = trust_remote_code
         self.preprocess = preprocess
         self.spacy_model = spacy_model
         self.download_if_missing = download_if_missing
@@ -105,20 +136,27 @@ class TextPredictionDataCreator:
         self.training_basename = training_basename
         self.neutral_basename = neutral_basename
         self.output_format = parse_table_format(output_format)
-        self._created: Creation | None = None
-        self._texts = resolve_base_data(base_data, text_column, base_max_size, seed=seed)
+        if self.output_format == "hf":
+            require_folder_names([config.id for config in self.classes])
+        self.use_cache = use_cache
+        self.document_column = document_column
+        self.n_processes = parse_processes(n_processes)
+        self._source = self._open(base_data, document_column)
+        self._created: Callable[[], Creation] | None = None
 
     def generate_training_data(
         self,
         max_size_per_class: int | None = None,
         format: str = "per_class",
-        *,
+        split_name: str = "train",
         balance: Balance = "try",
         output: str | PathLike[str] | None = None,
         train_ratio: float = 0.8,
         val_ratio: float = 0.1,
         test_ratio: float = 0.1,
         min_rows_per_class_for_split: int = 10,
+        *,
+        split_by_document: bool | None = None,
     ) -> dict[str, pd.DataFrame] | pd.DataFrame:
         """Find sentences with a word of exactly one class, mask its words and divide the rows into splits.
 
@@ -135,14 +173,18 @@ class TextPredictionDataCreator:
                 `"unified"`: one frame with masked, split, label_class, label, feature_class_id,
                 alternative, alternative_class, transition; one row for each other class, whose word is drawn
                 by frequency and cased like the label.
+            split_name: What the training part is called in the column split.
             balance: `"try"` (or True) caps every class at the size of the smallest, in proportion to the
                 classes' weights; False or None keeps all rows.
-            output: File for the table (`.csv` or `.parquet`), in place of the one in `output_dir`. The
-                file holds the unified table, whatever the format.
-            train_ratio: Share of the split `train`.
+            output: File for the table (`.csv` or `.parquet`, with output format `"hf"` also a folder), in
+                place of the one in `output_dir`. The table is the unified one, whatever the format.
+            train_ratio: Share of the training part.
             val_ratio: Share of the split `validation`.
             test_ratio: Share of the split `test`.
             min_rows_per_class_for_split: Rows that each class must have; 0 switches the check off.
+            split_by_document: Keep all rows of a document in one split: of one value of `document_column`, or
+                of one text before it is cut into sentences. The ratios are then met as well as the
+                documents allow. None does so where there is a `document_column`.
 
         Returns:
             A dict of frames or one frame, see `format`.
@@ -151,11 +193,12 @@ class TextPredictionDataCreator:
             ValueError: Fewer than two classes, an unknown format or balance, ratios that do not sum to 1, a
                 class without rows (named with its targets) or with fewer than the minimum.
             OSError: The output folder cannot be written to; found out before the work.
-            ImportError: Parquet without pyarrow.
+            ImportError: Parquet without pyarrow, a data set folder without datasets.
         """
         kind = parse_format(format)
         is_balanced = parse_balance(balance)
-        ratios = SplitRatios(train_ratio, val_ratio, test_ratio)
+        ratios = SplitRatios(train_ratio, val_ratio, test_ratio, split_name)
+        by_document = self.document_column is not None if split_by_document is None else split_by_document
         require_limit_allows_split(max_size_per_class, min_rows_per_class_for_split)
         if len(self.classes) < 2:
             raise ValueError(
@@ -163,38 +206,44 @@ class TextPredictionDataCreator:
                 "add another TextFilterConfig."
             )
         path = self._output_file(output, self.training_basename)
-
-        collected = collect_examples(
-            self._texts,
-            self.classes,
-            preprocess=self.preprocess,
-            masks=self._masks(),
-            limit=max_size_per_class,
-            resolver=self._resolver,
-            splitter=self._splitter,
+        record = self._record(
+            path,
+            self._source,
+            max_size_per_class=max_size_per_class,
+            balance=is_balanced,
+            ratios=asdict(ratios),
+            min_rows_per_class_for_split=min_rows_per_class_for_split,
+            split_by_document=by_document,
         )
+        if record is not None and path is not None and (cached := record.read_table(path)) is not None:
+            self._created = lambda: self._creation(minimal_from_unified(cached), {})
+            return _in_format(cached, kind)
+
+        collected = self._collect(max_size_per_class)
         require_found(collected, self._near_misses)
         sizes = [len(found.by_text) for found in collected.classes]
         if is_balanced:
             sizes = balanced_counts(sizes, [config.weight for config in self.classes])
         require_minimum(collected, sizes, min_rows_per_class_for_split)
-        classes = self._split(collected, sizes, ratios)
-        self._created = Creation(minimal_frame(classes), [config.id for config in self.classes], collected.dropped)
-        unified = unified_frame(classes, self._rng("alternatives"))
-        if path is not None:
-            write_table(unified, path)
-        logger.info(describe_training(classes, collected, len(self._texts), path))
-        if kind == "per_class":
-            return per_class_frames(classes)
-        return unified if kind == "unified" else minimal_frame(classes)
+        classes = self._split(collected, sizes, ratios, by_document)
+        self._created = lambda: self._creation(minimal_frame(classes), collected.dropped)
+        unified = unified_frame(classes, self._rng("alternatives")) if path is not None or kind == "unified" else None
+        if path is not None and unified is not None:
+            write_output(path, unified, per_class_frames(classes))
+            if record is not None:
+                record.write(path)
+        logger.info(describe_training(classes, ratios.names, collected, path))
+        if unified is not None:
+            return _in_format(unified, kind)
+        return per_class_frames(classes) if kind == "per_class" else minimal_frame(classes)
 
     def generate_neutral_data(
         self,
         base_data: BaseData | None = None,
         additional_excluded_words: Sequence[str] | None = None,
         excluded_spacy_tags: SpacyTagSpec | Sequence[SpacyTagSpec] | None = None,
-        *,
         max_size: int | None = None,
+        format: str = "minimal",
         output: str | PathLike[str] | None = None,
     ) -> pd.DataFrame:
         """Find texts without any word of any class, whatever its tags.
@@ -202,29 +251,41 @@ class TextPredictionDataCreator:
         A lemma of a class excludes all its forms, which takes parsing every text that has none of the words.
 
         Args:
-            base_data: Other texts than the creator's own; cut and filtered in the same way.
+            base_data: Other texts than the creator's own; read, cut and filtered in the same way.
             additional_excluded_words: Further words that must not occur, in any case.
             excluded_spacy_tags: A token with all these tags must not occur; of a list of dicts, with all tags of
                 any of them. Needs the creator's `spacy_model`.
             max_size: Rows at most.
+            format: One of the formats of `generate_training_data`; neutral data looks the same in all.
             output: File for the table (`.csv` or `.parquet`), in place of the one in `output_dir`.
 
         Returns:
             A frame with the column text; empty, with a warning in the log, if nothing is left.
 
         Raises:
-            ValueError: Nothing to exclude, `max_size` below 1, tags without a `spacy_model` or unknown to it.
+            ValueError: Nothing to exclude, an unknown format, `max_size` below 1, tags without a `spacy_model` or
+                unknown to it.
             OSError: The output folder cannot be written to; found out before the work.
-            ImportError: Parquet without pyarrow.
+            ImportError: Parquet without pyarrow, a data set folder without datasets.
         """
-        if max_size is not None and max_size < 1:
-            raise ValueError(f"max_size must be at least 1, or None for all rows; got {max_size}.")
+        parse_format(format)
+        require_size("max_size", max_size)
         exclusion = TokenExclusion(excluded_spacy_tags, self._lemmas(), self.spacy_model, self.download_if_missing)
         excluded = self._excluded(additional_excluded_words, excluded_spacy_tags is not None)
         path = self._output_file(output, self.neutral_basename)
-        texts = self._texts if base_data is None else resolve_base_data(base_data, self.text_column, seed=self.seed)
+        source = self._source if base_data is None else self._open(base_data)
+        record = self._record(
+            path,
+            source,
+            excluded=[config.words for config in excluded],
+            excluded_spacy_tags=excluded_spacy_tags,
+            max_size=max_size,
+        )
+        if record is not None and path is not None and (cached := record.read_table(path)) is not None:
+            return cached
+
         neutral, dropped = collect_neutral(
-            texts,
+            self._stream(source),
             excluded,
             preprocess=self.preprocess,
             masks=self._masks(),
@@ -234,7 +295,9 @@ class TextPredictionDataCreator:
         )
         frame = pd.DataFrame({"text": pd.Series(neutral, dtype=str)})
         if path is not None:
-            write_table(frame, path)
+            write_output(path, frame)
+            if record is not None:
+                record.write(path)
         logger.log(logging.INFO if neutral else logging.WARNING, describe_neutral(len(frame), dropped, path))
         return frame
 
@@ -252,22 +315,78 @@ class TextPredictionDataCreator:
         """
         if self._created is None:
             raise ValueError("There is nothing to sum up yet: call generate_training_data() first.")
-        return self._created.summary(tokenizer)
+        return self._created().summary(tokenizer)
 
-    def _split(self, collected: Collected, sizes: Sequence[int], ratios: SplitRatios) -> list[SplitClass]:
+    def _creation(self, rows: pd.DataFrame, dropped: Mapping[str, int]) -> Creation:
+        return Creation(rows, [config.id for config in self.classes], dropped)
+
+    def _open(self, base_data: BaseData, document_column: str | None = None) -> TextSource:
+        return open_source(
+            base_data,
+            Columns(self.text_column, document_column),
+            split=self.split,
+            hf_config=self.hf_config,
+            trust_remote_code=self.trust_remote_code,
+        )
+
+    def _stream(self, source: TextSource) -> Iterator[Text]:
+        return stream_texts(source, self.seed, self.base_max_size if source is self._source else None)
+
+    def _collect(self, limit: int | None) -> Collected:
+        return collect_examples(
+            self._stream(self._source),
+            self.classes,
+            preprocess=self.preprocess,
+            masks=self._masks(),
+            limit=limit,
+            resolver=self._resolver,
+            splitter=self._splitter,
+            n_processes=self.n_processes,
+        )
+
+    def _record(self, path: Path | None, source: TextSource, **arguments: Any) -> MadeFrom | None:
+        """What a table depends on, if it shall be kept for later calls."""
+        if not self.use_cache:
+            return None
+        if path is None:
+            logger.warning("use_cache=True has nowhere to keep a table; give output_dir= or output=.")
+            return None
+        if self.preprocess is not None and self.preprocess.custom_filter is not None:
+            logger.warning("use_cache=True cannot tell whether custom_filter has changed; %s is made anew.", path)
+            return None
+        return MadeFrom(
+            base_data=source.identity(),
+            text_column=self.text_column,
+            base_max_size=self.base_max_size,
+            split=self.split,
+            hf_config=self.hf_config,
+            document_column=self.document_column,
+            preprocess=describe_preprocess(self.preprocess),
+            classes=[asdict(config) for config in self.classes],
+            spacy_model=None if self.spacy_model is None else str(self.spacy_model),
+            seed=self.seed,
+            **arguments,
+        )
+
+    def _split(
+        self, collected: Collected, sizes: Sequence[int], ratios: SplitRatios, by_document: bool
+    ) -> list[SplitClass]:
         """Keep the first rows of each class, as many as `sizes` says, and give each its split."""
-        kept = []
+        kept = {}
         for found, size in zip(collected.classes, sizes, strict=True):
-            kept.append(found.examples[:size])
+            kept[found.config.id] = found.examples[:size]
             collected.dropped[BALANCING] += len(found.by_text) - size
-        texts = {
-            config.id: [example.frame for example in rows] for config, rows in zip(self.classes, kept, strict=True)
-        }
-        splits = assign_splits(texts, ratios, self._rng("splits"))
-        return [SplitClass(config, rows, splits[config.id]) for config, rows in zip(self.classes, kept, strict=True)]
+        if by_document:
+            splits = assign_splits_by_document(kept, ratios, self._rng("splits"))
+        else:
+            texts = {name: [example.frame for example in rows] for name, rows in kept.items()}
+            splits = assign_splits(texts, ratios, self._rng("splits"))
+        return [SplitClass(config, kept[config.id], splits[config.id]) for config in self.classes]
 
     def _near_misses(self, config: TextFilterConfig) -> str:
-        segments = iter_segments(self._texts, self.preprocess, splitter=self._splitter)
+        segments = iter_segments(
+            (text for text, _ in self._stream(self._source)), self.preprocess, splitter=self._splitter
+        )
         return near_misses(segments, config, self._resolver.reader)
 
     def _lemmas(self) -> list[str]:
@@ -285,10 +404,11 @@ class TextPredictionDataCreator:
 
     def _output_file(self, output: str | PathLike[str] | None, basename: str) -> Path | None:
         if output is not None:
-            return prepare_table_file(Path(output))
+            return prepare_output(Path(output), self.output_format)
         if self.output_dir is None:
             return None
-        return prepare_table_file(self.output_dir / f"{basename}.{self.output_format}")
+        suffix = "" if self.output_format == "hf" else f".{self.output_format}"
+        return prepare_output(self.output_dir / f"{basename}{suffix}", self.output_format)
 
     def _masks(self) -> set[str]:
         return {PLACEHOLDER, *(config.mask for config in self.classes)}
@@ -296,3 +416,9 @@ class TextPredictionDataCreator:
     def _rng(self, purpose: str) -> random.Random:
         """Each choice has its own stream, so that one more draw in one of them changes no other."""
         return random.Random(f"{self.seed}/{purpose}")
+
+
+def _in_format(unified: pd.DataFrame, kind: TrainingFormat) -> dict[str, pd.DataFrame] | pd.DataFrame:
+    if kind == "per_class":
+        return per_class_from_unified(unified)
+    return unified if kind == "unified" else minimal_from_unified(unified)

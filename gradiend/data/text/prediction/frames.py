@@ -71,6 +71,20 @@ def minimal_frame(classes: Sequence[SplitClass]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(_MINIMAL))
 
 
+def per_class_from_unified(unified: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return what `per_class_frames` returned for the rows of a unified table."""
+    frames = {}
+    for name, rows in minimal_from_unified(unified).groupby("label_class", sort=False):
+        frame = rows[["masked", "label", "split"]].reset_index(drop=True)
+        frames[str(name)] = frame.assign(**{str(name): frame["label"]})
+    return frames
+
+
+def minimal_from_unified(unified: pd.DataFrame) -> pd.DataFrame:
+    """Return what `minimal_frame` returned for the rows of a unified table."""
+    return unified.drop_duplicates(["label_class", "masked"])[list(_MINIMAL)].reset_index(drop=True)
+
+
 def unified_frame(classes: Sequence[SplitClass], rng: random.Random) -> pd.DataFrame:
     """Return one row for each example and other class, with a word of that class as alternative.
 

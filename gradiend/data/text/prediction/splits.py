@@ -7,20 +7,20 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-SPLITS = ("train", "validation", "test")
-
 
 @dataclass(frozen=True)
 class SplitRatios:
     """Shares of the three parts.
 
     Raises:
-        ValueError: A share outside [0, 1], or shares that do not sum to 1.
+        ValueError: A share outside [0, 1], shares that do not sum to 1, or two parts with one name.
     """
 
     train: float
     validation: float
     test: float
+    train_name: str = "train"
+    """What the first part is called."""
 
     def __post_init__(self) -> None:
         given = f"train_ratio={self.train}, val_ratio={self.validation}, test_ratio={self.test}"
@@ -28,10 +28,20 @@ class SplitRatios:
             raise ValueError(f"Each ratio must lie between 0 and 1, got {given}.")
         if not math.isclose(sum(self.shares), 1.0, abs_tol=1e-6):
             raise ValueError(f"The ratios must sum to 1, but {given} sum to {sum(self.shares):g}.")
+        if not self.train_name.strip() or self.train_name in self.names[1:]:
+            raise ValueError(
+                f"split_name names the training part; it must not be empty, 'validation' or 'test'; "
+                f"got {self.train_name!r}."
+            )
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """What the parts are called in the column split."""
+        return self.train_name, "validation", "test"
 
     @property
     def shares(self) -> tuple[float, float, float]:
-        """The shares in the order of `SPLITS`."""
+        """The shares in the order of `names`."""
         return self.train, self.validation, self.test
 
 
@@ -71,12 +81,12 @@ def assign_splits(
         if len(names) > 1:
             for text in texts:
                 part = _roomiest(names, open_counts, wanted)
-                split_of[text] = SPLITS[part]
+                split_of[text] = ratios.names[part]
                 for name in names:
                     open_counts[name][part] -= 1
             continue
         counts = _fill(open_counts[names[0]], len(texts))
-        labels = [split for split, count in zip(SPLITS, counts, strict=True) for _ in range(count)]
+        labels = [split for split, count in zip(ratios.names, counts, strict=True) for _ in range(count)]
         split_of.update(zip(texts, labels, strict=True))
     return {name: [split_of[text] for text in texts] for name, texts in texts_by_class.items()}
 

@@ -9,18 +9,19 @@ from pathlib import Path
 from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction.collector import SEVERAL_CLASSES, Collected
 from gradiend.data.text.prediction.frames import SplitClass
-from gradiend.data.text.prediction.splits import SPLITS
 
 
-def describe_training(classes: Sequence[SplitClass], collected: Collected, n_texts: int, path: Path | None) -> str:
+def describe_training(
+    classes: Sequence[SplitClass], split_names: Sequence[str], collected: Collected, path: Path | None
+) -> str:
     """Say how many rows each class and split got, what was dropped and why, and where the table is."""
     sizes = []
     for item in classes:
         by_split = Counter(item.splits)
-        parts = ", ".join(f"{split} {by_split[split]}" for split in SPLITS)
+        parts = ", ".join(f"{split} {by_split[split]}" for split in split_names)
         sizes.append(f"{item.config.id} {len(item.examples)} ({parts})")
     return (
-        f"Training data: {'; '.join(sizes)}; from {collected.n_segments} segments of {n_texts} texts. "
+        f"Training data: {'; '.join(sizes)}; from {collected.n_segments} segments of {collected.n_texts} texts. "
         f"Dropped: {_dropped(collected.dropped)}.{_where(path)}"
     )
 

@@ -1,0 +1,105 @@
+"""What is done with a block of texts before any decision: cut into segments, class words found."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from gradiend.data.text.filter_config import TextFilterConfig
+from gradiend.data.text.prediction.surface_matcher import SurfaceMatcher
+from gradiend.data.text.preprocess import TextPreprocessConfig, segments_by_text
+from gradiend.data.text.spacy_sentences import SpacySentences
+
+if TYPE_CHECKING:
+    from gradiend.data.core.text_stream import Text
+
+SEVERAL_CLASSES = "with words of several classes"
+
+
+class Match(NamedTuple):
+    """A segment with class words."""
+
+    segment: str
+    places: list[tuple[int, int]]
+    """Start and end of each word, from left to right."""
+    document: object
+    """The document that the segment comes from."""
+
+
+@dataclass
+class MatchedBlock:
+    """What a block of texts has."""
+
+    n_texts: int
+    n_segments: int = 0
+    """Segments, without those that preprocessing dropped."""
+    matches: list[Match] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Dropped segments by reason."""
+
+
+class BlockMatcher:
+    """Finds the segments with class words in blocks of texts; independent of what came before.
+
+    Args:
+        configs: The classes.
+        preprocess: How texts are cut and filtered; None takes them as they are.
+        splitter: Splits into sentences in place of the rules.
+        keep_several: Whether segments with words of several classes are kept, for a later step that decides
+            which of the words count.
+        keep_all: Whether even segments without any word are kept, since that step may find other words.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[TextFilterConfig],
+        preprocess: TextPreprocessConfig | None = None,
+        splitter: SpacySentences | None = None,
+        *,
+        keep_several: bool = False,
+        keep_all: bool = False,
+    ) -> None:
+        self._arguments = (configs, preprocess, splitter, keep_several, keep_all)
+        self._preprocess = preprocess
+        self._splitter = splitter
+        self._keep_all = keep_all
+        self.surface = SurfaceMatcher(configs)
+        self._find = self.surface.find if keep_several else self.surface.find_in_one_class
+
+    def __call__(self, block: Sequence[Text]) -> MatchedBlock:
+        """Match a block."""
+        found = MatchedBlock(len(block))
+        n_segments = n_several = 0
+        texts = (text for text, _ in block)
+        segments_of_each = segments_by_text(texts, self._preprocess, found.dropped, self._splitter)
+        for (_, document), segments in zip(block, segments_of_each, strict=True):
+            for segment in segments:
+                n_segments += 1
+                hits = self._find(segment)
+                if hits is None:
+                    n_several += 1
+                elif hits or self._keep_all:
+                    found.matches.append(Match(segment, [(hit.start, hit.end) for hit in hits], document))
+        found.n_segments = n_segments
+        found.dropped[SEVERAL_CLASSES] += n_several
+        return found
+
+    @property
+    def is_costly_to_copy(self) -> bool:
+        """Whether each process would have to load a spaCy pipeline of its own."""
+        return self._splitter is not None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, self._arguments
+
+
+def _rebuild(
+    configs: Sequence[TextFilterConfig],
+    preprocess: TextPreprocessConfig | None,
+    splitter: SpacySentences | None,
+    keep_several: bool,
+    keep_all: bool,
+) -> BlockMatcher:
+    return BlockMatcher(configs, preprocess, splitter, keep_several=keep_several, keep_all=keep_all)

@@ -1,0 +1,78 @@
+"""One pass over a corpus: blocks of texts, matched here or in other processes, in their order."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+
+from gradiend.data.core.text_stream import Text
+from gradiend.data.text.prediction.block_matcher import BlockMatcher, MatchedBlock
+from gradiend.data.text.prediction.match_workers import MatchWorkers, can_be_sent
+
+logger = logging.getLogger(__name__)
+
+_FIRST_BLOCK, _LARGEST_BLOCK = 16, 1024
+"""Texts of a block. Small ones at first, so that a pass that needs few texts reads few."""
+_WORTH_PROCESSES = 200_000
+"""Texts after which other processes help, where their number is left to us."""
+
+
+def parse_processes(n_processes: int | None) -> int | None:
+    """Check a number of processes; None leaves it open."""
+    if n_processes is not None and n_processes < 1:
+        raise ValueError(
+            f"n_processes must be at least 1, or None to choose by the size of the corpus; got {n_processes}."
+        )
+    return n_processes
+
+
+@contextmanager
+def matched_blocks(
+    texts: Iterable[Text], matcher: BlockMatcher, n_processes: int | None
+) -> Iterator[Iterator[MatchedBlock]]:
+    """Give the matched blocks of a corpus; blocks and their order are the same for any number of processes.
+
+    Args:
+        texts: The corpus.
+        matcher: What is done with a block.
+        n_processes: Processes that match, beside this one, which reads the texts and collects the results; 1 matches in
+            this process. None begins in this process, and after 200 000 texts goes on in as many others as there are
+            cores (four at most). A `custom_filter` is a function that only this process has.
+    """
+    blocks = _blocks(iter(texts))
+    wanted = min(4, os.cpu_count() or 1) if n_processes is None else n_processes
+    if wanted > 1 and not can_be_sent(matcher):
+        if n_processes is not None:
+            logger.warning("n_processes=%d: custom_filter cannot be sent to other processes; using one.", n_processes)
+        wanted = 1
+    if wanted == 1:
+        yield map(matcher, blocks)
+        return
+    workers: list[MatchWorkers] = []
+
+    def in_turn() -> Iterator[MatchedBlock]:
+        n_texts = 0
+        while n_processes is None and n_texts < _WORTH_PROCESSES:
+            block = next(blocks, None)
+            if block is None:
+                return
+            n_texts += len(block)
+            yield matcher(block)
+        workers.append(MatchWorkers(matcher, wanted))
+        yield from workers[0].map(blocks)
+
+    try:
+        yield in_turn()
+    finally:
+        for pool in workers:
+            pool.close()
+
+
+def _blocks(texts: Iterator[Text]) -> Iterator[list[Text]]:
+    size = _FIRST_BLOCK
+    while block := list(islice(texts, size)):
+        yield block
+        size = min(2 * size, _LARGEST_BLOCK)
