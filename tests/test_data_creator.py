@@ -88,6 +88,7 @@ PIECES = [
     "\u0301",
     "ne",
 ]
+PIECES += ["она", "ОНИ", "αυτός", "ΣΑΣ", "σας", "µ", "μ", "Łódź", "\u00ad"]
 PIECES += [
     "👩‍🚀",
     "❤\ufe0f",
@@ -111,18 +112,30 @@ PIECES += [
 ]
 messy_text = st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=25).map("".join)
 PRONOUNS = TextFilterConfig(targets=["he", "she", "it", "הוא", "هو", "straße", "né"], id="c")
+SCRIPTS = [
+    PRONOUNS,
+    TextFilterConfig(targets=["he", "she", "it", "straße", "1"], id="Latin"),
+    TextFilterConfig(targets=["она", "ОНИ", "it"], id="Cyrillic"),
+    TextFilterConfig(targets=["αυτός", "σας", "µ", "he"], id="Greek"),
+    TextFilterConfig(targets=["הוא", "he"], id="Hebrew"),
+    TextFilterConfig(targets=["هو", "she"], id="Arabic"),
+    TextFilterConfig(targets=["łódź", "ĞI", "it"], id="others"),
+]
 
 
-@given(messy_text)
-@example("İİİ he İ it ẞ STRAßE ſhe")
-@example("e\u0301he, he\u0301, he\ufe0f; ❤\ufe0fhe")
-def test_spans_index_the_original_text_and_are_whole_words(text: str) -> None:
-    spans = match_sentence_one_config(text, PRONOUNS)
+@given(messy_text, st.sampled_from(SCRIPTS))
+@example("İİİ he İ it ẞ STRAßE ſhe", PRONOUNS)
+@example("e\u0301he, he\u0301, he\ufe0f; ❤\ufe0fhe", PRONOUNS)
+@example("un\u00adhe he\u00ad it µit", SCRIPTS[1])
+@example("Она, они: ОНИ it İT", SCRIPTS[2])
+@example("ΑΥΤΌΣ αυτός σας ΣΑΣ σασ µ μ Μ", SCRIPTS[3])
+def test_spans_index_the_original_text_and_are_whole_words(text: str, config: TextFilterConfig) -> None:
+    spans = match_sentence_one_config(text, config)
     assert all(text[start:end] == found for start, end, found in spans)
     runs = whole_words(text)
     assert {span[:2] for span in spans} <= {run[:2] for run in runs}
     # and no plainly cased whole word is missed, except beside a joiner such as ZWJ or a soft hyphen
-    wanted = {unicodedata.normalize("NFC", word) for word in PRONOUNS.targets}
+    wanted = {unicodedata.normalize("NFC", str(word)).lower() for word in config.targets}
     for start, end, word in runs:
         beside = text[max(0, start - 1) : start] + text[end : end + 1]
         joined = any(unicodedata.category(character) in {"Cf", "Mn", "Mc", "Me"} for character in beside)

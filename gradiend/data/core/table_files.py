@@ -123,6 +123,7 @@ def _save_to_disk(tables: pd.DataFrame | Mapping[str, pd.DataFrame], folder: Pat
         return datasets.Dataset.from_dict({column: frame[column].tolist() for column in frame.columns}, features)
 
     if isinstance(tables, pd.DataFrame):
-        dataset(tables).save_to_disk(folder)
+        # what is saved in no shard at all cannot be loaded again
+        dataset(tables).save_to_disk(folder, num_shards=1 if tables.empty else None)
     else:
         datasets.DatasetDict({name: dataset(frame) for name, frame in tables.items()}).save_to_disk(folder)

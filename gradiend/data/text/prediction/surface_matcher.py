@@ -102,7 +102,7 @@ class SurfaceMatcher:
             if not words:
                 return []
             if not lookup.needs_pattern(words):
-                several = len(words) > 1 and len(lookup.owners(words)) > 1
+                several = len(lookup.owners(words)) > 1
                 return None if several else self.hits_at(sentence, lookup.places(coded, words))
         hits = self._search(sentence)
         return hits if len({target.class_index for hit in hits for target in hit.targets}) <= 1 else None
