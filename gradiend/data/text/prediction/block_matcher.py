@@ -22,7 +22,7 @@ class Match(NamedTuple):
     """A segment with class words."""
 
     segment: str
-    places: list[tuple[int, int]]
+    places: Sequence[tuple[int, int]]
     """Start and end of each word, from left to right."""
     document: object
     """The document that the segment comes from."""
@@ -66,24 +66,28 @@ class BlockMatcher:
         self._splitter = splitter
         self._keep_all = keep_all
         self.surface = SurfaceMatcher(configs)
-        self._find = self.surface.find if keep_several else self.surface.find_in_one_class
+        self._one_class = not keep_several
 
     def __call__(self, block: Sequence[Text]) -> MatchedBlock:
         """Match a block."""
         found = MatchedBlock(len(block))
-        n_segments = n_several = 0
-        texts = (text for text, _ in block)
-        segments_of_each = segments_by_text(texts, self._preprocess, found.dropped, self._splitter)
-        for (_, document), segments in zip(block, segments_of_each, strict=True):
-            for segment in segments:
-                n_segments += 1
-                hits = self._find(segment)
-                if hits is None:
-                    n_several += 1
-                elif hits or self._keep_all:
-                    found.matches.append(Match(segment, [(hit.start, hit.end) for hit in hits], document))
-        found.n_segments = n_segments
-        found.dropped[SEVERAL_CLASSES] += n_several
+        if self._preprocess is None:
+            segments, documents = [text for text, _ in block], [document for _, document in block]
+        else:
+            segments, documents = [], []
+            texts = (text for text, _ in block)
+            segments_of_each = segments_by_text(texts, self._preprocess, found.dropped, self._splitter)
+            for (_, document), own in zip(block, segments_of_each, strict=True):
+                n_before = len(segments)
+                segments.extend(own)
+                documents.extend([document] * (len(segments) - n_before))
+        found.n_segments = len(segments)
+        places_in_each = self.surface.places_in_each(segments, one_class=self._one_class)
+        for segment, places, document in zip(segments, places_in_each, documents, strict=True):
+            if places is None:
+                found.dropped[SEVERAL_CLASSES] += 1
+            elif places or self._keep_all:
+                found.matches.append(Match(segment, places, document))
         return found
 
     @property

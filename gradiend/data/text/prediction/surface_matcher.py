@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -91,21 +91,39 @@ class SurfaceMatcher:
             return self._search(sentence)
         return self.hits_at(sentence, lookup.places(coded, words))
 
-    def find_in_one_class(self, sentence: str) -> list[Hit] | None:
-        """Return what `find` does if all hits are of one class, None if they are of several.
+    def places_in_each(
+        self, sentences: Sequence[str], *, one_class: bool = False
+    ) -> Iterator[Sequence[tuple[int, int]] | None]:
+        """Yield start and end of the hits of each sentence, at less cost than `find` has for each.
 
-        Faster than `find` in the second case: nobody asks where the words are.
+        Args:
+            sentences: Any sentences.
+            one_class: Yield None for a sentence with hits of several classes, without asking where they are.
         """
         lookup = self._lookup
-        if lookup is not None and (coded := lookup.encode(sentence)) is not None:
+        if lookup is None:
+            for sentence in sentences:
+                yield self._searched_places(sentence, one_class)
+            return
+        for sentence, coded in zip(sentences, lookup.encode_each(sentences), strict=True):
+            if coded is None:
+                yield self._searched_places(sentence, one_class)
+                continue
             words = lookup.words_in(coded)
             if not words:
-                return []
-            if not lookup.needs_pattern(words):
-                several = len(lookup.owners(words)) > 1
-                return None if several else self.hits_at(sentence, lookup.places(coded, words))
+                yield ()
+            elif lookup.needs_pattern(words):
+                yield self._searched_places(sentence, one_class)
+            elif one_class and len(lookup.owners(words)) > 1:
+                yield None
+            else:
+                yield lookup.places(coded, words)
+
+    def _searched_places(self, sentence: str, one_class: bool) -> list[tuple[int, int]] | None:
         hits = self._search(sentence)
-        return hits if len({target.class_index for hit in hits for target in hit.targets}) <= 1 else None
+        if one_class and len({target.class_index for hit in hits for target in hit.targets}) > 1:
+            return None
+        return [(hit.start, hit.end) for hit in hits]
 
     def hits_at(self, sentence: str, places: Iterable[tuple[int, int]]) -> list[Hit]:
         """Return the hits at places that were found before."""
