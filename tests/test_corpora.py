@@ -349,10 +349,10 @@ def test_whatever_a_result_depends_on_makes_it_anew(tmp_path: Path, caplog: pyte
 
     make()
     assert "used again" in make()
-    assert "max_size_per_class was null, now 20" in make(20)
-    assert "seed was 42, now 7" in make(20, seed=7)
+    assert "max_size_per_class was None and is 20" in make(20)
+    assert "seed was 42 and is 7" in make(20, seed=7)
     assert "classes was" in make(20, (SINGULAR, TextFilterConfig("they", id="3PL", weight=2)), seed=7)
-    assert "preprocess was null" in make(preprocess=TextPreprocessConfig(min_chars=3))
+    assert "preprocess was None" in make(preprocess=TextPreprocessConfig(min_chars=3))
     make()
     source.write_text(source.read_text() + "They came late.\n")
     assert "base_data was" in make()

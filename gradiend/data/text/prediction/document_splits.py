@@ -15,8 +15,9 @@ def assign_splits_by_document(
 ) -> dict[str, list[str]]:
     """Choose the split of every example so that no document and no text is in two splits.
 
-    Documents that share a text, up to its words of the classes, stay together. Such groups are assigned from the largest to the smallest, each to
-    the split where it brings the classes closest to their ratios; how close depends on how large they are.
+    Documents that share a text, up to its words of the classes, stay together. Such groups are assigned from the
+    largest to the smallest, each to the split where it brings the classes closest to their ratios; how close depends on
+    how large they are.
 
     Args:
         examples_by_class: Class to its examples, no masked text twice within a class.

@@ -118,7 +118,7 @@ def apportion(n: int, shares: Sequence[float], *, keep_nonempty: bool = False) -
 
 def _roomiest(names: Sequence[str], open_counts: Mapping[str, list[int]], wanted: Mapping[str, list[int]]) -> int:
     """The part that has most room left in some classes, relative to its size; never one without any size."""
-    sized = [part for part in range(len(SPLITS)) if any(wanted[name][part] for name in names)]
+    sized = [part for part in range(len(wanted[names[0]])) if any(wanted[name][part] for name in names)]
     return max(sized, key=lambda part: sum(open_counts[name][part] / max(wanted[name][part], 1) for name in names))
 
 
