@@ -91,6 +91,11 @@ class BlockMatcher:
         return found
 
     @property
+    def cuts_texts(self) -> bool:
+        """Whether texts are cut into sentences by rule, which costs more than finding words in them."""
+        return self._preprocess is not None and self._preprocess.split_to_sentences is True
+
+    @property
     def is_costly_to_copy(self) -> bool:
         """Whether each process would have to load a spaCy pipeline of its own."""
         return self._splitter is not None

@@ -38,15 +38,18 @@ def matched_blocks(
     Args:
         texts: The corpus.
         matcher: What is done with a block.
-        n_processes: Processes that match, beside this one, which reads the texts and collects the results; 1 matches in
-            this process. None begins in this process, and after 200 000 texts goes on in as many others as there are
-            cores (four at most). A `custom_filter` is a function that only this process has.
+        n_processes: Processes that match, beside this one, which reads the texts and collects the results; 1 matches
+            in this process. None begins in this process; where texts are cut into sentences, it goes on after 200 000
+            texts in as many others as there are cores (four at most). Finding words alone costs less than sending
+            the texts. A `custom_filter` or a spaCy pipeline stays in this process.
     """
     blocks = _blocks(iter(texts))
-    wanted = min(4, os.cpu_count() or 1) if n_processes is None else n_processes
+    wanted = n_processes or (min(4, os.cpu_count() or 1) if matcher.cuts_texts else 1)
     if wanted > 1 and not can_be_sent(matcher):
         if n_processes is not None:
-            logger.warning("n_processes=%d: custom_filter cannot be sent to other processes; using one.", n_processes)
+            logger.warning(
+                "n_processes=%d: a custom_filter or spaCy pipeline stays in this process; using one.", n_processes
+            )
         wanted = 1
     if wanted == 1:
         yield map(matcher, blocks)

@@ -83,8 +83,8 @@ class TextPredictionDataCreator:
             arguments; otherwise the log says what differs, and it is made anew. A file `*.made_from.json`
             beside the table keeps the record.
         document_column: Column that names the document of each text; training data is then split by document.
-        n_processes: Processes that search; None uses several for a large corpus. The rows are the same for any
-            number.
+        n_processes: Processes that search; None uses several for a large corpus that is cut into sentences. The
+            rows are the same for any number.
 
     Raises:
         ValueError: Two classes with one id, one word in two classes that no tag tells apart, tags or lemmas
