@@ -410,3 +410,8 @@ def test_neutral_texts_are_capped_or_taken_from_the_test_rows(roles) -> None:
     capped = trainer(roles, decoder_eval_lms_max_samples=3, **fields)
     assert len(capped._get_decoder_eval_dataframe(None)[1]) == 3
     assert len(capped._get_decoder_eval_dataframe(None, max_size_neutral=2)[1]) == 2
+
+
+def test_strengthening_may_be_measured_on_the_own_texts() -> None:
+    assert trainer(EVERY_WORD).strengthens_on_other_classes
+    assert not trainer(EVERY_WORD, decoder_eval_prob_on_other_class=False).strengthens_on_other_classes

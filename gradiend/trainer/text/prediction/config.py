@@ -83,6 +83,8 @@ class TextPredictionConfig(TrainerConfig):
     """Class → words whose probability is the class's. Default: the class's words in the data."""
     decoder_eval_restrict_to_target_classes: bool = True
     """Whether the decoder evaluation measures the texts and words of the target classes only."""
+    decoder_eval_prob_on_other_class: bool = True
+    """Whether strengthening a class is measured on the other class's texts; otherwise on its own."""
     decoder_eval_lms_max_samples: int | None = None
     """Cap on the texts of the language-modelling score."""
     decoder_eval_ignore_tokens: Sequence[str] | None = None

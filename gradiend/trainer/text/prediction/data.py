@@ -86,6 +86,11 @@ class TrainerWithData(TrainerWithMLMHead):
         """`config.random_state`, or 0."""
         return self.config.random_state or 0
 
+    @property
+    def strengthens_on_other_classes(self) -> bool:
+        """`config.decoder_eval_prob_on_other_class`, as the decoder evaluation asks for it."""
+        return self.config.decoder_eval_prob_on_other_class
+
     def _data(self) -> pd.DataFrame | Mapping[str, pd.DataFrame]:
         """What the configuration names, read once."""
         if self._loaded is None:
