@@ -22,25 +22,17 @@ from gradiend.model.context import (
     write_gradiend_context,
 )
 from gradiend.model.core.backbone import build_gradiend_from_base_model
-from gradiend.model.delta import delta_of
-from gradiend.model.delta_file import write_delta
 from gradiend.model.devices import Device, cuda_device, resolve_device_config_for_model
 from gradiend.model.loading import device_of, identity_of, resolve_directory, split_gradiend_arguments
 from gradiend.model.param_mapped import ParamMappedGradiendModel
-from gradiend.model.parts import parse_rewrite_part
-from gradiend.model.rewrite_record import RewriteChoice, RewriteRecord
-from gradiend.model.rewriting import add_update, finite_step, refuse_no_change, share_changed, updated_parameters
+from gradiend.model.rewriting_model import RewritesBaseModel
 from gradiend.model.sides import Side
-from gradiend.util.fingerprint import hash_model_weights
 from gradiend.util.registry import default_class
 
 logger = logging.getLogger(__name__)
 
-Factor = float | Sequence[float] | Tensor
-"""One number for all latents, or one each."""
 
-
-class ModelWithGradiend(nn.Module, ABC):
+class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
     """Base model plus GRADIEND. Subclasses say how gradients are made and how the base model is loaded and saved.
 
     Args:
@@ -280,110 +272,6 @@ class ModelWithGradiend(nn.Module, ABC):
                 input = self.create_gradients(input, label)
         latent = self.gradiend.forward_encoder(input)
         return latent.item() if return_float else latent
-
-    @torch.no_grad()
-    def update_vector(self, feature_factor: Factor, part: str = "decoder") -> Tensor:
-        """The direction of a rewrite in the input space: decoder(feature_factor), or the weights called `part`.
-
-        Args:
-            feature_factor: The latent that `part="decoder"` decodes: a scalar, or latent_dim entries.
-            part: decoder, decoder-weight, decoder-bias, decoder-sum or encoder-weight.
-
-        Returns:
-            (input_dim,), on the decoder's device.
-
-        Raises:
-            ValueError: Another part or number of factors; or a weight part of a GRADIEND with several latents, where
-                it is a matrix.
-        """
-        part = parse_rewrite_part(part)
-        if part == "decoder":
-            factor = torch.as_tensor(feature_factor, dtype=torch.float64).reshape(-1)
-            if factor.numel() == 1:
-                factor = factor.expand(self.gradiend.latent_dim)
-            return self.gradiend.forward_decoder(factor)
-        update = self.gradiend.get_update_vector(part)
-        if update.numel() != len(self.gradiend):
-            raise ValueError(
-                f"part={part!r} is one direction only for latent_dim 1; use part='decoder' with a factor each."
-            )
-        return update
-
-    def rewrite_base_model(self, learning_rate: float, feature_factor: Factor, part: str = "decoder") -> Any:
-        """A changed copy of the base model: θ' = θ + learning_rate · decoder(feature_factor) on the mapped entries.
-
-        Computed in float32 (float64 for a float64 model) and rounded once; a tensor that backbone and head share
-        changes in both.
-
-        Args:
-            learning_rate: Step size.
-            feature_factor: See `update_vector`; used by `part="decoder"` only.
-            part: See `update_vector`.
-
-        Returns:
-            The copy; this model's base model is untouched.
-
-        Raises:
-            ValueError: A bad part, an update that is not finite, or one that rounding to the parameters' dtype undoes
-                everywhere.
-        """
-        model, step = self._for_rewriting(), self._step(learning_rate, feature_factor, part)
-        rewritten = copy.deepcopy(model.base_model)
-        share = add_update(rewritten, model.gradiend.mapping, step)
-        refuse_no_change(share, step)
-        logger.info("The rewrite changed %.1f %% of the mapped entries.", 100 * share)
-        return rewritten
-
-    def export_delta(
-        self,
-        path: str | Path,
-        learning_rate: float,
-        feature_factor: Factor,
-        part: str = "decoder",
-        *,
-        choice: RewriteChoice | None = None,
-    ) -> str:
-        """Write the entries that `rewrite_base_model` changes, without a copy of the base model; see `apply_delta`.
-
-        Args:
-            path: A file that ends in .safetensors, or a directory for gradiend_delta.safetensors.
-            learning_rate: See `rewrite_base_model`.
-            feature_factor: See `update_vector`.
-            part: See `update_vector`.
-            choice: How the numbers were chosen, kept in the file.
-
-        Returns:
-            The path of the file.
-
-        Raises:
-            ValueError: See `rewrite_base_model`; also an update that changes nothing.
-        """
-        record = self.rewrite_record(learning_rate, feature_factor, part, choice=choice)
-        base_model, step = self._for_rewriting().base_model, self._step(learning_rate, feature_factor, part)
-        changed = updated_parameters(base_model, self.gradiend.mapping, step)
-        return write_delta(path, delta_of(base_model, changed, record))
-
-    def rewrite_record(
-        self,
-        learning_rate: float,
-        feature_factor: Factor,
-        part: str = "decoder",
-        *,
-        choice: RewriteChoice | None = None,
-    ) -> RewriteRecord:
-        """From what and how `rewrite_base_model` makes a model; arguments and errors as in `export_delta`."""
-        base_model, step = self._for_rewriting().base_model, self._step(learning_rate, feature_factor, part)
-        share = share_changed(base_model, self.gradiend.mapping, step)
-        factors = torch.as_tensor(feature_factor, dtype=torch.float64).squeeze().tolist()
-        hashes = hash_model_weights(base_model), hash_model_weights(self.gradiend), self.param_map_hash
-        return RewriteRecord(self.name_or_path, *hashes, float(learning_rate), factors, part, share, choice)
-
-    def _step(self, learning_rate: float, feature_factor: Factor, part: str) -> Tensor:
-        return finite_step(self.update_vector(feature_factor, part), learning_rate)
-
-    def _for_rewriting(self) -> Self:
-        """This model, or a copy around the base model that a rewrite changes where gradients are made with another."""
-        return self
 
     def with_original_base_model(self, new_base: Any) -> Self:
         """A copy around `new_base` that shares this GRADIEND object."""
