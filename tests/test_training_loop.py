@@ -110,6 +110,18 @@ def test_the_first_class_encodes_positive_whatever_the_start(tmp_path, seed):
     assert result["mean_by_class"][1.0] > 0 > result["mean_by_class"][-1.0]
 
 
+def test_a_training_that_is_not_evaluated_still_encodes_the_first_class_positive(tmp_path):
+    raw = {"do_eval": False, "save_strategy": "no"}
+    signs = {True: [], False: []}
+    for normalize, seen in signs.items():
+        for seed in range(4):
+            path = tmp_path / f"{normalize}{seed}"
+            model, data, _ = run(path, new_model(seed), normalize_gradiend=normalize, **raw)
+            seen.append(correlation_of(model, data)(None, None)["correlation"] > 0)
+    assert all(signs[True])
+    assert not all(signs[False])
+
+
 def test_without_normalisation_a_start_on_the_wrong_side_stays_there(tmp_path):
     negative = []
     for seed in range(4):

@@ -260,6 +260,11 @@ class TrainingArguments:
         """Whether one half is trained alone, on the labels."""
         return self.supervised_encoder or self.supervised_decoder
 
+    @property
+    def normalizes(self) -> bool:
+        """Whether an encoding is inverted where the first class is negative; labels give supervised halves their sign."""
+        return self.normalize_gradiend and not self.supervised
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-serialisable, without criterion and evaluate_fn; torch_dtype as "torch.float32"."""
         special = (*NOT_SERIALISABLE, *PRUNE_CONFIGS)

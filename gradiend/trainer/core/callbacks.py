@@ -280,7 +280,7 @@ def get_default_callbacks(config: TrainingArguments | Mapping[str, Any]) -> list
             arguments.evaluate_fn, arguments.eval_steps, arguments.do_eval and arguments.eval_strategy != "no"
         ),
         # Labels say themselves which class is positive.
-        NormalizationCallback(arguments.normalize_gradiend and not arguments.supervised),
+        NormalizationCallback(arguments.normalizes),
         CheckpointCallback(
             arguments.output_dir or "",
             checkpoints=arguments.save_strategy == "steps",

@@ -23,11 +23,13 @@ from gradiend.trainer.core.optimizers import GradiendOptimizer
 from gradiend.trainer.core.seed_directories import intermediate_checkpoints
 from gradiend.trainer.core.seeds import convergence
 from gradiend.trainer.core.stats import write_training_stats
-from gradiend.trainer.core.supervised import optimizer_for, training_pair
+from gradiend.trainer.core.supervised import label_of, optimizer_for, training_pair
 from gradiend.util.keywords import resolve_keywords
 
 LOSS_WINDOW = 20
 """Steps that the loss beside the progress bar is averaged over, and after which an accelerator's losses are read."""
+SIGN_BATCHES = 8
+"""Last batches by which the sign of the encoding is judged, where a training is not evaluated."""
 
 
 def train(
@@ -113,6 +115,8 @@ class TrainingRun:
         self.last_losses: list[float] = []
         self.best: dict[str, Any] = {}
         self.stats: dict[str, Any] = {"global_step": 0}
+        self.agreement: list[Tensor] = []
+        """label · encoding of the last batches, where no evaluation says which class encodes positive."""
         self.seconds = {"total": 0.0, "gradients": 0.0, "gradiend": 0.0, "callbacks": 0.0}
 
     def run(self, data: Any, steps: int) -> None:
@@ -137,7 +141,11 @@ class TrainingRun:
                     callback.on_epoch_begin(epoch=epoch, **self._shared())
                 taken = self.stats["global_step"]
                 for batch in itertools.islice(self._epoch(data, epoch), steps - taken):
-                    self._step(batch, epoch, last=self.stats["global_step"] + 1 == steps)
+                    left = steps - self.stats["global_step"]
+                    self._step(batch, epoch, last=left == 1)
+                    if left <= SIGN_BATCHES and self._sign_is_open(batch):
+                        encoded = self.model.gradiend.forward_encoder(batch["source"].reshape(-1)).detach()
+                        self.agreement.append(encoded.cpu().double() * label_of(batch))
                     self._show(bar)
                     if self.control.should_stop:
                         break
@@ -147,6 +155,11 @@ class TrainingRun:
                     callback.on_epoch_end(epoch=epoch, time_stats=self.seconds, **self._shared())
                 if self.stats["global_step"] >= steps or self.control.should_stop:
                     break
+
+    def _sign_is_open(self, batch: Mapping[str, Any]) -> bool:
+        """Whether only the batches themselves can tell which class encodes positive."""
+        known = self.stats.get("correlation") is not None or self.model.gradiend.latent_dim > 1
+        return self.arguments.normalizes and not known and "label" in batch
 
     def _shared(self) -> dict[str, Any]:
         return {
@@ -234,8 +247,9 @@ class TrainingRun:
                 str(best), gradiend.device_encoder, gradiend.device_decoder
             )
             correlation = self.best.get("correlation", correlation)
-        normalize = self.arguments.normalize_gradiend and not self.arguments.supervised
-        if normalize and correlation is not None and correlation < 0:
+        if correlation is None and self.agreement:
+            correlation = torch.stack(self.agreement).sum().item()
+        if self.arguments.normalizes and correlation is not None and correlation < 0:
             invert(self.model, None, None, None, self.stats["global_step"])
             self.best.update({key: -value for key, value in self.best.items() if key == "correlation"})
         self.model.save_pretrained(str(output))
