@@ -36,7 +36,8 @@ ROWS: dict[str, tuple[str, list[str]]] = {
 
 def run(python: str, script: str, *arguments: str) -> dict[str, Any]:
     """The JSON line of a script in a fresh process."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg", "TOKENIZERS_PARALLELISM": "false"}
+    environment = {key: value for key, value in os.environ.items() if python == sys.executable or key != "PYTHONPATH"}
+    environment |= {"HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(
         [python, str(HERE / script), *arguments], env=environment, capture_output=True, text=True, check=False
     )

@@ -262,7 +262,7 @@ class TrainingArguments:
 
     @property
     def normalizes(self) -> bool:
-        """Whether an encoding is inverted where the first class is negative; labels give supervised halves their sign."""
+        """Whether the first class is made positive by inversion; labels give supervised halves their sign."""
         return self.normalize_gradiend and not self.supervised
 
     def to_dict(self) -> dict[str, Any]:
