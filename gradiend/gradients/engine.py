@@ -18,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import tqdm
 
 from gradiend.gradients.batch import batches_by_length, collate, count_batches
+from gradiend.gradients.layer_checkpoints import layer_checkpoints
 from gradiend.gradients.scorer import WordScorer
 from gradiend.gradients.state import differentiating, evaluation_mode, hand_over_gradients
 from gradiend.gradients.words import TokenizedWord
@@ -53,6 +54,8 @@ class GradientEngine:
         self._places = {entry.name: (entry, place) for entry, place in mapping.slices() if entry.num_selected}
         self.parameters = {name: parameters[name] for name in self._places}
         self._forward_mode = True
+        self.checkpoints_layers = False
+        """Whether layers run again in the backward pass instead of keeping what they computed."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -85,39 +88,55 @@ class GradientEngine:
         Returns:
             One (mapping.size,) tensor per side; equal sides are the same tensor.
         """
-        distinct = list(dict.fromkeys(sides))
         buffers = dict(zip(sides, out, strict=True)) if out is not None else {}
-        with evaluation_mode(self.model), differentiating(self.model, list(self.parameters.values())):
-            losses = self._losses(factual, alternative, distinct, bf16=bf16)
-            for position, side in enumerate(distinct):
-                if side not in buffers:
-                    buffers[side] = torch.empty(self.mapping.size, dtype=self.dtype, device=self.scorer.device)
-                self._backward(losses[side], buffers[side], retain_graph=position < len(distinct) - 1)
+        for side in sides:
+            if side not in buffers:
+                buffers[side] = torch.empty(self.mapping.size, dtype=self.dtype, device=self.scorer.device)
+        unreached = {(side, place.start): place for side in buffers for _, place in self._places.values()}
+
+        def store(side: Side, place: slice, gradient: Tensor) -> None:
+            buffers[side][place] = gradient
+            del unreached[side, place.start]
+
+        self.stream(factual, alternative, list(buffers), store, bf16=bf16)
+        for (side, _), place in unreached.items():
+            buffers[side][place] = 0
         return [buffers[side] for side in sides]
 
     def stream(
         self,
         factual: Sequence[TokenizedWord],
         alternative: Sequence[TokenizedWord],
-        side: Side,
-        receive: Callable[[slice, Tensor], None],
+        sides: Sequence[Side],
+        receive: Callable[[Side, slice, Tensor], None],
+        *,
+        bf16: bool = False,
     ) -> None:
-        """The gradient of the mean loss over a batch, parameter by parameter: at no time does all of it exist.
+        """Gradients of the mean loss over a batch, parameter by parameter: at no time does all of one exist.
 
         Args:
             factual: The factual word of every example.
             alternative: Its alternative.
-            side: Which gradient.
-            receive: Gets a range of the input space and its entries, which it may overwrite; not called for
+            sides: Which gradients, each once; one backward pass per side.
+            receive: Gets a side, a range of the input space and its entries, which it may overwrite; not called for
                 parameters that the loss does not reach.
+            bf16: See `gradients`.
         """
+        parameters = list(self.parameters.values())
+        with (
+            evaluation_mode(self.model),
+            differentiating(self.model, parameters),
+            layer_checkpoints(self.model, self.checkpoints_layers),
+        ):
+            losses = self._losses(factual, alternative, sides, bf16=bf16)
+            for position, side in enumerate(sides):
 
-        def hand_on(name: str, gradient: Tensor) -> None:
-            entry, place = self._places[name]
-            receive(place, entry.gather(gradient))
+                def hand_on(name: str, gradient: Tensor, side: Side = side) -> None:
+                    entry, place = self._places[name]
+                    receive(side, place, entry.gather(gradient))
 
-        with evaluation_mode(self.model), differentiating(self.model, list(self.parameters.values())):
-            hand_over_gradients(self._losses(factual, alternative, [side])[side], self.parameters, hand_on)
+                more = position < len(sides) - 1
+                hand_over_gradients(losses.pop(side), self.parameters, hand_on, retain_graph=more)
 
     def _losses(
         self,
@@ -139,18 +158,6 @@ class GradientEngine:
         if Side.DIFF in sides:
             by_side[Side.DIFF] = by_side[Side.FACTUAL] - by_side[Side.ALTERNATIVE]
         return {side: by_side[side].mean() for side in sides}
-
-    def _backward(self, loss: Tensor, flat: Tensor, *, retain_graph: bool) -> None:
-        """Run backward; each parameter's selected gradient goes straight to its place in `flat`."""
-        unreached = dict(self._places)
-
-        def store(name: str, gradient: Tensor) -> None:
-            entry, place = unreached.pop(name)
-            flat[place] = entry.gather(gradient)
-
-        hand_over_gradients(loss, self.parameters, store, retain_graph=retain_graph)
-        for _, place in unreached.values():
-            flat[place] = 0
 
     def directional_derivatives(
         self,
@@ -193,7 +200,7 @@ class GradientEngine:
         with _bar(n_batches, progress) as bar, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             for row, direction in enumerate(directions):
                 tangents = {
-                    name: entry.scatter(direction[place]).to(primals[name])
+                    name: entry.scatter(direction[place].to(primals[name]))
                     for name, (entry, place) in self._places.items()
                 }
                 for indices, batch in batches_by_length(words, batch_size, self.pad_token_id):

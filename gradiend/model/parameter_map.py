@@ -44,7 +44,9 @@ class MappedParameter:
         """Entries that are in the map."""
         if self.selection is None:
             return self.numel
-        return int(self.selection.sum()) if self.selection.dtype == torch.bool else self.selection.numel()
+        # sum() would make a 64-bit integer of every flag first.
+        flags = self.selection.dtype == torch.bool
+        return int(self.selection.count_nonzero()) if flags else self.selection.numel()
 
     @property
     def representation(self) -> str:

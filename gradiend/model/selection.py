@@ -9,7 +9,7 @@ from numbers import Integral, Real
 import torch
 from torch import Tensor
 
-BLOCK = 1 << 22
+BLOCK = 1 << 20
 """Entries that are looked at together."""
 
 DIGIT = 16

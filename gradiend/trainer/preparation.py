@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from typing_extensions import Self
 
+from gradiend.gradients.layer_checkpoints import checkpointable_layers
 from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
+from gradiend.trainer.core.memory import MemoryEstimate, Probe, estimate_training, require_memory
 from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune, pre_prune
+from gradiend.util.free_memory import return_freed_memory
+from gradiend.util.logging import get_logger
+
+logger = get_logger(__name__)
+
+
+@runtime_checkable
+class CheckpointsLayers(Protocol):
+    """A model whose backward passes can run the base model's layers again instead of keeping what they computed."""
+
+    gradient_checkpointing: bool
 
 
 class PreparesModels(FeatureLearningDefinition):
@@ -24,6 +37,8 @@ class PreparesModels(FeatureLearningDefinition):
     _model_path: str | None
     _pruned_by_call: ModelWithGradiend | None = None
     """What `pre_prune` has prepared for the next training."""
+    _estimate: MemoryEstimate | None = None
+    """Of the last training that was begun."""
 
     @abstractmethod
     def get_model(self, use_cache: bool | None = None, *, load_directory: Any = None, **kwargs: Any) -> Any:
@@ -69,6 +84,41 @@ class PreparesModels(FeatureLearningDefinition):
         self._model = post_prune(self.get_model(), dataclasses.replace(config, return_mask=False))
         return self
 
+    def estimate_memory(self, **training_args_overrides: Any) -> MemoryEstimate:
+        """What `train()` will take, per device, beyond what this process holds now.
+
+        The base model is loaded for this, unless it is in memory, and runs two of the longest training examples.
+
+        Args:
+            **training_args_overrides: As for `train`.
+
+        Returns:
+            Its `peak` is device → bytes; as text, it says what for.
+
+        Raises:
+            TypeError: An unknown override; the message names the nearest field.
+        """
+        args = self._args.replace(**training_args_overrides)
+        model = self._pruned_by_call or self._model
+        return self._memory_of(model or self._unpruned(self._base, None, args), args, held=model is not None)
+
+    def _memory_of(self, model: ModelWithGradiend, args: TrainingArguments, *, held: bool) -> MemoryEstimate:
+        config = args.pre_prune_config
+        if model is self._pruned_by_call:
+            args = args.replace(pre_prune_config=None)
+        per_class = 0 if config is None else -(-config.n_samples // max(2, len(self.target_classes or ())))
+        probe = self._memory_probe(model, args)
+        return_freed_memory()
+        return estimate_training(
+            model.base_model, model.gradiend, args, probe,
+            class_batches=0 if config is None else -(-per_class // config.batch_size), base_held=held,
+        )  # fmt: skip
+
+    def _memory_probe(self, model: Any, args: TrainingArguments) -> Probe | None:
+        """Trace the passes of a training over the base model; override it for a modality. None: not known."""
+        del model, args
+        return None
+
     def _prepared(self, model: Any, cls: type[ModelWithGradiend] | None, args: TrainingArguments) -> ModelWithGradiend:
         """The model that every seed starts from.
 
@@ -81,14 +131,24 @@ class PreparesModels(FeatureLearningDefinition):
             args: Of the training.
         """
         if model is None and self._pruned_by_call is not None:
-            prepared, self._pruned_by_call = self._pruned_by_call, None
+            prepared = self._pruned_by_call
+            self._require_memory(prepared, args, held=True)
+            self._pruned_by_call = None
             return prepared
         source = self._base if model is None else model
         prepared = self._unpruned(source, cls, args)
+        given = isinstance(source, ModelWithGradiend)
+        self._require_memory(prepared, args, held=given)
         if args.pre_prune_config is None:
             return prepared
-        pruned = self._pre_pruned(prepared, args.pre_prune_config, args, inplace=prepared is not source)
+        pruned = self._pre_pruned(prepared, args.pre_prune_config, args, inplace=not given)
         return self._without_weights(pruned) if self._is_new(source) else pruned
+
+    def _require_memory(self, model: ModelWithGradiend, args: TrainingArguments, *, held: bool) -> None:
+        self._estimate = self._memory_of(model, args, held=held)
+        logger.info("This training will take %s.", self._estimate)
+        # The base model is there by now, whoever has loaded it.
+        require_memory(self._estimate.with_base_model(), args)
 
     def _is_new(self, source: Any) -> bool:
         """Whether loading `source` makes a GRADIEND that has never been trained."""
@@ -96,9 +156,19 @@ class PreparesModels(FeatureLearningDefinition):
 
     def _unpruned(self, source: Any, cls: type[ModelWithGradiend] | None, args: TrainingArguments) -> ModelWithGradiend:
         if isinstance(source, ModelWithGradiend):
-            return source
-        model = self._load(self.resolve_model_path(source), cls, args, lazy_init=True)
-        return self._without_weights(model) if self._is_new(source) else model
+            model = source
+        else:
+            model = self._load(self.resolve_model_path(source), cls, args, lazy_init=True)
+            model = self._without_weights(model) if self._is_new(source) else model
+        if not args.gradient_checkpointing:
+            return model
+        if not isinstance(model, CheckpointsLayers):
+            raise ValueError(f"gradient_checkpointing is not available for a {type(model).__name__}: leave it off.")
+        checkpointable_layers(model.base_model)
+        # A copy: the setting is this training's, not the user's model's.
+        copy = model.with_original_base_model(model.base_model)
+        copy.gradient_checkpointing = True
+        return copy
 
     def _without_weights(self, model: ModelWithGradiend) -> ModelWithGradiend:
         empty = model.with_original_base_model(model.base_model)
@@ -112,7 +182,9 @@ class PreparesModels(FeatureLearningDefinition):
         if config.dataset is None:
             # Batches of one: the configuration says how many examples are taken at a time.
             examples = self.create_training_data(model, split="train", batch_size=1, max_size=args.train_max_size)
-        return pre_prune(model, examples, config, definition=self, inplace=inplace)
+        pruned = pre_prune(model, examples, config, definition=self, inplace=inplace)
+        return_freed_memory()
+        return pruned
 
     def _post_pruned(self, model: ModelWithGradiend, args: TrainingArguments, directory: str) -> ModelWithGradiend:
         """A trained model as the arguments want it, also in its directory."""

@@ -19,6 +19,7 @@ from gradiend.model.model_with_gradiend import ModelWithGradiend, encoding_direc
 from gradiend.trainer.core.arguments import FIELDS, TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback
 from gradiend.trainer.core.gradient_store import GradientStore
+from gradiend.trainer.core.memory import explained_memory_errors
 from gradiend.trainer.core.seeding import set_seed
 from gradiend.trainer.core.stats import plain
 from gradiend.trainer.core.supervised import gradient_arguments, resolve_target
@@ -158,6 +159,8 @@ class Trainer(PreparesModels, TrainerWithRewriting):
             "bias_decoder": args.bias_decoder,
             "encoder_decoder_same_device": args.encoder_decoder_same_device,
         }
+        if args.base_model_dtype is not None:
+            shape["base_model_dtype"] = args.base_model_dtype
         model = self.create_model_with_gradiend(source, cls, **{**shape, **kwargs})
         resolve_target(model, args, new=new)
         return model
@@ -210,19 +213,17 @@ class Trainer(PreparesModels, TrainerWithRewriting):
         self.check_training_data(args)
         output = output_dir or args.output_dir or self._default_directory(args, MODEL_DIR)
         require_directory(output)
-        run = {
-            "model": self._prepared(model, cls, args),
-            "model_with_gradiend_cls": cls,
-            "callbacks": callbacks,
-        }
+        run: dict[str, Any] = {"model_with_gradiend_cls": cls, "callbacks": callbacks}
         kept: dict[int, Any] = {}
         self.gradient_store = GradientStore(args.kept_gradients_size)
         try:
-            if args.max_seeds > 1:
-                kept = train_seeds(self, output, args, run)
-                self._model_path, self._model = output, None
-            else:
-                self.train_one(output, args, run)
+            with explained_memory_errors(lambda: self._estimate, args):
+                run["model"] = self._prepared(model, cls, args)
+                if args.max_seeds > 1:
+                    kept = train_seeds(self, output, args, run)
+                    self._model_path, self._model = output, None
+                else:
+                    self.train_one(output, args, run)
         finally:
             self.gradient_store.close()
             self.gradient_store = None

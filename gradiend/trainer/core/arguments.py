@@ -135,6 +135,11 @@ class TrainingArguments:
     """Of the GRADIEND, as a dtype or by name. Default: float32."""
     encoder_decoder_same_device: bool = False
     """Whether encoder and decoder share one GPU where there are several."""
+    base_model_dtype: torch.dtype | str | None = None
+    """Of the base model where it is loaded by name or path, also by name. Default: float32."""
+    gradient_checkpointing: bool = False
+    """Whether the base model's layers run again in backward passes instead of keeping what they computed: less memory,
+    about a third more time, the same numbers."""
     max_seeds: int = 3
     """Seeds to try, one after the other: seed, seed + 1, …"""
     min_convergent_seeds: int | None = 1
@@ -168,6 +173,8 @@ class TrainingArguments:
 
     def __post_init__(self) -> None:
         self.torch_dtype = parse_dtype("torch_dtype", self.torch_dtype or torch.float32)
+        if self.base_model_dtype is not None:
+            self.base_model_dtype = parse_dtype("base_model_dtype", self.base_model_dtype)
         self.criterion = self.criterion or nn.MSELoss()
         self.source = Side.parse("source", self.source).value
         self.pre_prune_config = _parse_config("pre_prune_config", self.pre_prune_config, PrePruneConfig)
@@ -272,7 +279,8 @@ class TrainingArguments:
         for name in PRUNE_CONFIGS:
             config = getattr(self, name)
             content[name] = None if config is None else config.to_dict()
-        return {**content, "torch_dtype": str(self.torch_dtype)}
+        base_dtype = None if self.base_model_dtype is None else str(self.base_model_dtype)
+        return {**content, "torch_dtype": str(self.torch_dtype), "base_model_dtype": base_dtype}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> TrainingArguments:

@@ -36,7 +36,12 @@ class GradiendOptimizer(Protocol):
 
 def create_optimizer(gradiend: GradiendModel, arguments: TrainingArguments) -> GradiendOptimizer:
     """The analytic optimizer where it applies, otherwise autograd."""
-    analytic = (
+    return (AnalyticOptimizer if steps_analytically(gradiend, arguments) else AutogradOptimizer)(gradiend, arguments)
+
+
+def steps_analytically(gradiend: GradiendModel, arguments: TrainingArguments) -> bool:
+    """Whether the analytic optimizer applies; the weights need not exist."""
+    return (
         gradiend.latent_dim == 1
         and gradiend.activation_encoder in SLOPES
         and gradiend.activation_decoder == "id"
@@ -45,7 +50,6 @@ def create_optimizer(gradiend: GradiendModel, arguments: TrainingArguments) -> G
         and type(arguments.criterion) is nn.MSELoss
         and arguments.criterion.reduction == "mean"
     )
-    return (AnalyticOptimizer if analytic else AutogradOptimizer)(gradiend, arguments)
 
 
 class AutogradOptimizer:

@@ -241,6 +241,8 @@ class TrainingRun:
         output = Path(self.arguments.output_dir)
         best = best_path(output)
         correlation = self.stats.get("correlation")
+        # Its moments, twice the weights, are not needed beside the model that is loaded now.
+        del self.optimizer
         if best.is_dir():
             gradiend = self.model.gradiend
             self.model.gradiend = ParamMappedGradiendModel.from_pretrained(

@@ -22,6 +22,7 @@ from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.model.parameter_map import ParameterMap
 from gradiend.model.utils import is_decoder_only_model
 from gradiend.trainer.text.common.loading import AutoModelForLM, AutoTokenizerForLM, refuse_unsupported
+from gradiend.util.dtypes import parse_dtype
 from gradiend.util.logging import get_logger
 from gradiend.util.placeholder import PLACEHOLDER
 
@@ -98,8 +99,16 @@ class TextModelWithGradiend(ModelWithGradiend):
         **kwargs: Any,
     ) -> tuple[Any, ...]:
         """(base model, tokenizer) of a checkpoint, a name or path, or a model that is already loaded."""
+        if (wanted := kwargs.pop("base_model_dtype", None)) is not None:
+            kwargs["torch_dtype"] = parse_dtype("base_model_dtype", wanted)
         if isinstance(load_directory, nn.Module):
             model, name = load_directory, str(load_directory.name_or_path)
+            dtype = next(model.parameters()).dtype
+            if dtype != kwargs.get("torch_dtype", dtype):
+                raise ValueError(
+                    f"base_model_dtype={kwargs['torch_dtype']} is for models that are loaded, and this one is here "
+                    f"already, in {dtype}: convert it with model.to({kwargs['torch_dtype']}), or give its name or path."
+                )
         else:
             own = Path(load_directory) / OWN_BASE_MODEL
             name = str(own) if own.is_dir() else (base_model_id or str(load_directory))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
 from gradiend.gradients.words import TokenizedWord, WordTokenizer, inputs_of
+from gradiend.trainer.core.dataset import take_turns
 from gradiend.trainer.text.common.dataset import TextBatchedDatasetBase
 from gradiend.trainer.text.prediction.masked_pair import create_masked_pair_from_text
 from gradiend.trainer.text.prediction.stand_in import StandInTokenizer
@@ -75,6 +77,13 @@ class TextTrainingDataset(TextBatchedDatasetBase):
     def n_turns(self) -> int:
         """Batches of an epoch: every class has as many as the largest."""
         return len(self.batches) * max(map(len, self.batches))
+
+    def rows_of_steps(self, steps: int, seed: int | None) -> set[int]:
+        """Row numbers of the examples that the first `steps` batches of a training have; without a seed, of all."""
+        if seed is None or steps >= self.n_turns:
+            return {int(row) for group in self.batches for batch in group for row in batch}
+        turns = itertools.islice(take_turns(self.batches, 0, seed), steps)
+        return {int(row) for group, number in turns for row in self.batches[group][number]}
 
     def values_of(self, key: str) -> list[Any]:
         """The value of a column for every item, without making the items."""

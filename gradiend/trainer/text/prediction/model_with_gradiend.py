@@ -31,6 +31,8 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
     """
 
     _engine: GradientEngine | None = None
+    gradient_checkpointing: bool = False
+    """Whether the base model's layers run again in backward passes, instead of keeping what they computed."""
 
     def __init__(
         self, base_model: Any, gradiend: ParamMappedGradiendModel, tokenizer: Any, *args: Any, **kwargs: Any
@@ -117,6 +119,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
                 causal=self.words.causal,
                 pad_token_id=self.pad_token_id,
             )
+        engine.checkpoints_layers = self.gradient_checkpointing
         return engine
 
     def create_inputs(self, masked_text: str, label: str) -> dict[str, Tensor]:
@@ -184,7 +187,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
             [word for item in items for word in words_of(item[name.value], causal=self.words.causal)]
             for name in (Side.FACTUAL, Side.ALTERNATIVE)
         )
-        self.engine.stream(factual, alternative, side, receive)
+        self.engine.stream(factual, alternative, [side], lambda _, place, gradient: receive(place, gradient))
 
     def encode_words(
         self,

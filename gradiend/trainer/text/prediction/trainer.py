@@ -21,6 +21,7 @@ from gradiend.evaluator.probabilities import ClassProbabilities
 from gradiend.gradients.scorer import WordScorer
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import original_model
+from gradiend.trainer.core.memory import Probe
 from gradiend.trainer.text.common.model_base import (
     padding_id,
     word_tokenizer,
@@ -32,6 +33,7 @@ from gradiend.trainer.text.prediction.dataset import (
     tokenize_known,
 )
 from gradiend.trainer.text.prediction.gradient_batches import TextGradientBatches
+from gradiend.trainer.text.prediction.memory_probe import probe_training
 from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
 from gradiend.trainer.text.prediction.rows import checked_neutral, encoder_data, filled, labelled, scorable_rows
 from gradiend.util.keywords import resolve_keywords
@@ -94,6 +96,9 @@ class TextPredictionTrainer(TrainerWithData):
         super().__init__(
             model, config.target_classes, args, run_id or config.run_id, config.n_features, evaluator_class
         )
+
+    def _memory_probe(self, model: Any, args: TrainingArguments) -> Probe | None:
+        return probe_training(self, model, args) if isinstance(model, TextPredictionModelWithGradiend) else None
 
     def create_gradient_training_dataset(
         self,

@@ -1,0 +1,292 @@
+"""How much memory a training will take, on which device, for what; and what to lower where that is too much."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gradiend.gradients.memory import MemoryTrace
+from gradiend.model.param_mapped import ParamMappedGradiendModel
+from gradiend.model.parameter_map import ParameterMap
+from gradiend.model.selection import topk_count
+from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.trainer.core.optimizers import steps_analytically
+from gradiend.util.free_memory import free_memory
+
+GIB = 2**30
+BASE_MODEL = "base model"
+RUNTIME = 100 * 2**20
+"""What libraries, tokenizer and buffers of operators take on the CPU beside tensors (measured)."""
+HEAP = 0.25
+"""The share of activations by which the heap of the CPU is larger than what lives in it (measured, glibc)."""
+PRE_PRUNING, STEPS, EVALUATION, SAVING = "pre-pruning", "training steps", "evaluation", "loading the best model"
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """Bytes on a device for one purpose."""
+
+    name: str
+    device: str
+    nbytes: int
+    held: bool = False
+    """Whether they are already there when the estimate is made."""
+
+
+@dataclass(frozen=True)
+class ProbedPass:
+    """A pass over the base model, traced on a few examples, and how many it will have."""
+
+    trace: MemoryTrace
+    rows: int
+
+    def nbytes(self, slack: float = 0.0) -> int:
+        """Its peak, with a share more for what depends on the number of inputs."""
+        return self.trace.peak(self.rows * (1 + slack))
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The passes of a training over the base model; None for one that does not happen."""
+
+    step: ProbedPass | None
+    importance: ProbedPass | None = None
+    evaluation: ProbedPass | None = None
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """What each phase of a training holds at its worst moment, beyond what the process held before.
+
+    Attributes:
+        phases: Phase → uses.
+        entries: Entries of the GRADIEND's map that are trained.
+    """
+
+    phases: Mapping[str, tuple[MemoryUse, ...]]
+    entries: int
+
+    @property
+    def peak(self) -> dict[str, int]:
+        """Device → bytes in the most demanding phase that are not there yet: beyond what the process holds now."""
+        return {device: max(self._total(uses, device) for uses in self.phases.values()) for device in self.devices}
+
+    @property
+    def devices(self) -> list[str]:
+        """Those that are used."""
+        return list(dict.fromkeys(use.device for uses in self.phases.values() for use in uses))
+
+    def worst_phase(self, device: str) -> str:
+        """The most demanding phase on a device."""
+        return max(self.phases, key=lambda phase: self._total(self.phases[phase], device))
+
+    def with_base_model(self) -> MemoryEstimate:
+        """The same, made when the base model has been loaded."""
+        phases = {
+            phase: tuple(dataclasses.replace(use, held=use.held or use.name == BASE_MODEL) for use in uses)
+            for phase, uses in self.phases.items()
+        }
+        return MemoryEstimate(phases, self.entries)
+
+    def __str__(self) -> str:
+        lines = []
+        for device, total in self.peak.items():
+            phase = self.worst_phase(device)
+            uses = sorted(
+                (use for use in self.phases[phase] if use.device == device and not use.held),
+                key=lambda use: -use.nbytes,
+            )
+            parts = ", ".join(f"{use.name} {size(use.nbytes)}" for use in uses if use.nbytes)
+            lines.append(f"about {size(total)} on {device}, most during {phase}: {parts}")
+        return "; ".join(lines)
+
+    @staticmethod
+    def _total(uses: tuple[MemoryUse, ...], device: str) -> int:
+        return sum(use.nbytes for use in uses if use.device == device and not use.held)
+
+
+def size(nbytes: float) -> str:
+    """Bytes for people: `1.50 GiB`, `12 MiB`."""
+    return f"{nbytes / GIB:.2f} GiB" if nbytes >= GIB / 10 else f"{nbytes / 2**20:.0f} MiB"
+
+
+def estimate_training(
+    base_model: Any,
+    gradiend: ParamMappedGradiendModel,
+    arguments: TrainingArguments,
+    probe: Probe | None,
+    *,
+    class_batches: int = 1,
+    base_held: bool = False,
+) -> MemoryEstimate:
+    """What a training will take.
+
+    Args:
+        base_model: The loaded base model.
+        gradiend: The GRADIEND before pruning; its weights need not exist.
+        arguments: Of the training.
+        probe: Passes over the base model; without one, their activations are left out.
+        class_batches: Batches of pre-pruning per class; several need an accumulator.
+        base_held: Whether the base model was in memory before the training was asked for.
+    """
+    probe = probe or Probe(None)
+    on_base = str(base_model.device)
+    parameters = {id(tensor): tensor for tensor in [*base_model.parameters(), *base_model.buffers()]}
+    base = MemoryUse(BASE_MODEL, on_base, sum(t.nbytes for t in parameters.values()), base_held)
+    config, full = arguments.pre_prune_config, len(gradiend)
+    entries = full if config is None or config.topk is None else topk_count(config.topk, full)
+    weights = _weights(gradiend, entries)
+    state = [MemoryUse("optimizer state", use.device, 2 * use.nbytes) for use in weights]
+    if not steps_analytically(gradiend, arguments):
+        state += [MemoryUse("gradients of the GRADIEND", use.device, 2 * use.nbytes) for use in weights]
+    wide = torch.promote_types(next(base_model.parameters()).dtype, torch.float32).itemsize
+    buffers = MemoryUse("gradient buffers", on_base, 2 * entries * wide)
+    training = [base, *weights, *state, buffers]
+    phases: dict[str, tuple[MemoryUse, ...]] = {}
+    if config is not None:
+        device = on_base if config.importance_device is None else str(torch.device(config.importance_device))
+        vector = full * (config.importance_dtype or torch.float32).itemsize
+        uses = [base, MemoryUse("importance", device, vector)]
+        if class_batches > 1:
+            uses.append(MemoryUse("accumulator", device, vector))
+        phases[PRE_PRUNING] = (*uses, *_passes(probe.importance, on_base))
+    phases[STEPS] = (*training, *_passes(probe.step, on_base))
+    if arguments.do_eval and probe.evaluation is not None:
+        tangents = _tangents(base_model, gradiend.mapping) if entries < full else 0
+        passes = _passes(probe.evaluation, on_base)
+        phases[EVALUATION] = (*training, MemoryUse("tangents", on_base, tangents), *passes)
+    if arguments.do_eval and arguments.save_strategy == "best":
+        # Read from a file that is mapped into memory while it is copied.
+        loaded = [MemoryUse("the best weights", use.device, 2 * use.nbytes) for use in weights]
+        phases[SAVING] = (base, *weights, *loaded)
+    return MemoryEstimate(phases, entries)
+
+
+def _weights(gradiend: ParamMappedGradiendModel, entries: int) -> list[MemoryUse]:
+    k, width = gradiend.latent_dim, gradiend.torch_dtype.itemsize
+    halves = (
+        (str(gradiend.device_encoder), (k * entries + k) * width),
+        (str(gradiend.device_decoder), (k + gradiend.bias_decoder) * entries * width),
+    )
+    return [MemoryUse("GRADIEND weights", device, nbytes) for device, nbytes in halves]
+
+
+def _passes(found: ProbedPass | None, device: str) -> list[MemoryUse]:
+    on_cpu = device == "cpu"
+    uses = [MemoryUse("libraries", device, RUNTIME)] if on_cpu else []
+    if found is not None:
+        uses.append(MemoryUse("activations", device, found.nbytes(HEAP if on_cpu else 0.0)))
+    return uses
+
+
+def _tangents(base_model: Any, mapping: ParameterMap) -> int:
+    """Dense directions of forward-mode encodings that the trace of an unpruned map does not have: views, in float32."""
+    parameters = dict(base_model.named_parameters())
+    return sum(parameters[e.name].nbytes for e in mapping if parameters[e.name].dtype == torch.float32)
+
+
+def require_memory(estimate: MemoryEstimate, arguments: TrainingArguments) -> None:
+    """Refuse a training that will not fit.
+
+    Raises:
+        MemoryError: What is missing where, and what to lower by how much.
+    """
+    for device in estimate.devices:
+        free = free_memory(torch.device(device))
+        missing = estimate.peak[device]
+        if free is not None and missing > free:
+            raise MemoryError(
+                f"This training needs {size(missing)} more on {device}, where {size(free)} are free: {estimate}. "
+                f"{advice(estimate, arguments, device, missing - free)}"
+            )
+
+
+def advice(estimate: MemoryEstimate, arguments: TrainingArguments, device: str, excess: int) -> str:
+    """What to lower, and by how much, so that the most demanding phase takes `excess` bytes less."""
+    phase = estimate.worst_phase(device)
+    found: dict[str, int] = {}
+    for use in estimate.phases[phase]:
+        if use.device == device:
+            found[use.name] = found.get(use.name, 0) + use.nbytes
+    network = (
+        "GRADIEND weights",
+        "optimizer state",
+        "gradients of the GRADIEND",
+        "gradient buffers",
+        "the best weights",
+    )
+    entries = sum(found.get(name, 0) for name in network)
+    ways: list[tuple[int, str]] = []
+    if entries:
+        left = max(1, int(estimate.entries * (1 - excess / entries)))
+        ways.append(
+            (entries, f"keep at most {left} entries with PrePruneConfig(topk={left}), or fewer parameters (params=)")
+        )
+    ways.append((found.get("activations", 0), _smaller_batches(arguments, phase, found.get("activations", 0), excess)))
+    if "importance" in found:
+        half = (found["importance"] + found.get("accumulator", 0)) // 2
+        ways.append((half, f"PrePruneConfig(importance_dtype=torch.bfloat16) saves {size(half)}"))
+    if "accumulator" in found:
+        ways.append(
+            (
+                found["accumulator"],
+                f"a larger PrePruneConfig(batch_size=) than a class has samples saves {size(found['accumulator'])}",
+            )
+        )
+    if arguments.base_model_dtype is None and BASE_MODEL in found:
+        half = found[BASE_MODEL] // 2
+        ways.append((half, f"base_model_dtype=torch.bfloat16 saves {size(half)}"))
+    ways.sort(key=lambda way: -way[0])
+    return f"To save {size(excess)}: " + "; ".join(text for saved, text in ways if saved and text) + "."
+
+
+def _smaller_batches(arguments: TrainingArguments, phase: str, activations: int, excess: int) -> str:
+    if phase == PRE_PRUNING:
+        assert arguments.pre_prune_config is not None
+        name, now = "PrePruneConfig(batch_size=)", arguments.pre_prune_config.batch_size
+    else:
+        name = "eval_batch_size" if phase == EVALUATION else "train_batch_size"
+        now = arguments.eval_batch_size if phase == EVALUATION else arguments.train_batch_size
+    other = "" if arguments.gradient_checkpointing or phase == EVALUATION else ", or set gradient_checkpointing=True"
+    if now == 1 or not activations:
+        return other.removeprefix(", or ")
+    fitting = max(1, int(now * (1 - excess / activations)))
+    return f"lower {name} from {now} to {fitting}{other}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that an allocation failed."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    # The CPU allocator has no exception of its own.
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+
+
+@contextmanager
+def explained_memory_errors(latest: Any, arguments: TrainingArguments) -> Iterator[None]:
+    """Say what to lower when memory runs out inside the block.
+
+    Args:
+        latest: Called without arguments, gives the `MemoryEstimate` of the training, or None.
+        arguments: Of the training.
+
+    Raises:
+        MemoryError: From the error of the allocator.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        estimate = latest()
+        if not is_out_of_memory(error) or estimate is None or error.__cause__ is not None:
+            raise
+        device = max(estimate.devices, key=lambda name: estimate.peak[name])
+        missing = estimate.peak[device]
+        raise MemoryError(
+            f"Memory ran out during the training, which was expected to need {estimate}. "
+            f"{advice(estimate, arguments, device, missing // 4)}"
+        ) from error
