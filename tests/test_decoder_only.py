@@ -78,7 +78,7 @@ def test_the_classes_are_told_apart_and_moved(name, tmp_path):
     assert result["correlation"] > 0.95
     assert result["mean_by_feature_class"]["masculine"] > 0 > result["mean_by_feature_class"]["feminine"]
     assert set(result["encoder_df"]["type"]) == {"training", "neutral_training_masked", "neutral_dataset"}
-    grid = run.evaluate_decoder()["grid"]
+    grid = run.evaluate_decoder(complete=True)["grid"]
     direction = run.get_model().feature_class_encoding_direction
     for name, other in (("masculine", "feminine"), ("feminine", "masculine")):
         probabilities = [grid[-direction[name], lr]["probs_by_dataset"][other][name] for lr in LRS]
@@ -142,7 +142,7 @@ def numbers_of(model_path, run, padding_side, batch_size):
     assert model.tokenizer.padding_side == padding_side
     other = trainer(model_path, eval_batch_size=batch_size)
     encoded = other.evaluate_encoder(model, return_df=True)["encoder_df"]["encoded"].tolist()
-    grid = other.evaluate_decoder(model_with_gradiend=model)["grid"].values()
+    grid = other.evaluate_decoder(model_with_gradiend=model, complete=True)["grid"].values()
     probabilities = [p for entry in grid for classes in entry["probs_by_dataset"].values() for p in classes.values()]
     return [*encoded, *probabilities, *(entry["lms"]["lms"] for entry in grid)]
 

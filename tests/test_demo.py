@@ -14,8 +14,8 @@ from gradiend.demo import model_path
 FILES = (
     "summary.json data/training.csv data/neutral.csv model/config.json model/model.safetensors model/training.json "
     "seeds/seed_report.json training_convergence.png encoder_analysis.png probability_shifts.png "
-    "encoded_values_split_test.csv encoded_values_split_test.json decoder_grid.json rewritten/3SG/model.safetensors "
-    "rewritten/3PL/tokenizer.json"
+    "encoded_values_split_test.csv encoded_values_split_test.json decoder_grid_cache.json "
+    "rewritten/3SG/model.safetensors rewritten/3PL/tokenizer.json"
 ).split()
 
 

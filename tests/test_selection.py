@@ -25,21 +25,21 @@ CANDIDATES = [
 
 
 def test_the_threshold_policy_takes_the_best_that_keeps_the_score():
-    assert LMSThresholdPolicy().select(CANDIDATES, "m", BaseContext(1.0)).id["learning_rate"] == 0.1
-    assert LMSThresholdPolicy(ratio=0.4).select(CANDIDATES, "m", BaseContext(1.0)).id["learning_rate"] == 1.0
-    assert LMSThresholdPolicy(ratio=1.0).select(CANDIDATES, "m", BaseContext(1.0)).id["learning_rate"] == 0.0
-    assert LMSThresholdPolicy().select(CANDIDATES[1:2], "m", BaseContext(1.0)) is None
+    assert LMSThresholdPolicy().select("m", CANDIDATES, BaseContext(1.0)).id["learning_rate"] == 0.1
+    assert LMSThresholdPolicy(ratio=0.4).select("m", CANDIDATES, BaseContext(1.0)).id["learning_rate"] == 1.0
+    assert LMSThresholdPolicy(ratio=1.0).select("m", CANDIDATES, BaseContext(1.0)).id["learning_rate"] == 0.0
+    assert LMSThresholdPolicy().select("m", CANDIDATES[1:2], BaseContext(1.0)) is None
 
 
 def test_the_threshold_policy_needs_the_base_score_unless_told_otherwise():
     with pytest.raises(ValueError, match="base model's LMS"):
-        LMSThresholdPolicy().select(CANDIDATES, "m", BaseContext(None))
-    chosen = LMSThresholdPolicy(require_base_lms=False).select(CANDIDATES, "m", BaseContext(None))
+        LMSThresholdPolicy().select("m", CANDIDATES, BaseContext(None))
+    chosen = LMSThresholdPolicy(require_base_lms=False).select("m", CANDIDATES, BaseContext(None))
     assert chosen.id["learning_rate"] == 1.0
 
 
 def test_the_product_policy_weighs_both():
-    assert LMSTimesMetricPolicy().select(CANDIDATES, "m", BaseContext(1.0)).id["learning_rate"] == 1.0
+    assert LMSTimesMetricPolicy().select("m", CANDIDATES, BaseContext(1.0)).id["learning_rate"] == 1.0
 
 
 GRID = {

@@ -8,6 +8,7 @@ from gradiend.util.lazy import lazy_names
 
 if TYPE_CHECKING:
     from gradiend.data.core.base_loader import resolve_base_data
+    from gradiend.data.hold_out import hold_out_words
     from gradiend.data.text.filter_config import TextFilterConfig
     from gradiend.data.text.prediction.creator import TextPredictionDataCreator
     from gradiend.data.text.preprocess import TextPreprocessConfig, preprocess_texts
@@ -18,6 +19,7 @@ __all__ = [
     "TextFilterConfig",
     "TextPredictionDataCreator",
     "TextPreprocessConfig",
+    "hold_out_words",
     "preprocess_texts",
     "resolve_base_data",
 ]
@@ -26,6 +28,7 @@ __getattr__ = lazy_names(
     __name__,
     {
         "gradiend.data.core.base_loader": ["resolve_base_data"],
+        "gradiend.data.hold_out": ["hold_out_words"],
         "gradiend.data.text.filter_config": ["TextFilterConfig"],
         "gradiend.data.text.prediction.creator": ["TextPredictionDataCreator"],
         "gradiend.data.text.preprocess": ["TextPreprocessConfig", "preprocess_texts"],

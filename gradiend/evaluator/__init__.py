@@ -3,6 +3,7 @@
 from gradiend.evaluator.decoder import DecoderEvaluator
 from gradiend.evaluator.encoder import EncoderEvaluator
 from gradiend.evaluator.encoder_metrics import get_correlation, get_encoder_metrics_from_dataframe
+from gradiend.evaluator.encoding_files import get_model_metrics
 from gradiend.evaluator.evaluator import Evaluator
 from gradiend.evaluator.selection import LMSThresholdPolicy, LMSTimesMetricPolicy
 from gradiend.evaluator.stats_files import read_decoder_stats_file
@@ -15,5 +16,6 @@ __all__ = [
     "LMSTimesMetricPolicy",
     "get_correlation",
     "get_encoder_metrics_from_dataframe",
+    "get_model_metrics",
     "read_decoder_stats_file",
 ]

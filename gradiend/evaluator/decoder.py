@@ -1,102 +1,77 @@
-"""The decoder grid: rewrite, measure, restore, for every feature factor and learning rate; then choose."""
+"""The decoder evaluation: measure a grid of rewrites, and choose one per class."""
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
-from tqdm.auto import tqdm
 
-from gradiend.evaluator.selection import BASE, SelectionPolicy, compute_metric_summaries
+from gradiend.evaluator.base_model import BaseModelMeasurement, WholeMeasurement, dataset_column
+from gradiend.evaluator.feature_factors import (
+    default_decoder_feature_factors,
+    derive_default_feature_factor,
+    derive_feature_factor_for_class,
+)
+from gradiend.evaluator.fingerprints import KnowsItsData, frame_part, model_parts, wants_cache
+from gradiend.evaluator.goals import Goal, datasets_by_factor, goals_of
+from gradiend.evaluator.grid import GridMeasurer
+from gradiend.evaluator.grid_cache import CandidateFiles, Key, write_results
+from gradiend.evaluator.selection import (
+    BaseContext,
+    Candidate,
+    Extractor,
+    LMSThresholdPolicy,
+    LMSTimesMetricPolicy,
+    SelectionPolicy,
+    compute_metric_summaries,
+    default_extract_candidates,
+    summarise_choice,
+)
 from gradiend.model.parts import parse_rewrite_part
-from gradiend.model.rewriting import temporarily_updated
-from gradiend.model.sides import Side
-from gradiend.util.keywords import nearest
+from gradiend.util.fingerprint import Fingerprint
+from gradiend.util.paths import resolve_decoder_grid_cache_path
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_LEARNING_RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.0)
 
-
-def derive_feature_factor_for_class(
-    trainer: Any, model_with_gradiend: Any = None, class_name: str | None = None, *, strengthen: bool = True
-) -> float:
-    """The feature factor that strengthens (or weakens) a class: −label of the class, +label for target="alternative".
-
-    With target diff or factual, decoding the label of a class gives the gradient that makes its word less likely
-    (docs/method.md).
-
-    Raises:
-        ValueError: No or an unknown class, or a model that does not know its encoding direction.
-    """
-    model = trainer.get_model() if model_with_gradiend is None else model_with_gradiend
-    direction = model.feature_class_encoding_direction
-    if not direction:
-        raise ValueError("The model does not know which class it encodes positive: train it, or set the direction.")
-    targets = [name for name, sign in direction.items() if sign]
-    if class_name not in targets:
-        raise ValueError(
-            f"{class_name!r} is no target class of this model; they are {', '.join(targets)}."
-            f"{nearest(str(class_name), targets)}"
-        )
-    sign = float(direction[str(class_name)])
-    return sign if (model.target == Side.ALTERNATIVE.value) == strengthen else -sign
+__all__ = [
+    "BaseContext",
+    "Candidate",
+    "DecoderEvaluator",
+    "LMSThresholdPolicy",
+    "LMSTimesMetricPolicy",
+    "SelectionPolicy",
+    "compute_metric_summaries",
+    "default_decoder_feature_factors",
+    "default_extract_candidates",
+    "derive_default_feature_factor",
+    "derive_feature_factor_for_class",
+]
 
 
-derive_default_feature_factor = derive_feature_factor_for_class
+@runtime_checkable
+class PreparesMeasurements(Protocol):
+    """A trainer that does the shared work of many measurements once."""
+
+    def prepare_base_model_evaluation(
+        self, model: Any, tokenizer: Any, training_like_df: Any, neutral_df: Any, *, eval_batch_size: int
+    ) -> BaseModelMeasurement:
+        """The measurement of a base model."""
 
 
-def default_decoder_feature_factors(trainer: Any, model_with_gradiend: Any = None) -> list[float]:
-    """The strengthening factor of each target class, in their order.
+@runtime_checkable
+class ChoosesMeasuredTexts(Protocol):
+    """A trainer whose configuration may let strengthening be measured on the class's own texts."""
 
-    Raises:
-        ValueError: No target classes, or no encoding direction.
-    """
-    classes = trainer.target_classes or trainer.config.target_classes
-    if not classes:
-        raise ValueError(
-            "The trainer has no target_classes, so there is no default feature factor: pass feature_factors."
-        )
-    return [derive_feature_factor_for_class(trainer, model_with_gradiend, name) for name in classes]
-
-
-def _numbers(name: str, given: Any, otherwise: Any) -> list[float] | None:
-    """`given`, or else `otherwise`, as floats; one number is a list of one. None if both are."""
-    values = otherwise if given is None else given
-    if values is None:
-        return None
-    values = [values] if isinstance(values, (int, float)) else list(values)
-    if not values or not all(isinstance(value, (int, float)) for value in values):
-        raise ValueError(f"{name} must be one or several numbers; got {given!r}.")
-    return [float(value) for value in values]
-
-
-def require_plot_directory(experiment_dir: str | None) -> None:
-    """Raise ValueError, before any work, for a plot that would be neither shown nor saved."""
-    if experiment_dir is None:
-        raise ValueError(
-            "A plot with show=False needs a place: give the trainer TrainingArguments(experiment_dir=…), or show it."
-        )
-
-
-@dataclass(frozen=True)
-class _Goal:
-    """One class to strengthen or weaken: which rows show it, which metric says how well, which factor does it."""
-
-    summary: str
-    metric: str
-    dataset: str
-    factor: float
-
-    def accepts(self, factor: float, given: Sequence[float] | None) -> bool:
-        """Whether a rewrite with `factor` is a candidate: any that the user has given, otherwise the goal's own.
-
-        A plot measures both directions on all texts; the wrong one must not be chosen because the right one fails.
-        """
-        return given is not None or factor == self.factor
+    @property
+    def strengthens_on_other_classes(self) -> bool:
+        """Whether P(class) is measured on the other classes' texts."""
 
 
 class DecoderEvaluator:
@@ -109,22 +84,32 @@ class DecoderEvaluator:
         feature_factors: Sequence[float] | None = None,
         lrs: Sequence[float] | None = None,
         part: str = "decoder",
+        output_path: str | None = None,
         selector: SelectionPolicy | None = None,
+        summary_extractor: Extractor | None = None,
+        use_cache: bool | None = None,
         max_size_training_like: int | None = None,
         max_size_neutral: int | None = None,
         eval_batch_size: int | None = None,
         training_like_df: pd.DataFrame | None = None,
         neutral_df: pd.DataFrame | None = None,
+        summary_metrics: Sequence[str] | None = None,
         target_class: str | Sequence[str] | None = None,
         increase_target_probabilities: bool = True,
         plot: bool = False,
         show: bool | None = None,
+        complete: bool = False,
+        known: Mapping[Any, Mapping[str, Any]] | None = None,
     ) -> dict[str, Any]:
         """Measure every rewrite of the grid and choose one per class.
 
-        Strengthening a class is measured on the *other* class's texts, weakening it on its own; only those
-        measurements are made (all of them with `plot=True`). The base model is changed in place and restored bit by
-        bit after each candidate.
+        Strengthening a class is measured on the *other* classes' texts, weakening it on its own; only those
+        measurements are made (all of them with `plot=True`). Under the default policy a rewrite whose
+        language-modelling score is too low to be chosen is not measured further, and its entry says so under "skipped".
+        The base model is changed in place and restored bit by bit after each candidate.
+
+        With an experiment directory every measurement is written to `decoder/` there as soon as it is made, and the
+        results to `decoder_grid_cache.json` and `decoder_stats_metric_name_<class>.json`.
 
         Args:
             trainer: A `Trainer`.
@@ -132,16 +117,23 @@ class DecoderEvaluator:
             feature_factors: Default: for each class the one that strengthens (weakens) it.
             lrs: Default: the training arguments', else 0.001, 0.003, 0.01, 0.03, 0.1, 0.
             part: What is added to the weights, see `ModelWithGradiend.update_vector`.
+            output_path: File of the results, instead of that in the experiment directory.
             selector: Default: `LMSThresholdPolicy()`.
+            summary_extractor: Reads candidates off the grid; see `gradiend.evaluator.selection.extract_candidates`.
+            use_cache: Read measurements of the same model, rows and texts instead of making them again. Default: the
+                training arguments'.
             max_size_training_like: Cap on rows per dataset class.
             max_size_neutral: Cap on neutral texts.
             eval_batch_size: Texts per forward pass.
             training_like_df: Rows to use instead of the test split.
             neutral_df: Neutral texts to use (column `text`).
+            summary_metrics: Metrics to choose for instead of the classes; names of classes are allowed.
             target_class: One or several classes. Default: all target classes.
             increase_target_probabilities: False weakens.
             plot: Also draw the probability shifts.
             show: Whether to show the plot. Default: True.
+            complete: Measure every candidate on all dataset classes, as `plot` does.
+            known: A grid of the same evaluation; what it has is not measured again.
 
         Returns:
             For each class `"X"` (or `"X_weaken"`): value, feature_factor, learning_rate, id, strengthen, part, lms,
@@ -149,18 +141,19 @@ class DecoderEvaluator:
             "plot_paths".
 
         Raises:
-            ValueError: An unknown class or part, no usable rows, or a plot that is neither shown nor saved; all before
-                the first measurement.
+            ValueError: An unknown class or part, no usable rows, use_cache without a place for it, or a plot that is
+                neither shown nor saved; all before the first measurement.
         """
         part = parse_rewrite_part(part)
         if plot and show is False:
             require_plot_directory(trainer.experiment_dir)
-        model = trainer.get_model() if model_with_gradiend is None else model_with_gradiend
-        goals = _goals(trainer, model, target_class, increase_target_probabilities)
+        use_cache = wants_cache(trainer, use_cache, "evaluate_decoder", output_path)
         arguments = trainer.training_args
         rates = _numbers("lrs", lrs, arguments.decoder_eval_lrs) or list(DEFAULT_LEARNING_RATES)
         factors = _numbers("feature_factors", feature_factors, arguments.decoder_eval_feature_factors)
-        batch_size = eval_batch_size or arguments.eval_batch_size
+        model = trainer.get_model() if model_with_gradiend is None else model_with_gradiend
+        on_others = trainer.strengthens_on_other_classes if isinstance(trainer, ChoosesMeasuredTexts) else True
+        goals = goals_of(trainer, model, target_class, increase_target_probabilities, on_others=on_others)
         rows, neutral = trainer._get_decoder_eval_dataframe(
             model.tokenizer,
             max_size_training_like=max_size_training_like or arguments.decoder_eval_max_size_training_like,
@@ -168,30 +161,19 @@ class DecoderEvaluator:
             cached_training_like_df=training_like_df,
             cached_neutral_df=neutral_df,
         )
-        measure = trainer.prepare_base_model_evaluation(
-            model.base_model, model.tokenizer, rows, neutral, eval_batch_size=batch_size
-        )
-        # A plot shows both datasets for every rewrite; the choice needs one for each.
-        datasets = None if plot else list(dict.fromkeys(goal.dataset for goal in goals))
-        needed = _datasets_by_factor(goals, factors, datasets)
-        grid: dict[Any, dict[str, Any]] = {BASE: {"id": BASE, **measure(datasets)}}
-        points = [(factor, rate) for factor in needed for rate in rates]
-        for factor, rate in tqdm(points, desc="Decoder grid", unit="model"):
-            scale = rate if part == "decoder" else rate * factor
-            update = scale * model.update_vector(factor, part).float()
-            with temporarily_updated(model.base_model, model.gradiend.mapping, update):
-                measured = measure(needed[factor])
-            grid[factor, rate] = {"id": {"feature_factor": factor, "learning_rate": rate}, **measured}
-        result: dict[str, Any] = {}
-        for goal in goals:
-            candidates = {key: entry for key, entry in grid.items() if key == BASE or goal.accepts(key[0], factors)}
-            summary = compute_metric_summaries(
-                candidates, {goal.summary: goal.metric}, selector=selector, strengthen=increase_target_probabilities
-            )
-            if not summary:
-                logger.warning("No candidate for %s keeps the language-modelling score: try smaller lrs.", goal.summary)
-            result.update({name: {**chosen, "part": part} for name, chosen in summary.items()})
+        output = resolve_decoder_grid_cache_path(trainer.experiment_dir, output_path)
+        if summary_extractor is default_extract_candidates:
+            summary_extractor = None
+        search = _Search(
+            trainer, model, part, goals, factors, rates, rows, neutral, eval_batch_size or arguments.eval_batch_size,
+            use_cache, None if output is None else Path(output), selector or LMSThresholdPolicy(),
+            known or {}, everything=plot or complete or summary_extractor is not None or summary_metrics is not None,
+        )  # fmt: skip
+        grid = search.measure()
+        result = search.choose(grid, summary_metrics, summary_extractor)
         result["grid"] = grid
+        if search.output is not None:
+            write_results(search.output, trainer.experiment_dir, result, search.parts)
         if plot:
             path = trainer.plot_probability_shifts(
                 decoder_results=result,
@@ -203,27 +185,113 @@ class DecoderEvaluator:
         return result
 
 
-def _goals(trainer: Any, model: Any, target_class: str | Sequence[str] | None, strengthen: bool) -> list[_Goal]:
-    classes = list(trainer.target_classes)
-    chosen = (
-        classes if target_class is None else [target_class] if isinstance(target_class, str) else list(target_class)
-    )
-    goals = []
-    for name in chosen:
-        factor = derive_feature_factor_for_class(trainer, model, name, strengthen=strengthen)
-        if strengthen:
-            other = next(c for c in classes if c != name)
-            goals.append(_Goal(name, other, other, factor))
+@dataclass(frozen=True)
+class _Search:
+    """One evaluation, with everything filled in that the call left to the training arguments."""
+
+    trainer: Any
+    model: Any
+    part: str
+    goals: Sequence[Goal]
+    factors: Sequence[float] | None
+    rates: Sequence[float]
+    rows: Any
+    neutral: Any
+    batch_size: int
+    use_cache: bool
+    output: Path | None
+    selector: SelectionPolicy
+    known: Mapping[Key, Mapping[str, Any]]
+    everything: bool
+    """Measure every candidate on all dataset classes: a plot, or metrics of the user's, need it."""
+
+    @functools.cached_property
+    def parts(self) -> Fingerprint:
+        """What the measurement of a rewritten model depends on."""
+        return {**self._measurement_parts, **model_parts(self.model), "part": self.part}
+
+    @functools.cached_property
+    def _measurement_parts(self) -> Fingerprint:
+        own = self.trainer.measurement_parts() if isinstance(self.trainer, KnowsItsData) else {}
+        return {**own, "rows": frame_part(self.rows), "neutral texts": frame_part(self.neutral)}
+
+    def measure(self) -> dict[Key, dict[str, Any]]:
+        """The grid."""
+        column = dataset_column(self.rows)
+        known = list(self.trainer.target_classes) if column is None else list(dict.fromkeys(self.rows[column]))
+        by_factor = datasets_by_factor(self.goals, self.factors, known if self.everything else None)
+        points = {(factor, rate): datasets for factor, datasets in by_factor.items() for rate in self.rates}
+        on_base = list(dict.fromkeys(name for datasets in by_factor.values() for name in datasets))
+        files = CandidateFiles(None, {}, {}, part=self.part, use_cache=False)
+        if self.output is not None:
+            base = {name: value for name, value in self.parts.items() if name not in {"GRADIEND", "part"}}
+            files = CandidateFiles(self.output.parent, base, self.parts, part=self.part, use_cache=self.use_cache)
+        policy = None
+        # Only the policy itself, not a subclass of it, is known never to choose what is below its limit.
+        if type(self.selector) is LMSThresholdPolicy and not self.everything:
+            policy = self.selector
+        return GridMeasurer(self.model, self.part, self._prepare, files, policy, self.known).measure(on_base, points)
+
+    def _prepare(self, base_model: Any) -> BaseModelMeasurement:
+        tokenizer = self.model.tokenizer
+        if isinstance(self.trainer, PreparesMeasurements):
+            return self.trainer.prepare_base_model_evaluation(
+                base_model, tokenizer, self.rows, self.neutral, eval_batch_size=self.batch_size
+            )
+
+        def evaluate(rows: Any) -> dict[str, Any]:
+            return self.trainer.evaluate_base_model(
+                base_model, tokenizer, training_like_df=rows, neutral_df=self.neutral, eval_batch_size=self.batch_size
+            )
+
+        return WholeMeasurement(evaluate, self.rows)
+
+    def choose(
+        self, grid: Mapping[Key, Mapping[str, Any]], metrics: Sequence[str] | None, extractor: Extractor | None
+    ) -> dict[str, Any]:
+        """The best candidate of each goal; or for each metric, where a goal's name means the goal.
+
+        Args:
+            grid: Measured.
+            metrics: Default: the goals.
+            extractor: See `extract_candidates`; one that gives candidates decides what a goal's name measures.
+        """
+        goals = {goal.summary: goal for goal in self.goals}
+        extracted = grid if extractor is None else extractor(grid)
+        if isinstance(extracted, Mapping):
+            grid, found = extracted, default_extract_candidates(extracted)
+            own = {name: goal.candidates(grid, self.factors) for name, goal in goals.items()}
         else:
-            goals.append(_Goal(f"{name}_weaken", f"{name}_weaken", name, factor))
-    return goals
+            found = extracted
+            own = {
+                name: [one for one in found[0] if goal.accepts(one.id["feature_factor"], self.factors)]
+                for name, goal in goals.items()
+            }
+        result = {}
+        for name in goals if metrics is None else metrics:
+            strengthen = goals[name].strengthen if name in goals else self.goals[0].strengthen
+            chosen = summarise_choice(own.get(name, found[0]), found[1], name, self.selector, strengthen=strengthen)
+            if chosen is None:
+                logger.warning("No candidate for %s keeps the language-modelling score: try smaller lrs.", name)
+            else:
+                result[name] = {**chosen, "part": self.part}
+        return result
 
 
-def _datasets_by_factor(
-    goals: Sequence[_Goal], factors: Sequence[float] | None, datasets: Sequence[str] | None
-) -> Mapping[float, Sequence[str] | None]:
-    """Feature factor → dataset classes to measure it on (None: all)."""
-    if factors is not None:
-        return {float(factor): datasets for factor in factors}
-    needed = {goal.factor: [other.dataset for other in goals if other.factor == goal.factor] for goal in goals}
-    return {factor: None if datasets is None else own for factor, own in needed.items()}
+def require_plot_directory(experiment_dir: str | None) -> None:
+    """Raise ValueError, before any work, for a plot that would be neither shown nor saved."""
+    if experiment_dir is None:
+        raise ValueError(
+            "A plot with show=False needs a place: give the trainer TrainingArguments(experiment_dir=…), or show it."
+        )
+
+
+def _numbers(name: str, given: Any, otherwise: Any) -> list[float] | None:
+    """`given`, or else `otherwise`, as floats; one number is a list of one. None if both are."""
+    values = otherwise if given is None else given
+    if values is None:
+        return None
+    values = [values] if isinstance(values, (int, float)) else list(values)
+    if not values or not all(isinstance(value, (int, float)) for value in values):
+        raise ValueError(f"{name} must be one or several numbers; got {given!r}.")
+    return [float(value) for value in values]

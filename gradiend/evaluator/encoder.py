@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch import Tensor
 
-from gradiend.evaluator.encoder_metrics import get_encoder_metrics_from_dataframe
+from gradiend.evaluator.encoding_files import restored, write_metrics
+from gradiend.evaluator.fingerprints import KnowsItsData, model_parts, wants_cache
+from gradiend.evaluator.frame_metrics import get_encoder_metrics_from_dataframe
+from gradiend.evaluator.uncertainty import N_RESAMPLES
 from gradiend.gradients.words import TokenizedWord
+from gradiend.util.fingerprint import Fingerprint, digest_frame, read_cached
+from gradiend.util.paths import resolve_encoder_eval_result_path
+from gradiend.util.plain import plain
+
+logger = logging.getLogger(__name__)
 
 EMPTY_RESULT = {"n_samples": 0, "correlation": None}
 
@@ -50,6 +61,23 @@ class EncoderData:
         return self.rows.assign(encoded=latents[:, 0].numpy(), **further)
 
 
+def encode_dataset_to_rows(
+    model: Any, dataset: Any, row_extractor: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+) -> list[dict[str, Any]]:
+    """Encode the items of a gradient data set, one after the other.
+
+    Args:
+        model: Its `encode` takes the source gradient of an item, and returns its latent.
+        dataset: Items are dicts with `source`, a gradient of the model's map; further entries describe it.
+        row_extractor: What of an item goes into its row. Default: everything but tensors and dicts.
+
+    Returns:
+        One dict per item: the described entries and `encoded`.
+    """
+    describe = _described if row_extractor is None else row_extractor
+    return [{**describe(item), "encoded": model.encode(item["source"], return_float=True)} for item in dataset]
+
+
 class EncoderEvaluator:
     """Metrics of the encoder."""
 
@@ -57,30 +85,83 @@ class EncoderEvaluator:
         self,
         trainer: Any,
         encoder_df: pd.DataFrame | None = None,
-        eval_data: EncoderData | None = None,
+        eval_data: Any = None,
+        model_with_gradiend: Any = None,
+        use_cache: bool | None = None,
         split: str | None = None,
         max_size: int | None = None,
         source: str | None = None,
+        n_resamples: int = N_RESAMPLES,
+        **kwargs: Any,
     ) -> dict[str, Any]:
         """Metrics of encodings that are given, or made now.
+
+        With an experiment directory, metrics of encodings that are made now are written to `encoded_values[_key].json`.
 
         Args:
             trainer: Gives the model, and the data if none is given.
             encoder_df: Finished encodings; nothing is encoded then.
-            eval_data: Rows to encode. Default: `trainer.create_eval_data(model, …)`.
+            eval_data: Rows to encode: an `EncoderData`, or what `encode_dataset_to_rows` takes. Default:
+                `trainer.create_eval_data(model, …)`.
+            model_with_gradiend: Default: the trainer's.
+            use_cache: Read the metrics of the same model and rows instead of encoding again. Default: the training
+                arguments'.
             split: For `create_eval_data`.
             max_size: For `create_eval_data`.
             source: The gradient that is encoded.
+            n_resamples: Of the bootstrap interval; 0 leaves it out.
+            **kwargs: For `create_eval_data`.
 
         Returns:
             See `get_encoder_metrics_from_dataframe`; {"n_samples": 0, "correlation": None} for no rows.
+
+        Raises:
+            ValueError: use_cache without an experiment directory.
         """
-        if encoder_df is None:
-            model = trainer.get_model()
-            given = {"split": split, "max_size": max_size, "source": source}
-            if eval_data is None:
-                eval_data = trainer.create_eval_data(model, **{k: v for k, v in given.items() if v is not None})
-            if not len(eval_data):
-                return dict(EMPTY_RESULT)
-            encoder_df = eval_data.encode(model, source=source, batch_size=trainer.training_args.eval_batch_size)
-        return dict(EMPTY_RESULT) if encoder_df.empty else get_encoder_metrics_from_dataframe(encoder_df)
+        if encoder_df is not None:
+            return _metrics(encoder_df, n_resamples)
+        use_cache = wants_cache(trainer, use_cache, "evaluate_encoder")
+        model = trainer.get_model() if model_with_gradiend is None else model_with_gradiend
+        key: dict[str, Any] = {"split": split, "max_size": max_size, "source": source}
+        place = resolve_encoder_eval_result_path(trainer.experiment_dir, **key)
+        parts = _parts(trainer, model, eval_data, {**key, **kwargs, "n_resamples": n_resamples})
+        if use_cache and place is not None and parts is not None:
+            cached, why = read_cached(place, plain(parts))
+            if cached is not None:
+                return restored(cached)
+            if why:
+                logger.info("The metrics in %s are not used (%s): encoding again.", place, "; ".join(why))
+        if eval_data is None:
+            given = {name: value for name, value in {**key, **kwargs}.items() if value is not None}
+            eval_data = trainer.create_eval_data(model, **given)
+        if not len(eval_data):
+            return dict(EMPTY_RESULT)
+        if isinstance(eval_data, EncoderData):
+            frame = eval_data.encode(model, source=source, batch_size=trainer.training_args.eval_batch_size)
+        else:
+            frame = pd.DataFrame(encode_dataset_to_rows(model, eval_data))
+            frame = frame if "type" in frame.columns else frame.assign(type="training")
+        result = _metrics(frame, n_resamples)
+        if place is not None:
+            write_metrics(Path(place), result, parts)
+        return result
+
+
+def _metrics(frame: pd.DataFrame, n_resamples: int) -> dict[str, Any]:
+    return dict(EMPTY_RESULT) if frame.empty else get_encoder_metrics_from_dataframe(frame, n_resamples=n_resamples)
+
+
+def _parts(trainer: Any, model: Any, eval_data: Any, settings: Mapping[str, Any]) -> Fingerprint | None:
+    """What metrics depend on; None where that cannot be said, because the data is of an unknown kind."""
+    if isinstance(eval_data, EncoderData):
+        data: dict[str, Any] = {"rows": digest_frame(eval_data.rows)}
+    elif eval_data is not None:
+        return None
+    else:
+        known = isinstance(trainer, KnowsItsData)
+        data = {**trainer.data_parts(settings["split"] or "validation"), **trainer.measurement_parts()} if known else {}
+    return {**data, **model_parts(model), **{name: plain(value) for name, value in settings.items()}}
+
+
+def _described(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in item.items() if not isinstance(value, (Tensor, Mapping))}

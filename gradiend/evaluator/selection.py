@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -33,8 +33,13 @@ class BaseContext:
 class SelectionPolicy(Protocol):
     """Chooses a candidate for a metric."""
 
-    def select(self, candidates: Iterable[Candidate], metric: str, base: BaseContext) -> Candidate | None:
+    def select(self, metric: str, candidates: Sequence[Candidate], ctx: BaseContext) -> Candidate | None:
         """The chosen candidate, or None if none is acceptable."""
+
+
+Extracted = tuple[list[Candidate], BaseContext]
+Extractor = Callable[[Mapping[Any, Mapping[str, Any]]], Any]
+"""A grid → candidates and base context, or a grid with further metrics; see `extract_candidates`."""
 
 
 def learning_rate_of(identity: Mapping[str, Any]) -> float:
@@ -56,11 +61,15 @@ class LMSThresholdPolicy:
     require_base_lms: bool = True
     """Without the base model's LMS: an error (True), or no LMS condition (False)."""
 
-    def select(self, candidates: Iterable[Candidate], metric: str, base: BaseContext) -> Candidate | None:
+    def least_lms(self, ctx: BaseContext) -> float | None:
+        """The LMS below which nothing is chosen; None for no such limit."""
+        return None if ctx.base_lms is None else self.ratio * ctx.base_lms
+
+    def select(self, metric: str, candidates: Sequence[Candidate], ctx: BaseContext) -> Candidate | None:
         """See `SelectionPolicy.select`. Raises ValueError without the base LMS, if that is required."""
-        if base.base_lms is None and self.require_base_lms:
+        if ctx.base_lms is None and self.require_base_lms:
             raise ValueError("LMSThresholdPolicy needs the base model's LMS: the grid has no entry 'base' with lms.")
-        least = None if base.base_lms is None else self.ratio * base.base_lms
+        least = self.least_lms(ctx)
         eligible = [
             candidate
             for candidate in candidates
@@ -73,34 +82,61 @@ class LMSThresholdPolicy:
 class LMSTimesMetricPolicy:
     """The highest product of LMS and metric."""
 
-    def select(self, candidates: Iterable[Candidate], metric: str, base: BaseContext) -> Candidate | None:
+    def select(self, metric: str, candidates: Sequence[Candidate], ctx: BaseContext) -> Candidate | None:
         """See `SelectionPolicy.select`."""
-        del base
+        del ctx
         eligible = [c for c in candidates if metric in c.metrics and c.lms is not None]
         return max(eligible, key=lambda c: (c.lms or 0.0) * c.metrics[metric], default=None)
 
 
-def default_extract_candidates(
-    results: Mapping[Any, Mapping[str, Any]],
-) -> tuple[list[Candidate], BaseContext]:
+def numbers_of(entry: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers at the top level of a grid entry, which are metrics of their own names."""
+    return {
+        name: float(value)
+        for name, value in entry.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
+
+
+def default_extract_candidates(results: Mapping[Any, Mapping[str, Any]]) -> Extracted:
     """Candidates of a grid.
 
     `probs` gives the metric <class>, `probs_factual` gives <class>_factual and <class>_weaken = 1 − p, and any
     top-level number is a metric of its own name. The base entry gives the base LMS only.
     """
-    base_lms, candidates = None, []
+    candidates = []
     for key, entry in results.items():
-        lms = entry["lms"]["lms"] if "lms" in entry else None
         if key == BASE:
-            base_lms = lms
             continue
-        metrics = {name: value for name, value in entry.items() if isinstance(value, (int, float))}
+        metrics = numbers_of(entry)
         metrics.update(entry.get("probs", {}))
         for name, probability in entry.get("probs_factual", {}).items():
             metrics[f"{name}_factual"] = probability
             metrics[f"{name}_weaken"] = 1 - probability
-        candidates.append(Candidate(entry["id"], lms, metrics))
-    return candidates, BaseContext(base_lms)
+        candidates.append(Candidate(entry["id"], lms_of(entry), metrics))
+    return candidates, base_context(results)
+
+
+def lms_of(entry: Mapping[str, Any]) -> float | None:
+    """The language-modelling score in a grid entry."""
+    return entry["lms"]["lms"] if "lms" in entry else None
+
+
+def base_context(results: Mapping[Any, Mapping[str, Any]]) -> BaseContext:
+    """What a grid says about the unchanged model."""
+    return BaseContext(lms_of(results[BASE]) if BASE in results else None)
+
+
+def extract_candidates(results: Mapping[Any, Mapping[str, Any]], extractor: Extractor | None = None) -> Extracted:
+    """Candidates of a grid, by an extractor of the user's.
+
+    Args:
+        results: The grid.
+        extractor: Gives candidates and base context; or a grid with further numbers in its entries, which
+            `default_extract_candidates` then reads. Default: that function itself.
+    """
+    extracted = (extractor or default_extract_candidates)(results)
+    return default_extract_candidates(extracted) if isinstance(extracted, Mapping) else extracted
 
 
 def compute_metric_summaries(
@@ -108,6 +144,7 @@ def compute_metric_summaries(
     metrics: Mapping[str, str] | Iterable[str],
     *,
     selector: SelectionPolicy | None = None,
+    extractor: Extractor | None = None,
     strengthen: bool = True,
 ) -> dict[str, dict[str, Any]]:
     """The chosen candidate for each metric.
@@ -116,26 +153,36 @@ def compute_metric_summaries(
         results: A grid, see `DecoderEvaluator.evaluate_decoder`.
         metrics: Names of metrics; or summary name → metric, where they differ.
         selector: The policy. Default: `LMSThresholdPolicy()`.
+        extractor: See `extract_candidates`.
         strengthen: Recorded in the summaries.
 
     Returns:
         name → value, feature_factor, learning_rate, id, strengthen, lms, base_lms. A metric for which the policy
         accepts no candidate is left out.
     """
-    selector = selector or LMSThresholdPolicy()
-    candidates, base = default_extract_candidates(results)
+    candidates, base = extract_candidates(results, extractor)
     named = metrics if isinstance(metrics, Mapping) else {metric: metric for metric in metrics}
     summaries = {}
     for name, metric in named.items():
-        chosen = selector.select(candidates, metric, base)
-        if chosen is not None:
-            summaries[name] = {
-                "value": chosen.metrics[metric],
-                "feature_factor": chosen.id["feature_factor"],
-                "learning_rate": chosen.id["learning_rate"],
-                "id": dict(chosen.id),
-                "strengthen": strengthen,
-                "lms": chosen.lms,
-                "base_lms": base.base_lms,
-            }
+        summary = summarise_choice(candidates, base, metric, selector or LMSThresholdPolicy(), strengthen=strengthen)
+        if summary is not None:
+            summaries[name] = summary
     return summaries
+
+
+def summarise_choice(
+    candidates: Sequence[Candidate], base: BaseContext, metric: str, selector: SelectionPolicy, *, strengthen: bool
+) -> dict[str, Any] | None:
+    """What `selector` chooses, see `compute_metric_summaries`; None if it accepts no candidate."""
+    chosen = selector.select(metric, candidates, base)
+    if chosen is None:
+        return None
+    return {
+        "value": chosen.metrics[metric],
+        "feature_factor": chosen.id["feature_factor"],
+        "learning_rate": chosen.id["learning_rate"],
+        "id": dict(chosen.id),
+        "strengthen": strengthen,
+        "lms": chosen.lms,
+        "base_lms": base.base_lms,
+    }

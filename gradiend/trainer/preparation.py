@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from typing_extensions import Self
@@ -26,6 +29,16 @@ class CheckpointsLayers(Protocol):
     """A model whose backward passes can run the base model's layers again instead of keeping what they computed."""
 
     gradient_checkpointing: bool
+
+
+@dataclass(frozen=True)
+class Start:
+    """What trainings start from."""
+
+    source: Any
+    """Name, path or model."""
+    prepare: Callable[[], ModelWithGradiend]
+    """Gives the model that every seed starts from; the work is done once."""
 
 
 class PreparesModels(FeatureLearningDefinition):
@@ -118,6 +131,12 @@ class PreparesModels(FeatureLearningDefinition):
         """Trace the passes of a training over the base model; override it for a modality. None: not known."""
         del model, args
         return None
+
+    def _start(self, model: Any, cls: type[ModelWithGradiend] | None, args: TrainingArguments) -> Start:
+        """What trainings start from, not made ready before one really does; see `_prepared`."""
+        by_call = self._pruned_by_call if model is None else None
+        source = model if model is not None else self._base if by_call is None else by_call
+        return Start(source, functools.cache(lambda: self._prepared(model, cls, args)))
 
     def _prepared(self, model: Any, cls: type[ModelWithGradiend] | None, args: TrainingArguments) -> ModelWithGradiend:
         """The model that every seed starts from.

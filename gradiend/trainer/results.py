@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
 
 from gradiend.model.checkpoint import is_checkpoint
-from gradiend.trainer.core.feature_definition import result_path
-from gradiend.trainer.core.stats import plain
-from gradiend.util.files import replacing, write_json
 
 MODEL_DIR = "model"
 """Subdirectory of an experiment with the trained model."""
-
-
-def write_encodings(experiment_dir: str | None, frame: pd.DataFrame, metrics: Mapping[str, Any], **key: Any) -> None:
-    """Write `encoded_values_<key>.csv`, and the metrics beside it as JSON; nothing without a directory."""
-    path = result_path(experiment_dir, "encoded_values", key, ".csv")
-    if path is not None:
-        with replacing(path) as temporary:
-            frame.to_csv(temporary, index=False)
-        write_json(path.with_suffix(".json"), plain(metrics))
 
 
 def untrained_message(experiment_dir: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +21,9 @@ SEEDS_DIR = "seeds"
 
 class SeedTrainer(Protocol):
     """What of a `Trainer` is needed to try seeds."""
+
+    reused: bool
+    """Whether the last `train_one` found its training done."""
 
     def train_one(self, output_dir: str, args: TrainingArguments, run: Mapping[str, Any]) -> str:
         """One training with `args.seed`; its model is `get_model()` afterwards."""
@@ -54,7 +58,7 @@ def train_seeds(trainer: SeedTrainer, output: str, args: TrainingArguments, run:
         logger.info("seed %s: validation correlation %.3f", seed, evaluation.get("correlation") or float("nan"))
         stats = load_training_stats(path)
         assert stats is not None
-        return judge(seed, path, stats, evaluation, args)
+        return dataclasses.replace(judge(seed, path, stats, evaluation, args), used_cache=trainer.reused)
 
     runs, stopped = run_seeds(args, run_one)
     write_seed_report(directory, runs, args, stopped)

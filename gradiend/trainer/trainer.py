@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from typing_extensions import Self
 
-from gradiend.evaluator.decoder import require_plot_directory
 from gradiend.evaluator.evaluator import Evaluator
 from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend, encoding_direction
@@ -21,14 +20,15 @@ from gradiend.trainer.core.callbacks import TrainingCallback
 from gradiend.trainer.core.gradient_store import GradientStore
 from gradiend.trainer.core.memory import explained_memory_errors
 from gradiend.trainer.core.seeding import set_seed
-from gradiend.trainer.core.stats import plain
 from gradiend.trainer.core.supervised import gradient_arguments, resolve_target
 from gradiend.trainer.core.training import train as train_core
+from gradiend.trainer.evaluation import EvaluatesModels
 from gradiend.trainer.preparation import PreparesModels
-from gradiend.trainer.results import MODEL_DIR, untrained_message, write_encodings
+from gradiend.trainer.results import MODEL_DIR, untrained_message
 from gradiend.trainer.rewriting_trainer import TrainerWithRewriting
 from gradiend.trainer.seed_training import train_seeds
-from gradiend.util.files import require_directory, write_json
+from gradiend.trainer.training_cache import SavedTraining, kept_models, seeds_parts, training_parts
+from gradiend.util.files import require_directory
 from gradiend.util.keywords import resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.visualizer import Visualizer
@@ -39,7 +39,7 @@ CACHED_GRADIENTS = "cache/gradients"
 """Subdirectory of an experiment with the gradients that `use_cached_gradients` keeps."""
 
 
-class Trainer(PreparesModels, TrainerWithRewriting):
+class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
     """Train, evaluate and apply a GRADIEND; a subclass supplies the modality (see `FeatureLearningDefinition`).
 
     Args:
@@ -70,6 +70,7 @@ class Trainer(PreparesModels, TrainerWithRewriting):
         self._args = args or TrainingArguments()
         self._model: ModelWithGradiend | None = model if isinstance(model, ModelWithGradiend) else None
         self._model_path: str | None = None
+        self.reused = False
         self._evaluator_class = evaluator_class or Evaluator
         self._evaluator: Evaluator | None = None
         self.gradient_store: GradientStore | None = None
@@ -130,6 +131,10 @@ class Trainer(PreparesModels, TrainerWithRewriting):
                 self.resolve_model_path(self._model_path or self._base), None, self._args, **kwargs
             )
         return self._model
+
+    def has_model(self) -> bool:
+        """Whether there is a model in memory, or a trained one at `model_path`."""
+        return self._model is not None or is_checkpoint(self.model_path)
 
     def load_model(
         self,
@@ -213,22 +218,37 @@ class Trainer(PreparesModels, TrainerWithRewriting):
         self.check_training_data(args)
         output = output_dir or args.output_dir or self._default_directory(args, MODEL_DIR)
         require_directory(output)
-        run: dict[str, Any] = {"model_with_gradiend_cls": cls, "callbacks": callbacks}
-        kept: dict[int, Any] = {}
+        run = {
+            "model": self._start(model, cls, args),
+            "model_with_gradiend_cls": cls,
+            "callbacks": callbacks,
+        }
+        if args.max_seeds == 1:
+            with self._kept_gradients(args):
+                self.train_one(output, args, run)
+            kept, trained = {}, not self.reused
+        else:
+            saved = SavedTraining(output, seeds_parts(self, args, run))
+            found = kept_models(self, output, args) if args.use_cache and saved.is_current() else None
+            kept, trained = found or {}, found is None
+            if trained:
+                with self._kept_gradients(args):
+                    kept = train_seeds(self, output, args, run)
+                saved.mark()
+            self._model_path, self._model = output, None
+        if trained:
+            self._plot_convergence_of(output)
+        return kept or self
+
+    @contextmanager
+    def _kept_gradients(self, args: TrainingArguments) -> Iterator[None]:
         self.gradient_store = GradientStore(args.kept_gradients_size)
         try:
             with explained_memory_errors(lambda: self._estimate, args):
-                run["model"] = self._prepared(model, cls, args)
-                if args.max_seeds > 1:
-                    kept = train_seeds(self, output, args, run)
-                    self._model_path, self._model = output, None
-                else:
-                    self.train_one(output, args, run)
+                yield
         finally:
             self.gradient_store.close()
             self.gradient_store = None
-        self._plot_convergence_of(output)
-        return kept or self
 
     def evaluation_split(self) -> str:
         """The split that trainings are evaluated and seeds are compared on. Override where it may be missing."""
@@ -242,13 +262,22 @@ class Trainer(PreparesModels, TrainerWithRewriting):
         return str(Path(root) / name)
 
     def train_one(self, output_dir: str, args: TrainingArguments, run: Mapping[str, Any]) -> str:
-        """Train with `args.seed`, by `_train`; `get_model` gives the result afterwards."""
+        """Train with `args.seed`, by `_train`, or find that done; `get_model` gives the result afterwards."""
+        saved = SavedTraining(output_dir, training_parts(self, args, run))
+        self.reused = args.use_cache and saved.is_current()
+        if self.reused:
+            self._model_path, self._model = output_dir, None
+            return output_dir
+        saved.forget(self._run_directory(args))
+        # Made ready before seeding, so that the first seed draws what every other draws from the same start.
+        ready = {**run, "model": run["model"].prepare()}
         set_seed(args.seed)
         before = self._model
-        self._model_path = self._train(output_dir=output_dir, args=args, **run)
+        self._model_path = self._train(output_dir=output_dir, args=args, **ready)
         if self._model is before:
             # An override of _train may give a path and nothing else.
             self._model = None
+        saved.mark()
         return self._model_path
 
     def selection_metrics(self, model: Any, args: TrainingArguments) -> dict[str, Any]:
@@ -320,7 +349,7 @@ class Trainer(PreparesModels, TrainerWithRewriting):
         def evaluate(**kwargs: Any) -> Mapping[str, Any]:
             del kwargs
             encoded = data.encode(model, batch_size=args.eval_batch_size)
-            return self.evaluator.evaluate_encoder(encoder_df=encoded)
+            return self.evaluator.evaluate_encoder(encoder_df=encoded, n_resamples=0)
 
         return evaluate
 
@@ -335,93 +364,6 @@ class Trainer(PreparesModels, TrainerWithRewriting):
         except (ImportError, ValueError, OSError) as error:
             # The training is done and saved; a figure is not worth losing the call for.
             logger.warning("The convergence plot was not made: %s", error)
-
-    # Evaluation
-
-    def encode(self, split: str = "test", source: str | None = None, max_size: int | None = None) -> list[float]:
-        """The encodings of a split's rows."""
-        data = self.create_eval_data(self.get_model(), split=split, source=source, max_size=max_size)
-        return data.encode(self.get_model(), source=source, batch_size=self._args.eval_batch_size)["encoded"].tolist()
-
-    def evaluate(
-        self,
-        *,
-        kwargs_encoder: Mapping[str, Any] | None = None,
-        kwargs_decoder: Mapping[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        """{"encoder": `evaluate_encoder`, "decoder": `evaluate_decoder`}."""
-        return {
-            "encoder": self.evaluate_encoder(**(kwargs_encoder or {})),
-            "decoder": self.evaluate_decoder(**(kwargs_decoder or {})),
-        }
-
-    def evaluate_encoder(
-        self,
-        model_with_gradiend: Any = None,
-        encoder_df: pd.DataFrame | Mapping[str, Any] | None = None,
-        split: str = "test",
-        source: str | None = None,
-        max_size: int | None = None,
-        neutral_data_df: pd.DataFrame | None = None,
-        return_df: bool = False,
-        plot: bool = False,
-        plot_kwargs: Mapping[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        """Encode a split and neutral texts, and measure how well the encoder tells the classes apart.
-
-        With an experiment directory, encodings and metrics are written there (`encoded_values_….csv` and `.json`).
-
-        Args:
-            model_with_gradiend: Default: the trainer's.
-            encoder_df: Finished encodings (a frame, or a result with return_df); nothing is encoded then.
-            split: Which rows.
-            source: The gradient that is encoded. Default: the model's source.
-            max_size: Cap on rows per variant (transition or neutral type).
-            neutral_data_df: Neutral texts (column `text`). Default: the trainer's neutral data.
-            return_df: Add the frame as "encoder_df".
-            plot: Also draw the distributions.
-            plot_kwargs: For `plot_encoder_distributions`.
-
-        Returns:
-            See `get_encoder_metrics_from_dataframe`; with a plot also "plot_path".
-
-        Raises:
-            ValueError: An unknown or empty split, or a plot that is neither shown nor saved.
-        """
-        plot_kwargs = dict(plot_kwargs or {})
-        if plot and plot_kwargs.get("show") is False and not plot_kwargs.keys() & {"output", "output_dir"}:
-            require_plot_directory(self.experiment_dir)
-        if encoder_df is None:
-            model = self.get_model() if model_with_gradiend is None else model_with_gradiend
-            if max_size is not None and max_size < 1:
-                raise ValueError(f"max_size must be at least 1; got {max_size}.")
-            max_size = max_size or self._args.encoder_eval_max_size
-            frame = self._analyze_encoder(
-                model, split=split, source=source, max_size=max_size, neutral_data_df=neutral_data_df
-            )
-        else:
-            frame = encoder_df if isinstance(encoder_df, pd.DataFrame) else encoder_df["encoder_df"]
-        result = self.evaluator.evaluate_encoder(encoder_df=frame)
-        if encoder_df is None:
-            write_encodings(self.experiment_dir, frame, result, split=split, max_size=max_size, source=source)
-        if plot:
-            result["plot_path"] = self.plot_encoder_distributions(encoder_df=frame, **plot_kwargs)
-        return {**result, "encoder_df": frame} if return_df else result
-
-    def evaluate_decoder(self, **kwargs: Any) -> dict[str, Any]:
-        """Search a grid of rewrites for the best per class; see `DecoderEvaluator.evaluate_decoder` for the arguments.
-
-        With an experiment directory, the grid is written to `decoder_grid.json` there.
-        """
-        result = self.evaluator.evaluate_decoder(**kwargs)
-        if self.experiment_dir is not None:
-            content = {**result, "grid": list(result["grid"].values())}
-            write_json(Path(self.experiment_dir) / "decoder_grid.json", plain(content))
-        return result
-
-    def get_training_stats(self, model_path: str | None = None) -> dict[str, Any] | None:
-        """What is known of the training of a model directory. Default: `model_path`."""
-        return super().get_training_stats(model_path or self.model_path)
 
     # Plots
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
-from gradiend.evaluator.encoder_metrics import get_encoder_metrics_from_dataframe
+from gradiend.evaluator.base_model import BaseModelMeasurement, WholeMeasurement
+from gradiend.evaluator.frame_metrics import get_encoder_metrics_from_dataframe
 from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.context import CONTEXT
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core.stats import load_training_stats
-
-Measure = Callable[[Collection[str] | None], dict[str, Any]]
-"""Dataset classes to measure on (None: all) → measurements of the base model as it is at that moment."""
+from gradiend.util.paths import resolve_encoder_analysis_path
 
 
 @runtime_checkable
@@ -89,22 +88,31 @@ class FeatureLearningDefinition(ABC):
         neutral_df: pd.DataFrame,
         *,
         eval_batch_size: int,
-    ) -> Measure:
+    ) -> BaseModelMeasurement:
         """Prepare `evaluate_base_model` for many states of one model; override it to do shared work once."""
 
-        def measure(datasets: Collection[str] | None) -> dict[str, Any]:
-            rows = training_like_df
-            if datasets is not None:
-                rows = rows[rows["factual_class"].isin(datasets)]
+        def evaluate(rows: Any) -> dict[str, Any]:
             return self.evaluate_base_model(
-                model,
-                tokenizer,
-                training_like_df=rows,
-                neutral_df=neutral_df,
-                eval_batch_size=eval_batch_size,
+                model, tokenizer, training_like_df=rows, neutral_df=neutral_df, eval_batch_size=eval_batch_size
             )
 
-        return measure
+        return WholeMeasurement(evaluate, training_like_df)
+
+    def data_parts(self, *splits: str, include_other_classes: bool = False) -> dict[str, Any]:
+        """What results depend on besides models and arguments, by name; see `gradiend.util.fingerprint`.
+
+        Override it for data that may change while the classes stay: a cache only notices what is named here.
+
+        Args:
+            *splits: Whose rows matter.
+            include_other_classes: Whether rows of classes that are no target matter too.
+        """
+        del splits, include_other_classes
+        return {"target classes": self.target_classes}
+
+    def measurement_parts(self) -> dict[str, Any]:
+        """What evaluations depend on besides the rows, by name."""
+        return {"class words": self._get_decoder_eval_targets()}
 
     # Classes
 
@@ -224,14 +232,38 @@ class FeatureLearningDefinition(ABC):
         """See `load_training_stats`."""
         return load_training_stats(model_path)
 
-    def get_encoder_metrics(self, encoder_df: pd.DataFrame) -> dict[str, Any] | None:
-        """See `get_encoder_metrics_from_dataframe`; None for an empty frame."""
-        return None if encoder_df.empty else get_encoder_metrics_from_dataframe(encoder_df)
+    def get_encodings(self, model_path: str, **key: Any) -> pd.DataFrame | None:
+        """The encodings in the experiment directory, or None.
 
+        Args:
+            model_path: Whose; a definition alone cannot tell whether they are, a `Trainer` can.
+            **key: As in the name of the file, see `resolve_encoder_analysis_path`; split is test by default.
+        """
+        del model_path
+        path = resolve_encoder_analysis_path(self.experiment_dir, **{"split": "test", **key})
+        return pd.read_csv(path) if path is not None and Path(path).is_file() else None
 
-def result_path(experiment_dir: str | None, name: str, key: Mapping[str, Any], suffix: str) -> Path | None:
-    """`<experiment_dir>/<name>[_<key>]<suffix>`, or None without a directory; the key is sorted name_value pairs."""
-    if experiment_dir is None:
-        return None
-    parts = [f"{item}_{value}" for item, value in sorted(key.items()) if value is not None]
-    return Path(experiment_dir) / ("_".join([name, *parts]) + suffix)
+    def get_encoder_metrics(
+        self, model_path: str, encoder_df: pd.DataFrame | None = None, **kwargs: Any
+    ) -> dict[str, Any] | None:
+        """Metrics of encodings that are given, or were written by an earlier evaluation.
+
+        Args:
+            model_path: Whose encodings.
+            encoder_df: Encodings; nothing is read then.
+            **kwargs: use_cache, which must be True without `encoder_df`; the rest is the key of `get_encodings`.
+
+        Returns:
+            See `get_encoder_metrics_from_dataframe`; None for an empty frame, or if there are no encodings.
+
+        Raises:
+            ValueError: Neither encodings nor use_cache, or use_cache without an experiment directory.
+        """
+        use_cache = kwargs.pop("use_cache", None)
+        if encoder_df is None:
+            if not use_cache:
+                raise ValueError("get_encoder_metrics needs encodings: pass encoder_df=…, or use_cache=True.")
+            if self.experiment_dir is None:
+                raise ValueError("get_encoder_metrics(use_cache=True) needs an experiment_dir, where encodings are.")
+            encoder_df = self.get_encodings(model_path, **kwargs)
+        return None if encoder_df is None or encoder_df.empty else get_encoder_metrics_from_dataframe(encoder_df)

@@ -36,6 +36,8 @@ class SeedRun:
     convergence_metric_value: float | None
     threshold: float
     converged: bool
+    used_cache: bool = False
+    """Whether an earlier training of the same was found, and none was made."""
 
     @property
     def selection_score(self) -> float | None:
@@ -170,8 +172,7 @@ def write_seed_report(
         "best_selection_score": best.selection_score,
         "early_stop_reason": stopped,
         "runs": [
-            {**asdict(run), "selection_score": run.selection_score, "trained": True, "used_cache": False}
-            for run in runs
+            {**asdict(run), "selection_score": run.selection_score, "trained": not run.used_cache} for run in runs
         ],
     }
     write_json(path, plain(report))

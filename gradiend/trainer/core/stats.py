@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from gradiend.model.checkpoint import TRAINING
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.util.files import read_json, write_json
+from gradiend.util.plain import plain
 
 
 def write_training_stats(
@@ -45,16 +43,3 @@ def load_training_stats(model_path: str | Path) -> dict[str, Any] | None:
     """
     path = Path(model_path) / TRAINING
     return read_json(path) if path.is_file() else None
-
-
-def plain(value: Any) -> Any:
-    """`value` in types that JSON knows: tensors and NumPy scalars become numbers, other objects their repr."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return plain(vars(value))
-    if isinstance(value, torch.Tensor) or type(value).__module__ == "numpy":
-        return value.tolist()
-    return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)

@@ -19,6 +19,7 @@ from gradiend.data.unified import (
 )
 from gradiend.evaluator.encoder import EncoderData
 from gradiend.gradients.words import WordTokenizer
+from gradiend.model.sides import Side
 from gradiend.trainer.text.prediction.dataset import tokenize_known
 from gradiend.util.logging import get_logger
 from gradiend.util.placeholder import PLACEHOLDER
@@ -84,6 +85,22 @@ def encoder_data(rows: pd.DataFrame, model: Any) -> EncoderData:
     factual, alternative = (tokenize_known(model.words, rows[UNIFIED_MASKED], rows[side]) for side in columns[:2])
     frame = rows[columns].assign(input_text=rows[UNIFIED_MASKED]).reset_index(drop=True)
     return EncoderData(frame, factual, alternative)
+
+
+def held_out_rows(frame: pd.DataFrame, training: pd.DataFrame, source: str) -> pd.Series:
+    """Whether none of the words that an encoding reads occurs in the training rows, on either side, in any case.
+
+    Args:
+        frame: Columns factual, alternative and type; neutral rows are never held out.
+        training: Unified rows of the training split.
+        source: The gradient that is encoded: its words are the factual one, the alternative, or both (diff).
+    """
+    sides = [UNIFIED_FACTUAL, UNIFIED_ALTERNATIVE]
+    known = set(pd.concat([training[side] for side in sides]).str.lower())
+    side = Side.parse("source", source)
+    read = sides if side is Side.DIFF else [side.value]
+    unseen = ~frame[read].apply(lambda words: words.str.lower().isin(known)).any(axis=1)
+    return unseen & ~frame["type"].str.startswith("neutral")
 
 
 def filled(rows: pd.DataFrame) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,11 +14,15 @@ from gradiend.data.unified import (
     UNIFIED_FACTUAL,
     UNIFIED_FACTUAL_CLASS,
     UNIFIED_MASKED,
+    UNIFIED_SPLIT,
 )
-from gradiend.evaluator.base_model import measure_base_model
+from gradiend.evaluator.base_model import TextMeasurement, measure_all
 from gradiend.evaluator.encoder import EncoderData
+from gradiend.evaluator.fingerprints import frame_part, language_model_parts, wants_cache
+from gradiend.evaluator.grid_cache import CandidateFiles
 from gradiend.evaluator.lms import LanguageModelingScore
 from gradiend.evaluator.probabilities import ClassProbabilities
+from gradiend.evaluator.selection import BASE
 from gradiend.gradients.scorer import WordScorer
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import original_model
@@ -35,10 +40,19 @@ from gradiend.trainer.text.prediction.dataset import (
 from gradiend.trainer.text.prediction.gradient_batches import TextGradientBatches
 from gradiend.trainer.text.prediction.memory_probe import probe_training
 from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
-from gradiend.trainer.text.prediction.rows import checked_neutral, encoder_data, filled, labelled, scorable_rows
+from gradiend.trainer.text.prediction.rows import (
+    checked_neutral,
+    encoder_data,
+    filled,
+    held_out_rows,
+    labelled,
+    scorable_rows,
+)
+from gradiend.util.fingerprint import digest_frame
 from gradiend.util.keywords import resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.placeholder import PLACEHOLDER
+from gradiend.util.splits import normalize_split_name
 
 logger = get_logger(__name__)
 
@@ -181,7 +195,8 @@ class TextPredictionTrainer(TrainerWithData):
         An auxiliary head knows the class words only: neutral rows are encoded by the causal model itself.
 
         Returns:
-            Columns input_text, factual, alternative, label, source_id, target_id, type and encoded.
+            Columns input_text, factual, alternative, label, source_id, target_id, type, encoded, and held_out: whether
+            no word that the row's encoding reads occurs in the training split, in any case or class.
         """
         rows = self._labelled(split, self.training_args.add_identity_for_other_classes)
         rows = self._capped(rows, "source_id", max_size)
@@ -204,7 +219,9 @@ class TextPredictionTrainer(TrainerWithData):
             )
             for model, frames in parts
         ]
-        return pd.concat(encoded, ignore_index=True)
+        frame = pd.concat(encoded, ignore_index=True)
+        training = self.combined_data.loc[self.combined_data[UNIFIED_SPLIT] == "train"]
+        return frame.assign(held_out=held_out_rows(frame, training, source or model_with_gradiend.source))
 
     def _neutral_rows(self, texts: Sequence[str], kind: str, max_size: int) -> pd.DataFrame:
         ignored = [word for words in self._get_decoder_eval_targets().values() for word in words]
@@ -268,8 +285,8 @@ class TextPredictionTrainer(TrainerWithData):
         neutral_df: pd.DataFrame,
         *,
         eval_batch_size: int,
-    ) -> Callable[[Collection[str] | None], dict[str, Any]]:
-        """Tokenize and mask once; the returned function measures the model as it is when it is called.
+    ) -> TextMeasurement:
+        """Tokenize and mask once; the result measures the model as it is when it is asked.
 
         A model with an auxiliary head is measured without it.
         """
@@ -291,13 +308,15 @@ class TextPredictionTrainer(TrainerWithData):
         probabilities = ClassProbabilities(rows, targets, words, **shared)
         ignored += list(self.config.decoder_eval_ignore_tokens or ())
         lms = LanguageModelingScore(neutral_df["text"].tolist(), words, ignore=ignored, **shared)
-        scorer = WordScorer(model, causal=words.causal)
-        return lambda datasets: measure_base_model(scorer, probabilities, lms, datasets)
+        return TextMeasurement(WordScorer(model, causal=words.causal), probabilities, lms)
 
     def evaluate_base_model(
         self,
         model: Any,
         tokenizer: Any,
+        use_cache: bool | None = None,
+        cache_folder: str = "",
+        model_id: str | None = None,
         training_like_df: pd.DataFrame | None = None,
         neutral_df: pd.DataFrame | None = None,
         max_size_training_like: int | None = None,
@@ -309,6 +328,10 @@ class TextPredictionTrainer(TrainerWithData):
         Args:
             model: A language model of transformers.
             tokenizer: Its tokenizer.
+            use_cache: Read `<experiment_dir>/decoder/<name>.json` if it was measured on the same model, rows and texts,
+                and write it otherwise. Default: the training arguments'.
+            cache_folder: That name. Default: `model_id`, else base.
+            model_id: See `cache_folder`.
             training_like_df: Rows with masked, factual and factual_class. Default: the test split.
             neutral_df: Neutral texts (column `text`). Default: the trainer's.
             max_size_training_like: Cap on rows per dataset class.
@@ -316,11 +339,79 @@ class TextPredictionTrainer(TrainerWithData):
             eval_batch_size: Texts per forward pass.
 
         Returns:
-            See `gradiend.evaluator.base_model.measure_base_model`.
+            See `gradiend.evaluator.base_model.measure_all`.
         """
+        use_cache = wants_cache(self, use_cache, "evaluate_base_model")
         rows, neutral = self._get_decoder_eval_dataframe(
             tokenizer, max_size_training_like, max_size_neutral, cached_training_like_df=training_like_df,
             cached_neutral_df=neutral_df,
         )  # fmt: skip
-        batch_size = eval_batch_size or self.training_args.eval_batch_size
-        return self.prepare_base_model_evaluation(model, tokenizer, rows, neutral, eval_batch_size=batch_size)(None)
+        parts = {
+            **self.measurement_parts(),
+            **language_model_parts(model, tokenizer),
+            "rows": frame_part(rows),
+            "neutral texts": frame_part(neutral),
+        }
+        directory = Path(str(self.experiment_dir)) if use_cache else None
+        files = CandidateFiles(directory, parts, {}, part="decoder", use_cache=use_cache)
+        name = cache_folder or model_id or BASE
+        entry, measured = files.load(name)
+        datasets = list(dict.fromkeys(rows[UNIFIED_FACTUAL_CLASS]))
+        if set(measured) < set(datasets):
+            batch_size = eval_batch_size or self.training_args.eval_batch_size
+            entry = measure_all(
+                self.prepare_base_model_evaluation(model, tokenizer, rows, neutral, eval_batch_size=batch_size)
+            )
+            files.store(name, {"id": name, **entry}, datasets)
+        return {key: value for key, value in entry.items() if key != "id"}
+
+    def analyze_decoder_for_plotting(
+        self,
+        decoder_results: Mapping[str, Any] | None = None,
+        model_with_gradiend: Any = None,
+        class_ids: Sequence[str] | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Decoder results in which every candidate was measured on all dataset classes, as a plot needs them.
+
+        Args:
+            decoder_results: Finished results; what they lack is measured, the rest is kept.
+            model_with_gradiend: Default: the trainer's.
+            class_ids: Classes to choose for. Default: all target classes.
+            use_cache: See `evaluate_decoder`.
+            **kwargs: See `evaluate_decoder`.
+
+        Returns:
+            {"plotting_data": the grid, "summary": class → the chosen candidate}.
+        """
+        results = self.evaluator.evaluate_decoder(
+            model_with_gradiend=model_with_gradiend,
+            target_class=class_ids,
+            use_cache=use_cache,
+            complete=True,
+            known=None if decoder_results is None else decoder_results["grid"],
+            **kwargs,
+        )
+        grid = results.pop("grid")
+        return {"plotting_data": grid, "summary": results}
+
+    # What caches compare
+
+    def data_parts(self, *splits: str, include_other_classes: bool = False) -> dict[str, Any]:
+        """See `FeatureLearningDefinition.data_parts`."""
+        wanted = {normalize_split_name(split) for split in splits}
+        frames = [self.combined_data, self.other_data] if include_other_classes else [self.combined_data]
+        names = ("rows", "rows of other classes")
+        chosen = {name: frame[frame[UNIFIED_SPLIT].isin(wanted)] for name, frame in zip(names, frames, strict=False)}
+        return {
+            **super().data_parts(*splits, include_other_classes=include_other_classes),
+            **{name: digest_frame(frame) for name, frame in chosen.items()},
+            "data seed": self.data_seed,
+        }
+
+    def measurement_parts(self) -> dict[str, Any]:
+        """See `FeatureLearningDefinition.measurement_parts`."""
+        ignored = list(self.config.decoder_eval_ignore_tokens or ())
+        neutral = frame_part(self.neutral_data)
+        return {**super().measurement_parts(), "ignored words": ignored, "neutral texts": neutral}

@@ -1,0 +1,106 @@
+"""What a decoder evaluation is asked for: classes to move, and where that is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gradiend.evaluator.feature_factors import derive_feature_factor_for_class
+from gradiend.evaluator.selection import Candidate, numbers_of
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One class to strengthen or weaken: which rows show it, and which factor does it."""
+
+    target_class: str
+    strengthen: bool
+    datasets: tuple[str, ...]
+    """Dataset classes that it is measured on: strengthening on the other classes' texts, weakening on its own."""
+    factor: float
+
+    @property
+    def summary(self) -> str:
+        """Key of the result."""
+        return self.target_class if self.strengthen else f"{self.target_class}_weaken"
+
+    def accepts(self, factor: float, given: Sequence[float] | None) -> bool:
+        """Whether a rewrite with `factor` is a candidate: any that the user has given, otherwise the goal's own.
+
+        A plot measures both directions on all texts; the wrong one must not be chosen because the right one fails.
+        """
+        return given is not None or factor == self.factor
+
+    def value(self, entry: Mapping[str, Any]) -> float | None:
+        """P(class) on the goal's texts, or 1 − P(class) to weaken; None if that was not measured.
+
+        An entry without probabilities may give the value itself, as a number under the name of the class.
+        """
+        by_dataset = entry.get("probs_by_dataset", {})
+        found = [by_dataset[name].get(self.target_class) for name in self.datasets if name in by_dataset]
+        if len(found) == len(self.datasets) and None not in found:
+            mean = sum(found) / len(found)
+            return mean if self.strengthen else 1 - mean
+        if not self.strengthen and self.target_class in entry.get("probs_factual", {}):
+            return float(1 - entry["probs_factual"][self.target_class])
+        if self.strengthen and len(self.datasets) == 1 and self.datasets[0] in entry.get("probs", {}):
+            return float(entry["probs"][self.datasets[0]])
+        return numbers_of(entry).get(self.summary)
+
+    def candidates(self, grid: Mapping[Any, Mapping[str, Any]], given: Sequence[float] | None) -> list[Candidate]:
+        """The measured rewrites that may be chosen, with the metric `summary`."""
+        result = []
+        for key, entry in grid.items():
+            value = None if isinstance(key, str) else self.value(entry)
+            if value is not None and self.accepts(key[0], given):
+                score = entry.get("lms", {}).get("lms")
+                result.append(Candidate(entry["id"], score, {self.summary: value}))
+        return result
+
+
+def goals_of(
+    trainer: Any, model: Any, target_class: str | Sequence[str] | None, strengthen: bool, *, on_others: bool = True
+) -> list[Goal]:
+    """The goals of an evaluation.
+
+    Args:
+        trainer: Its target classes.
+        model: Knows which class it encodes positive.
+        target_class: One or several. Default: all target classes.
+        strengthen: Or weaken.
+        on_others: Whether strengthening is measured on the other classes' texts; False: on the class's own.
+
+    Raises:
+        ValueError: A class that the model does not tell apart.
+    """
+    classes = list(trainer.target_classes)
+    chosen = (
+        classes if target_class is None else [target_class] if isinstance(target_class, str) else list(target_class)
+    )
+    goals = []
+    for name in chosen:
+        factor = derive_feature_factor_for_class(trainer, model, name, strengthen=strengthen)
+        others = tuple(other for other in classes if other != name)
+        goals.append(Goal(name, strengthen, others if strengthen and on_others else (name,), factor))
+    return goals
+
+
+def datasets_by_factor(
+    goals: Sequence[Goal], factors: Sequence[float] | None, everything: Sequence[str] | None
+) -> dict[float, list[str]]:
+    """Feature factor → dataset classes to measure it on.
+
+    Args:
+        goals: What is asked for.
+        factors: Those the user has given; each is measured for every goal.
+        everything: Measure all factors on these, whatever the goals need.
+    """
+    needed: dict[float, list[str]] = {}
+    for goal in goals:
+        for factor in [goal.factor] if factors is None else factors:
+            needed.setdefault(float(factor), []).extend(goal.datasets)
+    return {
+        factor: list(everything if everything is not None else dict.fromkeys(datasets))
+        for factor, datasets in needed.items()
+    }

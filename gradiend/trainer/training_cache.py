@@ -1,0 +1,132 @@
+"""Whether a training that is asked for has been done: what it depends on, kept beside the saved model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gradiend.model.fingerprint import source_digest
+from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.trainer.core.seeds import SEED_REPORT
+from gradiend.trainer.evaluation import EvaluatesModels
+from gradiend.trainer.seed_training import SEEDS_DIR
+from gradiend.util.files import read_json, write_json
+from gradiend.util.fingerprint import CACHE_FORMAT, FINGERPRINT, Fingerprint, read_cached
+from gradiend.util.logging import get_logger
+from gradiend.util.paths import DECODER_GRID, DECODER_STATS, has_saved_model
+from gradiend.util.plain import plain
+
+logger = get_logger(__name__)
+
+FILE = "fingerprint.json"
+RESULT = "result"
+
+NOT_OF_THE_TRAINING = frozenset(
+    {
+        "experiment_dir", "output_dir", "use_cache", "model_use_cache", "encoder_eval_max_size", "encoder_eval_balance",
+        "decoder_eval_max_size_training_like", "decoder_eval_max_size_neutral", "decoder_eval_lrs",
+        "decoder_eval_feature_factors", "eval_batch_size", "delete_models", "seed_runs_dir", "metadata",
+        "encoder_decoder_same_device", "use_cached_gradients", "trust_remote_code", "kept_gradients_size",
+    }
+)  # fmt: skip
+"""Arguments that change where things go, how fast they are made, or evaluations only."""
+
+OF_THE_SEEDS = frozenset(
+    {
+        "max_seeds", "min_convergent_seeds", "convergent_metric", "convergent_score_threshold",
+        "convergent_mean_by_class_threshold", "seed_selection_eval_max_size", "keep_seed_runs",
+    }
+)  # fmt: skip
+"""Arguments that choose among seeds; a single run does not depend on them."""
+
+
+class SavedTraining:
+    """The trained model in a directory, and what it was made from.
+
+    Args:
+        directory: Of the model.
+        parts: What the training that is asked for depends on.
+    """
+
+    def __init__(self, directory: str, parts: Fingerprint) -> None:
+        self._directory, self._parts = Path(directory), plain(parts)
+
+    def is_current(self) -> bool:
+        """Whether the saved model is that of this training; says what differs otherwise, if there is one."""
+        if not has_saved_model(self._directory):
+            return False
+        content, why = read_cached(self._directory / FILE, self._parts)
+        if content is None:
+            why = why or ["it does not say what it was made from"]
+        elif content.get(RESULT) != source_digest(self._directory):
+            why = ["its files were changed since"]
+        if why:
+            logger.info("The model in %s is not used (%s): training again.", self._directory, "; ".join(why))
+            return False
+        logger.info("The model in %s was trained on the same with the same arguments: nothing to do.", self._directory)
+        return True
+
+    def forget(self, experiment_dir: str | None) -> None:
+        """Say no longer that the model is current, and drop rewrites that were chosen for it."""
+        (self._directory / FILE).unlink(missing_ok=True)
+        if experiment_dir is not None:
+            for path in [Path(experiment_dir) / DECODER_GRID, *Path(experiment_dir).glob(f"{DECODER_STATS}_*.json")]:
+                path.unlink(missing_ok=True)
+
+    def mark(self) -> None:
+        """Say what the model was made from, and what it is."""
+        if has_saved_model(self._directory):
+            content = {RESULT: source_digest(self._directory), FINGERPRINT: self._parts}
+            write_json(self._directory / FILE, content)
+
+
+def training_parts(definition: EvaluatesModels, args: TrainingArguments, run: Mapping[str, Any]) -> Fingerprint:
+    """What one training with one seed depends on.
+
+    Args:
+        definition: Its data, and the auxiliary head, if there is one.
+        args: Of the training.
+        run: model, model_with_gradiend_cls and callbacks.
+    """
+    parts = _parts(definition, args, run)
+    return {name: value for name, value in parts.items() if name not in OF_THE_SEEDS}
+
+
+def seeds_parts(definition: EvaluatesModels, args: TrainingArguments, run: Mapping[str, Any]) -> Fingerprint:
+    """What the choice among several seeds depends on; see `training_parts`."""
+    cap = args.seed_selection_eval_max_size or args.encoder_eval_max_size
+    return {**_parts(definition, args, run), "seed_selection_eval_max_size": cap}
+
+
+def kept_models(trainer: Any, output: str, args: TrainingArguments) -> dict[int, Any] | None:
+    """seed → model of kept seed runs; {} where none shall be kept; None where one is missing."""
+    if not args.keep_seed_runs:
+        return {}
+    report = Path(args.seed_runs_dir or Path(output).parent / SEEDS_DIR) / SEED_REPORT
+    if not report.is_file():
+        return None
+    runs = read_json(report)["runs"]
+    if not all(has_saved_model(run["output_dir"]) for run in runs):
+        return None
+    return {run["seed"]: trainer.load_model(run["output_dir"]) for run in runs}
+
+
+def _parts(definition: EvaluatesModels, args: TrainingArguments, run: Mapping[str, Any]) -> Fingerprint:
+    given = {name: value for name, value in args.to_dict().items() if name not in NOT_OF_THE_TRAINING}
+    head = definition.resolve_custom_prediction_head_dir()
+    evaluate = args.evaluate_fn
+    return {
+        "format": CACHE_FORMAT,
+        "trainer": type(definition).__qualname__,
+        "model": source_digest(run["model"].source),
+        "auxiliary head": None if head is None else source_digest(head),
+        "model class": str(run["model_with_gradiend_cls"]),
+        "callbacks": [type(callback).__qualname__ for callback in run["callbacks"] or []],
+        "criterion": repr(args.criterion),
+        "evaluate_fn": None if evaluate is None else f"{evaluate.__module__}.{evaluate.__qualname__}",
+        **definition.data_parts(
+            "train", definition.evaluation_split(), include_other_classes=args.add_identity_for_other_classes
+        ),
+        **given,
+    }

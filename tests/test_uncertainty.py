@@ -1,0 +1,128 @@
+"""Bootstrap interval and ROC-AUC against plain loops; held-out words."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gradiend.data import hold_out_words
+from gradiend.evaluator import get_encoder_metrics_from_dataframe
+from gradiend.evaluator.uncertainty import correlation_interval, roc_auc
+
+
+def example(n, noise, seed=0):
+    generator = np.random.default_rng(seed)
+    label = np.where(np.arange(n) % 2, 1.0, -1.0)
+    return label + noise * generator.standard_normal(n), label
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_area_is_the_share_of_pairs_in_the_right_order(ties):
+    encoded, label = example(31, 2.0)
+    label[:4] = 0
+    if ties:
+        encoded = np.round(encoded)
+    pairs = [(a > b) + (a == b) / 2 for a in encoded[label > 0] for b in encoded[label < 0]]
+    assert roc_auc(encoded, label) == pytest.approx(np.mean(pairs))
+    assert roc_auc(-encoded, label) == pytest.approx(1 - np.mean(pairs))
+    assert roc_auc(encoded[label >= 0], label[label >= 0]) is None
+
+
+def test_the_interval_is_that_of_resampled_correlations():
+    encoded, label = example(40, 1.0)
+    found = correlation_interval(encoded, label, n_resamples=200)
+    generator = np.random.default_rng(0)
+    chosen = generator.integers(0, 40, (200, 40))
+    low, high = np.quantile([np.corrcoef(encoded[i], label[i])[0, 1] for i in chosen], [0.025, 0.975])
+    assert (found["low"], found["high"]) == pytest.approx((low, high))
+    assert found == correlation_interval(1e-30 * encoded, label, n_resamples=200) | {
+        name: pytest.approx(found[name]) for name in ("low", "high")
+    }
+
+
+def test_the_interval_covers_the_truth_and_narrows_with_rows():
+    # Label ±1 and noise σ: the correlation is 1 / √(1 + σ²).
+    covered = 0
+    for seed in range(40):
+        found = correlation_interval(*example(100, 1.0, seed), n_resamples=300)
+        covered += found["low"] <= 1 / np.sqrt(2) <= found["high"]
+    assert covered >= 34
+    widths = [
+        correlation_interval(*example(n, 1.0))["high"] - correlation_interval(*example(n, 1.0))["low"]
+        for n in (50, 5000)
+    ]
+    assert widths[1] < widths[0] / 5
+
+
+def test_undefined_intervals_are_none_and_constant_resamples_do_not_count():
+    assert correlation_interval(np.ones(5), np.array([1.0, -1, 1, -1, 1])) is None
+    assert correlation_interval(np.array([1.0]), np.array([1.0])) is None
+    assert correlation_interval(np.array([1.0, -1.0]), np.array([1.0, -1.0]))["n_resamples"] < 1000
+
+
+def test_metrics_carry_both_and_the_held_out_rows():
+    encoded, label = example(20, 0.3)
+    frame = pd.DataFrame({"encoded": encoded, "label": label, "type": "training", "held_out": np.arange(20) < 8})
+    metrics = get_encoder_metrics_from_dataframe(frame)
+    assert metrics["correlation_interval"]["low"] <= metrics["correlation"] <= metrics["correlation_interval"]["high"]
+    assert metrics["roc_auc"] == 1.0
+    held_out = metrics["held_out_words"]
+    assert held_out["n_samples"] == 8
+    assert held_out["correlation"] == get_encoder_metrics_from_dataframe(frame[:8])["correlation"]
+    none = get_encoder_metrics_from_dataframe(frame.assign(held_out=False), n_resamples=0)
+    assert "correlation_interval" not in none
+    assert none["held_out_words"] == {
+        "n_samples": 0, "correlation": None, "correlation_interval": None, "roc_auc": None,
+    }  # fmt: skip
+
+
+ROWS = pd.DataFrame(
+    {
+        "masked": [f"{i} [MASK]" for i in range(12)],
+        "split": ["train"] * 8 + ["test"] * 4,
+        "label": ["he", "she", "it", "He", "they", "we", "they", "we", "he", "they", "she", "we"],
+        "label_class": ["s", "s", "s", "s", "p", "p", "p", "p", "s", "p", "s", "p"],
+    }
+)
+
+
+class TestHoldingOutWords:
+    """hold_out_words."""
+
+    def test_their_rows_go_to_the_test_split(self):
+        held = hold_out_words(ROWS, ["HE", "we"])
+        training = set(held.loc[held["split"] == "train", "label"].str.lower())
+        assert training == {"she", "it", "they"}
+        moved = held["label"].str.lower().isin(["he", "we"])
+        assert set(held.loc[moved, "split"]) == {"test"}
+        pd.testing.assert_frame_equal(held.drop(columns="split"), ROWS.drop(columns="split"))
+        assert ROWS["split"].tolist()[:8] == ["train"] * 8
+
+    def test_a_share_is_chosen_by_seed_and_leaves_every_class_some(self):
+        chosen = hold_out_words(ROWS, share=0.4, seed=1)
+        pd.testing.assert_frame_equal(chosen, hold_out_words(ROWS, share=0.4, seed=1))
+        training = chosen[chosen["split"] == "train"]
+        assert set(training["label_class"]) == {"s", "p"}
+        unseen = set(ROWS["label"].str.lower()) - set(training["label"].str.lower())
+        assert len(unseen) == 2
+
+    def test_alternatives_count_too(self):
+        rows = ROWS.assign(alternative=["they"] * 4 + ["she"] * 4 + ["they", "he", "we", "he"])
+        held = hold_out_words(rows, ["she"])
+        assert set(held.loc[held["split"] == "train", "label"].str.lower()) == {"he", "it"}
+
+    @pytest.mark.parametrize(
+        ("words", "options", "message"),
+        [
+            (["him"], {}, "'him'"),
+            (["they", "we"], {}, "class 'p'"),
+            (None, {"share": 1.5}, "share"),
+            (["he"], {"word_col": "token"}, "token"),
+        ],
+    )
+    def test_bad_requests(self, words, options, message):
+        with pytest.raises(ValueError, match=message):
+            hold_out_words(ROWS, words, **options)
+
+    def test_a_class_of_one_word_cannot_be_held_out(self):
+        with pytest.raises(ValueError, match="several words"):
+            hold_out_words(ROWS[ROWS["label"].isin(["they"])])
