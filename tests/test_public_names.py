@@ -1,14 +1,19 @@
 """The documented import surface: every name is where the documentation says."""
 
 import importlib
+import subprocess
+import sys
 
 import pytest
 
+UNIFIED_SCHEMA = """UNIFIED_MASKED UNIFIED_SPLIT UNIFIED_FACTUAL_CLASS UNIFIED_ALTERNATIVE_CLASS UNIFIED_FACTUAL
+    UNIFIED_ALTERNATIVE UNIFIED_TRANSITION transition_id"""
 SURFACE = {
     "gradiend": """GradiendModel ParamMappedGradiendModel ModelWithGradiend TextFilterConfig TextPredictionDataCreator
-        TextPreprocessConfig preprocess_texts resolve_base_data TextPredictionTrainer TextPredictionConfig TrainerConfig
-        TrainingArguments setup_logging get_logger set_seed load_training_stats GradientTrainingDataset
-        TextGradientTrainingDataset create_model_with_gradiend PrePruneConfig PostPruneConfig __version__""",
+        TextPreprocessConfig SpacyTagSpec preprocess_texts resolve_base_data TextPredictionTrainer TextPredictionConfig
+        TrainerConfig TrainingArguments PrePruneConfig PostPruneConfig setup_logging get_logger set_seed
+        load_training_stats GradientTrainingDataset TextGradientTrainingDataset create_model_with_gradiend
+        plot_topk_overlap_heatmap plot_topk_overlap_venn __version__""",
     "gradiend.model": "GradiendModel ParamMappedGradiendModel ModelWithGradiend is_decoder_only_model",
     "gradiend.model.core": """build_gradiend_from_base_model get_backbone_module split_backbone_vs_head_params
         debug_param_overlap""",
@@ -17,13 +22,13 @@ SURFACE = {
     "gradiend.model.model": "GradiendModel",
     "gradiend.model.param_mapped": "ParamMappedGradiendModel",
     "gradiend.model.model_with_gradiend": "ModelWithGradiend",
-    "gradiend.model.utils": "is_decoder_only_model resolve_device_config_for_model",
+    "gradiend.model.utils": """get_activation freeze_params_until_target save_model_weights load_model_weights
+        read_gradiend_context write_gradiend_context resolve_device_config_for_model is_decoder_only_model""",
     "gradiend.model.layers": "LargeLinear",
     "gradiend.trainer": """Trainer TrainerConfig TrainingArguments set_seed load_training_stats train_core
         GradientTrainingDataset TextGradientTrainingDataset create_model_with_gradiend TrainingCallback
         EvaluationCallback CheckpointCallback NormalizationCallback LoggingCallback get_default_callbacks
         EarlyStoppingCallback TensorBoardCallback WandbCallback PrePruneConfig PostPruneConfig pre_prune post_prune""",
-    "gradiend.trainer.core.pruning": "PrePruneConfig PostPruneConfig pre_prune post_prune",
     "gradiend.trainer.factory": "create_model_with_gradiend",
     "gradiend.trainer.trainer": "Trainer set_seed",
     "gradiend.trainer.core.arguments": "TrainingArguments",
@@ -31,6 +36,7 @@ SURFACE = {
         LoggingCallback get_default_callbacks EarlyStoppingCallback TensorBoardCallback WandbCallback""",
     "gradiend.trainer.core.dataset": "GradientTrainingDataset",
     "gradiend.trainer.core.feature_definition": "FeatureLearningDefinition",
+    "gradiend.trainer.core.pruning": "PrePruneConfig PostPruneConfig pre_prune post_prune",
     "gradiend.trainer.core.stats": "write_training_stats load_training_stats",
     "gradiend.trainer.core.training": "train",
     "gradiend.trainer.text": """TextPredictionTrainer TextPredictionConfig TextBatchedDataset TextTrainingDataset
@@ -45,32 +51,46 @@ SURFACE = {
     "gradiend.trainer.text.prediction.decoder_only_mlm": "DataFrameMLMDataset DecoderModelWithMLMHead train_mlm_head",
     "gradiend.trainer.text.prediction.model_with_gradiend": "TextPredictionModelWithGradiend",
     "gradiend.trainer.text.prediction.trainer": "TextPredictionTrainer TextPredictionConfig",
-    "gradiend.trainer.text.prediction.unified_schema": """UNIFIED_MASKED UNIFIED_SPLIT UNIFIED_FACTUAL_CLASS
-        UNIFIED_ALTERNATIVE_CLASS UNIFIED_FACTUAL UNIFIED_ALTERNATIVE UNIFIED_TRANSITION transition_id""",
-    "gradiend.trainer.text.prediction.unified_data": """resolve_dataframe load_hf_per_class merged_to_unified
-        per_class_dict_to_unified merge_per_class_dfs apply_class_merge_to_merged_df all_subsets_to_mlm_df
-        apply_factual_casing UNIFIED_MASKED""",
-    "gradiend.data": """TextFilterConfig TextPreprocessConfig TextPredictionDataCreator preprocess_texts
+    "gradiend.trainer.text.prediction.unified_schema": UNIFIED_SCHEMA,
+    "gradiend.trainer.text.prediction.unified_data": UNIFIED_SCHEMA
+    + """ resolve_dataframe load_hf_per_class merged_to_unified per_class_dict_to_unified merge_per_class_dfs
+        apply_class_merge_to_merged_df all_subsets_to_mlm_df apply_factual_casing""",
+    "gradiend.data": """SpacyTagSpec TextFilterConfig TextPreprocessConfig TextPredictionDataCreator preprocess_texts
         resolve_base_data""",
     "gradiend.data.core.base_loader": "resolve_base_data",
-    "gradiend.data.text": "iter_sentences_from_texts",
-    "gradiend.data.text.filter_config": "TextFilterConfig",
+    "gradiend.data.core.spacy_util": "load_spacy_model",
+    "gradiend.data.text": """SpacyTagSpec TextFilterConfig TextPreprocessConfig TextPredictionDataCreator
+        preprocess_texts resolve_base_data iter_sentences_from_texts""",
+    "gradiend.data.text.filter_config": "TextFilterConfig SpacyTagSpec",
     "gradiend.data.text.prediction": "filter_sentences mask_sentence TextPredictionDataCreator",
     "gradiend.data.text.prediction.creator": "TextPredictionDataCreator",
-    "gradiend.data.text.prediction.filter_engine": "filter_sentences mask_sentence",
-    "gradiend.evaluator": "Evaluator EncoderEvaluator DecoderEvaluator get_correlation read_decoder_stats_file",
-    "gradiend.evaluator.encoder": "EncoderEvaluator",
-    "gradiend.evaluator.decoder": "DecoderEvaluator",
-    "gradiend.evaluator.encoder_metrics": "get_encoder_metrics_from_dataframe get_correlation",
-    "gradiend.visualizer": "Visualizer plot_encoder_distributions plot_training_convergence",
+    "gradiend.data.text.prediction.filter_engine": """filter_sentences filter_sentences_multi match_sentence_one_config
+        mask_sentence token_matches_tags""",
+    "gradiend.evaluator": """Evaluator EncoderEvaluator DecoderEvaluator read_decoder_stats_file get_model_metrics
+        get_correlation""",
+    "gradiend.evaluator.encoder": "EncoderEvaluator encode_dataset_to_rows",
+    "gradiend.evaluator.decoder": """DecoderEvaluator derive_default_feature_factor derive_feature_factor_for_class
+        default_decoder_feature_factors Candidate BaseContext SelectionPolicy LMSThresholdPolicy LMSTimesMetricPolicy
+        default_extract_candidates compute_metric_summaries read_decoder_stats_file""",
+    "gradiend.evaluator.encoder_metrics": """get_correlation get_encoder_metrics_from_dataframe get_model_metrics
+        invalidate_encoder_metrics_cache""",
+    "gradiend.visualizer": """Visualizer plot_encoder_distributions plot_training_convergence plot_encoder_scatter
+        compute_topk_sets plot_topk_venn plot_topk_overlap_heatmap plot_topk_overlap_venn""",
     "gradiend.visualizer.convergence": "plot_training_convergence",
     "gradiend.visualizer.encoder_distributions": "plot_encoder_distributions",
     "gradiend.visualizer.probability_shifts": "plot_probability_shifts",
+    "gradiend.visualizer.topk": "plot_topk_overlap plot_topk_overlap_venn plot_topk_overlap_heatmap",
     "gradiend.util": """normalize_split_name hash_it json_loads convert_tuple_keys_recursively
         restore_tuple_keys_recursively hash_model_weights set_requires_grad_true""",
-    "gradiend.util.paths": """ARTIFACT_MODEL resolve_output_path require_output_path resolve_encoder_analysis_path
-        resolve_decoder_stats_path has_saved_model""",
+    "gradiend.util.logging": "setup_logging get_logger suppress_tokenizer_length_warning",
     "gradiend.util.metrics": "accuracy_score precision_score recall_score f1_score",
+    "gradiend.util.paths": """ARTIFACT_MODEL ARTIFACT_ENCODED_VALUES ARTIFACT_ENCODER_PLOT ARTIFACT_CONVERGENCE_PLOT
+        ARTIFACT_DECODER_ANALYSIS_DIR ARTIFACT_DECODER_ANALYSIS_SUMMARY ARTIFACT_MODEL_CHANGED ARTIFACT_CACHE_GRADIENTS
+        resolve_output_path require_output_path resolve_encoder_analysis_path resolve_encoder_plot_path
+        resolve_encoder_eval_result_path resolve_encoder_eval_result_path_legacy resolve_decoder_stats_path
+        resolve_decoder_per_model_cache_path resolve_decoder_grid_cache_path resolve_decoder_mlm_head_dir
+        resolve_classification_head_dir resolve_custom_prediction_head_dir invalidate_experiment_caches
+        create_readable_key is_under_temp_dir should_use_cached has_saved_model""",
 }
 
 
@@ -84,3 +104,17 @@ def test_every_documented_name_can_be_imported(module):
 def test_what_does_not_exist_is_an_attribute_error():
     with pytest.raises(AttributeError, match="NoSuchThing"):
         importlib.import_module("gradiend").NoSuchThing  # noqa: B018
+
+
+def test_no_documented_import_needs_an_optional_package():
+    """All modules in one process, which then has none of the optional packages loaded."""
+    code = (
+        "import importlib, sys\n"
+        f"for module, names in {SURFACE!r}.items():\n"
+        "    [getattr(importlib.import_module(module), name) for name in names.split()]\n"
+        "optional = {'matplotlib', 'seaborn', 'plotly', 'venn', 'matplotlib_venn', 'datasets', 'spacy'}\n"
+        "optional |= {'tensorboard', 'wandb'}\n"
+        "print(sorted(optional & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"

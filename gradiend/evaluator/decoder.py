@@ -32,6 +32,7 @@ from gradiend.evaluator.selection import (
     default_extract_candidates,
     summarise_choice,
 )
+from gradiend.evaluator.stats_files import read_decoder_stats_file
 from gradiend.model.parts import parse_rewrite_part
 from gradiend.util.fingerprint import Fingerprint
 from gradiend.util.paths import resolve_decoder_grid_cache_path
@@ -52,6 +53,7 @@ __all__ = [
     "default_extract_candidates",
     "derive_default_feature_factor",
     "derive_feature_factor_for_class",
+    "read_decoder_stats_file",
 ]
 
 

@@ -86,10 +86,10 @@ class EncoderEvaluator:
         trainer: Any,
         encoder_df: pd.DataFrame | None = None,
         eval_data: Any = None,
-        model_with_gradiend: Any = None,
         use_cache: bool | None = None,
         split: str | None = None,
         max_size: int | None = None,
+        model_with_gradiend: Any = None,
         source: str | None = None,
         n_resamples: int = N_RESAMPLES,
         **kwargs: Any,
@@ -103,11 +103,11 @@ class EncoderEvaluator:
             encoder_df: Finished encodings; nothing is encoded then.
             eval_data: Rows to encode: an `EncoderData`, or what `encode_dataset_to_rows` takes. Default:
                 `trainer.create_eval_data(model, …)`.
-            model_with_gradiend: Default: the trainer's.
             use_cache: Read the metrics of the same model and rows instead of encoding again. Default: the training
                 arguments'.
             split: For `create_eval_data`.
             max_size: For `create_eval_data`.
+            model_with_gradiend: Default: the trainer's.
             source: The gradient that is encoded.
             n_resamples: Of the bootstrap interval; 0 leaves it out.
             **kwargs: For `create_eval_data`.

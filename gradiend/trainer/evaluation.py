@@ -13,6 +13,7 @@ from gradiend.evaluator.decoder import require_plot_directory
 from gradiend.evaluator.encoding_files import read_encodings, restored, write_encodings
 from gradiend.evaluator.evaluator import Evaluator
 from gradiend.evaluator.fingerprints import frame_part, model_parts, wants_cache
+from gradiend.evaluator.selection import Extractor, SelectionPolicy
 from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.masking import without_parameters
 from gradiend.model.sides import Side
@@ -192,12 +193,47 @@ class EvaluatesModels(FeatureLearningDefinition):
             "balanced": self.training_args.encoder_eval_balance,
         }
 
-    def evaluate_decoder(self, **kwargs: Any) -> dict[str, Any]:
+    def evaluate_decoder(
+        self,
+        lrs: Sequence[float] | None = None,
+        feature_factors: Sequence[float] | None = None,
+        use_cache: bool | None = None,
+        max_size_training_like: int | None = None,
+        max_size_neutral: int | None = None,
+        eval_batch_size: int | None = None,
+        training_like_df: pd.DataFrame | None = None,
+        neutral_df: pd.DataFrame | None = None,
+        selector: SelectionPolicy | None = None,
+        summary_extractor: Extractor | None = None,
+        summary_metrics: Sequence[str] | None = None,
+        target_class: str | Sequence[str] | None = None,
+        increase_target_probabilities: bool = True,
+        plot: bool = False,
+        show: bool | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
         """Search a grid of rewrites for the best per class; see `DecoderEvaluator.evaluate_decoder` for the arguments.
 
         With an experiment directory, measurements and results are written there, and `use_cache=True` reads them.
         """
-        return self.evaluator.evaluate_decoder(**kwargs)
+        return self.evaluator.evaluate_decoder(
+            lrs=lrs,
+            feature_factors=feature_factors,
+            use_cache=use_cache,
+            max_size_training_like=max_size_training_like,
+            max_size_neutral=max_size_neutral,
+            eval_batch_size=eval_batch_size,
+            training_like_df=training_like_df,
+            neutral_df=neutral_df,
+            selector=selector,
+            summary_extractor=summary_extractor,
+            summary_metrics=summary_metrics,
+            target_class=target_class,
+            increase_target_probabilities=increase_target_probabilities,
+            plot=plot,
+            show=show,
+            **kwargs,
+        )
 
     # Results of earlier evaluations
 

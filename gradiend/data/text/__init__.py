@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gradiend.util.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from gradiend.data.core.base_loader import resolve_base_data
     from gradiend.data.text.filter_config import TextFilterConfig
     from gradiend.data.text.prediction.creator import TextPredictionDataCreator
     from gradiend.data.text.prediction.filter_engine import filter_sentences, mask_sentence
@@ -22,11 +23,13 @@ __all__ = [
     "iter_sentences_from_texts",
     "mask_sentence",
     "preprocess_texts",
+    "resolve_base_data",
 ]
 
 __getattr__ = lazy_names(
     __name__,
     {
+        "gradiend.data.core.base_loader": ["resolve_base_data"],
         "gradiend.data.text.filter_config": ["TextFilterConfig"],
         "gradiend.data.text.prediction.creator": ["TextPredictionDataCreator"],
         "gradiend.data.text.prediction.filter_engine": ["filter_sentences", "mask_sentence"],

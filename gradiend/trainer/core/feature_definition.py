@@ -198,7 +198,7 @@ class FeatureLearningDefinition(ABC):
     def create_eval_data(
         self,
         model_with_gradiend: Any,
-        split: str = "validation",
+        split: str = "val",
         source: str | None = None,
         max_size: int | None = None,
         is_decoder_only_model: bool | None = None,

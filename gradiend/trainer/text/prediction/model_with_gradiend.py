@@ -21,6 +21,9 @@ from gradiend.trainer.text.prediction.dataset import tokenize_known
 from gradiend.trainer.text.prediction.decoder_with_head import DecoderModelWithMLMHead, base_of
 from gradiend.trainer.text.prediction.mlm_head import MLM_HEAD, is_mlm_head
 from gradiend.trainer.text.prediction.stand_in import StandInTokenizer
+from gradiend.util.logging import get_logger
+
+logger = get_logger(__name__)
 
 
 class TextPredictionModelWithGradiend(TextModelWithGradiend):
@@ -130,13 +133,14 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
         """
         return inputs_of(self._word(masked_text, label), causal=self.words.causal)
 
-    def create_gradients(self, text: str, label: str, return_dict: bool = False) -> Any:
+    def create_gradients(self, text: str, label: str, return_dict: bool = False, verbose: bool = False) -> Any:
         """The gradient of −log p(label) at the placeholder of `text`.
 
         Args:
             text: With `[MASK]`.
             label: The word.
             return_dict: Full-shape tensors by parameter name instead of one vector.
+            verbose: Log the tokens that the model reads and those that it predicts.
 
         Returns:
             (input_dim,) float32, or the dict.
@@ -144,7 +148,11 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
         Raises:
             ValueError: No placeholder in the text.
         """
-        return self._gradients([self._word(text, label)], return_dict)
+        word = self._word(text, label)
+        if verbose:
+            read, predicted = (self.tokenizer.convert_ids_to_tokens(list(ids)) for ids in (word.input_ids, word.tokens))
+            logger.info("Gradient of predicting %s in %s.", predicted, read)
+        return self._gradients([word], return_dict)
 
     def forward(self, inputs: Mapping[str, Tensor], return_dict: bool = False) -> Any:
         """The gradient of the mean loss of `inputs` (see `create_inputs`; a batch may be padded on either side).

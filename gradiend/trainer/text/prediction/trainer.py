@@ -71,6 +71,8 @@ class TextPredictionTrainer(TrainerWithData):
         model: Name or path of a base model or checkpoint, or a `ModelWithGradiend`.
         run_id: Subdirectory of `args.experiment_dir` for this run.
         data: A DataFrame, a dict class → DataFrame, a file, or a data set; see `TextPredictionConfig.data`.
+        correlation_mapping: Class → label, another way to name the target classes: that of +1, then that of -1; other
+            classes have 0.
         config: All of `TextPredictionConfig` at once; it wins over single fields, `target_classes` excepted.
         target_classes: The two classes; the first is encoded as +1. Default: those in the data, if they are two.
         args: Training and evaluation arguments; `training_args` is a second name.
@@ -89,6 +91,7 @@ class TextPredictionTrainer(TrainerWithData):
         model: Any,
         run_id: str | None = None,
         data: Any = None,
+        correlation_mapping: Mapping[str, float] | None = None,
         config: TextPredictionConfig | None = None,
         target_classes: Sequence[str] | None = None,
         *,
@@ -103,6 +106,8 @@ class TextPredictionTrainer(TrainerWithData):
         elif data is not None or fields:
             ignored = [name for name, value in {**fields, "data": data}.items() if value is not None]
             logger.warning("config is given, so %s beside it is ignored: put it into the config.", ", ".join(ignored))
+        if correlation_mapping is not None:
+            target_classes = _classes_of(correlation_mapping, target_classes or config.target_classes)
         if target_classes is not None:
             config = dataclasses.replace(config, target_classes=target_classes)
         self.config = config
@@ -155,7 +160,7 @@ class TextPredictionTrainer(TrainerWithData):
     def create_eval_data(
         self,
         model_with_gradiend: Any,
-        split: str = "validation",
+        split: str = "val",
         source: str | None = None,
         max_size: int | None = None,
         is_decoder_only_model: bool | None = None,
@@ -415,3 +420,23 @@ class TextPredictionTrainer(TrainerWithData):
         ignored = list(self.config.decoder_eval_ignore_tokens or ())
         neutral = frame_part(self.neutral_data)
         return {**super().measurement_parts(), "ignored words": ignored, "neutral texts": neutral}
+
+
+def _classes_of(labels: Mapping[str, float], named: Sequence[str] | None) -> list[str]:
+    """The target classes that `correlation_mapping` tells.
+
+    Raises:
+        ValueError: Other labels than one +1, one -1 and zeros, or other classes than those that are named.
+    """
+    classes = [name for label in (1, -1) for name, given in labels.items() if given == label]
+    if sorted(label for label in labels.values() if label != 0) != [-1, 1]:
+        raise ValueError(
+            f"correlation_mapping must label one class +1, one -1 and all others 0; got {dict(labels)}. "
+            "Scale the labels, or give target_classes=[first, second] instead."
+        )
+    if named is not None and list(named) != classes:
+        raise ValueError(
+            f"correlation_mapping says that the target classes are {classes}, target_classes says {list(named)}: "
+            "the first is encoded as +1. Give one of them."
+        )
+    return classes
