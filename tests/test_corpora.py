@@ -184,7 +184,7 @@ def test_what_is_wrong_with_a_source_is_found_out_at_once(tmp_path: Path) -> Non
 
 def test_an_empty_corpus_is_an_error_that_names_the_classes(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n \n")
-    with pytest.raises(ValueError, match=r"'3SG'.*0 segments"):
+    with pytest.raises(ValueError, match=r"'3SG'.*no text in the base data .*empty.txt"):
         creator(tmp_path / "empty.txt").generate_training_data()
     assert creator(tmp_path / "empty.txt").generate_neutral_data().empty
 
@@ -332,6 +332,29 @@ def test_a_cached_result_is_the_first_one(
             pd.testing.assert_frame_equal(first[0][name], second[0][name])
     else:
         pd.testing.assert_frame_equal(first[0], second[0])
+
+
+def test_a_cached_result_knows_what_was_dropped(tmp_path: Path) -> None:
+    texts = [*corpus(), "He and they.", "He and they went."]
+    first, second = (creator(texts, output_dir=tmp_path, use_cache=True) for _ in range(2))
+    first.generate_training_data()
+    second.generate_training_data()
+    assert first.summary().dropped == second.summary().dropped
+    assert second.summary().dropped["with words of several classes"] >= 2
+
+
+def test_a_split_that_stays_empty_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    books = pd.DataFrame(
+        [(f"{who} left {i}.", f"book {i % 2}") for i in range(20) for who in ("He", "They")], columns=["text", "book"]
+    )
+    creator(books, document_column="book").generate_training_data()
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "too few documents" in told
+    assert told.count("3SG") == told.count("3PL") >= 1
+    caplog.clear()
+    creator(books).generate_training_data()
+    creator(books, document_column="book").generate_training_data(train_ratio=0.5, val_ratio=0.5, test_ratio=0)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
 def test_whatever_a_result_depends_on_makes_it_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

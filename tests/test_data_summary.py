@@ -195,6 +195,26 @@ def test_the_creator_tells_what_it_made() -> None:
     assert summary.classes[1].words[0].tokens == ("They",)
 
 
+def test_the_creator_tells_which_documents_splits_share() -> None:
+    books = pd.DataFrame(
+        [(f"then {who} left {i}", f"book {i % 12}") for i in range(96) for who in ("he", "they")],
+        columns=["text", "book"],
+    )
+    targets = [TextFilterConfig(["he"], id="3SG"), TextFilterConfig(["they"], id="3PL")]
+    creator = TextPredictionDataCreator(books, feature_targets=targets, document_column="book")
+    creator.generate_training_data()
+    assert creator.summary().has_documents
+    assert creator.summary().overlaps == ()
+    frames = creator.generate_training_data(split_by_document=False)
+    number = {name: frame["masked"].str.extract(r"(\d+)$")[0].astype(int) % 12 for name, frame in frames.items()}
+    books_of = {
+        split: {book for name, frame in frames.items() for book in number[name][frame["split"] == split]}
+        for split in ("train", "test")
+    }
+    (shared,) = [item for item in creator.summary().overlaps if item.splits == ("train", "test")]
+    assert (shared.kind, shared.count) == ("document", len(books_of["train"] & books_of["test"]))
+
+
 def test_a_loaded_model_gives_its_tokenizer() -> None:
     targets = [TextFilterConfig(["he"], id="3SG"), TextFilterConfig(["they"], id="3PL")]
     data = TextPredictionDataCreator(sentences(300), feature_targets=targets).generate_training_data(

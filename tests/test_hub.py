@@ -62,6 +62,15 @@ def test_configs_and_splits_of_a_repository(tmp_path: Path, suffix: str) -> None
     assert len(load_hub_dataset(folder, "masc", split="train[:1]+test")) == 4
 
 
+def test_words_that_pandas_takes_for_missing_stay_words(tmp_path: Path) -> None:
+    words = ["NA", "null", "None", "nan", ""]
+    write(tmp_path / "train.csv", pd.DataFrame({"masked": "[MASK] came", "label": words}))
+    assert load_hub_dataset(tmp_path, split="train")["label"][:] == [*words[:-1], None]
+    write(tmp_path / "test.csv", pd.DataFrame({"masked": "[MASK] came", "label": words}))
+    write(tmp_path / "validation.csv", frame("null"))
+    assert set(load_hub_dataset(tmp_path, split="val")["label"]) == {"null"}
+
+
 def test_a_folder_without_a_card_has_one_config(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", frame("he"))
     write(tmp_path / "test.csv", frame("she"))

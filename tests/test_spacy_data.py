@@ -513,6 +513,14 @@ def test_a_class_without_rows_shows_what_comes_near(pipeline: str, config: TextF
         creator.generate_training_data()
 
 
+def test_near_misses_of_every_class_without_rows_are_shown() -> None:
+    targets = [TextFilterConfig([word], id=id) for word, id in (("hee", "x"), ("saw", "y"), ("theyy", "z"))]
+    creator = TextPredictionDataCreator([f"He and they saw {i}" for i in range(3)], feature_targets=targets)
+    with pytest.raises(ValueError, match=r"those of 'x': .*'He' \(3\).*those of 'z': .*'they' \(3\)") as error:
+        creator.generate_training_data(min_rows_per_class_for_split=0)
+    assert "those of 'y'" not in str(error.value)
+
+
 def test_one_word_in_two_classes_needs_tags_that_differ(pipeline: str) -> None:
     def create(*tags: SpacyTagSpec | None, **kwargs: object) -> TextPredictionDataCreator:
         targets = [TextFilterConfig("der", spacy_tags=tag, id=str(i), **kwargs) for i, tag in enumerate(tags)]

@@ -140,7 +140,7 @@ def test_lone_capital_follows_the_sentence_start_in_frames() -> None:
 # laws of the unified frame
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(tables, st.integers(1, 4), st.integers(0, 5))
 def test_rows_of_sampled_frames(table: pd.DataFrame, size: int, seed: int) -> None:
     before = table.copy()
@@ -166,7 +166,7 @@ def test_rows_of_sampled_frames(table: pd.DataFrame, size: int, seed: int) -> No
         assert row.alternative == apply_factual_casing(row.factual, row.alternative, sentence_start=start)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(tables, st.integers(1, 3), st.integers(0, 5))
 def test_roads_pair_order_and_repetition_give_the_same_rows(table: pd.DataFrame, size: int, seed: int) -> None:
     options = {"max_counterfactuals_per_sentence": size, "random_state": seed}

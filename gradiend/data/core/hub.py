@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -65,15 +66,17 @@ def load_hub_dataset(
     source = _source(name)
     options = _options(source, trust_remote_code)
     configs = () if config is None else (config,)
+    reading: dict[str, Any] = {}
     try:
-        return cast("Dataset | DatasetDict", datasets.load_dataset(source, *configs, split=split, **options))
+        reading = _reading_options(source, configs, options)
+        return cast("Dataset | DatasetDict", datasets.load_dataset(source, *configs, split=split, **options, **reading))
     except ConnectionError as error:
         _unreachable(source, error)
     except FileNotFoundError as error:
         _not_found(source, error)
     except (ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         found = _other_spelling(source, config, split, options, error)
-        return cast("Dataset | DatasetDict", datasets.load_dataset(source, *configs, split=found, **options))
+        return cast("Dataset | DatasetDict", datasets.load_dataset(source, *configs, split=found, **options, **reading))
 
 
 def hub_config_names(name: str | PathLike[str], *, trust_remote_code: bool = False) -> list[str]:
@@ -135,6 +138,20 @@ def _options(source: str, trust_remote_code: bool) -> dict[str, bool]:
             'or pip install "datasets<4".'
         )
     return {"trust_remote_code": True}
+
+
+def _reading_options(source: str, configs: Sequence[str], options: dict[str, bool]) -> dict[str, Any]:
+    """Options by which "NA" and "null" in the CSV files of a folder stay words; an empty field is a missing one.
+
+    None for a data set of the hub: `datasets` finds it again without a connection only under the options that it was
+    loaded with.
+    """
+    import datasets  # noqa: PLC0415
+
+    if not Path(source).is_dir():
+        return {}
+    builder = datasets.load_dataset_builder(source, *configs, **options)
+    return {"keep_default_na": False, "na_values": [""]} if builder.name == "csv" else {}
 
 
 def _other_spelling(

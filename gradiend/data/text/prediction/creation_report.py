@@ -17,7 +17,7 @@ class Creation:
     """What a creation made."""
 
     rows: pd.DataFrame
-    """Columns masked, label, label_class and split."""
+    """Columns masked, label, label_class and split; document where the documents are known."""
     classes: Sequence[str]
     """The ids of the classes."""
     dropped: Mapping[str, int]

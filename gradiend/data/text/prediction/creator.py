@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from gradiend.data.core.base_loader import BaseData, open_source, require_size
-from gradiend.data.core.table_files import parse_table_format, prepare_output, write_output
+from gradiend.data.core.table_files import parse_table_format, prepare_output
 from gradiend.data.core.text_source import Columns, TextSource
 from gradiend.data.core.text_stream import Text, stream_texts
 from gradiend.data.summary import DataSummary
@@ -32,12 +32,14 @@ from gradiend.data.text.prediction.frames import (
     parse_format,
     per_class_frames,
     per_class_from_unified,
+    reported_frame,
     unified_frame,
 )
-from gradiend.data.text.prediction.made_from import MadeFrom, describe_preprocess
+from gradiend.data.text.prediction.made_from import MadeFrom, Output, describe_preprocess
 from gradiend.data.text.prediction.near_misses import near_misses
 from gradiend.data.text.prediction.splits import SplitRatios, assign_splits
 from gradiend.data.text.prediction.summary import (
+    describe_empty_splits,
     describe_neutral,
     describe_training,
     require_found,
@@ -205,9 +207,9 @@ class TextPredictionDataCreator:
                 f"Training data contrasts at least two classes, but feature_targets has {len(self.classes)}; "
                 "add another TextFilterConfig."
             )
-        path = self._output_file(output, self.training_basename)
-        record = self._record(
-            path,
+        target = self._output(
+            output,
+            self.training_basename,
             self._source,
             max_size_per_class=max_size_per_class,
             balance=is_balanced,
@@ -215,27 +217,29 @@ class TextPredictionDataCreator:
             min_rows_per_class_for_split=min_rows_per_class_for_split,
             split_by_document=by_document,
         )
-        if record is not None and path is not None and (cached := record.read_table(path)) is not None:
-            self._created = lambda: self._creation(minimal_from_unified(cached), {})
-            return _in_format(cached, kind)
+        if (kept := target.read()) is not None:
+            self._created = lambda: self._creation(minimal_from_unified(kept.table), kept.dropped)
+            return _in_format(kept.table, kind)
 
         collected = self._collect(max_size_per_class)
-        require_found(collected, self._near_misses)
+        require_found(collected, self._source.name, self._near_misses)
         sizes = [len(found.by_text) for found in collected.classes]
         if is_balanced:
             sizes = balanced_counts(sizes, [config.weight for config in self.classes])
         require_minimum(collected, sizes, min_rows_per_class_for_split)
         classes = self._split(collected, sizes, ratios, by_document)
-        self._created = lambda: self._creation(minimal_frame(classes), collected.dropped)
-        unified = unified_frame(classes, self._rng("alternatives")) if path is not None or kind == "unified" else None
-        if path is not None and unified is not None:
-            write_output(path, unified, per_class_frames(classes))
-            if record is not None:
-                record.write(path)
-        logger.info(describe_training(classes, ratios.names, collected, path))
-        if unified is not None:
-            return _in_format(unified, kind)
-        return per_class_frames(classes) if kind == "per_class" else minimal_frame(classes)
+        has_documents = by_document or self.document_column is not None
+        self._created = lambda: self._creation(reported_frame(classes, with_documents=has_documents), collected.dropped)
+        if target.path is None and kind != "unified":
+            result = per_class_frames(classes) if kind == "per_class" else minimal_frame(classes)
+        else:
+            unified = unified_frame(classes, self._rng("alternatives"))
+            target.write(unified, collected.dropped, per_class_frames(classes))
+            result = _in_format(unified, kind)
+        logger.info(describe_training(classes, ratios.names, collected, target.path))
+        if (empty := describe_empty_splits(classes, ratios, by_document)) is not None:
+            logger.warning(empty)
+        return result
 
     def generate_neutral_data(
         self,
@@ -272,17 +276,17 @@ class TextPredictionDataCreator:
         require_size("max_size", max_size)
         exclusion = TokenExclusion(excluded_spacy_tags, self._lemmas(), self.spacy_model, self.download_if_missing)
         excluded = self._excluded(additional_excluded_words, excluded_spacy_tags is not None)
-        path = self._output_file(output, self.neutral_basename)
         source = self._source if base_data is None else self._open(base_data)
-        record = self._record(
-            path,
+        target = self._output(
+            output,
+            self.neutral_basename,
             source,
             excluded=[config.words for config in excluded],
             excluded_spacy_tags=excluded_spacy_tags,
             max_size=max_size,
         )
-        if record is not None and path is not None and (cached := record.read_table(path)) is not None:
-            return cached
+        if (kept := target.read()) is not None:
+            return kept.table
 
         neutral, dropped = collect_neutral(
             self._stream(source),
@@ -294,11 +298,8 @@ class TextPredictionDataCreator:
             splitter=self._splitter,
         )
         frame = pd.DataFrame({"text": pd.Series(neutral, dtype=str)})
-        if path is not None:
-            write_output(path, frame)
-            if record is not None:
-                record.write(path)
-        logger.log(logging.INFO if neutral else logging.WARNING, describe_neutral(len(frame), dropped, path))
+        target.write(frame, dropped)
+        logger.log(logging.INFO if neutral else logging.WARNING, describe_neutral(len(frame), dropped, target.path))
         return frame
 
     def summary(self, tokenizer: Any = None) -> DataSummary:
@@ -344,7 +345,14 @@ class TextPredictionDataCreator:
             n_processes=self.n_processes,
         )
 
-    def _record(self, path: Path | None, source: TextSource, **arguments: Any) -> MadeFrom | None:
+    def _output(
+        self, output: str | PathLike[str] | None, basename: str, source: TextSource, **arguments: Any
+    ) -> Output:
+        """Where a table goes; found out to be writable."""
+        path = self._output_path(output, basename)
+        return Output(path, self._made_from(path, source, arguments))
+
+    def _made_from(self, path: Path | None, source: TextSource, arguments: Mapping[str, Any]) -> MadeFrom | None:
         """What a table depends on, if it shall be kept for later calls."""
         if not self.use_cache:
             return None
@@ -383,11 +391,11 @@ class TextPredictionDataCreator:
             splits = assign_splits(texts, ratios, self._rng("splits"))
         return [SplitClass(config, kept[config.id], splits[config.id]) for config in self.classes]
 
-    def _near_misses(self, config: TextFilterConfig) -> str:
+    def _near_misses(self, configs: Sequence[TextFilterConfig]) -> str:
         segments = iter_segments(
             (text for text, _ in self._stream(self._source)), self.preprocess, splitter=self._splitter
         )
-        return near_misses(segments, config, self._resolver.reader)
+        return near_misses(segments, configs, self._resolver.reader)
 
     def _lemmas(self) -> list[str]:
         return [flat.word for config in self.classes for flat in config.flatten() if flat.is_lemma]
@@ -402,7 +410,7 @@ class TextPredictionDataCreator:
             )
         return [TextFilterConfig(targets=words, id="excluded")] if words else []
 
-    def _output_file(self, output: str | PathLike[str] | None, basename: str) -> Path | None:
+    def _output_path(self, output: str | PathLike[str] | None, basename: str) -> Path | None:
         if output is not None:
             return prepare_output(Path(output), self.output_format)
         if self.output_dir is None:

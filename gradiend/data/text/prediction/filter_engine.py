@@ -44,8 +44,8 @@ def filter_sentences(
 ) -> list[tuple[str, list[Span]]]:
     """Keep the sentences that have a word of a class, with the places of all such words.
 
-    Words are whole words in any case; see
-    `SurfaceMatcher`. Tags and lemmas are read by spaCy, in batches; see `TagResolver` for which sentences.
+    Words are whole words in any case; see `SurfaceMatcher`. Tags and lemmas are read by spaCy, in batches; see
+    `TagResolver` for which sentences.
 
     Args:
         sentences: Any sentences.

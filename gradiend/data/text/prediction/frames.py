@@ -12,6 +12,7 @@ import pandas as pd
 from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction.alternatives import AlternativeSampler
 from gradiend.data.text.prediction.collector import MaskedExample
+from gradiend.data.unified.parts import DOCUMENT
 from gradiend.data.unified.schema import transition_id
 
 TrainingFormat: TypeAlias = Literal["per_class", "unified", "minimal"]
@@ -69,6 +70,15 @@ def minimal_frame(classes: Sequence[SplitClass]) -> pd.DataFrame:
         for example, split in zip(item.examples, item.splits, strict=True)
     ]
     return pd.DataFrame(rows, columns=list(_MINIMAL))
+
+
+def reported_frame(classes: Sequence[SplitClass], *, with_documents: bool) -> pd.DataFrame:
+    """Return `minimal_frame`, on request with the document of each example."""
+    frame = minimal_frame(classes)
+    if not with_documents:
+        return frame
+    documents = [example.document for item in classes for example in item.examples]
+    return frame.assign(**{DOCUMENT: pd.Series(documents, dtype=object)})
 
 
 def per_class_from_unified(unified: pd.DataFrame) -> dict[str, pd.DataFrame]:

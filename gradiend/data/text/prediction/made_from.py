@@ -1,4 +1,4 @@
-"""What a table was made from, kept beside it: `use_cache` answers from the table only if nothing differs.
+"""Where a table goes, and what it was made from: `use_cache` answers from it only if nothing differs.
 
 `util.fingerprint` is imported where it is used: it loads torch, which creating data has no need of.
 """
@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from gradiend._version import __version__
-from gradiend.data.core.table_files import output_hash, read_output
+from gradiend.data.core.table_files import output_hash, read_output, write_output
 from gradiend.data.text.preprocess import TextPreprocessConfig
 from gradiend.util.files import write_json
 
@@ -21,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 _FORMAT_VERSION = 1
 _HASH = "table_sha256"
+_DROPPED = "dropped"
 _SHOWN = 200
 
 
@@ -34,34 +37,62 @@ class MadeFrom:
     def __init__(self, **inputs: Any) -> None:
         self._inputs = {"gradiend": __version__, **inputs}
 
-    def write(self, table: Path) -> None:
-        """Write the record of a table that was just written."""
+    def write(self, table: Path, dropped: Mapping[str, int]) -> None:
+        """Write the record of a table that was just written, and what it leaves out, by reason."""
         from gradiend.util.fingerprint import FINGERPRINT  # noqa: PLC0415
 
-        content = {"format_version": _FORMAT_VERSION, _HASH: output_hash(table), FINGERPRINT: self._inputs}
-        write_json(_record(table), content)
+        content = {"format_version": _FORMAT_VERSION, _HASH: output_hash(table), _DROPPED: dict(dropped)}
+        write_json(_record(table), {**content, FINGERPRINT: self._inputs})
 
-    def read_table(self, table: Path) -> pd.DataFrame | None:
+    def read(self, table: Path) -> KeptTable | None:
         """Read the table if it was made from the same; otherwise say in the log what differs, and return None."""
-        reasons = self._differences(table)
-        if reasons:
-            logger.info("%s is made anew: %s.", table, "; ".join(reasons))
-            return None
-        logger.info("%s was made from the same data and arguments, and is used again.", table)
-        return read_output(table)
-
-    def _differences(self, table: Path) -> list[str]:
         from gradiend.util.fingerprint import read_cached  # noqa: PLC0415
 
         found, record = output_hash(table), _record(table)
-        if found is None:
-            return ["it does not exist yet"]
-        content, reasons = read_cached(record, self._inputs)
-        if content is None:
-            return [reason if len(reason) <= _SHOWN else f"{reason[:_SHOWN]}…" for reason in reasons] or [
-                f"nothing says what it was made from (no {record.name})"
-            ]
-        return [] if content.get(_HASH) == found else ["it was changed after it was made"]
+        content, reasons = (None, ["it does not exist yet"]) if found is None else read_cached(record, self._inputs)
+        if content is not None and content.get(_HASH) == found:
+            logger.info("%s was made from the same data and arguments, and is used again.", table)
+            return KeptTable(read_output(table), Counter(content.get(_DROPPED, {})))
+        if content is not None:
+            reasons = ["it was changed after it was made"]
+        shown = [reason if len(reason) <= _SHOWN else f"{reason[:_SHOWN]}…" for reason in reasons]
+        logger.info(
+            "%s is made anew: %s.", table, "; ".join(shown) or f"nothing says what it was made from (no {record.name})"
+        )
+        return None
+
+
+@dataclass(frozen=True)
+class KeptTable:
+    """The table of an earlier call."""
+
+    table: pd.DataFrame
+    dropped: Counter[str]
+    """Reason → what that call left out."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where the table of a call goes."""
+
+    path: Path | None
+    """A file or folder as `prepare_output` returns it; None keeps nothing."""
+    made_from: MadeFrom | None
+    """What the table depends on, where later calls may be answered from it."""
+
+    def read(self) -> KeptTable | None:
+        """The table of an earlier call, if it would come out the same now."""
+        return None if self.path is None or self.made_from is None else self.made_from.read(self.path)
+
+    def write(
+        self, table: pd.DataFrame, dropped: Mapping[str, int], by_class: Mapping[str, pd.DataFrame] | None = None
+    ) -> None:
+        """Write a table as `write_output` does, and its record; nothing where there is no path."""
+        if self.path is None:
+            return
+        write_output(self.path, table, by_class)
+        if self.made_from is not None:
+            self.made_from.write(self.path, dropped)
 
 
 def describe_preprocess(config: TextPreprocessConfig | None) -> dict[str, Any] | None:

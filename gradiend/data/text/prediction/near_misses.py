@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -19,20 +19,25 @@ if TYPE_CHECKING:
 
 _SEGMENTS = 20_000
 _PARSED = 500
+_SHOWN = 5
 
 
-def near_misses(segments: Iterable[str], config: TextFilterConfig, reader: SpacyReader | None) -> str:
-    """Say what in a corpus comes near to a class of which nothing was found.
+def near_misses(segments: Iterable[str], configs: Sequence[TextFilterConfig], reader: SpacyReader | None) -> str:
+    """Say what in a corpus comes near to classes of which nothing was found.
 
     Args:
         segments: The corpus; its beginning is looked at.
-        config: The class.
-        reader: Reads tags and lemmas, if the class has any.
+        configs: The classes.
+        reader: Reads tags and lemmas, if one of the classes has any.
 
     Returns:
-        A sentence with a space before it, or nothing where nothing is near.
+        A sentence a class, each with a space before it; none for a class that nothing is near to.
     """
     looked_at = list(islice(segments, _SEGMENTS))
+    return "".join(_near_to(config, looked_at, reader) for config in configs)
+
+
+def _near_to(config: TextFilterConfig, looked_at: Sequence[str], reader: SpacyReader | None) -> str:
     if any(flat.is_lemma for flat in config.flatten()):
         return "" if reader is None else _near_words(config, _lemmas(looked_at, reader), "lemmas")
     matcher = SurfaceMatcher([config])
@@ -65,7 +70,7 @@ def _other_tags(found: list[tuple[str, list[Hit]]], config: TextFilterConfig, re
     )
 
 
-def _lemmas(segments: list[str], reader: SpacyReader) -> Counter[str]:
+def _lemmas(segments: Sequence[str], reader: SpacyReader) -> Counter[str]:
     counts: Counter[str] = Counter()
     reader.read(segments[:_PARSED], lambda _, doc: counts.update(token.lemma_ for token in doc))
     return counts
@@ -75,14 +80,9 @@ def _near_words(config: TextFilterConfig, counts: Counter[str], kind: str) -> st
     spellings: dict[str, Counter[str]] = {}
     for word, number in counts.items():
         spellings.setdefault(word.casefold(), Counter())[word] += number
-    near = [
-        match
-        for word in config.words
-        for match in difflib.get_close_matches(word.casefold(), list(spellings), n=3, cutoff=0.7)
-    ]
+    matches = (difflib.get_close_matches(word.casefold(), list(spellings), n=3, cutoff=0.7) for word in config.words)
+    near = list(dict.fromkeys(match for found in matches for match in found))[:_SHOWN]
     if not near:
         return ""
-    shown = ", ".join(
-        f"{spellings[word].most_common(1)[0][0]!r} ({spellings[word].total()})" for word in dict.fromkeys(near)
-    )
+    shown = ", ".join(f"{spellings[word].most_common(1)[0][0]!r} ({spellings[word].total()})" for word in near)
     return f" The corpus has {kind} like those of {config.id!r}: {shown}."

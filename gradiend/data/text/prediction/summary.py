@@ -9,6 +9,7 @@ from pathlib import Path
 from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction.collector import SEVERAL_CLASSES, Collected
 from gradiend.data.text.prediction.frames import SplitClass
+from gradiend.data.text.prediction.splits import SplitRatios
 
 
 def describe_training(
@@ -31,14 +32,16 @@ def describe_neutral(n_rows: int, dropped: Mapping[str, int], path: Path | None)
     return f"Neutral data: {n_rows} rows. Dropped: {_dropped(dropped)}.{_where(path)}"
 
 
-def require_found(collected: Collected, near_misses: Callable[[TextFilterConfig], str]) -> None:
-    """Raise a ValueError that names the classes without rows, their targets, and what comes near to the first."""
+def require_found(collected: Collected, source: str, near_misses: Callable[[Sequence[TextFilterConfig]], str]) -> None:
+    """Raise a ValueError that names the classes without rows, their targets, and what comes near to each."""
     empty = [found.config for found in collected.classes if not found.by_text]
     if empty:
         names = "; ".join(f"{config.id!r} (targets: {', '.join(config.words)})" for config in empty)
+        if not collected.n_texts:
+            raise ValueError(f"No usable sentence for class {names}: there is no text in the base data ({source}).")
         raise ValueError(
             f"No usable sentence for class {names} in {collected.n_segments} segments; "
-            f"dropped: {_dropped(collected.dropped)}.{_hint(collected)}{near_misses(empty[0])}"
+            f"dropped: {_dropped(collected.dropped)}.{_hint(collected)}{near_misses(empty)}"
         )
 
 
@@ -54,6 +57,16 @@ def require_minimum(collected: Collected, sizes: Sequence[int], min_rows: int) -
             f"Too few rows to split: {', '.join(few)}, but min_rows_per_class_for_split={min_rows}. Use more "
             f"base data, or lower the minimum (0 switches it off).{_hint(collected)}"
         )
+
+
+def describe_empty_splits(classes: Sequence[SplitClass], ratios: SplitRatios, by_document: bool) -> str | None:
+    """Say which classes have no row in a split that should have some; None where none is empty."""
+    wanted = [split for split, share in zip(ratios.names, ratios.shares, strict=True) if share > 0]
+    empty = [f"{split} of {item.config.id!r}" for item in classes for split in wanted if split not in item.splits]
+    if not empty:
+        return None
+    why = "there are too few documents, or a few hold most rows" if by_document else "there are too few rows"
+    return f"Splits without any row: {', '.join(empty)}; {why}."
 
 
 def require_limit_allows_split(limit: int | None, min_rows: int) -> None:
