@@ -104,6 +104,8 @@ def main() -> None:
                     max_steps=steps,
                     learning_rate=1e-5 if kind == "class_means" else 1e-4,
                     do_eval=False,
+                    encoder_eval_max_size=150,
+                    decoder_eval_max_size_training_like=100,
                     max_seeds=1,
                     seed=seed,
                     pre_prune_config=PrePruneConfig(n_samples=64, topk=0.01, source="diff"),

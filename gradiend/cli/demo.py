@@ -24,7 +24,7 @@ from gradiend.util.files import write_json
 
 CLASSES = {"3SG": ["he", "she", "it"], "3PL": ["they"]}
 OTHER = dict(zip(CLASSES, reversed(CLASSES), strict=True))
-LEARNING_RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+LEARNING_RATES = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
 SMALL_LEARNING_RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 """For other models, which are larger than the embedded one and take less."""
 SUMMARY = "summary.json"
