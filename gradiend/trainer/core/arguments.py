@@ -180,12 +180,12 @@ class TrainingArguments:
         self.pre_prune_config = _parse_config("pre_prune_config", self.pre_prune_config, PrePruneConfig)
         self.post_prune_config = _parse_config("post_prune_config", self.post_prune_config, PostPruneConfig)
         for name in ("activation_encoder", "activation_decoder"):
-            if getattr(self, name):
-                setattr(self, name, activation_name(getattr(self, name)))
+            if vars(self)[name]:
+                setattr(self, name, activation_name(vars(self)[name]))
         self._check_flags()
         self._resolve_supervision()
         for name, valid in CHOICES.items():
-            one_of(name, getattr(self, name), valid)
+            one_of(name, vars(self)[name], valid)
         if self.convergent_score_threshold is None:
             if self.convergent_metric == "loss":
                 raise ValueError(
@@ -211,7 +211,7 @@ class TrainingArguments:
 
     def _check_flags(self) -> None:
         for name, item in FIELDS.items():
-            value = getattr(self, name)
+            value = vars(self)[name]
             if isinstance(item.default, bool) and not isinstance(value, bool):
                 raise TypeError(f"{name} must be True or False; got {value!r}.")
 
@@ -220,7 +220,7 @@ class TrainingArguments:
         at_least_one += ["num_train_epochs", "latent_dim", "init_samples"]
         at_least_one.remove("max_steps")  # −1 means: whole epochs
         for name in at_least_one:
-            value = getattr(self, name)
+            value = vars(self)[name]
             optional = FIELDS[name].default is None or name == "min_convergent_seeds"
             if not (value is None and optional) and (not isinstance(value, int) or value < 1):
                 raise ValueError(f"{name} must be an int of at least 1; got {value!r}.")
@@ -233,13 +233,13 @@ class TrainingArguments:
                 "max_steps=0 would save a random GRADIEND: give init='class_means', or max_steps=-1 for whole epochs."
             )
         for name in ("max_steps", "seed", "kept_gradients_size"):
-            value = getattr(self, name)
+            value = vars(self)[name]
             if not isinstance(value, int) and not (name == "seed" and value is None):
                 raise ValueError(f"{name} must be an int; got {value!r}.")
         for name in ("learning_rate", "weight_decay", "adam_epsilon"):
-            value = getattr(self, name)
+            value = vars(self)[name]
             if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-                raise ValueError(f"{name} must be a finite number of at least 0; got {getattr(self, name)!r}.")
+                raise ValueError(f"{name} must be a finite number of at least 0; got {vars(self)[name]!r}.")
 
     def get(self, key: str, default: Any = None) -> Any:
         """The field called `key`, or `default` if there is none."""
@@ -248,7 +248,7 @@ class TrainingArguments:
     def replace(self, **overrides: Any) -> TrainingArguments:
         """A validated copy with other values; second spellings are accepted, the original is untouched."""
         resolved = resolve_keywords("TrainingArguments", overrides, FIELDS)
-        values = {name: getattr(self, name) for name in FIELDS}
+        values = {name: vars(self)[name] for name in FIELDS}
         metric = "loss" if resolved.get("supervised_decoder") else resolved.get("convergent_metric")
         if metric is not None and metric != self.convergent_metric:
             # The threshold of one metric says nothing about the other.
@@ -275,9 +275,9 @@ class TrainingArguments:
     def to_dict(self) -> dict[str, Any]:
         """JSON-serialisable, without criterion and evaluate_fn; torch_dtype as "torch.float32"."""
         special = (*NOT_SERIALISABLE, *PRUNE_CONFIGS)
-        content = {name: copy.deepcopy(getattr(self, name)) for name in FIELDS if name not in special}
+        content = {name: copy.deepcopy(vars(self)[name]) for name in FIELDS if name not in special}
         for name in PRUNE_CONFIGS:
-            config = getattr(self, name)
+            config = vars(self)[name]
             content[name] = None if config is None else config.to_dict()
         base_dtype = None if self.base_model_dtype is None else str(self.base_model_dtype)
         return {**content, "torch_dtype": str(self.torch_dtype), "base_model_dtype": base_dtype}

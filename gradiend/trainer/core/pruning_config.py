@@ -56,7 +56,7 @@ class PrePruneConfig:
 
     def __post_init__(self) -> None:
         for name in ("n_samples", "batch_size"):
-            value = getattr(self, name)
+            value = vars(self)[name]
             if isinstance(value, bool) or not isinstance(value, int):
                 raise TypeError(f"{name} must be an int; got {type(value).__name__}.")
             if value < 1:
@@ -126,8 +126,8 @@ class PostPruneConfig:
             found = self.mask.dtype if isinstance(self.mask, Tensor) else type(self.mask).__name__
             raise ValueError(f"mask must be a bool tensor with one entry per input dimension; got {found}.")
         for name in ("inplace", "return_mask"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} must be a bool; got {type(getattr(self, name)).__name__}.")
+            if not isinstance(vars(self)[name], bool):
+                raise TypeError(f"{name} must be a bool; got {type(vars(self)[name]).__name__}.")
         parse_weight_part(self.part)
 
     def __str__(self) -> str:
@@ -153,7 +153,7 @@ class PostPruneConfig:
 
 
 def _fields(config: PrePruneConfig | PostPruneConfig) -> dict[str, Any]:
-    return {item.name: getattr(config, item.name) for item in dataclasses.fields(config)}
+    return {item.name: vars(config)[item.name] for item in dataclasses.fields(config)}
 
 
 def _check_criteria(name: str, criteria: Mapping[str, Any]) -> None:

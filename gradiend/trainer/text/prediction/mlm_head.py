@@ -46,7 +46,7 @@ class MLMHead:
         write_tensors(Path(directory) / WEIGHTS, tensors)
         content: dict[str, Any] = {"format_version": FORMAT_VERSION, "type": MLM_HEAD}
         fields = [field.name for field in dataclasses.fields(self) if field.name not in tensors]
-        write_json(Path(directory) / CONFIG, {**content, **{name: getattr(self, name) for name in fields}})
+        write_json(Path(directory) / CONFIG, {**content, **{name: vars(self)[name] for name in fields}})
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
