@@ -3,24 +3,17 @@
     python examples/pruned_seeds.py MODEL ROWS.csv NEUTRAL.csv --output runs/pruned_seeds
 
 MODEL is a name or a folder; ROWS.csv has the columns masked, label, label_class (masculine, feminine) and split;
-NEUTRAL.csv has a column text. Three rows are printed: all entries of the model; 1 % of them, chosen by gradients before
-training; and a tenth of those, chosen by weights after it.
+NEUTRAL.csv has a column text. Three rows are printed: all entries of the model (one seed); 1 % of them, chosen by
+gradients before training (the best of three seeds); and a tenth of those, chosen by weights after it.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from gradiend import PostPruneConfig, PrePruneConfig, TextPredictionTrainer, TrainingArguments
 
-PRE = PrePruneConfig(n_samples=64, topk=0.01, source="diff")
-KINDS: dict[str, dict[str, Any]] = {
-    "all entries": {},
-    "1 %": {"pre_prune_config": PRE},
-    "0.1 %": {"pre_prune_config": PRE, "post_prune_config": PostPruneConfig(topk=0.1)},
-}
 LRS = [0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0]
 
 
@@ -28,7 +21,7 @@ def size_in_mib(directory: str) -> float:
     return sum(path.stat().st_size for path in Path(directory).rglob("*") if path.is_file()) / 2**20
 
 
-def describe(name: str, trainer: TextPredictionTrainer) -> str:
+def describe(name: str, trainer: TextPredictionTrainer, directory: str) -> str:
     encoder = trainer.evaluate_encoder()
     bare = trainer.evaluate_encoder(exclude_params="*embeddings*")
     low, high = (encoder["correlation_interval"][end] for end in ("low", "high"))
@@ -37,9 +30,12 @@ def describe(name: str, trainer: TextPredictionTrainer) -> str:
     base = decoder["grid"]["base"]["probs"]
     shifts = []
     for target, other in zip(trainer.target_classes, reversed(trainer.target_classes), strict=True):
-        row = decoder[target]
-        shifts.append(f"{base[other]:.3f} → {row['value']:.3f} (LMS {row['lms'] / row['base_lms']:.3f})")
-    size = size_in_mib(trainer.model_path)
+        if target in decoder:
+            row = decoder[target]
+            shifts.append(f"{base[other]:.3f} → {row['value']:.3f} (LMS {row['lms'] / row['base_lms']:.3f})")
+        else:
+            shifts.append("no step keeps the LMS")
+    size = size_in_mib(directory)
     return (
         f"| {name} | {len(trainer.get_model()):,} | {size:.1f} MiB | {encoder['correlation']:.4f} "
         f"[{low:.4f}, {high:.4f}] | {bare['correlation']:.4f} | {means} | {' | '.join(shifts)} |"
@@ -54,13 +50,11 @@ def main() -> None:
     parser.add_argument("--output", default="runs/pruned_seeds")
     parser.add_argument("--steps", type=int, default=100)
     options = parser.parse_args()
-    lines = [
-        "| entries | n | checkpoint | correlation [95 %] | without embeddings | means | P(masculine) | P(feminine) |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name, pruning in KINDS.items():
+    print("| entries | n | checkpoint | correlation [95 %] | without embeddings | means | P(masculine) | P(feminine) |")
+    print("|---|---|---|---|---|---|---|---|")
+    for seeds, pruning in ((1, None), (3, PrePruneConfig(n_samples=64, topk=0.01, source="diff"))):
         args = TrainingArguments(
-            experiment_dir=f"{options.output}/{name.replace(' ', '')}",
+            experiment_dir=f"{options.output}/{'all' if pruning is None else 'pruned'}",
             train_batch_size=16,
             max_steps=options.steps,
             learning_rate=1e-4,
@@ -68,16 +62,20 @@ def main() -> None:
             encoder_eval_train_max_size=50,
             seed_selection_eval_max_size=50,
             decoder_eval_max_size_training_like=100,
-            max_seeds=3,
+            max_seeds=seeds,
             min_convergent_seeds=None,
-            **pruning,
+            pre_prune_config=pruning,
         )
         trainer = TextPredictionTrainer(
             options.model, data=options.rows, eval_neutral_data=options.neutral, eval_neutral_max_rows=500,
             target_classes=["masculine", "feminine"], args=args,
         )  # fmt: skip
-        lines.append(describe(name, trainer.train()))
-    print("\n".join(lines))
+        trainer.train()
+        print(describe("all" if pruning is None else "1 %, pre-pruned", trainer, trainer.model_path), flush=True)
+    trainer.post_prune(PostPruneConfig(topk=0.1))
+    directory = f"{options.output}/post_pruned"
+    trainer.get_model().save_pretrained(directory)
+    print(describe("0.1 %, post-pruned", trainer, directory))
 
 
 if __name__ == "__main__":
