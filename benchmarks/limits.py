@@ -1,10 +1,11 @@
 """What a training step and an encoding cost at the limits of this machine, measured now.
 
-    python benchmarks/limits.py MODEL ROWS.csv [--long] [--prune 0.01]
+    python benchmarks/limits.py MODEL ROWS.csv [--long] [--prune 0.01] [--words 60 --bert-base]
 
 Prints one line of JSON: floating-point operations of the base model's passes (counted by torch), the matrix-multiply
 rate with the model's own shapes, the memory bandwidth of a + 2 b → c, the seconds that a step (batch of 16) and an
 encoded row would take if nothing else cost time, and the seconds that the base model's passes of a step take in fact.
+With --bert-base, a model of the size of BERT-base with random weights stands for MODEL, whose tokenizer it takes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,13 +21,14 @@ from typing import Any
 import torch
 from gradiend_step import BANDWIDTH_SIZE, TRAFFIC
 from torch.utils.flop_counter import FlopCounterMode
-from workload import BATCH, read_rows
+from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
+from workload import BATCH, LONG_TEXT_WORDS, read_rows
 
 from gradiend import TextPredictionTrainer, TrainingArguments
 from gradiend.gradients.batch import collate
 from gradiend.model.sides import Side
 
-REPEATS = 7
+REPEATS = 5
 
 
 def median_seconds(work: Callable[[], Any]) -> float:
@@ -36,6 +39,15 @@ def median_seconds(work: Callable[[], Any]) -> float:
         work()
         times.append(time.perf_counter() - start)
     return statistics.median(times[1:])
+
+
+def random_bert_base(tokenizer: str) -> str:
+    """A folder with a model of the size of BERT-base, random weights and the tokenizer of another."""
+    folder = tempfile.mkdtemp(prefix="gradiend_bert_base_")
+    words = AutoTokenizer.from_pretrained(tokenizer)
+    BertForMaskedLM(BertConfig(vocab_size=len(words))).save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder
 
 
 def matmul_rate(tokens: int, hidden: int, intermediate: int) -> float:
@@ -60,9 +72,12 @@ def main() -> None:
     parser.add_argument("rows")
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--prune", type=float, default=1.0)
+    parser.add_argument("--words", type=int, default=0, help="words a text, taken from neighbouring rows")
+    parser.add_argument("--bert-base", action="store_true")
     given = parser.parse_args()
+    model_path = random_bert_base(given.model) if given.bert_base else given.model
     trainer = TextPredictionTrainer(
-        given.model, data=read_rows(given.rows, given.long), target_classes=["masculine", "feminine"],
+        model_path, data=read_rows(given.rows, LONG_TEXT_WORDS if given.long else given.words), target_classes=["masculine", "feminine"],
         args=TrainingArguments(train_batch_size=BATCH),
     )  # fmt: skip
     model = trainer.get_model()

@@ -46,10 +46,10 @@ class Clock(TrainingCallback):
         self.ends.append(time.perf_counter())
 
 
-def read_rows(path: str, long: bool) -> pd.DataFrame:
-    """The rows; in the long variant each stands among other texts of the file, so that its input is full."""
+def read_rows(path: str, words: int) -> pd.DataFrame:
+    """The rows; with `words`, each among other texts of the file, so that it has as many words."""
     rows = pd.read_csv(path)
-    if not long:
+    if not words:
         return rows
     others = rows["masked"].str.replace("[MASK]", rows["label"].iloc[0], regex=False).tolist()
     texts = []
@@ -59,7 +59,7 @@ def read_rows(path: str, long: bool) -> pd.DataFrame:
             text = others[(number + step) % len(others)]
             size += len(text.split())
             before, after = (f"{text} {before}", after) if step % 2 else (before, f"{after} {text}")
-            if size > LONG_TEXT_WORDS:
+            if size > words:
                 break
         # The placeholder stays within the first 256 tokens for a tool that cuts texts off at the end.
         texts.append(" ".join([*before.split()[:60], masked, *after.split(), *before.split()[60:]]))
@@ -90,7 +90,7 @@ def main() -> None:
     if given.threads:
         torch.set_num_threads(given.threads)
     held = peak_mib()
-    rows, neutral = read_rows(given.rows, given.long), pd.read_csv(given.neutral).head(200)
+    rows, neutral = read_rows(given.rows, LONG_TEXT_WORDS if given.long else 0), pd.read_csv(given.neutral).head(200)
     several = given.workload == "seeds"
     args = TrainingArguments(
         experiment_dir=given.directory,
