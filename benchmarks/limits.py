@@ -77,9 +77,11 @@ def main() -> None:
     given = parser.parse_args()
     model_path = random_bert_base(given.model) if given.bert_base else given.model
     trainer = TextPredictionTrainer(
-        model_path, data=read_rows(given.rows, LONG_TEXT_WORDS if given.long else given.words), target_classes=["masculine", "feminine"],
+        model_path,
+        data=read_rows(given.rows, LONG_TEXT_WORDS if given.long else given.words),
+        target_classes=["masculine", "feminine"],
         args=TrainingArguments(train_batch_size=BATCH),
-    )  # fmt: skip
+    )
     model = trainer.get_model()
     factual, alternative = trainer.create_training_data(model).tokenized
     factual, alternative = factual[:BATCH], alternative[:BATCH]
