@@ -10,12 +10,17 @@ import pytest
 import tiny
 import torch
 
-from gradiend import TextPredictionTrainer, TrainingArguments
+from gradiend import PostPruneConfig, PrePruneConfig, TextPredictionTrainer, TrainingArguments
 from gradiend.evaluator import EncoderEvaluator, LMSThresholdPolicy, get_model_metrics, read_decoder_stats_file
 from gradiend.evaluator.base_model import TextMeasurement
 from gradiend.evaluator.encoder_metrics import invalidate_encoder_metrics_cache
+from gradiend.trainer import EarlyStoppingCallback
+from gradiend.trainer.preparation import Start
 from gradiend.trainer.text import TextPredictionModelWithGradiend
+from gradiend.trainer.training_cache import seeds_parts, training_parts
+from gradiend.util.fingerprint import differences
 from gradiend.util.paths import resolve_decoder_stats_path
+from gradiend.util.plain import plain
 
 WORDS = {"one": ["he", "she"], "many": ["they"]}
 ARGUMENTS = {
@@ -124,6 +129,53 @@ class TestTraining:
             make(**change).train()
         assert work == ["train", "train"]
         assert [said in record.message for record in caplog.records if "is not used" in record.message] == [True]
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"init": "class_means"}, {"init": "class_means", "init_samples": 8}, {"bf16": True},
+            {"base_model_dtype": "float64"}, {"torch_dtype": "float64"}, {"pre_prune_config": PrePruneConfig(topk=0.5)},
+            {"pre_prune_config": PrePruneConfig(topk=0.5, dataset=[{"factual": "a"}])},
+            {"pre_prune_config": PrePruneConfig(topk=0.5, dataset=[{"factual": "b"}])},
+            {"post_prune_config": PostPruneConfig(topk=0.5)}, {"criterion": torch.nn.L1Loss()},
+            {"callbacks": [EarlyStoppingCallback(patience=2)]}, {"callbacks": [EarlyStoppingCallback(patience=3)]},
+            {"evaluate_fn": rows}, {"evaluate_fn": dict},
+        ],
+    )  # fmt: skip
+    def test_what_a_training_depends_on(self, make, base, change):
+        assert differences(*(self.parts(make, base, training_parts, one) for one in ({}, change)))
+        assert differences(*(self.parts(make, base, seeds_parts, one) for one in ({}, change)))
+
+    def test_values_of_one_setting_are_told_apart(self, make, base):
+        for first, second in (
+            ({"callbacks": [EarlyStoppingCallback(2)]}, {"callbacks": [EarlyStoppingCallback(3)]}),
+            *(
+                [{"pre_prune_config": PrePruneConfig(topk=0.5, dataset=[{"factual": text}])} for text in pair]
+                for pair in ("ab", [object(), object()])
+            ),
+        ):
+            found = [plain(self.parts(make, base, training_parts, one)) for one in (first, first, second)]
+            assert differences(found[1], found[2])
+            if "pre_prune_config" not in first or isinstance(first["pre_prune_config"].dataset[0]["factual"], str):
+                assert not differences(found[0], found[1])
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"gradient_checkpointing": True}, {"kept_gradients_size": 0}, {"use_cached_gradients": True},
+            {"encoder_decoder_same_device": True}, {"eval_batch_size": 1}, {"output_dir": "elsewhere"},
+        ],
+    )  # fmt: skip
+    def test_speed_memory_and_places_do_not_matter(self, make, base, change):
+        for parts in (training_parts, seeds_parts):
+            assert not differences(*(self.parts(make, base, parts, one) for one in ({}, change)))
+
+    def parts(self, make, base, parts, change):
+        """What a training with other arguments or callbacks depends on."""
+        arguments = {name: value for name, value in change.items() if name != "callbacks"}
+        run = {"model": Start(base, None), "model_with_gradiend_cls": None, "callbacks": change.get("callbacks")}
+        trainer = make(**arguments)
+        return plain(parts(trainer, trainer.training_args, run))
 
     def test_other_classes_matter_where_they_are_trained_on(self, make, work):
         other = pd.DataFrame(
@@ -470,6 +522,18 @@ class TestDecoder:
             assert found[name] == strong[name]
             assert found[f"{name}_weaken"] == weak[f"{name}_weaken"]
             assert found["grid"].keys() >= weak["grid"].keys()
+            for strengthen, results in ((True, strong), (False, weak)):
+                fresh = make().train()
+                chosen = fresh.rewrite_base_model(target_class=name, increase_target_probabilities=strengthen)
+                given = fresh.rewrite_base_model(results, name, increase_target_probabilities=strengthen)
+                for one, other in zip(chosen.parameters(), given.parameters(), strict=True):
+                    assert torch.equal(one, other)
+        # The choice is not applied to a GRADIEND that is another by now, unless that is asked for.
+        fresh.post_prune(PostPruneConfig(topk=0.5))
+        for call in (fresh.rewrite_base_model, fresh.export_delta):
+            with pytest.raises(ValueError, match=r"decoder_stats_.*another model \(other GRADIEND\).*evaluate_decoder"):
+                call(target_class="one")
+            assert call(strong, target_class="one")
         # Other weights: what was chosen for the old ones is gone.
         make(learning_rate=1e-3).train()
         assert not Path(resolve_decoder_stats_path(trained.experiment_dir, metric_name="one")).exists()

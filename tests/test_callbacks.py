@@ -59,6 +59,12 @@ class TestEvaluation:
         assert EvaluationCallback(fail, do_eval=False).on_step_end(0, 0.1, None, {}, {}) is None
 
 
+@pytest.mark.parametrize("make", [lambda: EvaluationCallback(None, 0), lambda: LoggingCallback(n_loss_report=0)])
+def test_intervals_are_at_least_one_step(make):
+    with pytest.raises(ValueError, match="counts steps, at least 1; got 0"):
+        make()
+
+
 class TestCheckpoints:
     @pytest.mark.parametrize(("given", "step"), [(False, 0), (True, 7), (3, 3)])
     def test_intervals(self, given, step):

@@ -85,6 +85,8 @@ def test_the_report_and_what_is_kept(path, tmp_path):
 def test_kept_runs_are_returned_by_seed(path, tmp_path):
     trainer, models, report = train(path, tmp_path, keep_seed_runs=True, seed=5, save_strategy="steps", save_steps=2)
     assert list(models) == [5, 6]
+    assert models[5].base_model is models[6].base_model
+    assert models[5].gradiend is not models[6].gradiend
     for run in report["runs"]:
         found = trainer.selection_metrics(models[run["seed"]], trainer.training_args)["correlation"]
         assert found == pytest.approx(run["eval_correlation"], abs=1e-6)

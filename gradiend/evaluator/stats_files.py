@@ -60,6 +60,11 @@ def read_decoder_stats_file(path: str | Path) -> dict[str, Any]:
     return content
 
 
+def read_fingerprint(path: str | Path) -> Any:
+    """What a file of decoder results was made from; None where it does not say (older versions)."""
+    return read_json(path).get(FINGERPRINT)
+
+
 def grid_key(identity: Any) -> Any:
     """ "base", or (feature_factor, learning_rate), for the id of a grid entry."""
     if identity == BASE:

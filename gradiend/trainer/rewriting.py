@@ -7,14 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gradiend.evaluator.stats_files import read_decoder_stats_file
+from gradiend.evaluator.fingerprints import model_parts
+from gradiend.evaluator.stats_files import read_decoder_stats_file, read_fingerprint
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.parts import parse_rewrite_part
 from gradiend.model.rewrite_record import RewriteChoice, write_rewrite_record
 from gradiend.util.files import require_directory
+from gradiend.util.fingerprint import differences
 from gradiend.util.keywords import nearest, resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import resolve_decoder_grid_cache_path, resolve_decoder_stats_path
+from gradiend.util.plain import plain
 
 logger = get_logger(__name__)
 
@@ -71,9 +74,27 @@ class RewritePlan:
     """Directory (file, for deltas) of each; None keeps the model in memory."""
     single: bool
     """Whether one result is asked for, not a list."""
+    read_from: str | None = None
+    """The file that the rewrites were read from; None where the caller gave them."""
+
+    def require_model(self, model: Any) -> None:
+        """Raise ValueError for rewrites that were read from a file and chosen for another model, or the same before it
+        was changed.
+        """
+        saved = None if self.read_from is None else read_fingerprint(self.read_from)
+        if saved is None:
+            return
+        now = plain(model_parts(model))
+        changed = differences(now, {name: saved.get(name) for name in now})
+        if changed:
+            raise ValueError(
+                f"The rewrites in {self.read_from} were chosen for another model ({'; '.join(changed)}): run "
+                "evaluate_decoder() for this one, or pass decoder_results to apply them all the same."
+            )
 
     def models(self, model: Any, gradiend_path: str | None) -> Any:
         """The rewritten models, or the directories that they are saved in with their tokenizer."""
+        self.require_model(model)
 
         def rewritten(rewrite: Rewrite, place: str | None) -> Any:
             result = model.rewrite_base_model(**rewrite.arguments())
@@ -85,6 +106,7 @@ class RewritePlan:
 
     def deltas(self, model: ModelWithGradiend, gradiend_path: str | None) -> Any:
         """The files that the deltas are written to."""
+        self.require_model(model)
 
         def exported(rewrite: Rewrite, place: str | None) -> str:
             assert place is not None
@@ -131,11 +153,13 @@ def plan_rewrites(
         raise TypeError(f"target_class must be a class name or a list of them; it contains {wrong[0]!r}.")
     if not any(classes):
         raise ValueError("A rewrite needs target_class, the class (or list of classes) to strengthen or weaken.")
+    place = None
     if decoder_results is None:
         names = [metric_name] if metric_name else [_key(classes[0], strengthen), classes[0]]
-        decoder_results = read_results(experiment_dir, names, stats)
+        place = find_results(experiment_dir, names, stats)
+        decoder_results = read_decoder_stats_file(place)
     rewrites = [find_rewrite(decoder_results, name, strengthen) for name in classes]
-    return RewritePlan(rewrites, [None] * len(rewrites), isinstance(target_class, str))
+    return RewritePlan(rewrites, [None] * len(rewrites), isinstance(target_class, str), place)
 
 
 def with_model_directories(plan: RewritePlan, output_dir: str | None, experiment_dir: str | None) -> RewritePlan:
@@ -220,8 +244,8 @@ def _key(name: str, strengthen: bool) -> str:
     return name if strengthen or name.endswith("_weaken") else f"{name}_weaken"
 
 
-def read_results(experiment_dir: str | None, names: Iterable[str], stats: Mapping[str, Any]) -> dict[str, Any]:
-    """The decoder results of an experiment: `decoder_stats_<key>.json`, else the cached grid.
+def find_results(experiment_dir: str | None, names: Iterable[str], stats: Mapping[str, Any]) -> str:
+    """The file of an experiment's decoder results: `decoder_stats_<key>.json`, else the cached grid.
 
     Raises:
         ValueError: No experiment directory, or nothing in it.
@@ -242,7 +266,7 @@ def read_results(experiment_dir: str | None, names: Iterable[str], stats: Mappin
             "decoder_results."
         )
     logger.info("The rewrite is the one that %s chose.", found)
-    return read_decoder_stats_file(found)
+    return found
 
 
 def save_rewritten(result: Any, model: Any, directory: str, rewrite: Rewrite, gradiend_path: str | None) -> None:

@@ -51,7 +51,7 @@ class TrainerWithRewriting(FeatureLearningDefinition):
 
         Raises:
             TypeError, ValueError: An argument of another kind, no results or none for a class, no directory to save
-                to; before any model is loaded.
+                to; before any model is loaded. Or results in the experiment directory that another model gave.
         """
         root = self.experiment_dir
         plan = plan_rewrites(

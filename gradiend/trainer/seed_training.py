@@ -31,8 +31,8 @@ class SeedTrainer(Protocol):
     def get_model(self) -> Any:
         """The model that was trained last."""
 
-    def load_model(self, load_directory: str) -> Any:
-        """A checkpoint."""
+    def load_seed_runs(self, directories: Mapping[int, str]) -> dict[int, Any]:
+        """seed → checkpoint."""
 
     def selection_metrics(self, model: Any, args: TrainingArguments) -> dict[str, Any]:
         """Encoder metrics of a model on the validation split; {} if there is nothing to measure."""
@@ -72,4 +72,4 @@ def train_seeds(trainer: SeedTrainer, output: str, args: TrainingArguments, run:
     if not args.keep_seed_runs:
         drop_weights([one.output_dir for one in runs])
         return {}
-    return {one.seed: trainer.load_model(one.output_dir) for one in runs}
+    return trainer.load_seed_runs({one.seed: one.output_dir for one in runs})

@@ -71,6 +71,7 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         self._model: ModelWithGradiend | None = model if isinstance(model, ModelWithGradiend) else None
         self._model_path: str | None = None
         self.reused = False
+        """Whether the last training was found done."""
         self._evaluator_class = evaluator_class or Evaluator
         self._evaluator: Evaluator | None = None
         self.gradient_store: GradientStore | None = None
@@ -149,6 +150,19 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         """
         return self._load(load_directory, model_with_gradiend_cls, self._args, require_gradiend_model=True, **kwargs)
 
+    def load_seed_runs(self, directories: Mapping[int, str]) -> dict[int, Any]:
+        """seed → checkpoint; all share one base model.
+
+        Args:
+            directories: seed → checkpoint directory.
+        """
+        models: dict[int, Any] = {}
+        for seed, directory in directories.items():
+            model = self.load_model(directory)
+            first = next(iter(models.values()), model)
+            models[seed] = model if first is model else model.with_original_base_model(first.base_model)
+        return models
+
     def _load(self, source: Any, cls: type[ModelWithGradiend] | None, args: TrainingArguments, **kwargs: Any) -> Any:
         """A model for this feature, built as the arguments say where it is new."""
         new = not (isinstance(source, (str, Path)) and is_checkpoint(source))
@@ -223,22 +237,26 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
             "model_with_gradiend_cls": cls,
             "callbacks": callbacks,
         }
-        if args.max_seeds == 1:
-            with self._kept_gradients(args):
+        kept: dict[int, Any] = {}
+        with self._kept_gradients(args):
+            if args.max_seeds == 1:
                 self.train_one(output, args, run)
-            kept, trained = {}, not self.reused
-        else:
-            saved = SavedTraining(output, seeds_parts(self, args, run))
-            found = kept_models(self, output, args) if args.use_cache and saved.is_current() else None
-            kept, trained = found or {}, found is None
-            if trained:
-                with self._kept_gradients(args):
-                    kept = train_seeds(self, output, args, run)
-                saved.mark()
-            self._model_path, self._model = output, None
-        if trained:
+            else:
+                kept = self._train_best(output, args, run)
+        if not self.reused:
             self._plot_convergence_of(output)
         return kept or self
+
+    def _train_best(self, output: str, args: TrainingArguments, run: Mapping[str, Any]) -> dict[int, Any]:
+        """Train with several seeds, or find that done; the best lies in `output`. Returns seed → kept model."""
+        saved = SavedTraining(output, seeds_parts(self, args, run))
+        kept = kept_models(self, output, args) if args.use_cache and saved.is_current() else None
+        reused = kept is not None
+        if kept is None:
+            kept = train_seeds(self, output, args, run)
+            saved.mark()
+        self._model_path, self._model, self.reused = output, None, reused
+        return kept
 
     @contextmanager
     def _kept_gradients(self, args: TrainingArguments) -> Iterator[None]:

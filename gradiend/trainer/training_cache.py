@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import uuid
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import FunctionType, MethodType
 from typing import Any
 
 from gradiend.model.fingerprint import source_digest
 from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.trainer.core.callback import TrainingCallback
+from gradiend.trainer.core.class_examples import Examples
+from gradiend.trainer.core.gradient_cache import add_to
 from gradiend.trainer.core.seeds import SEED_REPORT
 from gradiend.trainer.evaluation import EvaluatesModels
-from gradiend.trainer.seed_training import SEEDS_DIR
+from gradiend.trainer.seed_training import SEEDS_DIR, SeedTrainer
 from gradiend.util.files import read_json, write_json
 from gradiend.util.fingerprint import CACHE_FORMAT, FINGERPRINT, Fingerprint, read_cached
 from gradiend.util.logging import get_logger
@@ -28,6 +34,7 @@ NOT_OF_THE_TRAINING = frozenset(
         "decoder_eval_max_size_training_like", "decoder_eval_max_size_neutral", "decoder_eval_lrs",
         "decoder_eval_feature_factors", "eval_batch_size", "delete_models", "seed_runs_dir", "metadata",
         "encoder_decoder_same_device", "use_cached_gradients", "trust_remote_code", "kept_gradients_size",
+        "gradient_checkpointing",
     }
 )  # fmt: skip
 """Arguments that change where things go, how fast they are made, or evaluations only."""
@@ -64,7 +71,10 @@ class SavedTraining:
         if why:
             logger.info("The model in %s is not used (%s): training again.", self._directory, "; ".join(why))
             return False
-        logger.info("The model in %s was trained on the same with the same arguments: nothing to do.", self._directory)
+        logger.info(
+            "The model in %s was trained from the same model and data, with the same arguments: it is used.",
+            self._directory,
+        )
         return True
 
     def forget(self, experiment_dir: str | None) -> None:
@@ -99,7 +109,7 @@ def seeds_parts(definition: EvaluatesModels, args: TrainingArguments, run: Mappi
     return {**_parts(definition, args, run), "seed_selection_eval_max_size": cap}
 
 
-def kept_models(trainer: Any, output: str, args: TrainingArguments) -> dict[int, Any] | None:
+def kept_models(trainer: SeedTrainer, output: str, args: TrainingArguments) -> dict[int, Any] | None:
     """seed → model of kept seed runs; {} where none shall be kept; None where one is missing."""
     if not args.keep_seed_runs:
         return {}
@@ -109,24 +119,51 @@ def kept_models(trainer: Any, output: str, args: TrainingArguments) -> dict[int,
     runs = read_json(report)["runs"]
     if not all(has_saved_model(run["output_dir"]) for run in runs):
         return None
-    return {run["seed"]: trainer.load_model(run["output_dir"]) for run in runs}
+    return trainer.load_seed_runs({run["seed"]: run["output_dir"] for run in runs})
 
 
 def _parts(definition: EvaluatesModels, args: TrainingArguments, run: Mapping[str, Any]) -> Fingerprint:
     given = {name: value for name, value in args.to_dict().items() if name not in NOT_OF_THE_TRAINING}
     head = definition.resolve_custom_prediction_head_dir()
-    evaluate = args.evaluate_fn
+    pruning = args.pre_prune_config
     return {
         "format": CACHE_FORMAT,
         "trainer": type(definition).__qualname__,
         "model": source_digest(run["model"].source),
         "auxiliary head": None if head is None else source_digest(head),
         "model class": str(run["model_with_gradiend_cls"]),
-        "callbacks": [type(callback).__qualname__ for callback in run["callbacks"] or []],
+        "callbacks": [_callback(callback) for callback in run["callbacks"] or []],
         "criterion": repr(args.criterion),
-        "evaluate_fn": None if evaluate is None else f"{evaluate.__module__}.{evaluate.__qualname__}",
+        "evaluate_fn": None if args.evaluate_fn is None else _function(args.evaluate_fn),
+        "examples to prune by": None if pruning is None or pruning.dataset is None else _examples(pruning.dataset),
         **definition.data_parts(
             "train", definition.evaluation_split(), include_other_classes=args.add_identity_for_other_classes
         ),
         **given,
     }
+
+
+def _callback(callback: TrainingCallback) -> dict[str, Any]:
+    return {"class": type(callback).__qualname__, **callback.settings()}
+
+
+def _function(function: Callable[..., Any]) -> str:
+    """Its name; a callable object, whose state may matter and is not known, is another each time."""
+    if isinstance(function, (FunctionType, MethodType)):
+        return f"{function.__module__}.{function.__qualname__}"
+    return _unknown(function)
+
+
+def _examples(dataset: Examples) -> str:
+    """A digest of all items; of items that cannot be compared across runs, another one each time."""
+    digest = hashlib.sha256()
+    try:
+        for index in range(len(dataset)):
+            add_to(digest, dataset[index])
+    except TypeError:
+        return _unknown(dataset)
+    return digest.hexdigest()
+
+
+def _unknown(value: Any) -> str:
+    return f"{type(value).__qualname__} {uuid.uuid4().hex}"

@@ -109,7 +109,7 @@ def shift_curves(
         points.append(_point(entry, float(factor), float(rate)))
     at_zero = [point for point in points if point.step == 0.0]
     if at_zero:
-        logger.warning("%d grid points with step 0 are not drawn: there the base model stands.", len(at_zero))
+        logger.info("%d grid points with step 0 are not drawn: there the base model stands.", len(at_zero))
         points = [point for point in points if point.step != 0.0]
 
     everything = [*points, *([base] if base is not None else [])]

@@ -19,6 +19,12 @@ class TrainingControl:
 class TrainingCallback(ABC):  # noqa: B024 - every hook is optional
     """Override what you need. The loop passes everything by keyword and may pass more than is named here."""
 
+    def settings(self) -> Mapping[str, Any]:
+        """What it was made with, where that changes a training: JSON values, by which `use_cache` tells trainings
+        apart. Default: nothing, so that the class alone counts.
+        """
+        return {}
+
     def on_train_begin(self, config: Any, **kwargs: Any) -> None:
         """Before the first step."""
 

@@ -43,6 +43,9 @@ class EvaluationCallback(TrainingCallback):
             `mean_by_class` and `mean_by_feature_class`. None never evaluates.
         n_evaluation: Steps between evaluations.
         do_eval: False never evaluates.
+
+    Raises:
+        ValueError: An n_evaluation below 1.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class EvaluationCallback(TrainingCallback):
         n_evaluation: int = 250,
         do_eval: bool = True,
     ) -> None:
+        _require_steps("n_evaluation", n_evaluation, "do_eval=False")
         self.evaluate_fn = evaluate_fn
         self.n_evaluation = n_evaluation
         self.do_eval = do_eval
@@ -235,9 +239,13 @@ class LoggingCallback(TrainingCallback):
     Args:
         n_loss_report: Steps between reports.
         loss_only: Leave the correlation out.
+
+    Raises:
+        ValueError: An n_loss_report below 1.
     """
 
     def __init__(self, n_loss_report: int = 100, loss_only: bool = False) -> None:
+        _require_steps("n_loss_report", n_loss_report, "a logging level above INFO")
         self.n_loss_report = n_loss_report
         self.loss_only = loss_only
 
@@ -270,6 +278,11 @@ class LoggingCallback(TrainingCallback):
     ) -> None:
         """Report the times of the epoch at level DEBUG."""
         logger.debug("epoch %d done: %s", epoch + 1, dict(time_stats or {}))
+
+
+def _require_steps(name: str, value: int, otherwise: str) -> None:
+    if value < 1:
+        raise ValueError(f"{name} counts steps, at least 1; got {value!r}. For none at all use {otherwise}.")
 
 
 def get_default_callbacks(config: TrainingArguments | Mapping[str, Any]) -> list[TrainingCallback]:

@@ -37,6 +37,10 @@ class EarlyStoppingCallback(TrainingCallback):
         self.threshold = threshold
         self._start()
 
+    def settings(self) -> Mapping[str, Any]:
+        """See `TrainingCallback.settings`."""
+        return {"patience": self.patience, "min_improvement": self.min_improvement, "threshold": self.threshold}
+
     def _start(self) -> None:
         self.best_score: float | None = None
         self.evaluations_without_improvement = 0

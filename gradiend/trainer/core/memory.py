@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,11 +98,11 @@ class MemoryEstimate:
         lines = []
         for device, total in self.peak.items():
             phase = self.worst_phase(device)
-            uses = sorted(
-                (use for use in self.phases[phase] if use.device == device and not use.held),
-                key=lambda use: -use.nbytes,
-            )
-            parts = ", ".join(f"{use.name} {size(use.nbytes)}" for use in uses if use.nbytes)
+            by_name: Counter[str] = Counter()
+            for use in self.phases[phase]:
+                if use.device == device and not use.held:
+                    by_name[use.name] += use.nbytes
+            parts = ", ".join(f"{name} {size(nbytes)}" for name, nbytes in by_name.most_common() if nbytes)
             lines.append(f"about {size(total)} on {device}, most during {phase}: {parts}")
         return "; ".join(lines)
 
