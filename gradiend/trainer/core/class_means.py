@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from gradiend.model.model import GradiendModel
+from gradiend.trainer.core.arguments import TrainingArguments
 
 LEVEL = 0.9
 """Where the class means of the encodings shall lie, with either sign."""
@@ -24,6 +25,18 @@ CALIBRATION_BATCHES = 2
 """Batches per class for α and b_e."""
 INVERSES: dict[str, Callable[[float], float]] = {"tanh": math.atanh, "smht": float, "id": float}
 """act⁻¹ of the odd encoder activations."""
+
+
+def batches_for_class_means(arguments: TrainingArguments) -> int:
+    """Batches, of both classes together, that the initialization reads; 0 without it."""
+    if arguments.init != "class_means":
+        return 0
+    return 2 * (means_batches(arguments) + CALIBRATION_BATCHES)
+
+
+def means_batches(arguments: TrainingArguments) -> int:
+    """Batches of each class that hold `init_samples` examples."""
+    return math.ceil(arguments.init_samples / arguments.train_batch_size)
 
 
 def require_closed_form(gradiend: GradiendModel) -> None:

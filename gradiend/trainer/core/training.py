@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.trainer.core.arguments import FIELDS, TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback, TrainingControl, get_default_callbacks, invert
-from gradiend.trainer.core.class_means import initialize_from_class_means, require_closed_form
+from gradiend.trainer.core.class_means import initialize_from_class_means, means_batches, require_closed_form
 from gradiend.trainer.core.dataset import GradientBatches
 from gradiend.trainer.core.optimizers import GradiendOptimizer
 from gradiend.trainer.core.seed_directories import intermediate_checkpoints
@@ -73,8 +73,9 @@ def train(
     # A best model that an earlier, interrupted run has left is not this run's.
     shutil.rmtree(best_path(arguments.output_dir), ignore_errors=True)
     if arguments.init == "class_means":
-        per_class = math.ceil(arguments.init_samples / arguments.train_batch_size)
-        initialize_from_class_means(model_with_gradiend.gradiend, batches_of(data, 0, arguments), per_class)
+        initialize_from_class_means(
+            model_with_gradiend.gradiend, batches_of(data, 0, arguments), means_batches(arguments)
+        )
     run = TrainingRun(model_with_gradiend, arguments, [*get_default_callbacks(arguments), *(callbacks or ())])
     run.run(data, steps)
     return run.finish()

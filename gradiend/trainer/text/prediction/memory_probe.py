@@ -14,6 +14,7 @@ from gradiend.gradients.words import TokenizedWord
 from gradiend.model.sides import Side
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.class_examples import class_examples
+from gradiend.trainer.core.class_means import batches_for_class_means
 from gradiend.trainer.core.memory import Probe, ProbedPass
 from gradiend.trainer.core.training import total_steps
 from gradiend.trainer.text.prediction.dataset import TextTrainingDataset
@@ -36,7 +37,7 @@ def probe_training(trainer: Any, model: TextPredictionModelWithGradiend, args: T
     common = {"split": "train", "max_size": args.train_max_size}
     batches = trainer.create_training_data(model, batch_size=args.train_batch_size, **common)
     single = trainer.create_training_data(model, batch_size=1, **common)
-    steps = total_steps(batches.n_turns, args)
+    steps = max(total_steps(batches.n_turns, args), batches_for_class_means(args))
     rows = sorted(batches.rows_of_steps(steps, args.seed if args.max_seeds == 1 else None))
     sides = [Side.parse("side", side) for side in (model.source, model.target) if side is not None]
     importance = None
