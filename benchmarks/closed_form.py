@@ -81,6 +81,7 @@ def main() -> None:
     parser.add_argument("--hold-out", nargs="+", default=[], help="word forms that training shall not see")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--init-samples", type=int, default=128)
     given = parser.parse_args()
     rows, neutral = pd.read_csv(given.rows), pd.read_csv(given.neutral).head(300)
     rows = rows[rows["label_class"].isin(given.classes)]
@@ -101,6 +102,7 @@ def main() -> None:
                     experiment_dir=directory,
                     train_batch_size=given.batch_size,
                     init=kind,
+                    init_samples=given.init_samples,
                     max_steps=steps,
                     learning_rate=1e-5 if kind == "class_means" else 1e-4,
                     do_eval=False,
