@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gradiend._version import __version__
+from gradiend.util.lazy import lazy_names
 from gradiend.util.registry import register_default_loader
 
 if TYPE_CHECKING:
@@ -75,7 +76,6 @@ _HOMES = {
     "gradiend.visualizer": ("plot_topk_overlap_heatmap", "plot_topk_overlap_venn"),
     "gradiend.util.logging": ("get_logger", "setup_logging"),
 }
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "GradiendModel",
@@ -110,10 +110,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'gradiend' has no attribute {name!r}")
-    return getattr(import_module(_HOME_OF[name]), name)
+__getattr__ = lazy_names(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from gradiend.util.lazy import lazy_names
 
 if TYPE_CHECKING:
     from gradiend.util.fingerprint import hash_model_weights, set_requires_grad_true
@@ -27,7 +28,6 @@ _HOMES = {
     "gradiend.util.logging": ("get_logger", "setup_logging", "suppress_tokenizer_length_warning"),
     "gradiend.util.splits": ("normalize_split_name",),
 }
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "convert_tuple_keys_recursively",
@@ -43,8 +43,5 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # On first use: importing the package must not import torch, which hashing weights needs.
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'gradiend.util' has no attribute {name!r}")
-    return getattr(import_module(_HOME_OF[name]), name)
+# On first use: importing the package must not import torch, which hashing weights needs.
+__getattr__ = lazy_names(__name__, _HOMES)
