@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := runs/demo
+# Two processes of one thread each; a file's tests share what they have trained.
+TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
@@ -23,10 +25,10 @@ demo: $(INSTALLED) ## Find, measure and move a feature of the embedded model (un
 	$(BIN)/gradiend demo --output $(DEMO)
 
 test: $(INSTALLED) ## Run the tests.
-	$(BIN)/python -m pytest
+	$(TEST)
 
 test-all: $(INSTALLED) ## Run the tests, the slow ones too.
-	$(BIN)/python -m pytest -m ""
+	$(TEST) -m ""
 
 check: $(INSTALLED) ## Formatter, linter and type checker, as in CI.
 	$(BIN)/ruff format --check .
