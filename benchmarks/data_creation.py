@@ -116,12 +116,13 @@ def bounds(options: argparse.Namespace, folder: Path) -> None:
     path = write_sentences(options.corpus, folder, size)
     source = open_source(path, Columns("text"))
     start = time.process_time()
-    texts = list(stream_texts(source, 42))
+    blocks = list(stream_texts(source, 42))
     parts = {"reading and shuffling": time.process_time() - start}
     for n_filters in (2, len(WORDS)):
         matcher = BlockMatcher([TextFilterConfig([word], id=word) for word in WORDS[:n_filters]])
         start = time.process_time()
-        matcher(texts)
+        for block in blocks:
+            matcher(block)
         parts[f"finding the words of {n_filters} filters"] = time.process_time() - start
     start = time.process_time()
     n_sentences = sum(1 for line in lines_of(options.corpus) for _ in split_sentences(line))

@@ -19,7 +19,7 @@ from gradiend.data import TextFilterConfig, TextPredictionDataCreator, TextPrepr
 from gradiend.data.core import line_files, text_stream
 from gradiend.data.core.base_loader import open_source
 from gradiend.data.core.hub import hub_config_names, load_hub_dataset
-from gradiend.data.core.text_source import Columns
+from gradiend.data.core.text_source import Columns, TextSource
 from gradiend.data.core.text_stream import stream_texts
 from gradiend.data.text.prediction import filter_sentences_multi, mask_sentence
 
@@ -84,6 +84,10 @@ def test_a_small_corpus_gives_the_same_rows_from_every_source(tmp_path: Path, ki
     pd.testing.assert_frame_equal(ours, creator(texts, base_max_size=100).generate_training_data(format="minimal"))
 
 
+def streamed(source: TextSource, seed: int, max_size: int | None = None) -> list[str]:
+    return [text for block in stream_texts(source, seed, max_size) for text in block.texts]
+
+
 @pytest.mark.parametrize("kind", ["list", *KINDS])
 def test_a_large_corpus_is_streamed_once_in_a_seeded_order(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
@@ -93,11 +97,11 @@ def test_a_large_corpus_is_streamed_once_in_a_seeded_order(
     monkeypatch.setattr(text_stream, "WINDOW_TEXTS", 30)
     texts = [f"text {i}" for i in range(400)]
     source = open_source(texts if kind == "list" else write(tmp_path, kind, texts), Columns("text"))
-    one, again, other = ([text for text, _ in stream_texts(source, seed)] for seed in (1, 1, 2))
+    one, again, other = (streamed(source, seed) for seed in (1, 1, 2))
     assert one == again != other
     assert sorted(one) == sorted(texts)
-    assert [text for text, _ in stream_texts(source, 1, 33)] == one[:33]
-    assert len({document for _, document in stream_texts(source, 1)}) == 400
+    assert streamed(source, 1, 33) == one[:33]
+    assert len({document for block in stream_texts(source, 1) for document in block.documents}) == 400
     reach = max(texts.index(text) for text in one[:30])
     assert reach > 100 if kind in (*ANY_ORDER, "folder", "list") else reach < 60
 

@@ -8,7 +8,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -108,6 +108,8 @@ def make_chunk(index: tuple[int, int], entries: Sequence[object], documents: Seq
     Raises:
         TypeError: An entry is neither a text nor missing.
     """
+    if documents is None and set(map(type, entries)) == {str}:
+        return Chunk(index, list(filter(None, map(str.strip, cast("Sequence[str]", entries)))))
     texts: list[str] = []
     kept: list[object] = []
     for position, entry in enumerate(entries):

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from typing import TypeAlias
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from gradiend.data.core.text_source import Chunk, TextSource
 
 WINDOW_TEXTS = 1 << 16
 WINDOW_CHARACTERS = 1 << 24
 
-
-Text: TypeAlias = tuple[str, object]
-"""A text, and its document: as the source names it, or the position of the text in what is read."""
+_FIRST_BLOCK, _LARGEST_BLOCK = 16, 1024
 
 
-def stream_texts(source: TextSource, seed: int | None, max_size: int | None = None) -> Iterator[Text]:
+class TextBlock(NamedTuple):
+    """Texts that follow each other in the stream."""
+
+    texts: list[str]
+    documents: list[object]
+    """The document of each text: as the source names it, or the position of the text in what is read."""
+
+
+def stream_texts(source: TextSource, seed: int | None, max_size: int | None = None) -> Iterator[TextBlock]:
     """Yield the texts of a source in the order that `seed` decides.
 
     Chunks come in a random order where the source can be entered anywhere (a list, plain text, JSON Lines,
@@ -32,18 +38,24 @@ def stream_texts(source: TextSource, seed: int | None, max_size: int | None = No
         max_size: Stop after so many texts.
 
     Yields:
-        The texts with their documents.
+        The texts in blocks of up to 1 024, small ones at first, so that little is done for a reader that needs few.
     """
     rng = random.Random(seed)
-    n_texts = 0
+    n_texts, size = 0, _FIRST_BLOCK
     for window in _windows(source, random.Random(None if seed is None else f"{seed}/chunks")):
-        texts = _in_source_order(window, n_texts)
-        rng.shuffle(texts)
-        if max_size is not None and n_texts + len(texts) >= max_size:
-            yield from texts[: max_size - n_texts]
+        texts, documents = _in_source_order(window, n_texts)
+        order = list(range(len(texts)))
+        rng.shuffle(order)
+        if max_size is not None:
+            del order[max_size - n_texts :]
+        start = 0
+        while numbers := order[start : start + size]:
+            yield TextBlock([texts[number] for number in numbers], [documents[number] for number in numbers])
+            start += size
+            size = min(2 * size, _LARGEST_BLOCK)
+        n_texts += len(order)
+        if n_texts == max_size:
             return
-        yield from texts
-        n_texts += len(texts)
 
 
 def _windows(source: TextSource, rng: random.Random) -> Iterator[list[Chunk]]:
@@ -61,9 +73,9 @@ def _windows(source: TextSource, rng: random.Random) -> Iterator[list[Chunk]]:
         yield window
 
 
-def _in_source_order(window: list[Chunk], first: int) -> list[Text]:
+def _in_source_order(window: list[Chunk], first: int) -> tuple[list[str], Sequence[object]]:
     window.sort(key=lambda chunk: chunk.index)
     texts = [text for chunk in window for text in chunk.texts]
     if window[0].documents is None:
-        return list(zip(texts, range(first, first + len(texts)), strict=True))
-    return list(zip(texts, [document for chunk in window for document in chunk.documents or ()], strict=True))
+        return texts, range(first, first + len(texts))
+    return texts, [document for chunk in window for document in chunk.documents or ()]

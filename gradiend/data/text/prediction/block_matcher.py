@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction.surface_matcher import SurfaceMatcher
+from gradiend.data.text.prediction.word_lookup import Place
 from gradiend.data.text.preprocess import TextPreprocessConfig, segments_by_text
 from gradiend.data.text.spacy_sentences import SpacySentences
 
 if TYPE_CHECKING:
-    from gradiend.data.core.text_stream import Text
+    from gradiend.data.core.text_stream import TextBlock
 
 SEVERAL_CLASSES = "with words of several classes"
 
@@ -22,8 +23,8 @@ class Match(NamedTuple):
     """A segment with class words."""
 
     segment: str
-    places: Sequence[tuple[int, int]]
-    """Start and end of each word, from left to right."""
+    places: Sequence[Place]
+    """The words, from left to right."""
     document: object
     """The document that the segment comes from."""
 
@@ -68,27 +69,32 @@ class BlockMatcher:
         self.surface = SurfaceMatcher(configs)
         self._one_class = not keep_several
 
-    def __call__(self, block: Sequence[Text]) -> MatchedBlock:
+    def __call__(self, block: TextBlock) -> MatchedBlock:
         """Match a block."""
-        found = MatchedBlock(len(block))
-        if self._preprocess is None:
-            segments, documents = [text for text, _ in block], [document for _, document in block]
-        else:
-            segments, documents = [], []
-            texts = (text for text, _ in block)
-            segments_of_each = segments_by_text(texts, self._preprocess, found.dropped, self._splitter)
-            for (_, document), own in zip(block, segments_of_each, strict=True):
-                n_before = len(segments)
-                segments.extend(own)
-                documents.extend([document] * (len(segments) - n_before))
+        found = MatchedBlock(len(block.texts))
+        segments, documents = self._cut(block, found.dropped)
         found.n_segments = len(segments)
-        places_in_each = self.surface.places_in_each(segments, one_class=self._one_class)
-        for segment, places, document in zip(segments, places_in_each, documents, strict=True):
-            if places is None:
+        places = self.surface.places(segments, one_class=self._one_class)
+        for number in range(len(segments)) if self._keep_all else places:
+            own = places.get(number, ())
+            if own is None:
                 found.dropped[SEVERAL_CLASSES] += 1
-            elif places or self._keep_all:
-                found.matches.append(Match(segment, places, document))
+            else:
+                found.matches.append(Match(segments[number], own, documents[number]))
         return found
+
+    def _cut(self, block: TextBlock, dropped: Counter[str]) -> tuple[list[str], list[object]]:
+        """The segments of a block, and the document of each."""
+        if self._preprocess is None:
+            return block
+        segments: list[str] = []
+        documents: list[object] = []
+        segments_of_each = segments_by_text(block.texts, self._preprocess, dropped, self._splitter)
+        for document, own in zip(block.documents, segments_of_each, strict=True):
+            n_before = len(segments)
+            segments.extend(own)
+            documents.extend([document] * (len(segments) - n_before))
+        return segments, documents
 
     @property
     def cuts_texts(self) -> bool:

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NoReturn
 
 from tqdm.auto import tqdm
 
-from gradiend.data.core.text_stream import Text
+from gradiend.data.core.text_stream import TextBlock
 from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction.block_matcher import SEVERAL_CLASSES, BlockMatcher, Match, MatchedBlock
 from gradiend.data.text.prediction.corpus_pass import matched_blocks
-from gradiend.data.text.prediction.filter_engine import mask_sentence
+from gradiend.data.text.prediction.examples import Examples
+from gradiend.data.text.prediction.filter_engine import replace_places
 from gradiend.data.text.prediction.surface_matcher import Hit, SurfaceMatcher
 from gradiend.data.text.prediction.tag_resolver import TagResolver
 from gradiend.data.text.prediction.token_exclusion import TokenExclusion
-from gradiend.data.text.preprocess import TextPreprocessConfig, iter_segments
+from gradiend.data.text.preprocess import TextPreprocessConfig
 from gradiend.data.text.spacy_sentences import SpacySentences
 from gradiend.util.placeholder import PLACEHOLDER
 
@@ -29,38 +30,47 @@ CLASS_FULL = "of a class already full"
 BALANCING = "to balance the classes"
 
 
-class MaskedExample(NamedTuple):
-    """A sentence with its class words masked."""
-
-    masked: str
-    label: str
-    """The first masked word, in the casing of the sentence."""
-    word: str
-    """The target that the label spells, in the user's spelling; the label again where a lemma was sought."""
-    frame: str
-    """The sentence with the words of all classes masked: the same for all examples of a sentence, and for all with one
-    masked text. It must not be in two splits."""
-    document: object
-    """The document that the sentence comes from."""
-
-
 @dataclass
 class ClassExamples:
-    """What was found for one class, in corpus order; no masked text twice."""
+    """What was found for one class, in corpus order."""
 
     config: TextFilterConfig
     limit: int | None
-    by_text: dict[str, MaskedExample] = field(default_factory=dict)
+    examples: Examples = field(default_factory=Examples)
+    seen: set[str] = field(default_factory=set)
+    """The masked texts."""
 
     @property
     def is_full(self) -> bool:
         """Whether nothing more is wanted."""
-        return self.limit is not None and len(self.by_text) >= self.limit
+        return self.limit is not None and len(self.examples) >= self.limit
 
-    @property
-    def examples(self) -> list[MaskedExample]:
-        """The examples in corpus order."""
-        return list(self.by_text.values())
+    def add(self, segment: str, hits: Sequence[Hit], frame: str | None, document: object) -> str | None:
+        """Mask the words of this class in a segment, or return why it is not wanted.
+
+        Args:
+            segment: The segment.
+            hits: The words of this class in it, one at least.
+            frame: The segment with the words of all classes masked; None if these are all.
+            document: Where the segment comes from.
+        """
+        if self.is_full:
+            return CLASS_FULL
+        places = [(hit.start, hit.end) for hit in hits]
+        masked = replace_places(segment, places, self.config.mask)
+        if masked in self.seen:
+            return DUPLICATE
+        self.seen.add(masked)
+        if frame is None:
+            # the same string twice takes the memory of one
+            frame = masked if self.config.mask == PLACEHOLDER else replace_places(segment, places, PLACEHOLDER)
+        label, target = hits[0].text, hits[0].targets[0]
+        self.examples.masked.append(masked)
+        self.examples.label.append(label)
+        self.examples.word.append(label if target.is_lemma else target.word)
+        self.examples.frame.append(frame)
+        self.examples.document.append(document)
+        return None
 
 
 @dataclass
@@ -77,7 +87,7 @@ class Collected:
 
 
 def collect_examples(
-    texts: Iterable[Text],
+    texts: Iterable[TextBlock],
     configs: Sequence[TextFilterConfig],
     *,
     preprocess: TextPreprocessConfig | None,
@@ -136,7 +146,7 @@ def collect_examples(
 
 
 def collect_neutral(
-    texts: Iterable[Text],
+    texts: Iterable[TextBlock],
     excluded: Sequence[TextFilterConfig],
     *,
     preprocess: TextPreprocessConfig | None,
@@ -144,6 +154,7 @@ def collect_neutral(
     limit: int | None,
     exclusion: TokenExclusion,
     splitter: SpacySentences | None,
+    n_processes: int | None = 1,
 ) -> tuple[list[str], Counter[str]]:
     """Find segments without any of the excluded words and tokens, in corpus order.
 
@@ -155,17 +166,19 @@ def collect_neutral(
         limit: Stop after so many.
         exclusion: Finds tokens that must not occur by tags and lemmas, in what has none of the words.
         splitter: Splits into sentences in place of the rules.
+        n_processes: Processes that cut and match; see `matched_blocks`.
 
     Returns:
         The segments, and the number of dropped ones by reason.
     """
-    matcher = SurfaceMatcher(excluded)
+    matcher = BlockMatcher(excluded, preprocess, splitter, keep_several=True, keep_all=True)
     neutral: list[str] = []
     dropped: Counter[str] = Counter()
-    with tqdm(texts, desc="Creating neutral data", unit=" texts", delay=1.0) as bar:
-        segments = iter_segments((text for text, _ in bar), preprocess, dropped, splitter)
-        candidates = (segment for segment in segments if not _has_excluded(segment, matcher, masks, dropped))
-        for segment, is_excluded in exclusion.split(candidates):
+    with (
+        matched_blocks(texts, matcher, n_processes) as blocks,
+        tqdm(desc="Creating neutral data", unit=" texts", delay=1.0) as bar,
+    ):
+        for segment, is_excluded in exclusion.split(_without_words(blocks, masks, dropped, bar)):
             if is_excluded:
                 dropped["with an excluded tag or lemma"] += 1
             else:
@@ -175,14 +188,27 @@ def collect_neutral(
     return neutral, dropped
 
 
-def _has_excluded(segment: str, matcher: SurfaceMatcher, masks: Collection[str], dropped: Counter[str]) -> bool:
-    if any(mask in segment for mask in masks):
-        dropped[HAS_MASK] += 1
-    elif matcher.find(segment):
-        dropped["with an excluded word"] += 1
-    else:
-        return False
-    return True
+def _without_words(
+    blocks: Iterable[MatchedBlock], masks: Collection[str], dropped: Counter[str], bar: tqdm[NoReturn]
+) -> Iterator[str]:
+    """The segments without a match."""
+    for block in blocks:
+        dropped.update(block.dropped)
+        for match in block.matches:
+            if _has_any(match.segment, masks):
+                dropped[HAS_MASK] += 1
+            elif match.places:
+                dropped["with an excluded word"] += 1
+            else:
+                yield match.segment
+        bar.update(block.n_texts)
+
+
+def _has_any(segment: str, masks: Collection[str]) -> bool:
+    for mask in masks:  # noqa: SIM110 (a generator takes three times as long, and this runs for each segment)
+        if mask in segment:
+            return True
+    return False
 
 
 def _resolved(block: MatchedBlock, surface: SurfaceMatcher, resolver: TagResolver) -> Iterator[tuple[Match, list[Hit]]]:
@@ -203,34 +229,17 @@ def _add(classes: Sequence[ClassExamples], match: Match, hits: Sequence[Hit], ma
         by_class.setdefault(owner, []).append(hit)
     if len(by_class) > 1 and any(target.tags is None for hit in hits for target in hit.targets):
         return SEVERAL_CLASSES
-    if any(mask in match.segment for mask in masks):
+    if _has_any(match.segment, masks):
         return HAS_MASK
-    frame = None if len(by_class) == 1 else _mask_all(match, hits)
-    reasons = [_add_to_class(classes[index], match, own, frame) for index, own in by_class.items()]
+    frame = None
+    if len(by_class) > 1:
+        frame = replace_places(match.segment, [(hit.start, hit.end) for hit in hits], PLACEHOLDER)
+    reasons = [classes[index].add(match.segment, own, frame, match.document) for index, own in by_class.items()]
     return None if None in reasons else reasons[0]
-
-
-def _add_to_class(found: ClassExamples, match: Match, hits: Sequence[Hit], frame: str | None) -> str | None:
-    if found.is_full:
-        return CLASS_FULL
-    masked = mask_sentence(match.segment, [(hit.start, hit.end) for hit in hits], found.config.mask)
-    if masked in found.by_text:
-        return DUPLICATE
-    if frame is None:
-        # the same string twice takes the memory of one
-        frame = masked if found.config.mask == PLACEHOLDER else _mask_all(match, hits)
-    label, target = hits[0].text, hits[0].targets[0]
-    word = label if target.is_lemma else target.word
-    found.by_text[masked] = MaskedExample(masked, label, word, frame, match.document)
-    return None
-
-
-def _mask_all(match: Match, hits: Iterable[Hit]) -> str:
-    return mask_sentence(match.segment, [(hit.start, hit.end) for hit in hits], PLACEHOLDER)
 
 
 def _counts(classes: Sequence[ClassExamples]) -> str:
     return ", ".join(
-        f"{found.config.id} {len(found.by_text)}" + (f"/{found.limit}" if found.limit is not None else "")
+        f"{found.config.id} {len(found.examples)}" + (f"/{found.limit}" if found.limit is not None else "")
         for found in classes
     )

@@ -6,16 +6,13 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 
-from gradiend.data.core.text_stream import Text
+from gradiend.data.core.text_stream import TextBlock
 from gradiend.data.text.prediction.block_matcher import BlockMatcher, MatchedBlock
 from gradiend.data.text.prediction.match_workers import MatchWorkers, can_be_sent
 
 logger = logging.getLogger(__name__)
 
-_FIRST_BLOCK, _LARGEST_BLOCK = 16, 1024
-"""Texts of a block. Small ones at first, so that a pass that needs few texts reads few."""
 _WORTH_PROCESSES = 200_000
 """Texts after which other processes help, where their number is left to us."""
 
@@ -31,9 +28,9 @@ def parse_processes(n_processes: int | None) -> int | None:
 
 @contextmanager
 def matched_blocks(
-    texts: Iterable[Text], matcher: BlockMatcher, n_processes: int | None
+    texts: Iterable[TextBlock], matcher: BlockMatcher, n_processes: int | None
 ) -> Iterator[Iterator[MatchedBlock]]:
-    """Give the matched blocks of a corpus; blocks and their order are the same for any number of processes.
+    """Give the matched blocks of a corpus, in their order.
 
     Args:
         texts: The corpus.
@@ -43,7 +40,7 @@ def matched_blocks(
             texts in as many others as there are cores (four at most). Finding words alone costs less than sending
             the texts. A `custom_filter` or a spaCy pipeline stays in this process.
     """
-    blocks = _blocks(iter(texts))
+    blocks = iter(texts)
     wanted = n_processes or (min(4, os.cpu_count() or 1) if matcher.cuts_texts else 1)
     if wanted > 1 and not can_be_sent(matcher):
         if n_processes is not None:
@@ -62,7 +59,7 @@ def matched_blocks(
             block = next(blocks, None)
             if block is None:
                 return
-            n_texts += len(block)
+            n_texts += len(block.texts)
             yield matcher(block)
         workers.append(MatchWorkers(matcher, wanted))
         yield from workers[0].map(blocks)
@@ -72,10 +69,3 @@ def matched_blocks(
     finally:
         for pool in workers:
             pool.close()
-
-
-def _blocks(texts: Iterator[Text]) -> Iterator[list[Text]]:
-    size = _FIRST_BLOCK
-    while block := list(islice(texts, size)):
-        yield block
-        size = min(2 * size, _LARGEST_BLOCK)

@@ -15,7 +15,7 @@ import pandas as pd
 from gradiend.data.core.base_loader import BaseData, open_source, require_size
 from gradiend.data.core.table_files import parse_table_format, prepare_output
 from gradiend.data.core.text_source import Columns, TextSource
-from gradiend.data.core.text_stream import Text, stream_texts
+from gradiend.data.core.text_stream import TextBlock, stream_texts
 from gradiend.data.summary import DataSummary
 from gradiend.data.text.filter_config import SpacyTagSpec, TextFilterConfig
 from gradiend.data.text.prediction.balance import Balance, balanced_counts, parse_balance
@@ -223,7 +223,7 @@ class TextPredictionDataCreator:
 
         collected = self._collect(max_size_per_class)
         require_found(collected, self._source.name, self._near_misses)
-        sizes = [len(found.by_text) for found in collected.classes]
+        sizes = [len(found.examples) for found in collected.classes]
         if is_balanced:
             sizes = balanced_counts(sizes, [config.weight for config in self.classes])
         require_minimum(collected, sizes, min_rows_per_class_for_split)
@@ -296,6 +296,7 @@ class TextPredictionDataCreator:
             limit=max_size,
             exclusion=exclusion,
             splitter=self._splitter,
+            n_processes=self.n_processes,
         )
         frame = pd.DataFrame({"text": pd.Series(neutral, dtype=str)})
         target.write(frame, dropped)
@@ -330,7 +331,7 @@ class TextPredictionDataCreator:
             trust_remote_code=self.trust_remote_code,
         )
 
-    def _stream(self, source: TextSource) -> Iterator[Text]:
+    def _stream(self, source: TextSource) -> Iterator[TextBlock]:
         return stream_texts(source, self.seed, self.base_max_size if source is self._source else None)
 
     def _collect(self, limit: int | None) -> Collected:
@@ -382,18 +383,20 @@ class TextPredictionDataCreator:
         """Keep the first rows of each class, as many as `sizes` says, and give each its split."""
         kept = {}
         for found, size in zip(collected.classes, sizes, strict=True):
-            kept[found.config.id] = found.examples[:size]
-            collected.dropped[BALANCING] += len(found.by_text) - size
+            kept[found.config.id] = found.examples.first(size)
+            collected.dropped[BALANCING] += len(found.examples) - size
         if by_document:
             splits = assign_splits_by_document(kept, ratios, self._rng("splits"))
         else:
-            texts = {name: [example.frame for example in rows] for name, rows in kept.items()}
+            texts = {name: examples.frame for name, examples in kept.items()}
             splits = assign_splits(texts, ratios, self._rng("splits"))
         return [SplitClass(config, kept[config.id], splits[config.id]) for config in self.classes]
 
     def _near_misses(self, configs: Sequence[TextFilterConfig]) -> str:
         segments = iter_segments(
-            (text for text, _ in self._stream(self._source)), self.preprocess, splitter=self._splitter
+            (text for block in self._stream(self._source) for text in block.texts),
+            self.preprocess,
+            splitter=self._splitter,
         )
         return near_misses(segments, configs, self._resolver.reader)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 
-from gradiend.data.text.prediction.collector import MaskedExample
+from gradiend.data.text.prediction.examples import Examples
 from gradiend.data.text.prediction.splits import SplitRatios
 
 
 def assign_splits_by_document(
-    examples_by_class: Mapping[str, Sequence[MaskedExample]], ratios: SplitRatios, rng: random.Random
+    examples_by_class: Mapping[str, Examples], ratios: SplitRatios, rng: random.Random
 ) -> dict[str, list[str]]:
     """Choose the split of every example so that no document and no text is in two splits.
 
@@ -20,7 +20,7 @@ def assign_splits_by_document(
     how large they are.
 
     Args:
-        examples_by_class: Class to its examples, no masked text twice within a class.
+        examples_by_class: Class to its examples.
         ratios: Shares of the parts.
         rng: Source of the random choice among equals.
 
@@ -29,12 +29,12 @@ def assign_splits_by_document(
     """
     groups = _Groups()
     for examples in examples_by_class.values():
-        for example in examples:
-            groups.join(("document", example.document), ("text", example.frame))
+        for document, text in zip(examples.document, examples.frame, strict=True):
+            groups.join(("document", document), ("text", text))
     sizes: dict[Hashable, Counter[str]] = {}
     for name, examples in examples_by_class.items():
-        for example in examples:
-            sizes.setdefault(groups.root(("text", example.frame)), Counter())[name] += 1
+        for text in examples.frame:
+            sizes.setdefault(groups.root(("text", text)), Counter())[name] += 1
 
     order = list(sizes)
     rng.shuffle(order)
@@ -56,7 +56,7 @@ def assign_splits_by_document(
         for name, n in sizes[root].items():
             missing[best][name] -= n
     return {
-        name: [split_of[groups.root(("text", example.frame))] for example in examples]
+        name: [split_of[groups.root(("text", text))] for text in examples.frame]
         for name, examples in examples_by_class.items()
     }
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction.alternatives import AlternativeSampler
-from gradiend.data.text.prediction.collector import MaskedExample
+from gradiend.data.text.prediction.examples import Examples
 from gradiend.data.unified.parts import DOCUMENT
 from gradiend.data.unified.schema import transition_id
 
@@ -38,7 +38,7 @@ class SplitClass:
     """The kept examples of a class and the split of each."""
 
     config: TextFilterConfig
-    examples: Sequence[MaskedExample]
+    examples: Examples
     splits: Sequence[str]
 
 
@@ -54,22 +54,21 @@ def per_class_frames(classes: Sequence[SplitClass]) -> dict[str, pd.DataFrame]:
     """Return class id to a frame with masked, label, split, and the label again under the class id."""
     frames = {}
     for item in classes:
-        labels = [example.label for example in item.examples]
-        masked = [example.masked for example in item.examples]
-        frames[item.config.id] = pd.DataFrame(
-            {"masked": masked, "label": labels, "split": list(item.splits), item.config.id: labels}
-        )
+        labels = pd.Series(item.examples.label, dtype=str)
+        columns = {"masked": item.examples.masked, "label": labels, "split": item.splits, item.config.id: labels}
+        frames[item.config.id] = pd.DataFrame(columns)
     return frames
 
 
 def minimal_frame(classes: Sequence[SplitClass]) -> pd.DataFrame:
     """Return one row an example: masked, label, label_class, split."""
-    rows = [
-        (example.masked, example.label, item.config.id, split)
-        for item in classes
-        for example, split in zip(item.examples, item.splits, strict=True)
-    ]
-    return pd.DataFrame(rows, columns=list(_MINIMAL))
+    columns = {
+        "masked": [text for item in classes for text in item.examples.masked],
+        "label": [word for item in classes for word in item.examples.label],
+        "label_class": [item.config.id for item in classes for _ in item.splits],
+        "split": [split for item in classes for split in item.splits],
+    }
+    return pd.DataFrame(columns)
 
 
 def reported_frame(classes: Sequence[SplitClass], *, with_documents: bool) -> pd.DataFrame:
@@ -77,7 +76,7 @@ def reported_frame(classes: Sequence[SplitClass], *, with_documents: bool) -> pd
     frame = minimal_frame(classes)
     if not with_documents:
         return frame
-    documents = [example.document for item in classes for example in item.examples]
+    documents = [document for item in classes for document in item.examples.document]
     return frame.assign(**{DOCUMENT: pd.Series(documents, dtype=object)})
 
 
@@ -114,19 +113,8 @@ def unified_frame(classes: Sequence[SplitClass], rng: random.Random) -> pd.DataF
     for item in classes:
         name = item.config.id
         others = [other for other in samplers if other != name]
-        for example, split in zip(item.examples, item.splits, strict=True):
+        for masked, label, split in zip(item.examples.masked, item.examples.label, item.splits, strict=True):
             for other in others:
-                word = samplers[other].draw(example, item.config.mask)
-                rows.append(
-                    (
-                        example.masked,
-                        split,
-                        name,
-                        example.label,
-                        name,
-                        word,
-                        other,
-                        transition_id(name, other),
-                    )
-                )
+                word = samplers[other].draw(masked, item.config.mask, label)
+                rows.append((masked, split, name, label, name, word, other, transition_id(name, other)))
     return pd.DataFrame(rows, columns=list(_UNIFIED))

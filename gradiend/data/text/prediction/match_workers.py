@@ -10,13 +10,13 @@ import pickle
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import IO, TYPE_CHECKING
 
 from gradiend.data.text.prediction.block_matcher import BlockMatcher, MatchedBlock
 
 if TYPE_CHECKING:
-    from gradiend.data.core.text_stream import Text
+    from gradiend.data.core.text_stream import TextBlock
 
 _SERVE = "import sys; sys.path[:] = {path!r}; from gradiend.data.text.prediction.match_workers import serve; serve()"
 
@@ -49,7 +49,7 @@ class MatchWorkers:
         for worker in self._workers:
             _send(worker, matcher)
 
-    def map(self, blocks: Iterable[Sequence[Text]]) -> Iterator[MatchedBlock]:
+    def map(self, blocks: Iterable[TextBlock]) -> Iterator[MatchedBlock]:
         """Match the blocks, in their order."""
         busy: deque[subprocess.Popen[bytes]] = deque()
         for number, block in enumerate(blocks):

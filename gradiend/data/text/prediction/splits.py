@@ -64,8 +64,10 @@ def assign_splits(
     """
     owners: dict[str, tuple[str, ...]] = {}
     for name, texts in texts_by_class.items():
+        alone = (name,)
         for text in texts:
-            owners[text] = (*owners.get(text, ()), name)
+            others = owners.get(text)
+            owners[text] = alone if others is None else (*others, name)
     groups: dict[tuple[str, ...], list[str]] = {}
     for text, names in owners.items():
         groups.setdefault(names, []).append(text)

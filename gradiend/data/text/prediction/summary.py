@@ -34,7 +34,7 @@ def describe_neutral(n_rows: int, dropped: Mapping[str, int], path: Path | None)
 
 def require_found(collected: Collected, source: str, near_misses: Callable[[Sequence[TextFilterConfig]], str]) -> None:
     """Raise a ValueError that names the classes without rows, their targets, and what comes near to each."""
-    empty = [found.config for found in collected.classes if not found.by_text]
+    empty = [found.config for found in collected.classes if not found.examples]
     if empty:
         names = "; ".join(f"{config.id!r} (targets: {', '.join(config.words)})" for config in empty)
         if not collected.n_texts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from gradiend.data.text.prediction.word_edges import (
     is_joined_before,
     is_word_character,
 )
-from gradiend.data.text.prediction.word_lookup import WordLookup, can_look_up
+from gradiend.data.text.prediction.word_lookup import Found, Place, WordLookup, can_look_up
 from gradiend.data.text.tags import Tags, parse_tags
 
 
@@ -81,65 +81,38 @@ class SurfaceMatcher:
 
     def find(self, sentence: str) -> list[Hit]:
         """Return all hits of a sentence from left to right."""
-        lookup = self._lookup
-        if lookup is None or (coded := lookup.encode(sentence)) is None:
-            return self._search(sentence)
-        words = lookup.words_in(coded)
-        if not words:
-            return []
-        if lookup.needs_pattern(words):
-            return self._search(sentence)
-        return self.hits_at(sentence, lookup.places(coded, words))
+        return self.hits_at(sentence, self.places([sentence]).get(0) or ())
 
-    def places_in_each(
-        self, sentences: Sequence[str], *, one_class: bool = False
-    ) -> Iterator[Sequence[tuple[int, int]] | None]:
-        """Yield start and end of the hits of each sentence, at less cost than `find` has for each.
+    def places(self, sentences: Sequence[str], *, one_class: bool = False) -> dict[int, list[Place] | None]:
+        """Find the places of the hits of many sentences, at less cost than `find` has for each.
 
         Args:
             sentences: Any sentences.
-            one_class: Yield None for a sentence with hits of several classes, without asking where they are.
+            one_class: Give None for a sentence with hits of several classes.
+
+        Returns:
+            Number of the sentence, ascending, to its hits from left to right; sentences without any are left out.
         """
-        lookup = self._lookup
-        if lookup is None:
-            for sentence in sentences:
-                yield self._searched_places(sentence, one_class)
-            return
-        for sentence, coded in zip(sentences, lookup.encode_each(sentences), strict=True):
-            if coded is None:
-                yield self._searched_places(sentence, one_class)
-                continue
-            words = lookup.words_in(coded)
-            if not words:
-                yield ()
-            elif lookup.needs_pattern(words):
-                yield self._searched_places(sentence, one_class)
-            elif one_class and len(lookup.owners(words)) > 1:
-                yield None
-            else:
-                yield lookup.places(coded, words)
+        if self._lookup is None:
+            found, unclear = Found({}, set(range(len(sentences))))
+        else:
+            found, unclear = self._lookup.find(sentences, one_owner=one_class)
+        if not unclear:
+            return found
+        for number in unclear:
+            found[number] = self._search(sentences[number], one_class)
+        return {number: found[number] for number in sorted(found) if found[number] != []}
 
-    def _searched_places(self, sentence: str, one_class: bool) -> list[tuple[int, int]] | None:
-        hits = self._search(sentence)
-        if one_class and len({target.class_index for hit in hits for target in hit.targets}) > 1:
+    def _search(self, sentence: str, one_class: bool) -> list[Place] | None:
+        """Find what `places` finds by the regular expression."""
+        matches = [match for match in self._pattern.finditer(sentence) if _is_whole(sentence, match)]
+        if one_class and len({target.class_index for match in matches for target in self.targets_of(match[0])}) > 1:
             return None
-        return [(hit.start, hit.end) for hit in hits]
+        return [match.span() for match in matches]
 
-    def hits_at(self, sentence: str, places: Iterable[tuple[int, int]]) -> list[Hit]:
+    def hits_at(self, sentence: str, places: Iterable[Place]) -> list[Hit]:
         """Return the hits at places that were found before."""
-        hits = []
-        for start, end in places:
-            text = sentence[start:end]
-            hits.append(Hit(start, end, text, self.targets_of(text)))
-        return hits
-
-    def _search(self, sentence: str) -> list[Hit]:
-        """Find the hits by the regular expression."""
-        return [
-            Hit(match.start(), match.end(), match.group(), self.targets_of(match.group()))
-            for match in self._pattern.finditer(sentence)
-            if _is_whole(sentence, match)
-        ]
+        return [Hit(start, end, text := sentence[start:end], self.targets_of(text)) for start, end in places]
 
     def targets_of(self, text: str) -> tuple[Target, ...]:
         """Return the targets that a found text spells; several where classes share a word."""
