@@ -21,7 +21,7 @@ from gradiend.data.core.base_loader import open_source
 from gradiend.data.core.hub import hub_config_names, load_hub_dataset
 from gradiend.data.core.text_source import Columns, TextSource
 from gradiend.data.core.text_stream import stream_texts
-from gradiend.data.text.prediction import filter_sentences_multi, mask_sentence
+from gradiend.data.text.prediction import filter_sentences_multi, mask_sentence, match_sentence_one_config
 
 datasets = pytest.importorskip("datasets")
 
@@ -229,7 +229,7 @@ def test_a_filter_of_the_user_stays_in_this_process(caplog: pytest.LogCaptureFix
 )
 def test_the_pass_keeps_the_sentences_of_exactly_one_class(sentences: list[str]) -> None:
     classes = [SINGULAR, PLURAL, TextFilterConfig(["at least", "né", "они"], id="other")]
-    found = filter_sentences_multi(sentences, classes)
+    found, _ = filter_sentences_multi(sentences, [(config.id, config) for config in classes])
     matched = {name: dict(rows) for name, rows in found.items()}
     wanted = {
         name: {
@@ -259,7 +259,7 @@ def split_documents(rows: list[tuple[str, str]], **kwargs: object) -> tuple[pd.D
 
 
 def _spans(text: str) -> list[tuple[int, int, str]]:
-    return [span for rows in filter_sentences_multi([text], [SINGULAR, PLURAL]).values() for _, s in rows for span in s]
+    return [span for config in (SINGULAR, PLURAL) for span in match_sentence_one_config(text, config) or []]
 
 
 @settings(max_examples=40, deadline=None)

@@ -130,7 +130,7 @@ SCRIPTS = [
 @example("Она, они: ОНИ it İT", SCRIPTS[2])
 @example("ΑΥΤΌΣ αυτός σας ΣΑΣ σασ µ μ Μ", SCRIPTS[3])
 def test_spans_index_the_original_text_and_are_whole_words(text: str, config: TextFilterConfig) -> None:
-    spans = match_sentence_one_config(text, config)
+    spans = match_sentence_one_config(text, config) or []
     assert all(text[start:end] == found for start, end, found in spans)
     runs = whole_words(text)
     assert {span[:2] for span in spans} <= {run[:2] for run in runs}
@@ -146,13 +146,13 @@ def test_spans_index_the_original_text_and_are_whole_words(text: str, config: Te
 @given(messy_text, st.randoms(use_true_random=False))
 def test_masking_then_filling_restores_the_text(text: str, rng: random.Random) -> None:
     mask = "⟨slot⟩"
-    spans = match_sentence_one_config(text, PRONOUNS)
+    spans = match_sentence_one_config(text, PRONOUNS) or []
     shuffled = rng.sample(spans, len(spans))
     masked = mask_sentence(text, shuffled, mask)
     assert masked.count(mask) == len(spans)
     words = iter(found for _, _, found in spans)
     assert re.sub(re.escape(mask), lambda _: next(words), masked) == text
-    assert not match_sentence_one_config(masked, PRONOUNS)
+    assert match_sentence_one_config(masked, PRONOUNS) is None
 
 
 @pytest.mark.parametrize(
@@ -191,11 +191,37 @@ def test_targets_of_all_kinds(target: str, text: str, found: list[str]) -> None:
     assert [span[2] for span in match_sentence_one_config(text, TextFilterConfig(target=target))] == found
 
 
+def by_id(configs: list[TextFilterConfig]) -> list[tuple[str, TextFilterConfig]]:
+    return [(config.id, config) for config in configs]
+
+
+@given(st.lists(messy_text, max_size=30), st.sampled_from(SCRIPTS))
+@example(["he\u0301", "Rain.", "❤\ufe0fhe", "", "\0he", "x\nhe", "İt"], PRONOUNS)
+def test_what_is_found_does_not_depend_on_the_texts_beside_it(texts: list[str], config: TextFilterConfig) -> None:
+    stripped = [text.strip() for text in texts]
+    neutral = TextPredictionDataCreator(texts, feature_targets=[config]).generate_neutral_data()
+    alone = [text for text in stripped if text and match_sentence_one_config(text, config) is None]
+    assert sorted(neutral["text"]) == sorted(alone)
+
+
 @given(st.lists(messy_text, max_size=8))
 def test_one_pass_for_all_classes_equals_a_pass_for_each(sentences: list[str]) -> None:
     classes = [SINGULAR, PLURAL, TextFilterConfig(targets=["straße", "הוא", "it"], id="other")]
-    together = filter_sentences_multi(sentences, classes)
+    together, counts = filter_sentences_multi(sentences, by_id(classes))
+    assert counts == {"sentences_processed": len(sentences)}
     assert together == {config.id: filter_sentences(sentences, config) for config in classes}
+
+
+def test_the_pass_for_all_classes_stops_when_each_has_enough() -> None:
+    sentences = ["They met him.", "He left.", "They left.", "No.", "He came.", "They came."]
+    counts: dict[str, object] = {}
+    pairs = [("one", SINGULAR), ("many", PLURAL)]
+    matches, returned = filter_sentences_multi(sentences, pairs, max_matches_per_class=2, stats=counts)
+    assert {name: [text for text, _ in rows] for name, rows in matches.items()} == {
+        "one": ["He left.", "He came."],
+        "many": ["They met him.", "They left."],
+    }
+    assert counts == returned == {"sentences_processed": 5, "sentences_when_cap_reached": {"many": 3, "one": 5}}
 
 
 def test_spans_may_come_in_any_order() -> None:
@@ -206,9 +232,18 @@ def test_spans_may_come_in_any_order() -> None:
 
 def test_the_longest_of_nested_targets_is_found() -> None:
     classes = [TextFilterConfig(targets=["he"], id="a"), TextFilterConfig(targets=["he himself"], id="b")]
-    matches = filter_sentences_multi(["he himself knew, he said"], classes)
+    matches, _ = filter_sentences_multi(["he himself knew, he said"], by_id(classes))
     assert matches["b"][0][1] == [(0, 10, "he himself")]
     assert matches["a"][0][1] == [(17, 19, "he")]
+
+
+def test_a_target_of_several_words_counts_for_its_own_class_alone() -> None:
+    words = {"both": "he or she himself", "one": "he", "other": "she"}
+    texts = ["He or she himself left.", "He left.", "She left.", "He, she."]
+    made = creator(texts, feature_targets=[TextFilterConfig(word, id=name) for name, word in words.items()])
+    frames = made.generate_training_data(min_rows_per_class_for_split=0)
+    assert [len(frame) for frame in frames.values()] == [1, 1, 1]
+    assert frames["both"]["masked"].tolist() == ["[MASK] left."]
 
 
 def test_filtering_keeps_order_and_casing_and_stops_at_the_maximum() -> None:
@@ -679,7 +714,7 @@ def test_bad_targets(targets: object, error: type[Exception], message: str) -> N
         ({"format": "wide"}, "per_class"),
         ({"balance": "yes"}, "balance"),
         ({"train_ratio": 0.9}, "sum to 1"),
-        ({"train_ratio": 1.2, "val_ratio": -0.1, "test_ratio": -0.1}, "between 0 and 1"),
+        ({"train_ratio": 1.2, "val_ratio": -0.1, "test_ratio": -0.1}, "between 0 and 1.*0.8, not 80"),
         ({"max_size_per_class": 0}, "max_size_per_class"),
         ({"max_size_per_class": 5}, "min_rows_per_class_for_split"),
     ],

@@ -169,7 +169,7 @@ def test_lemmas_find_all_forms_and_tags_hold_for_them_too(pipeline: str) -> None
     assert texts_of(filter_sentences(sentences, see, pipeline)) == [[(9, "sah")], [(0, "Sieht")]]
     articles = TextFilterConfig("DER", use_lemma=True, spacy_tags={"Case": "Acc"}, id="acc")
     words = TextFilterConfig(["die", "lief"], id="words")
-    found = filter_sentences_multi([*SENTENCES, "Er lief."], [articles, words], pipeline)
+    found, _ = filter_sentences_multi([*SENTENCES, "Er lief."], [("acc", articles), ("words", words)], pipeline)
     assert texts_of(found["acc"]) == [[(15, "die")]]
     assert texts_of(found["words"]) == [[(15, "die")], [(0, "Die")], [(27, "lief")], [(9, "lief")], [(3, "lief")]]
 

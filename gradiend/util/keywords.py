@@ -6,11 +6,11 @@ spellings; nothing behind the door ever sees them.
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import functools
-from collections.abc import Collection, Mapping
-from typing import Any, TypeVar
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, ParamSpec, TypeVar
 
 ALIASES: dict[str, dict[str, str]] = {
     "TrainingArguments": {"num_epochs": "num_train_epochs"},
@@ -21,6 +21,7 @@ ALIASES: dict[str, dict[str, str]] = {
     "ModelWithGradiend.from_pretrained": {"gradiend_model": "load_directory"},
     "PrePruneConfig": {"keep_top_k": "topk"},
     "PostPruneConfig": {"keep_top_k": "topk"},
+    "mask_sentence": {"match_spans": "spans", "mask_str": "mask"},
 }
 """Owner → {second spelling: the name that we use}."""
 
@@ -30,6 +31,8 @@ ONLY_VALUES: dict[str, dict[str, str]] = {
 }
 """Owner → {keyword of the documents that names what is done anyway: the one value that it can have}."""
 
+P = ParamSpec("P")
+R = TypeVar("R")
 T = TypeVar("T", bound=type)
 
 
@@ -61,16 +64,25 @@ def resolve_keywords(owner: str, given: Mapping[str, Any], valid: Collection[str
     return resolved
 
 
+def known_keywords(owner: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorator of a function: it takes second spellings, and names the nearest valid keyword for an unknown one."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        valid = [name for name in inspect.signature(function).parameters if name != "self"]
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            return function(*args, **resolve_keywords(owner, kwargs, valid))
+
+        return call
+
+    return decorate
+
+
 def strict_keywords(cls: T) -> T:
-    """Class decorator for dataclasses: the constructor takes second spellings and names the nearest valid field."""
-    valid = [field.name for field in dataclasses.fields(cls) if field.init]
+    """Decorator of a class: its constructor is one that `known_keywords` decorates."""
     original: Any = vars(cls)["__init__"]
-
-    @functools.wraps(original)
-    def strict_init(self: Any, *args: Any, **kwargs: Any) -> None:
-        original(self, *args, **resolve_keywords(cls.__name__, kwargs, valid))
-
-    type.__setattr__(cls, "__init__", strict_init)
+    type.__setattr__(cls, "__init__", known_keywords(cls.__name__)(original))
     return cls
 
 

@@ -13,6 +13,8 @@ from gradiend.data.core.hub import load_hub_dataset, looks_like_hub_id
 from gradiend.data.core.line_files import LineFile
 from gradiend.data.core.table_sources import CsvFile, DatasetRows, ParquetFile
 from gradiend.data.core.text_source import Columns, MemoryTexts, TextSource
+from gradiend.util.checks import require_path, require_text, require_whole
+from gradiend.util.keywords import known_keywords
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -27,6 +29,7 @@ _FILES = (*_CSV, ".parquet", *_JSON_LINES, *_LINES)
 SUPPORTED = f"{', '.join(_FILES)} (text files have one text a line)"
 
 
+@known_keywords("resolve_base_data")
 def resolve_base_data(
     source: BaseData,
     text_column: str = "text",
@@ -55,14 +58,15 @@ def resolve_base_data(
         The texts; empty if there are none.
 
     Raises:
-        TypeError: `source` or one of the texts is of another type.
+        TypeError: `source`, one of the texts or an argument is of another type, or an argument is unknown.
         FileNotFoundError: The file, folder or data set does not exist.
         ValueError: The column, split or config is missing (the present ones are named), `max_size` is below 1,
             or the file is of another kind, damaged or not UTF-8.
         ConnectionError: The hub cannot be reached.
         ImportError: Parquet without pyarrow, a data set without datasets.
     """
-    require_size("max_size", max_size)
+    require_whole("max_size", max_size, 1, none_means="for all")
+    require_whole("seed", seed, None, none_means="for another order each time")
     opened = open_source(
         source, Columns(text_column), split=split, hf_config=hf_config, trust_remote_code=trust_remote_code
     )
@@ -80,6 +84,8 @@ def open_source(
     trust_remote_code: bool = False,
 ) -> TextSource:
     """Find out what `source` is and that it can be read; arguments and errors are those of `resolve_base_data`."""
+    require_text("text_column", columns.text)
+    require_text("split", split)
     if isinstance(source, pd.DataFrame):
         columns.require(source.columns, "The DataFrame")
         documents = None if columns.document is None else source[columns.document].tolist()
@@ -92,6 +98,7 @@ def open_source(
             "Expected a list of texts, a DataFrame, the path of a file or folder, or a hub id; got "
             f"{type(source).__name__}. Turn another collection of texts into a list first."
         )
+    require_path("base_data", source)
     path = Path(source)
     opened: TextSource
     if path.is_dir() or (not path.is_file() and _names_a_dataset(source)):
@@ -101,12 +108,6 @@ def open_source(
         opened = _open_file(path, columns)
     opened.check()
     return opened
-
-
-def require_size(name: str, value: int | None) -> None:
-    """Raise a ValueError if a maximum is below 1."""
-    if value is not None and value < 1:
-        raise ValueError(f"{name} must be at least 1, or None for all; got {value}.")
 
 
 def _names_a_dataset(source: str | PathLike[str]) -> bool:

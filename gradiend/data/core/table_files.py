@@ -6,12 +6,14 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 import pandas as pd
 
 from gradiend.data.core.saved_datasets import find_saved
+from gradiend.util.checks import require_path, require_text
 from gradiend.util.files import replacing
 from gradiend.util.keywords import one_of
 from gradiend.util.optional import require_package
@@ -26,6 +28,31 @@ def parse_table_format(value: str) -> TableFormat:
     """Turn `"csv"`, `"parquet"` or `"hf"` into a format; anything else is a ValueError."""
     one_of("output_format", value, get_args(TableFormat))
     return next(known for known in get_args(TableFormat) if known == value)
+
+
+def parse_folder(name: str, value: str | PathLike[str]) -> Path:
+    """Turn the name of a folder into a path.
+
+    Raises:
+        TypeError: No path.
+        ValueError: An empty one.
+        NotADirectoryError: There is a file of that name.
+    """
+    require_path(name, value)
+    path = Path(value)
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(f"{name}={str(value)!r} is a file; name a folder, which is created if it is missing.")
+    return path
+
+
+def require_basenames(training: str, neutral: str) -> None:
+    """Raise a TypeError or ValueError if two tables cannot have these names in one folder."""
+    require_text("training_basename", training)
+    require_text("neutral_basename", neutral)
+    if training == neutral:
+        raise ValueError(
+            f"training_basename and neutral_basename are both {training!r}: one table would overwrite the other."
+        )
 
 
 def prepare_output(path: Path, table_format: TableFormat) -> Path:

@@ -41,6 +41,7 @@ def summarise(
         tokenizer: A fast tokenizer, or its name or path, to tell the tokens of the words; None tells none.
 
     Raises:
+        OSError: There is no tokenizer of that name.
         TypeError: A tokenizer without character offsets.
     """
     rows = rows.reset_index(drop=True)

@@ -12,16 +12,23 @@ def resolve_tokenizer(tokenizer: Any) -> Any:
     """A fast tokenizer from its name, its path, or itself.
 
     Raises:
+        OSError: There is no tokenizer of that name.
         TypeError: A tokenizer that does not say which characters a token stands for.
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerBase  # noqa: PLC0415
 
     if isinstance(tokenizer, str | Path):
-        tokenizer = AutoTokenizer.from_pretrained(str(tokenizer))
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(str(tokenizer))
+        except (OSError, ValueError) as error:
+            raise OSError(
+                f"No tokenizer can be loaded from {str(tokenizer)!r}: give the folder or hub id of a model, or a "
+                f"tokenizer. ({str(error).strip().splitlines()[0]})"
+            ) from error
     if not (isinstance(tokenizer, PreTrainedTokenizerBase) and tokenizer.is_fast):
         raise TypeError(
-            f"The tokens of a word are found by the characters that they stand for, which {type(tokenizer).__name__} "
-            "does not say: pass a fast tokenizer of transformers, or its name."
+            "The tokens of a word are found by the characters that they stand for, which only a fast tokenizer of "
+            f"transformers says: pass one, or its name; got {type(tokenizer).__name__}."
         )
     return tokenizer
 

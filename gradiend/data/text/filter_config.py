@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from gradiend.data.text.tags import SpacyTagSpec, parse_tags
+from gradiend.util.checks import require_flag, require_number, require_text
+from gradiend.util.keywords import strict_keywords
 
 __all__ = ["FlatTarget", "SpacyTagSpec", "TextFilterConfig"]
 
@@ -24,6 +26,7 @@ class FlatTarget(NamedTuple):
     """Whether the word is a lemma, which stands for all its forms."""
 
 
+@strict_keywords
 @dataclass(init=False)
 class TextFilterConfig:
     """A feature class by its words, and where needed by what spaCy says about them.
@@ -46,7 +49,7 @@ class TextFilterConfig:
     Raises:
         ValueError: Both or none of `targets` and `target`, an empty word, tag, id or mask, a lemma of several
             words, or a weight that is not a positive number.
-        TypeError: A target is neither a string nor a config, or tags are not a dict of strings.
+        TypeError: An argument of another type, or an unknown one; the message names the nearest.
     """
 
     targets: list[GivenTarget]
@@ -78,14 +81,14 @@ class TextFilterConfig:
         if spacy_tags is not None and spacy_tags != {}:
             parse_tags(spacy_tags)
         self.spacy_tags = dict(spacy_tags) if spacy_tags else None
+        require_flag("use_lemma", use_lemma)
         self.use_lemma = use_lemma
         self.id = self.words[0] if id is None else id
+        require_text("The id of a class (if left out, its first target)", self.id)
+        require_text("mask", mask)
         self.mask = mask
+        require_number("weight", weight)
         self.weight = weight
-        if not self.id.strip():
-            raise ValueError("The id of a class must not be empty; omit it to use the first target.")
-        if not mask.strip():
-            raise ValueError("The mask must not be empty; the default is '[MASK]'.")
         if not (math.isfinite(weight) and weight > 0):
             raise ValueError(f"The weight of class {self.id!r} must be a positive number, got {weight}.")
         for flat in self.flatten():
@@ -137,6 +140,11 @@ class TextFilterConfig:
 def _parse_targets(targets: Sequence[GivenTarget] | GivenTarget | None) -> list[GivenTarget]:
     if targets is None:
         raise ValueError("A class needs words: give targets=['he', 'she'] or target='they'.")
+    if isinstance(targets, Mapping | Set | bytes) or not isinstance(targets, Iterable | TextFilterConfig):
+        raise TypeError(
+            f"targets is a list of words, or of words and TextFilterConfig; got {targets!r:.60} "
+            f"({type(targets).__name__})."
+        )
     given = [targets] if isinstance(targets, str | TextFilterConfig) else list(targets)
     if not given:
         raise ValueError("A class needs at least one target, got an empty list.")

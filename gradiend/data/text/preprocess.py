@@ -11,16 +11,20 @@ from typing import Literal
 
 from gradiend.data.text.sentences import split_sentences
 from gradiend.data.text.spacy_sentences import SpacySentences
+from gradiend.util.checks import require_texts, require_whole
+from gradiend.util.keywords import known_keywords, strict_keywords
 
 logger = logging.getLogger(__name__)
 
 
+@strict_keywords
 @dataclass(frozen=True)
 class TextPreprocessConfig:
     """How texts are cut and which segments are kept.
 
     Raises:
         ValueError: An unknown way to split, a length below 0, or `min_chars` above `max_chars`.
+        TypeError: An argument of another type, or an unknown one; the message names the nearest.
     """
 
     split_to_sentences: bool | Literal["spacy"] = False
@@ -35,15 +39,20 @@ class TextPreprocessConfig:
     """Keep only segments for which this returns True."""
 
     def __post_init__(self) -> None:
-        if self.split_to_sentences not in (True, False, "spacy"):
+        if not (isinstance(self.split_to_sentences, bool) or self.split_to_sentences == "spacy"):
             raise ValueError(f"split_to_sentences must be True, False or 'spacy', got {self.split_to_sentences!r}.")
         for name, bound in (("min_chars", self.min_chars), ("max_chars", self.max_chars)):
-            if bound is not None and bound < 0:
-                raise ValueError(f"{name} must not be negative, got {bound}.")
+            require_whole(name, bound, 0, none_means="for no bound")
         if self.min_chars is not None and self.max_chars is not None and self.min_chars > self.max_chars:
             raise ValueError(f"min_chars={self.min_chars} is above max_chars={self.max_chars}: nothing could be kept.")
+        excluded = () if self.exclude_chars is None else self.exclude_chars
+        if not (isinstance(excluded, Iterable) and all(isinstance(one, str) and one for one in excluded)):
+            raise TypeError(f"exclude_chars is a string of characters, or a list of them; got {excluded!r:.60}.")
+        if self.custom_filter is not None and not callable(self.custom_filter):
+            raise TypeError(f"custom_filter is a function of a text; got {self.custom_filter!r:.60}.")
 
 
+@known_keywords("preprocess_texts")
 def preprocess_texts(
     texts: Iterable[str],
     config: TextPreprocessConfig | None = None,
@@ -67,7 +76,8 @@ def preprocess_texts(
         ImportError: spaCy is needed and not installed.
         OSError: The pipeline is needed and not installed.
     """
-    return list(texts) if config is None else list(_iter_kept(texts, config, spacy_model, download_if_missing))
+    given = require_texts("texts", texts)
+    return list(given) if config is None else list(_iter_kept(given, config, spacy_model, download_if_missing))
 
 
 def iter_sentences_from_texts(
@@ -157,6 +167,7 @@ def sentence_splitter(
 def _iter_kept(
     texts: Iterable[str], config: TextPreprocessConfig, spacy_model: str | PathLike[str] | None, download: bool
 ) -> Iterator[str]:
+    require_preprocess("config", config)
     splitter = sentence_splitter(config, spacy_model, download)
     if config.split_to_sentences is True and spacy_model is not None:
         offered = SpacySentences(spacy_model, download)
@@ -165,6 +176,12 @@ def _iter_kept(
         else:
             logger.info("The spaCy pipeline %s does not find sentences; they are split by rules.", spacy_model)
     yield from iter_segments(texts, config, splitter=splitter)
+
+
+def require_preprocess(name: str, config: object) -> None:
+    """Raise a TypeError if an argument is neither None nor a `TextPreprocessConfig`."""
+    if not (config is None or isinstance(config, TextPreprocessConfig)):
+        raise TypeError(f"{name} is a TextPreprocessConfig or None; got {config!r:.60}.")
 
 
 def _split(

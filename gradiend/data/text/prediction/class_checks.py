@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from itertools import combinations
 
 from gradiend.data.text.filter_config import TextFilterConfig
-from gradiend.data.text.prediction.filter_engine import require_distinct_ids
+from gradiend.data.text.prediction.filter_engine import require_distinct
 from gradiend.data.text.prediction.frames import RESERVED_IDS
 from gradiend.data.text.prediction.surface_matcher import SurfaceMatcher, Target
 
@@ -30,11 +30,16 @@ def parse_classes(feature_targets: Sequence[TextFilterConfig] | None) -> list[Te
         return []
     if isinstance(feature_targets, str | TextFilterConfig):
         raise TypeError("feature_targets is a list of TextFilterConfig, one for each class; wrap it in [...].")
+    if isinstance(feature_targets, Mapping) or not isinstance(feature_targets, Iterable):
+        raise TypeError(
+            "feature_targets is a list of TextFilterConfig, one for each class, such as "
+            f"[TextFilterConfig(['he', 'she'], id='3SG'), …]; got {type(feature_targets).__name__}."
+        )
     for config in feature_targets:
         if not isinstance(config, TextFilterConfig):
             raise TypeError(f"feature_targets holds TextFilterConfig, but {config!r:.60} is a {type(config).__name__}.")
     classes = [deepcopy(config) for config in feature_targets]
-    require_distinct_ids(classes)
+    require_distinct([config.id for config in classes])
     for config in classes:
         if config.id in RESERVED_IDS:
             raise ValueError(f"A class cannot be called {config.id!r}: the frames have a column of that name.")

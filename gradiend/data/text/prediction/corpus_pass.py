@@ -17,15 +17,6 @@ _WORTH_PROCESSES = 200_000
 """Texts after which other processes help, where their number is left to us."""
 
 
-def parse_processes(n_processes: int | None) -> int | None:
-    """Check a number of processes; None leaves it open."""
-    if n_processes is not None and n_processes < 1:
-        raise ValueError(
-            f"n_processes must be at least 1, or None to choose by the size of the corpus; got {n_processes}."
-        )
-    return n_processes
-
-
 @contextmanager
 def matched_blocks(
     texts: Iterable[TextBlock], matcher: BlockMatcher, n_processes: int | None

@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from gradiend.data.core.base_loader import BaseData, open_source, require_size
-from gradiend.data.core.table_files import parse_table_format, prepare_output
+from gradiend.data.core.base_loader import BaseData, open_source
+from gradiend.data.core.table_files import parse_folder, parse_table_format, prepare_output, require_basenames
 from gradiend.data.core.text_source import Columns, TextSource
 from gradiend.data.core.text_stream import TextBlock, stream_texts
 from gradiend.data.summary import DataSummary
@@ -21,7 +21,6 @@ from gradiend.data.text.filter_config import SpacyTagSpec, TextFilterConfig
 from gradiend.data.text.prediction.balance import Balance, balanced_counts, parse_balance
 from gradiend.data.text.prediction.class_checks import parse_classes, require_folder_names
 from gradiend.data.text.prediction.collector import BALANCING, Collected, collect_examples, collect_neutral
-from gradiend.data.text.prediction.corpus_pass import parse_processes
 from gradiend.data.text.prediction.creation_report import Creation
 from gradiend.data.text.prediction.document_splits import assign_splits_by_document
 from gradiend.data.text.prediction.frames import (
@@ -48,12 +47,15 @@ from gradiend.data.text.prediction.summary import (
 )
 from gradiend.data.text.prediction.tag_resolver import TagResolver
 from gradiend.data.text.prediction.token_exclusion import TokenExclusion
-from gradiend.data.text.preprocess import TextPreprocessConfig, iter_segments, sentence_splitter
+from gradiend.data.text.preprocess import TextPreprocessConfig, iter_segments, require_preprocess, sentence_splitter
+from gradiend.util.checks import require_flag, require_path, require_texts, require_whole
+from gradiend.util.keywords import known_keywords, strict_keywords
 from gradiend.util.placeholder import PLACEHOLDER
 
 logger = logging.getLogger(__name__)
 
 
+@strict_keywords
 class TextPredictionDataCreator:
     """Builds masked examples of feature classes, and texts without the feature, from raw text.
 
@@ -92,7 +94,7 @@ class TextPredictionDataCreator:
         ValueError: Two classes with one id, one word in two classes that no tag tells apart, tags or lemmas
             without a `spacy_model` or unknown to it, an unknown output format, a file without the column, a data
             set without the split or config.
-        TypeError: `base_data` or `feature_targets` is of another type.
+        TypeError: An argument of another type, or an unknown one; the message names the nearest.
         FileNotFoundError: The file, folder or data set does not exist.
         ImportError: spaCy is needed and not installed.
         OSError: The spaCy pipeline is needed and not installed.
@@ -120,7 +122,14 @@ class TextPredictionDataCreator:
         document_column: str | None = None,
         n_processes: int | None = None,
     ) -> None:
-        require_size("base_max_size", base_max_size)
+        require_whole("base_max_size", base_max_size, 1, none_means="for all")
+        require_whole("seed", seed, None, none_means="for another order each time")
+        require_whole("n_processes", n_processes, 1, none_means="to choose by the size of the corpus")
+        require_flag("use_cache", use_cache)
+        if spacy_model is not None:
+            require_path("spacy_model", spacy_model)
+        require_basenames(training_basename, neutral_basename)
+        require_preprocess("preprocess", preprocess)
         self.text_column = text_column
         self.base_max_size = base_max_size
         self.split = split
@@ -134,7 +143,7 @@ class TextPredictionDataCreator:
         self._resolver.load()
         self._splitter = sentence_splitter(preprocess, spacy_model, download_if_missing)
         self.seed = seed
-        self.output_dir = None if output_dir is None else Path(output_dir)
+        self.output_dir = None if output_dir is None else parse_folder("output_dir", output_dir)
         self.training_basename = training_basename
         self.neutral_basename = neutral_basename
         self.output_format = parse_table_format(output_format)
@@ -142,10 +151,11 @@ class TextPredictionDataCreator:
             require_folder_names([config.id for config in self.classes])
         self.use_cache = use_cache
         self.document_column = document_column
-        self.n_processes = parse_processes(n_processes)
+        self.n_processes = n_processes
         self._source = self._open(base_data, document_column)
         self._created: Callable[[], Creation] | None = None
 
+    @known_keywords("generate_training_data")
     def generate_training_data(
         self,
         max_size_per_class: int | None = None,
@@ -200,6 +210,8 @@ class TextPredictionDataCreator:
         kind = parse_format(format)
         is_balanced = parse_balance(balance)
         ratios = SplitRatios(train_ratio, val_ratio, test_ratio, split_name)
+        if split_by_document is not None:
+            require_flag("split_by_document", split_by_document)
         by_document = self.document_column is not None if split_by_document is None else split_by_document
         require_limit_allows_split(max_size_per_class, min_rows_per_class_for_split)
         if len(self.classes) < 2:
@@ -241,6 +253,7 @@ class TextPredictionDataCreator:
             logger.warning(empty)
         return result
 
+    @known_keywords("generate_neutral_data")
     def generate_neutral_data(
         self,
         base_data: BaseData | None = None,
@@ -273,7 +286,7 @@ class TextPredictionDataCreator:
             ImportError: Parquet without pyarrow, a data set folder without datasets.
         """
         parse_format(format)
-        require_size("max_size", max_size)
+        require_whole("max_size", max_size, 1, none_means="for all")
         exclusion = TokenExclusion(excluded_spacy_tags, self._lemmas(), self.spacy_model, self.download_if_missing)
         excluded = self._excluded(additional_excluded_words, excluded_spacy_tags is not None)
         source = self._source if base_data is None else self._open(base_data)
@@ -314,6 +327,7 @@ class TextPredictionDataCreator:
 
         Raises:
             ValueError: No training data has been generated yet.
+            OSError: There is no tokenizer of that name.
         """
         if self._created is None:
             raise ValueError("There is nothing to sum up yet: call generate_training_data() first.")
@@ -404,7 +418,8 @@ class TextPredictionDataCreator:
         return [flat.word for config in self.classes for flat in config.flatten() if flat.is_lemma]
 
     def _excluded(self, additional: Sequence[str] | None, has_tags: bool) -> list[TextFilterConfig]:
-        more = [additional] if isinstance(additional, str) else list(additional or [])
+        given = [additional] if isinstance(additional, str) else additional
+        more = [] if given is None else list(require_texts("additional_excluded_words", given))
         words = [word for config in self.classes for word in config.words] + more
         if not (words or has_tags):
             raise ValueError(
@@ -415,6 +430,7 @@ class TextPredictionDataCreator:
 
     def _output_path(self, output: str | PathLike[str] | None, basename: str) -> Path | None:
         if output is not None:
+            require_path("output", output)
             return prepare_output(Path(output), self.output_format)
         if self.output_dir is None:
             return None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence, Sized
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tqdm.auto import tqdm
 
@@ -13,6 +14,8 @@ from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction.surface_matcher import Hit, SurfaceMatcher
 from gradiend.data.text.prediction.tag_resolver import TagResolver, lemma_targets, resolve_doc
 from gradiend.data.text.tags import token_matches_tags
+from gradiend.util.checks import require_texts, require_whole
+from gradiend.util.keywords import known_keywords
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -31,6 +34,7 @@ Span: TypeAlias = tuple[int, int, str]
 """Start, end and text of a word: `sentence[start:end] == text`, in the casing of the sentence."""
 
 
+@known_keywords("filter_sentences")
 def filter_sentences(
     sentences: Iterable[str],
     filter_config: TextFilterConfig,
@@ -62,37 +66,42 @@ def filter_sentences(
         Matching sentences in their order, each with its spans from left to right.
 
     Raises:
+        TypeError: An argument of another type, or an unknown one.
         ValueError: `max_matches` is below 1, there are tags or lemmas but no `spacy_model`, or its pipeline never
             gives such a tag.
         ImportError: spaCy is needed and not installed.
         OSError: The pipeline is not installed, see `load_spacy_model`.
     """
-    matches = filter_sentences_multi(
+    require_whole("max_matches", max_matches, 1, none_means="for all")
+    if not isinstance(filter_config, TextFilterConfig):
+        raise TypeError(
+            f"filter_config is a TextFilterConfig, such as TextFilterConfig(['he']); got {filter_config!r:.60}."
+        )
+    filtered = _filter(
         sentences,
         [filter_config],
-        spacy_model,
-        download_if_missing,
+        TagResolver([filter_config], spacy_model, download_if_missing),
+        limit=max_matches,
         desc=desc,
-        max_matches=max_matches,
-        total_target_overall=total_target_overall,
-        total_so_far_initial=total_so_far_initial,
-        stats=stats,
+        total=total_target_overall,
+        n_found=total_so_far_initial,
     )
-    return matches[filter_config.id]
+    (matches,) = filtered.matches
+    if stats is not None:
+        stats.update(sentences_processed=filtered.n_sentences, sentences_matched=len(matches))
+    return matches
 
 
+@known_keywords("filter_sentences_multi")
 def filter_sentences_multi(
     sentences: Iterable[str],
-    filter_configs: Sequence[TextFilterConfig],
+    configs_with_ids: Sequence[tuple[str, TextFilterConfig]],
     spacy_model: str | os.PathLike[str] | None = None,
     download_if_missing: bool = False,
-    *,
-    desc: str | None = None,
-    max_matches: int | None = None,
+    max_matches_per_class: int | None = None,
     total_target_overall: int | None = None,
-    total_so_far_initial: int = 0,
-    stats: MutableMapping[str, int] | None = None,
-) -> dict[str, list[tuple[str, list[Span]]]]:
+    stats: MutableMapping[str, Any] | None = None,
+) -> tuple[dict[str, list[tuple[str, list[Span]]]], dict[str, Any]]:
     """Do what `filter_sentences` does for several classes in one pass over the sentences.
 
     A sentence with words of two classes is listed for both. Where a target of one class is the beginning of
@@ -100,52 +109,94 @@ def filter_sentences_multi(
 
     Args:
         sentences: Any sentences.
-        filter_configs: The classes, with different ids.
+        configs_with_ids: `(id, class)` for each class; this id counts, not that of the class.
         spacy_model: Name or folder of the pipeline that reads tags and lemmas.
         download_if_missing: Download a pipeline that is not installed.
-        desc: Label of the progress bar.
-        max_matches: Keep at most so many sentences a class, and stop when every class has them.
+        max_matches_per_class: Keep at most so many sentences a class, and stop when every class has them.
         total_target_overall: Matches wanted in this and further calls together; shown by the progress bar.
-        total_so_far_initial: Matches of earlier calls, counted in by the progress bar.
-        stats: Receives `sentences_processed` and `sentences_matched` (for several classes once a class).
+        stats: Receives the counts too.
 
     Returns:
-        Class id to matches.
+        (id → matches, counts): `sentences_processed`, and where a class has reached its maximum
+        `sentences_when_cap_reached`, its id → how many sentences that took.
 
     Raises:
-        ValueError: Two classes have the same id, `max_matches` is below 1, or there are tags or lemmas but no
-            `spacy_model`.
+        TypeError: An argument of another type, or an unknown one.
+        ValueError: Two classes have the same id, `max_matches_per_class` is below 1, or there are tags or lemmas
+            but no `spacy_model`.
         ImportError: spaCy is needed and not installed.
         OSError: The pipeline is not installed.
     """
-    if max_matches is not None and max_matches < 1:
-        raise ValueError(f"max_matches must be at least 1, or None for all; got {max_matches}.")
-    require_distinct_ids(filter_configs)
-    matcher = SurfaceMatcher(filter_configs)
-    resolver = TagResolver(filter_configs, spacy_model, download_if_missing)
-    resolver.load()
-    matches: dict[str, list[tuple[str, list[Span]]]] = {config.id: [] for config in filter_configs}
-    n_sentences, n_matches = 0, 0
-    with tqdm(sentences, desc=desc or "Filtering sentences", unit="sentence", delay=1.0) as bar:
-        for sentence, hits in resolver.resolve((sentence, matcher.find(sentence)) for sentence in bar):
-            n_sentences += 1
-            for index, spans in _spans_by_class(hits):
-                rows = matches[filter_configs[index].id]
-                if max_matches is None or len(rows) < max_matches:
-                    rows.append((sentence, spans))
-                    n_matches += 1
-                    wanted = "" if total_target_overall is None else f"/{total_target_overall}"
-                    bar.set_postfix_str(f"found {total_so_far_initial + n_matches}{wanted}", refresh=False)
-            if max_matches is not None and all(len(rows) >= max_matches for rows in matches.values()):
-                break
+    require_whole("max_matches_per_class", max_matches_per_class, 1, none_means="for all")
+    ids, configs = _parse_pairs(configs_with_ids)
+    resolver = TagResolver(configs, spacy_model, download_if_missing)
+    filtered = _filter(sentences, configs, resolver, limit=max_matches_per_class, total=total_target_overall)
+    counts: dict[str, Any] = {"sentences_processed": filtered.n_sentences}
+    if filtered.full_after:
+        counts["sentences_when_cap_reached"] = {ids[index]: number for index, number in filtered.full_after.items()}
     if stats is not None:
-        stats.update(sentences_processed=n_sentences, sentences_matched=n_matches)
-    return matches
+        stats.update(counts)
+    return dict(zip(ids, filtered.matches, strict=True)), counts
+
+
+@dataclass
+class _Filtered:
+    """What a pass has found."""
+
+    matches: list[list[tuple[str, list[Span]]]]
+    """Of each class."""
+    n_sentences: int = 0
+    """Sentences that were read."""
+    full_after: dict[int, int] = field(default_factory=dict)
+    """Class → how many sentences were read when it had as many matches as are wanted."""
+
+
+def _filter(
+    sentences: Iterable[str],
+    configs: Sequence[TextFilterConfig],
+    resolver: TagResolver,
+    *,
+    limit: int | None,
+    desc: str | None = None,
+    total: int | None = None,
+    n_found: int = 0,
+) -> _Filtered:
+    matcher = SurfaceMatcher(configs)
+    resolver.load()
+    filtered = _Filtered([[] for _ in configs])
+    checked = require_texts("sentences", sentences)
+    number = len(sentences) if isinstance(sentences, Sized) else None
+    with tqdm(checked, desc or "Filtering sentences", number, unit="sentence", delay=1.0) as bar:
+        for sentence, hits in resolver.resolve((sentence, matcher.find(sentence)) for sentence in bar):
+            filtered.n_sentences += 1
+            for index, spans in _spans_by_class(hits):
+                if index in filtered.full_after:
+                    continue
+                filtered.matches[index].append((sentence, spans))
+                n_found += 1
+                bar.set_postfix_str(f"found {n_found}" + ("" if total is None else f"/{total}"), refresh=False)
+                if len(filtered.matches[index]) == limit:
+                    filtered.full_after[index] = filtered.n_sentences
+            if configs and len(filtered.full_after) == len(configs):
+                break
+    return filtered
+
+
+def _parse_pairs(given: Sequence[tuple[str, TextFilterConfig]]) -> tuple[list[str], list[TextFilterConfig]]:
+    """The ids and the classes of pairs."""
+    ids, configs = [], []
+    for pair in given:
+        if not (isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[1], TextFilterConfig)):
+            raise TypeError(f"configs_with_ids is a list of pairs (id, TextFilterConfig); got {pair!r:.60} in it.")
+        ids.append(pair[0])
+        configs.append(pair[1])
+    require_distinct(ids)
+    return ids, configs
 
 
 def match_sentence_one_config(
     sentence: str, filter_config: TextFilterConfig, doc: Doc | None = None, nlp: Language | None = None
-) -> list[Span]:
+) -> list[Span] | None:
     """Return the places of the words of a class in one sentence, from left to right.
 
     Args:
@@ -155,7 +206,7 @@ def match_sentence_one_config(
         nlp: A pipeline to parse the sentence with, where there is no `doc`.
 
     Returns:
-        The spans; empty if there is none.
+        The spans; None if there is none.
 
     Raises:
         ValueError: The class has tags or lemmas, but there is neither `doc` nor `nlp`; or `doc` has another text.
@@ -171,15 +222,16 @@ def match_sentence_one_config(
         if parsed.text != sentence:
             raise ValueError(f"The doc has the text {parsed.text!r:.60}, the sentence is {sentence!r:.60}.")
         hits = resolve_doc(parsed, hits, lemma_targets([filter_config]))
-    return [_span(hit) for hit in hits if hit.targets]
+    return [_span(hit) for hit in hits if hit.targets] or None
 
 
-def mask_sentence(sentence: str, spans: Iterable[tuple[int, int] | Span], mask: str = "[MASK]") -> str:
+@known_keywords("mask_sentence")
+def mask_sentence(sentence: str, spans: Iterable[tuple[int, int] | Span] | None, mask: str = "[MASK]") -> str:
     """Replace every span by the mask.
 
     Args:
         sentence: The sentence to which the spans belong.
-        spans: `(start, end)` or `(start, end, text)`, in any order.
+        spans: `(start, end)` or `(start, end, text)`, in any order; None for none.
         mask: What stands in the place of each.
 
     Returns:
@@ -189,7 +241,7 @@ def mask_sentence(sentence: str, spans: Iterable[tuple[int, int] | Span], mask: 
         ValueError: Spans overlap, are empty, lie outside the sentence, or have another text than the
             sentence there.
     """
-    ordered = sorted(spans, key=lambda span: span[0])
+    ordered = sorted(spans or (), key=lambda span: span[0])
     for span in ordered:
         start, end = span[0], span[1]
         if not 0 <= start < end <= len(sentence):
@@ -215,9 +267,8 @@ def replace_places(sentence: str, places: Iterable[tuple[int, int]], text: str) 
     return text.join(kept)
 
 
-def require_distinct_ids(configs: Sequence[TextFilterConfig]) -> None:
+def require_distinct(ids: Sequence[str]) -> None:
     """Raise a ValueError if two classes have the same id."""
-    ids = [config.id for config in configs]
     repeated = sorted({name for name in ids if ids.count(name) > 1})
     if repeated:
         raise ValueError(f"Several classes are called {', '.join(repeated)}; give each its own id=.")

@@ -14,6 +14,7 @@ from gradiend.data.text.prediction.alternatives import AlternativeSampler
 from gradiend.data.text.prediction.examples import Examples
 from gradiend.data.unified.parts import DOCUMENT
 from gradiend.data.unified.schema import transition_id
+from gradiend.util.keywords import one_of
 
 TrainingFormat: TypeAlias = Literal["per_class", "unified", "minimal"]
 
@@ -43,11 +44,9 @@ class SplitClass:
 
 
 def parse_format(value: str) -> TrainingFormat:
-    """Turn a format name into a format; an unknown one is a ValueError."""
-    for known in get_args(TrainingFormat):
-        if value == known:
-            return known
-    raise ValueError(f"Unknown format {value!r}; expected 'per_class', 'unified' or 'minimal'.")
+    """Turn a format name into a format; raises as `one_of`."""
+    one_of("format", value, get_args(TrainingFormat))
+    return next(known for known in get_args(TrainingFormat) if known == value)
 
 
 def per_class_frames(classes: Sequence[SplitClass]) -> dict[str, pd.DataFrame]:

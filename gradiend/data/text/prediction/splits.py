@@ -7,6 +7,8 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from gradiend.util.checks import require_number, require_text
+
 
 @dataclass(frozen=True)
 class SplitRatios:
@@ -14,6 +16,7 @@ class SplitRatios:
 
     Raises:
         ValueError: A share outside [0, 1], shares that do not sum to 1, or two parts with one name.
+        TypeError: A share that is no number, a name that is no string.
     """
 
     train: float
@@ -23,15 +26,17 @@ class SplitRatios:
     """What the first part is called."""
 
     def __post_init__(self) -> None:
+        for name, share in (("train_ratio", self.train), ("val_ratio", self.validation), ("test_ratio", self.test)):
+            require_number(name, share)
+        require_text("split_name", self.train_name)
         given = f"train_ratio={self.train}, val_ratio={self.validation}, test_ratio={self.test}"
         if not all(0 <= share <= 1 for share in self.shares):
-            raise ValueError(f"Each ratio must lie between 0 and 1, got {given}.")
+            raise ValueError(f"Each ratio is a share between 0 and 1 (0.8, not 80), got {given}.")
         if not math.isclose(sum(self.shares), 1.0, abs_tol=1e-6):
             raise ValueError(f"The ratios must sum to 1, but {given} sum to {sum(self.shares):g}.")
-        if not self.train_name.strip() or self.train_name in self.names[1:]:
+        if self.train_name in self.names[1:]:
             raise ValueError(
-                f"split_name names the training part; it must not be empty, 'validation' or 'test'; "
-                f"got {self.train_name!r}."
+                f"split_name names the training part and cannot be {self.train_name!r}, which is another part."
             )
 
     @property

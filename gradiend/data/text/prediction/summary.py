@@ -10,6 +10,7 @@ from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction.collector import SEVERAL_CLASSES, Collected
 from gradiend.data.text.prediction.frames import SplitClass
 from gradiend.data.text.prediction.splits import SplitRatios
+from gradiend.util.checks import require_whole
 
 
 def describe_training(
@@ -70,12 +71,10 @@ def describe_empty_splits(classes: Sequence[SplitClass], ratios: SplitRatios, by
 
 
 def require_limit_allows_split(limit: int | None, min_rows: int) -> None:
-    """Raise a ValueError if `max_size_per_class` is below 1 or can never reach the minimum to split."""
-    if limit is None:
-        return
-    if limit < 1:
-        raise ValueError(f"max_size_per_class must be at least 1, or None for all rows; got {limit}.")
-    if limit < min_rows:
+    """Refuse sizes that are no whole numbers, and a `max_size_per_class` that can never reach the minimum to split."""
+    require_whole("max_size_per_class", limit, 1, none_means="for all rows")
+    require_whole("min_rows_per_class_for_split", min_rows, 0)
+    if limit is not None and limit < min_rows:
         raise ValueError(
             f"max_size_per_class={limit} can never reach min_rows_per_class_for_split={min_rows}; "
             "raise the first or lower the second (0 switches it off)."

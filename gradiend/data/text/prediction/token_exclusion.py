@@ -76,6 +76,6 @@ def _parse(excluded: SpacyTagSpec | Sequence[SpacyTagSpec] | None) -> list[Tags]
         return []
     if isinstance(excluded, Mapping):
         return [parse_tags(excluded)]
-    if isinstance(excluded, str):
-        raise TypeError(f"excluded_spacy_tags is a dict or a list of dicts, got {excluded!r}.")
+    if isinstance(excluded, str) or not isinstance(excluded, Iterable):
+        raise TypeError(f"excluded_spacy_tags is a dict or a list of dicts, got {excluded!r:.60}.")
     return [parse_tags(spec) for spec in excluded]

@@ -1,0 +1,131 @@
+"""What users get wrong when they create data: the error comes before the corpus is read, and says what was expected."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import pandas as pd
+import pytest
+
+from gradiend import (
+    TextFilterConfig,
+    TextPredictionDataCreator,
+    TextPreprocessConfig,
+    preprocess_texts,
+    resolve_base_data,
+)
+from gradiend.data.text.prediction import filter_sentences, filter_sentences_multi, mask_sentence
+
+HE, THEY = TextFilterConfig("he"), TextFilterConfig("they")
+NOMINATIVE = TextFilterConfig("der", spacy_tags={"Case": "Nom"})
+TEXTS = [f"{word} left {i}." for i in range(20) for word in ("He", "They")]
+
+
+def never(text: str) -> NoReturn:
+    raise AssertionError(f"{text} was read")
+
+
+def creator(texts: object = TEXTS, **kwargs: object) -> TextPredictionDataCreator:
+    defaults = {"feature_targets": [HE, THEY], "preprocess": TextPreprocessConfig(custom_filter=never)}
+    return TextPredictionDataCreator(texts, **{**defaults, **kwargs})
+
+
+def training(**kwargs: object) -> object:
+    return creator().generate_training_data(**kwargs)
+
+
+def neutral(**kwargs: object) -> object:
+    return creator().generate_neutral_data(**kwargs)
+
+
+BAD: list[tuple[Callable[[], object], type[Exception], str]] = [
+    # misspelt
+    (lambda: creator(feature_target=[HE]), TypeError, "Did you mean 'feature_targets'?"),
+    (lambda: training(max_size=3), TypeError, "Did you mean 'max_size_per_class'?"),
+    (lambda: neutral(excluded_words=["x"]), TypeError, "Did you mean 'additional_excluded_words'?"),
+    (lambda: TextFilterConfig("he", spacy_tag={"pos": "PRON"}), TypeError, "Did you mean 'spacy_tags'?"),
+    (lambda: TextPreprocessConfig(split_sentences=True), TypeError, "Did you mean 'split_to_sentences'?"),
+    (lambda: resolve_base_data(TEXTS, max_sizes=3), TypeError, "Did you mean 'max_size'?"),
+    (lambda: preprocess_texts(TEXTS, configs=None), TypeError, "Did you mean 'config'?"),
+    (lambda: filter_sentences(TEXTS, HE, max_match=3), TypeError, "Did you mean 'max_matches'?"),
+    (lambda: training(format="minimall"), ValueError, "Did you mean 'minimal'?"),
+    # not a number, a flag or a string
+    (lambda: creator(base_max_size="10"), TypeError, "base_max_size must be a whole number of at least 1"),
+    (lambda: creator(seed="42"), TypeError, "seed must be a whole number"),
+    (lambda: creator(n_processes=1.5), TypeError, "n_processes must be a whole number"),
+    (lambda: creator(use_cache="no"), TypeError, "use_cache must be True or False; got 'no'"),
+    (lambda: creator(text_column=3), TypeError, "text_column must be a string"),
+    (
+        lambda: training(max_size_per_class=10.0),
+        TypeError,
+        "whole number of at least 1, or None for all rows; got 10.0",
+    ),
+    (lambda: training(min_rows_per_class_for_split=-1), ValueError, "at least 0; got -1"),
+    (lambda: training(train_ratio="0.8"), TypeError, "train_ratio must be a number; got '0.8'"),
+    (lambda: training(train_ratio=80, val_ratio=10, test_ratio=10), ValueError, "0.8, not 80"),
+    (lambda: training(split_name=None), TypeError, "split_name must be a string"),
+    (lambda: training(split_name="test"), ValueError, "another part"),
+    (lambda: training(split_by_document="yes"), TypeError, "split_by_document must be True or False"),
+    (lambda: neutral(max_size="5"), TypeError, "max_size must be a whole number"),
+    (lambda: neutral(additional_excluded_words=[3]), TypeError, "additional_excluded_words must be a list of strings"),
+    (lambda: neutral(excluded_spacy_tags=3), TypeError, "excluded_spacy_tags is a dict or a list of dicts"),
+    (lambda: resolve_base_data(TEXTS, max_size=True), TypeError, "max_size must be a whole number"),
+    (lambda: resolve_base_data(""), ValueError, "base_data must not be empty"),
+    (lambda: filter_sentences(TEXTS, "he"), TypeError, "filter_config is a TextFilterConfig"),
+    (lambda: filter_sentences("He left.", HE), TypeError, "sentences must be a list of strings"),
+    (lambda: filter_sentences([3], HE), TypeError, "entry 0 is 3"),
+    (lambda: filter_sentences_multi(TEXTS, [HE]), TypeError, "pairs (id, TextFilterConfig)"),
+    (lambda: filter_sentences_multi(TEXTS, [("a", HE), ("a", THEY)]), ValueError, "Several classes are called a"),
+    (lambda: mask_sentence("a", spans=[], match_spans=[]), TypeError, "which mean the same"),
+    (lambda: preprocess_texts("He left."), TypeError, "texts must be a list of strings"),
+    (lambda: preprocess_texts(TEXTS, {"min_chars": 3}), TypeError, "config is a TextPreprocessConfig"),
+    # classes
+    (lambda: TextFilterConfig(3), TypeError, "targets is a list of words"),
+    (lambda: TextFilterConfig({"he", "she"}), TypeError, "(set)"),
+    (lambda: TextFilterConfig(["he", " "]), ValueError, "A target must not be empty"),
+    (
+        lambda: TextFilterConfig("he", id=3),
+        TypeError,
+        "The id of a class (if left out, its first target) must be a string",
+    ),
+    (lambda: TextFilterConfig("he", mask=None), TypeError, "mask must be a string"),
+    (lambda: TextFilterConfig("he", weight="2"), TypeError, "weight must be a number"),
+    (lambda: TextFilterConfig("he", use_lemma="yes"), TypeError, "use_lemma must be True or False"),
+    (lambda: TextFilterConfig("he", spacy_tags={"pos": ["DET"]}), TypeError, "nested TextFilterConfig"),
+    (lambda: creator(feature_targets=[HE, HE]), ValueError, "Several classes are called he"),
+    (lambda: creator(feature_targets={"a": ["he"]}), TypeError, "a list of TextFilterConfig"),
+    (lambda: creator(feature_targets=[NOMINATIVE, THEY], spacy_model=3), TypeError, "spacy_model must be a path"),
+    # preprocessing
+    (lambda: TextPreprocessConfig(min_chars="3"), TypeError, "min_chars must be a whole number"),
+    (lambda: TextPreprocessConfig(split_to_sentences=1), ValueError, "True, False or 'spacy'"),
+    (lambda: TextPreprocessConfig(custom_filter="he"), TypeError, "custom_filter is a function"),
+    (lambda: TextPreprocessConfig(exclude_chars=["#", ""]), TypeError, "exclude_chars is a string of characters"),
+    (lambda: creator(preprocess={"min_chars": 3}), TypeError, "preprocess is a TextPreprocessConfig"),
+    # places
+    (lambda: creator(output_dir=""), ValueError, "output_dir must not be empty"),
+    (lambda: creator(output_dir=3), TypeError, "output_dir must be a path"),
+    (lambda: creator(output_dir=__file__), NotADirectoryError, "is a file; name a folder"),
+    (lambda: creator(training_basename="a", neutral_basename="a"), ValueError, "would overwrite the other"),
+    (lambda: training(output=3), TypeError, "output must be a path"),
+    (lambda: creator(pd.DataFrame({"text": TEXTS}), document_column="d"), ValueError, "document_column="),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), BAD, ids=[message for _, _, message in BAD])
+def test_bad_arguments_are_found_out_before_the_work(
+    call: Callable[[], object], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        call()
+
+
+def test_a_tokenizer_that_is_not_there(tmp_path: Path) -> None:
+    made = creator(preprocess=None)
+    made.generate_training_data()
+    with pytest.raises(OSError, match=r"No tokenizer can be loaded from .*nowhere"):
+        made.summary(tokenizer=tmp_path / "nowhere")
+    with pytest.raises(TypeError, match="only a fast tokenizer"):
+        made.summary(tokenizer=3)
