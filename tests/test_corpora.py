@@ -258,6 +258,22 @@ def split_documents(rows: list[tuple[str, str]], **kwargs: object) -> tuple[pd.D
     return result, {mask_sentence(text, _spans(text)): document for text, document in reversed(rows)}
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_the_cached_table_gives_the_same_report_with_its_documents(tmp_path: Path, kind: str) -> None:
+    frame = pd.DataFrame({"text": corpus(40)[:80], "document": [None, *(i // 4 for i in range(1, 80))]})
+    for by_document in (True, False):
+        made = creator(frame, document_column="document", output_dir=tmp_path, output_format=kind, use_cache=True)
+        first = made.generate_training_data(format="unified", split_by_document=by_document, balance=False)
+        report = made.summary()
+        assert report.has_documents
+        assert bool(report.overlaps) is not by_document
+        written = (tmp_path / f"training.{kind}").stat().st_mtime_ns
+        again = made.generate_training_data(format="unified", split_by_document=by_document, balance=False)
+        assert (tmp_path / f"training.{kind}").stat().st_mtime_ns == written
+        pd.testing.assert_frame_equal(again, first)
+        assert made.summary() == report
+
+
 def _spans(text: str) -> list[tuple[int, int, str]]:
     return [span for config in (SINGULAR, PLURAL) for span in match_sentence_one_config(text, config) or []]
 

@@ -598,6 +598,21 @@ def test_balanced_rows_are_those_of_the_same_maximum() -> None:
     )
 
 
+def test_sentences_with_words_of_several_classes_are_kept_on_request() -> None:
+    both = [f"He met {i}, they left." for i in range(20)]
+    frame = creator(both).generate_training_data(format="minimal", keep_several_classes=True)
+    assert sorted(frame["masked"][frame["label_class"] == "3SG"]) == sorted(
+        f"[MASK] met {i}, they left." for i in range(20)
+    )
+    assert sorted(frame["masked"][frame["label_class"] == "3PL"]) == sorted(
+        f"He met {i}, [MASK] left." for i in range(20)
+    )
+    number = frame["masked"].str.extract(r"(\d+)")[0]
+    assert (frame["split"].groupby(number).nunique() == 1).all()
+    with pytest.raises(ValueError, match="keep_several_classes=True"):
+        creator(both).generate_training_data()
+
+
 def test_reading_stops_when_every_class_is_full() -> None:
     seen = []
 

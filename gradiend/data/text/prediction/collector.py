@@ -94,14 +94,15 @@ def collect_examples(
     masks: Collection[str],
     limit: int | None,
     resolver: TagResolver,
+    keep_several: bool = False,
     splitter: SpacySentences | None = None,
     n_processes: int | None = 1,
 ) -> Collected:
     """Find the examples of all classes in one pass; stop when every class is full.
 
     A sentence with words of two classes is dropped: whichever is masked, the other one would tell the class.
-    Where tags decide the class of all of them, it gives one example for each class instead, with the words of
-    that class masked: which article a noun has says nothing about the article of another.
+    Where tags decide the class of all of them, or on request, it gives one example for each class instead, with the
+    words of that class masked: which article a noun has says nothing about the article of another.
     Memory grows with the examples that are kept, not with the corpus.
 
     Args:
@@ -111,6 +112,7 @@ def collect_examples(
         masks: Sentences that contain one of these already are dropped.
         limit: Examples a class at most.
         resolver: Narrows found words to the classes whose tags hold; always in this process.
+        keep_several: Drop no sentence because of words of several classes.
         splitter: Splits into sentences in place of the rules.
         n_processes: Processes that match; see `matched_blocks`. The examples are the same for any number.
 
@@ -121,7 +123,7 @@ def collect_examples(
         configs,
         preprocess,
         splitter,
-        keep_several=resolver.reader is not None,
+        keep_several=keep_several or resolver.reader is not None,
         keep_all=resolver.needs_every_sentence,
     )
     collected = Collected([ClassExamples(config, limit) for config in configs])
@@ -135,7 +137,7 @@ def collect_examples(
             collected.dropped.update(block.dropped)
             for match, hits in _resolved(block, matcher.surface, resolver):
                 if hits:
-                    reason = _add(collected.classes, match, hits, masks)
+                    reason = _add(collected.classes, match, hits, masks, keep_several)
                     if reason is not None:
                         collected.dropped[reason] += 1
             bar.set_postfix_str(_counts(collected.classes), refresh=False)
@@ -217,7 +219,9 @@ def _resolved(block: MatchedBlock, surface: SurfaceMatcher, resolver: TagResolve
     yield from zip(block.matches, resolver.resolve_batch(found), strict=True)
 
 
-def _add(classes: Sequence[ClassExamples], match: Match, hits: Sequence[Hit], masks: Collection[str]) -> str | None:
+def _add(
+    classes: Sequence[ClassExamples], match: Match, hits: Sequence[Hit], masks: Collection[str], keep_several: bool
+) -> str | None:
     """Add the examples of a segment to their classes, or return why there is none."""
     by_class: dict[int, list[Hit]] = {}
     for hit in hits:
@@ -227,7 +231,7 @@ def _add(classes: Sequence[ClassExamples], match: Match, hits: Sequence[Hit], ma
         if len(hit.targets) > 1 and any(target.class_index != owner for target in hit.targets):
             return AMBIGUOUS
         by_class.setdefault(owner, []).append(hit)
-    if len(by_class) > 1 and any(target.tags is None for hit in hits for target in hit.targets):
+    if len(by_class) > 1 and not keep_several and any(target.tags is None for hit in hits for target in hit.targets):
         return SEVERAL_CLASSES
     if _has_any(match.segment, masks):
         return HAS_MASK

@@ -32,6 +32,7 @@ from gradiend.data.text.prediction.frames import (
     per_class_frames,
     per_class_from_unified,
     reported_frame,
+    reported_from_unified,
     unified_frame,
 )
 from gradiend.data.text.prediction.made_from import MadeFrom, Output, describe_preprocess
@@ -169,22 +170,23 @@ class TextPredictionDataCreator:
         min_rows_per_class_for_split: int = 10,
         *,
         split_by_document: bool | None = None,
+        keep_several_classes: bool = False,
     ) -> dict[str, pd.DataFrame] | pd.DataFrame:
         """Find sentences with a word of exactly one class, mask its words and divide the rows into splits.
 
         All words of the class are masked; the label is the first one, cased as in the text. Sentences with
-        words of two classes are dropped, and so are repetitions of a masked text within a class. Where tags decide
-        the class of all found words of a sentence, it gives a row for each class, with the words of that class
-        masked and the others left. All rows of a sentence are in one split, and so is a masked text that two
-        classes share.
+        words of two classes are dropped unless `keep_several_classes`, and so are repetitions of a masked text within
+        a class. Where tags decide the class of all found words of a sentence, it gives a row for each class, with the
+        words of that class masked and the others left. All rows of a sentence are in one split, and so is a masked
+        text that two classes share.
 
         Args:
             max_size_per_class: Rows a class at most; the corpus is read until every class has them.
             format: `"per_class"`: class id → frame with masked, label, split, and the label again in a
                 column named like the class. `"minimal"`: one frame with masked, label, label_class, split.
                 `"unified"`: one frame with masked, split, label_class, label, feature_class_id,
-                alternative, alternative_class, transition; one row for each other class, whose word is drawn
-                by frequency and cased like the label.
+                alternative, alternative_class, transition, and where rows are split by document, document; one
+                row for each other class, whose word is drawn by frequency and cased like the label.
             split_name: What the training part is called in the column split.
             balance: `"try"` (or True) caps every class at the size of the smallest, in proportion to the
                 classes' weights; False or None keeps all rows.
@@ -197,6 +199,8 @@ class TextPredictionDataCreator:
             split_by_document: Keep all rows of a document in one split: of one value of `document_column`, or
                 of one text before it is cut into sentences. The ratios are then met as well as the
                 documents allow. None does so where there is a `document_column`.
+            keep_several_classes: Keep sentences with words of several classes: each gives a row for each class, with
+                the words of that class masked and the others left.
 
         Returns:
             A dict of frames or one frame, see `format`.
@@ -212,6 +216,7 @@ class TextPredictionDataCreator:
         ratios = SplitRatios(train_ratio, val_ratio, test_ratio, split_name)
         if split_by_document is not None:
             require_flag("split_by_document", split_by_document)
+        require_flag("keep_several_classes", keep_several_classes)
         by_document = self.document_column is not None if split_by_document is None else split_by_document
         require_limit_allows_split(max_size_per_class, min_rows_per_class_for_split)
         if len(self.classes) < 2:
@@ -228,12 +233,13 @@ class TextPredictionDataCreator:
             ratios=asdict(ratios),
             min_rows_per_class_for_split=min_rows_per_class_for_split,
             split_by_document=by_document,
+            keep_several_classes=keep_several_classes,
         )
         if (kept := target.read()) is not None:
-            self._created = lambda: self._creation(minimal_from_unified(kept.table), kept.dropped)
+            self._created = lambda: self._creation(reported_from_unified(kept.table), kept.dropped)
             return _in_format(kept.table, kind)
 
-        collected = self._collect(max_size_per_class)
+        collected = self._collect(max_size_per_class, keep_several_classes)
         require_found(collected, self._source.name, self._near_misses)
         sizes = [len(found.examples) for found in collected.classes]
         if is_balanced:
@@ -245,7 +251,7 @@ class TextPredictionDataCreator:
         if target.path is None and kind != "unified":
             result = per_class_frames(classes) if kind == "per_class" else minimal_frame(classes)
         else:
-            unified = unified_frame(classes, self._rng("alternatives"))
+            unified = unified_frame(classes, self._rng("alternatives"), with_documents=has_documents)
             target.write(unified, collected.dropped, per_class_frames(classes))
             result = _in_format(unified, kind)
         logger.info(describe_training(classes, ratios.names, collected, target.path))
@@ -348,7 +354,7 @@ class TextPredictionDataCreator:
     def _stream(self, source: TextSource) -> Iterator[TextBlock]:
         return stream_texts(source, self.seed, self.base_max_size if source is self._source else None)
 
-    def _collect(self, limit: int | None) -> Collected:
+    def _collect(self, limit: int | None, keep_several: bool) -> Collected:
         return collect_examples(
             self._stream(self._source),
             self.classes,
@@ -356,6 +362,7 @@ class TextPredictionDataCreator:
             masks=self._masks(),
             limit=limit,
             resolver=self._resolver,
+            keep_several=keep_several,
             splitter=self._splitter,
             n_processes=self.n_processes,
         )

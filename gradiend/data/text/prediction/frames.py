@@ -75,8 +75,7 @@ def reported_frame(classes: Sequence[SplitClass], *, with_documents: bool) -> pd
     frame = minimal_frame(classes)
     if not with_documents:
         return frame
-    documents = [document for item in classes for document in item.examples.document]
-    return frame.assign(**{DOCUMENT: pd.Series(documents, dtype=object)})
+    return frame.assign(**{DOCUMENT: _document_names(classes)})
 
 
 def per_class_from_unified(unified: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -93,7 +92,14 @@ def minimal_from_unified(unified: pd.DataFrame) -> pd.DataFrame:
     return unified.drop_duplicates(["label_class", "masked"])[list(_MINIMAL)].reset_index(drop=True)
 
 
-def unified_frame(classes: Sequence[SplitClass], rng: random.Random) -> pd.DataFrame:
+def reported_from_unified(unified: pd.DataFrame) -> pd.DataFrame:
+    """Return what `reported_frame` returned for the rows of a unified table."""
+    columns = [*_MINIMAL, *({DOCUMENT} & set(unified.columns))]
+    frame = unified.drop_duplicates(["label_class", "masked"])[columns].reset_index(drop=True)
+    return frame.assign(**{DOCUMENT: frame[DOCUMENT].replace("", None)}) if DOCUMENT in columns else frame
+
+
+def unified_frame(classes: Sequence[SplitClass], rng: random.Random, *, with_documents: bool = False) -> pd.DataFrame:
     """Return one row for each example and other class, with a word of that class as alternative.
 
     With two classes that is one row an example; with k classes each example has k − 1 rows, so that any two
@@ -102,10 +108,11 @@ def unified_frame(classes: Sequence[SplitClass], rng: random.Random) -> pd.DataF
     Args:
         classes: At least two classes.
         rng: Source of the random choice of alternatives.
+        with_documents: Add the document of each example; empty where it has none.
 
     Returns:
         A frame with masked, split, label_class, label, feature_class_id (the class id again), alternative,
-        alternative_class and transition.
+        alternative_class and transition, on request document.
     """
     samplers = {item.config.id: AlternativeSampler(item.examples, rng) for item in classes}
     rows = []
@@ -116,4 +123,14 @@ def unified_frame(classes: Sequence[SplitClass], rng: random.Random) -> pd.DataF
             for other in others:
                 word = samplers[other].draw(masked, item.config.mask, label)
                 rows.append((masked, split, name, label, name, word, other, transition_id(name, other)))
-    return pd.DataFrame(rows, columns=list(_UNIFIED))
+    frame = pd.DataFrame(rows, columns=list(_UNIFIED))
+    if not with_documents:
+        return frame
+    names = _document_names(classes).fillna("").repeat(len(classes) - 1)
+    return frame.assign(**{DOCUMENT: names.tolist()})
+
+
+def _document_names(classes: Sequence[SplitClass]) -> pd.Series:
+    """The documents as the table on disk has them, so that a summary says the same with and without the cache."""
+    documents = pd.Series([document for item in classes for document in item.examples.document], dtype=object)
+    return documents.map(str).where(documents.notna(), None)

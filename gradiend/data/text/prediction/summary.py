@@ -84,8 +84,8 @@ def require_limit_allows_split(limit: int | None, min_rows: int) -> None:
 def _hint(collected: Collected) -> str:
     if collected.dropped[SEVERAL_CLASSES]:
         return (
-            " Sentences with words of several classes cannot be used; long texts have fewer of them "
-            "when cut by preprocess=TextPreprocessConfig(split_to_sentences=True)."
+            " Sentences with words of several classes are left out; long texts have fewer of them when cut by "
+            "preprocess=TextPreprocessConfig(split_to_sentences=True), and keep_several_classes=True keeps them."
         )
     return ""
 
