@@ -10,7 +10,7 @@ import torch
 
 from gradiend.gradients.batch import WordBatch, batches_by_length
 from gradiend.gradients.scorer import WordScorer
-from gradiend.gradients.state import evaluation_mode
+from gradiend.gradients.state import measurement_mode
 from gradiend.gradients.words import TokenizedWord, WordTokenizer
 
 MASKED_SHARE = 0.15
@@ -62,7 +62,7 @@ class LanguageModelingScore:
     def measure(self, scorer: WordScorer) -> float:
         """The LMS of the scorer's model, between 0 and 1."""
         total = 0.0
-        with evaluation_mode(scorer.model):
+        with measurement_mode(scorer.model):
             for batch in self._batches:
                 on_device = batch.to(scorer.device)
                 if self.causal:

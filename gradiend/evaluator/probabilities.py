@@ -12,7 +12,7 @@ from gradiend.data.unified.casing import apply_factual_casing, starts_sentence
 from gradiend.data.unified.schema import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, UNIFIED_MASKED
 from gradiend.gradients.batch import WordBatch, batches_by_length
 from gradiend.gradients.scorer import WordScorer
-from gradiend.gradients.state import evaluation_mode
+from gradiend.gradients.state import measurement_mode
 from gradiend.gradients.words import WordTokenizer
 
 
@@ -74,7 +74,7 @@ class ClassProbabilities:
             datasets: Only these dataset classes. Default: all.
         """
         result = {}
-        with evaluation_mode(scorer.model):
+        with measurement_mode(scorer.model):
             for dataset in self.datasets if datasets is None else datasets:
                 totals = np.zeros(len(self.classes))
                 for numbers, batch in self._batches[dataset]:

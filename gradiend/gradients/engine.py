@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from gradiend.gradients.batch import batches_by_length, collate, count_batches
 from gradiend.gradients.layer_checkpoints import layer_checkpoints
 from gradiend.gradients.scorer import WordScorer
-from gradiend.gradients.state import differentiating, evaluation_mode, hand_over_gradients
+from gradiend.gradients.state import differentiating, hand_over_gradients, measurement_mode
 from gradiend.gradients.words import TokenizedWord
 from gradiend.model.parameter_map import ParameterMap
 from gradiend.model.rewriting import mapped_parameters
@@ -124,7 +124,7 @@ class GradientEngine:
         """
         parameters = list(self.parameters.values())
         with (
-            evaluation_mode(self.model),
+            measurement_mode(self.model),
             differentiating(self.model, parameters),
             layer_checkpoints(self.model, self.checkpoints_layers),
         ):
@@ -181,7 +181,7 @@ class GradientEngine:
         Returns:
             (k, N) of type `dtype`, on the CPU.
         """
-        with evaluation_mode(self.model):
+        with measurement_mode(self.model):
             if self._forward_mode:
                 try:
                     return self._forward_derivatives(words, directions, batch_size, progress)

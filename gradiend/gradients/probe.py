@@ -8,7 +8,7 @@ from torch import nn
 
 from gradiend.gradients.batch import collate
 from gradiend.gradients.scorer import WordScorer
-from gradiend.gradients.state import differentiating, evaluation_mode, hand_over_gradients
+from gradiend.gradients.state import differentiating, hand_over_gradients, measurement_mode
 from gradiend.gradients.words import TokenizedWord
 
 
@@ -23,7 +23,7 @@ def unreached_parameters(
     """Names of the `parameters` that the loss of `words`, a small probe batch, does not depend on."""
     scorer = WordScorer(model, causal=causal)
     unreached = dict.fromkeys(parameters)
-    with evaluation_mode(model), differentiating(model, list(parameters.values())):
+    with measurement_mode(model), differentiating(model, list(parameters.values())):
         loss = scorer.log_probs(collate(words, pad_token_id).to(scorer.device)).sum()
         hand_over_gradients(loss, parameters, lambda name, _: unreached.pop(name))
     return list(unreached)

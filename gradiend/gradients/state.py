@@ -9,14 +9,17 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from gradiend.gradients.matrix_products import fast_matrix_products
+
 
 @contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """No dropout inside the block; every submodule gets its own mode back."""
+def measurement_mode(module: nn.Module) -> Iterator[None]:
+    """The model runs without dropout and with the fastest matrix products; every submodule gets its own mode back."""
     training = [part for part in module.modules() if part.training]
     module.eval()
     try:
-        yield
+        with fast_matrix_products(module):
+            yield
     finally:
         for part in training:
             part.training = True

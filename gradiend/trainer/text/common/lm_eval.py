@@ -13,7 +13,7 @@ import torch
 from gradiend.evaluator.lms import causal_words, masked_words, tokenize_texts
 from gradiend.gradients.batch import batches_by_length
 from gradiend.gradients.scorer import WordScorer
-from gradiend.gradients.state import evaluation_mode
+from gradiend.gradients.state import measurement_mode
 from gradiend.gradients.words import TokenizedWord, WordTokenizer
 from gradiend.trainer.text.common.model_base import padding_id, word_tokenizer
 from gradiend.util.files import replacing, write_json
@@ -118,7 +118,7 @@ def evaluate_clm_perplexity(
     if not n_tokens:
         raise ValueError("The texts contain no token to score: give texts of several words each.")
     scorer, total = WordScorer(model, causal=True), 0.0
-    with evaluation_mode(model):
+    with measurement_mode(model):
         for _, batch in batches_by_length(scored, batch_size, padding_id(tokenizer)):
             total -= float(scorer.log_probs(batch.to(scorer.device)).double().sum())
     mean = total / n_tokens
@@ -155,7 +155,7 @@ def _predictions(
         raise ValueError("The texts contain no token to ask for: give texts of several words each.")
     scorer, tokenizer = WordScorer(model, causal=words.causal), words.tokenizer
     rows: list[tuple[int, int, int, int, float]] = []
-    with evaluation_mode(model):
+    with measurement_mode(model):
         for indices, batch in batches_by_length([word for _, word in asked], batch_size, padding_id(tokenizer)):
             on_device = batch.to(scorer.device)
             best = scorer.site_logits(on_device).max(-1)

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from gradiend._version import __version__
 from gradiend.gradients.batch import batches_by_length, count_batches
-from gradiend.gradients.state import evaluation_mode
+from gradiend.gradients.state import measurement_mode
 from gradiend.gradients.words import TokenizedWord, inputs_of
 from gradiend.model.utils import is_decoder_only_model
 from gradiend.trainer.text.common.model_base import (
@@ -183,7 +183,7 @@ def pooled_states(model: DecoderModelWithMLMHead, words: Sequence[TokenizedWord]
     result = torch.empty(len(words), model.mlm_head_weight.shape[1])
     batches = batches_by_length(words, FORWARD_BATCH_SIZE, pad_token_id)
     total = count_batches(words, FORWARD_BATCH_SIZE)
-    with evaluation_mode(model):
+    with measurement_mode(model):
         for indices, batch in tqdm(batches, total=total, desc="Hidden states", leave=False):
             batch = batch.to(model.device)  # noqa: PLW2901 - the same batch
             states = model.pooled(batch.input_ids, batch.attention_mask)[batch.site_rows, batch.site_positions]
