@@ -131,6 +131,8 @@ SIGNATURES = {
     "trainer.text:TextPredictionModelWithGradiend.create_gradients": "text, label, return_dict=False, verbose=False",
     "trainer.text:TextPredictionModelWithGradiend.create_inputs": "masked_text, label",
     "trainer.text:TextPredictionModelWithGradiend.forward": "inputs, return_dict=False",
+    "trainer.text:TextPredictionModelWithGradiend.mask_and_encode": """text, ignore_tokens=False,
+        return_masked_text=False, single_mask=True, topk=None, topk_part=None""",
     "trainer.text.prediction.decoder_eval_utils:evaluate_probability_shift_score": """model, tokenizer, targets,
         eval_data_df, key_text='masked', dataset_class_col=None""",
     "trainer.text.prediction.decoder_eval_utils:compute_lms": """model, tokenizer, texts, ignore=None,

@@ -28,14 +28,33 @@ def mask_random_words(
         (indices of the texts that have such a word, their masked texts, the masked words).
     """
     generator = np.random.default_rng(seed)
-    never = {word.lower() for word in excluded}
     kept, masked, words = [], [], []
     for index, text in enumerate(texts):
-        found = list(WORD.finditer(text))
-        candidates = [match for match in found[MIN_PREFIX_WORDS:] if match.group().lower() not in never]
+        candidates = maskable_words(text, excluded)
         if candidates:
             chosen = candidates[int(generator.integers(len(candidates)))]
             kept.append(index)
-            masked.append(f"{text[: chosen.start()]}{PLACEHOLDER}{text[chosen.end() :]}")
+            masked.append(mask_words(text, [chosen]))
             words.append(chosen.group())
     return kept, masked, words
+
+
+def maskable_words(text: str, excluded: Collection[str], min_prefix: int = MIN_PREFIX_WORDS) -> list[re.Match[str]]:
+    """The words of a text that may be masked, in their order.
+
+    Args:
+        text: Without placeholders.
+        excluded: Words never to mask, in any case.
+        min_prefix: How many words must stand before.
+    """
+    never = {word.lower() for word in excluded}
+    return [match for match in list(WORD.finditer(text))[min_prefix:] if match.group().lower() not in never]
+
+
+def mask_words(text: str, places: Sequence[re.Match[str]]) -> str:
+    """The text with a placeholder at each of the places, which are in order."""
+    pieces, end = [], 0
+    for match in places:
+        pieces += [text[end : match.start()], PLACEHOLDER]
+        end = match.end()
+    return "".join([*pieces, text[end:]])

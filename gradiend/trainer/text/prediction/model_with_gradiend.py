@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from gradiend.trainer.text.common.model_base import TextModelWithGradiend, word_
 from gradiend.trainer.text.prediction.dataset import tokenize_known
 from gradiend.trainer.text.prediction.decoder_with_head import DecoderModelWithMLMHead, base_of
 from gradiend.trainer.text.prediction.mlm_head import MLM_HEAD, is_mlm_head
+from gradiend.trainer.text.prediction.random_masks import mask_at_random, parse_ignored
 from gradiend.trainer.text.prediction.stand_in import StandInTokenizer
 from gradiend.util.logging import get_logger
 
@@ -222,6 +223,50 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
         return encode_words(
             self.engine, self.gradiend, factual, alternative, side, batch_size=batch_size, progress=progress
         )
+
+    def mask_and_encode(
+        self,
+        text: str,
+        ignore_tokens: Collection[str | int] | Literal[False] | None = False,
+        return_masked_text: bool = False,
+        single_mask: bool = True,
+        topk: int | float | None = None,
+        topk_part: str | None = None,
+    ) -> float | tuple[float, str, list[str]]:
+        """Mask random words of a text and encode the gradient of predicting them, as for a neutral text.
+
+        The words are drawn by torch's generator, so `torch.manual_seed` before a call repeats it. A model with an
+        auxiliary head, which knows the class words only, encodes with the causal model itself.
+
+        Args:
+            text: Without `[MASK]`.
+            ignore_tokens: Words that are never masked, in any case, or ids of tokens that no masked word has.
+            return_masked_text: Also return the text with a `[MASK]` for each word, and the words.
+            single_mask: Mask one word. False: 15 % of the words, at least one, and encode the gradient of their mean
+                loss; a masked model reads the text with all of them masked, a causal one predicts each from the
+                words before it.
+            topk: Encode only the `topk` most important entries of the gradient (int: a count; float: a share); the
+                others count as zero.
+            topk_part: The weights that say what is important, see `GradiendModel.get_weight_importance`. Default:
+                encoder-weight.
+
+        Returns:
+            The encoding, or (encoding, masked text, masked words). With one word, the encoding is that of
+            `encode(masked text, label=word)`.
+
+        Raises:
+            ValueError: A text with `[MASK]`, no word that may be masked, a GRADIEND with several latents, or a bad
+                topk or part.
+            TypeError: No string, or another kind of `ignore_tokens`.
+        """
+        model = self.without_head()
+        masks = mask_at_random(text, model.words, excluded=parse_ignored(ignore_tokens), single=single_mask)
+        kept = None if topk is None else self.get_enhancer_mask(topk, topk_part or "encoder-weight")
+        gradient = model._gradients(masks.tokenized, return_dict=False)
+        if kept is not None:
+            gradient = gradient * kept.to(gradient.device)
+        encoding = float(model.encode(gradient, return_float=True))
+        return (encoding, masks.text, masks.words) if return_masked_text else encoding
 
     @torch.no_grad()
     def encode_texts(

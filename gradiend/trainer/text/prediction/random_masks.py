@@ -1,0 +1,111 @@
+"""Random words of one text, masked alone or together, as a model is scored on them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from gradiend.data.text.neutral_masking import mask_words, maskable_words
+from gradiend.gradients.words import TokenizedWord, WordTokenizer
+from gradiend.util.placeholder import PLACEHOLDER
+
+MASKED_SHARE = 0.15
+"""Of the words of a text, where several are masked at once (the share of BERT's pre-training)."""
+
+
+@dataclass(frozen=True)
+class RandomMasks:
+    """A text with words masked.
+
+    Args:
+        text: With a placeholder for each of them.
+        words: What stood there.
+        tokenized: The same words as the model is scored on them.
+    """
+
+    text: str
+    words: list[str]
+    tokenized: list[TokenizedWord]
+
+
+def mask_at_random(text: str, words: WordTokenizer, *, excluded: Collection[str | int], single: bool) -> RandomMasks:
+    """Mask words that the tokenizer knows, chosen by torch's generator.
+
+    Args:
+        text: Without placeholders. If several words are masked, what exceeds the longest model input is cut off.
+        words: The model's.
+        excluded: Words never to mask, in any case, and ids of tokens that no masked word may have.
+        single: One word; otherwise 15 % of them, at least one. A masked model then reads the text with all of them
+            masked; a causal model predicts each from the unmasked words before it.
+
+    Raises:
+        TypeError: No string.
+        ValueError: A placeholder in the text, or no word that may be masked.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"Expected one text, a string; got {type(text).__name__}. Call it once for each text.")
+    if PLACEHOLDER in text:
+        raise ValueError(
+            f"The text already has {PLACEHOLDER}: encode(text, label=…) takes it with the word to predict."
+        )
+    if not single:
+        text = _beginning(text, words)
+    # A causal model reads the words before only.
+    places = maskable_words(
+        text, [word for word in excluded if isinstance(word, str)], min_prefix=1 if words.causal else 0
+    )
+    never = {words.tokenizer.unk_token_id, *(token for token in excluded if isinstance(token, int))}
+    size = 1 if single else max(1, round(MASKED_SHARE * len(places)))
+    chosen: dict[int, TokenizedWord] = {}
+    for number in torch.randperm(len(places)).tolist():
+        if len(chosen) == size:
+            break
+        [word] = words([mask_words(text, [places[number]])], [places[number].group()])
+        if never.isdisjoint(word.tokens):
+            chosen[number] = word
+    if not chosen:
+        raise ValueError(f"No word of {text[:80]!r} may be masked: too short a text, or ignore_tokens names all words.")
+    matches = [places[number] for number in sorted(chosen)]
+    tokenized = [chosen[number] for number in sorted(chosen)]
+    return RandomMasks(
+        mask_words(text, matches),
+        [match.group() for match in matches],
+        tokenized if words.causal else _masked_together(tokenized, words.tokenizer.mask_token_id),
+    )
+
+
+def parse_ignored(ignore_tokens: Any) -> frozenset[str | int]:
+    """`ignore_tokens` as a set; False and None are none.
+
+    Raises:
+        TypeError: True, a string, or other entries than words and token ids.
+    """
+    if ignore_tokens is None or ignore_tokens is False:
+        return frozenset()
+    if not isinstance(ignore_tokens, (list, tuple, set, frozenset)) or not all(
+        isinstance(token, (str, int)) for token in ignore_tokens
+    ):
+        raise TypeError(
+            "ignore_tokens must be a list of words or token ids that are never masked, or False; "
+            f"got {ignore_tokens!r}."
+        )
+    return frozenset(ignore_tokens)
+
+
+def _beginning(text: str, words: WordTokenizer) -> str:
+    encoded = words.tokenizer(
+        text, truncation=True, max_length=words.max_length, return_offsets_mapping=True, verbose=False
+    )
+    return text[: max((end for _, end in encoded["offset_mapping"]), default=0)]
+
+
+def _masked_together(tokenized: Sequence[TokenizedWord], mask_token_id: int) -> list[TokenizedWord]:
+    """Words of one text, each masked alone → the same words, in the text with all of them masked."""
+    ids = list(tokenized[0].input_ids)
+    for word in tokenized:
+        for position in word.positions:
+            ids[position] = mask_token_id
+    return [replace(word, input_ids=tuple(ids)) for word in tokenized]
