@@ -522,3 +522,16 @@ def test_arguments_survive_json():
     assert (again.num_train_epochs, again.torch_dtype) == (7, torch.float64)
     with pytest.raises(TypeError, match="Did you mean 'optim'"):
         TrainingArguments.from_dict({"optimm": "adam"})
+
+
+def test_a_correlation_mapping_is_kept_and_a_contradiction_is_said(data, caplog):
+    def build(mapping):
+        caplog.clear()
+        trainer = TextPredictionTrainer(MODEL, data=data, correlation_mapping=mapping, target_classes=["3SG", "3PL"])
+        assert trainer.target_classes == ["3SG", "3PL"]
+        return trainer.correlation_mapping, "changes nothing" in caplog.text
+
+    assert build(None) == ({}, False)
+    assert build({"3SG": 1, "3PL": -1, "other": 0}) == ({"3SG": 1, "3PL": -1, "other": 0}, False)
+    assert build({"3SG": -1, "3PL": 1}) == ({"3SG": -1, "3PL": 1}, True)
+    assert build({"x": 5.0}) == ({"x": 5.0}, True)

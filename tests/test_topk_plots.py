@@ -14,7 +14,9 @@ import gradiend
 from gradiend import plot_topk_overlap_heatmap, plot_topk_overlap_venn
 from gradiend.visualizer import Visualizer, compute_topk_sets, plot_topk_venn, topk
 from gradiend.visualizer.topk.heatmap_figure import ColorScale
-from gradiend.visualizer.topk.venn_figure import VennStyle, venn_figure
+from gradiend.visualizer.topk.upset_figure import MOST_COLUMNS, upset_figure
+from gradiend.visualizer.topk.venn_figure import venn_figure
+from gradiend.visualizer.topk.venn_style import VennStyle
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("matplotlib_venn")
@@ -240,17 +242,13 @@ class TestHeatmap:
 
 
 class TestVenn:
-    @pytest.mark.parametrize("count", [2, 3, 4, 5, 6])
+    @pytest.mark.parametrize("count", [2, 3, 4, 5])
     def test_every_region_has_its_number(self, count: int) -> None:
         rng = np.random.default_rng(count)
         sets = {str(i): sorted({int(x) for x in rng.integers(0, 400, size=300)}) for i in range(count)}
-        expected = []
-        for size in range(1, count + 1):
-            for inside in combinations(sets, size):
-                outside = set().union(*(sets[name] for name in sets if name not in inside))
-                expected.append(len(set.intersection(*(set(sets[name]) for name in inside)) - outside))
         ax = venn_figure(sets, VennStyle()).axes[0]
         found = [int(text.replace(",", "")) for text in numbers(ax) if text]
+        expected = exact_sizes(sets).values()
         assert sorted(found) == sorted(number for number in expected if number or count <= 3)
 
     def test_the_result_is_the_documented_dict(self, tmp_path: Path) -> None:
@@ -295,6 +293,77 @@ class TestVenn:
         monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(ImportError, match=rf'needs {package}: pip install "gradiend\[plot\]"'):
             plot_topk_overlap_venn(dict(list(MODELS.items())[:count]), 3, show=False)
+
+
+def exact_sizes(sets: dict[str, list[int]]) -> dict[frozenset[str], int]:
+    """How many elements exactly these sets have, combination by combination."""
+    expected = {}
+    for size in range(1, len(sets) + 1):
+        for inside in combinations(sets, size):
+            outside = set().union(*(sets[name] for name in sets if name not in inside))
+            expected[frozenset(inside)] = len(set.intersection(*(set(sets[name]) for name in inside)) - outside)
+    return expected
+
+
+class TestBarsOfSix:
+    def sets(self, members: int) -> dict[str, list[int]]:
+        rng = np.random.default_rng(members)
+        return {name: sorted({int(x) for x in rng.integers(0, 400, size=members)}) for name in "abcdef"}
+
+    def drawn(self, sets) -> tuple[dict[frozenset[str], int], int]:
+        """(combination of dots → number above them, the number of the last bar where that has no dots)."""
+        bars, dots = upset_figure(sets, VennStyle()).axes
+        above = [int(text.replace(",", "")) for text in numbers(bars)]
+        assert above == [round(bar.get_height()) for bar in bars.patches]
+        columns: dict[int, set[str]] = {}
+        # Two collections a row: first the sets that lack it, then those that have it.
+        for name, inside in zip(sets, dots.collections[1::2], strict=True):
+            for place, _ in inside.get_offsets():
+                columns.setdefault(round(place), set()).add(name)
+        found = {frozenset(members): above[place] for place, members in columns.items()}
+        return found, above[-1] if len(above) > len(columns) else 0
+
+    def test_every_combination_has_its_bar(self) -> None:
+        sets = self.sets(25)
+        expected = {members: size for members, size in exact_sizes(sets).items() if size}
+        assert len(expected) <= MOST_COLUMNS
+        assert self.drawn(sets) == (expected, 0)
+
+    def test_the_smallest_of_many_are_added_up_but_what_all_share_is_shown(self) -> None:
+        sets = self.sets(200)
+        expected = exact_sizes(sets)
+        found, rest = self.drawn(sets)
+        assert found.items() <= expected.items()
+        assert frozenset(sets) in found
+        assert sum(found.values()) + rest == sum(expected.values())
+        others = [size for members, size in expected.items() if members not in found]
+        assert rest == sum(others)
+        assert max(others) <= sorted(found.values())[1]
+
+    def test_no_two_numbers_touch(self) -> None:
+        for scale in (1, 40):
+            sets = {name: [scale * i + j for i in ids for j in range(scale)] for name, ids in self.sets(200).items()}
+            figure = upset_figure(sets, VennStyle())
+            figure.canvas.draw()
+            boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+            assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+
+    def test_options_act(self, tmp_path: Path) -> None:
+        models = {name: Ranked(*indices) for name, indices in self.sets(25).items()}
+
+        def image(**options) -> bytes:
+            plot_topk_overlap_venn(models, 30, output_path=tmp_path / "u.svg", show=False, **options)
+            text = (tmp_path / "u.svg").read_text()
+            return "\n".join(row for row in text.splitlines() if "date" not in row and "id=" not in row).encode()
+
+        changes = [
+            {"circle_names_fontsize": 15},
+            {"region_counts_fontsize": 5},
+            {"patch_linewidth": 4},
+            {"alpha": 0.9},
+            {"label_mapping": {"a": "first"}},
+        ]
+        assert len({image(), *(image(**change) for change in changes)}) == 1 + len(changes)
 
 
 class TestDoor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -25,6 +26,15 @@ def shares(counts: Matrix) -> Matrix:
     sizes = np.diag(counts)
     share: Matrix = counts / np.minimum(sizes[:, None], sizes[None, :])
     return share
+
+
+def combination_sizes(sets: Mapping[str, Sequence[int]]) -> dict[frozenset[str], int]:
+    """How many elements exactly these sets have, for each combination that has any."""
+    owners: dict[int, list[str]] = {}
+    for name, indices in sets.items():
+        for index in indices:
+            owners.setdefault(index, []).append(name)
+    return dict(Counter(map(frozenset, owners.values())))
 
 
 def chosen_order(names: Sequence[str], order: str | Sequence[str]) -> list[str]:

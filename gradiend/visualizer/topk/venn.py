@@ -1,4 +1,4 @@
-"""Which top-k weights two to six models share, as a Venn diagram."""
+"""Which top-k weights two to six models share: a Venn diagram, or bars for six."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from typing import Any
 from gradiend.visualizer.keywords import plot_keywords
 from gradiend.visualizer.output import deliver, with_image_suffix
 from gradiend.visualizer.topk.sets import DEFAULT_PART, Models, compute_topk_sets, named_models
-from gradiend.visualizer.topk.venn_figure import MOST_SETS, VennStyle, venn_figure
+from gradiend.visualizer.topk.upset_figure import upset_figure
+from gradiend.visualizer.topk.venn_figure import MOST_SETS, venn_figure
+from gradiend.visualizer.topk.venn_style import VennStyle
+
+MOST_MODELS = 6
 
 
 @plot_keywords
@@ -29,6 +33,9 @@ def plot_topk_overlap_venn(
 ) -> dict[str, Any]:
     """Plot how many of their top-k weights two to six models share, combination by combination.
 
+    Up to five models are a Venn diagram. Its numbers would touch for the 63 combinations of six: these are bars, the
+    largest first, over dots that say which models have these weights (an UpSet plot).
+
     Args:
         models: {name: model}; a model needs only `get_topk_weights(part=, topk=)`.
         topk: How many weights of each model, or which share of them.
@@ -39,7 +46,7 @@ def plot_topk_overlap_venn(
         circle_names_fontsize: Points of the names of the models.
         region_counts_fontsize: Points of the numbers.
         patch_linewidth: Points of the outlines.
-        alpha: Opacity of the sets, 0 to 1.
+        alpha: Opacity of the sets, or of the colours behind the dots, 0 to 1.
         title: Heading.
         label_mapping: Display names of the models.
 
@@ -48,14 +55,14 @@ def plot_topk_overlap_venn(
 
     Raises:
         ValueError: Fewer than two or more than six models, or a file of no image format.
-        ImportError: matplotlib, matplotlib_venn (up to three models) or venn (more) is not installed.
+        ImportError: matplotlib, matplotlib_venn (up to three models) or venn (four, five) is not installed.
     """
     path = with_image_suffix(output_path)
-    per_model, common, union = compute_topk_sets(named_models(models, least=2, most=MOST_SETS), topk, part)
+    per_model, common, union = compute_topk_sets(named_models(models, least=2, most=MOST_MODELS), topk, part)
     style = VennStyle(
         figsize, circle_names_fontsize, region_counts_fontsize, patch_linewidth, alpha, title, label_mapping or {}
     )
-    figure = venn_figure(per_model, style)
+    figure = (venn_figure if len(per_model) <= MOST_SETS else upset_figure)(per_model, style)
     deliver(figure, path, show=show)
     return {"per_model": per_model, "intersection": common, "union": union, "topk": topk, "part": part}
 

@@ -1,37 +1,24 @@
-"""The drawing of Venn diagrams of two to six sets."""
+"""The drawing of Venn diagrams of two to five sets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gradiend.util.optional import require_package
 from gradiend.visualizer.legend import LegendPlace, add_legend
 from gradiend.visualizer.output import new_figure
 from gradiend.visualizer.style import OKABE_ITO, shown
+from gradiend.visualizer.topk.venn_style import VennStyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_SETS = 6
+MOST_SETS = 5
+"""The numbers of the 63 regions of six sets would touch."""
 
 _CIRCLES_UP_TO = 3
-
-
-@dataclass(frozen=True)
-class VennStyle:
-    """How the diagram looks; None is chosen by the figure."""
-
-    figsize: tuple[float, float] | None = None
-    names_fontsize: float | None = None
-    counts_fontsize: float | None = None
-    linewidth: float | None = None
-    alpha: float = 0.5
-    title: str | None = None
-    names: Mapping[str, str] = field(default_factory=dict)
-    """Display names."""
 
 
 def venn_figure(sets: Mapping[str, Sequence[int]], style: VennStyle) -> Figure:
@@ -41,7 +28,7 @@ def venn_figure(sets: Mapping[str, Sequence[int]], style: VennStyle) -> Figure:
     overlaps of top-k sets are often a few of thousands. Of four sets and more, a region without number is empty.
 
     Args:
-        sets: Two to six, by name.
+        sets: Two to five, by name.
         style: How.
 
     Returns:
@@ -95,17 +82,16 @@ def _circles(ax: Axes, sets: Mapping[str, Sequence[int]], colors: Sequence[str],
 
 
 def _petals(ax: Axes, sets: Mapping[str, Sequence[int]], colors: Sequence[str], style: VennStyle) -> None:
-    require_package("venn", "A Venn diagram of four to six models", "plot")
+    require_package("venn", "A Venn diagram of four or five models", "plot")
     from venn import venn  # noqa: PLC0415 - optional
 
-    default = 11 if len(sets) < MOST_SETS else 8
     venn(
         {name: set(indices) for name, indices in sets.items()},
         ax=ax,
         cmap=list(colors),
         alpha=style.alpha,
         fmt="{size:,}",
-        fontsize=style.counts_fontsize or default,
+        fontsize=style.counts_fontsize or 11,
         legend_loc=None,
     )
     for text in ax.texts:

@@ -71,8 +71,8 @@ class TextPredictionTrainer(TrainerWithData):
         model: Name or path of a base model or checkpoint, or a `ModelWithGradiend`.
         run_id: Subdirectory of `args.experiment_dir` for this run.
         data: A DataFrame, a dict class → DataFrame, a file, or a data set; see `TextPredictionConfig.data`.
-        correlation_mapping: Class → label, another way to name the target classes: that of +1, then that of -1; other
-            classes have 0.
+        correlation_mapping: Kept as `correlation_mapping` and otherwise unused, as in the existing tool: labels follow
+            from `target_classes`, and a warning says so where the mapping says something else.
         config: All of `TextPredictionConfig` at once; it wins over single fields, `target_classes` excepted.
         target_classes: The two classes; the first is encoded as +1. Default: those in the data, if they are two.
         args: Training and evaluation arguments; `training_args` is a second name.
@@ -106,15 +106,21 @@ class TextPredictionTrainer(TrainerWithData):
         elif data is not None or fields:
             ignored = [name for name, value in {**fields, "data": data}.items() if value is not None]
             logger.warning("config is given, so %s beside it is ignored: put it into the config.", ", ".join(ignored))
-        if correlation_mapping is not None:
-            target_classes = _classes_of(correlation_mapping, target_classes or config.target_classes)
         if target_classes is not None:
             config = dataclasses.replace(config, target_classes=target_classes)
         self.config = config
+        self.correlation_mapping = dict(correlation_mapping or {})
         self._frames, self._dropped = {}, {}
         super().__init__(
             model, config.target_classes, args, run_id or config.run_id, config.n_features, evaluator_class
         )
+        labels = dict(zip(config.target_classes or (), (1, -1), strict=False))
+        if any(label != labels.get(name, 0) for name, label in self.correlation_mapping.items()):
+            logger.warning(
+                "correlation_mapping=%s changes nothing: the first of target_classes has the label +1, the second -1, "
+                "other classes 0. Order target_classes as you want them.",
+                self.correlation_mapping,
+            )
 
     def _memory_probe(self, model: Any, args: TrainingArguments) -> Probe | None:
         return probe_training(self, model, args) if isinstance(model, TextPredictionModelWithGradiend) else None
@@ -420,23 +426,3 @@ class TextPredictionTrainer(TrainerWithData):
         ignored = list(self.config.decoder_eval_ignore_tokens or ())
         neutral = frame_part(self.neutral_data)
         return {**super().measurement_parts(), "ignored words": ignored, "neutral texts": neutral}
-
-
-def _classes_of(labels: Mapping[str, float], named: Sequence[str] | None) -> list[str]:
-    """The target classes that `correlation_mapping` tells.
-
-    Raises:
-        ValueError: Other labels than one +1, one -1 and zeros, or other classes than those that are named.
-    """
-    classes = [name for label in (1, -1) for name, given in labels.items() if given == label]
-    if sorted(label for label in labels.values() if label != 0) != [-1, 1]:
-        raise ValueError(
-            f"correlation_mapping must label one class +1, one -1 and all others 0; got {dict(labels)}. "
-            "Scale the labels, or give target_classes=[first, second] instead."
-        )
-    if named is not None and list(named) != classes:
-        raise ValueError(
-            f"correlation_mapping says that the target classes are {classes}, target_classes says {list(named)}: "
-            "the first is encoded as +1. Give one of them."
-        )
-    return classes
