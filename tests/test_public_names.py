@@ -31,6 +31,8 @@ SURFACE = {
         EarlyStoppingCallback TensorBoardCallback WandbCallback PrePruneConfig PostPruneConfig pre_prune post_prune""",
     "gradiend.trainer.factory": "create_model_with_gradiend",
     "gradiend.trainer.trainer": "Trainer set_seed",
+    "gradiend.trainer.core": """train TrainingCallback EvaluationCallback CheckpointCallback NormalizationCallback
+        LoggingCallback get_default_callbacks""",
     "gradiend.trainer.core.arguments": "TrainingArguments",
     "gradiend.trainer.core.callbacks": """TrainingCallback EvaluationCallback CheckpointCallback NormalizationCallback
         LoggingCallback get_default_callbacks EarlyStoppingCallback TensorBoardCallback WandbCallback""",
@@ -42,6 +44,8 @@ SURFACE = {
     "gradiend.trainer.text": """TextPredictionTrainer TextPredictionConfig TextBatchedDataset TextTrainingDataset
         TextPredictionModelWithGradiend DecoderModelWithMLMHead train_mlm_head create_masked_pair_from_text
         TextModelWithGradiend TextBatchedDatasetBase AutoModelForLM AutoTokenizerForLM InstructTokenizerWrapper""",
+    "gradiend.trainer.text.common": """TextModelWithGradiend TextBatchedDatasetBase AutoModelForLM AutoTokenizerForLM
+        InstructTokenizerWrapper""",
     "gradiend.trainer.text.common.dataset": "TextGradientTrainingDataset TextBatchedDatasetBase",
     "gradiend.trainer.text.common.lm_eval": "evaluate_mlm evaluate_clm_perplexity evaluate_clm",
     "gradiend.trainer.text.common.model_base": "TextModelWithGradiend",

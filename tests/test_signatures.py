@@ -186,6 +186,7 @@ SIGNATURES = {
         max_size_neutral=None, eval_batch_size=None, training_like_df=None, neutral_df=None, summary_metrics=None,
         target_class=None, increase_target_probabilities=True, plot=False, show=None""",
     "evaluator:read_decoder_stats_file": "path",
+    "evaluator:Evaluator.evaluate": "*, kwargs_encoder=None, kwargs_decoder=None, **kw",
     "evaluator:Evaluator": "trainer, encoder_evaluator=None, decoder_evaluator=None, visualizer_class=None",
     "visualizer:plot_training_convergence": """trainer=None, model_path=None, training_stats=None, *,
         plot_mean_by_class=True, plot_mean_by_feature_class=None, plot_correlation=True, best_step=True,

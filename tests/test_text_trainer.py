@@ -18,6 +18,7 @@ from gradiend import (
 )
 from gradiend.demo import model_path, sentences
 from gradiend.trainer.text import TextPredictionModelWithGradiend
+from gradiend.visualizer import Visualizer
 
 MODEL = str(model_path())
 CLASSES = {"3SG": ["he", "she", "it"], "3PL": ["they"]}
@@ -426,6 +427,36 @@ def test_a_causal_tokenizer_for_a_masked_model_is_an_error():
     tokenizer.mask_token = None
     with pytest.raises(ValueError, match=r"no mask token.*causal model's tokenizer"):
         TextPredictionModelWithGradiend.from_pretrained(MODEL, tokenizer=tokenizer)
+
+
+def test_the_seed_report_and_a_model_that_is_unloaded(trained, data, tmp_path):
+    report = trained.get_seed_report()
+    assert report["best_seed"] in [run["seed"] for run in report["runs"]]
+    assert trainer(data).get_seed_report() is None
+    before = trained.get_model()
+    trained.unload_model()
+    after = trained.get_model()
+    assert after is not before
+    assert torch.equal(after.gradiend.encoder_linear.weight, before.gradiend.encoder_linear.weight)
+    given = TextPredictionTrainer(before, data=data, target_classes=list(CLASSES))
+    given.unload_model()
+    assert given.get_model() is before
+
+
+def test_evaluator_and_plots_by_their_documented_calls(trained, tmp_path):
+    small = {"max_size": 4}
+    both = trained.evaluator.evaluate(kwargs_encoder=small, kwargs_decoder={"lrs": [0.1], "max_size_neutral": 5})
+    assert both["encoder"] == trained.evaluate_encoder(**small)
+    assert both["decoder"]["3SG"]["learning_rate"] == 0.1
+    frame = trained.evaluate_encoder(return_df=True, **small)["encoder_df"]
+    for number, plots in enumerate((trained, trained.evaluator, Visualizer(trained))):
+        path = str(tmp_path / f"{number}.png")
+        assert plots.plot_encoder_distributions(frame, show=False, output=path) == path
+        assert plots.plot_encoder_scatter(frame, show=False) is not None
+    shared = Visualizer(trained).plot_topk_neuron_intersection(
+        {"a": trained.load_model(trained.model_path), "b": trained.get_model()}
+    )
+    assert shared["per_model"]["a"] == shared["intersection"]
 
 
 def test_an_untrained_model_is_evaluated_with_a_warning(data, trained, caplog):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import pandas as pd
 
 from gradiend.evaluator.decoder import DecoderEvaluator
 from gradiend.evaluator.encoder import EncoderEvaluator
@@ -39,17 +41,27 @@ class Evaluator:
         """See `DecoderEvaluator.evaluate_decoder`."""
         return self.decoder_evaluator.evaluate_decoder(self.trainer, **kwargs)
 
+    def evaluate(
+        self,
+        *,
+        kwargs_encoder: Mapping[str, Any] | None = None,
+        kwargs_decoder: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """{"encoder": the trainer's `evaluate_encoder`, "decoder": its `evaluate_decoder`}; see `Trainer.evaluate`."""
+        return self.trainer.evaluate(kwargs_encoder=kwargs_encoder, kwargs_decoder=kwargs_decoder, **kwargs)
+
     def plot_training_convergence(self, **kwargs: Any) -> str:
         """See `gradiend.visualizer.plot_training_convergence`."""
         return self._plots().plot_training_convergence(**kwargs)
 
-    def plot_encoder_distributions(self, **kwargs: Any) -> str:
+    def plot_encoder_distributions(self, encoder_df: pd.DataFrame | None = None, **kwargs: Any) -> str:
         """See `gradiend.visualizer.plot_encoder_distributions`."""
-        return self._plots().plot_encoder_distributions(**kwargs)
+        return self._plots().plot_encoder_distributions(encoder_df=encoder_df, **kwargs)
 
-    def plot_encoder_scatter(self, **kwargs: Any) -> Any:
+    def plot_encoder_scatter(self, encoder_df: pd.DataFrame | None = None, **kwargs: Any) -> Any:
         """See `gradiend.visualizer.plot_encoder_scatter`."""
-        return self._plots().plot_encoder_scatter(**kwargs)
+        return self._plots().plot_encoder_scatter(encoder_df=encoder_df, **kwargs)
 
     def plot_probability_shifts(self, **kwargs: Any) -> Any:
         """See `gradiend.visualizer.plot_probability_shifts`."""

@@ -19,6 +19,9 @@ from gradiend.model.masking import without_parameters
 from gradiend.model.sides import Side
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
+from gradiend.trainer.core.seeds import SEED_REPORT
+from gradiend.trainer.seed_training import SEEDS_DIR
+from gradiend.util.files import read_json
 from gradiend.util.fingerprint import Fingerprint
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import resolve_encoder_analysis_path
@@ -58,7 +61,7 @@ class EvaluatesModels(FeatureLearningDefinition):
         """The split that trainings are evaluated on."""
 
     @abstractmethod
-    def plot_encoder_distributions(self, **kwargs: Any) -> str:
+    def plot_encoder_distributions(self, encoder_df: pd.DataFrame | None = None, **kwargs: Any) -> str:
         """Draw encodings."""
 
     def encode(self, split: str = "test", source: str | None = None, max_size: int | None = None) -> list[float]:
@@ -240,6 +243,14 @@ class EvaluatesModels(FeatureLearningDefinition):
     def get_training_stats(self, model_path: str | None = None) -> dict[str, Any] | None:
         """What is known of the training of a model directory. Default: `model_path`."""
         return super().get_training_stats(model_path or self.model_path)
+
+    def get_seed_report(self) -> dict[str, Any] | None:
+        """What the last choice among several seeds wrote to seed_report.json; None if there was none."""
+        home = Path(self.model_path).parent if is_checkpoint(self.model_path) else self.experiment_dir
+        beside = None if home is None else Path(home) / SEEDS_DIR
+        directory = self.training_args.seed_runs_dir or beside
+        path = None if directory is None else Path(directory) / SEED_REPORT
+        return read_json(path) if path is not None and path.is_file() else None
 
     def get_encodings(self, model_path: str | None = None, **key: Any) -> pd.DataFrame | None:
         """The encodings that `evaluate_encoder` wrote for a model; None if there are none, or they are another model's.

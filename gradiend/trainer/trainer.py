@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from typing_extensions import Self
 
@@ -132,6 +133,13 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
                 self.resolve_model_path(self._model_path or self._base), None, self._args, **kwargs
             )
         return self._model
+
+    def unload_model(self) -> None:
+        """Let go of the model in memory, and of changes to it that were not saved; `get_model` loads it again.
+
+        A model that was given as one at construction and not trained stays.
+        """
+        self._model = self._base if self._model_path is None and isinstance(self._base, ModelWithGradiend) else None
 
     def has_model(self) -> bool:
         """Whether there is a model in memory, or a trained one at `model_path`."""
@@ -393,15 +401,15 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         """See `gradiend.visualizer.plot_training_convergence`."""
         return self.evaluator.plot_training_convergence(**{**self.plot_style(), **kwargs})
 
-    def plot_encoder_distributions(self, **kwargs: Any) -> str:
+    def plot_encoder_distributions(self, encoder_df: pd.DataFrame | None = None, **kwargs: Any) -> str:
         """See `gradiend.visualizer.plot_encoder_distributions`; without `encoder_df` the test split is encoded."""
-        if kwargs.get("encoder_df") is None:
-            kwargs["encoder_df"] = self.evaluate_encoder(return_df=True)["encoder_df"]
-        return self.evaluator.plot_encoder_distributions(**{**self.plot_style(), **kwargs})
+        if encoder_df is None:
+            encoder_df = self.evaluate_encoder(return_df=True)["encoder_df"]
+        return self.evaluator.plot_encoder_distributions(encoder_df, **{**self.plot_style(), **kwargs})
 
-    def plot_encoder_scatter(self, **kwargs: Any) -> Any:
+    def plot_encoder_scatter(self, encoder_df: pd.DataFrame | None = None, **kwargs: Any) -> Any:
         """See `gradiend.visualizer.plot_encoder_scatter`; without `encoder_df` the test split is encoded."""
-        return self.evaluator.plot_encoder_scatter(**kwargs)
+        return self.evaluator.plot_encoder_scatter(encoder_df, **kwargs)
 
     def plot_probability_shifts(self, **kwargs: Any) -> Any:
         """See `gradiend.visualizer.plot_probability_shifts`; with an experiment directory the figure is saved there."""
