@@ -251,7 +251,8 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(base, tmp_path_factory):
-    run = trainer(base, tmp_path_factory.mktemp("experiment"))
+    # With 0.001 the correlation depends on the seed: 0.82 to 0.97; with these, three seeds reach 0.993 and more.
+    run = trainer(base, tmp_path_factory.mktemp("experiment"), learning_rate=3e-3, max_steps=80)
     run.get_model()
     run.train_decoder_only_mlm_head(base)
     assert isinstance(run.get_model().base_model, DecoderModelWithMLMHead)
@@ -287,7 +288,7 @@ class TestTrainer:
 
     def test_class_rows_are_encoded_with_the_head_and_neutral_rows_without(self, trained):
         result = trained.evaluate_encoder(return_df=True)
-        assert result["correlation"] > 0.9
+        assert result["correlation"] > 0.95
         frame, model = result["encoder_df"], trained.get_model()
         for kind, own in (("training", model), ("neutral_dataset", model.without_head())):
             for row in frame[frame["type"] == kind].head(3).itertuples():
