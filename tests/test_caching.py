@@ -170,6 +170,24 @@ class TestTraining:
         for parts in (training_parts, seeds_parts):
             assert not differences(*(self.parts(make, base, parts, one) for one in ({}, change)))
 
+    def test_how_the_importance_is_computed_does_not_matter_but_what_it_is(self, make, base):
+        def config(**options):
+            return {"pre_prune_config": PrePruneConfig(**{"topk": 0.5, **options})}
+
+        for change in ({"batch_size": 1}, {"importance_device": "cpu"}, {"use_cached_gradients": True}):
+            assert not differences(
+                *(self.parts(make, base, training_parts, one) for one in (config(), config(**change)))
+            )
+        for change in ({"n_samples": 8}, {"source": "diff"}, {"topk": 0.4}, {"importance_dtype": "bfloat16"}):
+            assert differences(*(self.parts(make, base, training_parts, one) for one in (config(), config(**change))))
+
+    def test_one_training_is_no_choice_among_seeds_and_the_log_says_so(self, make, base):
+        one, several = self.parts(make, base, training_parts, {}), self.parts(make, base, seeds_parts, {"max_seeds": 3})
+        [why] = differences(several, one)
+        assert why.startswith("it was made without max_seeds, min_convergent_seeds")
+        [why] = differences(one, several)
+        assert why.startswith("it was made with max_seeds, ")
+
     def parts(self, make, base, parts, change):
         """What a training with other arguments or callbacks depends on."""
         arguments = {name: value for name, value in change.items() if name != "callbacks"}

@@ -10,9 +10,11 @@ from model_cases import KINDS, model_with_gradiend
 
 from gradiend import ModelWithGradiend, PostPruneConfig, PrePruneConfig, TextPredictionTrainer, TrainingArguments
 from gradiend.demo import model_path, sentences
+from gradiend.gradients.engine import GradientEngine
 from gradiend.model.core.backbone import build_gradiend_from_base_model
 from gradiend.trainer.core.pruning import post_prune, pre_prune
 from gradiend.trainer.text import TextPredictionModelWithGradiend, TextTrainingDataset
+from gradiend.trainer.text.prediction.gradient_batches import TextGradientBatches
 
 ROWS = [
     ("the nurse saw the dog and [MASK] was tired .", "she", "he"),
@@ -95,6 +97,44 @@ class TestImportance:
         items = [{"factual": sign, "alternative": "0", "feature_class_id": sign} for sign in "+-" * 4]
         _, mask = pre_prune(model, items, PrePruneConfig(topk=3, source="diff"), return_mask=True)
         assert mask.nonzero().squeeze(1).tolist() == [0, 1, 2]
+
+    @pytest.mark.parametrize("source", ["factual", "diff"])
+    def test_kept_gradients_are_read_and_give_the_same_bits(self, source, tmp_path, monkeypatch):
+        options = {"n_samples": 6, "source": source, "batch_size": 2, "threshold": 1e-4}
+        config = PrePruneConfig(**options, use_cached_gradients=True)
+        model = text_model()
+        _, expected = pre_prune(model, examples(model), PrePruneConfig(**options), inplace=False, return_mask=True)
+
+        def mask():
+            return pre_prune(
+                model, examples(model), config, inplace=False, return_mask=True, cache_dir=tmp_path
+            )[1]  # fmt: skip
+
+        assert torch.equal(mask(), expected)
+        with monkeypatch.context() as patch:
+            patch.setattr(GradientEngine, "stream", None)
+            assert torch.equal(mask(), expected)
+            # Of other weights, none is known.
+            with torch.no_grad():
+                next(model.base_model.parameters()).add_(0.1)
+            with pytest.raises(TypeError):
+                mask()
+
+    def test_training_reads_what_pruning_has_kept(self, tmp_path, monkeypatch):
+        model = text_model()
+        data = examples(model)
+        keep_all = {"topk": 1.0, "use_cached_gradients": True, "batch_size": 1}
+        pre_prune(model, data, PrePruneConfig(n_samples=len(ROWS), **keep_all), cache_dir=tmp_path)
+        monkeypatch.setattr(GradientEngine, "gradients", None)
+        batches = TextGradientBatches(data, model, source="factual", target=None, cache_dir=tmp_path)
+        assert sum(1 for _ in batches.epoch(0, 0)) == len(batches)
+
+    def test_nothing_is_kept_of_another_gradient_creator(self, tmp_path):
+        model = model_with_gradiend(KINDS["all"])
+        model._gradient_creator = lambda number: torch.full((len(model),), float(number))
+        items = [{"factual": number, "alternative": 0, "feature_class_id": number % 2} for number in range(4)]
+        pre_prune(model, items, PrePruneConfig(topk=3, use_cached_gradients=True), cache_dir=tmp_path)
+        assert list(tmp_path.iterdir()) == []
 
     def test_any_gradient_creator_gives_what_the_engine_gives(self):
         fast, slow = text_model(), text_model()
@@ -310,6 +350,14 @@ class TestTrainer:
         # One importance for all seeds, each with weights of its own.
         assert [len(model) for model in models.values()] == [expected, expected]
         assert not torch.equal(models[0].gradiend.encoder_linear.weight, models[1].gradiend.encoder_linear.weight)
+
+    def test_gradients_are_kept_in_the_experiment(self, data, tmp_path):
+        config = PrePruneConfig(topk=100, use_cached_gradients=True)
+        kept = tmp_path / "run" / "cache" / "gradients"
+        trainer(data, experiment_dir=str(tmp_path / "run"), params=["*layer.0*"]).pre_prune(config)
+        assert len(list(kept.glob("factual_*.safetensors"))) == 2
+        nowhere = trainer(data, params=["*layer.0*"]).pre_prune(config)
+        assert len(nowhere.get_model()) == 100
 
     def test_a_seed_starts_from_its_own_weights_on_the_shared_map(self, data, tmp_path):
         arguments = {"pre_prune_config": PrePruneConfig(topk=200), "save_strategy": "no", "do_eval": False}

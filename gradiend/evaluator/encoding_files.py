@@ -21,7 +21,8 @@ _FLOAT_KEYS = ("mean_by_class", "label_value_to_class_name")
 
 def write_encodings(path: Path, frame: pd.DataFrame, metrics: Mapping[str, Any], parts: Fingerprint) -> None:
     """Write a frame of encodings, and its metrics with what both depend on beside it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    # Metrics of other encodings shall not lie beside these, not even for a moment.
+    path.with_suffix(".json").unlink(missing_ok=True)
     with replacing(path) as temporary:
         frame.to_csv(temporary, index=False)
     types = {name: str(dtype) for name, dtype in frame.dtypes.items()}

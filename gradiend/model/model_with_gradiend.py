@@ -293,6 +293,8 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
             save_directory: Created if missing.
             **kwargs: As `GradiendModel.save_pretrained` (`use_safetensors`, `training`, more metadata).
         """
+        # Written again last: until then there is no checkpoint, half of which would be an older one.
+        (Path(save_directory) / CONFIG).unlink(missing_ok=True)
         write_gradiend_context(save_directory, self.source, self.target, self._direction)
         self._save_model(save_directory, **kwargs)
         self.gradiend.save_pretrained(save_directory, **kwargs)

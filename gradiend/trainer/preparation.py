@@ -7,6 +7,7 @@ import functools
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from typing_extensions import Self
@@ -22,6 +23,9 @@ from gradiend.util.free_memory import return_freed_memory
 from gradiend.util.logging import get_logger
 
 logger = get_logger(__name__)
+
+CACHED_GRADIENTS = "cache/gradients"
+"""Subdirectory of an experiment with the gradients that `use_cached_gradients` keeps."""
 
 
 @runtime_checkable
@@ -60,6 +64,10 @@ class PreparesModels(FeatureLearningDefinition):
     @abstractmethod
     def _load(self, source: Any, cls: type[ModelWithGradiend] | None, args: TrainingArguments, **kwargs: Any) -> Any:
         """See `Trainer._load`."""
+
+    def _run_directory(self, args: TrainingArguments) -> str | None:
+        directory = args.experiment_dir
+        return str(Path(directory) / self.run_id) if directory and self.run_id else directory
 
     def pre_prune(self, pre_cfg: PrePruneConfig | None = None, *, inplace: bool = True) -> Self:
         """Prune by gradients now; the next `train()` starts from the pruned model, which is kept in memory, not saved.
@@ -201,7 +209,9 @@ class PreparesModels(FeatureLearningDefinition):
         if config.dataset is None:
             # Batches of one: the configuration says how many examples are taken at a time.
             examples = self.create_training_data(model, split="train", batch_size=1, max_size=args.train_max_size)
-        pruned = pre_prune(model, examples, config, definition=self, inplace=inplace)
+        directory = self._run_directory(args)
+        cache_dir = None if directory is None else Path(directory) / CACHED_GRADIENTS
+        pruned = pre_prune(model, examples, config, definition=self, inplace=inplace, cache_dir=cache_dir)
         return_freed_memory()
         return pruned
 

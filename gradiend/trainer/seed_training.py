@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,7 +38,9 @@ class SeedTrainer(Protocol):
         """Encoder metrics of a model on the validation split; {} if there is nothing to measure."""
 
 
-def train_seeds(trainer: SeedTrainer, output: str, args: TrainingArguments, run: Mapping[str, Any]) -> dict[int, Any]:
+def train_seeds(
+    trainer: SeedTrainer, output: str, args: TrainingArguments, run: Mapping[str, Any], chosen: Callable[[], None]
+) -> dict[int, Any]:
     """Try seeds until enough have converged, and copy the best to `output`.
 
     Args:
@@ -46,6 +48,7 @@ def train_seeds(trainer: SeedTrainer, output: str, args: TrainingArguments, run:
         output: Directory of the result.
         args: Seeds, thresholds and all else.
         run: What `trainer.train_one` needs besides.
+        chosen: Called when the best lies in `output`, before the weights of the others go.
 
     Returns:
         seed → model with `keep_seed_runs`, else {}.
@@ -69,6 +72,7 @@ def train_seeds(trainer: SeedTrainer, output: str, args: TrainingArguments, run:
             "; ".join(f"seed {one.seed}: {one.convergence_metric} {one.convergence_metric_value}" for one in runs),
         )
     promote(best_run(runs).output_dir, output)
+    chosen()
     if not args.keep_seed_runs:
         drop_weights([one.output_dir for one in runs])
         return {}

@@ -24,7 +24,7 @@ from gradiend.trainer.core.seeding import set_seed
 from gradiend.trainer.core.supervised import gradient_arguments, resolve_target
 from gradiend.trainer.core.training import train as train_core
 from gradiend.trainer.evaluation import EvaluatesModels
-from gradiend.trainer.preparation import PreparesModels
+from gradiend.trainer.preparation import CACHED_GRADIENTS, PreparesModels
 from gradiend.trainer.results import MODEL_DIR, untrained_message
 from gradiend.trainer.rewriting_trainer import TrainerWithRewriting
 from gradiend.trainer.seed_training import train_seeds
@@ -35,9 +35,6 @@ from gradiend.util.logging import get_logger
 from gradiend.visualizer import Visualizer
 
 logger = get_logger(__name__)
-
-CACHED_GRADIENTS = "cache/gradients"
-"""Subdirectory of an experiment with the gradients that `use_cached_gradients` keeps."""
 
 
 class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
@@ -103,10 +100,6 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
     def experiment_dir(self) -> str | None:
         """`args.experiment_dir`, with `run_id` appended if there is one."""
         return self._run_directory(self._args)
-
-    def _run_directory(self, args: TrainingArguments) -> str | None:
-        directory = args.experiment_dir
-        return str(Path(directory) / self.run_id) if directory and self.run_id else directory
 
     @property
     def evaluator(self) -> Evaluator:
@@ -261,8 +254,7 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         kept = kept_models(self, output, args) if args.use_cache and saved.is_current() else None
         reused = kept is not None
         if kept is None:
-            kept = train_seeds(self, output, args, run)
-            saved.mark()
+            kept = train_seeds(self, output, args, run, chosen=saved.mark)
         self._model_path, self._model, self.reused = output, None, reused
         return kept
 

@@ -39,6 +39,9 @@ NOT_OF_THE_TRAINING = frozenset(
 )  # fmt: skip
 """Arguments that change where things go, how fast they are made, or evaluations only."""
 
+NOT_OF_THE_PRUNING = frozenset({"batch_size", "importance_device", "use_cached_gradients"})
+"""Fields of a `PrePruneConfig` that change how fast its importance is computed, and where."""
+
 OF_THE_SEEDS = frozenset(
     {
         "max_seeds", "min_convergent_seeds", "convergent_metric", "convergent_score_threshold",
@@ -126,6 +129,9 @@ def _parts(definition: EvaluatesModels, args: TrainingArguments, run: Mapping[st
     given = {name: value for name, value in args.to_dict().items() if name not in NOT_OF_THE_TRAINING}
     head = definition.resolve_custom_prediction_head_dir()
     pruning = args.pre_prune_config
+    if pruning is not None:
+        settings = pruning.to_dict().items()
+        given["pre_prune_config"] = {name: value for name, value in settings if name not in NOT_OF_THE_PRUNING}
     return {
         "format": CACHE_FORMAT,
         "trainer": type(definition).__qualname__,

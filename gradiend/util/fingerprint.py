@@ -41,7 +41,11 @@ def differences(now: Mapping[str, Any], saved: Any) -> list[str]:
     # Compared as JSON gives them back: a tuple is stored as a list, a name that is a number as text.
     current = json.loads(json.dumps(dict(now)))
     names = [name for name in dict.fromkeys([*current, *saved]) if current.get(name) != saved.get(name)]
-    return [_difference(name, saved.get(name), current.get(name)) for name in names]
+    found = [_difference(name, saved[name], current[name]) for name in names if name in saved and name in current]
+    without = [name for name in names if name not in saved]
+    beyond = [name for name in names if name not in current]
+    found += [f"it was made without {', '.join(without)}"] if without else []
+    return found + ([f"it was made with {', '.join(beyond)}"] if beyond else [])
 
 
 def read_cached(path: str | Path, now: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from gradiend._version import __version__
+from gradiend.gradients.words import TokenizedWord
 from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.model.sides import Side
 from gradiend.util.files import read_tensors, write_tensors
 from gradiend.util.fingerprint import digest_tensors
 
@@ -79,6 +81,15 @@ def add_to(digest: Any, value: Any) -> None:
             f"A cached gradient is found by what it was computed from, and a {type(value).__name__} cannot be compared "
             "across runs: use tensors, strings and numbers, or turn use_cached_gradients off."
         )
+
+
+def words_key(side: Side, factual: Sequence[TokenizedWord], alternative: Sequence[TokenizedWord], bf16: bool) -> str:
+    """The key of a batch's gradient, besides the model.
+
+    The words hold everything that an input consists of: token ids, positions, and the tokens asked for.
+    """
+    words = {Side.FACTUAL: tuple(factual), Side.ALTERNATIVE: tuple(alternative)}
+    return repr((words.get(side, tuple(words.values())), bf16))
 
 
 def owner_of(creator: Any) -> Any:

@@ -11,6 +11,7 @@ from torch import Tensor
 from gradiend.model.selection import blocks
 from gradiend.model.sides import Side
 from gradiend.trainer.core.class_examples import Examples
+from gradiend.trainer.core.gradient_cache import GradientCache
 from gradiend.trainer.core.pruning_config import PrePruneConfig
 
 Receiver = Callable[[slice, Tensor], None]
@@ -26,9 +27,16 @@ class StreamsGradients(Protocol):
     def stream_gradient(self, items: Sequence[Mapping[str, Any]], side: Side, receive: Receiver) -> None:
         """Call `receive` with ranges of the input space and their entries; with none that the loss does not reach."""
 
+    def gradient_key(self, items: Sequence[Mapping[str, Any]], side: Side) -> str:
+        """What that gradient depends on, besides the model."""
+
 
 def class_mean_importance(
-    model: Any, dataset: Examples, classes: Sequence[Sequence[int]], config: PrePruneConfig
+    model: Any,
+    dataset: Examples,
+    classes: Sequence[Sequence[int]],
+    config: PrePruneConfig,
+    cache: GradientCache | None = None,
 ) -> Tensor:
     """Mean over the classes of |mean gradient over the class's items|.
 
@@ -40,10 +48,13 @@ def class_mean_importance(
         dataset: Items with `factual` and `alternative`.
         classes: Indices of each class's items.
         config: Side, batch size, dtype and device.
+        cache: Where gradients of whole batches are kept and looked for. One of full width exists at a time then.
 
     Returns:
         (input_dim,).
     """
+    if cache is not None:
+        cache.refresh()
     side = Side(config.source)
     device = model.base_model.device if config.importance_device is None else config.importance_device
     result = torch.zeros(len(model), dtype=config.importance_dtype or torch.float32, device=device)
@@ -51,12 +62,12 @@ def class_mean_importance(
     for indices in classes:
         batches = [indices[start : start + config.batch_size] for start in range(0, len(indices), config.batch_size)]
         if len(batches) == 1:
-            _stream(model, [dataset[index] for index in indices], side, _absolute_into(result, len(classes)))
+            _kept(model, [dataset[index] for index in indices], side, _absolute_into(result, len(classes)), cache)
             continue
         accumulator = torch.zeros_like(result) if accumulator is None else accumulator.zero_()
         for batch in batches:
             items = [dataset[index] for index in batch]
-            _stream(model, items, side, _weighted_into(accumulator, len(batch) / len(indices)))
+            _kept(model, items, side, _weighted_into(accumulator, len(batch) / len(indices)), cache)
         _absolute_into(result, len(classes))(slice(0, len(result)), accumulator)
     return result
 
@@ -79,9 +90,30 @@ def _weighted_into(accumulator: Tensor, weight: float) -> Receiver:
     return add
 
 
+def _kept(
+    model: Any, items: Sequence[Mapping[str, Any]], side: Side, receive: Receiver, cache: GradientCache | None
+) -> None:
+    """`_stream`, or the same from the cache, which then has it; of another gradient creator, nothing is kept."""
+    if cache is None or not _streams(model, items):
+        _stream(model, items, side, receive)
+        return
+    path = cache.path(side.value, model.gradient_key(items, side))
+    if not path.is_file():
+        wide = torch.promote_types(next(model.base_model.parameters()).dtype, torch.float32)
+        whole = torch.zeros(len(model), dtype=wide)
+
+        def put(place: slice, gradient: Tensor) -> None:
+            whole[place] = gradient.to(whole)
+
+        _stream(model, items, side, put)
+        cache.write(path, whole)
+    gradient = cache.read(path)
+    receive(slice(0, len(gradient)), gradient)
+
+
 def _stream(model: Any, items: Sequence[Mapping[str, Any]], side: Side, receive: Receiver) -> None:
     """The gradient of the items' mean loss, by the model's own engine or as the mean of the creator's gradients."""
-    if isinstance(model, StreamsGradients) and model.streams(items):
+    if _streams(model, items):
         model.stream_gradient(items, side, receive)
         return
     total: Tensor | None = None
@@ -91,6 +123,10 @@ def _stream(model: Any, items: Sequence[Mapping[str, Any]], side: Side, receive:
         total = gradient / len(items) if total is None else total.add_(gradient.to(total), alpha=1 / len(items))
     assert total is not None
     receive(slice(0, len(total)), total)
+
+
+def _streams(model: Any, items: Sequence[Mapping[str, Any]]) -> bool:
+    return isinstance(model, StreamsGradients) and model.streams(items)
 
 
 def _flat_gradient(model: Any, item: Mapping[str, Any], side: Side) -> Tensor:

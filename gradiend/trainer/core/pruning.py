@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 from gradiend.trainer.core.class_examples import Examples, class_examples
+from gradiend.trainer.core.gradient_cache import GradientCache
 from gradiend.trainer.core.importance import class_mean_importance
 from gradiend.trainer.core.pruning_config import PostPruneConfig, PrePruneConfig
 
@@ -22,6 +24,7 @@ def pre_prune(
     definition: Any = None,
     inplace: bool = True,
     return_mask: bool = False,
+    cache_dir: str | Path | None = None,
 ) -> Any:
     """Keep the input dimensions with the largest class-mean gradients (see `PrePruneConfig`).
 
@@ -35,6 +38,8 @@ def pre_prune(
         definition: Its `get_target_feature_class_ids()` names the classes where the config does not, e.g. a trainer.
         inplace: Prune this model; otherwise a copy that shares the base model.
         return_mask: Also return what was kept, bool (old input_dim,) on the CPU.
+        cache_dir: Where gradients are kept with `config.use_cached_gradients`; a trainer takes the `cache/gradients` of
+            its experiment.
 
     Returns:
         The pruned model, or (model, mask).
@@ -47,7 +52,13 @@ def pre_prune(
     if examples is None:
         raise ValueError("pre_prune needs examples: pass dataset, or set PrePruneConfig(dataset=…).")
     classes = class_examples(examples, config, definition)
-    importance = class_mean_importance(model_with_gradiend, examples, classes, config)
+    cache = None
+    if config.use_cached_gradients:
+        if cache_dir is None:
+            logger.info("use_cached_gradients has no effect on this pruning: there is no directory to keep them in.")
+        else:
+            cache = GradientCache(cache_dir, model_with_gradiend)
+    importance = class_mean_importance(model_with_gradiend, examples, classes, config, cache)
     before = len(model_with_gradiend)
     pruned, mask = _pruned(
         model_with_gradiend, inplace, return_mask, topk=config.topk, threshold=config.threshold, importance=importance

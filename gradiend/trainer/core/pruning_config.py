@@ -48,7 +48,8 @@ class PrePruneConfig:
     dataset: Any = None
     """Examples to use instead of the dataset passed to `pre_prune` (the training examples, in a trainer)."""
     use_cached_gradients: bool = False
-    """Accepted for compatibility: gradients are reduced to importances as they come, so there are none to keep."""
+    """Keep the gradients in the experiment's `cache/gradients`, by the same keys as training's, and read those that are
+    there: pruning again, with another topk, computes none. Takes a file of full width per batch."""
     importance_dtype: torch.dtype | None = None
     """Of the importance vector. Default: float32; torch.bfloat16 takes half the memory, with more ties."""
     importance_device: Device = None

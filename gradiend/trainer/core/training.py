@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from gradiend.model.checkpoint import TRAINING
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.trainer.core.arguments import FIELDS, TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback, TrainingControl, get_default_callbacks, invert
@@ -255,6 +256,8 @@ class TrainingRun:
         if self.arguments.normalizes and correlation is not None and correlation < 0:
             invert(self.model, None, None, None, self.stats["global_step"])
             self.best.update({key: -value for key, value in self.best.items() if key == "correlation"})
+        # What an earlier training has measured is not said of this one's model, were it to end here.
+        (output / TRAINING).unlink(missing_ok=True)
         self.model.save_pretrained(str(output))
         outcome = convergence(self.arguments, self.stats, self.best, self.losses)
         write_training_stats(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradiend.model.sides import Side
 from gradiend.trainer.core.dataset import GradientBatches, take_turns
-from gradiend.trainer.core.gradient_cache import GradientCache
+from gradiend.trainer.core.gradient_cache import GradientCache, words_key
 from gradiend.trainer.core.gradient_store import GradientStore
 from gradiend.trainer.text.prediction.dataset import TextTrainingDataset
 
@@ -26,9 +26,12 @@ class TextGradientBatches(GradientBatches):
         target: Likewise.
         cache_dir: Keep gradients here, and read those that are known: batches are composed from the data's seed, so
             later epochs, seeds and runs meet the same ones.
-        store: Where gradients are kept for the next time within a training; other instances over the same batches and
-            model weights may share it.
+        store: Instead of `cache_dir`: where gradients are kept for the next time within a training; other instances
+            over the same batches and model weights may share it.
         bf16: Compute them under bfloat16 autocast.
+
+    Raises:
+        ValueError: Both `cache_dir` and `store`.
     """
 
     def __init__(
@@ -42,6 +45,10 @@ class TextGradientBatches(GradientBatches):
         store: GradientStore | None = None,
         bf16: bool = False,
     ) -> None:
+        if cache_dir is not None and store is not None:
+            raise ValueError(
+                "Gradients are kept in cache_dir, beyond this training, or in store, within it; got both. Give one."
+            )
         self.training_data = training_data
         self.model = model
         named = {"source": source, "target": target}
@@ -71,7 +78,7 @@ class TextGradientBatches(GradientBatches):
             key = (engine.mapping.hash, *self.sides.values(), group, number)
             kept = None if self.store is None else self.store.get(key)
             gradients = self._gradients(rows, buffers) if kept is None else kept
-            if kept is None and self.store is not None and self.cache is None:
+            if kept is None and self.store is not None:
                 self.store.keep(key, gradients)
             yield {
                 **dict(zip(self.sides, gradients, strict=True)),
@@ -85,9 +92,7 @@ class TextGradientBatches(GradientBatches):
         sides = list(self.sides.values())
         if self.cache is None:
             return self.model.engine.gradients(factual, alternative, sides, out=buffers, bf16=self.bf16)
-        words = {Side.FACTUAL: factual, Side.ALTERNATIVE: alternative, Side.DIFF: (factual, alternative)}
-        # The words hold everything that an input consists of: token ids, positions, and the tokens asked for.
-        paths = {side: self.cache.path(side.value, repr((words[side], self.bf16))) for side in sides}
+        paths = {side: self.cache.path(side.value, words_key(side, factual, alternative, self.bf16)) for side in sides}
         unknown = [side for side in paths if not paths[side].is_file()]
         if unknown:
             made = self.model.engine.gradients(

@@ -16,6 +16,7 @@ from gradiend.gradients.engine import GradientEngine
 from gradiend.gradients.words import TokenizedWord, WordTokenizer, inputs_of, words_of
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.model.sides import Side
+from gradiend.trainer.core.gradient_cache import words_key
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend, word_tokenizer
 from gradiend.trainer.text.prediction.dataset import tokenize_known
 from gradiend.trainer.text.prediction.decoder_with_head import DecoderModelWithMLMHead, base_of
@@ -192,11 +193,19 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
             side: Which gradient.
             receive: Gets ranges of the input space and their entries.
         """
-        factual, alternative = (
-            [word for item in items for word in words_of(item[name.value], causal=self.words.causal)]
-            for name in (Side.FACTUAL, Side.ALTERNATIVE)
-        )
+        factual, alternative = self._words_of_items(items)
         self.engine.stream(factual, alternative, [side], lambda _, place, gradient: receive(place, gradient))
+
+    def gradient_key(self, items: Sequence[Mapping[str, Any]], side: Side) -> str:
+        """What `stream_gradient` depends on, besides the model: the key by which training keeps the same gradient."""
+        factual, alternative = self._words_of_items(items)
+        return words_key(side, factual, alternative, bf16=False)
+
+    def _words_of_items(self, items: Sequence[Mapping[str, Any]]) -> list[list[TokenizedWord]]:
+        return [
+            [word for item in items for word in words_of(item[side.value], causal=self.words.causal)]
+            for side in (Side.FACTUAL, Side.ALTERNATIVE)
+        ]
 
     def encode_words(
         self,

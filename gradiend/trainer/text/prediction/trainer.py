@@ -147,13 +147,15 @@ class TextPredictionTrainer(TrainerWithData):
             target: Likewise.
             bf16: Compute them under bfloat16 autocast.
         """
+        cache_dir = cache_dir if use_cached_gradients else None
         return TextGradientBatches(
             training_data,
             model_with_gradiend,
             source=model_with_gradiend.source if source == "model" else source,
             target=model_with_gradiend.target if target == "model" else target,
-            cache_dir=cache_dir if use_cached_gradients else None,
-            store=self.gradient_store,
+            cache_dir=cache_dir,
+            # What is on disk for good is not kept a second time.
+            store=self.gradient_store if cache_dir is None else None,
             bf16=bf16,
         )
 
