@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 import weakref
@@ -19,7 +20,8 @@ class GradientStore:
     """Flat gradients by key, in a temporary file that is mapped into memory.
 
     A base model in evaluation mode gives the same gradient for the same batch whenever it is asked. What is kept here
-    is read back with the same bits. The file is sparse, never larger than the limit, and goes away with the object.
+    is read back with the same bits. The file is sparse, never larger than the limit, and goes away with the object, or
+    with the process.
 
     Args:
         limit: Bytes at most. What does not fit is not kept; nothing at all with room for fewer than `FEWEST` keys.
@@ -75,4 +77,8 @@ class GradientStore:
             return torch.empty(0, *shape, dtype=dtype)
         path = self._folder / "gradients"
         size = n_rows * shape[0] * shape[1]
-        return torch.from_file(str(path), shared=True, size=size, dtype=dtype).view(n_rows, *shape)
+        values = torch.from_file(str(path), shared=True, size=size, dtype=dtype).view(n_rows, *shape)
+        # Without a name it goes with the process, however that ends; Windows keeps the name of a file in use.
+        with contextlib.suppress(PermissionError):
+            path.unlink()
+        return values
