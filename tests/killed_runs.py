@@ -105,7 +105,7 @@ def in_child(base: str, folder: Path, fatal: int | None) -> tuple[int | None, di
             found = experiment(base, folder)
             result.write_text(json.dumps({**found, "moments": MOMENTS.count}, default=float))
             os._exit(0)
-        except BaseException:
+        finally:
             traceback.print_exc()
             os._exit(1)
     _, status = os.waitpid(child, 0)
