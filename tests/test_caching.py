@@ -360,6 +360,19 @@ class TestEncoder:
         given = evaluator.evaluate_encoder(trained, eval_data=rows_of, split="test", max_size=3)
         assert given["n_samples"] == len(rows_of) != first["n_samples"]
 
+    def test_the_evaluator_notices_rows_of_other_classes(self, make):
+        other = pd.DataFrame(
+            {"masked": [f"the {word} [MASK] it" for word in tiny.WORDS[2:10]], "split": "test", "label": "saw"}
+        ).assign(label_class="verb")
+        found = []
+        for text in ("", " ."):
+            data = pd.concat([rows(), other.assign(masked=other["masked"] + text)], ignore_index=True)
+            trained = make(data=data).train()
+            asked = {"split": "test", "include_other_classes": True}
+            found.append(EncoderEvaluator().evaluate_encoder(trained, use_cache=True, **asked))
+        assert found[0]["n_samples"] == found[1]["n_samples"]
+        assert found[0]["mean_by_feature_class"] != found[1]["mean_by_feature_class"]
+
     def test_edited_files_are_not_trusted(self, make, work):
         trained = make().train()
         trained.evaluate_encoder()

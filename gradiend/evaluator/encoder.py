@@ -158,8 +158,11 @@ def _parts(trainer: Any, model: Any, eval_data: Any, settings: Mapping[str, Any]
     elif eval_data is not None:
         return None
     else:
-        known = isinstance(trainer, KnowsItsData)
-        data = {**trainer.data_parts(settings["split"] or "validation"), **trainer.measurement_parts()} if known else {}
+        data = {}
+        if isinstance(trainer, KnowsItsData):
+            others = bool(settings.get("include_other_classes"))
+            rows = trainer.data_parts(settings["split"] or "validation", include_other_classes=others)
+            data = {**rows, **trainer.measurement_parts()}
     return {**data, **model_parts(model), **{name: plain(value) for name, value in settings.items()}}
 
 

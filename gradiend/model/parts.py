@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from gradiend.util.keywords import one_of
-
-WeightPart = Literal["encoder-weight", "decoder-weight", "decoder-bias", "decoder-sum"]
-RewritePart = Literal["decoder", "encoder-weight", "decoder-weight", "decoder-bias", "decoder-sum"]
 
 WEIGHT_PARTS: tuple[str, ...] = ("encoder-weight", "decoder-weight", "decoder-bias", "decoder-sum")
 REWRITE_PARTS: tuple[str, ...] = ("decoder", *WEIGHT_PARTS)

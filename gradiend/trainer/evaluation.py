@@ -141,12 +141,7 @@ class EvaluatesModels(FeatureLearningDefinition):
             if max_size is not None and max_size < 1:
                 raise ValueError(f"max_size must be at least 1; got {max_size}.")
             use_cache = wants_cache(self, use_cache, "evaluate_encoder")
-            key = {
-                "split": split,
-                "source": _side(source),
-                "max_size": max_size or self.training_args.encoder_eval_max_size,
-                "exclude_params": [exclude_params] if isinstance(exclude_params, str) else exclude_params,
-            }
+            key = self._encoder_key(split, source, max_size, exclude_params)
             model = self.get_model() if model_with_gradiend is None else model_with_gradiend
             frame, result = self._encoded(model, key, neutral_data_df, use_cache, kwargs)
         if plot:
@@ -178,6 +173,17 @@ class EvaluatesModels(FeatureLearningDefinition):
         if place is not None:
             write_encodings(Path(place), frame, metrics, parts)
         return frame, metrics
+
+    def _encoder_key(
+        self, split: str | None, source: str | None, max_size: int | None, excluded: str | Sequence[str] | None
+    ) -> dict[str, Any]:
+        """What the name of a file of encodings is made of, with what the call left to the training arguments."""
+        return {
+            "split": split or "test",
+            "source": _side(source),
+            "max_size": max_size or self.training_args.encoder_eval_max_size,
+            "exclude_params": [excluded] if isinstance(excluded, str) else excluded,
+        }
 
     def _encoder_parts(
         self, model: Any, key: Mapping[str, Any], neutral: pd.DataFrame | None, options: Mapping[str, Any]
@@ -288,13 +294,8 @@ class EvaluatesModels(FeatureLearningDefinition):
     ) -> tuple[pd.DataFrame, dict[str, Any]] | None:
         options = dict(key)
         neutral = options.pop("neutral_data_df", None)
-        excluded = options.pop("exclude_params", None)
-        named: dict[str, Any] = {
-            "split": options.pop("split", None) or "test",
-            "source": _side(options.pop("source", None)),
-            "max_size": options.pop("max_size", None) or self.training_args.encoder_eval_max_size,
-            "exclude_params": [excluded] if isinstance(excluded, str) else excluded,
-        }
+        asked = (options.pop(name, None) for name in ("split", "source", "max_size", "exclude_params"))
+        named = self._encoder_key(*asked)
         place = resolve_encoder_analysis_path(self.experiment_dir, **named)
         if place is None or not Path(place).is_file():
             return None

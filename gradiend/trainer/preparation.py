@@ -21,11 +21,9 @@ from gradiend.trainer.core.memory import MemoryEstimate, Probe, estimate_trainin
 from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune, pre_prune
 from gradiend.util.free_memory import return_freed_memory
 from gradiend.util.logging import get_logger
+from gradiend.util.paths import CACHED_GRADIENTS
 
 logger = get_logger(__name__)
-
-CACHED_GRADIENTS = "cache/gradients"
-"""Subdirectory of an experiment with the gradients that `use_cached_gradients` keeps."""
 
 
 @runtime_checkable

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gradiend.model.checkpoint import is_checkpoint
-
-MODEL_DIR = "model"
-"""Subdirectory of an experiment with the trained model."""
+from gradiend.util.paths import MODEL_DIR
 
 
 def untrained_message(experiment_dir: str | None) -> str:

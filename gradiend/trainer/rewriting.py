@@ -11,7 +11,7 @@ from gradiend.evaluator.fingerprints import model_parts
 from gradiend.evaluator.stats_files import read_decoder_stats_file, read_fingerprint
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.parts import parse_rewrite_part
-from gradiend.model.rewrite_record import RewriteChoice, write_rewrite_record
+from gradiend.model.rewrite_record import RECORD, RewriteChoice, write_rewrite_record
 from gradiend.util.files import require_directory
 from gradiend.util.fingerprint import differences
 from gradiend.util.keywords import nearest, resolve_keywords
@@ -273,6 +273,8 @@ def save_rewritten(result: Any, model: Any, directory: str, rewrite: Rewrite, gr
     """Save a rewritten base model and the tokenizer beside it, so that plain transformers loads both, and how it was
     made (gradiend_rewrite.json).
     """
+    # How an older model was made is not said of this one, were it to end here.
+    (Path(directory) / RECORD).unlink(missing_ok=True)
     result.save_pretrained(directory)
     # A modality without a tokenizer has none to save.
     tokenizer = getattr(model, "tokenizer", None)

@@ -24,14 +24,15 @@ from gradiend.trainer.core.seeding import set_seed
 from gradiend.trainer.core.supervised import gradient_arguments, resolve_target
 from gradiend.trainer.core.training import train as train_core
 from gradiend.trainer.evaluation import EvaluatesModels
-from gradiend.trainer.preparation import CACHED_GRADIENTS, PreparesModels
-from gradiend.trainer.results import MODEL_DIR, untrained_message
+from gradiend.trainer.preparation import PreparesModels
+from gradiend.trainer.results import untrained_message
 from gradiend.trainer.rewriting_trainer import TrainerWithRewriting
 from gradiend.trainer.seed_training import train_seeds
 from gradiend.trainer.training_cache import SavedTraining, kept_models, seeds_parts, training_parts
 from gradiend.util.files import require_directory
 from gradiend.util.keywords import resolve_keywords
 from gradiend.util.logging import get_logger
+from gradiend.util.paths import CACHED_GRADIENTS, MODEL_DIR
 from gradiend.visualizer import Visualizer
 
 logger = get_logger(__name__)

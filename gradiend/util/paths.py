@@ -17,14 +17,21 @@ ARTIFACT_DECODER_ANALYSIS_SUMMARY = "decoder_analysis_summary"
 ARTIFACT_MODEL_CHANGED = "model_changed"
 ARTIFACT_CACHE_GRADIENTS = "cache_gradients"
 
+MODEL_DIR = "model"
+"""Subdirectory of an experiment with the trained model."""
+CACHED_GRADIENTS = "cache/gradients"
+"""Subdirectory of an experiment with the gradients that `use_cached_gradients` keeps."""
+MLM_HEAD = "decoder_mlm_head"
+"""Subdirectory of an experiment, or of a checkpoint, with an auxiliary head; also the type that its files name."""
+
 _PLACES = {
-    ARTIFACT_MODEL: "model",
+    ARTIFACT_MODEL: MODEL_DIR,
     ARTIFACT_ENCODED_VALUES: "encoded_values.csv",
     ARTIFACT_ENCODER_PLOT: "encoder_analysis.pdf",
     ARTIFACT_CONVERGENCE_PLOT: "training_convergence.pdf",
     ARTIFACT_DECODER_ANALYSIS_DIR: "decoder_analysis",
     ARTIFACT_DECODER_ANALYSIS_SUMMARY: "decoder_analysis.json",
-    ARTIFACT_CACHE_GRADIENTS: "cache/gradients",
+    ARTIFACT_CACHE_GRADIENTS: CACHED_GRADIENTS,
 }
 
 CONFIG_FILE = "config.json"
@@ -129,7 +136,7 @@ def resolve_decoder_grid_cache_path(experiment_dir: str | None, explicit_path: s
 
 def resolve_decoder_mlm_head_dir(experiment_dir: str | None, explicit_path: str | None = None) -> str | None:
     """`decoder_mlm_head`, an auxiliary head of a causal model."""
-    return _inside(experiment_dir, explicit_path, "decoder_mlm_head")
+    return _inside(experiment_dir, explicit_path, MLM_HEAD)
 
 
 def resolve_classification_head_dir(experiment_dir: str | None, explicit_path: str | None = None) -> str | None:

@@ -12,8 +12,9 @@ from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend
 from gradiend.trainer.text.prediction.decoder_with_head import DecoderModelWithMLMHead, base_of
 from gradiend.trainer.text.prediction.head_training import train_mlm_head
-from gradiend.trainer.text.prediction.mlm_head import MLM_HEAD, is_mlm_head
+from gradiend.trainer.text.prediction.mlm_head import is_mlm_head
 from gradiend.trainer.trainer import Trainer
+from gradiend.util.paths import MLM_HEAD
 
 
 class TrainerWithMLMHead(Trainer):

@@ -170,6 +170,8 @@ def train_mlm_head(
         100 * accuracy, len(data), n_labels,
     )  # fmt: skip
     with_head.mlm_head_weight, with_head.mlm_head_bias = weight, bias
+    # What an older head was trained on is not said of this one, were it to end here.
+    (Path(output_path) / MADE_FROM).unlink(missing_ok=True)
     with_head.save_pretrained(output_path)
     write_json(Path(output_path) / MADE_FROM, {FINGERPRINT: made_from})
     if not model.name_or_path:

@@ -18,9 +18,7 @@ from typing_extensions import Self
 from gradiend.model.checkpoint import CONFIG, FORMAT_VERSION
 from gradiend.model.weight_files import WEIGHTS
 from gradiend.util.files import read_json, read_tensors, write_json, write_tensors
-
-MLM_HEAD = "decoder_mlm_head"
-"""Type of the files, and the directory's name in an experiment or checkpoint."""
+from gradiend.util.paths import MLM_HEAD
 
 
 @dataclass(frozen=True)

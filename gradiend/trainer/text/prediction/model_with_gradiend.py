@@ -20,10 +20,11 @@ from gradiend.trainer.core.gradient_cache import words_key
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend, word_tokenizer
 from gradiend.trainer.text.prediction.dataset import tokenize_known
 from gradiend.trainer.text.prediction.decoder_with_head import DecoderModelWithMLMHead, base_of
-from gradiend.trainer.text.prediction.mlm_head import MLM_HEAD, is_mlm_head
+from gradiend.trainer.text.prediction.mlm_head import is_mlm_head
 from gradiend.trainer.text.prediction.random_masks import mask_at_random, parse_ignored
 from gradiend.trainer.text.prediction.stand_in import StandInTokenizer
 from gradiend.util.logging import get_logger
+from gradiend.util.paths import MLM_HEAD
 
 logger = get_logger(__name__)
 
