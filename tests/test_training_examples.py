@@ -245,16 +245,3 @@ def test_both_spellings_at_once_are_an_error(case):
     call, error = BOTH[case]
     with pytest.raises(error):
         call()
-
-
-def test_a_mapping_to_labels_names_the_target_classes(path):
-    def trainer(mapping, **given):
-        return TextPredictionTrainer(path, None, tiny_data.rows(), mapping, **given)
-
-    assert trainer({"PL": 1, "SG": -1.0}).target_classes == ["PL", "SG"]
-    assert trainer({"neither": 0, "SG": -1, "PL": 1}, target_classes=["PL", "SG"]).pair == ("PL", "SG")
-    with pytest.raises(ValueError, match="Give one of them"):
-        trainer({"PL": 1, "SG": -1}, target_classes=["SG", "PL"])
-    for wrong in ({"SG": 1}, {"SG": 1, "PL": 2}, {"SG": 1, "PL": 1}):
-        with pytest.raises(ValueError, match="and all others 0"):
-            trainer(wrong)
