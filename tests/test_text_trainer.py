@@ -566,3 +566,11 @@ def test_a_correlation_mapping_is_kept_and_a_contradiction_is_said(data, caplog)
     assert build({"3SG": 1, "3PL": -1, "other": 0}) == ({"3SG": 1, "3PL": -1, "other": 0}, False)
     assert build({"3SG": -1, "3PL": 1}) == ({"3SG": -1, "3PL": 1}, True)
     assert build({"x": 5.0}) == ({"x": 5.0}, True)
+
+
+def test_class_ids_stand_for_the_target_classes(data):
+    one = trainer(data)
+    assert one.get_target_feature_classes() == one.target_classes == ["3SG", "3PL"]
+    assert one.get_target_feature_class_ids() == [0, 1]
+    assert one.map_target_feature_class_ids([1, 0, 7, "3SG"]) == ["3PL", "3SG", 7, "3SG"]
+    assert one.map_target_feature_class_ids(None) is None
