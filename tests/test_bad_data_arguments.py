@@ -17,11 +17,14 @@ from gradiend import (
     preprocess_texts,
     resolve_base_data,
 )
+from gradiend.data import hold_out_words
 from gradiend.data.text.prediction import filter_sentences, filter_sentences_multi, mask_sentence
 
 HE, THEY = TextFilterConfig("he"), TextFilterConfig("they")
 NOMINATIVE = TextFilterConfig("der", spacy_tags={"Case": "Nom"})
 TEXTS = [f"{word} left {i}." for i in range(20) for word in ("He", "They")]
+
+ROWS = pd.DataFrame({"masked": "[MASK] left.", "label": ["he", "they"], "label_class": ["a", "b"], "split": "train"})
 
 
 def never(text: str) -> NoReturn:
@@ -82,6 +85,9 @@ BAD: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: mask_sentence("a", spans=[], match_spans=[]), TypeError, "which mean the same"),
     (lambda: preprocess_texts("He left."), TypeError, "texts must be a list of strings"),
     (lambda: preprocess_texts(TEXTS, {"min_chars": 3}), TypeError, "config is a TextPreprocessConfig"),
+    (lambda: hold_out_words(ROWS, "he"), TypeError, "words must be a list of strings"),
+    (lambda: hold_out_words(ROWS, share="0.2"), TypeError, "share must be a number"),
+    (lambda: hold_out_words(ROWS, word="he"), TypeError, "Did you mean 'words'?"),
     # classes
     (lambda: TextFilterConfig(3), TypeError, "targets is a list of words"),
     (lambda: TextFilterConfig({"he", "she"}), TypeError, "(set)"),

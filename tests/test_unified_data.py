@@ -458,7 +458,7 @@ HE = BY_CLASS["he"]
         (GOOD, {"pair": ("he", "she", "they")}, "two different class names"),
         (GOOD, {"pair": None}, "give a pair of the classes 'he', 'she'"),
         (GOOD.assign(alternative="x"), {"pair": None}, "one with their classes"),
-        (GOOD, {"max_counterfactuals_per_sentence": 0}, "at least 1, got 0"),
+        (GOOD, {"max_counterfactuals_per_sentence": 0}, "at least 1; got 0"),
         (
             merged(("die", "he"), ("Die", "she"), ("die", "she")),
             {},

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from gradiend.util.keywords import nearest
+from gradiend.util.checks import require_number, require_texts
+from gradiend.util.keywords import known_keywords, nearest
 
 
+@known_keywords("hold_out_words")
 def hold_out_words(
     rows: pd.DataFrame,
     words: Sequence[str] | None = None,
@@ -40,6 +42,7 @@ def hold_out_words(
         A copy with another `split_col`.
 
     Raises:
+        TypeError: An argument of another type, or an unknown one.
         ValueError: A missing column, a word that does not occur, or a class that would keep no word to train on.
     """
     missing = [name for name in (word_col, class_col, split_col) if name not in rows.columns]
@@ -47,11 +50,14 @@ def hold_out_words(
         raise ValueError(
             f"The rows have no column {', '.join(missing)}; they have {', '.join(map(str, rows.columns))}."
         )
+    require_number("share", share)
     if not 0 < share < 1:
         raise ValueError(f"share must lie between 0 and 1; got {share!r}.")
     forms = rows[word_col].str.lower()
     by_class = {name: sorted(set(group)) for name, group in forms.groupby(rows[class_col])}
-    chosen = _drawn(by_class, share, seed) if words is None else {word.lower() for word in words}
+    chosen = (
+        _drawn(by_class, share, seed) if words is None else {word.lower() for word in require_texts("words", words)}
+    )
     for word in sorted(chosen - set(forms)):
         raise ValueError(f"No row has the word {word!r}.{nearest(word, sorted(set(forms)))}")
     for name, known in by_class.items():

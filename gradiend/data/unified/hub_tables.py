@@ -33,16 +33,18 @@ def load_hub_table(
     Raises:
         See `load_hub_dataset`.
     """
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code} if trust_remote_code else {}
-    configs = () if config is None else (config,)
+
+    def load(one: str | None) -> Any:
+        return load_hub_dataset(name, config, split=one, trust_remote_code=trust_remote_code)
+
     if split is not None:
-        return load_hub_dataset(name, *configs, split=split, **options).to_pandas()
+        return load(split).to_pandas()
     if splits is None:
-        loaded: Any = load_hub_dataset(name, *configs, **options)
+        loaded = load(None)
         # A data set that was saved without splits has no names for them either.
         by_split = dict(loaded.items()) if isinstance(loaded, dict) else {"train": loaded}
     else:
-        by_split = {one: load_hub_dataset(name, *configs, split=one, **options) for one in splits}
+        by_split = {one: load(one) for one in splits}
     frames = []
     for one, rows in by_split.items():
         frame = rows.to_pandas()
@@ -78,16 +80,17 @@ def load_hf_per_class(
         ConnectionError: The hub cannot be reached.
         ImportError: `datasets` is not installed.
     """
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code} if trust_remote_code else {}
     if isinstance(splits, str):
         splits = [splits]
     if classes == "all":
-        names = hub_config_names(dataset_name, **options)
+        names = hub_config_names(dataset_name, trust_remote_code=trust_remote_code)
     else:
         names = [classes] if isinstance(classes, str) else list(classes)
     tables = {}
     for name in names:
-        frame = load_hub_table(dataset_name, name, splits=splits, split_col=split_col, **options)
+        frame = load_hub_table(
+            dataset_name, name, splits=splits, split_col=split_col, trust_remote_code=trust_remote_code
+        )
         require_columns(frame, [masked_col], f" of class {name!r} in {dataset_name!r}")
         tables[name] = frame
     return tables

@@ -8,6 +8,7 @@ import pandas as pd
 
 from gradiend.data.unified.hub_tables import load_hub_table
 from gradiend.data.unified.table_files import is_table_path, read_table
+from gradiend.util.checks import require_whole
 
 
 def resolve_dataframe(
@@ -32,11 +33,10 @@ def resolve_dataframe(
     Raises:
         FileNotFoundError: There is no such file or data set.
         ValueError: Another kind of file, an unreadable one, an unknown split, or a negative `max_rows`.
-        TypeError: Anything else than a frame, a path or a name.
+        TypeError: Anything else than a frame, a path or a name; `max_rows` is no whole number.
         ImportError: A package that reads this kind of data is not installed.
     """
-    if max_rows is not None and max_rows < 0:
-        raise ValueError(f"max_rows must be None or at least 0, got {max_rows}.")
+    require_whole("max_rows", max_rows, 0, none_means="for all")
     if value is None:
         return None
     if isinstance(value, pd.DataFrame):

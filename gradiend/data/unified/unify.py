@@ -26,6 +26,7 @@ from gradiend.data.unified.schema import (
     transition_id,
 )
 from gradiend.data.unified.validate import listed, require_classes
+from gradiend.util.checks import require_whole
 
 logger = logging.getLogger(__name__)
 
@@ -57,11 +58,9 @@ def unify(
 
     Raises:
         ValueError: Bad rows, a missing class, or no contrast where one is needed.
+        TypeError: `max_counterfactuals_per_sentence` is no whole number.
     """
-    if max_counterfactuals_per_sentence < 1:
-        raise ValueError(
-            f"max_counterfactuals_per_sentence must be at least 1, got {max_counterfactuals_per_sentence}."
-        )
+    require_whole("max_counterfactuals_per_sentence", max_counterfactuals_per_sentence, 1)
     dropped = Counter() if dropped is None else dropped
     available = classes_of(parts)
     if contrast is not None:
