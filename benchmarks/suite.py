@@ -27,6 +27,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
     "encode, 1 %": ("encode", ["--prune", "0.01", "--steps", "1"]),
     "encode, 1 %, 256 tokens": ("encode", ["--prune", "0.01", "--steps", "1", "--long", "--size", "4"]),
     "decoder grid, 11 × 2": ("grid", ["--prune", "0.01", "--steps", "1"]),
+    "grid, 1 × 2, 700 texts": ("grid", ["--prune", "0.01", "--steps", "1", "--rates", "1", "--neutral-texts", "700"]),
     "pre-prune to 1 %": ("prune", ["--prune", "0.01"]),
     "three seeds, 1 %": ("seeds", ["--prune", "0.01", "--steps", "6", "--size", "8"]),
     "save": ("files", ["--prune", "0.01", "--steps", "1"]),

@@ -85,12 +85,15 @@ def main() -> None:
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--size", type=int, default=20, help="rows per class that are encoded or measured")
+    parser.add_argument("--neutral-texts", type=int, default=30, help="neutral texts of the grid")
+    parser.add_argument("--rates", type=int, default=len(LEARNING_RATES), help="learning rates of the grid")
     parser.add_argument("--threads", type=int, default=0)
     given = parser.parse_args()
     if given.threads:
         torch.set_num_threads(given.threads)
     held = peak_mib()
-    rows, neutral = read_rows(given.rows, LONG_TEXT_WORDS if given.long else 0), pd.read_csv(given.neutral).head(200)
+    rows = read_rows(given.rows, LONG_TEXT_WORDS if given.long else 0)
+    neutral = pd.read_csv(given.neutral).head(max(200, given.neutral_texts))
     several = given.workload == "seeds"
     args = TrainingArguments(
         experiment_dir=given.directory,
@@ -121,10 +124,10 @@ def main() -> None:
     elif given.workload == "grid":
         result["seconds"] = seconds(
             lambda: trainer.evaluate_decoder(
-                lrs=LEARNING_RATES,
+                lrs=LEARNING_RATES[-given.rates :],
                 feature_factors=[1.0, -1.0],
                 max_size_training_like=given.size,
-                max_size_neutral=30,
+                max_size_neutral=given.neutral_texts,
             )
         )
     elif given.workload == "files":
