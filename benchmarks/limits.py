@@ -3,8 +3,9 @@
     python benchmarks/limits.py MODEL ROWS.csv [--long] [--prune 0.01] [--words 60 --bert-base]
 
 Prints one line of JSON: floating-point operations of the base model's passes (counted by torch), the matrix-multiply
-rate with the model's own shapes, the memory bandwidth of a + 2 b → c, the seconds that a step (batch of 16) and an
-encoded row would take if nothing else cost time, and the seconds that the base model's passes of a step take in fact.
+rate with the model's own shapes by the library that the engine uses, the memory bandwidth of a + 2 b → c, the seconds
+that a step (batch of 16) and an encoded row would take if nothing else cost time, and the seconds that the base model's
+passes of a step take in fact.
 With --bert-base, a model of the size of BERT-base with random weights stands for MODEL, whose tokenizer it takes.
 """
 
@@ -20,15 +21,25 @@ from typing import Any
 
 import torch
 from gradiend_step import BANDWIDTH_SIZE, TRAFFIC
+from torch.nn.functional import linear
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 from workload import BATCH, LONG_TEXT_WORDS, read_rows
 
 from gradiend import TextPredictionTrainer, TrainingArguments
 from gradiend.gradients.batch import collate
+from gradiend.gradients.matrix_products import fast_matrix_products
 from gradiend.model.sides import Side
 
 REPEATS = 5
+
+
+def linear_flops(left: torch.Size, weight: torch.Size, *_: Any, **__: Any) -> int:
+    """Operations of `left @ weight.T`, which torch's counter does not know of oneDNN's product."""
+    return 2 * left.numel() * weight[0]
+
+
+ONEDNN_FLOPS = {torch.ops.mkldnn._linear_pointwise: linear_flops}
 
 
 def median_seconds(work: Callable[[], Any]) -> float:
@@ -53,14 +64,13 @@ def random_bert_base(tokenizer: str) -> str:
 def matmul_rate(tokens: int, hidden: int, intermediate: int) -> float:
     """FLOP/s of the products of one layer: four of hidden × hidden, two of hidden × intermediate."""
     x, y = torch.randn(tokens, hidden), torch.randn(tokens, intermediate)
-    square, wide = torch.randn(hidden, hidden), torch.randn(hidden, intermediate)
-    outputs = torch.empty(tokens, hidden), torch.empty(tokens, intermediate)
+    square, wide = torch.randn(hidden, hidden), torch.randn(intermediate, hidden)
 
     def layer() -> None:
         for _ in range(4):
-            torch.mm(x, square, out=outputs[0])
-        torch.mm(x, wide, out=outputs[1])
-        torch.mm(y, wide.T, out=outputs[0])
+            linear(x, square)
+        linear(x, wide)
+        linear(y, wide.T)
 
     return 2 * tokens * (4 * hidden**2 + 2 * hidden * intermediate) / median_seconds(layer)
 
@@ -86,7 +96,7 @@ def main() -> None:
     factual, alternative = trainer.create_training_data(model).tokenized
     factual, alternative = factual[:BATCH], alternative[:BATCH]
     engine, sides = model.engine, [Side.ALTERNATIVE, Side.DIFF]
-    with FlopCounterMode(display=False) as step_counter:
+    with FlopCounterMode(display=False, custom_mapping=ONEDNN_FLOPS) as step_counter:
         engine.gradients(factual, alternative, sides)
     with FlopCounterMode(display=False) as forward_counter, torch.no_grad():
         batch = collate(list(factual), engine.pad_token_id)
@@ -94,7 +104,8 @@ def main() -> None:
     step_flops, row_flops = step_counter.get_total_flops(), 3 * forward_counter.get_total_flops() / BATCH
     tokens = batch.input_ids.numel()
     config = model.base_model.config
-    rate = matmul_rate(tokens, config.hidden_size, config.intermediate_size)
+    with fast_matrix_products(model.base_model), torch.no_grad():
+        rate = matmul_rate(tokens, config.hidden_size, config.intermediate_size)
     a, b, c = (torch.rand(BANDWIDTH_SIZE) for _ in range(3))
     bandwidth = 3 * 4 * BANDWIDTH_SIZE / median_seconds(lambda: torch.add(a, b, alpha=2.0, out=c))
     n = int(engine.mapping.size * given.prune)
