@@ -11,6 +11,7 @@ import torch
 
 from gradiend import TrainingArguments, load_training_stats, set_seed
 from gradiend.trainer.core.seeds import SeedRun, best_run, convergence, judge, run_seeds
+from gradiend.trainer.text import TextPredictionModelWithGradiend
 
 REPORT_KEYS = [
     "convergence_metric", "threshold", "min_convergent_seeds", "max_seeds", "seeds_tried", "convergent_count",
@@ -80,6 +81,26 @@ def test_the_report_and_what_is_kept(path, tmp_path):
     assert trainer.model_path == str(tmp_path / "model")
     found = trainer.selection_metrics(trainer.get_model(), trainer.training_args)["correlation"]
     assert found == pytest.approx(best["eval_correlation"], abs=1e-6)
+
+
+def test_seeds_are_compared_by_what_their_training_has_encoded(path, tmp_path, monkeypatch):
+    batches = []
+    encode_words = TextPredictionModelWithGradiend.encode_words
+
+    def counted(self, factual, *args, **kwargs):
+        batches.append(len(factual))
+        return encode_words(self, factual, *args, **kwargs)
+
+    monkeypatch.setattr(TextPredictionModelWithGradiend, "encode_words", counted)
+    _, _, report = train(path, tmp_path / "same", normalize_gradiend=False)
+    assert batches == [16] * 4  # two evaluations of each seed's training, the second of which is the best
+    batches.clear()
+    trainer, _, again = train(path, tmp_path / "fewer", normalize_gradiend=False, seed_selection_eval_max_size=4)
+    assert batches == [16, 16, 8, 16, 16, 8]
+    assert [run["training_score"] for run in again["runs"]] == [run["training_score"] for run in report["runs"]]
+    for _ in range(2):
+        trainer.selection_metrics(trainer.get_model(), trainer.training_args)
+    assert len(batches) == 8  # nothing is remembered beyond the training
 
 
 def test_kept_runs_are_returned_by_seed(path, tmp_path):

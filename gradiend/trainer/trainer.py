@@ -15,6 +15,7 @@ from typing_extensions import Self
 
 from gradiend.evaluator.evaluator import Evaluator
 from gradiend.model.checkpoint import is_checkpoint
+from gradiend.model.fingerprint import gradiend_digest
 from gradiend.model.model_with_gradiend import ModelWithGradiend, encoding_direction
 from gradiend.trainer.core.arguments import FIELDS, TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback
@@ -30,6 +31,7 @@ from gradiend.trainer.rewriting_trainer import TrainerWithRewriting
 from gradiend.trainer.seed_training import train_seeds
 from gradiend.trainer.training_cache import SavedTraining, kept_models, seeds_parts, training_parts
 from gradiend.util.files import require_directory
+from gradiend.util.fingerprint import digest_frame
 from gradiend.util.keywords import resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import CACHED_GRADIENTS, MODEL_DIR
@@ -75,6 +77,7 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         self._evaluator: Evaluator | None = None
         self.gradient_store: GradientStore | None = None
         """Gradients of the running `train()`: later epochs and seeds need the same ones."""
+        self._known_encodings: dict[tuple[str, str], pd.DataFrame] | None = None
 
     def __str__(self) -> str:
         name, classes = type(self).__name__, self._target_classes
@@ -268,6 +271,7 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         finally:
             self.gradient_store.close()
             self.gradient_store = None
+            self._known_encodings = None
 
     def evaluation_split(self) -> str:
         """The split that trainings are evaluated and seeds are compared on. Override where it may be missing."""
@@ -288,6 +292,7 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
             self._model_path, self._model = output_dir, None
             return output_dir
         saved.forget(self._run_directory(args))
+        self._known_encodings = {}
         # Made ready before seeding, so that the first seed draws what every other draws from the same start.
         ready = {**run, "model": run["model"].prepare()}
         set_seed(args.seed)
@@ -310,7 +315,18 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         )
         if not len(data):
             return {}
-        return self.evaluator.evaluate_encoder(encoder_df=data.encode(model, batch_size=args.eval_batch_size))
+        return self.evaluator.evaluate_encoder(encoder_df=self._encoded_once(model, data, args))
+
+    def _encoded_once(self, model: Any, data: Any, args: TrainingArguments) -> pd.DataFrame:
+        """Encodings of evaluation rows. The best model of a training is compared with other seeds by the very rows that
+        it was evaluated on while it trained: what is known then is not computed again."""
+        known = self._known_encodings
+        if known is None:
+            return data.encode(model, batch_size=args.eval_batch_size)
+        key = gradiend_digest(model), digest_frame(data.rows)
+        if key not in known:
+            known[key] = data.encode(model, batch_size=args.eval_batch_size).drop(columns=data.rows.columns)
+        return pd.concat([data.rows, known[key]], axis=1)
 
     def _train(
         self,
@@ -367,8 +383,7 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
 
         def evaluate(**kwargs: Any) -> Mapping[str, Any]:
             del kwargs
-            encoded = data.encode(model, batch_size=args.eval_batch_size)
-            return self.evaluator.evaluate_encoder(encoder_df=encoded, n_resamples=0)
+            return self.evaluator.evaluate_encoder(encoder_df=self._encoded_once(model, data, args), n_resamples=0)
 
         return evaluate
 
