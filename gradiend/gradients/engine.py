@@ -17,6 +17,7 @@ from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import tqdm
 
+from gradiend.gradients.attention import ForwardModeAttention
 from gradiend.gradients.batch import batches_by_length, collate, count_batches
 from gradiend.gradients.layer_checkpoints import layer_checkpoints
 from gradiend.gradients.scorer import WordScorer
@@ -196,8 +197,9 @@ class GradientEngine:
         result = torch.zeros(len(directions), len(words), dtype=self.dtype)
         n_batches = len(directions) * count_batches(words, batch_size)
         primals = {name: parameter.detach() for name, parameter in self.parameters.items()}
-        # Fused attention kernels have no forward-mode rule; the mathematical one does.
-        with _bar(n_batches, progress) as bar, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        # Calls of attention that are not ours must take the one kernel with a forward-mode rule.
+        attention = ForwardModeAttention(), sdpa_kernel(SDPBackend.MATH)
+        with _bar(n_batches, progress) as bar, torch.no_grad(), attention[0], attention[1]:
             for row, direction in enumerate(directions):
                 tangents = {
                     name: entry.scatter(direction[place].to(primals[name]))

@@ -1,0 +1,102 @@
+"""Attention with its forward-mode derivative.
+
+Fused attention kernels have no forward-mode rule, and PyTorch's rule for the mathematical form writes the scores to
+memory some twenty times. With S = scale · Q Kᵀ + mask, P = softmax(S), O = P V and tangents marked by a dot:
+
+    Ṡ = scale · (Q̇ Kᵀ + Q K̇ᵀ)        M = P ∘ Ṡ        Ȯ = M V + P V̇ − rowsum(M) ∘ O
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+SCORES_AT_ONCE = 1 << 20
+"""Scores that are worked on together: they and their tangents stay in a processor's cache."""
+
+
+class ForwardModeAttention(TorchFunctionMode):
+    """Inside the block, `scaled_dot_product_attention` of dual tensors computes its tangent by the formula above.
+
+    Calls that it does not cover (dropout, a mask with a tangent, a position that may look nowhere) are left alone.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        kwargs = kwargs or {}
+        if func is functional.scaled_dot_product_attention:
+            result = _attention(*args, **kwargs)
+            if result is not None:
+                return result
+        return func(*args, **kwargs)
+
+
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor | None:
+    """The output with its tangent, (B, H, L, E); None where this is not for us."""
+    if dropout_p or query.dim() != 4:
+        return None
+    duals = [forward_ad.unpack_dual(tensor) for tensor in (query, key, value)]
+    if all(dual.tangent is None for dual in duals):
+        return None
+    mask = _additive_mask(attn_mask, is_causal, query, key)
+    if mask is None:
+        return None
+    tensors = [tensor for dual in duals for tensor in (dual.primal, _or_zeros(dual.tangent, dual.primal))]
+    if enable_gqa and key.shape[1] != query.shape[1]:
+        repeats = query.shape[1] // key.shape[1]
+        tensors[2:] = [tensor.repeat_interleave(repeats, 1) for tensor in tensors[2:]]
+    factor = query.shape[-1] ** -0.5 if scale is None else scale
+    scores = query.shape[1] * query.shape[2] * key.shape[2]
+    rows = max(1, SCORES_AT_ONCE // scores)
+    parts = []
+    for start in range(0, len(query), rows):
+        some = slice(start, start + rows)
+        own_mask = mask if len(mask) == 1 else mask[some]
+        q, q_dot, k, k_dot, v, v_dot = (tensor[some] for tensor in tensors)
+        parts.append(_rows_with_tangent(q * factor, q_dot * factor, k, k_dot, v, v_dot, own_mask))
+    output, tangent = (torch.cat(some) for some in zip(*parts, strict=True))
+    return forward_ad.make_dual(output, tangent)
+
+
+def _rows_with_tangent(
+    q: Tensor, q_dot: Tensor, k: Tensor, k_dot: Tensor, v: Tensor, v_dot: Tensor, mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """O and Ȯ; the queries have been scaled."""
+    attention = (q @ k.mT).add_(mask).softmax(-1)
+    # Q̇ Kᵀ + Q K̇ᵀ as one product.
+    moved = (torch.cat([q_dot, q], -1) @ torch.cat([k, k_dot], -1).mT).mul_(attention)
+    output = attention @ v
+    tangent = (moved @ v).add_(attention @ v_dot).sub_(moved.sum(-1, keepdim=True) * output)
+    return output, tangent
+
+
+def _additive_mask(given: Tensor | None, is_causal: bool, query: Tensor, key: Tensor) -> Tensor | None:
+    """What is added to the scores, broadcastable to (B, H, L, S); None where a row of it lets nothing through."""
+    if given is not None and (is_causal or forward_ad.unpack_dual(given).tangent is not None):
+        return None
+    mask = query.new_zeros(1, 1, 1, 1) if given is None else given
+    if is_causal:
+        allowed = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).tril()
+        mask = allowed[None, None]
+    if mask.dtype == torch.bool:
+        mask = query.new_zeros(mask.shape).masked_fill_(~mask, -torch.inf)
+    mask = mask.reshape((1,) * (4 - mask.dim()) + tuple(mask.shape))
+    return mask if bool((mask > -torch.inf).any(-1).all()) else None
+
+
+def _or_zeros(tangent: Tensor | None, primal: Tensor) -> Tensor:
+    return torch.zeros_like(primal) if tangent is None else tangent
