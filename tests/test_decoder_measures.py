@@ -63,6 +63,8 @@ def test_every_token_is_masked_once_where_there_are_few():
 def test_fifteen_percent_are_masked_where_there_are_many():
     texts = [f"{' '.join(tiny.WORDS[:20])} ." for _ in range(1000)]
     assert score(texts, ignore=()).n_tokens == 3 * 1000
+    # 3 · 500 in all texts, and as many of other places as make 2 000.
+    assert score(texts[:500], ignore=()).n_tokens == 3 * (500 + 167)
 
 
 def test_the_accuracy_is_that_of_the_masked_positions():

@@ -108,6 +108,8 @@ def masked_words(
     while scored < MIN_SCORED_TOKENS:
         before = scored
         for number, ((ids, _), order, size) in enumerate(zip(tokenized, orders, sizes, strict=True)):
+            if turn and scored >= MIN_SCORED_TOKENS:
+                break
             positions = sorted(int(position) for position in order[turn * size : (turn + 1) * size])
             if positions:
                 hidden = set(positions)
