@@ -1,5 +1,10 @@
 """Memory: what passes take, what an estimate says, what it advises, and layers that run again."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import tiny
@@ -140,6 +145,23 @@ class TestEstimate:
         assert steps["base model"] == sum({id(tensor): tensor.nbytes for tensor in base}.values())
         assert unpruned.peak["cpu"] >= sum(steps.values())
         assert "on cpu, most during" in str(unpruned)
+
+    @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory of a process from /proc")
+    @pytest.mark.parametrize(
+        "case",
+        [
+            "unpruned",
+            pytest.param("autograd", marks=pytest.mark.slow),
+            pytest.param("activations", marks=pytest.mark.slow),
+        ],
+    )
+    def test_it_is_within_15_percent_of_what_a_run_takes(self, case):
+        script = Path(__file__).with_name("memory_run.py")
+        done = subprocess.run([sys.executable, str(script), case], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)
+        assert found["measured"] > 2**30
+        assert found["estimated"] == pytest.approx(found["measured"], rel=0.15)
 
     def test_it_follows_the_arguments(self, data):
         whole = trainer(data).estimate_memory()

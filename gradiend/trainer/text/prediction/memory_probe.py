@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradiend.evaluator.encoder import EncoderData
+from gradiend.gradients.engine import GradientEngine
 from gradiend.gradients.memory import trace_memory
 from gradiend.gradients.words import TokenizedWord
 from gradiend.model.sides import Side
@@ -86,9 +87,7 @@ def probe_gradients(
     words = [factual[row] for row in longest], [alternative[row] for row in longest]
     engine = model.engine
     distinct = list(dict.fromkeys(sides))
-    if engine.scorer.narrows is None:
-        # The first pass of a model also checks how its head works.
-        engine.stream(*words, distinct[:1], _drop)
+    _check_head(engine, words[0])
     trace = trace_memory(engine.model, lambda: engine.stream(*words, distinct, _drop), len(longest))
     return ProbedPass(trace, size)
 
@@ -97,11 +96,18 @@ def probe_encoding(model: TextPredictionModelWithGradiend, words: Words, rows: i
     """Trace the encoding of a batch of `rows` distinct inputs."""
     longest = sorted(words, key=lambda word: -len(word.input_ids))
     longest = longest[: _probed(model, len(longest[0].input_ids))]
+    _check_head(model.engine, longest)
     # Memory that is never written to takes none.
     direction = torch.empty(1, model.engine.mapping.size)
     distinct = len({word.input_ids for word in longest})
     trace = trace_memory(model.engine.model, lambda: model.engine.directional_derivatives(longest, direction), distinct)
     return ProbedPass(trace, min(rows, len({word.input_ids for word in words})))
+
+
+def _check_head(engine: GradientEngine, words: Words) -> None:
+    """The first pass of a model also checks how its head works, on full logits of a few rows."""
+    if engine.scorer.narrows is None:
+        engine.stream(words, words, [Side.FACTUAL], _drop)
 
 
 def _probed(model: TextPredictionModelWithGradiend, length: int) -> int:
