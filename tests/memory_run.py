@@ -19,7 +19,7 @@ from transformers import BertConfig, BertForMaskedLM
 from gradiend import PrePruneConfig, TrainingArguments
 
 MANY_ENTRIES = {"vocab_size": 240_000, "hidden_size": 96, "num_hidden_layers": 1, "intermediate_size": 96}
-MANY_ACTIVATIONS = {"vocab_size": 400, "hidden_size": 256, "num_hidden_layers": 12, "intermediate_size": 3072}
+MANY_ACTIVATIONS = {"vocab_size": 400, "hidden_size": 256, "num_hidden_layers": 12, "intermediate_size": 4096}
 FILLER = " the old lamp was in the house ." * 55
 CASES = {
     "unpruned": (MANY_ENTRIES, {"train_batch_size": 4}),
