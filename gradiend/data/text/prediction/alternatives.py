@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from itertools import accumulate
 
 from gradiend.data.text.prediction.examples import Examples
@@ -20,7 +19,7 @@ class AlternativeSampler:
     """
 
     def __init__(self, examples: Examples, rng: random.Random) -> None:
-        frequency = Counter(examples.word)
+        frequency = examples.word_counts
         self._words = sorted(frequency)
         self._cumulative = list(accumulate(frequency[word] for word in self._words))
         self._rng = rng

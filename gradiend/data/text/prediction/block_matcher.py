@@ -4,29 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction.surface_matcher import SurfaceMatcher
-from gradiend.data.text.prediction.word_lookup import Place
+from gradiend.data.text.prediction.word_lookup import Places
 from gradiend.data.text.preprocess import TextPreprocessConfig, segments_by_text
 from gradiend.data.text.spacy_sentences import SpacySentences
 
 if TYPE_CHECKING:
     from gradiend.data.core.text_stream import TextBlock
-
-SEVERAL_CLASSES = "with words of several classes"
-
-
-class Match(NamedTuple):
-    """A segment with class words."""
-
-    segment: str
-    places: Sequence[Place]
-    """The words, from left to right."""
-    document: object
-    """The document that the segment comes from."""
 
 
 @dataclass
@@ -34,10 +24,15 @@ class MatchedBlock:
     """What a block of texts has."""
 
     n_texts: int
-    n_segments: int = 0
+    n_segments: int
     """Segments, without those that preprocessing dropped."""
-    matches: list[Match] = field(default_factory=list)
-    dropped: Counter[str] = field(default_factory=Counter)
+    segments: list[str]
+    """Segments with class words; all of them where even those without are kept."""
+    documents: list[object]
+    """The document that each of them comes from."""
+    places: Places
+    """The words in them."""
+    dropped: Counter[str]
     """Dropped segments by reason."""
 
 
@@ -48,9 +43,7 @@ class BlockMatcher:
         configs: The classes.
         preprocess: How texts are cut and filtered; None takes them as they are.
         splitter: Splits into sentences in place of the rules.
-        keep_several: Whether segments with words of several classes are kept, for a later step that decides
-            which of the words count.
-        keep_all: Whether even segments without any word are kept, since that step may find other words.
+        keep_all: Whether even segments without any word are kept, since a later step may find other words.
     """
 
     def __init__(
@@ -59,29 +52,26 @@ class BlockMatcher:
         preprocess: TextPreprocessConfig | None = None,
         splitter: SpacySentences | None = None,
         *,
-        keep_several: bool = False,
         keep_all: bool = False,
     ) -> None:
-        self._arguments = (configs, preprocess, splitter, keep_several, keep_all)
+        self._arguments = (configs, preprocess, splitter, keep_all)
         self._preprocess = preprocess
         self._splitter = splitter
         self._keep_all = keep_all
         self.surface = SurfaceMatcher(configs)
-        self._one_class = not keep_several
 
     def __call__(self, block: TextBlock) -> MatchedBlock:
         """Match a block."""
-        found = MatchedBlock(len(block.texts))
-        segments, documents = self._cut(block, found.dropped)
-        found.n_segments = len(segments)
-        places = self.surface.places(segments, one_class=self._one_class)
-        for number in range(len(segments)) if self._keep_all else places:
-            own = places.get(number, ())
-            if own is None:
-                found.dropped[SEVERAL_CLASSES] += 1
-            else:
-                found.matches.append(Match(segments[number], own, documents[number]))
-        return found
+        dropped: Counter[str] = Counter()
+        segments, documents = self._cut(block, dropped)
+        n_segments = len(segments)
+        places = self.surface.places(segments)
+        if not self._keep_all:
+            is_first = np.diff(places.number, prepend=-1) > 0
+            kept = places.number[is_first].tolist()
+            segments, documents = [segments[number] for number in kept], [documents[number] for number in kept]
+            places = places._replace(number=np.cumsum(is_first) - 1)
+        return MatchedBlock(len(block.texts), n_segments, segments, documents, places, dropped)
 
     def _cut(self, block: TextBlock, dropped: Counter[str]) -> tuple[list[str], list[object]]:
         """The segments of a block, and the document of each."""
@@ -114,7 +104,6 @@ def _rebuild(
     configs: Sequence[TextFilterConfig],
     preprocess: TextPreprocessConfig | None,
     splitter: SpacySentences | None,
-    keep_several: bool,
     keep_all: bool,
 ) -> BlockMatcher:
-    return BlockMatcher(configs, preprocess, splitter, keep_several=keep_several, keep_all=keep_all)
+    return BlockMatcher(configs, preprocess, splitter, keep_all=keep_all)

@@ -170,7 +170,7 @@ class TextPredictionDataCreator:
         min_rows_per_class_for_split: int = 10,
         *,
         split_by_document: bool | None = None,
-        keep_several_classes: bool = False,
+        keep_several_classes: bool = True,
     ) -> dict[str, pd.DataFrame] | pd.DataFrame:
         """Find sentences with a word of exactly one class, mask its words and divide the rows into splits.
 
@@ -239,14 +239,14 @@ class TextPredictionDataCreator:
             self._created = lambda: self._creation(reported_from_unified(kept.table), kept.dropped)
             return _in_format(kept.table, kind)
 
-        collected = self._collect(max_size_per_class, keep_several_classes)
-        require_found(collected, self._source.name, self._near_misses)
-        sizes = [len(found.examples) for found in collected.classes]
+        has_documents = by_document or self.document_column is not None
+        collected = self._collect(max_size_per_class, keep_several_classes, has_documents)
+        require_found(self.classes, collected, self._source.name, self._near_misses)
+        sizes = [len(examples) for examples in collected.examples]
         if is_balanced:
             sizes = balanced_counts(sizes, [config.weight for config in self.classes])
-        require_minimum(collected, sizes, min_rows_per_class_for_split)
+        require_minimum(self.classes, collected, sizes, min_rows_per_class_for_split)
         classes = self._split(collected, sizes, ratios, by_document)
-        has_documents = by_document or self.document_column is not None
         self._created = lambda: self._creation(reported_frame(classes, with_documents=has_documents), collected.dropped)
         if target.path is None and kind != "unified":
             result = per_class_frames(classes) if kind == "per_class" else minimal_frame(classes)
@@ -254,7 +254,7 @@ class TextPredictionDataCreator:
             unified = unified_frame(classes, self._rng("alternatives"), with_documents=has_documents)
             target.write(unified, collected.dropped, per_class_frames(classes))
             result = _in_format(unified, kind)
-        logger.info(describe_training(classes, ratios.names, collected, target.path))
+        logger.info(describe_training(classes, collected, target.path))
         if (empty := describe_empty_splits(classes, ratios, by_document)) is not None:
             logger.warning(empty)
         return result
@@ -354,7 +354,7 @@ class TextPredictionDataCreator:
     def _stream(self, source: TextSource) -> Iterator[TextBlock]:
         return stream_texts(source, self.seed, self.base_max_size if source is self._source else None)
 
-    def _collect(self, limit: int | None, keep_several: bool) -> Collected:
+    def _collect(self, limit: int | None, keep_several: bool, with_documents: bool) -> Collected:
         return collect_examples(
             self._stream(self._source),
             self.classes,
@@ -363,6 +363,7 @@ class TextPredictionDataCreator:
             limit=limit,
             resolver=self._resolver,
             keep_several=keep_several,
+            with_documents=with_documents,
             splitter=self._splitter,
             n_processes=self.n_processes,
         )
@@ -402,16 +403,13 @@ class TextPredictionDataCreator:
         self, collected: Collected, sizes: Sequence[int], ratios: SplitRatios, by_document: bool
     ) -> list[SplitClass]:
         """Keep the first rows of each class, as many as `sizes` says, and give each its split."""
-        kept = {}
-        for found, size in zip(collected.classes, sizes, strict=True):
-            kept[found.config.id] = found.examples.first(size)
-            collected.dropped[BALANCING] += len(found.examples) - size
+        kept = [examples.first(size) for examples, size in zip(collected.examples, sizes, strict=True)]
+        collected.dropped[BALANCING] += sum(map(len, collected.examples)) - sum(sizes)
         if by_document:
-            splits = assign_splits_by_document(kept, ratios, self._rng("splits"))
+            parts = assign_splits_by_document(kept, ratios, self._rng("splits"))
         else:
-            texts = {name: examples.frame for name, examples in kept.items()}
-            splits = assign_splits(texts, ratios, self._rng("splits"))
-        return [SplitClass(config, kept[config.id], splits[config.id]) for config in self.classes]
+            parts = assign_splits([examples.group for examples in kept], ratios, self._rng("splits"))
+        return [SplitClass(*item, ratios.names) for item in zip(self.classes, kept, parts, strict=True)]
 
     def _near_misses(self, configs: Sequence[TextFilterConfig]) -> str:
         segments = iter_segments(

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gradiend.data.text.prediction.examples import Examples
 from gradiend.data.text.prediction.splits import SplitRatios
 
 
 def assign_splits_by_document(
-    examples_by_class: Mapping[str, Examples], ratios: SplitRatios, rng: random.Random
-) -> dict[str, list[str]]:
+    classes: Sequence[Examples], ratios: SplitRatios, rng: random.Random
+) -> list[NDArray[np.int8]]:
     """Choose the split of every example so that no document and no text is in two splits.
 
     Documents that share a text, up to its words of the classes, stay together. Such groups are assigned from the
@@ -20,45 +23,41 @@ def assign_splits_by_document(
     how large they are.
 
     Args:
-        examples_by_class: Class to its examples.
+        classes: The examples of each class, with their documents.
         ratios: Shares of the parts.
         rng: Source of the random choice among equals.
 
     Returns:
-        Class to split names, aligned with its examples.
+        Of each class, the number of each example's part, in the order of `ratios.names`.
     """
     groups = _Groups()
-    for examples in examples_by_class.values():
-        for document, text in zip(examples.document, examples.frame, strict=True):
+    texts = [examples.group.tolist() for examples in classes]
+    for examples, own in zip(classes, texts, strict=True):
+        for document, text in zip(examples.document, own, strict=True):
             groups.join(("document", document), ("text", text))
-    sizes: dict[Hashable, Counter[str]] = {}
-    for name, examples in examples_by_class.items():
-        for text in examples.frame:
-            sizes.setdefault(groups.root(("text", text)), Counter())[name] += 1
+    sizes: dict[Hashable, Counter[int]] = {}
+    for index, own in enumerate(texts):
+        for text in own:
+            sizes.setdefault(groups.root(("text", text)), Counter())[index] += 1
 
     order = list(sizes)
     rng.shuffle(order)
     order.sort(key=lambda root: sizes[root].total(), reverse=True)
     wanted = {
-        split: {name: share * len(examples) for name, examples in examples_by_class.items()}
-        for split, share in zip(ratios.names, ratios.shares, strict=True)
-        if share > 0
+        part: [share * len(examples) for examples in classes] for part, share in enumerate(ratios.shares) if share > 0
     }
-    missing = {split: dict(counts) for split, counts in wanted.items()}
-    split_of: dict[Hashable, str] = {}
+    missing = {part: list(counts) for part, counts in wanted.items()}
+    part_of: dict[Hashable, int] = {}
     for root in order:
         # the fall of the squared distance from what is wanted, in units of it
-        def gain(split: str, size: Mapping[str, int] = sizes[root]) -> float:
-            return sum(n * (2 * missing[split][name] - n) / wanted[split][name] for name, n in size.items())
+        def gain(part: int, size: Mapping[int, int] = sizes[root]) -> float:
+            return sum(n * (2 * missing[part][index] - n) / wanted[part][index] for index, n in size.items())
 
         best = max(missing, key=gain)
-        split_of[root] = best
-        for name, n in sizes[root].items():
-            missing[best][name] -= n
-    return {
-        name: [split_of[groups.root(("text", text))] for text in examples.frame]
-        for name, examples in examples_by_class.items()
-    }
+        part_of[root] = best
+        for index, n in sizes[root].items():
+            missing[best][index] -= n
+    return [np.array([part_of[groups.root(("text", text))] for text in own], np.int8) for own in texts]
 
 
 class _Groups:

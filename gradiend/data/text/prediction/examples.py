@@ -2,31 +2,59 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gradiend.data.text.prediction.class_words import Label
 
 
-@dataclass
+@dataclass(frozen=True)
 class Examples:
-    """Sentences with the words of a class masked; no masked text twice.
+    """Sentences with the words of a class masked, in corpus order; no masked text twice."""
 
-    Columns: with a record for each sentence, Python's garbage collector took a quarter of the time of a pass.
-    """
-
-    masked: list[str] = field(default_factory=list)
+    masked: pd.Series
     """The sentences."""
-    label: list[str] = field(default_factory=list)
-    """The first masked word, in the casing of the sentence."""
-    word: list[str] = field(default_factory=list)
-    """The target that the label spells, in the user's spelling; the label again where a lemma was sought."""
-    frame: list[str] = field(default_factory=list)
-    """The sentence with the words of all classes masked: the same for all examples of a sentence, and for all with one
-    masked text. It must not be in two splits."""
-    document: list[object] = field(default_factory=list)
-    """The document that the sentence comes from."""
+    label_index: NDArray[np.int32]
+    """Which of the labels is the first masked word."""
+    labels: Sequence[Label]
+    """All labels of all classes."""
+    group: NDArray[np.int64]
+    """The same for all examples of a sentence, and for all with one masked text. It must not be in two splits."""
+    has_contrast: NDArray[np.bool_]
+    """Whether the sentence shows a word of another class."""
+    document: Sequence[object]
+    """The document that each sentence comes from; empty where nobody asks."""
 
     def __len__(self) -> int:
-        return len(self.masked)
+        return len(self.group)
+
+    @property
+    def label(self) -> pd.Series:
+        """The first masked words, in the casing of the sentences."""
+        texts = pd.Series([label.text for label in self.labels], dtype=str)
+        return pd.Series(texts.array.take(self.label_index))
+
+    @property
+    def word_counts(self) -> Counter[str]:
+        """How often each word is a label, in the user's spelling."""
+        counts: Counter[str] = Counter()
+        for index, count in enumerate(np.bincount(self.label_index, minlength=len(self.labels)).tolist()):
+            if count:
+                counts[self.labels[index].word] += count
+        return counts
 
     def first(self, n: int) -> Examples:
         """The first `n`."""
-        return Examples(self.masked[:n], self.label[:n], self.word[:n], self.frame[:n], self.document[:n])
+        return replace(
+            self,
+            masked=self.masked[:n],
+            label_index=self.label_index[:n],
+            group=self.group[:n],
+            has_contrast=self.has_contrast[:n],
+            document=self.document[:n],
+        )

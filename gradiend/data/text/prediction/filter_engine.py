@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence, Sized
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tqdm.auto import tqdm
 
 from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction.surface_matcher import Hit, SurfaceMatcher
-from gradiend.data.text.prediction.tag_resolver import TagResolver, lemma_targets, resolve_doc
+from gradiend.data.text.prediction.tag_resolver import Segment, TagResolver, lemma_targets, resolve_doc
 from gradiend.data.text.tags import token_matches_tags
 from gradiend.util.checks import require_texts, require_whole
 from gradiend.util.keywords import known_keywords
@@ -29,6 +29,9 @@ __all__ = [
     "match_sentence_one_config",
     "token_matches_tags",
 ]
+
+_BLOCK = 256
+"""Sentences that are searched at a time."""
 
 Span: TypeAlias = tuple[int, int, str]
 """Start, end and text of a word: `sentence[start:end] == text`, in the casing of the sentence."""
@@ -167,7 +170,7 @@ def _filter(
     checked = require_texts("sentences", sentences)
     number = len(sentences) if isinstance(sentences, Sized) else None
     with tqdm(checked, desc or "Filtering sentences", number, unit="sentence", delay=1.0) as bar:
-        for sentence, hits in resolver.resolve((sentence, matcher.find(sentence)) for sentence in bar):
+        for sentence, hits in resolver.resolve(_with_hits(bar, matcher)):
             filtered.n_sentences += 1
             for index, spans in _spans_by_class(hits):
                 if index in filtered.full_after:
@@ -180,6 +183,13 @@ def _filter(
             if configs and len(filtered.full_after) == len(configs):
                 break
     return filtered
+
+
+def _with_hits(sentences: Iterable[str], matcher: SurfaceMatcher) -> Iterator[Segment]:
+    """The sentences with their hits by surface; read in blocks, since that takes less time."""
+    remaining = iter(sentences)
+    while block := list(islice(remaining, _BLOCK)):
+        yield from zip(block, matcher.find_in(block), strict=True)
 
 
 def _parse_pairs(given: Sequence[tuple[str, TextFilterConfig]]) -> tuple[list[str], list[TextFilterConfig]]:

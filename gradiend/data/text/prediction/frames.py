@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction.alternatives import AlternativeSampler
@@ -40,7 +42,21 @@ class SplitClass:
 
     config: TextFilterConfig
     examples: Examples
-    splits: Sequence[str]
+    parts: NDArray[np.int8]
+    """The number of each example's part."""
+    part_names: Sequence[str]
+    """What the parts are called in the column split."""
+
+    @property
+    def splits(self) -> pd.Series:
+        """The name of each example's part."""
+        return pd.Series(pd.Series(self.part_names, dtype=str).array.take(self.parts))
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many examples each part has."""
+        counts = np.bincount(self.parts, minlength=len(self.part_names)).tolist()
+        return dict(zip(self.part_names, counts, strict=True))
 
 
 def parse_format(value: str) -> TrainingFormat:
@@ -53,7 +69,7 @@ def per_class_frames(classes: Sequence[SplitClass]) -> dict[str, pd.DataFrame]:
     """Return class id to a frame with masked, label, split, and the label again under the class id."""
     frames = {}
     for item in classes:
-        labels = pd.Series(item.examples.label, dtype=str)
+        labels = item.examples.label
         columns = {"masked": item.examples.masked, "label": labels, "split": item.splits, item.config.id: labels}
         frames[item.config.id] = pd.DataFrame(columns)
     return frames
@@ -61,11 +77,12 @@ def per_class_frames(classes: Sequence[SplitClass]) -> dict[str, pd.DataFrame]:
 
 def minimal_frame(classes: Sequence[SplitClass]) -> pd.DataFrame:
     """Return one row an example: masked, label, label_class, split."""
+    names = pd.Series([item.config.id for item in classes], dtype=str)
     columns = {
-        "masked": [text for item in classes for text in item.examples.masked],
-        "label": [word for item in classes for word in item.examples.label],
-        "label_class": [item.config.id for item in classes for _ in item.splits],
-        "split": [split for item in classes for split in item.splits],
+        "masked": _joined([item.examples.masked for item in classes]),
+        "label": _joined([item.examples.label for item in classes]),
+        "label_class": names.array.take(np.repeat(range(len(classes)), [len(item.examples) for item in classes])),
+        "split": _joined([item.splits for item in classes]),
     }
     return pd.DataFrame(columns)
 
@@ -119,7 +136,8 @@ def unified_frame(classes: Sequence[SplitClass], rng: random.Random, *, with_doc
     for item in classes:
         name = item.config.id
         others = [other for other in samplers if other != name]
-        for masked, label, split in zip(item.examples.masked, item.examples.label, item.splits, strict=True):
+        columns = item.examples.masked, item.examples.label, item.splits
+        for masked, label, split in zip(*(column.tolist() for column in columns), strict=True):
             for other in others:
                 word = samplers[other].draw(masked, item.config.mask, label)
                 rows.append((masked, split, name, label, name, word, other, transition_id(name, other)))
@@ -128,6 +146,10 @@ def unified_frame(classes: Sequence[SplitClass], rng: random.Random, *, with_doc
         return frame
     names = _document_names(classes).fillna("").repeat(len(classes) - 1)
     return frame.assign(**{DOCUMENT: names.tolist()})
+
+
+def _joined(columns: Sequence[pd.Series]) -> pd.Series:
+    return pd.concat(columns, ignore_index=True)
 
 
 def _document_names(classes: Sequence[SplitClass]) -> pd.Series:

@@ -41,7 +41,8 @@ def _near_to(config: TextFilterConfig, looked_at: Sequence[str], reader: SpacyRe
     if any(flat.is_lemma for flat in config.flatten()):
         return "" if reader is None else _near_words(config, _lemmas(looked_at, reader), "lemmas")
     matcher = SurfaceMatcher([config])
-    found = list(islice(((text, hits) for text in looked_at if (hits := matcher.find(text))), _PARSED))
+    all_hits = matcher.find_in(looked_at)
+    found = list(islice(((text, hits) for text, hits in zip(looked_at, all_hits, strict=True) if hits), _PARSED))
     if not found:
         return _near_words(config, Counter(word for text in looked_at for word in WORD.findall(text)), "words")
     if reader is None or all(flat.tags is None for flat in config.flatten()):

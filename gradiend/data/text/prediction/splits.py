@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from gradiend.util.checks import require_number, require_text
 
@@ -51,51 +55,46 @@ class SplitRatios:
 
 
 def assign_splits(
-    texts_by_class: Mapping[str, Sequence[str]], ratios: SplitRatios, rng: random.Random
-) -> dict[str, list[str]]:
-    """Choose the split of every text, by class at the given ratios.
+    groups: Sequence[NDArray[np.int64]], ratios: SplitRatios, rng: random.Random
+) -> list[NDArray[np.int8]]:
+    """Choose the split of every row, by class at the given ratios.
 
-    A text that occurs in several classes (`"[MASK] left."`), or more than once in a class, goes to one split. Those
-    texts are divided first, each to the part that has most room in its classes; each class's other texts then fill
-    its parts, so that only a class with few texts of its own can miss its sizes.
+    Rows of one group go to one split. Groups of several rows are divided first, the largest before the others, each to
+    the part that has most room in its classes; each class's other rows then fill its parts, so that only a class with
+    few rows of its own can miss its sizes.
 
     Args:
-        texts_by_class: Class to its texts.
+        groups: Of each class, the group of each row.
         ratios: Shares of the parts.
         rng: Source of the random choice.
 
     Returns:
-        Class to split names, aligned with its texts.
+        Of each class, the number of each row's part, in the order of `ratios.names`.
     """
-    owners: dict[str, tuple[str, ...]] = {}
-    for name, texts in texts_by_class.items():
-        alone = (name,)
-        for text in texts:
-            others = owners.get(text)
-            owners[text] = alone if others is None else (*others, name)
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for text, names in owners.items():
-        groups.setdefault(names, []).append(text)
+    generator = np.random.default_rng(rng.getrandbits(64))
+    sizes = [len(own) for own in groups]
+    group, names = pd.factorize(np.concatenate(groups))
+    owner = np.repeat(np.arange(len(groups)), sizes)
+    n_rows = np.bincount(group, minlength=len(names))
+    is_shared = n_rows > 1
+    wanted = np.array([apportion(size, ratios.shares, keep_nonempty=True) for size in sizes])
+    part = np.zeros(len(names), np.int8)
 
-    open_counts = {
-        name: apportion(len(texts), ratios.shares, keep_nonempty=True) for name, texts in texts_by_class.items()
-    }
-    wanted = {name: list(counts) for name, counts in open_counts.items()}
-    split_of: dict[str, str] = {}
-    for names in sorted(groups, key=len, reverse=True):
-        texts = groups[names]
-        rng.shuffle(texts)
-        if len(names) > 1:
-            for text in texts:
-                part = _roomiest(names, open_counts, wanted)
-                split_of[text] = ratios.names[part]
-                for name in names:
-                    open_counts[name][part] -= 1
-            continue
-        counts = _fill(open_counts[names[0]], len(texts))
-        labels = [split for split, count in zip(ratios.names, counts, strict=True) for _ in range(count)]
-        split_of.update(zip(texts, labels, strict=True))
-    return {name: [split_of[text] for text in texts] for name, texts in texts_by_class.items()}
+    shared = generator.permutation(np.flatnonzero(is_shared))  # random among equals
+    shared = shared[np.argsort(-n_rows[shared], kind="stable")]
+    owners = owner[np.argsort(group, kind="stable")].tolist()
+    ends = np.cumsum(n_rows)
+    owners_of_each = (
+        owners[start:end] for start, end in zip((ends - n_rows)[shared].tolist(), ends[shared].tolist(), strict=True)
+    )
+    part[shared] = _to_roomiest(owners_of_each, wanted, ratios.shares)
+
+    by_class = np.split(group, np.cumsum(sizes)[:-1])
+    for own, open_counts in zip(by_class, wanted, strict=True):
+        alone = ~is_shared[own]
+        counts = _fill(open_counts - np.bincount(part[own[~alone]], minlength=len(open_counts)), int(alone.sum()))
+        part[generator.permutation(own[alone])] = np.repeat(np.arange(len(counts)), counts)
+    return [part[own] for own in by_class]
 
 
 def apportion(n: int, shares: Sequence[float], *, keep_nonempty: bool = False) -> list[int]:
@@ -123,15 +122,32 @@ def apportion(n: int, shares: Sequence[float], *, keep_nonempty: bool = False) -
     return counts
 
 
-def _roomiest(names: Sequence[str], open_counts: Mapping[str, list[int]], wanted: Mapping[str, list[int]]) -> int:
-    """The part that has most room left in some classes, relative to its size; never one without any size."""
-    sized = [part for part in range(len(wanted[names[0]])) if any(wanted[name][part] for name in names)]
-    return max(sized, key=lambda part: sum(open_counts[name][part] / max(wanted[name][part], 1) for name in names))
+def _to_roomiest(
+    owners_of_each: Iterable[Sequence[int]], wanted: NDArray[np.int64], shares: Sequence[float]
+) -> list[int]:
+    """The part of each group: the one with most room left in the classes of its rows, relative to its size."""
+    step = (1 / np.maximum(wanted, 1)).T.tolist()
+    room = (wanted / np.maximum(wanted, 1)).T.tolist()
+    sized = [part for part, share in enumerate(shares) if share > 0]
+    result = []
+    for owners in owners_of_each:
+        best, most = sized[0], -math.inf
+        for part in sized:
+            own = room[part]
+            total = 0.0
+            for owner in owners:
+                total += own[owner]
+            if total > most:
+                best, most = part, total
+        result.append(best)
+        for owner in owners:
+            room[best][owner] -= step[best][owner]
+    return result
 
 
 def _fill(open_counts: Sequence[int], n: int) -> list[int]:
     """Use up what is open; what shared texts have overfilled is taken from the part with the most left."""
-    counts = [max(0, count) for count in open_counts]
+    counts = [max(0, int(count)) for count in open_counts]
     while sum(counts) > n:
         counts[counts.index(max(counts))] -= 1
     return counts

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from gradiend.data.text.filter_config import TextFilterConfig
-from gradiend.data.text.prediction.collector import SEVERAL_CLASSES, Collected
+from gradiend.data.text.prediction.collector import Collected
 from gradiend.data.text.prediction.frames import SplitClass
+from gradiend.data.text.prediction.masking import SEVERAL_CLASSES
 from gradiend.data.text.prediction.splits import SplitRatios
 from gradiend.util.checks import require_whole
 
 
-def describe_training(
-    classes: Sequence[SplitClass], split_names: Sequence[str], collected: Collected, path: Path | None
-) -> str:
+def describe_training(classes: Sequence[SplitClass], collected: Collected, path: Path | None) -> str:
     """Say how many rows each class and split got, what was dropped and why, and where the table is."""
     sizes = []
     for item in classes:
-        by_split = Counter(item.splits)
-        parts = ", ".join(f"{split} {by_split[split]}" for split in split_names)
+        parts = ", ".join(f"{split} {size}" for split, size in item.sizes.items())
         sizes.append(f"{item.config.id} {len(item.examples)} ({parts})")
     return (
         f"Training data: {'; '.join(sizes)}; from {collected.n_segments} segments of {collected.n_texts} texts. "
@@ -33,9 +30,14 @@ def describe_neutral(n_rows: int, dropped: Mapping[str, int], path: Path | None)
     return f"Neutral data: {n_rows} rows. Dropped: {_dropped(dropped)}.{_where(path)}"
 
 
-def require_found(collected: Collected, source: str, near_misses: Callable[[Sequence[TextFilterConfig]], str]) -> None:
+def require_found(
+    configs: Sequence[TextFilterConfig],
+    collected: Collected,
+    source: str,
+    near_misses: Callable[[Sequence[TextFilterConfig]], str],
+) -> None:
     """Raise a ValueError that names the classes without rows, their targets, and what comes near to each."""
-    empty = [found.config for found in collected.classes if not found.examples]
+    empty = [config for config, examples in zip(configs, collected.examples, strict=True) if not examples]
     if empty:
         names = "; ".join(f"{config.id!r} (targets: {', '.join(config.words)})" for config in empty)
         if not collected.n_texts:
@@ -46,13 +48,11 @@ def require_found(collected: Collected, source: str, near_misses: Callable[[Sequ
         )
 
 
-def require_minimum(collected: Collected, sizes: Sequence[int], min_rows: int) -> None:
+def require_minimum(
+    configs: Sequence[TextFilterConfig], collected: Collected, sizes: Sequence[int], min_rows: int
+) -> None:
     """Raise a ValueError that names the classes whose size is below `min_rows`."""
-    few = [
-        f"{found.config.id!r} has {size}"
-        for found, size in zip(collected.classes, sizes, strict=True)
-        if size < min_rows
-    ]
+    few = [f"{config.id!r} has {size}" for config, size in zip(configs, sizes, strict=True) if size < min_rows]
     if few:
         raise ValueError(
             f"Too few rows to split: {', '.join(few)}, but min_rows_per_class_for_split={min_rows}. Use more "
@@ -63,7 +63,7 @@ def require_minimum(collected: Collected, sizes: Sequence[int], min_rows: int) -
 def describe_empty_splits(classes: Sequence[SplitClass], ratios: SplitRatios, by_document: bool) -> str | None:
     """Say which classes have no row in a split that should have some; None where none is empty."""
     wanted = [split for split, share in zip(ratios.names, ratios.shares, strict=True) if share > 0]
-    empty = [f"{split} of {item.config.id!r}" for item in classes for split in wanted if split not in item.splits]
+    empty = [f"{split} of {item.config.id!r}" for item in classes for split in wanted if not item.sizes[split]]
     if not empty:
         return None
     why = "there are too few documents, or a few hold most rows" if by_document else "there are too few rows"
@@ -85,7 +85,7 @@ def _hint(collected: Collected) -> str:
     if collected.dropped[SEVERAL_CLASSES]:
         return (
             " Sentences with words of several classes are left out; long texts have fewer of them when cut by "
-            "preprocess=TextPreprocessConfig(split_to_sentences=True), and keep_several_classes=True keeps them."
+            "preprocess=TextPreprocessConfig(split_to_sentences=True), and the default keep_several_classes=True keeps them."
         )
     return ""
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction.word_edges import (
     WORD_CHARACTER,
@@ -15,7 +17,7 @@ from gradiend.data.text.prediction.word_edges import (
     is_joined_before,
     is_word_character,
 )
-from gradiend.data.text.prediction.word_lookup import Found, Place, WordLookup, can_look_up
+from gradiend.data.text.prediction.word_lookup import Places, WordLookup, can_look_up
 from gradiend.data.text.tags import Tags, parse_tags
 
 
@@ -73,46 +75,45 @@ class SurfaceMatcher:
         self._targets = [(re.compile(_spellings(target.word), re.IGNORECASE), target) for target in targets]
         self._pattern = _compile(list(dict.fromkeys(target.word for target in targets)))
         self._targets_by_text: dict[str, tuple[Target, ...]] = {}
-        owners: dict[str, set[int]] = {}
-        for target in targets:
-            for form in _forms(target.word):
-                owners.setdefault(form, set()).add(target.class_index)
-        self._lookup = WordLookup(owners) if can_look_up(owners) else None
+        forms = dict.fromkeys(form for target in targets for form in _forms(target.word))
+        self._lookup = WordLookup(forms) if can_look_up(forms) else None
 
     def find(self, sentence: str) -> list[Hit]:
         """Return all hits of a sentence from left to right."""
-        return self.hits_at(sentence, self.places([sentence]).get(0) or ())
+        return self.find_in([sentence])[0]
 
-    def places(self, sentences: Sequence[str], *, one_class: bool = False) -> dict[int, list[Place] | None]:
-        """Find the places of the hits of many sentences, at less cost than `find` has for each.
+    def find_in(self, sentences: Sequence[str]) -> list[list[Hit]]:
+        """Return the hits of each sentence, at less cost than `find` has."""
+        return self.hits_at(sentences, self.places(sentences))
 
-        Args:
-            sentences: Any sentences.
-            one_class: Give None for a sentence with hits of several classes.
-
-        Returns:
-            Number of the sentence, ascending, to its hits from left to right; sentences without any are left out.
-        """
+    def places(self, sentences: Sequence[str]) -> Places:
+        """Return the places of the hits of all sentences."""
         if self._lookup is None:
-            found, unclear = Found({}, set(range(len(sentences))))
-        else:
-            found, unclear = self._lookup.find(sentences, one_owner=one_class)
+            return self._search(sentences, range(len(sentences)))
+        found, unclear = self._lookup.find(sentences)
         if not unclear:
             return found
-        for number in unclear:
-            found[number] = self._search(sentences[number], one_class)
-        return {number: found[number] for number in sorted(found) if found[number] != []}
+        is_clear = ~np.isin(found.number, list(unclear))
+        both = np.concatenate([np.stack(found)[:, is_clear], self._search(sentences, sorted(unclear))], axis=1)
+        return Places(*both[:, np.argsort(both[0], kind="stable")])
 
-    def _search(self, sentence: str, one_class: bool) -> list[Place] | None:
-        """Find what `places` finds by the regular expression."""
-        matches = [match for match in self._pattern.finditer(sentence) if _is_whole(sentence, match)]
-        if one_class and len({target.class_index for match in matches for target in self.targets_of(match[0])}) > 1:
-            return None
-        return [match.span() for match in matches]
+    def _search(self, sentences: Sequence[str], numbers: Iterable[int]) -> Places:
+        """Find the places in some of the sentences by the regular expression."""
+        found = [
+            (number, *match.span())
+            for number in numbers
+            for match in self._pattern.finditer(sentences[number])
+            if _is_whole(sentences[number], match)
+        ]
+        return Places(*np.array(found, np.int64).reshape(-1, 3).T)
 
-    def hits_at(self, sentence: str, places: Iterable[Place]) -> list[Hit]:
-        """Return the hits at places that were found before."""
-        return [Hit(start, end, text := sentence[start:end], self.targets_of(text)) for start, end in places]
+    def hits_at(self, sentences: Sequence[str], places: Places) -> list[list[Hit]]:
+        """Return the hits of each sentence at places that were found before."""
+        hits: list[list[Hit]] = [[] for _ in sentences]
+        for number, start, end in zip(*(column.tolist() for column in places), strict=True):
+            text = sentences[number][start:end]
+            hits[number].append(Hit(start, end, text, self.targets_of(text)))
+        return hits
 
     def targets_of(self, text: str) -> tuple[Target, ...]:
         """Return the targets that a found text spells; several where classes share a word."""

@@ -10,11 +10,12 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
-from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import accumulate
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 _CODECS = ("cp1252", "cp1250", "cp1251", "cp1253", "cp1255", "cp1256")
 """Latin, Central European, Cyrillic, Greek, Hebrew, Arabic: each has ASCII and the usual punctuation."""
@@ -25,93 +26,78 @@ _EQUALS_A_LETTER = "\u0345"
 
 _REPLACE = "gradiend.unsuitable"
 
-Place: TypeAlias = tuple[int, int]
-"""Start and end of a word in its sentence."""
-
 
 def can_look_up(forms: Iterable[str]) -> bool:
     """Tell whether each form has a word by which a sentence with it is recognised."""
     return all(_RUN.search(form) and _EQUALS_A_LETTER not in form for form in forms)
 
 
-class Found(NamedTuple):
-    """What a lookup says about sentences, by their number."""
+class Places(NamedTuple):
+    """Words in numbered sentences: one column each, by sentence, and in a sentence from left to right."""
 
-    places: dict[int, list[Place] | None]
-    """The words, from left to right; None where they have several owners and no more was to be known. A sentence
-    without any is left out."""
-    unclear: set[int]
-    """Sentences that the lookup cannot judge: with characters that it does not know, or with a word of a form that is
-    more than a word. Places of theirs mean nothing."""
+    number: NDArray[np.int64]
+    """Which sentence."""
+    start: NDArray[np.int64]
+    """Of the word in its sentence."""
+    end: NDArray[np.int64]
 
 
 class WordLookup:
     """Looks whole words up in sentences.
 
     Args:
-        forms: Spelling to its owners, all of which `can_look_up` accepts. Forms of letters and digits alone
-            are found with their places; of others (`"at least"`, `"C++"`) only a word that the sentence must have.
+        forms: Spellings, all of which `can_look_up` accepts. Forms of letters and digits alone are found with their
+            places; of others (`"at least"`, `"C++"`) only a word that the sentence must have.
     """
 
-    def __init__(self, forms: Mapping[str, Iterable[int]]) -> None:
+    def __init__(self, forms: Iterable[str]) -> None:
+        forms = list(forms)
         simple = [form for form in forms if form.isalnum()]
         self._codec = next((name for name in _CODECS if all(_code(form, name) for form in simple)), _CODECS[0])
         self._table = _alphabet(self._codec)[0]
-        self._owners: dict[bytes, frozenset[int]] = {}
         self._parts: set[bytes] = set()
-        for form, owners in forms.items():
+        words = []
+        for form in forms:
             word = form if form.isalnum() else max(_RUN.findall(form), key=len)
             code = _code(word, self._codec)
             if code is None:
                 continue  # no sentence that can be encoded has it
-            self._owners[code] = self._owners.get(code, frozenset()) | frozenset(owners)
+            words.append(code)
             if word != form:
                 self._parts.add(code)
         # the space after a word is also the one before the next
-        self._pattern = re.compile(b" (%b)(?= )" % _any_of(self._owners))
+        self._pattern = re.compile(b" (%b)(?= )" % _any_of(dict.fromkeys(words)))
 
-    def find(self, sentences: Sequence[str], *, one_owner: bool = False) -> Found:
+    def find(self, sentences: Sequence[str]) -> tuple[Places, set[int]]:
         """Find the words of all sentences.
 
-        Args:
-            sentences: Any sentences.
-            one_owner: Do not ask where the words of a sentence are that has some of several owners.
+        Returns:
+            The words, and the numbers of the sentences that the lookup cannot judge: with characters that it does not
+            know, or with a word of a form that is more than a word. What it says of those means nothing.
         """
         coded = f" {' '.join(sentences)} ".encode(self._codec, _REPLACE).translate(self._table)
         # of each sentence, the space before it
-        starts = list(accumulate((len(sentence) + 1 for sentence in sentences), initial=0))
-        unclear = _unsuitable_in(coded, starts)
-        found: dict[int, list[Place] | None] = {}
-        places: list[Place] = []
-        position = number = start = end = 0
-        owners: frozenset[int] = frozenset()
-        while match := self._pattern.search(coded, position):
-            begin, position = match.span(1)
-            word = match[1]
-            if begin > end:
-                number = bisect_right(starts, begin) - 1
-                start, end = starts[number] + 1, starts[number + 1]
-                found[number] = places = []
-                owners = self._owners[word]
-            places.append((begin - start, position - start))
-            if word in self._parts:
-                unclear.add(number)
-            elif one_owner and (len(owners) > 1 or self._owners[word] != owners):
-                found[number] = None
-                if not self._parts:
-                    position = end
-        return Found(found, unclear)
+        spaces = np.cumsum(np.fromiter((len(sentence) + 1 for sentence in sentences), np.int64, len(sentences)))
+        spaces = np.concatenate([[0], spaces])
+        # every second piece is a word; the space before it belongs to no piece
+        pieces = self._pattern.split(coded)
+        ends = np.cumsum(np.fromiter(map(len, pieces), np.int64, len(pieces)))
+        in_no_piece = np.arange(1, len(pieces) // 2 + 1)
+        start, end = ends[:-1:2] + in_no_piece, ends[1::2] + in_no_piece
+        number = _sentence_at(start, spaces)
+        first = spaces[number] + 1
+        unclear = set()
+        if _UNSUITABLE in coded:
+            unsuitable = np.flatnonzero(np.frombuffer(coded, np.uint8) == _UNSUITABLE)
+            unclear = set(_sentence_at(unsuitable, spaces).tolist())
+        if self._parts:
+            unclear |= {int(number[k]) for k, word in enumerate(pieces[1::2]) if word in self._parts}
+        return Places(number, start - first, end - first), unclear
 
 
-def _unsuitable_in(coded: bytes, starts: Sequence[int]) -> set[int]:
-    """The sentences that have a character for which there is no byte."""
-    numbers = set()
-    position = coded.find(_UNSUITABLE)
-    while position >= 0:
-        number = bisect_right(starts, position) - 1
-        numbers.add(number)
-        position = coded.find(_UNSUITABLE, starts[number + 1])
-    return numbers
+def _sentence_at(position: NDArray[np.int64], spaces: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The sentence of each position, where `spaces` has the beginnings."""
+    return np.searchsorted(spaces, position, side="right") - 1
 
 
 def _any_of(words: Iterable[bytes]) -> bytes:
