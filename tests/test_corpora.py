@@ -225,9 +225,10 @@ def test_a_filter_of_the_user_stays_in_this_process(caplog: pytest.LogCaptureFix
         ).map(" ".join),
         max_size=20,
         unique=True,
-    )
+    ),
+    st.booleans(),
 )
-def test_the_pass_keeps_the_sentences_of_exactly_one_class(sentences: list[str]) -> None:
+def test_the_pass_masks_the_words_of_each_class_in_turn(sentences: list[str], keep: bool) -> None:
     classes = [SINGULAR, PLURAL, TextFilterConfig(["at least", "né", "они"], id="other")]
     found, _ = filter_sentences_multi(sentences, [(config.id, config) for config in classes])
     matched = {name: dict(rows) for name, rows in found.items()}
@@ -235,13 +236,13 @@ def test_the_pass_keeps_the_sentences_of_exactly_one_class(sentences: list[str])
         name: {
             mask_sentence(text.strip(), matched[name][text])
             for text in matched[name]
-            if text.strip() == text and all(text not in matched[other] for other in matched if other != name)
+            if text.strip() == text and (keep or all(text not in matched[other] for other in matched if other != name))
         }
         for name in matched
     }
     made = TextPredictionDataCreator(sentences, feature_targets=classes)
     try:
-        frames = made.generate_training_data(balance=False, min_rows_per_class_for_split=0)
+        frames = made.generate_training_data(balance=False, min_rows_per_class_for_split=0, keep_several_classes=keep)
     except ValueError:
         assert not all(wanted.values())
     else:
@@ -357,10 +358,11 @@ def test_a_cached_result_is_the_first_one(
 def test_a_cached_result_knows_what_was_dropped(tmp_path: Path) -> None:
     texts = [*corpus(), "He and they.", "He and they went."]
     first, second = (creator(texts, output_dir=tmp_path, use_cache=True) for _ in range(2))
-    first.generate_training_data()
-    second.generate_training_data()
-    assert first.summary().dropped == second.summary().dropped
-    assert second.summary().dropped["with words of several classes"] >= 2
+    for kept, counted in ((True, {"n_beside_others": 4}), (False, {"dropped": {"with words of several classes": 2}})):
+        for made in (first, second):
+            made.generate_training_data(keep_several_classes=kept, balance=None)
+        assert first.summary() == second.summary()
+        assert counted.items() <= second.summary().to_dict().items()
 
 
 def test_a_split_that_stays_empty_is_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -185,7 +185,7 @@ def test_the_creator_tells_what_it_made() -> None:
     creator = TextPredictionDataCreator(texts, feature_targets=targets)
     with pytest.raises(ValueError, match="generate_training_data"):
         creator.summary()
-    data = creator.generate_training_data(max_size_per_class=20)
+    data = creator.generate_training_data(max_size_per_class=20, keep_several_classes=False)
     summary = creator.summary(bert_tokenizer())
     for item in summary.classes:
         assert item.rows == data[item.name].groupby("split").size().to_dict()

@@ -366,12 +366,17 @@ def test_words_of_one_class_are_masked_together_in_a_sentence_with_several(pipel
     }
 
 
-def test_a_plain_class_beside_a_tagged_one_still_drops_the_sentence(pipeline: str) -> None:
+def test_a_plain_class_beside_a_tagged_one_tells_it_apart_as_little_as_two_plain_ones(pipeline: str) -> None:
     targets = [article("Masc", "Nom"), TextFilterConfig("lief", id="ran")]
     texts = ["Der Mann lief.", "Der Mann sieht es.", "Er lief."]
     creator = TextPredictionDataCreator(texts, spacy_model=pipeline, feature_targets=targets)
-    rows = creator.generate_training_data(format="minimal", min_rows_per_class_for_split=0)
+    rows = creator.generate_training_data(format="minimal", min_rows_per_class_for_split=0, keep_several_classes=False)
     assert list(rows["masked"]) == ["[MASK] Mann sieht es.", "Er [MASK]."]
+    rows = creator.generate_training_data(format="minimal", min_rows_per_class_for_split=0)
+    assert sorted(rows["masked"]) == sorted(
+        ["[MASK] Mann sieht es.", "Er [MASK].", "[MASK] Mann lief.", "Der Mann [MASK]."]
+    )
+    assert creator.summary().n_beside_others == 2
 
 
 def test_neutral_texts_have_no_excluded_token(pipeline: str) -> None:
@@ -510,7 +515,7 @@ def test_a_class_without_rows_shows_what_comes_near(pipeline: str, config: TextF
     texts = [text for text in SENTENCES if "Mann" not in text or config.id != "mann"]
     creator = TextPredictionDataCreator(texts, spacy_model=pipeline, feature_targets=targets)
     with pytest.raises(ValueError, match=message):
-        creator.generate_training_data()
+        creator.generate_training_data(keep_several_classes=False)
 
 
 def test_near_misses_of_every_class_without_rows_are_shown() -> None:
@@ -521,18 +526,21 @@ def test_near_misses_of_every_class_without_rows_are_shown() -> None:
     assert "those of 'y'" not in str(error.value)
 
 
-def test_one_word_in_two_classes_needs_tags_that_differ(pipeline: str) -> None:
+def test_one_word_in_two_classes_is_told_unless_their_tags_differ(
+    pipeline: str, caplog: pytest.LogCaptureFixture
+) -> None:
     def create(*tags: SpacyTagSpec | None, **kwargs: object) -> TextPredictionDataCreator:
         targets = [TextFilterConfig("der", spacy_tags=tag, id=str(i), **kwargs) for i, tag in enumerate(tags)]
         return TextPredictionDataCreator([], spacy_model=pipeline, feature_targets=targets)
 
     create({"Case": "Nom"}, {"Case": "Dat"})
     create({"Case": "Nom"}, {"Case": "Dat"}, use_lemma=True)
+    assert not caplog.text
     for tags in [(None, None), ({"Case": "Nom"}, None), ({"Case": "Nom"}, {"Gender": "Fem"})]:
-        with pytest.raises(ValueError, match="'der' is a target of '0' and '1'"):
-            create(*tags)
-        with pytest.raises(ValueError, match="'der' is a target of '0' and '1'"):
-            create(*tags, use_lemma=True)
+        for use_lemma in (False, True):
+            caplog.clear()
+            create(*tags, use_lemma=use_lemma)
+            assert "'der' is a target of '0' and '1'" in caplog.text
 
 
 def test_tags_without_a_pipeline_are_found_out_before_the_corpus_is_read() -> None:

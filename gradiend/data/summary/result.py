@@ -90,6 +90,8 @@ class DataSummary:
     """What splits share; empty if nothing."""
     dropped: Mapping[str, int]
     """Reason → rows or sentences that were left out."""
+    n_beside_others: int = 0
+    """Rows of created data whose sentence holds a word of another class too, which tells the class."""
     tokenizer: str | None = None
     """Whose tokens the words have; None without."""
     has_documents: bool = False
@@ -122,7 +124,8 @@ class DataSummary:
             for split, rows in item.rows.items():
                 splits[split] = splits.get(split, 0) + rows
         shares = ", ".join(f"{split} {rows}" for split, rows in splits.items()) or "none"
-        return f"{self.n_rows} rows of {len(self.classes)} classes; splits: {shares}."
+        note = f"\n{beside_others(self.n_beside_others, self.n_rows)}" if self.n_beside_others else ""
+        return f"{self.n_rows} rows of {len(self.classes)} classes; splits: {shares}.{note}"
 
     def _tables(self) -> list[Table]:
         tables = [self._rows_table(), self._words_table(), *self._flagged_table(), self._lengths_table()]
@@ -180,6 +183,14 @@ class DataSummary:
             [item.name, word, shortened(text, _EXAMPLE_WIDTH)] for item in self.classes for text, word in item.examples
         ]
         return Table("Examples", ["class", "word", "text"], rows)
+
+
+def beside_others(count: int, n_rows: int) -> str:
+    """Say how many rows show a word of another class, and how to do without them."""
+    return (
+        f"{count} of {n_rows} rows are from sentences that also hold words of another class; "
+        "keep_several_classes=False leaves them out."
+    )
 
 
 def _plain(value: Any) -> Any:

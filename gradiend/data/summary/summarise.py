@@ -29,6 +29,7 @@ def summarise(
     *,
     classes: Sequence[str] | None = None,
     dropped: Mapping[str, int] | None = None,
+    n_beside_others: int = 0,
     tokenizer: Any = None,
 ) -> DataSummary:
     """Describe the rows that a data set gives.
@@ -38,6 +39,7 @@ def summarise(
         classes: The classes, in the order in which they are shown; a class without rows is shown too. Default: those
             in the rows.
         dropped: Reason → how many rows were left out before.
+        n_beside_others: How many rows are from sentences that hold a word of another class too.
         tokenizer: A fast tokenizer, or its name or path, to tell the tokens of the words; None tells none.
 
     Raises:
@@ -61,6 +63,7 @@ def summarise(
             *_overlaps("document", documents.dropna(), rows[UNIFIED_SPLIT], splits),
         ),
         dropped={reason: int(count) for reason, count in (dropped or {}).items() if count},
+        n_beside_others=n_beside_others,
         tokenizer=None if resolved is None else _name_of(resolved),
         has_documents=bool(documents.notna().any()),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -11,6 +12,8 @@ from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction.filter_engine import require_distinct
 from gradiend.data.text.prediction.frames import RESERVED_IDS
 from gradiend.data.text.prediction.surface_matcher import SurfaceMatcher, Target
+
+logger = logging.getLogger(__name__)
 
 
 def parse_classes(feature_targets: Sequence[TextFilterConfig] | None) -> list[TextFilterConfig]:
@@ -24,7 +27,7 @@ def parse_classes(feature_targets: Sequence[TextFilterConfig] | None) -> list[Te
 
     Raises:
         TypeError: Not a sequence of `TextFilterConfig`.
-        ValueError: An id twice, an id that is a column name, or a word in two classes that no tag tells apart.
+        ValueError: An id twice, or an id that is a column name.
     """
     if feature_targets is None:
         return []
@@ -43,7 +46,7 @@ def parse_classes(feature_targets: Sequence[TextFilterConfig] | None) -> list[Te
     for config in classes:
         if config.id in RESERVED_IDS:
             raise ValueError(f"A class cannot be called {config.id!r}: the frames have a column of that name.")
-    _require_disjoint_words(classes)
+    _warn_of_shared_words(classes)
     return classes
 
 
@@ -57,20 +60,24 @@ def require_folder_names(ids: Sequence[str]) -> None:
             )
 
 
-def _require_disjoint_words(classes: Sequence[TextFilterConfig]) -> None:
+def _warn_of_shared_words(classes: Sequence[TextFilterConfig]) -> None:
     # a lemma is one of its own forms, so words and lemmas are compared alike
     matcher = SurfaceMatcher([_by_surface(config) for config in classes])
-    for config in classes:
-        for word in config.words:
-            for one, other in combinations(matcher.targets_of(word), 2):
-                if one.class_index != other.class_index and not _told_apart(one, other):
-                    names = " and ".join(
-                        repr(classes[index].id) for index in sorted((one.class_index, other.class_index))
-                    )
-                    raise ValueError(
-                        f"The word {word!r} is a target of {names}; its sentences could not be told apart. "
-                        "Keep it in one of them, or give both spacy_tags that differ in one key."
-                    )
+    for word in dict.fromkeys(word for config in classes for word in config.words):
+        shared = {
+            target.class_index
+            for pair in combinations(matcher.targets_of(word), 2)
+            if pair[0].class_index != pair[1].class_index and not _told_apart(*pair)
+            for target in pair
+        }
+        if shared:
+            names = " and ".join(repr(classes[index].id) for index in sorted(shared))
+            logger.warning(
+                "The word %r is a target of %s, and no tag tells them apart: its sentences give a row for each. "
+                "Keep it in one of them, or give them spacy_tags that differ in one key.",
+                word,
+                names,
+            )
 
 
 def _told_apart(one: Target, other: Target) -> bool:

@@ -101,5 +101,5 @@ def _columns(places: Places, labels: Sequence[tuple[int, ...]]) -> ClassWords:
     """Words with the labels of each; those without any are left out."""
     counts = np.fromiter(map(len, labels), np.int64, len(labels))
     flat = np.fromiter(chain.from_iterable(labels), np.int64, int(counts.sum()))
-    number, start, end, is_shared = (np.repeat(column, counts) for column in (*places, counts > 1))
-    return ClassWords(number, start, end, flat, is_shared)
+    row = np.repeat(np.arange(len(counts)), counts)
+    return ClassWords(places.number[row], places.start[row], places.end[row], flat, counts[row] > 1)

@@ -21,7 +21,7 @@ from gradiend.data.text.filter_config import SpacyTagSpec, TextFilterConfig
 from gradiend.data.text.prediction.balance import Balance, balanced_counts, parse_balance
 from gradiend.data.text.prediction.class_checks import parse_classes, require_folder_names
 from gradiend.data.text.prediction.collector import BALANCING, Collected, collect_examples, collect_neutral
-from gradiend.data.text.prediction.creation_report import Creation
+from gradiend.data.text.prediction.creation_report import Creation, Tally
 from gradiend.data.text.prediction.document_splits import assign_splits_by_document
 from gradiend.data.text.prediction.frames import (
     SplitClass,
@@ -92,9 +92,8 @@ class TextPredictionDataCreator:
             rows are the same for any number.
 
     Raises:
-        ValueError: Two classes with one id, one word in two classes that no tag tells apart, tags or lemmas
-            without a `spacy_model` or unknown to it, an unknown output format, a file without the column, a data
-            set without the split or config.
+        ValueError: Two classes with one id, tags or lemmas without a `spacy_model` or unknown to it, an unknown output
+            format, a file without the column, a data set without the split or config.
         TypeError: An argument of another type, or an unknown one; the message names the nearest.
         FileNotFoundError: The file, folder or data set does not exist.
         ImportError: spaCy is needed and not installed.
@@ -172,13 +171,12 @@ class TextPredictionDataCreator:
         split_by_document: bool | None = None,
         keep_several_classes: bool = True,
     ) -> dict[str, pd.DataFrame] | pd.DataFrame:
-        """Find sentences with a word of exactly one class, mask its words and divide the rows into splits.
+        """Find sentences with words of a class, mask these and divide the rows into splits.
 
-        All words of the class are masked; the label is the first one, cased as in the text. Sentences with
-        words of two classes are dropped unless `keep_several_classes`, and so are repetitions of a masked text within
-        a class. Where tags decide the class of all found words of a sentence, it gives a row for each class, with the
-        words of that class masked and the others left. All rows of a sentence are in one split, and so is a masked
-        text that two classes share.
+        All words of the class are masked; the label is the first one, cased as in the text. A sentence with words of
+        several classes gives a row for each, with the words of that class masked and the others left. Repetitions of
+        a masked text within a class are dropped. All rows of a sentence are in one split, and so is a masked text that
+        two classes share.
 
         Args:
             max_size_per_class: Rows a class at most; the corpus is read until every class has them.
@@ -199,8 +197,8 @@ class TextPredictionDataCreator:
             split_by_document: Keep all rows of a document in one split: of one value of `document_column`, or
                 of one text before it is cut into sentences. The ratios are then met as well as the
                 documents allow. None does so where there is a `document_column`.
-            keep_several_classes: Keep sentences with words of several classes: each gives a row for each class, with
-                the words of that class masked and the others left.
+            keep_several_classes: Keep sentences with words of several classes, in which the words that are left may
+                tell the class. Without them only those are kept where tags decide the class of every found word.
 
         Returns:
             A dict of frames or one frame, see `format`.
@@ -236,7 +234,7 @@ class TextPredictionDataCreator:
             keep_several_classes=keep_several_classes,
         )
         if (kept := target.read()) is not None:
-            self._created = lambda: self._creation(reported_from_unified(kept.table), kept.dropped)
+            self._created = lambda: self._creation(reported_from_unified(kept.table), kept.tally)
             return _in_format(kept.table, kind)
 
         has_documents = by_document or self.document_column is not None
@@ -247,14 +245,15 @@ class TextPredictionDataCreator:
             sizes = balanced_counts(sizes, [config.weight for config in self.classes])
         require_minimum(self.classes, collected, sizes, min_rows_per_class_for_split)
         classes = self._split(collected, sizes, ratios, by_document)
-        self._created = lambda: self._creation(reported_frame(classes, with_documents=has_documents), collected.dropped)
+        tally = Tally(dict(collected.dropped), sum(item.examples.n_beside_others for item in classes))
+        self._created = lambda: self._creation(reported_frame(classes, with_documents=has_documents), tally)
         if target.path is None and kind != "unified":
             result = per_class_frames(classes) if kind == "per_class" else minimal_frame(classes)
         else:
             unified = unified_frame(classes, self._rng("alternatives"), with_documents=has_documents)
-            target.write(unified, collected.dropped, per_class_frames(classes))
+            target.write(unified, tally, per_class_frames(classes))
             result = _in_format(unified, kind)
-        logger.info(describe_training(classes, collected, target.path))
+        logger.info(describe_training(classes, collected, tally.n_beside_others, target.path))
         if (empty := describe_empty_splits(classes, ratios, by_document)) is not None:
             logger.warning(empty)
         return result
@@ -318,7 +317,7 @@ class TextPredictionDataCreator:
             n_processes=self.n_processes,
         )
         frame = pd.DataFrame({"text": pd.Series(neutral, dtype=str)})
-        target.write(frame, dropped)
+        target.write(frame, Tally(dict(dropped)))
         logger.log(logging.INFO if neutral else logging.WARNING, describe_neutral(len(frame), dropped, target.path))
         return frame
 
@@ -339,8 +338,8 @@ class TextPredictionDataCreator:
             raise ValueError("There is nothing to sum up yet: call generate_training_data() first.")
         return self._created().summary(tokenizer)
 
-    def _creation(self, rows: pd.DataFrame, dropped: Mapping[str, int]) -> Creation:
-        return Creation(rows, [config.id for config in self.classes], dropped)
+    def _creation(self, rows: pd.DataFrame, tally: Tally) -> Creation:
+        return Creation(rows, [config.id for config in self.classes], tally)
 
     def _open(self, base_data: BaseData, document_column: str | None = None) -> TextSource:
         return open_source(

@@ -9,6 +9,7 @@ from collections.abc import Hashable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gradiend.data.text.prediction.disjoint_sets import DisjointSets
 from gradiend.data.text.prediction.examples import Examples
 from gradiend.data.text.prediction.splits import SplitRatios
 
@@ -18,7 +19,7 @@ def assign_splits_by_document(
 ) -> list[NDArray[np.int8]]:
     """Choose the split of every example so that no document and no text is in two splits.
 
-    Documents that share a text, up to its words of the classes, stay together. Such groups are assigned from the
+    Documents that share a text that is masked for several classes stay together. Such groups are assigned from the
     largest to the smallest, each to the split where it brings the classes closest to their ratios; how close depends on
     how large they are.
 
@@ -30,7 +31,7 @@ def assign_splits_by_document(
     Returns:
         Of each class, the number of each example's part, in the order of `ratios.names`.
     """
-    groups = _Groups()
+    groups: DisjointSets[tuple[str, object]] = DisjointSets()
     texts = [examples.group.tolist() for examples in classes]
     for examples, own in zip(classes, texts, strict=True):
         for document, text in zip(examples.document, own, strict=True):
@@ -58,24 +59,3 @@ def assign_splits_by_document(
         for index, n in sizes[root].items():
             missing[best][index] -= n
     return [np.array([part_of[groups.root(("text", text))] for text in own], np.int8) for own in texts]
-
-
-class _Groups:
-    """Disjoint sets of things that belong together."""
-
-    def __init__(self) -> None:
-        self._parents: dict[Hashable, Hashable] = {}
-
-    def root(self, item: Hashable) -> Hashable:
-        """The one that stands for the group of an item."""
-        path = []
-        while (parent := self._parents.setdefault(item, item)) != item:
-            path.append(item)
-            item = parent
-        for passed in path:
-            self._parents[passed] = item
-        return item
-
-    def join(self, first: Hashable, second: Hashable) -> None:
-        """Put the groups of two items together."""
-        self._parents[self.root(first)] = self.root(second)

@@ -24,11 +24,17 @@ class Examples:
     labels: Sequence[Label]
     """All labels of all classes."""
     group: NDArray[np.int64]
-    """The same for all examples of a sentence, and for all with one masked text. It must not be in two splits."""
+    """The same for all examples of a sentence, and for those of all classes with one masked text. It must not be in
+    two splits."""
     has_contrast: NDArray[np.bool_]
     """Whether the sentence shows a word of another class."""
     document: Sequence[object]
     """The document that each sentence comes from; empty where nobody asks."""
+
+    @property
+    def n_beside_others(self) -> int:
+        """Sentences that show a word of another class."""
+        return int(np.count_nonzero(self.has_contrast))
 
     def __len__(self) -> int:
         return len(self.group)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import pandas as pd
 
 from gradiend._version import __version__
 from gradiend.data.core.table_files import output_hash, read_output, write_output
+from gradiend.data.text.prediction.creation_report import Tally
 from gradiend.data.text.preprocess import TextPreprocessConfig
 from gradiend.util.files import write_json
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 _FORMAT_VERSION = 1
 _HASH = "table_sha256"
-_DROPPED = "dropped"
+_TALLY = "tally"
 _SHOWN = 200
 
 
@@ -37,11 +37,11 @@ class MadeFrom:
     def __init__(self, **inputs: Any) -> None:
         self._inputs = {"gradiend": __version__, **inputs}
 
-    def write(self, table: Path, dropped: Mapping[str, int]) -> None:
-        """Write the record of a table that was just written, and what it leaves out, by reason."""
+    def write(self, table: Path, tally: Tally) -> None:
+        """Write the record of a table that was just written."""
         from gradiend.util.fingerprint import FINGERPRINT  # noqa: PLC0415
 
-        content = {"format_version": _FORMAT_VERSION, _HASH: output_hash(table), _DROPPED: dict(dropped)}
+        content = {"format_version": _FORMAT_VERSION, _HASH: output_hash(table), _TALLY: asdict(tally)}
         write_json(_record(table), {**content, FINGERPRINT: self._inputs})
 
     def read(self, table: Path) -> KeptTable | None:
@@ -50,9 +50,9 @@ class MadeFrom:
 
         found, record = output_hash(table), _record(table)
         content, reasons = (None, ["it does not exist yet"]) if found is None else read_cached(record, self._inputs)
-        if content is not None and content.get(_HASH) == found:
+        if content is not None and content.get(_HASH) == found and _TALLY in content:
             logger.info("%s was made from the same data and arguments, and is used again.", table)
-            return KeptTable(read_output(table), Counter(content.get(_DROPPED, {})))
+            return KeptTable(read_output(table), Tally(**content[_TALLY]))
         if content is not None:
             reasons = ["it was changed after it was made"]
         shown = [reason if len(reason) <= _SHOWN else f"{reason[:_SHOWN]}…" for reason in reasons]
@@ -67,8 +67,8 @@ class KeptTable:
     """The table of an earlier call."""
 
     table: pd.DataFrame
-    dropped: Counter[str]
-    """Reason → what that call left out."""
+    tally: Tally
+    """What that call counted."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +84,13 @@ class Output:
         """The table of an earlier call, if it would come out the same now."""
         return None if self.path is None or self.made_from is None else self.made_from.read(self.path)
 
-    def write(
-        self, table: pd.DataFrame, dropped: Mapping[str, int], by_class: Mapping[str, pd.DataFrame] | None = None
-    ) -> None:
+    def write(self, table: pd.DataFrame, tally: Tally, by_class: Mapping[str, pd.DataFrame] | None = None) -> None:
         """Write a table as `write_output` does, and its record; nothing where there is no path."""
         if self.path is None:
             return
         write_output(self.path, table, by_class)
         if self.made_from is not None:
-            self.made_from.write(self.path, dropped)
+            self.made_from.write(self.path, tally)
 
 
 def describe_preprocess(config: TextPreprocessConfig | None) -> dict[str, Any] | None:

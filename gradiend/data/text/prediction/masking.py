@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction.block_matcher import MatchedBlock
 from gradiend.data.text.prediction.class_words import ClassWords, Labels
+from gradiend.data.text.prediction.disjoint_sets import DisjointSets
 from gradiend.data.text.prediction.examples import Examples
-from gradiend.data.text.prediction.filter_engine import replace_places
-from gradiend.util.placeholder import PLACEHOLDER
+from gradiend.data.text.prediction.filter_engine import mask_places
 
 AMBIGUOUS = "with a word that fits several classes"
 SEVERAL_CLASSES = "with words of several classes"
@@ -24,11 +25,16 @@ HAS_MASK = "with the mask in the text"
 DUPLICATE = "repeating a masked text"
 CLASS_FULL = "of a class already full"
 
+_PIECE = 4096
+_SPREAD = np.int64(0x2545F4914F6CDD1D)
+"""Moves the hash of a text to another place for each class."""
+
 
 class Masker:
     """Masks the words of each class in turn, and keeps what is new.
 
-    Memory is that of the kept examples: each text once, the rest in numbers.
+    Memory is that of the kept examples: each text once, in a compact column where pandas has one, the rest in numbers.
+    Whether a text is new is told by a hash of 64 bits: two texts in ten billion rows would be taken for the same.
 
     Args:
         configs: The classes.
@@ -55,7 +61,10 @@ class Masker:
         self._limit = sys.maxsize if limit is None else limit
         self._keep_several = keep_several
         self._with_documents = with_documents
-        self._texts: list[dict[str, None]] = [{} for _ in configs]
+        self._n_segments = 0
+        self._seen: set[int] = set()
+        self._texts = [_Texts() for _ in configs]
+        self._sizes = np.zeros(len(configs), np.int64)
         self._columns = [_NO_ROWS]
         self._documents: list[object] = []
         self.dropped: Counter[str] = Counter()
@@ -63,12 +72,12 @@ class Masker:
     @property
     def sizes(self) -> list[int]:
         """How many examples each class has."""
-        return [len(texts) for texts in self._texts]
+        return self._sizes.tolist()
 
     @property
     def is_full(self) -> bool:
         """Whether nothing more is wanted."""
-        return min(self.sizes) >= self._limit
+        return bool((self._sizes >= self._limit).all())
 
     def add(self, block: MatchedBlock) -> None:
         """Make the examples of a block."""
@@ -81,32 +90,47 @@ class Masker:
         has_contrast = self._has_contrast(words, rows, n)
         wanted = self._wanted(block.segments, words, has_contrast)
         rows = rows.only(wanted[rows.number])
-        is_full = np.array(self.sizes) >= self._limit
-        asked = rows.only(~is_full[rows.owner])
-        kept, repeated = self._new(self._masked(block.segments, words, asked), asked.owner)
-        self._count_dropped(rows.number, asked.number[repeated], asked.number[kept], n)
-
-        numbers = asked.number[kept]
-        group = _groups(block.segments, words, numbers)
-        label = words.label[asked.word[kept]]
+        asked = rows.only((self._sizes < self._limit)[rows.owner])
+        masked = self._masked(block.segments, words, asked)
+        hashes = np.fromiter(map(hash, masked), np.int64, len(masked))
+        is_new = self._are_new(hashes ^ (asked.owner * _SPREAD))
+        kept = is_new & (self._sizes[asked.owner] + _rank(asked.owner, is_new) < self._limit)
+        self._count_dropped(rows.number, asked.number[~is_new], asked.number[kept], n)
+        rows = asked.only(kept)
         self._columns.append(
-            _Columns(asked.owner[kept].astype(np.int32), label.astype(np.int32), group, has_contrast[numbers])
+            _Columns(
+                rows.owner.astype(np.int32),
+                words.label[rows.word].astype(np.int32),
+                self._n_segments + rows.number,
+                hashes[kept],
+                has_contrast[rows.number],
+            )
         )
+        self._n_segments += n
+        self._keep(rows.owner, [masked[row] for row in np.flatnonzero(kept).tolist()])
         if self._with_documents:
-            self._documents += [block.documents[number] for number in numbers.tolist()]
+            self._documents += [block.documents[number] for number in rows.number.tolist()]
 
     def examples(self) -> list[Examples]:
         """Return the examples of each class, and let go of them."""
-        owner, label, group, has_contrast = map(np.concatenate, zip(*self._columns, strict=True))
+        owner, label, sentence, text, has_contrast = map(np.concatenate, zip(*self._columns, strict=True))
         self._columns = [_NO_ROWS]
+        group = _groups(sentence, text)
         result = []
         for index, texts in enumerate(self._texts):
             own = np.flatnonzero(owner == index)
-            masked = pd.Series(list(texts), dtype=str)
-            self._texts[index] = {}
             documents = [self._documents[row] for row in own.tolist()] if self._with_documents else []
-            result.append(Examples(masked, label[own], self._labels.all, group[own], has_contrast[own], documents))
+            result.append(
+                Examples(texts.take_all(), label[own], self._labels.all, group[own], has_contrast[own], documents)
+            )
         return result
+
+    def _keep(self, owners: NDArray[np.int64], masked: Sequence[str]) -> None:
+        """Keep the texts of rows that are wanted, class by class."""
+        ends = np.searchsorted(owners, np.arange(len(self._texts)), side="right").tolist()
+        for texts, (start, end) in zip(self._texts, pairwise([0, *ends]), strict=True):
+            texts.extend(masked[start:end])
+        self._sizes += np.diff(ends, prepend=0)
 
     def _has_contrast(self, words: ClassWords, rows: _Rows, n: int) -> NDArray[np.bool_]:
         """Which segments have words of several classes, not all told apart by tags."""
@@ -117,7 +141,10 @@ class Masker:
         """Which segments are kept as far as their own words say."""
         n = len(segments)
         wanted = _marked(words.number, n)
-        reasons = {HAS_MASK: np.fromiter((has_any(segment, self._masks) for segment in segments), bool, n)}
+        has_mask = np.zeros(n, bool)
+        if has_any("\n".join(segments), self._masks):
+            has_mask = np.fromiter((has_any(segment, self._masks) for segment in segments), bool, n)
+        reasons = {HAS_MASK: has_mask}
         if not self._keep_several:
             reasons = {AMBIGUOUS: _marked(words.number[words.is_shared], n), SEVERAL_CLASSES: has_contrast, **reasons}
         for reason, applies in reasons.items():
@@ -128,31 +155,32 @@ class Masker:
     def _masked(self, segments: Sequence[str], words: ClassWords, rows: _Rows) -> list[str]:
         """The segment of each row with the words of its class masked."""
         masks = [config.mask for config in self._configs]
-        starts, ends = words.start[rows.order].tolist(), words.end[rows.order].tolist()
+        starts, ends = words.start[rows.order], words.end[rows.order]
+        all_starts, all_ends = starts.tolist(), ends.tolist()
         return [
-            f"{text[: starts[at]]}{mask}{text[ends[at] :]}"
+            f"{text[:start]}{mask}{text[end:]}"
             if count == 1
-            else replace_places(text, zip(starts[at : at + count], ends[at : at + count], strict=True), mask)
-            for text, mask, at, count in zip(
+            else mask_places(text, all_starts[at : at + count], all_ends[at : at + count], mask)
+            for text, mask, start, end, at, count in zip(
                 map(segments.__getitem__, rows.number.tolist()),
                 map(masks.__getitem__, rows.owner.tolist()),
+                starts[rows.at].tolist(),
+                ends[rows.at].tolist(),
                 rows.at.tolist(),
-                rows.count.tolist(),
+                rows.n_words.tolist(),
                 strict=True,
             )
         ]
 
-    def _new(self, masked: Sequence[str], owners: NDArray[np.int64]) -> tuple[list[int], list[int]]:
-        """Keep texts that their class does not have yet; return which these are, and which are repetitions."""
-        kept, repeated = [], []
-        for position, (text, owner) in enumerate(zip(masked, owners.tolist(), strict=True)):
-            texts = self._texts[owner]
-            if text in texts:
-                repeated.append(position)
-            elif len(texts) < self._limit:
-                texts[text] = None
-                kept.append(position)
-        return kept, repeated
+    def _are_new(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which rows are not there yet, nor before them in the block."""
+        is_new = np.zeros(len(keys), bool)
+        is_new[np.unique(keys, return_index=True)[1]] = True
+        listed = keys.tolist()
+        if known := self._seen.intersection(listed):
+            is_new &= [key not in known for key in listed]
+        self._seen.update(listed)
+        return is_new
 
     def _count_dropped(
         self, wanted: NDArray[np.int64], repeated: NDArray[np.int64], kept: NDArray[np.int64], n: int
@@ -164,16 +192,42 @@ class Masker:
         self.dropped[CLASS_FULL] += int((without & ~is_repeated).sum())
 
 
+class _Texts:
+    """A growing column of texts."""
+
+    def __init__(self) -> None:
+        self._pieces: list[pd.Series] = []
+        self._last: list[str] = []
+
+    def extend(self, texts: Sequence[str]) -> None:
+        """Add texts at the end."""
+        self._last += texts
+        if len(self._last) >= _PIECE:
+            self._close()
+
+    def take_all(self) -> pd.Series:
+        """Return the texts, and let go of them."""
+        self._close()
+        pieces, self._pieces = self._pieces, []
+        return pd.concat(pieces, ignore_index=True)
+
+    def _close(self) -> None:
+        self._pieces.append(pd.Series(self._last, dtype=str))
+        self._last = []
+
+
 class _Columns(NamedTuple):
     """Kept rows of a block, of all classes."""
 
     owner: NDArray[np.int32]
     label: NDArray[np.int32]
-    group: NDArray[np.int64]
+    sentence: NDArray[np.int64]
+    text: NDArray[np.int64]
+    """A hash of the masked text."""
     has_contrast: NDArray[np.bool_]
 
 
-_NO_ROWS = _Columns(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, bool))
+_NO_ROWS = _Columns(*(np.zeros(0, kind) for kind in (np.int32, np.int32, np.int64, np.int64, bool)))
 
 
 class _Rows(NamedTuple):
@@ -185,7 +239,7 @@ class _Rows(NamedTuple):
     """The class."""
     at: NDArray[np.int64]
     """Where its words begin in `order`."""
-    count: NDArray[np.int64]
+    n_words: NDArray[np.int64]
     """How many words it has."""
     order: NDArray[np.int64]
     """The words in the order of the rows."""
@@ -197,7 +251,7 @@ class _Rows(NamedTuple):
 
     def only(self, wanted: NDArray[np.bool_]) -> _Rows:
         """Some of the rows."""
-        return _Rows(self.number[wanted], self.owner[wanted], self.at[wanted], self.count[wanted], self.order)
+        return _Rows(self.number[wanted], self.owner[wanted], self.at[wanted], self.n_words[wanted], self.order)
 
 
 def _rows(words: ClassWords, class_of_label: NDArray[np.int64], n: int) -> _Rows:
@@ -208,19 +262,31 @@ def _rows(words: ClassWords, class_of_label: NDArray[np.int64], n: int) -> _Rows
     return _Rows(key[at] % n, key[at] // n, at, np.diff(at, append=len(key)), order)
 
 
-def _groups(segments: Sequence[str], words: ClassWords, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A hash of each segment without the words of any class; of those that are asked for."""
-    distinct = np.flatnonzero(_marked(numbers, len(segments)))
-    # a word of several classes is there for each
-    is_new = (np.diff(words.number, prepend=-1) > 0) | (np.diff(words.start, prepend=-1) != 0)
-    bounds = np.searchsorted(words.number[is_new], [distinct, distinct + 1]).T.tolist()
-    starts, ends = words.start[is_new].tolist(), words.end[is_new].tolist()
-    hashes = np.zeros(len(segments), np.int64)
-    hashes[distinct] = [
-        hash(replace_places(segments[number], zip(starts[a:b], ends[a:b], strict=True), PLACEHOLDER))
-        for number, (a, b) in zip(distinct.tolist(), bounds, strict=True)
-    ]
-    return hashes[numbers]
+def _groups(sentence: NDArray[np.int64], text: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What must be in one split: the rows of a sentence, and those of a masked text that several classes have.
+
+    Args:
+        sentence: Of each row.
+        text: A hash of the masked text of each row.
+    """
+    same_text, texts = pd.factorize(text)
+    first = np.zeros(len(texts), np.int64)
+    first[same_text[::-1]] = sentence[::-1]
+    other = first[same_text]
+    linked = np.flatnonzero(other != sentence)
+    joined: DisjointSets[int] = DisjointSets()
+    for one, two in zip(other[linked].tolist(), sentence[linked].tolist(), strict=True):
+        joined.join(one, two)
+    group_of = np.arange(sentence.max(initial=-1) + 1)
+    for number in joined:
+        group_of[number] = joined.root(number)
+    return group_of[sentence]
+
+
+def _rank(owners: NDArray[np.int64], counted: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How many counted rows of the same class come before each row; the classes are in their order."""
+    before: NDArray[np.int64] = np.cumsum(counted) - counted
+    return before - before[np.searchsorted(owners, owners)]
 
 
 def _marked(numbers: NDArray[np.int64], n: int) -> NDArray[np.bool_]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from gradiend.data.summary import beside_others
 from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction.collector import Collected
 from gradiend.data.text.prediction.frames import SplitClass
@@ -13,15 +14,19 @@ from gradiend.data.text.prediction.splits import SplitRatios
 from gradiend.util.checks import require_whole
 
 
-def describe_training(classes: Sequence[SplitClass], collected: Collected, path: Path | None) -> str:
+def describe_training(
+    classes: Sequence[SplitClass], collected: Collected, n_beside_others: int, path: Path | None
+) -> str:
     """Say how many rows each class and split got, what was dropped and why, and where the table is."""
     sizes = []
     for item in classes:
         parts = ", ".join(f"{split} {size}" for split, size in item.sizes.items())
         sizes.append(f"{item.config.id} {len(item.examples)} ({parts})")
+    n_rows = sum(len(item.examples) for item in classes)
+    note = f" {beside_others(n_beside_others, n_rows)}" if n_beside_others else ""
     return (
         f"Training data: {'; '.join(sizes)}; from {collected.n_segments} segments of {collected.n_texts} texts. "
-        f"Dropped: {_dropped(collected.dropped)}.{_where(path)}"
+        f"Dropped: {_dropped(collected.dropped)}.{note}{_where(path)}"
     )
 
 
@@ -85,7 +90,7 @@ def _hint(collected: Collected) -> str:
     if collected.dropped[SEVERAL_CLASSES]:
         return (
             " Sentences with words of several classes are left out; long texts have fewer of them when cut by "
-            "preprocess=TextPreprocessConfig(split_to_sentences=True), and the default keep_several_classes=True keeps them."
+            "preprocess=TextPreprocessConfig(split_to_sentences=True), and keep_several_classes=True keeps them."
         )
     return ""
 
