@@ -101,7 +101,11 @@ BAD: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: TextFilterConfig("he", weight="2"), TypeError, "weight must be a number"),
     (lambda: TextFilterConfig("he", use_lemma="yes"), TypeError, "use_lemma must be True or False"),
     (lambda: TextFilterConfig("he", spacy_tags={"pos": ["DET"]}), TypeError, "nested TextFilterConfig"),
-    (lambda: creator(feature_targets=[HE, HE]), ValueError, "Several classes are called he"),
+    (
+        lambda: creator(feature_targets=[HE, TextFilterConfig("she", id="he", mask="_")]),
+        ValueError,
+        "Several configs are called 'he' but differ in mask or weight",
+    ),
     (lambda: creator(feature_targets={"a": ["he"]}), TypeError, "a list of TextFilterConfig"),
     (lambda: creator(feature_targets=[NOMINATIVE, THEY], spacy_model=3), TypeError, "spacy_model must be a path"),
     # preprocessing

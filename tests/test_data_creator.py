@@ -23,7 +23,7 @@ from gradiend.data import (
     preprocess_texts,
     resolve_base_data,
 )
-from gradiend.data.core.table_files import write_table
+from gradiend.data.core.output_tables import write_table
 from gradiend.data.text import iter_sentences_from_texts
 from gradiend.data.text.prediction import (
     filter_sentences,
@@ -678,6 +678,47 @@ def test_classes_that_share_sentences_keep_the_shares_of_their_parts(pairs: list
             assert abs(sizes[split] - share * len(frame)) <= 2
 
 
+def test_repetitions_are_found_however_far_apart_they_are() -> None:
+    texts = [f"{('He', 'They', 'I')[i % 3]} saw {i % 2500}, she did not." for i in range(10_000)]
+    frame = creator(texts).generate_training_data(format="minimal", balance=False)
+    expected = Counter(
+        label_class
+        for number in range(2500)
+        for label_class, masked in {
+            ("3SG", f"[MASK] saw {number}, [MASK] did not.")
+            if word == "He"
+            else ("3SG", f"{word} saw {number}, [MASK] did not.")
+            for word in {("He", "They", "I")[i % 3] for i in range(number, 10_000, 2500)}
+        }
+    )
+    expected["3PL"] = len({i % 2500 for i in range(1, 10_000, 3)})
+    assert frame["label_class"].value_counts().to_dict() == expected
+    assert not frame.duplicated(["masked", "label_class"]).any()
+
+
+def test_configs_with_one_id_are_one_class(caplog: pytest.LogCaptureFixture) -> None:
+    parts = [TextFilterConfig("he", id="3SG"), TextFilterConfig("she", id="3SG"), PLURAL]
+    frames = creator(["They saw that he knew she left."], feature_targets=parts).generate_training_data(
+        min_rows_per_class_for_split=0
+    )
+    assert frames["3SG"]["masked"].tolist() == ["They saw that [MASK] knew [MASK] left."]
+    assert frames["3SG"]["label"].tolist() == ["he"]
+    assert list(frames) == ["3SG", "3PL"]
+    assert "2 configs are called '3SG'" in caplog.text
+
+
+@given(
+    st.lists(
+        st.sampled_from(["internat", "International", "internationally", "inter", "in", "i", "—", "x"]), max_size=9
+    )
+)
+def test_words_with_the_same_eight_letters_are_told_apart(drawn: list[str]) -> None:
+    text = " ".join(drawn)
+    for wanted in (["international"], ["internat"], ["i", "internationally"], ["in", "inter"]):
+        found = [text[start:end] for start, end, _ in match_sentence_one_config(text, TextFilterConfig(wanted)) or []]
+        assert found == [word for word in drawn if word.lower() in wanted]
+
+
 def test_reading_stops_when_every_class_is_full() -> None:
     seen = []
 
@@ -776,7 +817,7 @@ def test_an_unwritable_folder_is_found_out_before_the_work(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("targets", "error", "message"),
     [
-        ([SINGULAR, TextFilterConfig("we", id="3SG")], ValueError, "3SG"),
+        ([SINGULAR, TextFilterConfig("we", id="3SG", weight=2)], ValueError, "3SG.*weight"),
         ([SINGULAR, TextFilterConfig("they", id="split")], ValueError, "split"),
         (SINGULAR, TypeError, r"\[\.\.\.\]"),
         (["he", "they"], TypeError, "TextFilterConfig"),

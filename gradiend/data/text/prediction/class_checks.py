@@ -9,7 +9,6 @@ from dataclasses import replace
 from itertools import combinations
 
 from gradiend.data.text.filter_config import TextFilterConfig
-from gradiend.data.text.prediction.filter_engine import require_distinct
 from gradiend.data.text.prediction.frames import RESERVED_IDS
 from gradiend.data.text.prediction.surface_matcher import SurfaceMatcher, Target
 
@@ -20,14 +19,14 @@ def parse_classes(feature_targets: Sequence[TextFilterConfig] | None) -> list[Te
     """Copy and check the classes.
 
     Args:
-        feature_targets: The classes; None means none.
+        feature_targets: The classes; None means none. Several with one id are one class with the words of all.
 
     Returns:
         Copies, so that later changes to the caller's objects change nothing.
 
     Raises:
         TypeError: Not a sequence of `TextFilterConfig`.
-        ValueError: An id twice, or an id that is a column name.
+        ValueError: An id that is a column name, or one id with several masks or weights.
     """
     if feature_targets is None:
         return []
@@ -42,12 +41,31 @@ def parse_classes(feature_targets: Sequence[TextFilterConfig] | None) -> list[Te
         if not isinstance(config, TextFilterConfig):
             raise TypeError(f"feature_targets holds TextFilterConfig, but {config!r:.60} is a {type(config).__name__}.")
     classes = [deepcopy(config) for config in feature_targets]
-    require_distinct([config.id for config in classes])
+    by_id: dict[str, list[TextFilterConfig]] = {}
+    for config in classes:
+        by_id.setdefault(config.id, []).append(config)
+    classes = [_as_one(own) for own in by_id.values()]
     for config in classes:
         if config.id in RESERVED_IDS:
             raise ValueError(f"A class cannot be called {config.id!r}: the frames have a column of that name.")
     _warn_of_shared_words(classes)
     return classes
+
+
+def _as_one(configs: Sequence[TextFilterConfig]) -> TextFilterConfig:
+    """The class of all configs with one id."""
+    first = configs[0]
+    if len(configs) == 1:
+        return first
+    if any((config.mask, config.weight) != (first.mask, first.weight) for config in configs):
+        raise ValueError(
+            f"Several configs are called {first.id!r} but differ in mask or weight, and a class has one of each; give "
+            "them the same, or each its own id=."
+        )
+    logger.warning(
+        "%d configs are called %r and make one class; give each its own id= for several.", len(configs), first.id
+    )
+    return TextFilterConfig(list(configs), id=first.id, mask=first.mask, weight=first.weight)
 
 
 def require_folder_names(ids: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from gradiend.data.core.base_loader import BaseData, open_source
-from gradiend.data.core.table_files import parse_folder, parse_table_format, prepare_output, require_basenames
+from gradiend.data.core.output_tables import parse_folder, parse_table_format, prepare_output, require_basenames
 from gradiend.data.core.text_source import Columns, TextSource
 from gradiend.data.core.text_stream import TextBlock, stream_texts
 from gradiend.data.summary import DataSummary
@@ -43,11 +43,11 @@ from gradiend.data.text.prediction.summary import (
     describe_neutral,
     describe_training,
     require_found,
-    require_limit_allows_split,
     require_minimum,
 )
 from gradiend.data.text.prediction.tag_resolver import TagResolver
 from gradiend.data.text.prediction.token_exclusion import TokenExclusion
+from gradiend.data.text.prediction.training_request import TrainingRequest
 from gradiend.data.text.preprocess import TextPreprocessConfig, iter_segments, require_preprocess, sentence_splitter
 from gradiend.util.checks import require_flag, require_path, require_texts, require_whole
 from gradiend.util.keywords import known_keywords, strict_keywords
@@ -74,8 +74,8 @@ class TextPredictionDataCreator:
         preprocess: How texts are cut into sentences and filtered; None uses them as they are.
         spacy_model: Name of an installed spaCy pipeline, or the folder of one, that reads tags and lemmas;
             needed if a class has any. Loaded at once, before the texts.
-        feature_targets: The classes. Training data needs two at least, neutral data one at least or excluded
-            words.
+        feature_targets: The classes; several with one id are one class with the words of all. Training data needs
+            two at least, neutral data one at least or excluded words.
         seed: Decides order, splits and alternatives.
         download_if_missing: Download a spaCy pipeline that is not installed.
         output_dir: Folder for `<training_basename>.<output_format>` and
@@ -92,8 +92,8 @@ class TextPredictionDataCreator:
             rows are the same for any number.
 
     Raises:
-        ValueError: Two classes with one id, tags or lemmas without a `spacy_model` or unknown to it, an unknown output
-            format, a file without the column, a data set without the split or config.
+        ValueError: Classes with one id but several masks or weights, tags or lemmas without a `spacy_model` or unknown
+            to it, an unknown output format, a file without the column, a data set without the split or config.
         TypeError: An argument of another type, or an unknown one; the message names the nearest.
         FileNotFoundError: The file, folder or data set does not exist.
         ImportError: spaCy is needed and not installed.
@@ -209,54 +209,26 @@ class TextPredictionDataCreator:
             OSError: The output folder cannot be written to; found out before the work.
             ImportError: Parquet without pyarrow, a data set folder without datasets.
         """
-        kind = parse_format(format)
-        is_balanced = parse_balance(balance)
-        ratios = SplitRatios(train_ratio, val_ratio, test_ratio, split_name)
-        if split_by_document is not None:
-            require_flag("split_by_document", split_by_document)
-        require_flag("keep_several_classes", keep_several_classes)
         by_document = self.document_column is not None if split_by_document is None else split_by_document
-        require_limit_allows_split(max_size_per_class, min_rows_per_class_for_split)
+        request = TrainingRequest(
+            parse_format(format),
+            parse_balance(balance),
+            SplitRatios(train_ratio, val_ratio, test_ratio, split_name),
+            max_size_per_class,
+            min_rows_per_class_for_split,
+            by_document,
+            keep_several_classes,
+        )
         if len(self.classes) < 2:
             raise ValueError(
                 f"Training data contrasts at least two classes, but feature_targets has {len(self.classes)}; "
                 "add another TextFilterConfig."
             )
-        target = self._output(
-            output,
-            self.training_basename,
-            self._source,
-            max_size_per_class=max_size_per_class,
-            balance=is_balanced,
-            ratios=asdict(ratios),
-            min_rows_per_class_for_split=min_rows_per_class_for_split,
-            split_by_document=by_document,
-            keep_several_classes=keep_several_classes,
-        )
+        target = self._output(output, self.training_basename, self._source, **request.inputs())
         if (kept := target.read()) is not None:
             self._created = lambda: self._creation(reported_from_unified(kept.table), kept.tally)
-            return _in_format(kept.table, kind)
-
-        has_documents = by_document or self.document_column is not None
-        collected = self._collect(max_size_per_class, keep_several_classes, has_documents)
-        require_found(self.classes, collected, self._source.name, self._near_misses)
-        sizes = [len(examples) for examples in collected.examples]
-        if is_balanced:
-            sizes = balanced_counts(sizes, [config.weight for config in self.classes])
-        require_minimum(self.classes, collected, sizes, min_rows_per_class_for_split)
-        classes = self._split(collected, sizes, ratios, by_document)
-        tally = Tally(dict(collected.dropped), sum(item.examples.n_beside_others for item in classes))
-        self._created = lambda: self._creation(reported_frame(classes, with_documents=has_documents), tally)
-        if target.path is None and kind != "unified":
-            result = per_class_frames(classes) if kind == "per_class" else minimal_frame(classes)
-        else:
-            unified = unified_frame(classes, self._rng("alternatives"), with_documents=has_documents)
-            target.write(unified, tally, per_class_frames(classes))
-            result = _in_format(unified, kind)
-        logger.info(describe_training(classes, collected, tally.n_beside_others, target.path))
-        if (empty := describe_empty_splits(classes, ratios, by_document)) is not None:
-            logger.warning(empty)
-        return result
+            return _in_format(kept.table, request.format)
+        return self._create_training_data(request, target)
 
     @known_keywords("generate_neutral_data")
     def generate_neutral_data(
@@ -353,19 +325,38 @@ class TextPredictionDataCreator:
     def _stream(self, source: TextSource) -> Iterator[TextBlock]:
         return stream_texts(source, self.seed, self.base_max_size if source is self._source else None)
 
-    def _collect(self, limit: int | None, keep_several: bool, with_documents: bool) -> Collected:
-        return collect_examples(
+    def _create_training_data(self, request: TrainingRequest, target: Output) -> dict[str, pd.DataFrame] | pd.DataFrame:
+        has_documents = request.split_by_document or self.document_column is not None
+        collected = collect_examples(
             self._stream(self._source),
             self.classes,
             preprocess=self.preprocess,
             masks=self._masks(),
-            limit=limit,
+            limit=request.max_size_per_class,
             resolver=self._resolver,
-            keep_several=keep_several,
-            with_documents=with_documents,
+            keep_several=request.keep_several_classes,
+            with_documents=has_documents,
             splitter=self._splitter,
             n_processes=self.n_processes,
         )
+        require_found(self.classes, collected, self._source.name, self._near_misses)
+        sizes = [len(examples) for examples in collected.examples]
+        if request.balance:
+            sizes = balanced_counts(sizes, [config.weight for config in self.classes])
+        require_minimum(self.classes, collected, sizes, request.min_rows_per_class_for_split)
+        classes = self._split(collected, sizes, request)
+        tally = Tally(dict(collected.dropped), sum(item.examples.n_beside_others for item in classes))
+        self._created = lambda: self._creation(reported_frame(classes, with_documents=has_documents), tally)
+        if target.path is None and request.format != "unified":
+            result = per_class_frames(classes) if request.format == "per_class" else minimal_frame(classes)
+        else:
+            unified = unified_frame(classes, self._rng("alternatives"), with_documents=has_documents)
+            target.write(unified, tally, per_class_frames(classes))
+            result = _in_format(unified, request.format)
+        logger.info(describe_training(classes, collected, tally.n_beside_others, target.path))
+        if (empty := describe_empty_splits(classes, request.ratios, request.split_by_document)) is not None:
+            logger.warning(empty)
+        return result
 
     def _output(
         self, output: str | PathLike[str] | None, basename: str, source: TextSource, **arguments: Any
@@ -398,13 +389,12 @@ class TextPredictionDataCreator:
             **arguments,
         )
 
-    def _split(
-        self, collected: Collected, sizes: Sequence[int], ratios: SplitRatios, by_document: bool
-    ) -> list[SplitClass]:
+    def _split(self, collected: Collected, sizes: Sequence[int], request: TrainingRequest) -> list[SplitClass]:
         """Keep the first rows of each class, as many as `sizes` says, and give each its split."""
         kept = [examples.first(size) for examples, size in zip(collected.examples, sizes, strict=True)]
         collected.dropped[BALANCING] += sum(map(len, collected.examples)) - sum(sizes)
-        if by_document:
+        ratios = request.ratios
+        if request.split_by_document:
             parts = assign_splits_by_document(kept, ratios, self._rng("splits"))
         else:
             parts = assign_splits([examples.group for examples in kept], ratios, self._rng("splits"))

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from gradiend._version import __version__
-from gradiend.data.core.table_files import output_hash, read_output, write_output
+from gradiend.data.core.output_tables import output_hash, read_output, write_output
 from gradiend.data.text.prediction.creation_report import Tally
 from gradiend.data.text.preprocess import TextPreprocessConfig
 from gradiend.util.files import write_json

@@ -18,6 +18,9 @@ from gradiend.data.text.prediction.class_words import ClassWords, Labels
 from gradiend.data.text.prediction.disjoint_sets import DisjointSets
 from gradiend.data.text.prediction.examples import Examples
 from gradiend.data.text.prediction.filter_engine import mask_places
+from gradiend.data.text.prediction.seen_hashes import SeenHashes
+from gradiend.data.text.prediction.segment_rows import SegmentRows, rank_in_class, sort_into_rows
+from gradiend.data.text.prediction.text_column import TextColumn
 
 AMBIGUOUS = "with a word that fits several classes"
 SEVERAL_CLASSES = "with words of several classes"
@@ -25,7 +28,6 @@ HAS_MASK = "with the mask in the text"
 DUPLICATE = "repeating a masked text"
 CLASS_FULL = "of a class already full"
 
-_PIECE = 4096
 _SPREAD = np.int64(0x2545F4914F6CDD1D)
 """Moves the hash of a text to another place for each class."""
 
@@ -34,7 +36,8 @@ class Masker:
     """Masks the words of each class in turn, and keeps what is new.
 
     Memory is that of the kept examples: each text once, in a compact column where pandas has one, the rest in numbers.
-    Whether a text is new is told by a hash of 64 bits: two texts in ten billion rows would be taken for the same.
+    Whether a text is new is told by a hash of 64 bits: in a billion rows, the chance that one text is taken for another
+    is three in a hundred.
 
     Args:
         configs: The classes.
@@ -62,9 +65,8 @@ class Masker:
         self._keep_several = keep_several
         self._with_documents = with_documents
         self._n_segments = 0
-        self._seen: set[int] = set()
-        self._texts = [_Texts() for _ in configs]
-        self._sizes = np.zeros(len(configs), np.int64)
+        self._seen = SeenHashes()
+        self._texts = [TextColumn() for _ in configs]
         self._columns = [_NO_ROWS]
         self._documents: list[object] = []
         self.dropped: Counter[str] = Counter()
@@ -72,12 +74,12 @@ class Masker:
     @property
     def sizes(self) -> list[int]:
         """How many examples each class has."""
-        return self._sizes.tolist()
+        return [len(texts) for texts in self._texts]
 
     @property
     def is_full(self) -> bool:
         """Whether nothing more is wanted."""
-        return bool((self._sizes >= self._limit).all())
+        return min(self.sizes) >= self._limit
 
     def add(self, block: MatchedBlock) -> None:
         """Make the examples of a block."""
@@ -86,33 +88,34 @@ class Masker:
             return
         n = len(block.segments)
         class_of_label = np.array([label.class_index for label in self._labels.all], np.int64)
-        rows = _rows(words, class_of_label, n)
+        rows = sort_into_rows(words, class_of_label, n)
         has_contrast = self._has_contrast(words, rows, n)
-        wanted = self._wanted(block.segments, words, has_contrast)
-        rows = rows.only(wanted[rows.number])
-        asked = rows.only((self._sizes < self._limit)[rows.owner])
+        rows = rows.only(self._wanted(block.segments, words, has_contrast)[rows.number])
+        sizes = np.array(self.sizes)
+        asked = rows.only((sizes < self._limit)[rows.owner])
         masked = self._masked(block.segments, words, asked)
         hashes = np.fromiter(map(hash, masked), np.int64, len(masked))
-        is_new = self._are_new(hashes ^ (asked.owner * _SPREAD))
-        kept = is_new & (self._sizes[asked.owner] + _rank(asked.owner, is_new) < self._limit)
-        self._count_dropped(rows.number, asked.number[~is_new], asked.number[kept], n)
-        rows = asked.only(kept)
+        is_new = self._seen.add(hashes ^ (asked.owner * _SPREAD))
+        is_kept = is_new & (sizes[asked.owner] + rank_in_class(asked.owner, is_new) < self._limit)
+        kept = asked.only(is_kept)
+        self._count_dropped(rows.number, asked.number[~is_new], kept.number, n)
+        self._keep(kept.owner, [text for text, keep in zip(masked, is_kept.tolist(), strict=True) if keep])
         self._columns.append(
             _Columns(
-                rows.owner.astype(np.int32),
-                words.label[rows.word].astype(np.int32),
-                self._n_segments + rows.number,
-                hashes[kept],
-                has_contrast[rows.number],
+                kept.owner.astype(np.int32),
+                words.label[kept.word].astype(np.int32),
+                self._n_segments + kept.number,
+                hashes[is_kept],
+                has_contrast[kept.number],
             )
         )
         self._n_segments += n
-        self._keep(rows.owner, [masked[row] for row in np.flatnonzero(kept).tolist()])
         if self._with_documents:
-            self._documents += [block.documents[number] for number in rows.number.tolist()]
+            self._documents += [block.documents[number] for number in kept.number.tolist()]
 
     def examples(self) -> list[Examples]:
         """Return the examples of each class, and let go of them."""
+        self._seen = SeenHashes()
         owner, label, sentence, text, has_contrast = map(np.concatenate, zip(*self._columns, strict=True))
         self._columns = [_NO_ROWS]
         group = _groups(sentence, text)
@@ -130,9 +133,8 @@ class Masker:
         ends = np.searchsorted(owners, np.arange(len(self._texts)), side="right").tolist()
         for texts, (start, end) in zip(self._texts, pairwise([0, *ends]), strict=True):
             texts.extend(masked[start:end])
-        self._sizes += np.diff(ends, prepend=0)
 
-    def _has_contrast(self, words: ClassWords, rows: _Rows, n: int) -> NDArray[np.bool_]:
+    def _has_contrast(self, words: ClassWords, rows: SegmentRows, n: int) -> NDArray[np.bool_]:
         """Which segments have words of several classes, not all told apart by tags."""
         is_plain = ~np.array([label.by_tag for label in self._labels.all], bool)[words.label]
         return (np.bincount(rows.number, minlength=n) > 1) & _marked(words.number[is_plain], n)
@@ -152,35 +154,20 @@ class Masker:
             wanted &= ~applies
         return wanted
 
-    def _masked(self, segments: Sequence[str], words: ClassWords, rows: _Rows) -> list[str]:
+    def _masked(self, segments: Sequence[str], words: ClassWords, rows: SegmentRows) -> list[str]:
         """The segment of each row with the words of its class masked."""
         masks = [config.mask for config in self._configs]
         starts, ends = words.start[rows.order], words.end[rows.order]
-        all_starts, all_ends = starts.tolist(), ends.tolist()
-        return [
-            f"{text[:start]}{mask}{text[end:]}"
-            if count == 1
-            else mask_places(text, all_starts[at : at + count], all_ends[at : at + count], mask)
-            for text, mask, start, end, at, count in zip(
-                map(segments.__getitem__, rows.number.tolist()),
-                map(masks.__getitem__, rows.owner.tolist()),
-                starts[rows.at].tolist(),
-                ends[rows.at].tolist(),
-                rows.at.tolist(),
-                rows.n_words.tolist(),
-                strict=True,
-            )
-        ]
-
-    def _are_new(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which rows are not there yet, nor before them in the block."""
-        is_new = np.zeros(len(keys), bool)
-        is_new[np.unique(keys, return_index=True)[1]] = True
-        listed = keys.tolist()
-        if known := self._seen.intersection(listed):
-            is_new &= [key not in known for key in listed]
-        self._seen.update(listed)
-        return is_new
+        texts = [segments[number] for number in rows.number.tolist()]
+        owners = rows.owner.tolist()
+        first = zip(texts, owners, starts[rows.at].tolist(), ends[rows.at].tolist(), strict=True)
+        masked = [f"{text[:start]}{masks[owner]}{text[end:]}" for text, owner, start, end in first]
+        several = np.flatnonzero(rows.n_words > 1)
+        bounds = zip(rows.at[several].tolist(), (rows.at + rows.n_words)[several].tolist(), strict=True)
+        starts, ends = starts.tolist(), ends.tolist()
+        for row, (one, other) in zip(several.tolist(), bounds, strict=True):
+            masked[row] = mask_places(texts[row], starts[one:other], ends[one:other], masks[owners[row]])
+        return masked
 
     def _count_dropped(
         self, wanted: NDArray[np.int64], repeated: NDArray[np.int64], kept: NDArray[np.int64], n: int
@@ -190,30 +177,6 @@ class Masker:
         is_repeated = _marked(repeated, n)
         self.dropped[DUPLICATE] += int((without & is_repeated).sum())
         self.dropped[CLASS_FULL] += int((without & ~is_repeated).sum())
-
-
-class _Texts:
-    """A growing column of texts."""
-
-    def __init__(self) -> None:
-        self._pieces: list[pd.Series] = []
-        self._last: list[str] = []
-
-    def extend(self, texts: Sequence[str]) -> None:
-        """Add texts at the end."""
-        self._last += texts
-        if len(self._last) >= _PIECE:
-            self._close()
-
-    def take_all(self) -> pd.Series:
-        """Return the texts, and let go of them."""
-        self._close()
-        pieces, self._pieces = self._pieces, []
-        return pd.concat(pieces, ignore_index=True)
-
-    def _close(self) -> None:
-        self._pieces.append(pd.Series(self._last, dtype=str))
-        self._last = []
 
 
 class _Columns(NamedTuple):
@@ -230,38 +193,6 @@ class _Columns(NamedTuple):
 _NO_ROWS = _Columns(*(np.zeros(0, kind) for kind in (np.int32, np.int32, np.int64, np.int64, bool)))
 
 
-class _Rows(NamedTuple):
-    """A row for each segment and class, class by class."""
-
-    number: NDArray[np.int64]
-    """The segment."""
-    owner: NDArray[np.int64]
-    """The class."""
-    at: NDArray[np.int64]
-    """Where its words begin in `order`."""
-    n_words: NDArray[np.int64]
-    """How many words it has."""
-    order: NDArray[np.int64]
-    """The words in the order of the rows."""
-
-    @property
-    def word(self) -> NDArray[np.int64]:
-        """The first word of each row."""
-        return self.order[self.at]
-
-    def only(self, wanted: NDArray[np.bool_]) -> _Rows:
-        """Some of the rows."""
-        return _Rows(self.number[wanted], self.owner[wanted], self.at[wanted], self.n_words[wanted], self.order)
-
-
-def _rows(words: ClassWords, class_of_label: NDArray[np.int64], n: int) -> _Rows:
-    key = class_of_label[words.label] * n + words.number
-    order = np.argsort(key, kind="stable")
-    key = key[order]
-    at = np.flatnonzero(np.diff(key, prepend=-1))
-    return _Rows(key[at] % n, key[at] // n, at, np.diff(at, append=len(key)), order)
-
-
 def _groups(sentence: NDArray[np.int64], text: NDArray[np.int64]) -> NDArray[np.int64]:
     """What must be in one split: the rows of a sentence, and those of a masked text that several classes have.
 
@@ -269,24 +200,19 @@ def _groups(sentence: NDArray[np.int64], text: NDArray[np.int64]) -> NDArray[np.
         sentence: Of each row.
         text: A hash of the masked text of each row.
     """
+    group, _ = pd.factorize(sentence)
     same_text, texts = pd.factorize(text)
     first = np.zeros(len(texts), np.int64)
-    first[same_text[::-1]] = sentence[::-1]
+    first[same_text[::-1]] = group[::-1]
     other = first[same_text]
-    linked = np.flatnonzero(other != sentence)
+    linked = np.flatnonzero(other != group)
     joined: DisjointSets[int] = DisjointSets()
-    for one, two in zip(other[linked].tolist(), sentence[linked].tolist(), strict=True):
+    for one, two in zip(other[linked].tolist(), group[linked].tolist(), strict=True):
         joined.join(one, two)
-    group_of = np.arange(sentence.max(initial=-1) + 1)
+    root_of = np.arange(group.max(initial=-1) + 1)
     for number in joined:
-        group_of[number] = joined.root(number)
-    return group_of[sentence]
-
-
-def _rank(owners: NDArray[np.int64], counted: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """How many counted rows of the same class come before each row; the classes are in their order."""
-    before: NDArray[np.int64] = np.cumsum(counted) - counted
-    return before - before[np.searchsorted(owners, owners)]
+        root_of[number] = joined.root(number)
+    return root_of[group]
 
 
 def _marked(numbers: NDArray[np.int64], n: int) -> NDArray[np.bool_]:

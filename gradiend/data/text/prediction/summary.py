@@ -11,7 +11,6 @@ from gradiend.data.text.prediction.collector import Collected
 from gradiend.data.text.prediction.frames import SplitClass
 from gradiend.data.text.prediction.masking import SEVERAL_CLASSES
 from gradiend.data.text.prediction.splits import SplitRatios
-from gradiend.util.checks import require_whole
 
 
 def describe_training(
@@ -73,17 +72,6 @@ def describe_empty_splits(classes: Sequence[SplitClass], ratios: SplitRatios, by
         return None
     why = "there are too few documents, or a few hold most rows" if by_document else "there are too few rows"
     return f"Splits without any row: {', '.join(empty)}; {why}."
-
-
-def require_limit_allows_split(limit: int | None, min_rows: int) -> None:
-    """Refuse sizes that are no whole numbers, and a `max_size_per_class` that can never reach the minimum to split."""
-    require_whole("max_size_per_class", limit, 1, none_means="for all rows")
-    require_whole("min_rows_per_class_for_split", min_rows, 0)
-    if limit is not None and limit < min_rows:
-        raise ValueError(
-            f"max_size_per_class={limit} can never reach min_rows_per_class_for_split={min_rows}; "
-            "raise the first or lower the second (0 switches it off)."
-        )
 
 
 def _hint(collected: Collected) -> str:
