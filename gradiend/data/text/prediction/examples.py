@@ -23,7 +23,7 @@ class Examples:
     """Which of the labels is the first masked word."""
     labels: Sequence[Label]
     """All labels of all classes."""
-    group: NDArray[np.int64]
+    group: NDArray[np.int32]
     """The same for all examples of a sentence, and for those of all classes with one masked text. It must not be in
     two splits."""
     has_contrast: NDArray[np.bool_]

@@ -9,7 +9,6 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from gradiend.data.text.filter_config import TextFilterConfig
@@ -64,7 +63,7 @@ class Masker:
         self._limit = sys.maxsize if limit is None else limit
         self._keep_several = keep_several
         self._with_documents = with_documents
-        self._n_segments = 0
+        self._n_sentences = 0
         self._seen = SeenHashes()
         self._texts = [TextColumn() for _ in configs]
         self._columns = [_NO_ROWS]
@@ -98,18 +97,19 @@ class Masker:
         is_new = self._seen.add(hashes ^ (asked.owner * _SPREAD))
         is_kept = is_new & (sizes[asked.owner] + rank_in_class(asked.owner, is_new) < self._limit)
         kept = asked.only(is_kept)
+        sentence = np.cumsum(_marked(kept.number, n)) - 1 + self._n_sentences
         self._count_dropped(rows.number, asked.number[~is_new], kept.number, n)
         self._keep(kept.owner, [text for text, keep in zip(masked, is_kept.tolist(), strict=True) if keep])
         self._columns.append(
             _Columns(
-                kept.owner.astype(np.int32),
+                kept.owner.astype(np.int16),
                 words.label[kept.word].astype(np.int32),
-                self._n_segments + kept.number,
+                sentence[kept.number].astype(np.int32),
                 hashes[is_kept],
                 has_contrast[kept.number],
             )
         )
-        self._n_segments += n
+        self._n_sentences = int(sentence[-1]) + 1
         if self._with_documents:
             self._documents += [block.documents[number] for number in kept.number.tolist()]
 
@@ -182,37 +182,35 @@ class Masker:
 class _Columns(NamedTuple):
     """Kept rows of a block, of all classes."""
 
-    owner: NDArray[np.int32]
+    owner: NDArray[np.int16]
     label: NDArray[np.int32]
-    sentence: NDArray[np.int64]
+    sentence: NDArray[np.int32]
     text: NDArray[np.int64]
     """A hash of the masked text."""
     has_contrast: NDArray[np.bool_]
 
 
-_NO_ROWS = _Columns(*(np.zeros(0, kind) for kind in (np.int32, np.int32, np.int64, np.int64, bool)))
+_NO_ROWS = _Columns(*(np.zeros(0, kind) for kind in (np.int16, np.int32, np.int32, np.int64, bool)))
 
 
-def _groups(sentence: NDArray[np.int64], text: NDArray[np.int64]) -> NDArray[np.int64]:
+def _groups(sentence: NDArray[np.int32], text: NDArray[np.int64]) -> NDArray[np.int32]:
     """What must be in one split: the rows of a sentence, and those of a masked text that several classes have.
 
     Args:
         sentence: Of each row.
         text: A hash of the masked text of each row.
     """
-    group, _ = pd.factorize(sentence)
-    same_text, texts = pd.factorize(text)
-    first = np.zeros(len(texts), np.int64)
-    first[same_text[::-1]] = group[::-1]
-    other = first[same_text]
-    linked = np.flatnonzero(other != group)
+    ordered = np.sort(text)
+    shared = np.unique(ordered[1:][np.diff(ordered) == 0])
+    rows = np.flatnonzero(np.isin(text, shared))
     joined: DisjointSets[int] = DisjointSets()
-    for one, two in zip(other[linked].tolist(), group[linked].tolist(), strict=True):
-        joined.join(one, two)
-    root_of = np.arange(group.max(initial=-1) + 1)
+    first: dict[int, int] = {}
+    for key, number in zip(text[rows].tolist(), sentence[rows].tolist(), strict=True):
+        joined.join(first.setdefault(key, number), number)
+    group_of = np.arange(sentence.max(initial=-1) + 1, dtype=np.int32)
     for number in joined:
-        root_of[number] = joined.root(number)
-    return root_of[group]
+        group_of[number] = joined.root(number)
+    return group_of[sentence]
 
 
 def _marked(numbers: NDArray[np.int64], n: int) -> NDArray[np.bool_]:

@@ -9,10 +9,10 @@ _FREE = 0
 
 
 class SeenHashes:
-    """Tells which hashes are new; eight bytes a slot, at most half of the slots used."""
+    """Tells which hashes are new; eight bytes a slot, at most two thirds of the slots used."""
 
     def __init__(self) -> None:
-        self._slots = np.full(1 << 12, _FREE, np.int64)
+        self._slots = np.zeros(1 << 12, np.int64)
         self._size = 0
 
     def add(self, hashes: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -27,15 +27,15 @@ class SeenHashes:
         is_new = np.zeros(len(hashes), bool)
         distinct, first = np.unique(hashes, return_index=True)
         distinct[distinct == _FREE] = 1
-        if 2 * (self._size + len(distinct)) > len(self._slots):
-            self._grow(self._size + len(distinct))
+        while 3 * (self._size + len(distinct)) > 2 * len(self._slots):
+            self._grow()
         is_new[first] = self._insert(distinct)
         self._size += int(is_new.sum())
         return is_new
 
-    def _grow(self, size: int) -> None:
+    def _grow(self) -> None:
         kept = self._slots[self._slots != _FREE]
-        self._slots = np.full(1 << (4 * size).bit_length(), _FREE, np.int64)
+        self._slots = np.zeros(2 * len(self._slots), np.int64)
         self._insert(kept)
 
     def _insert(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from gradiend.util.checks import require_number, require_text
@@ -55,7 +54,7 @@ class SplitRatios:
 
 
 def assign_splits(
-    groups: Sequence[NDArray[np.int64]], ratios: SplitRatios, rng: random.Random
+    groups: Sequence[NDArray[np.int32]], ratios: SplitRatios, rng: random.Random
 ) -> list[NDArray[np.int8]]:
     """Choose the split of every row, by class at the given ratios.
 
@@ -64,7 +63,7 @@ def assign_splits(
     few rows of its own can miss its sizes.
 
     Args:
-        groups: Of each class, the group of each row.
+        groups: Of each class, the group of each row: whole numbers from 0 on, not all of which need occur.
         ratios: Shares of the parts.
         rng: Source of the random choice.
 
@@ -73,21 +72,19 @@ def assign_splits(
     """
     generator = np.random.default_rng(rng.getrandbits(64))
     sizes = [len(own) for own in groups]
-    group, names = pd.factorize(np.concatenate(groups))
-    owner = np.repeat(np.arange(len(groups)), sizes)
-    n_rows = np.bincount(group, minlength=len(names))
+    group = np.concatenate(groups)
+    n_rows = np.bincount(group)
     is_shared = n_rows > 1
     wanted = np.array([apportion(size, ratios.shares, keep_nonempty=True) for size in sizes])
-    part = np.zeros(len(names), np.int8)
+    part = np.zeros(len(n_rows), np.int8)
 
     shared = generator.permutation(np.flatnonzero(is_shared))  # random among equals
     shared = shared[np.argsort(-n_rows[shared], kind="stable")]
-    owners = owner[np.argsort(group, kind="stable")].tolist()
-    ends = np.cumsum(n_rows)
-    owners_of_each = (
-        owners[start:end] for start, end in zip((ends - n_rows)[shared].tolist(), ends[shared].tolist(), strict=True)
-    )
-    part[shared] = _to_roomiest(owners_of_each, wanted, ratios.shares)
+    owner = np.repeat(np.arange(len(groups), dtype=np.int16), sizes)[is_shared[group]]
+    owners = owner[np.argsort(group[is_shared[group]], kind="stable")].tolist()
+    ends = np.cumsum(n_rows * is_shared)
+    spans = zip((ends - n_rows)[shared].tolist(), ends[shared].tolist(), strict=True)
+    part[shared] = _to_roomiest((owners[start:end] for start, end in spans), wanted, ratios.shares)
 
     by_class = np.split(group, np.cumsum(sizes)[:-1])
     for own, open_counts in zip(by_class, wanted, strict=True):
