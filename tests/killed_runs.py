@@ -123,7 +123,8 @@ def main() -> None:
     count_files()
     _, expected = in_child(base, home / "whole", None)
     runs = []
-    for fatal in range(1 + stride // 2, expected["moments"], stride):
+    last = expected["moments"]
+    for fatal in [*range(1 + stride // 2, last, stride), last]:
         folder = home / f"killed_{fatal}"
         ended_by, _ = in_child(base, folder, fatal)
         _, found = in_child(base, folder, None)

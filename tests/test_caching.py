@@ -520,6 +520,15 @@ class TestDecoder:
         assert work == ["probabilities"] * 2
         assert set(completed["plotting_data"]) == set(results["grid"])
 
+    @pytest.mark.parametrize("grid", [{"lrs": [0.1]}, {"lrs": [0.05, 0.1], "feature_factors": [0.5, -0.5]}])
+    def test_finished_results_have_their_own_grid(self, make, work, grid):
+        trained = make(use_cache=False).train()
+        results = trained.evaluate_decoder(**grid, selector=LMSThresholdPolicy(ratio=0.0))
+        work.clear()
+        completed = trained.analyze_decoder_for_plotting(results)
+        assert set(completed["plotting_data"]) == set(results["grid"])
+        assert "lms" not in work
+
     def test_a_collapsed_candidate_is_not_measured_further(self, make, work):
         trained = make().train()
         strict, lenient = LMSThresholdPolicy(ratio=1.5), LMSThresholdPolicy(ratio=0.0)
@@ -535,6 +544,30 @@ class TestDecoder:
         assert work == ["probabilities"] * 2
         assert not any("skipped" in entry for entry in complete["grid"].values())
         assert complete["one"]["feature_factor"] == -1.0 or complete["one"]["feature_factor"] == 1.0
+
+    def test_what_was_measured_stays_when_a_stricter_policy_wants_more(self, make, work):
+        trained = make().train()
+        lenient = {"lrs": [0.1], "feature_factors": [1, -1], "selector": LMSThresholdPolicy(ratio=0.0)}
+        first = trained.evaluate_decoder(**lenient, target_class="one")
+        trained.evaluate_decoder(**{**lenient, "selector": LMSThresholdPolicy(ratio=1.5)})
+        work.clear()
+        assert trained.evaluate_decoder(**lenient, target_class="one")["one"] == first["one"]
+        assert work == []
+
+    def test_a_choice_that_is_no_longer_made_is_not_kept(self, make):
+        trained = make().train()
+        lenient = {"lrs": [0.1], "selector": LMSThresholdPolicy(ratio=0.0)}
+        weak = trained.evaluate_decoder(**lenient, increase_target_probabilities=False)
+        trained.evaluate_decoder(**lenient)
+        strict = trained.evaluate_decoder(lrs=[0.1], target_class="one", selector=LMSThresholdPolicy(ratio=1.5))
+        assert "one" not in strict
+        with pytest.raises(ValueError, match="no 'one'"):
+            trained.rewrite_base_model(target_class="one")
+        # What was not asked for again stands.
+        trained.rewrite_base_model(target_class="many")
+        assert trained.rewrite_base_model(target_class="one", increase_target_probabilities=False)
+        found = read_decoder_stats_file(resolve_decoder_stats_path(trained.experiment_dir, metric_name="one"))
+        assert found["one_weaken"] == weak["one_weaken"]
 
     def test_a_policy_of_ones_own_sees_every_candidate(self, make):
         class Choosy(LMSThresholdPolicy):

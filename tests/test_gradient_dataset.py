@@ -272,7 +272,11 @@ class TestBatches:
 
     def test_other_options(self):
         order = lambda data: [data[i]["text"] for i in range(len(data))]  # noqa: E731
-        assert len(TextBatchedDatasetBase(self.frame(), None, 2, "label", max_size=9)) == 8
+        capped = [TextBatchedDatasetBase(self.frame(), None, 2, "label", max_size=9, seed=seed) for seed in (1, 1, 2)]
+        assert [len(data) for data in capped] == [8, 8, 8]
+        first, again, other = ({data[i]["text"] for i in range(8)} for data in capped)
+        # Whatever order the rows come in, the first are not more than any others.
+        assert first == again != other
         plain = TextBatchedDatasetBase(self.frame(), None, 5, "label", shuffle_batches=False, shuffle_within=False)
         assert order(plain) == [f"t{i}" for i in (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)]
         turns = TextBatchedDatasetBase(self.frame(), None, 1, "label", balance_column="group")
@@ -288,3 +292,5 @@ class TestBatches:
             TextBatchedDatasetBase(self.frame(), None, 2, "nope")
         with pytest.raises(ValueError, match="batch_size=6"):
             TextBatchedDatasetBase(self.frame(), None, 6, "label")
+        with pytest.raises(ValueError, match=r"max_size=7 for 2 classes.*batch_size=4.*at least 8"):
+            TextBatchedDatasetBase(self.frame(), None, 4, "label", max_size=7)

@@ -122,6 +122,16 @@ def test_dropped_runs_leave_no_weights(path, tmp_path):
     assert (tmp_path / "model_step_2").is_dir()
 
 
+def test_a_folder_with_other_things_keeps_them(path, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("do not lose")
+    (tmp_path / "mine" / "pytorch_model.bin").write_bytes(b"of an older model")
+    train(path, tmp_path, output_dir=str(tmp_path / "mine"))
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "do not lose"
+    assert not (tmp_path / "mine" / "pytorch_model.bin").exists()
+    assert not list(tmp_path.glob(".mine*"))
+
+
 def test_without_a_seed_every_run_is_another_and_can_be_repeated(path, tmp_path):
     _, models, report = train(path, tmp_path / "a", seed=None, keep_seed_runs=True)
     again = train(path, tmp_path / "b", seed=None)[2]

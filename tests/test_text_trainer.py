@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -353,6 +354,36 @@ class TestDecoder:
             trained.rewrite_base_model(results, "3SG", increase_target_probabilities=False)
         with pytest.raises(ValueError, match="target_class"):
             trained.rewrite_base_model(results, [])
+        for size in ("max_size_training_like", "max_size_neutral", "eval_batch_size"):
+            with pytest.raises(ValueError, match=f"{size} must be at least 1; got 0"):
+                trained.evaluate_decoder(**{size: 0})
+        with pytest.raises(ValueError, match="lrs must be one or several numbers"):
+            trained.evaluate_decoder(lrs="0.1")
+        with pytest.raises(ValueError, match="no token to score"):
+            trained.evaluate_decoder(neutral_df=pd.DataFrame({"text": []}))
+        with pytest.raises(
+            ValueError, match="needs a column factual_class or label_class or factual_id; it has masked"
+        ):
+            trained.evaluate_decoder(training_like_df=pd.DataFrame({"masked": ["a [MASK] ."]}))
+
+    def test_rows_of_ones_own_may_have_the_columns_of_the_data(self, trained, merged):
+        asked = {"lrs": np.array([0.02], np.float32), "target_class": "3SG"}
+        unified = trained.combined_data[trained.combined_data["split"] == "test"]
+        handed_in = merged[merged["split"] == "test"]
+        expected = trained.evaluate_decoder(**asked, training_like_df=unified)["grid"]
+        assert trained.evaluate_decoder(**asked, training_like_df=handed_in)["grid"] == expected
+        by_id = handed_in.drop(columns="label").rename(columns={"label_class": "factual_id"}).assign(label=1.0)
+        found = trained.evaluate_decoder(**asked, training_like_df=by_id)["grid"]
+        assert found["base"]["probs_by_dataset"]["3PL"]["3SG"] == pytest.approx(
+            expected["base"]["probs_by_dataset"]["3PL"]["3SG"], abs=0.05
+        )
+
+    def test_classes_without_texts_are_named(self, trained, merged, caplog):
+        only = merged[(merged["split"] == "test") & (merged["label_class"] == "3SG")]
+        results = trained.evaluate_decoder(lrs=[0.02], training_like_df=only)
+        assert "3SG" not in results
+        assert results["3PL"]["value"] > 0
+        assert "Nothing was measured for 3SG: there are no texts of 3PL." in caplog.text
 
 
 def rows(**changes):
@@ -574,3 +605,18 @@ def test_class_ids_stand_for_the_target_classes(data):
     assert one.get_target_feature_class_ids() == [0, 1]
     assert one.map_target_feature_class_ids([1, 0, 7, "3SG"]) == ["3PL", "3SG", 7, "3SG"]
     assert one.map_target_feature_class_ids(None) is None
+
+
+def test_the_base_model_of_an_earlier_checkpoint_is_not_loaded(trained, tmp_path):
+    """A checkpoint whose base model has a name, where one was saved whose base model had none."""
+    model = trained.get_model()
+    nameless = AutoModelForMaskedLM.from_pretrained(MODEL)
+    nameless.name_or_path = nameless.config._name_or_path = ""
+    with torch.no_grad():
+        next(nameless.parameters()).zero_()
+    own = TextPredictionModelWithGradiend.from_pretrained(nameless, tokenizer=model.tokenizer, params=["*encoder*"])
+    own.save_pretrained(str(tmp_path))
+    assert not ModelWithGradiend.from_pretrained(str(tmp_path)).base_model.get_input_embeddings().weight.any()
+    model.save_pretrained(str(tmp_path))
+    loaded = ModelWithGradiend.from_pretrained(str(tmp_path))
+    assert torch.equal(loaded.base_model.get_input_embeddings().weight, model.base_model.get_input_embeddings().weight)

@@ -160,15 +160,30 @@ def test_save_strategy_no_keeps_the_last(tmp_path):
 def test_a_weak_negative_encoding_is_inverted_at_the_end(tmp_path):
     """−0.3 is not clear enough to invert during training; the result is made positive all the same."""
     model = new_model()
-    states = []
+    states, scores = [], iter([-0.3, -0.2, -0.1])
 
     def slightly_negative(config, training_stats):
         states.append(model.gradiend.encoder_linear.weight.detach().clone())
-        return {"correlation": -0.3}
+        return {"correlation": next(scores), "mean_by_class": {1.0: -0.4, -1.0: 0.2}}
 
     _, _, path = run(tmp_path, model, evaluate_fn=slightly_negative)
     assert torch.equal(model.gradiend.encoder_linear.weight, -states[0])
-    assert load_training_stats(path)["best_score_checkpoint"]["correlation"] == 0.3
+    stats = load_training_stats(path)
+    assert stats["best_score_checkpoint"]["correlation"] == 0.3
+    # Step 10 was kept: its figures are those of the inverted model, the others stay as they were measured.
+    assert stats["training_stats"]["scores"] == {"10": 0.3, "20": -0.2, "30": -0.1}
+    assert stats["training_stats"]["mean_by_class"]["10"] == {"1.0": 0.4, "-1.0": -0.2}
+    assert stats["training_stats"]["mean_by_class"]["30"] == {"1.0": -0.4, "-1.0": 0.2}
+    assert stats["training_stats"]["correlation"] == -0.1
+
+
+def test_an_encoding_that_cannot_be_inverted_keeps_its_signs_in_the_report(tmp_path, caplog):
+    base = tiny.bert()
+    gradiend = build_gradiend_from_base_model(base, "tiny", param_map=["*layer.0*"], activation_encoder="sigmoid")
+    model = TextPredictionModelWithGradiend(base, gradiend, tiny.bert_tokenizer())
+    _, _, path = run(tmp_path, model, evaluate_fn=lambda **_: {"correlation": -0.3})
+    assert "cannot be inverted" in caplog.text
+    assert load_training_stats(path)["best_score_checkpoint"]["correlation"] == -0.3
 
 
 def test_a_best_model_that_an_interrupted_run_left_is_not_taken(tmp_path):
@@ -318,7 +333,9 @@ class TestCallbacks:
         assert stats["mean_by_class"][3] == {1.0: 0.9, -1.0: -0.7}
         assert result["correlation"] == 0.8
 
-    @pytest.mark.parametrize(("normalize", "correlation"), [(True, -0.4), (True, 0.9), (False, -0.9)])
+    @pytest.mark.parametrize(
+        ("normalize", "correlation"), [(True, -0.4), (True, 0.9), (False, -0.9), (True, float("nan"))]
+    )
     def test_normalisation_leaves_other_encodings_alone(self, normalize, correlation):
         model = new_model()
         before = model.gradiend.encoder_linear.weight.clone()
@@ -347,11 +364,11 @@ class TestCallbacks:
 
         callback = CheckpointCallback(str(tmp_path / "m"), checkpoints=4)
         assert (callback.checkpoint_step, callback.best_score) == (4, None)
-        for step, correlation in enumerate([0.9, 0.5, -0.7, 0.6, 0.8], start=1):
+        for step, correlation in enumerate([0.9, float("nan"), 0.5, 0.6, -0.7, 0.8], start=1):
             callback.on_step_end(
                 step=step, loss=1.0, model=Recorder(), config={}, training_stats={"correlation": correlation}
             )
-        assert saved == ["m_best", "m_best", "m_step_4", "m_best"]
+        assert saved == ["m_best", "m_step_4", "m_best", "m_best", "m_best"]
         assert callback.best_score == 0.8
 
     def test_the_loss_can_decide(self, tmp_path):

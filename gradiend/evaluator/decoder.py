@@ -6,6 +6,7 @@ import functools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -19,7 +20,7 @@ from gradiend.evaluator.feature_factors import (
 )
 from gradiend.evaluator.fingerprints import KnowsItsData, frame_part, model_parts, wants_cache
 from gradiend.evaluator.goals import Goal, datasets_by_factor, goals_of
-from gradiend.evaluator.grid import GridMeasurer
+from gradiend.evaluator.grid import SKIPPED, GridMeasurer
 from gradiend.evaluator.grid_cache import CandidateFiles, Key, write_results
 from gradiend.evaluator.selection import (
     BaseContext,
@@ -127,7 +128,8 @@ class DecoderEvaluator:
             max_size_training_like: Cap on rows per dataset class.
             max_size_neutral: Cap on neutral texts.
             eval_batch_size: Texts per forward pass.
-            training_like_df: Rows to use instead of the test split.
+            training_like_df: Rows to use instead of the test split: unified ones, or with the columns of the training
+                data.
             neutral_df: Neutral texts to use (column `text`).
             summary_metrics: Metrics to choose for instead of the classes; names of classes are allowed.
             target_class: One or several classes. Default: all target classes.
@@ -143,10 +145,15 @@ class DecoderEvaluator:
             "plot_paths".
 
         Raises:
-            ValueError: An unknown class or part, no usable rows, use_cache without a place for it, or a plot that is
-                neither shown nor saved; all before the first measurement.
+            ValueError: An unknown class or part, a size below 1, no usable rows, use_cache without a place for it, or a
+                plot that is neither shown nor saved; all before the first measurement.
         """
         part = parse_rewrite_part(part)
+        _require_sizes(
+            max_size_training_like=max_size_training_like,
+            max_size_neutral=max_size_neutral,
+            eval_batch_size=eval_batch_size,
+        )
         if plot and show is False:
             require_plot_directory(trainer.experiment_dir)
         use_cache = wants_cache(trainer, use_cache, "evaluate_decoder", output_path)
@@ -172,10 +179,11 @@ class DecoderEvaluator:
             known or {}, everything=plot or complete or summary_extractor is not None or summary_metrics is not None,
         )  # fmt: skip
         grid = search.measure()
-        result = search.choose(grid, summary_metrics, summary_extractor)
+        names = [goal.summary for goal in goals] if summary_metrics is None else list(summary_metrics)
+        result = search.choose(grid, names, summary_extractor)
         result["grid"] = grid
         if search.output is not None:
-            write_results(search.output, trainer.experiment_dir, result, search.parts)
+            write_results(search.output, trainer.experiment_dir, result, search.parts, names)
         if plot:
             path = trainer.plot_probability_shifts(
                 decoder_results=result,
@@ -249,13 +257,13 @@ class _Search:
         return WholeMeasurement(evaluate, self.rows)
 
     def choose(
-        self, grid: Mapping[Key, Mapping[str, Any]], metrics: Sequence[str] | None, extractor: Extractor | None
+        self, grid: Mapping[Key, Mapping[str, Any]], metrics: Sequence[str], extractor: Extractor | None
     ) -> dict[str, Any]:
-        """The best candidate of each goal; or for each metric, where a goal's name means the goal.
+        """The best candidate for each metric, where a goal's name means the goal.
 
         Args:
             grid: Measured.
-            metrics: Default: the goals.
+            metrics: Names.
             extractor: See `extract_candidates`; one that gives candidates decides what a goal's name measures.
         """
         goals = {goal.summary: goal for goal in self.goals}
@@ -270,14 +278,24 @@ class _Search:
                 for name, goal in goals.items()
             }
         result = {}
-        for name in goals if metrics is None else metrics:
+        for name in metrics:
             strengthen = goals[name].strengthen if name in goals else self.goals[0].strengthen
-            chosen = summarise_choice(own.get(name, found[0]), found[1], name, self.selector, strengthen=strengthen)
-            if chosen is None:
+            candidates = own.get(name, found[0])
+            chosen = summarise_choice(candidates, found[1], name, self.selector, strengthen=strengthen)
+            if chosen is not None:
+                result[name] = {**chosen, "part": self.part}
+            elif any(SKIPPED in entry for entry in grid.values()) or any(name in one.metrics for one in candidates):
                 logger.warning("No candidate for %s keeps the language-modelling score: try smaller lrs.", name)
             else:
-                result[name] = {**chosen, "part": self.part}
+                logger.warning("Nothing was measured for %s: %s.", name, self._why_unmeasured(goals.get(name)))
         return result
+
+    def _why_unmeasured(self, goal: Goal | None) -> str:
+        column = dataset_column(self.rows)
+        if goal is None or column is None:
+            return "no entry of the grid has a number of that name"
+        missing = [name for name in goal.datasets if name not in set(self.rows[column])]
+        return f"there are no texts of {', '.join(missing)}" if missing else "no candidate has its feature factor"
 
 
 def require_plot_directory(experiment_dir: str | None) -> None:
@@ -288,12 +306,19 @@ def require_plot_directory(experiment_dir: str | None) -> None:
         )
 
 
+def _require_sizes(**sizes: int | None) -> None:
+    for name, size in sizes.items():
+        if size is not None and size < 1:
+            raise ValueError(f"{name} must be at least 1; got {size}.")
+
+
 def _numbers(name: str, given: Any, otherwise: Any) -> list[float] | None:
     """`given`, or else `otherwise`, as floats; one number is a list of one. None if both are."""
     values = otherwise if given is None else given
     if values is None:
         return None
-    values = [values] if isinstance(values, (int, float)) else list(values)
-    if not values or not all(isinstance(value, (int, float)) for value in values):
+    # numbers.Real and not int, float: NumPy's scalars are numbers too.
+    values = [values] if isinstance(values, Real) else list(values)
+    if not values or not all(isinstance(value, Real) for value in values):
         raise ValueError(f"{name} must be one or several numbers; got {given!r}.")
     return [float(value) for value in values]

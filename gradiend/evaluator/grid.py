@@ -67,8 +67,10 @@ class GridMeasurer:
     def _entry(self, key: Key, datasets: Sequence[str]) -> dict[str, Any]:
         entry, measured = self._earlier(key)
         missing = [name for name in datasets if name not in measured]
-        skip = key != BASE and self._collapsed(entry)
-        if (not missing and measured) or (skip and SKIPPED in entry):
+        if measured and not missing:
+            entry.pop(SKIPPED, None)
+            return entry
+        if SKIPPED in entry and self._collapsed(entry):
             return entry
         if not entry:
             entry = {"id": BASE if key == BASE else {"feature_factor": key[0], "learning_rate": key[1]}}
@@ -79,8 +81,8 @@ class GridMeasurer:
             skip = self._collapsed(entry) if key != BASE else None
             entry.pop(SKIPPED, None)
             if skip is not None:
-                # Empty, so that who reads the measurements of every entry finds none here.
-                entry.update({**summarise({}), SKIPPED: skip})
+                # Empty where nothing was measured before, so that who reads every entry finds no numbers here.
+                entry = {**summarise({}), **entry, SKIPPED: skip}
             else:
                 entry = _joined(entry, measurement.on(missing))
                 measured = [*measured, *missing]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,25 +68,42 @@ class CandidateFiles:
         return self._directory / (f"{key}.json" if isinstance(key, str) else f"{self._prefix}{key[0]}_{key[1]}.json")
 
 
-def write_results(path: Path, experiment_dir: str | None, results: Mapping[str, Any], parts: Fingerprint) -> None:
+def write_results(
+    path: Path, experiment_dir: str | None, results: Mapping[str, Any], parts: Fingerprint, asked: Iterable[str]
+) -> None:
     """Write decoder results: all of them to `path`, and per summary to `decoder_stats_<key>.json`.
 
     What an earlier evaluation of the same model on the same data chose for other classes, or for the other direction,
     is kept beside it.
+
+    Args:
+        path: File of all results.
+        experiment_dir: Where those of each summary go; None writes none of these.
+        results: What `evaluate_decoder` returns.
+        parts: What they depend on.
+        asked: The summaries that were asked for; where there is none, an earlier choice is not kept either.
     """
     earlier: dict[str, Any] = {}
     content, _ = read_cached(path, plain(parts))
     if content is not None:
         earlier = read_decoder_stats_file(path)
+    rejected = [name for name in asked if name not in results]
+    earlier = {name: summary for name, summary in earlier.items() if name not in rejected}
     results = {**earlier, **results, "grid": {**earlier.get("grid", {}), **results["grid"]}}
     content = plain({**results, "grid": {repr(key): entry for key, entry in results["grid"].items()}})
     write_decoder_stats(path, content, **{FINGERPRINT: plain(parts)})
     if experiment_dir is None:
         return
+    for name in rejected:
+        for stats in _stats_files(experiment_dir, name):
+            stats.unlink(missing_ok=True)
     for name, summary in results.items():
         if isinstance(summary, Mapping) and "learning_rate" in summary:
-            names = {name, name.removesuffix("_weaken")} if not summary.get("strengthen", True) else {name}
-            for metric_name in names:
-                stats = resolve_decoder_stats_path(experiment_dir, metric_name=metric_name)
-                assert stats is not None
+            for stats in _stats_files(experiment_dir, name):
                 write_decoder_stats(stats, content, **{FINGERPRINT: plain(parts)})
+
+
+def _stats_files(experiment_dir: str, name: str) -> list[Path]:
+    """The files that a summary is found in: of its own name, and a weakened class of that of the class."""
+    paths = [resolve_decoder_stats_path(experiment_dir, metric_name=n) for n in {name, name.removesuffix("_weaken")}]
+    return [Path(path) for path in paths if path is not None]

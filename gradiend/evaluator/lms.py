@@ -77,6 +77,8 @@ def tokenize_texts(
     texts: Sequence[str], words: WordTokenizer, ignore: Collection[str]
 ) -> Iterator[tuple[list[int], list[int]]]:
     """(token ids, positions that may be scored) of every text."""
+    if not texts:
+        return
     pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, ignore))})\b", re.IGNORECASE) if ignore else None
     encoded = words.tokenizer(
         list(texts),

@@ -18,13 +18,15 @@ from typing import Any
 from torch import Tensor
 
 from gradiend.model.architecture import Architecture
-from gradiend.model.mapping_files import read_mapping, write_mapping
+from gradiend.model.mapping_files import MAPPING_FILES, read_mapping, write_mapping
 from gradiend.model.parameter_map import ParameterMap
-from gradiend.model.weight_files import find_weights, save_model_weights
+from gradiend.model.weight_files import WEIGHTS, WEIGHTS_BIN, find_weights, save_model_weights
 from gradiend.util.files import read_json, read_tensors, write_json
 
 FORMAT_VERSION = 0
 CONFIG, TRAINING = "config.json", "training.json"
+CHECKPOINT_FILES = (CONFIG, TRAINING, WEIGHTS, WEIGHTS_BIN, *MAPPING_FILES)
+"""All that a checkpoint may consist of; which of them there are depends on map and format."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,9 @@ from gradiend.util.files import read_tensors, write_tensors
 
 STEMS = {"indices": "mapping_indices", "mask": "mapping_masks"}
 FIELDS = {"indices": "indices_file", "mask": "masks_file"}
+SUFFIXES = {False: "safetensors", True: "pth"}
+"""By whether torch writes them (`binary`)."""
+MAPPING_FILES = tuple(f"{stem}.{suffix}" for stem in STEMS.values() for suffix in SUFFIXES.values())
 
 
 def write_mapping(directory: Path, mapping: ParameterMap | None, *, binary: bool) -> dict[str, Any] | None:
@@ -22,11 +25,10 @@ def write_mapping(directory: Path, mapping: ParameterMap | None, *, binary: bool
     Args:
         directory: Of the checkpoint.
         mapping: None for a GRADIEND without a map.
-        binary: `.pth` files instead of safetensors.
+        binary: `.pth` files, which torch writes, instead of safetensors.
     """
-    for stem in STEMS.values():
-        for old in directory.glob(f"{stem}.*"):
-            old.unlink()
+    for old in MAPPING_FILES:
+        (directory / old).unlink(missing_ok=True)
     if mapping is None:
         return None
     entries: list[dict[str, Any]] = []
@@ -45,7 +47,7 @@ def write_mapping(directory: Path, mapping: ParameterMap | None, *, binary: bool
     kinds = {entry["repr"] for entry in entries}
     content: dict[str, Any] = {"mode": kinds.pop() if len(kinds) == 1 else "mixed", "param_map": entries}
     for representation, tensors in files.items():
-        name = f"{STEMS[representation]}.{'pth' if binary else 'safetensors'}"
+        name = f"{STEMS[representation]}.{SUFFIXES[binary]}"
         write_tensors(directory / name, tensors)
         content[FIELDS[representation]] = name
     return content

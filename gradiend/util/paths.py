@@ -23,6 +23,8 @@ CACHED_GRADIENTS = "cache/gradients"
 """Subdirectory of an experiment with the gradients that `use_cached_gradients` keeps."""
 MLM_HEAD = "decoder_mlm_head"
 """Subdirectory of an experiment, or of a checkpoint, with an auxiliary head; also the type that its files name."""
+OWN_BASE_MODEL = "base_model"
+"""Subdirectory of a checkpoint with the base model, where that has no name or path to load it from again."""
 
 _PLACES = {
     ARTIFACT_MODEL: MODEL_DIR,

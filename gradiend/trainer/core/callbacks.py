@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -120,7 +121,8 @@ class NormalizationCallback(TrainingCallback):
     ) -> Mapping[str, Any] | None:
         """Invert if the correlation just measured is below −0.5."""
         correlation = None if eval_result is None else eval_result.get("correlation")
-        if not self.normalize or correlation is None or correlation >= INVERT_BELOW:
+        # An undefined correlation is not below anything.
+        if not self.normalize or correlation is None or not correlation < INVERT_BELOW:
             return None
         return invert(model, eval_result, training_stats, optimizer, step)
 
@@ -203,7 +205,7 @@ class CheckpointCallback(TrainingCallback):
         if self.checkpoint_step and step % self.checkpoint_step == 0:
             model.save_pretrained(f"{self.output}_step_{step}")
         score = loss if self.use_loss_for_best else (training_stats or {}).get("correlation")
-        if not self.keep_best or score is None or step < 2 or not self._is_better(score):
+        if not self.keep_best or score is None or math.isnan(score) or step < 2 or not self._is_better(score):
             return
         self.best_score = score
         model.save_pretrained(f"{self.output}_best")

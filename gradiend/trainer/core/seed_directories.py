@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from gradiend.model.checkpoint import TRAINING
+from gradiend.model.checkpoint import CHECKPOINT_FILES, CONFIG, TRAINING
+from gradiend.util.paths import MLM_HEAD, OWN_BASE_MODEL
 
 
 def intermediate_checkpoints(directory: str | Path) -> list[Path]:
@@ -20,24 +21,40 @@ def intermediate_checkpoints(directory: str | Path) -> list[Path]:
 def promote(best: str, output: str) -> None:
     """Copy a seed's directory to `output`, and its intermediate checkpoints beside that.
 
-    Each is replaced in one rename once its copy is complete.
+    What else lies in `output` stays: it may be any folder of the user's.
     """
     for source in (Path(best), *intermediate_checkpoints(best)):
         target = Path(output + str(source).removeprefix(str(Path(best))))
         staging = target.with_name(f".{target.name}.new")
         shutil.rmtree(staging, ignore_errors=True)
         shutil.copytree(source, staging)
-        shutil.rmtree(target, ignore_errors=True)
-        staging.rename(target)
+        _take_over(staging, target)
+
+
+def _take_over(staging: Path, target: Path) -> None:
+    """Move a complete checkpoint to `target`; its config.json goes first and comes last, see `write_checkpoint`."""
+    (target / CONFIG).unlink(missing_ok=True)
+    target.mkdir(parents=True, exist_ok=True)
+    for name in (*CHECKPOINT_FILES, MLM_HEAD, OWN_BASE_MODEL):
+        _remove(target / name)
+    for path in sorted(staging.iterdir(), key=lambda path: path.name == CONFIG):
+        _remove(target / path.name)
+        path.rename(target / path.name)
+    staging.rmdir()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def drop_weights(directories: Sequence[str]) -> None:
     """Remove everything but the training statistics."""
     for directory in directories:
         for path in Path(directory).iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != TRAINING:
-                path.unlink()
+            if path.name != TRAINING:
+                _remove(path)
         for checkpoint in intermediate_checkpoints(directory):
             shutil.rmtree(checkpoint)

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from gradiend.model.checkpoint import TRAINING
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.trainer.core.arguments import FIELDS, TrainingArguments
-from gradiend.trainer.core.callbacks import TrainingCallback, TrainingControl, get_default_callbacks, invert
+from gradiend.trainer.core.callbacks import MEANS, TrainingCallback, TrainingControl, get_default_callbacks, invert
 from gradiend.trainer.core.class_means import initialize_from_class_means, means_batches, require_closed_form
 from gradiend.trainer.core.dataset import GradientBatches
 from gradiend.trainer.core.optimizers import GradiendOptimizer
@@ -254,8 +254,7 @@ class TrainingRun:
         if correlation is None and self.agreement:
             correlation = torch.stack(self.agreement).sum().item()
         if self.arguments.normalizes and correlation is not None and correlation < 0:
-            invert(self.model, None, None, None, self.stats["global_step"])
-            self.best.update({key: -value for key, value in self.best.items() if key == "correlation"})
+            self._make_positive()
         # What an earlier training has measured is not said of this one's model, were it to end here.
         (output / TRAINING).unlink(missing_ok=True)
         self.model.save_pretrained(str(output))
@@ -268,3 +267,19 @@ class TrainingRun:
             for checkpoint in intermediate_checkpoints(output):
                 shutil.rmtree(checkpoint)
         return str(output)
+
+    def _make_positive(self) -> None:
+        """Invert the encoding of the model that is kept, with what was measured of it."""
+        scores = self.stats.get("scores", {})
+        latest = max(scores, default=None)
+        kept = self.best.get("global_step", latest)
+        measured = None
+        if kept in scores:
+            means = {name: self.stats[name][kept] for name in MEANS if kept in self.stats.get(name, {})}
+            measured = {"correlation": scores[kept], **means}
+        last = self.stats.get("correlation")
+        if invert(self.model, measured, None if measured is None else self.stats, None, kept or 0) is None:
+            return
+        if kept != latest:
+            self.stats["correlation"] = last
+        self.best.update({key: -value for key, value in self.best.items() if key == "correlation"})

@@ -81,7 +81,7 @@ class TextBatchedDatasetBase:
         tokenizer: Kept for subclasses.
         batch_size: Rows per batch.
         batch_criterion: Column, columns, or function of a row, whose value never varies within a batch.
-        max_size: Cap on rows, spread evenly over the groups.
+        max_size: Cap on rows, spread evenly over the groups; the seed chooses them.
         seed: Of the composition.
         shuffle_batches: Whether batches come in random order. None: unless groups take turns, see `balance_column`.
         max_length: Longest input in tokens, kept for subclasses.
@@ -90,7 +90,7 @@ class TextBatchedDatasetBase:
 
     Raises:
         KeyError: A column that the data lacks.
-        ValueError: No rows, or a group with fewer rows than a batch.
+        ValueError: No rows, a group with fewer rows than a batch, or a max_size below one batch of each.
     """
 
     def __init__(
@@ -132,18 +132,26 @@ class TextBatchedDatasetBase:
         if missing:
             raise KeyError(f"The data lacks {', '.join(missing)}; it has {', '.join(map(str, self.data.columns))}.")
         groups = [np.asarray(rows) for rows in self.data.groupby(by).indices.values()]
-        if self.max_size is not None:
-            share = self.max_size // len(groups)
-            groups = [group[: share if len(group) > share else None] for group in groups]
-            groups = [group[: max(1, len(group) // self.batch_size) * self.batch_size] for group in groups]
         smallest = min(map(len, groups))
         if smallest < self.batch_size:
-            cap = "" if self.max_size is None else f" within max_size={self.max_size}"
             raise ValueError(
                 f"batch_size={self.batch_size} is larger than the smallest class, which has {smallest} training "
-                f"examples{cap}: reduce train_batch_size to at most {smallest}, or collect more examples."
+                f"examples: reduce train_batch_size to at most {smallest}, or collect more examples."
             )
-        return groups
+        return groups if self.max_size is None else self._capped(groups, self.max_size)
+
+    def _capped(self, groups: Sequence[np.ndarray], max_size: int) -> list[np.ndarray]:
+        """Whole batches of each group within its share of `max_size`: rows that the seed chooses, in their order."""
+        share = max_size // len(groups)
+        if share < self.batch_size:
+            raise ValueError(
+                f"max_size={max_size} for {len(groups)} classes leaves less than one batch of each: reduce "
+                f"train_batch_size from batch_size={self.batch_size}, or raise max_size to at least "
+                f"{len(groups) * self.batch_size}."
+            )
+        generator = np.random.default_rng(self.seed)
+        sizes = [min(share, len(group)) // self.batch_size * self.batch_size for group in groups]
+        return [np.sort(generator.permutation(group)[:size]) for group, size in zip(groups, sizes, strict=True)]
 
     def _compose(self) -> None:
         seed = self.seed if self._composition == 0 else [self.seed, self._composition]

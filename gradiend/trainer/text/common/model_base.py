@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,10 @@ from gradiend.model.utils import is_decoder_only_model
 from gradiend.trainer.text.common.loading import AutoModelForLM, AutoTokenizerForLM, refuse_unsupported
 from gradiend.util.dtypes import parse_dtype
 from gradiend.util.logging import get_logger
+from gradiend.util.paths import OWN_BASE_MODEL
 from gradiend.util.placeholder import PLACEHOLDER
 
 logger = get_logger(__name__)
-
-OWN_BASE_MODEL = "base_model"
-"""Subdirectory of a checkpoint with the base model, where that has no name or path to load it from again."""
 
 MAX_LENGTH = 256
 """Longest input in tokens, unless the model takes less."""
@@ -83,6 +82,8 @@ class TextModelWithGradiend(ModelWithGradiend):
     def _save_model(self, save_directory: str, **kwargs: Any) -> None:
         del kwargs
         path = Path(save_directory) / OWN_BASE_MODEL
+        # That of an earlier model in the same place is not this one's.
+        shutil.rmtree(path, ignore_errors=True)
         if not self.gradiend.kwargs.get("base_model"):
             self.base_model.save_pretrained(path)
             self.tokenizer.save_pretrained(path)

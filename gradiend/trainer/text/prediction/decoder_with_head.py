@@ -14,8 +14,8 @@ from typing_extensions import Self
 
 from gradiend.model.core.backbone import get_backbone_module
 from gradiend.trainer.text.common.loading import AutoModelForLM
-from gradiend.trainer.text.common.model_base import OWN_BASE_MODEL
 from gradiend.trainer.text.prediction.mlm_head import MLMHead
+from gradiend.util.paths import OWN_BASE_MODEL
 
 
 class DecoderModelWithMLMHead(nn.Module):

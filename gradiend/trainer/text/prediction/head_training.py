@@ -17,18 +17,14 @@ from gradiend.gradients.batch import batches_by_length, count_batches
 from gradiend.gradients.state import measurement_mode
 from gradiend.gradients.words import TokenizedWord, inputs_of
 from gradiend.model.utils import is_decoder_only_model
-from gradiend.trainer.text.common.model_base import (
-    OWN_BASE_MODEL,
-    TextModelWithGradiend,
-    padding_id,
-    word_tokenizer,
-)
+from gradiend.trainer.text.common.model_base import TextModelWithGradiend, padding_id, word_tokenizer
 from gradiend.trainer.text.prediction.decoder_with_head import DecoderModelWithMLMHead
 from gradiend.trainer.text.prediction.mlm_head import MLMHead, is_mlm_head
 from gradiend.trainer.text.prediction.stand_in import StandInTokenizer, stand_in_token
 from gradiend.util.files import write_json
 from gradiend.util.fingerprint import FINGERPRINT, digest_frame, hash_model_weights, read_cached
 from gradiend.util.logging import get_logger
+from gradiend.util.paths import OWN_BASE_MODEL
 
 logger = get_logger(__name__)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from gradiend.data.unified import (
     UNIFIED_ALTERNATIVE,
@@ -17,6 +18,7 @@ from gradiend.data.unified import (
     resolve_dataframe,
     transition_id,
 )
+from gradiend.data.unified.columns import ColumnNames
 from gradiend.evaluator.encoder import EncoderData
 from gradiend.gradients.words import WordTokenizer
 from gradiend.model.sides import Side
@@ -122,3 +124,34 @@ def checked_neutral(data: Any, max_rows: int | None = None, *, trust_remote_code
     if frame["text"].isna().any():
         raise ValueError(f"Neutral data has {int(frame['text'].isna().sum())} rows without text: drop them.")
     return frame
+
+
+def training_like_rows(frame: pd.DataFrame, columns: ColumnNames) -> pd.DataFrame:
+    """Rows for the decoder evaluation under the names of the unified frame: masked, factual and factual_class.
+
+    Args:
+        frame: Unified rows, rows of training data as it was handed in, or with the class in `factual_id`. Without the
+            word, class words keep their own casing, and the texts have nothing in its place when they serve as neutral.
+        columns: How training data that is handed in calls its columns.
+
+    Raises:
+        TypeError: No frame.
+        ValueError: It lacks the text or its class.
+    """
+    if not isinstance(frame, pd.DataFrame):
+        raise TypeError(f"training_like_df must be a DataFrame; got {type(frame).__name__}.")
+    wanted = {
+        UNIFIED_MASKED: (UNIFIED_MASKED, columns.masked),
+        UNIFIED_FACTUAL: (UNIFIED_FACTUAL, columns.label),
+        UNIFIED_FACTUAL_CLASS: (UNIFIED_FACTUAL_CLASS, columns.label_class, "factual_id"),
+    }
+    found = {name: [column for column in names if column in frame.columns] for name, names in wanted.items()}
+    # A column of this name may also hold the labels +1 and −1.
+    found[UNIFIED_FACTUAL] = [name for name in found[UNIFIED_FACTUAL] if not is_numeric_dtype(frame[name])]
+    for name in (UNIFIED_MASKED, UNIFIED_FACTUAL_CLASS):
+        if not found[name]:
+            raise ValueError(
+                f"training_like_df needs a column {' or '.join(dict.fromkeys(wanted[name]))}; it has "
+                f"{', '.join(map(str, frame.columns))}."
+            )
+    return frame.assign(**{name: frame[present[0]] if present else "" for name, present in found.items()})

@@ -47,6 +47,7 @@ from gradiend.trainer.text.prediction.rows import (
     held_out_rows,
     labelled,
     scorable_rows,
+    training_like_rows,
 )
 from gradiend.util.fingerprint import digest_frame
 from gradiend.util.keywords import resolve_keywords
@@ -276,8 +277,9 @@ class TextPredictionTrainer(TrainerWithData):
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         """(rows with masked, factual and factual_class; neutral texts). Without neutral data, the filled rows serve."""
         del tokenizer
-        rows = cached_training_like_df
-        if rows is None:
+        if cached_training_like_df is not None:
+            rows = training_like_rows(cached_training_like_df, self.config.columns())
+        else:
             rows = self._split(split, not self.config.decoder_eval_restrict_to_target_classes)
             rows = rows.drop_duplicates([UNIFIED_MASKED, UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS])
             rows = self._capped(rows, UNIFIED_FACTUAL_CLASS, max_size_training_like)
@@ -389,7 +391,8 @@ class TextPredictionTrainer(TrainerWithData):
         """Decoder results in which every candidate was measured on all dataset classes, as a plot needs them.
 
         Args:
-            decoder_results: Finished results; what they lack is measured, the rest is kept.
+            decoder_results: Finished results, whose grid is the default one then; what they lack is measured, the rest
+                is kept.
             model_with_gradiend: Default: the trainer's.
             class_ids: Classes to choose for. Default: all target classes.
             use_cache: See `evaluate_decoder`.
@@ -398,6 +401,8 @@ class TextPredictionTrainer(TrainerWithData):
         Returns:
             {"plotting_data": the grid, "summary": class → the chosen candidate}.
         """
+        if decoder_results is not None:
+            kwargs = {**_grid_of(decoder_results), **kwargs}
         results = self.evaluator.evaluate_decoder(
             model_with_gradiend=model_with_gradiend,
             target_class=class_ids,
@@ -428,3 +433,10 @@ class TextPredictionTrainer(TrainerWithData):
         ignored = list(self.config.decoder_eval_ignore_tokens or ())
         neutral = frame_part(self.neutral_data)
         return {**super().measurement_parts(), "ignored words": ignored, "neutral texts": neutral}
+
+
+def _grid_of(decoder_results: Mapping[str, Any]) -> dict[str, list[float]]:
+    """The learning rates, and the feature factors unless they are the usual ones, of finished decoder results."""
+    factors, rates = zip(*(key for key in decoder_results["grid"] if key != BASE), strict=True)
+    usual = set(factors) <= {1.0, -1.0}
+    return {"lrs": list(dict.fromkeys(rates)), **({} if usual else {"feature_factors": list(dict.fromkeys(factors))})}
