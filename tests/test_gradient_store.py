@@ -8,7 +8,6 @@ from gradiend.demo import model_path, sentences
 from gradiend.gradients.engine import GradientEngine
 from gradiend.trainer.core.dataset import WINDOW, take_turns
 from gradiend.trainer.core.gradient_store import FEWEST, GradientStore
-from gradiend.trainer.text.prediction.gradient_batches import TextGradientBatches
 
 
 def test_what_is_read_back_has_the_same_bits(tmp_path):
@@ -85,10 +84,3 @@ def test_seeds_that_share_gradients_are_the_seeds_one_after_the_other(data, tmp_
             assert torch.equal(tensor, results[10**9][seed].gradiend.state_dict()[name]), (seed, name)
     n_batches = 2 * 6  # 48 training rows of each class, in batches of 8
     assert counts[10**9] <= n_batches < counts[0]
-
-
-def test_gradients_are_kept_in_one_place(tmp_path):
-    with pytest.raises(ValueError, match=r"cache_dir.*store.*Give one"):
-        TextGradientBatches(
-            None, None, source="diff", target=None, cache_dir=tmp_path, store=GradientStore(0, tmp_path)
-        )

@@ -12,6 +12,7 @@ from gradiend import ModelWithGradiend, PostPruneConfig, PrePruneConfig, TextPre
 from gradiend.demo import model_path, sentences
 from gradiend.gradients.engine import GradientEngine
 from gradiend.model.core.backbone import build_gradiend_from_base_model
+from gradiend.trainer.core.gradient_cache import GradientCache
 from gradiend.trainer.core.pruning import post_prune, pre_prune
 from gradiend.trainer.text import TextPredictionModelWithGradiend, TextTrainingDataset
 from gradiend.trainer.text.prediction.gradient_batches import TextGradientBatches
@@ -126,7 +127,7 @@ class TestImportance:
         keep_all = {"topk": 1.0, "use_cached_gradients": True, "batch_size": 1}
         pre_prune(model, data, PrePruneConfig(n_samples=len(ROWS), **keep_all), cache_dir=tmp_path)
         monkeypatch.setattr(GradientEngine, "gradients", None)
-        batches = TextGradientBatches(data, model, source="factual", target=None, cache_dir=tmp_path)
+        batches = TextGradientBatches(data, model, source="factual", target=None, kept=GradientCache(tmp_path, model))
         assert sum(1 for _ in batches.epoch(0, 0)) == len(batches)
 
     def test_nothing_is_kept_of_another_gradient_creator(self, tmp_path):

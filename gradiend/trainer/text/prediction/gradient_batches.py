@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,14 +23,10 @@ class TextGradientBatches(GradientBatches):
         model: A `TextPredictionModelWithGradiend`, whose engine makes the gradients.
         source: factual, alternative, diff, or None, which computes nothing for that side.
         target: Likewise.
-        cache_dir: Keep gradients here, and read those that are known: batches are composed from the data's seed, so
-            later epochs, seeds and runs meet the same ones.
-        store: Instead of `cache_dir`: where gradients are kept for the next time within a training; other instances
-            over the same batches and model weights may share it.
+        kept: Where gradients are kept for the next time; batches are composed from the data's seed, so later epochs,
+            seeds and runs meet the same ones. A `GradientCache` of the model's is for good; a `GradientStore`
+            may be shared by instances over the same batches and model weights.
         bf16: Compute them under bfloat16 autocast.
-
-    Raises:
-        ValueError: Both `cache_dir` and `store`.
     """
 
     def __init__(
@@ -41,20 +36,15 @@ class TextGradientBatches(GradientBatches):
         *,
         source: str | None,
         target: str | None,
-        cache_dir: str | Path | None = None,
-        store: GradientStore | None = None,
+        kept: GradientCache | GradientStore | None = None,
         bf16: bool = False,
     ) -> None:
-        if cache_dir is not None and store is not None:
-            raise ValueError(
-                "Gradients are kept in cache_dir, beyond this training, or in store, within it; got both. Give one."
-            )
         self.training_data = training_data
         self.model = model
         named = {"source": source, "target": target}
         self.sides = {name: Side.parse(name, side) for name, side in named.items() if side is not None}
-        self.cache = None if cache_dir is None else GradientCache(cache_dir, model)
-        self.store = store
+        self.cache = kept if isinstance(kept, GradientCache) else None
+        self.store = kept if isinstance(kept, GradientStore) else None
         self.bf16 = bf16
         # Tokenized here, so that bad words are an error before the first step.
         self._factual, self._alternative = training_data.tokenized
@@ -76,9 +66,9 @@ class TextGradientBatches(GradientBatches):
             rows = data.batches[group][number]
             first = data.data.iloc[rows[0]]
             key = (engine.mapping.hash, *self.sides.values(), group, number)
-            kept = None if self.store is None else self.store.get(key)
-            gradients = self._gradients(rows, buffers) if kept is None else kept
-            if kept is None and self.store is not None:
+            known = None if self.store is None else self.store.get(key)
+            gradients = self._gradients(rows, buffers) if known is None else known
+            if known is None and self.store is not None:
                 self.store.keep(key, gradients)
             yield {
                 **dict(zip(self.sides, gradients, strict=True)),

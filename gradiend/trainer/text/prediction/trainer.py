@@ -26,6 +26,8 @@ from gradiend.evaluator.selection import BASE
 from gradiend.gradients.scorer import WordScorer
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import original_model
+from gradiend.trainer.core.gradient_cache import GradientCache
+from gradiend.trainer.core.gradient_store import GradientStore
 from gradiend.trainer.core.memory import Probe
 from gradiend.trainer.text.common.model_base import (
     padding_id,
@@ -148,15 +150,16 @@ class TextPredictionTrainer(TrainerWithData):
             target: Likewise.
             bf16: Compute them under bfloat16 autocast.
         """
-        cache_dir = cache_dir if use_cached_gradients else None
+        kept: GradientCache | GradientStore | None = self.gradient_store
+        if cache_dir is not None and use_cached_gradients:
+            # What is on disk for good is not kept a second time.
+            kept = GradientCache(cache_dir, model_with_gradiend)
         return TextGradientBatches(
             training_data,
             model_with_gradiend,
             source=model_with_gradiend.source if source == "model" else source,
             target=model_with_gradiend.target if target == "model" else target,
-            cache_dir=cache_dir,
-            # What is on disk for good is not kept a second time.
-            store=self.gradient_store if cache_dir is None else None,
+            kept=kept,
             bf16=bf16,
         )
 
