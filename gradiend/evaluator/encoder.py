@@ -69,13 +69,39 @@ def encode_dataset_to_rows(
     Args:
         model: Its `encode` takes the source gradient of an item, and returns its latent.
         dataset: Items are dicts with `source`, a gradient of the model's map; further entries describe it.
-        row_extractor: What of an item goes into its row. Default: everything but tensors and dicts.
+        row_extractor: What of an item goes into its row. Default: everything but tensors and dicts; of a batch of one,
+            its one entry.
 
     Returns:
         One dict per item: the described entries and `encoded`.
     """
     describe = _described if row_extractor is None else row_extractor
     return [{**describe(item), "encoded": model.encode(item["source"], return_float=True)} for item in dataset]
+
+
+def encoded_frame(
+    model: Any, data: Any, *, source: str | None = None, batch_size: int = 32, progress: str | None = None
+) -> pd.DataFrame:
+    """Evaluation data with a column `encoded`.
+
+    Args:
+        model: A `ModelWithGradiend`.
+        data: What `create_eval_data` gives: an `EncoderData`, or a gradient data set (see `encode_dataset_to_rows`).
+        source: The gradient that is encoded. Default: the model's source; a gradient data set has its own.
+        batch_size: Distinct texts per pass.
+        progress: Label of a progress bar.
+
+    Returns:
+        One row per example. Of a gradient data set, `type` is training and `factual_id` and `alternative_id` are
+        `source_id` and `target_id`, unless its items say otherwise.
+    """
+    if isinstance(data, EncoderData):
+        return data.encode(model, source=source, batch_size=batch_size, progress=progress)
+    frame = pd.DataFrame(encode_dataset_to_rows(model, data))
+    for name, documented in (("factual_id", "source_id"), ("alternative_id", "target_id")):
+        if name in frame.columns and documented not in frame.columns:
+            frame = frame.rename(columns={name: documented})
+    return frame if "type" in frame.columns else frame.assign(type="training")
 
 
 class EncoderEvaluator:
@@ -136,11 +162,7 @@ class EncoderEvaluator:
             eval_data = trainer.create_eval_data(model, **given)
         if not len(eval_data):
             return dict(EMPTY_RESULT)
-        if isinstance(eval_data, EncoderData):
-            frame = eval_data.encode(model, source=source, batch_size=trainer.training_args.eval_batch_size)
-        else:
-            frame = pd.DataFrame(encode_dataset_to_rows(model, eval_data))
-            frame = frame if "type" in frame.columns else frame.assign(type="training")
+        frame = encoded_frame(model, eval_data, source=source, batch_size=trainer.training_args.eval_batch_size)
         result = _metrics(frame, n_resamples)
         if place is not None:
             write_metrics(Path(place), result, parts)
@@ -167,4 +189,7 @@ def _parts(trainer: Any, model: Any, eval_data: Any, settings: Mapping[str, Any]
 
 
 def _described(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in item.items() if not isinstance(value, (Tensor, Mapping))}
+    described = {name: value for name, value in item.items() if not isinstance(value, (Tensor, Mapping))}
+    return {
+        name: value[0] if isinstance(value, list) and len(value) == 1 else value for name, value in described.items()
+    }

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from gradiend.evaluator.decoder import require_plot_directory
+from gradiend.evaluator.encoder import encoded_frame
 from gradiend.evaluator.encoding_files import read_encodings, restored, write_encodings
 from gradiend.evaluator.evaluator import Evaluator
 from gradiend.evaluator.fingerprints import frame_part, model_parts, wants_cache
@@ -69,7 +70,7 @@ class EvaluatesModels(FeatureLearningDefinition):
         source = _side(source)
         data = self.create_eval_data(self.get_model(), split=split, source=source, max_size=max_size)
         batch_size = self.training_args.eval_batch_size
-        return data.encode(self.get_model(), source=source, batch_size=batch_size)["encoded"].tolist()
+        return encoded_frame(self.get_model(), data, source=source, batch_size=batch_size)["encoded"].tolist()
 
     def evaluate(
         self,

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from typing_extensions import Self
 
+from gradiend.evaluator.encoder import EncoderData, encoded_frame
 from gradiend.evaluator.evaluator import Evaluator
 from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.fingerprint import gradiend_digest
@@ -321,8 +322,8 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         """Encodings of evaluation rows. The best model of a training is compared with other seeds by the very rows that
         it was evaluated on while it trained: what is known then is not computed again."""
         known = self._known_encodings
-        if known is None:
-            return data.encode(model, batch_size=args.eval_batch_size)
+        if known is None or not isinstance(data, EncoderData):
+            return encoded_frame(model, data, batch_size=args.eval_batch_size)
         key = gradiend_digest(model), digest_frame(data.rows)
         if key not in known:
             known[key] = data.encode(model, batch_size=args.eval_batch_size).drop(columns=data.rows.columns)

@@ -9,7 +9,7 @@ With m± the class means of the source gradient s, and t± those of the target t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -75,7 +75,7 @@ def initialize_from_class_means(gradiend: GradiendModel, batches: Iterable[Mappi
     used: set[Any] = set()
     with tqdm(total=2 * wanted, desc="Class means", unit="batch", leave=False) as bar:
         waiting: list[tuple[float, Tensor]] = []
-        for batch in batches:
+        for batch in _made_with_autograd(batches):
             label, name = float(batch["label"]), batch.get("batch_id")
             if label not in seen or seen[label] >= wanted or (name is not None and name in used):
                 continue
@@ -114,3 +114,14 @@ def initialize_from_class_means(gradiend: GradiendModel, batches: Iterable[Mappi
     direction.mul_(scale)
     assert encoder.bias is not None
     encoder.bias.fill_(-scale * (positive + negative) / 2)
+
+
+def _made_with_autograd(batches: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The same batches: gradients that are made when they are asked for need autograd."""
+    iterator = iter(batches)
+    while True:
+        with torch.enable_grad():
+            batch = next(iterator, None)
+        if batch is None:
+            return
+        yield batch

@@ -206,19 +206,28 @@ class FeatureLearningDefinition(ABC):
         include_other_classes: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """Labelled rows of a split, ready to be encoded (an `EncoderData`); empty if the split is. Override it.
+        """Labelled rows of a split, ready to be encoded; empty if the split is.
+
+        Here they are the training data of that split, one by one, as gradients. A modality that can encode faster
+        overrides it and returns an `EncoderData`.
 
         Args:
             model_with_gradiend: What encodes them.
             split: Which rows.
-            source: The gradient that is encoded.
+            source: The gradient that is encoded. Default: the model's source.
             max_size: Cap on rows per class.
             is_decoder_only_model: Accepted for compatibility; the model says it.
             pre_load_gradients: Accepted for compatibility.
             include_other_classes: Whether classes that are no target come along, with label 0.
-            **kwargs: What a modality needs besides.
+            **kwargs: What a modality's `create_training_data` needs besides.
         """
-        raise NotImplementedError(f"{type(self).__name__} must override create_eval_data.")
+        del is_decoder_only_model, pre_load_gradients
+        examples = self.create_training_data(
+            model_with_gradiend, split=split, batch_size=1, max_size=max_size,
+            include_other_classes=include_other_classes, **kwargs,
+        )  # fmt: skip
+        source = source or model_with_gradiend.source
+        return self.create_gradient_training_dataset(examples, model_with_gradiend, source=source, target=None)
 
     @staticmethod
     def _model_for_decoder_eval(model: Any) -> Any:
