@@ -90,6 +90,20 @@ def test_one_half_after_the_other(path, tmp_path):
     assert not same(halves(second)[1], halves(first)[1])
 
 
+def test_a_half_that_is_not_trained_is_said_and_nothing_is_missed(path, tmp_path, caplog):
+    quick = {"max_steps": 2, "experiment_dir": str(tmp_path)}
+    trainer = tiny_data.trainer(path, {**DECODER, **quick}).train()
+    # No evaluation, so no plot of one, and no word about it.
+    assert not caplog.records
+    assert not list(tmp_path.glob("*.png"))
+    trainer.evaluate_encoder()
+    assert "left the encoder as it was" in caplog.text
+    caplog.clear()
+    tiny_data.trainer(path, {**ENCODER, **quick}).train().evaluate_decoder(lrs=[0.1])
+    assert "decoder of this GRADIEND is not trained" in caplog.text
+    assert (tmp_path / "training_convergence.png").is_file()
+
+
 def test_only_the_gradients_that_are_needed_are_computed(path, untrained):
     trainer = tiny_data.trainer(path)
     data = trainer.create_training_data(untrained)

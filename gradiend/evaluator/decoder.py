@@ -34,6 +34,7 @@ from gradiend.evaluator.selection import (
     summarise_choice,
 )
 from gradiend.evaluator.stats_files import read_decoder_stats_file
+from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.parts import parse_rewrite_part
 from gradiend.util.fingerprint import Fingerprint
 from gradiend.util.paths import resolve_decoder_grid_cache_path
@@ -161,6 +162,8 @@ class DecoderEvaluator:
         rates = _numbers("lrs", lrs, arguments.decoder_eval_lrs) or list(DEFAULT_LEARNING_RATES)
         factors = _numbers("feature_factors", feature_factors, arguments.decoder_eval_feature_factors)
         model = trainer.get_model() if model_with_gradiend is None else model_with_gradiend
+        if isinstance(model, ModelWithGradiend) and model.target is None:
+            logger.warning("The decoder of this GRADIEND is not trained (supervised_encoder): its updates are random.")
         on_others = trainer.strengthens_on_other_classes if isinstance(trainer, ChoosesMeasuredTexts) else True
         goals = goals_of(trainer, model, target_class, increase_target_probabilities, on_others=on_others)
         rows, neutral = trainer._get_decoder_eval_dataframe(

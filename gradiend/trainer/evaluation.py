@@ -143,6 +143,8 @@ class EvaluatesModels(FeatureLearningDefinition):
                 raise ValueError(f"max_size must be at least 1; got {max_size}.")
             use_cache = wants_cache(self, use_cache, "evaluate_encoder")
             key = self._encoder_key(split, source, max_size, exclude_params)
+            if model_with_gradiend is None and not self.training_args.trains_encoder:
+                logger.warning("supervised_decoder left the encoder as it was: random, unless it was trained before.")
             model = self.get_model() if model_with_gradiend is None else model_with_gradiend
             frame, result = self._encoded(model, key, neutral_data_df, use_cache, kwargs)
         if plot:

@@ -392,7 +392,9 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         """Called with the trained model; override to add what you need."""
 
     def _plot_convergence_of(self, output: str) -> None:
-        if self.experiment_dir is None:
+        stats = self.get_training_stats(output)
+        # Without an evaluation, as the arguments may want it, there is nothing to draw.
+        if self.experiment_dir is None or stats is None or not stats["training_stats"].get("scores"):
             return
         try:
             self.plot_training_convergence(model_path=output, show=False)
