@@ -222,6 +222,16 @@ class TestWhereEachFieldActs:
         tiny_data.trainer(path, fields).train(model_with_gradiend_cls=Recording)
         assert {name: seen[name] for name in fields} == fields
 
+    def test_what_an_existing_network_keeps_is_said(self, path, usual, caplog):
+        model = usual[0]
+        tiny_data.trainer(path).train(model=model)
+        assert not caplog.records
+        fields = {"source": "factual", "latent_dim": 2, "activation_encoder": "id", "params": ["*layer.1*"]}
+        tiny_data.trainer(path, fields).train(model=model)
+        message = caplog.records[0].message
+        assert "keeps source='alternative', latent_dim=1, activation_encoder='tanh', its map" in message
+        assert "source='factual', latent_dim=2, activation_encoder='id', params" in message
+
 
 class TestDevices:
     @pytest.mark.parametrize(

@@ -162,6 +162,8 @@ class PreparesModels(FeatureLearningDefinition):
             return prepared
         source = self._base if model is None else model
         prepared = self._unpruned(source, cls, args)
+        if not self._is_new(source):
+            warn_of_ignored_arguments(prepared, args)
         given = isinstance(source, ModelWithGradiend)
         self._require_memory(prepared, args, held=given)
         if args.pre_prune_config is None:
@@ -220,6 +222,29 @@ class PreparesModels(FeatureLearningDefinition):
         pruned = post_prune(model, dataclasses.replace(args.post_prune_config, return_mask=False))
         pruned.save_pretrained(directory)
         return pruned
+
+
+def warn_of_ignored_arguments(model: ModelWithGradiend, args: TrainingArguments) -> None:
+    """Say which arguments shape a new GRADIEND only, where they are not what this one has."""
+    gradiend = model.gradiend
+    has = {
+        "source": model.source,
+        "latent_dim": gradiend.latent_dim,
+        "activation_encoder": gradiend.activation_encoder,
+        "activation_decoder": gradiend.activation_decoder,
+        "bias_decoder": gradiend.bias_decoder,
+        "torch_dtype": gradiend.torch_dtype,
+    }
+    if not args.supervised and model.target is not None:
+        has["target"] = model.target
+    kept = {name: own for name, own in has.items() if args.get(name) not in (None, own)}
+    asked = [f"{name}={args.get(name)!r}" for name in kept] + (["params"] if args.params is not None else [])
+    if asked:
+        own = [f"{name}={value!r}" for name, value in kept.items()] + (["its map"] if args.params is not None else [])
+        logger.warning(
+            "The GRADIEND that is trained exists already: it keeps %s, whatever the training arguments say (%s).",
+            ", ".join(own), ", ".join(asked),
+        )  # fmt: skip
 
 
 def _configured(name: str, given: Any, default: Any, kind: type[Any]) -> Any:
