@@ -222,6 +222,10 @@ class TestEncoder:
         assert trained.evaluate_encoder(encoder_df=frame)["n_samples"] == 3
         assert trained.evaluate_encoder(encoder_df={"encoder_df": frame})["n_samples"] == 3
         assert trained.evaluate_encoder(encoder_df=frame.head(0)) == {"n_samples": 0, "correlation": None}
+        assert Path(trained.plot_encoder_distributions({"encoder_df": frame}, show=False)).is_file()
+        for call in (trained.evaluate_encoder, trained.plot_encoder_distributions):
+            with pytest.raises(ValueError, match="return_df=True"):
+                call(encoder_df={"n_samples": 3})
 
     def test_sizes_are_capped_per_variant(self, trained):
         frame = trained.evaluate_encoder(return_df=True, max_size=4)["encoder_df"]

@@ -62,7 +62,9 @@ class EvaluatesModels(FeatureLearningDefinition):
         """The split that trainings are evaluated on."""
 
     @abstractmethod
-    def plot_encoder_distributions(self, encoder_df: pd.DataFrame | None = None, **kwargs: Any) -> str:
+    def plot_encoder_distributions(
+        self, encoder_df: pd.DataFrame | Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> str:
         """Draw encodings."""
 
     def encode(self, split: str = "test", source: str | None = None, max_size: int | None = None) -> list[float]:
@@ -128,15 +130,15 @@ class EvaluatesModels(FeatureLearningDefinition):
             See `get_encoder_metrics_from_dataframe`; with a plot also "plot_path".
 
         Raises:
-            ValueError: An unknown or empty split, use_cache without an experiment directory, or a plot that is neither
-                shown nor saved.
+            ValueError: An unknown or empty split, a result without encodings, use_cache without an experiment
+                directory, or a plot that is neither shown nor saved.
         """
         del is_decoder_only_model, pre_load_gradients
         plot_kwargs = dict(plot_kwargs or {})
         if plot and plot_kwargs.get("show") is False and not plot_kwargs.keys() & {"output", "output_dir"}:
             require_plot_directory(self.experiment_dir)
         if encoder_df is not None:
-            frame = encoder_df if isinstance(encoder_df, pd.DataFrame) else encoder_df["encoder_df"]
+            frame = frame_of(encoder_df)
             result = self.evaluator.evaluate_encoder(encoder_df=frame)
         else:
             if max_size is not None and max_size < 1:
@@ -314,6 +316,19 @@ class EvaluatesModels(FeatureLearningDefinition):
         if why:
             logger.info("The encodings in %s are not used (%s).", place, "; ".join(why))
         return found
+
+
+def frame_of(encoder_df: pd.DataFrame | Mapping[str, Any]) -> pd.DataFrame:
+    """Finished encodings: the frame itself, or that in a result of `evaluate_encoder`.
+
+    Raises:
+        ValueError: A result without it.
+    """
+    if isinstance(encoder_df, pd.DataFrame):
+        return encoder_df
+    if "encoder_df" not in encoder_df:
+        raise ValueError("This result has no encodings: evaluate_encoder(return_df=True) puts them under 'encoder_df'.")
+    return encoder_df["encoder_df"]
 
 
 def _side(source: str | None) -> str | None:

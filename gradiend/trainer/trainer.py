@@ -25,7 +25,7 @@ from gradiend.trainer.core.memory import explained_memory_errors
 from gradiend.trainer.core.seeding import set_seed
 from gradiend.trainer.core.supervised import gradient_arguments, resolve_target
 from gradiend.trainer.core.training import train as train_core
-from gradiend.trainer.evaluation import EvaluatesModels
+from gradiend.trainer.evaluation import EvaluatesModels, frame_of
 from gradiend.trainer.preparation import PreparesModels
 from gradiend.trainer.results import untrained_message
 from gradiend.trainer.rewriting_trainer import TrainerWithRewriting
@@ -412,11 +412,14 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         """See `gradiend.visualizer.plot_training_convergence`."""
         return self.evaluator.plot_training_convergence(**{**self.plot_style(), **kwargs})
 
-    def plot_encoder_distributions(self, encoder_df: pd.DataFrame | None = None, **kwargs: Any) -> str:
-        """See `gradiend.visualizer.plot_encoder_distributions`; without `encoder_df` the test split is encoded."""
-        if encoder_df is None:
-            encoder_df = self.evaluate_encoder(return_df=True)["encoder_df"]
-        return self.evaluator.plot_encoder_distributions(encoder_df, **{**self.plot_style(), **kwargs})
+    def plot_encoder_distributions(
+        self, encoder_df: pd.DataFrame | Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> str:
+        """See `gradiend.visualizer.plot_encoder_distributions`; without `encoder_df` (a frame, or a result with one),
+        the test split is encoded.
+        """
+        frame = frame_of(self.evaluate_encoder(return_df=True) if encoder_df is None else encoder_df)
+        return self.evaluator.plot_encoder_distributions(frame, **{**self.plot_style(), **kwargs})
 
     def plot_encoder_scatter(self, encoder_df: pd.DataFrame | None = None, **kwargs: Any) -> Any:
         """See `gradiend.visualizer.plot_encoder_scatter`; without `encoder_df` the test split is encoded."""
