@@ -483,6 +483,23 @@ def test_a_component_of_ones_own_may_give_any_tag(tmp_path: Path, caplog: pytest
     assert "may give it all the same" in caplog.text
 
 
+@spacy.Language.component("toy_first_words")
+def toy_first_words(doc: object) -> object:
+    for token in doc:
+        token.set_morph("Case=Nom" if token.is_sent_start else "Case=Acc")
+    return doc
+
+
+def test_what_a_component_of_ones_own_may_read_is_not_left_out(tmp_path: Path) -> None:
+    nlp = spacy.blank("xx")
+    nlp.add_pipe("sentencizer")
+    nlp.add_pipe("toy_first_words")
+    nlp.to_disk(tmp_path)
+    config = TextFilterConfig("der", spacy_tags={"Case": "Nom"})
+    texts = ["Er lief. Der Mann sieht es.", "Er sieht der Frau nach."]
+    assert texts_of(filter_sentences(texts, config, tmp_path)) == [[(9, "Der")]]
+
+
 def test_a_morphologizer_and_a_tagger_say_what_they_know(tmp_path: Path) -> None:
     nlp = spacy.blank("xx")
     nlp.add_pipe("morphologizer").add_label("POS=PRON|PronType=Dem,Rel")

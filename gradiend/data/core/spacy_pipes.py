@@ -69,7 +69,7 @@ def written_by(factory: str) -> frozenset[TokenProperty]:
 def unneeded_pipes(nlp: Language, needed: Collection[TokenProperty]) -> list[str]:
     """Return the components that can be left out where only some properties are read.
 
-    Components that are not spaCy's own stay: nobody knows what they write.
+    Components that are not spaCy's own stay, and what stands before them too: nobody knows what they read or write.
 
     Args:
         nlp: The pipeline.
@@ -78,16 +78,17 @@ def unneeded_pipes(nlp: Language, needed: Collection[TokenProperty]) -> list[str
     Returns:
         Names of enabled components.
     """
-    factories = {name: nlp.get_pipe_meta(name).factory for name in nlp.pipe_names}
     wanted = set(needed)
-    for name, factory in reversed(factories.items()):
-        if written_by(factory) & wanted:
+    unneeded = []
+    for name in reversed(nlp.pipe_names):
+        factory = nlp.get_pipe_meta(name).factory
+        if not is_known_factory(factory):
+            wanted = set(TokenProperty)
+        elif written_by(factory) & wanted:
             wanted |= _reads(nlp, name, factory)
-    return [
-        name
-        for name, factory in factories.items()
-        if is_known_factory(factory) and factory not in _SHARED and not written_by(factory) & wanted
-    ]
+        elif factory not in _SHARED:
+            unneeded.append(name)
+    return unneeded
 
 
 def _reads(nlp: Language, name: str, factory: str) -> set[TokenProperty]:
@@ -96,5 +97,5 @@ def _reads(nlp: Language, name: str, factory: str) -> set[TokenProperty]:
     if factory != "attribute_ruler":
         return set()
     rules: list[dict[str, Any]] = cast("AttributeRuler", nlp.get_pipe(name)).patterns
-    keys = {key for rule in rules for pattern in rule["patterns"] for token in pattern for key in token}
+    keys = {str(key).upper() for rule in rules for pattern in rule["patterns"] for token in pattern for key in token}
     return {_PATTERN_KEYS[key] for key in keys if key in _PATTERN_KEYS}

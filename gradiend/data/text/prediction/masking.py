@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Collection, Sequence
-from itertools import pairwise
+from itertools import compress, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -99,7 +99,7 @@ class Masker:
         kept = asked.only(is_kept)
         sentence = np.cumsum(_marked(kept.number, n)) - 1 + self._n_sentences
         self._count_dropped(rows.number, asked.number[~is_new], kept.number, n)
-        self._keep(kept.owner, [text for text, keep in zip(masked, is_kept.tolist(), strict=True) if keep])
+        self._keep(kept.owner, list(compress(masked, is_kept.tolist())))
         self._columns.append(
             _Columns(
                 kept.owner.astype(np.int16),
