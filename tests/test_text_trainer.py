@@ -302,6 +302,29 @@ class TestDecoder:
             measured = trained.evaluate_base_model(trained.rewrite_base_model(chosen, name), model.tokenizer)
             assert measured["probs_by_dataset"][other] == pytest.approx(entry["probs_by_dataset"][other], abs=1e-5)
 
+    def test_the_choice_is_that_of_a_plain_grid(self, trained):
+        """Every candidate rewritten on a copy, and measured from the start in other batches."""
+        rates, model = (0.0, 0.1, 2.0), trained.get_model()
+        sizes = {"max_size_training_like": 10, "max_size_neutral": 20}
+        results = trained.evaluate_decoder(lrs=rates, **sizes)
+
+        def measured(base_model):
+            return trained.evaluate_base_model(base_model, model.tokenizer, eval_batch_size=3, **sizes)
+
+        base = measured(model.base_model)
+        for name, other in (("3SG", "3PL"), ("3PL", "3SG")):
+            factor = -model.feature_class_encoding_direction[name]
+            plain = {}
+            for lr in rates:
+                found = measured(model.rewrite_base_model(lr, factor))
+                assert results["grid"][factor, lr]["lms"]["lms"] == found["lms"]["lms"]
+                if found["lms"]["lms"] >= 0.99 * base["lms"]["lms"]:
+                    plain[lr] = found["probs_by_dataset"][other][name]
+            best = max(plain, key=plain.get)
+            assert 0 < len(plain) < len(rates)
+            assert (results[name]["learning_rate"], results[name]["feature_factor"]) == (best, factor)
+            assert results[name]["value"] == pytest.approx(plain[best], abs=1e-5)
+
     def test_several_classes_give_several_models(self, trained, results):
         models = trained.rewrite_base_model(results, ["3SG", "3PL"])
         assert len(models) == 2
