@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from gradiend._version import __version__
 from gradiend.util.lazy import lazy_names
 from gradiend.util.registry import register_default_loader
+
+# PyTorch reads this at its first allocation: on Linux, large tensors then come in huge pages. Gradients and activations
+# are made and freed by the hundred, and clearing their memory page by page is a good part of a training step.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 if TYPE_CHECKING:
     from gradiend.data import (
