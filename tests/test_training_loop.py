@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+import tiny_data
 import torch
 
 from gradiend import TrainingArguments, load_training_stats
@@ -251,6 +252,13 @@ def test_a_callback_can_stop_the_training(tmp_path):
 
     _, _, path = run(tmp_path, callbacks=[Stopper()])
     assert len(load_training_stats(path)["losses"]) == 7
+
+
+def test_a_training_that_float16_cannot_hold_says_so(tmp_path):
+    path = tiny_data.save_bert(tmp_path / "bert")
+    trainer = tiny_data.trainer(path, {"torch_dtype": "float16", "output_dir": str(tmp_path / "out")})
+    with pytest.raises(FloatingPointError, match=r"became nan at step 2\. float16 .* set torch_dtype to bfloat16"):
+        trainer.train()
 
 
 def test_an_infinite_loss_stops_at_once(tmp_path):

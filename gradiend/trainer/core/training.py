@@ -221,13 +221,17 @@ class TrainingRun:
         self.unread.clear()
         for step, loss in enumerate(read, start=len(self.losses) + 1):
             if not math.isfinite(loss):
-                rate = self.arguments.learning_rate
                 raise FloatingPointError(
-                    f"The loss became {loss} at step {step}. Lower learning_rate (now {rate:g}), or check the base "
-                    "model's gradients for infinities."
+                    f"The loss became {loss} at step {step}. {self._way_out_of_infinity()}, or check the base model's "
+                    "gradients for infinities."
                 )
         self.losses += read
         self.last_losses += read
+
+    def _way_out_of_infinity(self) -> str:
+        if self.model.gradiend.torch_dtype == torch.float16:
+            return "float16 holds neither Adam's epsilon nor small squares: set torch_dtype to bfloat16 or float32"
+        return f"Lower learning_rate (now {self.arguments.learning_rate:g})"
 
     def _show(self, bar: tqdm) -> None:
         recent = self.losses[-LOSS_WINDOW:]
