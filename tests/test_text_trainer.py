@@ -332,6 +332,15 @@ class TestDecoder:
         assert [Path(path).name for path in paths] == ["3SG", "3PL"]
         assert Path(paths[0]).parent == Path(trained.experiment_dir)
 
+    def test_a_rewritten_model_never_overwrites_the_gradiend(self, trained, results):
+        before = (Path(trained.model_path) / "model.safetensors").read_bytes()
+        with pytest.raises(ValueError, match="holds a trained GRADIEND"):
+            trained.rewrite_base_model(results, "3SG", output_dir=trained.model_path)
+        named_like_it = {**results, "model": results["3SG"]}
+        with pytest.raises(ValueError, match="holds a trained GRADIEND"):
+            trained.rewrite_base_model(named_like_it, ["3PL", "model"], output_dir="anything")
+        assert (Path(trained.model_path) / "model.safetensors").read_bytes() == before
+
     def test_a_plot_needs_everything_and_gets_it(self, trained):
         results = trained.evaluate_decoder(lrs=[0.05], plot=True, show=False)
         assert set(results["grid"][1.0, 0.05]["probs_by_dataset"]) == {"3SG", "3PL"}

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from gradiend.evaluator.fingerprints import model_parts
 from gradiend.evaluator.stats_files import read_decoder_stats_file, read_fingerprint
+from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.parts import parse_rewrite_part
 from gradiend.model.rewrite_record import RECORD, RewriteChoice, write_rewrite_record
@@ -166,7 +167,7 @@ def with_model_directories(plan: RewritePlan, output_dir: str | None, experiment
     """The plan with a directory for each model: `output_dir` itself for one, `<experiment_dir>/<key>` for several.
 
     Raises:
-        ValueError: No directory, or a file in its place.
+        ValueError: No directory, a file in its place, or a directory that holds a GRADIEND.
     """
     if output_dir is None:
         return plan
@@ -182,6 +183,11 @@ def with_model_directories(plan: RewritePlan, output_dir: str | None, experiment
             logger.warning("output_dir is for one class; several go to subdirectories of the experiment directory.")
         places = [str(Path(experiment_dir) / rewrite.key) for rewrite in plan.rewrites]
     for place in places:
+        if is_checkpoint(place):
+            raise ValueError(
+                f"{place} holds a trained GRADIEND, which a rewritten model would overwrite: save elsewhere, one class "
+                "at a time with output_dir=."
+            )
         require_directory(place)
     return replace(plan, places=places)
 
