@@ -63,7 +63,8 @@ def show_gold(pipeline: str, classes: list[TextFilterConfig], gold_file: str) ->
     gold = pd.read_csv(gold_file)
     wanted = {(row.text, row.masked.index("[MASK]")): row.label_class for row in gold.itertuples()}
     cases_as_in_gold = {row.label for row in gold.itertuples()}
-    found = filter_sentences_multi(list(dict.fromkeys(gold["text"])), classes, pipeline)
+    pairs = [(config.id, config) for config in classes]
+    found, _ = filter_sentences_multi(list(dict.fromkeys(gold["text"])), pairs, pipeline)
     given: dict[tuple[str, int], str] = {}
     elsewhere: Counter[str] = Counter()
     for name, matches in found.items():
