@@ -675,8 +675,7 @@ def test_classes_that_share_sentences_keep_the_shares_of_their_parts(pairs: list
     for frame in frames.values():
         sizes = frame["split"].value_counts()
         for split, share in (("train", 0.8), ("validation", 0.1), ("test", 0.1)):
-            # A sentence is a row of two classes, whose shares cannot always both be met to two rows.
-            assert abs(sizes[split] - share * len(frame)) <= 3
+            assert abs(sizes[split] - share * len(frame)) <= 2
 
 
 def test_repetitions_are_found_however_far_apart_they_are() -> None:

@@ -45,6 +45,7 @@ def matched_blocks(
     workers: list[MatchWorkers] = []
 
     def in_turn() -> Iterator[MatchedBlock]:
+        """Blocks matched here first, then by the workers."""
         n_texts = 0
         while n_processes is None and n_texts < _WORTH_PROCESSES:
             block = next(blocks, None)

@@ -122,9 +122,12 @@ def apportion(n: int, shares: Sequence[float], *, keep_nonempty: bool = False) -
 def _to_roomiest(
     owners_of_each: Iterable[Sequence[int]], wanted: NDArray[np.int64], shares: Sequence[float]
 ) -> list[int]:
-    """The part of each group: the one with most room left in the classes of its rows, relative to its size."""
-    step = (1 / np.maximum(wanted, 1)).T.tolist()
-    room = (wanted / np.maximum(wanted, 1)).T.tolist()
+    """The part of each group: where the squared distance from what is wanted of its rows' classes falls most, in units
+    of what is wanted."""
+    unit = np.maximum(wanted, 1)
+    step = (1 / unit).T.tolist()
+    # A row brings (2 · missing − 1) / wanted; half of it is kept.
+    room = ((wanted - 0.5) / unit).T.tolist()
     sized = [part for part, share in enumerate(shares) if share > 0]
     result = []
     for owners in owners_of_each:
