@@ -10,27 +10,14 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import time
-from typing import Any
 
 import pandas as pd
+from workload import BATCH, Clock
 
 from gradiend import PrePruneConfig, TextPredictionTrainer, TrainingArguments, get_logger
 from gradiend.evaluator import get_correlation
-from gradiend.trainer import TrainingCallback
 
 STEPS = 20
-
-
-class Clock(TrainingCallback):
-    """When each step ended."""
-
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        """Note the time."""
-        self.ends.append(time.perf_counter())
 
 
 def main() -> None:
@@ -45,7 +32,7 @@ def main() -> None:
     for bf16 in (False, True):
         with tempfile.TemporaryDirectory(prefix="gradiend_bf16_") as directory:
             args = TrainingArguments(
-                output_dir=f"{directory}/model", train_batch_size=16, max_steps=STEPS, learning_rate=1e-4, bf16=bf16,
+                output_dir=f"{directory}/model", train_batch_size=BATCH, max_steps=STEPS, learning_rate=1e-4, bf16=bf16,
                 pre_prune_config=PrePruneConfig(n_samples=32, topk=0.01, source="diff"), do_eval=False, max_seeds=1,
             )  # fmt: skip
             trainer = TextPredictionTrainer(given.model, data=pd.read_csv(given.rows), args=args)

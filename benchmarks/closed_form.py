@@ -14,7 +14,7 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -38,11 +38,11 @@ class SaveAt(TrainingCallback):
         """Start the clock."""
         self.start = time.perf_counter()
 
-    def on_step_end(self, step: int, *_: Any, model: Any, **__: Any) -> None:
+    def on_step_end(self, step: int, *_: Any, **state: Any) -> None:
         """Save if it is time."""
         if step in MARKS:
             self.seconds[step] = time.perf_counter() - self.start
-            model.save_pretrained(str(self.directory / str(step)))
+            state["model"].save_pretrained(str(self.directory / str(step)))
 
 
 def report(name: str, trainer: Any, model: Any, held_out: pd.DataFrame | None, seconds: float) -> None:
@@ -95,7 +95,12 @@ def main() -> None:
         held_out = pd.concat(
             [mine.assign(alternative=word_of_others), theirs.assign(alternative=given.hold_out[0])], ignore_index=True
         )
-    for kind, seeds, steps in [("class_means", 1, 0), ("class_means", 1, 50), ("random", given.seeds, MARKS[-1])]:
+    runs: list[tuple[Literal["class_means", "random"], int, int]] = [
+        ("class_means", 1, 0),
+        ("class_means", 1, 50),
+        ("random", given.seeds, MARKS[-1]),
+    ]
+    for kind, seeds, steps in runs:
         for seed in range(seeds):
             with tempfile.TemporaryDirectory(prefix="gradiend_closed_form_") as directory:
                 args = TrainingArguments(

@@ -10,23 +10,15 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
 
 import torch
+from workload import seconds
 
 from gradiend import GradiendModel, TrainingArguments
 from gradiend.trainer.core.optimizers import create_optimizer
 
 TRAFFIC = 22
 BANDWIDTH_SIZE = 20_000_000
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def measure(n: int, repeats: int) -> None:

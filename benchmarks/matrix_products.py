@@ -9,22 +9,17 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
+from torch.nn.functional import linear
+from workload import seconds
 
 from gradiend.gradients.matrix_products import OneDnnProducts, onednn_is_faster
 
 REPEATS = 21
 SHAPES = [(256, 384, 1536), (800, 384, 384), (800, 1536, 384), (1024, 768, 3072)]
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """One call, wall time."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def main() -> None:
@@ -37,9 +32,9 @@ def main() -> None:
     for tokens, width, out in SHAPES:
         x, weight, error = torch.randn(tokens, width), torch.randn(out, width), torch.randn(tokens, out)
         products: dict[str, Callable[[], torch.Tensor]] = {
-            "forward": lambda x=x, weight=weight: torch.nn.functional.linear(x, weight),
-            "for the input": lambda error=error, weight=weight: error @ weight,
-            "for the weight": lambda error=error, x=x: error.T @ x,
+            "forward": partial(linear, x, weight),
+            "for the input": partial(torch.matmul, error, weight),
+            "for the weight": partial(torch.matmul, error.T, x),
         }
         for name, product in products.items():
             plain, onednn = [], []

@@ -15,16 +15,17 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer
 
-from gradiend import ModelWithGradiend, TextPredictionTrainer, TrainingArguments
+from gradiend import TextPredictionTrainer, TrainingArguments
+from gradiend.trainer.text import TextPredictionModelWithGradiend
 
 SIDES, BATCH_SIZES = ("right", "left"), (1, 7, 32)
 
 
 def measure(options: argparse.Namespace, side: str, batch_size: int) -> dict[str, np.ndarray]:
     """Everything that evaluations report, with a tokenizer that pads on `side`."""
-    name = ModelWithGradiend.from_pretrained(options.checkpoint).tokenizer.name_or_path
+    name = TextPredictionModelWithGradiend.from_pretrained(options.checkpoint).tokenizer.name_or_path
     tokenizer = AutoTokenizer.from_pretrained(name, padding_side=side)
-    model = ModelWithGradiend.from_pretrained(options.checkpoint, tokenizer=tokenizer)
+    model = TextPredictionModelWithGradiend.from_pretrained(options.checkpoint, tokenizer=tokenizer)
     direction = model.feature_class_encoding_direction or {}
     trainer = TextPredictionTrainer(
         model=model,
@@ -44,7 +45,9 @@ def measure(options: argparse.Namespace, side: str, batch_size: int) -> dict[str
     }
 
 
-def gradient_of_padded_inputs(model: ModelWithGradiend, trainer: TextPredictionTrainer, side: str) -> np.ndarray:
+def gradient_of_padded_inputs(
+    model: TextPredictionModelWithGradiend, trainer: TextPredictionTrainer, side: str
+) -> np.ndarray:
     """The gradient of three texts of different length, padded by hand on `side`, in units of its norm."""
     rows = trainer.combined_data.head(3)
     inputs = [model.create_inputs(*pair) for pair in zip(rows["masked"], rows["factual"], strict=True)]

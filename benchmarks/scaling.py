@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
 from transformers import AutoModelForMaskedLM
+from workload import seconds
 
 from gradiend import GradiendModel, TrainingArguments
 from gradiend.gradients.batch import batches_by_length
@@ -46,12 +46,8 @@ def share_of(mapping: ParameterMap, share: float) -> ParameterMap:
 
 def milliseconds(work: Callable[[], Any], repeats: int) -> float:
     """Median wall time, after one call to warm up."""
-    times = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        work()
-        times.append(1e3 * (time.perf_counter() - start))
-    return statistics.median(times[1:])
+    times = [seconds(work) for _ in range(repeats + 1)]
+    return 1e3 * statistics.median(times[1:])
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ overlap of the four GRADIENDs' most important weights is drawn into topk_overlap
 import argparse
 
 from gradiend import (
+    ModelWithGradiend,
     PrePruneConfig,
     TextPredictionTrainer,
     TrainingArguments,
@@ -38,23 +39,22 @@ def main() -> None:
     parser.add_argument("--output", default="runs/german_articles")
     parser.add_argument("--steps", type=int, default=480)
     options = parser.parse_args()
-    common = {
-        "train_batch_size": 8,
-        "max_steps": options.steps,
-        "eval_steps": 120,
-        "learning_rate": 1e-4,
-        "max_seeds": 1,
-        "encoder_eval_train_max_size": 10,
-    }
+    common = TrainingArguments(
+        train_batch_size=8,
+        max_steps=options.steps,
+        eval_steps=120,
+        learning_rate=1e-4,
+        max_seeds=1,
+        encoder_eval_train_max_size=10,
+    )
 
-    models = {}
+    models: dict[str, ModelWithGradiend] = {}
     for pair in PAIRS:
         name = "-".join(pair)
-        args = TrainingArguments(
+        args = common.replace(
             experiment_dir=f"{options.output}/{name}",
             add_identity_for_other_classes=True,
             pre_prune_config=PrePruneConfig(n_samples=64, topk=0.1, source="diff"),
-            **common,
         )
         cells = TextPredictionTrainer(options.model, data=options.rows, target_classes=pair, args=args)
         if not models:
@@ -66,7 +66,7 @@ def main() -> None:
     for name, row in zip(overlap["model_ids"], overlap["matrix"], strict=True):
         print(f"  {name:20} " + " ".join(f"{value:5.1f}" for value in row))
 
-    args = TrainingArguments(experiment_dir=f"{options.output}/cases", **common)
+    args = common.replace(experiment_dir=f"{options.output}/cases")
     cases = TextPredictionTrainer(options.model, data=options.rows, class_merge_map=CASES, args=args)
     print(cases.combined_data.groupby(["transition", "factual", "alternative"]).size().to_string())
     report(cases)

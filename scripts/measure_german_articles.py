@@ -1,6 +1,6 @@
 """The German definite article, twelve gender-case classes over six forms, told apart by a spaCy pipeline.
 
-    python scripts/german_articles.py PIPELINE CORPUS GOLD [--per-class 20] [--seed 42] [--also tag=ART]
+    python scripts/measure_german_articles.py PIPELINE CORPUS GOLD [--per-class 20] [--seed 42] [--also tag=ART]
 
 PIPELINE is the folder or name of a German spaCy pipeline, CORPUS a text file with one text a line (`.txt`, `.txt.gz`; a
 CSV with a column text), GOLD a CSV with columns masked, label, label_class, text, where one article of the text is
@@ -49,20 +49,26 @@ def show_corpus(pipeline: str, classes: list[TextFilterConfig], corpus: str, per
     seconds = time.perf_counter() - started
     assert isinstance(rows, pd.DataFrame)
     print(f"{len(rows)} rows in {seconds:.1f} s")
-    for name, count in rows["label_class"].value_counts(sort=False).items():
+    counts = Counter(rows["label_class"])
+    for name, count in counts.items():
         print(f"{name:9} {count:6}")
-    for name, group in rows.groupby("label_class", sort=False):
+    in_fixed_order = rows.sort_values("masked")  # so that the sample does not depend on how the corpus is read
+    for name, count in counts.items():
         print(f"\n{name}")
-        in_fixed_order = group.sort_values("masked")  # so that the sample does not depend on how the corpus is read
-        for row in in_fixed_order.sample(min(per_class, len(group)), random_state=seed).itertuples():
-            print(f"  {row.masked.replace('[MASK]', f'[{row.label}]')}")
+        group = in_fixed_order[in_fixed_order["label_class"] == name]
+        sample = group.sample(min(per_class, count), random_state=seed)
+        for masked, word in zip(sample["masked"], sample["label"], strict=True):
+            print(f"  {masked.replace('[MASK]', f'[{word}]')}")
 
 
 def show_gold(pipeline: str, classes: list[TextFilterConfig], gold_file: str) -> None:
     """Print precision and recall of each class at the places that the gold table labels."""
     gold = pd.read_csv(gold_file)
-    wanted = {(row.text, row.masked.index("[MASK]")): row.label_class for row in gold.itertuples()}
-    cases_as_in_gold = {row.label for row in gold.itertuples()}
+    wanted = {
+        (text, masked.index("[MASK]")): name
+        for text, masked, name in zip(gold["text"], gold["masked"], gold["label_class"], strict=True)
+    }
+    cases_as_in_gold = set(gold["label"])
     pairs = [(config.id, config) for config in classes]
     found, _ = filter_sentences_multi(list(dict.fromkeys(gold["text"])), pairs, pipeline)
     given: dict[tuple[str, int], str] = {}
