@@ -105,7 +105,7 @@ def main() -> None:
         min_convergent_seeds=None if several else 1,
         encoder_eval_train_max_size=given.size,
         seed_selection_eval_max_size=given.size,
-        **({} if given.prune is None else {"pre_prune_config": PrePruneConfig(n_samples=16, topk=given.prune)}),
+        pre_prune_config=None if given.prune is None else PrePruneConfig(n_samples=16, topk=given.prune),
     )
     trainer = TextPredictionTrainer(
         given.model, data=rows, target_classes=["masculine", "feminine"], eval_neutral_data=neutral, args=args
