@@ -1,10 +1,10 @@
 """The Python of the guides on evaluation, plots and rewriting runs as written, on a tiny model."""
 
 import re
-import textwrap
 from pathlib import Path
 
 import pytest
+from documents import DOCS, python_blocks
 from test_caching import NEUTRAL, base, rows  # noqa: F401 - base is a fixture
 
 from gradiend import (
@@ -17,7 +17,6 @@ from gradiend import (
 pytest.importorskip("matplotlib_venn")
 pytest.importorskip("plotly")
 
-DOCS = Path(__file__).parent.parent / "docs"
 ARGUMENTS = {
     "train_batch_size": 4,
     "max_steps": 10,
@@ -46,11 +45,6 @@ def names(base, tmp_path_factory):  # noqa: F811
     }  # fmt: skip
 
 
-def blocks(name: str) -> list[str]:
-    text = (DOCS / name).read_text(encoding="utf-8")
-    return [textwrap.dedent(code) for code in re.findall(r"^ *```python\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)]
-
-
 def calls(name: str) -> list[str]:
     """Calls of the trainer between backticks in the text, in which nothing is left out."""
     text = re.sub(r"^ *```.*?^ *```", "", (DOCS / name).read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
@@ -65,19 +59,19 @@ def run(code: str, names: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return known
 
 
-@pytest.mark.parametrize("code", blocks("evaluation.md"))
+@pytest.mark.parametrize("code", python_blocks(DOCS / "evaluation.md"))
 def test_the_evaluation_guide(code, names, tmp_path, monkeypatch):
     run(code, names, tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("code", blocks("plots.md"))
+@pytest.mark.parametrize("code", python_blocks(DOCS / "plots.md"))
 def test_the_guide_to_plots(code, names, tmp_path, monkeypatch):
     run(code, names, tmp_path, monkeypatch)
 
 
 def test_the_guide_to_rewriting(names, tmp_path, monkeypatch):
     weak = next(call for call in calls("rewriting.md") if call.startswith("weak = "))
-    known = run("\n".join([weak, *blocks("rewriting.md")]), names, tmp_path, monkeypatch)
+    known = run("\n".join([weak, *python_blocks(DOCS / "rewriting.md")]), names, tmp_path, monkeypatch)
     assert (tmp_path / "says-they" / "gradiend_rewrite.json").is_file()
     assert Path(known["path"]).is_file()
 

@@ -1,15 +1,12 @@
 """The Python in the README and the guides runs as written, on the embedded model and its sentences."""
 
-import re
-from pathlib import Path
-
 import pytest
+from documents import DOCS, README, python_blocks
 from transformers import AutoModelForMaskedLM
 
 from gradiend.demo import model_path, sentences
 
-README = Path(__file__).parent.parent / "README.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+BLOCKS = python_blocks(README)
 
 
 def run(code, tmp_path, monkeypatch):
@@ -34,6 +31,5 @@ def test_the_other_blocks_run_too(code, tmp_path, monkeypatch):
 def test_the_python_of_the_data_guide_runs(tmp_path, monkeypatch, capsys):
     datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    guide = (README.parent / "docs" / "data.md").read_text(encoding="utf-8")
-    run("".join(re.findall(r"```python\n(.*?)```", guide, re.DOTALL)), tmp_path, monkeypatch)
+    run("".join(python_blocks(DOCS / "data.md")), tmp_path, monkeypatch)
     assert capsys.readouterr().out.startswith("18 rows of 2 classes; splits: train 18.")

@@ -1,0 +1,17 @@
+"""README, guides and scripts as texts, and the Python in them."""
+
+import re
+import textwrap
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md"))]
+SCRIPTS = [path for folder in ("benchmarks", "examples", "scripts") for path in sorted((ROOT / folder).glob("*.py"))]
+
+
+def python_blocks(document: Path) -> list[str]:
+    """The fenced Python of a document, those blocks in lists too."""
+    text = document.read_text(encoding="utf-8")
+    return [textwrap.dedent(code) for code in re.findall(r"^ *```python\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)]
