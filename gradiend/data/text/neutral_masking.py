@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Sequence, Set
 
 import numpy as np
 
+from gradiend.data.text.masked_text import mask_places
 from gradiend.util.placeholder import PLACEHOLDER
 
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
@@ -28,9 +29,10 @@ def mask_random_words(
         (indices of the texts that have such a word, their masked texts, the masked words).
     """
     generator = np.random.default_rng(seed)
+    never = {word.lower() for word in excluded}
     kept, masked, words = [], [], []
     for index, text in enumerate(texts):
-        candidates = maskable_words(text, excluded)
+        candidates = maskable_words(text, never)
         if candidates:
             chosen = candidates[int(generator.integers(len(candidates)))]
             kept.append(index)
@@ -39,22 +41,17 @@ def mask_random_words(
     return kept, masked, words
 
 
-def maskable_words(text: str, excluded: Collection[str], min_prefix: int = MIN_PREFIX_WORDS) -> list[re.Match[str]]:
+def maskable_words(text: str, never: Set[str], min_prefix: int = MIN_PREFIX_WORDS) -> list[re.Match[str]]:
     """The words of a text that may be masked, in their order.
 
     Args:
         text: Without placeholders.
-        excluded: Words never to mask, in any case.
+        never: Words that may not be masked in any case, themselves in lower case.
         min_prefix: How many words must stand before.
     """
-    never = {word.lower() for word in excluded}
     return [match for match in list(WORD.finditer(text))[min_prefix:] if match.group().lower() not in never]
 
 
-def mask_words(text: str, places: Sequence[re.Match[str]]) -> str:
-    """The text with a placeholder at each of the places, which are in order."""
-    pieces, end = [], 0
-    for match in places:
-        pieces += [text[end : match.start()], PLACEHOLDER]
-        end = match.end()
-    return "".join([*pieces, text[end:]])
+def mask_words(text: str, words: Sequence[re.Match[str]]) -> str:
+    """The text with a placeholder in place of each of its words that are given, in their order."""
+    return mask_places(text, [word.start() for word in words], [word.end() for word in words], PLACEHOLDER)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,7 +55,7 @@ class BlockMatcher:
         *,
         keep_all: bool = False,
     ) -> None:
-        self._arguments = (configs, preprocess, splitter, keep_all)
+        self._arguments = (configs, preprocess, splitter)
         self._preprocess = preprocess
         self._splitter = splitter
         self._keep_all = keep_all
@@ -97,13 +98,4 @@ class BlockMatcher:
         return self._splitter is not None
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, self._arguments
-
-
-def _rebuild(
-    configs: Sequence[TextFilterConfig],
-    preprocess: TextPreprocessConfig | None,
-    splitter: SpacySentences | None,
-    keep_all: bool,
-) -> BlockMatcher:
-    return BlockMatcher(configs, preprocess, splitter, keep_all=keep_all)
+        return partial(BlockMatcher, keep_all=self._keep_all), self._arguments

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from tqdm.auto import tqdm
 
 from gradiend.data.text.filter_config import TextFilterConfig
+from gradiend.data.text.masked_text import mask_places
 from gradiend.data.text.prediction.surface_matcher import Hit, SurfaceMatcher
 from gradiend.data.text.prediction.tag_resolver import Segment, TagResolver, lemma_targets, resolve_doc
 from gradiend.data.text.tags import token_matches_tags
@@ -265,11 +266,6 @@ def mask_sentence(sentence: str, spans: Iterable[tuple[int, int] | Span] | None,
         if right[0] < left[1]:
             raise ValueError(f"The spans {left[:2]} and {right[:2]} overlap.")
     return mask_places(sentence, [span[0] for span in ordered], [span[1] for span in ordered], mask)
-
-
-def mask_places(sentence: str, starts: Sequence[int], ends: Sequence[int], mask: str) -> str:
-    """Do what `mask_sentence` does at places that are known to be good: in their order, apart, in the sentence."""
-    return mask.join([sentence[end:start] for end, start in zip((0, *ends), (*starts, None), strict=True)])
 
 
 def require_distinct(ids: Sequence[str]) -> None:

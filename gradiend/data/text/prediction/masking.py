@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradiend.data.text.filter_config import TextFilterConfig
+from gradiend.data.text.masked_text import mask_places
 from gradiend.data.text.prediction.block_matcher import MatchedBlock
 from gradiend.data.text.prediction.class_words import ClassWords, Labels
 from gradiend.data.text.prediction.disjoint_sets import DisjointSets
 from gradiend.data.text.prediction.examples import Examples
-from gradiend.data.text.prediction.filter_engine import mask_places
 from gradiend.data.text.prediction.seen_hashes import SeenHashes
 from gradiend.data.text.prediction.segment_rows import SegmentRows, rank_in_class, sort_into_rows
 from gradiend.data.text.prediction.text_column import TextColumn

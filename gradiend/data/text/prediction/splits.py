@@ -86,12 +86,11 @@ def assign_splits(
     spans = zip((ends - n_rows)[shared].tolist(), ends[shared].tolist(), strict=True)
     part[shared] = _to_roomiest((owners[start:end] for start, end in spans), wanted, ratios.shares)
 
-    by_class = np.split(group, np.cumsum(sizes)[:-1])
-    for own, open_counts in zip(by_class, wanted, strict=True):
+    for own, open_counts in zip(groups, wanted, strict=True):
         alone = ~is_shared[own]
         counts = _fill(open_counts - np.bincount(part[own[~alone]], minlength=len(open_counts)), int(alone.sum()))
         part[generator.permutation(own[alone])] = np.repeat(np.arange(len(counts)), counts)
-    return [part[own] for own in by_class]
+    return [part[own] for own in groups]
 
 
 def apportion(n: int, shares: Sequence[float], *, keep_nonempty: bool = False) -> list[int]:

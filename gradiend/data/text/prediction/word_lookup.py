@@ -127,17 +127,6 @@ def _sentence_at(position: NDArray[np.int64], spaces: NDArray[np.int64]) -> NDAr
     return np.searchsorted(spaces, position, side="right") - 1
 
 
-def _any_of(words: Iterable[bytes]) -> bytes:
-    """A pattern of any of the words; those with the same beginning share it, so that many cost little more than few."""
-    rests: dict[bytes, list[bytes]] = {}
-    for word in words:
-        rests.setdefault(word[:1], []).append(word[1:])
-    branches = [
-        re.escape(first) + (re.escape(rest[0]) if len(rest) == 1 else _any_of(rest)) for first, rest in rests.items()
-    ]
-    return b"(?:%b)" % b"|".join(branches) if branches else b"(?!)"
-
-
 @lru_cache(maxsize=len(_CODECS))
 def _alphabet(codec: str) -> tuple[bytes, dict[int, re.Pattern[str]]]:
     """Byte → byte of the same letter, or a space; and the letters, as patterns that ignore case."""

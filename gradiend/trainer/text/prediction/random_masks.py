@@ -18,17 +18,14 @@ MASKED_SHARE = 0.15
 
 @dataclass(frozen=True)
 class RandomMasks:
-    """A text with words masked.
-
-    Args:
-        text: With a placeholder for each of them.
-        words: What stood there.
-        tokenized: The same words as the model is scored on them.
-    """
+    """A text with words masked."""
 
     text: str
+    """With a placeholder for each of them."""
     words: list[str]
+    """What stood there."""
     tokenized: list[TokenizedWord]
+    """The same words as the model is scored on them."""
 
 
 def mask_at_random(text: str, words: WordTokenizer, *, excluded: Collection[str | int], single: bool) -> RandomMasks:
@@ -55,7 +52,7 @@ def mask_at_random(text: str, words: WordTokenizer, *, excluded: Collection[str 
         text = _beginning(text, words)
     # A causal model reads the words before only.
     places = maskable_words(
-        text, [word for word in excluded if isinstance(word, str)], min_prefix=1 if words.causal else 0
+        text, {word.lower() for word in excluded if isinstance(word, str)}, min_prefix=1 if words.causal else 0
     )
     never = {words.tokenizer.unk_token_id, *(token for token in excluded if isinstance(token, int))}
     size = 1 if single else max(1, round(MASKED_SHARE * len(places)))

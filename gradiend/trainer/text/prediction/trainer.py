@@ -312,7 +312,8 @@ class TextPredictionTrainer(TrainerWithData):
         words = word_tokenizer(model, tokenizer)
         targets = self._get_decoder_eval_targets()
         for name, values in targets.items():
-            tokenize_known(words, [PLACEHOLDER] * len(values), values) if not words.causal else None
+            if not words.causal:
+                tokenize_known(words, [PLACEHOLDER] * len(values), values)
             logger.debug("P(%s) is the probability of %s", name, ", ".join(values))
         ignored = [word for values in targets.values() for word in values]
         shared = {"batch_size": eval_batch_size, "pad_token_id": padding_id(tokenizer)}
