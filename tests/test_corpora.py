@@ -309,6 +309,22 @@ def test_ratios_of_every_class_are_kept_as_far_as_documents_allow(tmp_path: Path
     assert (by_document == 1).all()
 
 
+@pytest.mark.parametrize("kind", ["frame", "csv", "jsonl", "parquet", "saved"])
+def test_texts_whose_document_is_unknown_are_not_one_document(tmp_path: Path, kind: str) -> None:
+    for number, unknown in enumerate((None, float("nan"))):
+        texts, documents = corpus(), [*["a", "b"] * 10, *[unknown] * 130]
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        frame = pd.DataFrame({"text": texts, "document": documents}, dtype=object)
+        made = creator(
+            frame if kind == "frame" else write(folder, kind, texts, documents), document_column="document"
+        ).generate_training_data(format="unified")
+        for name in ("3SG", "3PL"):
+            parts = made["split"][made["label_class"] == name].value_counts()
+            assert parts.to_dict() == pytest.approx({"train": 48, "validation": 6, "test": 6}, abs=5)
+        assert set(made["document"]) == {"a", "b", ""}
+
+
 def test_each_text_is_a_document_before_it_is_cut(tmp_path: Path) -> None:
     texts = [f"He saw {i}. They met {i}. She knew {i}." for i in range(50)]
     made = creator(texts, preprocess=TextPreprocessConfig(split_to_sentences=True))

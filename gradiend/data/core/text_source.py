@@ -47,7 +47,7 @@ class Chunk:
     texts: list[str]
     """Stripped, none empty."""
     documents: list[object] | None = None
-    """The document of each text, where the source names it."""
+    """The document of each text, where the source has a column for it; None where that says nothing."""
 
 
 class TextSource(ABC):
@@ -118,13 +118,17 @@ def make_chunk(index: tuple[int, int], entries: Sequence[object], documents: Seq
             if text:
                 texts.append(text)
                 if documents is not None:
-                    kept.append(documents[position])
-        elif not (entry is None or entry is pd.NA or (isinstance(entry, float) and math.isnan(entry))):
+                    kept.append(None if _is_missing(documents[position]) else documents[position])
+        elif not _is_missing(entry):
             raise TypeError(
                 f"Expected texts, but entry {position} is {entry!r:.60} of type {type(entry).__name__}. "
                 "Is it the right column?"
             )
     return Chunk(index, texts, None if documents is None else kept)
+
+
+def _is_missing(entry: object) -> bool:
+    return entry is None or entry is pd.NA or (isinstance(entry, float) and math.isnan(entry))
 
 
 def shuffled(n: int, rng: random.Random | None) -> list[int]:

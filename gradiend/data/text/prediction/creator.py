@@ -87,7 +87,8 @@ class TextPredictionDataCreator:
         use_cache: Answer from the file of an earlier call if that was made from the same data with the same
             arguments; otherwise the log says what differs, and it is made anew. A file `*.made_from.json`
             beside the table keeps the record.
-        document_column: Column that names the document of each text; training data is then split by document.
+        document_column: Column that names the document of each text; training data is then split by document, where
+            the column says nothing by sentence.
         n_processes: Processes that search; None uses several for a large corpus that is cut into sentences. The
             rows are the same for any number.
 

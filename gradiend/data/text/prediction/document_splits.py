@@ -1,10 +1,10 @@
-"""Splits by document: all examples of a document, and all of one text, are in one split."""
+"""Splits by document: all examples of a document, and all of a group, are in one split."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,11 @@ from gradiend.data.text.prediction.splits import SplitRatios
 def assign_splits_by_document(
     classes: Sequence[Examples], ratios: SplitRatios, rng: random.Random
 ) -> list[NDArray[np.int8]]:
-    """Choose the split of every example so that no document and no text is in two splits.
+    """Choose the split of every example so that no document and no group (see `Examples`) is in two splits.
 
-    Documents that share a text that is masked for several classes stay together. Such groups are assigned from the
-    largest to the smallest, each to the split where it brings the classes closest to their ratios; how close depends on
-    how large they are.
+    Documents that share a group stay together. They are assigned from the largest to the smallest, each to the split
+    where it brings the classes closest to their ratios; how close depends on how large they are. Examples whose
+    document is None stay together by their groups alone.
 
     Args:
         classes: The examples of each class, with their documents.
@@ -31,15 +31,16 @@ def assign_splits_by_document(
     Returns:
         Of each class, the number of each example's part, in the order of `ratios.names`.
     """
-    groups: DisjointSets[tuple[str, object]] = DisjointSets()
-    texts = [examples.group.tolist() for examples in classes]
-    for examples, own in zip(classes, texts, strict=True):
-        for document, text in zip(examples.document, own, strict=True):
-            groups.join(("document", document), ("text", text))
-    sizes: dict[Hashable, Counter[int]] = {}
-    for index, own in enumerate(texts):
-        for text in own:
-            sizes.setdefault(groups.root(("text", text)), Counter())[index] += 1
+    together: DisjointSets[tuple[str, object]] = DisjointSets()
+    for examples in classes:
+        for document, group in zip(examples.document, examples.group.tolist(), strict=True):
+            if document is not None:
+                together.join(("document", document), ("group", group))
+    roots = [[together.root(("group", group)) for group in examples.group.tolist()] for examples in classes]
+    sizes: dict[tuple[str, object], Counter[int]] = {}
+    for index, own in enumerate(roots):
+        for root in own:
+            sizes.setdefault(root, Counter())[index] += 1
 
     order = list(sizes)
     rng.shuffle(order)
@@ -48,7 +49,7 @@ def assign_splits_by_document(
         part: [share * len(examples) for examples in classes] for part, share in enumerate(ratios.shares) if share > 0
     }
     missing = {part: list(counts) for part, counts in wanted.items()}
-    part_of: dict[Hashable, int] = {}
+    part_of: dict[tuple[str, object], int] = {}
     for root in order:
         # the fall of the squared distance from what is wanted, in units of it
         def gain(part: int, size: Mapping[int, int] = sizes[root]) -> float:
@@ -58,4 +59,4 @@ def assign_splits_by_document(
         part_of[root] = best
         for index, n in sizes[root].items():
             missing[best][index] -= n
-    return [np.array([part_of[groups.root(("text", text))] for text in own], np.int8) for own in texts]
+    return [np.array([part_of[root] for root in own], np.int8) for own in roots]
