@@ -325,6 +325,12 @@ def test_texts_whose_document_is_unknown_are_not_one_document(tmp_path: Path, ki
         assert set(made["document"]) == {"a", "b", ""}
 
 
+def test_documents_may_be_named_by_lists() -> None:
+    rows = [(f"{word} saw {d}/{i}.", [d, "x"]) for d in range(20) for i in range(3) for word in ("He", "They")]
+    result, _ = split_documents(rows)
+    assert (result.groupby(result["masked"].str.extract(r"(\d+)/")[0])["split"].nunique() == 1).all()
+
+
 def test_each_text_is_a_document_before_it_is_cut(tmp_path: Path) -> None:
     texts = [f"He saw {i}. They met {i}. She knew {i}." for i in range(50)]
     made = creator(texts, preprocess=TextPreprocessConfig(split_to_sentences=True))

@@ -490,14 +490,37 @@ def toy_first_words(doc: object) -> object:
     return doc
 
 
+@spacy.Language.component("toy_judged_texts")
+def toy_judged_texts(doc: object) -> object:
+    for token in doc:
+        token.set_morph("Case=Nom" if doc.cats and token.is_title else "Case=Acc")
+    return doc
+
+
 def test_what_a_component_of_ones_own_may_read_is_not_left_out(tmp_path: Path) -> None:
-    nlp = spacy.blank("xx")
-    nlp.add_pipe("sentencizer")
-    nlp.add_pipe("toy_first_words")
-    nlp.to_disk(tmp_path)
     config = TextFilterConfig("der", spacy_tags={"Case": "Nom"})
     texts = ["Er lief. Der Mann sieht es.", "Er sieht der Frau nach."]
-    assert texts_of(filter_sentences(texts, config, tmp_path)) == [[(9, "Der")]]
+    for read, component in (("sentencizer", "toy_first_words"), ("textcat", "toy_judged_texts")):
+        nlp = spacy.blank("xx")
+        pipe = nlp.add_pipe(read)
+        if read == "textcat":
+            for label in ("prose", "verse"):
+                pipe.add_label(label)
+            nlp.initialize()
+        nlp.add_pipe(component)
+        nlp.to_disk(tmp_path / read)
+        assert texts_of(filter_sentences(texts, config, tmp_path / read)) == [[(9, "Der")]]
+
+
+@pytest.mark.parametrize("ruler", ["entity_ruler", "span_ruler"])
+def test_what_the_patterns_of_a_ruler_ask_for_is_not_left_out(tmp_path: Path, ruler: str) -> None:
+    nlp = spacy.blank("xx")
+    nlp.add_pipe("attribute_ruler").add([[{"LOWER": "mann"}]], {"POS": "NOUN"})
+    settings = {"annotate_ents": True} if ruler == "span_ruler" else {}
+    nlp.add_pipe(ruler, config=settings).add_patterns([{"label": "PER", "pattern": [{"POS": "NOUN"}]}])
+    nlp.to_disk(tmp_path)
+    config = TextFilterConfig(["mann", "frau"], spacy_tags={"ent_type": "PER"})
+    assert texts_of(filter_sentences(["Der Mann sieht die Frau."], config, tmp_path)) == [[(4, "Mann")]]
 
 
 def test_a_morphologizer_and_a_tagger_say_what_they_know(tmp_path: Path) -> None:

@@ -40,6 +40,9 @@ _WRITES: dict[str, frozenset[TokenProperty]] = {
 _SHARED = frozenset({"tok2vec", "transformer", "curated_transformer"})
 """Components that others listen to."""
 
+_ANY_PATTERN = frozenset({"entity_ruler", "span_ruler"})
+"""Components whose patterns may ask for anything that others write."""
+
 _PATTERN_KEYS = {
     "TAG": _TAG,
     "POS": _POS,
@@ -83,8 +86,8 @@ def unneeded_pipes(nlp: Language, needed: Collection[TokenProperty]) -> list[str
     for name in reversed(nlp.pipe_names):
         factory = nlp.get_pipe_meta(name).factory
         if not is_known_factory(factory):
-            wanted = set(TokenProperty)
-        elif written_by(factory) & wanted:
+            break
+        if written_by(factory) & wanted:
             wanted |= _reads(nlp, name, factory)
         elif factory not in _SHARED:
             unneeded.append(name)
@@ -94,6 +97,8 @@ def unneeded_pipes(nlp: Language, needed: Collection[TokenProperty]) -> list[str
 def _reads(nlp: Language, name: str, factory: str) -> set[TokenProperty]:
     if factory == "lemmatizer":
         return {_POS, _MORPH}
+    if factory in _ANY_PATTERN:
+        return set(TokenProperty)
     if factory != "attribute_ruler":
         return set()
     rules: list[dict[str, Any]] = cast("AttributeRuler", nlp.get_pipe(name)).patterns

@@ -35,7 +35,7 @@ def assign_splits_by_document(
     for examples in classes:
         for document, group in zip(examples.document, examples.group.tolist(), strict=True):
             if document is not None:
-                together.join(("document", document), ("group", group))
+                together.join(("document", str(document)), ("group", group))
     roots = [[together.root(("group", group)) for group in examples.group.tolist()] for examples in classes]
     sizes: dict[tuple[str, object], Counter[int]] = {}
     for index, own in enumerate(roots):
