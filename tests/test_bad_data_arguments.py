@@ -18,7 +18,12 @@ from gradiend import (
     resolve_base_data,
 )
 from gradiend.data import hold_out_words
-from gradiend.data.text.prediction import filter_sentences, filter_sentences_multi, mask_sentence
+from gradiend.data.text.prediction import (
+    filter_sentences,
+    filter_sentences_multi,
+    mask_sentence,
+    match_sentence_one_config,
+)
 
 HE, THEY = TextFilterConfig("he"), TextFilterConfig("they")
 NOMINATIVE = TextFilterConfig("der", spacy_tags={"Case": "Nom"})
@@ -81,13 +86,23 @@ BAD: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: filter_sentences("He left.", HE), TypeError, "sentences must be a list of strings"),
     (lambda: filter_sentences([3], HE), TypeError, "entry 0 is 3"),
     (lambda: filter_sentences_multi(TEXTS, [HE]), TypeError, "pairs (id, TextFilterConfig)"),
-    (lambda: filter_sentences_multi(TEXTS, [("a", HE), ("a", THEY)]), ValueError, "Several classes are called a"),
+    (lambda: filter_sentences_multi(TEXTS, [("a", HE), ("a", THEY)]), ValueError, "configs_with_ids has several"),
+    (lambda: filter_sentences_multi(TEXTS, [(1, HE), (2, THEY)]), TypeError, "got (1, TextFilterConfig("),
+    (lambda: filter_sentences_multi(TEXTS, None), TypeError, "configs_with_ids is a list of pairs"),
+    (lambda: match_sentence_one_config("He left.", "he"), TypeError, "filter_config is a TextFilterConfig"),
+    (lambda: match_sentence_one_config(None, HE), TypeError, "sentence must be a string; got None"),
+    (lambda: mask_sentence(None, [(0, 2)]), TypeError, "sentence must be a string; got None"),
+    (lambda: mask_sentence("He left.", [(0,)]), TypeError, "(start, end) or (start, end, text); got (0,)"),
     (lambda: mask_sentence("a", spans=[], match_spans=[]), TypeError, "which mean the same"),
     (lambda: preprocess_texts("He left."), TypeError, "texts must be a list of strings"),
     (lambda: preprocess_texts(TEXTS, {"min_chars": 3}), TypeError, "config is a TextPreprocessConfig"),
     (lambda: hold_out_words(ROWS, "he"), TypeError, "words must be a list of strings"),
     (lambda: hold_out_words(ROWS, share="0.2"), TypeError, "share must be a number"),
     (lambda: hold_out_words(ROWS, word="he"), TypeError, "Did you mean 'words'?"),
+    (lambda: hold_out_words(ROWS, seed="0"), TypeError, "seed must be a whole number"),
+    (lambda: hold_out_words([ROWS]), TypeError, "rows must be a DataFrame; got list"),
+    (lambda: hold_out_words(ROWS.assign(label=["he", None])), ValueError, "1 of 2 rows have no word in 'label'"),
+    (lambda: hold_out_words(ROWS.assign(label_class=[None, "b"])), ValueError, "1 of 2 rows have no class in"),
     # classes
     (lambda: TextFilterConfig(3), TypeError, "targets is a list of words"),
     (lambda: TextFilterConfig({"he", "she"}), TypeError, "(set)"),

@@ -870,6 +870,19 @@ def test_other_bad_input() -> None:
         filter_sentences(["he"], SINGULAR, max_matches=0)
 
 
+def test_classes_may_come_from_a_generator() -> None:
+    frames = creator(feature_targets=(config for config in (SINGULAR, PLURAL))).generate_training_data()
+    assert list(frames) == ["3SG", "3PL"]
+
+
+def test_sentences_that_fit_several_classes_are_hinted_at_where_they_are_missed() -> None:
+    targets = [TextFilterConfig(["he", "you"], id="SG"), TextFilterConfig(["they", "you"], id="PL")]
+    both = creator([f"You left {i}." for i in range(20)], feature_targets=targets)
+    with pytest.raises(ValueError, match=r"20 with a word that fits several classes.*keep_several_classes=True keeps"):
+        both.generate_training_data(keep_several_classes=False)
+    assert {len(frame) for frame in both.generate_training_data().values()} == {20}
+
+
 def test_the_callers_classes_are_not_changed_and_later_changes_do_not_reach_the_creator() -> None:
     mine = TextFilterConfig(targets=["they"], id="3PL")
     made = creator(feature_targets=[SINGULAR, mine])

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from gradiend.util.checks import require_number, require_texts
+from gradiend.data.unified.validate import require_values
+from gradiend.util.checks import require_number, require_texts, require_whole
 from gradiend.util.keywords import known_keywords, nearest
 
 
@@ -43,8 +44,11 @@ def hold_out_words(
 
     Raises:
         TypeError: An argument of another type, or an unknown one.
-        ValueError: A missing column, a word that does not occur, or a class that would keep no word to train on.
+        ValueError: A missing column or value, a word that does not occur, or a class that would keep no word to train
+            on.
     """
+    if not isinstance(rows, pd.DataFrame):
+        raise TypeError(f"rows must be a DataFrame; got {type(rows).__name__}.")
     missing = [name for name in (word_col, class_col, split_col) if name not in rows.columns]
     if missing:
         raise ValueError(
@@ -53,8 +57,10 @@ def hold_out_words(
     require_number("share", share)
     if not 0 < share < 1:
         raise ValueError(f"share must lie between 0 and 1; got {share!r}.")
-    forms = rows[word_col].str.lower()
-    by_class = {name: sorted(set(group)) for name, group in forms.groupby(rows[class_col])}
+    require_whole("seed", seed, 0)
+    forms = require_values(rows[word_col], f"word in {word_col!r}").str.lower()
+    classes = require_values(rows[class_col], f"class in {class_col!r}")
+    by_class = {str(name): sorted(set(group)) for name, group in forms.groupby(classes)}
     chosen = (
         _drawn(by_class, share, seed) if words is None else {word.lower() for word in require_texts("words", words)}
     )

@@ -37,13 +37,11 @@ def parse_classes(feature_targets: Sequence[TextFilterConfig] | None) -> list[Te
             "feature_targets is a list of TextFilterConfig, one for each class, such as "
             f"[TextFilterConfig(['he', 'she'], id='3SG'), …]; got {type(feature_targets).__name__}."
         )
+    by_id: dict[str, list[TextFilterConfig]] = {}
     for config in feature_targets:
         if not isinstance(config, TextFilterConfig):
             raise TypeError(f"feature_targets holds TextFilterConfig, but {config!r:.60} is a {type(config).__name__}.")
-    classes = [deepcopy(config) for config in feature_targets]
-    by_id: dict[str, list[TextFilterConfig]] = {}
-    for config in classes:
-        by_id.setdefault(config.id, []).append(config)
+        by_id.setdefault(config.id, []).append(deepcopy(config))
     classes = [_as_one(own) for own in by_id.values()]
     for config in classes:
         if config.id in RESERVED_IDS:

@@ -77,10 +77,7 @@ def filter_sentences(
         OSError: The pipeline is not installed, see `load_spacy_model`.
     """
     require_whole("max_matches", max_matches, 1, none_means="for all")
-    if not isinstance(filter_config, TextFilterConfig):
-        raise TypeError(
-            f"filter_config is a TextFilterConfig, such as TextFilterConfig(['he']); got {filter_config!r:.60}."
-        )
+    _require_config(filter_config)
     filtered = _filter(
         sentences,
         [filter_config],
@@ -195,14 +192,31 @@ def _with_hits(sentences: Iterable[str], matcher: SurfaceMatcher) -> Iterator[Se
 
 def _parse_pairs(given: Sequence[tuple[str, TextFilterConfig]]) -> tuple[list[str], list[TextFilterConfig]]:
     """The ids and the classes of pairs."""
-    ids, configs = [], []
+    expected = "configs_with_ids is a list of pairs (id, TextFilterConfig), where the id is a string"
+    if not isinstance(given, Iterable):
+        raise TypeError(f"{expected}; got {given!r:.60}.")
+    classes: dict[str, TextFilterConfig] = {}
     for pair in given:
-        if not (isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[1], TextFilterConfig)):
-            raise TypeError(f"configs_with_ids is a list of pairs (id, TextFilterConfig); got {pair!r:.60} in it.")
-        ids.append(pair[0])
-        configs.append(pair[1])
-    require_distinct(ids)
-    return ids, configs
+        match pair:
+            case (str(name), TextFilterConfig() as config):
+                if name in classes:
+                    raise ValueError(
+                        f"configs_with_ids has several classes called {name!r}; give each an id of its own."
+                    )
+                classes[name] = config
+            case _:
+                raise TypeError(f"{expected}; got {pair!r:.60} in it.")
+    return list(classes), list(classes.values())
+
+
+def _require_config(given: object) -> None:
+    if not isinstance(given, TextFilterConfig):
+        raise TypeError(f"filter_config is a TextFilterConfig, such as TextFilterConfig(['he']); got {given!r:.60}.")
+
+
+def _require_sentence(given: object) -> None:
+    if not isinstance(given, str):
+        raise TypeError(f"sentence must be a string; got {given!r:.60} ({type(given).__name__}).")
 
 
 def match_sentence_one_config(
@@ -220,8 +234,11 @@ def match_sentence_one_config(
         The spans; None if there is none.
 
     Raises:
+        TypeError: No string, or no class.
         ValueError: The class has tags or lemmas, but there is neither `doc` nor `nlp`; or `doc` has another text.
     """
+    _require_sentence(sentence)
+    _require_config(filter_config)
     hits = SurfaceMatcher([filter_config]).find(sentence)
     if any(flat.tags or flat.is_lemma for flat in filter_config.flatten()):
         parsed = nlp(sentence) if doc is None and nlp is not None else doc
@@ -249,11 +266,15 @@ def mask_sentence(sentence: str, spans: Iterable[tuple[int, int] | Span] | None,
         The masked sentence.
 
     Raises:
+        TypeError: No string, or other spans.
         ValueError: Spans overlap, are empty, lie outside the sentence, or have another text than the
             sentence there.
     """
+    _require_sentence(sentence)
     ordered = sorted(spans or (), key=lambda span: span[0])
     for span in ordered:
+        if len(span) not in (2, 3):
+            raise TypeError(f"A span is (start, end) or (start, end, text); got {span!r:.60}.")
         start, end = span[0], span[1]
         if not 0 <= start < end <= len(sentence):
             raise ValueError(f"The span {start}:{end} is not in the sentence of {len(sentence)} characters.")
@@ -266,13 +287,6 @@ def mask_sentence(sentence: str, spans: Iterable[tuple[int, int] | Span] | None,
         if right[0] < left[1]:
             raise ValueError(f"The spans {left[:2]} and {right[:2]} overlap.")
     return mask_places(sentence, [span[0] for span in ordered], [span[1] for span in ordered], mask)
-
-
-def require_distinct(ids: Sequence[str]) -> None:
-    """Raise a ValueError if two classes have the same id."""
-    repeated = sorted({name for name in ids if ids.count(name) > 1})
-    if repeated:
-        raise ValueError(f"Several classes are called {', '.join(repeated)}; give each its own id=.")
 
 
 def _spans_by_class(hits: Sequence[Hit]) -> Iterator[tuple[int, list[Span]]]:

@@ -9,7 +9,7 @@ from gradiend.data.summary import beside_others
 from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction.collector import Collected
 from gradiend.data.text.prediction.frames import SplitClass
-from gradiend.data.text.prediction.masking import SEVERAL_CLASSES
+from gradiend.data.text.prediction.masking import AMBIGUOUS, SEVERAL_CLASSES
 from gradiend.data.text.prediction.splits import SplitRatios
 
 
@@ -75,7 +75,7 @@ def describe_empty_splits(classes: Sequence[SplitClass], ratios: SplitRatios, by
 
 
 def _hint(collected: Collected) -> str:
-    if collected.dropped[SEVERAL_CLASSES]:
+    if collected.dropped[SEVERAL_CLASSES] or collected.dropped[AMBIGUOUS]:
         return (
             " Sentences with words of several classes are left out; long texts have fewer of them when cut by "
             "preprocess=TextPreprocessConfig(split_to_sentences=True), and keep_several_classes=True keeps them."
