@@ -31,6 +31,7 @@ from gradiend.data.text.prediction import (
     mask_sentence,
     match_sentence_one_config,
 )
+from gradiend.data.text.prediction.surface_matcher import SurfaceMatcher
 
 SINGULAR = TextFilterConfig(targets=["he", "she", "it"], id="3SG")
 PLURAL = TextFilterConfig(targets=["they"], id="3PL")
@@ -705,6 +706,21 @@ def test_configs_with_one_id_are_one_class(caplog: pytest.LogCaptureFixture) -> 
     assert frames["3SG"]["label"].tolist() == ["he"]
     assert list(frames) == ["3SG", "3PL"]
     assert "2 configs are called '3SG'" in caplog.text
+
+
+def test_letters_are_the_same_where_a_regular_expression_that_ignores_case_says_so() -> None:
+    characters = map(chr, [*range(0x2200), *range(0xA640, 0xA700), *range(0xFB00, 0xFB07)])
+    cased = [letter for letter in characters if letter.isalnum() and letter != letter.swapcase()]
+    matcher = SurfaceMatcher([TextFilterConfig(letter, id=str(index)) for index, letter in enumerate(cased)])
+    text = " ".join(cased)
+    found = {hit.text: {target.word for target in hit.targets} for hit in matcher.find(text)}
+    assert set(found) == set(cased)
+    expected: dict[str, set[str]] = {letter: set() for letter in cased}
+    for letter in cased:
+        forms = {letter, unicodedata.normalize("NFC", letter), unicodedata.normalize("NFD", letter)}
+        for same in re.findall(rf"(?:{'|'.join(forms)})(?!\S)", text, re.IGNORECASE):
+            expected[same].add(letter)
+    assert found == expected
 
 
 @given(

@@ -72,7 +72,10 @@ class SurfaceMatcher:
     def __init__(self, configs: Sequence[TextFilterConfig]) -> None:
         targets = [target for target in class_targets(configs) if not target.is_lemma]
         targets.sort(key=lambda target: len(target.word), reverse=True)
-        self._targets = [(re.compile(_spellings(target.word), re.IGNORECASE), target) for target in targets]
+        self._targets: dict[str, list[tuple[re.Pattern[str], Target]]] = {}
+        for target in targets:
+            pattern = re.compile(_spellings(target.word), re.IGNORECASE)
+            self._targets.setdefault(_letters(target.word), []).append((pattern, target))
         self._pattern = _compile(list(dict.fromkeys(target.word for target in targets)))
         self._targets_by_text: dict[str, tuple[Target, ...]] = {}
         forms = dict.fromkeys(form for target in targets for form in _forms(target.word))
@@ -120,7 +123,8 @@ class SurfaceMatcher:
         found = self._targets_by_text.get(text)
         if found is None:
             # asking the patterns themselves keeps one notion of "the same but for case"
-            found = tuple(target for pattern, target in self._targets if pattern.fullmatch(text))
+            near = self._targets.get(_letters(text), ())
+            found = tuple(target for pattern, target in near if pattern.fullmatch(text))
             self._targets_by_text[text] = found
         return found
 
@@ -146,6 +150,12 @@ def _with_own_edges(word: str) -> str:
 def _spellings(word: str) -> str:
     forms = [r"\s+".join(map(re.escape, form.split())) for form in _forms(word)]
     return forms[0] if len(forms) == 1 else f"(?:{'|'.join(forms)})"
+
+
+def _letters(text: str) -> str:
+    """What is the same for all texts that one pattern fits, so that few patterns have to be asked."""
+    folded = unicodedata.normalize("NFD", text.casefold()).replace("ı", "i")
+    return "".join(filter(str.isalnum, folded))
 
 
 def _forms(word: str) -> list[str]:
