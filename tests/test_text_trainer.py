@@ -401,6 +401,18 @@ class TestDecoder:
             ValueError, match="needs a column factual_class or label_class or factual_id; it has masked"
         ):
             trained.evaluate_decoder(training_like_df=pd.DataFrame({"masked": ["a [MASK] ."]}))
+        rows = pd.DataFrame({"masked": ["a [MASK] .", "b [MASK] ."], "label": "he", "label_class": "3SG"})
+        with pytest.raises(ValueError, match="training_like_df has no rows"):
+            trained.evaluate_decoder(training_like_df=rows.head(0))
+        for column, what in (("masked", "text in 'masked'"), ("label", "word in"), ("label_class", "class in")):
+            with pytest.raises(ValueError, match=f"1 of 2 rows of training_like_df have no {what}"):
+                trained.evaluate_decoder(training_like_df=rows.assign(**{column: [rows[column][0], None]}))
+        for texts, message in ([None, "a b"], "1 rows without text"), (["a b", 3], "a text in each row; it has 3 "):
+            with pytest.raises(ValueError, match=message):
+                trained.evaluate_decoder(neutral_df=pd.DataFrame({"text": texts}))
+        for nothing in ({}, {"grid": {"base": {}}}):
+            with pytest.raises(ValueError, match="decoder_results has no grid of candidates"):
+                trained.analyze_decoder_for_plotting(nothing)
 
     def test_rows_of_ones_own_may_have_the_columns_of_the_data(self, trained, merged):
         asked = {"lrs": np.array([0.02], np.float32), "target_class": "3SG"}

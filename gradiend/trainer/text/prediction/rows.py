@@ -19,6 +19,7 @@ from gradiend.data.unified import (
     transition_id,
 )
 from gradiend.data.unified.columns import ColumnNames
+from gradiend.data.unified.validate import require_values
 from gradiend.evaluator.encoder import EncoderData
 from gradiend.gradients.words import WordTokenizer
 from gradiend.model.sides import Side
@@ -115,7 +116,7 @@ def checked_neutral(data: Any, max_rows: int | None = None, *, trust_remote_code
     """Neutral texts from a frame, a file or a data set (see `resolve_dataframe`).
 
     Raises:
-        ValueError: No column `text`, or empty entries in it.
+        ValueError: No column `text`, or entries in it that are no text.
     """
     frame = resolve_dataframe(data, max_rows=max_rows, trust_remote_code=trust_remote_code)
     assert frame is not None
@@ -123,6 +124,12 @@ def checked_neutral(data: Any, max_rows: int | None = None, *, trust_remote_code
         raise ValueError(f"Neutral data needs a column 'text'; it has {', '.join(map(str, frame.columns))}.")
     if frame["text"].isna().any():
         raise ValueError(f"Neutral data has {int(frame['text'].isna().sum())} rows without text: drop them.")
+    others = [text for text in frame["text"] if not isinstance(text, str)]
+    if others:
+        raise ValueError(
+            f"Neutral data needs a text in each row; it has {others[0]!r:.60} ({type(others[0]).__name__}). Is the "
+            "column 'text' the right one?"
+        )
     return frame
 
 
@@ -136,10 +143,12 @@ def training_like_rows(frame: pd.DataFrame, columns: ColumnNames) -> pd.DataFram
 
     Raises:
         TypeError: No frame.
-        ValueError: It lacks the text or its class.
+        ValueError: It has no rows, or lacks the text or its class, or some of the values.
     """
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(f"training_like_df must be a DataFrame; got {type(frame).__name__}.")
+    if frame.empty:
+        raise ValueError("training_like_df has no rows: leave it out for those of the test split.")
     wanted = {
         UNIFIED_MASKED: (UNIFIED_MASKED, columns.masked),
         UNIFIED_FACTUAL: (UNIFIED_FACTUAL, columns.label),
@@ -154,4 +163,12 @@ def training_like_rows(frame: pd.DataFrame, columns: ColumnNames) -> pd.DataFram
                 f"training_like_df needs a column {' or '.join(dict.fromkeys(wanted[name]))}; it has "
                 f"{', '.join(map(str, frame.columns))}."
             )
-    return frame.assign(**{name: frame[present[0]] if present else "" for name, present in found.items()})
+    what = {UNIFIED_MASKED: "text", UNIFIED_FACTUAL: "word", UNIFIED_FACTUAL_CLASS: "class"}
+    return frame.assign(
+        **{
+            name: require_values(frame[present[0]], f"{what[name]} in {present[0]!r}", " of training_like_df")
+            if present
+            else ""
+            for name, present in found.items()
+        }
+    )

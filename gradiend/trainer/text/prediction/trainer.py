@@ -351,7 +351,8 @@ class TextPredictionTrainer(TrainerWithData):
                 and write it otherwise. Default: the training arguments'.
             cache_folder: That name. Default: `model_id`, else base.
             model_id: See `cache_folder`.
-            training_like_df: Rows with masked, factual and factual_class. Default: the test split.
+            training_like_df: Rows with masked, factual and factual_class, or with the columns of the training data.
+                Default: the test split.
             neutral_df: Neutral texts (column `text`). Default: the trainer's.
             max_size_training_like: Cap on rows per dataset class.
             max_size_neutral: Cap on neutral texts.
@@ -404,6 +405,9 @@ class TextPredictionTrainer(TrainerWithData):
 
         Returns:
             {"plotting_data": the grid, "summary": class → the chosen candidate}.
+
+        Raises:
+            ValueError: `decoder_results` without candidates; see `evaluate_decoder` for more.
         """
         if decoder_results is not None:
             kwargs = {**_grid_of(decoder_results), **kwargs}
@@ -440,7 +444,14 @@ class TextPredictionTrainer(TrainerWithData):
 
 
 def _grid_of(decoder_results: Mapping[str, Any]) -> dict[str, list[float]]:
-    """The learning rates, and the feature factors unless they are the usual ones, of finished decoder results."""
-    factors, rates = zip(*(key for key in decoder_results["grid"] if key != BASE), strict=True)
+    """The learning rates, and the feature factors unless they are the usual ones, of finished decoder results.
+
+    Raises:
+        ValueError: They have no candidates.
+    """
+    candidates = [key for key in decoder_results.get("grid", ()) if key != BASE]
+    if not candidates:
+        raise ValueError("decoder_results has no grid of candidates: give what evaluate_decoder returned.")
+    factors, rates = zip(*candidates, strict=True)
     usual = set(factors) <= {1.0, -1.0}
     return {"lrs": list(dict.fromkeys(rates)), **({} if usual else {"feature_factors": list(dict.fromkeys(factors))})}
