@@ -227,6 +227,13 @@ class TestEncoder:
             with pytest.raises(ValueError, match="return_df=True"):
                 call(encoder_df={"n_samples": 3})
 
+    def test_neutral_texts_with_a_placeholder_are_left_out(self, trained):
+        texts = ["the old dog saw the small house .", "the [MASK] dog saw the small house ."]
+        frame = trained.evaluate_encoder(return_df=True, neutral_data_df=pd.DataFrame({"text": texts}))["encoder_df"]
+        [masked] = frame.loc[frame["type"] == "neutral_dataset", "input_text"]
+        assert masked.count("[MASK]") == 1
+        assert masked.startswith("the old dog")
+
     def test_sizes_are_capped_per_variant(self, trained):
         frame = trained.evaluate_encoder(return_df=True, max_size=4)["encoder_df"]
         assert frame.groupby(["type", "label"]).size().max() == 4

@@ -21,7 +21,7 @@ def mask_random_words(
     """Mask one random word in each text.
 
     Args:
-        texts: Without placeholders.
+        texts: Any; those with a placeholder are left out, since the first one of a text is what is scored.
         excluded: Words never to mask, in any case.
         seed: Of the choice.
 
@@ -32,7 +32,7 @@ def mask_random_words(
     never = {word.lower() for word in excluded}
     kept, masked, words = [], [], []
     for index, text in enumerate(texts):
-        candidates = maskable_words(text, never)
+        candidates = [] if PLACEHOLDER in text else maskable_words(text, never)
         if candidates:
             chosen = candidates[int(generator.integers(len(candidates)))]
             kept.append(index)
