@@ -132,6 +132,28 @@ def test_a_folder_with_other_things_keeps_them(path, tmp_path):
     assert not list(tmp_path.glob(".mine*"))
 
 
+@pytest.mark.parametrize("max_seeds", [1, 2])
+def test_a_directory_may_be_a_path_object_or_end_in_a_slash(path, tmp_path, max_seeds):
+    # The first evaluation scores higher than the last, so that the model that is kept is not the last.
+    scores = {2: 0.9, 4: 0.1}
+    fields = {
+        "max_seeds": max_seeds, "min_convergent_seeds": None, "save_strategy": "steps", "save_steps": 2,
+        "evaluate_fn": lambda config, training_stats: {"correlation": scores[training_stats["global_step"]]},
+    }  # fmt: skip
+    spellings = {"plain": str, "object": Path, "slash": lambda place: f"{place}/"}
+    found = {}
+    for name, spelled in spellings.items():
+        home = tmp_path / name
+        tiny_data.trainer(path, {**fields, "seed_runs_dir": spelled(home / "runs")}).train(
+            output_dir=spelled(home / "out")
+        )
+        found[name] = {
+            str(file.relative_to(home)): file.read_bytes() for file in home.rglob("*.safetensors") if file.is_file()
+        }
+    assert found["object"] == found["slash"] == found["plain"]
+    assert found["plain"]["out/model.safetensors"] == found["plain"]["out_step_2/model.safetensors"]
+
+
 def test_without_a_seed_every_run_is_another_and_can_be_repeated(path, tmp_path):
     _, models, report = train(path, tmp_path / "a", seed=None, keep_seed_runs=True)
     again = train(path, tmp_path / "b", seed=None)[2]

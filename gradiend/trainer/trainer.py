@@ -233,10 +233,10 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         named = {"output_dir": output_dir, "model_with_gradiend_cls": model_with_gradiend_cls}
         overrides = {**training_args_overrides, **{name: value for name, value in named.items() if value is not None}}
         given = resolve_keywords("Trainer.train", overrides, [*FIELDS, "num_epochs", *named])
-        output_dir, cls = given.pop("output_dir", None), given.pop("model_with_gradiend_cls", None)
+        cls = given.pop("model_with_gradiend_cls", None)
         args = self._args.replace(**given)
         self.check_training_data(args)
-        output = output_dir or args.output_dir or self._default_directory(args, MODEL_DIR)
+        output = args.output_dir or self._default_directory(args, MODEL_DIR)
         require_directory(output)
         run = {
             "model": self._start(model, cls, args),

@@ -7,6 +7,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -27,6 +28,7 @@ CHOICES = {
 }
 NOT_SERIALISABLE = ("criterion", "evaluate_fn")
 PRUNE_CONFIGS = ("pre_prune_config", "post_prune_config")
+DIRECTORIES = ("experiment_dir", "output_dir", "seed_runs_dir")
 DEFAULT_CORRELATION_THRESHOLD = 0.5
 
 
@@ -172,6 +174,10 @@ class TrainingArguments:
     """Free, JSON-serialisable notes, written with the training statistics."""
 
     def __post_init__(self) -> None:
+        for name in DIRECTORIES:
+            if vars(self)[name]:
+                # A path with a slash at its end has no name that "_best" could be put after.
+                setattr(self, name, str(Path(vars(self)[name])))
         self.torch_dtype = parse_dtype("torch_dtype", self.torch_dtype or torch.float32)
         if self.base_model_dtype is not None:
             self.base_model_dtype = parse_dtype("base_model_dtype", self.base_model_dtype)

@@ -24,7 +24,7 @@ def promote(best: str, output: str) -> None:
     What else lies in `output` stays: it may be any folder of the user's.
     """
     for source in (Path(best), *intermediate_checkpoints(best)):
-        target = Path(output + str(source).removeprefix(str(Path(best))))
+        target = Path(output + source.name.removeprefix(Path(best).name))
         staging = target.with_name(f".{target.name}.new")
         shutil.rmtree(staging, ignore_errors=True)
         shutil.copytree(source, staging)
