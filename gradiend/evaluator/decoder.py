@@ -18,7 +18,7 @@ from gradiend.evaluator.feature_factors import (
     derive_default_feature_factor,
     derive_feature_factor_for_class,
 )
-from gradiend.evaluator.fingerprints import KnowsItsData, TextModel, frame_part, model_parts, wants_cache
+from gradiend.evaluator.fingerprints import KnowsItsData, frame_part, model_parts, tokenizer_of, wants_cache
 from gradiend.evaluator.goals import Goal, datasets_by_factor, goals_of
 from gradiend.evaluator.grid import SKIPPED, GridMeasurer
 from gradiend.evaluator.grid_cache import CandidateFiles, Key, write_results
@@ -61,7 +61,7 @@ __all__ = [
 
 @runtime_checkable
 class PreparesMeasurements(Protocol):
-    """A trainer that does the shared work of many measurements once."""
+    """A trainer that does the shared work of many measurements once; of others, `evaluate_base_model` is called."""
 
     def prepare_base_model_evaluation(
         self, model: Any, tokenizer: Any, training_like_df: Any, neutral_df: Any, *, eval_batch_size: int
@@ -167,7 +167,7 @@ class DecoderEvaluator:
         on_others = trainer.strengthens_on_other_classes if isinstance(trainer, ChoosesMeasuredTexts) else True
         goals = goals_of(trainer, model, target_class, increase_target_probabilities, on_others=on_others)
         rows, neutral = trainer._get_decoder_eval_dataframe(
-            _tokenizer_of(model),
+            tokenizer_of(model),
             max_size_training_like=max_size_training_like or arguments.decoder_eval_max_size_training_like,
             max_size_neutral=max_size_neutral or arguments.decoder_eval_max_size_neutral,
             cached_training_like_df=training_like_df,
@@ -246,7 +246,7 @@ class _Search:
         return GridMeasurer(self.model, self.part, self._prepare, files, policy, self.known).measure(on_base, points)
 
     def _prepare(self, base_model: Any) -> BaseModelMeasurement:
-        tokenizer = _tokenizer_of(self.model)
+        tokenizer = tokenizer_of(self.model)
         if isinstance(self.trainer, PreparesMeasurements):
             return self.trainer.prepare_base_model_evaluation(
                 base_model, tokenizer, self.rows, self.neutral, eval_batch_size=self.batch_size
@@ -307,11 +307,6 @@ def require_plot_directory(experiment_dir: str | None) -> None:
         raise ValueError(
             "A plot with show=False needs a place: give the trainer TrainingArguments(experiment_dir=…), or show it."
         )
-
-
-def _tokenizer_of(model: Any) -> Any:
-    """None for a modality without one."""
-    return model.tokenizer if isinstance(model, TextModel) else None
 
 
 def _require_sizes(**sizes: int | None) -> None:

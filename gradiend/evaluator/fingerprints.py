@@ -46,6 +46,11 @@ class TextModel(Protocol):
     tokenizer: Any
 
 
+def tokenizer_of(model: Any) -> Any:
+    """The tokenizer of a model; None for a modality without one."""
+    return model.tokenizer if isinstance(model, TextModel) else None
+
+
 def wants_cache(trainer: Any, use_cache: bool | None, call: str, explicit_path: str | None = None) -> bool:
     """Whether a call shall read earlier results: what it says, else the training arguments.
 
@@ -76,8 +81,7 @@ def model_parts(model: Any) -> Fingerprint:
     """Parts of a `ModelWithGradiend`: its base model, and the GRADIEND with its map."""
     if not isinstance(model, ModelWithGradiend):
         return {"format": CACHE_FORMAT, "model": type(model).__name__}
-    tokenizer = model.tokenizer if isinstance(model, TextModel) else None
-    return {**language_model_parts(model.base_model, tokenizer), "GRADIEND": gradiend_digest(model)}
+    return {**language_model_parts(model.base_model, tokenizer_of(model)), "GRADIEND": gradiend_digest(model)}
 
 
 @runtime_checkable

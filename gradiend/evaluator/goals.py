@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradiend.evaluator.feature_factors import derive_feature_factor_for_class
-from gradiend.evaluator.selection import Candidate, numbers_of
+from gradiend.evaluator.selection import Candidate, lms_of, numbers_of
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,7 @@ class Goal:
         for key, entry in grid.items():
             value = None if isinstance(key, str) else self.value(entry)
             if value is not None and self.accepts(key[0], given):
-                score = entry.get("lms", {}).get("lms")
-                result.append(Candidate(entry["id"], score, {self.summary: value}))
+                result.append(Candidate(entry["id"], lms_of(entry), {self.summary: value}))
         return result
 
 

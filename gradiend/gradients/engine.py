@@ -197,9 +197,13 @@ class GradientEngine:
         result = torch.zeros(len(directions), len(words), dtype=self.dtype)
         n_batches = len(directions) * count_batches(words, batch_size)
         primals = {name: parameter.detach() for name, parameter in self.parameters.items()}
-        # Calls of attention that are not ours must take the one kernel with a forward-mode rule.
-        attention = ForwardModeAttention(), sdpa_kernel(SDPBackend.MATH)
-        with _bar(n_batches, progress) as bar, torch.no_grad(), attention[0], attention[1]:
+        with (
+            _bar(n_batches, progress) as bar,
+            torch.no_grad(),
+            ForwardModeAttention(),
+            # Calls of attention that are not ours must take the one kernel with a forward-mode rule.
+            sdpa_kernel(SDPBackend.MATH),
+        ):
             for row, direction in enumerate(directions):
                 tangents = {
                     name: entry.scatter(direction[place].to(primals[name]))

@@ -1,4 +1,4 @@
-"""What a trainer writes, and what it says about what was written before."""
+"""What a trainer says that has no trained model."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gradiend.evaluator.fingerprints import model_parts
+from gradiend.evaluator.fingerprints import model_parts, tokenizer_of
 from gradiend.evaluator.stats_files import read_decoder_stats_file, read_fingerprint
 from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend
@@ -282,8 +282,7 @@ def save_rewritten(result: Any, model: Any, directory: str, rewrite: Rewrite, gr
     # How an older model was made is not said of this one, were it to end here.
     (Path(directory) / RECORD).unlink(missing_ok=True)
     result.save_pretrained(directory)
-    # A modality without a tokenizer has none to save.
-    tokenizer = getattr(model, "tokenizer", None)
+    tokenizer = tokenizer_of(model)
     if tokenizer is not None:
         tokenizer.save_pretrained(directory)
     if isinstance(model, ModelWithGradiend):

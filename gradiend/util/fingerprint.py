@@ -42,10 +42,11 @@ def differences(now: Mapping[str, Any], saved: Any) -> list[str]:
     current = json.loads(json.dumps(dict(now)))
     names = [name for name in dict.fromkeys([*current, *saved]) if current.get(name) != saved.get(name)]
     found = [_difference(name, saved[name], current[name]) for name in names if name in saved and name in current]
-    without = [name for name in names if name not in saved]
-    beyond = [name for name in names if name not in current]
-    found += [f"it was made without {', '.join(without)}"] if without else []
-    return found + ([f"it was made with {', '.join(beyond)}"] if beyond else [])
+    for made, other in (("without", saved), ("with", current)):
+        alone = [name for name in names if name not in other]
+        if alone:
+            found.append(f"it was made {made} {', '.join(alone)}")
+    return found
 
 
 def read_cached(path: str | Path, now: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:

@@ -9,7 +9,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
-from gradiend.evaluator.base_model import BaseModelMeasurement, WholeMeasurement
 from gradiend.evaluator.frame_metrics import get_encoder_metrics_from_dataframe
 from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.context import CONTEXT
@@ -79,24 +78,6 @@ class FeatureLearningDefinition(ABC):
     @abstractmethod
     def _analyze_encoder(self, *args: Any, **kwargs: Any) -> pd.DataFrame:
         """Encodings of training and neutral rows."""
-
-    def prepare_base_model_evaluation(
-        self,
-        model: Any,
-        tokenizer: Any,
-        training_like_df: pd.DataFrame,
-        neutral_df: pd.DataFrame,
-        *,
-        eval_batch_size: int,
-    ) -> BaseModelMeasurement:
-        """Prepare `evaluate_base_model` for many states of one model; override it to do shared work once."""
-
-        def evaluate(rows: Any) -> dict[str, Any]:
-            return self.evaluate_base_model(
-                model, tokenizer, training_like_df=rows, neutral_df=neutral_df, eval_batch_size=eval_batch_size
-            )
-
-        return WholeMeasurement(evaluate, training_like_df)
 
     def data_parts(self, *splits: str, include_other_classes: bool = False) -> dict[str, Any]:
         """What results depend on besides models and arguments, by name; see `gradiend.util.fingerprint`.

@@ -98,7 +98,9 @@ def _kept(
         _stream(model, items, side, receive)
         return
     path = cache.path(side.value, model.gradient_key(items, side))
-    if not path.is_file():
+    if path.is_file():
+        whole = cache.read(path)
+    else:
         wide = torch.promote_types(next(model.base_model.parameters()).dtype, torch.float32)
         whole = torch.zeros(len(model), dtype=wide)
 
@@ -107,8 +109,7 @@ def _kept(
 
         _stream(model, items, side, put)
         cache.write(path, whole)
-    gradient = cache.read(path)
-    receive(slice(0, len(gradient)), gradient)
+    receive(slice(0, len(whole)), whole)
 
 
 def _stream(model: Any, items: Sequence[Mapping[str, Any]], side: Side, receive: Receiver) -> None:

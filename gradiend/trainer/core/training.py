@@ -286,4 +286,5 @@ class TrainingRun:
             return
         if kept != latest:
             self.stats["correlation"] = last
-        self.best.update({key: -value for key, value in self.best.items() if key == "correlation"})
+        if "correlation" in self.best:
+            self.best["correlation"] = -self.best["correlation"]

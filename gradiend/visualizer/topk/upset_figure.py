@@ -58,7 +58,8 @@ def _columns(
     kept = ordered[: MOST_COLUMNS - 1]
     if everything in sizes and everything not in dict(kept):
         kept = [*kept[:-1], (everything, sizes[everything])]
-    return kept, [size for members, size in ordered if members not in dict(kept)]
+    drawn = dict(kept)
+    return kept, [size for members, size in ordered if members not in drawn]
 
 
 def _draw_bars(ax: Axes, sizes: Sequence[int], rest: Sequence[int], style: VennStyle) -> None:
