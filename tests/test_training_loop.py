@@ -261,6 +261,12 @@ def test_a_training_that_float16_cannot_hold_says_so(tmp_path):
         trainer.train()
 
 
+def test_the_epsilon_of_a_float16_training_is_the_one_that_was_set(tmp_path):
+    arguments = {"torch_dtype": "float16", "adam_epsilon": 1e-3, "output_dir": str(tmp_path / "out")}
+    trained = tiny_data.trainer(tiny_data.save_bert(tmp_path / "bert"), arguments).train()
+    assert all(parameter.isfinite().all() for parameter in trained.get_model().gradiend.parameters())
+
+
 def test_an_infinite_loss_stops_at_once(tmp_path):
     model = new_model()
     data = Synthetic(len(model.gradiend))

@@ -64,8 +64,7 @@ class AutogradOptimizer:
             gradiend.parameters(),
             lr=arguments.learning_rate,
             betas=BETAS,
-            # float16 cannot hold 1e-8.
-            eps=0.0 if gradiend.torch_dtype == torch.float16 else arguments.adam_epsilon,
+            eps=arguments.adam_epsilon,
             weight_decay=arguments.weight_decay,
         )
 

@@ -230,7 +230,10 @@ class TrainingRun:
 
     def _way_out_of_infinity(self) -> str:
         if self.model.gradiend.torch_dtype == torch.float16:
-            return "float16 holds neither Adam's epsilon nor small squares: set torch_dtype to bfloat16 or float32"
+            return (
+                "float16 loses the small numbers of an optimizer (its epsilon, the squares of gradients): set "
+                "torch_dtype to bfloat16 or float32"
+            )
         return f"Lower learning_rate (now {self.arguments.learning_rate:g})"
 
     def _show(self, bar: tqdm) -> None:
