@@ -103,6 +103,11 @@ def test_seeds_are_compared_by_what_their_training_has_encoded(path, tmp_path, m
     assert len(batches) == 8  # nothing is remembered beyond the training
 
 
+def test_a_single_seed_is_compared_with_none_and_remembers_nothing(path, monkeypatch):
+    monkeypatch.setattr("gradiend.trainer.trainer.gradiend_digest", None)
+    assert list(tiny_data.trainer(path).train().get_training_stats()["training_stats"]["scores"]) == ["2", "4"]
+
+
 def test_kept_runs_are_returned_by_seed(path, tmp_path):
     trainer, models, report = train(path, tmp_path, keep_seed_runs=True, seed=5, save_strategy="steps", save_steps=2)
     assert list(models) == [5, 6]
@@ -234,6 +239,7 @@ class TestJudgement:
         # Without evaluation the score is the negated loss: the smaller loss wins.
         assert best_run([run(0, -2.0), run(1, -0.5), run(2, -1.0)]).seed == 1
         assert best_run([run(0, None), run(1, -5.0)]).seed == 1
+        assert best_run([run(0, float("nan")), run(1, -5.0), run(2, float("nan"))]).seed == 1
 
     @pytest.mark.parametrize(("wanted", "tried"), [(1, [7, 8]), (2, [7, 8, 9, 10]), (None, [7, 8, 9, 10, 11])])
     def test_it_stops_when_enough_have_converged(self, wanted, tried):

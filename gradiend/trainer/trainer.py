@@ -79,6 +79,7 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         self.gradient_store: GradientStore | None = None
         """Gradients of the running `train()`: later epochs and seeds need the same ones."""
         self._known_encodings: dict[tuple[str, str], pd.DataFrame] | None = None
+        """Of the running training, by digests of GRADIEND and rows; None where no other seed is compared with it."""
 
     def __str__(self) -> str:
         name, classes = type(self).__name__, self._target_classes
@@ -293,7 +294,7 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
             self._model_path, self._model = output_dir, None
             return output_dir
         saved.forget(self._run_directory(args))
-        self._known_encodings = {}
+        self._known_encodings = {} if args.max_seeds > 1 else None
         # Made ready before seeding, so that the first seed draws what every other draws from the same start.
         ready = {**run, "model": run["model"].prepare()}
         set_seed(args.seed)

@@ -152,7 +152,13 @@ def run_seeds(arguments: TrainingArguments, run_one: Callable[[int], SeedRun]) -
 def best_run(runs: list[SeedRun]) -> SeedRun:
     """The converged run (or, if none has, any run) with the highest selection score; the earlier one of equals."""
     candidates = [run for run in runs if run.converged] or runs
-    return max(candidates, key=lambda run: float("-inf") if run.selection_score is None else run.selection_score)
+    return max(candidates, key=_rank)
+
+
+def _rank(run: SeedRun) -> float:
+    """The selection score; none, and an undefined one, is the lowest."""
+    score = run.selection_score
+    return -math.inf if score is None or math.isnan(score) else score
 
 
 def write_seed_report(
