@@ -71,6 +71,8 @@ def test_metrics_and_an_extractor_of_ones_own(trained):
     assert (result["small"]["value"], result["small"]["learning_rate"]) == (-0.1, 0.1)
     factual = [entry["probs_factual"]["SG"] for key, entry in result["grid"].items() if key != "base"]
     assert result["SG_factual"]["value"] == max(factual)
+    one = trained.evaluate_decoder(**{**asked, "summary_metrics": "SG_factual"})
+    assert {name: one[name] for name in one if name != "grid"} == {"SG_factual": result["SG_factual"]}
 
     def finished(grid):
         found = [Candidate(entry["id"], 1.0, {"SG": 0.25}) for key, entry in grid.items() if key != "base"]

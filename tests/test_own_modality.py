@@ -9,6 +9,7 @@ from model_cases import TinyBase, TinyModelWithGradiend
 from torch import nn
 
 from gradiend import GradientTrainingDataset, PostPruneConfig, PrePruneConfig, TrainingArguments
+from gradiend.evaluator.encoder import encoded_frame
 from gradiend.trainer import Trainer
 
 DIGITS = {"low": "1", "high": "5"}
@@ -122,6 +123,15 @@ def test_its_encodings_are_evaluated(trained):
         result["correlation"]
     )
     assert Path(trained.plot_encoder_distributions(show=False)).is_file()
+
+
+def test_further_latents_have_columns_of_their_own(tmp_path):
+    args = TrainingArguments(output_dir=str(tmp_path), max_steps=2, eval_steps=1, max_seeds=1, train_batch_size=1)
+    trainer = DigitTrainer("tiny/base", target_classes=["low", "high"], args=args, n_features=2).train()
+    model = trainer.get_model()
+    data = trainer.create_eval_data(model, split="validation")
+    frame = encoded_frame(model, data)
+    assert frame[["encoded", "latent_1"]].to_numpy().tolist() == [model.encode(item["source"]).tolist() for item in data]
 
 
 def test_its_models_are_rewritten(trained):

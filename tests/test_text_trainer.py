@@ -402,6 +402,8 @@ class TestDecoder:
                 trained.evaluate_decoder(**{size: 0})
         with pytest.raises(ValueError, match="lrs must be one or several numbers"):
             trained.evaluate_decoder(lrs="0.1")
+        with pytest.raises(ValueError, match=r"target_class=\[\] names no class"):
+            trained.evaluate_decoder(target_class=[])
         with pytest.raises(ValueError, match="no token to score"):
             trained.evaluate_decoder(neutral_df=pd.DataFrame({"text": []}))
         with pytest.raises(

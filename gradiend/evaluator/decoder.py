@@ -97,7 +97,7 @@ class DecoderEvaluator:
         eval_batch_size: int | None = None,
         training_like_df: pd.DataFrame | None = None,
         neutral_df: pd.DataFrame | None = None,
-        summary_metrics: Sequence[str] | None = None,
+        summary_metrics: str | Sequence[str] | None = None,
         target_class: str | Sequence[str] | None = None,
         increase_target_probabilities: bool = True,
         plot: bool = False,
@@ -132,7 +132,7 @@ class DecoderEvaluator:
             training_like_df: Rows to use instead of the test split: unified ones, or with the columns of the training
                 data.
             neutral_df: Neutral texts to use (column `text`).
-            summary_metrics: Metrics to choose for instead of the classes; names of classes are allowed.
+            summary_metrics: One or several metrics to choose for instead of the classes; names of classes are allowed.
             target_class: One or several classes. Default: all target classes.
             increase_target_probabilities: False weakens.
             plot: Also draw the probability shifts.
@@ -146,7 +146,7 @@ class DecoderEvaluator:
             "plot_paths".
 
         Raises:
-            ValueError: An unknown class or part, a size below 1, no usable rows, use_cache without a place for it, or a
+            ValueError: No class, an unknown class or part, a size below 1, no usable rows, use_cache without a place for it, or a
                 plot that is neither shown nor saved; all before the first measurement.
         """
         part = parse_rewrite_part(part)
@@ -182,7 +182,9 @@ class DecoderEvaluator:
             known or {}, everything=plot or complete or summary_extractor is not None or summary_metrics is not None,
         )  # fmt: skip
         grid = search.measure()
-        names = [goal.summary for goal in goals] if summary_metrics is None else list(summary_metrics)
+        names = [goal.summary for goal in goals]
+        if summary_metrics is not None:
+            names = [summary_metrics] if isinstance(summary_metrics, str) else list(summary_metrics)
         result = search.choose(grid, names, summary_extractor)
         result["grid"] = grid
         if search.output is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from gradiend.evaluator.encoding_files import restored, write_metrics
@@ -57,8 +58,12 @@ class EncoderData:
         latents = model.encode_words(
             self.factual, self.alternative, source=source, batch_size=batch_size, progress=progress
         )
-        further = {f"latent_{i}": latents[:, i].numpy() for i in range(1, latents.shape[1])}
-        return self.rows.assign(encoded=latents[:, 0].numpy(), **further)
+        return self.rows.assign(**{latent_column(i): column.numpy() for i, column in enumerate(latents.T)})
+
+
+def latent_column(number: int) -> str:
+    """Where a latent is in a frame of encodings: the first, which every figure is about, in `encoded`."""
+    return f"latent_{number}" if number else "encoded"
 
 
 def encode_dataset_to_rows(
@@ -67,16 +72,20 @@ def encode_dataset_to_rows(
     """Encode the items of a gradient data set, one after the other.
 
     Args:
-        model: Its `encode` takes the source gradient of an item, and returns its latent.
+        model: Its `encode` takes the source gradient of an item, and returns its latent: a number, or (latent_dim,).
         dataset: Items are dicts with `source`, a gradient of the model's map; further entries describe it.
         row_extractor: What of an item goes into its row. Default: everything but tensors and dicts; of a batch of one,
             its one entry.
 
     Returns:
-        One dict per item: the described entries and `encoded`.
+        One dict per item: the described entries and `encoded`, the first latent; further ones are `latent_1`, ….
     """
     describe = _described if row_extractor is None else row_extractor
-    return [{**describe(item), "encoded": model.encode(item["source"], return_float=True)} for item in dataset]
+    rows = []
+    for item in dataset:
+        latents = torch.as_tensor(model.encode(item["source"]), dtype=torch.float64).reshape(-1).tolist()
+        rows.append({**describe(item), **{latent_column(i): latent for i, latent in enumerate(latents)}})
+    return rows
 
 
 def encoded_frame(

@@ -71,12 +71,14 @@ def goals_of(
         on_others: Whether strengthening is measured on the other classes' texts; False: on the class's own.
 
     Raises:
-        ValueError: A class that the model does not tell apart.
+        ValueError: No class, or one that the model does not tell apart.
     """
     classes = list(trainer.target_classes)
-    chosen = (
-        classes if target_class is None else [target_class] if isinstance(target_class, str) else list(target_class)
-    )
+    if target_class is None:
+        target_class = classes
+    chosen = [target_class] if isinstance(target_class, str) else list(target_class)
+    if not chosen:
+        raise ValueError("target_class=[] names no class to move: leave it out for all target classes.")
     goals = []
     for name in chosen:
         factor = derive_feature_factor_for_class(trainer, model, name, strengthen=strengthen)

@@ -219,7 +219,7 @@ class EvaluatesModels(FeatureLearningDefinition):
         neutral_df: pd.DataFrame | None = None,
         selector: SelectionPolicy | None = None,
         summary_extractor: Extractor | None = None,
-        summary_metrics: Sequence[str] | None = None,
+        summary_metrics: str | Sequence[str] | None = None,
         target_class: str | Sequence[str] | None = None,
         increase_target_probabilities: bool = True,
         plot: bool = False,
