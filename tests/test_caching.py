@@ -543,7 +543,8 @@ class TestDecoder:
         complete = trained.evaluate_decoder(lrs=LRS, target_class="one", selector=lenient)
         assert work == ["probabilities"] * 2
         assert not any("skipped" in entry for entry in complete["grid"].values())
-        assert complete["one"]["feature_factor"] == -1.0 or complete["one"]["feature_factor"] == 1.0
+        # The step along the gradient of the first class's own word makes that word less likely.
+        assert complete["one"]["feature_factor"] == -1.0
 
     def test_what_was_measured_stays_when_a_stricter_policy_wants_more(self, make, work):
         trained = make().train()

@@ -20,7 +20,7 @@ from torch import nn
 
 import gradiend
 from gradiend import apply_delta, export_delta, read_delta
-from gradiend.model.parameter_map import ParameterMap
+from gradiend.model.parameter_map import MappedParameter, ParameterMap
 from gradiend.trainer.text import TextPredictionModelWithGradiend
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -129,6 +129,26 @@ class TestLaws:
         with pytest.raises(ZeroDivisionError), apply_delta(base, path):
             raise ZeroDivisionError
         assert identical(bits(base), before)
+
+    def test_an_interruption_in_the_middle_leaves_the_model_as_it_was(self, tmp_path, monkeypatch):
+        base, puts = TinyBase(), iter((True, False))
+        export_delta(base, moved(base), tmp_path)
+        model, put = copy.deepcopy(base), MappedParameter.put
+
+        def interrupted(self, tensor, values):
+            if not next(puts, True):
+                raise KeyboardInterrupt
+            put(self, tensor, values)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(MappedParameter, "put", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                apply_delta(model, tmp_path)
+        assert next(puts, None) is None
+        assert identical(bits(model), bits(base))
+        with apply_delta(model, tmp_path):
+            assert not identical(bits(model), bits(base))
+        assert identical(bits(model), bits(base))
 
     def test_it_survives_saving_loading_and_a_copy_of_the_file(self, tmp_path):
         model, tokenizer = bert(), bert_tokenizer()

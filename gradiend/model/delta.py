@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -159,12 +160,10 @@ def apply_delta(model: nn.Module, path: str | Path | Delta, strength: float = 1.
     if not math.isfinite(strength):
         raise ValueError(f"strength must be finite; got {strength}.")
     delta = path if isinstance(path, Delta) else read_delta(path)
-    applied = AppliedDelta(delta, float(strength), find_targets(model, delta))
-    try:
+    with ExitStack() as unfinished:
+        applied = unfinished.enter_context(AppliedDelta(delta, float(strength), find_targets(model, delta)))
         applied._apply()
-    except BaseException:
-        applied.undo()
-        raise
+        unfinished.pop_all()
     return applied
 
 

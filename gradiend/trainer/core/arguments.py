@@ -130,9 +130,9 @@ class TrainingArguments:
     bias_decoder: bool | None = None
     """Default: True."""
     latent_dim: int | None = None
-    """Number of latent features. Default: 1."""
+    """Number of latent features. Default: 1. Of several, evaluations are about the first, and none is inverted."""
     normalize_gradiend: bool = True
-    """Whether the first class shall encode positive: a negative correlation inverts the encoding."""
+    """Whether the first class shall encode positive: a negative correlation inverts the encoding (of one latent)."""
     torch_dtype: torch.dtype | str | None = None
     """Of the GRADIEND, as a dtype or by name. Default: float32."""
     encoder_decoder_same_device: bool = False
@@ -169,7 +169,8 @@ class TrainingArguments:
     pre_prune_config: PrePruneConfig | None = None
     """Prune by gradients before training, once for all seeds."""
     post_prune_config: PostPruneConfig | None = None
-    """Prune by weights after training; the pruned model is what is evaluated and saved."""
+    """Prune by weights after training; the pruned model is what is evaluated and saved. The figures in its training.json
+    were measured before."""
     metadata: dict[str, Any] = field(default_factory=dict)
     """Free, JSON-serialisable notes, written with the training statistics."""
 

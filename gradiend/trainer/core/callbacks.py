@@ -99,7 +99,8 @@ def record_evaluation(training_stats: dict[str, Any], step: int, result: Mapping
 class NormalizationCallback(TrainingCallback):
     """Inverts the encoding when the first class clearly encodes negative.
 
-    W_e, b_e and W_d change sign, and so do the optimizer's first moments and the figures reported for the step.
+    W_e, b_e and W_d change sign, and so do the optimizer's first moments and the figures reported for the step. Several
+    latents, and activations that are not odd, stay as they are, with a warning.
 
     Args:
         normalize: False never inverts.
