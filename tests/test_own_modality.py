@@ -131,7 +131,9 @@ def test_further_latents_have_columns_of_their_own(tmp_path):
     model = trainer.get_model()
     data = trainer.create_eval_data(model, split="validation")
     frame = encoded_frame(model, data)
-    assert frame[["encoded", "latent_1"]].to_numpy().tolist() == [model.encode(item["source"]).tolist() for item in data]
+    assert frame[["encoded", "latent_1"]].to_numpy().tolist() == [
+        model.encode(item["source"]).tolist() for item in data
+    ]
 
 
 def test_its_models_are_rewritten(trained):

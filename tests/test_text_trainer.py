@@ -398,10 +398,16 @@ class TestDecoder:
         with pytest.raises(ValueError, match="target_class"):
             trained.rewrite_base_model(results, [])
         for size in ("max_size_training_like", "max_size_neutral", "eval_batch_size"):
-            with pytest.raises(ValueError, match=f"{size} must be at least 1; got 0"):
+            with pytest.raises(ValueError, match=f"{size} must be a whole number of at least 1, or None .*; got 0"):
                 trained.evaluate_decoder(**{size: 0})
-        with pytest.raises(ValueError, match="lrs must be one or several numbers"):
-            trained.evaluate_decoder(lrs="0.1")
+            with pytest.raises(TypeError, match=f"{size} must be a whole number"):
+                trained.evaluate_decoder(**{size: "3"})
+        for call in (trained.encode, trained.evaluate_encoder):
+            with pytest.raises(ValueError, match="max_size must be a whole number of at least 1"):
+                call(max_size=0)
+        for lrs in ("0.1", [0.1, float("nan")], float("inf")):
+            with pytest.raises(ValueError, match="lrs must be one or several finite numbers"):
+                trained.evaluate_decoder(lrs=lrs)
         with pytest.raises(ValueError, match=r"target_class=\[\] names no class"):
             trained.evaluate_decoder(target_class=[])
         with pytest.raises(ValueError, match="no token to score"):

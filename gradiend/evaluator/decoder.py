@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -36,6 +37,7 @@ from gradiend.evaluator.selection import (
 from gradiend.evaluator.stats_files import read_decoder_stats_file
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.parts import parse_rewrite_part
+from gradiend.util.checks import AS_IN_ARGUMENTS, require_whole
 from gradiend.util.fingerprint import Fingerprint
 from gradiend.util.paths import resolve_decoder_grid_cache_path
 
@@ -146,15 +148,14 @@ class DecoderEvaluator:
             "plot_paths".
 
         Raises:
-            ValueError: No class, an unknown class or part, a size below 1, no usable rows, use_cache without a place for it, or a
-                plot that is neither shown nor saved; all before the first measurement.
+            TypeError: A size that is no whole number.
+            ValueError: No class, an unknown class or part, a size below 1, no usable rows, use_cache without a place
+                for it, or a plot that is neither shown nor saved; all before the first measurement.
         """
         part = parse_rewrite_part(part)
-        _require_sizes(
-            max_size_training_like=max_size_training_like,
-            max_size_neutral=max_size_neutral,
-            eval_batch_size=eval_batch_size,
-        )
+        require_whole("max_size_training_like", max_size_training_like, 1, none_means=AS_IN_ARGUMENTS)
+        require_whole("max_size_neutral", max_size_neutral, 1, none_means=AS_IN_ARGUMENTS)
+        require_whole("eval_batch_size", eval_batch_size, 1, none_means=AS_IN_ARGUMENTS)
         if plot and show is False:
             require_plot_directory(trainer.experiment_dir)
         use_cache = wants_cache(trainer, use_cache, "evaluate_decoder", output_path)
@@ -311,19 +312,13 @@ def require_plot_directory(experiment_dir: str | None) -> None:
         )
 
 
-def _require_sizes(**sizes: int | None) -> None:
-    for name, size in sizes.items():
-        if size is not None and size < 1:
-            raise ValueError(f"{name} must be at least 1; got {size}.")
-
-
 def _numbers(name: str, given: Any, otherwise: Any) -> list[float] | None:
     """`given`, or else `otherwise`, as floats; one number is a list of one. None if both are."""
-    values = otherwise if given is None else given
-    if values is None:
+    wanted = otherwise if given is None else given
+    if wanted is None:
         return None
     # numbers.Real and not int, float: NumPy's scalars are numbers too.
-    values = [values] if isinstance(values, Real) else list(values)
-    if not values or not all(isinstance(value, Real) for value in values):
-        raise ValueError(f"{name} must be one or several numbers; got {given!r}.")
+    values = [wanted] if isinstance(wanted, Real) else list(wanted)
+    if not values or not all(isinstance(value, Real) and math.isfinite(value) for value in values):
+        raise ValueError(f"{name} must be one or several finite numbers; got {wanted!r}.")
     return [float(value) for value in values]

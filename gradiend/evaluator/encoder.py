@@ -132,8 +132,8 @@ class EncoderEvaluator:
         """Metrics of encodings that are given, or made now.
 
         With an experiment directory, metrics of encodings that are made now are written to `encoded_values[_key].json`.
-        Encodings that `Trainer.evaluate_encoder` has kept under the same key (it always has a split) are then made again
-        when they are asked for: that file was theirs.
+        Encodings that `Trainer.evaluate_encoder` has kept under the same key (there a split is always in it) are made
+        again when they are asked for: that file was theirs.
 
         Args:
             trainer: Gives the model, and the data if none is given.

@@ -22,6 +22,7 @@ from gradiend.model.core.backbone import backbone_prefix
 from gradiend.model.delta_file import Delta, ParameterChange, read_delta, write_delta
 from gradiend.model.delta_targets import Replaced, Target, base_values, find_targets
 from gradiend.model.rewrite_record import RewriteRecord
+from gradiend.util.checks import require_number
 from gradiend.util.fingerprint import hash_model_weights
 
 
@@ -155,8 +156,7 @@ def apply_delta(model: nn.Module, path: str | Path | Delta, strength: float = 1.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"apply_delta needs a loaded model; got {model!r}. Load it with AutoModel….from_pretrained.")
-    if isinstance(strength, bool) or not isinstance(strength, (int, float)):
-        raise TypeError(f"strength must be a number; got {strength!r}.")
+    require_number("strength", strength)
     if not math.isfinite(strength):
         raise ValueError(f"strength must be finite; got {strength}.")
     delta = path if isinstance(path, Delta) else read_delta(path)

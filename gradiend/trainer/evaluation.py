@@ -22,6 +22,7 @@ from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 from gradiend.trainer.core.seeds import SEED_REPORT
 from gradiend.trainer.seed_training import SEEDS_DIR
+from gradiend.util.checks import AS_IN_ARGUMENTS, require_whole
 from gradiend.util.files import read_json
 from gradiend.util.fingerprint import Fingerprint
 from gradiend.util.logging import get_logger
@@ -70,6 +71,7 @@ class EvaluatesModels(FeatureLearningDefinition):
     def encode(self, split: str = "test", source: str | None = None, max_size: int | None = None) -> list[float]:
         """The encodings of a split's rows."""
         source = _side(source)
+        require_whole("max_size", max_size, 1, none_means="for all")
         data = self.create_eval_data(self.get_model(), split=split, source=source, max_size=max_size)
         batch_size = self.training_args.eval_batch_size
         return encoded_frame(self.get_model(), data, source=source, batch_size=batch_size)["encoded"].tolist()
@@ -141,8 +143,7 @@ class EvaluatesModels(FeatureLearningDefinition):
             frame = frame_of(encoder_df)
             result = self.evaluator.evaluate_encoder(encoder_df=frame)
         else:
-            if max_size is not None and max_size < 1:
-                raise ValueError(f"max_size must be at least 1; got {max_size}.")
+            require_whole("max_size", max_size, 1, none_means=AS_IN_ARGUMENTS)
             use_cache = wants_cache(self, use_cache, "evaluate_encoder")
             key = self._encoder_key(split, source, max_size, exclude_params)
             if model_with_gradiend is None and not self.training_args.trains_encoder:

@@ -58,7 +58,9 @@ def train_seeds(
     def run_one(seed: int) -> SeedRun:
         path = trainer.train_one(str(directory / f"seed_{seed}"), args.replace(seed=seed), run)
         evaluation = trainer.selection_metrics(trainer.get_model(), args)
-        logger.info("seed %s: validation correlation %.3f", seed, evaluation.get("correlation") or float("nan"))
+        correlation = evaluation.get("correlation")
+        measured = "not measured" if correlation is None else f"{correlation:.3f}"
+        logger.info("seed %s: validation correlation %s", seed, measured)
         stats = load_training_stats(path)
         assert stats is not None
         return dataclasses.replace(judge(seed, path, stats, evaluation, args), used_cache=trainer.reused)

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator
 from numbers import Integral, Real
 from os import PathLike
 
+AS_IN_ARGUMENTS = "for what the training arguments say"
+"""What None means to most evaluations."""
+
 
 def require_whole(name: str, value: object, least: int | None, *, none_means: str | None = None) -> None:
     """Refuse what is no whole number, or one below `least`.

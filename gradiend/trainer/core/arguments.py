@@ -169,8 +169,8 @@ class TrainingArguments:
     pre_prune_config: PrePruneConfig | None = None
     """Prune by gradients before training, once for all seeds."""
     post_prune_config: PostPruneConfig | None = None
-    """Prune by weights after training; the pruned model is what is evaluated and saved. The figures in its training.json
-    were measured before."""
+    """Prune by weights after training; the pruned model is what is evaluated and saved. What its training.json says was
+    measured before."""
     metadata: dict[str, Any] = field(default_factory=dict)
     """Free, JSON-serialisable notes, written with the training statistics."""
 

@@ -15,6 +15,7 @@ from gradiend.model.devices import Device
 from gradiend.model.parts import parse_weight_part
 from gradiend.model.selection import topk_count
 from gradiend.model.sides import Side
+from gradiend.util.checks import require_flag, require_number, require_text, require_whole
 from gradiend.util.dtypes import parse_dtype
 from gradiend.util.keywords import strict_keywords
 
@@ -56,17 +57,11 @@ class PrePruneConfig:
     """Where the importance vector is. Default: beside the base model."""
 
     def __post_init__(self) -> None:
-        for name in ("n_samples", "batch_size"):
-            value = vars(self)[name]
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} must be an int; got {type(value).__name__}.")
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1; got {value}.")
+        require_whole("n_samples", self.n_samples, 1)
+        require_whole("batch_size", self.batch_size, 1)
         _check_criteria("PrePruneConfig", {"topk": self.topk, "threshold": self.threshold})
-        if not isinstance(self.feature_class_key, str):
-            raise TypeError(f"feature_class_key must be a string; got {type(self.feature_class_key).__name__}.")
-        if not isinstance(self.use_cached_gradients, bool):
-            raise TypeError(f"use_cached_gradients must be a bool; got {type(self.use_cached_gradients).__name__}.")
+        require_text("feature_class_key", self.feature_class_key)
+        require_flag("use_cached_gradients", self.use_cached_gradients)
         self.source = Side.parse("source", self.source).value
         ids = self.target_feature_class_ids
         if ids is not None:
@@ -126,9 +121,8 @@ class PostPruneConfig:
         if self.mask is not None and (not isinstance(self.mask, Tensor) or self.mask.dtype != torch.bool):
             found = self.mask.dtype if isinstance(self.mask, Tensor) else type(self.mask).__name__
             raise ValueError(f"mask must be a bool tensor with one entry per input dimension; got {found}.")
-        for name in ("inplace", "return_mask"):
-            if not isinstance(vars(self)[name], bool):
-                raise TypeError(f"{name} must be a bool; got {type(vars(self)[name]).__name__}.")
+        require_flag("inplace", self.inplace)
+        require_flag("return_mask", self.return_mask)
         parse_weight_part(self.part)
 
     def __str__(self) -> str:
@@ -163,6 +157,5 @@ def _check_criteria(name: str, criteria: Mapping[str, Any]) -> None:
         raise ValueError(f"{name} needs a criterion: give {', '.join(first)} or {last}.")
     if criteria["topk"] is not None:
         topk_count(criteria["topk"], 1)
-    threshold = criteria["threshold"]
-    if threshold is not None and (isinstance(threshold, bool) or not isinstance(threshold, (int, float))):
-        raise TypeError(f"threshold must be a number; got {threshold!r}.")
+    if criteria["threshold"] is not None:
+        require_number("threshold", criteria["threshold"])
