@@ -293,6 +293,12 @@ class TestNew:
         assert model.prune_gradiend(topk=3, importance=torch.arange(56.0)).gradiend.is_built
         assert load("tiny", pre_prune_config=None).gradiend.is_built
 
+    def test_what_cannot_be_saved_leaves_an_earlier_checkpoint_whole(self, tmp_path):
+        load("tiny", source="alternative").save_pretrained(str(tmp_path))
+        with pytest.raises(RuntimeError, match="no weights yet"):
+            load("tiny", source="diff", lazy_init=True).save_pretrained(str(tmp_path))
+        assert load(str(tmp_path)).source == "alternative"
+
     @pytest.mark.skipif(torch.cuda.is_available(), reason="the rule for a machine without GPUs")
     def test_devices(self, tmp_path):
         def types(source, **devices):

@@ -292,7 +292,11 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
         Args:
             save_directory: Created if missing.
             **kwargs: As `GradiendModel.save_pretrained` (`use_safetensors`, `training`, more metadata).
+
+        Raises:
+            RuntimeError: The weights do not exist yet.
         """
+        self.gradiend.encoder_linear  # noqa: B018 - the teaching error before any file is touched
         # Written again last: until then there is no checkpoint, half of which would be an older one.
         (Path(save_directory) / CONFIG).unlink(missing_ok=True)
         write_gradiend_context(save_directory, self.source, self.target, self._direction)
