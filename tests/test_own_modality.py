@@ -136,6 +136,11 @@ def test_further_latents_have_columns_of_their_own(tmp_path):
     ]
 
 
+def test_a_split_without_examples_has_no_encodings(trained, monkeypatch):
+    monkeypatch.setattr(DigitTrainer, "create_training_data", lambda self, model, **options: [])
+    assert trained.encode() == []
+
+
 def test_its_models_are_rewritten(trained):
     results = trained.evaluate_decoder(lrs=[0.1, 1.0, 3.0])
     base = results["grid"]["base"]["probs"]

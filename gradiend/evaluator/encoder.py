@@ -106,7 +106,7 @@ def encoded_frame(
     """
     if isinstance(data, EncoderData):
         return data.encode(model, source=source, batch_size=batch_size, progress=progress)
-    frame = pd.DataFrame(encode_dataset_to_rows(model, data))
+    frame = pd.DataFrame(encode_dataset_to_rows(model, data) or {latent_column(0): []})
     for name, documented in (("factual_id", "source_id"), ("alternative_id", "target_id")):
         if name in frame.columns and documented not in frame.columns:
             frame = frame.rename(columns={name: documented})
