@@ -1,5 +1,7 @@
 """Gradients as a dataset: the generic class, its cache on disk, and the trainer's."""
 
+import logging
+import tempfile
 from pathlib import Path
 
 import pandas as pd
@@ -256,6 +258,15 @@ class TestTrainerCache:
             weights.append(torch.cat([p.detach().reshape(-1) for p in run.get_model().parameters()]))
             assert (tmp_path / "cache" / "gradients").is_dir() == cached
         assert torch.equal(*weights)
+
+    def test_without_an_experiment_no_file_stays(self, trainer, tmp_path, monkeypatch, caplog):
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+        (tmp_path / "temporary").mkdir()
+        caplog.set_level(logging.INFO, "gradiend")
+        fields = {"output_dir": str(tmp_path / "out"), "use_cached_gradients": True}
+        tiny_data.trainer(trainer.base_model_path, fields).train()
+        assert not list((tmp_path / "temporary").iterdir())
+        assert "use_cached_gradients has no effect on this training" in caplog.text
 
 
 class TestBatches:

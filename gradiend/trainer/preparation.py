@@ -67,6 +67,11 @@ class PreparesModels(FeatureLearningDefinition):
         directory = args.experiment_dir
         return str(Path(directory) / self.run_id) if directory and self.run_id else directory
 
+    def _gradient_directory(self, args: TrainingArguments) -> str | None:
+        """Where `use_cached_gradients` keeps gradients; None without an experiment directory."""
+        root = self._run_directory(args)
+        return None if root is None else str(Path(root) / CACHED_GRADIENTS)
+
     def pre_prune(self, pre_cfg: PrePruneConfig | None = None, *, inplace: bool = True) -> Self:
         """Prune by gradients now; the next `train()` starts from the pruned model, which is kept in memory, not saved.
 
@@ -209,9 +214,9 @@ class PreparesModels(FeatureLearningDefinition):
         if config.dataset is None:
             # Batches of one: the configuration says how many examples are taken at a time.
             examples = self.create_training_data(model, split="train", batch_size=1, max_size=args.train_max_size)
-        directory = self._run_directory(args)
-        cache_dir = None if directory is None else Path(directory) / CACHED_GRADIENTS
-        pruned = pre_prune(model, examples, config, definition=self, inplace=inplace, cache_dir=cache_dir)
+        pruned = pre_prune(
+            model, examples, config, definition=self, inplace=inplace, cache_dir=self._gradient_directory(args)
+        )
         return_freed_memory()
         return pruned
 

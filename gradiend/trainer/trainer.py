@@ -35,7 +35,7 @@ from gradiend.util.files import require_directory
 from gradiend.util.fingerprint import digest_frame
 from gradiend.util.keywords import resolve_keywords
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import CACHED_GRADIENTS, MODEL_DIR
+from gradiend.util.paths import MODEL_DIR
 from gradiend.visualizer import Visualizer
 
 logger = get_logger(__name__)
@@ -237,7 +237,9 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         cls = given.pop("model_with_gradiend_cls", None)
         args = self._args.replace(**given)
         self.check_training_data(args)
-        output = args.output_dir or self._default_directory(args, MODEL_DIR)
+        output = args.output_dir or str(
+            Path(self._run_directory(args) or tempfile.mkdtemp(prefix="gradiend_")) / MODEL_DIR
+        )
         require_directory(output)
         run = {
             "model": self._start(model, cls, args),
@@ -281,10 +283,6 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
 
     def check_training_data(self, args: TrainingArguments) -> None:
         """Raise what is wrong with the training data before anything is loaded or trained. Override per modality."""
-
-    def _default_directory(self, args: TrainingArguments, name: str) -> str:
-        root = self._run_directory(args) or tempfile.mkdtemp(prefix="gradiend_")
-        return str(Path(root) / name)
 
     def train_one(self, output_dir: str, args: TrainingArguments, run: Mapping[str, Any]) -> str:
         """Train with `args.seed`, by `_train`, or find that done; `get_model` gives the result afterwards."""
@@ -366,7 +364,11 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
             max_size=args.train_max_size,
             include_other_classes=args.add_identity_for_other_classes,
         )
-        cache = self._default_directory(args, CACHED_GRADIENTS) if args.use_cached_gradients else None
+        cache = self._gradient_directory(args) if args.use_cached_gradients else None
+        if args.use_cached_gradients and cache is None:
+            logger.info(
+                "use_cached_gradients has no effect on this training: there is no experiment_dir to keep them in."
+            )
         gradients = self.create_gradient_training_dataset(examples, trained, **gradient_arguments(trained, args, cache))
         if args.evaluate_fn is None and args.do_eval and args.trains_encoder:
             args = args.replace(evaluate_fn=self._evaluation_during_training(trained, args))

@@ -165,7 +165,8 @@ class TrainingArguments:
     """Train the decoder alone, from the labels: the loss is between the decoded label and the target gradient. Seeds
     are then judged by their loss, so `convergent_score_threshold` is needed."""
     use_cached_gradients: bool = False
-    """Whether training gradients are kept in `<experiment_dir>/cache/gradients` and read from there."""
+    """Whether training gradients are kept in `<experiment_dir>/cache/gradients` and read from there. Without an
+    experiment_dir only `kept_gradients_size` holds."""
     pre_prune_config: PrePruneConfig | None = None
     """Prune by gradients before training, once for all seeds."""
     post_prune_config: PostPruneConfig | None = None
