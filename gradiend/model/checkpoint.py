@@ -22,9 +22,10 @@ from gradiend.model.mapping_files import MAPPING_FILES, read_mapping, write_mapp
 from gradiend.model.parameter_map import ParameterMap
 from gradiend.model.weight_files import WEIGHTS, WEIGHTS_BIN, find_weights, save_model_weights
 from gradiend.util.files import read_json, read_tensors, write_json
+from gradiend.util.paths import CONFIG_FILE
 
 FORMAT_VERSION = 0
-CONFIG, TRAINING = "config.json", "training.json"
+CONFIG, TRAINING = CONFIG_FILE, "training.json"
 CHECKPOINT_FILES = (CONFIG, TRAINING, WEIGHTS, WEIGHTS_BIN, *MAPPING_FILES)
 """All that a checkpoint may consist of; which of them there are depends on map and format."""
 

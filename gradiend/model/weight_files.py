@@ -10,10 +10,11 @@ from pathlib import Path
 from torch import Tensor
 
 from gradiend.util.files import read_tensors, write_tensors
+from gradiend.util.paths import WEIGHT_FILES
 
 logger = logging.getLogger(__name__)
 
-WEIGHTS, WEIGHTS_BIN = "model.safetensors", "pytorch_model.bin"
+WEIGHTS, WEIGHTS_BIN = WEIGHT_FILES
 
 
 def save_model_weights(directory: str | Path, state: Mapping[str, Tensor], use_safetensors: bool | None = None) -> None:
