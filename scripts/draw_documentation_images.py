@@ -1,14 +1,15 @@
-"""Draw the images of docs/plots.md from what `gradiend demo --output runs/demo` wrote.
+"""Draw the images of README and docs/plots.md from what `gradiend demo --output runs/demo` wrote.
 
     python scripts/draw_documentation_images.py runs/demo docs/images
 
-The overlap of top-k weights needs several models: GRADIENDs of three seeds are trained on the rows of the demo, which
-takes a minute.
+Those of the README are the demo's own. The overlap of top-k weights needs several models: GRADIENDs of three seeds are
+trained on the rows of the demo, which takes a minute.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from gradiend.visualizer import plot_encoder_distributions
 CLASSES = ["3SG", "3PL"]
 SEEDS = 3
 TOPK = 1000
+OF_THE_DEMO = {"probability_shifts.png": "demo_probability_shifts.png", "encoder_analysis.png": "demo_encodings.png"}
 
 
 def train_seeds(rows: Path, directory: str) -> TextPredictionTrainer:
@@ -49,6 +51,8 @@ def main() -> None:
     parser.add_argument("images", type=Path)
     options = parser.parse_args()
 
+    for drawn, name in OF_THE_DEMO.items():
+        shutil.copyfile(options.demo / drawn, options.images / name)
     with tempfile.TemporaryDirectory() as directory:
         trainer = train_seeds(options.demo / "data" / "training.csv", directory)
         plot_encoder_distributions(

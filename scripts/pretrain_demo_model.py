@@ -93,15 +93,20 @@ def batches(rows: list[list[int]], size: int, generator: torch.Generator) -> Ite
             yield [rows[index] for index in chunks[chunk]]
 
 
+def draw_scored(ids: Tensor, rate: Tensor | float, tokenizer: BertTokenizer, generator: torch.Generator) -> Tensor:
+    """Which tokens are scored: each with the probability `rate`, special ones never."""
+    specials = torch.tensor([tokenizer.pad_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id])
+    return (torch.rand(ids.shape, generator=generator) < rate) & ~torch.isin(ids, specials)
+
+
 def mask_tokens(ids: Tensor, tokenizer: BertTokenizer, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """BERT's masking: 15 % of the tokens are scored, of these 80 % [MASK], 10 % random, 10 % unchanged.
 
     Pronouns, at most one a text, are scored more often: agreement over a distance is learned from them alone.
     """
-    specials = torch.tensor([tokenizer.pad_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id])
     pronouns = torch.tensor(tokenizer.convert_tokens_to_ids([*PRONOUNS_3SG, *PRONOUNS_3PL]))
     rate = torch.where(torch.isin(ids, pronouns), PRONOUN_RATE, 0.15)
-    scored = (torch.rand(ids.shape, generator=generator) < rate) & ~torch.isin(ids, specials)
+    scored = draw_scored(ids, rate, tokenizer, generator)
     action = torch.rand(ids.shape, generator=generator)
     random_ids = torch.randint(len(SPECIAL_TOKENS), len(tokenizer), ids.shape, generator=generator)
     masked = torch.where(scored & (action < 0.8), tokenizer.mask_token_id, ids)
@@ -154,11 +159,10 @@ def train(model: BertForMaskedLM, rows: list[list[int]], tokenizer: BertTokenize
 def masked_token_quality(model: BertForMaskedLM, tokenizer: BertTokenizer, texts: list[str]) -> tuple[float, float]:
     """Mean loss and accuracy on 15 % of the tokens, all replaced by [MASK]."""
     generator = torch.Generator().manual_seed(0)
-    specials = torch.tensor([tokenizer.pad_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id])
     losses, hits = [], []
     for start in range(0, len(texts), 256):
         ids = pad(tokenizer(texts[start : start + 256])["input_ids"], tokenizer.pad_token_id)
-        scored = (torch.rand(ids.shape, generator=generator) < 0.15) & ~torch.isin(ids, specials)
+        scored = draw_scored(ids, 0.15, tokenizer, generator)
         logits = scored_logits(model, torch.where(scored, tokenizer.mask_token_id, ids), scored)
         losses.append(F.cross_entropy(logits, ids[scored], reduction="none"))
         hits.append((logits.argmax(-1) == ids[scored]).float())
