@@ -36,10 +36,9 @@ WORDS = [
 ]  # fmt: skip
 
 CREATE = """
-import json, logging, os, resource, sys, time
+import json, logging, resource, sys, time
 sys.tracebacklimit = 0
 logging.disable(logging.CRITICAL)
-sys.stderr = open(os.devnull, "w")
 path, words, options, arguments, as_list = json.loads(sys.argv[1])
 from gradiend import TextFilterConfig, TextPredictionDataCreator
 classes = [TextFilterConfig([word], id=word) for word in words]
@@ -147,8 +146,15 @@ def run(
     job = json.dumps([str(path), words, options, arguments or {}, as_list])
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        [python, "-c", CREATE, job], env=inherited | environment, capture_output=True, check=True, cwd=path.parent
+        [python, "-c", CREATE, job],
+        env=inherited | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=path.parent,
     )
+    if done.returncode:
+        raise RuntimeError(f"{python} made no data:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
