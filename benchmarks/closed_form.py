@@ -135,6 +135,12 @@ def main() -> None:
                     report(f"class means + {steps} steps", trainer, trainer.get_model(), held_out, whole)
                 for mark, seconds in clock.seconds.items() if kind == "random" else ():
                     model = trainer.load_model(str(Path(directory) / str(mark)))
+                    # Which class encodes positive is settled when a training ends.
+                    if (
+                        trainer.evaluate_encoder(model_with_gradiend=model, split="train", max_size=20)["correlation"]
+                        < 0
+                    ):
+                        model.invert_encoding(update_direction=False)
                     report(f"{mark} steps, seed {seed}", trainer, model, held_out, seconds)
 
 
