@@ -1,6 +1,6 @@
 """The GRADIEND step against the memory bandwidth of the machine, measured in the same run.
 
-    python benchmarks/gradiend_step.py [--sizes 226000 22600000] [--repeats 9]
+    python benchmarks/gradiend_step.py [--sizes 226000 22600000] [--repeats 9] [--compile]
 
 One latent, float32, AdamW: a step reads or writes about 22 n numbers. The bandwidth is that of a + 2 b → c on vectors
 far larger than the caches, with as many threads. Median of the repeats, step and bandwidth in turn.
@@ -21,9 +21,9 @@ TRAFFIC = 22
 BANDWIDTH_SIZE = 20_000_000
 
 
-def measure(n: int, repeats: int) -> None:
+def measure(n: int, repeats: int, *, compiled: bool) -> None:
     """Print the line of one size."""
-    optimizer = create_optimizer(GradiendModel(n, 1), TrainingArguments(learning_rate=1e-4))
+    optimizer = create_optimizer(GradiendModel(n, 1), TrainingArguments(learning_rate=1e-4, torch_compile=compiled))
     # The median entry of a BERT gradient is about 1e-5, that of the target 1e-3.
     source, target = torch.randn(n) * 1e-5, torch.randn(n) * 1e-3
     a, b, c = (torch.rand(BANDWIDTH_SIZE) for _ in range(3))
@@ -44,10 +44,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[226_000, 2_260_000, 22_600_000, 108_900_000])
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--compile", action="store_true", help="with torch_compile=True")
     arguments = parser.parse_args()
     print(f"{torch.get_num_threads()} threads")
     for n in arguments.sizes:
-        measure(n, arguments.repeats)
+        measure(n, arguments.repeats, compiled=arguments.compile)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a training step and an encoding cost at the limits of this machine, measured now.
 
-    python benchmarks/limits.py MODEL ROWS.csv [--long] [--prune 0.01] [--words 60 --bert-base]
+    python benchmarks/limits.py MODEL ROWS.csv [--long] [--prune 0.01] [--words 60] [--bert-base]
 
 Prints one line of JSON: floating-point operations of the base model's passes (counted by torch), the matrix-multiply
 rate with the model's own shapes by the library that the engine uses, the memory bandwidth of a + 2 b → c, the seconds
@@ -22,9 +22,7 @@ from typing import Any
 import torch
 from gradiend_step import BANDWIDTH_SIZE, TRAFFIC
 from torch.nn.functional import linear
-from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
-from workload import BATCH, LONG_TEXT_WORDS, read_rows
+from workload import BATCH, LONG_TEXT_WORDS, count_operations, make_bert_base, read_rows
 
 from gradiend import TextPredictionTrainer, TrainingArguments
 from gradiend.gradients.batch import collate
@@ -32,14 +30,6 @@ from gradiend.gradients.matrix_products import fast_matrix_products
 from gradiend.model.sides import Side
 
 REPEATS = 5
-
-
-def linear_flops(left: torch.Size, weight: torch.Size, *_: Any, **__: Any) -> int:
-    """Operations of `left @ weight.T`, which torch's counter does not know of oneDNN's product."""
-    return 2 * left.numel() * weight[0]
-
-
-ONEDNN_FLOPS = {torch.ops.mkldnn._linear_pointwise: linear_flops}
 
 
 def median_seconds(work: Callable[[], Any]) -> float:
@@ -50,15 +40,6 @@ def median_seconds(work: Callable[[], Any]) -> float:
         work()
         times.append(time.perf_counter() - start)
     return statistics.median(times[1:])
-
-
-def random_bert_base(tokenizer: str) -> str:
-    """A folder with a model of the size of BERT-base, random weights and the tokenizer of another."""
-    folder = tempfile.mkdtemp(prefix="gradiend_bert_base_")
-    words = AutoTokenizer.from_pretrained(tokenizer)
-    BertForMaskedLM(BertConfig(vocab_size=len(words))).save_pretrained(folder)
-    words.save_pretrained(folder)
-    return folder
 
 
 def matmul_rate(tokens: int, hidden: int, intermediate: int) -> float:
@@ -75,17 +56,8 @@ def matmul_rate(tokens: int, hidden: int, intermediate: int) -> float:
     return 2 * tokens * (4 * hidden**2 + 2 * hidden * intermediate) / median_seconds(layer)
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
-    parser.add_argument("rows")
-    parser.add_argument("--long", action="store_true")
-    parser.add_argument("--prune", type=float, default=1.0)
-    parser.add_argument("--words", type=int, default=0, help="words a text, taken from neighbouring rows")
-    parser.add_argument("--bert-base", action="store_true")
-    given = parser.parse_args()
-    model_path = random_bert_base(given.model) if given.bert_base else given.model
+def limits(model_path: str, given: argparse.Namespace) -> None:
+    """Print the line of one model."""
     trainer = TextPredictionTrainer(
         model_path,
         data=read_rows(given.rows, LONG_TEXT_WORDS if given.long else given.words),
@@ -96,9 +68,9 @@ def main() -> None:
     factual, alternative = trainer.create_training_data(model).tokenized
     factual, alternative = factual[:BATCH], alternative[:BATCH]
     engine, sides = model.engine, [Side.ALTERNATIVE, Side.DIFF]
-    with FlopCounterMode(display=False, custom_mapping=ONEDNN_FLOPS) as step_counter:
+    with count_operations() as step_counter:
         engine.gradients(factual, alternative, sides)
-    with FlopCounterMode(display=False) as forward_counter, torch.no_grad():
+    with count_operations() as forward_counter, torch.no_grad():
         batch = collate(list(factual), engine.pad_token_id)
         engine.scorer.log_probs(batch)
     step_flops, row_flops = step_counter.get_total_flops(), 3 * forward_counter.get_total_flops() / BATCH
@@ -126,6 +98,22 @@ def main() -> None:
             }
         )
     )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("rows")
+    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--prune", type=float, default=1.0)
+    parser.add_argument("--words", type=int, default=0, help="words a text, taken from neighbouring rows")
+    parser.add_argument("--bert-base", action="store_true")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="gradiend_bert_base_") as folder:
+        if given.bert_base:
+            make_bert_base(given.model, folder)
+        limits(folder if given.bert_base else given.model, given)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 """The same workloads here and in an environment with the existing tool, in turn; one table as text and as JSON.
 
     python benchmarks/suite.py OTHER_PYTHON MODEL ROWS.csv NEUTRAL.csv [--repeats 3] [--only train …] [--json FILE]
+        [--bert-base]
 
 OTHER_PYTHON is the interpreter of an environment with gradiend 0.2.3. Each cell is the median of the repeats, each
 repeat a fresh process (`benchmarks/workload.py`); the two tools alternate. Beside each row stands the fraction of the
-machine's limit that we reach (`benchmarks/limits.py`, measured in the same run).
+machine's limit that we reach: for steps and encodings see `benchmarks/limits.py`, measured in the same run; for the
+grid, pre-pruning and seeds the operations of the whole are counted in one more process and divided by the same rate.
+With --bert-base, a model of the size of BERT-base with random weights stands for MODEL, whose tokenizer it takes.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from workload import make_bert_base
+
 HERE = Path(__file__).parent
 ROWS: dict[str, tuple[str, list[str]]] = {
     "train, all entries": ("train", []),
@@ -26,13 +31,18 @@ ROWS: dict[str, tuple[str, list[str]]] = {
     "train, 1 %, 256 tokens": ("train", ["--prune", "0.01", "--long"]),
     "encode, 1 %": ("encode", ["--prune", "0.01", "--steps", "1"]),
     "encode, 1 %, 256 tokens": ("encode", ["--prune", "0.01", "--steps", "1", "--long", "--size", "4"]),
-    "decoder grid, 11 × 2": ("grid", ["--prune", "0.01", "--steps", "1"]),
-    "grid, 1 × 2, 700 texts": ("grid", ["--prune", "0.01", "--steps", "1", "--rates", "1", "--neutral-texts", "700"]),
+    "decoder grid": ("grid", ["--prune", "0.01", "--steps", "1"]),
+    "decoder grid, 700 texts": ("grid", ["--prune", "0.01", "--steps", "1", "--neutral-texts", "700"]),
     "pre-prune to 1 %": ("prune", ["--prune", "0.01"]),
     "three seeds, 1 %": ("seeds", ["--prune", "0.01", "--steps", "6", "--size", "8"]),
-    "save": ("files", ["--prune", "0.01", "--steps", "1"]),
+    "save": ("save", ["--prune", "0.01", "--steps", "1"]),
+    "load": ("load", ["--prune", "0.01", "--steps", "1"]),
 }
 """Name → (workload, its options)."""
+LIMITS = {"train": "step_limit", "encode": "row_limit"}
+"""Workloads of one repeated thing, and the limit of it in `benchmarks/limits.py`."""
+COUNTED = ("grid", "prune", "seeds")
+"""Workloads whose operations are counted."""
 
 
 def run(python: str, script: str, *arguments: str) -> dict[str, Any]:
@@ -47,14 +57,29 @@ def run(python: str, script: str, *arguments: str) -> dict[str, Any]:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def run_workload(python: str, name: str, files: list[str], *more: str) -> dict[str, Any]:
+    """The JSON line of a row's workload in a fresh process and an empty folder."""
+    workload, options = ROWS[name]
+    with tempfile.TemporaryDirectory(prefix="gradiend_benchmark_") as directory:
+        return run(python, "workload.py", workload, *files, directory, *options, *more)
+
+
+def limit_of(name: str, files: list[str], limits: dict[str, Any]) -> float | None:
+    """Seconds that a row's workload takes at the limits of the machine; None where these are not arithmetic."""
+    workload, _ = ROWS[name]
+    if workload in LIMITS:
+        return limits[LIMITS[workload]]
+    if workload in COUNTED:
+        return run_workload(sys.executable, name, files, "--count")["gflop"] / limits["gflops"]
+    return None
+
+
 def compare(name: str, other: str, files: list[str], repeats: int) -> dict[str, Any]:
     """One row of the table."""
-    workload, options = ROWS[name]
     found: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
     for _ in range(repeats):
         for side, python in (("ours", sys.executable), ("theirs", other)):
-            with tempfile.TemporaryDirectory(prefix="gradiend_benchmark_") as directory:
-                found[side].append(run(python, "workload.py", workload, *files, directory, *options))
+            found[side].append(run_workload(python, name, files))
     medians = {
         f"{side}_{key}": statistics.median(one[key] for one in runs)
         for side, runs in found.items()
@@ -64,7 +89,7 @@ def compare(name: str, other: str, files: list[str], repeats: int) -> dict[str, 
 
 
 def main() -> None:
-    """Print the table row by row."""
+    """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("other")
     parser.add_argument("model")
@@ -73,19 +98,29 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", nargs="+", default=list(ROWS), help="beginnings of row names")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--bert-base", action="store_true")
     given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="gradiend_bert_base_") as folder:
+        if given.bert_base:
+            make_bert_base(given.model, folder)
+            given.model = folder
+        print_table(given)
+
+
+def print_table(given: argparse.Namespace) -> None:
+    """Measure and print row by row; the JSON file is whole after each."""
     limits: dict[tuple[bool, bool], dict[str, Any]] = {}
-    results = []
+    results, files = [], [given.model, given.rows, given.neutral]
     print(f"{'':26}{'ours':>10}{'0.2.3':>10}{'ratio':>8}{'of limit':>10}{'MiB ours':>10}{'MiB 0.2.3':>11}", flush=True)
-    for name, (workload, options) in ROWS.items():
+    for name, (_, options) in ROWS.items():
         if not name.startswith(tuple(given.only)):
             continue
         variant = "--long" in options, "--prune" in options
         if variant not in limits:
             flags = [*(["--long"] if variant[0] else []), *(["--prune", "0.01"] if variant[1] else [])]
             limits[variant] = run(sys.executable, "limits.py", given.model, given.rows, *flags)
-        row = compare(name, given.other, [given.model, given.rows, given.neutral], given.repeats)
-        limit = limits[variant].get({"train": "step_limit", "encode": "row_limit"}.get(workload, ""))
+        row = compare(name, given.other, files, given.repeats)
+        limit = limit_of(name, files, limits[variant])
         row["fraction"] = None if limit is None else limit / row["ours_seconds"]
         results.append(row)
         share = "" if limit is None else f"{row['fraction']:.0%}"
@@ -94,10 +129,10 @@ def main() -> None:
             f"{row['ours_peak']:10.0f}{row['theirs_peak']:11.0f}",
             flush=True,
         )
+        if given.json:
+            given.json.write_text(json.dumps({"rows": results, "limits": [*limits.values()]}, indent=1))
     for (long, pruned), measured in limits.items():
         print(f"limits ({'256 tokens' if long else 'sentences'}, {'1 %' if pruned else 'all entries'}): {measured}")
-    if given.json:
-        given.json.write_text(json.dumps({"rows": results, "limits": [*limits.values()]}, indent=1))
 
 
 if __name__ == "__main__":

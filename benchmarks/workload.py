@@ -9,14 +9,18 @@ per row, or for the whole), and the peak of the process's memory above what it h
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 
 from gradiend import PrePruneConfig, TextPredictionTrainer, TrainingArguments
 from gradiend.trainer import TrainingCallback
@@ -66,6 +70,23 @@ def read_rows(path: str, words: int) -> pd.DataFrame:
     return rows.assign(masked=texts)
 
 
+def make_bert_base(tokenizer: str, folder: str) -> None:
+    """Write a model of the size of BERT-base, with random weights and the tokenizer of another, to a folder."""
+    words = AutoTokenizer.from_pretrained(tokenizer)
+    BertForMaskedLM(BertConfig(vocab_size=len(words))).save_pretrained(folder)
+    words.save_pretrained(folder)
+
+
+def linear_flops(left: torch.Size, weight: torch.Size, *_: Any, **__: Any) -> int:
+    """Operations of `left @ weight.T`, which torch's counter does not know of oneDNN's product."""
+    return 2 * left.numel() * weight[0]
+
+
+def count_operations() -> FlopCounterMode:
+    """A context that counts floating-point operations of matrix products."""
+    return FlopCounterMode(display=False, custom_mapping={torch.ops.mkldnn._linear_pointwise: linear_flops})
+
+
 def seconds(work: Any) -> float:
     """Wall time of one call."""
     start = time.perf_counter()
@@ -73,10 +94,10 @@ def seconds(work: Any) -> float:
     return time.perf_counter() - start
 
 
-def main() -> None:
-    """Run one workload and print its line."""
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("workload", choices=["train", "encode", "grid", "prune", "seeds", "files"])
+    parser.add_argument("workload", choices=["train", "encode", "grid", "prune", "seeds", "save", "load"])
     parser.add_argument("model")
     parser.add_argument("rows")
     parser.add_argument("neutral")
@@ -88,7 +109,13 @@ def main() -> None:
     parser.add_argument("--neutral-texts", type=int, default=30, help="neutral texts of the grid")
     parser.add_argument("--rates", type=int, default=len(LEARNING_RATES), help="learning rates of the grid")
     parser.add_argument("--threads", type=int, default=0)
-    given = parser.parse_args()
+    parser.add_argument("--count", action="store_true", help="also count the operations of the whole, for its limit")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run one workload and print its line."""
+    given = parse_arguments()
     if given.threads:
         torch.set_num_threads(given.threads)
     held = peak_mib()
@@ -111,18 +138,29 @@ def main() -> None:
         given.model, data=rows, target_classes=["masculine", "feminine"], eval_neutral_data=neutral, args=args
     )
     clock, result = Clock(), {}
+
+    def whole(work: Callable[[], object]) -> float:
+        with count_operations() if given.count else contextlib.nullcontext() as counter:
+            taken = seconds(work)
+        if counter is not None:
+            result["gflop"] = counter.get_total_flops() / 1e9
+        return taken
+
     if given.workload == "prune":
         trainer.get_model()
-        result["seconds"] = seconds(trainer.pre_prune)
+        result["seconds"] = whole(trainer.pre_prune)
+    elif given.workload == "seeds":
+        result["seconds"] = whole(trainer.train)
     else:
-        whole = seconds(lambda: trainer.train(callbacks=[clock]))
+        trainer.train(callbacks=[clock])
+    if given.workload == "train":
         gaps = [after - before for before, after in zip(clock.ends, clock.ends[1:])]  # noqa: B905 - old Pythons
-        result["seconds"] = statistics.median(gaps) if given.workload == "train" and gaps else whole
-    if given.workload == "encode":
-        taken = seconds(lambda: result.update(n=len(encoded(trainer, given.size))))
+        result["seconds"] = statistics.median(gaps)
+    elif given.workload == "encode":
+        taken = whole(lambda: result.update(n=len(encoded(trainer, given.size))))
         result["seconds"] = taken / result["n"]
     elif given.workload == "grid":
-        result["seconds"] = seconds(
+        result["seconds"] = whole(
             lambda: trainer.evaluate_decoder(
                 lrs=LEARNING_RATES[-given.rates :],
                 feature_factors=[1.0, -1.0],
@@ -130,10 +168,11 @@ def main() -> None:
                 max_size_neutral=given.neutral_texts,
             )
         )
-    elif given.workload == "files":
+    elif given.workload in ("save", "load"):
         model, path = trainer.get_model(), str(Path(given.directory) / "copy")
         result["seconds"] = seconds(lambda: model.save_pretrained(path))
-        result["load"] = seconds(lambda: trainer.load_model(path))
+        if given.workload == "load":
+            result["seconds"] = seconds(lambda: trainer.load_model(path))
     print(json.dumps({**result, "peak": peak_mib() - held, "threads": torch.get_num_threads()}))
 
 

@@ -164,6 +164,7 @@ class TestTraining:
         [
             {"gradient_checkpointing": True}, {"kept_gradients_size": 0}, {"use_cached_gradients": True},
             {"encoder_decoder_same_device": True}, {"eval_batch_size": 1}, {"output_dir": "elsewhere"},
+            {"torch_compile": True},
         ],
     )  # fmt: skip
     def test_speed_memory_and_places_do_not_matter(self, make, base, change):

@@ -1,11 +1,18 @@
-"""The analytic GRADIEND step is the autograd step."""
+"""The analytic GRADIEND step is the autograd step, compiled or not."""
+
+import logging
+import shutil
 
 import pytest
 import torch
+import torch._inductor.config
+from torch._inductor.utils import fresh_cache
 
 from gradiend import GradiendModel, TrainingArguments
-from gradiend.trainer.core import optimizers
-from gradiend.trainer.core.optimizers import AnalyticOptimizer, AutogradOptimizer, create_optimizer
+from gradiend.trainer.core import analytic_step, compiled_step
+from gradiend.trainer.core.analytic_step import AnalyticOptimizer
+from gradiend.trainer.core.compiled_step import CompiledOptimizer, fused_step
+from gradiend.trainer.core.optimizers import AutogradOptimizer, create_optimizer
 
 
 def networks(n, **kwargs):
@@ -17,14 +24,11 @@ def networks(n, **kwargs):
     return first, second
 
 
-@pytest.mark.parametrize("bias_decoder", [True, False])
-@pytest.mark.parametrize("activation", ["tanh", "id"])
-@pytest.mark.parametrize("optim", ["adamw", "adam"])
-def test_the_analytic_step_equals_autograd(optim, activation, bias_decoder, monkeypatch):
-    monkeypatch.setattr(optimizers, "CHUNK", 100)
-    arguments = TrainingArguments(learning_rate=1e-2, weight_decay=0.1, optim=optim)
+def assert_equals_autograd(optimizer, optim, activation, bias_decoder):
+    """Twelve steps in float64 of an optimizer class and of autograd, inverted on the way."""
+    arguments = TrainingArguments(learning_rate=1e-2, weight_decay=0.1, optim=optim, torch_compile=True)
     analytic, reference = networks(257, activation_encoder=activation, bias_decoder=bias_decoder)
-    steps = AnalyticOptimizer(analytic, arguments), AutogradOptimizer(reference, arguments)
+    steps = optimizer(analytic, arguments), AutogradOptimizer(reference, arguments)
     for number in range(12):
         source, target = torch.randn(2, 257, dtype=torch.float64)
         losses = [step.step(source, target).item() for step in steps]
@@ -35,6 +39,51 @@ def test_the_analytic_step_equals_autograd(optim, activation, bias_decoder, monk
                 network.invert_encoding()
     for name, tensor in analytic.state_dict().items():
         assert torch.allclose(tensor, reference.state_dict()[name], rtol=1e-10, atol=1e-14), name
+
+
+def warnings_of(caplog):
+    """What the package has said; the compiler logs too."""
+    return [record.getMessage() for record in caplog.records if record.name.startswith("gradiend")]
+
+
+def each_network(test):
+    """Run a test for every network and optimizer that the analytic step is for."""
+    for name, values in (
+        ("bias_decoder", [True, False]),
+        ("activation", ["tanh", "id"]),
+        ("optim", ["adamw", "adam"]),
+    ):
+        test = pytest.mark.parametrize(name, values)(test)
+    return test
+
+
+@each_network
+def test_the_analytic_step_equals_autograd(optim, activation, bias_decoder, monkeypatch):
+    monkeypatch.setattr(analytic_step, "CHUNK", 100)
+    assert_equals_autograd(AnalyticOptimizer, optim, activation, bias_decoder)
+
+
+@each_network
+def test_the_step_that_is_compiled_equals_autograd(optim, activation, bias_decoder, monkeypatch):
+    monkeypatch.setattr(compiled_step, "compiled_step", lambda: fused_step)
+    assert_equals_autograd(CompiledOptimizer, optim, activation, bias_decoder)
+
+
+@pytest.mark.slow  # The compiler takes half a minute when it first runs.
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler, g++")
+@each_network
+def test_the_compiled_step_equals_autograd(optim, activation, bias_decoder, caplog):
+    assert_equals_autograd(CompiledOptimizer, optim, activation, bias_decoder)
+    assert not warnings_of(caplog)
+
+
+@pytest.mark.slow  # Importing and tracing take ten seconds.
+def test_without_a_compiler_the_step_is_the_plain_one(caplog):
+    torch._dynamo.reset()
+    nothing = {"cpp.cxx": ("no-such-compiler",)}
+    with fresh_cache(), torch._inductor.config.patch(nothing), caplog.at_level(logging.WARNING):
+        assert_equals_autograd(CompiledOptimizer, "adamw", "tanh", True)
+    assert [message[:37] for message in warnings_of(caplog)] == ["torch_compile has no effect here: Inv"]
 
 
 def test_an_inverted_run_is_the_mirror_image_of_the_other():
@@ -71,4 +120,12 @@ def test_other_networks_use_autograd(network):
 def test_other_criteria_use_autograd():
     arguments = TrainingArguments(criterion=torch.nn.L1Loss())
     assert isinstance(create_optimizer(GradiendModel(20, 1), arguments), AutogradOptimizer)
-    assert isinstance(create_optimizer(GradiendModel(20, 1), TrainingArguments()), AnalyticOptimizer)
+    assert type(create_optimizer(GradiendModel(20, 1), TrainingArguments())) is AnalyticOptimizer
+
+
+def test_only_the_analytic_step_is_compiled(caplog):
+    arguments = TrainingArguments(torch_compile=True)
+    assert isinstance(create_optimizer(GradiendModel(20, 1), arguments), CompiledOptimizer)
+    assert not warnings_of(caplog)
+    assert isinstance(create_optimizer(GradiendModel(20, 3), arguments), AutogradOptimizer)
+    assert [message[:28] for message in warnings_of(caplog)] == ["torch_compile has no effect:"]

@@ -34,7 +34,7 @@ NOT_OF_THE_TRAINING = frozenset(
         "decoder_eval_max_size_training_like", "decoder_eval_max_size_neutral", "decoder_eval_lrs",
         "decoder_eval_feature_factors", "eval_batch_size", "delete_models", "seed_runs_dir", "metadata",
         "encoder_decoder_same_device", "use_cached_gradients", "trust_remote_code", "kept_gradients_size",
-        "gradient_checkpointing",
+        "gradient_checkpointing", "torch_compile",
     }
 )  # fmt: skip
 """Arguments that change where things go, how fast they are made, or evaluations only."""

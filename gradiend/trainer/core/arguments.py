@@ -64,6 +64,9 @@ class TrainingArguments:
     """Passes over the training batches."""
     max_steps: int = -1
     """Overrides `num_train_epochs` when positive; the batches are then repeated as often as needed. 0: see `init`."""
+    torch_compile: bool = False
+    """Fuse the GRADIEND step (one latent, tanh or id, MSE) with `torch.compile`, for GPUs: the same numbers up to
+    rounding."""
     bf16: bool = False
     """Compute training gradients under bfloat16 autocast, where the hardware has it; evaluations stay precise."""
     init: Literal["random", "class_means"] = "random"
