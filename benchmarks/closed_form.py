@@ -1,11 +1,14 @@
 """The closed form (`init="class_means"`) against gradient training, on held-out examples, over seeds.
 
-    python benchmarks/closed_form.py MODEL ROWS.csv NEUTRAL.csv FIRST_CLASS SECOND_CLASS [--hold-out WORD …]
+    python benchmarks/closed_form.py MODEL ROWS NEUTRAL FIRST_CLASS SECOND_CLASS [--words he,she they]
+        [--hold-out WORD …]
 
-ROWS has masked, label, label_class and split; NEUTRAL has text. The GRADIEND has 1 % of the entries (pre-pruned once
-per run); AdamW has lr 1e-4, after the closed form 1e-5. Each line: correlation on single test examples; on test
-examples of the held-out word forms against the other class; P of each class on the other's texts before → after the
-rewrite that keeps 99 % of the LMS; seconds, of the steps alone, or for the closed form of the whole `train()`.
+ROWS is a CSV with masked, label, label_class and split, or with --words a text file whose sentences with these words
+are the two classes; NEUTRAL is a CSV with text, or a text file whose sentences without any of the words are taken. The
+GRADIEND has 1 % of the entries (pre-pruned once per run); AdamW has lr 1e-4, after the closed form 1e-5. Each line:
+correlation and ROC-AUC on single test examples; correlation on test examples of the held-out word forms against the
+other class; P of each class on the other's texts before → after the rewrite that keeps 99 % of the LMS; seconds, of the
+steps alone, or for the closed form of the whole `train()`.
 """
 
 from __future__ import annotations
@@ -18,7 +21,14 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from gradiend import PrePruneConfig, TextPredictionTrainer, TrainingArguments
+from gradiend import (
+    PrePruneConfig,
+    TextFilterConfig,
+    TextPredictionDataCreator,
+    TextPredictionTrainer,
+    TextPreprocessConfig,
+    TrainingArguments,
+)
 from gradiend.evaluator import get_correlation
 from gradiend.trainer import TrainingCallback
 from gradiend.trainer.text import TextPredictionModelWithGradiend
@@ -54,7 +64,7 @@ def report(
     seconds: float,
 ) -> None:
     """Evaluate a model and print its line."""
-    correlation = trainer.evaluate_encoder(model_with_gradiend=model, split="test")["correlation"]
+    encoder = trainer.evaluate_encoder(model_with_gradiend=model, split="test")
     forms = "      "
     if held_out is not None:
         forms = f"{held_out_correlation(model, held_out, trainer.target_classes):6.3f}"
@@ -65,7 +75,8 @@ def report(
         other = trainer.target_classes[1 - position]
         after = results[target]["value"] if target in results else float("nan")
         effects.append(f"{target} {base[other]:.3f} → {after:.3f}")
-    print(f"{name:24} {correlation:6.3f} {forms}  {'  '.join(effects)}  {seconds:6.1f} s", flush=True)
+    separation = f"{encoder['correlation']:6.3f} {encoder['roc_auc']:7.4f}"
+    print(f"{name:24} {separation} {forms}  {'  '.join(effects)}  {seconds:6.1f} s", flush=True)
 
 
 def held_out_correlation(model: TextPredictionModelWithGradiend, rows: pd.DataFrame, classes: list[str]) -> float:
@@ -78,6 +89,26 @@ def held_out_correlation(model: TextPredictionModelWithGradiend, rows: pd.DataFr
     return get_correlation(pd.DataFrame({"encoded": encoded, "label": label}))
 
 
+def read_data(given: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(rows of the two classes, neutral texts)."""
+    preprocess = TextPreprocessConfig(split_to_sentences=True, min_chars=30, max_chars=200)
+    if given.words:
+        targets = [
+            TextFilterConfig(words.split(","), id=name) for words, name in zip(given.words, given.classes, strict=True)
+        ]
+        creator = TextPredictionDataCreator(given.rows, preprocess=preprocess, feature_targets=targets)
+        rows = creator.generate_training_data(max_size_per_class=1500, format="minimal")
+        assert isinstance(rows, pd.DataFrame)
+    else:
+        rows = pd.read_csv(given.rows)
+        rows = rows[rows["label_class"].isin(given.classes)]
+    if given.neutral.endswith(".csv"):
+        return rows, pd.read_csv(given.neutral).head(300)
+    words = TextFilterConfig(sorted(rows["label"].str.lower().unique()), id="words")
+    creator = TextPredictionDataCreator(given.neutral, preprocess=preprocess, feature_targets=[words])
+    return rows, creator.generate_neutral_data(max_size=300)
+
+
 def main() -> None:
     """Print the table of one feature."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -85,13 +116,13 @@ def main() -> None:
     parser.add_argument("rows")
     parser.add_argument("neutral")
     parser.add_argument("classes", nargs=2)
+    parser.add_argument("--words", nargs=2, help="the words of each class, where ROWS is a text file")
     parser.add_argument("--hold-out", nargs="+", default=[], help="word forms that training shall not see")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--init-samples", type=int, default=128)
     given = parser.parse_args()
-    rows, neutral = pd.read_csv(given.rows), pd.read_csv(given.neutral).head(300)
-    rows = rows[rows["label_class"].isin(given.classes)]
+    rows, neutral = read_data(given)
     hidden = rows["label"].str.lower().isin([word.lower() for word in given.hold_out])
     held_out = None
     if given.hold_out:
