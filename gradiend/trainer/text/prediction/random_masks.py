@@ -9,11 +9,9 @@ from typing import Any
 import torch
 
 from gradiend.data.text.neutral_masking import mask_words, maskable_words
+from gradiend.evaluator.lms import MASKED_SHARE
 from gradiend.gradients.words import TokenizedWord, WordTokenizer
 from gradiend.util.placeholder import PLACEHOLDER
-
-MASKED_SHARE = 0.15
-"""Of the words of a text, where several are masked at once (the share of BERT's pre-training)."""
 
 
 @dataclass(frozen=True)

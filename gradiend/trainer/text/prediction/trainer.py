@@ -29,16 +29,10 @@ from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.core.gradient_cache import GradientCache
 from gradiend.trainer.core.gradient_store import GradientStore
 from gradiend.trainer.core.memory import Probe
-from gradiend.trainer.text.common.model_base import (
-    padding_id,
-    word_tokenizer,
-)
+from gradiend.trainer.text.common.model_base import padding_id, word_tokenizer
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
 from gradiend.trainer.text.prediction.data import TrainerWithData
-from gradiend.trainer.text.prediction.dataset import (
-    TextTrainingDataset,
-    tokenize_known,
-)
+from gradiend.trainer.text.prediction.dataset import TextTrainingDataset, tokenize_known
 from gradiend.trainer.text.prediction.gradient_batches import TextGradientBatches
 from gradiend.trainer.text.prediction.memory_probe import probe_training
 from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
