@@ -64,22 +64,22 @@ def run_workload(python: str, name: str, files: list[str], *more: str) -> dict[s
         return run(python, "workload.py", workload, *files, directory, *options, *more)
 
 
-def limit_of(name: str, files: list[str], limits: dict[str, Any]) -> float | None:
+def limit_of(name: str, files: list[str], more: list[str], limits: dict[str, Any]) -> float | None:
     """Seconds that a row's workload takes at the limits of the machine; None where these are not arithmetic."""
     workload, _ = ROWS[name]
     if workload in LIMITS:
         return limits[LIMITS[workload]]
     if workload in COUNTED:
-        return run_workload(sys.executable, name, files, "--count")["gflop"] / limits["gflops"]
+        return run_workload(sys.executable, name, files, *more, "--count")["gflop"] / limits["gflops"]
     return None
 
 
-def compare(name: str, other: str, files: list[str], repeats: int) -> dict[str, Any]:
+def compare(name: str, other: str, files: list[str], more: list[str], repeats: int) -> dict[str, Any]:
     """One row of the table."""
     found: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
     for _ in range(repeats):
         for side, python in (("ours", sys.executable), ("theirs", other)):
-            found[side].append(run_workload(python, name, files))
+            found[side].append(run_workload(python, name, files, *more))
     medians = {
         f"{side}_{key}": statistics.median(one[key] for one in runs)
         for side, runs in found.items()
@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("rows")
     parser.add_argument("neutral")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", nargs="+", default=list(ROWS), help="beginnings of row names")
+    parser.add_argument("--only", nargs="+", default=list(ROWS), help="names of rows, or how they begin")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--bert-base", action="store_true")
     given = parser.parse_args()
@@ -113,14 +113,14 @@ def print_table(given: argparse.Namespace) -> None:
     results, files = [], [given.model, given.rows, given.neutral]
     print(f"{'':26}{'ours':>10}{'0.2.3':>10}{'ratio':>8}{'of limit':>10}{'MiB ours':>10}{'MiB 0.2.3':>11}", flush=True)
     for name, (_, options) in ROWS.items():
-        if not name.startswith(tuple(given.only)):
+        if not any(name == only or (only not in ROWS and name.startswith(only)) for only in given.only):
             continue
         variant = "--long" in options, "--prune" in options
         if variant not in limits:
             flags = [*(["--long"] if variant[0] else []), *(["--prune", "0.01"] if variant[1] else [])]
             limits[variant] = run(sys.executable, "limits.py", given.model, given.rows, *flags)
-        row = compare(name, given.other, files, given.repeats)
-        limit = limit_of(name, files, limits[variant])
+        row = compare(name, given.other, files, given.options, given.repeats)
+        limit = limit_of(name, files, given.options, limits[variant])
         row["fraction"] = None if limit is None else limit / row["ours_seconds"]
         results.append(row)
         share = "" if limit is None else f"{row['fraction']:.0%}"
