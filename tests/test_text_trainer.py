@@ -545,8 +545,11 @@ def test_evaluator_and_plots_by_their_documented_calls(trained, tmp_path):
     frame = trained.evaluate_encoder(return_df=True, **small)["encoder_df"]
     for number, plots in enumerate((trained, trained.evaluator, Visualizer(trained))):
         path = str(tmp_path / f"{number}.png")
-        assert plots.plot_encoder_distributions(frame, show=False, output=path) == path
-        assert plots.plot_encoder_scatter(frame, show=False) is not None
+        for encodings in (frame, {"encoder_df": frame}):
+            assert plots.plot_encoder_distributions(encodings, show=False, output=path) == path
+            assert plots.plot_encoder_scatter(encodings, show=False) is not None
+    for measure in (trained.evaluator.evaluate_encoder, trained.get_encoder_metrics):
+        assert measure(encoder_df={"encoder_df": frame}) == measure(encoder_df=frame)
     shared = Visualizer(trained).plot_topk_neuron_intersection(
         {"a": trained.load_model(trained.model_path), "b": trained.get_model()}
     )

@@ -433,7 +433,7 @@ class TestEncoderDistributions:
         [
             (None, {}, "empty or missing"),
             (encodings().iloc[:0], {}, "empty or missing"),
-            (encodings().drop(columns="type"), {}, r"lacks column\(s\) \['type'\]"),
+            (encodings().drop(columns="type"), {}, "has no column 'type'"),
             (encodings().assign(encoded=np.nan), {}, "100 of 100 encodings are not finite"),
             (encodings(others=True).query("source_id == 'it'"), {}, "Only identity rows"),
             (encodings(), {"violin_order": ["he -> sh"]}, "Did you mean 'he -> she'"),

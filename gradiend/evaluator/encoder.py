@@ -20,6 +20,7 @@ from gradiend.gradients.words import TokenizedWord
 from gradiend.util.fingerprint import Fingerprint, digest_frame, read_cached
 from gradiend.util.paths import resolve_encoder_eval_result_path
 from gradiend.util.plain import plain
+from gradiend.visualizer.encoder_frame import Encodings, frame_of
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +120,7 @@ class EncoderEvaluator:
     def evaluate_encoder(
         self,
         trainer: Any,
-        encoder_df: pd.DataFrame | None = None,
+        encoder_df: Encodings | None = None,
         eval_data: Any = None,
         use_cache: bool | None = None,
         split: str | None = None,
@@ -137,7 +138,7 @@ class EncoderEvaluator:
 
         Args:
             trainer: Gives the model, and the data if none is given.
-            encoder_df: Finished encodings; nothing is encoded then.
+            encoder_df: Finished encodings, or a result that holds them; nothing is encoded then.
             eval_data: Rows to encode: an `EncoderData`, or what `encode_dataset_to_rows` takes. Default:
                 `trainer.create_eval_data(model, …)`.
             use_cache: Read the metrics of the same model and rows instead of encoding again. Default: the training
@@ -156,7 +157,7 @@ class EncoderEvaluator:
             ValueError: use_cache without an experiment directory.
         """
         if encoder_df is not None:
-            return _metrics(encoder_df, n_resamples)
+            return _metrics(frame_of(encoder_df), n_resamples)
         use_cache = wants_cache(trainer, use_cache, "evaluate_encoder")
         model = trainer.get_model() if model_with_gradiend is None else model_with_gradiend
         key: dict[str, Any] = {"split": split, "max_size": max_size, "source": source}

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import pandas as pd
-
 from gradiend.evaluator.decoder import DecoderEvaluator
 from gradiend.evaluator.encoder import EncoderEvaluator
+from gradiend.visualizer.encoder_frame import Encodings
 
 
 class Evaluator:
@@ -55,11 +54,11 @@ class Evaluator:
         """See `gradiend.visualizer.plot_training_convergence`."""
         return self._plots().plot_training_convergence(**kwargs)
 
-    def plot_encoder_distributions(self, encoder_df: pd.DataFrame | None = None, **kwargs: Any) -> str:
+    def plot_encoder_distributions(self, encoder_df: Encodings | None = None, **kwargs: Any) -> str:
         """See `gradiend.visualizer.plot_encoder_distributions`."""
         return self._plots().plot_encoder_distributions(encoder_df=encoder_df, **kwargs)
 
-    def plot_encoder_scatter(self, encoder_df: pd.DataFrame | None = None, **kwargs: Any) -> Any:
+    def plot_encoder_scatter(self, encoder_df: Encodings | None = None, **kwargs: Any) -> Any:
         """See `gradiend.visualizer.plot_encoder_scatter`."""
         return self._plots().plot_encoder_scatter(encoder_df=encoder_df, **kwargs)
 

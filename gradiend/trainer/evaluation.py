@@ -28,6 +28,7 @@ from gradiend.util.fingerprint import Fingerprint
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import resolve_encoder_analysis_path
 from gradiend.util.plain import plain
+from gradiend.visualizer.encoder_frame import Encodings, frame_of
 
 logger = get_logger(__name__)
 
@@ -63,9 +64,7 @@ class EvaluatesModels(FeatureLearningDefinition):
         """The split that trainings are evaluated on."""
 
     @abstractmethod
-    def plot_encoder_distributions(
-        self, encoder_df: pd.DataFrame | Mapping[str, Any] | None = None, **kwargs: Any
-    ) -> str:
+    def plot_encoder_distributions(self, encoder_df: Encodings | None = None, **kwargs: Any) -> str:
         """Draw encodings."""
 
     def encode(self, split: str = "test", source: str | None = None, max_size: int | None = None) -> list[float]:
@@ -92,7 +91,7 @@ class EvaluatesModels(FeatureLearningDefinition):
     def evaluate_encoder(
         self,
         model_with_gradiend: Any = None,
-        encoder_df: pd.DataFrame | Mapping[str, Any] | None = None,
+        encoder_df: Encodings | None = None,
         split: str = "test",
         source: str | None = None,
         max_size: int | None = None,
@@ -275,17 +274,17 @@ class EvaluatesModels(FeatureLearningDefinition):
         return None if found is None else found[0]
 
     def get_encoder_metrics(
-        self, model_path: str | None = None, encoder_df: pd.DataFrame | None = None, **kwargs: Any
+        self, model_path: str | None = None, encoder_df: Encodings | None = None, **kwargs: Any
     ) -> dict[str, Any] | None:
         """See `FeatureLearningDefinition.get_encoder_metrics`; only metrics of the same model and rows are read.
 
         Args:
             model_path: Default: the current model.
-            encoder_df: Encodings to measure.
+            encoder_df: Encodings to measure, or a result that holds them.
             **kwargs: use_cache, and the arguments of the evaluation; see `get_encodings`.
         """
         if encoder_df is not None:
-            return super().get_encoder_metrics(model_path or self.model_path, encoder_df)
+            return super().get_encoder_metrics(model_path or self.model_path, frame_of(encoder_df))
         use_cache = kwargs.pop("use_cache", None)
         if not wants_cache(self, use_cache, "get_encoder_metrics"):
             raise ValueError(
@@ -317,19 +316,6 @@ class EvaluatesModels(FeatureLearningDefinition):
         if why:
             logger.info("The encodings in %s are not used (%s).", place, "; ".join(why))
         return found
-
-
-def frame_of(encoder_df: pd.DataFrame | Mapping[str, Any]) -> pd.DataFrame:
-    """Finished encodings: the frame itself, or that in a result of `evaluate_encoder`.
-
-    Raises:
-        ValueError: A result without it.
-    """
-    if isinstance(encoder_df, pd.DataFrame):
-        return encoder_df
-    if "encoder_df" not in encoder_df:
-        raise ValueError("This result has no encodings: evaluate_encoder(return_df=True) puts them under 'encoder_df'.")
-    return encoder_df["encoder_df"]
 
 
 def _side(source: str | None) -> str | None:

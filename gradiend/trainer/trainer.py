@@ -25,7 +25,7 @@ from gradiend.trainer.core.memory import explained_memory_errors
 from gradiend.trainer.core.seeding import set_seed
 from gradiend.trainer.core.supervised import gradient_arguments, resolve_target
 from gradiend.trainer.core.training import train as train_core
-from gradiend.trainer.evaluation import EvaluatesModels, frame_of
+from gradiend.trainer.evaluation import EvaluatesModels
 from gradiend.trainer.preparation import PreparesModels
 from gradiend.trainer.results import untrained_message
 from gradiend.trainer.rewriting_trainer import TrainerWithRewriting
@@ -37,6 +37,7 @@ from gradiend.util.keywords import resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import MODEL_DIR
 from gradiend.visualizer import Visualizer
+from gradiend.visualizer.encoder_frame import Encodings
 
 logger = get_logger(__name__)
 
@@ -415,16 +416,14 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         """See `gradiend.visualizer.plot_training_convergence`."""
         return self.evaluator.plot_training_convergence(**{**self.plot_style(), **kwargs})
 
-    def plot_encoder_distributions(
-        self, encoder_df: pd.DataFrame | Mapping[str, Any] | None = None, **kwargs: Any
-    ) -> str:
+    def plot_encoder_distributions(self, encoder_df: Encodings | None = None, **kwargs: Any) -> str:
         """See `gradiend.visualizer.plot_encoder_distributions`; without `encoder_df` (a frame, or a result with one),
         the test split is encoded.
         """
-        frame = frame_of(self.evaluate_encoder(return_df=True) if encoder_df is None else encoder_df)
-        return self.evaluator.plot_encoder_distributions(frame, **{**self.plot_style(), **kwargs})
+        encodings = self.evaluate_encoder(return_df=True) if encoder_df is None else encoder_df
+        return self.evaluator.plot_encoder_distributions(encodings, **{**self.plot_style(), **kwargs})
 
-    def plot_encoder_scatter(self, encoder_df: pd.DataFrame | None = None, **kwargs: Any) -> Any:
+    def plot_encoder_scatter(self, encoder_df: Encodings | None = None, **kwargs: Any) -> Any:
         """See `gradiend.visualizer.plot_encoder_scatter`; without `encoder_df` the test split is encoded."""
         return self.evaluator.plot_encoder_scatter(encoder_df, **kwargs)
 

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import pandas as pd
-
 from gradiend.visualizer.distribution_figure import FontSizes, Names, distribution_figure
+from gradiend.visualizer.encoder_frame import Encodings
 from gradiend.visualizer.encoding_groups import encoding_groups, group_name, merged, ordered, paired
 from gradiend.visualizer.keywords import plot_keywords
 from gradiend.visualizer.legend import LegendPlace
@@ -38,7 +37,7 @@ class EncodedRun(Protocol):
 @plot_keywords
 def plot_encoder_distributions(
     trainer: EncodedRun,
-    encoder_df: pd.DataFrame | None = None,
+    encoder_df: Encodings | None = None,
     output: str | Path | None = None,
     output_dir: str | Path | None = None,
     show: bool = True,
@@ -71,7 +70,8 @@ def plot_encoder_distributions(
 
     Args:
         trainer: The run that the frame belongs to; gives order, names and the default path.
-        encoder_df: One row per example: encoded, label, type, optionally source_id and target_id.
+        encoder_df: One row per example: encoded, label, type, optionally source_id and target_id; or a result that
+            holds it.
         output: File; an image extension is replaced by `img_format`.
         output_dir: Without `output`, the file is <run_id>_encoder_distributions.<img_format> in there.
             Without both it is encoder_analysis.<img_format> in the trainer's experiment_dir.

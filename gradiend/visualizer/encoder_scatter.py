@@ -10,12 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import pandas as pd
-
 from gradiend.util.files import replacing
+from gradiend.visualizer.encoder_frame import Encodings, checked_frame
 from gradiend.visualizer.keywords import plot_keywords
 from gradiend.visualizer.scatter_figure import scatter_figure
-from gradiend.visualizer.scatter_points import checked_frame, scatter_points, thinned
+from gradiend.visualizer.scatter_points import REQUIRED, scatter_points, thinned
 from gradiend.visualizer.style import DEFAULT_CMAP
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ class EvaluatedRun(Protocol):
 @plot_keywords
 def plot_encoder_scatter(
     trainer: EvaluatedRun | None = None,
-    encoder_df: pd.DataFrame | Mapping[str, Any] | None = None,
+    encoder_df: Encodings | None = None,
     *,
     color_by: str = "label",
     hover_cols: Sequence[str] | None = None,
@@ -108,8 +107,8 @@ def plot_encoder_scatter(
     if hover_text_max_chars < 1:
         raise ValueError(f"hover_text_max_chars must be at least 1; got {hover_text_max_chars}.")
     path = _destination(trainer, output_path, output_dir, experiment_dir)
-    columns = [color_by, *(hover_cols or ()), *(name for name in (stratify_by, x_col) if name is not None)]
-    frame = thinned(checked_frame(_frame(trainer, encoder_df, split), columns), max_points, stratify_by)
+    columns = [*REQUIRED, color_by, *(hover_cols or ()), *(name for name in (stratify_by, x_col) if name is not None)]
+    frame = thinned(checked_frame(_encodings(trainer, encoder_df, split), columns), max_points, stratify_by)
     points = scatter_points(
         frame,
         color_by=color_by,
@@ -129,14 +128,12 @@ def plot_encoder_scatter(
     return figure
 
 
-def _frame(
-    trainer: EvaluatedRun | None, encoder_df: pd.DataFrame | Mapping[str, Any] | None, split: str
-) -> pd.DataFrame | None:
-    if encoder_df is None:
-        if trainer is None:
-            raise ValueError("There is nothing to plot: pass encoder_df or a trainer.")
-        encoder_df = trainer.evaluate_encoder(split=split, return_df=True)
-    return encoder_df if isinstance(encoder_df, pd.DataFrame) else encoder_df.get("encoder_df")
+def _encodings(trainer: EvaluatedRun | None, encoder_df: Encodings | None, split: str) -> Encodings:
+    if encoder_df is not None:
+        return encoder_df
+    if trainer is None:
+        raise ValueError("There is nothing to plot: pass encoder_df or a trainer.")
+    return trainer.evaluate_encoder(split=split, return_df=True)
 
 
 def _destination(

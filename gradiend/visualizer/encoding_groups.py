@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradiend.util.keywords import nearest
+from gradiend.visualizer.encoder_frame import Encodings, checked_frame
 
 ARROW = " -> "
 _NEUTRAL_PREFIX = "neutral"
@@ -36,12 +37,12 @@ class EncodingGroup:
 
 
 def encoding_groups(
-    frame: pd.DataFrame | None, *, first_classes: Sequence[str] = (), target_and_neutral_only: bool = True
+    encodings: Encodings | None, *, first_classes: Sequence[str] = (), target_and_neutral_only: bool = True
 ) -> list[EncodingGroup]:
-    """Split a frame of encodings into groups.
+    """Split encodings into groups.
 
     Args:
-        frame: One row per example with encoded, label and type, optionally source_id and target_id.
+        encodings: One row per example with encoded, label and type, optionally source_id and target_id.
         first_classes: Factual classes that come first, in this order.
         target_and_neutral_only: Leave out non-neutral rows with label 0 (identity examples of other classes).
 
@@ -52,22 +53,7 @@ def encoding_groups(
         ValueError: There is no frame, it is empty, lacks a column, holds encodings that are not finite, or
             no row is left.
     """
-    if frame is None or frame.empty:
-        raise ValueError(
-            "The encoder frame is empty or missing: pass encoder_df, which evaluate_encoder(return_df=True) "
-            "returns under 'encoder_df'."
-        )
-    missing = [column for column in _REQUIRED if column not in frame.columns]
-    if missing:
-        raise ValueError(f"The encoder frame lacks column(s) {missing}; it has {list(frame.columns)}.")
-    encoded = frame["encoded"].to_numpy(np.float64)
-    broken = int((~np.isfinite(encoded)).sum())
-    if broken:
-        raise ValueError(
-            f"{broken} of {len(frame)} encodings are not finite: training has probably diverged, "
-            "lower the learning rate."
-        )
-
+    frame = checked_frame(encodings, _REQUIRED)
     label = frame["label"].to_numpy(np.float64)
     kind = frame["type"].astype(str)
     neutral = kind.str.startswith(_NEUTRAL_PREFIX).to_numpy(bool)
@@ -77,7 +63,7 @@ def encoding_groups(
             "target": _names(frame, "target_id").where(~neutral, ""),
             "label": label,
             "neutral": neutral,
-            "encoded": encoded,
+            "encoded": frame["encoded"].to_numpy(np.float64),
         }
     ).fillna({"target": ""})
     if target_and_neutral_only:

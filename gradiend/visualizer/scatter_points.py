@@ -11,8 +11,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradiend.util.keywords import nearest
-
 REQUIRED = ("encoded", "label")
 
 TEXT_COLUMNS = ("text", "input_text", "masked", "masked_text")
@@ -43,27 +41,6 @@ class ScatterPoints:
     """The value of the colour column of each point, as text."""
     hover: tuple[str, ...]
     """HTML, everything from the frame escaped."""
-
-
-def checked_frame(frame: pd.DataFrame | None, columns: Sequence[str]) -> pd.DataFrame:
-    """`frame`, which has the required columns and `columns`, and finite encodings.
-
-    Raises:
-        ValueError: It is missing or empty, lacks a column, or holds encodings that are not finite.
-    """
-    if frame is None or frame.empty:
-        raise ValueError(
-            "The encoder frame is empty or missing: pass encoder_df, which evaluate_encoder(return_df=True) "
-            "returns under 'encoder_df'."
-        )
-    for column in (*REQUIRED, *columns):
-        if column not in frame.columns:
-            names = [str(name) for name in frame.columns]
-            raise ValueError(f"The encoder frame has no column {column!r}, only {names}.{nearest(column, names)}")
-    broken = int((~np.isfinite(frame["encoded"].to_numpy(np.float64))).sum())
-    if broken:
-        raise ValueError(f"{broken} of {len(frame)} encodings are not finite: training has probably diverged.")
-    return frame
 
 
 def thinned(frame: pd.DataFrame, max_points: int | None, stratify_by: str | None) -> pd.DataFrame:

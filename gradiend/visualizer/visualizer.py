@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gradiend.visualizer.convergence import plot_training_convergence
 from gradiend.visualizer.encoder_distributions import plot_encoder_distributions
+from gradiend.visualizer.encoder_frame import Encodings
 from gradiend.visualizer.encoder_scatter import plot_encoder_scatter
 from gradiend.visualizer.probability_shifts import plot_probability_shifts
 from gradiend.visualizer.topk import compute_topk_sets, plot_topk_overlap
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class Visualizer:
@@ -34,11 +32,11 @@ class Visualizer:
         """See `gradiend.visualizer.plot_training_convergence`."""
         return plot_training_convergence(self.trainer, **kwargs)
 
-    def plot_encoder_distributions(self, encoder_df: pd.DataFrame | None = None, **kwargs: Any) -> str:
+    def plot_encoder_distributions(self, encoder_df: Encodings | None = None, **kwargs: Any) -> str:
         """See `gradiend.visualizer.plot_encoder_distributions`."""
         return plot_encoder_distributions(self.trainer, encoder_df=encoder_df, **kwargs)
 
-    def plot_encoder_scatter(self, encoder_df: pd.DataFrame | None = None, **kwargs: Any) -> Any:
+    def plot_encoder_scatter(self, encoder_df: Encodings | None = None, **kwargs: Any) -> Any:
         """See `gradiend.visualizer.plot_encoder_scatter`."""
         return plot_encoder_scatter(self.trainer, encoder_df=encoder_df, **kwargs)
 
