@@ -628,6 +628,7 @@ def test_common_mistakes_are_explained(mistake, trained, data):
         ({"target": 3}, TypeError, "target must be a string"),
         ({"optim": "adamx"}, ValueError, "Did you mean 'adam"),
         ({"eval_strategy": "step"}, ValueError, "Did you mean 'steps'"),
+        ({"output_dir": 3}, TypeError, "output_dir must be a path"),
         ({"train_batch_size": 0}, ValueError, "train_batch_size must be an int of at least 1"),
         ({"max_seeds": 0}, ValueError, "max_seeds"),
         ({"min_convergent_seeds": 4}, ValueError, "can never be reached"),

@@ -16,6 +16,7 @@ from torch import nn
 from gradiend.model.activations import activation_name
 from gradiend.model.sides import Side
 from gradiend.trainer.core.pruning_config import PostPruneConfig, PrePruneConfig
+from gradiend.util.checks import require_path
 from gradiend.util.dtypes import parse_dtype
 from gradiend.util.keywords import one_of, resolve_keywords, strict_keywords
 
@@ -181,6 +182,7 @@ class TrainingArguments:
     def __post_init__(self) -> None:
         for name in DIRECTORIES:
             if vars(self)[name]:
+                require_path(name, vars(self)[name])
                 # A path with a slash at its end has no name that "_best" could be put after.
                 setattr(self, name, str(Path(vars(self)[name])))
         self.torch_dtype = parse_dtype("torch_dtype", self.torch_dtype or torch.float32)
