@@ -14,7 +14,7 @@ def derive_feature_factor_for_class(
     """The feature factor that strengthens (or weakens) a class: −label of the class, +label for target="alternative".
 
     With target diff or factual, decoding the label of a class gives the gradient that makes its word less likely
-    (docs/method.md).
+    (docs/method.md). Several latents all get it, though training gives none of them its sign.
 
     Raises:
         ValueError: No or an unknown class, or a model that does not know its encoding direction.

@@ -48,7 +48,7 @@ class RewritesBaseModel:
         """The direction of a rewrite in the input space: decoder(feature_factor), or the weights called `part`.
 
         Args:
-            feature_factor: The latent that `part="decoder"` decodes: a scalar, or latent_dim entries.
+            feature_factor: The latent that `part="decoder"` decodes: a scalar for all latents, or latent_dim entries.
             part: decoder, decoder-weight, decoder-bias, decoder-sum or encoder-weight.
 
         Returns:
