@@ -1,13 +1,14 @@
 """The same workloads here and in an environment with the existing tool, in turn; one table as text and as JSON.
 
     python benchmarks/suite.py OTHER_PYTHON MODEL ROWS.csv NEUTRAL.csv [--repeats 3] [--only train …] [--json FILE]
-        [--bert-base]
+        [--bert-base] [--options "--steps 2 --size 1"]
 
 OTHER_PYTHON is the interpreter of an environment with gradiend 0.2.3. Each cell is the median of the repeats, each
 repeat a fresh process (`benchmarks/workload.py`); the two tools alternate. Beside each row stands the fraction of the
 machine's limit that we reach: for steps and encodings see `benchmarks/limits.py`, measured in the same run; for the
 grid, pre-pruning and seeds the operations of the whole are counted in one more process and divided by the same rate.
 With --bert-base, a model of the size of BERT-base with random weights stands for MODEL, whose tokenizer it takes.
+--options go to every workload, to make it smaller.
 """
 
 from __future__ import annotations
@@ -99,6 +100,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=list(ROWS), help="names of rows, or how they begin")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--bert-base", action="store_true")
+    parser.add_argument("--options", type=str.split, default=[])
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gradiend_bert_base_") as folder:
         if given.bert_base:
