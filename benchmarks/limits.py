@@ -90,6 +90,7 @@ def limits(model_path: str, given: argparse.Namespace) -> None:
                 "step_gflop": step_flops / 1e9,
                 "gflops": rate / 1e9,
                 "gbytes": bandwidth / 1e9,
+                "gradiend_step": TRAFFIC * 4 * n / bandwidth,
                 "step_limit": step_flops / rate + TRAFFIC * 4 * n / bandwidth,
                 "row_limit": row_flops / rate,
                 "passes": passes,

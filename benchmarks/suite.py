@@ -5,8 +5,8 @@
 
 OTHER_PYTHON is the interpreter of an environment with gradiend 0.2.3. Each cell is the median of the repeats, each
 repeat a fresh process (`benchmarks/workload.py`); the two tools alternate. Beside each row stands the fraction of the
-machine's limit that we reach: for steps and encodings see `benchmarks/limits.py`, measured in the same run; for the
-grid, pre-pruning and seeds the operations of the whole are counted in one more process and divided by the same rate.
+machine's limit that we reach: the operations are counted in one more process and divided by the rate of
+`benchmarks/limits.py`, measured in the same run; to those of a training step comes the traffic of the GRADIEND step.
 With --bert-base, a model of the size of BERT-base with random weights stands for MODEL, whose tokenizer it takes.
 --options go to every workload, to make it smaller.
 """
@@ -40,10 +40,8 @@ ROWS: dict[str, tuple[str, list[str]]] = {
     "load": ("load", ["--prune", "0.01", "--steps", "1"]),
 }
 """Name → (workload, its options)."""
-LIMITS = {"train": "step_limit", "encode": "row_limit"}
-"""Workloads of one repeated thing, and the limit of it in `benchmarks/limits.py`."""
-COUNTED = ("grid", "prune", "seeds")
-"""Workloads whose operations are counted."""
+COUNTED = ("train", "encode", "grid", "prune", "seeds")
+"""Workloads that are bound by arithmetic."""
 
 
 def run(python: str, script: str, *arguments: str) -> dict[str, Any]:
@@ -68,11 +66,10 @@ def run_workload(python: str, name: str, files: list[str], *more: str) -> dict[s
 def limit_of(name: str, files: list[str], more: list[str], limits: dict[str, Any]) -> float | None:
     """Seconds that a row's workload takes at the limits of the machine; None where these are not arithmetic."""
     workload, _ = ROWS[name]
-    if workload in LIMITS:
-        return limits[LIMITS[workload]]
-    if workload in COUNTED:
-        return run_workload(sys.executable, name, files, *more, "--count")["gflop"] / limits["gflops"]
-    return None
+    if workload not in COUNTED:
+        return None
+    products = run_workload(sys.executable, name, files, *more, "--count")["gflop"] / limits["gflops"]
+    return products + (limits["gradiend_step"] if workload == "train" else 0.0)
 
 
 def compare(name: str, other: str, files: list[str], more: list[str], repeats: int) -> dict[str, Any]:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +42,25 @@ def peak_mib() -> float:
 
 
 class Clock(TrainingCallback):
-    """When each step ended."""
+    """When each step ended, and how many operations there had been by then."""
 
-    def __init__(self) -> None:
+    def __init__(self, counter: FlopCounterMode | None = None) -> None:
         self.ends: list[float] = []
+        self.counter = counter
+        self.operations: list[int] = []
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         """Note the time."""
         self.ends.append(time.perf_counter())
+        if self.counter is not None:
+            self.operations.append(self.counter.get_total_flops())
+
+    def median_step(self) -> dict[str, float]:
+        """Seconds of a step, and its operations if they are counted."""
+        result = {"seconds": statistics.median(b - a for a, b in itertools.pairwise(self.ends))}
+        if self.counter is not None:
+            result["gflop"] = statistics.median(b - a for a, b in itertools.pairwise(self.operations)) / 1e9
+        return result
 
 
 def read_rows(path: str, words: int) -> pd.DataFrame:
@@ -87,6 +100,11 @@ def count_operations() -> FlopCounterMode:
     return FlopCounterMode(display=False, custom_mapping={torch.ops.mkldnn._linear_pointwise: linear_flops})
 
 
+def counting(wanted: bool) -> AbstractContextManager[FlopCounterMode | None]:
+    """`count_operations` if it is wanted; otherwise a context without a counter."""
+    return count_operations() if wanted else contextlib.nullcontext()
+
+
 def seconds(work: Any) -> float:
     """Wall time of one call."""
     start = time.perf_counter()
@@ -109,7 +127,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--neutral-texts", type=int, default=30, help="neutral texts of the grid")
     parser.add_argument("--rates", type=int, default=len(LEARNING_RATES), help="learning rates of the grid")
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--count", action="store_true", help="also count the operations of the whole, for its limit")
+    parser.add_argument("--count", action="store_true", help="also count the operations, in all, a step or a row")
     return parser.parse_args()
 
 
@@ -137,10 +155,10 @@ def main() -> None:
     trainer = TextPredictionTrainer(
         given.model, data=rows, target_classes=["masculine", "feminine"], eval_neutral_data=neutral, args=args
     )
-    clock, result = Clock(), {}
+    result: dict[str, float] = {}
 
     def whole(work: Callable[[], object]) -> float:
-        with count_operations() if given.count else contextlib.nullcontext() as counter:
+        with counting(given.count) as counter:
             taken = seconds(work)
         if counter is not None:
             result["gflop"] = counter.get_total_flops() / 1e9
@@ -151,14 +169,18 @@ def main() -> None:
         result["seconds"] = whole(trainer.pre_prune)
     elif given.workload == "seeds":
         result["seconds"] = whole(trainer.train)
+    elif given.workload == "train":
+        with counting(given.count) as counter:
+            clock = Clock(counter)
+            trainer.train(callbacks=[clock])
+        result = clock.median_step()
     else:
-        trainer.train(callbacks=[clock])
-    if given.workload == "train":
-        gaps = [after - before for before, after in zip(clock.ends, clock.ends[1:])]  # noqa: B905 - old Pythons
-        result["seconds"] = statistics.median(gaps)
-    elif given.workload == "encode":
+        trainer.train()
+    if given.workload == "encode":
         taken = whole(lambda: result.update(n=len(encoded(trainer, given.size))))
         result["seconds"] = taken / result["n"]
+        if given.count:
+            result["gflop"] /= result["n"]
     elif given.workload == "grid":
         result["seconds"] = whole(
             lambda: trainer.evaluate_decoder(
