@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import tempfile
 import weakref
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -75,10 +75,7 @@ class GradientStore:
         n_rows = self.limit // (shape[0] * shape[1] * dtype.itemsize)
         if n_rows < FEWEST:
             return torch.empty(0, *shape, dtype=dtype)
-        path = self._folder / "gradients"
-        size = n_rows * shape[0] * shape[1]
-        values = torch.from_file(str(path), shared=True, size=size, dtype=dtype).view(n_rows, *shape)
-        # Without a name it goes with the process, however that ends; Windows keeps the name of a file in use.
-        with contextlib.suppress(PermissionError):
-            path.unlink()
-        return values
+        # Without a name it goes with the process, however that ends.
+        with tempfile.TemporaryFile(dir=self._folder) as file:
+            held = np.memmap(file, np.uint8, "w+", shape=(n_rows * shape[0] * shape[1] * dtype.itemsize,))
+        return torch.from_numpy(held).view(dtype).view(n_rows, *shape)
