@@ -1,11 +1,11 @@
-"""What a training step and an encoding cost at the limits of this machine, measured now.
+"""The limits of this machine, measured now, and how close the passes of a training step come to them.
 
     python benchmarks/limits.py MODEL ROWS.csv [--long] [--prune 0.01] [--words 60] [--bert-base]
 
-Prints one line of JSON: floating-point operations of the base model's passes (counted by torch), the matrix-multiply
-rate with the model's own shapes by the library that the engine uses, the memory bandwidth of a + 2 b → c, the seconds
-that a step (batch of 16) and an encoded row would take if nothing else cost time, and the seconds that the base model's
-passes of a step take in fact.
+Prints one line of JSON: floating-point operations of the base model's passes of a step (counted by torch), the
+matrix-multiply rate with the model's own shapes by the library that the engine uses, the memory bandwidth of
+a + 2 b → c, the seconds that the traffic of the GRADIEND step takes at that, and the seconds of the passes (batch of
+16), with their fraction of the rate.
 With --bert-base, a model of the size of BERT-base with random weights stands for MODEL, whose tokenizer it takes.
 """
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +21,7 @@ from typing import Any
 import torch
 from gradiend_step import BANDWIDTH_SIZE, TRAFFIC
 from torch.nn.functional import linear
-from workload import BATCH, LONG_TEXT_WORDS, count_operations, make_bert_base, read_rows
+from workload import BATCH, LONG_TEXT_WORDS, count_operations, measured_model, read_rows
 
 from gradiend import TextPredictionTrainer, TrainingArguments
 from gradiend.gradients.batch import collate
@@ -70,10 +69,8 @@ def limits(model_path: str, given: argparse.Namespace) -> None:
     engine, sides = model.engine, [Side.ALTERNATIVE, Side.DIFF]
     with count_operations() as step_counter:
         engine.gradients(factual, alternative, sides)
-    with count_operations() as forward_counter, torch.no_grad():
-        batch = collate(list(factual), engine.pad_token_id)
-        engine.scorer.log_probs(batch)
-    step_flops, row_flops = step_counter.get_total_flops(), 3 * forward_counter.get_total_flops() / BATCH
+    step_flops = step_counter.get_total_flops()
+    batch = collate(list(factual), engine.pad_token_id)
     tokens = batch.input_ids.numel()
     config = model.base_model.config
     with fast_matrix_products(model.base_model), torch.no_grad():
@@ -91,8 +88,6 @@ def limits(model_path: str, given: argparse.Namespace) -> None:
                 "gflops": rate / 1e9,
                 "gbytes": bandwidth / 1e9,
                 "gradiend_step": TRAFFIC * 4 * n / bandwidth,
-                "step_limit": step_flops / rate + TRAFFIC * 4 * n / bandwidth,
-                "row_limit": row_flops / rate,
                 "passes": passes,
                 "passes_fraction": step_flops / rate / passes,
                 "threads": torch.get_num_threads(),
@@ -111,10 +106,8 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=0, help="words a text, taken from neighbouring rows")
     parser.add_argument("--bert-base", action="store_true")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="gradiend_bert_base_") as folder:
-        if given.bert_base:
-            make_bert_base(given.model, folder)
-        limits(folder if given.bert_base else given.model, given)
+    with measured_model(given.model, bert_base=given.bert_base) as path:
+        limits(path, given)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from workload import make_bert_base
+from workload import measured_model
 
 HERE = Path(__file__).parent
 ROWS: dict[str, tuple[str, list[str]]] = {
@@ -99,17 +99,14 @@ def main() -> None:
     parser.add_argument("--bert-base", action="store_true")
     parser.add_argument("--options", type=str.split, default=[])
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="gradiend_bert_base_") as folder:
-        if given.bert_base:
-            make_bert_base(given.model, folder)
-            given.model = folder
-        print_table(given)
+    with measured_model(given.model, bert_base=given.bert_base) as path:
+        print_table([path, given.rows, given.neutral], given)
 
 
-def print_table(given: argparse.Namespace) -> None:
+def print_table(files: list[str], given: argparse.Namespace) -> None:
     """Measure and print row by row; the JSON file is whole after each."""
     limits: dict[tuple[bool, bool], dict[str, Any]] = {}
-    results, files = [], [given.model, given.rows, given.neutral]
+    results = []
     print(f"{'':26}{'ours':>10}{'0.2.3':>10}{'ratio':>8}{'of limit':>10}{'MiB ours':>10}{'MiB 0.2.3':>11}", flush=True)
     for name, (_, options) in ROWS.items():
         if not any(name == only or (only not in ROWS and name.startswith(only)) for only in given.only):
@@ -117,7 +114,7 @@ def print_table(given: argparse.Namespace) -> None:
         variant = "--long" in options, "--prune" in options
         if variant not in limits:
             flags = [*(["--long"] if variant[0] else []), *(["--prune", "0.01"] if variant[1] else [])]
-            limits[variant] = run(sys.executable, "limits.py", given.model, given.rows, *flags)
+            limits[variant] = run(sys.executable, "limits.py", *files[:2], *flags)
         row = compare(name, given.other, files, given.options, given.repeats)
         limit = limit_of(name, files, given.options, limits[variant])
         row["fraction"] = None if limit is None else limit / row["ours_seconds"]

@@ -13,8 +13,9 @@ import contextlib
 import itertools
 import json
 import statistics
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -83,11 +84,17 @@ def read_rows(path: str, words: int) -> pd.DataFrame:
     return rows.assign(masked=texts)
 
 
-def make_bert_base(tokenizer: str, folder: str) -> None:
-    """Write a model of the size of BERT-base, with random weights and the tokenizer of another, to a folder."""
-    words = AutoTokenizer.from_pretrained(tokenizer)
-    BertForMaskedLM(BertConfig(vocab_size=len(words))).save_pretrained(folder)
-    words.save_pretrained(folder)
+@contextlib.contextmanager
+def measured_model(path: str, *, bert_base: bool) -> Iterator[str]:
+    """The path of the model to measure: as given, or one of BERT-base's size with random weights and its tokenizer."""
+    if not bert_base:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="gradiend_bert_base_") as folder:
+        words = AutoTokenizer.from_pretrained(path)
+        BertForMaskedLM(BertConfig(vocab_size=len(words))).save_pretrained(folder)
+        words.save_pretrained(folder)
+        yield folder
 
 
 def linear_flops(left: torch.Size, weight: torch.Size, *_: Any, **__: Any) -> int:

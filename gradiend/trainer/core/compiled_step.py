@@ -28,7 +28,9 @@ class CompiledOptimizer(AnalyticOptimizer):
         super().__init__(gradiend, arguments)
         parts = (self.encoder_weight, self.encoder_bias, self.decoder_weight, self.decoder_bias)
         self.states = [(part.values, part.first, part.second) for part in parts if part is not None]
-        self.options = {**self.encoder_weight.settings, "decoupled": arguments.optim == "adamw"}
+        settings = self.encoder_weight.settings
+        self.options = {name: settings[name] for name in ("lr", "beta1", "beta2", "weight_decay", "eps")}
+        self.options["decoupled"] = arguments.optim == "adamw"
         self.compiles = True
 
     @torch.no_grad()
@@ -99,7 +101,6 @@ def adam_(
     weight_decay: float,
     eps: float,
     decoupled: bool,
-    **_: bool,
 ) -> None:
     """Adam (Kingma & Ba 2015) or, with `decoupled` weight decay, AdamW (Loshchilov & Hutter 2019), in place."""
     values, first, second = state

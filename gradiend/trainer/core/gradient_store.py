@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
-import weakref
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 
@@ -20,21 +18,17 @@ class GradientStore:
     """Flat gradients by key, in a temporary file that is mapped into memory.
 
     A base model in evaluation mode gives the same gradient for the same batch whenever it is asked. What is kept here
-    is read back with the same bits. The file is sparse, never larger than the limit, and goes away with the object, or
-    with the process.
+    is read back with the same bits. The file is sparse, never larger than the limit, and has no name: it goes away with
+    the object, or with the process, however that ends.
 
     Args:
         limit: Bytes at most. What does not fit is not kept; nothing at all with room for fewer than `FEWEST` keys.
         directory: Where the file lies. Default: the system's temporary directory.
-
-    Attributes:
-        close: Removes the file now; called when the object goes.
     """
 
     def __init__(self, limit: int, directory: str | Path | None = None) -> None:
         self.limit = limit
-        self._folder = Path(tempfile.mkdtemp(prefix="gradiend_gradients_", dir=directory))
-        self.close = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - lives as long as the store
         self._rows: dict[Hashable, int] = {}
         self._values: Tensor | None = None
 
@@ -71,11 +65,15 @@ class GradientStore:
             place.copy_(gradient)
         self._rows[key] = row
 
+    def close(self) -> None:
+        """Forget everything; the file goes when what `get` has given goes."""
+        self._rows.clear()
+        self._values = None
+        self._file.close()
+
     def _map(self, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
         n_rows = self.limit // (shape[0] * shape[1] * dtype.itemsize)
         if n_rows < FEWEST:
             return torch.empty(0, *shape, dtype=dtype)
-        # Without a name it goes with the process, however that ends.
-        with tempfile.TemporaryFile(dir=self._folder) as file:
-            held = np.memmap(file, np.uint8, "w+", shape=(n_rows * shape[0] * shape[1] * dtype.itemsize,))
+        held = np.memmap(self._file, np.uint8, "w+", shape=(n_rows * shape[0] * shape[1] * dtype.itemsize,))
         return torch.from_numpy(held).view(dtype).view(n_rows, *shape)
