@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import weakref
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class GradientStore:
     def __init__(self, limit: int, directory: str | Path | None = None) -> None:
         self.limit = limit
         self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - lives as long as the store
+        weakref.finalize(self, self._file.close)
         self._rows: dict[Hashable, int] = {}
         self._values: Tensor | None = None
 
