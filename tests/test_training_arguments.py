@@ -308,6 +308,37 @@ class TestBadValues:
         with pytest.raises(TypeError, match=field):
             TrainingArguments(**{field: "no"})
 
+    @pytest.mark.parametrize(
+        ("wrong", "ours"),
+        [
+            ("lr", "'learning_rate'"),
+            ("batch_size", "'train_batch_size' or 'eval_batch_size'"),
+            ("epochs", "'num_train_epochs'"),
+            ("steps", "'max_steps'"),
+            ("max_step", "'max_steps'"),
+            ("gradient_accumulation_steps", "'train_batch_size'"),
+            ("optimizer", "'optim'"),
+            ("seeds", "'max_seeds'"),
+            ("dtype", "'torch_dtype' or 'base_model_dtype'"),
+            ("prune", "'pre_prune_config' or 'post_prune_config'"),
+        ],
+    )
+    def test_names_of_other_tools_lead_to_the_field(self, path, wrong, ours):
+        for call in (
+            lambda: TrainingArguments(**{wrong: 1}),
+            lambda: TrainingArguments().replace(**{wrong: 1}),
+            lambda: TrainingArguments.from_dict({wrong: 1}),
+            lambda: tiny_data.trainer(path).train(**{wrong: 1}),
+        ):
+            with pytest.raises(TypeError, match=rf"Did you mean {ours}\?"):
+                call()
+
+    def test_what_has_no_counterpart_is_said(self):
+        with pytest.raises(
+            TypeError, match="'warmup_steps'. There is no such thing here: learning_rate stays the same"
+        ):
+            TrainingArguments(warmup_steps=10)
+
     def test_an_unknown_field_names_the_nearest(self):
         for make in (
             lambda: TrainingArguments(learnig_rate=1.0),

@@ -31,15 +31,67 @@ ONLY_VALUES: dict[str, dict[str, str]] = {
 }
 """Owner → {keyword of the documents that names what is done anyway: the one value that it can have}."""
 
+OTHER_NAMES: dict[str, str] = {
+    "learning_rate": "lr step_size rate",
+    "lrs": "lr learning_rates learning_rate",
+    "train_batch_size": "batch_size bs batchsize per_device_train_batch_size gradient_accumulation_steps",
+    "eval_batch_size": "batch_size bs batchsize per_device_eval_batch_size",
+    "num_train_epochs": "epochs epoch n_epochs max_epochs train_epochs",
+    "max_steps": "steps step n_steps num_steps train_steps total_steps iterations",
+    "eval_steps": "eval_every eval_interval evaluate_every n_evaluation evaluation_steps",
+    "eval_strategy": "evaluation_strategy",
+    "save_steps": "save_every save_interval checkpoint_interval",
+    "output_dir": "out_dir output save_dir model_dir save_directory",
+    "experiment_dir": "exp_dir run_dir work_dir logging_dir",
+    "seed": "random_seed random_state data_seed",
+    "random_state": "seed random_seed data_seed",
+    "max_seeds": "seeds n_seeds num_seeds runs n_runs",
+    "keep_seed_runs": "saved_seed_runs save_seeds",
+    "torch_dtype": "dtype precision",
+    "base_model_dtype": "dtype precision fp16 half",
+    "bf16": "fp16 half mixed_precision",
+    "optim": "optimizer optimiser",
+    "weight_decay": "wd decay",
+    "adam_epsilon": "eps epsilon",
+    "criterion": "loss loss_fn loss_function",
+    "params": "layers parameters modules target_modules",
+    "train_max_size": "max_samples max_train_samples max_train_size max_size",
+    "encoder_eval_max_size": "max_eval_samples eval_max_size",
+    "pre_prune_config": "prune pruning",
+    "post_prune_config": "prune pruning",
+    "latent_dim": "hidden_size latent_size num_features n_features",
+    "torch_compile": "compile use_compile",
+    "use_cache": "cache overwrite_cache",
+    "convergent_metric": "metric metric_for_best_model",
+    "convergent_score_threshold": "convergence_threshold score_threshold threshold",
+    "target_classes": "classes class_names",
+}
+"""A name of ours → what other tools call the same, from which spelling alone does not lead to it."""
+
+NO_COUNTERPART: dict[str, tuple[str, str]] = {
+    "learning_rate stays the same for a whole training": (
+        "learning_rate", "warmup_steps warmup_ratio warmup lr_scheduler_type lr_scheduler scheduler",
+    ),
+    "gradients are not clipped, a smaller learning_rate does it": ("learning_rate", "max_grad_norm gradient_clipping"),
+    "pass callbacks to train(), from gradiend.trainer.core.callbacks": (
+        "learning_rate", "logging_steps report_to early_stopping early_stopping_patience",
+    ),
+}  # fmt: skip
+"""What to know instead → (a name of ours that the call must have, names in other tools of what we do not have)."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T", bound=type)
 
 
 def nearest(name: str, valid: Collection[str]) -> str:
-    """` Did you mean 'x'?` for the closest of `valid`, or an empty string."""
-    match = difflib.get_close_matches(name, list(valid), n=1)
-    return f" Did you mean {match[0]!r}?" if match else ""
+    """` Did you mean 'x'?` for what other tools call so or else the closest of `valid`, or an empty string."""
+    for instead, (about, others) in NO_COUNTERPART.items():
+        if about in valid and name in others.split():
+            return f" There is no such thing here: {instead}."
+    meant = [ours for ours, others in OTHER_NAMES.items() if ours in valid and name in others.split()]
+    match = meant or difflib.get_close_matches(name, list(valid), n=1)
+    return f" Did you mean {' or '.join(map(repr, match))}?" if match else ""
 
 
 def resolve_keywords(owner: str, given: Mapping[str, Any], valid: Collection[str]) -> dict[str, Any]:
