@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import tiny_data
 from model_cases import bits, randomise, same_bits
 from tiny import bert, bert_tokenizer
 from transformers import AutoModelForMaskedLM, AutoTokenizer
@@ -49,6 +50,93 @@ def trainer(model, tmp_path):
 
 def rewritten_bits(model, rate, factor, **part):
     return bits(model.rewrite_base_model(rate, factor, **part))
+
+
+def say_direction(model, target="diff"):
+    """A copy that encodes "old" positive, of a decoder that reproduces `target`."""
+    copied = model.with_original_base_model(model.base_model)
+    copied.set_feature_class_encoding_direction({"old": 1, "new": -1, "other": 0})
+    copied.set_target(target)
+    return copied
+
+
+class TestByClass:
+    """`strengthen` and `weaken` say the class; the model knows its factor."""
+
+    @pytest.mark.parametrize(("target", "strengthens_first"), [("diff", -1.0), ("factual", -1.0), ("alternative", 1.0)])
+    def test_the_factor_is_the_one_of_the_labels(self, model, tmp_path, target, strengthens_first):
+        knowing = say_direction(model, target)
+        for goal, factor in (
+            ({"strengthen": "old"}, strengthens_first),
+            ({"weaken": "new"}, strengthens_first),
+            ({"strengthen": "new"}, -strengthens_first),
+            ({"weaken": "old"}, -strengthens_first),
+        ):
+            expected = rewritten_bits(model, 0.2, factor)
+            assert same_bits(bits(knowing.rewrite_base_model(learning_rate=0.2, **goal)), expected)
+            path = knowing.export_delta(tmp_path / "class.safetensors", learning_rate=0.2, **goal)
+            with apply_delta(model.base_model, path):
+                assert same_bits(bits(model.base_model), expected)
+            assert read_delta(path).rewrite.feature_factor == factor
+
+    def test_the_step_of_another_part_has_the_sign(self, model):
+        found = say_direction(model).rewrite_base_model(0.2, part="decoder-weight", strengthen="old")
+        assert same_bits(bits(found), rewritten_bits(model, -0.2, -1.0, part="decoder-weight"))
+
+    @pytest.mark.parametrize("target", ["diff", "factual", "alternative"])
+    def test_it_moves_the_model_that_way(self, tmp_path, target):
+        args = {
+            "init": "class_means",
+            "init_samples": 16,
+            "max_steps": 0,
+            "target": target,
+            "experiment_dir": str(tmp_path / "run"),
+        }
+        args |= {"train_batch_size": 4, "max_seeds": 1}
+        trainer = tiny_data.trainer(tiny_data.save_bert(tmp_path / "bert"), TrainingArguments(**args)).train()
+        trained = trainer.get_model()
+
+        def odds(base_model):
+            found = trainer.evaluate_base_model(base_model, trained.tokenizer)["probs_by_dataset"]
+            return sum(row["SG"] / row["PL"] for row in found.values())
+
+        before = odds(trained.base_model)
+        size = 0.05 / float(trained.update_vector(1.0).norm())
+        for goal in ({"strengthen": "SG"}, {"weaken": "PL"}):
+            assert odds(trained.rewrite_base_model(size, **goal)) > before
+        for goal in ({"strengthen": "PL"}, {"weaken": "SG"}):
+            assert odds(trained.rewrite_base_model(size, **goal)) < before
+
+    def test_neither_both_or_an_unknown_class(self, model, tmp_path):
+        knowing = say_direction(model)
+        calls = (knowing.rewrite_base_model, lambda *a, **k: knowing.export_delta(tmp_path / "x.safetensors", *a, **k))
+        for call in calls:
+            with pytest.raises(TypeError, match="one of feature_factor=…, strengthen='<class>' and weaken='<class>'"):
+                call(0.1)
+            with pytest.raises(TypeError, match="a feature_factor and a class"):
+                call(0.1, 1.0, strengthen="old")
+            with pytest.raises(TypeError, match=r"strengthen='old' and weaken='new' are two rewrites"):
+                call(0.1, strengthen="old", weaken="new")
+            for name in ("odl", "other"):
+                with pytest.raises(ValueError, match=f"'{name}' is no target class of this model; they are old, new"):
+                    call(0.1, strengthen=name)
+        with pytest.raises(ValueError, match="does not know which class it encodes positive"):
+            model.rewrite_base_model(0.1, strengthen="old")
+        assert not list(tmp_path.iterdir())
+
+    def test_of_a_trainer_it_is_short_for_the_class_and_its_direction(self, trainer, model, tmp_path):
+        assert same_bits(bits(trainer.rewrite_base_model(RESULTS, strengthen="old")), rewritten_bits(model, 0.2, -1.0))
+        assert same_bits(bits(trainer.rewrite_base_model(RESULTS, weaken="old")), rewritten_bits(model, 0.3, 1.0))
+        several = trainer.rewrite_base_model(RESULTS, strengthen=["old", "new"])
+        assert same_bits(bits(several[1]), rewritten_bits(model, 0.1, 1.0))
+        path = trainer.export_delta(RESULTS, weaken="old", path=tmp_path / "weak.safetensors")
+        assert read_delta(path).rewrite.choice.direction == "weaken"
+        with pytest.raises(TypeError, match="are two rewrites"):
+            trainer.rewrite_base_model(RESULTS, strengthen="old", weaken="new")
+        with pytest.raises(TypeError, match="target_class says which class already"):
+            trainer.export_delta(RESULTS, "old", weaken="new", path=tmp_path)
+        with pytest.raises(ValueError, match="old, new, old_weaken, combined_score but no 'odl'"):
+            trainer.rewrite_base_model(RESULTS, strengthen="odl")
 
 
 class TestWhichRewrite:
@@ -201,10 +289,10 @@ class TestDeltas:
 
 
 BAD = {
-    "no class": (lambda t, d: t.rewrite_base_model(RESULTS), ValueError, "needs target_class"),
-    "no class, no results": (lambda t, d: t.rewrite_base_model(), ValueError, "needs target_class"),
-    "an empty list": (lambda t, d: t.rewrite_base_model(RESULTS, []), ValueError, "needs target_class"),
-    "an empty name": (lambda t, d: t.rewrite_base_model(RESULTS, ""), ValueError, "needs target_class"),
+    "no class": (lambda t, d: t.rewrite_base_model(RESULTS), ValueError, "needs the class"),
+    "no class, no results": (lambda t, d: t.rewrite_base_model(), ValueError, "needs the class"),
+    "an empty list": (lambda t, d: t.rewrite_base_model(RESULTS, []), ValueError, "needs the class"),
+    "an empty name": (lambda t, d: t.rewrite_base_model(RESULTS, ""), ValueError, "needs the class"),
     "a number as class": (lambda t, d: t.rewrite_base_model(RESULTS, 1), TypeError, "class name"),
     "a number in the list": (lambda t, d: t.rewrite_base_model(RESULTS, ["old", 1]), TypeError, "contains 1"),
     "a list as results": (lambda t, d: t.rewrite_base_model([], "old"), TypeError, "evaluate_decoder"),

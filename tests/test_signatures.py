@@ -274,7 +274,7 @@ def deviations(expected: inspect.Signature, given: list[inspect.Parameter]) -> l
         if ours is None:
             if by_position or not takes_any:
                 found.append(f"no {parameter.name}")
-        elif ours.default != parameter.default:
+        elif parameter.default is not parameter.empty and ours.default != parameter.default:
             found.append(f"{parameter.name}={ours.default!r}, not {parameter.default!r}")
         elif by_position and (ours.kind is ours.KEYWORD_ONLY or given.index(ours) != place):
             found.append(f"{parameter.name} is at another place")

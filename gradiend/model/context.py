@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gradiend.model.sides import Side
 from gradiend.util.files import read_json, write_json
+from gradiend.util.keywords import nearest
 
 CONTEXT = "gradiend_context.json"
+
+T = TypeVar("T")
 
 
 def write_gradiend_context(
@@ -73,3 +76,45 @@ def encoding_direction(feature_definition: Any) -> dict[str, int]:
         raise ValueError(f"The encoding direction needs exactly two target classes; got {targets}.")
     direction = dict.fromkeys(feature_definition.all_classes or targets, 0)
     return {**direction, **dict(zip(targets, signs, strict=True))}
+
+
+def moving_factor(
+    direction: Mapping[str, int] | None, target: str | None, name: str | None, *, strengthen: bool = True
+) -> float:
+    """The feature factor that strengthens (or weakens) a class: −label of the class, +label for target="alternative".
+
+    With target diff or factual, decoding the label of a class gives the gradient that makes its word less likely
+    (docs/method.md).
+
+    Args:
+        direction: Class → label, see `ModelWithGradiend.feature_class_encoding_direction`.
+        target: What the decoder reproduces.
+        name: The class.
+        strengthen: Or weaken.
+
+    Raises:
+        ValueError: No direction, or no class that it tells apart.
+    """
+    if not direction:
+        raise ValueError("The model does not know which class it encodes positive: train it, or set the direction.")
+    targets = [known for known, label in direction.items() if label]
+    if name not in targets:
+        raise ValueError(
+            f"{name!r} is no target class of this model; they are {', '.join(targets)}.{nearest(str(name), targets)}"
+        )
+    label = float(direction[str(name)])
+    return label if (target == Side.ALTERNATIVE.value) == strengthen else -label
+
+
+def one_goal(strengthen: T | None, weaken: T | None) -> tuple[T, bool] | None:
+    """(class, whether it is strengthened) of a call that takes `strengthen` and `weaken`; None with neither.
+
+    Raises:
+        TypeError: Both.
+    """
+    if strengthen is not None and weaken is not None:
+        raise TypeError(
+            f"strengthen={strengthen!r} and weaken={weaken!r} are two rewrites: give one of them. (With two classes, "
+            "strengthening one weakens the other.)"
+        )
+    return (strengthen, True) if strengthen is not None else None if weaken is None else (weaken, False)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from gradiend.model.context import moving_factor, one_goal
 from gradiend.model.delta import delta_of
 from gradiend.model.delta_file import write_delta
 from gradiend.model.param_mapped import ParamMappedGradiendModel
@@ -43,6 +44,16 @@ class RewritesBaseModel:
     def param_map_hash(self) -> str:
         """Hash of the map, see `ParamMappedGradiendModel.param_map_hash`."""
 
+    @property
+    @abstractmethod
+    def target(self) -> str | None:
+        """What the decoder reproduces."""
+
+    @property
+    @abstractmethod
+    def feature_class_encoding_direction(self) -> dict[str, int] | None:
+        """Class → label."""
+
     @torch.no_grad()
     def update_vector(self, feature_factor: Factor, part: str = "decoder") -> Tensor:
         """The direction of a rewrite in the input space: decoder(feature_factor), or the weights called `part`.
@@ -71,8 +82,18 @@ class RewritesBaseModel:
             )
         return update
 
-    def rewrite_base_model(self, learning_rate: float, feature_factor: Factor, part: str = "decoder") -> Any:
+    def rewrite_base_model(
+        self,
+        learning_rate: float,
+        feature_factor: Factor | None = None,
+        part: str = "decoder",
+        *,
+        strengthen: str | None = None,
+        weaken: str | None = None,
+    ) -> Any:
         """A changed copy of the base model: θ' = θ + learning_rate · decoder(feature_factor) on the mapped entries.
+
+            model.rewrite_base_model(learning_rate=0.1, strengthen="feminine")
 
         Computed in float32 (float64 for a float64 model) and rounded once; a tensor that backbone and head share
         changes in both.
@@ -81,14 +102,19 @@ class RewritesBaseModel:
             learning_rate: Step size.
             feature_factor: See `update_vector`; used by `part="decoder"` only.
             part: See `update_vector`.
+            strengthen: Instead of a factor: the class to make more likely. The model knows the factor, ±1; with
+                another part than decoder the step has its sign, as in the decoder evaluation.
+            weaken: Instead of a factor: the class to make less likely.
 
         Returns:
             The copy; this model's base model is untouched.
 
         Raises:
-            ValueError: A bad part, an update that is not finite, or one that rounding to the parameters' dtype undoes
-                everywhere.
+            TypeError: Not one of feature_factor, strengthen and weaken.
+            ValueError: A bad part, a class that the model does not tell apart, an update that is not finite, or one
+                that rounding to the parameters' dtype undoes everywhere.
         """
+        learning_rate, feature_factor = self._size_and_factor(learning_rate, feature_factor, part, strengthen, weaken)
         model, step = self._for_rewriting(), self._step(learning_rate, feature_factor, part)
         rewritten = copy.deepcopy(model.base_model)
         share = add_update(rewritten, model.gradiend.mapping, step)
@@ -100,10 +126,12 @@ class RewritesBaseModel:
         self,
         path: str | Path,
         learning_rate: float,
-        feature_factor: Factor,
+        feature_factor: Factor | None = None,
         part: str = "decoder",
         *,
         choice: RewriteChoice | None = None,
+        strengthen: str | None = None,
+        weaken: str | None = None,
     ) -> str:
         """Write the entries that `rewrite_base_model` changes, without a copy of the base model; see `apply_delta`.
 
@@ -113,13 +141,16 @@ class RewritesBaseModel:
             feature_factor: See `update_vector`.
             part: See `update_vector`.
             choice: How the numbers were chosen, kept in the file.
+            strengthen: See `rewrite_base_model`.
+            weaken: See `rewrite_base_model`.
 
         Returns:
             The path of the file.
 
         Raises:
-            ValueError: See `rewrite_base_model`; also an update that changes nothing.
+            TypeError, ValueError: See `rewrite_base_model`; also an update that changes nothing.
         """
+        learning_rate, feature_factor = self._size_and_factor(learning_rate, feature_factor, part, strengthen, weaken)
         record = self.rewrite_record(learning_rate, feature_factor, part, choice=choice)
         base_model, step = self._for_rewriting().base_model, self._step(learning_rate, feature_factor, part)
         changed = updated_parameters(base_model, self.gradiend.mapping, step)
@@ -139,6 +170,23 @@ class RewritesBaseModel:
         factors = torch.as_tensor(feature_factor, dtype=torch.float64).squeeze().tolist()
         hashes = hash_model_weights(base_model), hash_model_weights(self.gradiend), self.param_map_hash
         return RewriteRecord(self.name_or_path, *hashes, float(learning_rate), factors, part, share, choice)
+
+    def _size_and_factor(
+        self, learning_rate: float, factor: Factor | None, part: str, strengthen: str | None, weaken: str | None
+    ) -> tuple[float, Factor]:
+        """Step size and feature factor of a rewrite that may name a class instead of a factor."""
+        goal = one_goal(strengthen, weaken)
+        if (goal is None) == (factor is None):
+            raise TypeError(
+                "A rewrite needs one of feature_factor=…, strengthen='<class>' and weaken='<class>'; got "
+                + ("none." if goal is None else "a feature_factor and a class.")
+            )
+        if goal is None:
+            return learning_rate, factor if factor is not None else 0.0
+        name, up = goal
+        factor = moving_factor(self.feature_class_encoding_direction, self.target, name, strengthen=up)
+        # Only the decoder knows a feature factor; the other parts move both ways through the sign of the step.
+        return (learning_rate if parse_rewrite_part(part) == "decoder" else learning_rate * factor), factor
 
     def _step(self, learning_rate: float, feature_factor: Factor, part: str) -> Tensor:
         return finite_step(self.update_vector(feature_factor, part), learning_rate)

@@ -153,7 +153,9 @@ def plan_rewrites(
     if wrong:
         raise TypeError(f"target_class must be a class name or a list of them; it contains {wrong[0]!r}.")
     if not any(classes):
-        raise ValueError("A rewrite needs target_class, the class (or list of classes) to strengthen or weaken.")
+        raise ValueError(
+            "A rewrite needs the class (or list of classes) to move: strengthen=…, weaken=…, or target_class=…."
+        )
     place = None
     if decoder_results is None:
         names = [metric_name] if metric_name else [_key(classes[0], strengthen), classes[0]]

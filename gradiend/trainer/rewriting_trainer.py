@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gradiend.model.checkpoint import is_checkpoint
+from gradiend.model.context import one_goal
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 from gradiend.trainer.rewriting import plan_rewrites, with_delta_files, with_model_directories
 
@@ -32,9 +33,14 @@ class TrainerWithRewriting(FeatureLearningDefinition):
         output_dir: str | None = None,
         base_model: Any = None,
         decoder_stats_metric_name: str | None = None,
+        *,
+        strengthen: str | Sequence[str] | None = None,
+        weaken: str | Sequence[str] | None = None,
         **decoder_stats_kwargs: Any,
     ) -> Any:
         """The base model with the rewrite applied that a decoder evaluation chose.
+
+            trainer.rewrite_base_model(results, strengthen="feminine", output_dir="rewritten")
 
         Args:
             decoder_results: What `evaluate_decoder` returned. Default: those in the experiment directory.
@@ -44,6 +50,8 @@ class TrainerWithRewriting(FeatureLearningDefinition):
                 `<experiment_dir>/<key>`.
             base_model: The `ModelWithGradiend` to rewrite. Default: the trainer's.
             decoder_stats_metric_name: In the name of the file of the results. Default: the first class.
+            strengthen: Short for `target_class` (one or several).
+            weaken: Short for `target_class` with `increase_target_probabilities=False`.
             **decoder_stats_kwargs: What else is in that name (feature_factors, lrs, topk, part, topk_part).
 
         Returns:
@@ -54,10 +62,8 @@ class TrainerWithRewriting(FeatureLearningDefinition):
                 to; before any model is loaded. Or results in the experiment directory that another model gave.
         """
         root = self.experiment_dir
-        plan = plan_rewrites(
-            decoder_results, target_class, increase_target_probabilities, root, decoder_stats_metric_name,
-            decoder_stats_kwargs,
-        )  # fmt: skip
+        goal = _goal(target_class, increase_target_probabilities, strengthen, weaken)
+        plan = plan_rewrites(decoder_results, *goal, root, decoder_stats_metric_name, decoder_stats_kwargs)
         return with_model_directories(plan, output_dir, root).models(*self._rewritten_model(base_model))
 
     def export_delta(
@@ -67,6 +73,9 @@ class TrainerWithRewriting(FeatureLearningDefinition):
         increase_target_probabilities: bool = True,
         path: str | Path | None = None,
         base_model: Any = None,
+        *,
+        strengthen: str | Sequence[str] | None = None,
+        weaken: str | Sequence[str] | None = None,
     ) -> Any:
         """Write the entries that `rewrite_base_model` changes; `gradiend.apply_delta` applies them to a base model.
 
@@ -76,6 +85,8 @@ class TrainerWithRewriting(FeatureLearningDefinition):
             increase_target_probabilities: See `rewrite_base_model`.
             path: A .safetensors file (one class), or a directory. Default: `<experiment_dir>/deltas`.
             base_model: See `rewrite_base_model`.
+            strengthen: See `rewrite_base_model`.
+            weaken: See `rewrite_base_model`.
 
         Returns:
             One class: the path of the file. Several: a list.
@@ -83,7 +94,8 @@ class TrainerWithRewriting(FeatureLearningDefinition):
         Raises:
             TypeError, ValueError: See `rewrite_base_model`.
         """
-        plan = plan_rewrites(decoder_results, target_class, increase_target_probabilities, self.experiment_dir)
+        goal = _goal(target_class, increase_target_probabilities, strengthen, weaken)
+        plan = plan_rewrites(decoder_results, *goal, self.experiment_dir)
         return with_delta_files(plan, path, self.experiment_dir).deltas(*self._rewritten_model(base_model))
 
     def _rewritten_model(self, given: Any) -> tuple[Any, str | None]:
@@ -91,3 +103,22 @@ class TrainerWithRewriting(FeatureLearningDefinition):
         if given is not None:
             return given, None
         return self.get_model(), self.model_path if is_checkpoint(self.model_path) else None
+
+
+def _goal(
+    target_class: str | Sequence[str] | None,
+    increase: bool,
+    strengthen: str | Sequence[str] | None,
+    weaken: str | Sequence[str] | None,
+) -> tuple[str | Sequence[str] | None, bool]:
+    """The class or classes, and whether they are strengthened.
+
+    Raises:
+        TypeError: Classes in two places.
+    """
+    goal = one_goal(strengthen, weaken)
+    if goal is None:
+        return target_class, increase
+    if target_class is not None:
+        raise TypeError("target_class says which class already: leave it out with strengthen=… or weaken=….")
+    return goal
