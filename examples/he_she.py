@@ -54,11 +54,10 @@ def main() -> None:
     means = ", ".join(f"{name} {mean:+.3f}" for name, mean in encoder["mean_by_feature_class"].items())
     print(f"correlation on the test split: {encoder['correlation']:.3f}; class means: {means}")
     decoder = trainer.evaluate_decoder(plot=True, show=False)
-    base = decoder["grid"]["base"]["probs"]
     for name, other in (("masculine", "feminine"), ("feminine", "masculine")):
         row = decoder[name]
         print(
-            f"towards {name}, on {other} texts: P {base[other]:.3f} -> {row['value']:.3f} at learning rate "
+            f"towards {name}, on {other} texts: P {row['base_value']:.3f} -> {row['value']:.3f} at learning rate "
             f"{row['learning_rate']:g}, LMS {row['base_lms']:.4f} -> {row['lms']:.4f}"
         )
 

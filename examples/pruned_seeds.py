@@ -27,12 +27,11 @@ def describe(name: str, trainer: TextPredictionTrainer, directory: str) -> str:
     low, high = (encoder["correlation_interval"][end] for end in ("low", "high"))
     means = " / ".join(f"{encoder['mean_by_feature_class'][c]:+.2f}" for c in trainer.target_classes)
     decoder = trainer.evaluate_decoder(lrs=LRS)
-    base = decoder["grid"]["base"]["probs"]
     shifts = []
-    for target, other in zip(trainer.target_classes, reversed(trainer.target_classes), strict=True):
+    for target in trainer.target_classes:
         if target in decoder:
             row = decoder[target]
-            shifts.append(f"{base[other]:.3f} → {row['value']:.3f} (LMS {row['lms'] / row['base_lms']:.3f})")
+            shifts.append(f"{row['base_value']:.3f} → {row['value']:.3f} (LMS {row['lms'] / row['base_lms']:.3f})")
         else:
             shifts.append("no step keeps the LMS")
     size = size_in_mib(directory)

@@ -71,6 +71,10 @@ def test_metrics_and_an_extractor_of_ones_own(trained):
     assert (result["small"]["value"], result["small"]["learning_rate"]) == (-0.1, 0.1)
     factual = [entry["probs_factual"]["SG"] for key, entry in result["grid"].items() if key != "base"]
     assert result["SG_factual"]["value"] == max(factual)
+    base = result["grid"]["base"]
+    assert result["SG_factual"]["base_value"] == base["probs_factual"]["SG"]
+    assert result["SG"]["base_value"] == base["probs_by_dataset"]["PL"]["SG"]
+    assert result["small"]["base_value"] is None
     one = trained.evaluate_decoder(**{**asked, "summary_metrics": "SG_factual"})
     assert {name: one[name] for name in one if name != "grid"} == {"SG_factual": result["SG_factual"]}
 
@@ -80,6 +84,7 @@ def test_metrics_and_an_extractor_of_ones_own(trained):
 
     result = trained.evaluate_decoder(summary_extractor=finished, lrs=[0.1], target_class="SG")
     assert (result["SG"]["value"], result["SG"]["base_lms"]) == (0.25, 1.0)
+    assert result["SG"]["base_value"] is None
 
 
 def test_gradients_are_encoded_item_by_item(trained):

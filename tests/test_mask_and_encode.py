@@ -135,3 +135,57 @@ def test_words_that_the_tokenizer_does_not_know_are_not_masked():
 def test_bad_inputs_say_what_was_expected(model, arguments, error, message):
     with pytest.raises(error, match=message):
         model.mask_and_encode(**arguments)
+
+
+FACTUAL = "The old baker was near the river and then [MASK] saw the lamp."
+OTHER = "The nurse was very tired, and [MASK] was old."
+
+
+def reading(model, source, latent_dim=1):
+    torch.manual_seed(2)
+    return TextPredictionModelWithGradiend.from_pretrained(
+        model.base_model, tokenizer=model.tokenizer, source=source, latent_dim=latent_dim, device="cpu"
+    )
+
+
+@pytest.mark.parametrize("source", ["factual", "alternative", "diff"])
+def test_encode_reads_the_words_as_the_source_says(model, source):
+    reader = reading(model, source)
+
+    def by_gradients(text, factual, alternative):
+        g_f, g_a = reader.create_gradients(text, factual), reader.create_gradients(text, alternative)
+        gradient = {"factual": g_f, "alternative": g_a, "diff": g_f - g_a}[source]
+        return reader.encode(gradient, return_float=True)
+
+    one = reader.encode(FACTUAL, factual="he", alternative="they", return_float=True)
+    assert isinstance(one, float)
+    assert one == pytest.approx(by_gradients(FACTUAL, "he", "they"), abs=1e-5)
+    assert reader.encode(FACTUAL, factual="he", alternative="they").shape == (1,)
+    several = reader.encode([FACTUAL, OTHER], factual=["he", "she"], alternative="they", return_float=True)
+    assert several == pytest.approx([one, by_gradients(OTHER, "she", "they")], abs=1e-5)
+    assert reader.encode([FACTUAL, OTHER], factual="he", alternative="they").shape == (2, 1)
+    if source != "diff":
+        assert reader.encode(FACTUAL, **{source: "he"}, return_float=True) == pytest.approx(
+            reader.encode(FACTUAL, "he", return_float=True), abs=1e-5
+        )
+
+
+def test_encode_with_words_says_what_is_missing(model):
+    for source, given, missing in [
+        ("factual", {"alternative": "he"}, "factual=…"),
+        ("alternative", {"factual": "he"}, "alternative=…"),
+        ("diff", {"factual": "he"}, "alternative=…"),
+    ]:
+        with pytest.raises(TypeError, match=f"reads source='{source}': encode needs {missing}"):
+            reading(model, source).encode(FACTUAL, **given)
+    reader = reading(model, "diff")
+    with pytest.raises(TypeError, match="label and factual or alternative"):
+        reader.encode(FACTUAL, "he", factual="he", alternative="they")
+    with pytest.raises(ValueError, match="factual has 1 words for 2 texts"):
+        reader.encode([FACTUAL, OTHER], factual=["he"], alternative="they")
+    with pytest.raises(AssertionError, match="A raw input needs"):
+        reader.encode(FACTUAL)
+    two = reading(model, "diff", latent_dim=2)
+    assert two.encode([FACTUAL], factual="he", alternative="they").shape == (1, 2)
+    with pytest.raises(ValueError, match="return_float needs one latent"):
+        two.encode(FACTUAL, factual="he", alternative="they", return_float=True)

@@ -273,7 +273,8 @@ class TestDecoder:
     def test_the_chosen_rewrite_raises_the_probability_and_keeps_the_score(self, results):
         for name, other in (("3SG", "3PL"), ("3PL", "3SG")):
             chosen = results[name]
-            assert chosen["value"] > results["grid"]["base"]["probs_by_dataset"][other][name]
+            assert chosen["base_value"] == results["grid"]["base"]["probs_by_dataset"][other][name]
+            assert chosen["value"] > chosen["base_value"]
             assert chosen["lms"] >= 0.99 * chosen["base_lms"]
             grid = [
                 entry for key, entry in results["grid"].items() if key != "base" and key[0] == chosen["feature_factor"]
@@ -294,7 +295,8 @@ class TestDecoder:
         base = weak["grid"]["base"]["probs_by_dataset"]["3PL"]["3PL"]
         chosen = weak["3PL_weaken"]
         assert set(weak["grid"]["base"]["probs_by_dataset"]) == {"3PL"}
-        assert chosen["value"] > 1 - base
+        assert chosen["base_value"] == 1 - base
+        assert chosen["value"] > chosen["base_value"]
         model = trained.rewrite_base_model(weak, "3PL", increase_target_probabilities=False)
         measured = trained.evaluate_base_model(model, trained.get_model().tokenizer)
         assert measured["probs_factual"]["3PL"] == pytest.approx(1 - chosen["value"], abs=1e-5)

@@ -91,13 +91,12 @@ def run_demo(output: Path, *, model: str | None = None, seed: int = 0) -> dict[s
 
 def summarise(encoder: Mapping[str, Any], decoder: Mapping[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
     """The content of `summary.json`: encoder, decoder and seconds."""
-    base = decoder["grid"]["base"]["probs_by_dataset"]
     classes = {}
     for name in CLASSES:
         if name in decoder:
             chosen = decoder[name]
             classes[name] = {
-                "base_probability": base[OTHER[name]][name],
+                "base_probability": chosen["base_value"],
                 "probability": chosen["value"],
                 **{key: chosen[key] for key in ("learning_rate", "feature_factor", "lms", "base_lms")},
             }

@@ -24,6 +24,7 @@ from gradiend.evaluator.goals import Goal, datasets_by_factor, goals_of
 from gradiend.evaluator.grid import SKIPPED, GridMeasurer
 from gradiend.evaluator.grid_cache import CandidateFiles, Key, write_results
 from gradiend.evaluator.selection import (
+    BASE,
     BaseContext,
     Candidate,
     Extractor,
@@ -32,6 +33,7 @@ from gradiend.evaluator.selection import (
     SelectionPolicy,
     compute_metric_summaries,
     default_extract_candidates,
+    metrics_of,
     summarise_choice,
 )
 from gradiend.evaluator.stats_files import read_decoder_stats_file
@@ -143,9 +145,10 @@ class DecoderEvaluator:
             known: A grid of the same evaluation; what it has is not measured again.
 
         Returns:
-            For each class `"X"` (or `"X_weaken"`): value, feature_factor, learning_rate, id, strengthen, part, lms,
+            For each class `"X"` (or `"X_weaken"`): value, base_value (the same of the unchanged model: P before;
+            None where an extractor gave the candidates), feature_factor, learning_rate, id, strengthen, part, lms,
             base_lms; "grid": {"base" or (feature_factor, learning_rate): measurements}; with a plot, "plot_path" and
-            "plot_paths".
+            "plot_paths". JSON has no tuples as keys: `gradiend.util.convert_tuple_keys_recursively` makes them text.
 
         Raises:
             TypeError: A size that is no whole number.
@@ -277,8 +280,11 @@ class _Search:
         if isinstance(extracted, Mapping):
             grid, found = extracted, default_extract_candidates(extracted)
             own = {name: goal.candidates(grid, self.factors) for name, goal in goals.items()}
+            base = grid.get(BASE, {})
+            before = {**metrics_of(base), **{name: goal.value(base) for name, goal in goals.items()}}
         else:
-            found = extracted
+            # What such candidates measure, only the extractor knows.
+            found, before = extracted, {}
             own = {
                 name: [one for one in found[0] if goal.accepts(one.id["feature_factor"], self.factors)]
                 for name, goal in goals.items()
@@ -289,7 +295,7 @@ class _Search:
             candidates = own.get(name, found[0])
             chosen = summarise_choice(candidates, found[1], name, self.selector, strengthen=strengthen)
             if chosen is not None:
-                result[name] = {**chosen, "part": self.part}
+                result[name] = {**chosen, "base_value": before.get(name), "part": self.part}
             elif any(SKIPPED in entry for entry in grid.values()) or any(name in one.metrics for one in candidates):
                 logger.warning("No candidate for %s keeps the language-modelling score: try smaller lrs.", name)
             else:

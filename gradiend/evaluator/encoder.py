@@ -41,6 +41,9 @@ class EncoderData:
     factual: Sequence[TokenizedWord]
     alternative: Sequence[TokenizedWord]
 
+    def __repr__(self) -> str:
+        return f"EncoderData({len(self)} rows)"
+
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.rows)

@@ -108,13 +108,18 @@ def default_extract_candidates(results: Mapping[Any, Mapping[str, Any]]) -> Extr
     for key, entry in results.items():
         if key == BASE:
             continue
-        metrics = numbers_of(entry)
-        metrics.update(entry.get("probs", {}))
-        for name, probability in entry.get("probs_factual", {}).items():
-            metrics[f"{name}_factual"] = probability
-            metrics[f"{name}_weaken"] = 1 - probability
-        candidates.append(Candidate(entry["id"], lms_of(entry), metrics))
+        candidates.append(Candidate(entry["id"], lms_of(entry), metrics_of(entry)))
     return candidates, base_context(results)
+
+
+def metrics_of(entry: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics of a grid entry, see `default_extract_candidates`."""
+    metrics = numbers_of(entry)
+    metrics.update(entry.get("probs", {}))
+    for name, probability in entry.get("probs_factual", {}).items():
+        metrics[f"{name}_factual"] = probability
+        metrics[f"{name}_weaken"] = 1 - probability
+    return metrics
 
 
 def lms_of(entry: Mapping[str, Any]) -> float | None:

@@ -87,6 +87,10 @@ class AppliedDelta:
         self._targets = targets
         self._replaced: list[Replaced] = []
 
+    def __repr__(self) -> str:
+        state = f"strength={self.strength:g}" if self._replaced else "undone"
+        return f"AppliedDelta({self.delta!r}, {state})"
+
     @torch.no_grad()
     def _apply(self) -> None:
         bases = base_values(self._targets, self.delta)

@@ -27,7 +27,7 @@ FORMAT_VERSION = 1
 HEADER = "gradiend_delta"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ParameterChange:
     """The changed entries of one parameter."""
 
@@ -39,6 +39,9 @@ class ParameterChange:
     """`digest_of` of the values that they replace."""
     tied: tuple[str, ...] = ()
     """Other names of the same tensor, which change with it."""
+
+    def __repr__(self) -> str:
+        return f"ParameterChange({self.entry!r}, {self.values.dtype})"
 
     @classmethod
     def between(cls, name: str, old: Tensor, new: Tensor, tied: Sequence[str] = ()) -> ParameterChange | None:
@@ -55,7 +58,7 @@ class ParameterChange:
         return cls(entry, new[indices], digest_of(old[indices]), tuple(tied))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Delta:
     """A rewrite as the entries that it changes; see `apply_delta`."""
 
@@ -69,6 +72,15 @@ class Delta:
     """What the names of that model's backbone parameters start with."""
     rewrite: RewriteRecord | None = None
     """How it was made; None for the difference of two models."""
+
+    def __repr__(self) -> str:
+        made = ""
+        if self.rewrite is not None:
+            choice, rewrite = self.rewrite.choice, self.rewrite
+            goal = "" if choice is None else f"{choice.direction} {choice.target_class}, "
+            made = f", {goal}learning_rate={rewrite.learning_rate:g}, feature_factor={rewrite.feature_factor}"
+        size = f"{self.num_entries:,} entries of {len(self.changes)} parameters"
+        return f"Delta({size} of {self.base_model!r}{made})"
 
     @cached_property
     def fingerprint(self) -> str:

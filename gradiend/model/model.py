@@ -128,9 +128,11 @@ class GradiendModel(nn.Module):
         """The current input_dim."""
         return self.input_dim
 
-    def extra_repr(self) -> str:
-        """Shown in the module's repr."""
-        return f"input_dim={self.input_dim}, latent_dim={self.latent_dim}, dtype={self.torch_dtype}"
+    def __repr__(self) -> str:
+        shape = f"input_dim={self.input_dim}, latent_dim={self.latent_dim}, bias_decoder={self.bias_decoder}"
+        lazy = "" if self.is_built else ", without weights yet"
+        activations = f"activation_encoder={self.activation_encoder!r}, activation_decoder={self.activation_decoder!r}"
+        return f"{type(self).__name__}({shape}, {activations}, torch_dtype={self.torch_dtype}{lazy})"
 
     @property
     def base_model_id(self) -> str:

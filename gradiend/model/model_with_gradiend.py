@@ -160,6 +160,13 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
         """Only the GRADIEND's: the base model is never trained."""
         return self.gradiend.named_parameters(f"{prefix}.gradiend" if prefix else "gradiend", *args, **kwargs)
 
+    def __repr__(self) -> str:
+        base = f"{type(self.base_model).__name__} {getattr(self.base_model, 'name_or_path', '')!r}"
+        return (
+            f"{type(self).__name__}(\n  base_model={base},\n  gradiend={self.gradiend!r},\n  source={self.source}, "
+            f"target={self.target}, feature_class_encoding_direction={self._direction}\n)"
+        )
+
     def __len__(self) -> int:
         """The GRADIEND's input_dim."""
         return len(self.gradiend)
@@ -267,7 +274,10 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
             raise ValueError(f"return_float needs one latent; this GRADIEND has {self.gradiend.latent_dim}.")
         if not isinstance(input, (Tensor, Mapping)):
             if label is None:
-                raise AssertionError("A raw input needs label=…, the word that stands at the placeholder.")
+                raise AssertionError(
+                    "A raw input needs label=…, the word that stands at the placeholder; for a text, factual=… and "
+                    "alternative=… do too."
+                )
             with torch.enable_grad():
                 input = self.create_gradients(input, label)
         latent = self.gradiend.forward_encoder(input)

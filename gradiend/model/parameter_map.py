@@ -34,6 +34,9 @@ class MappedParameter:
     shape: tuple[int, ...]
     selection: Tensor | None = None
 
+    def __repr__(self) -> str:
+        return f"MappedParameter({self.name!r}, {self.shape}, {self.num_selected:,} of {self.numel:,} entries)"
+
     @cached_property
     def numel(self) -> int:
         """Entries of the whole parameter."""

@@ -82,7 +82,7 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         self._known_encodings: dict[tuple[str, str], pd.DataFrame] | None = None
         """Of the running training, by digests of GRADIEND and rows; None where no other seed is compared with it."""
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         name, classes = type(self).__name__, self._target_classes
         return f"{name}(model={self.base_model_path}, target_classes={classes}, run_id={self.run_id})"
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -19,6 +20,7 @@ from gradiend.trainer.core.pruning_config import PostPruneConfig, PrePruneConfig
 from gradiend.util.checks import require_path
 from gradiend.util.dtypes import parse_dtype
 from gradiend.util.keywords import one_of, resolve_keywords, strict_keywords
+from gradiend.util.plain import short_repr
 
 CHOICES = {
     "optim": ("adamw", "adam"),
@@ -34,7 +36,7 @@ DEFAULT_CORRELATION_THRESHOLD = 0.5
 
 
 @strict_keywords
-@dataclass
+@dataclass(repr=False)
 class TrainingArguments:
     """Arguments of `Trainer.train` and the evaluations. `num_epochs` is a second name of `num_train_epochs`.
 
@@ -179,12 +181,17 @@ class TrainingArguments:
     metadata: dict[str, Any] = field(default_factory=dict)
     """Free, JSON-serialisable notes, written with the training statistics."""
 
+    __repr__ = short_repr
+
     def __post_init__(self) -> None:
         for name in DIRECTORIES:
             if vars(self)[name]:
                 require_path(name, vars(self)[name])
                 # A path with a slash at its end has no name that "_best" could be put after.
                 setattr(self, name, str(Path(vars(self)[name])))
+        for name in ("decoder_eval_lrs", "decoder_eval_feature_factors"):
+            if isinstance(vars(self)[name], (np.ndarray, np.generic)):
+                setattr(self, name, vars(self)[name].tolist())
         self.torch_dtype = parse_dtype("torch_dtype", self.torch_dtype or torch.float32)
         if self.base_model_dtype is not None:
             self.base_model_dtype = parse_dtype("base_model_dtype", self.base_model_dtype)

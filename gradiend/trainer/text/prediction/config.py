@@ -11,6 +11,7 @@ from gradiend.data.unified.contrast import ClassMerge
 from gradiend.data.unified.source import DataSource
 from gradiend.data.unified.validate import parse_pair
 from gradiend.util.keywords import strict_keywords
+from gradiend.util.plain import short_repr
 
 
 @dataclass
@@ -30,7 +31,7 @@ class TrainerConfig:
 
 
 @strict_keywords
-@dataclass
+@dataclass(repr=False)
 class TextPredictionConfig(TrainerConfig):
     """Data of a `TextPredictionTrainer`.
 
@@ -94,6 +95,8 @@ class TextPredictionConfig(TrainerConfig):
     folder of a data set (its split train). Default: the test split with its words filled in."""
     eval_neutral_max_rows: int | None = None
     """Use only the first rows of it."""
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         if self.target_classes is not None:

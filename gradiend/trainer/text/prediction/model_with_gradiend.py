@@ -208,6 +208,57 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
             for side in (Side.FACTUAL, Side.ALTERNATIVE)
         ]
 
+    @torch.no_grad()
+    def encode(
+        self,
+        input: Any,
+        label: Any = None,
+        return_float: bool = False,
+        *,
+        factual: str | Sequence[str] | None = None,
+        alternative: str | Sequence[str] | None = None,
+    ) -> Any:
+        """The latent of a gradient, or of one text or several, read as this GRADIEND reads its examples.
+
+            model.encode("The nurse said that [MASK] was late.", factual="she", alternative="he", return_float=True)
+
+        Args:
+            input: With `factual` or `alternative`: a text with `[MASK]`, or a list of N texts. Otherwise see
+                `ModelWithGradiend.encode`.
+            label: The word whose gradient is encoded, whatever the source; not with `factual` and `alternative`.
+            return_float: Python floats instead of a tensor (latent_dim 1).
+            factual: The word that stood at the placeholder, one for all texts or one each. Source factual needs
+                it, source diff needs both.
+            alternative: The word of the other class; source alternative needs it.
+
+        Returns:
+            (latent_dim,) or a float for one text, (N, latent_dim) or a list of floats for several.
+
+        Raises:
+            AssertionError: A raw input without any word.
+            TypeError: A word that the source needs is missing, or a label beside it.
+            ValueError: Not as many words as texts; see also `ModelWithGradiend.encode`.
+        """
+        if factual is None and alternative is None:
+            return super().encode(input, label, return_float)
+        if return_float and self.gradiend.latent_dim != 1:
+            raise ValueError(f"return_float needs one latent; this GRADIEND has {self.gradiend.latent_dim}.")
+        if label is not None:
+            raise TypeError("label and factual or alternative are two ways to say the words: give one of them.")
+        given = {Side.FACTUAL.value: factual, Side.ALTERNATIVE.value: alternative}
+        missing = [name for name, word in given.items() if word is None and self.source in (name, Side.DIFF.value)]
+        if missing:
+            raise TypeError(
+                f"This GRADIEND reads source={self.source!r}: encode needs {' and '.join(f'{n}=…' for n in missing)}."
+            )
+        texts = [input] if isinstance(input, str) else list(input)
+        # Where the source reads one word only, that one stands for the other too.
+        other = alternative if factual is None else factual
+        words = [_one_each(name, other if word is None else word, texts) for name, word in given.items()]
+        latents = self.encode_texts(texts, *words)
+        found = latents.squeeze(1).tolist() if return_float else latents
+        return found[0] if isinstance(input, str) else found
+
     def encode_words(
         self,
         factual: Sequence[TokenizedWord],
@@ -304,6 +355,18 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
         """
         words = [tokenize_known(self.words, masked_texts, side) for side in (factual, alternative)]
         return self.encode_words(*words, source=source, batch_size=batch_size, progress=progress)
+
+
+def _one_each(name: str, words: str | Sequence[str], texts: Sequence[str]) -> list[str]:
+    """A word for every text: the one word, or those given.
+
+    Raises:
+        ValueError: Another number of words.
+    """
+    each = [words] * len(texts) if isinstance(words, str) else list(words)
+    if len(each) != len(texts):
+        raise ValueError(f"{name} has {len(each)} words for {len(texts)} texts: give one word, or one for each text.")
+    return each
 
 
 def words_for(base_model: Any, tokenizer: Any) -> WordTokenizer:
