@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gradiend._version import __version__
 from gradiend.util.lazy import lazy_names
+from gradiend.util.optional import warn_of_namesake
 from gradiend.util.registry import register_default_loader
 
 # PyTorch reads this at its first allocation: on Linux, large tensors then come in huge pages. Gradients and activations
@@ -114,6 +115,8 @@ __all__ = [
     "setup_logging",
 ]
 
+
+warn_of_namesake(__path__[0])
 
 __getattr__ = lazy_names(__name__, _HOMES)
 

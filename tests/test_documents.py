@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from documents import DOCUMENTS, ROOT, SCRIPTS, python_blocks
 
+import gradiend
+
 
 def names_of_gradiend(code: str) -> Iterator[str]:
     """Dotted names that the code imports from gradiend, or looks up in it."""
@@ -42,8 +44,33 @@ def test_scripts_that_are_named_exist_with_their_options(document: Path) -> None
             assert f'"{option}"' in source, f"{script} has no {option}"
 
 
+SOURCES = [*DOCUMENTS, *SCRIPTS, ROOT / "Makefile", *sorted((ROOT / "gradiend").rglob("*.py"))]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nobody_is_told_to_install_the_project_that_has_our_name_on_the_index(source: Path) -> None:
+    commands = re.findall(r"pip install[^`\n]*", source.read_text(encoding="utf-8"))
+    assert not [command for command in commands if re.search(r"""[\s"'\\]gradiend\b(?![/-])""", command)]
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_to_files(document: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+)", document.read_text(encoding="utf-8"))
     missing = [name for name in targets if "://" not in name and not (document.parent / name).exists()]
     assert not missing
+
+
+def test_the_citation_file_says_what_cff_1_2_requires() -> None:
+    yaml = pytest.importorskip("yaml")
+    content = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= content.keys()
+    assert content["cff-version"] == "1.2.0"
+    assert (content["title"], content["version"]) == ("gradiend", gradiend.__version__)
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'license = "{content["license"]}"' in project
+    for entry in [content, *content["references"]]:
+        assert all("name" in author or "family-names" in author for author in entry["authors"])
+    for reference in content["references"]:
+        assert {"type", "title", "authors"} <= reference.keys()
+    arxiv = {item["value"] for entry in content["references"] for item in entry["identifiers"]}
+    assert arxiv == {f"arXiv:{number}" for number in ("2502.01406", "2602.23993", "2601.09313")}

@@ -1,6 +1,7 @@
 """The documented import surface: every name is where the documentation says."""
 
 import importlib
+import os
 import subprocess
 import sys
 
@@ -122,3 +123,44 @@ def test_no_documented_import_needs_an_optional_package():
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def import_beside(folder, *distributions: dict[str, str]) -> list[str]:
+    """What importing gradiend warns of, with these distributions (file → content) on the path too."""
+    for number, files in enumerate(distributions):
+        place = folder / str(number) / files.pop("folder", "gradiend-0.2.3.dist-info")
+        place.mkdir(parents=True)
+        for name, content in files.items():
+            (place / name).write_text(content, encoding="utf-8")
+    paths = [str(folder / str(number)) for number in range(len(distributions))]
+    code = """if True:
+        import sys, warnings
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            import gradiend, gradiend.cli
+        print(*(str(one.message) for one in caught), sep="\\n")
+        assert not {"torch", "pandas"} & set(sys.modules)
+    """
+    path = os.pathsep.join([*paths, *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    return done.stdout.split("\n")[:-1]
+
+
+METADATA = "Metadata-Version: 2.1\nName: gradiend\nVersion: 0.2.3\n"
+OURS = {"METADATA": METADATA, "entry_points.txt": "[console_scripts]\ngradiend = gradiend.cli:main\n"}
+
+
+def test_another_project_of_our_name_is_noticed_once(tmp_path):
+    [message] = import_beside(tmp_path / "theirs", {"METADATA": METADATA})
+    assert f"version 0.2.3 in {tmp_path / 'theirs' / '0'}" in message
+    assert "pip uninstall gradiend" in message
+    assert "pip install ." in message
+    [message] = import_beside(tmp_path / "both", {"METADATA": METADATA}, {**OURS}, {"METADATA": METADATA})
+    assert message.count("version 0.2.3") == 2
+
+
+def test_this_project_found_twice_or_one_that_only_sounds_alike_is_no_other(tmp_path):
+    alike = {"folder": "gradiend_iend-1.0.dist-info", "METADATA": METADATA.replace("gradiend", "gradiend-iend")}
+    assert import_beside(tmp_path, {**OURS}, alike) == [""]

@@ -291,7 +291,7 @@ class TestVenn:
     @pytest.mark.parametrize(("package", "count"), [("matplotlib_venn", 3), ("venn", 4), ("matplotlib", 2)])
     def test_a_missing_package_is_named(self, monkeypatch: pytest.MonkeyPatch, package: str, count: int) -> None:
         monkeypatch.setitem(sys.modules, package, None)
-        with pytest.raises(ImportError, match=rf'needs {package}: pip install "gradiend\[plot\]"'):
+        with pytest.raises(ImportError, match=rf"needs {package}: pip install {package.replace('_', '-')} \("):
             plot_topk_overlap_venn(dict(list(MODELS.items())[:count]), 3, show=False)
 
 

@@ -366,7 +366,7 @@ def test_parquet(tmp_path) -> None:
 def test_parquet_without_pyarrow(tmp_path, monkeypatch) -> None:
     (tmp_path / "t.parquet").touch()
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ImportError, match=r"pip install \"gradiend\[data\]\""):
+    with pytest.raises(ImportError, match=r"needs pyarrow: pip install pyarrow \("):
         resolve_dataframe(tmp_path / "t.parquet")
 
 

@@ -671,5 +671,5 @@ class TestScreen:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(sys.modules, "matplotlib", None)
-        with pytest.raises(ImportError, match=r'pip install "gradiend\[plot\]"'):
+        with pytest.raises(ImportError, match=r"needs matplotlib: pip install matplotlib \("):
             plot_training_convergence(training_stats=RUN, output=tmp_path / "a", show=False)

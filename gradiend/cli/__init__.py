@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from gradiend.util.optional import install_hint
+
 
 def main() -> None:
     """Entry point of the `gradiend` command."""
@@ -12,7 +14,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in {"typer", "rich"}:
             raise
-        sys.exit(f"The gradiend command needs {error.name}: pip install 'gradiend[cli]'")
+        sys.exit(f"The gradiend command needs {error.name}: {install_hint(error.name, 'cli')}")
     try:
         app()
     except (ValueError, OSError, ImportError) as error:

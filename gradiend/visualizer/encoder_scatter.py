@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gradiend.util.files import replacing
+from gradiend.util.optional import install_hint
 from gradiend.visualizer.encoder_frame import Encodings, checked_frame
 from gradiend.visualizer.keywords import plot_keywords
 from gradiend.visualizer.scatter_figure import scatter_figure
@@ -101,7 +102,7 @@ def plot_encoder_scatter(
             page, or max_points or hover_text_max_chars below 1.
     """
     if find_spec("plotly") is None:
-        message = 'plot_encoder_scatter needs plotly: pip install "gradiend[plot]"'
+        message = f"plot_encoder_scatter needs plotly: {install_hint('plotly', 'plot')}"
         warnings.warn(message, stacklevel=3)
         return None
     if hover_text_max_chars < 1:
