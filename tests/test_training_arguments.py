@@ -11,6 +11,7 @@ from torch import nn
 
 from gradiend import TextPredictionTrainer, TrainingArguments, load_training_stats
 from gradiend.model.devices import default_devices, resolve_device_config_for_model
+from gradiend.trainer.core.callbacks import EarlyStoppingCallback
 from gradiend.trainer.text import TextPredictionModelWithGradiend
 
 
@@ -385,3 +386,46 @@ class TestRoundTrip:
         for field in dataclasses.fields(TrainingArguments):
             number = next(i for i, line in enumerate(lines) if line.startswith(f"    {field.name}: "))
             assert lines[number + 1].lstrip().startswith('"""'), field.name
+
+
+@pytest.fixture(scope="module")
+def by_default(path):
+    return run(path, eval_steps=TrainingArguments().eval_steps, max_steps=60)
+
+
+class TestTheCurveOfAShortTraining:
+    """eval_steps left out means 250 for what is kept, and enough looks in between for a curve."""
+
+    def test_the_default_is_as_documented(self):
+        assert TrainingArguments().eval_steps == 250
+        assert json.loads(json.dumps(TrainingArguments().to_dict()))["eval_steps"] == 250
+
+    def test_there_are_ten_points(self, by_default):
+        stats = by_default[1]["training_stats"]
+        steps = [str(step) for step in range(6, 61, 6)]
+        assert list(stats["scores"]) == steps
+        assert list(stats["mean_by_class"]) == steps
+        assert list(stats["encoder_norms"]) == steps
+
+    def test_the_model_is_the_one_of_a_single_evaluation(self, path, by_default):
+        once = run(path, eval_steps=250, max_steps=60)
+        assert list(once[1]["training_stats"]["scores"]) == ["60"]
+        assert torch.equal(weights(by_default[0]), weights(once[0]))
+        for key in ("best_score_checkpoint", "losses", "convergence_info"):
+            assert by_default[1][key] == once[1][key]
+        assert by_default[1]["training_stats"]["correlation"] == once[1]["training_stats"]["correlation"]
+
+    @pytest.mark.parametrize("given", [60, 30, 250])
+    def test_what_the_user_says_is_what_runs(self, path, given):
+        fields = TrainingArguments(eval_steps=given).replace(seed=0).eval_steps
+        scores = run(path, eval_steps=fields, max_steps=60)[1]["training_stats"]["scores"]
+        assert [int(step) for step in scores] == sorted({*range(given, 61, given), 60})
+
+    def test_patience_counts_evaluations_only(self, path):
+        trainer = tiny_data.trainer(path, {"max_steps": 40, "eval_steps": TrainingArguments().eval_steps})
+        trainer.train(callbacks=[EarlyStoppingCallback(patience=1, min_improvement=2.0)])
+        assert load_training_stats(trainer.model_path)["training_stats"]["global_step"] == 40
+
+    def test_hardly_any_steps_have_no_curve(self, path):
+        scores = run(path, eval_steps=TrainingArguments().eval_steps, max_steps=8)[1]["training_stats"]["scores"]
+        assert list(scores) == ["8"]

@@ -48,6 +48,12 @@ class EncoderData:
         """Number of rows."""
         return len(self.rows)
 
+    def few(self, rows_per_label: int) -> EncoderData:
+        """At most so many rows of each label, the same every time."""
+        labels = self.rows["label"].reset_index(drop=True).sample(frac=1, random_state=0)
+        kept = sorted(labels.groupby(labels, sort=False).head(rows_per_label).index)
+        return EncoderData(self.rows.iloc[kept], [self.factual[i] for i in kept], [self.alternative[i] for i in kept])
+
     def encode(
         self, model: Any, *, source: str | None = None, batch_size: int = 32, progress: str | None = None
     ) -> pd.DataFrame:

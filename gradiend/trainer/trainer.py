@@ -19,11 +19,12 @@ from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.fingerprint import gradiend_digest
 from gradiend.model.model_with_gradiend import ModelWithGradiend, encoding_direction
 from gradiend.trainer.core.arguments import FIELDS, TrainingArguments
-from gradiend.trainer.core.callbacks import TrainingCallback
+from gradiend.trainer.core.callbacks import CurveEvaluation, TrainingCallback, glance_every
 from gradiend.trainer.core.gradient_store import GradientStore
 from gradiend.trainer.core.memory import explained_memory_errors
 from gradiend.trainer.core.seeding import set_seed
 from gradiend.trainer.core.supervised import gradient_arguments, resolve_target
+from gradiend.trainer.core.training import total_steps
 from gradiend.trainer.core.training import train as train_core
 from gradiend.trainer.evaluation import EvaluatesModels
 from gradiend.trainer.preparation import PreparesModels
@@ -40,6 +41,9 @@ from gradiend.visualizer import Visualizer
 from gradiend.visualizer.encoder_frame import Encodings
 
 logger = get_logger(__name__)
+
+ROWS_OF_A_GLANCE = 8
+"""Of each label: fewer together than a usual training batch, without a backward pass."""
 
 
 class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
@@ -372,14 +376,15 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
             )
         gradients = self.create_gradient_training_dataset(examples, trained, **gradient_arguments(trained, args, cache))
         if args.evaluate_fn is None and args.do_eval and args.trains_encoder:
-            args = args.replace(evaluate_fn=self._evaluation_during_training(trained, args))
+            every = glance_every(total_steps(len(gradients), args), args.eval_steps)
+            args = args.replace(evaluate_fn=self._evaluation_during_training(trained, args, every))
         path = train_core(trained, gradients, args, callbacks, output_dir=output_dir)
         self._model = self._post_pruned(trained, args, path)
         self.post_training(self._model)
         return path
 
     def _evaluation_during_training(
-        self, model: Any, args: TrainingArguments
+        self, model: Any, args: TrainingArguments, every: int | None
     ) -> Callable[..., Mapping[str, Any]] | None:
         data = self.create_eval_data(model, split=self.evaluation_split(), max_size=args.encoder_eval_train_max_size)
         if not len(data):
@@ -390,7 +395,15 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
             del kwargs
             return self.evaluator.evaluate_encoder(encoder_df=self._encoded_once(model, data, args), n_resamples=0)
 
-        return evaluate
+        if every is None or not isinstance(data, EncoderData):
+            return evaluate
+        few = data.few(ROWS_OF_A_GLANCE)
+
+        def glance() -> Mapping[str, Any]:
+            found = few.encode(model, batch_size=args.eval_batch_size)
+            return self.evaluator.evaluate_encoder(encoder_df=found, n_resamples=0)
+
+        return CurveEvaluation(evaluate, glance, every)
 
     def post_training(self, model: Any) -> None:
         """Called with the trained model; override to add what you need."""

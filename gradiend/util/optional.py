@@ -51,7 +51,7 @@ def warn_of_namesake(package: str) -> None:
     if others:
         warnings.warn(
             f"Another project called gradiend is installed too ({'; '.join(sorted(others))}); what is imported here is "
-            f"{package}. Remove it with `pip uninstall gradiend` (again, until none is left), then install this one from its clone "
-            "(`pip install .`) or its wheel.",
+            f"{package}. Remove it with `pip uninstall gradiend` (again, until none is left), then install this one "
+            "from its clone (`pip install .`) or its wheel.",
             stacklevel=3,
         )

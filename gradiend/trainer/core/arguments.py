@@ -35,6 +35,12 @@ DIRECTORIES = ("experiment_dir", "output_dir", "seed_runs_dir")
 DEFAULT_CORRELATION_THRESHOLD = 0.5
 
 
+class DefaultSteps(int):
+    """The number of a default, which a number of the user's is not: a training too short for a curve looks more often
+    than the default says, but never more often than the user says.
+    """
+
+
 @strict_keywords
 @dataclass(repr=False)
 class TrainingArguments:
@@ -90,8 +96,10 @@ class TrainingArguments:
     """Loss between decoded and target gradient. Default: MSELoss."""
     eval_strategy: Literal["steps", "no"] = "steps"
     """Whether to evaluate the encoder during training."""
-    eval_steps: int = 250
-    """Steps between evaluations; the last step is always evaluated."""
+    eval_steps: int = DefaultSteps(250)
+    """Steps between evaluations; the last step is always evaluated. Where it is left out and a training has fewer than
+    2500 steps, a few rows are also encoded every tenth of it (at least 5 steps), so that there is a curve; what is
+    kept is still chosen by the evaluations."""
     encoder_eval_train_max_size: int | None = None
     """Cap on validation examples per class for evaluations during training."""
     encoder_eval_max_size: int | None = None

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+GLANCE = "glance"
+"""Key of an `eval_result` that few rows gave: a point of the training's curve, by which nothing is chosen or ended."""
+
 
 @dataclass
 class TrainingControl:

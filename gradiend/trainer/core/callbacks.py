@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from gradiend.trainer.core.arguments import TrainingArguments
-from gradiend.trainer.core.callback import TrainingCallback, TrainingControl
+from gradiend.trainer.core.arguments import DefaultSteps, TrainingArguments
+from gradiend.trainer.core.callback import GLANCE, TrainingCallback, TrainingControl
 from gradiend.trainer.core.early_stopping import EarlyStoppingCallback
 from gradiend.trainer.core.tracking import TensorBoardCallback, WandbCallback
 
@@ -34,6 +35,44 @@ MEANS = ("mean_by_class", "mean_by_feature_class")
 
 INVERT_BELOW = -0.5
 """During training the encoding is inverted only when it is clearly on the wrong side."""
+
+
+CURVE_POINTS = 10
+"""Evaluations that make a curve."""
+
+LEAST_STEPS_BETWEEN = 5
+"""Between glances, so that they cost a small share of the steps."""
+
+
+def glance_every(steps: int, eval_steps: int) -> int | None:
+    """Steps between the glances of a training that `DefaultSteps` would give too few evaluations for a curve.
+
+    Args:
+        steps: Of the whole training.
+        eval_steps: Between evaluations, as in the arguments.
+
+    Returns:
+        None: no glances, because the user said how often, there are enough evaluations, or hardly any steps.
+    """
+    every = max(LEAST_STEPS_BETWEEN, steps // CURVE_POINTS)
+    wanted = isinstance(eval_steps, DefaultSteps) and every < eval_steps and steps >= 4 * LEAST_STEPS_BETWEEN
+    return every if wanted else None
+
+
+@dataclass(frozen=True)
+class CurveEvaluation:
+    """An evaluation during training, with glances in between."""
+
+    full: Callable[..., Mapping[str, Any]]
+    """See `EvaluationCallback`."""
+    glance: Callable[[], Mapping[str, Any]]
+    """The same of a few rows."""
+    every: int
+    """Steps between glances."""
+
+    def __call__(self, **kwargs: Any) -> Mapping[str, Any]:
+        """The full evaluation."""
+        return self.full(**kwargs)
 
 
 class EvaluationCallback(TrainingCallback):
@@ -73,11 +112,16 @@ class EvaluationCallback(TrainingCallback):
     ) -> Mapping[str, Any] | None:
         """Evaluate if it is time, and record the result in `training_stats`."""
         due = last_iteration or step % self.n_evaluation == 0
-        if not self.do_eval or self.evaluate_fn is None or not due:
+        glances = isinstance(self.evaluate_fn, CurveEvaluation) and step % self.evaluate_fn.every == 0
+        if not self.do_eval or self.evaluate_fn is None or not (due or glances):
             return None
         training_stats = {} if training_stats is None else training_stats
-        result = self.evaluate_fn(config=config, training_stats=training_stats)
-        self.last_eval_step = step
+        if due:
+            result = self.evaluate_fn(config=config, training_stats=training_stats)
+            self.last_eval_step = step
+        else:
+            assert isinstance(self.evaluate_fn, CurveEvaluation)
+            result = {**self.evaluate_fn.glance(), GLANCE: True}
         record_evaluation(training_stats, step, result)
         if model is not None:
             training_stats.setdefault("encoder_norms", {})[step] = model.gradiend.encoder_norm
@@ -87,7 +131,8 @@ class EvaluationCallback(TrainingCallback):
 
 def record_evaluation(training_stats: dict[str, Any], step: int, result: Mapping[str, Any]) -> None:
     """Write an evaluation result into the statistics of `step`, replacing an earlier one."""
-    training_stats["correlation"] = result.get("correlation")
+    if GLANCE not in result:
+        training_stats["correlation"] = result.get("correlation")
     training_stats.setdefault("scores", {})[step] = result.get("correlation")
     for key in MEANS:
         if key in result:

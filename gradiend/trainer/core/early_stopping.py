@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from gradiend.trainer.core.callback import TrainingCallback, TrainingControl
+from gradiend.trainer.core.callback import GLANCE, TrainingCallback, TrainingControl
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,9 @@ class EarlyStoppingCallback(TrainingCallback):
         **kwargs: Any,
     ) -> None:
         """Look at the evaluation of this step, if there was one."""
-        correlation = None if eval_result is None else eval_result.get("correlation")
+        if eval_result is None or GLANCE in eval_result:
+            return
+        correlation = eval_result.get("correlation")
         if correlation is None or control is None:
             return
         score = abs(correlation)
