@@ -468,7 +468,43 @@ class TestProbabilityShifts:
                 found = line(ax, f"P({name})")
                 assert list(found.get_xdata()) == steps
                 assert list(found.get_ydata()) == [by_step[s]["probs_by_dataset"][dataset][name] for s in steps]
-        assert list(line(lms, "LMS").get_ydata()) == [by_step[s]["lms"]["lms"] for s in steps]
+        shares = [100 * by_step[s]["lms"]["lms"] / by_step[0.0]["lms"]["lms"] for s in steps]
+        assert list(line(lms, "LMS").get_ydata()) == pytest.approx(shares)
+
+    @pytest.mark.parametrize("scores", [[0.4, 0.41], [0.399, 0.2], [0.0, 0.0], [0.398, 0.397], [0.4, 0.6]])
+    def test_the_limit_is_seen_whatever_the_steps_cost(self, scores) -> None:
+        grid = make_grid()
+        for key, score in zip([key for key in grid if key != "base"][-2:], scores, strict=True):
+            grid[key] = {**grid[key], "lms": {"lms": score}}
+        lms = shift_figure(shift_curves(grid, {})).axes[0]
+        low, high = lms.get_ylim()
+        assert low < 99.0 < 100.0 < high
+        assert low >= 94.0
+        shares = [100 * entry["lms"]["lms"] / grid["base"]["lms"]["lms"] for entry in grid.values()]
+        assert high > max(shares)
+        marked = [found for found in lms.lines if found.get_marker() == "v"]
+        assert sum(len(found.get_xdata()) for found in marked) == sum(share < low for share in shares)
+
+    def test_without_the_base_model_the_lms_is_drawn_as_it_is(self) -> None:
+        grid = make_grid()
+        del grid["base"]
+        lms = shift_figure(shift_curves(grid, {})).axes[0]
+        assert lms.get_ylabel() == "LMS"
+        assert max(line(lms, "LMS").get_ydata()) < 1
+
+    @pytest.mark.parametrize("rates", [(0.001, 0.01, 0.1), (0.01, 0.02, 0.03, 0.05, 0.1, 0.2), (0.3,)])
+    def test_every_measured_step_is_labelled(self, rates) -> None:
+        entry = make_grid()[1.0, 0.1]
+        grid = {"base": make_grid()["base"]}
+        for factor in (1.0, -1.0):
+            for rate in rates:
+                grid[factor, rate] = {**entry, "id": {"feature_factor": factor, "learning_rate": rate}}
+        *upper, lowest = shift_figure(shift_curves(grid, {})).axes
+        steps = sorted([0.0, *(sign * rate for sign in (1, -1) for rate in rates)])
+        for ax in (*upper, lowest):
+            assert sorted(ax.get_xticks()) == pytest.approx(steps)
+        shown = {text.get_text() for text in lowest.get_xticklabels()}
+        assert shown == {f"{step:g}".replace("-", "−") if step else "base" for step in steps}
 
     def test_base_values_and_the_lms_limit_are_drawn(self) -> None:
         lms, he, _ = shift_figure(shift_curves(make_grid(), {})).axes
@@ -476,7 +512,7 @@ class TestProbabilityShifts:
         def levels(ax) -> list[float]:
             return sorted(found.get_ydata()[0] for found in ax.lines if list(found.get_xdata()) == [0, 1])
 
-        assert levels(lms) == pytest.approx([0.99 * 0.4, 0.4])
+        assert levels(lms) == pytest.approx([99.0, 100.0])
         assert levels(he) == pytest.approx([0.4, 0.7])
 
     def test_points_that_keep_the_lms_are_filled(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -21,10 +22,17 @@ if TYPE_CHECKING:
 LMS_RATIO = 0.99
 """Share of the base model's LMS below which the default policy selects no candidate."""
 
+LMS_FLOOR = 94.0
+"""Per cent of the base model's LMS at which its panel begins at the lowest: the limit is what it has to show."""
+
+LMS_MARGIN = 0.6
+"""Per cent that are left free above and below."""
+
 BASE_STYLE = (0, (5, 3))
 _LINE_STYLES = ("-", "--", "-.", ":")
 _TWO_COLUMNS_FROM = 5
-_TICKS_A_SIDE = 4
+_LABEL_POINTS = 8.0
+"""Size of the labels of steps."""
 
 
 def shift_figure(curves: ShiftCurves, *, figsize: tuple[float, float] | None = None) -> Figure:
@@ -65,6 +73,9 @@ def shift_figure(curves: ShiftCurves, *, figsize: tuple[float, float] | None = N
     for ax in axes:
         _signed_axis(ax, curves)
         tidy(ax)
+    figure.draw_without_rendering()
+    for ax in axes:
+        _label_steps(ax, curves)
     for ax in axes[-columns:]:
         ax.set_xlabel(_axis_label(curves.selected))
     add_legend(axes[0], handles, LegendPlace(), outside="outside lower center", outside_ncol=2)
@@ -72,22 +83,37 @@ def shift_figure(curves: ShiftCurves, *, figsize: tuple[float, float] | None = N
 
 
 def _draw_lms(ax: Axes, curves: ShiftCurves) -> list[Line2D]:
-    _draw_series(ax, curves, lambda point: point.lms, color=REFERENCE_COLOR, label="LMS", marker="o")
+    """The LMS as per cent of the base model's, in a range in which the limit can be seen; lower points lie on its floor
+    as triangles. Without a base model: the LMS itself.
+    """
     ax.set_title("Language modelling on neutral text", loc="left", fontsize=10)
-    ax.set_ylabel("LMS")
-    top = _highest(ax.lines)
-    ax.set_ylim(0.0, 1.12 * top if top > 0 else 1.0)
-    if curves.base_lms is None:
+    if not curves.base_lms:
+        _draw_series(ax, curves, lambda point: point.lms, color=REFERENCE_COLOR, label="LMS", marker="o")
+        ax.set_ylabel("LMS")
+        top = _highest(ax.lines)
+        ax.set_ylim(0.0, 1.12 * top if top > 0 else 1.0)
         return []
-    limit = LMS_RATIO * curves.base_lms
+    base, limit = curves.base_lms, 100 * LMS_RATIO
+
+    def per_cent(point: GridPoint) -> float | None:
+        return None if point.lms is None else 100 * point.lms / base
+
+    _draw_series(ax, curves, per_cent, color=REFERENCE_COLOR, label="LMS", marker="o")
+    shares = [share for point in curves.points if (share := per_cent(point)) is not None]
+    floor = max(LMS_FLOOR, min([limit, *shares]) - LMS_MARGIN)
+    ax.set_ylim(floor, max([100.0, *shares]) + LMS_MARGIN)
+    below = [point.step for point in curves.points if point.lms is not None and 100 * point.lms / base < floor]
+    if below:
+        ax.plot(below, [floor] * len(below), color=REFERENCE_COLOR, linestyle="none", marker="v", clip_on=False)
+    ax.set_ylabel("LMS, % of base")
     return [
-        ax.axhline(curves.base_lms, color=REFERENCE_COLOR, linestyle=BASE_STYLE, linewidth=1.0, label="base model"),
+        ax.axhline(100.0, color=REFERENCE_COLOR, linestyle=BASE_STYLE, linewidth=1.0, label="base model"),
         ax.axhline(
             limit,
             color="#CC0000",
             linestyle=":",
             linewidth=1.3,
-            label=f"{LMS_RATIO:.0%} of the base model's LMS\n(hollow points are below)",
+            label=f"{LMS_RATIO:.0%} of the base model's LMS\n(hollow points are below, triangles far below)",
         ),
     ]
 
@@ -164,21 +190,25 @@ def _signed_axis(ax: Axes, curves: ShiftCurves) -> None:
     margin = 1.3 * largest
     rest = 0.3 * smallest
     ax.set_xlim(-margin if min(steps, default=-1.0) < 0 else -rest, margin if max(steps, default=1.0) > 0 else rest)
-    ticks = _decades(smallest, largest) or sorted({smallest, largest})
-    both = [-tick for tick in ticks if min(steps, default=0.0) < 0]
-    both += [0.0] + [tick for tick in ticks if max(steps, default=0.0) > 0]
-    ax.set_xticks(both, [f"{tick:g}".replace("-", "−") if tick else "base" for tick in both], fontsize=9)
     ax.set_xticks([], minor=True)
 
 
-def _decades(smallest: float, largest: float) -> list[float]:
-    """Powers of ten in the range, thinned out to be readable; none where there are fewer than two."""
-    # The tolerance keeps 0.001 in a range that starts at 0.0010000000000000002.
-    first, last = math.ceil(math.log10(smallest) - 1e-9), math.floor(math.log10(largest) + 1e-9)
-    if last <= first:
-        return []
-    every = math.ceil((last - first + 1) / _TICKS_A_SIDE)
-    return [10.0**power for power in range(last, first - 1, -every)]
+def _label_steps(ax: Axes, curves: ShiftCurves) -> None:
+    """A tick for every measured step and for the base model, with labels that stand up where there are many.
+
+    Of labels that would lie on each other the one nearer to the ends of the axis is left out; its tick stays.
+    """
+    # Steps that differ by rounding only are one.
+    steps = sorted({float(f"{step:.6g}") for step in (0.0, *(point.step for point in curves.points))}, key=abs)
+    places = {step: ax.transData.transform((step, 0.0))[0] * 72.0 / ax.figure.dpi for step in steps}
+    upright = min((abs(places[a] - places[b]) for a, b in itertools.combinations(steps, 2)), default=99.0) < 34.0
+    least = _LABEL_POINTS if upright else 0.0
+    labelled: list[float] = []
+    for step in steps:
+        if all(abs(places[step] - places[other]) >= least for other in labelled):
+            labelled.append(step)
+    names = {step: f"{step:.3g}".replace("-", "−") if step else "base" for step in labelled}
+    ax.set_xticks(steps, [names.get(step, "") for step in steps], fontsize=_LABEL_POINTS, rotation=90 * upright)
 
 
 def _describe(chosen: Selected) -> str:

@@ -253,8 +253,8 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
             )
         texts = [input] if isinstance(input, str) else list(input)
         # Where the source reads one word only, that one stands for the other too.
-        other = alternative if factual is None else factual
-        words = [_one_each(name, other if word is None else word, texts) for name, word in given.items()]
+        known = [word for word in given.values() if word is not None]
+        words = [_one_each(name, known[0] if word is None else word, texts) for name, word in given.items()]
         latents = self.encode_texts(texts, *words)
         found = latents.squeeze(1).tolist() if return_float else latents
         return found[0] if isinstance(input, str) else found
