@@ -1,8 +1,10 @@
 """README and guides name only what there is: Python that compiles, public names, commands with options, files."""
 
 import ast
+import dataclasses
 import pkgutil
 import re
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,3 +76,16 @@ def test_the_citation_file_says_what_cff_1_2_requires() -> None:
         assert {"type", "title", "authors"} <= reference.keys()
     arxiv = {item["value"] for entry in content["references"] for item in entry["identifiers"]}
     assert arxiv == {f"arXiv:{number}" for number in ("2502.01406", "2602.23993", "2601.09313")}
+
+
+def test_the_tables_of_arguments_are_current() -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "write_argument_tables.py"))
+    assert script["DOCUMENT"].read_text(encoding="utf-8") == script["document"](), "run the script again"
+    for cls in script["TABLES"]:
+        assert f"## {cls.__name__}\n" in script["document"]()
+
+
+@pytest.mark.parametrize("cls", [gradiend.TrainingArguments, gradiend.TextPredictionConfig])
+def test_the_docstring_of_a_configuration_has_every_field(cls: type) -> None:
+    for item in dataclasses.fields(cls):
+        assert re.search(rf"^    {item.name} \(default .*\): \S", cls.__doc__ or "", re.MULTILINE)

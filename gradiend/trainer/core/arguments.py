@@ -19,7 +19,7 @@ from gradiend.model.sides import Side
 from gradiend.trainer.core.pruning_config import PostPruneConfig, PrePruneConfig
 from gradiend.util.checks import require_path
 from gradiend.util.dtypes import parse_dtype
-from gradiend.util.keywords import one_of, resolve_keywords, strict_keywords
+from gradiend.util.keywords import fields_in_docstring, one_of, resolve_keywords, strict_keywords
 from gradiend.util.plain import short_repr
 
 CHOICES = {
@@ -41,6 +41,7 @@ class DefaultSteps(int):
     """
 
 
+@fields_in_docstring
 @strict_keywords
 @dataclass(repr=False)
 class TrainingArguments:
@@ -68,7 +69,7 @@ class TrainingArguments:
     train_max_size: int | None = None
     """Cap on training examples (all classes together)."""
     learning_rate: float = 1e-5
-    """Of the optimizer."""
+    """Step size of the optimizer, the same for the whole training. Fewer entries take a larger one."""
     num_train_epochs: int = 3
     """Passes over the training batches."""
     max_steps: int = -1
@@ -87,9 +88,9 @@ class TrainingArguments:
     """Bytes of gradients that may be kept in a temporary file, so that later epochs and seeds need not compute them
     again. Large, unpruned gradients, of which only a few would fit, are not kept."""
     weight_decay: float = 1e-2
-    """Of the optimizer."""
+    """Weight decay of the optimizer."""
     adam_epsilon: float = 1e-8
-    """Of the optimizer."""
+    """Epsilon of the optimizer, which keeps its steps finite where gradients are tiny."""
     optim: Literal["adamw", "adam"] = "adamw"
     """The optimizer."""
     criterion: nn.Module | None = None

@@ -10,7 +10,7 @@ from gradiend.data.unified.columns import ColumnNames
 from gradiend.data.unified.contrast import ClassMerge
 from gradiend.data.unified.source import DataSource
 from gradiend.data.unified.validate import parse_pair
-from gradiend.util.keywords import strict_keywords
+from gradiend.util.keywords import fields_in_docstring, strict_keywords
 from gradiend.util.plain import short_repr
 
 
@@ -30,6 +30,7 @@ class TrainerConfig:
     """Number of latent features."""
 
 
+@fields_in_docstring
 @strict_keywords
 @dataclass(repr=False)
 class TextPredictionConfig(TrainerConfig):
