@@ -124,6 +124,20 @@ class TestByClass:
             model.rewrite_base_model(0.1, strengthen="old")
         assert not list(tmp_path.iterdir())
 
+    def test_a_misspelt_keyword_names_the_nearest(self, trainer, model, tmp_path):
+        for call, wrong, right in (
+            (lambda **given: model.rewrite_base_model(0.1, **given), "strenghten", "strengthen"),
+            (lambda **given: model.rewrite_base_model(strengthen="old", **given), "lr", "learning_rate"),
+            (lambda **given: model.export_delta(tmp_path / "x.safetensors", 0.1, **given), "weeken", "weaken"),
+            (lambda **given: trainer.rewrite_base_model(RESULTS, **given), "strenghten", "strengthen"),
+            (lambda **given: trainer.export_delta(RESULTS, **given), "weeken", "weaken"),
+            (trainer.evaluate_decoder, "lr", "lrs"),
+            (trainer.evaluate_decoder, "learning_rates", "lrs"),
+            (lambda **given: model.encode("the [MASK]", **given), "factaul", "factual"),
+        ):
+            with pytest.raises(TypeError, match=rf"unknown argument '{wrong}'\. Did you mean '{right}'"):
+                call(**{wrong: "old"})
+
     def test_of_a_trainer_it_is_short_for_the_class_and_its_direction(self, trainer, model, tmp_path):
         assert same_bits(bits(trainer.rewrite_base_model(RESULTS, strengthen="old")), rewritten_bits(model, 0.2, -1.0))
         assert same_bits(bits(trainer.rewrite_base_model(RESULTS, weaken="old")), rewritten_bits(model, 0.3, 1.0))

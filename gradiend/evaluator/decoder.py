@@ -41,6 +41,7 @@ from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.parts import parse_rewrite_part
 from gradiend.util.checks import AS_IN_ARGUMENTS, require_whole
 from gradiend.util.fingerprint import Fingerprint
+from gradiend.util.keywords import known_keywords
 from gradiend.util.paths import resolve_decoder_grid_cache_path
 
 logger = logging.getLogger(__name__)
@@ -85,6 +86,7 @@ class ChoosesMeasuredTexts(Protocol):
 class DecoderEvaluator:
     """Grid search over rewrites of a trained model."""
 
+    @known_keywords("evaluate_decoder")
     def evaluate_decoder(
         self,
         trainer: Any,

@@ -21,6 +21,7 @@ from gradiend.model.parts import parse_rewrite_part
 from gradiend.model.rewrite_record import RewriteChoice, RewriteRecord
 from gradiend.model.rewriting import add_update, finite_step, refuse_no_change, share_changed, updated_parameters
 from gradiend.util.fingerprint import hash_model_weights
+from gradiend.util.keywords import known_keywords
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class RewritesBaseModel:
             )
         return update
 
+    @known_keywords("rewrite_base_model")
     def rewrite_base_model(
         self,
         learning_rate: float,
@@ -122,6 +124,7 @@ class RewritesBaseModel:
         logger.info("The rewrite changed %.1f %% of the mapped entries.", 100 * share)
         return rewritten
 
+    @known_keywords("export_delta")
     def export_delta(
         self,
         path: str | Path,

@@ -26,6 +26,8 @@ DELTAS_DIR = "deltas"
 """Subdirectory of an experiment with its deltas."""
 STATS_KEYS = ("feature_factors", "lrs", "topk", "part", "topk_part")
 """What the name of a file of decoder results is made of, beside the metric."""
+REWRITE_KEYS = ("decoder_results", "target_class", "strengthen", "weaken", "output_dir", "base_model")
+"""What else `rewrite_base_model` is called with."""
 NO_SUMMARIES = frozenset({"grid", "plot_path", "plot_paths"})
 
 R = TypeVar("R")
@@ -142,7 +144,7 @@ def plan_rewrites(
         TypeError: Results, classes or keywords of another kind.
         ValueError: No class, no results, or a class without one.
     """
-    stats = resolve_keywords("Trainer.rewrite_base_model", stats or {}, STATS_KEYS)
+    stats = resolve_keywords("Trainer.rewrite_base_model", stats or {}, STATS_KEYS, named=REWRITE_KEYS)
     if decoder_results is not None and not isinstance(decoder_results, Mapping):
         kind = type(decoder_results).__name__
         raise TypeError(f"decoder_results must be what evaluate_decoder() returned; got {kind}.")

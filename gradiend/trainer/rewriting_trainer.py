@@ -11,6 +11,7 @@ from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.context import one_goal
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 from gradiend.trainer.rewriting import plan_rewrites, with_delta_files, with_model_directories
+from gradiend.util.keywords import known_keywords
 
 
 class TrainerWithRewriting(FeatureLearningDefinition):
@@ -66,6 +67,7 @@ class TrainerWithRewriting(FeatureLearningDefinition):
         plan = plan_rewrites(decoder_results, *goal, root, decoder_stats_metric_name, decoder_stats_kwargs)
         return with_model_directories(plan, output_dir, root).models(*self._rewritten_model(base_model))
 
+    @known_keywords("Trainer.export_delta")
     def export_delta(
         self,
         decoder_results: Mapping[str, Any] | None = None,

@@ -99,8 +99,16 @@ def nearest(name: str, valid: Collection[str]) -> str:
     return f" Did you mean {' or '.join(map(repr, match))}?" if match else ""
 
 
-def resolve_keywords(owner: str, given: Mapping[str, Any], valid: Collection[str]) -> dict[str, Any]:
+def resolve_keywords(
+    owner: str, given: Mapping[str, Any], valid: Collection[str], *, named: Collection[str] = ()
+) -> dict[str, Any]:
     """Rename second spellings and refuse unknown keywords.
+
+    Args:
+        owner: Whose keywords, as the messages call it.
+        given: The keywords of a call.
+        valid: Those that may be among them.
+        named: Others that the owner has, which were taken before: the nearest may be one of them.
 
     Raises:
         TypeError: Both spellings of a keyword are given, or a keyword is unknown.
@@ -116,7 +124,7 @@ def resolve_keywords(owner: str, given: Mapping[str, Any], valid: Collection[str
         if name != key and name in given:
             raise TypeError(f"{owner} got {key!r} and {name!r}, which mean the same: give one of them.")
         if name not in valid:
-            raise TypeError(f"{owner} got an unknown argument {key!r}.{nearest(key, [*valid, *aliases])}")
+            raise TypeError(f"{owner} got an unknown argument {key!r}.{nearest(key, [*valid, *aliases, *named])}")
         resolved[name] = value
     return resolved
 

@@ -23,6 +23,7 @@ from gradiend.trainer.text.prediction.decoder_with_head import DecoderModelWithM
 from gradiend.trainer.text.prediction.mlm_head import is_mlm_head
 from gradiend.trainer.text.prediction.random_masks import mask_at_random, parse_ignored
 from gradiend.trainer.text.prediction.stand_in import StandInTokenizer
+from gradiend.util.keywords import known_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import MLM_HEAD
 
@@ -209,6 +210,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
         ]
 
     @torch.no_grad()
+    @known_keywords("encode")
     def encode(
         self,
         input: Any,
