@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
+from transformers import PreTrainedTokenizerFast
 
 from gradiend.model.fingerprint import base_model_digest, gradiend_digest
 from gradiend.model.model_with_gradiend import ModelWithGradiend
@@ -93,10 +95,20 @@ class KnowsParameters(Protocol):
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
-    """A digest of a tokenizer's vocabulary."""
+    """A digest of how a tokenizer cuts texts: vocabulary, normalisation, special tokens, chat template.
+
+    How it pads and truncates does not count: nothing here goes by it.
+    """
     if not isinstance(tokenizer, Tokenizer):
         return type(tokenizer).__name__
-    return digest_json([type(tokenizer).__name__, sorted(plain(tokenizer.get_vocab()).items())])
+    parts: list[Any] = [type(tokenizer).__name__]
+    if isinstance(tokenizer, PreTrainedTokenizerFast):
+        state = json.loads(tokenizer.backend_tokenizer.to_str())
+        special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+        parts += [{**state, "padding": None, "truncation": None}, tokenizer.chat_template, special]
+    else:
+        parts.append(sorted(plain(tokenizer.get_vocab()).items()))
+    return digest_json(parts)
 
 
 def frame_part(frame: Any) -> str | None:

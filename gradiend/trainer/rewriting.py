@@ -82,9 +82,15 @@ class RewritePlan:
         """Raise ValueError for rewrites that were read from a file and chosen for another model, or the same before it
         was changed.
         """
-        saved = None if self.read_from is None else read_fingerprint(self.read_from)
-        if saved is None:
+        if self.read_from is None:
             return
+        saved = read_fingerprint(self.read_from)
+        if saved is None:
+            raise ValueError(
+                f"{self.read_from} does not say which model its rewrites were chosen for: another tool or an older "
+                "version wrote it, whose signs may be others. Run evaluate_decoder() for this model, or pass "
+                "decoder_results to apply them all the same."
+            )
         now = plain(model_parts(model))
         changed = differences(now, {name: saved.get(name) for name in now})
         if changed:

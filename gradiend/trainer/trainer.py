@@ -15,11 +15,13 @@ from typing_extensions import Self
 
 from gradiend.evaluator.encoder import EncoderData, encoded_frame
 from gradiend.evaluator.evaluator import Evaluator
+from gradiend.model.base_digest import BaseDigest
 from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.fingerprint import gradiend_digest
 from gradiend.model.model_with_gradiend import ModelWithGradiend, encoding_direction
 from gradiend.trainer.core.arguments import FIELDS, TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback
+from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.core.gradient_store import GradientStore
 from gradiend.trainer.core.memory import explained_memory_errors
 from gradiend.trainer.core.seeding import set_seed
@@ -69,7 +71,7 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         super().__init__(target_classes, run_id, n_features)
         if args is not None and not isinstance(args, TrainingArguments):
             raise TypeError(f"args must be gradiend.TrainingArguments(…); got {type(args).__name__}.")
-        self._base = model
+        self._base = self._trained_from = model
         self._args = args or TrainingArguments()
         self._model: ModelWithGradiend | None = model if isinstance(model, ModelWithGradiend) else None
         self._model_path: str | None = None
@@ -166,9 +168,8 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         """
         models: dict[int, Any] = {}
         for seed, directory in directories.items():
-            model = self.load_model(directory)
-            first = next(iter(models.values()), model)
-            models[seed] = model if first is model else model.with_original_base_model(first.base_model)
+            first = next(iter(models.values()), None)
+            models[seed] = self.load_model(directory, **({} if first is None else first.base_arguments()))
         return models
 
     def _load(self, source: Any, cls: type[ModelWithGradiend] | None, args: TrainingArguments, **kwargs: Any) -> Any:
@@ -188,9 +189,24 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         }
         if args.base_model_dtype is not None:
             shape["base_model_dtype"] = args.base_model_dtype
+        if not new and "base_model" not in kwargs:
+            shape |= self._base_in_hand(source)
         model = self.create_model_with_gradiend(source, cls, **{**shape, **kwargs})
         resolve_target(model, args, new=new)
         return model
+
+    def _base_in_hand(self, checkpoint: str | Path) -> dict[str, Any]:
+        """Keywords that load a checkpoint around the base model that this trainer was given in memory, if it was
+        trained on that: a copy from disk may be another one, of another dtype or place.
+        """
+        given = self._trained_from
+        trained_on = None if isinstance(given, (str, Path)) else BaseDigest.load(checkpoint)
+        if trained_on is None:
+            return {}
+        base_model = given.base_model if isinstance(given, ModelWithGradiend) else given
+        if BaseDigest.of(original_model(base_model)).differences(trained_on):
+            return {}
+        return given.base_arguments() if isinstance(given, ModelWithGradiend) else {"base_model": base_model}
 
     def to(self, device: torch.device | str) -> Self:
         """Move the loaded model; nothing happens before it is loaded. Returns self."""
@@ -242,8 +258,10 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
             Path(self._run_directory(args) or tempfile.mkdtemp(prefix="gradiend_")) / MODEL_DIR
         )
         require_directory(output)
+        start = self._start(model, cls, args)
+        self._trained_from = start.source
         run = {
-            "model": self._start(model, cls, args),
+            "model": start,
             "model_with_gradiend_cls": cls,
             "callbacks": callbacks,
         }

@@ -85,8 +85,24 @@ def write_tensors(
     with replacing(path) as temporary:
         if temporary.suffix == ".safetensors":
             save_file(contiguous, temporary, metadata={"format": "pt", **(header or {})})
+            _sort_header(temporary)
         else:
             torch.save(contiguous, temporary)
+
+
+def _sort_header(path: Path) -> None:
+    """Put the texts of a safetensors header into the order of their names, in place.
+
+    The library writes them in another order each time; two equal runs shall give equal files.
+    """
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        content = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        assert len(content) <= size
+        file.seek(8)
+        file.write(content.ljust(size))
 
 
 def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:

@@ -24,7 +24,9 @@ CACHED_GRADIENTS = "cache/gradients"
 MLM_HEAD = "decoder_mlm_head"
 """Subdirectory of an experiment, or of a checkpoint, with an auxiliary head; also the type that its files name."""
 OWN_BASE_MODEL = "base_model"
-"""Subdirectory of a checkpoint with the base model, where that has no name or path to load it from again."""
+"""Subdirectory of a checkpoint with the base model and its tokenizer, where no name or path loads the same weights."""
+OWN_TOKENIZER = "tokenizer"
+"""Subdirectory of a checkpoint with the tokenizer alone, where its name or path loads another."""
 
 _PLACES = {
     ARTIFACT_MODEL: MODEL_DIR,

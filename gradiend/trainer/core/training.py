@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
@@ -21,7 +20,7 @@ from gradiend.trainer.core.callbacks import MEANS, TrainingCallback, TrainingCon
 from gradiend.trainer.core.class_means import initialize_from_class_means, means_batches, require_closed_form
 from gradiend.trainer.core.dataset import GradientBatches
 from gradiend.trainer.core.optimizers import GradiendOptimizer
-from gradiend.trainer.core.seed_directories import intermediate_checkpoints
+from gradiend.trainer.core.seed_directories import intermediate_checkpoints, remove_checkpoint
 from gradiend.trainer.core.seeds import convergence
 from gradiend.trainer.core.stats import write_training_stats
 from gradiend.trainer.core.supervised import label_of, optimizer_for, training_pair
@@ -72,7 +71,7 @@ def train(
         require_closed_form(model_with_gradiend.gradiend)
     Path(arguments.output_dir).mkdir(parents=True, exist_ok=True)
     # A best model that an earlier, interrupted run has left is not this run's.
-    shutil.rmtree(best_path(arguments.output_dir), ignore_errors=True)
+    remove_checkpoint(best_path(arguments.output_dir))
     if arguments.init == "class_means":
         initialize_from_class_means(
             model_with_gradiend.gradiend, batches_of(data, 0, arguments), means_batches(arguments)
@@ -269,10 +268,10 @@ class TrainingRun:
         write_training_stats(
             output, self.stats, self.best, self.arguments, self.seconds, self.losses, outcome.to_dict()
         )
-        shutil.rmtree(best, ignore_errors=True)
+        remove_checkpoint(best)
         if self.arguments.delete_models:
             for checkpoint in intermediate_checkpoints(output):
-                shutil.rmtree(checkpoint)
+                remove_checkpoint(checkpoint)
         return str(output)
 
     def _make_positive(self) -> None:
