@@ -25,6 +25,7 @@ from gradiend.model.context import (
 )
 from gradiend.model.core.backbone import build_gradiend_from_base_model
 from gradiend.model.devices import Device, cuda_device, resolve_device_config_for_model
+from gradiend.model.kinds import refuse_wrapped
 from gradiend.model.loading import device_of, identity_of, resolve_directory, split_gradiend_arguments
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.model.rewriting_model import RewritesBaseModel
@@ -49,7 +50,7 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
         target: What the decoder reproduces: factual, alternative, diff, or None.
 
     Raises:
-        ValueError: Another source or target.
+        ValueError: Another source or target, or a base model that is wrapped, compiled, quantized or not in memory.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
         target: str | None = "diff",
     ) -> None:
         super().__init__()
+        refuse_wrapped(base_model)
         self._source = Side.parse("source", source)
         self._target = None if target is None else Side.parse("target", target)
         self.base_model = base_model
@@ -287,7 +289,12 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
         return latent.item() if return_float else latent
 
     def with_original_base_model(self, new_base: Any) -> Self:
-        """A copy around `new_base` that shares this GRADIEND object; a warning says so if its weights are others."""
+        """A copy around `new_base` that shares this GRADIEND object; a warning says so if its weights are others.
+
+        Raises:
+            ValueError: A base model that is wrapped, compiled, quantized or not in memory.
+        """
+        refuse_wrapped(new_base)
         model = self._sharing(new_base, self.gradiend)
         if new_base is not self.base_model:
             before, now = self._base_digest(), model._base_digest()
@@ -386,13 +393,17 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
         Raises:
             FileNotFoundError: `require_gradiend_model` or `base_model`, and no checkpoint there; or a checkpoint
                 without its context file, or whose base model is not where it was.
-            ValueError: A checkpoint whose base model has other weights than it was trained on.
+            ValueError: A checkpoint whose base model has other weights than it was trained on; or a base model that is
+                wrapped (PEFT, torch.compile, DataParallel), quantized or not in memory.
             TypeError: No load_directory, or two.
         """
         if cls is ModelWithGradiend:
             cls = default_class()  # noqa: PLW0642 - the abstract class stands for the registered one
         load_directory, base_model, kwargs = resolve_directory(load_directory, base_model, kwargs)
         shape, load_arguments = split_gradiend_arguments(kwargs)
+        for given in (load_directory, base_model):
+            if isinstance(given, nn.Module):
+                refuse_wrapped(given)
         same_device = load_arguments.pop("encoder_decoder_same_device", False)
         if device is None:
             device = device_of(load_directory if base_model is None else base_model)

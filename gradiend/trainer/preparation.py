@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from torch import nn
 from typing_extensions import Self
 
 from gradiend.gradients.layer_checkpoints import checkpointable_layers
 from gradiend.model.checkpoint import is_checkpoint
+from gradiend.model.kinds import refuse_wrapped
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
@@ -147,6 +149,8 @@ class PreparesModels(FeatureLearningDefinition):
         """What trainings start from, not made ready before one really does; see `_prepared`."""
         by_call = self._pruned_by_call if model is None else None
         source = model if model is not None else self._base if by_call is None else by_call
+        if isinstance(source, nn.Module) and not isinstance(source, ModelWithGradiend):
+            refuse_wrapped(source)
         return Start(source, functools.cache(lambda: self._prepared(model, cls, args)))
 
     def _prepared(self, model: Any, cls: type[ModelWithGradiend] | None, args: TrainingArguments) -> ModelWithGradiend:

@@ -21,12 +21,18 @@ from gradiend.model.core.backbone import (
     select_parameters,
     split_backbone_vs_head_params,
 )
+from gradiend.model.kinds import (
+    is_decoder_only_model,
+    refuse_other_vocabulary,
+    refuse_undefined_weights,
+    refuse_unsupported,
+    vocabulary_size,
+)
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.model.parameter_map import ParameterMap
-from gradiend.model.utils import is_decoder_only_model
 from gradiend.trainer.text.common.instruct import InstructTokenizerWrapper
-from gradiend.trainer.text.common.loading import AutoModelForLM, AutoTokenizerForLM, refuse_unsupported
+from gradiend.trainer.text.common.loading import AutoModelForLM, AutoTokenizerForLM
 from gradiend.util.dtypes import parse_dtype
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import OWN_BASE_MODEL, OWN_TOKENIZER
@@ -188,6 +194,7 @@ class TextModelWithGradiend(ModelWithGradiend):
             own = Path(load_directory) / OWN_BASE_MODEL
             name = str(own) if own.is_dir() else (base_model_id or str(load_directory))
             model = AutoModelForLM.from_pretrained(name, trust_remote_code=trust_remote_code, **kwargs)
+        refuse_undefined_weights(model)
         if tokenizer is None or isinstance(tokenizer, (str, Path)):
             saved = recorded.get("tokenizer")
             tokenizer = AutoTokenizerForLM.from_pretrained(
@@ -229,7 +236,8 @@ def word_tokenizer(base_model: Any, tokenizer: Any, max_length: int = MAX_LENGTH
     """The `WordTokenizer` of a language model, within the longest input that model and tokenizer allow.
 
     Raises:
-        ValueError: An encoder–decoder model, one that reads images or has no head, or a masked one without mask token.
+        ValueError: An encoder–decoder model, one that reads images or has no head, a masked one without mask token, or
+            a tokenizer with tokens that the model has no embeddings for.
         TypeError: A slow tokenizer.
     """
     if isinstance(base_model, PreTrainedModel) and base_model.get_output_embeddings() is None:
@@ -238,8 +246,15 @@ def word_tokenizer(base_model: Any, tokenizer: Any, max_length: int = MAX_LENGTH
             "AutoModelForCausalLM."
         )
     refuse_unsupported(base_model.config, base_model.name_or_path or "The base model", type(base_model).__name__)
+    refuse_other_vocabulary(base_model, tokenizer)
+    causal = is_decoder_only_model(base_model)
+    if not causal and base_model.config.to_dict().get("is_decoder"):
+        raise ValueError(
+            f"{type(base_model).__name__} is a masked model that attends to the left only, since its config says "
+            "is_decoder=True: load it with is_decoder=False, or with AutoModelForCausalLM if it was trained so."
+        )
     limit = min(max_length, tokenizer.model_max_length, position_limit(base_model) or max_length)
-    return WordTokenizer(tokenizer, causal=is_decoder_only_model(base_model), max_length=limit)
+    return WordTokenizer(tokenizer, causal=causal, max_length=limit, vocabulary_size=vocabulary_size(base_model))
 
 
 def position_limit(base_model: Any) -> int | None:

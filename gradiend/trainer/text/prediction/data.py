@@ -23,7 +23,7 @@ from gradiend.data.unified import (
 )
 from gradiend.data.unified.parts import of_other_class
 from gradiend.gradients.words import WordTokenizer
-from gradiend.model.utils import is_decoder_only_model
+from gradiend.model.kinds import is_decoder_only_model
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.text.common.model_base import MAX_LENGTH, TextModelWithGradiend
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
