@@ -70,6 +70,16 @@ class AutoModelForLM:
         return model
 
 
+def save_base_model(model: PreTrainedModel, directory: str | Path, **kwargs: Any) -> None:
+    """Save a model, and leave its config as it was: transformers notes class and dtype in it."""
+    before = dict(vars(model.config))
+    try:
+        model.save_pretrained(directory, **kwargs)
+    finally:
+        vars(model.config).clear()
+        vars(model.config).update(before)
+
+
 def require_model(name_or_path: str | Path) -> None:
     """Raise FileNotFoundError for what is clearly a path but no model's: hub ids have one slash at most."""
     path = Path(name_or_path)

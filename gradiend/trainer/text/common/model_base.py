@@ -32,7 +32,7 @@ from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.model.parameter_map import ParameterMap
 from gradiend.trainer.text.common.instruct import InstructTokenizerWrapper
-from gradiend.trainer.text.common.loading import AutoModelForLM, AutoTokenizerForLM
+from gradiend.trainer.text.common.loading import AutoModelForLM, AutoTokenizerForLM, save_base_model
 from gradiend.util.dtypes import parse_dtype
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import OWN_BASE_MODEL, OWN_TOKENIZER
@@ -109,7 +109,7 @@ class TextModelWithGradiend(ModelWithGradiend):
             shutil.rmtree(path, ignore_errors=True)
         tokenizer = unwrapped(self.tokenizer)
         if self._stores_base():
-            self.base_model.save_pretrained(own)
+            save_base_model(self.base_model, own)
             tokenizer.save_pretrained(own)
         elif self._loads(f"tokenizer {tokenizer.name_or_path}", self._tokenizer_by_name) != tokenizer_digest(tokenizer):
             tokenizer.save_pretrained(own_tokenizer)

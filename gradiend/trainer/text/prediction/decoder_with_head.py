@@ -14,7 +14,7 @@ from typing_extensions import Self
 
 from gradiend.model.base_digest import BaseDigest
 from gradiend.model.core.backbone import get_backbone_module
-from gradiend.trainer.text.common.loading import AutoModelForLM
+from gradiend.trainer.text.common.loading import AutoModelForLM, save_base_model
 from gradiend.trainer.text.prediction.mlm_head import MLMHead
 from gradiend.util.paths import OWN_BASE_MODEL
 
@@ -57,7 +57,8 @@ class DecoderModelWithMLMHead(nn.Module):
         self.pooling_length = head.pooling_length
         self.register_buffer("mlm_head_weight", head.weight)
         self.register_buffer("mlm_head_bias", head.bias)
-        self.train(base_model.training)
+        # Not train(…), which would also change the modes of the causal model's parts.
+        self.training = base_model.training
 
     @property
     def config(self) -> Any:
@@ -115,7 +116,7 @@ class DecoderModelWithMLMHead(nn.Module):
             **kwargs: For transformers, where the causal model is saved.
         """
         if not self.name_or_path:
-            self.to_original_model().save_pretrained(Path(save_directory) / OWN_BASE_MODEL, **kwargs)
+            save_base_model(self.to_original_model(), Path(save_directory) / OWN_BASE_MODEL, **kwargs)
         BaseDigest.of(self.to_original_model()).save(save_directory)
         self.head.save(save_directory)
 
