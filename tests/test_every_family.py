@@ -25,7 +25,7 @@ from gradiend.trainer.text.common.model_base import reachable_map, word_tokenize
 
 TEXTS = ["the baker saw the old river and then [MASK] sold the lamp .", "the dog and [MASK] then", "the [MASK] ."]
 WORDS = (["he", "gardener", "cat"], ["walking", "she", "garden"])
-NEUTRAL = ["the old nurse saw the river", "a cat was near the door of the house and then it was very tired", "the dog"]
+NEUTRAL = ["the old nurse saw the river", "a cat was near the door of the house and then it was very tired", "the dog saw it"]
 
 SIZES = {
     1: "n_group topk_group num_groups n_groups mamba_n_groups n_shared_experts first_k_dense_replace num_hashes",
@@ -128,7 +128,7 @@ def build(causal, config_class, model_class):
         torch.manual_seed(0)
         model = model_class(config).double()
         with tiny.TrueDouble(), torch.no_grad():
-            ids = torch.tensor([[5, 6, 7, 8]])
+            ids = torch.tensor([[5, 6, 7, 8, 9, 10]])
             logits = [model.eval()(input_ids=ids, attention_mask=torch.ones_like(ids)).logits for _ in range(2)]
             with torch.enable_grad():
                 model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.sum().backward()
@@ -190,7 +190,7 @@ def check(name):
 
 NAMED = ("FNet", "Funnel", "RoCBert", "HrmText", "XLNet")
 """Those that padding changes, that stop gradients inside, and that see what they are asked for."""
-EVERYDAY = [name for number, name in enumerate(FAMILIES) if number % 6 == 0 or any(kind in name for kind in NAMED)]
+EVERYDAY = [name for number, name in enumerate(FAMILIES) if number % 8 == 0 or any(kind in name for kind in NAMED)]
 
 
 @pytest.mark.parametrize(
