@@ -25,7 +25,11 @@ from gradiend.trainer.text.common.model_base import reachable_map, word_tokenize
 
 TEXTS = ["the baker saw the old river and then [MASK] sold the lamp .", "the dog and [MASK] then", "the [MASK] ."]
 WORDS = (["he", "gardener", "cat"], ["walking", "she", "garden"])
-NEUTRAL = ["the old nurse saw the river", "a cat was near the door of the house and then it was very tired", "the dog saw it"]
+NEUTRAL = [
+    "the old nurse saw the river",
+    "a cat was near the door of the house and then it was very tired",
+    "the dog saw it",
+]
 
 SIZES = {
     1: "n_group topk_group num_groups n_groups mamba_n_groups n_shared_experts first_k_dense_replace num_hashes",

@@ -85,10 +85,10 @@ def refuse_quantized_config(config: Any, name: str) -> None:
 
 
 def refuse_wrapped(model: nn.Module) -> None:
-    """Raise ValueError for an instance whose parameters are not those of a plain model in memory.
+    """Raise ValueError for an instance whose parameters are not those of a plain model.
 
-    These are refused: PEFT models and attached adapters, compiled models, parallel wrappers, quantized weights, and
-    weights that are not in memory (the meta device, or offloaded). The message names the way out.
+    These are refused: PEFT models and attached adapters, compiled models, parallel wrappers, quantized weights. The
+    message names the way out.
     """
     problem = next(_wrappings(model), None)
     if problem is not None:
@@ -115,13 +115,6 @@ def _wrappings(model: nn.Module) -> Iterator[str]:
             "one with adapters attached to its layers (PEFT), so its weights are not those of a plain model. Save the "
             f"adapter, load it with PeftModel.from_pretrained, and merge it: {MERGE}. Or load the model without it."
         )
-    if "disk" in map(str, (vars(model).get("hf_device_map") or {}).values()):
-        yield "partly offloaded to disk (device_map): load it without device_map, on a machine with enough memory."
-    if meta := [path for path, parameter in model.named_parameters() if parameter.device.type == "meta"]:
-        yield (
-            f"not in memory: {_some(meta)} on the meta device (offloaded by device_map, or never loaded). Load it with "
-            "from_pretrained without device_map, on a machine with enough memory."
-        )
     dtypes = {parameter.dtype for parameter in model.parameters()}
     if (
         vars(model).get("hf_quantizer") is not None
@@ -132,6 +125,20 @@ def _wrappings(model: nn.Module) -> Iterator[str]:
         yield (
             "quantized, so its weights have no gradients and cannot be rewritten: load it without quantization_config "
             "(load_in_8bit, load_in_4bit), in float32, bfloat16 or float16."
+        )
+
+
+def refuse_absent_weights(model: nn.Module) -> None:
+    """Raise ValueError for weights that are not in memory: offloaded to disk, or on the meta device."""
+    if "disk" in map(str, (vars(model).get("hf_device_map") or {}).values()):
+        raise ValueError(
+            "The base model is partly offloaded to disk (device_map): load it without device_map, on a machine with "
+            "enough memory."
+        )
+    if meta := [path for path, parameter in model.named_parameters() if parameter.device.type == "meta"]:
+        raise ValueError(
+            f"The base model is not in memory: {_some(meta)} on the meta device (offloaded by device_map, or never "
+            "loaded). Load it with from_pretrained without device_map, on a machine with enough memory."
         )
 
 

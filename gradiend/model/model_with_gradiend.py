@@ -50,7 +50,7 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
         target: What the decoder reproduces: factual, alternative, diff, or None.
 
     Raises:
-        ValueError: Another source or target, or a base model that is wrapped, compiled, quantized or not in memory.
+        ValueError: Another source or target, or a base model that is wrapped, compiled or quantized.
     """
 
     def __init__(
@@ -292,7 +292,7 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
         """A copy around `new_base` that shares this GRADIEND object; a warning says so if its weights are others.
 
         Raises:
-            ValueError: A base model that is wrapped, compiled, quantized or not in memory.
+            ValueError: A base model that is wrapped, compiled or quantized.
         """
         refuse_wrapped(new_base)
         model = self._sharing(new_base, self.gradiend)
@@ -394,7 +394,7 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
             FileNotFoundError: `require_gradiend_model` or `base_model`, and no checkpoint there; or a checkpoint
                 without its context file, or whose base model is not where it was.
             ValueError: A checkpoint whose base model has other weights than it was trained on; or a base model that is
-                wrapped (PEFT, torch.compile, DataParallel), quantized or not in memory.
+                wrapped (PEFT, torch.compile, DataParallel) or quantized.
             TypeError: No load_directory, or two.
         """
         if cls is ModelWithGradiend:

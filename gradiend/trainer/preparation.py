@@ -15,7 +15,7 @@ from typing_extensions import Self
 
 from gradiend.gradients.layer_checkpoints import checkpointable_layers
 from gradiend.model.checkpoint import is_checkpoint
-from gradiend.model.kinds import refuse_wrapped
+from gradiend.model.kinds import refuse_absent_weights, refuse_wrapped
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
@@ -151,6 +151,7 @@ class PreparesModels(FeatureLearningDefinition):
         source = model if model is not None else self._base if by_call is None else by_call
         if isinstance(source, nn.Module) and not isinstance(source, ModelWithGradiend):
             refuse_wrapped(source)
+            refuse_absent_weights(source)
         return Start(source, functools.cache(lambda: self._prepared(model, cls, args)))
 
     def _prepared(self, model: Any, cls: type[ModelWithGradiend] | None, args: TrainingArguments) -> ModelWithGradiend:

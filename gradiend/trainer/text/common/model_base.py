@@ -23,6 +23,7 @@ from gradiend.model.core.backbone import (
 )
 from gradiend.model.kinds import (
     is_decoder_only_model,
+    refuse_absent_weights,
     refuse_other_vocabulary,
     refuse_undefined_weights,
     refuse_unsupported,
@@ -194,6 +195,7 @@ class TextModelWithGradiend(ModelWithGradiend):
             own = Path(load_directory) / OWN_BASE_MODEL
             name = str(own) if own.is_dir() else (base_model_id or str(load_directory))
             model = AutoModelForLM.from_pretrained(name, trust_remote_code=trust_remote_code, **kwargs)
+        refuse_absent_weights(model)
         refuse_undefined_weights(model)
         if tokenizer is None or isinstance(tokenizer, (str, Path)):
             saved = recorded.get("tokenizer")
@@ -236,8 +238,8 @@ def word_tokenizer(base_model: Any, tokenizer: Any, max_length: int = MAX_LENGTH
     """The `WordTokenizer` of a language model, within the longest input that model and tokenizer allow.
 
     Raises:
-        ValueError: An encoder–decoder model, one that reads images or has no head, a masked one without mask token, or
-            a tokenizer with tokens that the model has no embeddings for.
+        ValueError: An encoder–decoder model, one that reads images or has no head, a masked one without mask token,
+            weights that are not in memory, or a tokenizer with tokens that the model has no embeddings for.
         TypeError: A slow tokenizer.
     """
     if isinstance(base_model, PreTrainedModel) and base_model.get_output_embeddings() is None:
@@ -246,6 +248,7 @@ def word_tokenizer(base_model: Any, tokenizer: Any, max_length: int = MAX_LENGTH
             "AutoModelForCausalLM."
         )
     refuse_unsupported(base_model.config, base_model.name_or_path or "The base model", type(base_model).__name__)
+    refuse_absent_weights(base_model)
     refuse_other_vocabulary(base_model, tokenizer)
     causal = is_decoder_only_model(base_model)
     if not causal and base_model.config.to_dict().get("is_decoder"):
