@@ -124,7 +124,8 @@ class TestAnInstance:
         assert not (tmp_path / "m" / "base_model").exists()
 
     def test_a_chat_wrapper_comes_back(self, tmp_path):
-        base, tokenizer = tiny.FAMILIES["llama"].build(), tiny.llama_tokenizer()
+        base, tokenizer = tiny.FAMILIES["llama"].build(max_position_embeddings=300), tiny.llama_tokenizer()
+        tokenizer.chat_template = "{{ messages[1].role }} : {{ messages[1].content }} ."
         for part in (base, tokenizer):
             part.save_pretrained(tmp_path / "llama")
         wrapped = InstructTokenizerWrapper(tokenizer, "asker", "answerer")

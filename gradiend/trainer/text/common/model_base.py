@@ -51,7 +51,7 @@ T = TypeVar("T")
 MAX_LENGTH = 256
 """Longest input in tokens, unless the model takes less."""
 
-PROBE_TEXT, PROBE_TOKENS = f"a {PLACEHOLDER} b", 8
+PROBE_TEXT = f"a {PLACEHOLDER} b"
 
 
 class TextModelWithGradiend(ModelWithGradiend):
@@ -280,7 +280,7 @@ def reachable_map(base_model: Any, tokenizer: Any, *, params: Any = None, param_
     """
     mapping = select_parameters(base_model, params, param_map)
     backbone, _ = split_backbone_vs_head_params(base_model)
-    probe = word_tokenizer(base_model, tokenizer, PROBE_TOKENS)([PROBE_TEXT], ["c"])
+    probe = word_tokenizer(base_model, tokenizer)([PROBE_TEXT], ["c"])
     unreached = unreached_parameters(
         base_model,
         {entry.name: backbone[entry.name] for entry in mapping},
