@@ -556,13 +556,6 @@ def test_evaluator_and_plots_by_their_documented_calls(trained, tmp_path):
     assert shared["per_model"]["a"] == shared["intersection"]
 
 
-def test_an_untrained_model_is_evaluated_with_a_warning(data, trained, caplog):
-    fresh = trainer(data, trained.training_args, run_id="run")
-    fresh.encode(max_size=2)
-    assert "not trained" in caplog.text
-    assert trained.model_path in caplog.text
-
-
 def test_without_validation_rows_training_rows_judge(data, caplog, tmp_path):
     only_train = {name: frame[frame["split"] == "train"] for name, frame in data.items()}
     judged = trainer(only_train).train(max_seeds=1, output_dir=str(tmp_path / "m"))

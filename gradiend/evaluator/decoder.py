@@ -19,7 +19,14 @@ from gradiend.evaluator.feature_factors import (
     derive_default_feature_factor,
     derive_feature_factor_for_class,
 )
-from gradiend.evaluator.fingerprints import KnowsItsData, frame_part, model_parts, tokenizer_of, wants_cache
+from gradiend.evaluator.fingerprints import (
+    KnowsItsData,
+    frame_part,
+    model_parts,
+    require_trained,
+    tokenizer_of,
+    wants_cache,
+)
 from gradiend.evaluator.goals import Goal, datasets_by_factor, goals_of
 from gradiend.evaluator.grid import SKIPPED, GridMeasurer
 from gradiend.evaluator.grid_cache import CandidateFiles, Key, write_results
@@ -163,6 +170,7 @@ class DecoderEvaluator:
         rates = _numbers("lrs", lrs, arguments.decoder_eval_lrs) or list(DEFAULT_LEARNING_RATES)
         factors = _numbers("feature_factors", feature_factors, arguments.decoder_eval_feature_factors)
         model = trainer.get_model() if model_with_gradiend is None else model_with_gradiend
+        require_trained(trainer, model)
         if isinstance(model, ModelWithGradiend) and model.target is None:
             logger.warning("The decoder of this GRADIEND is not trained (supervised_encoder): its updates are random.")
         on_others = trainer.strengthens_on_other_classes if isinstance(trainer, ChoosesMeasuredTexts) else True

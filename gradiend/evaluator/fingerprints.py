@@ -69,6 +69,27 @@ def wants_cache(trainer: Any, use_cache: bool | None, call: str, explicit_path: 
     return bool(use_cache)
 
 
+@runtime_checkable
+class ExplainsUntrained(Protocol):
+    """A trainer that can say why it has no trained model, and where one lies."""
+
+    def why_untrained(self) -> str:
+        """One or several sentences."""
+
+
+def require_trained(trainer: Any, model: Any) -> None:
+    """Refuse a GRADIEND whose weights are still the random ones that were drawn: whatever is measured of it is noise.
+
+    Raises:
+        ValueError: It is not trained; the message says how to come to one that is.
+    """
+    if isinstance(model, ModelWithGradiend) and model.gradiend.is_untrained:
+        way_out = trainer.why_untrained() if isinstance(trainer, ExplainsUntrained) else "Train or load one first."
+        raise ValueError(
+            f"This GRADIEND is not trained: its weights are the random ones that it started with. {way_out}"
+        )
+
+
 def language_model_parts(base_model: Any, tokenizer: Any) -> Fingerprint:
     """Parts of a language model, as the measurement of it depends on them."""
     known = isinstance(base_model, KnowsParameters)

@@ -13,7 +13,7 @@ from gradiend.evaluator.decoder import require_plot_directory
 from gradiend.evaluator.encoder import encoded_frame
 from gradiend.evaluator.encoding_files import read_encodings, restored, write_encodings
 from gradiend.evaluator.evaluator import Evaluator
-from gradiend.evaluator.fingerprints import frame_part, model_parts, wants_cache
+from gradiend.evaluator.fingerprints import frame_part, model_parts, require_trained, wants_cache
 from gradiend.evaluator.selection import Extractor, SelectionPolicy
 from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.masking import without_parameters
@@ -68,12 +68,14 @@ class EvaluatesModels(FeatureLearningDefinition):
         """Draw encodings."""
 
     def encode(self, split: str = "test", source: str | None = None, max_size: int | None = None) -> list[float]:
-        """The encodings of a split's rows."""
+        """The encodings of a split's rows. Raises ValueError for a GRADIEND that is not trained."""
         source = _side(source)
         require_whole("max_size", max_size, 1, none_means="for all")
-        data = self.create_eval_data(self.get_model(), split=split, source=source, max_size=max_size)
+        model = self.get_model()
+        require_trained(self, model)
+        data = self.create_eval_data(model, split=split, source=source, max_size=max_size)
         batch_size = self.training_args.eval_batch_size
-        return encoded_frame(self.get_model(), data, source=source, batch_size=batch_size)["encoded"].tolist()
+        return encoded_frame(model, data, source=source, batch_size=batch_size)["encoded"].tolist()
 
     def evaluate(
         self,
@@ -131,8 +133,8 @@ class EvaluatesModels(FeatureLearningDefinition):
             See `get_encoder_metrics_from_dataframe`; with a plot also "plot_path".
 
         Raises:
-            ValueError: An unknown or empty split, a result without encodings, use_cache without an experiment
-                directory, or a plot that is neither shown nor saved.
+            ValueError: A GRADIEND that is not trained, an unknown or empty split, a result without encodings, use_cache
+                without an experiment directory, or a plot that is neither shown nor saved.
         """
         del is_decoder_only_model, pre_load_gradients
         plot_kwargs = dict(plot_kwargs or {})
@@ -148,6 +150,7 @@ class EvaluatesModels(FeatureLearningDefinition):
             if model_with_gradiend is None and not self.training_args.trains_encoder:
                 logger.warning("supervised_decoder left the encoder as it was: random, unless it was trained before.")
             model = self.get_model() if model_with_gradiend is None else model_with_gradiend
+            require_trained(self, model)
             frame, result = self._encoded(model, key, neutral_data_df, use_cache, kwargs)
         if plot:
             result["plot_path"] = self.plot_encoder_distributions(encoder_df=frame, **plot_kwargs)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gradiend.evaluator.fingerprints import require_trained
 from gradiend.model.checkpoint import is_checkpoint
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 from gradiend.trainer.rewriting import plan_rewrites, with_delta_files, with_model_directories
@@ -51,7 +52,8 @@ class TrainerWithRewriting(FeatureLearningDefinition):
 
         Raises:
             TypeError, ValueError: An argument of another kind, no results or none for a class, no directory to save
-                to; before any model is loaded. Or results in the experiment directory that another model gave.
+                to; before any model is loaded. Or results in the experiment directory that another model gave; or a
+                GRADIEND that is not trained.
         """
         root = self.experiment_dir
         plan = plan_rewrites(
@@ -88,6 +90,6 @@ class TrainerWithRewriting(FeatureLearningDefinition):
 
     def _rewritten_model(self, given: Any) -> tuple[Any, str | None]:
         """The model whose GRADIEND rewrites, and the checkpoint that it comes from, if known."""
-        if given is not None:
-            return given, None
-        return self.get_model(), self.model_path if is_checkpoint(self.model_path) else None
+        model = self.get_model() if given is None else given
+        require_trained(self, model)
+        return model, self.model_path if given is None and is_checkpoint(self.model_path) else None

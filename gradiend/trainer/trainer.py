@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +31,6 @@ from gradiend.trainer.core.supervised import gradient_arguments, resolve_target
 from gradiend.trainer.core.training import train as train_core
 from gradiend.trainer.evaluation import EvaluatesModels
 from gradiend.trainer.preparation import PreparesModels
-from gradiend.trainer.results import untrained_message
 from gradiend.trainer.rewriting_trainer import TrainerWithRewriting
 from gradiend.trainer.seed_training import train_seeds
 from gradiend.trainer.training_cache import SavedTraining, kept_models, seeds_parts, training_parts
@@ -75,6 +76,7 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         self._args = args or TrainingArguments()
         self._model: ModelWithGradiend | None = model if isinstance(model, ModelWithGradiend) else None
         self._model_path: str | None = None
+        self._temporary: str | None = None
         self.reused = False
         """Whether the last training was found done."""
         self._evaluator_class = evaluator_class or Evaluator
@@ -120,6 +122,10 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
     def get_model(self, use_cache: bool | None = None, *, load_directory: Any = None, **kwargs: Any) -> Any:
         """The model in memory, or the one at `model_path`, which is then kept in memory.
 
+        Without either it is the one that an earlier training has left in the experiment directory, if this trainer
+        would train the same (model, data and arguments): the log says so. Otherwise it is a new GRADIEND, which can
+        encode, and be trained, but not be evaluated.
+
         Args:
             use_cache: Accepted for compatibility; a loaded model is always kept.
             load_directory: Load this checkpoint instead.
@@ -128,13 +134,56 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         del use_cache
         if load_directory is not None:
             self._model = self.load_model(load_directory, **kwargs)
-        elif self._model is None:
+            return self._model
+        self._take_earlier_model()
+        if self._model is None:
             if not is_checkpoint(self.model_path):
-                logger.warning("%s", untrained_message(self.experiment_dir))
+                logger.warning("This GRADIEND is new: its weights are random. %s", self.why_untrained())
             self._model = self._load(
                 self.resolve_model_path(self._model_path or self._base), None, self._args, **kwargs
             )
         return self._model
+
+    def _take_earlier_model(self) -> None:
+        """Go on with the model in the experiment directory, if this trainer has none and would train the same."""
+        if self._model_path is not None or self._pruned_by_call is not None:
+            return
+        if self._model is not None and not (self._model is self._base and self._model.gradiend.is_untrained):
+            return
+        if is_checkpoint(self.model_path) or not self.has_earlier_model() or self._why_not_earlier():
+            return
+        self._model_path, self._model = self._output_of(self._args), None
+        logger.info(
+            "The model in %s was trained from the same model and data, with the same arguments: it is used.",
+            self._model_path,
+        )
+
+    def has_earlier_model(self) -> bool:
+        """Whether a trained model lies where `train()` would put its own."""
+        output = self._output_of(self._args)
+        return output is not None and is_checkpoint(output)
+
+    def _why_not_earlier(self) -> list[str]:
+        """Why that model is not what `train()` would make; nothing if it is."""
+        output = self._output_of(self._args)
+        assert output is not None
+        run = {"model": self._start(None, None, self._args), "model_with_gradiend_cls": None, "callbacks": None}
+        parts = training_parts if self._args.max_seeds == 1 else seeds_parts
+        try:
+            return SavedTraining(output, parts(self, self._args, run)).why_not_current()
+        except ValueError as error:
+            return [f"what this trainer would train from cannot be told: {error}"]
+
+    def why_untrained(self) -> str:
+        """How to come to a trained model, and why one that lies in the experiment directory was not taken."""
+        if not self.has_earlier_model():
+            return "Call train() first, or get_model(load_directory=…) for a trained one."
+        output, why = self._output_of(self._args), self._why_not_earlier()
+        reason = f"it was not trained from what this trainer has ({'; '.join(why)})" if why else "it is not in use"
+        return (
+            f"There is a trained model in {output}, but {reason}. Call get_model(load_directory={output!r}) to use it "
+            "all the same, or train() first."
+        )
 
     def unload_model(self) -> None:
         """Let go of the model in memory, and of changes to it that were not saved; `get_model` loads it again.
@@ -144,7 +193,8 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         self._model = self._base if self._model_path is None and isinstance(self._base, ModelWithGradiend) else None
 
     def has_model(self) -> bool:
-        """Whether there is a model in memory, or a trained one at `model_path`."""
+        """Whether there is a model in memory, or a trained one that `get_model` would load."""
+        self._take_earlier_model()
         return self._model is not None or is_checkpoint(self.model_path)
 
     def load_model(
@@ -235,7 +285,8 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         """Train a GRADIEND, trying seeds until enough have converged, and keep the best.
 
         Args:
-            output_dir: Where the model goes. Default: the arguments', `<experiment_dir>/model`, or a temporary one.
+            output_dir: Where the model goes. Default: the arguments', `<experiment_dir>/model`, or a temporary one,
+                which is removed when this trainer goes, or the process ends.
             model: Instead of the one given at construction.
             model_with_gradiend_cls: Class of a new model.
             callbacks: Called after the default ones.
@@ -254,9 +305,7 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         cls = given.pop("model_with_gradiend_cls", None)
         args = self._args.replace(**given)
         self.check_training_data(args)
-        output = args.output_dir or str(
-            Path(self._run_directory(args) or tempfile.mkdtemp(prefix="gradiend_")) / MODEL_DIR
-        )
+        output = self._output_of(args) or str(Path(self._temporary_directory()) / MODEL_DIR)
         require_directory(output)
         start = self._start(model, cls, args)
         self._trained_from = start.source
@@ -274,6 +323,18 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         if not self.reused:
             self._plot_convergence_of(output)
         return kept or self
+
+    def _output_of(self, args: TrainingArguments) -> str | None:
+        """Where a trained model goes; None for a temporary directory."""
+        root = self._run_directory(args)
+        return args.output_dir or (None if root is None else str(Path(root) / MODEL_DIR))
+
+    def _temporary_directory(self) -> str:
+        """A directory that lasts as long as this trainer, or this process."""
+        if self._temporary is None:
+            self._temporary = tempfile.mkdtemp(prefix="gradiend_")
+            weakref.finalize(self, shutil.rmtree, self._temporary, ignore_errors=True)
+        return self._temporary
 
     def _train_best(self, output: str, args: TrainingArguments, run: Mapping[str, Any]) -> dict[int, Any]:
         """Train with several seeds, or find that done; the best lies in `output`. Returns seed → kept model."""

@@ -251,6 +251,7 @@ class TrainingRun:
         correlation = self.stats.get("correlation")
         # Its moments, twice the weights, are not needed beside the model that is loaded now.
         del self.optimizer
+        self.model.gradiend.mark_trained()
         if best.is_dir():
             gradiend = self.model.gradiend
             self.model.gradiend = ParamMappedGradiendModel.from_pretrained(
