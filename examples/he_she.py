@@ -57,6 +57,9 @@ def main() -> None:
     base = decoder["grid"]["base"]["probs"]
     for name, other in (("masculine", "feminine"), ("feminine", "masculine")):
         row = decoder[name]
+        if row["learning_rate"] is None:
+            print(f"towards {name}: {row['reason']}")
+            continue
         print(
             f"towards {name}, on {other} texts: P {base[other]:.3f} -> {row['value']:.3f} at learning rate "
             f"{row['learning_rate']:g}, LMS {row['base_lms']:.4f} -> {row['lms']:.4f}"

@@ -322,13 +322,13 @@ class TestDecoder:
         for name, other in (("3SG", "3PL"), ("3PL", "3SG")):
             factor = -model.feature_class_encoding_direction[name]
             plain = {}
-            for lr in rates:
+            for lr in rates[1:]:
                 found = measured(model.rewrite_base_model(lr, factor))
                 assert results["grid"][factor, lr]["lms"]["lms"] == found["lms"]["lms"]
                 if found["lms"]["lms"] >= 0.99 * base["lms"]["lms"]:
                     plain[lr] = found["probs_by_dataset"][other][name]
             best = max(plain, key=plain.get)
-            assert 0 < len(plain) < len(rates)
+            assert 0 < len(plain) < len(rates) - 1
             assert (results[name]["learning_rate"], results[name]["feature_factor"]) == (best, factor)
             assert results[name]["value"] == pytest.approx(plain[best], abs=1e-5)
 

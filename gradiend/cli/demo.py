@@ -80,7 +80,7 @@ def run_demo(output: Path, *, model: str | None = None, seed: int = 0) -> dict[s
     rewritten = [
         trainer.rewrite_base_model(decoder, name, output_dir=str(output / "rewritten" / name))
         for name in CLASSES
-        if name in decoder
+        if _was_chosen(decoder, name)
     ]
 
     summary = summarise(encoder, decoder, seconds)
@@ -94,7 +94,7 @@ def summarise(encoder: Mapping[str, Any], decoder: Mapping[str, Any], seconds: M
     base = decoder["grid"]["base"]["probs_by_dataset"]
     classes = {}
     for name in CLASSES:
-        if name in decoder:
+        if _was_chosen(decoder, name):
             chosen = decoder[name]
             classes[name] = {
                 "base_probability": base[OTHER[name]][name],
@@ -106,6 +106,10 @@ def summarise(encoder: Mapping[str, Any], decoder: Mapping[str, Any], seconds: M
         "decoder": classes,
         "seconds": dict(seconds),
     }
+
+
+def _was_chosen(decoder: Mapping[str, Any], name: str) -> bool:
+    return name in decoder and decoder[name]["learning_rate"] is not None
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from gradiend.evaluator.fingerprints import (
     wants_cache,
 )
 from gradiend.evaluator.goals import Goal, datasets_by_factor, goals_of
-from gradiend.evaluator.grid import SKIPPED, GridMeasurer
+from gradiend.evaluator.grid import GridMeasurer
 from gradiend.evaluator.grid_cache import CandidateFiles, Key, write_results
 from gradiend.evaluator.selection import (
     BaseContext,
@@ -39,6 +39,7 @@ from gradiend.evaluator.selection import (
     SelectionPolicy,
     compute_metric_summaries,
     default_extract_candidates,
+    edge_of_grid,
     summarise_choice,
 )
 from gradiend.evaluator.stats_files import read_decoder_stats_file
@@ -152,7 +153,9 @@ class DecoderEvaluator:
         Returns:
             For each class `"X"` (or `"X_weaken"`): value, feature_factor, learning_rate, id, strengthen, part, lms,
             base_lms; "grid": {"base" or (feature_factor, learning_rate): measurements}; with a plot, "plot_path" and
-            "plot_paths".
+            "plot_paths". A step that changes nothing, such as 0, is never chosen: where no other is acceptable, the
+            learning_rate of the class is None, and "reason" says why. "note" says that a choice is at the edge of the
+            grid.
 
         Raises:
             TypeError: A size that is no whole number.
@@ -295,13 +298,17 @@ class _Search:
         for name in metrics:
             strengthen = goals[name].strengthen if name in goals else self.goals[0].strengthen
             candidates = own.get(name, found[0])
-            chosen = summarise_choice(candidates, found[1], name, self.selector, strengthen=strengthen)
-            if chosen is not None:
-                result[name] = {**chosen, "part": self.part}
-            elif any(SKIPPED in entry for entry in grid.values()) or any(name in one.metrics for one in candidates):
-                logger.warning("No candidate for %s keeps the language-modelling score: try smaller lrs.", name)
-            else:
+            chosen = summarise_choice(grid, candidates, found[1], name, self.selector, strengthen)
+            if chosen is None:
                 logger.warning("Nothing was measured for %s: %s.", name, self._why_unmeasured(goals.get(name)))
+                continue
+            result[name] = {**chosen, "part": self.part}
+            edge = None if "reason" in chosen else edge_of_grid(chosen["learning_rate"], grid)
+            if edge is not None:
+                result[name]["note"] = edge
+                logger.warning("The rewrite for %s is at the edge of the grid: %s.", name, edge)
+            elif "reason" in chosen:
+                logger.warning("There is no rewrite for %s. %s", name, chosen["reason"])
         return result
 
     def _why_unmeasured(self, goal: Goal | None) -> str:

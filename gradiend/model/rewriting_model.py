@@ -86,8 +86,8 @@ class RewritesBaseModel:
             The copy; this model's base model is untouched.
 
         Raises:
-            ValueError: A bad part, an update that is not finite, or one that rounding to the parameters' dtype undoes
-                everywhere.
+            ValueError: A bad part, an update that is not finite, or one that changes no entry: it is 0, or rounding to
+                the parameters' dtype undoes it everywhere.
         """
         model, step = self._for_rewriting(), self._step(learning_rate, feature_factor, part)
         rewritten = copy.deepcopy(model.base_model)
@@ -118,7 +118,7 @@ class RewritesBaseModel:
             The path of the file.
 
         Raises:
-            ValueError: See `rewrite_base_model`; also an update that changes nothing.
+            ValueError: See `rewrite_base_model`.
         """
         record = self.rewrite_record(learning_rate, feature_factor, part, choice=choice)
         base_model, step = self._for_rewriting().base_model, self._step(learning_rate, feature_factor, part)

@@ -239,6 +239,9 @@ def find_rewrite(decoder_results: Mapping[str, Any], name: str, strengthen: bool
         raise ValueError(
             f"decoder_results[{key!r}] has no learning_rate and feature_factor: pass what evaluate_decoder() returned."
         )
+    if summary["learning_rate"] is None:
+        why = summary.get("reason", "The evaluation has chosen no step.")
+        raise ValueError(f"There is no rewrite for {key!r}. {why} Then run evaluate_decoder() again.")
     return Rewrite(
         key,
         name,

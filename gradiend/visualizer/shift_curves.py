@@ -153,6 +153,9 @@ def _selected(
                 f"decoder_results has no summary {name + suffix!r}, only {names}; run evaluate_decoder first."
                 f"{nearest(name + suffix, names)}"
             )
+        if summary["learning_rate"] is None:
+            # The evaluation found no rewrite for this class: there is nothing to mark.
+            continue
         chosen.append(
             Selected(
                 name,
