@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import shutil
+import tempfile
+import weakref
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,9 +24,10 @@ from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 from gradiend.trainer.core.memory import MemoryEstimate, Probe, estimate_training, require_memory
 from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune, pre_prune
+from gradiend.util.files import read_json, write_json
 from gradiend.util.free_memory import return_freed_memory
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import CACHED_GRADIENTS
+from gradiend.util.paths import CACHED_GRADIENTS, MODEL_DIR, NAMES, safe_path
 
 logger = get_logger(__name__)
 
@@ -54,6 +58,8 @@ class PreparesModels(FeatureLearningDefinition):
     _model_path: str | None
     _pruned_by_call: ModelWithGradiend | None = None
     """What `pre_prune` has prepared for the next training."""
+    _temporary: str | None = None
+    """Directory of trainings that have no other."""
     _estimate: MemoryEstimate | None = None
     """Of the last training that was begun."""
 
@@ -67,7 +73,27 @@ class PreparesModels(FeatureLearningDefinition):
 
     def _run_directory(self, args: TrainingArguments) -> str | None:
         directory = args.experiment_dir
-        return str(Path(directory) / self.run_id) if directory and self.run_id else directory
+        return str(Path(directory) / safe_path(self.run_id)) if directory and self.run_id else directory
+
+    def _output_of(self, args: TrainingArguments) -> str | None:
+        """Where a trained model goes; None for a temporary directory."""
+        root = self._run_directory(args)
+        return args.output_dir or (None if root is None else str(Path(root) / MODEL_DIR))
+
+    def _record_name(self, args: TrainingArguments) -> None:
+        """Write down which run_id a folder is called after, where its name is another."""
+        if not args.experiment_dir or not self.run_id or safe_path(self.run_id) == self.run_id:
+            return
+        path = Path(args.experiment_dir) / NAMES
+        write_json(path, {**(read_json(path) if path.is_file() else {}), safe_path(self.run_id): self.run_id})
+        logger.info("The folder of run_id %r is %s; %s says so.", self.run_id, self._run_directory(args), path)
+
+    def _temporary_directory(self) -> str:
+        """A directory that lasts as long as this trainer, or this process."""
+        if self._temporary is None:
+            self._temporary = tempfile.mkdtemp(prefix="gradiend_")
+            weakref.finalize(self, shutil.rmtree, self._temporary, ignore_errors=True)
+        return self._temporary
 
     def _gradient_directory(self, args: TrainingArguments) -> str | None:
         """Where `use_cached_gradients` keeps gradients; None without an experiment directory."""

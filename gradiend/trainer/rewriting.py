@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gradiend.evaluator.fingerprints import model_parts, tokenizer_of
+from gradiend.evaluator.goals import RESULT_KEYS
 from gradiend.evaluator.stats_files import read_decoder_stats_file, read_fingerprint
 from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend
@@ -17,7 +18,7 @@ from gradiend.util.files import require_directory
 from gradiend.util.fingerprint import differences
 from gradiend.util.keywords import nearest, resolve_keywords
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import resolve_decoder_grid_cache_path, resolve_decoder_stats_path
+from gradiend.util.paths import name_in, resolve_decoder_grid_cache_path, resolve_decoder_stats_path
 from gradiend.util.plain import plain
 
 logger = get_logger(__name__)
@@ -26,7 +27,6 @@ DELTAS_DIR = "deltas"
 """Subdirectory of an experiment with its deltas."""
 STATS_KEYS = ("feature_factors", "lrs", "topk", "part", "topk_part")
 """What the name of a file of decoder results is made of, beside the metric."""
-NO_SUMMARIES = frozenset({"grid", "plot_path", "plot_paths"})
 
 R = TypeVar("R")
 
@@ -162,7 +162,7 @@ def plan_rewrites(
         raise ValueError("A rewrite needs target_class, the class (or list of classes) to strengthen or weaken.")
     place = None
     if decoder_results is None:
-        names = [metric_name] if metric_name else [_key(classes[0], strengthen), classes[0]]
+        names = [metric_name] if metric_name else [*_keys(classes[0], strengthen), classes[0]]
         place = find_results(experiment_dir, names, stats)
         decoder_results = read_decoder_stats_file(place)
     rewrites = [find_rewrite(decoder_results, name, strengthen) for name in classes]
@@ -187,7 +187,7 @@ def with_model_directories(plan: RewritePlan, output_dir: str | None, experiment
     else:
         if output_dir:
             logger.warning("output_dir is for one class; several go to subdirectories of the experiment directory.")
-        places = [str(Path(experiment_dir) / rewrite.key) for rewrite in plan.rewrites]
+        places = _places(experiment_dir, plan)
     for place in places:
         if is_checkpoint(place):
             raise ValueError(
@@ -214,7 +214,15 @@ def with_delta_files(plan: RewritePlan, path: str | Path | None, experiment_dir:
         raise ValueError("export_delta needs path, a directory or a .safetensors file, or an experiment_dir.")
     directory = Path(path) if path else Path(experiment_dir or "") / DELTAS_DIR
     require_directory(directory)
-    return replace(plan, places=[str(directory / f"{rewrite.key}.safetensors") for rewrite in plan.rewrites])
+    return replace(plan, places=_places(directory, plan, ".safetensors"))
+
+
+def _places(directory: str | Path, plan: RewritePlan, suffix: str = "") -> list[str]:
+    """What each rewrite is called in a directory: like its key, as far as that is a file name."""
+    names: list[str] = []
+    for rewrite in plan.rewrites:
+        names.append(name_in(directory, rewrite.key, suffix, names))
+    return [str(Path(directory) / name) for name in names]
 
 
 def find_rewrite(decoder_results: Mapping[str, Any], name: str, strengthen: bool) -> Rewrite:
@@ -226,8 +234,9 @@ def find_rewrite(decoder_results: Mapping[str, Any], name: str, strengthen: bool
     nested = decoder_results.get("summary")
     if isinstance(nested, Mapping) and "learning_rate" not in nested:
         decoder_results = nested
-    key = _key(name, strengthen)
-    known = [item for item in decoder_results if item not in NO_SUMMARIES]
+    keys = _keys(name, strengthen)
+    key = next((one for one in keys if one in decoder_results), keys[0])
+    known = [item for item in decoder_results if item not in RESULT_KEYS]
     if key not in known:
         call = "evaluate_decoder()" if strengthen else "evaluate_decoder(increase_target_probabilities=False)"
         raise ValueError(
@@ -255,8 +264,11 @@ def find_rewrite(decoder_results: Mapping[str, Any], name: str, strengthen: bool
     )
 
 
-def _key(name: str, strengthen: bool) -> str:
-    return name if strengthen or name.endswith("_weaken") else f"{name}_weaken"
+def _keys(name: str, strengthen: bool) -> list[str]:
+    """The keys that a class may have in results: to weaken it, also one that is given as such."""
+    if strengthen:
+        return [name]
+    return [f"{name}_weaken", name] if name.endswith("_weaken") else [f"{name}_weaken"]
 
 
 def find_results(experiment_dir: str | None, names: Iterable[str], stats: Mapping[str, Any]) -> str:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
-import tempfile
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,7 +73,6 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         self._args = args or TrainingArguments()
         self._model: ModelWithGradiend | None = model if isinstance(model, ModelWithGradiend) else None
         self._model_path: str | None = None
-        self._temporary: str | None = None
         self.reused = False
         """Whether the last training was found done."""
         self._evaluator_class = evaluator_class or Evaluator
@@ -307,6 +303,7 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         self.check_training_data(args)
         output = self._output_of(args) or str(Path(self._temporary_directory()) / MODEL_DIR)
         require_directory(output)
+        self._record_name(args)
         start = self._start(model, cls, args)
         self._trained_from = start.source
         run = {
@@ -323,18 +320,6 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         if not self.reused:
             self._plot_convergence_of(output)
         return kept or self
-
-    def _output_of(self, args: TrainingArguments) -> str | None:
-        """Where a trained model goes; None for a temporary directory."""
-        root = self._run_directory(args)
-        return args.output_dir or (None if root is None else str(Path(root) / MODEL_DIR))
-
-    def _temporary_directory(self) -> str:
-        """A directory that lasts as long as this trainer, or this process."""
-        if self._temporary is None:
-            self._temporary = tempfile.mkdtemp(prefix="gradiend_")
-            weakref.finalize(self, shutil.rmtree, self._temporary, ignore_errors=True)
-        return self._temporary
 
     def _train_best(self, output: str, args: TrainingArguments, run: Mapping[str, Any]) -> dict[int, Any]:
         """Train with several seeds, or find that done; the best lies in `output`. Returns seed → kept model."""

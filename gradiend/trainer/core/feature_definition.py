@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import pandas as pd
 
 from gradiend.evaluator.frame_metrics import get_encoder_metrics_from_dataframe
+from gradiend.evaluator.goals import check_class_names
 from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.context import CONTEXT
 from gradiend.model.model_with_gradiend import ModelWithGradiend
@@ -39,7 +40,7 @@ class FeatureLearningDefinition(ABC):
         n_features: Number of latent features.
 
     Raises:
-        ValueError: A class named twice.
+        ValueError: A class named twice, or with a name that decoder results use for something else.
     """
 
     default_model_with_gradiend_cls: type[ModelWithGradiend] = ModelWithGradiend  # type: ignore[type-abstract]
@@ -49,6 +50,7 @@ class FeatureLearningDefinition(ABC):
     ) -> None:
         if target_classes is not None and len(set(target_classes)) != len(target_classes):
             raise ValueError(f"target_classes must be distinct; got {list(target_classes)}.")
+        check_class_names(target_classes or ())
         self._target_classes = None if target_classes is None else list(target_classes)
         self.run_id = run_id
         self.n_features = n_features

@@ -22,6 +22,7 @@ from gradiend.data.unified import (
     to_unified,
 )
 from gradiend.data.unified.parts import of_other_class
+from gradiend.evaluator.goals import check_class_names
 from gradiend.gradients.words import WordTokenizer
 from gradiend.model.kinds import is_decoder_only_model
 from gradiend.trainer.core.arguments import TrainingArguments
@@ -52,7 +53,7 @@ class TrainerWithData(TrainerWithMLMHead):
         """The two classes: those given, else the two merged ones, else those in the data.
 
         Raises:
-            ValueError: None given, and there are not exactly two.
+            ValueError: None given, and there are not exactly two; or a name that decoder results use themselves.
         """
         if self._target_classes is None:
             found = self.config.pair() or self.all_classes
@@ -64,6 +65,7 @@ class TrainerWithData(TrainerWithMLMHead):
                     f"The data has the classes {', '.join(found)}: name the two to tell apart with "
                     "target_classes=[…], the one to be encoded positive first."
                 )
+            check_class_names(found)
             self._target_classes = list(found)
         return self._target_classes
 
