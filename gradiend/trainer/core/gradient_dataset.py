@@ -39,8 +39,8 @@ class GradientTrainingDataset(Dataset[dict[str, Any]]):
         dtype: Of the results.
         device: Of the results. Default: the GPU if there is one.
         return_metadata: Also return `metadata`, where the items have it.
-        get_padding_value: Name of a tensor in an input → what it is padded with; where the input itself is a tensor, its
-            name is factual or alternative. Default: 0.
+        get_padding_value: Name of a tensor in an input → what it is padded with; an input that is a tensor itself is
+            called factual or alternative. Default: 0.
 
     Raises:
         AssertionError: An invalid source or target.
