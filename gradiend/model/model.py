@@ -107,7 +107,8 @@ class GradiendModel(nn.Module):
         self._drawn = None
 
     def _digest(self) -> str:
-        return digest_tensors(self.named_parameters())
+        # Tensors on the meta device have shapes only, for whoever asks what a model would take.
+        return digest_tensors((name, tensor) for name, tensor in self.named_parameters() if not tensor.is_meta)
 
     def _create_layers(self) -> None:
         n, k, dtype, bias = self.input_dim, self.latent_dim, self.torch_dtype, self.bias_decoder

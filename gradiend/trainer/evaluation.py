@@ -21,6 +21,7 @@ from gradiend.model.sides import Side
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 from gradiend.trainer.core.seeds import SEED_REPORT
+from gradiend.trainer.rewriting import LastResults
 from gradiend.trainer.seed_training import SEEDS_DIR
 from gradiend.util.checks import AS_IN_ARGUMENTS, require_whole
 from gradiend.util.files import read_json
@@ -35,6 +36,9 @@ logger = get_logger(__name__)
 
 class EvaluatesModels(FeatureLearningDefinition):
     """What a `Trainer` can measure; see `Trainer` for the arguments."""
+
+    _last_results: LastResults | None = None
+    """Of decoder evaluations, where there is no directory for them."""
 
     @property
     @abstractmethod
@@ -232,8 +236,9 @@ class EvaluatesModels(FeatureLearningDefinition):
         """Search a grid of rewrites for the best per class; see `DecoderEvaluator.evaluate_decoder` for the arguments.
 
         With an experiment directory, measurements and results are written there, and `use_cache=True` reads them.
+        Without one, this trainer remembers the results for `rewrite_base_model` and `export_delta`.
         """
-        return self.evaluator.evaluate_decoder(
+        results = self.evaluator.evaluate_decoder(
             lrs=lrs,
             feature_factors=feature_factors,
             use_cache=use_cache,
@@ -251,6 +256,11 @@ class EvaluatesModels(FeatureLearningDefinition):
             show=show,
             **kwargs,
         )
+        if self.experiment_dir is None:
+            model = kwargs.get("model_with_gradiend")
+            made_from = plain(model_parts(self.get_model() if model is None else model))
+            self._last_results = LastResults(results, made_from).joined(self._last_results)
+        return results
 
     # Results of earlier evaluations
 

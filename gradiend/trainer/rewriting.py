@@ -32,6 +32,21 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True)
+class LastResults:
+    """What a trainer without an experiment directory remembers of its decoder evaluations."""
+
+    results: Mapping[str, Any]
+    made_from: Mapping[str, Any]
+    """The parts of the model, see `gradiend.evaluator.fingerprints.model_parts`."""
+
+    def joined(self, earlier: LastResults | None) -> LastResults:
+        """With what was chosen earlier for the same model, for other classes or the other direction."""
+        if earlier is None or earlier.made_from != self.made_from:
+            return self
+        return LastResults({**earlier.results, **self.results}, self.made_from)
+
+
+@dataclass(frozen=True)
 class Rewrite:
     """The rewrite that an evaluation chose."""
 
@@ -76,15 +91,17 @@ class RewritePlan:
     single: bool
     """Whether one result is asked for, not a list."""
     read_from: str | None = None
-    """The file that the rewrites were read from; None where the caller gave them."""
+    """Where the rewrites come from: a file, or the last evaluation; None where the caller gave them."""
+    made_from: Mapping[str, Any] | None = None
+    """The fingerprint that lay beside them."""
 
     def require_model(self, model: Any) -> None:
-        """Raise ValueError for rewrites that were read from a file and chosen for another model, or the same before it
-        was changed.
+        """Raise ValueError for rewrites that the caller did not give, and that were chosen for another model, or for
+        the same before it was changed.
         """
         if self.read_from is None:
             return
-        saved = read_fingerprint(self.read_from)
+        saved = self.made_from
         if saved is None:
             raise ValueError(
                 f"{self.read_from} does not say which model its rewrites were chosen for: another tool or an older "
@@ -95,7 +112,7 @@ class RewritePlan:
         changed = differences(now, {name: saved.get(name) for name in now})
         if changed:
             raise ValueError(
-                f"The rewrites in {self.read_from} were chosen for another model ({'; '.join(changed)}): run "
+                f"The rewrites of {self.read_from} were chosen for another model ({'; '.join(changed)}): run "
                 "evaluate_decoder() for this one, or pass decoder_results to apply them all the same."
             )
 
@@ -133,6 +150,7 @@ def plan_rewrites(
     experiment_dir: str | None,
     metric_name: str | None = None,
     stats: Mapping[str, Any] | None = None,
+    last: LastResults | None = None,
 ) -> RewritePlan:
     """The chosen rewrite of each class, to be kept in memory.
 
@@ -143,6 +161,7 @@ def plan_rewrites(
         experiment_dir: Where the results are read from.
         metric_name: In the name of their file. Default: the first class.
         stats: What else is in its name, see `STATS_KEYS`.
+        last: What the trainer evaluated last, which is taken without an experiment.
 
     Raises:
         TypeError: Results, classes or keywords of another kind.
@@ -160,13 +179,15 @@ def plan_rewrites(
         raise TypeError(f"target_class must be a class name or a list of them; it contains {wrong[0]!r}.")
     if not any(classes):
         raise ValueError("A rewrite needs target_class, the class (or list of classes) to strengthen or weaken.")
-    place = None
-    if decoder_results is None:
+    place = made_from = None
+    if decoder_results is None and experiment_dir is None and last is not None:
+        place, decoder_results, made_from = "the last evaluate_decoder()", last.results, last.made_from
+    elif decoder_results is None:
         names = [metric_name] if metric_name else [*_keys(classes[0], strengthen), classes[0]]
         place = find_results(experiment_dir, names, stats)
-        decoder_results = read_decoder_stats_file(place)
+        decoder_results, made_from = read_decoder_stats_file(place), read_fingerprint(place)
     rewrites = [find_rewrite(decoder_results, name, strengthen) for name in classes]
-    return RewritePlan(rewrites, [None] * len(rewrites), isinstance(target_class, str), place)
+    return RewritePlan(rewrites, [None] * len(rewrites), isinstance(target_class, str), place, made_from)
 
 
 def with_model_directories(plan: RewritePlan, output_dir: str | None, experiment_dir: str | None) -> RewritePlan:
@@ -279,7 +300,8 @@ def find_results(experiment_dir: str | None, names: Iterable[str], stats: Mappin
     """
     if experiment_dir is None:
         raise ValueError(
-            "Without an experiment_dir there is no cache: pass decoder_results, what evaluate_decoder() returned."
+            "There are no decoder results: run evaluate_decoder() first, or pass decoder_results, what it returned; "
+            "with an experiment_dir they are also found there."
         )
     places: list[str | None] = []
     # Resolving a path creates the directory, which looking for results shall not.

@@ -10,11 +10,13 @@ from typing import Any
 from gradiend.evaluator.fingerprints import require_trained
 from gradiend.model.checkpoint import is_checkpoint
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
-from gradiend.trainer.rewriting import plan_rewrites, with_delta_files, with_model_directories
+from gradiend.trainer.rewriting import LastResults, plan_rewrites, with_delta_files, with_model_directories
 
 
 class TrainerWithRewriting(FeatureLearningDefinition):
     """A trainer that applies what its decoder evaluation chose."""
+
+    _last_results: LastResults | None = None
 
     @property
     @abstractmethod
@@ -38,7 +40,8 @@ class TrainerWithRewriting(FeatureLearningDefinition):
         """The base model with the rewrite applied that a decoder evaluation chose.
 
         Args:
-            decoder_results: What `evaluate_decoder` returned. Default: those in the experiment directory.
+            decoder_results: What `evaluate_decoder` returned. Default: those in the experiment directory; without one,
+                what this trainer's last evaluations of the same model have chosen.
             target_class: A key of the results (a class, or another metric), or several for one model each.
             increase_target_probabilities: False applies the weakening rewrite, `<class>_weaken`.
             output_dir: Save there, with the tokenizer and `gradiend_rewrite.json`. Several go to
@@ -58,7 +61,7 @@ class TrainerWithRewriting(FeatureLearningDefinition):
         root = self.experiment_dir
         plan = plan_rewrites(
             decoder_results, target_class, increase_target_probabilities, root, decoder_stats_metric_name,
-            decoder_stats_kwargs,
+            decoder_stats_kwargs, self._last_results,
         )  # fmt: skip
         return with_model_directories(plan, output_dir, root).models(*self._rewritten_model(base_model))
 
@@ -85,7 +88,9 @@ class TrainerWithRewriting(FeatureLearningDefinition):
         Raises:
             TypeError, ValueError: See `rewrite_base_model`.
         """
-        plan = plan_rewrites(decoder_results, target_class, increase_target_probabilities, self.experiment_dir)
+        plan = plan_rewrites(
+            decoder_results, target_class, increase_target_probabilities, self.experiment_dir, last=self._last_results
+        )
         return with_delta_files(plan, path, self.experiment_dir).deltas(*self._rewritten_model(base_model))
 
     def _rewritten_model(self, given: Any) -> tuple[Any, str | None]:

@@ -181,7 +181,7 @@ class TrainingArguments:
 
     def __post_init__(self) -> None:
         for name in DIRECTORIES:
-            if vars(self)[name]:
+            if vars(self)[name] is not None:
                 require_path(name, vars(self)[name])
                 # A path with a slash at its end has no name that "_best" could be put after.
                 setattr(self, name, str(Path(vars(self)[name])))
