@@ -141,7 +141,8 @@ def _print(console: Console, summary: Mapping[str, Any], output: Path, rewritten
     for name in CLASSES:
         if name not in summary["decoder"]:
             console.print(f"No rewrite towards {name} kept the language-modelling score.")
-    print(f"\nPlots:             {output}/*.png\nAll figures:       {output / SUMMARY}")
+    plots = f"{output}/*.png" if any(output.glob("*.png")) else 'none: pip install "gradiend[plot]"'
+    print(f"\nPlots:             {plots}\nAll figures:       {output / SUMMARY}")
     loader = "AutoModelForCausalLM" if causal else "AutoModelForMaskedLM"
     for path in rewritten:
         print(f"A rewritten model: {loader}.from_pretrained('{path}')")

@@ -47,7 +47,9 @@ from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.parts import parse_rewrite_part
 from gradiend.util.checks import AS_IN_ARGUMENTS, require_whole
 from gradiend.util.fingerprint import Fingerprint
+from gradiend.util.optional import without_package
 from gradiend.util.paths import resolve_decoder_grid_cache_path
+from gradiend.visualizer.output import plot_is_possible
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +147,8 @@ class DecoderEvaluator:
             summary_metrics: One or several metrics to choose for instead of the classes; names of classes are allowed.
             target_class: One or several classes. Default: all target classes.
             increase_target_probabilities: False weakens.
-            plot: Also draw the probability shifts.
+            plot: Also draw the probability shifts; without matplotlib they are left out, with a warning before the
+                work.
             show: Whether to show the plot. Default: True.
             complete: Measure every candidate on all dataset classes, as `plot` does.
             known: A grid of the same evaluation; what it has is not measured again.
@@ -168,6 +171,7 @@ class DecoderEvaluator:
         require_whole("eval_batch_size", eval_batch_size, 1, none_means=AS_IN_ARGUMENTS)
         if plot and show is False:
             require_plot_directory(trainer.experiment_dir)
+        plot = plot and plot_is_possible()
         use_cache = wants_cache(trainer, use_cache, "evaluate_decoder", output_path)
         arguments = trainer.training_args
         rates = _numbers("lrs", lrs, arguments.decoder_eval_lrs) or list(DEFAULT_LEARNING_RATES)
@@ -202,13 +206,10 @@ class DecoderEvaluator:
         if search.output is not None:
             write_results(search.output, trainer.experiment_dir, result, search.parts, names)
         if plot:
-            path = trainer.plot_probability_shifts(
-                decoder_results=result,
-                target_class=target_class,
-                increase_target_probabilities=increase_target_probabilities,
-                show=True if show is None else show,
-            )
-            result.update(plot_path=path, plot_paths=[path])
+            asked = {"target_class": target_class, "increase_target_probabilities": increase_target_probabilities}
+            asked["show"] = True if show is None else show
+            path = without_package(lambda: trainer.plot_probability_shifts(decoder_results=result, **asked), "The plot")
+            result |= {} if path is None else {"plot_path": path, "plot_paths": [path]}
         return result
 
 

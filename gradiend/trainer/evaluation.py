@@ -27,9 +27,11 @@ from gradiend.util.checks import AS_IN_ARGUMENTS, require_whole
 from gradiend.util.files import read_json
 from gradiend.util.fingerprint import Fingerprint
 from gradiend.util.logging import get_logger
+from gradiend.util.optional import without_package
 from gradiend.util.paths import resolve_encoder_analysis_path
 from gradiend.util.plain import plain
 from gradiend.visualizer.encoder_frame import Encodings, frame_of
+from gradiend.visualizer.output import plot_is_possible
 
 logger = get_logger(__name__)
 
@@ -125,7 +127,7 @@ class EvaluatesModels(FeatureLearningDefinition):
             use_cache: Read encodings of the same model, rows and settings instead of making them again. Default: the
                 training arguments'.
             return_df: Add the frame as "encoder_df".
-            plot: Also draw the distributions.
+            plot: Also draw the distributions; without matplotlib they are left out, with a warning before the work.
             plot_kwargs: For `plot_encoder_distributions`.
             is_decoder_only_model: Accepted for compatibility: the model itself says it.
             pre_load_gradients: Accepted for compatibility: encodings need no gradients.
@@ -144,6 +146,7 @@ class EvaluatesModels(FeatureLearningDefinition):
         plot_kwargs = dict(plot_kwargs or {})
         if plot and plot_kwargs.get("show") is False and not plot_kwargs.keys() & {"output", "output_dir"}:
             require_plot_directory(self.experiment_dir)
+        plot = plot and plot_is_possible()
         if encoder_df is not None:
             frame = frame_of(encoder_df)
             result = self.evaluator.evaluate_encoder(encoder_df=frame)
@@ -157,7 +160,8 @@ class EvaluatesModels(FeatureLearningDefinition):
             require_trained(self, model)
             frame, result = self._encoded(model, key, neutral_data_df, use_cache, kwargs)
         if plot:
-            result["plot_path"] = self.plot_encoder_distributions(encoder_df=frame, **plot_kwargs)
+            drawn = without_package(lambda: self.plot_encoder_distributions(frame, **plot_kwargs), "The plot")
+            result |= {} if drawn is None else {"plot_path": drawn}
         return {**result, "encoder_df": frame} if return_df else result
 
     def _encoded(

@@ -38,6 +38,7 @@ from gradiend.util.logging import get_logger
 from gradiend.util.paths import MODEL_DIR
 from gradiend.visualizer import Visualizer
 from gradiend.visualizer.encoder_frame import Encodings
+from gradiend.visualizer.output import require_matplotlib
 
 logger = get_logger(__name__)
 
@@ -484,6 +485,8 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         """See `gradiend.visualizer.plot_encoder_distributions`; without `encoder_df` (a frame, or a result with one),
         the test split is encoded.
         """
+        if encoder_df is None:
+            require_matplotlib()
         encodings = self.evaluate_encoder(return_df=True) if encoder_df is None else encoder_df
         return self.evaluator.plot_encoder_distributions(encodings, **{**self.plot_style(), **kwargs})
 
