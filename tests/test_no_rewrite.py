@@ -85,3 +85,31 @@ def test_the_demo_leaves_out_what_was_not_chosen(trained):
     base = {"probs_by_dataset": {"3SG": {"3PL": 0.1}, "3PL": {"3SG": 0.1}}}
     decoder = {"3SG": entry, "grid": {"base": base}}
     assert summarise({"correlation": 1.0, "mean_by_feature_class": {}}, decoder, {})["decoder"] == {}
+
+
+CALLS = {
+    "evaluate_decoder": lambda t, r, name: t.evaluate_decoder(target_class=name),
+    "several": lambda t, r, name: t.evaluate_decoder(target_class=["SG", name]),
+    "analyze_decoder_for_plotting": lambda t, r, name: t.analyze_decoder_for_plotting(class_ids=[name]),
+    "rewrite_base_model": lambda t, r, name: t.rewrite_base_model(r, name),
+    "from the files": lambda t, r, name: t.rewrite_base_model(target_class=name),
+    "export_delta": lambda t, r, name: t.export_delta(r, ["SG", name]),
+    "plot": lambda t, r, name: t.plot_probability_shifts(decoder_results=r, target_class=name, show=False),
+    "classes of a plot": lambda t, r, name: t.plot_probability_shifts(
+        decoder_results=r, class_ids=["SG", name], show=False
+    ),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize(("name", "order"), [("pl", "PL.*SG"), ("PLural", "PL.*SG"), ("sing", "SG.*PL")])
+def test_a_wrong_class_lists_the_classes_nearest_first(trained, call, name, order, caplog):
+    results = trained.evaluate_decoder(lrs=[0.1], selector=LENIENT, plot=True, show=False)
+    with pytest.raises(ValueError, match=f"(?=.*'{name}')(?=.*{order})"):
+        call(trained, results, name)
+
+
+@pytest.mark.parametrize("name", [3, {"SG"}, {"SG": 1}])
+def test_no_class_at_all(trained, name):
+    with pytest.raises(TypeError, match="target_class must be a class name or a list of them"):
+        trained.evaluate_decoder(target_class=name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gradiend.model.sides import Side
-from gradiend.util.keywords import nearest
+from gradiend.util.keywords import nearest, nearest_first
 
 
 def derive_feature_factor_for_class(
@@ -26,8 +26,8 @@ def derive_feature_factor_for_class(
     targets = [name for name, sign in direction.items() if sign]
     if class_name not in targets:
         raise ValueError(
-            f"{class_name!r} is no target class of this model; they are {', '.join(targets)}."
-            f"{nearest(str(class_name), targets)}"
+            f"{class_name!r} is no target class of this model; they are "
+            f"{', '.join(nearest_first(str(class_name), targets))}.{nearest(str(class_name), targets)}"
         )
     sign = float(direction[str(class_name)])
     return sign if (model.target == Side.ALTERNATIVE.value) == strengthen else -sign

@@ -99,11 +99,14 @@ def goals_of(
         on_others: Whether strengthening is measured on the other classes' texts; False: on the class's own.
 
     Raises:
+        TypeError: Neither a name nor a list.
         ValueError: No class, or one that the model does not tell apart.
     """
     classes = list(trainer.target_classes)
     if target_class is None:
         target_class = classes
+    if not isinstance(target_class, (str, list, tuple)):
+        raise TypeError(f"target_class must be a class name or a list of them; got {target_class!r:.60}.")
     chosen = [target_class] if isinstance(target_class, str) else list(target_class)
     if not chosen:
         raise ValueError("target_class=[] names no class to move: leave it out for all target classes.")

@@ -16,7 +16,7 @@ from gradiend.model.parts import parse_rewrite_part
 from gradiend.model.rewrite_record import RECORD, RewriteChoice, write_rewrite_record
 from gradiend.util.files import require_directory
 from gradiend.util.fingerprint import differences
-from gradiend.util.keywords import nearest, resolve_keywords
+from gradiend.util.keywords import nearest, nearest_first, resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import name_in, resolve_decoder_grid_cache_path, resolve_decoder_stats_path
 from gradiend.util.plain import plain
@@ -259,9 +259,10 @@ def find_rewrite(decoder_results: Mapping[str, Any], name: str, strengthen: bool
     key = next((one for one in keys if one in decoder_results), keys[0])
     known = [item for item in decoder_results if item not in RESULT_KEYS]
     if key not in known:
+        there = ", ".join(nearest_first(key, known)) or "the grid"
         call = "evaluate_decoder()" if strengthen else "evaluate_decoder(increase_target_probabilities=False)"
         raise ValueError(
-            f"The decoder results have {', '.join(known) or 'the grid'} but no {key!r}. Either it was not measured "
+            f"The decoder results have {there} but no {key!r}. Either it was not measured "
             f"(run {call}), or no step kept the LMS (give smaller lrs).{nearest(key, known)}"
         )
     summary = decoder_results[key]

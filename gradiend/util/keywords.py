@@ -42,6 +42,15 @@ def nearest(name: str, valid: Collection[str]) -> str:
     return f" Did you mean {match[0]!r}?" if match else ""
 
 
+def nearest_first(name: str, valid: Collection[str]) -> list[str]:
+    """`valid`, those that resemble `name` most first; case counts little."""
+
+    def likeness(other: str) -> float:
+        return difflib.SequenceMatcher(None, name.casefold(), other.casefold()).ratio()
+
+    return sorted(valid, key=likeness, reverse=True)
+
+
 def resolve_keywords(owner: str, given: Mapping[str, Any], valid: Collection[str]) -> dict[str, Any]:
     """Rename second spellings and refuse unknown keywords.
 
