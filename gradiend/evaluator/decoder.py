@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -27,7 +25,7 @@ from gradiend.evaluator.fingerprints import (
     tokenizer_of,
     wants_cache,
 )
-from gradiend.evaluator.goals import Goal, datasets_by_factor, goals_of
+from gradiend.evaluator.goals import Goal, check_class_names, datasets_by_factor, goals_of
 from gradiend.evaluator.grid import GridMeasurer
 from gradiend.evaluator.grid_cache import CandidateFiles, Key, write_results
 from gradiend.evaluator.selection import (
@@ -45,7 +43,8 @@ from gradiend.evaluator.selection import (
 from gradiend.evaluator.stats_files import read_decoder_stats_file
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.parts import parse_rewrite_part
-from gradiend.util.checks import AS_IN_ARGUMENTS, require_whole
+from gradiend.util.checks import AS_IN_ARGUMENTS, numbers, require_flag, require_path, require_texts, require_whole
+from gradiend.util.files import require_directory
 from gradiend.util.fingerprint import Fingerprint
 from gradiend.util.optional import without_package
 from gradiend.util.paths import resolve_decoder_grid_cache_path
@@ -88,6 +87,14 @@ class ChoosesMeasuredTexts(Protocol):
     @property
     def strengthens_on_other_classes(self) -> bool:
         """Whether P(class) is measured on the other classes' texts."""
+
+
+@runtime_checkable
+class ChoosesCandidates(Protocol):
+    """A `SelectionPolicy`, as far as that can be seen from outside."""
+
+    def select(self, metric: str, candidates: Sequence[Candidate], ctx: BaseContext) -> Candidate | None:
+        """See `SelectionPolicy.select`."""
 
 
 class DecoderEvaluator:
@@ -161,7 +168,7 @@ class DecoderEvaluator:
             grid.
 
         Raises:
-            TypeError: A size that is no whole number.
+            TypeError: A size that is no whole number, a selector, extractor or metric of another kind, or no flag.
             ValueError: No class, an unknown class or part, a size below 1, no usable rows, use_cache without a place
                 for it, or a plot that is neither shown nor saved; all before the first measurement.
         """
@@ -169,6 +176,9 @@ class DecoderEvaluator:
         require_whole("max_size_training_like", max_size_training_like, 1, none_means=AS_IN_ARGUMENTS)
         require_whole("max_size_neutral", max_size_neutral, 1, none_means=AS_IN_ARGUMENTS)
         require_whole("eval_batch_size", eval_batch_size, 1, none_means=AS_IN_ARGUMENTS)
+        require_flag("increase_target_probabilities", increase_target_probabilities)
+        require_flag("plot", plot)
+        _check_choice(selector, summary_extractor, summary_metrics, output_path)
         if plot and show is False:
             require_plot_directory(trainer.experiment_dir)
         plot = plot and plot_is_possible()
@@ -331,10 +341,26 @@ def require_plot_directory(experiment_dir: str | None) -> None:
 def _numbers(name: str, given: Any, otherwise: Any) -> list[float] | None:
     """`given`, or else `otherwise`, as floats; one number is a list of one. None if both are."""
     wanted = otherwise if given is None else given
-    if wanted is None:
-        return None
-    # numbers.Real and not int, float: NumPy's scalars are numbers too.
-    values = [wanted] if isinstance(wanted, Real) else list(wanted)
-    if not values or not all(isinstance(value, Real) and math.isfinite(value) for value in values):
-        raise ValueError(f"{name} must be one or several finite numbers; got {wanted!r}.")
-    return [float(value) for value in values]
+    return None if wanted is None else numbers(name, wanted)
+
+
+def _check_choice(selector: Any, extractor: Any, metrics: Any, output: Any) -> None:
+    """Refuse, before any work, what would only be used after it."""
+    if selector is not None and not isinstance(selector, ChoosesCandidates):
+        raise TypeError(
+            f"selector must have select(metric, candidates, ctx), as LMSThresholdPolicy() has; got {selector!r:.60}."
+        )
+    if isinstance(selector, type):
+        raise TypeError(f"selector must be an object, not a class: {selector.__name__}().")
+    if extractor is not None and not callable(extractor):
+        raise TypeError(f"summary_extractor must be a function of the grid; got {extractor!r:.60}.")
+    if metrics is not None:
+        names = [metrics] if isinstance(metrics, str) else list(require_texts("summary_metrics", metrics))
+        if not names:
+            raise ValueError("summary_metrics=[] names no metric: leave it out to choose for the classes.")
+        check_class_names(names)
+    if output is not None:
+        require_path("output_path", output)
+        if Path(output).is_dir():
+            raise ValueError(f"output_path must be a file; {output} is a folder.")
+        require_directory(Path(output).parent)

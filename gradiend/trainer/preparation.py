@@ -178,7 +178,7 @@ class PreparesModels(FeatureLearningDefinition):
         if isinstance(source, nn.Module) and not isinstance(source, ModelWithGradiend):
             refuse_wrapped(source)
             refuse_absent_weights(source)
-        return Start(source, functools.cache(lambda: self._prepared(model, cls, args)))
+        return Start(source, functools.cache(lambda: _with_fitting_mask(self._prepared(model, cls, args), args)))
 
     def _prepared(self, model: Any, cls: type[ModelWithGradiend] | None, args: TrainingArguments) -> ModelWithGradiend:
         """The model that every seed starts from.
@@ -255,9 +255,25 @@ class PreparesModels(FeatureLearningDefinition):
         """A trained model as the arguments want it, also in its directory."""
         if args.post_prune_config is None:
             return model
-        pruned = post_prune(model, dataclasses.replace(args.post_prune_config, return_mask=False))
+        try:
+            pruned = post_prune(model, dataclasses.replace(args.post_prune_config, return_mask=False))
+        except ValueError as error:
+            # Only the trained weights can tell that a threshold is too high: that must not cost the training.
+            logger.warning("The trained model in %s stays as it is, unpruned: %s", directory, error)
+            return model
         pruned.save_pretrained(directory)
         return pruned
+
+
+def _with_fitting_mask(model: ModelWithGradiend, args: TrainingArguments) -> ModelWithGradiend:
+    """The model, unless pruning after its training would find a mask of another length."""
+    mask = None if args.post_prune_config is None else args.post_prune_config.mask
+    if mask is not None and tuple(mask.shape) != (len(model),):
+        raise ValueError(
+            f"The mask of post_prune_config has the shape {tuple(mask.shape)}, but the GRADIEND that is trained has "
+            f"{len(model)} input dimensions."
+        )
+    return model
 
 
 def warn_of_ignored_arguments(model: ModelWithGradiend, args: TrainingArguments) -> None:

@@ -303,7 +303,9 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         args = self._args.replace(**given)
         self.check_training_data(args)
         output = self._output_of(args) or str(Path(self._temporary_directory()) / MODEL_DIR)
-        require_directory(output)
+        for place in (output, args.seed_runs_dir):
+            if place is not None:
+                require_directory(place)
         self._record_name(args)
         start = self._start(model, cls, args)
         self._trained_from = start.source

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from numbers import Integral, Real
 from os import PathLike
+from typing import Any
 
 AS_IN_ARGUMENTS = "for what the training arguments say"
 """What None means to most evaluations."""
@@ -39,6 +41,27 @@ def require_number(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a number; got {value!r:.60} ({type(value).__name__}).")
 
 
+def require_finite(name: str, value: object, least: float | None = None, most: float | None = None) -> None:
+    """Refuse what is no number with a TypeError, and what is not finite, or outside the limits, with a ValueError."""
+    require_number(name, value)
+    number = float(value)  # type: ignore[arg-type]
+    within = (least is None or number >= least) and (most is None or number <= most)
+    if not math.isfinite(number) or not within:
+        limits = [f"at least {least:g}"] if least is not None else []
+        limits += [f"at most {most:g}"] if most is not None else []
+        raise ValueError(f"{name} must be a finite number{' of ' * bool(limits)}{' and '.join(limits)}; got {value!r}.")
+
+
+def numbers(name: str, value: Any) -> list[float]:
+    """One or several finite numbers as floats. Raises ValueError for anything else, and for none."""
+    # numbers.Real and not int, float: NumPy's scalars are numbers too.
+    given = [value] if isinstance(value, (Real, str)) else value
+    values = list(given) if isinstance(given, Iterable) else [given]
+    if not values or not all(isinstance(one, Real) and math.isfinite(one) for one in values):
+        raise ValueError(f"{name} must be one or several finite numbers; got {value!r}.")
+    return [float(one) for one in values]
+
+
 def require_text(name: str, value: object) -> None:
     """Refuse what is no string with a TypeError, and one without any visible character with a ValueError."""
     if not isinstance(value, str):
@@ -58,6 +81,8 @@ def require_path(name: str, value: object) -> None:
     if not isinstance(value, str | PathLike):
         raise TypeError(f"{name} must be a path; got {value!r:.60} ({type(value).__name__}).")
     require_text(name, str(value) if isinstance(value, PathLike) else value)
+    if "\0" in str(value):
+        raise ValueError(f"{name} has a zero byte, which no path can have; got {value!r:.60}.")
 
 
 def require_texts(name: str, values: object) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any
 
 import torch
@@ -78,6 +79,10 @@ class EvaluationCallback(TrainingCallback):
             return None
         training_stats = {} if training_stats is None else training_stats
         result = self.evaluate_fn(config=config, training_stats=training_stats)
+        if not isinstance(result, Mapping) or not isinstance(result.get("correlation", 0.0), (Real, type(None))):
+            raise TypeError(
+                f"evaluate_fn must return a dict whose 'correlation' is a number or None; it returned {result!r:.80}."
+            )
         self.last_eval_step = step
         record_evaluation(training_stats, step, result)
         if model is not None:
