@@ -25,7 +25,7 @@ from gradiend.evaluator.fingerprints import (
     tokenizer_of,
     wants_cache,
 )
-from gradiend.evaluator.goals import Goal, check_class_names, datasets_by_factor, goals_of
+from gradiend.evaluator.goals import RESULT_KEYS, Goal, datasets_by_factor, goals_of
 from gradiend.evaluator.grid import GridMeasurer
 from gradiend.evaluator.grid_cache import CandidateFiles, Key, write_results
 from gradiend.evaluator.selection import (
@@ -358,7 +358,11 @@ def _check_choice(selector: Any, extractor: Any, metrics: Any, output: Any) -> N
         names = [metrics] if isinstance(metrics, str) else list(require_texts("summary_metrics", metrics))
         if not names:
             raise ValueError("summary_metrics=[] names no metric: leave it out to choose for the classes.")
-        check_class_names(names)
+        taken = [name for name in names if name in RESULT_KEYS]
+        if taken:
+            raise ValueError(
+                f"summary_metrics must not be {taken[0]!r}: {', '.join(RESULT_KEYS)} are keys of the results."
+            )
     if output is not None:
         require_path("output_path", output)
         if Path(output).is_dir():

@@ -78,7 +78,10 @@ def refuse_no_change(share: float, update: Tensor) -> None:
     if share:
         return
     if not bool(update.any()):
-        raise ValueError("A rewrite with a step of 0 changes nothing: use another learning_rate.")
+        raise ValueError(
+            "A step of 0 changes nothing: there is no rewritten model, and no delta to export. Use another "
+            "learning_rate."
+        )
     raise ValueError(
         "The update is too small for the base model's dtype: rounding leaves every entry as it was. "
         "Use a larger learning_rate, or load the base model in float32."

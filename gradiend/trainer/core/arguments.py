@@ -160,7 +160,8 @@ class TrainingArguments:
     convergent_metric: Literal["correlation", "loss"] | None = None
     """What decides whether a seed has converged. Default: correlation."""
     convergent_score_threshold: float | None = None
-    """|correlation| at least, or loss at most. Default: 0.5 for correlation."""
+    """|correlation| at least, or loss at most. Default: 0.5 for correlation. A training whose loss has grown has not
+    converged whatever its metric is (docs/evaluation.md)."""
     convergent_mean_by_class_threshold: float | None = None
     """Also require the two class means to lie this far from 0 on opposite sides."""
     seed: int | None = 0
