@@ -207,6 +207,12 @@ def tokenize(tokenizer: Any, texts: Any, **arguments: Any) -> Any:
         backend.no_padding() if padding is None else backend.enable_padding(**padding)
 
 
+def name_of_tokenizer(tokenizer: Any) -> str:
+    """What errors call a tokenizer: its class, and where it is from if that is known."""
+    source = getattr(tokenizer, "name_or_path", "")
+    return f"The tokenizer {type(tokenizer).__name__}" + (f" of {source!r}" if source else "")
+
+
 def _locate(
     ids: list[int], offsets: list[tuple[int, int]], special: list[int], begin: int, end: int, *, text: str
 ) -> _Span:

@@ -58,8 +58,8 @@ def per_class_dict_to_unified(
         random_state: Seed of the sampling; None is the seed 0.
 
     Returns:
-        A frame with the columns `UNIFIED_COLUMNS`, in the order of the dict and its rows; alternatives in the
-        casing of the word.
+        A frame with the columns `UNIFIED_COLUMNS`, in the order of the dict and its rows. Alternatives of the tables
+        are used as they are, sampled ones written for their place (see `gradiend.data.unified.casing.write_in_place`).
 
     Raises:
         ValueError: No pair where one is needed, an unknown class, a missing column, or bad rows.

@@ -185,7 +185,8 @@ class TextPredictionDataCreator:
                 column named like the class. `"minimal"`: one frame with masked, label, label_class, split.
                 `"unified"`: one frame with masked, split, label_class, label, feature_class_id,
                 alternative, alternative_class, transition, and where rows are split by document, document; one
-                row for each other class, whose word is drawn by frequency and cased like the label.
+                row for each other class, whose word is drawn by frequency, with a
+                capital where the label has one by its place.
             split_name: What the training part is called in the column split.
             balance: `"try"` (or True) caps every class at the size of the smallest, in proportion to the
                 classes' weights; False or None keeps all rows.
