@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
+from gradiend.evaluator.encoding_files import read_frame
 from gradiend.evaluator.frame_metrics import get_encoder_metrics_from_dataframe
 from gradiend.evaluator.goals import check_class_names
 from gradiend.model.checkpoint import is_checkpoint
@@ -233,7 +234,7 @@ class FeatureLearningDefinition(ABC):
         """
         del model_path
         path = resolve_encoder_analysis_path(self.experiment_dir, **{"split": "test", **key})
-        return pd.read_csv(path) if path is not None and Path(path).is_file() else None
+        return read_frame(Path(path)) if path is not None and Path(path).is_file() else None
 
     def get_encoder_metrics(
         self, model_path: str, encoder_df: pd.DataFrame | None = None, **kwargs: Any

@@ -41,10 +41,10 @@ class TextPredictionConfig(TrainerConfig):
     """
 
     data: Any = None
-    """A DataFrame, a dict class → DataFrame, the path of a CSV, JSON Lines or Parquet file, or the hub id or folder of
-    a data set with a config for each class."""
-    hf_dataset: str | None = None
-    """Hub id or folder of a data set with one table for all classes; wins over `data`."""
+    """A DataFrame, a dict class → DataFrame, the path of a CSV, JSON Lines or Parquet file, a `Dataset` or
+    `DatasetDict`, or the hub id or folder of a data set with a config for each class."""
+    hf_dataset: Any = None
+    """A data set (hub id, folder, or a `Dataset` or `DatasetDict`) with one table for all classes; wins over `data`."""
     hf_subset: str | Sequence[str] | None = None
     """Its config, or several; of a data set with a config for each class, the classes to load."""
     hf_splits: Sequence[str] | None = None
