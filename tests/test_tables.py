@@ -16,6 +16,7 @@ from gradiend.data.core.base_loader import resolve_base_data
 from gradiend.data.core.hub import load_hub_dataset
 from gradiend.data.unified import load_hf_per_class, resolve_dataframe
 from gradiend.evaluator.encoding_files import get_model_metrics
+from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 
 WORDS = ["007", "1e5", "true", "False", "NA", "null", "None", "nan", "N/A", "1_000", "2020-01-01", "-", "1.0", "inf"]
 PADDED = [*WORDS, *WORDS]
@@ -134,7 +135,7 @@ def test_encodings_are_read_back_with_their_words(tmp_path) -> None:
     frame.assign(source_id=["01", "1"] * 2).to_csv(path, index=False)
     assert get_model_metrics(path)["correlation"] == pytest.approx(1)
     trainer = TextPredictionTrainer("unused", data=tiny_data.rows(), args=gradiend.TrainingArguments(str(tmp_path)))
-    found = trainer.get_encodings("unused")
+    found = FeatureLearningDefinition.get_encodings(trainer, "unused")
     assert found["factual"].tolist() == words
     assert found["source_id"].tolist() == ["01", "1"] * 2
     assert found["encoded"].tolist() == [1.0, -1, 1, -1]

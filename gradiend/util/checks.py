@@ -8,6 +8,11 @@ from numbers import Integral, Real
 from os import PathLike
 from typing import Any
 
+HALF_CHARACTER = (
+    "Such texts come from cutting one within an emoji: text.encode('utf-8', 'ignore').decode() removes the half."
+)
+"""What to do about a lone surrogate."""
+
 AS_IN_ARGUMENTS = "for what the training arguments say"
 """What None means to most evaluations."""
 
@@ -63,11 +68,18 @@ def numbers(name: str, value: Any) -> list[float]:
 
 
 def require_text(name: str, value: object) -> None:
-    """Refuse what is no string with a TypeError, and one without any visible character with a ValueError."""
+    """Refuse what is no string.
+
+    Raises:
+        TypeError: Another type.
+        ValueError: No visible character, or half of one.
+    """
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string; got {value!r:.60} ({type(value).__name__}).")
     if not value.strip():
         raise ValueError(f"{name} must not be empty; got {value!r}.")
+    if (half := lone_surrogate(value)) is not None:
+        raise ValueError(f"{name} has half a character ({half!r}, a lone surrogate): {value[:60]!r}. {HALF_CHARACTER}")
 
 
 def require_flag(name: str, value: object) -> None:
@@ -83,6 +95,39 @@ def require_path(name: str, value: object) -> None:
     require_text(name, str(value) if isinstance(value, PathLike) else value)
     if "\0" in str(value):
         raise ValueError(f"{name} has a zero byte, which no path can have; got {value!r:.60}.")
+
+
+def lone_surrogate(text: str) -> str | None:
+    """The first half of a character in a text, which no file can hold; None if all are whole."""
+    if text.isascii():
+        return None
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return text[error.start]
+    return None
+
+
+def require_ordered(name: str, values: object) -> None:
+    """Refuse a set with a TypeError: its order, and with it the result, would change from run to run."""
+    if isinstance(values, set | frozenset):
+        raise TypeError(
+            f"{name} is a set, which has no order: the result would differ from run to run. Give a list, such as "
+            f"{sorted(map(str, values))[:5]!r}."
+        )
+
+
+def require_class_words(name: str, words: object) -> None:
+    """Refuse what is no list of strings, or an empty one, as the words of a class.
+
+    Raises:
+        TypeError: A single string, a set, or an entry that is no string.
+        ValueError: No words, or an empty one.
+    """
+    require_ordered(name, words)
+    given = list(require_texts(name, words))
+    if not given or not all(word.strip() for word in given):
+        raise ValueError(f"{name} must be the words of a class, none of them empty; got {given!r}.")
 
 
 def require_texts(name: str, values: object) -> Iterator[str]:

@@ -37,8 +37,9 @@ T = TypeVar("T", bound=type)
 
 
 def nearest(name: str, valid: Collection[str]) -> str:
-    """` Did you mean 'x'?` for the closest of `valid`, or an empty string."""
-    match = difflib.get_close_matches(name, list(valid), n=1)
+    """` Did you mean 'x'?` for the closest of `valid`, the same but for case first, or an empty string."""
+    match = [one for one in valid if one.casefold() == name.casefold()]
+    match = match or difflib.get_close_matches(name, list(valid), n=1)
     return f" Did you mean {match[0]!r}?" if match else ""
 
 

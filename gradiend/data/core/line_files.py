@@ -5,11 +5,12 @@ from __future__ import annotations
 import gzip
 import random
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from gradiend.data.core.table_files import json_object, not_utf8
+from gradiend.data.core.table_files import json_object, json_rows, not_utf8
 from gradiend.data.core.text_source import Chunk, Columns, TextSource, make_chunk, shuffled
 
 CHUNK_BYTES = 1 << 18
@@ -62,7 +63,12 @@ class LineFile(TextSource):
         lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         if self._columns is None:
             return make_chunk((index, 0), lines)
-        rows = [json_object(line, f"{self.name} has a line that") for line in lines if line.strip()]
+        try:
+            rows = [json_object(line, f"{self.name} has a line that") for line in lines if line.strip()]
+        except ValueError:
+            # The file is entered anywhere, so the number of the line is only known by reading it from its beginning.
+            deque(json_rows(self._path), maxlen=0)
+            raise
         if rows and index == 0:
             self._columns.require({key: None for row in rows for key in row}, self.name)
         document = self._columns.document

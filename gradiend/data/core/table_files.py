@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from gradiend.util.checks import HALF_CHARACTER, lone_surrogate
 from gradiend.util.optional import require_package
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -57,7 +58,7 @@ def read_table(path: Path) -> pd.DataFrame:
     if name.endswith(CSV_SUFFIXES):
         return csv_table(path)
     if name.endswith(JSON_SUFFIXES):
-        return pd.DataFrame(list(_json_rows(path)))
+        return pd.DataFrame(list(json_rows(path)))
     require_package("pyarrow", f"Reading {path.name}", "data")
     try:
         return pd.read_parquet(path, engine="pyarrow")
@@ -142,6 +143,11 @@ def json_object(line: str, where: str) -> dict[str, Any]:
         raise ValueError(f"{where} is no JSON ({error}): {line!r:.60}. Expected one object a line.") from error
     if not isinstance(row, dict):
         raise ValueError(f'{where} is {line!r:.60}; expected an object such as {{"text": …}}.')
+    for value in row.values():
+        if isinstance(value, str) and (half := lone_surrogate(value)) is not None:
+            raise ValueError(
+                f"{where} has half a character ({half!r}, a lone surrogate): {value[:60]!r}. {HALF_CHARACTER}"
+            )
     return row
 
 
@@ -150,7 +156,7 @@ def not_utf8(path: Path, error: UnicodeError) -> ValueError:
     return ValueError(f"{str(path)!r} is not UTF-8 ({error}); save it as UTF-8 and try again.")
 
 
-def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
+def json_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Words stay words: `pandas.read_json` would make dates and numbers of some."""
     try:
         with _open_text(path) as stream:

@@ -15,10 +15,10 @@ from gradiend.data.unified.validate import class_column, require_columns
 
 def merged_to_unified(
     df: pd.DataFrame,
-    masked_col: str,
-    split_col: str,
-    label_class_col: str,
-    label_col: str,
+    masked_col: str = ColumnNames.masked,
+    split_col: str = ColumnNames.split,
+    label_class_col: str = ColumnNames.label_class,
+    label_col: str = ColumnNames.label,
     target_col: str | None = None,
     target_class_col: str | None = None,
     pair: Sequence[str] | None = None,

@@ -21,6 +21,7 @@ from gradiend.data.unified.schema import (
 )
 from gradiend.data.unified.unify import unify
 from gradiend.data.unified.validate import class_column, listed, require_columns
+from gradiend.util.checks import require_ordered
 from gradiend.util.keywords import nearest
 
 _WORD_COLUMNS = ("label", "token", "source")
@@ -163,6 +164,7 @@ def _select(class_dfs: Mapping[str, pd.DataFrame], classes: str | Sequence[str])
         if classes == "all":
             return class_dfs
         classes = [classes]
+    require_ordered("classes", classes)
     for name in classes:
         if name not in class_dfs:
             raise ValueError(f"There is no class {name!r}; available: {listed(class_dfs)}.{nearest(name, class_dfs)}")

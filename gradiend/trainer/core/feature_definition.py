@@ -16,6 +16,7 @@ from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.context import CONTEXT
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core.stats import load_training_stats
+from gradiend.util.checks import require_ordered
 from gradiend.util.paths import resolve_encoder_analysis_path
 
 
@@ -42,6 +43,7 @@ class FeatureLearningDefinition(ABC):
 
     Raises:
         ValueError: A class named twice, or with a name that decoder results use for something else.
+        TypeError: A set, which has no order.
     """
 
     default_model_with_gradiend_cls: type[ModelWithGradiend] = ModelWithGradiend  # type: ignore[type-abstract]
@@ -49,6 +51,7 @@ class FeatureLearningDefinition(ABC):
     def __init__(
         self, target_classes: Sequence[str] | None = None, run_id: str | None = None, n_features: int = 1
     ) -> None:
+        require_ordered("target_classes", target_classes)
         if target_classes is not None and len(set(target_classes)) != len(target_classes):
             raise ValueError(f"target_classes must be distinct; got {list(target_classes)}.")
         check_class_names(target_classes or ())

@@ -10,6 +10,7 @@ from gradiend.data.unified.columns import ColumnNames
 from gradiend.data.unified.contrast import ClassMerge
 from gradiend.data.unified.source import DataSource
 from gradiend.data.unified.validate import parse_pair
+from gradiend.util.checks import require_class_words, require_ordered
 from gradiend.util.keywords import strict_keywords
 
 
@@ -35,7 +36,8 @@ class TextPredictionConfig(TrainerConfig):
     """Data of a `TextPredictionTrainer`.
 
     Raises:
-        TypeError: An unknown argument; the message names the nearest.
+        TypeError: An unknown argument; the message names the nearest. A set where the order matters, or words of a
+            class that are no list of strings.
         ValueError: target_classes that are not two distinct names, a class in two merged classes, or a target class
             that is merged into another or missing from all_classes.
     """
@@ -98,6 +100,10 @@ class TextPredictionConfig(TrainerConfig):
     def __post_init__(self) -> None:
         if self.target_classes is not None:
             self.target_classes = list(parse_pair(self.target_classes))
+        for name in ("all_classes", "hf_subset", "hf_splits", "decoder_eval_ignore_tokens"):
+            require_ordered(name, getattr(self, name))
+        for name, words in (self.decoder_eval_targets or {}).items():
+            require_class_words(f"decoder_eval_targets[{name!r}]", words)
         if self.class_merge_map is None and self.class_merge_transition_groups is not None:
             raise ValueError(
                 "class_merge_transition_groups says how merged classes are compared: it needs class_merge_map."

@@ -22,6 +22,7 @@ from gradiend.data.unified import (
     to_unified,
 )
 from gradiend.data.unified.parts import of_other_class
+from gradiend.data.unified.validate import listed
 from gradiend.evaluator.goals import check_class_names
 from gradiend.gradients.words import WordTokenizer
 from gradiend.model.kinds import is_decoder_only_model
@@ -31,6 +32,7 @@ from gradiend.trainer.text.prediction.config import TextPredictionConfig
 from gradiend.trainer.text.prediction.dataset import TextTrainingDataset
 from gradiend.trainer.text.prediction.head_trainer import TrainerWithMLMHead
 from gradiend.trainer.text.prediction.rows import checked_neutral, labelled, scorable_rows
+from gradiend.util.keywords import nearest
 from gradiend.util.logging import get_logger
 from gradiend.util.splits import normalize_split_name
 
@@ -97,7 +99,24 @@ class TrainerWithData(TrainerWithMLMHead):
         """What the configuration names, read once."""
         if self._loaded is None:
             self._loaded = self.config.source().load(self.config.columns())
+            self._require_known_classes(self._loaded)
         return self._loaded
+
+    def _require_known_classes(self, data: pd.DataFrame | Mapping[str, pd.DataFrame]) -> None:
+        """Raise a ValueError if all_classes has one that the data has not."""
+        if not (self.config.all_classes and (found := classes_in(data, self.config.columns()))):
+            return
+        columns = self.config.columns()
+        tables = data.values() if isinstance(data, Mapping) else [data]
+        with_others = [table for table in tables if columns.alternative_class in table]
+        others = {str(name) for table in with_others for name in table[columns.alternative_class].dropna()}
+        known = [*found, *sorted(others - set(found)), *map(str, self.config.class_merge_map or ())]
+        for name in self.config.all_classes:
+            if name not in known:
+                raise ValueError(
+                    f"all_classes has {name!r}, but the data has no rows of it; it has: {listed(found)}."
+                    f"{nearest(name, known)}"
+                )
 
     def _unified(self, pair: Sequence[str]) -> pd.DataFrame:
         """The unified frame of two classes."""
