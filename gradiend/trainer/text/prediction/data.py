@@ -31,7 +31,7 @@ from gradiend.trainer.text.common.model_base import MAX_LENGTH, TextModelWithGra
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
 from gradiend.trainer.text.prediction.dataset import TextTrainingDataset
 from gradiend.trainer.text.prediction.head_trainer import TrainerWithMLMHead
-from gradiend.trainer.text.prediction.rows import checked_neutral, labelled, scorable_rows
+from gradiend.trainer.text.prediction.rows import checked_neutral, labelled, scorable_rows, told_apart
 from gradiend.util.keywords import nearest
 from gradiend.util.logging import get_logger
 from gradiend.util.splits import normalize_split_name
@@ -261,7 +261,7 @@ class TrainerWithData(TrainerWithMLMHead):
             balance_column: Column whose values take turns.
 
         Raises:
-            ValueError: See `TextTrainingDataset`.
+            ValueError: See `TextTrainingDataset`; a class whose words the tokenizer makes equal to the other's.
         """
         if isinstance(model_or_tokenizer, TextModelWithGradiend):
             tokenizer, words = model_or_tokenizer.tokenizer, model_or_tokenizer.words
@@ -273,7 +273,7 @@ class TrainerWithData(TrainerWithMLMHead):
             rows = self._labelled(split, include_other_classes)
         else:
             rows = labelled(require_split(self._unified(class_pair), split), class_pair)
-        rows = scorable_rows(rows, words, "training")
+        rows = told_apart(scorable_rows(rows, words, "training"), words, "training")
         return TextTrainingDataset(
             rows.rename(columns={"source_id": "factual_id", "target_id": "alternative_id"}),
             tokenizer,
