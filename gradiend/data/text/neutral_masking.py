@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -11,22 +10,27 @@ import numpy as np
 from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.masked_text import mask_places
 from gradiend.data.text.prediction.surface_matcher import SurfaceMatcher
-from gradiend.data.text.prediction.word_edges import is_joined_after, is_joined_before, is_word_character
+from gradiend.data.text.prediction.word_edges import (
+    WORD_CHARACTER,
+    is_joined_after,
+    is_joined_before,
+    is_unspaced,
+    is_word_character,
+)
 from gradiend.util.placeholder import PLACEHOLDER
 
-WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+_LETTER = WORD_CHARACTER.replace("_", r"\d_", 1)
+WORD = re.compile(rf"{_LETTER}+(?:['’]{_LETTER}+)*|[^\W\d_]")
+"""A run of letters; in a script without spaces between words, one character."""
 MIN_PREFIX_WORDS = 3
 """A word is asked for only after some context, which is all that a causal model sees."""
-
-UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
-"""Scripts without spaces between words, by the first word of their characters' Unicode names."""
 
 
 class ExcludedWords:
     """Finds the places of words that are not to be touched, by the rule that finds a class's words in a corpus.
 
     A word has an edge only where it begins or ends with a letter or digit: `he` is found in `_he_`, not in `then`,
-    and `%` in `5%`. Words with a sign in them (`n't`) and those of scripts without spaces are found in longer ones too.
+    and `%` in `5%`. Words with a sign in them (`n't`) are found in longer ones too.
 
     Args:
         words: The words, in any case.
@@ -35,7 +39,7 @@ class ExcludedWords:
     def __init__(self, words: Collection[str]) -> None:
         given = [word for word in dict.fromkeys(words) if word.strip()]
         self._matcher = SurfaceMatcher([TextFilterConfig(targets=given, id="excluded")]) if given else None
-        anywhere = [re.escape(word) for word in given if any(map(_is_unspaced, word)) or any(map(_is_sign, word))]
+        anywhere = [re.escape(word) for word in given if any(map(_is_sign, word))]
         self._anywhere = re.compile("|".join(anywhere), re.IGNORECASE) if anywhere else None
 
     def places(self, text: str) -> list[tuple[int, int]]:
@@ -63,11 +67,7 @@ class ExcludedWords:
 
 
 def _is_sign(character: str) -> bool:
-    return not is_word_character(character) and not character.isspace()
-
-
-def _is_unspaced(character: str) -> bool:
-    return unicodedata.name(character, "").partition(" ")[0] in UNSPACED
+    return not (is_word_character(character) or is_unspaced(character) or character.isspace())
 
 
 def mask_random_words(

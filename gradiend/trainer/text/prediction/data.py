@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from gradiend.data.summary import DataSummary, summarise
+from gradiend.data.text.preprocess import LONG_CHARACTERS
 from gradiend.data.unified import (
     UNIFIED_FACTUAL,
     UNIFIED_FACTUAL_CLASS,
@@ -132,7 +133,20 @@ class TrainerWithData(TrainerWithMLMHead):
                 merge=self.config.class_merge(),
                 dropped=self._dropped[key],
             )
+            self._say_if_long(self._frames[key][UNIFIED_MASKED])
         return self._frames[key]
+
+    def _say_if_long(self, texts: pd.Series) -> None:
+        """Warn once if rows are paragraphs rather than sentences."""
+        n_long = int((texts.str.len() > LONG_CHARACTERS).sum())
+        if not n_long or len(self._frames) > 1:
+            return
+        logger.warning(
+            "%d of %d rows are longer than %d characters; the longest has %d words. A model reads only a window around "
+            "the first placeholder: cut texts into sentences before their words are masked (preprocess_texts with "
+            "TextPreprocessConfig(split_to_sentences=True), or TextPredictionDataCreator(…, preprocess=…)).",
+            n_long, len(texts), LONG_CHARACTERS, len(max(texts, key=len).split()),
+        )  # fmt: skip
 
     @property
     def other_data(self) -> pd.DataFrame:

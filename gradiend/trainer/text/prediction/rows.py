@@ -175,7 +175,7 @@ def checked_neutral(data: Any, max_rows: int | None = None, *, trust_remote_code
             f"Neutral data needs a text in each row; it has {others[0]!r:.60} ({type(others[0]).__name__}). Is the "
             "column 'text' the right one?"
         )
-    require_values(frame.loc[frame["text"].str.strip() != "", "text"], "text", " of the neutral data")
+    require_values(frame["text"][[bool(text.strip()) for text in frame["text"]]], "text", " of the neutral data")
     return frame
 
 
