@@ -48,7 +48,8 @@ def write_in_place(word: str, masked_text: str, factual: str) -> str:
     Returns:
         The word, with a capital or unchanged.
     """
-    return capitalised(word) if capitalised_by_place(masked_text, factual) else word
+    raised = capitalised(word)
+    return raised if raised != word and capitalised_by_place(masked_text, factual) else word
 
 
 def capitalised(word: str) -> str:

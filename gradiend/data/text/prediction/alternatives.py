@@ -21,8 +21,11 @@ class AlternativeSampler:
     """
 
     def __init__(self, examples: Examples, mask: str, rng: random.Random) -> None:
-        texts = [_with_placeholder(text, mask) for text in examples.masked]
-        frequency = Counter(own_spellings(texts, examples.words))
+        words = examples.words
+        # only of a word with a capital does its place matter
+        pairs = zip(examples.masked, words, strict=True)
+        texts = [_with_placeholder(text, mask) if word[:1].isupper() else "" for text, word in pairs]
+        frequency = Counter(own_spellings(texts, words))
         self._words = sorted(frequency)
         self._cumulative = list(accumulate(frequency[word] for word in self._words))
         self._rng = rng
