@@ -20,12 +20,12 @@ RUNS += ["he ", "he\u0301 ", "at  "]
 @pytest.mark.parametrize("run", RUNS)
 def test_long_runs_take_linear_time(run: str) -> None:
     for text in (run * N, f"He left{run * N}", f"{run * N}He left.", f"He{run * N}she left. He came."):
-        start = time.perf_counter()
+        start = time.process_time()
         sentences = preprocess_texts([text], TextPreprocessConfig(split_to_sentences=True))
         assert "".join("".join(sentences).split()) == "".join(text.split())
         filter_sentences([text], TextFilterConfig(["he", "at least", "n't"]))
         capitalised_by_place(f"{text}[MASK]", "He")
-        assert time.perf_counter() - start < 1
+        assert time.process_time() - start < 1
 
 
 def test_what_a_run_of_stops_ends() -> None:
