@@ -53,7 +53,7 @@ FIELDS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("fields", FIELDS, ids=lambda fields: ",".join(fields))
+@pytest.mark.parametrize("fields", FIELDS, ids=",".join)
 def test_training_arguments_are_refused_at_once(path, fields):
     within = ("mask", "threshold", "importance_device", "dataset")
     with pytest.raises((TypeError, ValueError)) as error:
@@ -130,7 +130,7 @@ CALLS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("asked", CALLS, ids=lambda asked: ",".join(asked))
+@pytest.mark.parametrize("asked", CALLS, ids=",".join)
 def test_arguments_of_the_decoder_evaluation_are_looked_at_first(trained, asked, monkeypatch):
     monkeypatch.setattr(trained, "prepare_base_model_evaluation", lambda *args, **kwargs: pytest.fail("measured"))
     with pytest.raises((TypeError, ValueError)):
