@@ -83,11 +83,12 @@ def largest_effect(
     trainer: TextPredictionTrainer, model: TextPredictionModelWithGradiend, results: dict[str, Any], target: str
 ) -> float:
     """P of a class after the best rewrite, with step sizes between the one that the grid chose and the next as well."""
-    if target not in results:
+    if target not in results or results[target]["learning_rate"] is None:
         return float("nan")
     finer = [results[target]["learning_rate"] * 3 ** (part / 4) for part in (1, 2, 3)]
     refined = trainer.evaluate_decoder(model_with_gradiend=model, lrs=finer, target_class=target)
-    return max(found[target]["value"] for found in (results, refined) if target in found)
+    values = [found[target]["value"] for found in (results, refined) if target in found]
+    return max(value for value in values if value is not None)
 
 
 def held_out_correlation(model: TextPredictionModelWithGradiend, rows: pd.DataFrame, classes: list[str]) -> float:

@@ -56,6 +56,9 @@ def main() -> None:
     decoder = trainer.evaluate_decoder(plot=True, show=False)
     for name, other in (("masculine", "feminine"), ("feminine", "masculine")):
         row = decoder[name]
+        if row["learning_rate"] is None:
+            print(f"towards {name}: {row['reason']}")
+            continue
         print(
             f"towards {name}, on {other} texts: P {row['base_value']:.3f} -> {row['value']:.3f} at learning rate "
             f"{row['learning_rate']:g}, LMS {row['base_lms']:.4f} -> {row['lms']:.4f}"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
 import pandas as pd
 import pytest
+import tiny
 
 from gradiend import (
     TextFilterConfig,
     TextPredictionDataCreator,
+    TextPredictionTrainer,
     TextPreprocessConfig,
     preprocess_texts,
     resolve_base_data,
@@ -24,6 +28,7 @@ from gradiend.data.text.prediction import (
     mask_sentence,
     match_sentence_one_config,
 )
+from gradiend.data.unified import merged_to_unified, per_class_dict_to_unified
 
 HE, THEY = TextFilterConfig("he"), TextFilterConfig("they")
 NOMINATIVE = TextFilterConfig("der", spacy_tags={"Case": "Nom"})
@@ -154,3 +159,106 @@ def test_a_tokenizer_that_is_not_there(tmp_path: Path) -> None:
         made.summary(tokenizer=tmp_path / "nowhere")
     with pytest.raises(TypeError, match="only a fast tokenizer"):
         made.summary(tokenizer=3)
+
+
+# data that says something else than the user means
+
+HALF = "he was \ud83d here"
+TEXTS_OF_TWO = ["a [MASK].", "b [MASK]."]
+
+
+def data_of(column: str, value: object) -> pd.DataFrame:
+    rows = {"masked": TEXTS_OF_TWO, "label": ["he", "she"], "label_class": ["Male", "Female"]}
+    return pd.DataFrame({**rows, column: pd.Series([rows[column][0], value], dtype=object)})
+
+
+def unified(data: object = None, **fields: object) -> object:
+    return TextPredictionTrainer(
+        "unused", data=data_of("label", "she") if data is None else data, **fields
+    ).combined_data
+
+
+@pytest.mark.parametrize("value", [["she"], ("she",), {"she": 1}, {"she"}, b"she", np.array(["she"]), True, 1.5])
+def test_a_word_is_a_string(value: object) -> None:
+    with pytest.raises(ValueError, match=r"Row 1 has .* as its word in 'label'; expected a string"):
+        unified(data_of("label", value))
+    with pytest.raises(ValueError, match=r"Row 1 has .* as its word in 'alternative'; expected a string"):
+        unified(data_of("label", "she").assign(alternative=pd.Series(["she", value], dtype=object)))
+
+
+@pytest.mark.parametrize("value", [["Female"], b"Female"])
+def test_a_class_is_no_container(value: object) -> None:
+    with pytest.raises(ValueError, match=r"Row 1 has .* as its class"):
+        unified(data_of("label_class", value))
+
+
+@pytest.mark.parametrize("column", ["masked", "label", "label_class"])
+def test_half_a_character_is_an_error_with_its_row(column: str) -> None:
+    data = data_of(column, f"{HALF} [MASK]")
+    with pytest.raises(ValueError, match=r"Row 1 has half a character \('\\ud83d'"):
+        unified(data)
+
+
+def test_half_a_character_in_texts_is_an_error_with_its_number(tmp_path) -> None:
+    for texts in (["ok", HALF], pd.DataFrame({"text": pd.Series(["ok", HALF], dtype=object)})):
+        with pytest.raises(ValueError, match="Text 1 has half a character"):
+            creator(texts)
+    lines = [json.dumps({"text": "ok", "document": i}) for i in range(20_000)]
+    (tmp_path / "t.jsonl").write_text("\n".join([*lines, json.dumps({"text": HALF})]))
+    with pytest.raises(ValueError, match="line 20001 has half a character"):
+        resolve_base_data(tmp_path / "t.jsonl")
+    with pytest.raises(ValueError, match="line 20001 has half a character"):
+        unified(str(tmp_path / "t.jsonl"))
+    neutral = pd.DataFrame({"text": pd.Series(["ok", HALF], dtype=object)})
+    with pytest.raises(ValueError, match="Row 1 of the neutral data has half a character"):
+        TextPredictionTrainer("unused", data=ROWS, eval_neutral_data=neutral).neutral_data  # noqa: B018
+    with pytest.raises(ValueError, match="half a character"):
+        TextFilterConfig(HALF)
+
+
+MERGE = {"a": ["Male"], "b": ["Female"]}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: unified(target_classes={"Male", "Female"}),
+        lambda: unified(target_classes=frozenset(["Male", "Female"])),
+        lambda: unified(all_classes={"Male", "Female"}),
+        lambda: unified(class_merge_map={"a": {"Male"}, "b": ["Female"]}),
+        lambda: unified(decoder_eval_targets={"Male": {"he"}, "Female": ["she"]}),
+        lambda: unified(decoder_eval_ignore_tokens={"he", "she"}),
+        lambda: unified(hf_splits={"train", "test"}),
+        lambda: per_class_dict_to_unified({"a": ROWS, "b": ROWS}, classes={"a", "b"}),
+        lambda: merged_to_unified(ROWS, pair={"a", "b"}),
+        lambda: unified(decoder_eval_targets={"Male": "he", "Female": ["she"]}),
+        lambda: unified(decoder_eval_targets={"Male": [["he"]], "Female": ["she"]}),
+    ],
+)
+def test_what_needs_an_order_is_no_set(call) -> None:
+    with pytest.raises(TypeError, match=r"set, which has no order|list of strings"):
+        call()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: unified(target_classes=["male", "female"]),
+        lambda: unified(all_classes=["Male", "Female", "male"], target_classes=["Male", "Female"]),
+        lambda: unified(class_merge_map={"a": ["male"], "b": ["Female"]}),
+        lambda: unified(class_merge_map=MERGE, class_merge_transition_groups=[["Male", "Female", "male"]]),
+        lambda: unified({"Male": ROWS, "Female": ROWS}, target_classes=["male", "Female"]),
+        lambda: merged_to_unified(data_of("label", "she"), pair=("male", "Female")),
+        lambda: per_class_dict_to_unified({"Male": ROWS, "Female": ROWS}, classes=["male"]),
+        lambda: TextPredictionTrainer("unused", data=data_of("label", "she")).create_training_data(
+            tiny.bert_tokenizer(), class_pair=("male", "Female")
+        ),
+    ],
+)
+def test_a_wrong_class_lists_the_classes_and_names_the_one_that_differs_in_case(call) -> None:
+    with pytest.raises(ValueError, match=r"'male'.*'Male'.*Did you mean 'Male'\?"):
+        call()
+
+
+def test_the_defaults_of_merged_to_unified_are_the_usual_columns() -> None:
+    assert merged_to_unified(ROWS, pair=("a", "b"))["alternative"].tolist() == ["they", "he"]

@@ -49,6 +49,10 @@ def rows():
 NEUTRAL = pd.DataFrame({"text": ["the old lamp was near the door .", "the river was on the house ,"] * 3})
 
 
+def no_evaluation(config, training_stats):
+    return {"correlation": None}
+
+
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     directory = str(tmp_path_factory.mktemp("base"))
@@ -139,7 +143,7 @@ class TestTraining:
             {"pre_prune_config": PrePruneConfig(topk=0.5, dataset=[{"factual": "b"}])},
             {"post_prune_config": PostPruneConfig(topk=0.5)}, {"criterion": torch.nn.L1Loss()},
             {"callbacks": [EarlyStoppingCallback(patience=2)]}, {"callbacks": [EarlyStoppingCallback(patience=3)]},
-            {"evaluate_fn": rows}, {"evaluate_fn": dict},
+            {"evaluate_fn": no_evaluation}, {"evaluate_fn": dict},
         ],
     )  # fmt: skip
     def test_what_a_training_depends_on(self, make, base, change):
@@ -562,8 +566,8 @@ class TestDecoder:
         weak = trained.evaluate_decoder(**lenient, increase_target_probabilities=False)
         trained.evaluate_decoder(**lenient)
         strict = trained.evaluate_decoder(lrs=[0.1], target_class="one", selector=LMSThresholdPolicy(ratio=1.5))
-        assert "one" not in strict
-        with pytest.raises(ValueError, match="no 'one'"):
+        assert strict["one"]["learning_rate"] is None
+        with pytest.raises(ValueError, match=r"no rewrite for 'one'.*None of the steps 0.1 keeps 1.5"):
             trained.rewrite_base_model(target_class="one")
         # What was not asked for again stands.
         trained.rewrite_base_model(target_class="many")

@@ -157,7 +157,7 @@ def test_what_is_wrong_with_a_source_is_found_out_at_once(tmp_path: Path) -> Non
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     table = [
-        ("broken.csv.gz", ValueError, "cannot be read as CSV"),
+        ("broken.csv.gz", ValueError, "cannot be read as csv"),
         ("broken.txt.gz", ValueError, "damaged or no gzip"),
         ("broken.parquet", ValueError, "as Parquet"),
         ("list.jsonl", ValueError, "expected an object"),

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from gradiend import TextPredictionTrainer
 from gradiend.data import (
     TextFilterConfig,
     TextPredictionDataCreator,
@@ -25,6 +26,7 @@ from gradiend.data import (
 )
 from gradiend.data.core.output_tables import write_table
 from gradiend.data.text import iter_sentences_from_texts
+from gradiend.data.text.neutral_masking import mask_random_words
 from gradiend.data.text.prediction import (
     filter_sentences,
     filter_sentences_multi,
@@ -32,6 +34,7 @@ from gradiend.data.text.prediction import (
     match_sentence_one_config,
 )
 from gradiend.data.text.prediction.surface_matcher import SurfaceMatcher
+from gradiend.data.text.prediction.word_edges import is_unspaced
 
 SINGULAR = TextFilterConfig(targets=["he", "she", "it"], id="3SG")
 PLURAL = TextFilterConfig(targets=["they"], id="3PL")
@@ -59,10 +62,15 @@ def is_inside_word(character: str) -> bool:
 
 
 def whole_words(text: str) -> list[tuple[int, int, str]]:
-    """Maximal runs of letters, digits and marks on them; a mark on anything else belongs to no word."""
+    """Maximal runs of letters, digits and marks on them; a mark on anything else belongs to no word.
+
+    Letters of scripts without spaces between words belong to none.
+    """
     runs, start = [], None
     for position, character in enumerate([*text, " "]):
-        goes_on = character.isalnum() or (start is not None and is_inside_word(character))
+        stands_alone = character.isalnum() and is_unspaced(character)
+        inside = character.isalnum() or (start is not None and is_inside_word(character))
+        goes_on = inside and not stands_alone
         if goes_on and start is None:
             start = position
         elif not goes_on and start is not None:
@@ -918,3 +926,65 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         write_table(pd.DataFrame({"a": ["x", Unwritable()]}, dtype=object), path)
     assert [found.name for found in tmp_path.iterdir()] == ["rows.csv"]
     assert path.read_text() == "old"
+
+
+# scripts without spaces
+
+
+@pytest.mark.parametrize(
+    ("sentence", "targets", "expected"),
+    [
+        ("我爱他。", ["他"], [(2, 3, "他")]),
+        ("他们爱他。", ["他"], [(0, 1, "他"), (3, 4, "他")]),
+        ("他们爱他。", ["他们", "他"], [(0, 2, "他们"), (3, 4, "他")]),
+        ("私は彼女を見た。", ["彼女"], [(2, 4, "彼女")]),
+        ("カレーが好き", ["が"], [(3, 4, "が")]),
+        ("我用he说", ["he"], [(2, 4, "he")]),
+        ("我用the说", ["he"], []),
+        ("เขามาแล้ว", ["เขา"], [(0, 3, "เขา")]),
+        ("그는 갔다", ["그"], []),
+    ],
+)
+def test_words_of_scripts_without_spaces_are_found(sentence, targets, expected) -> None:
+    found = filter_sentences([sentence], TextFilterConfig(targets))
+    assert [hit for _, hits in found for hit in hits] == expected
+
+
+def test_a_corpus_without_spaces_gives_rows(caplog) -> None:
+    texts = [f"我{verb}{word}，{i}。" for i in range(10) for verb in "爱看" for word in "他她"]
+    classes = [TextFilterConfig("他", id="m"), TextFilterConfig("她", id="f")]
+    with caplog.at_level(logging.INFO):
+        rows = creator(texts, feature_targets=classes).generate_training_data(format="minimal")
+    assert "within longer words too: '他', '她'" in caplog.text
+    assert len(rows) == 40
+    assert set(rows["masked"].str[:8]) == {"我爱[MASK]", "我看[MASK]"}
+    neutral = creator([*texts, "我爱你。"], feature_targets=classes).generate_neutral_data()
+    assert neutral["text"].tolist() == ["我爱你。"]
+    _, masked, words = mask_random_words(["我们爱吃面包。"], ["他"], 0)
+    assert masked[0].count("[MASK]") == 1
+    assert len(words[0]) == 1
+
+
+def test_paragraphs_as_rows_are_said_once_with_the_way_out(caplog) -> None:
+    text = " ".join(f"He saw {i} and they saw it." for i in range(300))
+    options = {"feature_targets": [SINGULAR, PLURAL]}
+    with caplog.at_level(logging.WARNING):
+        creator([text], **options).generate_training_data(min_rows_per_class_for_split=0)
+    said = [record.message for record in caplog.records if "rows are longer" in record.message]
+    assert len(said) == 1
+    assert "2 of 2 rows are longer than 1500 characters; the longest has 2100 words" in said[0]
+    assert "split_to_sentences=True" in said[0]
+    caplog.clear()
+    cut = TextPreprocessConfig(split_to_sentences=True)
+    creator([text], preprocess=cut, **options).generate_training_data(min_rows_per_class_for_split=0)
+    assert "rows are longer" not in caplog.text
+
+
+def test_paragraphs_in_the_data_of_a_trainer_are_said(caplog) -> None:
+    long = "word " * 2609 + "[MASK]."
+    rows = pd.DataFrame({"masked": [long, "a [MASK]."], "label": ["he", "she"], "label_class": ["m", "f"]})
+    with caplog.at_level(logging.WARNING):
+        made = TextPredictionTrainer("unused", data=rows)
+        assert len(made.combined_data) == len(made.combined_data) == 2
+    assert caplog.text.count("the longest has 2610 words") == 1
+    assert "split_to_sentences=True" in caplog.text

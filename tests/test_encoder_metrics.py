@@ -25,11 +25,11 @@ def frame(*rows: tuple) -> pd.DataFrame:
 def mixed() -> pd.DataFrame:
     return frame(
         (0.9, 1.0, "training", "he", "she"),
-        (0.5, 1.0, "training", "he", "she"),  # on the boundary: 0 of three outcomes, +1 of two
+        (0.5, 1.0, "training", "he", "she"),  # on the boundary: +1
         (-0.8, -1.0, "training", "she", "he"),
         (0.0, -1.0, "training", "she", "he"),  # on the neutral boundary: +1 of two outcomes
         (0.2, 0.0, "training", "they", "they"),
-        (-0.5, 0.0, "neutral_training_masked", None, None),  # on the boundary: 0
+        (-0.5, 0.0, "neutral_training_masked", None, None),  # on the boundary: -1 of three outcomes
         (0.7, 0.0, "neutral_dataset", None, None),
         (-0.1, 0.0, "neutral_dataset", None, None),
     )
@@ -49,7 +49,7 @@ def test_every_number_of_a_mixed_frame(mixed: pd.DataFrame) -> None:
     }
     assert metrics["boundaries"] == {"neg_boundary": -0.5, "pos_boundary": 0.5, "neutral_boundary": 0.0}
     assert metrics["all_data"]["accuracy"] == 5 / 8
-    assert metrics["training_only"]["accuracy"] == 3 / 5
+    assert metrics["training_only"]["accuracy"] == 4 / 5
     assert metrics["target_classes_only"]["accuracy"] == 3 / 4
     assert metrics["all_data"]["correlation"] == pytest.approx(pearson(slice(None)), abs=1e-12)
     assert metrics["training_only"]["correlation"] == pytest.approx(pearson(slice(0, 5)), abs=1e-12)
@@ -67,11 +67,12 @@ def test_every_number_of_a_mixed_frame(mixed: pd.DataFrame) -> None:
     assert metrics["label_value_to_class_name"] == {1.0: "he", -1.0: "she", 0.0: "they"}
 
 
-def test_boundaries_are_strict_for_three_outcomes_and_closed_for_two() -> None:
-    rows = frame(*[(value, label, "training", "a", "b") for value, label in ((0.3, 1), (0.31, 1), (-0.2, -1))])
+def test_boundaries_belong_to_the_outcomes_beside_them() -> None:
+    values = (0.3, 1), (0.29, 0), (-0.2, -1), (-0.19, 0), (0.31, -1)
+    rows = frame(*[(value, label, "training", "a", "b") for value, label in values])
     metrics = get_encoder_metrics_from_dataframe(rows, pos_boundary=0.3, neg_boundary=-0.2, neutral_boundary=0.31)
-    assert metrics["training_only"]["accuracy"] == 1 / 3
-    assert metrics["target_classes_only"]["accuracy"] == 2 / 3
+    assert metrics["training_only"]["accuracy"] == 4 / 5
+    assert metrics["target_classes_only"]["accuracy"] == 1 / 3
 
 
 def test_metrics_survive_json_and_are_plain_numbers(mixed: pd.DataFrame) -> None:

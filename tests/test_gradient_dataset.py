@@ -63,11 +63,42 @@ class TestGeneric:
         with pytest.raises(IndexError):
             data[2]
 
-    def test_without_a_batch_size_every_item_is_one(self):
-        data = GradientTrainingDataset(Items(None), Creator(), return_metadata=True)
+    @pytest.mark.parametrize("batch_size", [None, 1])
+    def test_a_single_item_comes_as_it_is(self, batch_size):
+        items, seen = Items(batch_size), []
+
+        def creator(given):
+            seen.append(given)
+            return given["x"]
+
+        data = GradientTrainingDataset(items, creator, target=None, return_metadata=True)
         assert len(data) == 4
-        assert data[3]["source"].tolist() == [12.0, 4.0]
-        assert (data[3]["label"], data[3]["metadata"]) == (-1, {"number": 3})
+        assert data[3]["source"].tolist() == [3.0] * 4
+        assert (data[3]["label"], data[3]["metadata"], data[3]["input_text"]) == (-1, {"number": 3}, "text 3")
+        assert isinstance(seen[0], dict)
+        assert seen[0]["x"].shape == (4,)
+
+    @pytest.mark.parametrize("kind", [torch.tensor, str])
+    @pytest.mark.parametrize("batch_size", [None, 1, 2])
+    def test_inputs_that_are_no_dicts(self, kind, batch_size):
+        class Plain(Items):
+            def __getitem__(self, index):
+                return {"factual": kind([float(index)] * (index + 1)), "alternative": kind([0.0])}
+
+        seen = []
+        data = GradientTrainingDataset(
+            Plain(batch_size),
+            lambda given: seen.append(given) or torch.zeros(2),
+            target=None,
+            get_padding_value=lambda name: 7.0 if name == "factual" else 0.0,
+        )
+        data[1]
+        if batch_size != 2:
+            assert type(seen[0]) is type(kind([1.0]))
+        elif kind is str:
+            assert seen == [["[2.0, 2.0, 2.0]", "[3.0, 3.0, 3.0, 3.0]"]]
+        else:
+            assert seen[0].tolist() == [[2.0, 2.0, 2.0, 7.0], [3.0] * 4]
 
     @pytest.mark.parametrize(
         ("source", "target", "calls"), [("factual", None, 1), (None, "alternative", 1), ("diff", "diff", 2)]

@@ -223,7 +223,9 @@ class TestFiles:
 
     def test_a_round_trip(self, saved, tmp_path):
         model = DecoderModelWithMLMHead.from_pretrained(saved)
-        assert {path.name for path in Path(saved).iterdir()} == {"config.json", "made_from.json", "model.safetensors"}
+        assert {path.name for path in Path(saved).iterdir()} == {
+            "config.json", "made_from.json", "model.safetensors", "base_model_digest.safetensors",
+        }  # fmt: skip
         model.save_pretrained(tmp_path / "again")
         again = DecoderModelWithMLMHead.from_pretrained(tmp_path / "again")
         assert torch.equal(again.mlm_head_weight, model.mlm_head_weight)

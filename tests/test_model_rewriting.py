@@ -94,9 +94,17 @@ class TestRewrite:
             torch.testing.assert_close(tensor, bits(model.base_model)[name], rtol=0, atol=1e-15)
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64], ids=str)
-    def test_a_step_of_zero_changes_nothing(self, dtype):
+    def test_a_step_of_zero_changes_nothing_and_is_no_rewrite(self, dtype, tmp_path):
         model = model_with_gradiend(KINDS["mixed"], dtype)
-        assert same_bits(bits(model.rewrite_base_model(0.0, 1.0)), bits(model.base_model))
+        before = {name: tensor.clone() for name, tensor in bits(model.base_model).items()}
+        with temporarily_updated(model.base_model, model.gradiend.mapping, 0 * model.update_vector(1.0)) as share:
+            assert share == 0
+            assert same_bits(before, bits(model.base_model))
+        with pytest.raises(ValueError, match="step of 0 changes nothing"):
+            model.rewrite_base_model(0.0, 1.0)
+        with pytest.raises(ValueError, match="step of 0 changes nothing"):
+            model.export_delta(tmp_path / "nothing.safetensors", 0.0, 1.0)
+        assert not list(tmp_path.iterdir())
 
     def test_what_rounding_undoes_everywhere_is_an_error(self):
         model = model_with_gradiend(KINDS["mixed"], torch.bfloat16)

@@ -209,12 +209,13 @@ class TestSaveAndLoad:
     def test_the_context_file(self, model, tmp_path):
         model.save_pretrained(str(tmp_path))
         context = tmp_path / "gradiend_context.json"
-        assert json.loads(context.read_text()) == {"source": "factual", "target": "diff"}
+        assert json.loads(context.read_text()) == {"source": "factual", "target": "diff", "labels_of": "factual"}
         model.set_feature_class_encoding_direction(DIRECTION)
         model.save_pretrained(str(tmp_path))
         assert json.loads(context.read_text())["feature_class_encoding_direction"] == DIRECTION
         context.unlink()
-        assert load(str(tmp_path)).source == "factual"
+        with pytest.raises(FileNotFoundError, match="has no gradiend_context"):
+            load(str(tmp_path))
 
     def test_the_checkpoint_wins_over_the_arguments_that_shape_a_new_one(self, model, tmp_path):
         model.save_pretrained(str(tmp_path))

@@ -13,9 +13,11 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 import gradiend
 from gradiend import TextPredictionTrainer, TrainingArguments, apply_delta, read_delta, read_rewrite_record
+from gradiend.evaluator.fingerprints import model_parts
 from gradiend.evaluator.stats_files import write_decoder_stats
 from gradiend.trainer.text import TextPredictionModelWithGradiend
 from gradiend.util.fingerprint import hash_model_weights
+from gradiend.util.plain import plain
 
 RESULTS = {
     "old": {
@@ -50,6 +52,11 @@ def trainer(model, tmp_path):
 
 def rewritten_bits(model, rate, factor, **part):
     return bits(model.rewrite_base_model(rate, factor, **part))
+
+
+def write_results(path, results, model):
+    """Decoder results as an evaluation of `model` writes them."""
+    write_decoder_stats(path, results, fingerprint=plain(model_parts(model)))
 
 
 def say_direction(model, target="diff"):
@@ -149,7 +156,7 @@ class TestByClass:
             trainer.rewrite_base_model(RESULTS, strengthen="old", weaken="new")
         with pytest.raises(TypeError, match="target_class says which class already"):
             trainer.export_delta(RESULTS, "old", weaken="new", path=tmp_path)
-        with pytest.raises(ValueError, match="old, new, old_weaken, combined_score but no 'odl'"):
+        with pytest.raises(ValueError, match="old, old_weaken, combined_score, new but no 'odl'"):
             trainer.rewrite_base_model(RESULTS, strengthen="odl")
 
 
@@ -264,14 +271,14 @@ class TestFromTheExperiment:
         ],
     )
     def test_omitted_results_are_read(self, file, call, trainer, model):
-        write_decoder_stats(Path(trainer.experiment_dir) / file, RESULTS)
+        write_results(Path(trainer.experiment_dir) / file, RESULTS, model)
         found = trainer.rewrite_base_model(target_class="old", **call)
         assert same_bits(bits(found), rewritten_bits(model, 0.2, -1.0))
 
     def test_the_weakening_has_a_file_of_its_own(self, trainer, model):
         root = Path(trainer.experiment_dir)
-        write_decoder_stats(root / "decoder_stats_metric_name_old.json", {"old": RESULTS["old"], "grid": {}})
-        write_decoder_stats(root / "decoder_stats_metric_name_old_weaken.json", RESULTS)
+        write_results(root / "decoder_stats_metric_name_old.json", {"old": RESULTS["old"], "grid": {}}, model)
+        write_results(root / "decoder_stats_metric_name_old_weaken.json", RESULTS, model)
         found = trainer.rewrite_base_model(target_class="old", increase_target_probabilities=False)
         assert same_bits(bits(found), rewritten_bits(model, 0.3, 1.0))
 
@@ -298,7 +305,7 @@ class TestDeltas:
         assert weak == [str(deltas / "old_weaken.safetensors")]
         both = trainer_of(model).export_delta(RESULTS, ["old", "new"], path=tmp_path)
         assert [read_delta(path).rewrite.learning_rate for path in both] == [0.2, 0.1]
-        write_decoder_stats(Path(trainer.experiment_dir) / "decoder_grid_cache.json", RESULTS)
+        write_results(Path(trainer.experiment_dir) / "decoder_grid_cache.json", RESULTS, model)
         assert trainer.export_delta(target_class="new") == str(deltas / "new.safetensors")
 
 

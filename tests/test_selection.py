@@ -1,5 +1,7 @@
 """Which candidate is chosen."""
 
+import re
+
 import pytest
 
 from gradiend.evaluator.selection import (
@@ -72,3 +74,57 @@ def test_summaries_say_what_was_chosen():
         "base_lms": 0.8,
     }
     assert compute_metric_summaries(GRID, ["nothing"]) == {}
+
+
+def grid(*rates, unchanged=(), skipped=()):
+    """A grid whose steps keep the score the less, and move the class the more, the larger they are."""
+    entries = {"base": {"id": "base", "probs": {"A": 0.1}, "lms": {"lms": 1.0}}}
+    for rate in rates:
+        entry = {"id": {"feature_factor": 1.0, "learning_rate": rate}, "lms": {"lms": 1 - rate}}
+        entry |= {"probs": {"A": 0.1 + rate}} if rate not in skipped else {"skipped": "LMS too low"}
+        entry |= {"unchanged": True} if rate in unchanged else {}
+        entries[1.0, rate] = entry
+    return entries
+
+
+class Nearest:
+    """Takes the smallest step there is."""
+
+    def select(self, metric, candidates, ctx):
+        return min(candidates, key=lambda one: one.id["learning_rate"])
+
+
+class Stubborn:
+    """Takes the step 0, whatever it is offered."""
+
+    def select(self, metric, candidates, ctx):
+        return candidate(0.0, 1.0, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("found", "selector", "rate", "reason"),
+    [
+        (grid(0.005, 0.0), None, 0.005, None),
+        (grid(0.0), None, None, "Every step given leaves the model as it is: give larger lrs."),
+        (grid(1e-9, 0.0, unchanged=(1e-9, 0.0)), None, None, "leaves the model as it is"),
+        (
+            grid(0.5, 0.2, 0.0),
+            None,
+            None,
+            "None of the steps 0.2, 0.5 keeps 0.99 of .* score 1.0000: give smaller lrs.",
+        ),
+        (grid(0.5, 0.2, skipped=(0.5, 0.2)), None, None, "None of the steps 0.2, 0.5 keeps"),
+        (grid(0.5, 0.2, 0.0), LMSTimesMetricPolicy(), 0.5, None),
+        (grid(0.5, 0.2, 0.0), Nearest(), 0.2, None),
+        (grid(0.0), Nearest(), None, "leaves the model as it is"),
+        (grid(0.5, 0.0), Stubborn(), None, "Stubborn accepts none of the steps 0.5"),
+    ],
+)
+def test_a_step_that_changes_nothing_is_never_chosen(found, selector, rate, reason):
+    finished = default_extract_candidates(found)
+    for extractor in (None, lambda grid: grid, lambda grid: finished):
+        entry = compute_metric_summaries(found, ["A"], selector=selector, extractor=extractor)["A"]
+        assert entry["learning_rate"] == rate
+        if reason is not None:
+            assert (entry["value"], entry["feature_factor"], entry["id"], entry["lms"]) == (None,) * 4
+            assert re.search(reason, entry["reason"])

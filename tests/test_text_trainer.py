@@ -324,13 +324,13 @@ class TestDecoder:
         for name, other in (("3SG", "3PL"), ("3PL", "3SG")):
             factor = -model.feature_class_encoding_direction[name]
             plain = {}
-            for lr in rates:
+            for lr in rates[1:]:
                 found = measured(model.rewrite_base_model(lr, factor))
                 assert results["grid"][factor, lr]["lms"]["lms"] == found["lms"]["lms"]
                 if found["lms"]["lms"] >= 0.99 * base["lms"]["lms"]:
                     plain[lr] = found["probs_by_dataset"][other][name]
             best = max(plain, key=plain.get)
-            assert 0 < len(plain) < len(rates)
+            assert 0 < len(plain) < len(rates) - 1
             assert (results[name]["learning_rate"], results[name]["feature_factor"]) == (best, factor)
             assert results[name]["value"] == pytest.approx(plain[best], abs=1e-5)
 
@@ -346,8 +346,8 @@ class TestDecoder:
         with pytest.raises(ValueError, match="holds a trained GRADIEND"):
             trained.rewrite_base_model(results, "3SG", output_dir=trained.model_path)
         named_like_it = {**results, "model": results["3SG"]}
-        with pytest.raises(ValueError, match="holds a trained GRADIEND"):
-            trained.rewrite_base_model(named_like_it, ["3PL", "model"], output_dir="anything")
+        places = trained.rewrite_base_model(named_like_it, ["3PL", "model"], output_dir="anything")
+        assert places[1].startswith(f"{trained.model_path}-")
         assert (Path(trained.model_path) / "model.safetensors").read_bytes() == before
 
     def test_a_plot_needs_everything_and_gets_it(self, trained):
@@ -556,13 +556,6 @@ def test_evaluator_and_plots_by_their_documented_calls(trained, tmp_path):
         {"a": trained.load_model(trained.model_path), "b": trained.get_model()}
     )
     assert shared["per_model"]["a"] == shared["intersection"]
-
-
-def test_an_untrained_model_is_evaluated_with_a_warning(data, trained, caplog):
-    fresh = trainer(data, trained.training_args, run_id="run")
-    fresh.encode(max_size=2)
-    assert "not trained" in caplog.text
-    assert trained.model_path in caplog.text
 
 
 def test_without_validation_rows_training_rows_judge(data, caplog, tmp_path):

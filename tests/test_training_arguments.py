@@ -136,7 +136,7 @@ class TestWhereEachFieldActs:
             ({"encoder_eval_balance": False}, [8, 7]),
             ({"encoder_eval_max_size": 2}, [2, 2]),
         ):
-            frame = tiny_data.trainer(path, fields, data).evaluate_encoder(return_df=True)["encoder_df"]
+            frame = tiny_data.trainer(path, fields, data).train().evaluate_encoder(return_df=True)["encoder_df"]
             labels = frame.loc[frame["type"] == "training", "label"].value_counts()
             assert [labels[1.0], labels[-1.0]] == counts
 
@@ -162,7 +162,7 @@ class TestWhereEachFieldActs:
             "decoder_eval_max_size_training_like": 2,
             "decoder_eval_max_size_neutral": 3,
         }
-        trainer = tiny_data.trainer(path, fields)
+        trainer = tiny_data.trainer(path, fields).train()
         sizes = []
         prepare = trainer.prepare_base_model_evaluation
 

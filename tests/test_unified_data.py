@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gradiend import TextPredictionTrainer
 from gradiend.data.unified import (
     UNIFIED_COLUMNS,
     ColumnNames,
@@ -25,6 +26,7 @@ from gradiend.data.unified import (
     to_unified,
     transition_id,
 )
+from gradiend.data.unified.casing import write_in_place
 from gradiend.util.splits import normalize_split_name
 
 PAIR = ("he", "she")
@@ -134,7 +136,82 @@ def test_lone_capital_follows_the_sentence_start_in_frames() -> None:
             "label_class": ["sg", "sg", "pl"],
         }
     )
-    assert to_unified(table, pair=("sg", "pl"))["alternative"].tolist() == ["We", "we", "i"]
+    assert to_unified(table, pair=("sg", "pl"))["alternative"].tolist() == ["We", "we", "I"]
+
+
+@pytest.mark.parametrize(
+    ("text", "factual", "word", "expected"),
+    [
+        ("[MASK] left.", "She", "he", "He"),
+        ("He came. [MASK] left.", "She", "he", "He"),
+        ("He said, “[MASK] left.”", "She", "he", "He"),
+        ('He said, "[MASK] left."', "She", "he", "He"),
+        ("Il dit : « [MASK] part. »", "Elle", "il", "Il"),
+        ("— [MASK] left.", "She", "he", "He"),
+        ("THE END\n\n[MASK] left.", "She", "he", "He"),
+        ("a line\n[MASK] left.", "I", "he", "he"),
+        ("l'[MASK] est là.", "Homme", "amie", "amie"),
+        ("the band “Queen” [MASK] left.", "She", "he", "he"),
+        ("Then [MASK] left.", "I", "he", "he"),
+        ("Then [MASK] left.", "HE", "she", "she"),
+        ("Then [MASK] left.", "France", "the UK", "the UK"),
+        ("[MASK] left.", "she", "he", "he"),
+        ("[MASK] left.", "", "he", "he"),
+        ("[MASK] left.", "I", "we", "We"),
+        ("[MASK] left.", "HE", "she", "She"),
+        ("[MASK] left.", "She", "UK", "UK"),
+        ("[MASK] left.", "She", "iPhone", "iPhone"),
+        ("[MASK] left.", "She", "van Gogh", "Van Gogh"),
+        ("Dann hat [MASK] es.", "er", "Sie", "Sie"),
+        ("Then [MASK] left.", "he", "I", "I"),
+        ("Now [MASK] went.", "he", "McDonald", "McDonald"),
+    ],
+)
+def test_a_word_is_capitalised_only_where_its_place_asks_for_it(text, factual, word, expected) -> None:
+    rows = pd.DataFrame(
+        {"masked": [text, "Now [MASK] is there."], "label": [factual or "x", word], "label_class": ["a", "b"]}
+    )
+    if factual:
+        assert to_unified(rows, pair=("a", "b"))["alternative"][0] == expected
+    assert write_in_place(word, text, factual) == expected
+    given = rows.assign(alternative=[word, factual or "x"])
+    assert to_unified(given, pair=("a", "b"))["alternative"].tolist() == [word, factual or "x"]
+
+
+def own_words(*rows: tuple[str, str]) -> list[str]:
+    """The words of a class that are drawn for the other one, and the words of the class for P(class)."""
+    frame = pd.DataFrame([*[(*row, "a") for row in rows], *[("Now [MASK] is.", "it", "b")] * 300])
+    frame.columns = ["masked", "label", "label_class"]
+    sampled = to_unified(frame, pair=("a", "b")).query("factual_class == 'b'")["alternative"]
+    targets = TextPredictionTrainer("unused", data=frame, target_classes=["a", "b"])._get_decoder_eval_targets()
+    return [sorted(set(sampled)), targets["a"]]
+
+
+START, INSIDE = "[MASK] is.", "Then [MASK] is."
+
+
+def test_capitals_of_the_place_are_none_of_the_word() -> None:
+    assert own_words((START, "He"), (START, "He"), (INSIDE, "he")) == [["he"], ["he"]]
+    assert own_words((START, "He"), (START, "She"), (INSIDE, "she"), (INSIDE, "she")) == [["He", "she"], ["she", "He"]]
+    assert own_words((START, "Sie"), (INSIDE, "Sie")) == [["Sie"], ["Sie"]]
+    assert own_words((INSIDE, "I"), (START, "I")) == [["I"], ["I"]]
+    assert own_words((INSIDE, "UK"), (START, "UK"), (INSIDE, "France")) == [["France", "UK"], ["UK", "France"]]
+
+
+def test_words_of_a_class_that_differ_in_case_are_all_words_of_it() -> None:
+    both = [(INSIDE, "us")] * 3 + [(INSIDE, "US")] * 2 + [(START, "US")]
+    assert own_words(*both)[1] == ["us", "US"]
+    assert own_words(*[(INSIDE, "sie")] * 2, *[(INSIDE, "Sie")], (START, "Sie"))[1] == ["sie", "Sie"]
+    assert own_words(*[(INSIDE, "sie")], *[(INSIDE, "Sie")] * 2, (START, "Sie"))[1] == ["Sie", "sie"]
+
+
+def test_words_of_two_classes_that_differ_in_case_are_compared() -> None:
+    rows = [("Dann hat [MASK] es.", "Sie", "formal"), ("Dann hat [MASK] es.", "sie", "other")]
+    table = pd.DataFrame(rows, columns=["masked", "label", "label_class"])
+    assert to_unified(table, pair=("formal", "other"))["alternative"].tolist() == ["sie", "Sie"]
+    # at the start of a sentence they are one word, so that nothing is left to compare with
+    started = pd.concat([table, table.assign(masked="[MASK] hat es.", label="Sie")], ignore_index=True)
+    assert to_unified(started, pair=("formal", "other"))["masked"].tolist() == ["Dann hat [MASK] es."] * 2
 
 
 # laws of the unified frame
@@ -157,13 +234,15 @@ def test_rows_of_sampled_frames(table: pd.DataFrame, size: int, seed: int) -> No
         other = PAIR[1 - PAIR.index(name)]
         words = rows["alternative"].str.lower()
         assert words.is_unique
+        assert rows["factual"].iloc[0] not in set(rows["alternative"])
         assert len(words) == min(size, len(distinct[other]))
         assert set(words) <= distinct[other]
     for row in unified.itertuples():
         assert {row.factual_class, row.alternative_class} == set(PAIR)
         assert row.transition == transition_id(row.factual_class, row.alternative_class)
         start = starts_sentence(row.masked)
-        assert row.alternative == apply_factual_casing(row.factual, row.alternative, sentence_start=start)
+        assert not start
+        assert row.alternative in set(inside["label"])
 
 
 @settings(max_examples=10, deadline=None)
@@ -193,6 +272,7 @@ def test_seed_decides_the_sample() -> None:
 def test_sampling_follows_frequencies_ignoring_case_and_leaves_out_the_own_word() -> None:
     other = [("she", "she")] * 50 + [("She", "she")] * 10 + [("her", "she")] * 20 + [("it", "she")] * 20
     table = merged(*[("he", "he")] * 10_000, *[("It", "he")] * 10_000, *other)
+    table.loc[table["label"] == "It", "masked"] = [f"Text {i}. [MASK] went home." for i in range(10_000)]
     unified = to_unified(table, pair=PAIR, seed=3)
     shares = unified[unified["factual"] == "he"]["alternative"].value_counts(normalize=True)
     assert shares.to_dict() == pytest.approx({"she": 0.6, "her": 0.2, "it": 0.2}, abs=0.02)
@@ -215,15 +295,15 @@ def test_draws_without_replacement_follow_successive_sampling() -> None:
 # formats
 
 
-def test_explicit_alternatives_win_and_take_the_casing() -> None:
+def test_explicit_alternatives_win_and_are_used_as_given() -> None:
     table = merged(
         ("He", "he"), ("she", "she"), ("he", "he"),
         alternative=["her", "HIM", "them"], alternative_class=["she", "he", "they"],
     )  # fmt: skip
     unified = to_unified(table, pair=PAIR)
     assert unified[["factual", "alternative", "transition"]].values.tolist() == [
-        ["He", "Her", "he→she"],
-        ["she", "him", "she→he"],
+        ["He", "her", "he→she"],
+        ["she", "HIM", "she→he"],
     ]
     everything = to_unified(table, pair=None)
     assert everything["transition"].tolist() == ["he→she", "she→he", "he→they"]
@@ -244,7 +324,7 @@ def test_same_row_class_columns() -> None:
         "she": pd.DataFrame({"masked": text, "he": [np.nan], "she": ["She"]}),
     }
     unified = to_unified(data, pair=PAIR)
-    assert unified[["factual", "alternative"]].values.tolist() == [["He", "Her"], ["She", "He"]]
+    assert unified[["factual", "alternative"]].values.tolist() == [["He", "her"], ["She", "He"]]
     labelled = {name: frame.assign(label=frame[name].str.upper()) for name, frame in data.items()}
     sampled = to_unified(labelled, pair=PAIR, columns=ColumnNames(use_class_names_as_columns=False))
     assert sampled[["factual", "alternative"]].values.tolist() == [["HE", "SHE"], ["SHE", "HE"]]
@@ -264,7 +344,7 @@ def test_pre_paired_rows_need_no_pair() -> None:
     ]
     data = {"pairs": pd.DataFrame(rows, columns=columns)}
     assert per_class_dict_to_unified(data).values.tolist() == [
-        ["A [MASK].", "validation", "he", "she", "He", "She", "he→she"],
+        ["A [MASK].", "validation", "he", "she", "He", "she", "he→she"],
         ["B [MASK].", "test", "she", "they", "she", "they", "she→they"],
     ]
     assert per_class_dict_to_unified(data, pair=PAIR)["transition"].tolist() == ["he→she"]
@@ -434,7 +514,7 @@ HE = BY_CLASS["he"]
         (GOOD.assign(split=["train", None, "test"]), {}, "1 of 3 rows have no split in 'split'.*first row 1"),
         (GOOD.assign(alternative=["she", None, "he"]), {}, "1 of 3 rows have no word in 'alternative'"),
         (
-            GOOD.assign(alternative=["her", "She", "he"]),
+            GOOD.assign(alternative=["her", "she", "he"]),
             {},
             "1 rows have the same factual and alternative word, first 'she' in 'Text 1",
         ),

@@ -21,6 +21,7 @@ from gradiend import (
 from gradiend.demo import model_path, sentences
 from gradiend.trainer.core.stats import plain
 from gradiend.util.files import write_json
+from gradiend.util.optional import install_hint
 
 CLASSES = {"3SG": ["he", "she", "it"], "3PL": ["they"]}
 OTHER = dict(zip(CLASSES, reversed(CLASSES), strict=True))
@@ -80,7 +81,7 @@ def run_demo(output: Path, *, model: str | None = None, seed: int = 0) -> dict[s
     rewritten = [
         trainer.rewrite_base_model(decoder, name, output_dir=str(output / "rewritten" / name))
         for name in CLASSES
-        if name in decoder
+        if _was_chosen(decoder, name)
     ]
 
     summary = summarise(encoder, decoder, seconds)
@@ -93,7 +94,7 @@ def summarise(encoder: Mapping[str, Any], decoder: Mapping[str, Any], seconds: M
     """The content of `summary.json`: encoder, decoder and seconds."""
     classes = {}
     for name in CLASSES:
-        if name in decoder:
+        if _was_chosen(decoder, name):
             chosen = decoder[name]
             classes[name] = {
                 "base_probability": chosen["base_value"],
@@ -105,6 +106,10 @@ def summarise(encoder: Mapping[str, Any], decoder: Mapping[str, Any], seconds: M
         "decoder": classes,
         "seconds": dict(seconds),
     }
+
+
+def _was_chosen(decoder: Mapping[str, Any], name: str) -> bool:
+    return name in decoder and decoder[name]["learning_rate"] is not None
 
 
 @contextmanager
@@ -136,7 +141,8 @@ def _print(console: Console, summary: Mapping[str, Any], output: Path, rewritten
     for name in CLASSES:
         if name not in summary["decoder"]:
             console.print(f"No rewrite towards {name} kept the language-modelling score.")
-    print(f"\nPlots:             {output}/*.png\nAll figures:       {output / SUMMARY}")
+    plots = f"{output}/*.png" if any(output.glob("*.png")) else f"none: {install_hint('matplotlib', 'plot')}"
+    print(f"\nPlots:             {plots}\nAll figures:       {output / SUMMARY}")
     loader = "AutoModelForCausalLM" if causal else "AutoModelForMaskedLM"
     for path in rewritten:
         print(f"A rewritten model: {loader}.from_pretrained('{path}')")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -19,9 +17,16 @@ from gradiend.evaluator.feature_factors import (
     derive_default_feature_factor,
     derive_feature_factor_for_class,
 )
-from gradiend.evaluator.fingerprints import KnowsItsData, frame_part, model_parts, tokenizer_of, wants_cache
-from gradiend.evaluator.goals import Goal, datasets_by_factor, goals_of
-from gradiend.evaluator.grid import SKIPPED, GridMeasurer
+from gradiend.evaluator.fingerprints import (
+    KnowsItsData,
+    frame_part,
+    model_parts,
+    require_trained,
+    tokenizer_of,
+    wants_cache,
+)
+from gradiend.evaluator.goals import RESULT_KEYS, Goal, datasets_by_factor, goals_of
+from gradiend.evaluator.grid import GridMeasurer
 from gradiend.evaluator.grid_cache import CandidateFiles, Key, write_results
 from gradiend.evaluator.selection import (
     BASE,
@@ -33,16 +38,20 @@ from gradiend.evaluator.selection import (
     SelectionPolicy,
     compute_metric_summaries,
     default_extract_candidates,
+    edge_of_grid,
     metrics_of,
     summarise_choice,
 )
 from gradiend.evaluator.stats_files import read_decoder_stats_file
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.parts import parse_rewrite_part
-from gradiend.util.checks import AS_IN_ARGUMENTS, require_whole
+from gradiend.util.checks import AS_IN_ARGUMENTS, numbers, require_flag, require_path, require_texts, require_whole
+from gradiend.util.files import require_directory
 from gradiend.util.fingerprint import Fingerprint
 from gradiend.util.keywords import known_keywords
+from gradiend.util.optional import without_package
 from gradiend.util.paths import resolve_decoder_grid_cache_path
+from gradiend.visualizer.output import plot_is_possible
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +90,14 @@ class ChoosesMeasuredTexts(Protocol):
     @property
     def strengthens_on_other_classes(self) -> bool:
         """Whether P(class) is measured on the other classes' texts."""
+
+
+@runtime_checkable
+class ChoosesCandidates(Protocol):
+    """A `SelectionPolicy`, as far as that can be seen from outside."""
+
+    def select(self, metric: str, candidates: Sequence[Candidate], ctx: BaseContext) -> Candidate | None:
+        """See `SelectionPolicy.select`."""
 
 
 class DecoderEvaluator:
@@ -141,7 +158,8 @@ class DecoderEvaluator:
             summary_metrics: One or several metrics to choose for instead of the classes; names of classes are allowed.
             target_class: One or several classes. Default: all target classes.
             increase_target_probabilities: False weakens.
-            plot: Also draw the probability shifts.
+            plot: Also draw the probability shifts; without matplotlib they are left out, with a warning before the
+                work.
             show: Whether to show the plot. Default: True.
             complete: Measure every candidate on all dataset classes, as `plot` does.
             known: A grid of the same evaluation; what it has is not measured again.
@@ -150,10 +168,12 @@ class DecoderEvaluator:
             For each class `"X"` (or `"X_weaken"`): value, base_value (the same of the unchanged model: P before;
             None where an extractor gave the candidates), feature_factor, learning_rate, id, strengthen, part, lms,
             base_lms; "grid": {"base" or (feature_factor, learning_rate): measurements}; with a plot, "plot_path" and
-            "plot_paths". JSON has no tuples as keys: `gradiend.util.convert_tuple_keys_recursively` makes them text.
+            "plot_paths". A step that changes nothing, such as 0, is never chosen: where no other is acceptable, the
+            learning_rate of the class is None, and "reason" says why. "note" says that a choice is at the edge of the
+            grid. JSON has no tuples as keys: `gradiend.util.convert_tuple_keys_recursively` makes them text.
 
         Raises:
-            TypeError: A size that is no whole number.
+            TypeError: A size that is no whole number, a selector, extractor or metric of another kind, or no flag.
             ValueError: No class, an unknown class or part, a size below 1, no usable rows, use_cache without a place
                 for it, or a plot that is neither shown nor saved; all before the first measurement.
         """
@@ -161,13 +181,18 @@ class DecoderEvaluator:
         require_whole("max_size_training_like", max_size_training_like, 1, none_means=AS_IN_ARGUMENTS)
         require_whole("max_size_neutral", max_size_neutral, 1, none_means=AS_IN_ARGUMENTS)
         require_whole("eval_batch_size", eval_batch_size, 1, none_means=AS_IN_ARGUMENTS)
+        require_flag("increase_target_probabilities", increase_target_probabilities)
+        require_flag("plot", plot)
+        _check_choice(selector, summary_extractor, summary_metrics, output_path)
         if plot and show is False:
             require_plot_directory(trainer.experiment_dir)
+        plot = plot and plot_is_possible()
         use_cache = wants_cache(trainer, use_cache, "evaluate_decoder", output_path)
         arguments = trainer.training_args
         rates = _numbers("lrs", lrs, arguments.decoder_eval_lrs) or list(DEFAULT_LEARNING_RATES)
         factors = _numbers("feature_factors", feature_factors, arguments.decoder_eval_feature_factors)
         model = trainer.get_model() if model_with_gradiend is None else model_with_gradiend
+        require_trained(trainer, model)
         if isinstance(model, ModelWithGradiend) and model.target is None:
             logger.warning("The decoder of this GRADIEND is not trained (supervised_encoder): its updates are random.")
         on_others = trainer.strengthens_on_other_classes if isinstance(trainer, ChoosesMeasuredTexts) else True
@@ -196,13 +221,10 @@ class DecoderEvaluator:
         if search.output is not None:
             write_results(search.output, trainer.experiment_dir, result, search.parts, names)
         if plot:
-            path = trainer.plot_probability_shifts(
-                decoder_results=result,
-                target_class=target_class,
-                increase_target_probabilities=increase_target_probabilities,
-                show=True if show is None else show,
-            )
-            result.update(plot_path=path, plot_paths=[path])
+            asked = {"target_class": target_class, "increase_target_probabilities": increase_target_probabilities}
+            asked["show"] = True if show is None else show
+            path = without_package(lambda: trainer.plot_probability_shifts(decoder_results=result, **asked), "The plot")
+            result |= {} if path is None else {"plot_path": path, "plot_paths": [path]}
         return result
 
 
@@ -295,13 +317,17 @@ class _Search:
         for name in metrics:
             strengthen = goals[name].strengthen if name in goals else self.goals[0].strengthen
             candidates = own.get(name, found[0])
-            chosen = summarise_choice(candidates, found[1], name, self.selector, strengthen=strengthen)
-            if chosen is not None:
-                result[name] = {**chosen, "base_value": before.get(name), "part": self.part}
-            elif any(SKIPPED in entry for entry in grid.values()) or any(name in one.metrics for one in candidates):
-                logger.warning("No candidate for %s keeps the language-modelling score: try smaller lrs.", name)
-            else:
+            chosen = summarise_choice(grid, candidates, found[1], name, self.selector, strengthen)
+            if chosen is None:
                 logger.warning("Nothing was measured for %s: %s.", name, self._why_unmeasured(goals.get(name)))
+                continue
+            result[name] = {**chosen, "base_value": before.get(name), "part": self.part}
+            edge = None if "reason" in chosen else edge_of_grid(chosen["learning_rate"], grid)
+            if edge is not None:
+                result[name]["note"] = edge
+                logger.warning("The rewrite for %s is at the edge of the grid: %s.", name, edge)
+            elif "reason" in chosen:
+                logger.warning("There is no rewrite for %s. %s", name, chosen["reason"])
         return result
 
     def _why_unmeasured(self, goal: Goal | None) -> str:
@@ -323,10 +349,30 @@ def require_plot_directory(experiment_dir: str | None) -> None:
 def _numbers(name: str, given: Any, otherwise: Any) -> list[float] | None:
     """`given`, or else `otherwise`, as floats; one number is a list of one. None if both are."""
     wanted = otherwise if given is None else given
-    if wanted is None:
-        return None
-    # numbers.Real and not int, float: NumPy's scalars are numbers too.
-    values = [wanted] if isinstance(wanted, Real) else list(wanted)
-    if not values or not all(isinstance(value, Real) and math.isfinite(value) for value in values):
-        raise ValueError(f"{name} must be one or several finite numbers; got {wanted!r}.")
-    return [float(value) for value in values]
+    return None if wanted is None else numbers(name, wanted)
+
+
+def _check_choice(selector: Any, extractor: Any, metrics: Any, output: Any) -> None:
+    """Refuse, before any work, what would only be used after it."""
+    if selector is not None and not isinstance(selector, ChoosesCandidates):
+        raise TypeError(
+            f"selector must have select(metric, candidates, ctx), as LMSThresholdPolicy() has; got {selector!r:.60}."
+        )
+    if isinstance(selector, type):
+        raise TypeError(f"selector must be an object, not a class: {selector.__name__}().")
+    if extractor is not None and not callable(extractor):
+        raise TypeError(f"summary_extractor must be a function of the grid; got {extractor!r:.60}.")
+    if metrics is not None:
+        names = [metrics] if isinstance(metrics, str) else list(require_texts("summary_metrics", metrics))
+        if not names:
+            raise ValueError("summary_metrics=[] names no metric: leave it out to choose for the classes.")
+        taken = [name for name in names if name in RESULT_KEYS]
+        if taken:
+            raise ValueError(
+                f"summary_metrics must not be {taken[0]!r}: {', '.join(RESULT_KEYS)} are keys of the results."
+            )
+    if output is not None:
+        require_path("output_path", output)
+        if Path(output).is_dir():
+            raise ValueError(f"output_path must be a file; {output} is a folder.")
+        require_directory(Path(output).parent)

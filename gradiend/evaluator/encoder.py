@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gradiend.evaluator.encoding_files import restored, write_metrics
-from gradiend.evaluator.fingerprints import KnowsItsData, model_parts, wants_cache
+from gradiend.evaluator.fingerprints import KnowsItsData, model_parts, require_trained, wants_cache
 from gradiend.evaluator.frame_metrics import get_encoder_metrics_from_dataframe
 from gradiend.evaluator.uncertainty import N_RESAMPLES
 from gradiend.gradients.words import TokenizedWord
@@ -163,12 +163,13 @@ class EncoderEvaluator:
             See `get_encoder_metrics_from_dataframe`; {"n_samples": 0, "correlation": None} for no rows.
 
         Raises:
-            ValueError: use_cache without an experiment directory.
+            ValueError: use_cache without an experiment directory, or a GRADIEND that is not trained.
         """
         if encoder_df is not None:
             return _metrics(frame_of(encoder_df), n_resamples)
         use_cache = wants_cache(trainer, use_cache, "evaluate_encoder")
         model = trainer.get_model() if model_with_gradiend is None else model_with_gradiend
+        require_trained(trainer, model)
         key: dict[str, Any] = {"split": split, "max_size": max_size, "source": source}
         place = resolve_encoder_eval_result_path(trainer.experiment_dir, **key)
         parts = _parts(trainer, model, eval_data, {**key, **kwargs, "n_resamples": n_resamples})

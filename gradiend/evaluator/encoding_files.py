@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from gradiend.data.core.table_files import csv_table
 from gradiend.evaluator.frame_metrics import get_encoder_metrics_from_dataframe
 from gradiend.util.files import read_json, replacing, write_json
 from gradiend.util.fingerprint import CACHE_FORMAT, FINGERPRINT, Fingerprint, digest_files, read_cached
@@ -15,6 +17,9 @@ from gradiend.util.plain import plain
 
 ENCODINGS = "encodings"
 """Key in the JSON: digest and column types of the CSV file beside it."""
+
+_NUMBER = re.compile(r"encoded|label|latent_\d+")
+"""Columns that hold numbers in any file of encodings; words and classes of others are texts."""
 
 _FLOAT_KEYS = ("mean_by_class", "label_value_to_class_name")
 
@@ -87,7 +92,7 @@ def get_model_metrics(
     same = about.get("digest") == _digest(path) and about.get("format", CACHE_FORMAT) == CACHE_FORMAT
     if use_cache is not False and same and kept.get("boundaries") == boundaries:
         return restored({name: value for name, value in kept.items() if name not in {ENCODINGS, FINGERPRINT}})
-    frame = _read_frame(path, about["types"]) if same else pd.read_csv(path)
+    frame = read_frame(path)
     metrics = get_encoder_metrics_from_dataframe(
         frame, neg_boundary=neg_boundary, pos_boundary=pos_boundary, neutral_boundary=neutral_boundary
     )
@@ -117,9 +122,23 @@ def _digest(path: Path) -> str:
     return digest_files([path], path.parent)
 
 
+def read_frame(path: Path) -> pd.DataFrame:
+    """The encodings in a file as they were written; where that is not known, numbers in the columns that have them."""
+    about = _kept(path).get(ENCODINGS, {})
+    if about.get("digest") == _digest(path):
+        return _read_frame(path, about["types"])
+    frame = csv_table(path)
+    for name in frame.columns:
+        if _NUMBER.fullmatch(name):
+            frame[name] = pd.to_numeric(frame[name])
+        elif name == "held_out":
+            frame[name] = frame[name] == "True"
+    return frame
+
+
 def _read_frame(path: Path, types: Mapping[str, str]) -> pd.DataFrame:
     """The frame as it was written: exact floats, and words such as "null" and "NA" stay words."""
-    texts = pd.read_csv(path, dtype=str, keep_default_na=False)
+    texts = csv_table(path, missing="")
     return pd.DataFrame({name: _typed(texts[name], kind) for name, kind in types.items()})
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
+from transformers import PreTrainedTokenizerFast
 
 from gradiend.model.fingerprint import base_model_digest, gradiend_digest
 from gradiend.model.model_with_gradiend import ModelWithGradiend
@@ -67,6 +69,27 @@ def wants_cache(trainer: Any, use_cache: bool | None, call: str, explicit_path: 
     return bool(use_cache)
 
 
+@runtime_checkable
+class ExplainsUntrained(Protocol):
+    """A trainer that can say why it has no trained model, and where one lies."""
+
+    def why_untrained(self) -> str:
+        """One or several sentences."""
+
+
+def require_trained(trainer: Any, model: Any) -> None:
+    """Refuse a GRADIEND whose weights are still the random ones that were drawn: whatever is measured of it is noise.
+
+    Raises:
+        ValueError: It is not trained; the message says how to come to one that is.
+    """
+    if isinstance(model, ModelWithGradiend) and model.gradiend.is_untrained:
+        way_out = trainer.why_untrained() if isinstance(trainer, ExplainsUntrained) else "Train or load one first."
+        raise ValueError(
+            f"This GRADIEND is not trained: its weights are the random ones that it started with. {way_out}"
+        )
+
+
 def language_model_parts(base_model: Any, tokenizer: Any) -> Fingerprint:
     """Parts of a language model, as the measurement of it depends on them."""
     known = isinstance(base_model, KnowsParameters)
@@ -93,10 +116,20 @@ class KnowsParameters(Protocol):
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
-    """A digest of a tokenizer's vocabulary."""
+    """A digest of how a tokenizer cuts texts: vocabulary, normalisation, special tokens, chat template.
+
+    How it pads and truncates does not count: nothing here goes by it.
+    """
     if not isinstance(tokenizer, Tokenizer):
         return type(tokenizer).__name__
-    return digest_json([type(tokenizer).__name__, sorted(plain(tokenizer.get_vocab()).items())])
+    parts: list[Any] = [type(tokenizer).__name__]
+    if isinstance(tokenizer, PreTrainedTokenizerFast):
+        state = json.loads(tokenizer.backend_tokenizer.to_str())
+        special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+        parts += [{**state, "padding": None, "truncation": None}, tokenizer.chat_template, special]
+    else:
+        parts.append(sorted(plain(tokenizer.get_vocab()).items()))
+    return digest_json(parts)
 
 
 def frame_part(frame: Any) -> str | None:

@@ -45,14 +45,14 @@ def get_encoder_metrics_from_dataframe(
 
     Three selections of rows are scored: `all_data`; `training_only`, whose type does not start with
     "neutral" (identity rows with label 0 stay in); `target_classes_only`, of these only labels other than 0.
-    The accuracy of the first two has three outcomes, +1 above `pos_boundary`, −1 below `neg_boundary`,
+    The accuracy of the first two has three outcomes, +1 from `pos_boundary` on, −1 down from `neg_boundary`,
     otherwise 0; that of the last has two, +1 from `neutral_boundary` on, otherwise −1.
 
     Args:
         df: One row per example with encoded (float), label (+1, −1 or 0) and type; optionally source_id, the
             factual class.
-        neg_boundary: Encodings strictly below count as −1.
-        pos_boundary: Encodings strictly above count as +1.
+        neg_boundary: Encodings at or below count as −1.
+        pos_boundary: Encodings at or above count as +1.
         neutral_boundary: For target classes, encodings at or above count as +1.
         n_resamples: Of the bootstrap interval; 0 leaves it out.
 
@@ -79,7 +79,7 @@ def get_encoder_metrics_from_dataframe(
     training = ~neutral
     _check_training(label[training], len(df))
 
-    ternary = np.where(encoded > pos_boundary, 1.0, np.where(encoded < neg_boundary, -1.0, 0.0))
+    ternary = np.where(encoded >= pos_boundary, 1.0, np.where(encoded <= neg_boundary, -1.0, 0.0))
     binary = np.where(encoded >= neutral_boundary, 1.0, -1.0)
     target = training & (label != 0)
     values = pd.Series(encoded)

@@ -8,6 +8,34 @@ from typing import Any
 
 from gradiend.evaluator.feature_factors import derive_feature_factor_for_class
 from gradiend.evaluator.selection import Candidate, lms_of, numbers_of
+from gradiend.util.fingerprint import FINGERPRINT
+
+RESULT_KEYS = ("grid", "summary", "plot_path", "plot_paths", FINGERPRINT)
+"""Keys of decoder results, in memory and in their files, that are no summaries."""
+SUFFIXES = ("_weaken", "_factual")
+"""What makes the key of a metric of a class from its name."""
+
+
+def check_class_names(names: Sequence[Any]) -> None:
+    """Refuse classes whose results would have the key of something else, or could not be written.
+
+    Raises:
+        ValueError: Such a class; the message lists the names that are taken.
+    """
+    for name in map(str, names):
+        if name in RESULT_KEYS:
+            raise ValueError(
+                f"A class cannot be called {name!r}: decoder results use {', '.join(RESULT_KEYS)} as keys of "
+                "their own. Rename the class."
+            )
+        for suffix in SUFFIXES:
+            if name.endswith(suffix) and name.removesuffix(suffix) in names:
+                raise ValueError(
+                    f"A class cannot be called {name!r} beside {name.removesuffix(suffix)!r}, whose results use that "
+                    f"key: decoder results have <class>{' and <class>'.join(SUFFIXES)} for every class. Rename one."
+                )
+        if any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise ValueError(f"The class name {name!r} is no text: it has a lone surrogate, which no file can hold.")
 
 
 @dataclass(frozen=True)
@@ -71,11 +99,14 @@ def goals_of(
         on_others: Whether strengthening is measured on the other classes' texts; False: on the class's own.
 
     Raises:
+        TypeError: Neither a name nor a list.
         ValueError: No class, or one that the model does not tell apart.
     """
     classes = list(trainer.target_classes)
     if target_class is None:
         target_class = classes
+    if not isinstance(target_class, (str, list, tuple)):
+        raise TypeError(f"target_class must be a class name or a list of them; got {target_class!r:.60}.")
     chosen = [target_class] if isinstance(target_class, str) else list(target_class)
     if not chosen:
         raise ValueError("target_class=[] names no class to move: leave it out for all target classes.")

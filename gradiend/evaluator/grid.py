@@ -10,12 +10,9 @@ from tqdm.auto import tqdm
 
 from gradiend.evaluator.base_model import BaseModelMeasurement, summarise
 from gradiend.evaluator.grid_cache import CandidateFiles, Key
-from gradiend.evaluator.selection import BASE, BaseContext, LMSThresholdPolicy, lms_of
+from gradiend.evaluator.selection import BASE, SKIPPED, UNCHANGED, BaseContext, LMSThresholdPolicy, lms_of
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.rewriting import temporarily_updated
-
-SKIPPED = "skipped"
-"""Key of an entry: why its probabilities were not measured."""
 
 _PER_DATASET = ("probs_by_dataset", "probs", "probs_factual")
 
@@ -74,7 +71,7 @@ class GridMeasurer:
             return entry
         if not entry:
             entry = {"id": BASE if key == BASE else {"feature_factor": key[0], "learning_rate": key[1]}}
-        with self._rewritten(key) as base_model:
+        with self._rewritten(key, entry) as base_model:
             measurement = self._measurement(base_model)
             if "lms" not in entry:
                 entry.update(measurement.lms())
@@ -110,8 +107,11 @@ class GridMeasurer:
         return self._prepared
 
     @contextmanager
-    def _rewritten(self, key: Key) -> Iterator[Any]:
-        """The base model as the candidate has it: changed in place and restored bit by bit, or a changed copy."""
+    def _rewritten(self, key: Key, entry: dict[str, Any]) -> Iterator[Any]:
+        """The base model as the candidate has it: changed in place and restored bit by bit, or a changed copy.
+
+        `entry` gets a mark where nothing was changed.
+        """
         if key == BASE:
             yield self._model.base_model
             return
@@ -122,7 +122,9 @@ class GridMeasurer:
             yield self._model.rewrite_base_model(learning_rate=scale, feature_factor=factor, part=self._part)
             return
         update = scale * self._model.update_vector(factor, self._part).float()
-        with temporarily_updated(self._model.base_model, self._model.gradiend.mapping, update):
+        with temporarily_updated(self._model.base_model, self._model.gradiend.mapping, update) as share:
+            if not share:
+                entry[UNCHANGED] = True
             yield self._model.base_model
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from gradiend.evaluator.stats_files import read_decoder_stats_file, write_decoder_stats
 from gradiend.util.files import write_json
 from gradiend.util.fingerprint import FINGERPRINT, Fingerprint, read_cached
-from gradiend.util.paths import DECODER_DIR, resolve_decoder_stats_path
+from gradiend.util.paths import DECODER_DIR, resolve_decoder_stats_path, safe_name
 from gradiend.util.plain import plain
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,8 @@ class CandidateFiles:
 
     def _path(self, key: Key) -> Path:
         assert self._directory is not None
-        return self._directory / (f"{key}.json" if isinstance(key, str) else f"{self._prefix}{key[0]}_{key[1]}.json")
+        name = safe_name(key) if isinstance(key, str) else f"{self._prefix}{key[0]}_{key[1]}"
+        return self._directory / f"{name}.json"
 
 
 def write_results(

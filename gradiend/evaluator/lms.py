@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import torch
 
+from gradiend.data.text.neutral_masking import ExcludedWords
 from gradiend.gradients.batch import WordBatch, batches_by_length
 from gradiend.gradients.scorer import WordScorer
 from gradiend.gradients.state import measurement_mode
@@ -79,17 +79,11 @@ def tokenize_texts(
     """(token ids, positions that may be scored) of every text."""
     if not texts:
         return
-    pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, ignore))})\b", re.IGNORECASE) if ignore else None
-    encoded = words.tokenizer(
-        list(texts),
-        truncation=True,
-        max_length=words.max_length,
-        return_offsets_mapping=True,
-        return_special_tokens_mask=True,
-    )
+    excluded = ExcludedWords(ignore)
+    encoded = words.encode(texts, truncation=True, max_length=words.max_length)
     rows = zip(texts, encoded["input_ids"], encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True)
     for text, ids, offsets, special in rows:
-        spans = [match.span() for match in pattern.finditer(text)] if pattern else []
+        spans = excluded.places(text)
         free = [
             position
             for position, (begin, end) in enumerate(offsets)

@@ -8,6 +8,10 @@ from typing import Any, Protocol
 
 BASE = "base"
 """Grid key of the unchanged model."""
+SKIPPED = "skipped"
+"""Key of a grid entry: why its probabilities were not measured."""
+UNCHANGED = "unchanged"
+"""Key of a grid entry whose step has changed no entry of the model: it is 0, or rounding undoes it."""
 
 
 @dataclass(frozen=True)
@@ -162,32 +166,76 @@ def compute_metric_summaries(
         strengthen: Recorded in the summaries.
 
     Returns:
-        name → value, feature_factor, learning_rate, id, strengthen, lms, base_lms. A metric for which the policy
-        accepts no candidate is left out.
+        name → value, feature_factor, learning_rate, id, strengthen, lms, base_lms. A step that changes nothing is never
+        chosen. Where the policy accepts no other, value, feature_factor, learning_rate, id and lms are None, and reason
+        says why. A metric that no candidate has is left out.
     """
     candidates, base = extract_candidates(results, extractor)
     named = metrics if isinstance(metrics, Mapping) else {metric: metric for metric in metrics}
-    summaries = {}
-    for name, metric in named.items():
-        summary = summarise_choice(candidates, base, metric, selector or LMSThresholdPolicy(), strengthen=strengthen)
-        if summary is not None:
-            summaries[name] = summary
-    return summaries
+    policy = selector or LMSThresholdPolicy()
+    found = {name: summarise_choice(results, candidates, base, m, policy, strengthen) for name, m in named.items()}
+    return {name: summary for name, summary in found.items() if summary is not None}
 
 
 def summarise_choice(
-    candidates: Sequence[Candidate], base: BaseContext, metric: str, selector: SelectionPolicy, *, strengthen: bool
+    grid: Mapping[Any, Mapping[str, Any]],
+    candidates: Sequence[Candidate],
+    base: BaseContext,
+    metric: str,
+    selector: SelectionPolicy,
+    strengthen: bool,
 ) -> dict[str, Any] | None:
-    """What `selector` chooses, see `compute_metric_summaries`; None if it accepts no candidate."""
-    chosen = selector.select(metric, candidates, base)
-    if chosen is None:
+    """What `selector` chooses among the candidates that change the model, see `compute_metric_summaries`.
+
+    A step that changes nothing always keeps the language-modelling score; as a choice it would pass for a rewrite.
+    """
+    changing = [candidate for candidate in candidates if _changes(candidate.id, grid)]
+    chosen = selector.select(metric, changing, base) if changing else None
+    if chosen is not None and _changes(chosen.id, grid):
+        return {
+            "value": chosen.metrics[metric],
+            "feature_factor": chosen.id["feature_factor"],
+            "learning_rate": chosen.id["learning_rate"],
+            "id": dict(chosen.id),
+            "strengthen": strengthen,
+            "lms": chosen.lms,
+            "base_lms": base.base_lms,
+        }
+    if not any(SKIPPED in entry for entry in grid.values()) and not any(metric in one.metrics for one in candidates):
         return None
-    return {
-        "value": chosen.metrics[metric],
-        "feature_factor": chosen.id["feature_factor"],
-        "learning_rate": chosen.id["learning_rate"],
-        "id": dict(chosen.id),
-        "strengthen": strengthen,
-        "lms": chosen.lms,
-        "base_lms": base.base_lms,
-    }
+    nothing = dict.fromkeys(("value", "feature_factor", "learning_rate", "id"))
+    scores = {"lms": None, "base_lms": base.base_lms}
+    return {**nothing, "strengthen": strengthen, **scores, "reason": _why_none(grid, selector, base)}
+
+
+def edge_of_grid(rate: float, grid: Mapping[Any, Mapping[str, Any]]) -> str | None:
+    """That a chosen step is the largest or smallest that was tried, as a clause; None for one between others."""
+    sizes = sorted({abs(step) for step in _steps(grid)})
+    if abs(rate) not in (sizes[0], sizes[-1]):
+        return None
+    name = "only" if len(sizes) == 1 else "largest" if abs(rate) == sizes[-1] else "smallest"
+    return f"{rate:g} is the {name} step given"
+
+
+def _steps(grid: Mapping[Any, Mapping[str, Any]]) -> list[float]:
+    """The learning rates of a grid that change the model."""
+    steps = [entry["id"]["learning_rate"] for key, entry in grid.items() if key != BASE and _changes(entry["id"], grid)]
+    return sorted(set(steps))
+
+
+def _changes(identity: Mapping[str, Any], grid: Mapping[Any, Mapping[str, Any]]) -> bool:
+    """Whether a rewrite changes the model, as far as its step and the grid say."""
+    rate, factor = identity.get("learning_rate"), identity.get("feature_factor")
+    if isinstance(factor, list):
+        factor = tuple(factor)
+    return rate != 0 and UNCHANGED not in grid.get((factor, rate), {})
+
+
+def _why_none(grid: Mapping[Any, Mapping[str, Any]], selector: SelectionPolicy, base: BaseContext) -> str:
+    steps = ", ".join(f"{step:g}" for step in _steps(grid))
+    if not steps:
+        return "Every step given leaves the model as it is: give larger lrs."
+    if isinstance(selector, LMSThresholdPolicy) and base.base_lms is not None:
+        least = f"{selector.ratio:.4g} of the base model's language-modelling score {base.base_lms:.4f}"
+        return f"None of the steps {steps} keeps {least}: give smaller lrs."
+    return f"{type(selector).__name__} accepts none of the steps {steps}: give other lrs, or another selector."

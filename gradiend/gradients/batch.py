@@ -40,6 +40,23 @@ class WordBatch:
         moved = {key: value.to(device) for key, value in vars(self).items() if isinstance(value, Tensor)}
         return WordBatch(**moved, n_words=self.n_words)
 
+    def of_length(self, length: int) -> WordBatch:
+        """The rows that have this many tokens, without padding, and their sites; the scores are left out."""
+        kept = self.attention_mask.sum(1) == length
+        own = kept[self.site_rows]
+        rows = kept.nonzero().squeeze(1)
+        none = self.score_sites[:0]
+        return WordBatch(
+            self.input_ids[kept, :length],
+            self.attention_mask[kept, :length],
+            torch.searchsorted(rows, self.site_rows[own]),
+            self.site_positions[own],
+            none,
+            none,
+            none,
+            0,
+        )
+
 
 def collate(words: Sequence[TokenizedWord], pad_token_id: int) -> WordBatch:
     """Pad to the longest, on the right; words with the same input share its row."""

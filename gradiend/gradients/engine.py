@@ -55,6 +55,7 @@ class GradientEngine:
         self._places = {entry.name: (entry, place) for entry, place in mapping.slices() if entry.num_selected}
         self.parameters = {name: parameters[name] for name in self._places}
         self._forward_mode = True
+        self._forward_mode_agrees: bool | None = None
         self.checkpoints_layers = False
         """Whether layers run again in the backward pass instead of keeping what they computed."""
 
@@ -171,7 +172,8 @@ class GradientEngine:
         """d/dε log p(word; θ + ε · direction) at ε = 0, of every word along every direction.
 
         Forward-mode differentiation of a batch gives each word's own derivative without any backward pass. Where an
-        operator of the model has no forward-mode rule, per-word backward passes give the same numbers.
+        operator of the model has no forward-mode rule, or a part of the model stops gradients only on their way back
+        (`torch.no_grad`; found out once, by one word), per-word backward passes give the numbers of the gradients.
 
         Args:
             words: N words.
@@ -185,11 +187,36 @@ class GradientEngine:
         with measurement_mode(self.model):
             if self._forward_mode:
                 try:
-                    return self._forward_derivatives(words, directions, batch_size, progress)
+                    if self._forward_mode_agrees is None and len(words) and len(directions):
+                        self._forward_mode_agrees = self._agrees(words[0], directions[0])
+                    if self._forward_mode_agrees is not False:
+                        return self._forward_derivatives(words, directions, batch_size, progress)
                 except NotImplementedError as error:
                     self._forward_mode = False
                     logger.info("No forward-mode rule (%s): encodings use per-word backward passes.", error)
             return self._backward_derivatives(words, directions, progress)
+
+    def _agrees(self, word: TokenizedWord, direction: Tensor) -> bool:
+        """Whether a backward pass of a word gives the derivative of the forward mode."""
+        slope = size = 0.0
+
+        def add(side: Side, place: slice, gradient: Tensor) -> None:
+            nonlocal slope, size
+            del side
+            moved = direction[place].to(gradient.device, torch.float64) * gradient.double()
+            slope, size = slope - float(moved.sum()), size + float(moved.abs().sum())
+
+        self.stream([word], [word], [Side.FACTUAL], add)
+        found = float(self._forward_derivatives([word], direction[None], 1, None))
+        precise = all(parameter.dtype.itemsize >= 4 for parameter in self.parameters.values())
+        # Of sums whose terms cancel, what is left is as imprecise as the terms.
+        agrees = abs(found - slope) <= (1e-3 * abs(slope) + 1e-5 * size if precise else 0.1 * abs(slope) + 0.05 * size)
+        if not agrees:
+            logger.info(
+                "%s stops gradients inside, which forward mode does not see: encodings use per-word backward passes.",
+                type(self.model).__name__,
+            )
+        return agrees
 
     def _forward_derivatives(
         self, words: Sequence[TokenizedWord], directions: Tensor, batch_size: int, progress: str | None

@@ -24,11 +24,12 @@ class WordScorer:
 
     A hook narrows the backbone's last hidden state to the scored sites, so the model's own head code runs on U vectors
     instead of B · L. On the first batch this is compared with full logits; where it does not hold, full logits are
-    used from then on, and one log line says so.
+    used from then on, and one log line says so. A model that padding changes, although it is masked out (some mix
+    positions without a mask), is found out in the same way; its rows are then computed in groups of equal length.
 
     Args:
         model: A masked or causal language model of transformers.
-        causal: Which of the two it is.
+        causal: Which of the two it is. One that sees what it is to predict is refused at the first batch.
     """
 
     def __init__(self, model: nn.Module, *, causal: bool) -> None:
@@ -39,6 +40,9 @@ class WordScorer:
             self.backbone = inside[0]
         # A key–value cache is of no use to a single pass, and masked models do not know the argument.
         self.arguments: dict[str, Any] = {"use_cache": False} if causal else {}
+        self.causal = causal
+        self.pads: bool | None = None
+        """Whether rows of different lengths may share a pass; None before the first one."""
         self.narrows: bool | None = None if self.backbone is not model else False
 
     @property
@@ -52,6 +56,9 @@ class WordScorer:
         Args:
             batch: On the model's device.
             parameters: Values to use instead of the model's own, by name.
+
+        Raises:
+            ValueError: A model that is said to be causal attends to what stands to the right.
         """
         logits = self.site_logits(batch, parameters)
         logits = logits.float() if logits.dtype.itemsize < 4 else logits
@@ -59,7 +66,21 @@ class WordScorer:
         return token_scores.new_zeros(batch.n_words).index_add(0, batch.score_words, token_scores)
 
     def site_logits(self, batch: WordBatch, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Head logits at the sites, (U, vocabulary)."""
+        """Head logits at the sites, (U, vocabulary). Raises as `log_probs`."""
+        if self.pads is None:
+            self._look_at(batch.input_ids[0, : int(batch.attention_mask[0].sum())])
+        lengths = batch.attention_mask.sum(1)
+        if self.pads or bool((lengths == lengths[0]).all()):
+            return self._padded_logits(batch, parameters)
+        parts, places = [], []
+        for length in lengths.unique().tolist():
+            own = lengths[batch.site_rows] == length
+            if own.any():
+                parts.append(self._padded_logits(batch.of_length(length), parameters))
+                places.append(own.nonzero().squeeze(1))
+        return torch.cat(parts)[torch.cat(places).argsort()]
+
+    def _padded_logits(self, batch: WordBatch, parameters: Mapping[str, Tensor] | None) -> Tensor:
         if self.narrows is None:
             self.narrows = self._narrowing_holds(batch)
         if not self.narrows:
@@ -93,6 +114,42 @@ class WordScorer:
             handle.remove()
 
     @torch.no_grad()
+    def _look_at(self, ids: Tensor) -> None:
+        """Find out by one row whether padding changes the model's numbers, and whether a causal model is one."""
+        ids = ids if len(ids) > 1 else ids.repeat(2)
+        full, less = torch.ones_like(ids), len(ids) - 1
+        whole = self._logits_of(ids, full)
+        if self.causal:
+            other = ids.clone()
+            other[-1] = int(ids[-1] == 0)
+            seen = self._logits_of(other, full)
+            # Rounding in half precision may send a token to other experts, which looks like a glance ahead.
+            told = getattr(self.model.config, "is_decoder", None) is False
+            if not _equal(whole[:-1], seen[:-1]) and (whole.dtype.itemsize >= 4 or told):
+                raise ValueError(
+                    f"{type(self.model).__name__}, as it is loaded, attends to both sides, so it sees the word that a "
+                    "causal model is asked for: load it with is_decoder=True if it was trained that way, or with "
+                    "AutoModelForMaskedLM."
+                )
+        try:
+            alone = self._logits_of(ids[:less], full[:less])
+            padded = self._logits_of(ids, (torch.arange(len(ids), device=ids.device) < less) * full)
+            self.pads = _equal(alone, padded[:less])
+        except (RuntimeError, IndexError, ValueError):
+            # Some models take no input as short as this one.
+            self.pads = False
+        if not self.pads:
+            logger.info(
+                "The numbers of %s change with padding: texts of different lengths are computed apart.",
+                type(self.model).__name__,
+            )
+
+    def _logits_of(self, ids: Tensor, mask: Tensor) -> Tensor:
+        none = ids.new_empty(0)
+        row = WordBatch(ids[None], mask[None], none, none, none, none, none, 0)
+        return self._forward(row, None)[0]
+
+    @torch.no_grad()
     def _narrowing_holds(self, batch: WordBatch) -> bool:
         few = batch.site_rows < CHECKED_ROWS
         rows, positions = batch.site_rows[few], batch.site_positions[few]
@@ -110,8 +167,7 @@ class WordScorer:
         except (RuntimeError, IndexError, KeyError, ValueError, TypeError) as error:
             reason = str(error)
         else:
-            tolerance = 1e-4 if full.dtype.itemsize >= 4 else 5e-2
-            if narrow.shape == (1, *full.shape) and torch.allclose(narrow[0], full, rtol=tolerance, atol=tolerance):
+            if narrow.shape == (1, *full.shape) and _equal(narrow[0], full):
                 return True
             reason = "its logits differ"
         logger.info(
@@ -120,3 +176,9 @@ class WordScorer:
             reason,
         )
         return False
+
+
+def _equal(found: Tensor, expected: Tensor) -> bool:
+    """Whether logits are the same but for rounding."""
+    tolerance = 1e-4 if expected.dtype.itemsize >= 4 else 5e-2
+    return bool((found - expected).float().norm() <= tolerance * expected.float().norm())

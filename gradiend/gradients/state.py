@@ -16,8 +16,8 @@ from gradiend.gradients.matrix_products import fast_matrix_products
 def measurement_mode(module: nn.Module) -> Iterator[None]:
     """The model runs without dropout and with the fastest matrix products; every submodule gets its own mode back."""
     training = [part for part in module.modules() if part.training]
-    module.eval()
     try:
+        module.eval()
         with fast_matrix_products(module):
             yield
     finally:
@@ -34,10 +34,10 @@ def differentiating(module: nn.Module, parameters: Collection[nn.Parameter]) -> 
     """
     wanted = {id(parameter) for parameter in parameters}
     before = [(parameter, parameter.requires_grad, parameter.grad) for parameter in module.parameters()]
-    for parameter, _, _ in before:
-        parameter.requires_grad_(id(parameter) in wanted)
-        parameter.grad = None
     try:
+        for parameter, _, _ in before:
+            parameter.requires_grad_(id(parameter) in wanted)
+            parameter.grad = None
         with torch.enable_grad():
             yield
     finally:

@@ -55,13 +55,14 @@ class WordTokenizer:
         causal: Whether the model predicts from the left context only.
         max_length: Longest model input in tokens, special tokens included; longer texts keep a window around the
             placeholder (causal: the nearest left context).
+        vocabulary_size: How many tokens the model has embeddings for; None: as many as the tokenizer needs.
 
     Raises:
         TypeError: A slow tokenizer.
         ValueError: A masked model with a tokenizer that has no mask token.
     """
 
-    def __init__(self, tokenizer: Any, *, causal: bool, max_length: int) -> None:
+    def __init__(self, tokenizer: Any, *, causal: bool, max_length: int, vocabulary_size: int | None = None) -> None:
         if not tokenizer.is_fast:
             raise TypeError(
                 f"{type(tokenizer).__name__} is a slow tokenizer and gives no character offsets. "
@@ -75,6 +76,37 @@ class WordTokenizer:
         self.tokenizer = tokenizer
         self.causal = causal
         self.max_length = max_length
+        self.vocabulary_size = vocabulary_size
+
+    def encode(self, texts: Sequence[str], **arguments: Any) -> Any:
+        """What the tokenizer makes of texts, with offsets and a mask of its special tokens; it is left as it was.
+
+        Args:
+            texts: At least one.
+            **arguments: For the tokenizer.
+
+        Raises:
+            ValueError: A token that the model has no embedding for.
+        """
+        encoded = tokenize(
+            self.tokenizer,
+            list(texts),
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+            **arguments,
+        )
+        size = self.vocabulary_size
+        for ids in encoded["input_ids"] if size is not None else ():
+            if ids and max(ids) >= size:
+                token = self.tokenizer.convert_ids_to_tokens(max(ids))
+                raise ValueError(
+                    f"The tokenizer makes {token!r} token number {max(ids)}, and the model has embeddings for "
+                    f"{size}: model.resize_token_embeddings(len(tokenizer)) makes room for added tokens."
+                )
+        return encoded
 
     def __call__(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord]:
         """Tokenize each word at the first placeholder of its text; later placeholders stay masked.
@@ -126,15 +158,11 @@ class WordTokenizer:
             )
             texts.append(before + word + after)
             places.append((len(before), len(before) + len(word)))
-        encoded = self.tokenizer(
-            texts,
-            add_special_tokens=True,
-            return_offsets_mapping=True,
-            return_special_tokens_mask=True,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )
+        return self._located(texts, places)
+
+    def _located(self, texts: Sequence[str], places: Sequence[tuple[int, int]]) -> list[_Span]:
+        """The tokens of texts, and which of them stand at a place [begin, end) of each."""
+        encoded = self.encode(texts) if texts else {"input_ids": [], "offset_mapping": [], "special_tokens_mask": []}
         rows = zip(encoded["input_ids"], encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True)
         return [_locate(*row, *place, text=text) for row, place, text in zip(rows, places, texts, strict=True)]
 
@@ -166,6 +194,23 @@ class WordTokenizer:
         context = (*prefix, *span.ids[max(0, span.start - room) : span.start])
         first = len(context) - 1
         return TokenizedWord((*context, *tokens[:-1]), tuple(range(first, first + len(tokens))), tokens)
+
+
+def tokenize(tokenizer: Any, texts: Any, **arguments: Any) -> Any:
+    """Call a fast tokenizer and leave it as it was: a call sets the truncation and padding of its backend."""
+    backend = tokenizer.backend_tokenizer
+    truncation, padding = backend.truncation, backend.padding
+    try:
+        return tokenizer(texts, **arguments)
+    finally:
+        backend.no_truncation() if truncation is None else backend.enable_truncation(**truncation)
+        backend.no_padding() if padding is None else backend.enable_padding(**padding)
+
+
+def name_of_tokenizer(tokenizer: Any) -> str:
+    """What errors call a tokenizer: its class, and where it is from if that is known."""
+    source = getattr(tokenizer, "name_or_path", "")
+    return f"The tokenizer {type(tokenizer).__name__}" + (f" of {source!r}" if source else "")
 
 
 def _locate(

@@ -2,11 +2,11 @@
 
 from gradiend.model.delta import AppliedDelta, apply_delta, export_delta
 from gradiend.model.delta_file import Delta, read_delta
+from gradiend.model.kinds import is_decoder_only_model
 from gradiend.model.model import GradiendModel
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.model.rewrite_record import read_rewrite_record
-from gradiend.model.utils import is_decoder_only_model
 
 __all__ = [
     "AppliedDelta",

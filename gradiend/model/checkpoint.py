@@ -5,6 +5,7 @@ model.safetensors               or pytorch_model.bin
 mapping_indices.safetensors     flat indices per parameter, where that is the smaller form
 mapping_masks.safetensors       bool masks (uint8) per parameter, where that is
 training.json                   how it was trained, if known
+base_model_digest.safetensors   a sample of the weights of the base model that it was trained on
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from gradiend.model.architecture import Architecture
+from gradiend.model.base_digest import BASE_DIGEST
 from gradiend.model.mapping_files import MAPPING_FILES, read_mapping, write_mapping
 from gradiend.model.parameter_map import ParameterMap
 from gradiend.model.weight_files import WEIGHTS, WEIGHTS_BIN, find_weights, save_model_weights
@@ -26,7 +28,7 @@ from gradiend.util.paths import CONFIG_FILE
 
 FORMAT_VERSION = 0
 CONFIG, TRAINING = CONFIG_FILE, "training.json"
-CHECKPOINT_FILES = (CONFIG, TRAINING, WEIGHTS, WEIGHTS_BIN, *MAPPING_FILES)
+CHECKPOINT_FILES = (CONFIG, TRAINING, WEIGHTS, WEIGHTS_BIN, BASE_DIGEST, *MAPPING_FILES)
 """All that a checkpoint may consist of; which of them there are depends on map and format."""
 
 

@@ -1,4 +1,8 @@
-"""gradiend_context.json: what a GRADIEND reads, what it reproduces, and which class it encodes positive."""
+"""gradiend_context.json: what a GRADIEND reads, what it reproduces, and which class it encodes positive.
+
+The label of a text is that of its factual word's class. From version 0.2.0 on, the existing tool labels texts by the
+alternative word's class where the source is alternative, and its files do not say so; see `labels_by_alternative`.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,39 @@ from typing import Any, TypeVar
 
 from gradiend.model.sides import Side
 from gradiend.util.files import read_json, write_json
-from gradiend.util.keywords import nearest
+from gradiend.util.keywords import nearest, nearest_first
 
 CONTEXT = "gradiend_context.json"
+LABELS_OF = "labels_of"
+"""Key of the context: the word whose class labels a text, factual or alternative."""
+MARKS_OF_0_2 = frozenset({"prediction_objective", "decoder_sequence_cloze_rhs_window"})
+"""Metadata in config.json that versions 0.2.x of the existing tool write, and 0.1.0 does not."""
 
 T = TypeVar("T")
 
 
 def write_gradiend_context(
-    directory: str | Path, source: str, target: str | None, direction: Mapping[str, int] | None = None
+    directory: str | Path,
+    source: str,
+    target: str | None,
+    direction: Mapping[str, int] | None = None,
+    *,
+    labels_of: Side = Side.FACTUAL,
 ) -> str:
-    """Write the context file and return its path."""
-    content: dict[str, Any] = {"source": str(source), "target": None if target is None else str(target)}
+    """Write the context file and return its path.
+
+    Args:
+        directory: The checkpoint.
+        source: What the encoder reads.
+        target: What the decoder reproduces.
+        direction: Class → +1, −1 or 0.
+        labels_of: The word whose class labels a text: factual or alternative.
+    """
+    content: dict[str, Any] = {
+        "source": str(source),
+        "target": None if target is None else str(target),
+        LABELS_OF: labels_of.value,
+    }
     if direction is not None:
         content["feature_class_encoding_direction"] = dict(direction)
     path = Path(directory) / CONTEXT
@@ -35,7 +60,7 @@ def read_gradiend_context(directory: str | Path) -> tuple[str, str | None, dict[
         ValueError: A file without valid source, target or direction; the message names it.
     """
     path = Path(directory) / CONTEXT
-    content = read_json(path)
+    content = _read_object(path)
     try:
         source = Side.parse("source", content["source"]).value
         target = None if content["target"] is None else Side.parse("target", content["target"]).value
@@ -44,6 +69,51 @@ def read_gradiend_context(directory: str | Path) -> tuple[str, str | None, dict[
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} needs a valid source and target: {error}") from error
     return source, target, direction
+
+
+def labels_by_alternative(directory: str | Path, metadata: Mapping[str, Any]) -> bool | None:
+    """Whether the texts that a GRADIEND with source alternative was trained on were labelled by the alternative word.
+
+    Args:
+        directory: The checkpoint.
+        metadata: Of its config.json.
+
+    Returns:
+        What the context says; without that, True for a checkpoint of the existing tool's 0.2.x, and None where nothing
+        tells: versions that write no mark label by the factual word.
+
+    Raises:
+        FileNotFoundError: No context file.
+        ValueError: Labels of another kind; the message names the file.
+    """
+    path = Path(directory) / CONTEXT
+    labels = _read_object(path).get(LABELS_OF)
+    if labels is None:
+        return True if MARKS_OF_0_2 & metadata.keys() else None
+    try:
+        return parse_labels(labels) is Side.ALTERNATIVE
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def parse_labels(labels_of: str) -> Side:
+    """The word whose class labels a text. Raises ValueError for another than factual and alternative."""
+    if labels_of not in (Side.FACTUAL, Side.ALTERNATIVE):
+        raise ValueError(f"{LABELS_OF} must be 'factual' or 'alternative'; got {labels_of!r}.")
+    return Side(labels_of)
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"The checkpoint {path.parent} has no {CONTEXT}, which says what its encoder reads and which class is "
+            "positive: it was copied or deleted in part. Copy it whole; or, if you know what it was trained with, "
+            "write the file with gradiend.model.utils.write_gradiend_context(directory, source, target, direction)."
+        )
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a JSON object, not {type(content).__name__}.")
+    return content
 
 
 def parse_direction(direction: Mapping[str, int]) -> dict[str, int]:
@@ -100,7 +170,8 @@ def moving_factor(
     targets = [known for known, label in direction.items() if label]
     if name not in targets:
         raise ValueError(
-            f"{name!r} is no target class of this model; they are {', '.join(targets)}.{nearest(str(name), targets)}"
+            f"{name!r} is no target class of this model; they are "
+            f"{', '.join(nearest_first(str(name), targets))}.{nearest(str(name), targets)}"
         )
     label = float(direction[str(name)])
     return label if (target == Side.ALTERNATIVE.value) == strengthen else -label

@@ -53,8 +53,8 @@ def split_gradiend_arguments(arguments: Mapping[str, Any]) -> tuple[dict[str, An
 
 
 def identity_of(base_model: Any) -> str:
-    """What a base model is found by again: its name or path, or an instance's `name_or_path`."""
-    return str(base_model if isinstance(base_model, (str, Path)) else base_model.name_or_path)
+    """What a base model is found by again: its name or path, or an instance's `name_or_path`; empty if it has none."""
+    return str(base_model if isinstance(base_model, (str, Path)) else getattr(base_model, "name_or_path", ""))
 
 
 def device_of(base_model: Any) -> Device:

@@ -17,6 +17,7 @@ from gradiend.model.layers import LargeLinear
 from gradiend.model.parameter_map import ParameterMap
 from gradiend.model.parts import parse_weight_part, weight_importance, weight_update_vector
 from gradiend.model.selection import Selection, ranking, select_dimensions, topk_count
+from gradiend.util.fingerprint import digest_tensors
 
 
 class GradiendModel(nn.Module):
@@ -69,6 +70,8 @@ class GradiendModel(nn.Module):
         self._device_encoder = torch.device(default if device_encoder is None else device_encoder)
         self._device_decoder = torch.device(default if device_decoder is None else device_decoder)
         self.kwargs = kwargs
+        self._drawn: str | None = None
+        """Digest of the weights as they were drawn, while nothing is known to have changed them."""
         self.encoder: nn.Sequential | None = None
         self.decoder: nn.Sequential | None = None
         if not lazy_init:
@@ -86,7 +89,26 @@ class GradiendModel(nn.Module):
             with torch.no_grad():
                 for parameter in self.parameters():
                     parameter.uniform_(-bound, bound)
+            self._drawn = self._digest()
         return self
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether the weights are still the random ones that were drawn: not trained, loaded or changed in any way.
+
+        Pruning an untrained GRADIEND leaves it untrained.
+        """
+        if self._drawn is not None and self._drawn != self._digest():
+            self._drawn = None
+        return self._drawn is not None
+
+    def mark_trained(self) -> None:
+        """Say that the weights are the result of a training, even if that has left every one of them as it was."""
+        self._drawn = None
+
+    def _digest(self) -> str:
+        # Tensors on the meta device have shapes only, for whoever asks what a model would take.
+        return digest_tensors((name, tensor) for name, tensor in self.named_parameters() if not tensor.is_meta)
 
     def _create_layers(self) -> None:
         n, k, dtype, bias = self.input_dim, self.latent_dim, self.torch_dtype, self.bias_decoder
@@ -370,13 +392,15 @@ class GradiendModel(nn.Module):
         self.input_dim = selection.count
         if not self.is_built:
             return
-        keep = selection.mask()
+        keep, untrained = selection.mask(), self.is_untrained
         encoder, decoder = self.encoder_linear, self.decoder_linear
         encoder.weight = encoder.weight.detach()[:, keep.to(self.device_encoder)].contiguous()
         on_decoder = keep.to(self.device_decoder)
         decoder.weight = decoder.weight.detach()[on_decoder].contiguous()
         if decoder.bias is not None:
             decoder.bias = decoder.bias.detach()[on_decoder].contiguous()
+        if untrained:
+            self._drawn = self._digest()
 
     # Persistence
 

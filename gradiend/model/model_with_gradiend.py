@@ -13,20 +13,24 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from gradiend.model.base_digest import BaseDigest
 from gradiend.model.checkpoint import CONFIG, is_checkpoint
 from gradiend.model.context import (
-    CONTEXT,
     encoding_direction,
+    labels_by_alternative,
     parse_direction,
+    parse_labels,
     read_gradiend_context,
     write_gradiend_context,
 )
 from gradiend.model.core.backbone import build_gradiend_from_base_model
 from gradiend.model.devices import Device, cuda_device, resolve_device_config_for_model
+from gradiend.model.kinds import refuse_wrapped
 from gradiend.model.loading import device_of, identity_of, resolve_directory, split_gradiend_arguments
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.model.rewriting_model import RewritesBaseModel
 from gradiend.model.sides import Side
+from gradiend.util.paths import OWN_BASE_MODEL
 from gradiend.util.registry import default_class
 
 logger = logging.getLogger(__name__)
@@ -46,7 +50,7 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
         target: What the decoder reproduces: factual, alternative, diff, or None.
 
     Raises:
-        ValueError: Another source or target.
+        ValueError: Another source or target, or a base model that is wrapped, compiled or quantized.
     """
 
     def __init__(
@@ -62,12 +66,16 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
         target: str | None = "diff",
     ) -> None:
         super().__init__()
+        refuse_wrapped(base_model)
         self._source = Side.parse("source", source)
         self._target = None if target is None else Side.parse("target", target)
         self.base_model = base_model
         self.gradiend = gradiend
         self._gradient_creator = gradient_creator
         self._direction: dict[str, int] | None = None
+        self._other_base_name: str | None = None
+        self._loaded: dict[str, Any] = {}
+        """Name or path → what it loads, by digest. Copies share it."""
         if base_model_device is not None:
             base_model.to(base_model_device)
         gradiend.to(device_encoder=device_encoder, device_decoder=device_decoder)
@@ -129,8 +137,15 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
 
     @property
     def name_or_path(self) -> str:
-        """Of the base model: what the GRADIEND recorded, else what the base model says."""
-        return self.gradiend.kwargs.get("base_model") or self.base_model.name_or_path
+        """Of the base model: what a checkpoint records, else what the model itself says."""
+        return self._recorded_base or self.base_model.name_or_path
+
+    @property
+    def _recorded_base(self) -> str:
+        """Name or path by which a checkpoint finds the base model again; empty where it has none."""
+        if self._other_base_name is not None:
+            return self._other_base_name
+        return self.gradiend.kwargs.get("base_model") or ""
 
     @property
     def name(self) -> str:
@@ -284,8 +299,27 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
         return latent.item() if return_float else latent
 
     def with_original_base_model(self, new_base: Any) -> Self:
-        """A copy around `new_base` that shares this GRADIEND object."""
-        return self._sharing(new_base, self.gradiend)
+        """A copy around `new_base` that shares this GRADIEND object; a warning says so if its weights are others.
+
+        Raises:
+            ValueError: A base model that is wrapped, compiled or quantized.
+        """
+        refuse_wrapped(new_base)
+        model = self._sharing(new_base, self.gradiend)
+        if new_base is not self.base_model:
+            before, now = self._base_digest(), model._base_digest()
+            if changed := now.differences(before):
+                logger.warning("The GRADIEND is put on another base model: %s.", _differing(changed, now))
+                model._other_base_name = identity_of(new_base)
+        return model
+
+    def base_arguments(self) -> dict[str, Any]:
+        """Keywords of `from_pretrained` that load another checkpoint around this very base model."""
+        return {"base_model": self.base_model}
+
+    def _base_digest(self) -> BaseDigest:
+        """Of the base model that is rewritten."""
+        return BaseDigest.of(self._for_rewriting().base_model)
 
     def _sharing(self, base_model: Any, gradiend: ParamMappedGradiendModel) -> Self:
         # nn.Module keeps submodules in a dict that a shallow copy would share.
@@ -296,21 +330,38 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
 
     # Persistence
 
-    def save_pretrained(self, save_directory: str, **kwargs: Any) -> None:
+    def save_pretrained(self, save_directory: str, *, labels_of: str = "factual", **kwargs: Any) -> None:
         """Write the context, the GRADIEND and what the subclass needs to find the base model again.
+
+        A sample of the base model's weights is written beside them, by which loading sees whether the model that it
+        finds is the same.
 
         Args:
             save_directory: Created if missing.
+            labels_of: "alternative" writes a checkpoint for gradiend 0.2.x, which labels texts by the alternative
+                word where that is the source: there the encoder is stored inverted. It is read back as it is here.
             **kwargs: As `GradiendModel.save_pretrained` (`use_safetensors`, `training`, more metadata).
 
         Raises:
             RuntimeError: The weights do not exist yet.
+            ValueError: Labels of another word, or an encoder that cannot be inverted.
         """
         self.gradiend.encoder_linear  # noqa: B018 - the teaching error before any file is touched
+        labels = parse_labels(labels_of)
+        if labels is Side.ALTERNATIVE and self._source is Side.ALTERNATIVE:
+            self = self._sharing(self.base_model, copy.deepcopy(self.gradiend))  # noqa: PLW0642 - what is written
+            if not self.invert_encoding(update_direction=False):
+                raise ValueError(
+                    f"labels_of='alternative' inverts the encoder, which {self.gradiend.activation_encoder} does not "
+                    "allow (only odd activations, such as tanh, do)."
+                )
         # Written again last: until then there is no checkpoint, half of which would be an older one.
         (Path(save_directory) / CONFIG).unlink(missing_ok=True)
-        write_gradiend_context(save_directory, self.source, self.target, self._direction)
+        write_gradiend_context(save_directory, self.source, self.target, self._direction, labels_of=labels)
         self._save_model(save_directory, **kwargs)
+        self._base_digest().save(save_directory)
+        if self._other_base_name is not None:
+            kwargs = {**kwargs, "base_model": self._other_base_name}
         self.gradiend.save_pretrained(save_directory, **kwargs)
 
     @classmethod
@@ -333,7 +384,8 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
 
         Args:
             load_directory: A checkpoint directory, or the name, path or instance of a base model.
-            base_model: For a checkpoint: the base model (name, path or instance) to use instead of the one it names.
+            base_model: For a checkpoint: the base model (name, path or instance) to use instead of the one it names. A
+                warning says so if its weights are not those that the GRADIEND was trained on.
             require_gradiend_model: Refuse anything that is not a checkpoint.
             feature_definition: Its `target_classes` get the labels +1 and −1, its other classes 0.
             device: For all parts that have no device of their own. Default: for a base model given as an instance,
@@ -349,13 +401,19 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
                 trust_remote_code).
 
         Raises:
-            FileNotFoundError: `require_gradiend_model` or `base_model`, and no checkpoint there.
+            FileNotFoundError: `require_gradiend_model` or `base_model`, and no checkpoint there; or a checkpoint
+                without its context file, or whose base model is not where it was.
+            ValueError: A checkpoint whose base model has other weights than it was trained on; or a base model that is
+                wrapped (PEFT, torch.compile, DataParallel) or quantized.
             TypeError: No load_directory, or two.
         """
         if cls is ModelWithGradiend:
             cls = default_class()  # noqa: PLW0642 - the abstract class stands for the registered one
         load_directory, base_model, kwargs = resolve_directory(load_directory, base_model, kwargs)
         shape, load_arguments = split_gradiend_arguments(kwargs)
+        for given in (load_directory, base_model):
+            if isinstance(given, nn.Module):
+                refuse_wrapped(given)
         same_device = load_arguments.pop("encoder_decoder_same_device", False)
         if device is None:
             device = device_of(load_directory if base_model is None else base_model)
@@ -375,6 +433,8 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
                 loaded, identity_of(load_directory), **cls._gradiend_arguments(shape, extra)
             )
             model = cls(loaded, gradiend, *extra, source=source or "factual", target=target or "diff")
+            if isinstance(load_directory, (str, Path)):
+                model._loaded[model._recorded_base] = model._base_digest()
         model.base_model.to(base_place)
         if feature_definition is not None and model.feature_class_encoding_direction is None:
             model.set_feature_class_encoding_direction(encoding_direction(feature_definition))
@@ -392,20 +452,79 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
     ) -> Self:
         placement = {key: shape.get(key) for key in ("device_encoder", "device_decoder", "torch_dtype")}
         gradiend = ParamMappedGradiendModel.from_pretrained(str(directory), **placement)
+        source, target, direction = read_gradiend_context(directory)
+        named = gradiend.kwargs.get("base_model")
         if base_model is not None:
             # The model is now one of this base model, also when it is saved again.
             gradiend.kwargs["base_model"] = identity_of(base_model)
-        loaded, *extra = cls._load_model(
-            str(directory) if base_model is None else base_model,
-            base_model_id=gradiend.kwargs.get("base_model"),
-            gradiend_kwargs=gradiend.kwargs,
-            **load_arguments,
-        )
-        context: dict[str, Any] = {}
-        direction = None
-        if (directory / CONTEXT).is_file():
-            context["source"], context["target"], direction = read_gradiend_context(directory)
-        model = cls(loaded, gradiend, *extra, **context)
+        try:
+            loaded, *extra = cls._load_model(
+                str(directory) if base_model is None else base_model,
+                base_model_id=gradiend.kwargs.get("base_model"),
+                gradiend_kwargs=gradiend.kwargs,
+                **load_arguments,
+            )
+        except OSError as error:
+            if base_model is not None:
+                raise
+            raise FileNotFoundError(
+                f"The base model {named!r} of the GRADIEND in {directory} cannot be loaded: {error} If it lies "
+                f"elsewhere now, name the place: from_pretrained({str(directory)!r}, base_model=…)."
+            ) from error
+        model = cls(loaded, gradiend, *extra, source=source, target=target)
         if direction is not None:
             model.set_feature_class_encoding_direction(direction)
+        model._compare_base(directory, explicit=base_model is not None)
+        model._take_over_labels(labels_by_alternative(directory, gradiend.kwargs), directory)
         return model
+
+    def _compare_base(self, directory: Path, *, explicit: bool) -> None:
+        """Refuse a base model with other weights than a checkpoint was trained on; warn of one that was asked for."""
+        now, trained_on = self._base_digest(), BaseDigest.load(directory)
+        if not explicit and not (directory / OWN_BASE_MODEL).is_dir():
+            self._loaded[self._recorded_base] = now
+        changed = [] if trained_on is None else now.differences(trained_on)
+        if not changed:
+            return
+        message = (
+            f"The base model {self.name_or_path!r} is not the one that the GRADIEND in {directory} was trained on: "
+            f"{_differing(changed, now)}."
+        )
+        if not explicit:
+            raise ValueError(
+                f"{message} Give that one as base_model= (a path, or the model itself). A base_model= with other "
+                "weights is taken too, with a warning."
+            )
+        logger.warning("%s Encodings and rewrites are those of the given one.", message)
+
+    def _take_over_labels(self, by_alternative: bool | None, directory: Path) -> None:
+        """Turn a GRADIEND that was trained with labels of the alternative word into one with labels of the factual."""
+        if self._source is not Side.ALTERNATIVE or by_alternative is False:
+            return
+        if by_alternative is None:
+            logger.info(
+                "%s does not say whose class its labels are: it is read as labelled by the factual word, as gradiend "
+                "0.1.0 did. If its correlation is -1 here, it is the other way round: call "
+                "invert_encoding(update_direction=False).",
+                directory,
+            )
+        elif self.invert_encoding(update_direction=False):
+            logger.info(
+                "%s was trained by gradiend 0.2.x, which labels texts by the alternative word: its encoder is "
+                "inverted, so that the first class encodes positive here too.",
+                directory,
+            )
+        else:
+            self._direction = {name: -sign for name, sign in (self._direction or {}).items()} or None
+            logger.warning(
+                "%s was trained by gradiend 0.2.x, which labels texts by the alternative word, and its encoder "
+                "activation cannot be inverted: its classes have changed signs, %s.",
+                directory,
+                self._direction,
+            )
+
+
+def _differing(changed: Sequence[str], digest: BaseDigest) -> str:
+    """Some names of parameters that differ, of how many."""
+    shown = ", ".join(changed[:3]) + (", …" if len(changed) > 3 else "")
+    return f"{len(changed)} of {len(digest.shapes)} parameters differ ({shown})"

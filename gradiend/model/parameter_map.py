@@ -87,8 +87,11 @@ class MappedParameter:
             tensor.copy_(values.view(self.shape))
         elif self.selection.dtype == torch.bool:
             tensor.masked_scatter_(self.selection.view(self.shape).to(tensor.device), values)
+        elif tensor.is_contiguous():
+            # Not put_, which has no deterministic form (torch.use_deterministic_algorithms).
+            tensor.view(-1)[self.selection.to(tensor.device)] = values
         else:
-            tensor.put_(self.selection.to(tensor.device, torch.int64), values)
+            tensor[torch.unravel_index(self.selection.to(tensor.device, torch.int64), self.shape)] = values
 
     def narrowed(self, keep: Tensor) -> MappedParameter:
         """The same parameter with only those selected entries for which `keep`, bool (num_selected,), is True."""

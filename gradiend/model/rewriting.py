@@ -74,12 +74,18 @@ def share_changed(base_model: nn.Module, mapping: ParameterMap, update: Tensor) 
 
 
 def refuse_no_change(share: float, update: Tensor) -> None:
-    """Raise ValueError for an update of which nothing is left after rounding."""
-    if not share and bool(update.any()):
+    """Raise ValueError for an update that changes no entry: a step of 0, or one of which rounding leaves nothing."""
+    if share:
+        return
+    if not bool(update.any()):
         raise ValueError(
-            "The update is too small for the base model's dtype: rounding leaves every entry as it was. "
-            "Use a larger learning_rate, or load the base model in float32."
+            "A step of 0 changes nothing: there is no rewritten model, and no delta to export. Use another "
+            "learning_rate."
         )
+    raise ValueError(
+        "The update is too small for the base model's dtype: rounding leaves every entry as it was. "
+        "Use a larger learning_rate, or load the base model in float32."
+    )
 
 
 def rounded_sum(values: Tensor, update: Tensor) -> Tensor:

@@ -114,7 +114,7 @@ class RewritesBaseModel:
         Raises:
             TypeError: Not one of feature_factor, strengthen and weaken.
             ValueError: A bad part, a class that the model does not tell apart, an update that is not finite, or one
-                that rounding to the parameters' dtype undoes everywhere.
+                that changes no entry: it is 0, or rounding to the parameters' dtype undoes it everywhere.
         """
         learning_rate, feature_factor = self._size_and_factor(learning_rate, feature_factor, part, strengthen, weaken)
         model, step = self._for_rewriting(), self._step(learning_rate, feature_factor, part)
@@ -151,7 +151,7 @@ class RewritesBaseModel:
             The path of the file.
 
         Raises:
-            TypeError, ValueError: See `rewrite_base_model`; also an update that changes nothing.
+            TypeError, ValueError: See `rewrite_base_model`.
         """
         learning_rate, feature_factor = self._size_and_factor(learning_rate, feature_factor, part, strengthen, weaken)
         record = self.rewrite_record(learning_rate, feature_factor, part, choice=choice)

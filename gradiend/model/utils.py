@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
 
 from gradiend.model.activations import get_activation
 from gradiend.model.context import read_gradiend_context, write_gradiend_context
 from gradiend.model.devices import resolve_device_config_for_model
+from gradiend.model.kinds import is_decoder_only_model
 from gradiend.model.weight_files import load_model_weights, save_model_weights
 from gradiend.util.keywords import nearest
 
@@ -22,22 +21,6 @@ __all__ = [
     "save_model_weights",
     "write_gradiend_context",
 ]
-
-MASKED_LM_MARKS = ("MaskedLM", "MLM", "ForPreTraining")
-
-
-def is_decoder_only_model(x: Any) -> bool:
-    """Whether a model or tokenizer is that of a causal, decoder-only language model.
-
-    A tokenizer is, iff it has no mask token. A model is judged by the architecture in its config, then by its class
-    name: decoder-only unless that says MaskedLM, MLM or ForPreTraining (a masked model with one more head).
-    """
-    if not isinstance(x, nn.Module) and hasattr(x, "mask_token"):
-        return x.mask_token is None
-    # Configs without architectures (built in code) and modules without a config are both legitimate.
-    architectures = getattr(getattr(x, "config", None), "architectures", None)
-    name = architectures[0] if architectures else type(x).__name__
-    return not any(mark in name for mark in MASKED_LM_MARKS)
 
 
 def freeze_params_until_target(model: nn.Module, *names: str) -> None:

@@ -13,7 +13,7 @@ from gradiend.evaluator.decoder import require_plot_directory
 from gradiend.evaluator.encoder import encoded_frame
 from gradiend.evaluator.encoding_files import read_encodings, restored, write_encodings
 from gradiend.evaluator.evaluator import Evaluator
-from gradiend.evaluator.fingerprints import frame_part, model_parts, wants_cache
+from gradiend.evaluator.fingerprints import frame_part, model_parts, require_trained, wants_cache
 from gradiend.evaluator.selection import Extractor, SelectionPolicy
 from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.masking import without_parameters
@@ -21,20 +21,26 @@ from gradiend.model.sides import Side
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 from gradiend.trainer.core.seeds import SEED_REPORT
+from gradiend.trainer.rewriting import LastResults
 from gradiend.trainer.seed_training import SEEDS_DIR
 from gradiend.util.checks import AS_IN_ARGUMENTS, require_whole
 from gradiend.util.files import read_json
 from gradiend.util.fingerprint import Fingerprint
 from gradiend.util.logging import get_logger
+from gradiend.util.optional import without_package
 from gradiend.util.paths import resolve_encoder_analysis_path
 from gradiend.util.plain import plain
 from gradiend.visualizer.encoder_frame import Encodings, frame_of
+from gradiend.visualizer.output import plot_is_possible
 
 logger = get_logger(__name__)
 
 
 class EvaluatesModels(FeatureLearningDefinition):
     """What a `Trainer` can measure; see `Trainer` for the arguments."""
+
+    _last_results: LastResults | None = None
+    """Of decoder evaluations, where there is no directory for them."""
 
     @property
     @abstractmethod
@@ -68,12 +74,14 @@ class EvaluatesModels(FeatureLearningDefinition):
         """Draw encodings."""
 
     def encode(self, split: str = "test", source: str | None = None, max_size: int | None = None) -> list[float]:
-        """The encodings of a split's rows."""
+        """The encodings of a split's rows. Raises ValueError for a GRADIEND that is not trained."""
         source = _side(source)
         require_whole("max_size", max_size, 1, none_means="for all")
-        data = self.create_eval_data(self.get_model(), split=split, source=source, max_size=max_size)
+        model = self.get_model()
+        require_trained(self, model)
+        data = self.create_eval_data(model, split=split, source=source, max_size=max_size)
         batch_size = self.training_args.eval_batch_size
-        return encoded_frame(self.get_model(), data, source=source, batch_size=batch_size)["encoded"].tolist()
+        return encoded_frame(model, data, source=source, batch_size=batch_size)["encoded"].tolist()
 
     def evaluate(
         self,
@@ -119,7 +127,7 @@ class EvaluatesModels(FeatureLearningDefinition):
             use_cache: Read encodings of the same model, rows and settings instead of making them again. Default: the
                 training arguments'.
             return_df: Add the frame as "encoder_df".
-            plot: Also draw the distributions.
+            plot: Also draw the distributions; without matplotlib they are left out, with a warning before the work.
             plot_kwargs: For `plot_encoder_distributions`.
             is_decoder_only_model: Accepted for compatibility: the model itself says it.
             pre_load_gradients: Accepted for compatibility: encodings need no gradients.
@@ -131,13 +139,14 @@ class EvaluatesModels(FeatureLearningDefinition):
             See `get_encoder_metrics_from_dataframe`; with a plot also "plot_path".
 
         Raises:
-            ValueError: An unknown or empty split, a result without encodings, use_cache without an experiment
-                directory, or a plot that is neither shown nor saved.
+            ValueError: A GRADIEND that is not trained, an unknown or empty split, a result without encodings, use_cache
+                without an experiment directory, or a plot that is neither shown nor saved.
         """
         del is_decoder_only_model, pre_load_gradients
         plot_kwargs = dict(plot_kwargs or {})
         if plot and plot_kwargs.get("show") is False and not plot_kwargs.keys() & {"output", "output_dir"}:
             require_plot_directory(self.experiment_dir)
+        plot = plot and plot_is_possible()
         if encoder_df is not None:
             frame = frame_of(encoder_df)
             result = self.evaluator.evaluate_encoder(encoder_df=frame)
@@ -148,9 +157,11 @@ class EvaluatesModels(FeatureLearningDefinition):
             if model_with_gradiend is None and not self.training_args.trains_encoder:
                 logger.warning("supervised_decoder left the encoder as it was: random, unless it was trained before.")
             model = self.get_model() if model_with_gradiend is None else model_with_gradiend
+            require_trained(self, model)
             frame, result = self._encoded(model, key, neutral_data_df, use_cache, kwargs)
         if plot:
-            result["plot_path"] = self.plot_encoder_distributions(encoder_df=frame, **plot_kwargs)
+            drawn = without_package(lambda: self.plot_encoder_distributions(frame, **plot_kwargs), "The plot")
+            result |= {} if drawn is None else {"plot_path": drawn}
         return {**result, "encoder_df": frame} if return_df else result
 
     def _encoded(
@@ -229,8 +240,9 @@ class EvaluatesModels(FeatureLearningDefinition):
         """Search a grid of rewrites for the best per class; see `DecoderEvaluator.evaluate_decoder` for the arguments.
 
         With an experiment directory, measurements and results are written there, and `use_cache=True` reads them.
+        Without one, this trainer remembers the results for `rewrite_base_model` and `export_delta`.
         """
-        return self.evaluator.evaluate_decoder(
+        results = self.evaluator.evaluate_decoder(
             lrs=lrs,
             feature_factors=feature_factors,
             use_cache=use_cache,
@@ -248,6 +260,11 @@ class EvaluatesModels(FeatureLearningDefinition):
             show=show,
             **kwargs,
         )
+        if self.experiment_dir is None:
+            model = kwargs.get("model_with_gradiend")
+            made_from = plain(model_parts(self.get_model() if model is None else model))
+            self._last_results = LastResults(results, made_from).joined(self._last_results)
+        return results
 
     # Results of earlier evaluations
 

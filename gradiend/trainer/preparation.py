@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import shutil
+import tempfile
+import weakref
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from torch import nn
 from typing_extensions import Self
 
 from gradiend.gradients.layer_checkpoints import checkpointable_layers
 from gradiend.model.checkpoint import is_checkpoint
+from gradiend.model.kinds import refuse_absent_weights, refuse_wrapped
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 from gradiend.trainer.core.memory import MemoryEstimate, Probe, estimate_training, require_memory
 from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune, pre_prune
+from gradiend.util.files import read_json, write_json
 from gradiend.util.free_memory import return_freed_memory
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import CACHED_GRADIENTS
+from gradiend.util.paths import CACHED_GRADIENTS, MODEL_DIR, NAMES, safe_path
 
 logger = get_logger(__name__)
 
@@ -52,6 +58,8 @@ class PreparesModels(FeatureLearningDefinition):
     _model_path: str | None
     _pruned_by_call: ModelWithGradiend | None = None
     """What `pre_prune` has prepared for the next training."""
+    _temporary: str | None = None
+    """Directory of trainings that have no other."""
     _estimate: MemoryEstimate | None = None
     """Of the last training that was begun."""
 
@@ -65,7 +73,27 @@ class PreparesModels(FeatureLearningDefinition):
 
     def _run_directory(self, args: TrainingArguments) -> str | None:
         directory = args.experiment_dir
-        return str(Path(directory) / self.run_id) if directory and self.run_id else directory
+        return str(Path(directory) / safe_path(self.run_id)) if directory and self.run_id else directory
+
+    def _output_of(self, args: TrainingArguments) -> str | None:
+        """Where a trained model goes; None for a temporary directory."""
+        root = self._run_directory(args)
+        return args.output_dir or (None if root is None else str(Path(root) / MODEL_DIR))
+
+    def _record_name(self, args: TrainingArguments) -> None:
+        """Write down which run_id a folder is called after, where its name is another."""
+        if not args.experiment_dir or not self.run_id or safe_path(self.run_id) == self.run_id:
+            return
+        path = Path(args.experiment_dir) / NAMES
+        write_json(path, {**(read_json(path) if path.is_file() else {}), safe_path(self.run_id): self.run_id})
+        logger.info("The folder of run_id %r is %s; %s says so.", self.run_id, self._run_directory(args), path)
+
+    def _temporary_directory(self) -> str:
+        """A directory that lasts as long as this trainer, or this process."""
+        if self._temporary is None:
+            self._temporary = tempfile.mkdtemp(prefix="gradiend_")
+            weakref.finalize(self, shutil.rmtree, self._temporary, ignore_errors=True)
+        return self._temporary
 
     def _gradient_directory(self, args: TrainingArguments) -> str | None:
         """Where `use_cached_gradients` keeps gradients; None without an experiment directory."""
@@ -147,7 +175,10 @@ class PreparesModels(FeatureLearningDefinition):
         """What trainings start from, not made ready before one really does; see `_prepared`."""
         by_call = self._pruned_by_call if model is None else None
         source = model if model is not None else self._base if by_call is None else by_call
-        return Start(source, functools.cache(lambda: self._prepared(model, cls, args)))
+        if isinstance(source, nn.Module) and not isinstance(source, ModelWithGradiend):
+            refuse_wrapped(source)
+            refuse_absent_weights(source)
+        return Start(source, functools.cache(lambda: _with_fitting_mask(self._prepared(model, cls, args), args)))
 
     def _prepared(self, model: Any, cls: type[ModelWithGradiend] | None, args: TrainingArguments) -> ModelWithGradiend:
         """The model that every seed starts from.
@@ -224,9 +255,25 @@ class PreparesModels(FeatureLearningDefinition):
         """A trained model as the arguments want it, also in its directory."""
         if args.post_prune_config is None:
             return model
-        pruned = post_prune(model, dataclasses.replace(args.post_prune_config, return_mask=False))
+        try:
+            pruned = post_prune(model, dataclasses.replace(args.post_prune_config, return_mask=False))
+        except ValueError as error:
+            # Only the trained weights can tell that a threshold is too high: that must not cost the training.
+            logger.warning("The trained model in %s stays as it is, unpruned: %s", directory, error)
+            return model
         pruned.save_pretrained(directory)
         return pruned
+
+
+def _with_fitting_mask(model: ModelWithGradiend, args: TrainingArguments) -> ModelWithGradiend:
+    """The model, unless pruning after its training would find a mask of another length."""
+    mask = None if args.post_prune_config is None else args.post_prune_config.mask
+    if mask is not None and tuple(mask.shape) != (len(model),):
+        raise ValueError(
+            f"The mask of post_prune_config has the shape {tuple(mask.shape)}, but the GRADIEND that is trained has "
+            f"{len(model)} input dimensions."
+        )
+    return model
 
 
 def warn_of_ignored_arguments(model: ModelWithGradiend, args: TrainingArguments) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gradiend.evaluator.fingerprints import model_parts, tokenizer_of
+from gradiend.evaluator.goals import RESULT_KEYS
 from gradiend.evaluator.stats_files import read_decoder_stats_file, read_fingerprint
 from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend
@@ -15,9 +16,9 @@ from gradiend.model.parts import parse_rewrite_part
 from gradiend.model.rewrite_record import RECORD, RewriteChoice, write_rewrite_record
 from gradiend.util.files import require_directory
 from gradiend.util.fingerprint import differences
-from gradiend.util.keywords import nearest, resolve_keywords
+from gradiend.util.keywords import nearest, nearest_first, resolve_keywords
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import resolve_decoder_grid_cache_path, resolve_decoder_stats_path
+from gradiend.util.paths import name_in, resolve_decoder_grid_cache_path, resolve_decoder_stats_path
 from gradiend.util.plain import plain
 
 logger = get_logger(__name__)
@@ -28,9 +29,23 @@ STATS_KEYS = ("feature_factors", "lrs", "topk", "part", "topk_part")
 """What the name of a file of decoder results is made of, beside the metric."""
 REWRITE_KEYS = ("decoder_results", "target_class", "strengthen", "weaken", "output_dir", "base_model")
 """What else `rewrite_base_model` is called with."""
-NO_SUMMARIES = frozenset({"grid", "plot_path", "plot_paths"})
 
 R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class LastResults:
+    """What a trainer without an experiment directory remembers of its decoder evaluations."""
+
+    results: Mapping[str, Any]
+    made_from: Mapping[str, Any]
+    """The parts of the model, see `gradiend.evaluator.fingerprints.model_parts`."""
+
+    def joined(self, earlier: LastResults | None) -> LastResults:
+        """With what was chosen earlier for the same model, for other classes or the other direction."""
+        if earlier is None or earlier.made_from != self.made_from:
+            return self
+        return LastResults({**earlier.results, **self.results}, self.made_from)
 
 
 @dataclass(frozen=True)
@@ -78,20 +93,28 @@ class RewritePlan:
     single: bool
     """Whether one result is asked for, not a list."""
     read_from: str | None = None
-    """The file that the rewrites were read from; None where the caller gave them."""
+    """Where the rewrites come from: a file, or the last evaluation; None where the caller gave them."""
+    made_from: Mapping[str, Any] | None = None
+    """The fingerprint that lay beside them."""
 
     def require_model(self, model: Any) -> None:
-        """Raise ValueError for rewrites that were read from a file and chosen for another model, or the same before it
-        was changed.
+        """Raise ValueError for rewrites that the caller did not give, and that were chosen for another model, or for
+        the same before it was changed.
         """
-        saved = None if self.read_from is None else read_fingerprint(self.read_from)
-        if saved is None:
+        if self.read_from is None:
             return
+        saved = self.made_from
+        if saved is None:
+            raise ValueError(
+                f"{self.read_from} does not say which model its rewrites were chosen for: another tool or an older "
+                "version wrote it, whose signs may be others. Run evaluate_decoder() for this model, or pass "
+                "decoder_results to apply them all the same."
+            )
         now = plain(model_parts(model))
         changed = differences(now, {name: saved.get(name) for name in now})
         if changed:
             raise ValueError(
-                f"The rewrites in {self.read_from} were chosen for another model ({'; '.join(changed)}): run "
+                f"The rewrites of {self.read_from} were chosen for another model ({'; '.join(changed)}): run "
                 "evaluate_decoder() for this one, or pass decoder_results to apply them all the same."
             )
 
@@ -129,6 +152,7 @@ def plan_rewrites(
     experiment_dir: str | None,
     metric_name: str | None = None,
     stats: Mapping[str, Any] | None = None,
+    last: LastResults | None = None,
 ) -> RewritePlan:
     """The chosen rewrite of each class, to be kept in memory.
 
@@ -139,6 +163,7 @@ def plan_rewrites(
         experiment_dir: Where the results are read from.
         metric_name: In the name of their file. Default: the first class.
         stats: What else is in its name, see `STATS_KEYS`.
+        last: What the trainer evaluated last, which is taken without an experiment.
 
     Raises:
         TypeError: Results, classes or keywords of another kind.
@@ -158,13 +183,15 @@ def plan_rewrites(
         raise ValueError(
             "A rewrite needs the class (or list of classes) to move: strengthen=…, weaken=…, or target_class=…."
         )
-    place = None
-    if decoder_results is None:
-        names = [metric_name] if metric_name else [_key(classes[0], strengthen), classes[0]]
+    place = made_from = None
+    if decoder_results is None and experiment_dir is None and last is not None:
+        place, decoder_results, made_from = "the last evaluate_decoder()", last.results, last.made_from
+    elif decoder_results is None:
+        names = [metric_name] if metric_name else [*_keys(classes[0], strengthen), classes[0]]
         place = find_results(experiment_dir, names, stats)
-        decoder_results = read_decoder_stats_file(place)
+        decoder_results, made_from = read_decoder_stats_file(place), read_fingerprint(place)
     rewrites = [find_rewrite(decoder_results, name, strengthen) for name in classes]
-    return RewritePlan(rewrites, [None] * len(rewrites), isinstance(target_class, str), place)
+    return RewritePlan(rewrites, [None] * len(rewrites), isinstance(target_class, str), place, made_from)
 
 
 def with_model_directories(plan: RewritePlan, output_dir: str | None, experiment_dir: str | None) -> RewritePlan:
@@ -185,7 +212,7 @@ def with_model_directories(plan: RewritePlan, output_dir: str | None, experiment
     else:
         if output_dir:
             logger.warning("output_dir is for one class; several go to subdirectories of the experiment directory.")
-        places = [str(Path(experiment_dir) / rewrite.key) for rewrite in plan.rewrites]
+        places = _places(experiment_dir, plan)
     for place in places:
         if is_checkpoint(place):
             raise ValueError(
@@ -212,7 +239,15 @@ def with_delta_files(plan: RewritePlan, path: str | Path | None, experiment_dir:
         raise ValueError("export_delta needs path, a directory or a .safetensors file, or an experiment_dir.")
     directory = Path(path) if path else Path(experiment_dir or "") / DELTAS_DIR
     require_directory(directory)
-    return replace(plan, places=[str(directory / f"{rewrite.key}.safetensors") for rewrite in plan.rewrites])
+    return replace(plan, places=_places(directory, plan, ".safetensors"))
+
+
+def _places(directory: str | Path, plan: RewritePlan, suffix: str = "") -> list[str]:
+    """What each rewrite is called in a directory: like its key, as far as that is a file name."""
+    names: list[str] = []
+    for rewrite in plan.rewrites:
+        names.append(name_in(directory, rewrite.key, suffix, names))
+    return [str(Path(directory) / name) for name in names]
 
 
 def find_rewrite(decoder_results: Mapping[str, Any], name: str, strengthen: bool) -> Rewrite:
@@ -224,12 +259,14 @@ def find_rewrite(decoder_results: Mapping[str, Any], name: str, strengthen: bool
     nested = decoder_results.get("summary")
     if isinstance(nested, Mapping) and "learning_rate" not in nested:
         decoder_results = nested
-    key = _key(name, strengthen)
-    known = [item for item in decoder_results if item not in NO_SUMMARIES]
+    keys = _keys(name, strengthen)
+    key = next((one for one in keys if one in decoder_results), keys[0])
+    known = [item for item in decoder_results if item not in RESULT_KEYS]
     if key not in known:
+        there = ", ".join(nearest_first(key, known)) or "the grid"
         call = "evaluate_decoder()" if strengthen else "evaluate_decoder(increase_target_probabilities=False)"
         raise ValueError(
-            f"The decoder results have {', '.join(known) or 'the grid'} but no {key!r}. Either it was not measured "
+            f"The decoder results have {there} but no {key!r}. Either it was not measured "
             f"(run {call}), or no step kept the LMS (give smaller lrs).{nearest(key, known)}"
         )
     summary = decoder_results[key]
@@ -237,6 +274,9 @@ def find_rewrite(decoder_results: Mapping[str, Any], name: str, strengthen: bool
         raise ValueError(
             f"decoder_results[{key!r}] has no learning_rate and feature_factor: pass what evaluate_decoder() returned."
         )
+    if summary["learning_rate"] is None:
+        why = summary.get("reason", "The evaluation has chosen no step.")
+        raise ValueError(f"There is no rewrite for {key!r}. {why} Then run evaluate_decoder() again.")
     return Rewrite(
         key,
         name,
@@ -250,8 +290,11 @@ def find_rewrite(decoder_results: Mapping[str, Any], name: str, strengthen: bool
     )
 
 
-def _key(name: str, strengthen: bool) -> str:
-    return name if strengthen or name.endswith("_weaken") else f"{name}_weaken"
+def _keys(name: str, strengthen: bool) -> list[str]:
+    """The keys that a class may have in results: to weaken it, also one that is given as such."""
+    if strengthen:
+        return [name]
+    return [f"{name}_weaken", name] if name.endswith("_weaken") else [f"{name}_weaken"]
 
 
 def find_results(experiment_dir: str | None, names: Iterable[str], stats: Mapping[str, Any]) -> str:
@@ -262,7 +305,8 @@ def find_results(experiment_dir: str | None, names: Iterable[str], stats: Mappin
     """
     if experiment_dir is None:
         raise ValueError(
-            "Without an experiment_dir there is no cache: pass decoder_results, what evaluate_decoder() returned."
+            "There are no decoder results: run evaluate_decoder() first, or pass decoder_results, what it returned; "
+            "with an experiment_dir they are also found there."
         )
     places: list[str | None] = []
     # Resolving a path creates the directory, which looking for results shall not.

@@ -7,15 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gradiend.evaluator.fingerprints import require_trained
 from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.context import one_goal
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
-from gradiend.trainer.rewriting import plan_rewrites, with_delta_files, with_model_directories
+from gradiend.trainer.rewriting import LastResults, plan_rewrites, with_delta_files, with_model_directories
 from gradiend.util.keywords import known_keywords
 
 
 class TrainerWithRewriting(FeatureLearningDefinition):
     """A trainer that applies what its decoder evaluation chose."""
+
+    _last_results: LastResults | None = None
 
     @property
     @abstractmethod
@@ -44,7 +47,8 @@ class TrainerWithRewriting(FeatureLearningDefinition):
             trainer.rewrite_base_model(results, strengthen="feminine", output_dir="rewritten")
 
         Args:
-            decoder_results: What `evaluate_decoder` returned. Default: those in the experiment directory.
+            decoder_results: What `evaluate_decoder` returned. Default: those in the experiment directory; without one,
+                what this trainer's last evaluations of the same model have chosen.
             target_class: A key of the results (a class, or another metric), or several for one model each.
             increase_target_probabilities: False applies the weakening rewrite, `<class>_weaken`.
             output_dir: Save there, with the tokenizer and `gradiend_rewrite.json`. Several go to
@@ -60,11 +64,14 @@ class TrainerWithRewriting(FeatureLearningDefinition):
 
         Raises:
             TypeError, ValueError: An argument of another kind, no results or none for a class, no directory to save
-                to; before any model is loaded. Or results in the experiment directory that another model gave.
+                to; before any model is loaded. Or results in the experiment directory that another model gave; or a
+                GRADIEND that is not trained.
         """
         root = self.experiment_dir
         goal = _goal(target_class, increase_target_probabilities, strengthen, weaken)
-        plan = plan_rewrites(decoder_results, *goal, root, decoder_stats_metric_name, decoder_stats_kwargs)
+        plan = plan_rewrites(
+            decoder_results, *goal, root, decoder_stats_metric_name, decoder_stats_kwargs, self._last_results
+        )
         return with_model_directories(plan, output_dir, root).models(*self._rewritten_model(base_model))
 
     @known_keywords("Trainer.export_delta")
@@ -97,14 +104,14 @@ class TrainerWithRewriting(FeatureLearningDefinition):
             TypeError, ValueError: See `rewrite_base_model`.
         """
         goal = _goal(target_class, increase_target_probabilities, strengthen, weaken)
-        plan = plan_rewrites(decoder_results, *goal, self.experiment_dir)
+        plan = plan_rewrites(decoder_results, *goal, self.experiment_dir, last=self._last_results)
         return with_delta_files(plan, path, self.experiment_dir).deltas(*self._rewritten_model(base_model))
 
     def _rewritten_model(self, given: Any) -> tuple[Any, str | None]:
         """The model whose GRADIEND rewrites, and the checkpoint that it comes from, if known."""
-        if given is not None:
-            return given, None
-        return self.get_model(), self.model_path if is_checkpoint(self.model_path) else None
+        model = self.get_model() if given is None else given
+        require_trained(self, model)
+        return model, self.model_path if given is None and is_checkpoint(self.model_path) else None
 
 
 def _goal(

@@ -71,7 +71,10 @@ def train_seeds(
         logger.warning(
             "None of %d seeds has converged (%s): the best is kept. Try more steps or another learning_rate.",
             len(runs),
-            "; ".join(f"seed {one.seed}: {one.convergence_metric} {one.convergence_metric_value}" for one in runs),
+            "; ".join(
+                f"seed {one.seed}: {one.reason or f'{one.convergence_metric} {one.convergence_metric_value}'}"
+                for one in runs
+            ),
         )
     promote(best_run(runs).output_dir, output)
     chosen()

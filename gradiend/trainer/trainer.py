@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +14,13 @@ from typing_extensions import Self
 
 from gradiend.evaluator.encoder import EncoderData, encoded_frame
 from gradiend.evaluator.evaluator import Evaluator
+from gradiend.model.base_digest import BaseDigest
 from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.fingerprint import gradiend_digest
 from gradiend.model.model_with_gradiend import ModelWithGradiend, encoding_direction
 from gradiend.trainer.core.arguments import FIELDS, TrainingArguments
 from gradiend.trainer.core.callbacks import CurveEvaluation, TrainingCallback, glance_every
+from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.core.gradient_store import GradientStore
 from gradiend.trainer.core.memory import explained_memory_errors
 from gradiend.trainer.core.seeding import set_seed
@@ -28,7 +29,6 @@ from gradiend.trainer.core.training import total_steps
 from gradiend.trainer.core.training import train as train_core
 from gradiend.trainer.evaluation import EvaluatesModels
 from gradiend.trainer.preparation import PreparesModels
-from gradiend.trainer.results import untrained_message
 from gradiend.trainer.rewriting_trainer import TrainerWithRewriting
 from gradiend.trainer.seed_training import train_seeds
 from gradiend.trainer.training_cache import SavedTraining, kept_models, seeds_parts, training_parts
@@ -39,6 +39,7 @@ from gradiend.util.logging import get_logger
 from gradiend.util.paths import MODEL_DIR
 from gradiend.visualizer import Visualizer
 from gradiend.visualizer.encoder_frame import Encodings
+from gradiend.visualizer.output import require_matplotlib
 
 logger = get_logger(__name__)
 
@@ -73,7 +74,7 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         super().__init__(target_classes, run_id, n_features)
         if args is not None and not isinstance(args, TrainingArguments):
             raise TypeError(f"args must be gradiend.TrainingArguments(…); got {type(args).__name__}.")
-        self._base = model
+        self._base = self._trained_from = model
         self._args = args or TrainingArguments()
         self._model: ModelWithGradiend | None = model if isinstance(model, ModelWithGradiend) else None
         self._model_path: str | None = None
@@ -122,6 +123,10 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
     def get_model(self, use_cache: bool | None = None, *, load_directory: Any = None, **kwargs: Any) -> Any:
         """The model in memory, or the one at `model_path`, which is then kept in memory.
 
+        Without either it is the one that an earlier training has left in the experiment directory, if this trainer
+        would train the same (model, data and arguments): the log says so. Otherwise it is a new GRADIEND, which can
+        encode, and be trained, but not be evaluated.
+
         Args:
             use_cache: Accepted for compatibility; a loaded model is always kept.
             load_directory: Load this checkpoint instead.
@@ -130,13 +135,56 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         del use_cache
         if load_directory is not None:
             self._model = self.load_model(load_directory, **kwargs)
-        elif self._model is None:
+            return self._model
+        self._take_earlier_model()
+        if self._model is None:
             if not is_checkpoint(self.model_path):
-                logger.warning("%s", untrained_message(self.experiment_dir))
+                logger.warning("This GRADIEND is new: its weights are random. %s", self.why_untrained())
             self._model = self._load(
                 self.resolve_model_path(self._model_path or self._base), None, self._args, **kwargs
             )
         return self._model
+
+    def _take_earlier_model(self) -> None:
+        """Go on with the model in the experiment directory, if this trainer has none and would train the same."""
+        if self._model_path is not None or self._pruned_by_call is not None:
+            return
+        if self._model is not None and not (self._model is self._base and self._model.gradiend.is_untrained):
+            return
+        if is_checkpoint(self.model_path) or not self.has_earlier_model() or self._why_not_earlier():
+            return
+        self._model_path, self._model = self._output_of(self._args), None
+        logger.info(
+            "The model in %s was trained from the same model and data, with the same arguments: it is used.",
+            self._model_path,
+        )
+
+    def has_earlier_model(self) -> bool:
+        """Whether a trained model lies where `train()` would put its own."""
+        output = self._output_of(self._args)
+        return output is not None and is_checkpoint(output)
+
+    def _why_not_earlier(self) -> list[str]:
+        """Why that model is not what `train()` would make; nothing if it is."""
+        output = self._output_of(self._args)
+        assert output is not None
+        run = {"model": self._start(None, None, self._args), "model_with_gradiend_cls": None, "callbacks": None}
+        parts = training_parts if self._args.max_seeds == 1 else seeds_parts
+        try:
+            return SavedTraining(output, parts(self, self._args, run)).why_not_current()
+        except ValueError as error:
+            return [f"what this trainer would train from cannot be told: {error}"]
+
+    def why_untrained(self) -> str:
+        """How to come to a trained model, and why one that lies in the experiment directory was not taken."""
+        if not self.has_earlier_model():
+            return "Call train() first, or get_model(load_directory=…) for a trained one."
+        output, why = self._output_of(self._args), self._why_not_earlier()
+        reason = f"it was not trained from what this trainer has ({'; '.join(why)})" if why else "it is not in use"
+        return (
+            f"There is a trained model in {output}, but {reason}. Call get_model(load_directory={output!r}) to use it "
+            "all the same, or train() first."
+        )
 
     def unload_model(self) -> None:
         """Let go of the model in memory, and of changes to it that were not saved; `get_model` loads it again.
@@ -146,7 +194,8 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         self._model = self._base if self._model_path is None and isinstance(self._base, ModelWithGradiend) else None
 
     def has_model(self) -> bool:
-        """Whether there is a model in memory, or a trained one at `model_path`."""
+        """Whether there is a model in memory, or a trained one that `get_model` would load."""
+        self._take_earlier_model()
         return self._model is not None or is_checkpoint(self.model_path)
 
     def load_model(
@@ -170,9 +219,8 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         """
         models: dict[int, Any] = {}
         for seed, directory in directories.items():
-            model = self.load_model(directory)
-            first = next(iter(models.values()), model)
-            models[seed] = model if first is model else model.with_original_base_model(first.base_model)
+            first = next(iter(models.values()), None)
+            models[seed] = self.load_model(directory, **({} if first is None else first.base_arguments()))
         return models
 
     def _load(self, source: Any, cls: type[ModelWithGradiend] | None, args: TrainingArguments, **kwargs: Any) -> Any:
@@ -192,9 +240,24 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         }
         if args.base_model_dtype is not None:
             shape["base_model_dtype"] = args.base_model_dtype
+        if not new and "base_model" not in kwargs:
+            shape |= self._base_in_hand(source)
         model = self.create_model_with_gradiend(source, cls, **{**shape, **kwargs})
         resolve_target(model, args, new=new)
         return model
+
+    def _base_in_hand(self, checkpoint: str | Path) -> dict[str, Any]:
+        """Keywords that load a checkpoint around the base model that this trainer was given in memory, if it was
+        trained on that: a copy from disk may be another one, of another dtype or place.
+        """
+        given = self._trained_from
+        trained_on = None if isinstance(given, (str, Path)) else BaseDigest.load(checkpoint)
+        if trained_on is None:
+            return {}
+        base_model = given.base_model if isinstance(given, ModelWithGradiend) else given
+        if BaseDigest.of(original_model(base_model)).differences(trained_on):
+            return {}
+        return given.base_arguments() if isinstance(given, ModelWithGradiend) else {"base_model": base_model}
 
     def to(self, device: torch.device | str) -> Self:
         """Move the loaded model; nothing happens before it is loaded. Returns self."""
@@ -223,7 +286,8 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         """Train a GRADIEND, trying seeds until enough have converged, and keep the best.
 
         Args:
-            output_dir: Where the model goes. Default: the arguments', `<experiment_dir>/model`, or a temporary one.
+            output_dir: Where the model goes. Default: the arguments', `<experiment_dir>/model`, or a temporary one,
+                which is removed when this trainer goes, or the process ends.
             model: Instead of the one given at construction.
             model_with_gradiend_cls: Class of a new model.
             callbacks: Called after the default ones.
@@ -242,12 +306,15 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         cls = given.pop("model_with_gradiend_cls", None)
         args = self._args.replace(**given)
         self.check_training_data(args)
-        output = args.output_dir or str(
-            Path(self._run_directory(args) or tempfile.mkdtemp(prefix="gradiend_")) / MODEL_DIR
-        )
-        require_directory(output)
+        output = self._output_of(args) or str(Path(self._temporary_directory()) / MODEL_DIR)
+        for place in (output, args.seed_runs_dir):
+            if place is not None:
+                require_directory(place)
+        self._record_name(args)
+        start = self._start(model, cls, args)
+        self._trained_from = start.source
         run = {
-            "model": self._start(model, cls, args),
+            "model": start,
             "model_with_gradiend_cls": cls,
             "callbacks": callbacks,
         }
@@ -433,6 +500,8 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         """See `gradiend.visualizer.plot_encoder_distributions`; without `encoder_df` (a frame, or a result with one),
         the test split is encoded.
         """
+        if encoder_df is None:
+            require_matplotlib()
         encodings = self.evaluate_encoder(return_df=True) if encoder_df is None else encoder_df
         return self.evaluator.plot_encoder_distributions(encodings, **{**self.plot_style(), **kwargs})
 

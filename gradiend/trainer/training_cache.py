@@ -62,15 +62,18 @@ class SavedTraining:
     def __init__(self, directory: str, parts: Fingerprint) -> None:
         self._directory, self._parts = Path(directory), plain(parts)
 
+    def why_not_current(self) -> list[str]:
+        """Why the saved model is not that of this training; nothing if it is."""
+        content, why = read_cached(self._directory / FILE, self._parts)
+        if content is None:
+            return why or ["it does not say what it was made from"]
+        return [] if content.get(RESULT) == source_digest(self._directory) else ["its files were changed since"]
+
     def is_current(self) -> bool:
         """Whether the saved model is that of this training; says what differs otherwise, if there is one."""
         if not has_saved_model(self._directory):
             return False
-        content, why = read_cached(self._directory / FILE, self._parts)
-        if content is None:
-            why = why or ["it does not say what it was made from"]
-        elif content.get(RESULT) != source_digest(self._directory):
-            why = ["its files were changed since"]
+        why = self.why_not_current()
         if why:
             logger.info("The model in %s is not used (%s): training again.", self._directory, "; ".join(why))
             return False

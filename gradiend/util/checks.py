@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from numbers import Integral, Real
 from os import PathLike
+from typing import Any
+
+HALF_CHARACTER = (
+    "Such texts come from cutting one within an emoji: text.encode('utf-8', 'ignore').decode() removes the half."
+)
+"""What to do about a lone surrogate."""
 
 AS_IN_ARGUMENTS = "for what the training arguments say"
 """What None means to most evaluations."""
@@ -39,12 +46,40 @@ def require_number(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a number; got {value!r:.60} ({type(value).__name__}).")
 
 
+def require_finite(name: str, value: object, least: float | None = None, most: float | None = None) -> None:
+    """Refuse what is no number with a TypeError, and what is not finite, or outside the limits, with a ValueError."""
+    require_number(name, value)
+    number = float(value)  # type: ignore[arg-type]
+    within = (least is None or number >= least) and (most is None or number <= most)
+    if not math.isfinite(number) or not within:
+        limits = [f"at least {least:g}"] if least is not None else []
+        limits += [f"at most {most:g}"] if most is not None else []
+        raise ValueError(f"{name} must be a finite number{' of ' * bool(limits)}{' and '.join(limits)}; got {value!r}.")
+
+
+def numbers(name: str, value: Any) -> list[float]:
+    """One or several finite numbers as floats. Raises ValueError for anything else, and for none."""
+    # numbers.Real and not int, float: NumPy's scalars are numbers too.
+    given = [value] if isinstance(value, (Real, str)) else value
+    values = list(given) if isinstance(given, Iterable) else [given]
+    if not values or not all(isinstance(one, Real) and math.isfinite(one) for one in values):
+        raise ValueError(f"{name} must be one or several finite numbers; got {value!r}.")
+    return [float(one) for one in values]
+
+
 def require_text(name: str, value: object) -> None:
-    """Refuse what is no string with a TypeError, and one without any visible character with a ValueError."""
+    """Refuse what is no string.
+
+    Raises:
+        TypeError: Another type.
+        ValueError: No visible character, or half of one.
+    """
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string; got {value!r:.60} ({type(value).__name__}).")
     if not value.strip():
         raise ValueError(f"{name} must not be empty; got {value!r}.")
+    if (half := lone_surrogate(value)) is not None:
+        raise ValueError(f"{name} has half a character ({half!r}, a lone surrogate): {value[:60]!r}. {HALF_CHARACTER}")
 
 
 def require_flag(name: str, value: object) -> None:
@@ -58,6 +93,41 @@ def require_path(name: str, value: object) -> None:
     if not isinstance(value, str | PathLike):
         raise TypeError(f"{name} must be a path; got {value!r:.60} ({type(value).__name__}).")
     require_text(name, str(value) if isinstance(value, PathLike) else value)
+    if "\0" in str(value):
+        raise ValueError(f"{name} has a zero byte, which no path can have; got {value!r:.60}.")
+
+
+def lone_surrogate(text: str) -> str | None:
+    """The first half of a character in a text, which no file can hold; None if all are whole."""
+    if text.isascii():
+        return None
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return text[error.start]
+    return None
+
+
+def require_ordered(name: str, values: object) -> None:
+    """Refuse a set with a TypeError: its order, and with it the result, would change from run to run."""
+    if isinstance(values, set | frozenset):
+        raise TypeError(
+            f"{name} is a set, which has no order: the result would differ from run to run. Give a list, such as "
+            f"{sorted(map(str, values))[:5]!r}."
+        )
+
+
+def require_class_words(name: str, words: object) -> None:
+    """Refuse what is no list of strings, or an empty one, as the words of a class.
+
+    Raises:
+        TypeError: A single string, a set, or an entry that is no string.
+        ValueError: No words, or an empty one.
+    """
+    require_ordered(name, words)
+    given = list(require_texts(name, words))
+    if not given or not all(word.strip() for word in given):
+        raise ValueError(f"{name} must be the words of a class, none of them empty; got {given!r}.")
 
 
 def require_texts(name: str, values: object) -> Iterator[str]:

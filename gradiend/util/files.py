@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+LONGEST_NAME = 255
+"""Bytes of the name of a file or folder."""
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -41,11 +44,19 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def require_directory(path: str | Path) -> None:
-    """Raise ValueError unless `path` is a directory or can become one: no file stands in its way."""
-    for part in (Path(path), *Path(path).parents):
+    """Raise ValueError unless `path` is a directory or can become one, and files can be written there.
+
+    No file stands in its way, no name is too long, and the nearest folder that exists may be written to.
+    """
+    for name in Path(path).parts:
+        if len(os.fsencode(name)) > LONGEST_NAME:
+            raise ValueError(f"{name[:40]}… is too long for the name of a folder. Choose another place.")
+    for part in (Path(path), *Path(path).absolute().parents):
         if part.exists():
             if not part.is_dir():
                 raise ValueError(f"{path} cannot be a directory: {part} is a file. Choose another place.")
+            if not os.access(part, os.W_OK | os.X_OK):
+                raise ValueError(f"Nothing can be written to {path}: {part} is read-only. Choose another place.")
             return
 
 
@@ -85,8 +96,24 @@ def write_tensors(
     with replacing(path) as temporary:
         if temporary.suffix == ".safetensors":
             save_file(contiguous, temporary, metadata={"format": "pt", **(header or {})})
+            _sort_header(temporary)
         else:
             torch.save(contiguous, temporary)
+
+
+def _sort_header(path: Path) -> None:
+    """Put the texts of a safetensors header into the order of their names, in place.
+
+    The library writes them in another order each time; two equal runs shall give equal files.
+    """
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        content = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        assert len(content) <= size
+        file.seek(8)
+        file.write(content.ljust(size))
 
 
 def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:

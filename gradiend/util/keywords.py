@@ -90,13 +90,23 @@ T = TypeVar("T", bound=type)
 
 
 def nearest(name: str, valid: Collection[str]) -> str:
-    """` Did you mean 'x'?` for what other tools call so or else the closest of `valid`, or an empty string."""
+    """` Did you mean 'x'?` for what other tools call so, what differs in case only, or the closest of `valid`."""
     for instead, (about, others) in NO_COUNTERPART.items():
         if about in valid and name in others.split():
             return f" There is no such thing here: {instead}."
-    meant = [ours for ours, others in OTHER_NAMES.items() if ours in valid and name in others.split()]
-    match = meant or difflib.get_close_matches(name, list(valid), n=1)
+    match = [ours for ours, others in OTHER_NAMES.items() if ours in valid and name in others.split()]
+    match = match or [one for one in valid if one.casefold() == name.casefold()][:1]
+    match = match or difflib.get_close_matches(name, list(valid), n=1)
     return f" Did you mean {' or '.join(map(repr, match))}?" if match else ""
+
+
+def nearest_first(name: str, valid: Collection[str]) -> list[str]:
+    """`valid`, those that resemble `name` most first; case counts little."""
+
+    def likeness(other: str) -> float:
+        return difflib.SequenceMatcher(None, name.casefold(), other.casefold()).ratio()
+
+    return sorted(valid, key=likeness, reverse=True)
 
 
 def resolve_keywords(

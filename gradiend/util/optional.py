@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
+from collections.abc import Callable
 from importlib.metadata import distributions
 from importlib.util import find_spec
+from typing import TypeVar
+
+logger = logging.getLogger(__name__)
+
+R = TypeVar("R")
 
 COMMAND = "gradiend.cli:main"
 """The command that this project's distribution has, and the other one of the same name has not."""
@@ -55,3 +62,17 @@ def warn_of_namesake(package: str) -> None:
             "from its clone (`pip install .`) or its wheel.",
             stacklevel=3,
         )
+
+
+def without_package(needed: Callable[[], R], left_out: str) -> R | None:
+    """What a function gives; None where a package is missing for it, which a warning in the log then says.
+
+    Args:
+        needed: Raises ImportError where a package is missing.
+        left_out: What there will not be then.
+    """
+    try:
+        return needed()
+    except ImportError as error:
+        logger.warning("%s is left out. %s", left_out, error)
+        return None

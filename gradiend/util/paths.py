@@ -1,10 +1,13 @@
-"""Where the files of an experiment are, and whether they are there."""
+"""Where the files of an experiment are, whether they are there, and how files are called after names of the user's."""
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,9 @@ CACHED_GRADIENTS = "cache/gradients"
 MLM_HEAD = "decoder_mlm_head"
 """Subdirectory of an experiment, or of a checkpoint, with an auxiliary head; also the type that its files name."""
 OWN_BASE_MODEL = "base_model"
-"""Subdirectory of a checkpoint with the base model, where that has no name or path to load it from again."""
+"""Subdirectory of a checkpoint with the base model and its tokenizer, where no name or path loads the same weights."""
+OWN_TOKENIZER = "tokenizer"
+"""Subdirectory of a checkpoint with the tokenizer alone, where its name or path loads another."""
 
 _PLACES = {
     ARTIFACT_MODEL: MODEL_DIR,
@@ -39,6 +44,64 @@ _PLACES = {
 CONFIG_FILE = "config.json"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 DECODER_DIR, DECODER_GRID, DECODER_STATS = "decoder", "decoder_grid_cache.json", "decoder_stats"
+
+NAMES = "names.json"
+"""File of an experiment: folder → the run_id that it is called after, where that is no file name."""
+OWN_NAMES = (
+    "model", "seeds", "cache", "decoder", "deltas", "tensorboard", "decoder_mlm_head", "classification_head",
+    "custom_prediction_head", "decoder_analysis", NAMES,
+)  # fmt: skip
+"""What an experiment calls files and folders of its own; `model_step_<n>` and the like begin with one of them."""
+
+_LONGEST = 180
+"""Bytes of a name, so that there is room for prefix, suffix and a temporary name within the 255 of a file system."""
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]|^[. ]+|[. ]+$')
+_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com\d|lpt\d)\s*(\..*)?", re.IGNORECASE)
+
+
+def safe_name(name: str, own: Collection[str] = ()) -> str:
+    """A file name for any text: `name` itself if every file system takes it, else what is left of it and a hash.
+
+    Args:
+        name: Such as a class: it may be `../../x`, `a/b`, `CON`, or of any length.
+        own: Names that are taken by other files.
+    """
+    if "." in name and _DEVICE.fullmatch(name):
+        return safe_name(name.replace(".", "_") + "/", own)
+    cleaned = _UNSAFE.sub("_", name)
+    if len(cleaned.encode()) > _LONGEST:
+        cleaned = cleaned.encode()[: _LONGEST - 9].decode(errors="ignore")
+    if cleaned == name != "" and not _DEVICE.fullmatch(name) and _folded(name) not in map(_folded, own):
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{cleaned}-{digest}"
+
+
+def safe_path(name: str) -> str:
+    """A relative path for any text: `name` itself if each part of it between slashes is a file name, else one name."""
+    parts = name.split("/")
+    return name if [safe_name(part, OWN_NAMES) for part in parts] == parts else safe_name(name, OWN_NAMES)
+
+
+def name_in(folder: str | Path, name: str, suffix: str = "", taken: Collection[str] = ()) -> str:
+    """The `safe_name` of an entry of a folder, with a hash where it differs from another one only in case.
+
+    Args:
+        folder: May be missing.
+        name: What the entry is called after.
+        suffix: Of the file, such as `.safetensors`.
+        taken: Entries that are about to be made.
+    """
+    usual = safe_name(name, OWN_NAMES)
+    there = {*taken, *(path.name for path in (Path(folder).iterdir() if Path(folder).is_dir() else ()))}
+    other = safe_name(name, [*OWN_NAMES, usual])
+    clash = usual + suffix not in there and _folded(usual + suffix) in map(_folded, there)
+    return (other if clash or other + suffix in there else usual) + suffix
+
+
+def _folded(name: str) -> str:
+    """Equal for names that some file systems take for the same."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def resolve_output_path(
@@ -57,8 +120,10 @@ def resolve_output_path(
     """
     if explicit_path:
         return str(explicit_path)
-    place = extra.get("target_class") if artifact_type == ARTIFACT_MODEL_CHANGED else _PLACES.get(artifact_type)
-    return _inside(experiment_dir, None, None if place is None else str(place))
+    place = _PLACES.get(artifact_type)
+    if artifact_type == ARTIFACT_MODEL_CHANGED and extra.get("target_class") is not None and experiment_dir is not None:
+        place = name_in(experiment_dir, str(extra["target_class"]))
+    return _inside(experiment_dir, None, place)
 
 
 def require_output_path(experiment_dir: str | None, explicit_path: str | None, artifact_type: str, **extra: Any) -> str:
@@ -74,11 +139,12 @@ def require_output_path(experiment_dir: str | None, explicit_path: str | None, a
 def create_readable_key(components: Mapping[str, Any]) -> str:
     """`name_value` pairs in the order of the names, joined by underscores; None is skipped, lists are joined too.
 
-    `{"split": "test", "max_size": 100, "source": None}` gives `max_size_100_split_test`.
+    `{"split": "test", "max_size": 100, "source": None}` gives `max_size_100_split_test`; a very long key is cut, and
+    gets a hash.
     """
-    return "_".join(
-        f"{name}_{_readable(value)}" for name, value in sorted(components.items()) if value is not None
-    ).replace("/", "_")
+    key = "_".join(f"{name}_{_readable(value)}" for name, value in sorted(components.items()) if value is not None)
+    key = re.sub(r"[\x00-\x1f/\\]", "_", key)
+    return key if len(key.encode("utf-8", "replace")) <= _LONGEST else safe_name(key)
 
 
 def resolve_encoder_analysis_path(
@@ -120,7 +186,7 @@ def resolve_decoder_stats_path(
         return None
     key = {
         "feature_factors": feature_factors, "lrs": lrs, "topk": topk, "part": part, "topk_part": topk_part,
-        "metric_name": metric_name,
+        "metric_name": None if metric_name is None else safe_name(str(metric_name)),
     }  # fmt: skip
     Path(experiment_dir).mkdir(parents=True, exist_ok=True)
     return str(Path(experiment_dir) / f"{DECODER_STATS}_{create_readable_key(key)}.json")
@@ -128,7 +194,7 @@ def resolve_decoder_stats_path(
 
 def resolve_decoder_per_model_cache_path(experiment_dir: str | None, cache_folder: str = "") -> str | None:
     """`decoder/<name>.json`, the measurements of one rewritten model; of the base model for an empty name."""
-    return _inside(experiment_dir, None, f"{DECODER_DIR}/{cache_folder or 'base'}.json")
+    return _inside(experiment_dir, None, f"{DECODER_DIR}/{safe_name(cache_folder or 'base')}.json")
 
 
 def resolve_decoder_grid_cache_path(experiment_dir: str | None, explicit_path: str | None = None) -> str | None:

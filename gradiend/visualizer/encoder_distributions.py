@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from gradiend.util.paths import safe_name
 from gradiend.visualizer.distribution_figure import FontSizes, Names, distribution_figure
 from gradiend.visualizer.encoder_frame import Encodings
 from gradiend.visualizer.encoding_groups import encoding_groups, group_name, merged, ordered, paired
@@ -148,7 +149,7 @@ def _destination(
         return with_format(output, img_format)
     if output_dir is not None:
         # A run_id may name a subfolder; here it is part of a file name.
-        prefix = "" if trainer.run_id is None else f"{trainer.run_id.replace('/', '_')}_"
+        prefix = "" if trainer.run_id is None else f"{safe_name(trainer.run_id.replace('/', '_'))}_"
         return with_format(Path(output_dir) / f"{prefix}{DEFAULT_NAME_IN_DIR}", img_format)
     directory = trainer.experiment_dir
     return None if directory is None else with_format(Path(directory) / DEFAULT_NAME, img_format)

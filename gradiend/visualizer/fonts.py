@@ -16,7 +16,7 @@ _UNKNOWN = "\N{WHITE SQUARE}"
 
 def drawable(text: str) -> str:
     """`text` with a square for each character that no installed font has; says so once in the log."""
-    if text.isascii():
+    if _is_plain(text):
         return text
     return "".join(character if _family(character) is not None else _UNKNOWN for character in text)
 
@@ -31,13 +31,18 @@ def cover_characters(figure: Figure) -> None:
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
         content = text.get_text()
-        if content.isascii():
+        if _is_plain(content):
             continue
         families = dict.fromkeys(filter(None, map(_family, content)))
         if families:
             text.set_fontfamily([*text.get_fontfamily(), *families])
         if drawable(content) != content:
             text.set_text(drawable(content))
+
+
+def _is_plain(text: str) -> bool:
+    """Whether every font has all of it; control characters, which are ASCII too, are in none."""
+    return text.isascii() and text.replace("\n", "").isprintable()
 
 
 @cache

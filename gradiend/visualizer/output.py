@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gradiend.util.files import replacing
 from gradiend.util.keywords import nearest
-from gradiend.util.optional import require_package
+from gradiend.util.optional import require_package, without_package
 from gradiend.visualizer.fonts import cover_characters
 
 if TYPE_CHECKING:
@@ -16,13 +16,24 @@ if TYPE_CHECKING:
 DEFAULT_DPI = 150
 
 
+def require_matplotlib() -> bool:
+    """True; without matplotlib an ImportError with what to install."""
+    require_package("matplotlib", "A plot", "plot")
+    return True
+
+
+def plot_is_possible() -> bool:
+    """Whether there is matplotlib; says before the work what will be left out otherwise."""
+    return bool(without_package(require_matplotlib, "The plot"))
+
+
 def new_figure(size: tuple[float, float]) -> Figure:
     """An empty figure of `size` inches, unknown to pyplot: drawing on it has no global effect.
 
     Raises:
         ImportError: matplotlib is not installed.
     """
-    require_package("matplotlib", "A plot", "plot")
+    require_matplotlib()
     from matplotlib.figure import Figure  # noqa: PLC0415 - optional
 
     return Figure(figsize=size, layout="constrained")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gradiend.util.keywords import nearest
+from gradiend.util.keywords import nearest, nearest_first
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +115,10 @@ def shift_curves(
     everything = [*points, *([base] if base is not None else [])]
     datasets = list(dict.fromkeys(name for point in everything for name in point.probabilities))
     classes = list(dict.fromkeys(name for point in everything for row in point.probabilities.values() for name in row))
+    known = [*classes, *(name for name in datasets if name not in classes)]
+    for name in class_ids or ():
+        if name not in known and not set(known).isdisjoint(class_ids or ()):
+            raise ValueError(f"The grid has no class {name!r}; it has {', '.join(nearest_first(name, known))}.")
     if class_ids is not None:
         datasets = [name for name in class_ids if name in datasets]
         classes = [name for name in class_ids if name in classes]
@@ -150,9 +154,13 @@ def _selected(
                 continue
             names = [key for key, value in results.items() if isinstance(value, Mapping) and "learning_rate" in value]
             raise ValueError(
-                f"decoder_results has no summary {name + suffix!r}, only {names}; run evaluate_decoder first."
+                f"decoder_results has no summary {name + suffix!r}, only {nearest_first(name, names)}; run "
+                f"evaluate_decoder first."
                 f"{nearest(name + suffix, names)}"
             )
+        if summary["learning_rate"] is None:
+            # The evaluation found no rewrite for this class: there is nothing to mark.
+            continue
         chosen.append(
             Selected(
                 name,

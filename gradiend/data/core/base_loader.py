@@ -11,21 +11,21 @@ import pandas as pd
 
 from gradiend.data.core.hub import load_hub_dataset, looks_like_hub_id
 from gradiend.data.core.line_files import LineFile
+from gradiend.data.core.saved_datasets import is_data_set, split_of
+from gradiend.data.core.table_files import CSV_SUFFIXES, JSON_SUFFIXES
 from gradiend.data.core.table_sources import CsvFile, DatasetRows, ParquetFile
 from gradiend.data.core.text_source import Columns, MemoryTexts, TextSource
 from gradiend.util.checks import require_path, require_text, require_whole
 from gradiend.util.keywords import known_keywords
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, DatasetDict
 
-BaseData: TypeAlias = "list[str] | pd.DataFrame | str | PathLike[str]"
-"""Texts, a frame with a text column, the path of a file or of a data set's folder, or a hub id."""
+BaseData: TypeAlias = "list[str] | pd.DataFrame | Dataset | DatasetDict | str | PathLike[str]"
+"""Texts, a frame or data set with a text column, the path of a file or of a data set's folder, or a hub id."""
 
 _LINES = (".txt", ".txt.gz")
-_JSON_LINES = (".jsonl", ".jsonl.gz")
-_CSV = (".csv", ".csv.gz")
-_FILES = (*_CSV, ".parquet", *_JSON_LINES, *_LINES)
+_FILES = (*CSV_SUFFIXES, ".parquet", *JSON_SUFFIXES, *_LINES)
 SUPPORTED = f"{', '.join(_FILES)} (text files have one text a line)"
 
 
@@ -44,9 +44,9 @@ def resolve_base_data(
     Texts are stripped; missing and empty ones are dropped.
 
     Args:
-        source: A list of texts; a DataFrame; the path of a `.csv`, `.parquet`, `.jsonl` or `.txt` file (one text a
-            line), all but Parquet also with `.gz`; the folder of a data set; or the id of one on the
-            Hugging Face hub.
+        source: A list of texts; a DataFrame; a `Dataset` or `DatasetDict`; the path of a `.csv`, `.tsv`, `.parquet`,
+            `.jsonl` or `.txt` file (one text a line), all but Parquet also with `.gz`; the folder of a data set; or the
+            id of one on the Hugging Face hub.
         text_column: Column with the texts in a table; a plain text file has none and ignores it.
         max_size: Keep at most so many texts; None keeps all.
         split: Split of a data set.
@@ -86,6 +86,7 @@ def open_source(
     """Find out what `source` is and that it can be read; arguments and errors are those of `resolve_base_data`."""
     require_text("text_column", columns.text)
     require_text("split", split)
+    opened: TextSource
     if isinstance(source, pd.DataFrame):
         columns.require(source.columns, "The DataFrame")
         documents = None if columns.document is None else source[columns.document].tolist()
@@ -93,14 +94,18 @@ def open_source(
     if isinstance(source, list):
         _require_no_document(columns, "a list of texts")
         return MemoryTexts(source, "list")
+    if is_data_set(source):
+        held = split_of(cast("Dataset", source), split, "The data set")
+        opened = DatasetRows(held, "in memory", columns)
+        opened.check()
+        return opened
     if not isinstance(source, str | PathLike):
         raise TypeError(
-            "Expected a list of texts, a DataFrame, the path of a file or folder, or a hub id; got "
+            "Expected a list of texts, a DataFrame, a Dataset, the path of a file or folder, or a hub id; got "
             f"{type(source).__name__}. Turn another collection of texts into a list first."
         )
     require_path("base_data", source)
     path = Path(source)
-    opened: TextSource
     if path.is_dir() or (not path.is_file() and _names_a_dataset(source)):
         dataset = load_hub_dataset(source, hf_config, split=split, trust_remote_code=trust_remote_code)
         opened = DatasetRows(cast("Dataset", dataset), str(source), columns)
@@ -121,11 +126,11 @@ def _open_file(path: Path, columns: Columns) -> TextSource:
             "a text, pass a list of texts."
         )
     name = path.name.lower()
-    if name.endswith(_CSV):
+    if name.endswith(CSV_SUFFIXES):
         return CsvFile(path, columns)
     if name.endswith(".parquet"):
         return ParquetFile(path, columns)
-    if name.endswith(_JSON_LINES):
+    if name.endswith(JSON_SUFFIXES):
         return LineFile(path, columns)
     if name.endswith(_LINES):
         _require_no_document(columns, f"the text file {str(path)!r}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections import deque
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from gradiend.data.core.saved_datasets import describe_missing_config, find_saved, load_saved
+from gradiend.data.core.table_files import CSV_SUFFIXES, csv_rows
 from gradiend.util.optional import require_package
 from gradiend.util.splits import normalize_split_name
 
@@ -141,7 +143,9 @@ def _options(source: str, trust_remote_code: bool) -> dict[str, bool]:
 
 
 def _reading_options(source: str, configs: Sequence[str], options: dict[str, bool]) -> dict[str, Any]:
-    """Options by which "NA" and "null" in the CSV files of a folder stay words; an empty field is a missing one.
+    """Options by which values in the CSV files of a folder stay the strings that they are (`NA`, `007`, `true`).
+
+    An empty field is a missing one. The files are read once by `csv_rows` before, which finds shifted rows.
 
     None for a data set of the hub: `datasets` finds it again without a connection only under the options that it was
     loaded with.
@@ -151,7 +155,19 @@ def _reading_options(source: str, configs: Sequence[str], options: dict[str, boo
     if not Path(source).is_dir():
         return {}
     builder = datasets.load_dataset_builder(source, *configs, **options)
-    return {"keep_default_na": False, "na_values": [""]} if builder.name == "csv" else {}
+    if builder.name != "csv":
+        return {}
+    config: Any = builder.config
+    header: list[str] = []
+    for file in (Path(file) for files in (config.data_files or {}).values() for file in files):
+        if file.name.lower().endswith(CSV_SUFFIXES):
+            rows = csv_rows(file, config.sep)
+            header = header or next(rows)[1]
+            deque(rows, maxlen=0)
+    reading: dict[str, Any] = {"keep_default_na": False, "na_values": [""]}
+    if builder.info.features is None and header:
+        reading["features"] = datasets.Features({name: datasets.Value("string") for name in header})
+    return reading
 
 
 def _other_spelling(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import json
 import random
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from gradiend.data.core.table_files import json_object, json_rows, not_utf8
 from gradiend.data.core.text_source import Chunk, Columns, TextSource, make_chunk, shuffled
 
 CHUNK_BYTES = 1 << 18
@@ -62,34 +63,23 @@ class LineFile(TextSource):
         lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         if self._columns is None:
             return make_chunk((index, 0), lines)
-        rows = [self._parse_row(line) for line in lines if line.strip()]
+        try:
+            rows = [json_object(line, f"{self.name} has a line that") for line in lines if line.strip()]
+        except ValueError:
+            # The file is entered anywhere, so the number of the line is only known by reading it from its beginning.
+            deque(json_rows(self._path), maxlen=0)
+            raise
         if rows and index == 0:
             self._columns.require({key: None for row in rows for key in row}, self.name)
         document = self._columns.document
         documents = None if document is None else [row.get(document) for row in rows]
         return make_chunk((index, 0), [row.get(self._columns.text) for row in rows], documents)
 
-    def _parse_row(self, line: str) -> dict[str, Any]:
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise ValueError(
-                f"{self.name} has a line that is no JSON ({error}): {line!r:.60}. Expected one object a line."
-            ) from error
-        if not isinstance(row, dict):
-            raise ValueError(f'{self.name} has the line {line!r:.60}; expected an object such as {{"text": …}}.')
-        return row
-
 
 def file_identity(path: Path) -> dict[str, Any]:
     """Path, size and time of the last change of a file."""
     status = path.stat()
     return {"file": str(path.resolve()), "bytes": status.st_size, "changed_ns": status.st_mtime_ns}
-
-
-def not_utf8(path: Path, error: UnicodeError) -> ValueError:
-    """The error for a file in another encoding."""
-    return ValueError(f"{str(path)!r} is not UTF-8 ({error}); save it as UTF-8 and try again.")
 
 
 def _read_lines(stream: gzip.GzipFile) -> bytes:

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias, get_args
 import pandas as pd
 
 from gradiend.data.core.saved_datasets import find_saved
+from gradiend.data.core.table_files import csv_table
 from gradiend.util.checks import require_path, require_text
 from gradiend.util.files import replacing
 from gradiend.util.keywords import one_of
@@ -124,8 +125,7 @@ def read_output(path: Path) -> pd.DataFrame:
     """Read the table that `write_output` wrote, with the same values."""
     if path.suffix.lower() == ".parquet":
         return pd.read_parquet(path)
-    # no word is a number or a missing value here
-    return pd.read_csv(_file_of(path), dtype=str, keep_default_na=False, encoding="utf-8")
+    return csv_table(_file_of(path), missing="")
 
 
 def output_hash(path: Path) -> str | None:

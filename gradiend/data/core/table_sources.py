@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
-import zlib
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from gradiend.data.core.line_files import file_identity, not_utf8
+from gradiend.data.core.line_files import file_identity
+from gradiend.data.core.saved_datasets import decoded, label_names
+from gradiend.data.core.table_files import csv_rows
 from gradiend.data.core.text_source import Chunk, Columns, TextSource, make_chunk, shuffled
 from gradiend.util.optional import require_package
 
@@ -22,42 +24,31 @@ ROWS = 1024
 
 
 class CsvFile(TextSource):
-    """A `.csv` or `.csv.gz` file, always read from its beginning: a quoted field may span lines."""
+    """A CSV or TSV file (also `.gz`), always read from its beginning: a quoted field may span lines."""
 
     def __init__(self, path: Path, columns: Columns) -> None:
         self.name = f"The file {str(path)!r}"
         self.has_documents = columns.document is not None
         self._path = path
         self._columns = columns
+        rows = csv_rows(path)
         try:
-            header = pd.read_csv(path, nrows=0, encoding="utf-8-sig")
-        except pd.errors.EmptyDataError as error:
-            raise ValueError(f"{str(path)!r} is empty; expected a CSV file with a header row.") from error
-        except UnicodeDecodeError as error:
-            raise not_utf8(path, error) from error
-        except (EOFError, OSError, zlib.error) as error:
-            raise ValueError(f"{str(path)!r} cannot be read as CSV ({error}).") from error
-        columns.require(header.columns, self.name)
+            _, header = next(rows)
+        finally:
+            rows.close()
+        columns.require(header, self.name)
+        self._at = [header.index(column) for column in columns.names]
 
     def chunks(self, rng: random.Random | None = None) -> Iterator[Chunk]:  # noqa: ARG002
-        """Yield the rows in their order."""
-        try:
-            # "NA", "null" and "None" are texts here, only an empty field is a missing one
-            with pd.read_csv(
-                self._path,
-                usecols=self._columns.names,
-                dtype=str,
-                encoding="utf-8-sig",
-                keep_default_na=False,
-                na_values=[""],
-                chunksize=ROWS,
-            ) as reader:
-                for index, frame in enumerate(reader):
-                    yield _chunk_of((index, 0), frame, self._columns)
-        except UnicodeDecodeError as error:
-            raise not_utf8(self._path, error) from error
-        except (pd.errors.ParserError, EOFError, zlib.error) as error:
-            raise ValueError(f"{str(self._path)!r} cannot be read as CSV ({error}). Is it complete?") from error
+        """Yield the rows in their order; only an empty field is a missing one."""
+        rows = csv_rows(self._path)
+        next(rows)
+        number = 0
+        while piece := [[fields[at] or None for at in self._at] for _, fields in islice(rows, ROWS)]:
+            texts, *documents = (list(column) for column in zip(*piece, strict=True))
+            same = self._columns.document == self._columns.text
+            yield make_chunk((number, 0), texts, documents[0] if documents else texts if same else None)
+            number += 1
 
     def identity(self) -> dict[str, Any]:
         """Path, size and time of the last change."""
@@ -106,16 +97,20 @@ class DatasetRows(TextSource):
         columns.require(dataset.column_names, self.name)
         self._files = dataset.cache_files
         self._dataset = dataset.select_columns(columns.names).with_format(None)
+        self._labels = label_names(self._dataset)
 
     def chunks(self, rng: random.Random | None = None) -> Iterator[Chunk]:
         """Yield ranges of rows in the order that `rng` decides."""
         for index in shuffled(-(-len(self._dataset) // ROWS), rng):
-            rows = self._dataset[index * ROWS : (index + 1) * ROWS]
+            rows = dict(self._dataset[index * ROWS : (index + 1) * ROWS])
+            rows |= {column: decoded(rows[column], names) for column, names in self._labels.items()}
             document = self._columns.document
             yield make_chunk((index, 0), rows[self._columns.text], None if document is None else rows[document])
 
     def identity(self) -> dict[str, Any]:
-        """The files that hold the rows."""
+        """The files that hold the rows; of rows in memory, a fingerprint of them."""
+        if not self._files:
+            return {"rows": len(self._dataset), "fingerprint": self._dataset._fingerprint}
         return {"rows": len(self._dataset), "files": [file_identity(Path(file["filename"])) for file in self._files]}
 
 

@@ -12,6 +12,8 @@ from typing import Any, cast
 
 import pandas as pd
 
+from gradiend.util.checks import HALF_CHARACTER, lone_surrogate
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -107,7 +109,13 @@ def make_chunk(index: tuple[int, int], entries: Sequence[object], documents: Seq
 
     Raises:
         TypeError: An entry is neither a text nor missing.
+        ValueError: A text has half a character.
     """
+    for position, entry in enumerate(entries):
+        if isinstance(entry, str) and (half := lone_surrogate(entry)) is not None:
+            raise ValueError(
+                f"Text {position} has half a character ({half!r}, a lone surrogate): {entry[:60]!r}. {HALF_CHARACTER}"
+            )
     if documents is None and set(map(type, entries)) == {str}:
         return Chunk(index, list(filter(None, map(str.strip, cast("Sequence[str]", entries)))))
     texts: list[str] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from gradiend.gradients.words import tokenize
 from gradiend.util.placeholder import PLACEHOLDER
 
 
@@ -44,7 +45,7 @@ def tokens_of_word(tokenizer: Any, masked: str, word: str) -> tuple[tuple[str, .
     filled = masked.replace(PLACEHOLDER, word)
     start = masked.index(PLACEHOLDER)
     stop = start + len(word)
-    encoded = tokenizer(filled, return_offsets_mapping=True, add_special_tokens=False, verbose=False)
+    encoded = tokenize(tokenizer, filled, return_offsets_mapping=True, add_special_tokens=False, verbose=False)
     inside = [
         (token, filled[max(begin, start) : min(end, stop)])
         for token, (begin, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)

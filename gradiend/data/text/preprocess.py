@@ -16,6 +16,9 @@ from gradiend.util.keywords import known_keywords, strict_keywords
 
 logger = logging.getLogger(__name__)
 
+LONG_CHARACTERS = 1_500
+"""Some 250 words, a paragraph: more than the 256 tokens that are read of a row."""
+
 
 @strict_keywords
 @dataclass(frozen=True)

@@ -1,17 +1,83 @@
-"""Casing of the alternative word: it is written as the factual word was written."""
+"""Casing: a word is capitalised where its place asks for it, and keeps its own capitals everywhere else."""
 
 from __future__ import annotations
 
 import re
-
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
+from collections import Counter
+from collections.abc import Sequence
 
 from gradiend.util.placeholder import PLACEHOLDER
 
 _SENTENCE_ENDS = frozenset(".!?…。！？")
 _QUOTES_AND_BRACKETS = "\"'`´“”„‟‘’‚‛«»‹›()[]{}<>¿¡*_ "
+_EMPTY_LINE = re.compile(r"\n[ \t\r]*\n")
+_OPENING_QUOTES = "\"'`´“„‟‘‚‛«»‹›「『"
+
+
+def capitalised_by_place(masked_text: str, factual: str) -> bool:
+    """Tell whether a word has its capital from its place: it starts a sentence or a quotation, and has a capital there.
+
+    Args:
+        masked_text: A text with at least one `[MASK]`; the first is where the word stood.
+        factual: That word; an empty one has no capital.
+
+    Returns:
+        Whether any word would be capitalised in this place.
+
+    Raises:
+        ValueError: The text has no placeholder, and the word begins with a capital.
+    """
+    first = next(filter(str.isalpha, factual), "")
+    if not (first.isupper() or first.istitle()):
+        return False
+    before = masked_text.partition(PLACEHOLDER)[0]
+    return starts_sentence(masked_text) or _starts_quotation(before) or _starts_paragraph(before)
+
+
+def write_in_place(word: str, masked_text: str, factual: str) -> str:
+    """Write a word for the place of another one: the one rule for sampled words and words of classes.
+
+    The word is capitalised where the other one was by its place (see `capitalised_by_place`). In all other places it
+    stays as it is; a word whose first part has a capital of its own (`"I"`, `"Sie"`, `"UK"`, `"iPhone"`) always does.
+
+    Args:
+        word: The word to write.
+        masked_text: The text, with `[MASK]` in the place.
+        factual: The word that stood there; empty where that is not known.
+
+    Returns:
+        The word, with a capital or unchanged.
+    """
+    raised = capitalised(word)
+    return raised if raised != word and capitalised_by_place(masked_text, factual) else word
+
+
+def capitalised(word: str) -> str:
+    """A word or phrase with a capital first, unless its first part has a capital already."""
+    head = word.split(" ", 1)[0]
+    return word if head != head.lower() else word[:1].title() + word[1:]
+
+
+def own_spellings(masked: Sequence[str], words: Sequence[str]) -> list[str]:
+    """Take back the capitals that words of a class have from their places only.
+
+    `He` at the start of a sentence is the word `he` if the class has `he` anywhere. `Sie` stays `Sie` if the class has
+    only that; of a class with both, `Sie` at the start of a sentence counts as the one that is more common elsewhere.
+
+    Args:
+        masked: (n,) the texts, each with `[MASK]`.
+        words: (n,) the words of one class that stood there.
+
+    Returns:
+        (n,) the words as they are written in the middle of a sentence; never one that does not occur in `words`.
+    """
+    placed = [word[:1].isupper() and capitalised_by_place(text, word) for text, word in zip(masked, words, strict=True)]
+    elsewhere = Counter(word for word, is_placed in zip(words, placed, strict=True) if not is_placed)
+    spelling: dict[str, str] = {}
+    for word in {word for word, is_placed in zip(words, placed, strict=True) if is_placed}:
+        lowered = word[:1].lower() + word[1:]
+        spelling[word] = lowered if elsewhere[lowered] >= max(1, elsewhere[word]) else word
+    return [spelling[word] if is_placed else word for word, is_placed in zip(words, placed, strict=True)]
 
 
 def apply_factual_casing(factual: str, alternative: str, *, sentence_start: bool = False) -> str:
@@ -79,28 +145,16 @@ def begins_with_lone_capital(word: str) -> bool:
     return head.isupper() and _letters(head) == 1 and word == _title(word)
 
 
-def apply_casing_to_rows(
-    masked: NDArray[np.object_], factual: NDArray[np.object_], alternative: NDArray[np.object_]
-) -> NDArray[np.object_]:
-    """Apply :func:`apply_factual_casing` to many rows, each distinct case once.
+def _starts_quotation(before: str) -> bool:
+    """Whether a text ends with an opening quotation mark: nothing, a space, a bracket or a dash stands before it."""
+    before = before.rstrip() if before.rstrip().endswith("«") else before
+    outside = before.rstrip(_OPENING_QUOTES)
+    return outside != before and (not outside or outside[-1].isspace() or outside[-1] in "([{-–—")
 
-    Args:
-        masked: (n,) texts; read only where the sentence start decides.
-        factual: (n,) words of the texts.
-        alternative: (n,) words to adapt.
 
-    Returns:
-        (n,) adapted alternatives.
-    """
-    factual_codes, factual_words = pd.factorize(factual)
-    alternative_codes, alternative_words = pd.factorize(alternative)
-    ambiguous = np.array([begins_with_lone_capital(word) for word in factual_words], dtype=bool)[factual_codes]
-    starts = np.zeros(len(factual), dtype=np.int64)
-    starts[ambiguous] = [starts_sentence(text) for text in masked[ambiguous]]
-    keys = (factual_codes * len(alternative_words) + alternative_codes) * 2 + starts
-    _, first, case_of_row = np.unique(keys, return_index=True, return_inverse=True)
-    cased = [apply_factual_casing(factual[row], alternative[row], sentence_start=bool(starts[row])) for row in first]
-    return np.array(cased, dtype=object)[case_of_row]
+def _starts_paragraph(before: str) -> bool:
+    """Whether no letter or digit stands between the last empty line, or the beginning, and the end of a text."""
+    return not any(map(str.isalnum, _EMPTY_LINE.split(before)[-1]))
 
 
 def _letters(word: str) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gradiend.data.unified.validate import listed, parse_pair
+from gradiend.util.checks import require_ordered
 from gradiend.util.keywords import nearest
 
 
@@ -52,7 +53,7 @@ class Contrast:
         return [name for name in self.target_of if self.allows(base, name)]
 
     def require_bases(self, available: Collection[str]) -> None:
-        """Check that the data has every class that is merged.
+        """Check that the data has every class that is merged, or named in a transition group.
 
         Raises:
             ValueError: A class is missing; the message names it, those available and the nearest of them.
@@ -63,6 +64,11 @@ class Contrast:
                     f"class_merge_map puts {base!r} into {target!r}, but the data has no rows of it; "
                     f"it has: {listed(available)}.{nearest(base, available)}"
                 )
+        for name in sorted({name for group in self.groups or () for name in group} - set(available)):
+            raise ValueError(
+                f"class_merge_transition_groups names {name!r}, but the data has no rows of it; it has: "
+                f"{listed(available)}.{nearest(name, available)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ class ClassMerge:
             transition_groups: Sets of base classes that are compared with each other only; they may overlap.
 
         Raises:
-            TypeError: Not a mapping to lists of names, or not lists of names.
+            TypeError: Not a mapping to lists of names, which have an order, or not lists of names.
             ValueError: No or empty groups, a base class in two merged classes, or transition groups that name an
                 unmerged class or compare nothing.
         """
@@ -144,12 +150,16 @@ def _parse_groups(groups: Iterable[Collection[str]]) -> tuple[frozenset[str], ..
             "class_merge_transition_groups must be a list of lists of classes, such as "
             f"[['1SG', '1PL'], ['3SG', '3PL']]; got {groups!r}."
         )
-    return tuple(frozenset(_names(group, "a group of class_merge_transition_groups")) for group in groups)
+    return tuple(
+        frozenset(_names(group, "a group of class_merge_transition_groups", ordered=False)) for group in groups
+    )
 
 
-def _names(names: object, what: str) -> tuple[str, ...]:
+def _names(names: object, what: str, *, ordered: bool = True) -> tuple[str, ...]:
     if isinstance(names, str) or not isinstance(names, Collection):
         raise TypeError(f"{what} must be a list of class names; got {names!r}.")
+    if ordered:
+        require_ordered(what, names)
     if not names:
         raise ValueError(f"{what} is empty: list its classes.")
     return tuple(str(name) for name in names)

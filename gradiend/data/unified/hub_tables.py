@@ -8,11 +8,13 @@ from typing import Any
 import pandas as pd
 
 from gradiend.data.core.hub import hub_config_names, load_hub_dataset
+from gradiend.data.core.saved_datasets import is_data_set, split_of, to_frame
 from gradiend.data.unified.validate import require_columns
+from gradiend.util.checks import require_ordered
 
 
 def load_hub_table(
-    name: str,
+    name: Any,
     config: str | None = None,
     *,
     split: str | None = None,
@@ -23,7 +25,7 @@ def load_hub_table(
     """Load a data set as one table.
 
     Args:
-        name: Hub id, or the path of a folder.
+        name: Hub id, the path of a folder, or a `Dataset` or `DatasetDict`.
         config: Which of several configs.
         split: One split, whose rows are taken as they are.
         splits: Several, or None for all: a column with their names is added where the data has none.
@@ -35,10 +37,12 @@ def load_hub_table(
     """
 
     def load(one: str | None) -> Any:
+        if is_data_set(name):
+            return name if one is None else split_of(name, one, "The data set")
         return load_hub_dataset(name, config, split=one, trust_remote_code=trust_remote_code)
 
     if split is not None:
-        return load(split).to_pandas()
+        return to_frame(load(split))
     if splits is None:
         loaded = load(None)
         # A data set that was saved without splits has no names for them either.
@@ -47,7 +51,7 @@ def load_hub_table(
         by_split = {one: load(one) for one in splits}
     frames = []
     for one, rows in by_split.items():
-        frame = rows.to_pandas()
+        frame = to_frame(rows)
         frames.append(frame if split_col in frame.columns else frame.assign(**{split_col: str(one).partition("[")[0]}))
     return pd.concat(frames, ignore_index=True)
 
@@ -80,6 +84,8 @@ def load_hf_per_class(
         ConnectionError: The hub cannot be reached.
         ImportError: `datasets` is not installed.
     """
+    require_ordered("classes", classes)
+    require_ordered("splits", splits)
     if isinstance(splits, str):
         splits = [splits]
     if classes == "all":

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from gradiend.data.core.saved_datasets import is_data_set, splits_of
+from gradiend.data.core.table_files import is_table_path, read_table
 from gradiend.data.unified.hub_tables import load_hub_table
-from gradiend.data.unified.table_files import is_table_path, read_table
 from gradiend.util.checks import require_whole
 
 
 def resolve_dataframe(
-    value: pd.DataFrame | str | Path | None,
+    value: Any,
     split: str = "train",
     max_rows: int | None = None,
     *,
@@ -21,8 +23,8 @@ def resolve_dataframe(
     """Turn a frame, the path of a table or a data set into a frame.
 
     Args:
-        value: A frame, the path of a `.csv`, `.jsonl` or `.parquet` file (see `read_table`), or as a string the
-            folder or hub id of a data set (see `load_hub_dataset`); None gives None.
+        value: A frame, a `Dataset` or `DatasetDict`, the path of a `.csv`, `.tsv`, `.jsonl` or `.parquet` file (see
+            `read_table`), or as a string the folder or hub id of a data set (see `load_hub_dataset`); None gives None.
         split: Which split of a data set.
         max_rows: Keep at most the first `max_rows` rows; None keeps all.
         trust_remote_code: Let a data set of the hub run its own loading script.
@@ -41,6 +43,8 @@ def resolve_dataframe(
         return None
     if isinstance(value, pd.DataFrame):
         frame = value
+    elif is_data_set(value):
+        frame = load_hub_table(value, split=None if len(splits_of(value)) == 1 else split)
     elif isinstance(value, str) and not is_table_path(value):
         frame = load_hub_table(value, split=split, trust_remote_code=trust_remote_code)
     elif isinstance(value, str | Path):

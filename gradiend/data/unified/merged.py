@@ -15,10 +15,10 @@ from gradiend.data.unified.validate import class_column, require_columns
 
 def merged_to_unified(
     df: pd.DataFrame,
-    masked_col: str,
-    split_col: str,
-    label_class_col: str,
-    label_col: str,
+    masked_col: str = ColumnNames.masked,
+    split_col: str = ColumnNames.split,
+    label_class_col: str = ColumnNames.label_class,
+    label_col: str = ColumnNames.label,
     target_col: str | None = None,
     target_class_col: str | None = None,
     pair: Sequence[str] | None = None,
@@ -42,8 +42,8 @@ def merged_to_unified(
         random_state: Seed of the sampling; None is the seed 0.
 
     Returns:
-        A frame with the columns `UNIFIED_COLUMNS`, in the order of the rows; alternatives in the casing of
-        the word.
+        A frame with the columns `UNIFIED_COLUMNS`, in the order of the rows. Alternatives of the table are used as
+        they are, sampled ones written for their place (see `gradiend.data.unified.casing.write_in_place`).
 
     Raises:
         ValueError: No pair where one is needed, an unknown class, a missing column, or bad rows.

@@ -17,7 +17,7 @@ from gradiend.data.unified.schema import (
     UNIFIED_MASKED,
     UNIFIED_SPLIT,
 )
-from gradiend.data.unified.validate import require_columns, require_placeholders, require_values
+from gradiend.data.unified.validate import require_columns, require_placeholders, require_values, require_words
 from gradiend.util.splits import normalize_split_name
 
 DOCUMENT = "document"
@@ -131,4 +131,4 @@ def _splits(frame: pd.DataFrame, part: Part) -> pd.Series:
 
 
 def _words(frame: pd.DataFrame, column: str, where: str) -> pd.Series:
-    return require_values(frame[column], f"word in {column!r}", where).str.strip()
+    return require_words(frame[column], f"word in {column!r}", where)

@@ -21,6 +21,7 @@ from gradiend.data.unified.schema import (
 )
 from gradiend.data.unified.unify import unify
 from gradiend.data.unified.validate import class_column, listed, require_columns
+from gradiend.util.checks import require_ordered
 from gradiend.util.keywords import nearest
 
 _WORD_COLUMNS = ("label", "token", "source")
@@ -58,8 +59,8 @@ def per_class_dict_to_unified(
         random_state: Seed of the sampling; None is the seed 0.
 
     Returns:
-        A frame with the columns `UNIFIED_COLUMNS`, in the order of the dict and its rows; alternatives in the
-        casing of the word.
+        A frame with the columns `UNIFIED_COLUMNS`, in the order of the dict and its rows. Alternatives of the tables
+        are used as they are, sampled ones written for their place (see `gradiend.data.unified.casing.write_in_place`).
 
     Raises:
         ValueError: No pair where one is needed, an unknown class, a missing column, or bad rows.
@@ -163,6 +164,7 @@ def _select(class_dfs: Mapping[str, pd.DataFrame], classes: str | Sequence[str])
         if classes == "all":
             return class_dfs
         classes = [classes]
+    require_ordered("classes", classes)
     for name in classes:
         if name not in class_dfs:
             raise ValueError(f"There is no class {name!r}; available: {listed(class_dfs)}.{nearest(name, class_dfs)}")

@@ -1,4 +1,4 @@
-"""From understood tables to the unified frame: filter, check, fill in alternatives, carry casing over."""
+"""From understood tables to the unified frame: filter, check, fill in alternatives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from gradiend.data.unified.alternatives import Vocabulary, sample_alternatives
-from gradiend.data.unified.casing import apply_casing_to_rows
+from gradiend.data.unified.casing import own_spellings, write_in_place
 from gradiend.data.unified.contrast import Contrast
 from gradiend.data.unified.parts import Part, classes_of, open_rows
 from gradiend.data.unified.schema import (
@@ -104,10 +104,15 @@ def _fill_alternatives(
         vocabulary = vocabularies.of(contrast.partners(base), split)
         # Named streams: neither the order of classes nor another split changes a draw.
         rng = np.random.default_rng([seed, zlib.crc32(base.encode()), zlib.crc32(split.encode())])
-        picks = sample_alternatives(asked[UNIFIED_FACTUAL], vocabulary, size, rng)
+        texts, words = asked[UNIFIED_MASKED].tolist(), asked[UNIFIED_FACTUAL].tolist()
+        picks = sample_alternatives(texts, words, vocabulary, size, rng)
         row, _ = np.nonzero(picks >= 0)
-        answered = asked.iloc[row].copy()
-        answered[UNIFIED_ALTERNATIVE] = vocabulary.words[picks[picks >= 0]]
+        drawn = vocabulary.words[picks[picks >= 0]].tolist()
+        written = [write_in_place(word, texts[at], words[at]) for at, word in zip(row.tolist(), drawn, strict=True)]
+        # Two words that differ only in their capital are the same at the start of a sentence.
+        first = ~pd.DataFrame({"row": row, "word": written}).duplicated().to_numpy()
+        answered = asked.iloc[row[first]].copy()
+        answered[UNIFIED_ALTERNATIVE] = np.array(written, dtype=object)[first]
         filled.append(answered)
     result = pd.concat(filled).sort_index(kind="stable")
     _count_unanswered(rows, result, contrast, dropped)
@@ -119,16 +124,26 @@ class _Vocabularies:
 
     def __init__(self, rows: pd.DataFrame) -> None:
         self._rows = rows
+        self._spellings: dict[str, pd.DataFrame] = {}
         self._known: dict[tuple[tuple[str, ...], str], Vocabulary] = {}
 
     def of(self, classes: Collection[str], split: str) -> Vocabulary:
         """Their words in a split, so that a word held out from one is not drawn there; in all splits if it has none."""
         key = (tuple(classes), split)
         if key not in self._known:
-            words = self._rows[self._rows[UNIFIED_FACTUAL_CLASS].isin(classes)]
-            inside = words[words[UNIFIED_SPLIT] == split]
-            self._known[key] = Vocabulary.of((words if inside.empty else inside)[UNIFIED_FACTUAL])
+            words = [self._words_of(name) for name in classes]
+            inside = [own.loc[own[UNIFIED_SPLIT] == split, UNIFIED_FACTUAL].tolist() for own in words]
+            everywhere = [own[UNIFIED_FACTUAL].tolist() for own in words]
+            self._known[key] = Vocabulary.of(inside if any(inside) else everywhere)
         return self._known[key]
+
+    def _words_of(self, name: str) -> pd.DataFrame:
+        """The words of a class in their own spellings: any split may show that a capital is due to the place."""
+        if name not in self._spellings:
+            rows = self._rows[self._rows[UNIFIED_FACTUAL_CLASS] == name]
+            spelled = own_spellings(rows[UNIFIED_MASKED].tolist(), rows[UNIFIED_FACTUAL].tolist())
+            self._spellings[name] = pd.DataFrame({UNIFIED_SPLIT: rows[UNIFIED_SPLIT], UNIFIED_FACTUAL: spelled})
+        return self._spellings[name]
 
 
 def _count_unanswered(rows: pd.DataFrame, answered: pd.DataFrame, contrast: Contrast, dropped: Counter[str]) -> None:
@@ -156,7 +171,6 @@ def _count_unanswered(rows: pd.DataFrame, answered: pd.DataFrame, contrast: Cont
 
 
 def _close(rows: pd.DataFrame) -> pd.DataFrame:
-    rows = _cased(rows)
     same = rows[UNIFIED_FACTUAL] == rows[UNIFIED_ALTERNATIVE]
     if same.any():
         first = rows[same].iloc[0]
@@ -171,19 +185,11 @@ def _close(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _close_merged(rows: pd.DataFrame, dropped: Counter[str]) -> pd.DataFrame:
     """Close rows that were made for other contrasts than the merged one: some say nothing there, or the same twice."""
-    rows = _cased(rows)
     same = rows[UNIFIED_FACTUAL] == rows[UNIFIED_ALTERNATIVE]
     repeated = rows.duplicated(list(UNIFIED_COLUMNS[:-1])) & ~same
     dropped[SAME_WORD] += int(same.sum())
     dropped[REPEATED] += int(repeated.sum())
     return with_transitions(rows[~same & ~repeated])
-
-
-def _cased(rows: pd.DataFrame) -> pd.DataFrame:
-    masked, factual, alternative = (
-        rows[column].to_numpy(dtype=object) for column in (UNIFIED_MASKED, UNIFIED_FACTUAL, UNIFIED_ALTERNATIVE)
-    )
-    return rows.assign(**{UNIFIED_ALTERNATIVE: apply_casing_to_rows(masked, factual, alternative)})
 
 
 def with_transitions(rows: pd.DataFrame) -> pd.DataFrame:

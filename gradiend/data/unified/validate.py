@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Sequence
 
+import numpy as np
 import pandas as pd
 
+from gradiend.util.checks import HALF_CHARACTER, lone_surrogate, require_ordered
 from gradiend.util.keywords import nearest
 from gradiend.util.placeholder import PLACEHOLDER
 
@@ -25,11 +27,12 @@ def parse_pair(pair: Sequence[str]) -> tuple[str, str]:
     """Check that a pair names two different classes.
 
     Raises:
-        TypeError: A single string.
+        TypeError: A single string, or a set, whose order and with it the signs would change from run to run.
         ValueError: Not two names, or the same name twice.
     """
     if isinstance(pair, str):
         raise TypeError(f"Expected two class names such as ('she', 'he'), got the single string {pair!r}.")
+    require_ordered("A pair of classes (target_classes)", pair)
     names = tuple(str(name) for name in pair)
     if len(names) != 2 or names[0] == names[1]:
         raise ValueError(f"Expected two different class names, got {listed(names)}.")
@@ -86,8 +89,10 @@ def require_values(values: pd.Series, what: str, where: str = "") -> pd.Series:
         The values as strings.
 
     Raises:
-        ValueError: Values are NaN, None or blank; the message counts them and names the first row.
+        ValueError: Values are NaN, None or blank; the message counts them and names the first row. Values are lists or
+            other containers, or have half a character (a lone surrogate).
     """
+    _require_plain(values, what, where)
     texts = values.astype(str)
     missing = values.isna() | (texts.str.strip() == "")
     if missing.any():
@@ -96,6 +101,44 @@ def require_values(values: pd.Series, what: str, where: str = "") -> pd.Series:
             f"{missing.idxmax()!r}. Fill them in or remove these rows."
         )
     return texts
+
+
+def _require_plain(values: pd.Series, what: str, where: str, *, only_words: bool = False) -> None:
+    """Refuse values of types whose text is not what the user means, and texts that no file can hold."""
+    for row, value in values.items():
+        if isinstance(value, str):
+            if (character := lone_surrogate(value)) is not None:
+                raise ValueError(
+                    f"Row {row!r}{where} has half a character ({character!r}, a lone surrogate) in its {what}: "
+                    f"{value[:60]!r}. {HALF_CHARACTER}"
+                )
+        elif isinstance(value, _CONTAINERS) or (only_words and _is_retyped(value)):
+            raise ValueError(
+                f"Row {row!r}{where} has {value!r:.60} ({type(value).__name__}) as its {what}; expected a string. "
+                + (
+                    "Give each word a row of its own."
+                    if isinstance(value, _CONTAINERS)
+                    else f"Write it as the text has it, such as {str(value).lower()!r}."
+                )
+            )
+
+
+_CONTAINERS = (list, tuple, set, frozenset, dict, bytes, bytearray, np.ndarray)
+
+
+def _is_retyped(value: object) -> bool:
+    """Whether a value is a truth value or a fraction: a table may have made it of `true` or `007`."""
+    return isinstance(value, bool | np.bool_) or (isinstance(value, float | np.floating) and not np.isnan(value))
+
+
+def require_words(values: pd.Series, what: str, where: str = "") -> pd.Series:
+    """`require_values` for words, which are strings or whole numbers; stripped.
+
+    Raises:
+        ValueError: As `require_values`, or truth values and fractions.
+    """
+    _require_plain(values, what, where, only_words=True)
+    return require_values(values, what, where).str.strip()
 
 
 def class_column(frame: pd.DataFrame, column: str, where: str = "") -> pd.Series:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import dis
+import inspect
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FunctionType, MethodType
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.loss import _Loss
 
 from gradiend.model.activations import activation_name
 from gradiend.model.sides import Side
 from gradiend.trainer.core.pruning_config import PostPruneConfig, PrePruneConfig
-from gradiend.util.checks import require_path
+from gradiend.util.checks import numbers, require_finite, require_path, require_texts
 from gradiend.util.dtypes import parse_dtype
 from gradiend.util.keywords import fields_in_docstring, one_of, resolve_keywords, strict_keywords
 from gradiend.util.plain import short_repr
@@ -33,6 +38,8 @@ NOT_SERIALISABLE = ("criterion", "evaluate_fn")
 PRUNE_CONFIGS = ("pre_prune_config", "post_prune_config")
 DIRECTORIES = ("experiment_dir", "output_dir", "seed_runs_dir")
 DEFAULT_CORRELATION_THRESHOLD = 0.5
+LARGEST_SEED = 2**63
+"""Seeds lie below it: PyTorch takes no others."""
 
 
 class DefaultSteps(int):
@@ -164,7 +171,8 @@ class TrainingArguments:
     convergent_metric: Literal["correlation", "loss"] | None = None
     """What decides whether a seed has converged. Default: correlation."""
     convergent_score_threshold: float | None = None
-    """|correlation| at least, or loss at most. Default: 0.5 for correlation."""
+    """|correlation| at least, or loss at most. Default: 0.5 for correlation. A training whose loss has grown has not
+    converged whatever its metric is (docs/evaluation.md)."""
     convergent_mean_by_class_threshold: float | None = None
     """Also require the two class means to lie this far from 0 on opposite sides."""
     seed: int | None = 0
@@ -194,7 +202,7 @@ class TrainingArguments:
 
     def __post_init__(self) -> None:
         for name in DIRECTORIES:
-            if vars(self)[name]:
+            if vars(self)[name] is not None:
                 require_path(name, vars(self)[name])
                 # A path with a slash at its end has no name that "_best" could be put after.
                 setattr(self, name, str(Path(vars(self)[name])))
@@ -222,6 +230,8 @@ class TrainingArguments:
                 )
             self.convergent_score_threshold = DEFAULT_CORRELATION_THRESHOLD
         self._check_numbers()
+        self._check_thresholds()
+        self._check_objects()
 
     def _resolve_supervision(self) -> None:
         if self.supervised_encoder and self.supervised_decoder:
@@ -251,7 +261,7 @@ class TrainingArguments:
         for name in at_least_one:
             value = vars(self)[name]
             optional = FIELDS[name].default is None or name == "min_convergent_seeds"
-            if not (value is None and optional) and (not isinstance(value, int) or value < 1):
+            if not (value is None and optional) and (not _is_int(value) or value < 1):
                 raise ValueError(f"{name} must be an int of at least 1; got {value!r}.")
         if self.min_convergent_seeds is not None and self.min_convergent_seeds > self.max_seeds:
             raise ValueError(
@@ -263,12 +273,48 @@ class TrainingArguments:
             )
         for name in ("max_steps", "seed", "kept_gradients_size"):
             value = vars(self)[name]
-            if not isinstance(value, int) and not (name == "seed" and value is None):
+            if not _is_int(value) and not (name == "seed" and value is None):
                 raise ValueError(f"{name} must be an int; got {value!r}.")
+        if self.seed is not None and not 0 <= self.seed < LARGEST_SEED:
+            raise ValueError(f"seed must be at least 0 and below 2**63; got {self.seed}.")
+        if self.kept_gradients_size < 0:
+            raise ValueError(f"kept_gradients_size counts bytes, at least 0; got {self.kept_gradients_size}.")
         for name in ("learning_rate", "weight_decay", "adam_epsilon"):
             value = vars(self)[name]
-            if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be a finite number of at least 0; got {vars(self)[name]!r}.")
+
+    def _check_thresholds(self) -> None:
+        most = 1.0 if self.convergent_metric == "correlation" else None
+        require_finite("convergent_score_threshold", self.convergent_score_threshold, 0.0, most)
+        if self.convergent_mean_by_class_threshold is not None:
+            require_finite("convergent_mean_by_class_threshold", self.convergent_mean_by_class_threshold, 0.0)
+        for name in ("decoder_eval_lrs", "decoder_eval_feature_factors"):
+            if vars(self)[name] is not None:
+                numbers(name, vars(self)[name])
+
+    def _check_objects(self) -> None:
+        """What is used late is looked at now: functions, names and notes."""
+        criterion = self.criterion
+        if not callable(criterion) or isinstance(criterion, type):
+            raise TypeError(f"criterion must be a loss such as torch.nn.MSELoss(), not {criterion!r:.60}.")
+        if isinstance(criterion, _Loss) and criterion.reduction == "none":
+            raise ValueError("criterion must give one number: reduction='none' gives one for each entry.")
+        if self.evaluate_fn is not None:
+            require_evaluation(self.evaluate_fn)
+        if self.params is not None and not isinstance(self.params, str):
+            self.params = list(require_texts("params", self.params))
+        if self.params is not None and not self.params:
+            raise ValueError("params names no parameter: leave it out for the whole backbone.")
+        if not isinstance(self.metadata, dict):
+            raise TypeError(f"metadata must be a dict; got {type(self.metadata).__name__}.")
+        if self.bias_decoder is not None and not isinstance(self.bias_decoder, bool):
+            raise TypeError(f"bias_decoder must be True, False or None; got {self.bias_decoder!r}.")
+        if self.init == "class_means" and self.supervised:
+            raise ValueError("init='class_means' makes both halves at once: it goes with no supervised mode.")
+        post = self.post_prune_config
+        if post is not None and post.part == "decoder-bias" and self.bias_decoder is False:
+            raise ValueError("post_prune_config has part='decoder-bias', but with bias_decoder=False there is no bias.")
 
     def get(self, key: str, default: Any = None) -> Any:
         """The field called `key`, or `default` if there is none."""
@@ -320,6 +366,35 @@ class TrainingArguments:
             ValueError: A bad value.
         """
         return cls(**content)
+
+
+def require_evaluation(function: Any) -> None:
+    """Refuse an `evaluate_fn` that cannot be called as it will be, or that returns a constant such as None.
+
+    Raises:
+        TypeError: It is no function of config= and training_stats=, or returns no dict.
+    """
+    expected = "evaluate_fn must be a function that is called with config= and training_stats= and returns a dict"
+    if not callable(function):
+        raise TypeError(f"{expected}; got {function!r:.60}.")
+    if not isinstance(function, (FunctionType, MethodType)):
+        return
+    try:
+        inspect.signature(function).bind(config=None, training_stats=None)
+    except TypeError as error:
+        raise TypeError(f"{expected}; this one cannot be called so: {error}.") from error
+    steps = list(dis.get_instructions(function))
+    ends = [
+        (before, end) for before, end in itertools.pairwise(steps) if end.opname in {"RETURN_VALUE", "RETURN_CONST"}
+    ]
+    # RETURN_CONST has its value with it; RETURN_VALUE takes the one before. No constant is a dict.
+    results = [end if end.opname == "RETURN_CONST" else before for before, end in ends]
+    if results and all(one.opname in {"RETURN_CONST", "LOAD_CONST"} for one in results):
+        raise TypeError(f"{expected}; {function.__qualname__} returns {results[0].argval!r}. Is a return missing?")
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 C = TypeVar("C", PrePruneConfig, PostPruneConfig)

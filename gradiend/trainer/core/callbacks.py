@@ -6,10 +6,12 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import torch
 
+from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core.arguments import DefaultSteps, TrainingArguments
 from gradiend.trainer.core.callback import GLANCE, TrainingCallback, TrainingControl
 from gradiend.trainer.core.early_stopping import EarlyStoppingCallback
@@ -122,6 +124,10 @@ class EvaluationCallback(TrainingCallback):
         else:
             assert isinstance(self.evaluate_fn, CurveEvaluation)
             result = {**self.evaluate_fn.glance(), GLANCE: True}
+        if not isinstance(result, Mapping) or not isinstance(result.get("correlation", 0.0), (Real, type(None))):
+            raise TypeError(
+                f"evaluate_fn must return a dict whose 'correlation' is a number or None; it returned {result!r:.80}."
+            )
         record_evaluation(training_stats, step, result)
         if model is not None:
             training_stats.setdefault("encoder_norms", {})[step] = model.gradiend.encoder_norm
@@ -249,12 +255,12 @@ class CheckpointCallback(TrainingCallback):
     ) -> None:
         """Save what is due after this step."""
         if self.checkpoint_step and step % self.checkpoint_step == 0:
-            model.save_pretrained(f"{self.output}_step_{step}")
+            save_finite(model, f"{self.output}_step_{step}", config)
         score = loss if self.use_loss_for_best else (training_stats or {}).get("correlation")
         if not self.keep_best or score is None or math.isnan(score) or step < 2 or not self._is_better(score):
             return
         self.best_score = score
-        model.save_pretrained(f"{self.output}_best")
+        save_finite(model, f"{self.output}_best", config)
         if best_score_checkpoint is not None:
             best_score_checkpoint.clear()
             metric = "loss" if self.use_loss_for_best else "correlation"
@@ -276,9 +282,36 @@ class CheckpointCallback(TrainingCallback):
     ) -> None:
         """Save the epoch's model if asked to, and the best one if no evaluation has ever chosen it."""
         if not self.keep_only_best:
-            model.save_pretrained(f"{self.output}_epoch_{epoch + 1}")
+            save_finite(model, f"{self.output}_epoch_{epoch + 1}", config)
         elif self.keep_best and self.best_score is None:
-            model.save_pretrained(f"{self.output}_best")
+            save_finite(model, f"{self.output}_best", config)
+
+
+def save_finite(model: Any, directory: str, config: Any) -> None:
+    """Save a model in training, unless its weights are not finite, which would replace an earlier one's."""
+    if isinstance(model, ModelWithGradiend):
+        require_finite_weights(model, config)
+    model.save_pretrained(directory)
+
+
+def require_finite_weights(model: Any, config: Any) -> None:
+    """Raise FloatingPointError if a weight of the GRADIEND is infinite or undefined: the training has diverged."""
+    for name, parameter in model.gradiend.named_parameters():
+        # In pieces: there is no room for another vector of full width beside the optimizer's.
+        if not all(piece.isfinite().all() for piece in parameter.detach().reshape(-1).split(1 << 22)):
+            raise FloatingPointError(
+                f"The training has diverged: {name} has infinite or undefined entries. {way_out(model, config)}."
+            )
+
+
+def way_out(model: Any, config: Any) -> str:
+    """What helps against numbers that grow out of range."""
+    if model.gradiend.torch_dtype == torch.float16:
+        return (
+            "float16 loses the small numbers of an optimizer (its epsilon, the squares of gradients): set torch_dtype "
+            "to bfloat16 or float32"
+        )
+    return f"Lower learning_rate (now {config.learning_rate:g})"
 
 
 class LoggingCallback(TrainingCallback):

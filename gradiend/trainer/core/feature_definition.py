@@ -9,11 +9,14 @@ from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
+from gradiend.evaluator.encoding_files import read_frame
 from gradiend.evaluator.frame_metrics import get_encoder_metrics_from_dataframe
+from gradiend.evaluator.goals import check_class_names
 from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.context import CONTEXT
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core.stats import load_training_stats
+from gradiend.util.checks import require_ordered
 from gradiend.util.paths import resolve_encoder_analysis_path
 
 
@@ -39,7 +42,8 @@ class FeatureLearningDefinition(ABC):
         n_features: Number of latent features.
 
     Raises:
-        ValueError: A class named twice.
+        ValueError: A class named twice, or with a name that decoder results use for something else.
+        TypeError: A set, which has no order.
     """
 
     default_model_with_gradiend_cls: type[ModelWithGradiend] = ModelWithGradiend  # type: ignore[type-abstract]
@@ -47,8 +51,10 @@ class FeatureLearningDefinition(ABC):
     def __init__(
         self, target_classes: Sequence[str] | None = None, run_id: str | None = None, n_features: int = 1
     ) -> None:
+        require_ordered("target_classes", target_classes)
         if target_classes is not None and len(set(target_classes)) != len(target_classes):
             raise ValueError(f"target_classes must be distinct; got {list(target_classes)}.")
+        check_class_names(target_classes or ())
         self._target_classes = None if target_classes is None else list(target_classes)
         self.run_id = run_id
         self.n_features = n_features
@@ -231,7 +237,7 @@ class FeatureLearningDefinition(ABC):
         """
         del model_path
         path = resolve_encoder_analysis_path(self.experiment_dir, **{"split": "test", **key})
-        return pd.read_csv(path) if path is not None and Path(path).is_file() else None
+        return read_frame(Path(path)) if path is not None and Path(path).is_file() else None
 
     def get_encoder_metrics(
         self, model_path: str, encoder_df: pd.DataFrame | None = None, **kwargs: Any

@@ -25,10 +25,11 @@ class GradientTrainingDataset(Dataset[dict[str, Any]]):
     batch_size=1.
 
     Args:
-        training_data: `len()` and `[i]` → a dict with factual and alternative. With an attribute `batch_size`, so many
-            consecutive items make one gradient; a last, incomplete batch is left out.
-        gradient_creator: Called with an input, returns its flat gradient: a `ModelWithGradiend`, or any function. A
-            batch of tensors is padded and stacked, a batch of dicts entry by entry; anything else comes as a list.
+        training_data: `len()` and `[i]` → a dict with factual and alternative. With an attribute `batch_size` above 1,
+            so many consecutive items make one gradient; a last, incomplete batch is left out.
+        gradient_creator: Called with an input, returns its flat gradient: a `ModelWithGradiend`, or any function. It
+            gets the input of a single item as that is. Of a batch, tensors are padded and stacked, dicts of tensors
+            entry by entry; anything else comes as a list.
         source: factual, alternative, diff, or None, which computes nothing for that side.
         target: Likewise.
         cache_dir: Keep gradients here, two files for each batch.
@@ -38,7 +39,8 @@ class GradientTrainingDataset(Dataset[dict[str, Any]]):
         dtype: Of the results.
         device: Of the results. Default: the GPU if there is one.
         return_metadata: Also return `metadata`, where the items have it.
-        get_padding_value: Name of a tensor in an input → what it is padded with. Default: 0.
+        get_padding_value: Name of a tensor in an input → what it is padded with; an input that is a tensor itself is
+            called factual or alternative. Default: 0.
 
     Raises:
         AssertionError: An invalid source or target.
@@ -77,6 +79,7 @@ class GradientTrainingDataset(Dataset[dict[str, Any]]):
         self.return_metadata = return_metadata
         self.get_padding_value = get_padding_value
         self.batch_size = getattr(training_data, "batch_size", None)  # documented: the attribute is optional
+        self._size = self.batch_size or 1
         self._cache = None
         if caching:
             assert cache_dir is not None
@@ -84,7 +87,7 @@ class GradientTrainingDataset(Dataset[dict[str, Any]]):
 
     def __len__(self) -> int:
         """Number of whole batches."""
-        return len(self.training_data) // (self.batch_size or 1)
+        return len(self.training_data) // self._size
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """All batches, in the order of the items."""
@@ -97,7 +100,7 @@ class GradientTrainingDataset(Dataset[dict[str, Any]]):
 
         Returns:
             source and target, (input_dim,) or None, and what else the items have: a list with one entry for each of the
-            batch, or, where the data has no batch_size, as it is.
+            batch, or, where that is one item, as it is.
 
         Raises:
             IndexError: Past the end.
@@ -105,12 +108,11 @@ class GradientTrainingDataset(Dataset[dict[str, Any]]):
         """
         if not 0 <= index < len(self):
             raise IndexError(f"There are {len(self)} batches; there is no number {index}.")
-        size = self.batch_size or 1
-        items = [self.training_data[number] for number in range(index * size, (index + 1) * size)]
+        items = [self.training_data[number] for number in range(index * self._size, (index + 1) * self._size)]
         gradients: dict[str, Tensor] = {}
         sides = [None if side is None else self._gradient(Side(side), items, gradients) for side in self._sides()]
         passed = [key for key in items[0] if key not in INPUTS and (key != "metadata" or self.return_metadata)]
-        rest = {key: [item[key] for item in items] if self.batch_size else items[0][key] for key in passed}
+        rest = {key: items[0][key] if self._size == 1 else [item[key] for item in items] for key in passed}
         return {**rest, "source": sides[0], "target": sides[1]}
 
     def _sides(self) -> tuple[str | None, str | None]:
@@ -131,7 +133,7 @@ class GradientTrainingDataset(Dataset[dict[str, Any]]):
         inputs = [item[name] for item in items]
 
         def create() -> Tensor:
-            gradient = self.gradient_creator(self._batch(inputs) if self.batch_size else inputs[0])
+            gradient = self.gradient_creator(inputs[0] if self._size == 1 else self._batch(name, inputs))
             if not isinstance(gradient, Tensor) or gradient.dim() != 1:
                 found = tuple(gradient.shape) if isinstance(gradient, Tensor) else type(gradient).__name__
                 raise TypeError(f"gradient_creator must return a flat gradient, one 1-D tensor; got {found}.")
@@ -147,10 +149,10 @@ class GradientTrainingDataset(Dataset[dict[str, Any]]):
         self._cache.write(path, gradient)
         return gradient
 
-    def _batch(self, inputs: Sequence[Any]) -> Any:
+    def _batch(self, name: str, inputs: Sequence[Any]) -> Any:
         if all(isinstance(value, Mapping) for value in inputs):
             return {key: self._stacked(key, [value[key] for value in inputs]) for key in inputs[0]}
-        return list(inputs)
+        return self._stacked(name, inputs)
 
     def _stacked(self, key: str, tensors: Sequence[Any]) -> Any:
         if not all(isinstance(tensor, Tensor) for tensor in tensors):

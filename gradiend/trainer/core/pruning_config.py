@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from gradiend.model.devices import Device
 from gradiend.model.parts import parse_weight_part
 from gradiend.model.selection import topk_count
 from gradiend.model.sides import Side
-from gradiend.util.checks import require_flag, require_number, require_text, require_whole
+from gradiend.util.checks import require_finite, require_flag, require_text, require_whole
 from gradiend.util.dtypes import parse_dtype
 from gradiend.util.keywords import strict_keywords
 
@@ -70,6 +70,13 @@ class PrePruneConfig:
             self.target_feature_class_ids = list(ids)
         if self.importance_dtype is not None:
             self.importance_dtype = parse_dtype("importance_dtype", self.importance_dtype)
+        if self.importance_device is not None:
+            try:
+                torch.device(self.importance_device)
+            except (RuntimeError, TypeError) as error:
+                raise ValueError(f"importance_device must be a device such as 'cpu' or 'cuda:0': {error}") from error
+        if self.dataset is not None and not isinstance(self.dataset, (Sized, Sequence)):
+            raise TypeError(f"dataset must have a length and items, as a list has; got {type(self.dataset).__name__}.")
 
     def __str__(self) -> str:
         return (
@@ -121,6 +128,8 @@ class PostPruneConfig:
         if self.mask is not None and (not isinstance(self.mask, Tensor) or self.mask.dtype != torch.bool):
             found = self.mask.dtype if isinstance(self.mask, Tensor) else type(self.mask).__name__
             raise ValueError(f"mask must be a bool tensor with one entry per input dimension; got {found}.")
+        if self.mask is not None and not self.mask.any():
+            raise ValueError("The mask keeps no dimension: at least one must be True.")
         require_flag("inplace", self.inplace)
         require_flag("return_mask", self.return_mask)
         parse_weight_part(self.part)
@@ -158,4 +167,4 @@ def _check_criteria(name: str, criteria: Mapping[str, Any]) -> None:
     if criteria["topk"] is not None:
         topk_count(criteria["topk"], 1)
     if criteria["threshold"] is not None:
-        require_number("threshold", criteria["threshold"])
+        require_finite("threshold", criteria["threshold"])

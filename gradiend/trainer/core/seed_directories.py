@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gradiend.model.checkpoint import CHECKPOINT_FILES, CONFIG, TRAINING
-from gradiend.util.paths import MLM_HEAD, OWN_BASE_MODEL
+from gradiend.util.paths import MLM_HEAD, OWN_BASE_MODEL, OWN_TOKENIZER
 
 
 def intermediate_checkpoints(directory: str | Path) -> list[Path]:
@@ -35,7 +35,7 @@ def _take_over(staging: Path, target: Path) -> None:
     """Move a complete checkpoint to `target`; its config.json goes first and comes last, see `write_checkpoint`."""
     (target / CONFIG).unlink(missing_ok=True)
     target.mkdir(parents=True, exist_ok=True)
-    for name in (*CHECKPOINT_FILES, MLM_HEAD, OWN_BASE_MODEL):
+    for name in (*CHECKPOINT_FILES, MLM_HEAD, OWN_BASE_MODEL, OWN_TOKENIZER):
         _remove(target / name)
     for path in sorted(staging.iterdir(), key=lambda path: path.name == CONFIG):
         _remove(target / path.name)
@@ -53,8 +53,18 @@ def _remove(path: Path) -> None:
 def drop_weights(directories: Sequence[str]) -> None:
     """Remove everything but the training statistics."""
     for directory in directories:
+        (Path(directory) / CONFIG).unlink(missing_ok=True)
         for path in Path(directory).iterdir():
             if path.name != TRAINING:
                 _remove(path)
         for checkpoint in intermediate_checkpoints(directory):
-            shutil.rmtree(checkpoint)
+            remove_checkpoint(checkpoint)
+
+
+def remove_checkpoint(directory: str | Path) -> None:
+    """Remove a checkpoint with all that lies in it, if there is one.
+
+    Its config.json goes first: a directory with one is complete, however the process ends.
+    """
+    (Path(directory) / CONFIG).unlink(missing_ok=True)
+    shutil.rmtree(directory, ignore_errors=True)

@@ -36,6 +36,8 @@ class SeedRun:
     convergence_metric_value: float | None
     threshold: float
     converged: bool
+    reason: str | None = None
+    """Why it has not converged, where that is not the metric."""
     used_cache: bool = False
     """Whether an earlier training of the same was found, and none was made."""
 
@@ -56,16 +58,43 @@ class Convergence:
     threshold: float
     """|correlation| at least, loss at most."""
     converged: bool
+    reason: str | None = None
+    """Why not, where that is not the metric: the training has diverged."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As it is written to training.json."""
-        return asdict(self)
+        """As it is written to training.json; a reason only where there is one."""
+        return _without_reason(asdict(self))
+
+
+def _without_reason(content: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in content.items() if name != "reason" or value is not None}
 
 
 def last_loss(losses: Sequence[float]) -> float:
     """The mean over the last tenth of the steps; infinite without any (`max_steps=0`)."""
     last = losses[-max(1, len(losses) // 10) :]
     return sum(last) / len(last) if last else math.inf
+
+
+def divergence(first: Sequence[float], last: Sequence[float], of_nothing: Sequence[float]) -> str | None:
+    """Why a training has diverged: its loss has grown; None if it has not.
+
+    A training has diverged when the mean loss of its last batches is more than twice that of its first batch, and more
+    than twice what reproducing nothing (zeros) costs on the same batches. Either alone means little: gradients of one
+    batch are several times those of another, and a training that goes on from a trained GRADIEND, or from class means,
+    starts with a low loss. Weights that no step has changed cannot meet both, however many steps there are.
+
+    Args:
+        first: Loss of the first batch; empty without any step.
+        last: Losses of the last batches.
+        of_nothing: What they would be for zeros.
+    """
+    if not first or not last:
+        return None
+    start, end, nothing = first[0], sum(last) / len(last), sum(of_nothing) / len(of_nothing)
+    if end > 2 * start and end > 2 * nothing:
+        return f"its loss rose from {start:.3g} to {end:.3g}, where reproducing nothing costs {nothing:.3g}"
+    return None
 
 
 def best_correlation(training_stats: Mapping[str, Any], best: Mapping[str, Any]) -> float | None:
@@ -80,7 +109,7 @@ def convergence(
     losses: Sequence[float],
     evaluation: Mapping[str, Any] | None = None,
 ) -> Convergence:
-    """Whether a finished training has converged.
+    """Whether a finished training has converged: its metric has reached the thresholds, and its loss has not grown.
 
     Args:
         arguments: Metric and thresholds.
@@ -106,7 +135,8 @@ def convergence(
         means = evaluation.get("mean_by_class") or during.get(kept, {})
         signed = [mean for label, mean in means.items() if str(label) not in ZEROS]
         converged = converged and bool(signed) and min(signed) <= -least_mean and max(signed) >= least_mean
-    return Convergence(str(arguments.convergent_metric), value, threshold, converged)
+    diverged = training_stats.get("diverged")
+    return Convergence(str(arguments.convergent_metric), value, threshold, converged and diverged is None, diverged)
 
 
 def judge(
@@ -178,7 +208,8 @@ def write_seed_report(
         "best_selection_score": best.selection_score,
         "early_stop_reason": stopped,
         "runs": [
-            {**asdict(run), "selection_score": run.selection_score, "trained": not run.used_cache} for run in runs
+            {**_without_reason(asdict(run)), "selection_score": run.selection_score, "trained": not run.used_cache}
+            for run in runs
         ],
     }
     write_json(path, plain(report))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
@@ -17,20 +17,30 @@ from tqdm.auto import tqdm
 from gradiend.model.checkpoint import TRAINING
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.trainer.core.arguments import FIELDS, TrainingArguments
-from gradiend.trainer.core.callbacks import MEANS, TrainingCallback, TrainingControl, get_default_callbacks, invert
+from gradiend.trainer.core.callbacks import (
+    MEANS,
+    TrainingCallback,
+    TrainingControl,
+    get_default_callbacks,
+    invert,
+    require_finite_weights,
+    way_out,
+)
 from gradiend.trainer.core.class_means import initialize_from_class_means, means_batches, require_closed_form
 from gradiend.trainer.core.dataset import GradientBatches
 from gradiend.trainer.core.optimizers import GradiendOptimizer
-from gradiend.trainer.core.seed_directories import intermediate_checkpoints
-from gradiend.trainer.core.seeds import convergence
+from gradiend.trainer.core.seed_directories import intermediate_checkpoints, remove_checkpoint
+from gradiend.trainer.core.seeds import convergence, divergence
 from gradiend.trainer.core.stats import write_training_stats
 from gradiend.trainer.core.supervised import label_of, optimizer_for, training_pair
 from gradiend.util.keywords import resolve_keywords
 
+logger = logging.getLogger(__name__)
+
 LOSS_WINDOW = 20
 """Steps that the loss beside the progress bar is averaged over, and after which an accelerator's losses are read."""
-SIGN_BATCHES = 8
-"""Last batches by which the sign of the encoding is judged, where a training is not evaluated."""
+LAST_BATCHES = 8
+"""Last batches by which a training is judged: whether it has diverged and, where it is not evaluated, its sign."""
 
 
 def train(
@@ -57,6 +67,7 @@ def train(
     Raises:
         ValueError: An unknown keyword, no data, data without a length, or no output_dir.
         KeyError: A batch without source or target.
+        FloatingPointError: A loss or weight that is infinite or undefined; nothing is saved then.
     """
     try:
         overrides = resolve_keywords("TrainingArguments", kwargs, FIELDS)
@@ -72,7 +83,7 @@ def train(
         require_closed_form(model_with_gradiend.gradiend)
     Path(arguments.output_dir).mkdir(parents=True, exist_ok=True)
     # A best model that an earlier, interrupted run has left is not this run's.
-    shutil.rmtree(best_path(arguments.output_dir), ignore_errors=True)
+    remove_checkpoint(best_path(arguments.output_dir))
     if arguments.init == "class_means":
         initialize_from_class_means(
             model_with_gradiend.gradiend, batches_of(data, 0, arguments), means_batches(arguments)
@@ -119,6 +130,8 @@ class TrainingRun:
         self.stats: dict[str, Any] = {"global_step": 0}
         self.agreement: list[Tensor] = []
         """label · encoding of the last batches, where no evaluation says which class encodes positive."""
+        self.of_nothing: dict[int, Tensor] = {}
+        """Step → what the loss of its batch would be if the GRADIEND gave only zeros."""
         self.seconds = {"total": 0.0, "gradients": 0.0, "gradiend": 0.0, "callbacks": 0.0}
 
     def run(self, data: Any, steps: int) -> None:
@@ -144,8 +157,8 @@ class TrainingRun:
                 taken = self.stats["global_step"]
                 for batch in itertools.islice(self._epoch(data, epoch), steps - taken):
                     left = steps - self.stats["global_step"]
-                    self._step(batch, epoch, last=left == 1)
-                    if left <= SIGN_BATCHES and self._sign_is_open(batch):
+                    self._step(batch, epoch, left=left)
+                    if left <= LAST_BATCHES and self._sign_is_open(batch):
                         encoded = self.model.gradiend.forward_encoder(batch["source"].reshape(-1)).detach()
                         self.agreement.append(encoded.cpu().double() * label_of(batch))
                     self._show(bar)
@@ -185,8 +198,8 @@ class TrainingRun:
                 return
             yield batch
 
-    def _step(self, batch: Mapping[str, Any], epoch: int, *, last: bool) -> None:
-        step = self.stats["global_step"] + 1
+    def _step(self, batch: Mapping[str, Any], epoch: int, *, left: int) -> None:
+        step, last = self.stats["global_step"] + 1, left == 1
         for callback in self.callbacks:
             callback.on_step_begin(step=step, epoch=epoch, **self._shared())
         source, target = training_pair(batch, self.arguments)
@@ -199,7 +212,13 @@ class TrainingRun:
         # Reading a number makes the host wait for an accelerator; on a CPU it costs nothing.
         if loss.device.type == "cpu" or last or step % LOSS_WINDOW == 0:
             self._read_losses()
+        if last:
+            require_finite_weights(self.model, self.arguments)
         self._end_step(loss if self.unread else self.losses[-1], epoch, last=last)
+        if left <= LAST_BATCHES or self.control.should_stop:
+            # The criterion decides what reproducing nothing costs, whatever the size of this batch's gradients.
+            assert self.arguments.criterion is not None
+            self.of_nothing[step] = self.arguments.criterion(torch.zeros_like(target), target).detach()
 
     def _end_step(self, loss: Any, epoch: int, *, last: bool) -> None:
         start = time.perf_counter()
@@ -222,19 +241,11 @@ class TrainingRun:
         for step, loss in enumerate(read, start=len(self.losses) + 1):
             if not math.isfinite(loss):
                 raise FloatingPointError(
-                    f"The loss became {loss} at step {step}. {self._way_out_of_infinity()}, or check the base model's "
-                    "gradients for infinities."
+                    f"The loss became {loss} at step {step}. {way_out(self.model, self.arguments)}, or check the base "
+                    "model's gradients for infinities."
                 )
         self.losses += read
         self.last_losses += read
-
-    def _way_out_of_infinity(self) -> str:
-        if self.model.gradiend.torch_dtype == torch.float16:
-            return (
-                "float16 loses the small numbers of an optimizer (its epsilon, the squares of gradients): set "
-                "torch_dtype to bfloat16 or float32"
-            )
-        return f"Lower learning_rate (now {self.arguments.learning_rate:g})"
 
     def _show(self, bar: tqdm) -> None:
         recent = self.losses[-LOSS_WINDOW:]
@@ -252,6 +263,9 @@ class TrainingRun:
         correlation = self.stats.get("correlation")
         # Its moments, twice the weights, are not needed beside the model that is loaded now.
         del self.optimizer
+        require_finite_weights(self.model, self.arguments)
+        self.model.gradiend.mark_trained()
+        self._notice_divergence()
         if best.is_dir():
             gradiend = self.model.gradiend
             self.model.gradiend = ParamMappedGradiendModel.from_pretrained(
@@ -269,11 +283,23 @@ class TrainingRun:
         write_training_stats(
             output, self.stats, self.best, self.arguments, self.seconds, self.losses, outcome.to_dict()
         )
-        shutil.rmtree(best, ignore_errors=True)
+        remove_checkpoint(best)
         if self.arguments.delete_models:
             for checkpoint in intermediate_checkpoints(output):
-                shutil.rmtree(checkpoint)
+                remove_checkpoint(checkpoint)
         return str(output)
+
+    def _notice_divergence(self) -> None:
+        """Record and say that the loss has grown, see `gradiend.trainer.core.seeds.divergence`."""
+        if self.unread:
+            self._read_losses()
+        last = sorted(self.of_nothing)
+        why = divergence(
+            self.losses[:1], [self.losses[step - 1] for step in last], [float(self.of_nothing[step]) for step in last]
+        )
+        if why is not None:
+            self.stats["diverged"] = f"{why}. {way_out(self.model, self.arguments)}"
+            logger.warning("The training has diverged and does not count as converged: %s.", self.stats["diverged"])
 
     def _make_positive(self) -> None:
         """Invert the encoding of the model that is kept, with what was measured of it."""

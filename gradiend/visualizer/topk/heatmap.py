@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradiend.util.keywords import one_of
 from gradiend.visualizer.keywords import plot_keywords
-from gradiend.visualizer.output import deliver, require_destination, with_image_suffix
+from gradiend.visualizer.output import deliver, require_destination, require_matplotlib, with_image_suffix
 from gradiend.visualizer.topk.heatmap_figure import SCALES, ColorScale, HeatmapStyle, OverlapTable, heatmap_figure
 from gradiend.visualizer.topk.overlap import chosen_order, clustered, complete_groups, intersections, shares
 from gradiend.visualizer.topk.sets import DEFAULT_PART, Models, named_models, topk_sets
@@ -108,6 +108,7 @@ def plot_topk_overlap_heatmap(
         ValueError: Fewer than two models, an unknown value, order, scale, group or format, or a file that is no image.
         ImportError: matplotlib is not installed.
     """
+    require_matplotlib()
     path = with_image_suffix(output_path)
     if ax is None and not return_fig_ax and not return_data:
         require_destination(path, show, "output_path")

@@ -10,7 +10,7 @@ from gradiend.visualizer.keywords import plot_keywords
 from gradiend.visualizer.output import deliver, with_image_suffix
 from gradiend.visualizer.topk.sets import DEFAULT_PART, Models, compute_topk_sets, named_models
 from gradiend.visualizer.topk.upset_figure import upset_figure
-from gradiend.visualizer.topk.venn_figure import MOST_SETS, venn_figure
+from gradiend.visualizer.topk.venn_figure import MOST_SETS, require_venn_package, venn_figure
 from gradiend.visualizer.topk.venn_style import VennStyle
 
 MOST_MODELS = 6
@@ -58,7 +58,9 @@ def plot_topk_overlap_venn(
         ImportError: matplotlib, matplotlib_venn (up to three models) or venn (four, five) is not installed.
     """
     path = with_image_suffix(output_path)
-    per_model, common, union = compute_topk_sets(named_models(models, least=2, most=MOST_MODELS), topk, part)
+    named = named_models(models, least=2, most=MOST_MODELS)
+    require_venn_package(len(named))
+    per_model, common, union = compute_topk_sets(named, topk, part)
     style = VennStyle(
         figsize, circle_names_fontsize, region_counts_fontsize, patch_linewidth, alpha, title, label_mapping or {}
     )

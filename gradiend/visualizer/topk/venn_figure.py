@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradiend.util.optional import require_package
 from gradiend.visualizer.legend import LegendPlace, add_legend
-from gradiend.visualizer.output import new_figure
+from gradiend.visualizer.output import new_figure, require_matplotlib
 from gradiend.visualizer.style import OKABE_ITO, shown
 from gradiend.visualizer.topk.venn_style import VennStyle
 
@@ -63,8 +63,16 @@ def venn_figure(sets: Mapping[str, Sequence[int]], style: VennStyle) -> Figure:
     return figure
 
 
+def require_venn_package(sets: int) -> None:
+    """Raise ImportError, with what to install, without the packages that draw so many sets."""
+    require_matplotlib()
+    if sets <= _CIRCLES_UP_TO:
+        require_package("matplotlib_venn", "A Venn diagram of two or three models", "plot")
+    elif sets <= MOST_SETS:
+        require_package("venn", "A Venn diagram of four or five models", "plot")
+
+
 def _circles(ax: Axes, sets: Mapping[str, Sequence[int]], colors: Sequence[str], style: VennStyle) -> None:
-    require_package("matplotlib_venn", "A Venn diagram of two or three models", "plot")
     import matplotlib_venn  # noqa: PLC0415 - optional
     from matplotlib_venn.layout.venn2 import DefaultLayoutAlgorithm as Two  # noqa: PLC0415
     from matplotlib_venn.layout.venn3 import DefaultLayoutAlgorithm as Three  # noqa: PLC0415
@@ -82,7 +90,6 @@ def _circles(ax: Axes, sets: Mapping[str, Sequence[int]], colors: Sequence[str],
 
 
 def _petals(ax: Axes, sets: Mapping[str, Sequence[int]], colors: Sequence[str], style: VennStyle) -> None:
-    require_package("venn", "A Venn diagram of four or five models", "plot")
     from venn import venn  # noqa: PLC0415 - optional
 
     venn(

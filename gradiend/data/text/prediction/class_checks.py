@@ -11,6 +11,7 @@ from itertools import combinations
 from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction.frames import RESERVED_IDS
 from gradiend.data.text.prediction.surface_matcher import SurfaceMatcher, Target
+from gradiend.data.text.prediction.word_edges import is_unspaced
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,13 @@ def parse_classes(feature_targets: Sequence[TextFilterConfig] | None) -> list[Te
         if config.id in RESERVED_IDS:
             raise ValueError(f"A class cannot be called {config.id!r}: the frames have a column of that name.")
     _warn_of_shared_words(classes)
+    words = [word for config in classes for word in config.words]
+    if unspaced := [word for word in words if is_unspaced(word[0]) or is_unspaced(word[-1])]:
+        logger.info(
+            "Words in a script without spaces are found within longer words too: %s. Where that matters, give the "
+            "longer words to a class of their own: the longest target that fits is the one that is found.",
+            ", ".join(map(repr, unspaced[:10])),
+        )
     return classes
 
 

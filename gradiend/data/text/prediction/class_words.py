@@ -92,7 +92,8 @@ class Labels:
         first = len(self.all)
         for index in dict.fromkeys(target.class_index for target in targets):
             own = [target for target in targets if target.class_index == index]
-            word = text if own[0].is_lemma else own[0].word
+            # A class may have two words that differ in case only: `sie` and `Sie`.
+            word = text if own[0].is_lemma or any(target.word == text for target in own) else own[0].word
             self.all.append(Label(index, text, word, all(target.tags is not None for target in own)))
         return tuple(range(first, len(self.all)))
 

@@ -40,6 +40,7 @@ from gradiend.data.text.prediction.near_misses import near_misses
 from gradiend.data.text.prediction.splits import SplitRatios, assign_splits
 from gradiend.data.text.prediction.summary import (
     describe_empty_splits,
+    describe_long_rows,
     describe_neutral,
     describe_training,
     require_found,
@@ -185,7 +186,8 @@ class TextPredictionDataCreator:
                 column named like the class. `"minimal"`: one frame with masked, label, label_class, split.
                 `"unified"`: one frame with masked, split, label_class, label, feature_class_id,
                 alternative, alternative_class, transition, and where rows are split by document, document; one
-                row for each other class, whose word is drawn by frequency and cased like the label.
+                row for each other class, whose word is drawn by frequency, with a
+                capital where the label has one by its place.
             split_name: What the training part is called in the column split.
             balance: `"try"` (or True) caps every class at the size of the smallest, in proportion to the
                 classes' weights; False or None keeps all rows.
@@ -340,6 +342,8 @@ class TextPredictionDataCreator:
             splitter=self._splitter,
             n_processes=self.n_processes,
         )
+        if (long := describe_long_rows(collected, self._cuts_sentences)) is not None:
+            logger.warning(long)
         require_found(self.classes, collected, self._source.name, self._near_misses)
         sizes = [len(examples) for examples in collected.examples]
         if request.balance:
@@ -408,6 +412,10 @@ class TextPredictionDataCreator:
             splitter=self._splitter,
         )
         return near_misses(segments, configs, self._resolver.reader)
+
+    @property
+    def _cuts_sentences(self) -> bool:
+        return self.preprocess is not None and bool(self.preprocess.split_to_sentences)
 
     def _lemmas(self) -> list[str]:
         return [flat.word for config in self.classes for flat in config.flatten() if flat.is_lemma]

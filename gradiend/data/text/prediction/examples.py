@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -46,13 +45,9 @@ class Examples:
         return pd.Series(texts.array.take(self.label_index))
 
     @property
-    def word_counts(self) -> Counter[str]:
-        """How often each word is a label, in the user's spelling."""
-        counts: Counter[str] = Counter()
-        for index, count in enumerate(np.bincount(self.label_index, minlength=len(self.labels)).tolist()):
-            if count:
-                counts[self.labels[index].word] += count
-        return counts
+    def words(self) -> list[str]:
+        """The words that the labels are, in the user's spelling; lemmas have none, and are as in the sentences."""
+        return [self.labels[index].word for index in self.label_index.tolist()]
 
     def first(self, n: int) -> Examples:
         """The first `n`."""

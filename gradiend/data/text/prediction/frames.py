@@ -131,7 +131,7 @@ def unified_frame(classes: Sequence[SplitClass], rng: random.Random, *, with_doc
         A frame with masked, split, label_class, label, feature_class_id (the class id again), alternative,
         alternative_class and transition, on request document.
     """
-    samplers = {item.config.id: AlternativeSampler(item.examples, rng) for item in classes}
+    samplers = {item.config.id: AlternativeSampler(item.examples, item.config.mask, rng) for item in classes}
     rows = []
     for item in classes:
         name = item.config.id

@@ -11,6 +11,7 @@ from gradiend.data.text.prediction.collector import Collected
 from gradiend.data.text.prediction.frames import SplitClass
 from gradiend.data.text.prediction.masking import AMBIGUOUS, SEVERAL_CLASSES
 from gradiend.data.text.prediction.splits import SplitRatios
+from gradiend.data.text.preprocess import LONG_CHARACTERS
 
 
 def describe_training(
@@ -59,9 +60,29 @@ def require_minimum(
     few = [f"{config.id!r} has {size}" for config, size in zip(configs, sizes, strict=True) if size < min_rows]
     if few:
         raise ValueError(
-            f"Too few rows to split: {', '.join(few)}, but min_rows_per_class_for_split={min_rows}. Use more "
-            f"base data, or lower the minimum (0 switches it off).{_hint(collected)}"
+            f"Too few rows to split: {', '.join(few)}, but min_rows_per_class_for_split={min_rows}; "
+            f"dropped: {_dropped(collected.dropped)}. Use more base data, or lower the minimum (0 switches it off)."
+            f"{_hint(collected)}"
         )
+
+
+def describe_long_rows(collected: Collected, cuts_sentences: bool) -> str | None:
+    """Say that rows are paragraphs rather than sentences, and how to cut them; None where they are not."""
+    texts = [text for examples in collected.examples for text in examples.masked if len(text) > LONG_CHARACTERS]
+    n_rows = sum(map(len, collected.examples))
+    if not texts:
+        return None
+    longest = max(texts, key=len)
+    how = (
+        "their lines have no ends of sentences that the rules know; cut or drop them (max_chars=…)"
+        if cuts_sentences
+        else "cut them by preprocess=TextPreprocessConfig(split_to_sentences=True)"
+    )
+    return (
+        f"{len(texts)} of {n_rows} rows are longer than {LONG_CHARACTERS} characters; the longest has "
+        f"{len(longest.split())} words. All words of the class in a row are masked, and a model reads only a window "
+        f"around the first: {how}."
+    )
 
 
 def describe_empty_splits(classes: Sequence[SplitClass], ratios: SplitRatios, by_document: bool) -> str | None:

@@ -55,10 +55,12 @@ class SurfaceMatcher:
     """Finds the words of several classes in a sentence, in one pass whatever the number of classes.
 
     A match is a whole word: where the target begins or ends with a letter, digit or combining mark, no such
-    character may stand next to it. Apostrophes and hyphens separate: `they` is found in `they're` and
-    `he` in `he-man`. Case is ignored by the regular expression on the sentence itself, so spans index
-    the sentence as it is (`lower()` would change the length of `İ`). Composed and decomposed accents are
-    the same. Of several targets that begin at one place the longest is found; found words do not overlap.
+    character may stand next to it. Scripts without spaces between words (Chinese, Japanese, Thai) have no such edges:
+    a target is found anywhere, also within a longer word (`他` in `其他`), unless that is a target too. Apostrophes and
+    hyphens separate: `they` is found in `they're` and `he` in `he-man`. Case is ignored by the regular expression on
+    the sentence itself, so spans index the sentence as it is (`lower()` would change the length of `İ`). Composed and
+    decomposed accents are the same. Of several targets that begin at one place the longest is found; found words do not
+    overlap.
     Tags are not looked at, and lemmas not searched: `TagResolver` does that.
 
     This is what the regular expression finds. Words are looked up first, which is faster and costs the same for

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
-WORD_CHARACTER = r"[^\W_]"
-"""Letters and digits. The underscore is none: plain-text corpora write `_emphasis_` with it."""
+_UNSPACED = (
+    "\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ecd\u1000-\u109f\u1780-\u17d3"  # Thai, Lao, Burmese, Khmer
+    "\u2e80-\u2fdf\u3005-\u3007\u3021-\u303b\u3040-\u30ff\u3100-\u312f\u31a0-\u31ff"  # kana, bopomofo
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9d\U00020000-\U0003ffff"  # Chinese
+)
+WORD_CHARACTER = rf"[^\W_{_UNSPACED}]"
+"""Letters and digits that a word goes on with. The underscore is none: plain-text corpora write `_emphasis_` with it.
+Nor are letters of scripts without spaces between words."""
+
+_IS_UNSPACED = re.compile(f"[{_UNSPACED}]")
 
 _LAST_SIMPLE = "\u00ac"
 """No combining or format character comes before or at this one."""
 
 
 def is_word_character(character: str) -> bool:
-    """Tell whether a character is a letter, a digit or a mark on one (an accent, a vowel sign)."""
-    return character.isalnum() or _is_mark(character)
+    """Tell whether a character is a letter, a digit or a mark on one (an accent), in a script with spaces."""
+    return _joins(character) or (_is_mark(character) and not is_unspaced(character))
+
+
+def is_unspaced(character: str) -> bool:
+    """Tell whether a character is of a script that puts no spaces between words, such as Chinese, Japanese or Thai."""
+    return _IS_UNSPACED.match(character) is not None
 
 
 def is_joined_before(text: str, start: int) -> bool:
@@ -25,7 +39,7 @@ def is_joined_before(text: str, start: int) -> bool:
     position = start - 1
     while position >= 0 and text[position] > _LAST_SIMPLE and _is_transparent(text[position]):
         position -= 1
-    return position >= 0 and text[position].isalnum()
+    return position >= 0 and _joins(text[position])
 
 
 def is_joined_after(text: str, end: int) -> bool:
@@ -37,7 +51,11 @@ def is_joined_after(text: str, end: int) -> bool:
         if not _is_transparent(text[position]):
             break
         position += 1
-    return position < len(text) and text[position].isalnum()
+    return position < len(text) and _joins(text[position])
+
+
+def _joins(character: str) -> bool:
+    return character.isalnum() and not is_unspaced(character)
 
 
 def _is_mark(character: str) -> bool:

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+from jinja2 import TemplateError
+
 INSTRUCTION = "Continue the user's text: answer with the next word alone, without punctuation, quotes or comments."
+
+MARK = "TEXT0GOES1HERE"
+"""A text that no template contains."""
 
 
 class InstructTokenizerWrapper:
-    """A tokenizer that puts every text into a chat prompt whose answer is the text's next word.
+    """A tokenizer that puts every text into a chat prompt, as the user's turn after an instruction to continue it.
 
-    The tokenizer's own chat template is used; one without gets the headers of Llama 3.
+    The tokenizer's own chat template is used; one without gets the headers of Llama 3. Words are scored where they
+    stand in the text: what is before them is the template's beginning and the text's, and no token of the template is
+    ever scored.
 
     Args:
         tokenizer: Of an instruction-tuned causal model.
@@ -35,23 +43,75 @@ class InstructTokenizerWrapper:
         """The whole prompt for one text."""
         messages = [("system", INSTRUCTION), (self.user_prompt_header, text)]
         if self.tokenizer.chat_template is not None:
-            return self.tokenizer.apply_chat_template(
-                [{"role": role, "content": content} for role, content in messages],
-                tokenize=False,
-                add_generation_prompt=True,
-            )
+            try:
+                return self._templated(messages)
+            except TemplateError:
+                # Some templates (Gemma) have no system role.
+                return self._templated([(self.user_prompt_header, f"{INSTRUCTION}\n\n{text}")])
         asked = "".join(f"{self._header(role)}{content}<|eot_id|>" for role, content in messages)
         return f"<|begin_of_text|>{asked}{self._header(self.assistant_prompt_header)}"
+
+    def _templated(self, messages: Sequence[tuple[str, str]]) -> str:
+        chat = [{"role": role, "content": content} for role, content in messages]
+        return self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
 
     @staticmethod
     def _header(role: str) -> str:
         return f"<|start_header_id|>{role}<|end_header_id|>\n\n"
 
     def __call__(self, text: str | Sequence[str], **kwargs: Any) -> Any:
-        """Tokenize the prompt of one text or several; arguments are those of the tokenizer."""
-        prompts = self.prompt(text) if isinstance(text, str) else [self.prompt(one) for one in text]
+        """Tokenize the prompt of one text or several; arguments are those of the tokenizer.
+
+        Offsets, where asked for, are those in the text; the tokens of the template around it count as special, with
+        the offsets (0, 0).
+
+        Raises:
+            ValueError: A chat template that changes the text by more than the spaces around it.
+        """
+        texts = [text] if isinstance(text, str) else list(text)
+        prompts = [self.prompt(one) for one in texts]
         # The prompt has its special tokens already.
-        return self.tokenizer(prompts, **{"add_special_tokens": False, **kwargs})
+        encoded = self.tokenizer(
+            prompts[0] if isinstance(text, str) else prompts, **{**kwargs, "add_special_tokens": False}
+        )
+        asked = [name for name in ("offset_mapping", "special_tokens_mask") if name in encoded]
+        rows = [self._in_text(*row) for row in zip(encoded.encodings, prompts, texts, strict=True)] if asked else []
+        for name in asked:
+            column = [row[name] for row in rows]
+            given = encoded[name]
+            values: Any = column[0] if isinstance(text, str) and isinstance(given, list) else column
+            encoded[name] = torch.tensor(values) if isinstance(given, torch.Tensor) else values
+        return encoded
+
+    def __len__(self) -> int:
+        """As the tokenizer's."""
+        return len(self.tokenizer)
+
+    def _in_text(self, encoding: Any, prompt: str, text: str) -> dict[str, list[Any]]:
+        """Offsets and special tokens of one prompt, as those of the text in it."""
+        head, tail = self._around
+        inside = prompt[len(head) : len(prompt) - len(tail)]
+        # Templates strip the text.
+        lead = text.find(inside)
+        if not (prompt.startswith(head) and prompt.endswith(tail)) or lead < 0:
+            raise ValueError(
+                f"The chat template makes {inside[:60]!r} of the text {text[:60]!r}: "
+                "its words cannot be found again. Use a template that leaves texts as they are."
+            )
+        begin, end = len(head), len(head) + len(inside)
+        offsets, special = [], []
+        for (first, last), own in zip(encoding.offsets, encoding.special_tokens_mask, strict=True):
+            is_text = first < end and last > begin and first < last
+            place = (max(first, begin) - begin + lead, min(last, end) - begin + lead)
+            offsets.append(place if is_text else (0, 0))
+            special.append(own if is_text else 1)
+        return {"offset_mapping": offsets, "special_tokens_mask": special}
+
+    @property
+    def _around(self) -> tuple[str, str]:
+        """What the prompt has before the text and after it."""
+        head, _, tail = self.prompt(MARK).rpartition(MARK)
+        return head, tail
 
     def tokenize(self, text: str, **kwargs: Any) -> list[str]:
         """The tokens of the prompt."""

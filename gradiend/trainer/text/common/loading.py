@@ -13,14 +13,10 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoTokenizer,
-    PreTrainedConfig,
     PreTrainedModel,
 )
 
-CAUSAL_MARKS = ("CausalLM", "LMHeadModel")
-MASKED_MARKS = ("MaskedLM", "ForPreTraining")
-IMAGE_MARKS = ("vision_config", "image_size", "num_channels")
-"""Keys in the config of a model that reads images."""
+from gradiend.model.kinds import kind_of, refuse_adapter_folder, refuse_quantized_config, refuse_unsupported
 
 
 class AutoModelForLM:
@@ -43,21 +39,25 @@ class AutoModelForLM:
             **kwargs: For transformers.
 
         Raises:
-            ValueError: Neither a masked nor a causal language model, or one that was saved without its head.
+            ValueError: Neither a masked nor a causal language model, one that was saved without its head or quantized,
+                or a folder with a PEFT adapter.
         """
+        refuse_adapter_folder(name_or_path)
         require_model(name_or_path)
         config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
         architecture = (config.architectures or [""])[0]
         refuse_unsupported(config, name_or_path, architecture)
-        masked = any(mark in architecture for mark in MASKED_MARKS)
-        causal = any(mark in architecture for mark in CAUSAL_MARKS)
-        if not masked and not causal:
-            masked = type(config) in MODEL_FOR_MASKED_LM_MAPPING
-            causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
-        if not masked and not causal:
+        refuse_quantized_config(config, name_or_path)
+        causal = kind_of(architecture, config)
+        if causal is None:
+            kinds = {False: MODEL_FOR_MASKED_LM_MAPPING, True: MODEL_FOR_CAUSAL_LM_MAPPING}
+            causal = next((kind for kind, mapping in kinds.items() if type(config) in mapping), None)
+        if causal is None:
             kind = architecture or type(config).__name__
             raise ValueError(f"{name_or_path} ({kind}) is neither a masked nor a causal language model.")
-        loader = AutoModelForMaskedLM if masked else AutoModelForCausalLM
+        loader = (
+            AutoModelForCausalLM if causal and type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModelForMaskedLM
+        )
         loaded: Any = loader.from_pretrained(
             name_or_path, dtype=torch_dtype, trust_remote_code=trust_remote_code, output_loading_info=True, **kwargs
         )
@@ -68,6 +68,16 @@ class AutoModelForLM:
                 "its predictions would be random. Give a checkpoint that was saved with its language-modelling head."
             )
         return model
+
+
+def save_base_model(model: PreTrainedModel, directory: str | Path, **kwargs: Any) -> None:
+    """Save a model, and leave its config as it was: transformers notes class and dtype in it."""
+    before = dict(vars(model.config))
+    try:
+        model.save_pretrained(directory, **kwargs)
+    finally:
+        vars(model.config).clear()
+        vars(model.config).update(before)
 
 
 def require_model(name_or_path: str | Path) -> None:
@@ -82,21 +92,6 @@ def require_model(name_or_path: str | Path) -> None:
             raise FileNotFoundError(f"The folder {path} holds no model: it has no config.json.{hint}")
     elif path.is_absolute() or len(path.parts) > 2 or str(name_or_path).startswith((".", "~")):
         raise FileNotFoundError(f"There is no folder {name_or_path}.")
-
-
-def refuse_unsupported(config: PreTrainedConfig, name: str, architecture: str) -> None:
-    """Raise ValueError for the config of an encoder–decoder model, or of one that reads images."""
-    settings = config.to_dict()
-    if settings.get("is_encoder_decoder"):
-        kind = "an encoder–decoder model"
-    elif any(mark in settings for mark in IMAGE_MARKS):
-        kind = "a model that reads images"
-    else:
-        return
-    raise ValueError(
-        f"{name} ({architecture or type(config).__name__}) is {kind}; "
-        "only masked and causal (decoder-only) language models are supported so far."
-    )
 
 
 class AutoTokenizerForLM:

@@ -10,6 +10,7 @@ from gradiend.data.unified.columns import ColumnNames
 from gradiend.data.unified.contrast import ClassMerge
 from gradiend.data.unified.source import DataSource
 from gradiend.data.unified.validate import parse_pair
+from gradiend.util.checks import require_class_words, require_ordered
 from gradiend.util.keywords import fields_in_docstring, strict_keywords
 from gradiend.util.plain import short_repr
 
@@ -37,16 +38,17 @@ class TextPredictionConfig(TrainerConfig):
     """Data of a `TextPredictionTrainer`.
 
     Raises:
-        TypeError: An unknown argument; the message names the nearest.
+        TypeError: An unknown argument; the message names the nearest. A set where the order matters, or words of a
+            class that are no list of strings.
         ValueError: target_classes that are not two distinct names, a class in two merged classes, or a target class
             that is merged into another or missing from all_classes.
     """
 
     data: Any = None
-    """A DataFrame, a dict class → DataFrame, the path of a CSV, JSON Lines or Parquet file, or the hub id or folder of
-    a data set with a config for each class."""
-    hf_dataset: str | None = None
-    """Hub id or folder of a data set with one table for all classes; wins over `data`."""
+    """A DataFrame, a dict class → DataFrame, the path of a CSV, JSON Lines or Parquet file, a `Dataset` or
+    `DatasetDict`, or the hub id or folder of a data set with a config for each class."""
+    hf_dataset: Any = None
+    """A data set (hub id, folder, or a `Dataset` or `DatasetDict`) with one table for all classes; wins over `data`."""
     hf_subset: str | Sequence[str] | None = None
     """Its config, or several; of a data set with a config for each class, the classes to load."""
     hf_splits: Sequence[str] | None = None
@@ -102,6 +104,10 @@ class TextPredictionConfig(TrainerConfig):
     def __post_init__(self) -> None:
         if self.target_classes is not None:
             self.target_classes = list(parse_pair(self.target_classes))
+        for name in ("all_classes", "hf_subset", "hf_splits", "decoder_eval_ignore_tokens"):
+            require_ordered(name, getattr(self, name))
+        for name, words in (self.decoder_eval_targets or {}).items():
+            require_class_words(f"decoder_eval_targets[{name!r}]", words)
         if self.class_merge_map is None and self.class_merge_transition_groups is not None:
             raise ValueError(
                 "class_merge_transition_groups says how merged classes are compared: it needs class_merge_map."

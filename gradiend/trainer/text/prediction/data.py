@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from gradiend.data.summary import DataSummary, summarise
+from gradiend.data.text.preprocess import LONG_CHARACTERS
 from gradiend.data.unified import (
     UNIFIED_FACTUAL,
     UNIFIED_FACTUAL_CLASS,
@@ -22,14 +23,17 @@ from gradiend.data.unified import (
     to_unified,
 )
 from gradiend.data.unified.parts import of_other_class
+from gradiend.data.unified.validate import listed
+from gradiend.evaluator.goals import check_class_names
 from gradiend.gradients.words import WordTokenizer
-from gradiend.model.utils import is_decoder_only_model
+from gradiend.model.kinds import is_decoder_only_model
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.text.common.model_base import MAX_LENGTH, TextModelWithGradiend
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
 from gradiend.trainer.text.prediction.dataset import TextTrainingDataset
 from gradiend.trainer.text.prediction.head_trainer import TrainerWithMLMHead
-from gradiend.trainer.text.prediction.rows import checked_neutral, labelled, scorable_rows
+from gradiend.trainer.text.prediction.rows import checked_neutral, labelled, scorable_rows, told_apart
+from gradiend.util.keywords import nearest
 from gradiend.util.logging import get_logger
 from gradiend.util.splits import normalize_split_name
 
@@ -52,7 +56,7 @@ class TrainerWithData(TrainerWithMLMHead):
         """The two classes: those given, else the two merged ones, else those in the data.
 
         Raises:
-            ValueError: None given, and there are not exactly two.
+            ValueError: None given, and there are not exactly two; or a name that decoder results use themselves.
         """
         if self._target_classes is None:
             found = self.config.pair() or self.all_classes
@@ -64,6 +68,7 @@ class TrainerWithData(TrainerWithMLMHead):
                     f"The data has the classes {', '.join(found)}: name the two to tell apart with "
                     "target_classes=[…], the one to be encoded positive first."
                 )
+            check_class_names(found)
             self._target_classes = list(found)
         return self._target_classes
 
@@ -95,7 +100,24 @@ class TrainerWithData(TrainerWithMLMHead):
         """What the configuration names, read once."""
         if self._loaded is None:
             self._loaded = self.config.source().load(self.config.columns())
+            self._require_known_classes(self._loaded)
         return self._loaded
+
+    def _require_known_classes(self, data: pd.DataFrame | Mapping[str, pd.DataFrame]) -> None:
+        """Raise a ValueError if all_classes has one that the data has not."""
+        if not (self.config.all_classes and (found := classes_in(data, self.config.columns()))):
+            return
+        columns = self.config.columns()
+        tables = data.values() if isinstance(data, Mapping) else [data]
+        with_others = [table for table in tables if columns.alternative_class in table]
+        others = {str(name) for table in with_others for name in table[columns.alternative_class].dropna()}
+        known = [*found, *sorted(others - set(found)), *map(str, self.config.class_merge_map or ())]
+        for name in self.config.all_classes:
+            if name not in known:
+                raise ValueError(
+                    f"all_classes has {name!r}, but the data has no rows of it; it has: {listed(found)}."
+                    f"{nearest(name, known)}"
+                )
 
     def _unified(self, pair: Sequence[str]) -> pd.DataFrame:
         """The unified frame of two classes."""
@@ -111,7 +133,20 @@ class TrainerWithData(TrainerWithMLMHead):
                 merge=self.config.class_merge(),
                 dropped=self._dropped[key],
             )
+            self._say_if_long(self._frames[key][UNIFIED_MASKED])
         return self._frames[key]
+
+    def _say_if_long(self, texts: pd.Series) -> None:
+        """Warn once if rows are paragraphs rather than sentences."""
+        n_long = int((texts.str.len() > LONG_CHARACTERS).sum())
+        if not n_long or len(self._frames) > 1:
+            return
+        logger.warning(
+            "%d of %d rows are longer than %d characters; the longest has %d words. A model reads only a window around "
+            "the first placeholder: cut texts into sentences before their words are masked (preprocess_texts with "
+            "TextPreprocessConfig(split_to_sentences=True), or TextPredictionDataCreator(…, preprocess=…)).",
+            n_long, len(texts), LONG_CHARACTERS, len(max(texts, key=len).split()),
+        )  # fmt: skip
 
     @property
     def other_data(self) -> pd.DataFrame:
@@ -240,7 +275,7 @@ class TrainerWithData(TrainerWithMLMHead):
             balance_column: Column whose values take turns.
 
         Raises:
-            ValueError: See `TextTrainingDataset`.
+            ValueError: See `TextTrainingDataset`; a class whose words the tokenizer makes equal to the other's.
         """
         if isinstance(model_or_tokenizer, TextModelWithGradiend):
             tokenizer, words = model_or_tokenizer.tokenizer, model_or_tokenizer.words
@@ -252,7 +287,7 @@ class TrainerWithData(TrainerWithMLMHead):
             rows = self._labelled(split, include_other_classes)
         else:
             rows = labelled(require_split(self._unified(class_pair), split), class_pair)
-        rows = scorable_rows(rows, words, "training")
+        rows = told_apart(scorable_rows(rows, words, "training"), words, "training")
         return TextTrainingDataset(
             rows.rename(columns={"source_id": "factual_id", "target_id": "alternative_id"}),
             tokenizer,

@@ -38,7 +38,7 @@ class TextTrainingDataset(TextBatchedDatasetBase):
         max_length: Longest input in tokens.
         seed: Of the composition. None is 0.
         words: How texts are tokenized; `is_decoder_only_model` and `max_length` say nothing then. Default: a new
-            `WordTokenizer`.
+            `WordTokenizer`; a decoder-only model's tokenizer without padding token then gets its end token as one.
 
     Raises:
         ValueError: A missing column, no rows, a class with fewer examples than a batch, or words that the tokenizer
@@ -63,7 +63,7 @@ class TextTrainingDataset(TextBatchedDatasetBase):
             raise ValueError(
                 f"The training data lacks {', '.join(missing)}; it has {', '.join(map(str, data.columns))}."
             )
-        if is_decoder_only_model and tokenizer.pad_token is None:
+        if words is None and is_decoder_only_model and tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         self.target_key = target_key
         self.words = words or WordTokenizer(tokenizer, causal=is_decoder_only_model, max_length=max_length)

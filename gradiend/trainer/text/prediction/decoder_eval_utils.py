@@ -31,7 +31,7 @@ def evaluate_probability_shift_score(
         model: A language model.
         tokenizer: Its fast tokenizer.
         targets: Class → its words.
-        eval_data_df: Rows with the text; a column `factual`, if there is one, gives casing.
+        eval_data_df: Rows with the text; a column `factual`, if there is one, tells where class words have a capital.
         key_text: Column with the text and its `[MASK]`.
         dataset_class_col: Column with the class of the text. Default: label_class, else factual_id.
 

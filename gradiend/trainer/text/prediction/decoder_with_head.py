@@ -12,8 +12,9 @@ from torch.nn.functional import linear, pad
 from transformers.modeling_outputs import MaskedLMOutput
 from typing_extensions import Self
 
+from gradiend.model.base_digest import BaseDigest
 from gradiend.model.core.backbone import get_backbone_module
-from gradiend.trainer.text.common.loading import AutoModelForLM
+from gradiend.trainer.text.common.loading import AutoModelForLM, save_base_model
 from gradiend.trainer.text.prediction.mlm_head import MLMHead
 from gradiend.util.paths import OWN_BASE_MODEL
 
@@ -56,7 +57,8 @@ class DecoderModelWithMLMHead(nn.Module):
         self.pooling_length = head.pooling_length
         self.register_buffer("mlm_head_weight", head.weight)
         self.register_buffer("mlm_head_bias", head.bias)
-        self.train(base_model.training)
+        # Not train(…), which would also change the modes of the causal model's parts.
+        self.training = base_model.training
 
     @property
     def config(self) -> Any:
@@ -114,7 +116,8 @@ class DecoderModelWithMLMHead(nn.Module):
             **kwargs: For transformers, where the causal model is saved.
         """
         if not self.name_or_path:
-            self.to_original_model().save_pretrained(Path(save_directory) / OWN_BASE_MODEL, **kwargs)
+            save_base_model(self.to_original_model(), Path(save_directory) / OWN_BASE_MODEL, **kwargs)
+        BaseDigest.of(self.to_original_model()).save(save_directory)
         self.head.save(save_directory)
 
     @classmethod
@@ -128,11 +131,17 @@ class DecoderModelWithMLMHead(nn.Module):
 
         Raises:
             FileNotFoundError: No head there.
-            ValueError: A head that does not fit the model.
+            ValueError: A head that does not fit the model, or a model with other weights than the head was trained on.
         """
         head = MLMHead.load(load_directory)
         if base_model is None:
             base_model = AutoModelForLM.from_pretrained(base_of(load_directory), **kwargs)
+        trained_on = BaseDigest.load(load_directory)
+        if trained_on is not None and BaseDigest.of(base_model).differences(trained_on):
+            raise ValueError(
+                f"The auxiliary head in {load_directory} was trained on other weights than those of "
+                f"{base_model.name_or_path or type(base_model).__name__}: train it again on this model."
+            )
         return cls(base_model, dataclasses.replace(head, base_model=str(base_model.name_or_path)))
 
 

@@ -16,7 +16,7 @@ from gradiend._version import __version__
 from gradiend.gradients.batch import batches_by_length, count_batches
 from gradiend.gradients.state import measurement_mode
 from gradiend.gradients.words import TokenizedWord, inputs_of
-from gradiend.model.utils import is_decoder_only_model
+from gradiend.model.kinds import is_decoder_only_model
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend, padding_id, word_tokenizer
 from gradiend.trainer.text.prediction.decoder_with_head import DecoderModelWithMLMHead
 from gradiend.trainer.text.prediction.mlm_head import MLMHead, is_mlm_head

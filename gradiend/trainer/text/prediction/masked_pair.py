@@ -6,7 +6,8 @@ import random
 from collections.abc import Collection
 from typing import Any
 
-from gradiend.data.text.neutral_masking import WORD
+from gradiend.data.text.neutral_masking import ExcludedWords
+from gradiend.gradients.words import tokenize
 from gradiend.util.placeholder import PLACEHOLDER
 
 
@@ -31,13 +32,12 @@ def create_masked_pair_from_text(
     Returns:
         (masked text, word), or None if no word qualifies.
     """
-    never = {word.lower() for word in excluded_tokens or ()}
-    offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    never = ExcludedWords(excluded_tokens or ())
+    offsets = tokenize(tokenizer, text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
     candidates = [
         match
-        for match in WORD.finditer(text)
-        if match.group().lower() not in never
-        and sum(begin < end <= match.start() for begin, end in offsets) >= min_prefix_tokens
+        for match in never.maskable(text, min_prefix=0)
+        if sum(begin < end <= match.start() for begin, end in offsets) >= min_prefix_tokens
     ]
     if not candidates:
         return None

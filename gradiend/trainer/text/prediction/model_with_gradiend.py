@@ -51,7 +51,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
         """A copy around the causal model itself, with the same GRADIEND; this model if it has no auxiliary head."""
         if not isinstance(self.base_model, DecoderModelWithMLMHead):
             return self
-        return self.with_original_base_model(self.base_model.to_original_model())
+        return self._sharing(self.base_model.to_original_model(), self.gradiend)
 
     def _sharing(self, base_model: Any, gradiend: ParamMappedGradiendModel) -> Self:
         model = super()._sharing(base_model, gradiend)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gradiend.data.text.neutral_masking import mask_words, maskable_words
+from gradiend.data.text.neutral_masking import ExcludedWords, mask_words
 from gradiend.evaluator.lms import MASKED_SHARE
 from gradiend.gradients.words import TokenizedWord, WordTokenizer
 from gradiend.util.placeholder import PLACEHOLDER
@@ -49,17 +49,16 @@ def mask_at_random(text: str, words: WordTokenizer, *, excluded: Collection[str 
     if not single:
         text = _beginning(text, words)
     # A causal model reads the words before only.
-    places = maskable_words(
-        text, {word.lower() for word in excluded if isinstance(word, str)}, min_prefix=1 if words.causal else 0
-    )
-    never = {words.tokenizer.unk_token_id, *(token for token in excluded if isinstance(token, int))}
+    never = ExcludedWords([word for word in excluded if isinstance(word, str)])
+    places = never.maskable(text, min_prefix=1 if words.causal else 0)
+    no_token = {words.tokenizer.unk_token_id, *(token for token in excluded if isinstance(token, int))}
     size = 1 if single else max(1, round(MASKED_SHARE * len(places)))
     chosen: dict[int, TokenizedWord] = {}
     for number in torch.randperm(len(places)).tolist():
         if len(chosen) == size:
             break
         [word] = words([mask_words(text, [places[number]])], [places[number].group()])
-        if never.isdisjoint(word.tokens):
+        if no_token.isdisjoint(word.tokens):
             chosen[number] = word
     if not chosen:
         raise ValueError(f"No word of {text[:80]!r} may be masked: too short a text, or ignore_tokens names all words.")
@@ -91,10 +90,8 @@ def parse_ignored(ignore_tokens: Any) -> frozenset[str | int]:
 
 
 def _beginning(text: str, words: WordTokenizer) -> str:
-    encoded = words.tokenizer(
-        text, truncation=True, max_length=words.max_length, return_offsets_mapping=True, verbose=False
-    )
-    return text[: max((end for _, end in encoded["offset_mapping"]), default=0)]
+    encoded = words.encode([text], truncation=True, max_length=words.max_length)
+    return text[: max((end for _, end in encoded["offset_mapping"][0]), default=0)]
 
 
 def _masked_together(tokenized: Sequence[TokenizedWord], mask_token_id: int) -> list[TokenizedWord]:

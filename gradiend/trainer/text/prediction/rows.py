@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype
 
 from gradiend.data.unified import (
@@ -19,9 +21,9 @@ from gradiend.data.unified import (
     transition_id,
 )
 from gradiend.data.unified.columns import ColumnNames
-from gradiend.data.unified.validate import require_values
+from gradiend.data.unified.validate import listed, require_values
 from gradiend.evaluator.encoder import EncoderData
-from gradiend.gradients.words import WordTokenizer
+from gradiend.gradients.words import WordTokenizer, name_of_tokenizer
 from gradiend.model.sides import Side
 from gradiend.trainer.text.prediction.dataset import tokenize_known
 from gradiend.util.logging import get_logger
@@ -73,17 +75,60 @@ def scorable_rows(rows: pd.DataFrame, words: WordTokenizer, purpose: str) -> pd.
     return rows[kept]
 
 
+def told_apart(rows: pd.DataFrame, words: WordTokenizer, purpose: str) -> pd.DataFrame:
+    """The rows whose two words have different tokens; one warning counts the others, whose gradients would not differ.
+
+    Args:
+        rows: Columns masked, factual, alternative, label and source_id. Rows with one word on both sides are kept.
+        words: Tokenizer of the model.
+        purpose: What the rows are for.
+
+    Raises:
+        ValueError: No row of a target class is left; the message names the words and the tokenizer.
+    """
+    sides = [UNIFIED_FACTUAL, UNIFIED_ALTERNATIVE]
+    differ = (rows[sides[0]] != rows[sides[1]]).to_numpy()
+    # One row of each pair of words finds out about nearly all of them; only rows of suspicious pairs are looked at.
+    examples = rows[differ].drop_duplicates(sides)
+    pairs = pd.MultiIndex.from_frame(examples.loc[_same_tokens(examples, words), sides])
+    dropped = differ & pd.MultiIndex.from_frame(rows[sides]).isin(pairs)
+    dropped[dropped] = _same_tokens(rows[dropped], words)
+    if not dropped.any():
+        return rows
+    equal = rows.loc[dropped, sides].drop_duplicates().itertuples(index=False)
+    what = f"{name_of_tokenizer(words.tokenizer)} makes the same tokens of {listed('/'.join(pair) for pair in equal)}"
+    kept = rows[~dropped]
+    lost = set(rows.loc[rows["label"] != 0, "label"]) - set(kept["label"])
+    if lost:
+        names = rows.loc[rows["label"].isin(lost), "source_id"].unique()
+        raise ValueError(
+            f"{what}, so no row of {listed(names)} is left for {purpose}: factual and alternative word must differ for "
+            "the model. Use a model whose tokenizer keeps capitals and accents, or other words."
+        )
+    logger.warning("%d of %d rows for %s are left out: %s.", int(dropped.sum()), len(rows), purpose, what)
+    return kept
+
+
+def _same_tokens(rows: pd.DataFrame, words: WordTokenizer) -> NDArray[np.bool_]:
+    """Whether both words of each row have the same tokens; unknown ones are another matter, see `tokenize_known`."""
+    texts = rows[UNIFIED_MASKED].tolist()
+    factual, alternative = (words(texts, rows[side].tolist()) for side in (UNIFIED_FACTUAL, UNIFIED_ALTERNATIVE))
+    unknown = words.tokenizer.unk_token_id
+    same = (one == other and unknown not in one.tokens for one, other in zip(factual, alternative, strict=True))
+    return np.fromiter(same, bool, len(rows))
+
+
 def encoder_data(rows: pd.DataFrame, model: Any) -> EncoderData:
-    """Rows for the encoder, tokenized for a `TextPredictionModelWithGradiend`; see `scorable_rows`.
+    """Rows for the encoder, tokenized for a `TextPredictionModelWithGradiend`; see `scorable_rows` and `told_apart`.
 
     Args:
         rows: Columns masked, factual, alternative, label, source_id, target_id and type.
         model: Its tokenizer is used.
 
     Raises:
-        ValueError: Words that the tokenizer does not know.
+        ValueError: Words that the tokenizer does not know, or a class whose words it makes equal to the other's.
     """
-    rows = scorable_rows(rows, model.words, "the encoder")
+    rows = told_apart(scorable_rows(rows, model.words, "the encoder"), model.words, "the encoder")
     columns = [UNIFIED_FACTUAL, UNIFIED_ALTERNATIVE, "label", "source_id", "target_id", "type"]
     factual, alternative = (tokenize_known(model.words, rows[UNIFIED_MASKED], rows[side]) for side in columns[:2])
     frame = rows[columns].assign(input_text=rows[UNIFIED_MASKED]).reset_index(drop=True)
@@ -130,6 +175,7 @@ def checked_neutral(data: Any, max_rows: int | None = None, *, trust_remote_code
             f"Neutral data needs a text in each row; it has {others[0]!r:.60} ({type(others[0]).__name__}). Is the "
             "column 'text' the right one?"
         )
+    require_values(frame["text"][[bool(text.strip()) for text in frame["text"]]], "text", " of the neutral data")
     return frame
 
 

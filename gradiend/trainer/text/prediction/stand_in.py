@@ -79,14 +79,12 @@ class StandInTokenizer(WordTokenizer):
                 raise ValueError(f"No {PLACEHOLDER} in the text {text[:80]!r}.")
         # A later placeholder hides what follows it, as it does where only the left context is read.
         texts = [before + self._filler + after.split(PLACEHOLDER)[0] for before, _, after in parts]
-        encoded = self.tokenizer(texts, return_attention_mask=False, return_token_type_ids=False, verbose=False)
+        places = [(len(before), len(before) + len(self._filler)) for before, _, _ in parts]
         result = []
-        for row, ((before, _, _), word) in enumerate(zip(parts, words, strict=True)):
-            ids = encoded["input_ids"][row]
-            start = encoded.char_to_token(row, len(before))
-            end = encoded.char_to_token(row, len(before) + len(self._filler) - 1) + 1
-            after = ids[end : end + self.pooling_length - 1]
-            context = self._nearest(ids[:start], self.max_length - 1 - len(after))
+        for span, word in zip(self._located(texts, places), words, strict=True):
+            following = [*span.ids[span.end :], *span.suffix]
+            after = following[: self.pooling_length - 1]
+            context = self._nearest([*span.prefix, *span.ids[: span.start]], self.max_length - 1 - len(after))
             number = self._numbers[word.lower()]
             result.append(TokenizedWord((*context, self.stand_in_id, *after), (len(context),), (number,)))
         return result

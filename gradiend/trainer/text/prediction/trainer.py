@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from gradiend.data.unified import (
     UNIFIED_MASKED,
     UNIFIED_SPLIT,
 )
+from gradiend.data.unified.casing import own_spellings
 from gradiend.evaluator.base_model import TextMeasurement, measure_all
 from gradiend.evaluator.encoder import EncoderData
 from gradiend.evaluator.fingerprints import frame_part, language_model_parts, wants_cache
@@ -46,7 +48,7 @@ from gradiend.trainer.text.prediction.rows import (
     training_like_rows,
 )
 from gradiend.util.fingerprint import digest_frame
-from gradiend.util.keywords import resolve_keywords
+from gradiend.util.keywords import nearest, resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.placeholder import PLACEHOLDER
 from gradiend.util.splits import normalize_split_name
@@ -247,20 +249,28 @@ class TextPredictionTrainer(TrainerWithData):
     # Decoder evaluation
 
     def _get_decoder_eval_targets(self) -> dict[str, list[str]]:
-        """Class → its words: `decoder_eval_targets`, or the distinct words in the data, commonest first."""
+        """Class → its words: `decoder_eval_targets`, or the distinct words in the data, commonest first.
+
+        A capital that a word has only at the start of sentences is none of its own, see `own_spellings`.
+        """
         if self.config.decoder_eval_targets is not None:
-            return {name: list(words) for name, words in self.config.decoder_eval_targets.items()}
+            targets = {str(name): list(words) for name, words in self.config.decoder_eval_targets.items()}
+            for name in self.target_classes:
+                if name not in targets:
+                    raise ValueError(
+                        f"decoder_eval_targets has no words for the target class {name!r}; it has: "
+                        f"{', '.join(map(repr, targets)) or 'none'}.{nearest(name, targets)}"
+                    )
+            return targets
         data, names = self.combined_data, self.target_classes
         if not self.config.decoder_eval_restrict_to_target_classes:
             data = pd.concat([data, self.other_data], ignore_index=True)
             names = [*names, *self.other_data[UNIFIED_FACTUAL_CLASS].unique()]
         words: dict[str, list[str]] = {}
         for name in names:
-            counts = data.loc[data[UNIFIED_FACTUAL_CLASS] == name, UNIFIED_FACTUAL].value_counts()
-            distinct: dict[str, str] = {}
-            for word in counts.index:
-                distinct.setdefault(word.lower(), word)
-            words[name] = list(distinct.values())
+            own = data[data[UNIFIED_FACTUAL_CLASS] == name]
+            spelled = own_spellings(own[UNIFIED_MASKED].tolist(), own[UNIFIED_FACTUAL].tolist())
+            words[name] = [word for word, _ in Counter(spelled).most_common()]
         return words
 
     def _get_decoder_eval_dataframe(

@@ -1,0 +1,202 @@
+"""Which base models this project works on: masked or causal, and what is refused before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+MASKED_MARKS = ("MaskedLM", "MLM", "ForPreTraining")
+CAUSAL_MARKS = ("CausalLM", "LMHeadModel")
+IMAGE_MARKS = ("vision_config", "image_size", "num_channels")
+"""Keys in the config of a model that reads images."""
+
+ADAPTER_CONFIG = "adapter_config.json"
+"""What PEFT saves an adapter under."""
+PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+PARALLEL_NAMES = ("FullyShardedDataParallel", "DeepSpeedEngine")
+MERGE = "merge_and_unload() of the PeftModel gives a plain model with the adapter's weights in it"
+
+
+def is_decoder_only_model(x: Any) -> bool:
+    """Whether a model or tokenizer is that of a causal, decoder-only language model.
+
+    A tokenizer is, iff it has no mask token. A model is judged by its class and the classes that this one is derived
+    from, never by `config.architectures`, which names the class of the checkpoint: decoder-only unless a name says
+    MaskedLM, MLM or ForPreTraining (a masked model with one more head). XLM and FlauBERT have one class for both kinds
+    and follow `config.causal`. A model with an auxiliary head is what it is without it.
+    """
+    if not isinstance(x, nn.Module) and hasattr(x, "mask_token"):
+        return x.mask_token is None
+    if hasattr(x, "to_original_model"):
+        return is_decoder_only_model(x.to_original_model())
+    # Modules without a config are legitimate.
+    return next(
+        (kind for cls in type(x).__mro__ if (kind := kind_of(cls.__name__, getattr(x, "config", None))) is not None),
+        True,
+    )
+
+
+def kind_of(architecture: str, config: Any) -> bool | None:
+    """Whether the class of this name, with this config, is a causal model; None where the name does not say it."""
+    if any(mark in architecture for mark in MASKED_MARKS):
+        return False
+    if architecture.endswith("WithLMHeadModel"):
+        return bool(getattr(config, "causal", False))
+    return True if any(mark in architecture for mark in CAUSAL_MARKS) else None
+
+
+def refuse_unsupported(config: Any, name: str, architecture: str) -> None:
+    """Raise ValueError for the config of an encoder–decoder model, or of one that reads images."""
+    settings = config.to_dict()
+    if settings.get("is_encoder_decoder"):
+        kind = "an encoder–decoder model"
+    elif any(mark in settings for mark in IMAGE_MARKS):
+        kind = "a model that reads images"
+    else:
+        return
+    raise ValueError(
+        f"{name} ({architecture or type(config).__name__}) is {kind}; "
+        "only masked and causal (decoder-only) language models are supported so far."
+    )
+
+
+def refuse_adapter_folder(name_or_path: str | Path) -> None:
+    """Raise ValueError for a folder with a PEFT adapter: with peft installed, transformers attaches it on loading."""
+    if (Path(name_or_path) / ADAPTER_CONFIG).is_file():
+        raise ValueError(
+            f"The folder {name_or_path} holds a PEFT adapter ({ADAPTER_CONFIG}), and GRADIENDs are made for plain "
+            f"models. Merge it first: {MERGE}; save that, with its tokenizer, in a folder of its own. Or move the "
+            "adapter's files away, if the plain model is meant."
+        )
+
+
+def refuse_quantized_config(config: Any, name: str) -> None:
+    """Raise ValueError for a checkpoint whose weights are stored quantized."""
+    if config.to_dict().get("quantization_config"):
+        raise ValueError(
+            f"{name} is quantized (quantization_config), and its weights have neither gradients nor can they be "
+            "rewritten: use the checkpoint that it was made from, in float32, bfloat16 or float16."
+        )
+
+
+def refuse_wrapped(model: nn.Module) -> None:
+    """Raise ValueError for an instance whose parameters are not those of a plain model.
+
+    These are refused: PEFT models and attached adapters, compiled models, parallel wrappers, quantized weights. The
+    message names the way out.
+    """
+    problem = next(_wrappings(model), None)
+    if problem is not None:
+        raise ValueError(f"The base model is {problem}")
+
+
+def _wrappings(model: nn.Module) -> Iterator[str]:
+    """What is wrong with an instance, and the way out, each as the rest of a sentence."""
+    name = type(model).__name__
+    # PEFT and bitsandbytes need not be installed here: their classes are known by the package that they are from.
+    packages = {cls.__module__.partition(".")[0] for part in model.modules() for cls in type(part).__mro__}
+    if any(cls.__module__.startswith("peft.") for cls in type(model).__mro__) or hasattr(model, "merge_and_unload"):
+        yield f"wrapped by PEFT ({name}): give what {name}.merge_and_unload() returns, a plain model."
+    if isinstance(model, PARALLEL) or name in PARALLEL_NAMES:
+        yield f"wrapped by {name}: give the model inside, model.module."
+    for path, part in model.named_modules():
+        if "_orig_mod" in part._modules:
+            inside = f"model.{path}._orig_mod, put back in its place" if path else "model._orig_mod"
+            yield f"compiled by torch.compile: give the model inside, {inside}."
+        if part._compiled_call_impl is not None:
+            yield "compiled in place by model.compile(): load it again, and do not compile it."
+    if vars(model).get("_hf_peft_config_loaded") or packages & {"peft", "adapters"}:
+        yield (
+            "one with adapters attached to its layers (PEFT), so its weights are not those of a plain model. Save the "
+            f"adapter, load it with PeftModel.from_pretrained, and merge it: {MERGE}. Or load the model without it."
+        )
+    dtypes = {parameter.dtype for parameter in model.parameters()}
+    if (
+        vars(model).get("hf_quantizer") is not None
+        or "bitsandbytes" in packages
+        or any(".ao.nn" in type(part).__module__ for part in model.modules())
+        or any(not dtype.is_floating_point or dtype.itemsize < 2 for dtype in dtypes)
+    ):
+        yield (
+            "quantized, so its weights have no gradients and cannot be rewritten: load it without quantization_config "
+            "(load_in_8bit, load_in_4bit), in float32, bfloat16 or float16."
+        )
+
+
+def refuse_absent_weights(model: nn.Module) -> None:
+    """Raise ValueError for weights that are not in memory: offloaded to disk, or on the meta device."""
+    if "disk" in map(str, (vars(model).get("hf_device_map") or {}).values()):
+        raise ValueError(
+            "The base model is partly offloaded to disk (device_map): load it without device_map, on a machine with "
+            "enough memory."
+        )
+    if meta := [path for path, parameter in model.named_parameters() if parameter.device.type == "meta"]:
+        raise ValueError(
+            f"The base model is not in memory: {_some(meta)} on the meta device (offloaded by device_map, or never "
+            "loaded). Load it with from_pretrained without device_map, on a machine with enough memory."
+        )
+
+
+def refuse_undefined_weights(model: nn.Module) -> None:
+    """Raise ValueError for parameters with undefined or infinite entries: every number would be undefined."""
+    bad = list(_undefined(model))
+    if bad:
+        raise ValueError(
+            f"The base model has undefined or infinite weights in {_some(bad)}: everything computed with it would be "
+            "undefined too. Its training has diverged, or its file is damaged: use an earlier or the original one."
+        )
+
+
+@torch.no_grad()
+def _undefined(model: nn.Module) -> Iterator[str]:
+    for name, parameter in model.named_parameters():
+        # The extremes need no second tensor, and are undefined if any entry is.
+        if parameter.numel() and not all(map(torch.isfinite, torch.aminmax(parameter.detach()))):
+            yield name
+
+
+def refuse_other_vocabulary(model: nn.Module, tokenizer: Any) -> None:
+    """Raise ValueError for a tokenizer with tokens that the model has no embeddings for.
+
+    Further special tokens, which plain texts never become (images, say), may lie beyond them.
+    """
+    size = vocabulary_size(model)
+    if size is None or len(tokenizer) <= size:
+        return
+    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special -= set(_role_ids(tokenizer))
+    beyond = sorted((number, token) for token, number in tokenizer.get_vocab().items() if number >= size)
+    if any(number not in special for number, _ in beyond):
+        shown = ", ".join(repr(token) for _, token in beyond[:5])
+        raise ValueError(
+            f"The tokenizer has {len(tokenizer)} tokens, and the model ({type(model).__name__}) embeddings for {size}: "
+            f"it cannot read {shown}{', …' if len(beyond) > 5 else ''}. If tokens were added, call "
+            "model.resize_token_embeddings(len(tokenizer)), train the new ones, and save both; else the tokenizer is "
+            "another model's."
+        )
+
+
+def vocabulary_size(model: nn.Module) -> int | None:
+    """How many tokens the model can both read and predict; None for modules that do not say."""
+    embeddings: Any = model
+    if hasattr(embeddings, "to_original_model"):
+        embeddings = embeddings.to_original_model()
+    if not isinstance(embeddings, PreTrainedModel):
+        return None
+    tables = (embeddings.get_input_embeddings(), embeddings.get_output_embeddings())
+    return min((len(table.weight) for table in tables if isinstance(table, (nn.Embedding, nn.Linear))), default=None)
+
+
+def _role_ids(tokenizer: Any) -> list[int]:
+    """Ids of the special tokens that inputs are made with."""
+    roles = ("mask_token_id", "pad_token_id", "bos_token_id", "cls_token_id", "sep_token_id", "unk_token_id")
+    return [number for role in roles if (number := getattr(tokenizer, role)) is not None]
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,288 @@
+"""What kind of model an instance is, and which base models are refused before any work."""
+
+import copy
+
+import pandas as pd
+import pytest
+import tiny
+import torch
+from torch import nn
+from transformers import (
+    AutoModelForMaskedLM,
+    BertConfig,
+    BertForMaskedLM,
+    BertLMHeadModel,
+    BertModel,
+    ElectraConfig,
+    ElectraForCausalLM,
+    FlaubertConfig,
+    FlaubertWithLMHeadModel,
+    RobertaConfig,
+    RobertaForCausalLM,
+    XLMConfig,
+    XLMWithLMHeadModel,
+    XLNetConfig,
+    XLNetLMHeadModel,
+)
+
+from gradiend import ModelWithGradiend, TextPredictionTrainer, TrainingArguments
+from gradiend.trainer.text import AutoModelForLM, TextPredictionModelWithGradiend
+
+TEXT = "the baker saw [MASK] then ."
+SMALL = {
+    "vocab_size": 49,
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "max_position_embeddings": 40,
+    "pad_token_id": 0,
+}
+
+
+def loaded(model, tokenizer=None):
+    return TextPredictionModelWithGradiend.from_pretrained(model, tokenizer=tokenizer or tiny.bert_tokenizer())
+
+
+def vocabulary():
+    return len(tiny.bert_tokenizer())
+
+
+def config(cls, **settings):
+    return cls(**{**SMALL, "vocab_size": vocabulary(), **settings})
+
+
+def test_an_instance_is_what_its_class_says(tmp_path):
+    """Its config may name the encoder that it was loaded from."""
+    BertModel(tiny.bert().config).save_pretrained(tmp_path)
+    model = AutoModelForMaskedLM.from_pretrained(tmp_path)
+    model.config.architectures = ["BertModel"]
+    found = loaded(model)
+    assert not found.is_decoder_only_model
+    assert not found.words.causal
+    assert tiny.bert_tokenizer().mask_token_id in found.words([TEXT], ["he"])[0].input_ids
+
+
+@pytest.mark.parametrize(
+    ("cls", "settings"),
+    [(BertLMHeadModel, BertConfig), (RobertaForCausalLM, RobertaConfig), (ElectraForCausalLM, ElectraConfig)],
+)
+def test_a_decoder_of_a_masked_family_is_causal_if_it_attends_to_the_left_only(cls, settings, tmp_path):
+    model = cls(config(settings, is_decoder=True))
+    for found in (loaded(model), loaded(type("Own", (cls,), {})(model.config))):
+        assert found.is_decoder_only_model
+        assert found.words([TEXT], ["he"])[0].input_ids == tuple(tiny.bert_tokenizer()("the baker saw").input_ids[:-1])
+    model.save_pretrained(tmp_path)
+    assert type(AutoModelForLM.from_pretrained(str(tmp_path))) is cls
+    with pytest.raises(ValueError, match=r"attends to both sides.*is_decoder=True.*AutoModelForMaskedLM"):
+        loaded(cls(config(settings)))
+
+
+def test_a_masked_model_that_attends_to_the_left_only_is_refused():
+    with pytest.raises(ValueError, match=r"attends to the left only.*is_decoder=False"):
+        loaded(BertForMaskedLM(config(BertConfig, is_decoder=True)))
+
+
+def test_a_permutation_model_sees_what_it_would_be_asked_for():
+    settings = {"vocab_size": vocabulary(), "d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 16, "pad_token_id": 0}
+    with pytest.raises(ValueError, match="attends to both sides"):
+        loaded(XLNetLMHeadModel(XLNetConfig(**settings)))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(
+    ("cls", "settings"), [(XLMWithLMHeadModel, XLMConfig), (FlaubertWithLMHeadModel, FlaubertConfig)]
+)
+def test_xlm_and_flaubert_follow_their_config(cls, settings, causal, tmp_path):
+    sizes = {"emb_dim": 16, "n_layers": 1, "n_heads": 2, "n_langs": 1, "pad_index": 0, "max_position_embeddings": 40}
+    model = cls(settings(vocab_size=vocabulary(), causal=causal, **sizes))
+    model.save_pretrained(tmp_path)
+    for found in (model, AutoModelForLM.from_pretrained(str(tmp_path))):
+        assert type(found) is cls
+        assert loaded(found).is_decoder_only_model == causal
+        assert (4 in loaded(found).words([TEXT], ["he"])[0].input_ids) != causal
+
+
+# Wrapped
+
+
+class LoraLinear(nn.Module):
+    """As PEFT puts it into a model: the layer that was there, and two small matrices."""
+
+    def __init__(self, base_layer):
+        super().__init__()
+        self.base_layer = base_layer
+        self.lora_A = nn.Linear(base_layer.in_features, 2, bias=False)
+        self.lora_B = nn.Linear(2, base_layer.out_features, bias=False)
+
+    def forward(self, x):
+        return self.base_layer(x) + self.lora_B(self.lora_A(x))
+
+
+LoraLinear.__module__ = "peft.tuners.lora.layer"
+
+
+class PeftModel(nn.Module):
+    """PEFT's surface around a model."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.base_model = model
+
+    def __getattr__(self, name):
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.base_model, name)
+
+    def merge_and_unload(self):
+        return self.base_model
+
+
+PeftModel.__module__ = "peft.peft_model"
+
+
+def with_adapter():
+    model = tiny.bert()
+    attention = model.bert.encoder.layer[0].attention.self
+    attention.query = LoraLinear(attention.query)
+    return model
+
+
+def marked():
+    model = tiny.bert()
+    model._hf_peft_config_loaded = True
+    return model
+
+
+def compiled_inside():
+    model = tiny.bert()
+    model.bert = torch.compile(model.bert, backend="eager")
+    return model
+
+
+def compiled_in_place():
+    model = tiny.bert()
+    model.compile(backend="eager")
+    return model
+
+
+def on_meta():
+    with torch.device("meta"):
+        return tiny.bert()
+
+
+def offloaded():
+    model = tiny.bert()
+    model.hf_device_map = {"bert": "cpu", "cls": "disk"}
+    return model
+
+
+def quantized():
+    model = tiny.bert()
+    model.hf_quantizer = object()
+    return model
+
+
+def in_int8():
+    model = tiny.bert()
+    layer = model.bert.encoder.layer[0].attention.self.query
+    layer.weight = nn.Parameter(layer.weight.mul(9).to(torch.int8), requires_grad=False)
+    return model
+
+
+WRAPPED = {
+    "peft": (lambda: PeftModel(with_adapter()), r"PeftModel\.merge_and_unload\(\)"),
+    "adapter": (with_adapter, r"adapters attached.*merge_and_unload\(\)"),
+    "adapter by transformers": (marked, r"adapters attached.*merge_and_unload\(\)"),
+    "compiled": (lambda: torch.compile(tiny.bert(), backend="eager"), r"model\._orig_mod"),
+    "compiled inside": (compiled_inside, r"model\.bert\._orig_mod"),
+    "compiled in place": (compiled_in_place, r"model\.compile\(\)"),
+    "parallel": (lambda: nn.DataParallel(tiny.bert()), r"model\.module"),
+    "meta": (on_meta, r"bert\.embeddings.*meta device.*device_map"),
+    "disk": (offloaded, r"offloaded to disk"),
+    "quantizer": (quantized, r"quantized.*float32"),
+    "int8": (in_int8, r"quantized.*float32"),
+}
+
+
+@pytest.mark.parametrize(("make", "way_out"), WRAPPED.values(), ids=WRAPPED)
+def test_wrapped_models_are_refused_before_any_work(make, way_out, tmp_path):
+    model = make()
+    with pytest.raises(ValueError, match=way_out):
+        loaded(model)
+    with pytest.raises(ValueError, match=way_out):
+        loaded(tiny.bert()).with_original_base_model(model)
+    rows = {"masked": [TEXT] * 4, "label": ["he", "she"] * 2, "label_class": ["m", "f"] * 2, "split": ["train"] * 4}
+    args = TrainingArguments(experiment_dir=str(tmp_path), train_batch_size=1, max_steps=1)
+    with pytest.raises(ValueError, match=way_out):
+        TextPredictionTrainer(model, data=pd.DataFrame(rows), args=args).train()
+
+
+def test_the_way_out_of_a_wrapper_works():
+    model = tiny.bert()
+    for plain in (torch.compile(model, backend="eager")._orig_mod, nn.DataParallel(model).module, copy.deepcopy(model)):
+        assert loaded(plain).base_model is plain
+
+
+@pytest.mark.parametrize("with_model", [True, False])
+def test_a_folder_with_an_adapter_is_refused(tmp_path, with_model):
+    if with_model:
+        tiny.bert().save_pretrained(tmp_path)
+    tiny.bert_tokenizer().save_pretrained(tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"PEFT adapter.*merge_and_unload\(\)"):
+        ModelWithGradiend.from_pretrained(str(tmp_path))
+
+
+def test_a_quantized_checkpoint_is_refused_by_its_config(tmp_path):
+    model = tiny.bert()
+    model.config.quantization_config = {"quant_method": "gptq", "bits": 4}
+    model.config.architectures = ["BertForMaskedLM"]
+    model.config.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"is quantized \(quantization_config\)"):
+        AutoModelForLM.from_pretrained(str(tmp_path))
+
+
+# Vocabulary and weights
+
+
+def test_tokens_without_embeddings_are_refused():
+    tokenizer, size = tiny.bert_tokenizer(), vocabulary()
+    tokenizer.add_tokens(["sier", "xier"])
+    message = rf"{size + 2} tokens.*embeddings for {size}.*'sier', 'xier'.*resize_token_embeddings\(len\(tokenizer\)\)"
+    with pytest.raises(ValueError, match=message):
+        loaded(tiny.bert(), tokenizer)
+    model = tiny.bert()
+    model.resize_token_embeddings(len(tokenizer))
+    assert loaded(model, tokenizer).words([TEXT], ["sier"])[0].tokens == (size,)
+
+
+def test_a_mask_token_without_embedding_is_refused():
+    tokenizer = tiny.bert_tokenizer()
+    tokenizer.add_special_tokens({"mask_token": "<hidden>"})
+    with pytest.raises(ValueError, match=r"'<hidden>'.*resize_token_embeddings"):
+        loaded(tiny.bert(), tokenizer)
+
+
+def test_special_tokens_that_texts_never_become_need_no_embedding():
+    tokenizer = tiny.bert_tokenizer()
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<image>"]})
+    assert len(tokenizer) == vocabulary() + 1
+    assert loaded(tiny.bert(), tokenizer).words([TEXT], ["he"])
+    with pytest.raises(ValueError, match=r"'<image>'.*embeddings"):
+        loaded(tiny.bert(), tokenizer).words(["the <image> saw [MASK] ."], ["he"])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_undefined_weights_are_refused_by_name(value, dtype, tmp_path):
+    model = tiny.bert(dtype=dtype)
+    with torch.no_grad():
+        model.bert.encoder.layer[1].attention.self.query.bias[3] = value
+    message = r"undefined or infinite weights in bert\.encoder\.layer\.1\.attention\.self\.query\.bias:"
+    with pytest.raises(ValueError, match=message):
+        loaded(model)
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        loaded(str(tmp_path))

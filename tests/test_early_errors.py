@@ -1,0 +1,137 @@
+"""Wrong values are noticed before the work, whatever they are for."""
+
+import os
+
+import pandas as pd
+import pytest
+import tiny_data
+import torch
+
+from gradiend import PostPruneConfig, PrePruneConfig
+from gradiend.trainer import TrainingCallback
+from gradiend.util.files import require_directory
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return tiny_data.save_bert(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def trained(path):
+    return tiny_data.trainer(path).train()
+
+
+NAN = float("nan")
+
+
+def forgets_to_return(config, training_stats):
+    dict(correlation=0.5)  # noqa: C408 - the mistake
+
+
+FIELDS = [
+    *({"convergent_score_threshold": value} for value in ("a", NAN, 2.0, -1, [0.5], True)),
+    *({"convergent_mean_by_class_threshold": value} for value in ("a", NAN, -1, [1])),
+    {"convergent_metric": "loss", "convergent_score_threshold": -1.0},
+    *({"criterion": value} for value in ("mse", torch.nn.MSELoss, torch.nn.MSELoss(reduction="none"), 3)),
+    *({"evaluate_fn": value} for value in ("a", 3, lambda **_: None, lambda **_: 0.5, lambda: {}, forgets_to_return)),
+    *({"seed": value} for value in ("a", -1, 1.5, True, 2**70)),
+    *({name: True} for name in ("max_seeds", "num_train_epochs", "latent_dim", "max_steps", "kept_gradients_size")),
+    *({name: True} for name in ("learning_rate", "weight_decay", "adam_epsilon")),
+    {"kept_gradients_size": -1}, {"metadata": [1]}, {"bias_decoder": "no"}, {"bias_decoder": 0},
+    *({"params": value} for value in ([3], [], 3)),
+    *({"decoder_eval_lrs": value} for value in ("a", [], [NAN], ["1"], float("inf"))),
+    *({"decoder_eval_feature_factors": value} for value in (["x"], [], NAN, "1.0")),
+    {"init": "class_means", "supervised_encoder": True},
+    {"init": "class_means", "supervised_decoder": True, "convergent_score_threshold": 1.0},
+    *({name: "a\0b"} for name in ("experiment_dir", "output_dir", "seed_runs_dir")),
+    {"pre_prune_config": {"topk": 10, "threshold": NAN}},
+    {"pre_prune_config": {"topk": 10, "importance_device": "gpu"}},
+    {"pre_prune_config": {"topk": 10, "dataset": 3}}, {"post_prune_config": {"threshold": NAN}},
+    {"post_prune_config": {"mask": torch.zeros(3, dtype=torch.bool)}},
+    {"post_prune_config": {"topk": 10, "part": "decoder-bias"}, "bias_decoder": False},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fields", FIELDS, ids=",".join)
+def test_training_arguments_are_refused_at_once(path, fields):
+    within = ("mask", "threshold", "importance_device", "dataset")
+    with pytest.raises((TypeError, ValueError)) as error:
+        tiny_data.trainer(path, fields)
+    assert any(name in str(error.value) for name in (*fields, *within))
+
+
+class Count(TrainingCallback):
+    """How many steps were taken."""
+
+    steps = 0
+
+    def on_step_begin(self, **kwargs):
+        self.steps += 1
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_before_the_training(path, tmp_path):
+    (tmp_path / "file").write_text("")
+    for fields in (
+        {"experiment_dir": str(tmp_path / "file")},
+        {"output_dir": str(tmp_path / "file" / "deeper")},
+        {"seed_runs_dir": str(tmp_path / "file"), "max_seeds": 2},
+        {"experiment_dir": str(tmp_path / ("x" * 300))},
+    ):
+        count = Count()
+        with pytest.raises(ValueError, match="Choose another place"):
+            tiny_data.trainer(path, fields).train(callbacks=[count])
+        assert count.steps == 0
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_refused(tmp_path):
+    (tmp_path / "shut").mkdir(mode=0o500)
+    with pytest.raises(ValueError, match="read-only"):
+        require_directory(tmp_path / "shut" / "deeper")
+
+
+def test_a_mask_of_another_length_is_refused_before_the_training(path):
+    count = Count()
+    config = PostPruneConfig(mask=torch.ones(3, dtype=torch.bool))
+    with pytest.raises(ValueError, match=r"shape \(3,\), but the GRADIEND .* has 50 input dimensions"):
+        tiny_data.trainer(path, {"pre_prune_config": PrePruneConfig(topk=50), "post_prune_config": config}).train(
+            callbacks=[count]
+        )
+    assert count.steps == 0
+    fits = PostPruneConfig(mask=torch.arange(50) < 20)
+    trainer = tiny_data.trainer(path, {"pre_prune_config": PrePruneConfig(topk=50), "post_prune_config": fits}).train()
+    assert len(trainer.get_model()) == 20
+
+
+def test_a_threshold_above_every_weight_does_not_cost_the_training(path, caplog):
+    trainer = tiny_data.trainer(path, {"post_prune_config": PostPruneConfig(threshold=1e9)}).train()
+    assert "stays as it is, unpruned: Pruning would keep nothing" in caplog.text
+    assert trainer.evaluate_encoder()["n_samples"] > 0
+
+
+@pytest.mark.parametrize("result", [{"correlation": "0.5"}, 0.5, [0.5], None])
+def test_a_wrong_result_of_an_evaluation_is_named(path, result):
+    with pytest.raises(TypeError, match="evaluate_fn must return a dict whose 'correlation' is a number or None"):
+        tiny_data.trainer(path, {"evaluate_fn": lambda **_: result}).train()
+
+
+class NoSelector:
+    """Has no select."""
+
+
+CALLS = [
+    {"selector": NoSelector()}, {"selector": 3}, {"summary_extractor": {}}, {"summary_metrics": 3},
+    {"summary_metrics": [3]}, {"summary_metrics": []}, {"summary_metrics": "grid"}, {"target_class": 3},
+    {"increase_target_probabilities": "yes"}, {"plot": "no"}, {"output_path": 3}, {"output_path": ""},
+    {"output_path": "/"}, {"lrs": "a"}, {"lrs": 1j}, {"feature_factors": [None]}, {"part": "body"},
+    {"target_class": "nobody"},
+    {"training_like_df": pd.DataFrame({"a": [1]})}, {"neutral_df": pd.DataFrame({"a": [1]})},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("asked", CALLS, ids=",".join)
+def test_arguments_of_the_decoder_evaluation_are_looked_at_first(trained, asked, monkeypatch):
+    monkeypatch.setattr(trained, "prepare_base_model_evaluation", lambda *args, **kwargs: pytest.fail("measured"))
+    with pytest.raises((TypeError, ValueError)):
+        trained.evaluate_decoder(**asked)

@@ -1,0 +1,115 @@
+"""Decoder evaluations that find no rewrite, or one at the edge of the grid, and all that reads their results."""
+
+import json
+
+import pytest
+import tiny_data
+import torch
+
+from gradiend.cli.demo import summarise
+from gradiend.evaluator import LMSThresholdPolicy, read_decoder_stats_file
+from gradiend.trainer.text import TextPredictionModelWithGradiend
+from gradiend.util.paths import resolve_decoder_stats_path
+
+LENIENT = LMSThresholdPolicy(ratio=0.0)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return tiny_data.save_bert(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def trained(path, tmp_path_factory):
+    return tiny_data.trainer(path, {"experiment_dir": str(tmp_path_factory.mktemp("run"))}).train()
+
+
+ASKED = {
+    "only 0": ({"lrs": [0.0]}, "leaves the model as it is"),
+    "the default grid without an acceptable step": ({"selector": LMSThresholdPolicy(ratio=1.5)}, "None of the steps"),
+    "an extractor of one's own": ({"lrs": [0.0], "summary_extractor": lambda grid: grid}, "leaves the model as it is"),
+    "with a plot": ({"lrs": [0.0], "plot": True, "show": False}, "leaves the model as it is"),
+    "a part whose factor is 0": ({"lrs": [1.0], "feature_factors": [0.0], "part": "decoder-weight"}, "as it is"),
+}
+
+
+@pytest.mark.parametrize("strengthen", [True, False])
+@pytest.mark.parametrize(("asked", "reason"), ASKED.values(), ids=ASKED)
+def test_nothing_chosen_is_said_everywhere(trained, asked, reason, strengthen, caplog):
+    results = trained.evaluate_decoder(**asked, increase_target_probabilities=strengthen)
+    for name in ("SG", "PL"):
+        key = name if strengthen else f"{name}_weaken"
+        assert results[key]["learning_rate"] is None
+        assert reason in results[key]["reason"]
+        assert f"There is no rewrite for {key}." in caplog.text
+        for given in (results, None):
+            for call in (trained.rewrite_base_model, trained.export_delta):
+                with pytest.raises(ValueError, match=rf"no rewrite for '{key}'.*{reason}"):
+                    call(given, name, increase_target_probabilities=strengthen)
+        stats = read_decoder_stats_file(resolve_decoder_stats_path(trained.experiment_dir, metric_name=name))
+        assert stats[key] == results[key]
+    plotted = {"plotting_data": trained.analyze_decoder_for_plotting(lrs=[0.1]), "show": False}
+    for marked in (None, "SG", ["SG", "PL"]):
+        assert trained.plot_probability_shifts(
+            decoder_results=results, target_class=marked, increase_target_probabilities=strengthen, **plotted
+        )
+
+
+def test_a_choice_at_the_edge_of_the_grid_is_said(trained, caplog):
+    chosen = trained.evaluate_decoder(lrs=[0.1, 0.5, 0.0], selector=LENIENT)["SG"]
+    edge = {0.5: "0.5 is the largest step given", 0.1: "0.1 is the smallest step given"}[chosen["learning_rate"]]
+    assert chosen["note"] == edge
+    assert f"The rewrite for SG is at the edge of the grid: {edge}." in caplog.text
+    rates = [chosen["learning_rate"] / 2, chosen["learning_rate"], chosen["learning_rate"] * 2]
+
+    def best_in_the_middle(grid):
+        return {k: {**entry, "middle": -abs(k[1] - rates[1])} if k != "base" else entry for k, entry in grid.items()}
+
+    asked = {"lrs": rates, "selector": LENIENT, "summary_extractor": best_in_the_middle, "summary_metrics": "middle"}
+    assert "note" not in trained.evaluate_decoder(**asked)["middle"]
+
+
+def test_a_step_that_rounding_undoes_is_not_chosen(path):
+    # Not the biases: they are 0, and any step changes a 0.
+    model = TextPredictionModelWithGradiend.from_pretrained(path, params=["*layer.1*weight"])
+    model.base_model.to(torch.bfloat16)
+    trainer = tiny_data.trainer(model, {"base_model_dtype": "bfloat16"}).train()
+    results = trainer.evaluate_decoder(lrs=[1e-12, 0.0], selector=LENIENT)
+    assert results["SG"]["learning_rate"] is None
+    json.dumps({name: entry for name, entry in results.items() if name != "grid"})
+
+
+def test_the_demo_leaves_out_what_was_not_chosen(trained):
+    results = trained.evaluate_decoder(lrs=[0.0])
+    entry = results["SG"]
+    base = {"probs_by_dataset": {"3SG": {"3PL": 0.1}, "3PL": {"3SG": 0.1}}}
+    decoder = {"3SG": entry, "grid": {"base": base}}
+    assert summarise({"correlation": 1.0, "mean_by_feature_class": {}}, decoder, {})["decoder"] == {}
+
+
+CALLS = {
+    "evaluate_decoder": lambda t, r, name: t.evaluate_decoder(target_class=name),
+    "several": lambda t, r, name: t.evaluate_decoder(target_class=["SG", name]),
+    "analyze_decoder_for_plotting": lambda t, r, name: t.analyze_decoder_for_plotting(class_ids=[name]),
+    "rewrite_base_model": lambda t, r, name: t.rewrite_base_model(r, name),
+    "from the files": lambda t, r, name: t.rewrite_base_model(target_class=name),
+    "export_delta": lambda t, r, name: t.export_delta(r, ["SG", name]),
+    "plot": lambda t, r, name: t.plot_probability_shifts(decoder_results=r, target_class=name, show=False),
+    "classes of a plot": lambda t, r, name: t.plot_probability_shifts(
+        decoder_results=r, class_ids=["SG", name], show=False
+    ),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize(("name", "order"), [("pl", "PL.*SG"), ("PLural", "PL.*SG"), ("sing", "SG.*PL")])
+def test_a_wrong_class_lists_the_classes_nearest_first(trained, call, name, order, caplog):
+    results = trained.evaluate_decoder(lrs=[0.1], selector=LENIENT, plot=True, show=False)
+    with pytest.raises(ValueError, match=f"(?=.*'{name}')(?=.*{order})"):
+        call(trained, results, name)
+
+
+@pytest.mark.parametrize("name", [3, {"SG"}, {"SG": 1}])
+def test_no_class_at_all(trained, name):
+    with pytest.raises(TypeError, match="target_class must be a class name or a list of them"):
+        trained.evaluate_decoder(target_class=name)
