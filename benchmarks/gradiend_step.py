@@ -21,12 +21,13 @@ TRAFFIC = 22
 BANDWIDTH_SIZE = 20_000_000
 
 
-def measure(n: int, repeats: int, *, compiled: bool) -> None:
+def measure(n: int, repeats: int, *, compiled: bool, device: str = "cpu") -> None:
     """Print the line of one size."""
-    optimizer = create_optimizer(GradiendModel(n, 1), TrainingArguments(learning_rate=1e-4, torch_compile=compiled))
+    arguments = TrainingArguments(learning_rate=1e-4, torch_compile=compiled)
+    optimizer = create_optimizer(GradiendModel(n, 1, device=device), arguments)
     # The median entry of a BERT gradient is about 1e-5, that of the target 1e-3.
-    source, target = torch.randn(n) * 1e-5, torch.randn(n) * 1e-3
-    a, b, c = (torch.rand(BANDWIDTH_SIZE) for _ in range(3))
+    source, target = torch.randn(n, device=device) * 1e-5, torch.randn(n, device=device) * 1e-3
+    a, b, c = (torch.rand(BANDWIDTH_SIZE, device=device) for _ in range(3))
     steps, bandwidths = [], []
     for _ in range(repeats + 2):
         steps.append(seconds(lambda: optimizer.step(source, target)))

@@ -52,6 +52,7 @@ class Clock(TrainingCallback):
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         """Note the time."""
+        finish()
         self.ends.append(time.perf_counter())
         if self.counter is not None:
             self.operations.append(self.counter.get_total_flops())
@@ -113,10 +114,18 @@ def counting(wanted: bool) -> AbstractContextManager[FlopCounterMode | None]:
 
 
 def seconds(work: Any) -> float:
-    """Wall time of one call."""
+    """Wall time of one call, to the end of what it has started on a GPU."""
+    finish()
     start = time.perf_counter()
     work()
+    finish()
     return time.perf_counter() - start
+
+
+def finish() -> None:
+    """Wait for the GPU, if there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def parse_arguments() -> argparse.Namespace:
