@@ -17,8 +17,8 @@ from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import tqdm
 
-from gradiend.gradients.attention import ForwardModeAttention
 from gradiend.gradients.batch import batches_by_length, collate, count_batches
+from gradiend.gradients.forward_mode import ForwardModeRules
 from gradiend.gradients.layer_checkpoints import layer_checkpoints
 from gradiend.gradients.scorer import WordScorer
 from gradiend.gradients.state import differentiating, hand_over_gradients, measurement_mode
@@ -227,7 +227,7 @@ class GradientEngine:
         with (
             _bar(n_batches, progress) as bar,
             torch.no_grad(),
-            ForwardModeAttention(),
+            ForwardModeRules(),
             # Calls of attention that are not ours must take the one kernel with a forward-mode rule.
             sdpa_kernel(SDPBackend.MATH),
         ):

@@ -1,13 +1,13 @@
-"""The forward-mode rule of attention against PyTorch's own, for every kind of call."""
+"""Our forward-mode rules against PyTorch's own, for every kind of call."""
 
 import pytest
 import torch
 from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
-from gradiend.gradients import attention
-from gradiend.gradients.attention import ForwardModeAttention
+from gradiend.gradients import forward_mode
+from gradiend.gradients.forward_mode import ForwardModeRules
 
 ROWS, HEADS, QUERIES, KEYS, WIDTH = 3, 4, 5, 7, 8
 
@@ -54,12 +54,12 @@ def lengths(*sizes):
     ids=["plain", "lengths", "bias", "bias of heads", "causal", "scale", "grouped", "query", "key", "value"],
 )
 def test_output_and_tangent_are_those_of_the_plain_rule(options, at_once, monkeypatch):
-    monkeypatch.setattr(attention, "SCORES_AT_ONCE", at_once)
+    monkeypatch.setattr(forward_mode, "SCORES_AT_ONCE", at_once)
     own = {name: options[name] for name in ("n_key_heads", "moving") if name in options}
     options = {name: value for name, value in options.items() if name not in own}
     pairs = tensors(**own)
     expected = with_tangent(pairs, **options)
-    with ForwardModeAttention():
+    with ForwardModeRules():
         found = with_tangent(pairs, **options)
     torch.testing.assert_close(found.primal, expected.primal)
     torch.testing.assert_close(found.tangent, expected.tangent)
@@ -80,7 +80,7 @@ def test_output_and_tangent_are_those_of_the_plain_rule(options, at_once, monkey
 def test_calls_that_the_rule_does_not_cover_are_left_alone(options):
     pairs = tensors()
     expected = with_tangent(pairs, **options)
-    with ForwardModeAttention():
+    with ForwardModeRules():
         found = with_tangent(pairs, **options)
     torch.testing.assert_close(found.primal, expected.primal, equal_nan=True)
     torch.testing.assert_close(found.tangent, expected.tangent, equal_nan=True)
@@ -88,5 +88,26 @@ def test_calls_that_the_rule_does_not_cover_are_left_alone(options):
 
 def test_without_a_tangent_it_is_the_usual_attention():
     pairs = tensors(moving="")
-    with ForwardModeAttention():
+    with ForwardModeRules():
         assert with_tangent(pairs).tangent is None
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_a_layer_norm_and_its_tangent_have_the_dtype_of_the_input(dtype, device):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("there is no GPU")
+    torch.manual_seed(0)
+    shapes = [(3, 5, 8), (8,), (8,)]
+    exact = [tuple(torch.randn(shape, dtype=torch.float64, device=device) for _ in range(2)) for shape in shapes]
+
+    def tangent(of_type):
+        with torch.no_grad(), forward_ad.dual_level():
+            duals = [forward_ad.make_dual(*(one.to(of_type) for one in pair)) for pair in exact]
+            return forward_ad.unpack_dual(layer_norm(duals[0], (8,), *duals[1:], 1e-5)).tangent
+
+    expected = tangent(torch.float64)
+    with ForwardModeRules():
+        found = tangent(dtype)
+    assert found.dtype is dtype
+    assert (found.double() - expected).norm() / expected.norm() < max(8 * torch.finfo(dtype).eps, 1e-12)

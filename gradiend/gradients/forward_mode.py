@@ -1,6 +1,6 @@
-"""Attention with its forward-mode derivative.
+"""Forward-mode derivatives of functions for which PyTorch's own rule is missing, slow or of another dtype.
 
-Fused attention kernels have no forward-mode rule, and PyTorch's rule for the mathematical form writes the scores to
+Attention: fused kernels have no forward-mode rule, and PyTorch's rule for the mathematical form writes the scores to
 memory some twenty times. With S = scale · Q Kᵀ + mask, P = softmax(S), O = P V and tangents marked by a dot:
 
     Ṡ = scale · (Q̇ Kᵀ + Q K̇ᵀ)        M = P ∘ Ṡ        Ȯ = M V + P V̇ − rowsum(M) ∘ O
@@ -8,6 +8,7 @@ memory some twenty times. With S = scale · Q Kᵀ + mask, P = softmax(S), O = P
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,10 +21,12 @@ SCORES_AT_ONCE = 1 << 20
 """Scores that are worked on together: they and their tangents stay in a processor's cache."""
 
 
-class ForwardModeAttention(TorchFunctionMode):
-    """Inside the block, `scaled_dot_product_attention` of dual tensors computes its tangent by the formula above.
+class ForwardModeRules(TorchFunctionMode):
+    """Inside the block, two functions of dual tensors have other forward-mode rules than PyTorch's.
 
-    Calls that it does not cover (dropout, a mask with a tangent, a position that may look nowhere) are left alone.
+    `scaled_dot_product_attention` computes its tangent by the formula above. Calls that it does not cover (dropout, a
+    mask with a tangent, a position that may look nowhere) are left alone. `layer_norm` of bfloat16 and float16 works in
+    float32: on a GPU PyTorch's rule gives a float32 tangent, which the next product refuses.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -33,7 +36,21 @@ class ForwardModeAttention(TorchFunctionMode):
             result = _attention(*args, **kwargs)
             if result is not None:
                 return result
+        elif func is functional.layer_norm:
+            return _layer_norm(*args, **kwargs)
         return func(*args, **kwargs)
+
+
+def _layer_norm(
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    wide = torch.promote_types(input.dtype, torch.float32)
+    weight, bias = (None if tensor is None else tensor.to(wide) for tensor in (weight, bias))
+    return functional.layer_norm(input.to(wide), list(normalized_shape), weight, bias, eps).to(input.dtype)
 
 
 def _attention(
