@@ -4,6 +4,10 @@
 
 Each side saves small networks with known weights, loads what the other saved, and compares latents, decoded vectors
 and the parameter map with those that the writer had. Needs the documented API on the other side, nothing else.
+
+With --trained MODEL (at least 256 positions) each side trains a GRADIEND on sentences of two classes with each source,
+and evaluates its own and the other's: the correlation, and P of each class before and after it is strengthened. Ours
+are saved both as they are and for 0.2.x (`labels_of="alternative"`).
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,9 +24,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
-from gradiend import GradiendModel, ParamMappedGradiendModel
+from gradiend import GradiendModel, ParamMappedGradiendModel, TextPredictionTrainer, TrainingArguments
 
 SHAPES = {"layer.weight": (8, 5), "layer.bias": (8,), "embedding.weight": (10, 5)}
 PLACES = {
@@ -124,6 +130,58 @@ def read(directory: Path) -> dict[str, Any]:
     return report
 
 
+ROWS = pd.DataFrame(
+    [
+        {"masked": f"The {who} said that [MASK] {verb} {how} .", "label": word, "label_class": name, "split": split}
+        for who, split in {
+            "nurse": "train", "baker": "train", "sailor": "train", "girl": "train", "boy": "validation", "man": "test",
+        }.items()
+        for how in ("tired", "late", "cold", "happy")
+        for word, verb, name in (("she", "was", "3SG"), ("they", "were", "3PL"))
+    ]
+)  # fmt: skip
+STEP = 0.05
+"""Small beside the weights, so that the direction of the update decides and not its size."""
+
+
+def trainer_of(model: str, directory: Path, source: str) -> TextPredictionTrainer:
+    """A trainer of the two classes, by the API that both versions have."""
+    args = TrainingArguments(
+        experiment_dir=str(directory), train_batch_size=8, max_steps=40, learning_rate=1e-4, source=source, max_seeds=1,
+        eval_steps=20,
+    )  # fmt: skip
+    return TextPredictionTrainer(model, data=ROWS, target_classes=["3SG", "3PL"], args=args)
+
+
+def train(model: str, directory: Path) -> None:
+    """Train with every source, and keep the checkpoints."""
+    for source in ("factual", "alternative"):
+        trainer = trainer_of(model, directory / source, source)
+        trainer.train()
+        trained = trainer.get_model()
+        # 0.2.x reads the source from here, not from the context.
+        training = json.loads((directory / source / "model" / "training.json").read_text())
+        shutil.copytree(directory / source / "model", directory / f"{source} checkpoint")
+        if hasattr(trained, "base_arguments"):
+            path = str(directory / f"{source} checkpoint for 0.2.x")
+            trained.save_pretrained(path, labels_of="alternative", training=training)
+
+
+def evaluate(directory: Path) -> dict[str, Any]:
+    """Correlation, and P of each class on the texts of the other, before and after it is strengthened."""
+    report = {}
+    for checkpoint in sorted(directory.glob("* checkpoint*")):
+        trainer = trainer_of(str(checkpoint), directory / "evaluations" / checkpoint.name, checkpoint.name.split()[0])
+        line = {"correlation": trainer.evaluate_encoder()["correlation"]}
+        results = trainer.evaluate_decoder(lrs=[STEP], use_cache=False)
+        for name, other in (("3SG", "3PL"), ("3PL", "3SG")):
+            chosen = (float(results[name]["feature_factor"]), STEP)
+            before, after = (results["grid"][key]["probs_by_dataset"][other][name] for key in ("base", chosen))
+            line[f"P({name})"] = f"{before:.4f} → {after:.4f}"
+        report[checkpoint.name] = line
+    return report
+
+
 def run(python: str, *arguments: str) -> str:
     """This script under another Python, without this directory's package in the way."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
@@ -157,12 +215,37 @@ def table(columns: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join([*lines, *(f"({number}) {note}" for number, note in enumerate(notes, 1))])
 
 
+def exchange_trained(python: str, model: str) -> None:
+    """Print what each version says of its own trained checkpoints and of the other's."""
+    with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as theirs:
+        train(model, Path(ours))
+        run(python, "train", theirs, model)
+        for writer, directory in (("this version", ours), ("the other", theirs)):
+            found = {"this version": evaluate(Path(directory))}
+            found["the other"] = json.loads(run(python, "evaluate", directory).splitlines()[-1])
+            for reader, report in found.items():
+                for checkpoint, line in report.items():
+                    shown = ", ".join(
+                        f"{key} {value:+.3f}" if isinstance(value, float) else f"{key} {value}"
+                        for key, value in line.items()
+                    )
+                    print(f"{writer} wrote, {reader} reads: {checkpoint}: {shown}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("python", help="Python of an environment with another gradiend; or, internally, write or read")
     parser.add_argument("directory", nargs="?", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("model", nargs="?", help=argparse.SUPPRESS)
+    parser.add_argument("--trained", metavar="MODEL", help="exchange trained checkpoints of this model instead")
     arguments = parser.parse_args()
-    if arguments.python == "write":
+    if arguments.trained:
+        exchange_trained(arguments.python, arguments.trained)
+    elif arguments.python == "train":
+        train(arguments.model, arguments.directory)
+    elif arguments.python == "evaluate":
+        print(json.dumps(evaluate(arguments.directory)))
+    elif arguments.python == "write":
         write(arguments.directory)
     elif arguments.python == "read":
         print(json.dumps(read(arguments.directory)))
