@@ -468,8 +468,8 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
             if base_model is not None:
                 raise
             raise FileNotFoundError(
-                f"The base model {named!r} of the GRADIEND in {directory} is not there. If it was moved, name its place: "
-                f"from_pretrained({str(directory)!r}, base_model=…). ({error})"
+                f"The base model {named!r} of the GRADIEND in {directory} is not there. If it was moved, name its "
+                f"place: from_pretrained({str(directory)!r}, base_model=…). ({error})"
             ) from error
         model = cls(loaded, gradiend, *extra, source=source, target=target)
         if direction is not None:
