@@ -162,6 +162,9 @@ def test_lone_capital_follows_the_sentence_start_in_frames() -> None:
         ("[MASK] left.", "She", "UK", "UK"),
         ("[MASK] left.", "She", "iPhone", "iPhone"),
         ("[MASK] left.", "She", "van Gogh", "Van Gogh"),
+        ("[MASK] left.", "She", "'tis", "'Tis"),
+        ("[MASK] left.", "'Tis", "(he)", "(He)"),
+        ("[MASK] left.", "She", "5th", "5th"),
         ("Dann hat [MASK] es.", "er", "Sie", "Sie"),
         ("Then [MASK] left.", "he", "I", "I"),
         ("Now [MASK] went.", "he", "McDonald", "McDonald"),
@@ -193,6 +196,7 @@ START, INSIDE = "[MASK] is.", "Then [MASK] is."
 def test_capitals_of_the_place_are_none_of_the_word() -> None:
     assert own_words((START, "He"), (START, "He"), (INSIDE, "he")) == [["he"], ["he"]]
     assert own_words((START, "He"), (START, "She"), (INSIDE, "she"), (INSIDE, "she")) == [["He", "she"], ["she", "He"]]
+    assert own_words((START, "'Tis"), (INSIDE, "'tis")) == [["'tis"], ["'tis"]]
     assert own_words((START, "Sie"), (INSIDE, "Sie")) == [["Sie"], ["Sie"]]
     assert own_words((INSIDE, "I"), (START, "I")) == [["I"], ["I"]]
     assert own_words((INSIDE, "UK"), (START, "UK"), (INSIDE, "France")) == [["France", "UK"], ["UK", "France"]]

@@ -48,7 +48,7 @@ from gradiend.model.parts import parse_rewrite_part
 from gradiend.util.checks import AS_IN_ARGUMENTS, numbers, require_flag, require_path, require_texts, require_whole
 from gradiend.util.files import require_directory
 from gradiend.util.fingerprint import Fingerprint
-from gradiend.util.keywords import known_keywords
+from gradiend.util.keywords import known_keywords, nearest_first
 from gradiend.util.optional import without_package
 from gradiend.util.paths import resolve_decoder_grid_cache_path
 from gradiend.visualizer.output import plot_is_possible
@@ -319,7 +319,8 @@ class _Search:
             candidates = own.get(name, found[0])
             chosen = summarise_choice(grid, candidates, found[1], name, self.selector, strengthen)
             if chosen is None:
-                logger.warning("Nothing was measured for %s: %s.", name, self._why_unmeasured(goals.get(name)))
+                why = self._why_unmeasured(goals.get(name), name, found[0])
+                logger.warning("Nothing was measured for %s: %s.", name, why)
                 continue
             result[name] = {**chosen, "base_value": before.get(name), "part": self.part}
             edge = None if "reason" in chosen else edge_of_grid(chosen["learning_rate"], grid)
@@ -330,10 +331,11 @@ class _Search:
                 logger.warning("There is no rewrite for %s. %s", name, chosen["reason"])
         return result
 
-    def _why_unmeasured(self, goal: Goal | None) -> str:
+    def _why_unmeasured(self, goal: Goal | None, name: str, candidates: Sequence[Candidate]) -> str:
         column = dataset_column(self.rows)
         if goal is None or column is None:
-            return "no entry of the grid has a number of that name"
+            known = dict.fromkeys(metric for candidate in candidates for metric in candidate.metrics)
+            return f"the entries of the grid have only {', '.join(nearest_first(name, known)) or 'no numbers'}"
         missing = [name for name in goal.datasets if name not in set(self.rows[column])]
         return f"there are no texts of {', '.join(missing)}" if missing else "no candidate has its feature factor"
 

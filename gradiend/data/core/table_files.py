@@ -58,7 +58,8 @@ def read_table(path: Path) -> pd.DataFrame:
     if name.endswith(CSV_SUFFIXES):
         return csv_table(path)
     if name.endswith(JSON_SUFFIXES):
-        return pd.DataFrame(list(json_rows(path)))
+        # without a dtype, pandas makes 7.0 of the 7 in a column that also has a null or a fraction
+        return pd.DataFrame(list(json_rows(path)), dtype=object)
     require_package("pyarrow", f"Reading {path.name}", "data")
     try:
         return pd.read_parquet(path, engine="pyarrow")
