@@ -112,7 +112,7 @@ def test_a_threshold_above_every_weight_does_not_cost_the_training(path, caplog)
 
 def test_words_for_other_classes_do_not_cost_the_training(path):
     trainer = tiny_data.trainer(path, decoder_eval_targets={"sg": ["he"], "PL": ["they"]})
-    with pytest.raises(ValueError, match="no words for the target class 'SG'; it has: 'sg', 'PL'. Did you mean 'sg'"):
+    with pytest.raises(ValueError, match=r"no words for the target class 'SG'; it has: 'sg', 'PL'\. Did you mean 'sg'"):
         trainer.train()
     assert trainer.get_model() is None or trainer.get_model().gradiend.is_untrained
 

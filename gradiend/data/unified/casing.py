@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from gradiend.util.placeholder import PLACEHOLDER
 
@@ -52,6 +53,7 @@ def write_in_place(word: str, masked_text: str, factual: str) -> str:
     return raised if raised != word and capitalised_by_place(masked_text, factual) else word
 
 
+@lru_cache(maxsize=10_000)
 def capitalised(word: str) -> str:
     """A word or phrase whose first letter is a capital, unless its first part has a capital already."""
     head = word.split(" ", 1)[0]
