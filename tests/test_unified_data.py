@@ -15,6 +15,7 @@ from gradiend import TextPredictionTrainer
 from gradiend.data.unified import (
     UNIFIED_COLUMNS,
     ColumnNames,
+    apply_class_merge_to_merged_df,
     apply_factual_casing,
     classes_in,
     merge_per_class_dfs,
@@ -578,6 +579,18 @@ def test_bad_input(data, options: dict, message: str) -> None:
 def test_bad_types(data, pair, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         to_unified(data, pair=pair)
+
+
+@pytest.mark.parametrize("data", [None, [GOOD], "table.csv"])
+def test_functions_of_frames_refuse_anything_else(data) -> None:
+    for call in (
+        lambda: merged_to_unified(data, pair=PAIR),
+        lambda: per_class_dict_to_unified(data, pair=PAIR),
+        lambda: per_class_dict_to_unified({"he": data}, pair=PAIR),
+        lambda: apply_class_merge_to_merged_df(data, {"x": ["he"]}),
+    ):
+        with pytest.raises(TypeError, match=r"Expected a .*DataFrame.*, got (NoneType|list|str)"):
+            call()
 
 
 def test_unknown_class_selection() -> None:

@@ -12,11 +12,6 @@ from typing import Any, Protocol, runtime_checkable
 import pandas as pd
 
 from gradiend.evaluator.base_model import BaseModelMeasurement, WholeMeasurement, dataset_column
-from gradiend.evaluator.feature_factors import (
-    default_decoder_feature_factors,
-    derive_default_feature_factor,
-    derive_feature_factor_for_class,
-)
 from gradiend.evaluator.fingerprints import (
     KnowsItsData,
     frame_part,
@@ -25,7 +20,15 @@ from gradiend.evaluator.fingerprints import (
     tokenizer_of,
     wants_cache,
 )
-from gradiend.evaluator.goals import RESULT_KEYS, Goal, datasets_by_factor, goals_of
+from gradiend.evaluator.goals import (
+    RESULT_KEYS,
+    Goal,
+    datasets_by_factor,
+    default_decoder_feature_factors,
+    derive_default_feature_factor,
+    derive_feature_factor_for_class,
+    goals_of,
+)
 from gradiend.evaluator.grid import GridMeasurer
 from gradiend.evaluator.grid_cache import CandidateFiles, Key, write_results
 from gradiend.evaluator.selection import (

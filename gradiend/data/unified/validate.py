@@ -63,9 +63,14 @@ def require_columns(frame: pd.DataFrame, columns: Iterable[str], where: str = ""
         where: Which table, for the message, such as `" of class 'she'"`.
 
     Raises:
+        TypeError: No DataFrame.
         ValueError: A column is missing or ambiguous; the message names the ones present and the nearest of
             them.
     """
+    if not isinstance(frame, pd.DataFrame):
+        raise TypeError(
+            f"Expected a DataFrame{where}, got {type(frame).__name__}; resolve_dataframe makes one of tables."
+        )
     present = [str(name) for name in frame.columns]
     for column in columns:
         if column not in frame.columns:
