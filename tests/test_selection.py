@@ -129,6 +129,7 @@ def test_a_selector_that_returns_no_candidate_is_named():
         ((0.5, -0.5), -0.5, "-0.5 is the largest step given"),
         ((0.5, 0.1, -1.0), 0.5, None),
         ((0.5, 0.1, -1.0), 0.1, "0.1 is the smallest step given"),
+        ((0.0,), 0.5, None),
     ],
 )
 def test_a_step_at_the_edge(rates, rate, edge):

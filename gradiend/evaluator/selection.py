@@ -214,10 +214,10 @@ def summarise_choice(
 
 
 def edge_of_grid(rate: float, grid: Mapping[Any, Mapping[str, Any]]) -> str | None:
-    """That a chosen step is the largest or smallest that was tried, as a clause; None for one between others."""
+    """Say, as a clause, that a chosen step is the largest or smallest of the grid; None for one between others."""
     steps = _steps(grid)
     sizes = sorted({abs(step) for step in steps})
-    if abs(rate) not in (sizes[0], sizes[-1]):
+    if abs(rate) not in (*sizes[:1], *sizes[-1:]):
         return None
     name = "only" if len(steps) == 1 else "largest" if abs(rate) == sizes[-1] else "smallest"
     return f"{rate:g} is the {name} step given"
