@@ -58,8 +58,12 @@ def read_table(path: Path) -> pd.DataFrame:
     if name.endswith(CSV_SUFFIXES):
         return csv_table(path)
     if name.endswith(JSON_SUFFIXES):
-        # without a dtype, pandas makes 7.0 of the 7 in a column that also has a null or a fraction
-        return pd.DataFrame(list(json_rows(path)), dtype=object)
+        rows = list(json_rows(path))
+        frame = pd.DataFrame(rows)
+        for name in frame.select_dtypes("float"):
+            # pandas has made 7.0 of the 7 in a column that also has a null or a fraction
+            frame[name] = pd.Series([row.get(name) for row in rows], dtype=object)
+        return frame
     require_package("pyarrow", f"Reading {path.name}", "data")
     try:
         return pd.read_parquet(path, engine="pyarrow")
