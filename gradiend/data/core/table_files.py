@@ -60,9 +60,9 @@ def read_table(path: Path) -> pd.DataFrame:
     if name.endswith(JSON_SUFFIXES):
         rows = list(json_rows(path))
         frame = pd.DataFrame(rows)
-        for name in frame.select_dtypes("float"):
+        for column in frame.select_dtypes("float"):
             # pandas has made 7.0 of the 7 in a column that also has a null or a fraction
-            frame[name] = pd.Series([row.get(name) for row in rows], dtype=object)
+            frame[column] = pd.Series([row.get(column) for row in rows], dtype=object)
         return frame
     require_package("pyarrow", f"Reading {path.name}", "data")
     try:
