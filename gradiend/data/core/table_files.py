@@ -60,7 +60,7 @@ def read_table(path: Path) -> pd.DataFrame:
     if name.endswith(JSON_SUFFIXES):
         rows = list(json_rows(path))
         frame = pd.DataFrame(rows)
-        for column in frame.select_dtypes("float"):
+        for column in map(str, frame.select_dtypes("float")):
             # pandas has made 7.0 of the 7 in a column that also has a null or a fraction
             frame[column] = pd.Series([row.get(column) for row in rows], dtype=object)
         return frame
