@@ -110,6 +110,13 @@ def test_a_threshold_above_every_weight_does_not_cost_the_training(path, caplog)
     assert trainer.evaluate_encoder()["n_samples"] > 0
 
 
+def test_words_for_other_classes_do_not_cost_the_training(path):
+    trainer = tiny_data.trainer(path, decoder_eval_targets={"sg": ["he"], "PL": ["they"]})
+    with pytest.raises(ValueError, match=r"no words for the target class 'SG'; it has: 'sg', 'PL'\. Did you mean 'sg'"):
+        trainer.train()
+    assert trainer.get_model() is None or trainer.get_model().gradiend.is_untrained
+
+
 @pytest.mark.parametrize("result", [{"correlation": "0.5"}, 0.5, [0.5], None])
 def test_a_wrong_result_of_an_evaluation_is_named(path, result):
     with pytest.raises(TypeError, match="evaluate_fn must return a dict whose 'correlation' is a number or None"):
@@ -124,7 +131,7 @@ CALLS = [
     {"selector": NoSelector()}, {"selector": 3}, {"summary_extractor": {}}, {"summary_metrics": 3},
     {"summary_metrics": [3]}, {"summary_metrics": []}, {"summary_metrics": "grid"}, {"target_class": 3},
     {"increase_target_probabilities": "yes"}, {"plot": "no"}, {"output_path": 3}, {"output_path": ""},
-    {"output_path": "/"}, {"lrs": "a"}, {"lrs": 1j}, {"feature_factors": [None]}, {"part": "body"},
+    {"output_path": "/"}, {"lrs": "a"}, {"lrs": 1j}, {"lrs": [True]}, {"feature_factors": [None]}, {"part": "body"},
     {"target_class": "nobody"},
     {"training_like_df": pd.DataFrame({"a": [1]})}, {"neutral_df": pd.DataFrame({"a": [1]})},
 ]  # fmt: skip

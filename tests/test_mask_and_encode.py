@@ -183,6 +183,11 @@ def test_encode_with_words_says_what_is_missing(model):
         reader.encode(FACTUAL, "he", factual="he", alternative="they")
     with pytest.raises(ValueError, match="factual has 1 words for 2 texts"):
         reader.encode([FACTUAL, OTHER], factual=["he"], alternative="they")
+    for words in (5, [5], [None]):
+        with pytest.raises(TypeError, match="factual must be a list of strings"):
+            reader.encode([FACTUAL], factual=words, alternative="they")
+    with pytest.raises(TypeError, match="factual is a set, which has no order"):
+        reader.encode([FACTUAL], factual={"he"}, alternative="they")
     with pytest.raises(AssertionError, match="A raw input needs"):
         reader.encode(FACTUAL)
     two = reading(model, "diff", latent_dim=2)

@@ -109,6 +109,11 @@ def test_a_wrong_class_lists_the_classes_nearest_first(trained, call, name, orde
         call(trained, results, name)
 
 
+def test_an_unknown_metric_lists_those_there_are(trained, caplog):
+    assert list(trained.evaluate_decoder(lrs=[0.1], summary_metrics="SG_weken")) == ["grid"]
+    assert "Nothing was measured for SG_weken: the entries of the grid have only SG_weaken, " in caplog.text
+
+
 @pytest.mark.parametrize("name", [3, {"SG"}, {"SG": 1}])
 def test_no_class_at_all(trained, name):
     with pytest.raises(TypeError, match="target_class must be a class name or a list of them"):

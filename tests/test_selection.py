@@ -11,6 +11,7 @@ from gradiend.evaluator.selection import (
     LMSTimesMetricPolicy,
     compute_metric_summaries,
     default_extract_candidates,
+    edge_of_grid,
 )
 
 
@@ -101,6 +102,40 @@ class Stubborn:
         return candidate(0.0, 1.0, 0.1)
 
 
+class Refusing(LMSThresholdPolicy):
+    """Refuses everything, for reasons of its own."""
+
+    def select(self, metric, candidates, ctx):
+        return None
+
+
+class Naming:
+    """Returns the name of a candidate."""
+
+    def select(self, metric, candidates, ctx):
+        return "the first"
+
+
+def test_a_selector_that_returns_no_candidate_is_named():
+    with pytest.raises(TypeError, match=r"Naming\.select must return one of the candidates, or None; got 'the first'"):
+        compute_metric_summaries(grid(0.5), ["A"], selector=Naming())
+
+
+@pytest.mark.parametrize(
+    ("rates", "rate", "edge"),
+    [
+        ((0.5,), 0.5, "0.5 is the only step given"),
+        ((0.5, 0.0), 0.5, "0.5 is the only step given"),
+        ((0.5, -0.5), -0.5, "-0.5 is the largest step given"),
+        ((0.5, 0.1, -1.0), 0.5, None),
+        ((0.5, 0.1, -1.0), 0.1, "0.1 is the smallest step given"),
+        ((0.0,), 0.5, None),
+    ],
+)
+def test_a_step_at_the_edge(rates, rate, edge):
+    assert edge_of_grid(rate, grid(*rates)) == edge
+
+
 @pytest.mark.parametrize(
     ("found", "selector", "rate", "reason"),
     [
@@ -118,6 +153,7 @@ class Stubborn:
         (grid(0.5, 0.2, 0.0), Nearest(), 0.2, None),
         (grid(0.0), Nearest(), None, "leaves the model as it is"),
         (grid(0.5, 0.0), Stubborn(), None, "Stubborn accepts none of the steps 0.5"),
+        (grid(0.005), Refusing(), None, "Refusing accepts none of the steps 0.005"),
     ],
 )
 def test_a_step_that_changes_nothing_is_never_chosen(found, selector, rate, reason):

@@ -43,6 +43,22 @@ def test_words_and_classes_are_the_strings_of_the_file(tmp_path, name: str) -> N
     assert resolve_dataframe(tmp_path / name)["label"].tolist() == PADDED
 
 
+def test_whole_numbers_beside_missing_values_stay_whole(tmp_path) -> None:
+    rows = ['{"text": 7, "n": null}', '{"text": null, "n": 5}', '{"text": 8.5}', '{"text": 12345678901234567890123}']
+    (tmp_path / "t.jsonl").write_text("\n".join(rows))
+    found = resolve_dataframe(tmp_path / "t.jsonl")
+    assert [str(value) for value in found["text"]] == ["7", "None", "8.5", "12345678901234567890123"]
+    assert str(found["n"][1]) == "5"
+
+
+@pytest.mark.parametrize("kind", ["csv", "frame"])
+def test_two_columns_of_one_name_are_an_error(tmp_path, kind: str) -> None:
+    path = write(tmp_path / "t.csv", "text,text", ["he was here,x"])
+    table = str(path) if kind == "csv" else pd.DataFrame([["he was here", "x"]], columns=["text", "text"])
+    with pytest.raises(ValueError, match="2 columns called 'text'"):
+        TextPredictionDataCreator(table, feature_targets=[TextFilterConfig("he")]).generate_training_data()
+
+
 @pytest.mark.parametrize("by_class", [False, True])
 def test_csv_files_of_a_data_set_keep_their_strings(tmp_path, by_class: bool) -> None:
     if by_class:

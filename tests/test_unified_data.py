@@ -15,6 +15,7 @@ from gradiend import TextPredictionTrainer
 from gradiend.data.unified import (
     UNIFIED_COLUMNS,
     ColumnNames,
+    apply_class_merge_to_merged_df,
     apply_factual_casing,
     classes_in,
     merge_per_class_dfs,
@@ -162,6 +163,9 @@ def test_lone_capital_follows_the_sentence_start_in_frames() -> None:
         ("[MASK] left.", "She", "UK", "UK"),
         ("[MASK] left.", "She", "iPhone", "iPhone"),
         ("[MASK] left.", "She", "van Gogh", "Van Gogh"),
+        ("[MASK] left.", "She", "'tis", "'Tis"),
+        ("[MASK] left.", "'Tis", "(he)", "(He)"),
+        ("[MASK] left.", "She", "5th", "5th"),
         ("Dann hat [MASK] es.", "er", "Sie", "Sie"),
         ("Then [MASK] left.", "he", "I", "I"),
         ("Now [MASK] went.", "he", "McDonald", "McDonald"),
@@ -193,6 +197,7 @@ START, INSIDE = "[MASK] is.", "Then [MASK] is."
 def test_capitals_of_the_place_are_none_of_the_word() -> None:
     assert own_words((START, "He"), (START, "He"), (INSIDE, "he")) == [["he"], ["he"]]
     assert own_words((START, "He"), (START, "She"), (INSIDE, "she"), (INSIDE, "she")) == [["He", "she"], ["she", "He"]]
+    assert own_words((START, "'Tis"), (INSIDE, "'tis")) == [["'tis"], ["'tis"]]
     assert own_words((START, "Sie"), (INSIDE, "Sie")) == [["Sie"], ["Sie"]]
     assert own_words((INSIDE, "I"), (START, "I")) == [["I"], ["I"]]
     assert own_words((INSIDE, "UK"), (START, "UK"), (INSIDE, "France")) == [["France", "UK"], ["UK", "France"]]
@@ -574,6 +579,18 @@ def test_bad_input(data, options: dict, message: str) -> None:
 def test_bad_types(data, pair, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         to_unified(data, pair=pair)
+
+
+@pytest.mark.parametrize("data", [None, [GOOD], "table.csv"])
+def test_functions_of_frames_refuse_anything_else(data) -> None:
+    for call in (
+        lambda: merged_to_unified(data, pair=PAIR),
+        lambda: per_class_dict_to_unified(data, pair=PAIR),
+        lambda: per_class_dict_to_unified({"he": data}, pair=PAIR),
+        lambda: apply_class_merge_to_merged_df(data, {"x": ["he"]}),
+    ):
+        with pytest.raises(TypeError, match=r"Expected a .*DataFrame.*, got (NoneType|list|str)"):
+            call()
 
 
 def test_unknown_class_selection() -> None:

@@ -581,7 +581,7 @@ class TestProbabilityShifts:
             ({}, "pass decoder_results"),
             ({"decoder_results": {"he": summary(1.0, 0.1)}}, "grid under 'grid'"),
             ({"plotting_data": make_grid()}, "grid under 'plotting_data'"),
-            ({"decoder_results": results(), "class_ids": ["it"]}, r"no probabilities for \['it'\]"),
+            ({"decoder_results": results(), "class_ids": ["it"]}, "no class 'it'; it has he, she"),
             ({"decoder_results": {"grid": {"base": {"lms": {"lms": 0.4}}}}}, "no probabilities"),
             (
                 {"decoder_results": results(she=summary(1, 0.1)), "target_class": "he"},

@@ -12,11 +12,6 @@ from typing import Any, Protocol, runtime_checkable
 import pandas as pd
 
 from gradiend.evaluator.base_model import BaseModelMeasurement, WholeMeasurement, dataset_column
-from gradiend.evaluator.feature_factors import (
-    default_decoder_feature_factors,
-    derive_default_feature_factor,
-    derive_feature_factor_for_class,
-)
 from gradiend.evaluator.fingerprints import (
     KnowsItsData,
     frame_part,
@@ -25,7 +20,15 @@ from gradiend.evaluator.fingerprints import (
     tokenizer_of,
     wants_cache,
 )
-from gradiend.evaluator.goals import RESULT_KEYS, Goal, datasets_by_factor, goals_of
+from gradiend.evaluator.goals import (
+    RESULT_KEYS,
+    Goal,
+    datasets_by_factor,
+    default_decoder_feature_factors,
+    derive_default_feature_factor,
+    derive_feature_factor_for_class,
+    goals_of,
+)
 from gradiend.evaluator.grid import GridMeasurer
 from gradiend.evaluator.grid_cache import CandidateFiles, Key, write_results
 from gradiend.evaluator.selection import (
@@ -48,7 +51,7 @@ from gradiend.model.parts import parse_rewrite_part
 from gradiend.util.checks import AS_IN_ARGUMENTS, numbers, require_flag, require_path, require_texts, require_whole
 from gradiend.util.files import require_directory
 from gradiend.util.fingerprint import Fingerprint
-from gradiend.util.keywords import known_keywords
+from gradiend.util.keywords import known_keywords, nearest_first
 from gradiend.util.optional import without_package
 from gradiend.util.paths import resolve_decoder_grid_cache_path
 from gradiend.visualizer.output import plot_is_possible
@@ -319,7 +322,8 @@ class _Search:
             candidates = own.get(name, found[0])
             chosen = summarise_choice(grid, candidates, found[1], name, self.selector, strengthen)
             if chosen is None:
-                logger.warning("Nothing was measured for %s: %s.", name, self._why_unmeasured(goals.get(name)))
+                why = self._why_unmeasured(goals.get(name), name, found[0])
+                logger.warning("Nothing was measured for %s: %s.", name, why)
                 continue
             result[name] = {**chosen, "base_value": before.get(name), "part": self.part}
             edge = None if "reason" in chosen else edge_of_grid(chosen["learning_rate"], grid)
@@ -330,10 +334,11 @@ class _Search:
                 logger.warning("There is no rewrite for %s. %s", name, chosen["reason"])
         return result
 
-    def _why_unmeasured(self, goal: Goal | None) -> str:
+    def _why_unmeasured(self, goal: Goal | None, name: str, candidates: Sequence[Candidate]) -> str:
         column = dataset_column(self.rows)
         if goal is None or column is None:
-            return "no entry of the grid has a number of that name"
+            known = dict.fromkeys(metric for candidate in candidates for metric in candidate.metrics)
+            return f"the entries of the grid have only {', '.join(nearest_first(name, known)) or 'no numbers'}"
         missing = [name for name in goal.datasets if name not in set(self.rows[column])]
         return f"there are no texts of {', '.join(missing)}" if missing else "no candidate has its feature factor"
 

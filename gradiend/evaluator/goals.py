@@ -6,14 +6,45 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gradiend.evaluator.feature_factors import derive_feature_factor_for_class
 from gradiend.evaluator.selection import Candidate, lms_of, numbers_of
+from gradiend.model.context import moving_factor
 from gradiend.util.fingerprint import FINGERPRINT
 
 RESULT_KEYS = ("grid", "summary", "plot_path", "plot_paths", FINGERPRINT)
 """Keys of decoder results, in memory and in their files, that are no summaries."""
 SUFFIXES = ("_weaken", "_factual")
 """What makes the key of a metric of a class from its name."""
+
+
+def derive_feature_factor_for_class(
+    trainer: Any, model_with_gradiend: Any = None, class_name: str | None = None, *, strengthen: bool = True
+) -> float:
+    """The feature factor that strengthens (or weakens) a class, see `moving_factor` in `gradiend.model.context`.
+
+    Several latents all get it, though training gives none of them its sign.
+
+    Raises:
+        ValueError: No or an unknown class, or a model that does not know its encoding direction.
+    """
+    model = trainer.get_model() if model_with_gradiend is None else model_with_gradiend
+    return moving_factor(model.feature_class_encoding_direction, model.target, class_name, strengthen=strengthen)
+
+
+derive_default_feature_factor = derive_feature_factor_for_class
+
+
+def default_decoder_feature_factors(trainer: Any, model_with_gradiend: Any = None) -> list[float]:
+    """The strengthening factor of each target class, in their order.
+
+    Raises:
+        ValueError: No target classes, or no encoding direction.
+    """
+    classes = trainer.target_classes or trainer.config.target_classes
+    if not classes:
+        raise ValueError(
+            "The trainer has no target_classes, so there is no default feature factor: pass feature_factors."
+        )
+    return [derive_feature_factor_for_class(trainer, model_with_gradiend, name) for name in classes]
 
 
 def check_class_names(names: Sequence[Any]) -> None:

@@ -191,6 +191,11 @@ def summarise_choice(
     """
     changing = [candidate for candidate in candidates if _changes(candidate.id, grid)]
     chosen = selector.select(metric, changing, base) if changing else None
+    if chosen is not None and not isinstance(chosen, Candidate):
+        raise TypeError(
+            f"{type(selector).__name__}.select must return one of the candidates, or None; got {chosen!r:.60} "
+            f"({type(chosen).__name__})."
+        )
     if chosen is not None and _changes(chosen.id, grid):
         return {
             "value": chosen.metrics[metric],
@@ -209,11 +214,12 @@ def summarise_choice(
 
 
 def edge_of_grid(rate: float, grid: Mapping[Any, Mapping[str, Any]]) -> str | None:
-    """That a chosen step is the largest or smallest that was tried, as a clause; None for one between others."""
-    sizes = sorted({abs(step) for step in _steps(grid)})
-    if abs(rate) not in (sizes[0], sizes[-1]):
+    """Say, as a clause, that a chosen step is the largest or smallest of the grid; None for one between others."""
+    steps = _steps(grid)
+    sizes = sorted({abs(step) for step in steps})
+    if abs(rate) not in (*sizes[:1], *sizes[-1:]):
         return None
-    name = "only" if len(sizes) == 1 else "largest" if abs(rate) == sizes[-1] else "smallest"
+    name = "only" if len(steps) == 1 else "largest" if abs(rate) == sizes[-1] else "smallest"
     return f"{rate:g} is the {name} step given"
 
 
@@ -235,7 +241,8 @@ def _why_none(grid: Mapping[Any, Mapping[str, Any]], selector: SelectionPolicy, 
     steps = ", ".join(f"{step:g}" for step in _steps(grid))
     if not steps:
         return "Every step given leaves the model as it is: give larger lrs."
-    if isinstance(selector, LMSThresholdPolicy) and base.base_lms is not None:
+    # a subclass may refuse for reasons of its own
+    if type(selector) is LMSThresholdPolicy and base.base_lms is not None:
         least = f"{selector.ratio:.4g} of the base model's language-modelling score {base.base_lms:.4f}"
         return f"None of the steps {steps} keeps {least}: give smaller lrs."
     return f"{type(selector).__name__} accepts none of the steps {steps}: give other lrs, or another selector."

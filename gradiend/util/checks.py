@@ -62,7 +62,9 @@ def numbers(name: str, value: Any) -> list[float]:
     # numbers.Real and not int, float: NumPy's scalars are numbers too.
     given = [value] if isinstance(value, (Real, str)) else value
     values = list(given) if isinstance(given, Iterable) else [given]
-    if not values or not all(isinstance(one, Real) and math.isfinite(one) for one in values):
+    if not values or not all(
+        isinstance(one, Real) and not isinstance(one, bool) and math.isfinite(one) for one in values
+    ):
         raise ValueError(f"{name} must be one or several finite numbers; got {value!r}.")
     return [float(one) for one in values]
 

@@ -13,7 +13,7 @@ import functools
 import inspect
 import itertools
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -100,7 +100,7 @@ def nearest(name: str, valid: Collection[str]) -> str:
     return f" Did you mean {' or '.join(map(repr, match))}?" if match else ""
 
 
-def nearest_first(name: str, valid: Collection[str]) -> list[str]:
+def nearest_first(name: str, valid: Iterable[str]) -> list[str]:
     """`valid`, those that resemble `name` most first; case counts little."""
 
     def likeness(other: str) -> float:

@@ -66,12 +66,12 @@ def safe_name(name: str, own: Collection[str] = ()) -> str:
         name: Such as a class: it may be `../../x`, `a/b`, `CON`, or of any length.
         own: Names that are taken by other files.
     """
-    if "." in name and _DEVICE.fullmatch(name):
-        return safe_name(name.replace(".", "_") + "/", own)
-    cleaned = _UNSAFE.sub("_", name)
+    is_device = _DEVICE.fullmatch(name) is not None
+    # what stands before the first dot makes the device: `nul.txt` is one too
+    cleaned = _UNSAFE.sub("_", name.replace(".", "_") if is_device else name)
     if len(cleaned.encode()) > _LONGEST:
         cleaned = cleaned.encode()[: _LONGEST - 9].decode(errors="ignore")
-    if cleaned == name != "" and not _DEVICE.fullmatch(name) and _folded(name) not in map(_folded, own):
+    if name and cleaned == name and not is_device and _folded(name) not in map(_folded, own):
         return name
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{cleaned}-{digest}"

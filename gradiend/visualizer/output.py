@@ -17,13 +17,13 @@ DEFAULT_DPI = 150
 
 
 def require_matplotlib() -> bool:
-    """True; without matplotlib an ImportError with what to install."""
+    """Return True if matplotlib is installed; otherwise raise an ImportError that says what to install."""
     require_package("matplotlib", "A plot", "plot")
     return True
 
 
 def plot_is_possible() -> bool:
-    """Whether there is matplotlib; says before the work what will be left out otherwise."""
+    """Tell whether matplotlib is installed; if it is not, a warning before the work says what is left out."""
     return bool(without_package(require_matplotlib, "The plot"))
 
 

@@ -117,7 +117,7 @@ def shift_curves(
     classes = list(dict.fromkeys(name for point in everything for row in point.probabilities.values() for name in row))
     known = [*classes, *(name for name in datasets if name not in classes)]
     for name in class_ids or ():
-        if name not in known and not set(known).isdisjoint(class_ids or ()):
+        if known and name not in known:
             raise ValueError(f"The grid has no class {name!r}; it has {', '.join(nearest_first(name, known))}.")
     if class_ids is not None:
         datasets = [name for name in class_ids if name in datasets]

@@ -23,7 +23,7 @@ LMS_RATIO = 0.99
 """Share of the base model's LMS below which the default policy selects no candidate."""
 
 LMS_FLOOR = 94.0
-"""Per cent of the base model's LMS at which its panel begins at the lowest: the limit is what it has to show."""
+"""The panel of the LMS never begins lower, in per cent of the base model's: it has to show the limit."""
 
 LMS_MARGIN = 0.6
 """Per cent that are left free above and below."""

@@ -58,7 +58,12 @@ def read_table(path: Path) -> pd.DataFrame:
     if name.endswith(CSV_SUFFIXES):
         return csv_table(path)
     if name.endswith(JSON_SUFFIXES):
-        return pd.DataFrame(list(json_rows(path)))
+        rows = list(json_rows(path))
+        frame = pd.DataFrame(rows)
+        for column in map(str, frame.select_dtypes("float")):
+            # pandas has made 7.0 of the 7 in a column that also has a null or a fraction
+            frame[column] = pd.Series([row.get(column) for row in rows], dtype=object)
+        return frame
     require_package("pyarrow", f"Reading {path.name}", "data")
     try:
         return pd.read_parquet(path, engine="pyarrow")

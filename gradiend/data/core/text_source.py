@@ -29,7 +29,7 @@ class Columns:
         return [self.text] if self.document in (None, self.text) else [self.text, str(self.document)]
 
     def require(self, present: Iterable[object], where: str) -> None:
-        """Raise a ValueError that names the present columns if one of these is not among them."""
+        """Raise a ValueError that names the present columns if one of these is not among them, or is there twice."""
         names = [str(column) for column in present]
         for column, argument in ((self.text, "text_column"), (self.document, "document_column")):
             if column is not None and column not in names:
@@ -37,6 +37,10 @@ class Columns:
                 raise ValueError(
                     f"{where} has no column {column!r}; it has: {', '.join(names) or 'none'}. "
                     f"Name the column with the {what} by {argument}=."
+                )
+            if names.count(str(column)) > 1:
+                raise ValueError(
+                    f"{where} has {names.count(str(column))} columns called {column!r}: rename the others."
                 )
 
 

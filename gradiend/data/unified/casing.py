@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from gradiend.util.placeholder import PLACEHOLDER
 
@@ -52,10 +53,11 @@ def write_in_place(word: str, masked_text: str, factual: str) -> str:
     return raised if raised != word and capitalised_by_place(masked_text, factual) else word
 
 
+@lru_cache(maxsize=10_000)
 def capitalised(word: str) -> str:
-    """A word or phrase with a capital first, unless its first part has a capital already."""
+    """A word or phrase whose first letter is a capital, unless its first part has a capital already."""
     head = word.split(" ", 1)[0]
-    return word if head != head.lower() else word[:1].title() + word[1:]
+    return word if head != head.lower() else _with_first_letter(word, str.title)
 
 
 def own_spellings(masked: Sequence[str], words: Sequence[str]) -> list[str]:
@@ -71,11 +73,13 @@ def own_spellings(masked: Sequence[str], words: Sequence[str]) -> list[str]:
     Returns:
         (n,) the words as they are written in the middle of a sentence; never one that does not occur in `words`.
     """
-    placed = [word[:1].isupper() and capitalised_by_place(text, word) for text, word in zip(masked, words, strict=True)]
+    placed = [
+        word != word.lower() and capitalised_by_place(text, word) for text, word in zip(masked, words, strict=True)
+    ]
     elsewhere = Counter(word for word, is_placed in zip(words, placed, strict=True) if not is_placed)
     spelling: dict[str, str] = {}
     for word in {word for word, is_placed in zip(words, placed, strict=True) if is_placed}:
-        lowered = word[:1].lower() + word[1:]
+        lowered = _with_first_letter(word, str.lower)
         spelling[word] = lowered if elsewhere[lowered] >= max(1, elsewhere[word]) else word
     return [spelling[word] if is_placed else word for word, is_placed in zip(words, placed, strict=True)]
 
@@ -155,6 +159,12 @@ def _starts_quotation(before: str) -> bool:
 def _starts_paragraph(before: str) -> bool:
     """Whether no letter or digit stands between the last empty line, or the beginning, and the end of a text."""
     return not any(map(str.isalnum, _EMPTY_LINE.split(before)[-1]))
+
+
+def _with_first_letter(word: str, change: Callable[[str], str]) -> str:
+    """A word whose first character behind quotes and apostrophes is changed: the T of `'tis`."""
+    at = len(word) - len(word.lstrip(_QUOTES_AND_BRACKETS))
+    return word[:at] + change(word[at : at + 1]) + word[at + 1 :]
 
 
 def _letters(word: str) -> int:

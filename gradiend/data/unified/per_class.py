@@ -150,6 +150,8 @@ def per_class_parts(
 
     A table whose rows have words of several classes to compare with gives a part for each.
     """
+    if not isinstance(class_dfs, Mapping):
+        raise TypeError(f"Expected a dict of class names and DataFrames, got {type(class_dfs).__name__}.")
     for name, frame in class_dfs.items():
         if not isinstance(frame, pd.DataFrame):
             raise TypeError(f"Expected a DataFrame for class {name!r}, got {type(frame).__name__}.")

@@ -63,9 +63,14 @@ def require_columns(frame: pd.DataFrame, columns: Iterable[str], where: str = ""
         where: Which table, for the message, such as `" of class 'she'"`.
 
     Raises:
+        TypeError: No DataFrame.
         ValueError: A column is missing or ambiguous; the message names the ones present and the nearest of
             them.
     """
+    if not isinstance(frame, pd.DataFrame):
+        raise TypeError(
+            f"Expected a DataFrame{where}, got {type(frame).__name__}; resolve_dataframe makes one of tables."
+        )
     present = [str(name) for name in frame.columns]
     for column in columns:
         if column not in frame.columns:
@@ -105,6 +110,8 @@ def require_values(values: pd.Series, what: str, where: str = "") -> pd.Series:
 
 def _require_plain(values: pd.Series, what: str, where: str, *, only_words: bool = False) -> None:
     """Refuse values of types whose text is not what the user means, and texts that no file can hold."""
+    if isinstance(values.dtype, pd.StringDtype) and values.dtype.storage == "pyarrow":
+        return  # Arrow holds whole characters only; a look at each value would take most of the time of reading
     for row, value in values.items():
         if isinstance(value, str):
             if (character := lone_surrogate(value)) is not None:
@@ -113,13 +120,15 @@ def _require_plain(values: pd.Series, what: str, where: str, *, only_words: bool
                     f"{value[:60]!r}. {HALF_CHARACTER}"
                 )
         elif isinstance(value, _CONTAINERS) or (only_words and _is_retyped(value)):
+            if isinstance(value, bytes | bytearray):
+                way_out = "Decode it: value.decode()."
+            elif isinstance(value, _CONTAINERS):
+                way_out = "Give each word a row of its own."
+            else:
+                way_out = f"Write it as the text has it, such as {str(value).lower()!r}."
             raise ValueError(
                 f"Row {row!r}{where} has {value!r:.60} ({type(value).__name__}) as its {what}; expected a string. "
-                + (
-                    "Give each word a row of its own."
-                    if isinstance(value, _CONTAINERS)
-                    else f"Write it as the text has it, such as {str(value).lower()!r}."
-                )
+                f"{way_out}"
             )
 
 

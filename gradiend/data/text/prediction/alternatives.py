@@ -24,7 +24,7 @@ class AlternativeSampler:
         words = examples.words
         # only of a word with a capital does its place matter
         pairs = zip(examples.masked, words, strict=True)
-        texts = [_with_placeholder(text, mask) if word[:1].isupper() else "" for text, word in pairs]
+        texts = [_with_placeholder(text, mask) if word != word.lower() else "" for text, word in pairs]
         frequency = Counter(own_spellings(texts, words))
         self._words = sorted(frequency)
         self._cumulative = list(accumulate(frequency[word] for word in self._words))

@@ -11,7 +11,7 @@ from gradiend.data.unified.contrast import ClassMerge
 from gradiend.data.unified.source import DataSource
 from gradiend.data.unified.validate import parse_pair
 from gradiend.util.checks import require_class_words, require_ordered
-from gradiend.util.keywords import fields_in_docstring, strict_keywords
+from gradiend.util.keywords import fields_in_docstring, nearest, strict_keywords
 from gradiend.util.plain import short_repr
 
 
@@ -140,6 +140,23 @@ class TextPredictionConfig(TrainerConfig):
         """The classes of the data that classes stand for."""
         merged = self.class_merge_map or {}
         return [str(base) for name in classes for base in merged.get(name, (name,))]
+
+    def eval_targets(self, classes: Sequence[str]) -> dict[str, list[str]] | None:
+        """The words given in `decoder_eval_targets`, or None.
+
+        Raises:
+            ValueError: One of the `classes` has no words there.
+        """
+        if self.decoder_eval_targets is None:
+            return None
+        targets = {str(name): list(words) for name, words in self.decoder_eval_targets.items()}
+        for name in classes:
+            if name not in targets:
+                raise ValueError(
+                    f"decoder_eval_targets has no words for the target class {name!r}; it has: "
+                    f"{', '.join(map(repr, targets)) or 'none'}.{nearest(name, targets)}"
+                )
+        return targets
 
     def source(self) -> DataSource:
         """Where the data is, as the data layer takes it."""

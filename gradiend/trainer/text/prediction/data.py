@@ -223,8 +223,10 @@ class TrainerWithData(TrainerWithMLMHead):
         """Raise what is wrong with the data before the model is loaded.
 
         Raises:
-            ValueError: See `gradiend.data.unified`; no training split; a class smaller than a batch.
+            ValueError: See `gradiend.data.unified`; no training split; a class smaller than a batch; a target class
+                without words in `decoder_eval_targets`.
         """
+        self.config.eval_targets(self.target_classes)
         train = self._split("train", args.add_identity_for_other_classes)
         sizes = train[UNIFIED_FACTUAL_CLASS].value_counts()
         for name in dict.fromkeys([*self.target_classes, *sizes.index]):

@@ -23,6 +23,7 @@ from gradiend.trainer.text.prediction.decoder_with_head import DecoderModelWithM
 from gradiend.trainer.text.prediction.mlm_head import is_mlm_head
 from gradiend.trainer.text.prediction.random_masks import mask_at_random, parse_ignored
 from gradiend.trainer.text.prediction.stand_in import StandInTokenizer
+from gradiend.util.checks import require_ordered, require_texts
 from gradiend.util.keywords import known_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import MLM_HEAD
@@ -363,9 +364,13 @@ def _one_each(name: str, words: str | Sequence[str], texts: Sequence[str]) -> li
     """A word for every text: the one word, or those given.
 
     Raises:
+        TypeError: Neither a word nor a list of words.
         ValueError: Another number of words.
     """
-    each = [words] * len(texts) if isinstance(words, str) else list(words)
+    if not isinstance(words, str):
+        require_ordered(name, words)
+        words = list(require_texts(name, words))
+    each = [words] * len(texts) if isinstance(words, str) else words
     if len(each) != len(texts):
         raise ValueError(f"{name} has {len(each)} words for {len(texts)} texts: give one word, or one for each text.")
     return each

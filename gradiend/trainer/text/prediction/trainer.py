@@ -48,7 +48,7 @@ from gradiend.trainer.text.prediction.rows import (
     training_like_rows,
 )
 from gradiend.util.fingerprint import digest_frame
-from gradiend.util.keywords import nearest, resolve_keywords
+from gradiend.util.keywords import resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.placeholder import PLACEHOLDER
 from gradiend.util.splits import normalize_split_name
@@ -253,14 +253,7 @@ class TextPredictionTrainer(TrainerWithData):
 
         A capital that a word has only at the start of sentences is none of its own, see `own_spellings`.
         """
-        if self.config.decoder_eval_targets is not None:
-            targets = {str(name): list(words) for name, words in self.config.decoder_eval_targets.items()}
-            for name in self.target_classes:
-                if name not in targets:
-                    raise ValueError(
-                        f"decoder_eval_targets has no words for the target class {name!r}; it has: "
-                        f"{', '.join(map(repr, targets)) or 'none'}.{nearest(name, targets)}"
-                    )
+        if (targets := self.config.eval_targets(self.target_classes)) is not None:
             return targets
         data, names = self.combined_data, self.target_classes
         if not self.config.decoder_eval_restrict_to_target_classes:
