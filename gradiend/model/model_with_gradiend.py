@@ -25,9 +25,10 @@ from gradiend.model.context import (
 )
 from gradiend.model.core.backbone import build_gradiend_from_base_model
 from gradiend.model.devices import Device, cuda_device, resolve_device_config_for_model
-from gradiend.model.kinds import refuse_wrapped
+from gradiend.model.kinds import refuse_undefined_weights, refuse_wrapped
 from gradiend.model.loading import device_of, identity_of, resolve_directory, split_gradiend_arguments
 from gradiend.model.param_mapped import ParamMappedGradiendModel
+from gradiend.model.rewriting import mapped_parameters
 from gradiend.model.rewriting_model import RewritesBaseModel
 from gradiend.model.sides import Side
 from gradiend.util.paths import OWN_BASE_MODEL
@@ -50,7 +51,9 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
         target: What the decoder reproduces: factual, alternative, diff, or None.
 
     Raises:
-        ValueError: Another source or target, or a base model that is wrapped, compiled or quantized.
+        ValueError: Another source or target, or a base model that is wrapped, compiled or quantized, or whose
+            parameters have other shapes than the GRADIEND's map says.
+        KeyError: A base model without a parameter of the map.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
     ) -> None:
         super().__init__()
         refuse_wrapped(base_model)
+        mapped_parameters(base_model, gradiend.mapping)
         self._source = Side.parse("source", source)
         self._target = None if target is None else Side.parse("target", target)
         self.base_model = base_model
@@ -302,14 +306,18 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
         """A copy around `new_base` that shares this GRADIEND object; a warning says so if its weights are others.
 
         Raises:
-            ValueError: A base model that is wrapped, compiled or quantized.
+            ValueError: A base model that is wrapped, compiled or quantized, that has undefined weights, or whose
+                parameters have other shapes than the GRADIEND's map says.
+            KeyError: A base model without a parameter of the map.
         """
         refuse_wrapped(new_base)
+        mapped_parameters(new_base, self.gradiend.mapping)
         model = self._sharing(new_base, self.gradiend)
         if new_base is not self.base_model:
+            refuse_undefined_weights(new_base)
             before, now = self._base_digest(), model._base_digest()
             if changed := now.differences(before):
-                logger.warning("The GRADIEND is put on another base model: %s.", _differing(changed, now))
+                logger.warning("The GRADIEND is put on another base model: %s.", _differing(changed))
                 model._other_base_name = identity_of(new_base)
         return model
 
@@ -488,7 +496,7 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
             return
         message = (
             f"The base model {self.name_or_path!r} is not the one that the GRADIEND in {directory} was trained on: "
-            f"{_differing(changed, now)}."
+            f"{_differing(changed)}."
         )
         if not explicit:
             raise ValueError(
@@ -524,7 +532,7 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
             )
 
 
-def _differing(changed: Sequence[str], digest: BaseDigest) -> str:
-    """Some names of parameters that differ, of how many."""
+def _differing(changed: Sequence[str]) -> str:
+    """How many parameters differ, with the names of some."""
     shown = ", ".join(changed[:3]) + (", …" if len(changed) > 3 else "")
-    return f"{len(changed)} of {len(digest.shapes)} parameters differ ({shown})"
+    return f"{len(changed)} parameter{'s differ' if len(changed) > 1 else ' differs'} ({shown})"
