@@ -102,7 +102,7 @@ class TextModelWithGradiend(ModelWithGradiend):
         return {**super().base_arguments(), "tokenizer": self.tokenizer}
 
     def _save_model(self, save_directory: str, **kwargs: Any) -> None:
-        """Name base model and tokenizer where their names load the same again, and store what differs."""
+        """Name the base model where its name loads it and the tokenizer again, and store what differs."""
         del kwargs
         own, own_tokenizer = Path(save_directory) / OWN_BASE_MODEL, Path(save_directory) / OWN_TOKENIZER
         for path in (own, own_tokenizer):
@@ -112,7 +112,7 @@ class TextModelWithGradiend(ModelWithGradiend):
         if self._stores_base():
             save_base_model(self.base_model, own)
             tokenizer.save_pretrained(own)
-        elif self._loads(f"tokenizer {tokenizer.name_or_path}", self._tokenizer_by_name) != tokenizer_digest(tokenizer):
+        elif self._loads(f"tokenizer of {self._recorded_base}", self._tokenizer_by_name) != tokenizer_digest(tokenizer):
             tokenizer.save_pretrained(own_tokenizer)
         recorded = self.gradiend.kwargs
         recorded["tokenizer"] = tokenizer.name_or_path
@@ -145,8 +145,8 @@ class TextModelWithGradiend(ModelWithGradiend):
         )
 
     def _tokenizer_by_name(self) -> str:
-        name = unwrapped(self.tokenizer).name_or_path
-        return tokenizer_digest(AutoTokenizerForLM.from_pretrained(name, local_files_only=True))
+        """Of the base model's name, not of the tokenizer's own: that may be a folder of another checkpoint's."""
+        return tokenizer_digest(AutoTokenizerForLM.from_pretrained(self._recorded_base, local_files_only=True))
 
     def _loads(self, name: str, load: Callable[[], T]) -> T | None:
         """What a name or path gives, asked once; None where it gives nothing on this machine."""
