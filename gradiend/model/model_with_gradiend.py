@@ -77,7 +77,8 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
         self.gradiend = gradiend
         self._gradient_creator = gradient_creator
         self._direction: dict[str, int] | None = None
-        self._other_base_name: str | None = None
+        self._recorded_base: str = gradiend.kwargs.get("base_model") or ""
+        """Name or path by which a checkpoint finds the base model again; empty where it has none."""
         self._loaded: dict[str, Any] = {}
         """Name or path → what it loads, by digest. Copies share it."""
         if base_model_device is not None:
@@ -143,13 +144,6 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
     def name_or_path(self) -> str:
         """Of the base model: what a checkpoint records, else what the model itself says."""
         return self._recorded_base or self.base_model.name_or_path
-
-    @property
-    def _recorded_base(self) -> str:
-        """Name or path by which a checkpoint finds the base model again; empty where it has none."""
-        if self._other_base_name is not None:
-            return self._other_base_name
-        return self.gradiend.kwargs.get("base_model") or ""
 
     @property
     def name(self) -> str:
@@ -318,7 +312,7 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
             before, now = self._base_digest(), model._base_digest()
             if changed := now.differences(before):
                 logger.warning("The GRADIEND is put on another base model: %s.", _differing(changed))
-                model._other_base_name = identity_of(new_base)
+                model._recorded_base = identity_of(new_base)
         return model
 
     def base_arguments(self) -> dict[str, Any]:
@@ -368,9 +362,7 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
         write_gradiend_context(save_directory, self.source, self.target, self._direction, labels_of=labels)
         self._save_model(save_directory, **kwargs)
         self._base_digest().save(save_directory)
-        if self._other_base_name is not None:
-            kwargs = {**kwargs, "base_model": self._other_base_name}
-        self.gradiend.save_pretrained(save_directory, **kwargs)
+        self.gradiend.save_pretrained(save_directory, **{"base_model": self._recorded_base, **kwargs})
 
     @classmethod
     def from_pretrained(
@@ -462,13 +454,10 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
         gradiend = ParamMappedGradiendModel.from_pretrained(str(directory), **placement)
         source, target, direction = read_gradiend_context(directory)
         named = gradiend.kwargs.get("base_model")
-        if base_model is not None:
-            # The model is now one of this base model, also when it is saved again.
-            gradiend.kwargs["base_model"] = identity_of(base_model)
         try:
             loaded, *extra = cls._load_model(
                 str(directory) if base_model is None else base_model,
-                base_model_id=gradiend.kwargs.get("base_model"),
+                base_model_id=named if base_model is None else identity_of(base_model),
                 gradiend_kwargs=gradiend.kwargs,
                 **load_arguments,
             )
@@ -480,6 +469,9 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
                 f"elsewhere now, name the place: from_pretrained({str(directory)!r}, base_model=…)."
             ) from error
         model = cls(loaded, gradiend, *extra, source=source, target=target)
+        if base_model is not None:
+            # The model is now one of this base model, also when it is saved again.
+            model._recorded_base = identity_of(base_model)
         if direction is not None:
             model.set_feature_class_encoding_direction(direction)
         model._compare_base(directory, explicit=base_model is not None)
