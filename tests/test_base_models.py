@@ -11,6 +11,7 @@ from transformers import (
     AutoModelForMaskedLM,
     BertConfig,
     BertForMaskedLM,
+    BertForPreTraining,
     BertLMHeadModel,
     BertModel,
     ElectraConfig,
@@ -191,6 +192,26 @@ def in_int8():
     return model
 
 
+class UsersWrapper(nn.Module):
+    """A class of a user's own around a model, as training code often has it."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.inside = model
+        self.device, self.config, self.name_or_path = model.device, model.config, ""
+
+
+def with_leftover_setting():
+    model = tiny.bert()
+    model.config.quantization_config = {"quant_method": "bitsandbytes", "load_in_8bit": True}
+    return model
+
+
+def for_inference():
+    with torch.inference_mode():
+        return tiny.bert()
+
+
 WRAPPED = {
     "peft": (lambda: PeftModel(with_adapter()), r"PeftModel\.merge_and_unload\(\)"),
     "adapter": (with_adapter, r"adapters attached.*merge_and_unload\(\)"),
@@ -203,6 +224,9 @@ WRAPPED = {
     "disk": (offloaded, r"offloaded to disk"),
     "quantizer": (quantized, r"quantized.*float32"),
     "int8": (in_int8, r"quantized.*float32"),
+    "quantization config": (with_leftover_setting, r"quantized.*float32"),
+    "a user's wrapper": (lambda: UsersWrapper(tiny.bert()), r"UsersWrapper around a BertForMaskedLM.*model\.inside"),
+    "inference mode": (for_inference, r"inference_mode\(\).*outside"),
 }
 
 
@@ -244,6 +268,56 @@ def test_a_quantized_checkpoint_is_refused_by_its_config(tmp_path):
         AutoModelForLM.from_pretrained(str(tmp_path))
 
 
+@pytest.mark.parametrize("given", [3, None, nn.Linear(2, 2)], ids=["number", "config", "layer"])
+def test_what_is_no_language_model_is_said_by_its_type(given):
+    given = BertConfig() if given is None else given
+    with pytest.raises(TypeError, match=rf"name or path, or as a model .*; got {type(given).__name__}"):
+        ModelWithGradiend.from_pretrained(given)
+
+
+def test_a_model_with_a_second_head_names_the_class_without_it(tmp_path):
+    model = BertForPreTraining(tiny.bert().config)
+    with pytest.raises(ValueError, match=r"BertForPreTraining has a second head.*AutoModelForMaskedLM"):
+        loaded(model)
+    model.save_pretrained(tmp_path)
+    tiny.bert_tokenizer().save_pretrained(tmp_path)
+    assert not loaded(str(tmp_path)).is_decoder_only_model
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "gpt2", "gpt-neox"])
+def test_a_model_without_a_tokenizer_asks_for_one(name, tmp_path):
+    model = tiny.FAMILIES[name].build()
+    model.save_pretrained(tmp_path)
+    for given in (str(tmp_path), model, type(model).from_pretrained(tmp_path)):
+        with pytest.raises(ValueError, match=rf"No tokenizer of the {type(model).__name__}.*tokenizer=tokenizer"):
+            ModelWithGradiend.from_pretrained(given)
+
+
+# Another architecture
+
+
+OTHERS = {
+    "another family": (tiny.FAMILIES["gpt2"].build, KeyError, r"no parameter bert\..*another architecture"),
+    "another width": (
+        lambda: tiny.FAMILIES["bert"].build(hidden_size=32),
+        ValueError,
+        r"has shape \(32, 32\), but the GRADIEND was made for \(16, 16\)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "error", "message"), OTHERS.values(), ids=OTHERS)
+def test_a_base_model_that_the_map_does_not_fit_is_refused(make, error, message, tmp_path):
+    model = ModelWithGradiend.from_pretrained(
+        tiny.bert(), tokenizer=tiny.bert_tokenizer(), params=["*layer.1*query.weight"]
+    )
+    model.save_pretrained(str(tmp_path))
+    with pytest.raises(error, match=message):
+        model.with_original_base_model(make())
+    with pytest.raises(error, match=message):
+        ModelWithGradiend.from_pretrained(str(tmp_path), base_model=make(), tokenizer=tiny.bert_tokenizer())
+
+
 # Vocabulary and weights
 
 
@@ -283,6 +357,8 @@ def test_undefined_weights_are_refused_by_name(value, dtype, tmp_path):
     message = r"undefined or infinite weights in bert\.encoder\.layer\.1\.attention\.self\.query\.bias:"
     with pytest.raises(ValueError, match=message):
         loaded(model)
+    with pytest.raises(ValueError, match=message):
+        loaded(tiny.bert(dtype=dtype)).with_original_base_model(model)
     model.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=message):
         loaded(str(tmp_path))

@@ -4,6 +4,7 @@ import pytest
 import tiny
 import torch
 
+from gradiend import ModelWithGradiend
 from gradiend.data.summary.word_tokens import tokens_of_word
 from gradiend.evaluator.lms import tokenize_texts
 from gradiend.gradients.words import TokenizedWord
@@ -97,3 +98,10 @@ def test_a_template_that_changes_texts_is_refused():
     wrapper = InstructTokenizerWrapper(tokenizer_of("bert", "{{ messages[1].content | upper }}"))
     with pytest.raises(ValueError, match="chat template makes"):
         wrapper(["the old nurse"], return_offsets_mapping=True)
+
+
+def test_a_prompt_that_leaves_no_room_for_the_text_says_so():
+    base, tokenizer = tiny.FAMILIES["llama"].build(), tiny.llama_tokenizer()
+    tokenizer.chat_template = "{{ messages[0].content }} {{ messages[1].content }} ."
+    with pytest.raises(ValueError, match=r"a chat prompt\) leave no room for the text.*model_max_length"):
+        ModelWithGradiend.from_pretrained(base, tokenizer=InstructTokenizerWrapper(tokenizer))

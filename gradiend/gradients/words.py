@@ -237,6 +237,11 @@ def _window_start(length: int, start: int, end: int, size: int) -> int:
 
 def _room(size: int, n_tokens: int, *, context: int = 0) -> int:
     """Tokens that fit beside the word; at least `context` must."""
+    if size <= context:
+        raise ValueError(
+            "The tokens that every input has around the text (special ones, a chat prompt) leave no room for the text "
+            "in the longest input that model and tokenizer allow (max_position_embeddings, tokenizer.model_max_length)."
+        )
     if size - n_tokens < context:
         raise ValueError(
             f"The word has {n_tokens} tokens, more than a model input with room for {size - context} can hold."

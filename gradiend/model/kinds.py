@@ -87,8 +87,8 @@ def refuse_quantized_config(config: Any, name: str) -> None:
 def refuse_wrapped(model: nn.Module) -> None:
     """Raise ValueError for an instance whose parameters are not those of a plain model.
 
-    These are refused: PEFT models and attached adapters, compiled models, parallel wrappers, quantized weights. The
-    message names the way out.
+    These are refused: PEFT models and attached adapters, compiled models, parallel and other wrappers, quantized
+    weights. The message names the way out.
     """
     problem = next(_wrappings(model), None)
     if problem is not None:
@@ -102,6 +102,8 @@ def _wrappings(model: nn.Module) -> Iterator[str]:
     packages = {cls.__module__.partition(".")[0] for part in model.modules() for cls in type(part).__mro__}
     if any(cls.__module__.startswith("peft.") for cls in type(model).__mro__) or hasattr(model, "merge_and_unload"):
         yield f"wrapped by PEFT ({name}): give what {name}.merge_and_unload() returns, a plain model."
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        yield "made under torch.inference_mode(), so its weights can have no gradients: load it outside of that."
     if isinstance(model, PARALLEL) or name in PARALLEL_NAMES:
         yield f"wrapped by {name}: give the model inside, model.module."
     for path, part in model.named_modules():
@@ -115,9 +117,14 @@ def _wrappings(model: nn.Module) -> Iterator[str]:
             "one with adapters attached to its layers (PEFT), so its weights are not those of a plain model. Save the "
             f"adapter, load it with PeftModel.from_pretrained, and merge it: {MERGE}. Or load the model without it."
         )
+    if not isinstance(model, PreTrainedModel) and not hasattr(model, "to_original_model"):
+        for path, part in model.named_modules():
+            if isinstance(part, PreTrainedModel):
+                yield f"a {name} around a {type(part).__name__}: give the model inside, model.{path}."
     dtypes = {parameter.dtype for parameter in model.parameters()}
     if (
         vars(model).get("hf_quantizer") is not None
+        or (isinstance(model, PreTrainedModel) and model.config.to_dict().get("quantization_config"))
         or "bitsandbytes" in packages
         or any(".ao.nn" in type(part).__module__ for part in model.modules())
         or any(not dtype.is_floating_point or dtype.itemsize < 2 for dtype in dtypes)

@@ -58,5 +58,16 @@ def identity_of(base_model: Any) -> str:
 
 
 def device_of(base_model: Any) -> Device:
-    """Where a base model given as an instance is; None for a name or path."""
-    return None if isinstance(base_model, (str, Path)) else base_model.device
+    """Where a base model given as an instance is; None for a name or path.
+
+    Raises:
+        TypeError: Neither a name or path nor a model.
+    """
+    if isinstance(base_model, (str, Path)):
+        return None
+    if not hasattr(base_model, "device"):
+        raise TypeError(
+            "A base model is given by its name or path, or as a model that says its device, as those of transformers "
+            f"do; got {type(base_model).__name__}."
+        )
+    return base_model.device

@@ -25,9 +25,10 @@ from gradiend.model.context import (
 )
 from gradiend.model.core.backbone import build_gradiend_from_base_model
 from gradiend.model.devices import Device, cuda_device, resolve_device_config_for_model
-from gradiend.model.kinds import refuse_wrapped
+from gradiend.model.kinds import refuse_undefined_weights, refuse_wrapped
 from gradiend.model.loading import device_of, identity_of, resolve_directory, split_gradiend_arguments
 from gradiend.model.param_mapped import ParamMappedGradiendModel
+from gradiend.model.rewriting import mapped_parameters
 from gradiend.model.rewriting_model import RewritesBaseModel
 from gradiend.model.sides import Side
 from gradiend.util.paths import OWN_BASE_MODEL
@@ -50,7 +51,9 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
         target: What the decoder reproduces: factual, alternative, diff, or None.
 
     Raises:
-        ValueError: Another source or target, or a base model that is wrapped, compiled or quantized.
+        ValueError: Another source or target, or a base model that is wrapped, compiled or quantized, or whose
+            parameters have other shapes than the GRADIEND's map says.
+        KeyError: A base model without a parameter of the map.
     """
 
     def __init__(
@@ -67,13 +70,15 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
     ) -> None:
         super().__init__()
         refuse_wrapped(base_model)
+        mapped_parameters(base_model, gradiend.mapping)
         self._source = Side.parse("source", source)
         self._target = None if target is None else Side.parse("target", target)
         self.base_model = base_model
         self.gradiend = gradiend
         self._gradient_creator = gradient_creator
         self._direction: dict[str, int] | None = None
-        self._other_base_name: str | None = None
+        self._recorded_base: str = gradiend.kwargs.get("base_model") or ""
+        """Name or path by which a checkpoint finds the base model again; empty where it has none."""
         self._loaded: dict[str, Any] = {}
         """Name or path → what it loads, by digest. Copies share it."""
         if base_model_device is not None:
@@ -139,13 +144,6 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
     def name_or_path(self) -> str:
         """Of the base model: what a checkpoint records, else what the model itself says."""
         return self._recorded_base or self.base_model.name_or_path
-
-    @property
-    def _recorded_base(self) -> str:
-        """Name or path by which a checkpoint finds the base model again; empty where it has none."""
-        if self._other_base_name is not None:
-            return self._other_base_name
-        return self.gradiend.kwargs.get("base_model") or ""
 
     @property
     def name(self) -> str:
@@ -302,15 +300,19 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
         """A copy around `new_base` that shares this GRADIEND object; a warning says so if its weights are others.
 
         Raises:
-            ValueError: A base model that is wrapped, compiled or quantized.
+            ValueError: A base model that is wrapped, compiled or quantized, that has undefined weights, or whose
+                parameters have other shapes than the GRADIEND's map says.
+            KeyError: A base model without a parameter of the map.
         """
         refuse_wrapped(new_base)
+        mapped_parameters(new_base, self.gradiend.mapping)
         model = self._sharing(new_base, self.gradiend)
         if new_base is not self.base_model:
+            refuse_undefined_weights(new_base)
             before, now = self._base_digest(), model._base_digest()
             if changed := now.differences(before):
-                logger.warning("The GRADIEND is put on another base model: %s.", _differing(changed, now))
-                model._other_base_name = identity_of(new_base)
+                logger.warning("The GRADIEND is put on another base model: %s.", _differing(changed))
+                model._recorded_base = identity_of(new_base)
         return model
 
     def base_arguments(self) -> dict[str, Any]:
@@ -360,9 +362,7 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
         write_gradiend_context(save_directory, self.source, self.target, self._direction, labels_of=labels)
         self._save_model(save_directory, **kwargs)
         self._base_digest().save(save_directory)
-        if self._other_base_name is not None:
-            kwargs = {**kwargs, "base_model": self._other_base_name}
-        self.gradiend.save_pretrained(save_directory, **kwargs)
+        self.gradiend.save_pretrained(save_directory, **{"base_model": self._recorded_base, **kwargs})
 
     @classmethod
     def from_pretrained(
@@ -454,13 +454,10 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
         gradiend = ParamMappedGradiendModel.from_pretrained(str(directory), **placement)
         source, target, direction = read_gradiend_context(directory)
         named = gradiend.kwargs.get("base_model")
-        if base_model is not None:
-            # The model is now one of this base model, also when it is saved again.
-            gradiend.kwargs["base_model"] = identity_of(base_model)
         try:
             loaded, *extra = cls._load_model(
                 str(directory) if base_model is None else base_model,
-                base_model_id=gradiend.kwargs.get("base_model"),
+                base_model_id=named if base_model is None else identity_of(base_model),
                 gradiend_kwargs=gradiend.kwargs,
                 **load_arguments,
             )
@@ -472,6 +469,9 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
                 f"place: from_pretrained({str(directory)!r}, base_model=…). ({error})"
             ) from error
         model = cls(loaded, gradiend, *extra, source=source, target=target)
+        if base_model is not None:
+            # The model is now one of this base model, also when it is saved again.
+            model._recorded_base = identity_of(base_model)
         if direction is not None:
             model.set_feature_class_encoding_direction(direction)
         model._compare_base(directory, explicit=base_model is not None)
@@ -488,7 +488,7 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
             return
         message = (
             f"The base model {self.name_or_path!r} is not the one that the GRADIEND in {directory} was trained on: "
-            f"{_differing(changed, now)}."
+            f"{_differing(changed)}."
         )
         if not explicit:
             raise ValueError(
@@ -524,7 +524,7 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
             )
 
 
-def _differing(changed: Sequence[str], digest: BaseDigest) -> str:
-    """Some names of parameters that differ, of how many."""
+def _differing(changed: Sequence[str]) -> str:
+    """How many parameters differ, with the names of some."""
     shown = ", ".join(changed[:3]) + (", …" if len(changed) > 3 else "")
-    return f"{len(changed)} of {len(digest.shapes)} parameters differ ({shown})"
+    return f"{len(changed)} parameter{'s differ' if len(changed) > 1 else ' differs'} ({shown})"

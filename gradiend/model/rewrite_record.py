@@ -24,7 +24,7 @@ class RewriteChoice:
     direction: Literal["strengthen", "weaken"]
     """What the rewrite does to the class."""
     gradiend_path: str | None = None
-    """The checkpoint that the GRADIEND was loaded from or saved to, if known."""
+    """The checkpoint that the GRADIEND was loaded from or saved to, if known; not in deltas, which are handed on."""
     value: float | None = None
     """The metric of the choice, such as the probability of the class on the other class's texts."""
     lms: float | None = None

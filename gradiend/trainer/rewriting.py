@@ -130,13 +130,13 @@ class RewritePlan:
 
         return self._each(rewritten)
 
-    def deltas(self, model: ModelWithGradiend, gradiend_path: str | None) -> Any:
-        """The files that the deltas are written to."""
+    def deltas(self, model: ModelWithGradiend) -> Any:
+        """The files that the deltas are written to; they are handed on, and do not name the checkpoint's folder."""
         self.require_model(model)
 
         def exported(rewrite: Rewrite, place: str | None) -> str:
             assert place is not None
-            return model.export_delta(place, **rewrite.arguments(), choice=rewrite.choice(gradiend_path))
+            return model.export_delta(place, **rewrite.arguments(), choice=rewrite.choice(None))
 
         return self._each(exported)
 

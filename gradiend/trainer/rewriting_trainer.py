@@ -105,7 +105,8 @@ class TrainerWithRewriting(FeatureLearningDefinition):
         """
         goal = _goal(target_class, increase_target_probabilities, strengthen, weaken)
         plan = plan_rewrites(decoder_results, *goal, self.experiment_dir, last=self._last_results)
-        return with_delta_files(plan, path, self.experiment_dir).deltas(*self._rewritten_model(base_model))
+        plan = with_delta_files(plan, path, self.experiment_dir)
+        return plan.deltas(self._rewritten_model(base_model)[0])
 
     def _rewritten_model(self, given: Any) -> tuple[Any, str | None]:
         """The model whose GRADIEND rewrites, and the checkpoint that it comes from, if known."""

@@ -99,5 +99,14 @@ class AutoTokenizerForLM:
 
     @staticmethod
     def from_pretrained(name_or_path: str | Path, **kwargs: Any) -> Any:
-        """Load a fast tokenizer. Extra arguments go to transformers."""
-        return AutoTokenizer.from_pretrained(name_or_path, use_fast=True, **kwargs)
+        """Load a fast tokenizer. Extra arguments go to transformers.
+
+        Raises:
+            OSError: There is none of this name.
+            ValueError: A folder that transformers can make no tokenizer from, or one without a word in it.
+        """
+        tokenizer = AutoTokenizer.from_pretrained(name_or_path, use_fast=True, **kwargs)
+        # Of a folder with a model alone, transformers makes a tokenizer with nothing but special tokens.
+        if len(tokenizer) <= len(tokenizer.added_tokens_decoder):
+            raise ValueError(f"The folder {name_or_path} has no tokenizer's files (tokenizer.json): save it there too.")
+        return tokenizer

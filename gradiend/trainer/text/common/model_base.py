@@ -102,7 +102,7 @@ class TextModelWithGradiend(ModelWithGradiend):
         return {**super().base_arguments(), "tokenizer": self.tokenizer}
 
     def _save_model(self, save_directory: str, **kwargs: Any) -> None:
-        """Name base model and tokenizer where their names load the same again, and store what differs."""
+        """Name the base model where its name loads it and the tokenizer again, and store what differs."""
         del kwargs
         own, own_tokenizer = Path(save_directory) / OWN_BASE_MODEL, Path(save_directory) / OWN_TOKENIZER
         for path in (own, own_tokenizer):
@@ -112,7 +112,7 @@ class TextModelWithGradiend(ModelWithGradiend):
         if self._stores_base():
             save_base_model(self.base_model, own)
             tokenizer.save_pretrained(own)
-        elif self._loads(f"tokenizer {tokenizer.name_or_path}", self._tokenizer_by_name) != tokenizer_digest(tokenizer):
+        elif self._loads(f"tokenizer of {self._recorded_base}", self._tokenizer_by_name) != tokenizer_digest(tokenizer):
             tokenizer.save_pretrained(own_tokenizer)
         recorded = self.gradiend.kwargs
         recorded["tokenizer"] = tokenizer.name_or_path
@@ -145,8 +145,8 @@ class TextModelWithGradiend(ModelWithGradiend):
         )
 
     def _tokenizer_by_name(self) -> str:
-        name = unwrapped(self.tokenizer).name_or_path
-        return tokenizer_digest(AutoTokenizerForLM.from_pretrained(name, local_files_only=True))
+        """Of the base model's name, not of the tokenizer's own: that may be a folder of another checkpoint's."""
+        return tokenizer_digest(AutoTokenizerForLM.from_pretrained(self._recorded_base, local_files_only=True))
 
     def _loads(self, name: str, load: Callable[[], T]) -> T | None:
         """What a name or path gives, asked once; None where it gives nothing on this machine."""
@@ -199,10 +199,15 @@ class TextModelWithGradiend(ModelWithGradiend):
         refuse_undefined_weights(model)
         if tokenizer is None or isinstance(tokenizer, (str, Path)):
             saved = recorded.get("tokenizer")
-            tokenizer = AutoTokenizerForLM.from_pretrained(
-                tokenizer or (saved if saved and Path(saved).exists() else name),
-                trust_remote_code=trust_remote_code,
-            )
+            place = tokenizer or (saved if saved and Path(saved).exists() else name)
+            try:
+                tokenizer = AutoTokenizerForLM.from_pretrained(place, trust_remote_code=trust_remote_code)
+            except (OSError, ValueError) as error:
+                raise ValueError(
+                    f"No tokenizer of the {type(model).__name__} can be loaded from {str(place)!r}: {error} "
+                    "Or give it: ModelWithGradiend.from_pretrained(model, tokenizer=tokenizer), and for a training "
+                    "what that returns."
+                ) from error
             if INSTRUCT in recorded:
                 tokenizer = InstructTokenizerWrapper(tokenizer, *recorded[INSTRUCT])
         return model, tokenizer
@@ -238,15 +243,22 @@ def word_tokenizer(base_model: Any, tokenizer: Any, max_length: int = MAX_LENGTH
     """The `WordTokenizer` of a language model, within the longest input that model and tokenizer allow.
 
     Raises:
-        ValueError: An encoder–decoder model, one that reads images or has no head, a masked one without mask token,
-            weights that are not in memory, or a tokenizer with tokens that the model has no embeddings for.
+        ValueError: An encoder–decoder model, one that reads images or has no head, or two, a masked one without mask
+            token, weights that are not in memory, or a tokenizer with tokens that the model has no embeddings for.
         TypeError: A slow tokenizer.
     """
-    if isinstance(base_model, PreTrainedModel) and base_model.get_output_embeddings() is None:
-        raise ValueError(
-            f"{type(base_model).__name__} has no language-modelling head: load the model with AutoModelForMaskedLM or "
-            "AutoModelForCausalLM."
-        )
+    if isinstance(base_model, PreTrainedModel):
+        name = type(base_model).__name__
+        if base_model.get_output_embeddings() is None:
+            raise ValueError(
+                f"{name} has no language-modelling head: load the model with AutoModelForMaskedLM or "
+                "AutoModelForCausalLM."
+            )
+        if name.endswith("ForPreTraining"):
+            raise ValueError(
+                f"{name} has a second head beside that for language modelling: load the model with "
+                "AutoModelForMaskedLM, which leaves that out."
+            )
     refuse_unsupported(base_model.config, base_model.name_or_path or "The base model", type(base_model).__name__)
     refuse_absent_weights(base_model)
     refuse_other_vocabulary(base_model, tokenizer)

@@ -140,7 +140,8 @@ class DecoderModelWithMLMHead(nn.Module):
         if trained_on is not None and BaseDigest.of(base_model).differences(trained_on):
             raise ValueError(
                 f"The auxiliary head in {load_directory} was trained on other weights than those of "
-                f"{base_model.name_or_path or type(base_model).__name__}: train it again on this model."
+                f"{base_model.name_or_path or type(base_model).__name__}: give the model that it was trained on as "
+                "base_model=, or train it again on this one."
             )
         return cls(base_model, dataclasses.replace(head, base_model=str(base_model.name_or_path)))
 
