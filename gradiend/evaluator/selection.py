@@ -211,15 +211,16 @@ def summarise_choice(
 def edge_of_grid(rate: float, grid: Mapping[Any, Mapping[str, Any]]) -> tuple[str, list[float]] | None:
     """That a chosen step is the largest or smallest that was tried, as a clause, and steps to try next.
 
-    None for a step between others. Effects grow with the step until the language-modelling score gives way, so beside
-    the smallest one that was tried there may be better steps above it too.
+    None for a step between others. Effects grow with the step until the language-modelling score gives way, so better
+    steps than the smallest one may lie between it and the next.
     """
     sizes = sorted({abs(step) for step in _steps(grid)})
     if abs(rate) not in (sizes[0], sizes[-1]):
         return None
     name = "only" if len(sizes) == 1 else "largest" if abs(rate) == sizes[-1] else "smallest"
-    further = {"only": (0.5, 2, 5), "largest": (2, 5, 10), "smallest": (0.5, 1.2, 1.5)}[name]
-    return f"{rate:g} is the {name} step given", [float(f"{rate * size:.3g}") for size in further]
+    gap = sizes[1] / sizes[0] if name == "smallest" else 1.0
+    further = {"only": (0.5, 2, 5), "largest": (2, 5, 10), "smallest": (0.5, gap ** (1 / 3), gap ** (2 / 3))}[name]
+    return f"{rate:g} is the {name} step given", [float(f"{rate * size:.2g}") for size in further]
 
 
 def _steps(grid: Mapping[Any, Mapping[str, Any]]) -> list[float]:
