@@ -616,8 +616,8 @@ def test_sentences_with_words_of_several_classes_are_kept_unless_they_are_not_wa
         frame = made.generate_training_data(format="minimal", balance=None)
     for report in (caplog.text, str(made.summary())):
         assert (
-            "40 of 42 rows are from sentences that also hold words of another class; keep_several_classes=False"
-            in report
+            "40 of 42 rows are from sentences that also hold words of another class; "
+            "generate_training_data(keep_several_classes=False)" in report
         )
     frame = frame[frame["masked"].str.contains(r"\d")]
     assert sorted(frame["masked"][frame["label_class"] == "3SG"]) == sorted(

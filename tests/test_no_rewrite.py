@@ -57,9 +57,12 @@ def test_nothing_chosen_is_said_everywhere(trained, asked, reason, strengthen, c
 
 def test_a_choice_at_the_edge_of_the_grid_is_said(trained, caplog):
     chosen = trained.evaluate_decoder(lrs=[0.1, 0.5, 0.0], selector=LENIENT)["SG"]
-    edge = {0.5: "0.5 is the largest step given", 0.1: "0.1 is the smallest step given"}[chosen["learning_rate"]]
+    edge, further = {
+        0.5: ("0.5 is the largest step given", "lrs=[1.0, 2.5, 5.0] would show"),
+        0.1: ("0.1 is the smallest step given", "lrs=[0.05, 0.17, 0.29] would show"),
+    }[chosen["learning_rate"]]
     assert chosen["note"] == edge
-    assert f"The rewrite for SG is at the edge of the grid: {edge}." in caplog.text
+    assert f"The rewrite for SG is at the edge of the grid: {edge}. {further}" in caplog.text
     rates = [chosen["learning_rate"] / 2, chosen["learning_rate"], chosen["learning_rate"] * 2]
 
     def best_in_the_middle(grid):

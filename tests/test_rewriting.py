@@ -283,8 +283,10 @@ class TestFromTheExperiment:
         assert same_bits(bits(found), rewritten_bits(model, 0.3, 1.0))
 
     def test_looking_for_results_creates_nothing(self, trainer):
-        with pytest.raises(ValueError, match="no decoder results"):
+        with pytest.raises(ValueError, match=r"no decoder results.*run evaluate_decoder\(\) first"):
             trainer.rewrite_base_model(target_class="old")
+        with pytest.raises(ValueError, match=r"run evaluate_decoder\(increase_target_probabilities=False\) first"):
+            trainer.rewrite_base_model(weaken="old")
         assert not Path(trainer.experiment_dir).exists()
 
 

@@ -9,7 +9,13 @@ import tiny_data
 import torch
 from torch import nn
 
-from gradiend import TextPredictionTrainer, TrainingArguments, load_training_stats
+from gradiend import (
+    TextFilterConfig,
+    TextPredictionDataCreator,
+    TextPredictionTrainer,
+    TrainingArguments,
+    load_training_stats,
+)
 from gradiend.model.devices import default_devices, resolve_device_config_for_model
 from gradiend.trainer.core.callbacks import EarlyStoppingCallback
 from gradiend.trainer.text import TextPredictionModelWithGradiend
@@ -18,6 +24,10 @@ from gradiend.trainer.text import TextPredictionModelWithGradiend
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     return tiny_data.save_bert(tmp_path_factory.mktemp("bert"))
+
+
+def creator(**fields):
+    return TextPredictionDataCreator(["He met her."], feature_targets=[TextFilterConfig(["he"], id="3SG")], **fields)
 
 
 def run(path, **fields):
@@ -333,6 +343,28 @@ class TestBadValues:
         ):
             with pytest.raises(TypeError, match=rf"Did you mean {ours}\?"):
                 call()
+
+    @pytest.mark.parametrize(
+        ("call", "wrong", "message"),
+        [
+            (
+                lambda **k: TextPredictionTrainer("m", **k),
+                "learning_rate",
+                "'learning_rate' is an argument of Training",
+            ),
+            (lambda **k: TextPredictionTrainer("m", **k), "experiment_dir", "'experiment_dir' is an argument of Train"),
+            (lambda **k: TextPredictionTrainer("m", **k), "lr", "TrainingArguments has 'learning_rate'"),
+            (TrainingArguments, "target_classes", "'target_classes' is an argument of TextPredictionConfig"),
+            (TrainingArguments, "lrs", "'lrs' is an argument of evaluate_decoder"),
+            (TrainingArguments, "topk", "'topk' is an argument of PrePruneConfig and PostPruneConfig"),
+            (creator, "keep_several_classes", "'keep_several_classes' is an argument of generate_training_data"),
+            (creator, "max_size_per_class", "'max_size_per_class' is an argument of generate_training_data"),
+            (lambda **k: creator().generate_training_data(**k), "preprocess", "argument of TextPredictionDataCreator"),
+        ],
+    )
+    def test_a_misplaced_argument_leads_to_the_call_that_takes_it(self, call, wrong, message):
+        with pytest.raises(TypeError, match=message):
+            call(**{wrong: 1})
 
     def test_what_has_no_counterpart_is_said(self):
         with pytest.raises(TypeError, match=r"'warmup_steps'\. There is no such thing here: learning_rate stays the"):

@@ -417,8 +417,10 @@ def test_split_names() -> None:
 
 def test_empty_split_names_those_present() -> None:
     unified = to_unified(merged(("he", "he"), ("she", "she")), pair=PAIR)
-    with pytest.raises(ValueError, match=r"'test' has no rows; splits present: train \(2 rows\)"):
+    with pytest.raises(ValueError, match=r"'test' has no rows; splits present: train \(2 rows\).*split='train'"):
         require_split(unified, "test")
+    with pytest.raises(ValueError, match=r"'validation' has no rows.*Mark rows as validation in the split column\."):
+        require_split(unified, "val")
 
 
 # files

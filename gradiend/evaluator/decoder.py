@@ -328,8 +328,14 @@ class _Search:
             result[name] = {**chosen, "base_value": before.get(name), "part": self.part}
             edge = None if "reason" in chosen else edge_of_grid(chosen["learning_rate"], grid)
             if edge is not None:
-                result[name]["note"] = edge
-                logger.warning("The rewrite for %s is at the edge of the grid: %s.", name, edge)
+                clause, further = edge
+                result[name]["note"] = clause
+                logger.warning(
+                    "The rewrite for %s is at the edge of the grid: %s. lrs=%s would show whether more can be had.",
+                    name,
+                    clause,
+                    further,
+                )
             elif "reason" in chosen:
                 logger.warning("There is no rewrite for %s. %s", name, chosen["reason"])
         return result

@@ -213,14 +213,20 @@ def summarise_choice(
     return {**nothing, "strengthen": strengthen, **scores, "reason": _why_none(grid, selector, base)}
 
 
-def edge_of_grid(rate: float, grid: Mapping[Any, Mapping[str, Any]]) -> str | None:
-    """Say, as a clause, that a chosen step is the largest or smallest of the grid; None for one between others."""
+def edge_of_grid(rate: float, grid: Mapping[Any, Mapping[str, Any]]) -> tuple[str, list[float]] | None:
+    """That a chosen step is the largest or smallest that was tried, as a clause, and steps to try next.
+
+    None for a step between others. Effects grow with the step until the language-modelling score gives way, so better
+    steps than the smallest one may lie between it and the next.
+    """
     steps = _steps(grid)
     sizes = sorted({abs(step) for step in steps})
     if abs(rate) not in (*sizes[:1], *sizes[-1:]):
         return None
     name = "only" if len(steps) == 1 else "largest" if abs(rate) == sizes[-1] else "smallest"
-    return f"{rate:g} is the {name} step given"
+    gap = sizes[1] / sizes[0] if name == "smallest" else 1.0
+    further = {"only": (0.5, 2, 5), "largest": (2, 5, 10), "smallest": (0.5, gap ** (1 / 3), gap ** (2 / 3))}[name]
+    return f"{rate:g} is the {name} step given", [float(f"{rate * size:.2g}") for size in further]
 
 
 def _steps(grid: Mapping[Any, Mapping[str, Any]]) -> list[float]:

@@ -83,7 +83,7 @@ class RewritesBaseModel:
             )
         return update
 
-    @known_keywords("rewrite_base_model")
+    @known_keywords("ModelWithGradiend.rewrite_base_model")
     def rewrite_base_model(
         self,
         learning_rate: float,
@@ -124,7 +124,7 @@ class RewritesBaseModel:
         logger.info("The rewrite changed %.1f %% of the mapped entries.", 100 * share)
         return rewritten
 
-    @known_keywords("export_delta")
+    @known_keywords("ModelWithGradiend.export_delta")
     def export_delta(
         self,
         path: str | Path,

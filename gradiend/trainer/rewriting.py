@@ -188,7 +188,7 @@ def plan_rewrites(
         place, decoder_results, made_from = "the last evaluate_decoder()", last.results, last.made_from
     elif decoder_results is None:
         names = [metric_name] if metric_name else [*_keys(classes[0], strengthen), classes[0]]
-        place = find_results(experiment_dir, names, stats)
+        place = find_results(experiment_dir, names, stats, evaluation_call(strengthen))
         decoder_results, made_from = read_decoder_stats_file(place), read_fingerprint(place)
     rewrites = [find_rewrite(decoder_results, name, strengthen) for name in classes]
     return RewritePlan(rewrites, [None] * len(rewrites), isinstance(target_class, str), place, made_from)
@@ -264,10 +264,9 @@ def find_rewrite(decoder_results: Mapping[str, Any], name: str, strengthen: bool
     known = [item for item in decoder_results if item not in RESULT_KEYS]
     if key not in known:
         there = ", ".join(nearest_first(key, known)) or "the grid"
-        call = "evaluate_decoder()" if strengthen else "evaluate_decoder(increase_target_probabilities=False)"
         raise ValueError(
             f"The decoder results have {there} but no {key!r}. Either it was not measured "
-            f"(run {call}), or no step kept the LMS (give smaller lrs).{nearest(key, known)}"
+            f"(run {evaluation_call(strengthen)}), or no step kept the LMS (give smaller lrs).{nearest(key, known)}"
         )
     summary = decoder_results[key]
     if not isinstance(summary, Mapping) or not {"learning_rate", "feature_factor"} <= summary.keys():
@@ -297,15 +296,22 @@ def _keys(name: str, strengthen: bool) -> list[str]:
     return [f"{name}_weaken", name] if name.endswith("_weaken") else [f"{name}_weaken"]
 
 
-def find_results(experiment_dir: str | None, names: Iterable[str], stats: Mapping[str, Any]) -> str:
+def evaluation_call(strengthen: bool) -> str:
+    """The call that measures rewrites of a direction, for messages."""
+    return f"evaluate_decoder({'' if strengthen else 'increase_target_probabilities=False'})"
+
+
+def find_results(experiment_dir: str | None, names: Iterable[str], stats: Mapping[str, Any], call: str) -> str:
     """The file of an experiment's decoder results: `decoder_stats_<key>.json`, else the cached grid.
+
+    `call` is what makes such results, for the message.
 
     Raises:
         ValueError: No experiment directory, or nothing in it.
     """
     if experiment_dir is None:
         raise ValueError(
-            "There are no decoder results: run evaluate_decoder() first, or pass decoder_results, what it returned; "
+            f"There are no decoder results: run {call} first, or pass decoder_results, what it returned; "
             "with an experiment_dir they are also found there."
         )
     places: list[str | None] = []
@@ -316,8 +322,7 @@ def find_results(experiment_dir: str | None, names: Iterable[str], stats: Mappin
     found = next((place for place in places if place is not None and Path(place).is_file()), None)
     if found is None:
         raise ValueError(
-            f"{experiment_dir} has no decoder results: run evaluate_decoder(use_cache=True) first, or pass "
-            "decoder_results."
+            f"{experiment_dir} has no decoder results of the present model: run {call} first, or pass decoder_results."
         )
     logger.info("The rewrite is the one that %s chose.", found)
     return found

@@ -84,6 +84,9 @@ NO_COUNTERPART: dict[str, tuple[str, str]] = {
 }  # fmt: skip
 """What to know instead → (a name of ours that the call must have, names in other tools of what we do not have)."""
 
+OWNERS: dict[str, frozenset[str]] = {}
+"""Owner → its keywords, filled by the decorators below, so that an error can say who takes a misplaced one."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T", bound=type)
@@ -107,6 +110,24 @@ def nearest_first(name: str, valid: Iterable[str]) -> list[str]:
         return difflib.SequenceMatcher(None, name.casefold(), other.casefold()).ratio()
 
     return sorted(valid, key=likeness, reverse=True)
+
+
+def misplaced(name: str, owner: str) -> str:
+    """` 'x' is an argument of A and B.` for a keyword that others than `owner` take, configurations first."""
+    owners = sorted((other for other, keywords in OWNERS.items() if name in keywords and other != owner), key=_is_call)
+    return f" {name!r} is an argument of {' and '.join(owners[:2])}." if owners else ""
+
+
+def elsewhere(name: str) -> str:
+    """` TrainingArguments has 'y'.` for what other tools call `name`."""
+    fields = OWNERS.get("TrainingArguments", frozenset())
+    match = [ours for ours, others in OTHER_NAMES.items() if ours in fields and name in others.split()]
+    return f" TrainingArguments has {' and '.join(map(repr, match))}." if match else ""
+
+
+def _is_call(owner: str) -> bool:
+    """Whether the owner of keywords is a function or method, and not a class."""
+    return "." in owner or not owner[0].isupper()
 
 
 def resolve_keywords(
@@ -134,7 +155,8 @@ def resolve_keywords(
         if name != key and name in given:
             raise TypeError(f"{owner} got {key!r} and {name!r}, which mean the same: give one of them.")
         if name not in valid:
-            raise TypeError(f"{owner} got an unknown argument {key!r}.{nearest(key, [*valid, *aliases, *named])}")
+            hint = nearest(key, [*valid, *aliases, *named]) + misplaced(key, owner)
+            raise TypeError(f"{owner} got an unknown argument {key!r}.{hint or elsewhere(key)}")
         resolved[name] = value
     return resolved
 
@@ -144,6 +166,7 @@ def known_keywords(owner: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         valid = [name for name in inspect.signature(function).parameters if name != "self"]
+        OWNERS[owner] = frozenset(valid)
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -189,7 +189,7 @@ def beside_others(count: int, n_rows: int) -> str:
     """Say how many rows show a word of another class, and how to do without them."""
     return (
         f"{count} of {n_rows} rows are from sentences that also hold words of another class; "
-        "keep_several_classes=False leaves them out."
+        "generate_training_data(keep_several_classes=False) leaves them out."
     )
 
 

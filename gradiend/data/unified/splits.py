@@ -26,8 +26,11 @@ def require_split(df: pd.DataFrame, split: str) -> pd.DataFrame:
     if rows.empty:
         sizes = df[UNIFIED_SPLIT].value_counts()
         present = ", ".join(f"{name} ({size} rows)" for name, size in sizes.items()) or "none"
+        way_out = f"Mark rows as {wanted} in the split column"
+        if wanted == "test":
+            way_out += ", or measure others: evaluate_encoder(split='train'), evaluate_decoder(training_like_df=rows)"
         raise ValueError(
-            f"The split {wanted!r} has no rows; splits present: {present}. "
+            f"The split {wanted!r} has no rows; splits present: {present}. {way_out}. "
             "A table without a split column counts as train as a whole."
         )
     return rows.reset_index(drop=True)

@@ -41,7 +41,10 @@ def parse_classes(feature_targets: Sequence[TextFilterConfig] | None) -> list[Te
     by_id: dict[str, list[TextFilterConfig]] = {}
     for config in feature_targets:
         if not isinstance(config, TextFilterConfig):
-            raise TypeError(f"feature_targets holds TextFilterConfig, but {config!r:.60} is a {type(config).__name__}.")
+            raise TypeError(
+                f"feature_targets holds TextFilterConfig, but {config!r:.60} is a {type(config).__name__}: "
+                "write TextFilterConfig(['he', 'she'], id='3SG') for each class."
+            )
         by_id.setdefault(config.id, []).append(deepcopy(config))
     classes = [_as_one(own) for own in by_id.values()]
     for config in classes:

@@ -246,7 +246,9 @@ class TrainerWithData(TrainerWithMLMHead):
             if not self._has_split("validation"):
                 present = ", ".join(dict.fromkeys(self.combined_data[UNIFIED_SPLIT]))
                 logger.warning(
-                    "There is no validation split (present: %s): trainings are judged on training rows.", present
+                    "There is no validation split (present: %s): trainings are judged on training rows.%s",
+                    present,
+                    "" if self._has_split("test") else " Evaluations need a test split.",
                 )
         self.neutral_data  # noqa: B018 - read here, so that a bad file costs no training
 
