@@ -37,7 +37,7 @@ def _device(name: str, value: Any) -> None:
 
 
 def _mask(name: str, value: Any) -> Tensor:
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and value.keys() == {"size", "kept"}:
         kept = torch.tensor(value["kept"], dtype=torch.int64)
         value = torch.zeros(value["size"], dtype=torch.bool).index_fill_(0, kept, True)
     if not isinstance(value, Tensor) or value.dtype != torch.bool:
