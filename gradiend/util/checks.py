@@ -175,9 +175,8 @@ def argument(
         save: Value → what JSON knows of it; None keeps the argument out of what is saved.
     """
     optional = default is None if optional is None else optional
-    return dataclasses.field(
-        default=default, metadata={"parse": parse, "optional": optional, "affects": affects, "save": save}
-    )
+    known = {"parse": parse, "optional": optional, "affects": affects, "save": save}
+    return dataclasses.field(default=default, metadata=known)
 
 
 def checked(check: Callable[..., object], *limits: Any) -> Callable[[str, Any], Any]:

@@ -48,14 +48,12 @@ class _Adam:
             "beta2": BETAS[1],
             "weight_decay": float(arguments.weight_decay),
             "eps": float(arguments.adam_epsilon),
-            "amsgrad": False,
-            "maximize": False,
         }
 
     def update(self, place: slice, gradient: Tensor, step: Tensor) -> None:
         """Update `values[place]` with `gradient`; `step` counts from 1."""
         parts = [self.values[place]], [gradient], [self.first[place]], [self.second[place]]
-        self.kernel(*parts, [], [step], **self.settings)
+        self.kernel(*parts, [], [step], amsgrad=False, maximize=False, **self.settings)
 
 
 class AnalyticOptimizer:

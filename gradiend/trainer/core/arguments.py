@@ -8,6 +8,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import methodcaller
 from pathlib import Path
 from types import FunctionType, MethodType
 from typing import Any, Literal, TypeVar, get_args
@@ -287,9 +288,9 @@ class TrainingArguments(Arguments):
     use_cached_gradients: bool = argument(False, affects="neither")
     """Whether training gradients are kept in `<experiment_dir>/cache/gradients` and read from there. Without an
     experiment_dir only `kept_gradients_size` holds."""
-    pre_prune_config: PrePruneConfig | None = argument(None, _config(PrePruneConfig), save=PrePruneConfig.to_dict)
+    pre_prune_config: PrePruneConfig | None = argument(None, _config(PrePruneConfig), save=methodcaller("to_dict"))
     """Prune by gradients before training, once for all seeds."""
-    post_prune_config: PostPruneConfig | None = argument(None, _config(PostPruneConfig), save=PostPruneConfig.to_dict)
+    post_prune_config: PostPruneConfig | None = argument(None, _config(PostPruneConfig), save=methodcaller("to_dict"))
     """Prune by weights after training; the pruned model is what is evaluated and saved. What its training.json says was
     measured before."""
     metadata: dict[str, Any] = field(default_factory=dict, metadata={"parse": _notes, "affects": "neither"})

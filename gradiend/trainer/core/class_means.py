@@ -40,7 +40,7 @@ def means_batches(arguments: TrainingArguments) -> int:
 
 def require_closed_form(gradiend: GradiendModel) -> None:
     """Raise ValueError for a network that the closed form does not know."""
-    known = [name for name, activation in ACTIVATIONS.items() if activation.odd and activation.inverse is not None]
+    known = [name for name, entry in ACTIVATIONS.items() if entry.odd and entry.inverse is not None]
     if gradiend.latent_dim != 1 or gradiend.activation_encoder not in known or gradiend.activation_decoder != "id":
         raise ValueError(
             f"init='class_means' is for one latent, an odd encoder activation ({', '.join(known)}) and the decoder "

@@ -30,9 +30,7 @@ class CompiledOptimizer(AnalyticOptimizer):
         super().__init__(gradiend, arguments)
         parts = (self.encoder_weight, self.encoder_bias, self.decoder_weight, self.decoder_bias)
         self.states = [(part.values, part.first, part.second) for part in parts if part is not None]
-        settings = self.encoder_weight.settings
-        self.options = {name: settings[name] for name in ("lr", "beta1", "beta2", "weight_decay", "eps")}
-        self.options["decoupled"] = OPTIMIZERS[arguments.optim].decoupled
+        self.options = {**self.encoder_weight.settings, "decoupled": OPTIMIZERS[arguments.optim].decoupled}
         self.activation = get_activation(gradiend.activation_encoder)
         self.compiles = True
 

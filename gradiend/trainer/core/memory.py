@@ -143,9 +143,8 @@ def estimate_training(
     config, full = arguments.pre_prune_config, len(gradiend)
     entries = full if config is None or config.topk is None else topk_count(config.topk, full)
     weights = _weights(gradiend, entries)
-    state = [
-        MemoryUse("optimizer state", use.device, OPTIMIZERS[arguments.optim].state * use.nbytes) for use in weights
-    ]
+    kept = OPTIMIZERS[arguments.optim].state
+    state = [MemoryUse("optimizer state", use.device, kept * use.nbytes) for use in weights]
     if not steps_analytically(gradiend, arguments):
         state += [MemoryUse("gradients of the GRADIEND", use.device, 2 * use.nbytes) for use in weights]
     wide = torch.promote_types(next(base_model.parameters()).dtype, torch.float32).itemsize

@@ -62,12 +62,10 @@ def create_optimizer(gradiend: GradiendModel, arguments: TrainingArguments) -> G
     if steps_analytically(gradiend, arguments):
         return (CompiledOptimizer if arguments.torch_compile else AnalyticOptimizer)(gradiend, arguments)
     if arguments.torch_compile:
-        activations = [name for name, activation in ACTIVATIONS.items() if activation.slope is not None]
-        optimizers = [name for name, kind in OPTIMIZERS.items() if kind.decoupled is not None]
-        logger.warning(
-            "torch_compile has no effect: it is for one latent, %s, a decoder without activation, MSE, and %s.",
-            " or ".join(activations), " or ".join(optimizers),
-        )  # fmt: skip
+        activations = " or ".join(name for name, entry in ACTIVATIONS.items() if entry.slope is not None)
+        optimizers = " or ".join(name for name, entry in OPTIMIZERS.items() if entry.decoupled is not None)
+        known = f"one latent, {activations}, a decoder without activation, MSE, and {optimizers}"
+        logger.warning("torch_compile has no effect: it is for %s.", known)
     return AutogradOptimizer(gradiend, arguments)
 
 
