@@ -12,7 +12,8 @@ from gradiend import GradiendModel, TrainingArguments
 from gradiend.trainer.core import analytic_step, compiled_step
 from gradiend.trainer.core.analytic_step import AnalyticOptimizer
 from gradiend.trainer.core.compiled_step import CompiledOptimizer, fused_step
-from gradiend.trainer.core.optimizers import AutogradOptimizer, create_optimizer
+from gradiend.trainer.core.optimizers import AutogradOptimizer
+from gradiend.trainer.core.supervised import create_optimizer
 
 
 def networks(n, **kwargs):

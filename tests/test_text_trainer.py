@@ -625,6 +625,8 @@ def test_common_mistakes_are_explained(mistake, trained, data):
         ({"eval_strategy": "step"}, ValueError, "Did you mean 'steps'"),
         ({"output_dir": 3}, TypeError, "output_dir must be a path"),
         ({"train_batch_size": 0}, ValueError, "train_batch_size must be an int of at least 1"),
+        ({"decoder_eval_max_size_training_like": 0}, ValueError, "training_like must be an int of at least 1"),
+        ({"decoder_eval_max_size_neutral": "10"}, ValueError, "neutral must be an int of at least 1"),
         ({"max_seeds": 0}, ValueError, "max_seeds"),
         ({"min_convergent_seeds": 4}, ValueError, "can never be reached"),
         ({"convergent_metric": "loss"}, ValueError, "convergent_score_threshold"),

@@ -95,14 +95,6 @@ class ChoosesMeasuredTexts(Protocol):
         """Whether P(class) is measured on the other classes' texts."""
 
 
-@runtime_checkable
-class ChoosesCandidates(Protocol):
-    """A `SelectionPolicy`, as far as that can be seen from outside."""
-
-    def select(self, metric: str, candidates: Sequence[Candidate], ctx: BaseContext) -> Candidate | None:
-        """See `SelectionPolicy.select`."""
-
-
 class DecoderEvaluator:
     """Grid search over rewrites of a trained model."""
 
@@ -272,10 +264,7 @@ class _Search:
         if self.output is not None:
             base = {name: value for name, value in self.parts.items() if name not in {"GRADIEND", "part"}}
             files = CandidateFiles(self.output.parent, base, self.parts, part=self.part, use_cache=self.use_cache)
-        policy = None
-        # Only the policy itself, not a subclass of it, is known never to choose what is below its limit.
-        if type(self.selector) is LMSThresholdPolicy and not self.everything:
-            policy = self.selector
+        policy = None if self.everything else self.selector
         return GridMeasurer(self.model, self.part, self._prepare, files, policy, self.known).measure(on_base, points)
 
     def _prepare(self, base_model: Any) -> BaseModelMeasurement:
@@ -365,7 +354,7 @@ def _numbers(name: str, given: Any, otherwise: Any) -> list[float] | None:
 
 def _check_choice(selector: Any, extractor: Any, metrics: Any, output: Any) -> None:
     """Refuse, before any work, what would only be used after it."""
-    if selector is not None and not isinstance(selector, ChoosesCandidates):
+    if selector is not None and not isinstance(selector, SelectionPolicy):
         raise TypeError(
             f"selector must have select(metric, candidates, ctx), as LMSThresholdPolicy() has; got {selector!r:.60}."
         )

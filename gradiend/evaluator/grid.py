@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from gradiend.evaluator.base_model import BaseModelMeasurement, summarise
 from gradiend.evaluator.grid_cache import CandidateFiles, Key
-from gradiend.evaluator.selection import BASE, SKIPPED, UNCHANGED, BaseContext, LMSThresholdPolicy, lms_of
+from gradiend.evaluator.selection import BASE, SKIPPED, UNCHANGED, SelectionPolicy, base_context, least_lms, lms_of
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.rewriting import temporarily_updated
 
@@ -25,7 +25,7 @@ class GridMeasurer:
         part: What is added to the weights.
         prepare: Base model → its measurement; called once for a model that is rewritten in place.
         files: Earlier measurements, and a place for new ones.
-        policy: Candidates below its least LMS need no probabilities; None measures all of them.
+        policy: Says which candidates need no probabilities; None measures all of them.
         known: Entries of a grid that was measured before; they go before those on disk.
     """
 
@@ -35,7 +35,7 @@ class GridMeasurer:
         part: str,
         prepare: Callable[[Any], BaseModelMeasurement],
         files: CandidateFiles,
-        policy: LMSThresholdPolicy | None,
+        policy: SelectionPolicy | None,
         known: Mapping[Key, Mapping[str, Any]],
     ) -> None:
         self._model, self._part, self._prepare, self._files, self._policy = model, part, prepare, files, policy
@@ -94,7 +94,7 @@ class GridMeasurer:
     def _collapsed(self, entry: Mapping[str, Any]) -> str | None:
         """Why an entry's probabilities need not be measured, or None."""
         score = lms_of(entry)
-        least = None if self._policy is None else self._policy.least_lms(BaseContext(lms_of(self._base)))
+        least = None if self._policy is None else least_lms(self._policy, base_context({BASE: self._base}))
         if score is None or least is None or score >= least:
             return None
         return f"LMS {score:.4f} is below {least:.4f}, the least that the selection accepts: not measured further"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 BASE = "base"
 """Grid key of the unchanged model."""
@@ -34,11 +34,22 @@ class BaseContext:
     """Its language-modelling score."""
 
 
+@runtime_checkable
 class SelectionPolicy(Protocol):
-    """Chooses a candidate for a metric."""
+    """Chooses a candidate for a metric.
+
+    A class may also define `least_lms(ctx)`, the LMS below which it never chooses (None: no limit); candidates below
+    that are not measured further. Without it, and for a subclass that does not define it anew, all is measured.
+    """
 
     def select(self, metric: str, candidates: Sequence[Candidate], ctx: BaseContext) -> Candidate | None:
         """The chosen candidate, or None if none is acceptable."""
+
+
+def least_lms(policy: SelectionPolicy, ctx: BaseContext) -> float | None:
+    """What `policy` says of the candidates that need not be measured further, see `SelectionPolicy`."""
+    limit = vars(type(policy)).get("least_lms")
+    return None if limit is None else limit(policy, ctx)
 
 
 Extracted = tuple[list[Candidate], BaseContext]
@@ -247,8 +258,8 @@ def _why_none(grid: Mapping[Any, Mapping[str, Any]], selector: SelectionPolicy, 
     steps = ", ".join(f"{step:g}" for step in _steps(grid))
     if not steps:
         return "Every step given leaves the model as it is: give larger lrs."
-    # a subclass may refuse for reasons of its own
-    if type(selector) is LMSThresholdPolicy and base.base_lms is not None:
-        least = f"{selector.ratio:.4g} of the base model's language-modelling score {base.base_lms:.4f}"
+    limit = least_lms(selector, base)
+    if limit is not None and base.base_lms:
+        least = f"{limit / base.base_lms:.4g} of the base model's language-modelling score {base.base_lms:.4f}"
         return f"None of the steps {steps} keeps {least}: give smaller lrs."
     return f"{type(selector).__name__} accepts none of the steps {steps}: give other lrs, or another selector."

@@ -1,27 +1,42 @@
-"""Activations by name, and which of them are odd functions."""
+"""Activations by name, with what is known of each."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from gradiend.util.keywords import nearest
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "tanh": nn.Tanh,
-    "relu": nn.ReLU,
-    "leakyrelu": nn.LeakyReLU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "elu": nn.ELU,
-    "sigmoid": nn.Sigmoid,
-    "smht": nn.Hardtanh,
-    "id": nn.Identity,
-}
 
-ODD_ACTIVATIONS = frozenset({"tanh", "smht", "id"})
-"""f(−x) = −f(x): for these, negating encoder and decoder weights negates the latent and keeps the reconstruction."""
+@dataclass(frozen=True)
+class Activation:
+    """A function f, and what it allows an encoder that ends with it."""
+
+    module: Callable[[], nn.Module]
+    """Makes the module that computes f."""
+    odd: bool = False
+    """f(−x) = −f(x): negating encoder and decoder weights negates the latent and keeps the reconstruction."""
+    slope: Callable[[Tensor], Tensor] | None = None
+    """f'(x) as a function of f(x), for the analytic step; without it, training goes through autograd."""
+    inverse: Callable[[float], float] | None = None
+    """f⁻¹, for the closed form of an odd f; without it, there is none."""
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "tanh": Activation(nn.Tanh, odd=True, slope=lambda h: 1 - h * h, inverse=math.atanh),
+    "relu": Activation(nn.ReLU),
+    "leakyrelu": Activation(nn.LeakyReLU),
+    "gelu": Activation(nn.GELU),
+    "silu": Activation(nn.SiLU),
+    "elu": Activation(nn.ELU),
+    "sigmoid": Activation(nn.Sigmoid),
+    "smht": Activation(nn.Hardtanh, odd=True, inverse=float),
+    "id": Activation(nn.Identity, odd=True, slope=torch.ones_like, inverse=float),
+}
 
 
 def activation_name(name: str) -> str:
@@ -48,4 +63,4 @@ def get_activation(name: str, encoder: bool = False) -> nn.Module:
         ValueError: Unknown name.
     """
     del encoder
-    return ACTIVATIONS[activation_name(name)]()
+    return ACTIVATIONS[activation_name(name)].module()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from gradiend.model.activations import ODD_ACTIVATIONS, get_activation
+from gradiend.model.activations import ACTIVATIONS, get_activation
 from gradiend.model.architecture import Architecture
 from gradiend.model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from gradiend.model.devices import Device, cuda_device
@@ -289,7 +289,7 @@ class GradiendModel(nn.Module):
         Returns:
             Whether it was done: it cannot be for an encoder activation that is not odd.
         """
-        if self.activation_encoder not in ODD_ACTIVATIONS:
+        if not ACTIVATIONS[self.activation_encoder].odd:
             return False
         for parameter in self.inverted_parameters():
             parameter.neg_()

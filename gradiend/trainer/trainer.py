@@ -18,7 +18,7 @@ from gradiend.model.base_digest import BaseDigest
 from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.fingerprint import gradiend_digest
 from gradiend.model.model_with_gradiend import ModelWithGradiend, encoding_direction
-from gradiend.trainer.core.arguments import FIELDS, TrainingArguments
+from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import CurveEvaluation, TrainingCallback, glance_every
 from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.core.gradient_store import GradientStore
@@ -302,7 +302,7 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         """
         named = {"output_dir": output_dir, "model_with_gradiend_cls": model_with_gradiend_cls}
         overrides = {**training_args_overrides, **{name: value for name, value in named.items() if value is not None}}
-        given = resolve_keywords("Trainer.train", overrides, [*FIELDS, "num_epochs", *named])
+        given = resolve_keywords("Trainer.train", overrides, [*self._args.names(), "num_epochs", *named])
         cls = given.pop("model_with_gradiend_cls", None)
         args = self._args.replace(**given)
         self.check_training_data(args)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import FunctionType, MethodType
 from typing import Any
@@ -27,28 +27,6 @@ logger = get_logger(__name__)
 
 FILE = "fingerprint.json"
 RESULT = "result"
-
-NOT_OF_THE_TRAINING = frozenset(
-    {
-        "experiment_dir", "output_dir", "use_cache", "model_use_cache", "encoder_eval_max_size", "encoder_eval_balance",
-        "decoder_eval_max_size_training_like", "decoder_eval_max_size_neutral", "decoder_eval_lrs",
-        "decoder_eval_feature_factors", "eval_batch_size", "delete_models", "seed_runs_dir", "metadata",
-        "encoder_decoder_same_device", "use_cached_gradients", "trust_remote_code", "kept_gradients_size",
-        "gradient_checkpointing", "torch_compile",
-    }
-)  # fmt: skip
-"""Arguments that change where things go, how fast they are made, or evaluations only."""
-
-NOT_OF_THE_PRUNING = frozenset({"batch_size", "importance_device", "use_cached_gradients"})
-"""Fields of a `PrePruneConfig` that change how fast its importance is computed, and where."""
-
-OF_THE_SEEDS = frozenset(
-    {
-        "max_seeds", "min_convergent_seeds", "convergent_metric", "convergent_score_threshold",
-        "convergent_mean_by_class_threshold", "seed_selection_eval_max_size", "keep_seed_runs",
-    }
-)  # fmt: skip
-"""Arguments that choose among seeds; a single run does not depend on them."""
 
 
 class SavedTraining:
@@ -105,14 +83,14 @@ def training_parts(definition: EvaluatesModels, args: TrainingArguments, run: Ma
         args: Of the training.
         run: model, model_with_gradiend_cls and callbacks.
     """
-    parts = _parts(definition, args, run)
-    return {name: value for name, value in parts.items() if name not in OF_THE_SEEDS}
+    return _parts(definition, args, run, args.names("training"))
 
 
 def seeds_parts(definition: EvaluatesModels, args: TrainingArguments, run: Mapping[str, Any]) -> Fingerprint:
     """What the choice among several seeds depends on; see `training_parts`."""
     cap = args.seed_selection_eval_max_size or args.encoder_eval_max_size
-    return {**_parts(definition, args, run), "seed_selection_eval_max_size": cap}
+    parts = _parts(definition, args, run, args.names("training", "seeds"))
+    return {**parts, "seed_selection_eval_max_size": cap}
 
 
 def kept_models(trainer: SeedTrainer, output: str, args: TrainingArguments) -> dict[int, Any] | None:
@@ -128,13 +106,15 @@ def kept_models(trainer: SeedTrainer, output: str, args: TrainingArguments) -> d
     return trainer.load_seed_runs({run["seed"]: run["output_dir"] for run in runs})
 
 
-def _parts(definition: EvaluatesModels, args: TrainingArguments, run: Mapping[str, Any]) -> Fingerprint:
-    given = {name: value for name, value in args.to_dict().items() if name not in NOT_OF_THE_TRAINING}
+def _parts(
+    definition: EvaluatesModels, args: TrainingArguments, run: Mapping[str, Any], names: Collection[str]
+) -> Fingerprint:
+    given = {name: value for name, value in args.to_dict().items() if name in names}
     head = definition.resolve_custom_prediction_head_dir()
     pruning = args.pre_prune_config
     if pruning is not None:
-        settings = pruning.to_dict().items()
-        given["pre_prune_config"] = {name: value for name, value in settings if name not in NOT_OF_THE_PRUNING}
+        matters = pruning.names("training")
+        given["pre_prune_config"] = {name: value for name, value in pruning.to_dict().items() if name in matters}
     return {
         "format": CACHE_FORMAT,
         "trainer": type(definition).__qualname__,

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from gradiend.model.activations import ACTIVATIONS
 from gradiend.model.model import GradiendModel
 from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.trainer.core.optimizers import BETAS, OPTIMIZERS
 
-BETAS = (0.9, 0.999)
 CHUNK = 1 << 18
 """Entries per chunk of the update on a CPU: its dozen float32 vectors then stay in the cache."""
-
-SLOPES: dict[str, Callable[[Tensor], Tensor]] = {"tanh": lambda h: 1 - h * h, "id": torch.ones_like}
-"""act'(p) as a function of h = act(p), for the encoder activations of the analytic update."""
 
 
 def steps_analytically(gradiend: GradiendModel, arguments: TrainingArguments) -> bool:
     """Whether the analytic optimizer applies; the weights need not exist."""
     return (
         gradiend.latent_dim == 1
-        and gradiend.activation_encoder in SLOPES
+        and ACTIVATIONS[gradiend.activation_encoder].slope is not None
         and gradiend.activation_decoder == "id"
         and gradiend.torch_dtype in (torch.float32, torch.float64)
         and gradiend.device_encoder == gradiend.device_decoder
         and type(arguments.criterion) is nn.MSELoss
         and arguments.criterion.reduction == "mean"
+        and OPTIMIZERS[arguments.optim].decoupled is not None
     )
 
 
@@ -43,21 +41,19 @@ class _Adam:
         self.values = parameter.detach().view(-1)
         self.first = torch.zeros_like(self.values)
         self.second = torch.zeros_like(self.values)
-        self.kernel = torch._fused_adamw_ if arguments.optim == "adamw" else torch._fused_adam_
+        self.kernel = torch._fused_adamw_ if OPTIMIZERS[arguments.optim].decoupled else torch._fused_adam_
         self.settings: dict[str, Any] = {
             "lr": float(arguments.learning_rate),
             "beta1": BETAS[0],
             "beta2": BETAS[1],
             "weight_decay": float(arguments.weight_decay),
             "eps": float(arguments.adam_epsilon),
-            "amsgrad": False,
-            "maximize": False,
         }
 
     def update(self, place: slice, gradient: Tensor, step: Tensor) -> None:
         """Update `values[place]` with `gradient`; `step` counts from 1."""
         parts = [self.values[place]], [gradient], [self.first[place]], [self.second[place]]
-        self.kernel(*parts, [], [step], **self.settings)
+        self.kernel(*parts, [], [step], amsgrad=False, maximize=False, **self.settings)
 
 
 class AnalyticOptimizer:
@@ -71,6 +67,9 @@ class AnalyticOptimizer:
 
     def __init__(self, gradiend: GradiendModel, arguments: TrainingArguments) -> None:
         self.gradiend = gradiend
+        slope = ACTIVATIONS[gradiend.activation_encoder].slope
+        assert slope is not None
+        self.slope = slope
         encoder, decoder = gradiend.encoder_linear, gradiend.decoder_linear
         self.encoder_weight = _Adam(encoder.weight, arguments)
         assert encoder.bias is not None
@@ -105,7 +104,7 @@ class AnalyticOptimizer:
             self.decoder_weight.update(place, torch.mul(residual, latent, out=gradient), self.steps)
             if self.decoder_bias is not None:
                 self.decoder_bias.update(place, residual, self.steps)
-        delta = 2 / n * backward * SLOPES[self.gradiend.activation_encoder](latent)
+        delta = 2 / n * backward * self.slope(latent)
         for place in self.chunks:
             gradient = torch.mul(source[place], delta, out=self.scratch[0, : place.stop - place.start])
             self.encoder_weight.update(place, gradient, self.steps)

@@ -9,13 +9,14 @@ With m± the class means of the source gradient s, and t± those of the target t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from gradiend.model.activations import ACTIVATIONS
 from gradiend.model.model import GradiendModel
 from gradiend.trainer.core.arguments import TrainingArguments
 
@@ -23,8 +24,6 @@ LEVEL = 0.9
 """Where the class means of the encodings shall lie, with either sign."""
 CALIBRATION_BATCHES = 2
 """Batches per class for α and b_e."""
-INVERSES: dict[str, Callable[[float], float]] = {"tanh": math.atanh, "smht": float, "id": float}
-"""act⁻¹ of the odd encoder activations."""
 
 
 def batches_for_class_means(arguments: TrainingArguments) -> int:
@@ -41,9 +40,10 @@ def means_batches(arguments: TrainingArguments) -> int:
 
 def require_closed_form(gradiend: GradiendModel) -> None:
     """Raise ValueError for a network that the closed form does not know."""
-    if gradiend.latent_dim != 1 or gradiend.activation_encoder not in INVERSES or gradiend.activation_decoder != "id":
+    known = [name for name, entry in ACTIVATIONS.items() if entry.odd and entry.inverse is not None]
+    if gradiend.latent_dim != 1 or gradiend.activation_encoder not in known or gradiend.activation_decoder != "id":
         raise ValueError(
-            "init='class_means' is for one latent, an odd encoder activation (tanh, smht or id) and the decoder "
+            f"init='class_means' is for one latent, an odd encoder activation ({', '.join(known)}) and the decoder "
             f"activation id; this network has latent_dim={gradiend.latent_dim}, {gradiend.activation_encoder} and "
             f"{gradiend.activation_decoder}. Use init='random'."
         )
@@ -109,8 +109,9 @@ def initialize_from_class_means(gradiend: GradiendModel, batches: Iterable[Mappi
             "init='class_means' found no difference between the classes that other examples share: their gradients "
             f"project to {positive:.3g} and {negative:.3g}. More init_samples may help; or use init='random'."
         )
-    reach = INVERSES[gradiend.activation_encoder](LEVEL)
-    scale = 2 * reach / (positive - negative)
+    inverse = ACTIVATIONS[gradiend.activation_encoder].inverse
+    assert inverse is not None
+    scale = 2 * inverse(LEVEL) / (positive - negative)
     direction.mul_(scale)
     assert encoder.bias is not None
     encoder.bias.fill_(-scale * (positive + negative) / 2)

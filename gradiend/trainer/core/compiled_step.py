@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from gradiend.model.activations import get_activation
 from gradiend.model.model import GradiendModel
-from gradiend.trainer.core.analytic_step import SLOPES, AnalyticOptimizer
+from gradiend.trainer.core.analytic_step import AnalyticOptimizer
 from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.trainer.core.optimizers import OPTIMIZERS
 from gradiend.util.logging import get_logger
 
 logger = get_logger(__name__)
@@ -28,9 +30,8 @@ class CompiledOptimizer(AnalyticOptimizer):
         super().__init__(gradiend, arguments)
         parts = (self.encoder_weight, self.encoder_bias, self.decoder_weight, self.decoder_bias)
         self.states = [(part.values, part.first, part.second) for part in parts if part is not None]
-        settings = self.encoder_weight.settings
-        self.options = {name: settings[name] for name in ("lr", "beta1", "beta2", "weight_decay", "eps")}
-        self.options["decoupled"] = arguments.optim == "adamw"
+        self.options = {**self.encoder_weight.settings, "decoupled": OPTIMIZERS[arguments.optim].decoupled}
+        self.activation = get_activation(gradiend.activation_encoder)
         self.compiles = True
 
     @torch.no_grad()
@@ -41,7 +42,7 @@ class CompiledOptimizer(AnalyticOptimizer):
         source, target = (tensor.to(self.encoder_weight.values) for tensor in (source, target))
         try:
             loss = compiled_step()(
-                self.states, source, target, self.steps + 1, self.gradiend.activation_encoder, self.options
+                self.states, source, target, self.steps + 1, self.activation, self.slope, self.options
             )
         except torch._dynamo.exc.TorchDynamoException as error:
             logger.warning("torch_compile has no effect here: %s", str(error).strip().splitlines()[0])
@@ -56,7 +57,8 @@ def fused_step(
     source: Tensor,
     target: Tensor,
     step: Tensor,
-    activation: str,
+    activation: nn.Module,
+    slope: Callable[[Tensor], Tensor],
     options: Mapping[str, Any],
 ) -> Tensor:
     """One update in place, see `AnalyticOptimizer` for the formulas.
@@ -66,22 +68,21 @@ def fused_step(
         source: (n,).
         target: (n,).
         step: (), from 1.
-        activation: Of the encoder, a key of `SLOPES`.
+        activation: Of the encoder.
+        slope: Of the activation, see `Activation`.
         options: See `adam_`.
 
     Returns:
         The loss before the update, ().
     """
     encoder, encoder_bias, decoder, *rest = states
-    latent = encoder[0] @ source + encoder_bias[0].squeeze()
-    if activation == "tanh":
-        latent = torch.tanh(latent)
+    latent = activation(encoder[0] @ source + encoder_bias[0].squeeze())
     residual = decoder[0] * latent - target
     for bias in rest:
         residual = residual + bias[0]
     squares, backward = (residual * residual).sum(), (residual * decoder[0]).sum()
     scale = 2 / source.numel()
-    delta = scale * backward * SLOPES[activation](latent)
+    delta = scale * backward * slope(latent)
     adam_(decoder, scale * latent * residual, step, **options)
     for bias in rest:
         adam_(bias, scale * residual, step, **options)

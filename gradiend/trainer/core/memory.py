@@ -17,6 +17,7 @@ from gradiend.model.parameter_map import ParameterMap
 from gradiend.model.selection import topk_count
 from gradiend.trainer.core.analytic_step import steps_analytically
 from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.trainer.core.optimizers import OPTIMIZERS
 from gradiend.util.free_memory import free_memory
 
 GIB = 2**30
@@ -142,7 +143,8 @@ def estimate_training(
     config, full = arguments.pre_prune_config, len(gradiend)
     entries = full if config is None or config.topk is None else topk_count(config.topk, full)
     weights = _weights(gradiend, entries)
-    state = [MemoryUse("optimizer state", use.device, 2 * use.nbytes) for use in weights]
+    kept = OPTIMIZERS[arguments.optim].state
+    state = [MemoryUse("optimizer state", use.device, kept * use.nbytes) for use in weights]
     if not steps_analytically(gradiend, arguments):
         state += [MemoryUse("gradients of the GRADIEND", use.device, 2 * use.nbytes) for use in weights]
     wide = torch.promote_types(next(base_model.parameters()).dtype, torch.float32).itemsize

@@ -1,23 +1,45 @@
-"""One GRADIEND step: the loss between decoded source and target, and the optimizer update.
+"""Optimizers by name, and one GRADIEND step of any of them: loss between decoded source and target, and update.
 
-`AutogradOptimizer` is for every network and criterion; `AnalyticOptimizer` and `CompiledOptimizer` do the same to the
-usual one (one latent, tanh or id, identity decoder, MSE) without an intermediate of length n.
+`AutogradOptimizer` is for every network, criterion and optimizer; `AnalyticOptimizer` and `CompiledOptimizer` do the
+same to the usual ones (`steps_analytically`) without an intermediate of length n.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
 from gradiend.model.model import GradiendModel
-from gradiend.trainer.core.analytic_step import BETAS, AnalyticOptimizer, steps_analytically
-from gradiend.trainer.core.arguments import TrainingArguments
-from gradiend.trainer.core.compiled_step import CompiledOptimizer
-from gradiend.util.logging import get_logger
 
-logger = get_logger(__name__)
+if TYPE_CHECKING:
+    from gradiend.trainer.core.arguments import TrainingArguments
+
+BETAS = (0.9, 0.999)
+
+
+@dataclass(frozen=True)
+class OptimizerKind:
+    """An optimizer that `TrainingArguments(optim=…)` may name."""
+
+    create: Callable[..., torch.optim.Optimizer]
+    """Makes the optimizer of some weights; called with them and lr=, betas=, eps= and weight_decay=."""
+    state: int
+    """Numbers that it keeps for each weight."""
+    moments: tuple[str, ...] = ()
+    """Names in its state of what changes sign when the weights do."""
+    decoupled: bool | None = None
+    """Of Adam's formula, the one that the analytic and the compiled step know: whether the weight decay is applied to
+    the weights (True) or added to the gradient (False). None: another formula, which goes through autograd."""
+
+
+OPTIMIZERS: dict[str, OptimizerKind] = {
+    "adamw": OptimizerKind(torch.optim.AdamW, state=2, moments=("exp_avg",), decoupled=True),
+    "adam": OptimizerKind(torch.optim.Adam, state=2, moments=("exp_avg",), decoupled=False),
+}
 
 
 class GradiendOptimizer(Protocol):
@@ -30,26 +52,15 @@ class GradiendOptimizer(Protocol):
         """Negate the first moments of what `GradiendModel.invert_encoding` negates."""
 
 
-def create_optimizer(gradiend: GradiendModel, arguments: TrainingArguments) -> GradiendOptimizer:
-    """The analytic optimizer where it applies, compiled if that is asked for; otherwise autograd."""
-    if steps_analytically(gradiend, arguments):
-        return (CompiledOptimizer if arguments.torch_compile else AnalyticOptimizer)(gradiend, arguments)
-    if arguments.torch_compile:
-        logger.warning(
-            "torch_compile has no effect: it is for one latent, tanh or id, a decoder without activation and MSE."
-        )
-    return AutogradOptimizer(gradiend, arguments)
-
-
 class AutogradOptimizer:
-    """torch.optim.Adam or AdamW on the autograd graph of the network."""
+    """An optimizer of torch on the autograd graph of the network."""
 
     def __init__(self, gradiend: GradiendModel, arguments: TrainingArguments) -> None:
         self.gradiend = gradiend
         assert arguments.criterion is not None
         self.criterion = arguments.criterion
-        kind = torch.optim.AdamW if arguments.optim == "adamw" else torch.optim.Adam
-        self.optimizer = kind(
+        self.kind = OPTIMIZERS[arguments.optim]
+        self.optimizer = self.kind.create(
             gradiend.parameters(),
             lr=arguments.learning_rate,
             betas=BETAS,
@@ -73,5 +84,5 @@ class AutogradOptimizer:
     def invert(self) -> None:
         """See `GradiendOptimizer.invert`."""
         for parameter in self.gradiend.inverted_parameters():
-            if parameter in self.optimizer.state:
-                self.optimizer.state[parameter]["exp_avg"].neg_()
+            for name in self.kind.moments if parameter in self.optimizer.state else ():
+                self.optimizer.state[parameter][name].neg_()

@@ -1,4 +1,4 @@
-"""Training one half of a GRADIEND on the labels of its batches (docs/method.md, "Supervised halves").
+"""What a step trains: both halves of a GRADIEND, or one on the labels (docs/method.md, "Supervised halves").
 
     encoder alone:  loss(act_enc(W_e · s + b_e), y)        decoder alone:  loss(act_dec(W_d · y + b_d), t)
 
@@ -13,10 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradiend.model.activations import ACTIVATIONS
 from gradiend.model.model import GradiendModel
 from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.trainer.core.analytic_step import AnalyticOptimizer, steps_analytically
 from gradiend.trainer.core.arguments import TrainingArguments
-from gradiend.trainer.core.optimizers import AutogradOptimizer, GradiendOptimizer, create_optimizer
+from gradiend.trainer.core.compiled_step import CompiledOptimizer
+from gradiend.trainer.core.optimizers import OPTIMIZERS, AutogradOptimizer, GradiendOptimizer
+from gradiend.util.logging import get_logger
+
+logger = get_logger(__name__)
 
 
 class EncoderOptimizer(AutogradOptimizer):
@@ -49,6 +55,18 @@ def optimizer_for(gradiend: GradiendModel, arguments: TrainingArguments) -> Grad
             f"has {gradiend.latent_dim} latents."
         )
     return (EncoderOptimizer if arguments.supervised_encoder else DecoderOptimizer)(gradiend, arguments)
+
+
+def create_optimizer(gradiend: GradiendModel, arguments: TrainingArguments) -> GradiendOptimizer:
+    """The optimizer of both halves: the analytic one where it applies, compiled if that is asked for; else autograd."""
+    if steps_analytically(gradiend, arguments):
+        return (CompiledOptimizer if arguments.torch_compile else AnalyticOptimizer)(gradiend, arguments)
+    if arguments.torch_compile:
+        activations = " or ".join(name for name, entry in ACTIVATIONS.items() if entry.slope is not None)
+        optimizers = " or ".join(name for name, entry in OPTIMIZERS.items() if entry.decoupled is not None)
+        known = f"one latent, {activations}, a decoder without activation, MSE, and {optimizers}"
+        logger.warning("torch_compile has no effect: it is for %s.", known)
+    return AutogradOptimizer(gradiend, arguments)
 
 
 def resolve_target(model: ModelWithGradiend, arguments: TrainingArguments, *, new: bool) -> None:

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from gradiend.model.checkpoint import TRAINING
 from gradiend.model.param_mapped import ParamMappedGradiendModel
-from gradiend.trainer.core.arguments import FIELDS, TrainingArguments
+from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import (
     MEANS,
     TrainingCallback,
@@ -69,11 +69,12 @@ def train(
         KeyError: A batch without source or target.
         FloatingPointError: A loss or weight that is infinite or undefined; nothing is saved then.
     """
+    arguments = training_args or TrainingArguments()
     try:
-        overrides = resolve_keywords("TrainingArguments", kwargs, FIELDS)
+        overrides = resolve_keywords("TrainingArguments", kwargs, arguments.names())
     except TypeError as error:
         raise ValueError(str(error)) from error
-    arguments = (training_args or TrainingArguments()).replace(**overrides)
+    arguments = arguments.replace(**overrides)
     if arguments.output_dir is None:
         raise ValueError("train() needs output_dir, the directory for the trained model.")
     if not isinstance(data, Sized):
