@@ -124,11 +124,11 @@ def test_a_selector_that_returns_no_candidate_is_named():
 @pytest.mark.parametrize(
     ("rates", "rate", "edge"),
     [
-        ((0.5,), 0.5, "0.5 is the only step given"),
-        ((0.5, 0.0), 0.5, "0.5 is the only step given"),
-        ((0.5, -0.5), -0.5, "-0.5 is the largest step given"),
+        ((0.5,), 0.5, ("0.5 is the only step given", [0.25, 1.0, 2.5])),
+        ((0.5, 0.0), 0.5, ("0.5 is the only step given", [0.25, 1.0, 2.5])),
+        ((0.5, -0.5), -0.5, ("-0.5 is the largest step given", [-1.0, -2.5, -5.0])),
         ((0.5, 0.1, -1.0), 0.5, None),
-        ((0.5, 0.1, -1.0), 0.1, "0.1 is the smallest step given"),
+        ((0.5, 0.1, -1.0), 0.1, ("0.1 is the smallest step given", [0.05, 0.17, 0.29])),
         ((0.0,), 0.5, None),
     ],
 )
