@@ -64,6 +64,7 @@ def test_plots_that_are_asked_for_are_errors_at_once(trained, without_matplotlib
             plot()
 
 
+@pytest.mark.slow
 def test_the_demo_prints_its_results(without_matplotlib, tmp_path, capsys):
     run_demo(tmp_path)
     printed = capsys.readouterr().out
