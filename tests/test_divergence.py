@@ -56,7 +56,7 @@ SOUND = {
 
 
 @pytest.mark.parametrize("arguments", SOUND.values(), ids=SOUND)
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))])
 def test_sound_trainings_have_not_diverged(path, arguments, seed):
     lenient = {"convergent_score_threshold": 0.0, "seed": seed, "do_eval": True}
     found = info(tiny_data.trainer(path, {**lenient, **arguments}).train())
@@ -89,7 +89,7 @@ class Blow(TrainingCallback):
                 model.gradiend.decoder_linear.bias[0] = self.value
 
 
-@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+@pytest.mark.parametrize("value", [float("inf"), pytest.param(float("nan"), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("arguments", [{}, {"save_strategy": "no"}, {"do_eval": False}, {"save_only_best": False}])
 def test_weights_that_are_not_finite_replace_nothing(path, tmp_path, value, arguments):
     args = {"experiment_dir": str(tmp_path), **arguments}

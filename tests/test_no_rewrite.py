@@ -33,7 +33,7 @@ ASKED = {
 }
 
 
-@pytest.mark.parametrize("strengthen", [True, False])
+@pytest.mark.parametrize("strengthen", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("asked", "reason"), ASKED.values(), ids=ASKED)
 def test_nothing_chosen_is_said_everywhere(trained, asked, reason, strengthen, caplog):
     results = trained.evaluate_decoder(**asked, increase_target_probabilities=strengthen)

@@ -85,7 +85,9 @@ def without_weights(directory):
 
 @pytest.mark.parametrize("by_name", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("name", ["bert", "roberta", "gpt2", "llama"])
+@pytest.mark.parametrize(
+    "name", ["bert", "gpt2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("roberta", "llama"))]
+)
 def test_beside_rewritten_weights_lies_what_transformers_writes(name, dtype, by_name, tmp_path):
     model, tokenizer = of_caller(name, dtype)
     for part in (model, tokenizer):
