@@ -15,7 +15,7 @@ import torch
 from workload import seconds
 
 from gradiend import GradiendModel, TrainingArguments
-from gradiend.trainer.core.supervised import create_optimizer
+from gradiend.trainer.core._step import create_optimizer
 
 TRAFFIC = 22
 BANDWIDTH_SIZE = 20_000_000

@@ -25,7 +25,7 @@ from gradiend.model.core.backbone import select_parameters
 from gradiend.model.parameter_map import ParameterMap
 from gradiend.model.rewriting import temporarily_updated
 from gradiend.model.sides import Side
-from gradiend.trainer.core.supervised import create_optimizer
+from gradiend.trainer.core._step import create_optimizer
 
 LENGTH, BATCH, SHARE = 32, 16, 0.01
 LENGTHS, BATCHES, SHARES, CANDIDATES = (16, 32, 64, 128, 256), (1, 4, 16, 64), (0.001, 0.01, 0.1, 1.0), (1, 4, 16)

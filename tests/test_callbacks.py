@@ -18,7 +18,7 @@ from gradiend.trainer import (
     WandbCallback,
     get_default_callbacks,
 )
-from gradiend.trainer.core.callback import TrainingControl
+from gradiend.trainer.core._callback import TrainingControl
 
 
 class Saving:

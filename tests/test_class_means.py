@@ -15,7 +15,7 @@ from gradiend import (
     TrainingArguments,
 )
 from gradiend.demo import model_path, sentences
-from gradiend.trainer.core.class_means import initialize_from_class_means
+from gradiend.trainer.core._class_means import initialize_from_class_means
 
 N, PER_CLASS = 40, 3
 

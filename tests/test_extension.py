@@ -12,9 +12,9 @@ from gradiend import GradiendModel, TrainingArguments
 from gradiend.evaluator import LMSThresholdPolicy
 from gradiend.model.activations import ACTIVATIONS, Activation
 from gradiend.trainer.core import compiled_step
+from gradiend.trainer.core._optimizers import OPTIMIZERS, AutogradOptimizer, OptimizerKind
+from gradiend.trainer.core._step import create_optimizer
 from gradiend.trainer.core.arguments import whole
-from gradiend.trainer.core.optimizers import OPTIMIZERS, AutogradOptimizer, OptimizerKind
-from gradiend.trainer.core.supervised import create_optimizer
 from gradiend.util.checks import argument
 
 

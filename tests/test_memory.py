@@ -19,7 +19,7 @@ from gradiend.gradients.words import TokenizedWord
 from gradiend.model import selection
 from gradiend.model.core.backbone import build_gradiend_from_base_model, select_parameters
 from gradiend.model.sides import Side
-from gradiend.trainer.core.memory import MemoryEstimate, MemoryUse, require_memory
+from gradiend.trainer.core._memory import MemoryEstimate, MemoryUse, require_memory
 from gradiend.trainer.core.pruning import pre_prune
 from gradiend.trainer.text import TextPredictionModelWithGradiend
 from gradiend.trainer.trainer import TrainingCallback

@@ -10,10 +10,8 @@ from torch._inductor.utils import fresh_cache
 
 from gradiend import GradiendModel, TrainingArguments
 from gradiend.trainer.core import analytic_step, compiled_step
-from gradiend.trainer.core.analytic_step import AnalyticOptimizer
-from gradiend.trainer.core.compiled_step import CompiledOptimizer, fused_step
-from gradiend.trainer.core.optimizers import AutogradOptimizer
-from gradiend.trainer.core.supervised import create_optimizer
+from gradiend.trainer.core._optimizers import AutogradOptimizer
+from gradiend.trainer.core._step import AnalyticOptimizer, CompiledOptimizer, create_optimizer, fused_step
 
 
 def networks(n, **kwargs):

@@ -21,7 +21,7 @@ from gradiend.trainer import (
     set_seed,
     train_core,
 )
-from gradiend.trainer.core.analytic_step import AnalyticOptimizer
+from gradiend.trainer.core._step import AnalyticOptimizer
 from gradiend.trainer.core.dataset import GradientBatches, compose_batches, take_turns
 from gradiend.trainer.text import TextPredictionModelWithGradiend
 

@@ -12,7 +12,7 @@ from gradiend.trainer.core.callbacks import (
     WandbCallback,
     get_default_callbacks,
 )
-from gradiend.trainer.core.gradient_dataset import GradientTrainingDataset
+from gradiend.trainer.core.dataset import GradientTrainingDataset
 from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune, pre_prune
 from gradiend.trainer.core.seeding import set_seed
 from gradiend.trainer.core.stats import load_training_stats

@@ -20,9 +20,9 @@ from gradiend.gradients.layer_checkpoints import checkpointable_layers
 from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.kinds import refuse_absent_weights, refuse_wrapped
 from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.trainer.core._memory import MemoryEstimate, Probe, estimate_training, require_memory
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
-from gradiend.trainer.core.memory import MemoryEstimate, Probe, estimate_training, require_memory
 from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune, pre_prune
 from gradiend.util.files import read_json, write_json
 from gradiend.util.free_memory import return_freed_memory

@@ -10,10 +10,10 @@ from types import FunctionType, MethodType
 from typing import Any
 
 from gradiend.model.fingerprint import source_digest
+from gradiend.trainer.core._callback import TrainingCallback
 from gradiend.trainer.core.arguments import TrainingArguments
-from gradiend.trainer.core.callback import TrainingCallback
-from gradiend.trainer.core.class_examples import Examples
 from gradiend.trainer.core.gradient_cache import add_to
+from gradiend.trainer.core.pruning import Examples
 from gradiend.trainer.core.seeds import SEED_REPORT
 from gradiend.trainer.evaluation import EvaluatesModels
 from gradiend.trainer.seed_training import SEEDS_DIR, SeedTrainer

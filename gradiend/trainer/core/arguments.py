@@ -20,8 +20,8 @@ from torch.nn.modules.loss import _Loss
 
 from gradiend.model.activations import activation_name
 from gradiend.model.sides import Side
-from gradiend.trainer.core.optimizers import OPTIMIZERS
-from gradiend.trainer.core.pruning_config import PostPruneConfig, PrePruneConfig
+from gradiend.trainer.core._optimizers import OPTIMIZERS
+from gradiend.trainer.core._pruning_config import PostPruneConfig, PrePruneConfig
 from gradiend.util.checks import (
     Arguments,
     argument,

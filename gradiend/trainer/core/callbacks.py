@@ -12,10 +12,9 @@ from typing import Any
 import torch
 
 from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.trainer.core._callback import GLANCE, TrainingCallback, TrainingControl
+from gradiend.trainer.core._further_callbacks import EarlyStoppingCallback, TensorBoardCallback, WandbCallback
 from gradiend.trainer.core.arguments import DefaultSteps, TrainingArguments
-from gradiend.trainer.core.callback import GLANCE, TrainingCallback, TrainingControl
-from gradiend.trainer.core.early_stopping import EarlyStoppingCallback
-from gradiend.trainer.core.tracking import TensorBoardCallback, WandbCallback
 
 __all__ = [
     "CheckpointCallback",

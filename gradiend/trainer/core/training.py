@@ -16,6 +16,9 @@ from tqdm.auto import tqdm
 
 from gradiend.model.checkpoint import TRAINING
 from gradiend.model.param_mapped import ParamMappedGradiendModel
+from gradiend.trainer.core._class_means import initialize_from_class_means, means_batches, require_closed_form
+from gradiend.trainer.core._optimizers import GradiendOptimizer
+from gradiend.trainer.core._step import label_of, optimizer_for, training_pair
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import (
     MEANS,
@@ -26,13 +29,10 @@ from gradiend.trainer.core.callbacks import (
     require_finite_weights,
     way_out,
 )
-from gradiend.trainer.core.class_means import initialize_from_class_means, means_batches, require_closed_form
 from gradiend.trainer.core.dataset import GradientBatches
-from gradiend.trainer.core.optimizers import GradiendOptimizer
 from gradiend.trainer.core.seed_directories import intermediate_checkpoints, remove_checkpoint
 from gradiend.trainer.core.seeds import convergence, divergence
 from gradiend.trainer.core.stats import write_training_stats
-from gradiend.trainer.core.supervised import label_of, optimizer_for, training_pair
 from gradiend.util.keywords import resolve_keywords
 
 logger = logging.getLogger(__name__)

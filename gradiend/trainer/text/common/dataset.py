@@ -11,8 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from gradiend.trainer.core.dataset import compose_batches
-from gradiend.trainer.core.gradient_dataset import GradientTrainingDataset
+from gradiend.trainer.core.dataset import GradientTrainingDataset, compose_batches
 
 TEXT_CACHE_KEY = ("input_text", "label")
 

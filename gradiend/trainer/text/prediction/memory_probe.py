@@ -13,10 +13,10 @@ from gradiend.gradients.engine import GradientEngine
 from gradiend.gradients.memory import trace_memory
 from gradiend.gradients.words import TokenizedWord
 from gradiend.model.sides import Side
+from gradiend.trainer.core._class_means import batches_for_class_means
+from gradiend.trainer.core._memory import Probe, ProbedPass
 from gradiend.trainer.core.arguments import TrainingArguments
-from gradiend.trainer.core.class_examples import class_examples
-from gradiend.trainer.core.class_means import batches_for_class_means
-from gradiend.trainer.core.memory import Probe, ProbedPass
+from gradiend.trainer.core.pruning import class_examples
 from gradiend.trainer.core.training import total_steps
 from gradiend.trainer.text.prediction.dataset import TextTrainingDataset
 from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend

@@ -26,11 +26,11 @@ from gradiend.evaluator.lms import LanguageModelingScore
 from gradiend.evaluator.probabilities import ClassProbabilities
 from gradiend.evaluator.selection import BASE
 from gradiend.gradients.scorer import WordScorer
+from gradiend.trainer.core._memory import Probe
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.core.gradient_cache import GradientCache
 from gradiend.trainer.core.gradient_store import GradientStore
-from gradiend.trainer.core.memory import Probe
 from gradiend.trainer.text.common.model_base import padding_id, word_tokenizer
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
 from gradiend.trainer.text.prediction.data import TrainerWithData

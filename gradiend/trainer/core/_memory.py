@@ -15,9 +15,9 @@ from gradiend.gradients.memory import MemoryTrace
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.model.parameter_map import ParameterMap
 from gradiend.model.selection import topk_count
-from gradiend.trainer.core.analytic_step import steps_analytically
+from gradiend.trainer.core._optimizers import OPTIMIZERS
+from gradiend.trainer.core._step import steps_analytically
 from gradiend.trainer.core.arguments import TrainingArguments
-from gradiend.trainer.core.optimizers import OPTIMIZERS
 from gradiend.util.free_memory import free_memory
 
 GIB = 2**30

@@ -1,0 +1,335 @@
+"""One step of a GRADIEND: what is trained, and by which arithmetic.
+
+A usual network (one latent, mean squared error, an optimizer of Adam's formula) is stepped analytically: the gradient of
+its objective is known, so no autograd graph is needed. On a CPU the update runs in chunks that stay in the cache; for
+GPUs the same step is one function of whole vectors, which `torch.compile` makes a few kernels of. Every other network
+goes through autograd.
+
+One half can be trained alone, on the labels (docs/method.md, "Supervised halves"):
+
+    encoder alone:  loss(act_enc(W_e · s + b_e), y)        decoder alone:  loss(act_dec(W_d · y + b_d), t)
+
+with the label y of the batch: +1, −1 or 0. The other half gets no gradient, so no optimizer touches it.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradiend.model.activations import ACTIVATIONS, get_activation
+from gradiend.model.model import GradiendModel
+from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.trainer.core._optimizers import BETAS, OPTIMIZERS, AutogradOptimizer, GradiendOptimizer
+from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.util.logging import get_logger
+
+CHUNK = 1 << 18
+"""Entries per chunk of the update on a CPU: its dozen float32 vectors then stay in the cache."""
+
+
+def steps_analytically(gradiend: GradiendModel, arguments: TrainingArguments) -> bool:
+    """Whether the analytic optimizer applies; the weights need not exist."""
+    return (
+        gradiend.latent_dim == 1
+        and ACTIVATIONS[gradiend.activation_encoder].slope is not None
+        and gradiend.activation_decoder == "id"
+        and gradiend.torch_dtype in (torch.float32, torch.float64)
+        and gradiend.device_encoder == gradiend.device_decoder
+        and type(arguments.criterion) is nn.MSELoss
+        and arguments.criterion.reduction == "mean"
+        and OPTIMIZERS[arguments.optim].decoupled is not None
+    )
+
+
+class _Adam:
+    """Adam's or AdamW's update of one parameter, slice by slice (Kingma & Ba 2015; Loshchilov & Hutter 2019).
+
+    torch's own fused kernel reads and writes each vector once; the optimizer classes of torch.optim would call it too,
+    but on whole parameters only, after the gradient of length n has been written to memory.
+    """
+
+    def __init__(self, parameter: Tensor, arguments: TrainingArguments) -> None:
+        self.values = parameter.detach().view(-1)
+        self.first = torch.zeros_like(self.values)
+        self.second = torch.zeros_like(self.values)
+        self.kernel = torch._fused_adamw_ if OPTIMIZERS[arguments.optim].decoupled else torch._fused_adam_
+        self.settings: dict[str, Any] = {
+            "lr": float(arguments.learning_rate),
+            "beta1": BETAS[0],
+            "beta2": BETAS[1],
+            "weight_decay": float(arguments.weight_decay),
+            "eps": float(arguments.adam_epsilon),
+        }
+
+    def update(self, place: slice, gradient: Tensor, step: Tensor) -> None:
+        """Update `values[place]` with `gradient`; `step` counts from 1."""
+        parts = [self.values[place]], [gradient], [self.first[place]], [self.second[place]]
+        self.kernel(*parts, [], [step], amsgrad=False, maximize=False, **self.settings)
+
+
+class AnalyticOptimizer:
+    """The closed-form gradient of the one-latent MSE objective, with the update, in cache-sized chunks.
+
+    With p = W_e·s + b_e, h = act(p), r = W_d h + b_d − t and loss = Σ r² / n:
+        ∂W_d = 2 r h / n,  ∂b_d = 2 r / n,  δ = act'(p) Σ 2 r W_d / n,  ∂W_e = δ s,  ∂b_e = δ.
+    One pass over W_e and s for p, one over the decoder for r (its update included), one over W_e for its update:
+    about 22 n numbers are read or written. h, δ and the loss stay tensors, so that no step waits for the device.
+    """
+
+    def __init__(self, gradiend: GradiendModel, arguments: TrainingArguments) -> None:
+        self.gradiend = gradiend
+        slope = ACTIVATIONS[gradiend.activation_encoder].slope
+        assert slope is not None
+        self.slope = slope
+        encoder, decoder = gradiend.encoder_linear, gradiend.decoder_linear
+        self.encoder_weight = _Adam(encoder.weight, arguments)
+        assert encoder.bias is not None
+        self.encoder_bias = _Adam(encoder.bias, arguments)
+        self.decoder_weight = _Adam(decoder.weight, arguments)
+        self.decoder_bias = None if decoder.bias is None else _Adam(decoder.bias, arguments)
+        values = self.encoder_weight.values
+        self.steps = torch.zeros((), dtype=torch.float32, device=values.device)
+        size = min(CHUNK, len(values)) if values.device.type == "cpu" else len(values)
+        self.chunks = [slice(start, min(start + size, len(values))) for start in range(0, len(values), size)]
+        self.scratch = torch.empty(2, size, dtype=values.dtype, device=values.device)
+
+    @torch.no_grad()
+    def step(self, source: Tensor, target: Tensor) -> Tensor:
+        """See `GradiendOptimizer.step`."""
+        self.steps += 1
+        source, target = (tensor.to(self.encoder_weight.values) for tensor in (source, target))
+        n = source.numel()
+        latent = self.gradiend.forward_encoder(source).squeeze()
+        squares, backward = torch.zeros_like(latent), torch.zeros_like(latent)
+        for place in self.chunks:
+            residual, gradient = self.scratch[:, : place.stop - place.start]
+            weight = self.decoder_weight.values[place]
+            if self.decoder_bias is None:
+                torch.neg(target[place], out=residual)
+            else:
+                torch.sub(self.decoder_bias.values[place], target[place], out=residual)
+            residual.addcmul_(weight, latent)
+            squares += residual @ residual
+            backward += residual @ weight
+            residual *= 2 / n
+            self.decoder_weight.update(place, torch.mul(residual, latent, out=gradient), self.steps)
+            if self.decoder_bias is not None:
+                self.decoder_bias.update(place, residual, self.steps)
+        delta = 2 / n * backward * self.slope(latent)
+        for place in self.chunks:
+            gradient = torch.mul(source[place], delta, out=self.scratch[0, : place.stop - place.start])
+            self.encoder_weight.update(place, gradient, self.steps)
+        self.encoder_bias.update(slice(None), delta.reshape(1), self.steps)
+        return squares / n
+
+    def invert(self) -> None:
+        """See `GradiendOptimizer.invert`."""
+        for state in (self.encoder_weight, self.encoder_bias, self.decoder_weight):
+            state.first.neg_()
+
+
+logger = get_logger(__name__)
+
+State = tuple[Tensor, Tensor, Tensor]
+"""A flat parameter with its first and second moments."""
+
+
+class CompiledOptimizer(AnalyticOptimizer):
+    """The analytic optimizer with its step fused by `torch.compile`; the plain step where that finds no compiler."""
+
+    def __init__(self, gradiend: GradiendModel, arguments: TrainingArguments) -> None:
+        super().__init__(gradiend, arguments)
+        parts = (self.encoder_weight, self.encoder_bias, self.decoder_weight, self.decoder_bias)
+        self.states = [(part.values, part.first, part.second) for part in parts if part is not None]
+        self.options = {**self.encoder_weight.settings, "decoupled": OPTIMIZERS[arguments.optim].decoupled}
+        self.activation = get_activation(gradiend.activation_encoder)
+        self.compiles = True
+
+    @torch.no_grad()
+    def step(self, source: Tensor, target: Tensor) -> Tensor:
+        """See `GradiendOptimizer.step`."""
+        if not self.compiles:
+            return super().step(source, target)
+        source, target = (tensor.to(self.encoder_weight.values) for tensor in (source, target))
+        try:
+            loss = compiled_step()(
+                self.states, source, target, self.steps + 1, self.activation, self.slope, self.options
+            )
+        except torch._dynamo.exc.TorchDynamoException as error:
+            logger.warning("torch_compile has no effect here: %s", str(error).strip().splitlines()[0])
+            self.compiles = False
+            return super().step(source, target)
+        self.steps += 1
+        return loss
+
+
+def fused_step(
+    states: Sequence[State],
+    source: Tensor,
+    target: Tensor,
+    step: Tensor,
+    activation: nn.Module,
+    slope: Callable[[Tensor], Tensor],
+    options: Mapping[str, Any],
+) -> Tensor:
+    """One update in place, see `AnalyticOptimizer` for the formulas.
+
+    Args:
+        states: Of the encoder's weight and bias, the decoder's weight and, if it has one, its bias.
+        source: (n,).
+        target: (n,).
+        step: (), from 1.
+        activation: Of the encoder.
+        slope: Of the activation, see `Activation`.
+        options: See `adam_`.
+
+    Returns:
+        The loss before the update, ().
+    """
+    encoder, encoder_bias, decoder, *rest = states
+    latent = activation(encoder[0] @ source + encoder_bias[0].squeeze())
+    residual = decoder[0] * latent - target
+    for bias in rest:
+        residual = residual + bias[0]
+    squares, backward = (residual * residual).sum(), (residual * decoder[0]).sum()
+    scale = 2 / source.numel()
+    delta = scale * backward * slope(latent)
+    adam_(decoder, scale * latent * residual, step, **options)
+    for bias in rest:
+        adam_(bias, scale * residual, step, **options)
+    adam_(encoder, delta * source, step, **options)
+    adam_(encoder_bias, delta.reshape(1), step, **options)
+    return squares / source.numel()
+
+
+def adam_(
+    state: State,
+    gradient: Tensor,
+    step: Tensor,
+    *,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    weight_decay: float,
+    eps: float,
+    decoupled: bool,
+) -> None:
+    """Adam (Kingma & Ba 2015) or, with `decoupled` weight decay, AdamW (Loshchilov & Hutter 2019), in place."""
+    values, first, second = state
+    # 1 − βᵗ, exact in the weights' own type.
+    left1, left2 = (-torch.expm1(step.to(values.dtype) * math.log(beta)) for beta in (beta1, beta2))
+    if not decoupled:
+        gradient = gradient + weight_decay * values
+    first.lerp_(gradient, 1 - beta1)
+    second.copy_(beta2 * second + (1 - beta2) * gradient * gradient)
+    kept = 1 - lr * weight_decay if decoupled else 1.0
+    values.copy_(kept * values - lr / left1 * first / ((second / left2).sqrt() + eps))
+
+
+@functools.cache
+def compiled_step() -> Callable[..., Tensor]:
+    """`fused_step`, compiled when it is first called; made on demand, since the compiler takes seconds to import."""
+    return torch.compile(fused_step, fullgraph=True)
+
+
+class EncoderOptimizer(AutogradOptimizer):
+    """Encodings against labels; the decoder stays as it is."""
+
+    def predict(self, source: Tensor) -> Tensor:
+        """The encoding, (latent_dim,)."""
+        return self.gradiend.forward_encoder(source)
+
+
+class DecoderOptimizer(AutogradOptimizer):
+    """Decoded labels against target gradients; the encoder stays as it is."""
+
+    def predict(self, source: Tensor) -> Tensor:
+        """The decoded label, (input_dim,)."""
+        return self.gradiend.forward_decoder(source)
+
+
+def optimizer_for(gradiend: GradiendModel, arguments: TrainingArguments) -> GradiendOptimizer:
+    """The optimizer of the half, or halves, that the arguments say are trained.
+
+    Raises:
+        ValueError: A supervised mode with several latents: a label is one number.
+    """
+    if not arguments.supervised:
+        return create_optimizer(gradiend, arguments)
+    if gradiend.latent_dim != 1:
+        raise ValueError(
+            f"supervised_encoder and supervised_decoder need latent_dim=1, since a label is one number; this GRADIEND "
+            f"has {gradiend.latent_dim} latents."
+        )
+    return (EncoderOptimizer if arguments.supervised_encoder else DecoderOptimizer)(gradiend, arguments)
+
+
+def create_optimizer(gradiend: GradiendModel, arguments: TrainingArguments) -> GradiendOptimizer:
+    """The optimizer of both halves: the analytic one where it applies, compiled if that is asked for; else autograd."""
+    if steps_analytically(gradiend, arguments):
+        return (CompiledOptimizer if arguments.torch_compile else AnalyticOptimizer)(gradiend, arguments)
+    if arguments.torch_compile:
+        activations = " or ".join(name for name, entry in ACTIVATIONS.items() if entry.slope is not None)
+        optimizers = " or ".join(name for name, entry in OPTIMIZERS.items() if entry.decoupled is not None)
+        known = f"one latent, {activations}, a decoder without activation, MSE, and {optimizers}"
+        logger.warning("torch_compile has no effect: it is for %s.", known)
+    return AutogradOptimizer(gradiend, arguments)
+
+
+def resolve_target(model: ModelWithGradiend, arguments: TrainingArguments, *, new: bool) -> None:
+    """Give a model the target that it is trained for: none for a new one whose encoder alone is trained.
+
+    Args:
+        model: Changed in place.
+        arguments: Mode and target.
+        new: Whether its GRADIEND is not trained yet. A trained one keeps its target, if it has one.
+    """
+    if new and arguments.supervised_encoder:
+        model.set_target(None)
+    elif model.target is None and not arguments.supervised_encoder:
+        model.set_target(arguments.target)
+
+
+def gradient_arguments(model: ModelWithGradiend, arguments: TrainingArguments, cache_dir: str | None) -> dict[str, Any]:
+    """Keywords of `create_gradient_training_dataset` that differ from the usual.
+
+    Args:
+        model: Names source and target.
+        arguments: The half that is not trained needs no gradient.
+        cache_dir: Where gradients are kept, or None.
+    """
+    given: dict[str, Any] = {}
+    if arguments.supervised:
+        given["source"] = None if arguments.supervised_decoder else model.source
+        given["target"] = None if arguments.supervised_encoder else model.target
+    if arguments.bf16:
+        given["bf16"] = True
+    if cache_dir is not None:
+        given |= {"cache_dir": cache_dir, "use_cached_gradients": True}
+    return given
+
+
+def training_pair(batch: Mapping[str, Any], arguments: TrainingArguments) -> tuple[Tensor, Tensor]:
+    """(input, wanted output) of one step, both flat.
+
+    Raises:
+        KeyError: A batch without what its step needs; the message names it.
+    """
+    needed = ("source", "label") if arguments.supervised_encoder else ("source", "target")
+    needed = ("label", "target") if arguments.supervised_decoder else needed
+    missing = [name for name in needed if batch.get(name) is None]
+    if missing:
+        raise KeyError(f"A training batch needs {' and '.join(needed)}; {' and '.join(missing)} is missing from it.")
+    first, second = (label_of(batch) if name == "label" else batch[name].reshape(-1) for name in needed)
+    return first, second
+
+
+def label_of(batch: Mapping[str, Any]) -> Tensor:
+    """The label of a batch, (1,): a number, or the mean of its examples' labels."""
+    return torch.as_tensor(batch["label"], dtype=torch.float64).mean().reshape(1)
