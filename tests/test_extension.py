@@ -11,7 +11,7 @@ import torch
 from gradiend import GradiendModel, TrainingArguments
 from gradiend.evaluator import LMSThresholdPolicy
 from gradiend.model.activations import ACTIVATIONS, Activation
-from gradiend.trainer.core import compiled_step
+from gradiend.trainer.core import _step
 from gradiend.trainer.core._optimizers import OPTIMIZERS, AutogradOptimizer, OptimizerKind
 from gradiend.trainer.core._step import create_optimizer
 from gradiend.trainer.core.arguments import whole
@@ -43,7 +43,7 @@ class TestActivation:
 
     def test_every_step_knows_it(self, bert, monkeypatch):
         """The analytic, the fused and the autograd step train the same GRADIEND."""
-        monkeypatch.setattr(compiled_step, "compiled_step", lambda: compiled_step.fused_step)
+        monkeypatch.setattr(_step, "compiled_step", lambda: _step.fused_step)
         arguments = {"activation_encoder": "softsign", "learning_rate": 1e-2}
         trained = {}
         for entry in (SOFTSIGN, dataclasses.replace(SOFTSIGN, slope=None)):

@@ -9,7 +9,6 @@ import torch._inductor.config
 from torch._inductor.utils import fresh_cache
 
 from gradiend import GradiendModel, TrainingArguments
-from gradiend.trainer.core import analytic_step, compiled_step
 from gradiend.trainer.core._optimizers import AutogradOptimizer
 from gradiend.trainer.core._step import AnalyticOptimizer, CompiledOptimizer, create_optimizer, fused_step
 
@@ -58,13 +57,13 @@ def each_network(test):
 
 @each_network
 def test_the_analytic_step_equals_autograd(optim, activation, bias_decoder, monkeypatch):
-    monkeypatch.setattr(analytic_step, "CHUNK", 100)
+    monkeypatch.setattr(_step, "CHUNK", 100)
     assert_equals_autograd(AnalyticOptimizer, optim, activation, bias_decoder)
 
 
 @each_network
 def test_the_step_that_is_compiled_equals_autograd(optim, activation, bias_decoder, monkeypatch):
-    monkeypatch.setattr(compiled_step, "compiled_step", lambda: fused_step)
+    monkeypatch.setattr(_step, "compiled_step", lambda: fused_step)
     assert_equals_autograd(CompiledOptimizer, optim, activation, bias_decoder)
 
 

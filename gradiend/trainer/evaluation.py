@@ -18,9 +18,9 @@ from gradiend.evaluator.selection import Extractor, SelectionPolicy
 from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.masking import without_parameters
 from gradiend.model.sides import Side
+from gradiend.trainer.core._seeds import SEED_REPORT
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
-from gradiend.trainer.core.seeds import SEED_REPORT
 from gradiend.trainer.rewriting import LastResults
 from gradiend.trainer.seed_training import SEEDS_DIR
 from gradiend.util.checks import AS_IN_ARGUMENTS, require_whole

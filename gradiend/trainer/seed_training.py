@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from gradiend.trainer.core._outcome import load_training_stats
+from gradiend.trainer.core._seeds import SeedRun, best_run, drop_weights, judge, promote, run_seeds, write_seed_report
 from gradiend.trainer.core.arguments import TrainingArguments
-from gradiend.trainer.core.seed_directories import drop_weights, promote
-from gradiend.trainer.core.seeds import SeedRun, best_run, judge, run_seeds, write_seed_report
-from gradiend.trainer.core.stats import load_training_stats
 from gradiend.util.logging import get_logger
 
 logger = get_logger(__name__)

@@ -19,12 +19,12 @@ from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.fingerprint import gradiend_digest
 from gradiend.model.model_with_gradiend import ModelWithGradiend, encoding_direction
 from gradiend.trainer.core._memory import explained_memory_errors
+from gradiend.trainer.core._seeds import set_seed
 from gradiend.trainer.core._step import gradient_arguments, resolve_target
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import CurveEvaluation, TrainingCallback, glance_every
 from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.core.gradient_store import GradientStore
-from gradiend.trainer.core.seeding import set_seed
 from gradiend.trainer.core.training import total_steps
 from gradiend.trainer.core.training import train as train_core
 from gradiend.trainer.evaluation import EvaluatesModels

@@ -11,10 +11,10 @@ from typing import Any
 
 from gradiend.model.fingerprint import source_digest
 from gradiend.trainer.core._callback import TrainingCallback
+from gradiend.trainer.core._seeds import SEED_REPORT
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.gradient_cache import add_to
 from gradiend.trainer.core.pruning import Examples
-from gradiend.trainer.core.seeds import SEED_REPORT
 from gradiend.trainer.evaluation import EvaluatesModels
 from gradiend.trainer.seed_training import SEEDS_DIR, SeedTrainer
 from gradiend.util.files import read_json, write_json

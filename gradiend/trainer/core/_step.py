@@ -1,9 +1,9 @@
 """One step of a GRADIEND: what is trained, and by which arithmetic.
 
-A usual network (one latent, mean squared error, an optimizer of Adam's formula) is stepped analytically: the gradient of
-its objective is known, so no autograd graph is needed. On a CPU the update runs in chunks that stay in the cache; for
-GPUs the same step is one function of whole vectors, which `torch.compile` makes a few kernels of. Every other network
-goes through autograd.
+A usual network (one latent, mean squared error, an optimizer of Adam's formula) is stepped analytically: the gradient
+of its objective is known, so no autograd graph is needed. On a CPU the update runs in chunks that stay in the cache;
+for GPUs the same step is one function of whole vectors, which `torch.compile` makes a few kernels of. Every other
+network goes through autograd.
 
 One half can be trained alone, on the labels (docs/method.md, "Supervised halves"):
 

@@ -1,0 +1,142 @@
+"""What a training has come to: training.json, and whether the training has converged or diverged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gradiend.model.checkpoint import TRAINING
+from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.util.files import read_json, write_json
+from gradiend.util.plain import plain
+
+ZEROS = ("0", "0.0", "-0.0")
+"""Labels of classes that are no target, as they are written in JSON too."""
+
+
+def write_training_stats(
+    output_dir: str | Path,
+    training_stats: Mapping[str, Any],
+    best_score_checkpoint: Mapping[str, Any] | None,
+    training_args: TrainingArguments | Mapping[str, Any] | None,
+    time_stats: Mapping[str, float] | None = None,
+    losses: Sequence[float] | None = None,
+    convergence_info: Mapping[str, Any] | None = None,
+) -> str:
+    """Write `training.json` into `output_dir`, replacing an older one, and return its path."""
+    arguments = training_args.to_dict() if isinstance(training_args, TrainingArguments) else training_args
+    content = {
+        "training_stats": training_stats,
+        "best_score_checkpoint": best_score_checkpoint,
+        "training_args": arguments,
+        "time": time_stats or {},
+        "losses": list(losses or []),
+        "convergence_info": convergence_info,
+    }
+    path = Path(output_dir) / TRAINING
+    write_json(path, plain(content))
+    return str(path)
+
+
+def load_training_stats(model_path: str | Path) -> dict[str, Any] | None:
+    """The content of `training.json` in a model directory, or None without one.
+
+    JSON has turned steps and labels, which are keys, into strings.
+    """
+    path = Path(model_path) / TRAINING
+    return read_json(path) if path.is_file() else None
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """Whether a training has converged, and by what."""
+
+    convergence_metric: str
+    """correlation or loss."""
+    convergence_metric_value: float | None
+    """None where nothing was measured."""
+    threshold: float
+    """|correlation| at least, loss at most."""
+    converged: bool
+    reason: str | None = None
+    """Why not, where that is not the metric: the training has diverged."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it is written to training.json; a reason only where there is one."""
+        return without_reason(asdict(self))
+
+
+def without_reason(content: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in content.items() if name != "reason" or value is not None}
+
+
+def last_loss(losses: Sequence[float]) -> float:
+    """The mean over the last tenth of the steps; infinite without any (`max_steps=0`)."""
+    last = losses[-max(1, len(losses) // 10) :]
+    return sum(last) / len(last) if last else math.inf
+
+
+def divergence(first: Sequence[float], last: Sequence[float], of_nothing: Sequence[float]) -> str | None:
+    """Why a training has diverged: its loss has grown; None if it has not.
+
+    A training has diverged when the mean loss of its last batches is more than twice that of its first batch, and more
+    than twice what reproducing nothing (zeros) costs on the same batches. Either alone means little: gradients of one
+    batch are several times those of another, and a training that goes on from a trained GRADIEND, or from class means,
+    starts with a low loss. Weights that no step has changed cannot meet both, however many steps there are.
+
+    Args:
+        first: Loss of the first batch; empty without any step.
+        last: Losses of the last batches.
+        of_nothing: What they would be for zeros.
+    """
+    if not first or not last:
+        return None
+    start, end, nothing = first[0], sum(last) / len(last), sum(of_nothing) / len(of_nothing)
+    if end > 2 * start and end > 2 * nothing:
+        return f"its loss rose from {start:.3g} to {end:.3g}, where reproducing nothing costs {nothing:.3g}"
+    return None
+
+
+def best_correlation(training_stats: Mapping[str, Any], best: Mapping[str, Any]) -> float | None:
+    """Of the model that was kept; None without evaluation."""
+    return best.get("correlation", training_stats.get("correlation"))
+
+
+def convergence(
+    arguments: TrainingArguments,
+    training_stats: Mapping[str, Any],
+    best: Mapping[str, Any],
+    losses: Sequence[float],
+    evaluation: Mapping[str, Any] | None = None,
+) -> Convergence:
+    """Whether a finished training has converged: its metric has reached the thresholds, and its loss has not grown.
+
+    Args:
+        arguments: Metric and thresholds.
+        training_stats: See `load_training_stats`.
+        best: What is known of the model that was kept (`best_score_checkpoint`).
+        losses: Of all steps.
+        evaluation: Encoder metrics after training, which then replace those during training.
+    """
+    evaluation = evaluation or {}
+    threshold = arguments.convergent_score_threshold
+    assert threshold is not None
+    if arguments.convergent_metric == "loss":
+        value: float | None = last_loss(losses)
+        converged = value is not None and value <= threshold
+    else:
+        value = evaluation.get("correlation")
+        value = best_correlation(training_stats, best) if value is None else value
+        converged = value is not None and abs(value) >= threshold
+    least_mean = arguments.convergent_mean_by_class_threshold
+    if least_mean is not None:
+        during = {int(step): means for step, means in training_stats.get("mean_by_class", {}).items()}
+        kept = best.get("global_step", max(during, default=0))
+        means = evaluation.get("mean_by_class") or during.get(kept, {})
+        signed = [mean for label, mean in means.items() if str(label) not in ZEROS]
+        converged = converged and bool(signed) and min(signed) <= -least_mean and max(signed) >= least_mean
+    diverged = training_stats.get("diverged")
+    return Convergence(str(arguments.convergent_metric), value, threshold, converged and diverged is None, diverged)

@@ -1,0 +1,197 @@
+"""Several seeds: which are tried, how each is judged, which is the best, and what is kept of the others."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gradiend.model.checkpoint import CHECKPOINT_FILES, CONFIG, TRAINING
+from gradiend.trainer.core._outcome import best_correlation, convergence, last_loss, without_reason
+from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.util.files import write_json
+from gradiend.util.paths import MLM_HEAD, OWN_BASE_MODEL, OWN_TOKENIZER
+from gradiend.util.plain import plain
+
+SEED_REPORT = "seed_report.json"
+
+SEED_RANGE = 2**31
+"""First seeds that are drawn lie below."""
+
+
+def set_seed(seed: int | None) -> None:
+    """Seed Python, NumPy and PyTorch (all devices); None leaves them as they are."""
+    if seed is not None:
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """One training among several."""
+
+    seed: int
+    output_dir: str
+    training_score: float | None
+    """|correlation| of the model that was kept, during training; without evaluation the last losses' mean, negated."""
+    eval_correlation: float | None
+    """Correlation on the validation split after training."""
+    convergence_metric: str
+    convergence_metric_value: float | None
+    threshold: float
+    converged: bool
+    reason: str | None = None
+    """Why it has not converged, where that is not the metric."""
+    used_cache: bool = False
+    """Whether an earlier training of the same was found, and none was made."""
+
+    @property
+    def selection_score(self) -> float | None:
+        """|eval_correlation| when available, else training_score: higher is better."""
+        return self.training_score if self.eval_correlation is None else abs(self.eval_correlation)
+
+
+def judge(
+    seed: int,
+    output_dir: str,
+    stats: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
+    arguments: TrainingArguments,
+) -> SeedRun:
+    """Whether a finished training has converged, and how good it is.
+
+    Args:
+        seed: Of the run.
+        output_dir: Where it was saved.
+        stats: Content of its training.json.
+        evaluation: Encoder metrics on the validation split, or {}.
+        arguments: Metric and thresholds.
+    """
+    training, best, losses = (stats[name] for name in ("training_stats", "best_score_checkpoint", "losses"))
+    outcome = convergence(arguments, training, best, losses, evaluation)
+    correlation = best_correlation(training, best)
+    score = -last_loss(losses) if correlation is None else abs(correlation)
+    return SeedRun(seed, output_dir, score, evaluation.get("correlation"), **outcome.to_dict())
+
+
+def run_seeds(arguments: TrainingArguments, run_one: Callable[[int], SeedRun]) -> tuple[list[SeedRun], str | None]:
+    """Run seed, seed + 1, … until enough have converged or all are used up. Without a seed, the first is drawn.
+
+    Returns:
+        (the runs, why it stopped early or None).
+    """
+    runs: list[SeedRun] = []
+    first = secrets.randbelow(SEED_RANGE) if arguments.seed is None else arguments.seed
+    for offset in range(arguments.max_seeds):
+        runs.append(run_one(first + offset))
+        converged = sum(run.converged for run in runs)
+        enough = arguments.min_convergent_seeds is not None and converged >= arguments.min_convergent_seeds
+        if enough and offset + 1 < arguments.max_seeds:
+            return runs, f"{converged} of {len(runs)} seeds have converged"
+    return runs, None
+
+
+def best_run(runs: list[SeedRun]) -> SeedRun:
+    """The converged run (or, if none has, any run) with the highest selection score; the earlier one of equals."""
+    candidates = [run for run in runs if run.converged] or runs
+    return max(candidates, key=_rank)
+
+
+def _rank(run: SeedRun) -> float:
+    """The selection score; none, and an undefined one, is the lowest."""
+    score = run.selection_score
+    return -math.inf if score is None or math.isnan(score) else score
+
+
+def write_seed_report(
+    directory: str | Path, runs: list[SeedRun], arguments: TrainingArguments, stopped: str | None
+) -> str:
+    """Write `seed_report.json` and return its path."""
+    best = best_run(runs)
+    path = Path(directory) / SEED_REPORT
+    report = {
+        "convergence_metric": arguments.convergent_metric,
+        "threshold": arguments.convergent_score_threshold,
+        "min_convergent_seeds": arguments.min_convergent_seeds,
+        "max_seeds": arguments.max_seeds,
+        "seeds_tried": [run.seed for run in runs],
+        "convergent_count": sum(run.converged for run in runs),
+        "best_seed": best.seed,
+        "best_selection_score": best.selection_score,
+        "early_stop_reason": stopped,
+        "runs": [
+            {**without_reason(asdict(run)), "selection_score": run.selection_score, "trained": not run.used_cache}
+            for run in runs
+        ],
+    }
+    write_json(path, plain(report))
+    return str(path)
+
+
+def intermediate_checkpoints(directory: str | Path) -> list[Path]:
+    """What a training has written beside its result: `<directory>_step_<n>` and `<directory>_epoch_<n>`."""
+    result = Path(directory)
+    pattern = re.compile(re.escape(result.name) + r"_(step|epoch)_\d+")
+    return sorted(path for path in result.parent.glob("*") if path.is_dir() and pattern.fullmatch(path.name))
+
+
+def promote(best: str, output: str) -> None:
+    """Copy a seed's directory to `output`, and its intermediate checkpoints beside that.
+
+    What else lies in `output` stays: it may be any folder of the user's.
+    """
+    for source in (Path(best), *intermediate_checkpoints(best)):
+        target = Path(output + source.name.removeprefix(Path(best).name))
+        staging = target.with_name(f".{target.name}.new")
+        shutil.rmtree(staging, ignore_errors=True)
+        shutil.copytree(source, staging)
+        _take_over(staging, target)
+
+
+def _take_over(staging: Path, target: Path) -> None:
+    """Move a complete checkpoint to `target`; its config.json goes first and comes last, see `write_checkpoint`."""
+    (target / CONFIG).unlink(missing_ok=True)
+    target.mkdir(parents=True, exist_ok=True)
+    for name in (*CHECKPOINT_FILES, MLM_HEAD, OWN_BASE_MODEL, OWN_TOKENIZER):
+        _remove(target / name)
+    for path in sorted(staging.iterdir(), key=lambda path: path.name == CONFIG):
+        _remove(target / path.name)
+        path.rename(target / path.name)
+    staging.rmdir()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def drop_weights(directories: Sequence[str]) -> None:
+    """Remove everything but the training statistics."""
+    for directory in directories:
+        (Path(directory) / CONFIG).unlink(missing_ok=True)
+        for path in Path(directory).iterdir():
+            if path.name != TRAINING:
+                _remove(path)
+        for checkpoint in intermediate_checkpoints(directory):
+            remove_checkpoint(checkpoint)
+
+
+def remove_checkpoint(directory: str | Path) -> None:
+    """Remove a checkpoint with all that lies in it, if there is one.
+
+    Its config.json goes first: a directory with one is complete, however the process ends.
+    """
+    (Path(directory) / CONFIG).unlink(missing_ok=True)
+    shutil.rmtree(directory, ignore_errors=True)
