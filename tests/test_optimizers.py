@@ -9,6 +9,7 @@ import torch._inductor.config
 from torch._inductor.utils import fresh_cache
 
 from gradiend import GradiendModel, TrainingArguments
+from gradiend.trainer.core import _step
 from gradiend.trainer.core._optimizers import AutogradOptimizer
 from gradiend.trainer.core._step import AnalyticOptimizer, CompiledOptimizer, create_optimizer, fused_step
 
