@@ -105,7 +105,7 @@ def test_seeds_are_compared_by_what_their_training_has_encoded(path, tmp_path, m
 
 
 def test_a_single_seed_is_compared_with_none_and_remembers_nothing(path, monkeypatch):
-    monkeypatch.setattr("gradiend.trainer.trainer.gradiend_digest", None)
+    monkeypatch.setattr("gradiend.trainer._preparation.gradiend_digest", None)
     assert list(tiny_data.trainer(path).train().get_training_stats()["training_stats"]["scores"]) == ["2", "4"]
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,42 +12,66 @@ import pandas as pd
 import torch
 from typing_extensions import Self
 
-from gradiend.evaluator.encoder import EncoderData, encoded_frame
+from gradiend.evaluator.decoder import require_plot_directory
+from gradiend.evaluator.encoder import encoded_frame
+from gradiend.evaluator.encoding_files import restored
 from gradiend.evaluator.evaluator import Evaluator
-from gradiend.model.base_digest import BaseDigest
+from gradiend.evaluator.fingerprints import model_parts, require_trained, wants_cache
+from gradiend.evaluator.selection import Extractor, SelectionPolicy
 from gradiend.model.checkpoint import is_checkpoint
-from gradiend.model.fingerprint import gradiend_digest
 from gradiend.model.model_with_gradiend import ModelWithGradiend, encoding_direction
-from gradiend.trainer.core._memory import explained_memory_errors
-from gradiend.trainer.core._seeds import set_seed
+from gradiend.trainer._current_model import CurrentModel
+from gradiend.trainer._evaluation import earlier_encodings, encoder_key, encodings, side_name
+from gradiend.trainer._preparation import (
+    SEEDS_DIR,
+    KeepsGradients,
+    Preparation,
+    TrainingPlan,
+    gradient_directory,
+    is_new,
+    load,
+    memory_of,
+    post_pruned,
+    pre_pruned,
+    prepared_once,
+    pruning_config,
+    run_directory,
+    unpruned,
+    without_weights,
+)
+from gradiend.trainer._rewrites import (
+    LastResults,
+    class_and_direction,
+    plan_rewrites,
+    with_delta_files,
+    with_model_directories,
+)
+from gradiend.trainer._training import plan_training, selection_metrics, train_seed, train_seeds
+from gradiend.trainer.core._memory import MemoryEstimate
+from gradiend.trainer.core._seeds import (
+    SEED_REPORT,
+)
 from gradiend.trainer.core._step import gradient_arguments, resolve_target
 from gradiend.trainer.core.arguments import TrainingArguments
-from gradiend.trainer.core.callbacks import CurveEvaluation, TrainingCallback, glance_every
-from gradiend.trainer.core.feature_definition import original_model
-from gradiend.trainer.core.gradient_store import GradientStore
+from gradiend.trainer.core.callbacks import TrainingCallback, glance_every
+from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
+from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune
 from gradiend.trainer.core.training import total_steps
 from gradiend.trainer.core.training import train as train_core
-from gradiend.trainer.evaluation import EvaluatesModels
-from gradiend.trainer.preparation import PreparesModels
-from gradiend.trainer.rewriting_trainer import TrainerWithRewriting
-from gradiend.trainer.seed_training import train_seeds
-from gradiend.trainer.training_cache import SavedTraining, kept_models, seeds_parts, training_parts
-from gradiend.util.files import require_directory
-from gradiend.util.fingerprint import digest_frame
-from gradiend.util.keywords import resolve_keywords
+from gradiend.util.checks import AS_IN_ARGUMENTS, require_whole
+from gradiend.util.files import read_json
+from gradiend.util.keywords import known_keywords
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import MODEL_DIR
+from gradiend.util.optional import without_package
+from gradiend.util.plain import plain
 from gradiend.visualizer import Visualizer
-from gradiend.visualizer.encoder_frame import Encodings
-from gradiend.visualizer.output import require_matplotlib
+from gradiend.visualizer.encoder_frame import Encodings, frame_of
+from gradiend.visualizer.output import plot_is_possible, require_matplotlib
 
 logger = get_logger(__name__)
 
-ROWS_OF_A_GLANCE = 8
-"""Of each label: fewer together than a usual training batch, without a backward pass."""
 
-
-class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
+class Trainer(FeatureLearningDefinition):
     """Train, evaluate and apply a GRADIEND; a subclass supplies the modality (see `FeatureLearningDefinition`).
 
     Args:
@@ -74,18 +98,15 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         super().__init__(target_classes, run_id, n_features)
         if args is not None and not isinstance(args, TrainingArguments):
             raise TypeError(f"args must be gradiend.TrainingArguments(…); got {type(args).__name__}.")
-        self._base = self._trained_from = model
         self._args = args or TrainingArguments()
-        self._model: ModelWithGradiend | None = model if isinstance(model, ModelWithGradiend) else None
-        self._model_path: str | None = None
+        self.current = CurrentModel(self, model)
+        """The model that calls work on where they are given no other."""
+        self._last_results: LastResults | None = None
+        """What decoder evaluations found, where there is no directory for the results."""
         self.reused = False
         """Whether the last training was found done."""
         self._evaluator_class = evaluator_class or Evaluator
         self._evaluator: Evaluator | None = None
-        self.gradient_store: GradientStore | None = None
-        """Gradients of the running `train()`: later epochs and seeds need the same ones."""
-        self._known_encodings: dict[tuple[str, str], pd.DataFrame] | None = None
-        """Of the running training, by digests of GRADIEND and rows; None where no other seed is compared with it."""
 
     def __repr__(self) -> str:
         name, classes = type(self).__name__, self._target_classes
@@ -101,17 +122,17 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
     @property
     def base_model_path(self) -> str:
         """The model given at construction, by name or path."""
-        return self._base if isinstance(self._base, str) else str(getattr(self._base, "name_or_path", self._base))
+        return self.current.given_path
 
     @property
     def model_path(self) -> str:
         """The base model before training, the directory of the trained GRADIEND afterwards."""
-        return self._model_path or self.base_model_path
+        return self.current.path
 
     @property
     def experiment_dir(self) -> str | None:
         """`args.experiment_dir`, with `run_id` appended if there is one."""
-        return self._run_directory(self._args)
+        return run_directory(self, self._args)
 
     @property
     def evaluator(self) -> Evaluator:
@@ -134,82 +155,34 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         """
         del use_cache
         if load_directory is not None:
-            self._model = self.load_model(load_directory, **kwargs)
-            return self._model
-        self._take_earlier_model()
-        if self._model is None:
-            if not is_checkpoint(self.model_path):
-                logger.warning("This GRADIEND is new: its weights are random. %s", self.why_untrained())
-            self._model = self._load(
-                self.resolve_model_path(self._model_path or self._base), None, self._args, **kwargs
-            )
-        return self._model
-
-    def _take_earlier_model(self) -> None:
-        """Go on with the model in the experiment directory, if this trainer has none and would train the same."""
-        if self._model_path is not None or self._pruned_by_call is not None:
-            return
-        if self._model is not None and not (self._model is self._base and self._model.gradiend.is_untrained):
-            return
-        if is_checkpoint(self.model_path) or not self.has_earlier_model() or self._why_not_earlier():
-            return
-        self._model_path, self._model = self._output_of(self._args), None
-        logger.info(
-            "The model in %s was trained from the same model and data, with the same arguments: it is used.",
-            self._model_path,
-        )
-
-    def has_earlier_model(self) -> bool:
-        """Whether a trained model lies where `train()` would put its own."""
-        output = self._output_of(self._args)
-        return output is not None and is_checkpoint(output)
-
-    def _why_not_earlier(self) -> list[str]:
-        """Why that model is not what `train()` would make; nothing if it is."""
-        output = self._output_of(self._args)
-        assert output is not None
-        run = {"model": self._start(None, None, self._args), "model_with_gradiend_cls": None, "callbacks": None}
-        parts = training_parts if self._args.max_seeds == 1 else seeds_parts
-        try:
-            return SavedTraining(output, parts(self, self._args, run)).why_not_current()
-        except ValueError as error:
-            return [f"what this trainer would train from cannot be told: {error}"]
+            self.current.model = self.load_model(load_directory, **kwargs)
+            return self.current.model
+        return self.current.get(**kwargs)
 
     def why_untrained(self) -> str:
         """How to come to a trained model, and why one that lies in the experiment directory was not taken."""
-        if not self.has_earlier_model():
-            return "Call train() first, or get_model(load_directory=…) for a trained one."
-        output, why = self._output_of(self._args), self._why_not_earlier()
-        reason = f"it was not trained from what this trainer has ({'; '.join(why)})" if why else "it is not in use"
-        return (
-            f"There is a trained model in {output}, but {reason}. Call get_model(load_directory={output!r}) to use it "
-            "all the same, or train() first."
-        )
+        return self.current.why_untrained()
 
     def unload_model(self) -> None:
         """Let go of the model in memory, and of changes to it that were not saved; `get_model` loads it again.
 
         A model that was given as one at construction and not trained stays.
         """
-        self._model = self._base if self._model_path is None and isinstance(self._base, ModelWithGradiend) else None
+        self.current.unload()
 
     def has_model(self) -> bool:
         """Whether there is a model in memory, or a trained one that `get_model` would load."""
-        self._take_earlier_model()
-        return self._model is not None or is_checkpoint(self.model_path)
+        return self.current.exists()
 
     def load_model(
-        self,
-        load_directory: str,
-        model_with_gradiend_cls: type[ModelWithGradiend] | None = None,
-        **kwargs: Any,
+        self, load_directory: str, model_with_gradiend_cls: type[ModelWithGradiend] | None = None, **kwargs: Any
     ) -> Any:
         """A specific checkpoint; this trainer's own model stays.
 
         Raises:
             FileNotFoundError: No checkpoint there.
         """
-        return self._load(load_directory, model_with_gradiend_cls, self._args, require_gradiend_model=True, **kwargs)
+        return self.current.load(load_directory, model_with_gradiend_cls, require_gradiend_model=True, **kwargs)
 
     def load_seed_runs(self, directories: Mapping[int, str]) -> dict[int, Any]:
         """seed → checkpoint; all share one base model.
@@ -223,46 +196,10 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
             models[seed] = self.load_model(directory, **({} if first is None else first.base_arguments()))
         return models
 
-    def _load(self, source: Any, cls: type[ModelWithGradiend] | None, args: TrainingArguments, **kwargs: Any) -> Any:
-        """A model for this feature, built as the arguments say where it is new."""
-        new = not (isinstance(source, (str, Path)) and is_checkpoint(source))
-        shape = {
-            "source": args.source,
-            "target": args.target,
-            "torch_dtype": args.torch_dtype if new else None,
-            "trust_remote_code": args.trust_remote_code,
-            "params": args.params,
-            "latent_dim": args.latent_dim or self.n_features,
-            "activation_encoder": args.activation_encoder,
-            "activation_decoder": args.activation_decoder,
-            "bias_decoder": args.bias_decoder,
-            "encoder_decoder_same_device": args.encoder_decoder_same_device,
-        }
-        if args.base_model_dtype is not None:
-            shape["base_model_dtype"] = args.base_model_dtype
-        if not new and "base_model" not in kwargs:
-            shape |= self._base_in_hand(source)
-        model = self.create_model_with_gradiend(source, cls, **{**shape, **kwargs})
-        resolve_target(model, args, new=new)
-        return model
-
-    def _base_in_hand(self, checkpoint: str | Path) -> dict[str, Any]:
-        """Keywords that load a checkpoint around the base model that this trainer was given in memory, if it was
-        trained on that: a copy from disk may be another one, of another dtype or place.
-        """
-        given = self._trained_from
-        trained_on = None if isinstance(given, (str, Path)) else BaseDigest.load(checkpoint)
-        if trained_on is None:
-            return {}
-        base_model = given.base_model if isinstance(given, ModelWithGradiend) else given
-        if BaseDigest.of(original_model(base_model)).differences(trained_on):
-            return {}
-        return given.base_arguments() if isinstance(given, ModelWithGradiend) else {"base_model": base_model}
-
     def to(self, device: torch.device | str) -> Self:
         """Move the loaded model; nothing happens before it is loaded. Returns self."""
-        if self._model is not None:
-            self._model.to(device)
+        if self.current.model is not None:
+            self.current.model.to(device)
         return self
 
     def cpu(self) -> Self:
@@ -300,105 +237,18 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
             TypeError: An unknown override; the message names the nearest field.
             ValueError: Data or arguments that cannot be trained on; before any work.
         """
-        named = {"output_dir": output_dir, "model_with_gradiend_cls": model_with_gradiend_cls}
-        overrides = {**training_args_overrides, **{name: value for name, value in named.items() if value is not None}}
-        given = resolve_keywords("Trainer.train", overrides, [*self._args.names(), "num_epochs", *named])
-        cls = given.pop("model_with_gradiend_cls", None)
-        args = self._args.replace(**given)
-        self.check_training_data(args)
-        output = self._output_of(args) or str(Path(self._temporary_directory()) / MODEL_DIR)
-        for place in (output, args.seed_runs_dir):
-            if place is not None:
-                require_directory(place)
-        self._record_name(args)
-        start = self._start(model, cls, args)
-        self._trained_from = start.source
-        run = {
-            "model": start,
-            "model_with_gradiend_cls": cls,
-            "callbacks": callbacks,
-        }
+        plan = plan_training(self, output_dir, model, model_with_gradiend_cls, callbacks, training_args_overrides)
+        self.current.started_from = plan.source
         kept: dict[int, Any] = {}
-        with self._kept_gradients(args):
-            if args.max_seeds == 1:
-                self.train_one(output, args, run)
+        # The model is loaded, the rows are tokenized, and it is pruned as soon as a seed is not found done.
+        with prepared_once(self, plan) as ready:
+            if plan.args.max_seeds == 1:
+                self.reused = train_seed(self, plan, ready)
             else:
-                kept = self._train_best(output, args, run)
+                self.reused, kept = train_seeds(self, plan, ready)
         if not self.reused:
-            self._plot_convergence_of(output)
+            self._plot_convergence_of(plan.output)
         return kept or self
-
-    def _train_best(self, output: str, args: TrainingArguments, run: Mapping[str, Any]) -> dict[int, Any]:
-        """Train with several seeds, or find that done; the best lies in `output`. Returns seed → kept model."""
-        saved = SavedTraining(output, seeds_parts(self, args, run))
-        kept = kept_models(self, output, args) if args.use_cache and saved.is_current() else None
-        reused = kept is not None
-        if kept is None:
-            kept = train_seeds(self, output, args, run, chosen=saved.mark)
-        self._model_path, self._model, self.reused = output, None, reused
-        return kept
-
-    @contextmanager
-    def _kept_gradients(self, args: TrainingArguments) -> Iterator[None]:
-        self.gradient_store = GradientStore(args.kept_gradients_size)
-        try:
-            with explained_memory_errors(lambda: self._estimate, args):
-                yield
-        finally:
-            self.gradient_store.close()
-            self.gradient_store = None
-            self._known_encodings = None
-
-    def evaluation_split(self) -> str:
-        """The split that trainings are evaluated and seeds are compared on. Override where it may be missing."""
-        return "validation"
-
-    def check_training_data(self, args: TrainingArguments) -> None:
-        """Raise what is wrong with the training data before anything is loaded or trained. Override per modality."""
-
-    def train_one(self, output_dir: str, args: TrainingArguments, run: Mapping[str, Any]) -> str:
-        """Train with `args.seed`, by `_train`, or find that done; `get_model` gives the result afterwards."""
-        saved = SavedTraining(output_dir, training_parts(self, args, run))
-        self.reused = args.use_cache and saved.is_current()
-        if self.reused:
-            self._model_path, self._model = output_dir, None
-            return output_dir
-        saved.forget(self._run_directory(args))
-        self._known_encodings = {} if args.max_seeds > 1 else None
-        # Made ready before seeding, so that the first seed draws what every other draws from the same start.
-        ready = {**run, "model": run["model"].prepare()}
-        set_seed(args.seed)
-        before = self._model
-        self._model_path = self._train(output_dir=output_dir, args=args, **ready)
-        if self._model is before:
-            # An override of _train may give a path and nothing else.
-            self._model = None
-        saved.mark()
-        return self._model_path
-
-    def selection_metrics(self, model: Any, args: TrainingArguments) -> dict[str, Any]:
-        """Encoder metrics on the validation split, by which seeds are compared; {} without a trained encoder."""
-        if not args.trains_encoder:
-            return {}
-        data = self.create_eval_data(
-            model,
-            split=self.evaluation_split(),
-            max_size=args.seed_selection_eval_max_size or args.encoder_eval_max_size,
-        )
-        if not len(data):
-            return {}
-        return self.evaluator.evaluate_encoder(encoder_df=self._encoded_once(model, data, args))
-
-    def _encoded_once(self, model: Any, data: Any, args: TrainingArguments) -> pd.DataFrame:
-        """Encodings of evaluation rows. The best model of a training is compared with other seeds by the very rows that
-        it was evaluated on while it trained: what is known then is not computed again."""
-        known = self._known_encodings
-        if known is None or not isinstance(data, EncoderData):
-            return encoded_frame(model, data, batch_size=args.eval_batch_size)
-        key = gradiend_digest(model), digest_frame(data.rows)
-        if key not in known:
-            known[key] = data.encode(model, batch_size=args.eval_batch_size).drop(columns=data.rows.columns)
-        return pd.concat([data.rows, known[key]], axis=1)
 
     def _train(
         self,
@@ -407,8 +257,9 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         model: Any,
         model_with_gradiend_cls: type[ModelWithGradiend] | None,
         callbacks: Sequence[TrainingCallback] | None,
+        ready: Preparation | None = None,
     ) -> str:
-        """One training with one seed: model, data, loop. Override to change how a model is trained.
+        """One training with one seed: model, data, loop, pruning. Override to change how a model is trained.
 
         Args:
             output_dir: Where the model goes.
@@ -416,6 +267,7 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
             model: Name or path, or a `ModelWithGradiend`, which is not changed.
             model_with_gradiend_cls: Class of a new model.
             callbacks: Called after the default ones.
+            ready: What the seeds of a training share; an override that takes it passes it on.
 
         Returns:
             output_dir.
@@ -426,51 +278,31 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
             trained.gradiend.build()
             resolve_target(trained, args, new=False)
         else:
-            trained = self._load(self.resolve_model_path(model), model_with_gradiend_cls, args)
+            trained = load(self, self.resolve_model_path(model), model_with_gradiend_cls, args)
         if trained.feature_class_encoding_direction is None:
             trained.set_feature_class_encoding_direction(encoding_direction(self))
-        examples = self.create_training_data(
-            trained,
-            split="train",
-            batch_size=args.train_batch_size,
-            max_size=args.train_max_size,
-            include_other_classes=args.add_identity_for_other_classes,
-        )
-        cache = self._gradient_directory(args) if args.use_cached_gradients else None
+        ready = ready or Preparation(self, TrainingPlan(args, output_dir, model), trained)
+        cache = gradient_directory(self, args) if args.use_cached_gradients else None
         if args.use_cached_gradients and cache is None:
             logger.info(
                 "use_cached_gradients has no effect on this training: there is no experiment_dir to keep them in."
             )
-        gradients = self.create_gradient_training_dataset(examples, trained, **gradient_arguments(trained, args, cache))
+        gradients = self.create_gradient_training_dataset(
+            ready.examples, trained, **gradient_arguments(trained, args, cache)
+        )
+        if cache is None and isinstance(gradients, KeepsGradients):
+            gradients.store = ready.gradients
         if args.evaluate_fn is None and args.do_eval and args.trains_encoder:
             every = glance_every(total_steps(len(gradients), args), args.eval_steps)
-            args = args.replace(evaluate_fn=self._evaluation_during_training(trained, args, every))
+            args = args.replace(evaluate_fn=ready.evaluation(trained, args, every))
         path = train_core(trained, gradients, args, callbacks, output_dir=output_dir)
-        self._model = self._post_pruned(trained, args, path)
-        self.post_training(self._model)
+        self.current.model = post_pruned(trained, args, path)
+        self.post_training(self.current.model)
         return path
 
-    def _evaluation_during_training(
-        self, model: Any, args: TrainingArguments, every: int | None
-    ) -> Callable[..., Mapping[str, Any]] | None:
-        data = self.create_eval_data(model, split=self.evaluation_split(), max_size=args.encoder_eval_train_max_size)
-        if not len(data):
-            logger.warning("There are no rows to evaluate the encoder on during training.")
-            return None
-
-        def evaluate(**kwargs: Any) -> Mapping[str, Any]:
-            del kwargs
-            return self.evaluator.evaluate_encoder(encoder_df=self._encoded_once(model, data, args), n_resamples=0)
-
-        if every is None or not isinstance(data, EncoderData):
-            return evaluate
-        few = data.few(ROWS_OF_A_GLANCE)
-
-        def glance() -> Mapping[str, Any]:
-            found = few.encode(model, batch_size=args.eval_batch_size)
-            return self.evaluator.evaluate_encoder(encoder_df=found, n_resamples=0)
-
-        return CurveEvaluation(evaluate, glance, every)
+    def selection_metrics(self, model: Any, args: TrainingArguments) -> dict[str, Any]:
+        """Encoder metrics on the validation split, by which seeds are compared; {} without a trained encoder."""
+        return selection_metrics(self, model, args, Preparation(self, TrainingPlan(args, "", model), model))
 
     def post_training(self, model: Any) -> None:
         """Called with the trained model; override to add what you need."""
@@ -488,13 +320,9 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
 
     # Plots
 
-    def plot_style(self) -> dict[str, Any]:
-        """img_format and dpi of saved plots, where they are not the defaults. Override to read a configuration."""
-        return {}
-
     def plot_training_convergence(self, **kwargs: Any) -> str:
         """See `gradiend.visualizer.plot_training_convergence`."""
-        return self.evaluator.plot_training_convergence(**{**self.plot_style(), **kwargs})
+        return self.evaluator.plot_training_convergence(**{**self.modality.plot_style, **kwargs})
 
     def plot_encoder_distributions(self, encoder_df: Encodings | None = None, **kwargs: Any) -> str:
         """See `gradiend.visualizer.plot_encoder_distributions`; without `encoder_df` (a frame, or a result with one),
@@ -503,7 +331,7 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
         if encoder_df is None:
             require_matplotlib()
         encodings = self.evaluate_encoder(return_df=True) if encoder_df is None else encoder_df
-        return self.evaluator.plot_encoder_distributions(encodings, **{**self.plot_style(), **kwargs})
+        return self.evaluator.plot_encoder_distributions(encodings, **{**self.modality.plot_style, **kwargs})
 
     def plot_encoder_scatter(self, encoder_df: Encodings | None = None, **kwargs: Any) -> Any:
         """See `gradiend.visualizer.plot_encoder_scatter`; without `encoder_df` the test split is encoded."""
@@ -512,6 +340,331 @@ class Trainer(PreparesModels, EvaluatesModels, TrainerWithRewriting):
     def plot_probability_shifts(self, **kwargs: Any) -> Any:
         """See `gradiend.visualizer.plot_probability_shifts`; with an experiment directory the figure is saved there."""
         if kwargs.get("output") is None and self.experiment_dir is not None:
-            img_format = self.plot_style().get("img_format", "png")
+            img_format = self.modality.plot_style.get("img_format", "png")
             kwargs["output"] = str(Path(self.experiment_dir) / f"probability_shifts.{img_format}")
         return self.evaluator.plot_probability_shifts(**kwargs)
+
+    def encode(self, split: str = "test", source: str | None = None, max_size: int | None = None) -> list[float]:
+        """The encodings of a split's rows. Raises ValueError for a GRADIEND that is not trained."""
+        source = side_name(source)
+        require_whole("max_size", max_size, 1, none_means="for all")
+        model = self.get_model()
+        require_trained(self, model)
+        data = self.create_eval_data(model, split=split, source=source, max_size=max_size)
+        batch_size = self.training_args.eval_batch_size
+        return encoded_frame(model, data, source=source, batch_size=batch_size)["encoded"].tolist()
+
+    def evaluate(
+        self,
+        *,
+        kwargs_encoder: Mapping[str, Any] | None = None,
+        kwargs_decoder: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """{"encoder": `evaluate_encoder`, "decoder": `evaluate_decoder`}; `kwargs` go to both."""
+        return {
+            "encoder": self.evaluate_encoder(**{**kwargs, **(kwargs_encoder or {})}),
+            "decoder": self.evaluate_decoder(**{**kwargs, **(kwargs_decoder or {})}),
+        }
+
+    def evaluate_encoder(
+        self,
+        model_with_gradiend: Any = None,
+        encoder_df: Encodings | None = None,
+        split: str = "test",
+        source: str | None = None,
+        max_size: int | None = None,
+        neutral_data_df: pd.DataFrame | None = None,
+        use_cache: bool | None = None,
+        return_df: bool = False,
+        plot: bool = False,
+        plot_kwargs: Mapping[str, Any] | None = None,
+        is_decoder_only_model: bool | None = None,
+        pre_load_gradients: bool | None = None,
+        exclude_params: str | Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Encode a split and neutral texts, and measure how well the encoder tells the classes apart.
+
+        With an experiment directory, encodings and metrics are written there (`encoded_values_….csv` and `.json`).
+
+        Args:
+            model_with_gradiend: Default: the trainer's.
+            encoder_df: Finished encodings (a frame, or a result with return_df); nothing is encoded then.
+            split: Which rows.
+            source: The gradient that is encoded: factual, alternative (or counterfactual), diff. Default: the model's.
+            max_size: Cap on rows per variant (transition or neutral type). Default: `encoder_eval_max_size`.
+            neutral_data_df: Neutral texts (column `text`). Default: the trainer's neutral data.
+            use_cache: Read encodings of the same model, rows and settings instead of making them again. Default: the
+                training arguments'.
+            return_df: Add the frame as "encoder_df".
+            plot: Also draw the distributions; without matplotlib they are left out, with a warning before the work.
+            plot_kwargs: For `plot_encoder_distributions`.
+            is_decoder_only_model: Accepted for compatibility: the model itself says it.
+            pre_load_gradients: Accepted for compatibility: encodings need no gradients.
+            exclude_params: Parameters, by name or wildcard, whose gradients the encoder shall not see, such as
+                `"*embeddings*"`; the model itself stays as it is.
+            **kwargs: Further arguments of `_analyze_encoder`.
+
+        Returns:
+            See `get_encoder_metrics_from_dataframe`; with a plot also "plot_path".
+
+        Raises:
+            ValueError: A GRADIEND that is not trained, an unknown or empty split, a result without encodings, use_cache
+                without an experiment directory, or a plot that is neither shown nor saved.
+        """
+        del is_decoder_only_model, pre_load_gradients
+        plot_kwargs = dict(plot_kwargs or {})
+        if plot and plot_kwargs.get("show") is False and not plot_kwargs.keys() & {"output", "output_dir"}:
+            require_plot_directory(self.experiment_dir)
+        plot = plot and plot_is_possible()
+        if encoder_df is not None:
+            frame = frame_of(encoder_df)
+            result = self.evaluator.evaluate_encoder(encoder_df=frame)
+        else:
+            require_whole("max_size", max_size, 1, none_means=AS_IN_ARGUMENTS)
+            use_cache = wants_cache(self, use_cache, "evaluate_encoder")
+            key = encoder_key(self, split, source, max_size, exclude_params)
+            if model_with_gradiend is None and not self.training_args.trains_encoder:
+                logger.warning("supervised_decoder left the encoder as it was: random, unless it was trained before.")
+            model = self.get_model() if model_with_gradiend is None else model_with_gradiend
+            require_trained(self, model)
+            frame, result = encodings(self, model, key, neutral_data_df, use_cache, kwargs)
+        if plot:
+            drawn = without_package(lambda: self.plot_encoder_distributions(frame, **plot_kwargs), "The plot")
+            result |= {} if drawn is None else {"plot_path": drawn}
+        return {**result, "encoder_df": frame} if return_df else result
+
+    def evaluate_decoder(
+        self,
+        lrs: Sequence[float] | None = None,
+        feature_factors: Sequence[float] | None = None,
+        use_cache: bool | None = None,
+        max_size_training_like: int | None = None,
+        max_size_neutral: int | None = None,
+        eval_batch_size: int | None = None,
+        training_like_df: pd.DataFrame | None = None,
+        neutral_df: pd.DataFrame | None = None,
+        selector: SelectionPolicy | None = None,
+        summary_extractor: Extractor | None = None,
+        summary_metrics: str | Sequence[str] | None = None,
+        target_class: str | Sequence[str] | None = None,
+        increase_target_probabilities: bool = True,
+        plot: bool = False,
+        show: bool | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Search a grid of rewrites for the best per class; see `DecoderEvaluator.evaluate_decoder` for the arguments.
+
+        With an experiment directory, measurements and results are written there, and `use_cache=True` reads them.
+        Without one, this trainer remembers the results for `rewrite_base_model` and `export_delta`.
+        """
+        results = self.evaluator.evaluate_decoder(
+            lrs=lrs,
+            feature_factors=feature_factors,
+            use_cache=use_cache,
+            max_size_training_like=max_size_training_like,
+            max_size_neutral=max_size_neutral,
+            eval_batch_size=eval_batch_size,
+            training_like_df=training_like_df,
+            neutral_df=neutral_df,
+            selector=selector,
+            summary_extractor=summary_extractor,
+            summary_metrics=summary_metrics,
+            target_class=target_class,
+            increase_target_probabilities=increase_target_probabilities,
+            plot=plot,
+            show=show,
+            **kwargs,
+        )
+        if self.experiment_dir is None:
+            model = kwargs.get("model_with_gradiend")
+            made_from = plain(model_parts(self.get_model() if model is None else model))
+            self._last_results = LastResults(results, made_from).joined(self._last_results)
+        return results
+
+    def get_training_stats(self, model_path: str | None = None) -> dict[str, Any] | None:
+        """What is known of the training of a model directory. Default: `model_path`."""
+        return super().get_training_stats(model_path or self.model_path)
+
+    def get_seed_report(self) -> dict[str, Any] | None:
+        """What the last choice among several seeds wrote to seed_report.json; None if there was none."""
+        home = Path(self.model_path).parent if is_checkpoint(self.model_path) else self.experiment_dir
+        beside = None if home is None else Path(home) / SEEDS_DIR
+        directory = self.training_args.seed_runs_dir or beside
+        path = None if directory is None else Path(directory) / SEED_REPORT
+        return read_json(path) if path is not None and path.is_file() else None
+
+    def get_encodings(self, model_path: str | None = None, **key: Any) -> pd.DataFrame | None:
+        """The encodings that `evaluate_encoder` wrote for a model; None if there are none, or they are another model's.
+
+        Args:
+            model_path: Default: the current model.
+            **key: The arguments of that evaluation: split (default: test), source, max_size, exclude_params, ….
+        """
+        found = earlier_encodings(self, model_path, key)
+        return None if found is None else found[0]
+
+    def get_encoder_metrics(
+        self, model_path: str | None = None, encoder_df: Encodings | None = None, **kwargs: Any
+    ) -> dict[str, Any] | None:
+        """See `FeatureLearningDefinition.get_encoder_metrics`; only metrics of the same model and rows are read.
+
+        Args:
+            model_path: Default: the current model.
+            encoder_df: Encodings to measure, or a result that holds them.
+            **kwargs: use_cache, and the arguments of the evaluation; see `get_encodings`.
+        """
+        if encoder_df is not None:
+            return super().get_encoder_metrics(model_path or self.model_path, frame_of(encoder_df))
+        use_cache = kwargs.pop("use_cache", None)
+        if not wants_cache(self, use_cache, "get_encoder_metrics"):
+            raise ValueError(
+                "get_encoder_metrics needs encodings: pass encoder_df=…, or use_cache=True for those of an earlier "
+                "evaluate_encoder()."
+            )
+        found = earlier_encodings(self, model_path, kwargs)
+        return None if found is None else restored(found[1])
+
+    def rewrite_base_model(
+        self,
+        decoder_results: Mapping[str, Any] | None = None,
+        target_class: str | Sequence[str] | None = None,
+        increase_target_probabilities: bool = True,
+        output_dir: str | None = None,
+        base_model: Any = None,
+        decoder_stats_metric_name: str | None = None,
+        *,
+        strengthen: str | Sequence[str] | None = None,
+        weaken: str | Sequence[str] | None = None,
+        **decoder_stats_kwargs: Any,
+    ) -> Any:
+        """The base model with the rewrite applied that a decoder evaluation chose.
+
+            trainer.rewrite_base_model(results, strengthen="feminine", output_dir="rewritten")
+
+        Args:
+            decoder_results: What `evaluate_decoder` returned. Default: those in the experiment directory; without one,
+                what this trainer's last evaluations of the same model have chosen.
+            target_class: A key of the results (a class, or another metric), or several for one model each.
+            increase_target_probabilities: False applies the weakening rewrite, `<class>_weaken`.
+            output_dir: Save there, with the tokenizer and `gradiend_rewrite.json`. Several go to
+                `<experiment_dir>/<key>`.
+            base_model: The `ModelWithGradiend` to rewrite. Default: the trainer's.
+            decoder_stats_metric_name: In the name of the file of the results. Default: the first class.
+            strengthen: Short for `target_class` (one or several).
+            weaken: Short for `target_class` with `increase_target_probabilities=False`.
+            **decoder_stats_kwargs: What else is in that name (feature_factors, lrs, topk, part, topk_part).
+
+        Returns:
+            One class: the model, or the path with output_dir. Several: a list.
+
+        Raises:
+            TypeError, ValueError: An argument of another kind, no results or none for a class, no directory to save
+                to; before any model is loaded. Or results in the experiment directory that another model gave; or a
+                GRADIEND that is not trained.
+        """
+        root = self.experiment_dir
+        goal = class_and_direction(target_class, increase_target_probabilities, strengthen, weaken)
+        plan = plan_rewrites(
+            decoder_results, *goal, root, decoder_stats_metric_name, decoder_stats_kwargs, self._last_results
+        )
+        return with_model_directories(plan, output_dir, root).models(*self._rewritten_model(base_model))
+
+    @known_keywords("Trainer.export_delta")
+    def export_delta(
+        self,
+        decoder_results: Mapping[str, Any] | None = None,
+        target_class: str | Sequence[str] | None = None,
+        increase_target_probabilities: bool = True,
+        path: str | Path | None = None,
+        base_model: Any = None,
+        *,
+        strengthen: str | Sequence[str] | None = None,
+        weaken: str | Sequence[str] | None = None,
+    ) -> Any:
+        """Write the entries that `rewrite_base_model` changes; `gradiend.apply_delta` applies them to a base model.
+
+        Args:
+            decoder_results: See `rewrite_base_model`.
+            target_class: See `rewrite_base_model`; several give one delta each.
+            increase_target_probabilities: See `rewrite_base_model`.
+            path: A .safetensors file (one class), or a directory. Default: `<experiment_dir>/deltas`.
+            base_model: See `rewrite_base_model`.
+            strengthen: See `rewrite_base_model`.
+            weaken: See `rewrite_base_model`.
+
+        Returns:
+            One class: the path of the file. Several: a list.
+
+        Raises:
+            TypeError, ValueError: See `rewrite_base_model`.
+        """
+        goal = class_and_direction(target_class, increase_target_probabilities, strengthen, weaken)
+        plan = plan_rewrites(decoder_results, *goal, self.experiment_dir, last=self._last_results)
+        plan = with_delta_files(plan, path, self.experiment_dir)
+        return plan.deltas(self._rewritten_model(base_model)[0])
+
+    def _rewritten_model(self, given: Any) -> tuple[Any, str | None]:
+        """The model whose GRADIEND rewrites, and the checkpoint that it comes from, if known."""
+        model = self.get_model() if given is None else given
+        require_trained(self, model)
+        return model, self.model_path if given is None and is_checkpoint(self.model_path) else None
+
+    def pre_prune(self, pre_cfg: PrePruneConfig | None = None, *, inplace: bool = True) -> Self:
+        """Prune by gradients now; the next `train()` starts from the pruned model, which is kept in memory, not saved.
+
+        Args:
+            pre_cfg: Default: `pre_prune_config` of the training arguments.
+            inplace: Whether a model that is already in memory is itself pruned, or a copy.
+
+        Returns:
+            self.
+
+        Raises:
+            ValueError: No configuration, or data that it does not fit.
+        """
+        config = pruning_config("pre_prune", pre_cfg, self._args.pre_prune_config, PrePruneConfig)
+        current = self.current
+        new = current.directory is None and is_new(current.given)
+        model = current.model or unpruned(self, current.given, None, self._args)
+        current.model = pre_pruned(self, model, config, self._args, inplace=inplace)
+        current.pruned = without_weights(current.model) if new else current.model
+        return self
+
+    def post_prune(self, post_cfg: PostPruneConfig | None = None) -> Self:
+        """Prune the current model by its weights; evaluations then use the pruned one. Nothing is saved.
+
+        Args:
+            post_cfg: Default: `post_prune_config` of the training arguments.
+
+        Returns:
+            self.
+
+        Raises:
+            ValueError: No configuration, or one that would keep nothing.
+        """
+        config = pruning_config("post_prune", post_cfg, self._args.post_prune_config, PostPruneConfig)
+        self.current.model = post_prune(self.get_model(), dataclasses.replace(config, return_mask=False))
+        return self
+
+    def estimate_memory(self, **training_args_overrides: Any) -> MemoryEstimate:
+        """What `train()` will take, per device, beyond what this process holds now.
+
+        The base model is loaded for this, unless it is in memory, and runs two of the longest training examples.
+
+        Args:
+            **training_args_overrides: As for `train`.
+
+        Returns:
+            Its `peak` is device → bytes; as text, it says what for.
+
+        Raises:
+            TypeError: An unknown override; the message names the nearest field.
+        """
+        args = self._args.replace(**training_args_overrides)
+        current = self.current
+        if current.pruned is not None:
+            args = args.replace(pre_prune_config=None)
+        model = current.pruned or current.model
+        return memory_of(self, model or unpruned(self, current.given, None, args), args, held=model is not None)

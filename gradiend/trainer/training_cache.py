@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import FunctionType, MethodType
 from typing import Any
 
 from gradiend.model.fingerprint import source_digest
+from gradiend.trainer._preparation import TrainingPlan
 from gradiend.trainer.core._callback import TrainingCallback
 from gradiend.trainer.core._seeds import SEED_REPORT
-from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 from gradiend.trainer.core.gradient_cache import add_to
 from gradiend.trainer.core.pruning import Examples
-from gradiend.trainer.evaluation import EvaluatesModels
-from gradiend.trainer.seed_training import SEEDS_DIR, SeedTrainer
 from gradiend.util.files import read_json, write_json
 from gradiend.util.fingerprint import CACHE_FORMAT, FINGERPRINT, Fingerprint, read_cached
 from gradiend.util.logging import get_logger
@@ -75,29 +74,28 @@ class SavedTraining:
             write_json(self._directory / FILE, content)
 
 
-def training_parts(definition: EvaluatesModels, args: TrainingArguments, run: Mapping[str, Any]) -> Fingerprint:
+def training_parts(definition: FeatureLearningDefinition, plan: TrainingPlan) -> Fingerprint:
     """What one training with one seed depends on.
 
     Args:
-        definition: Its data, and the auxiliary head, if there is one.
-        args: Of the training.
-        run: model, model_with_gradiend_cls and callbacks.
+        definition: Gives the data, and the auxiliary head, if there is one.
+        plan: Of the training.
     """
-    return _parts(definition, args, run, args.names("training"))
+    return _parts(definition, plan, plan.args.names("training"))
 
 
-def seeds_parts(definition: EvaluatesModels, args: TrainingArguments, run: Mapping[str, Any]) -> Fingerprint:
+def seeds_parts(definition: FeatureLearningDefinition, plan: TrainingPlan) -> Fingerprint:
     """What the choice among several seeds depends on; see `training_parts`."""
-    cap = args.seed_selection_eval_max_size or args.encoder_eval_max_size
-    parts = _parts(definition, args, run, args.names("training", "seeds"))
+    cap = plan.args.seed_selection_eval_max_size or plan.args.encoder_eval_max_size
+    parts = _parts(definition, plan, plan.args.names("training", "seeds"))
     return {**parts, "seed_selection_eval_max_size": cap}
 
 
-def kept_models(trainer: SeedTrainer, output: str, args: TrainingArguments) -> dict[int, Any] | None:
+def kept_models(trainer: Any, plan: TrainingPlan) -> dict[int, Any] | None:
     """seed → model of kept seed runs; {} where none shall be kept; None where one is missing."""
-    if not args.keep_seed_runs:
+    if not plan.args.keep_seed_runs:
         return {}
-    report = Path(args.seed_runs_dir or Path(output).parent / SEEDS_DIR) / SEED_REPORT
+    report = plan.seeds_directory / SEED_REPORT
     if not report.is_file():
         return None
     runs = read_json(report)["runs"]
@@ -106,9 +104,8 @@ def kept_models(trainer: SeedTrainer, output: str, args: TrainingArguments) -> d
     return trainer.load_seed_runs({run["seed"]: run["output_dir"] for run in runs})
 
 
-def _parts(
-    definition: EvaluatesModels, args: TrainingArguments, run: Mapping[str, Any], names: Collection[str]
-) -> Fingerprint:
+def _parts(definition: FeatureLearningDefinition, plan: TrainingPlan, names: Collection[str]) -> Fingerprint:
+    args = plan.args
     given = {name: value for name, value in args.to_dict().items() if name in names}
     head = definition.resolve_custom_prediction_head_dir()
     pruning = args.pre_prune_config
@@ -118,15 +115,15 @@ def _parts(
     return {
         "format": CACHE_FORMAT,
         "trainer": type(definition).__qualname__,
-        "model": source_digest(run["model"].source),
+        "model": source_digest(plan.source),
         "auxiliary head": None if head is None else source_digest(head),
-        "model class": str(run["model_with_gradiend_cls"]),
-        "callbacks": [_callback(callback) for callback in run["callbacks"] or []],
+        "model class": str(plan.model_class),
+        "callbacks": [_callback(callback) for callback in plan.callbacks or []],
         "criterion": repr(args.criterion),
         "evaluate_fn": None if args.evaluate_fn is None else _function(args.evaluate_fn),
         "examples to prune by": None if pruning is None or pruning.dataset is None else _examples(pruning.dataset),
         **definition.data_parts(
-            "train", definition.evaluation_split(), include_other_classes=args.add_identity_for_other_classes
+            "train", definition.modality.evaluation_split(), include_other_classes=args.add_identity_for_other_classes
         ),
         **given,
     }

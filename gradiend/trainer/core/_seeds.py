@@ -19,8 +19,11 @@ from gradiend.model.checkpoint import CHECKPOINT_FILES, CONFIG, TRAINING
 from gradiend.trainer.core._outcome import best_correlation, convergence, last_loss, without_reason
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.util.files import write_json
+from gradiend.util.logging import get_logger
 from gradiend.util.paths import MLM_HEAD, OWN_BASE_MODEL, OWN_TOKENIZER
 from gradiend.util.plain import plain
+
+logger = get_logger(__name__)
 
 SEED_REPORT = "seed_report.json"
 
@@ -111,6 +114,23 @@ def _rank(run: SeedRun) -> float:
     """The selection score; none, and an undefined one, is the lowest."""
     score = run.selection_score
     return -math.inf if score is None or math.isnan(score) else score
+
+
+def choose_seed(
+    directory: str | Path, runs: list[SeedRun], arguments: TrainingArguments, stopped: str | None
+) -> SeedRun:
+    """The best run, after the report of all is written; one warning where none has converged."""
+    write_seed_report(directory, runs, arguments, stopped)
+    if not any(run.converged for run in runs):
+        logger.warning(
+            "None of %d seeds has converged (%s): the best is kept. Try more steps or another learning_rate.",
+            len(runs),
+            "; ".join(
+                f"seed {run.seed}: {run.reason or f'{run.convergence_metric} {run.convergence_metric_value}'}"
+                for run in runs
+            ),
+        )
+    return best_run(runs)
 
 
 def write_seed_report(

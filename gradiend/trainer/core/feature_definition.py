@@ -15,6 +15,7 @@ from gradiend.evaluator.goals import check_class_names
 from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.context import CONTEXT
 from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.trainer.core._modality import Modality
 from gradiend.trainer.core._outcome import load_training_stats
 from gradiend.util.checks import require_ordered
 from gradiend.util.paths import resolve_encoder_analysis_path
@@ -46,6 +47,8 @@ class FeatureLearningDefinition(ABC):
         TypeError: A set, which has no order.
     """
 
+    modality = Modality()
+    """What is known of the kind of data."""
     default_model_with_gradiend_cls: type[ModelWithGradiend] = ModelWithGradiend  # type: ignore[type-abstract]
 
     def __init__(
@@ -86,20 +89,13 @@ class FeatureLearningDefinition(ABC):
         """Encodings of training and neutral rows."""
 
     def data_parts(self, *splits: str, include_other_classes: bool = False) -> dict[str, Any]:
-        """What results depend on besides models and arguments, by name; see `gradiend.util.fingerprint`.
-
-        Override it for data that may change while the classes stay: a cache only notices what is named here.
-
-        Args:
-            *splits: Whose rows matter.
-            include_other_classes: Whether rows of classes that are no target matter too.
-        """
-        del splits, include_other_classes
-        return {"target classes": self.target_classes}
+        """What results depend on besides models and arguments, by name; see `Modality.data_parts`."""
+        own = self.modality.data_parts(*splits, include_other_classes=include_other_classes)
+        return {"target classes": self.target_classes, **own}
 
     def measurement_parts(self) -> dict[str, Any]:
         """What evaluations depend on besides the rows, by name."""
-        return {"class words": self._get_decoder_eval_targets()}
+        return {"class words": self._get_decoder_eval_targets(), **self.modality.measurement_parts()}
 
     # Classes
 
@@ -110,7 +106,15 @@ class FeatureLearningDefinition(ABC):
 
     @property
     def target_classes(self) -> list[str] | None:
-        """The classes that are told apart."""
+        """The classes that are told apart: those given, else those that the data says, if it says them.
+
+        Raises:
+            ValueError: The data says other than two, or a name that decoder results use for something else.
+        """
+        if self._target_classes is None:
+            found = self.modality.target_classes
+            check_class_names(found or ())
+            self._target_classes = None if found is None else list(found)
         return self._target_classes
 
     @property
@@ -131,8 +135,9 @@ class FeatureLearningDefinition(ABC):
 
     @property
     def all_classes(self) -> list[str] | None:
-        """All classes in the data; the target classes unless a modality knows more."""
-        return self.target_classes
+        """All classes in the data, as far as they are known; else the target classes."""
+        known = self.modality.all_classes
+        return self.target_classes if known is None else known
 
     @property
     def non_target_classes(self) -> list[str]:
@@ -170,7 +175,7 @@ class FeatureLearningDefinition(ABC):
 
     def resolve_custom_prediction_head_dir(self) -> str | None:
         """Directory of an auxiliary prediction head to train with, or None."""
-        return None
+        return self.modality.head_directory(self.experiment_dir)
 
     def resolve_model_path(self, model: Any) -> Any:
         """What is loaded for `model`: a GRADIEND checkpoint is itself; otherwise an auxiliary head wins, if any.
@@ -180,7 +185,8 @@ class FeatureLearningDefinition(ABC):
         """
         if isinstance(model, (str, Path)) and ((Path(model) / CONTEXT).is_file() or is_checkpoint(model)):
             return model
-        return self.resolve_custom_prediction_head_dir() or model
+        head = self.resolve_custom_prediction_head_dir()
+        return model if head is None else self.modality.with_head(model, head)
 
     def create_eval_data(
         self,
@@ -195,8 +201,8 @@ class FeatureLearningDefinition(ABC):
     ) -> Any:
         """Labelled rows of a split, ready to be encoded; empty if the split is.
 
-        Here they are the training data of that split, one by one, as gradients. A modality that can encode faster
-        overrides it and returns an `EncoderData`.
+        They are an `EncoderData` where the modality makes one, else the training data of that split, one by one, as
+        gradients.
 
         Args:
             model_with_gradiend: What encodes them.
@@ -209,6 +215,9 @@ class FeatureLearningDefinition(ABC):
             **kwargs: What a modality's `create_training_data` needs besides.
         """
         del is_decoder_only_model, pre_load_gradients
+        rows = self.modality.eval_data(model_with_gradiend, split, max_size, include_other_classes)
+        if rows is not None:
+            return rows
         examples = self.create_training_data(
             model_with_gradiend, split=split, batch_size=1, max_size=max_size,
             include_other_classes=include_other_classes, **kwargs,

@@ -54,7 +54,7 @@ def probe_training(trainer: Any, model: TextPredictionModelWithGradiend, args: T
     evaluation = None
     if args.do_eval and args.evaluate_fn is None:
         data = trainer.create_eval_data(
-            model, split=trainer.evaluation_split(), max_size=args.encoder_eval_train_max_size
+            model, split=trainer.modality.evaluation_split(), max_size=args.encoder_eval_train_max_size
         )
         words = [*data.factual, *data.alternative] if Side.DIFF is sides[0] else _side(data, sides[0])
         evaluation = probe_encoding(model, words, args.eval_batch_size) if words else None

@@ -6,10 +6,11 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from gradiend.data.summary import DataSummary
 from gradiend.data.text.neutral_masking import mask_random_words
 from gradiend.data.unified import (
     UNIFIED_FACTUAL,
@@ -19,39 +20,35 @@ from gradiend.data.unified import (
 )
 from gradiend.data.unified.casing import own_spellings
 from gradiend.evaluator.base_model import TextMeasurement, measure_all
-from gradiend.evaluator.encoder import EncoderData
 from gradiend.evaluator.fingerprints import frame_part, language_model_parts, wants_cache
 from gradiend.evaluator.grid_cache import CandidateFiles
 from gradiend.evaluator.lms import LanguageModelingScore
 from gradiend.evaluator.probabilities import ClassProbabilities
 from gradiend.evaluator.selection import BASE
 from gradiend.gradients.scorer import WordScorer
-from gradiend.trainer.core._memory import Probe
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.core.gradient_cache import GradientCache
-from gradiend.trainer.core.gradient_store import GradientStore
-from gradiend.trainer.text.common.model_base import padding_id, word_tokenizer
+from gradiend.trainer.text.common.model_base import TextModelWithGradiend, padding_id, word_tokenizer
+from gradiend.trainer.text.prediction._text_data import TextData
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
-from gradiend.trainer.text.prediction.data import TrainerWithData
 from gradiend.trainer.text.prediction.dataset import TextTrainingDataset, tokenize_known
 from gradiend.trainer.text.prediction.gradient_batches import TextGradientBatches
-from gradiend.trainer.text.prediction.memory_probe import probe_training
+from gradiend.trainer.text.prediction.head_training import train_mlm_head
 from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
 from gradiend.trainer.text.prediction.rows import (
     checked_neutral,
     encoder_data,
     filled,
     held_out_rows,
-    labelled,
     scorable_rows,
     training_like_rows,
 )
-from gradiend.util.fingerprint import digest_frame
+from gradiend.trainer.trainer import Trainer
 from gradiend.util.keywords import resolve_keywords
 from gradiend.util.logging import get_logger
+from gradiend.util.paths import MLM_HEAD
 from gradiend.util.placeholder import PLACEHOLDER
-from gradiend.util.splits import normalize_split_name
 
 logger = get_logger(__name__)
 
@@ -59,7 +56,7 @@ CONFIG_FIELDS = [field.name for field in dataclasses.fields(TextPredictionConfig
 NEUTRAL_TRAINING, NEUTRAL_DATASET = "neutral_training_masked", "neutral_dataset"
 
 
-class TextPredictionTrainer(TrainerWithData):
+class TextPredictionTrainer(Trainer):
     """Finds a feature of a language model from texts with the feature word masked.
 
     A causal model predicts the word from what stands left of it. Where that says little about the feature, an
@@ -82,6 +79,12 @@ class TextPredictionTrainer(TrainerWithData):
         TypeError: An unknown argument; the message names the nearest.
         ValueError: target_classes that are not two distinct names.
     """
+
+    modality: TextData
+    if TYPE_CHECKING:
+
+        @property
+        def target_classes(self) -> list[str]: ...  # noqa: D102 - texts always have two, or an error says why not
 
     default_model_with_gradiend_cls = TextPredictionModelWithGradiend
 
@@ -109,7 +112,7 @@ class TextPredictionTrainer(TrainerWithData):
             config = dataclasses.replace(config, target_classes=target_classes)
         self.config = config
         self.correlation_mapping = dict(correlation_mapping or {})
-        self._frames, self._dropped = {}, {}
+        self.modality = TextData(config)
         super().__init__(
             model, config.target_classes, args, run_id or config.run_id, config.n_features, evaluator_class
         )
@@ -121,8 +124,78 @@ class TextPredictionTrainer(TrainerWithData):
                 self.correlation_mapping,
             )
 
-    def _memory_probe(self, model: Any, args: TrainingArguments) -> Probe | None:
-        return probe_training(self, model, args) if isinstance(model, TextPredictionModelWithGradiend) else None
+    # Data
+
+    @property
+    def combined_data(self) -> pd.DataFrame:
+        """The unified frame: masked, split, factual_class, alternative_class, factual, alternative, transition."""
+        return self.modality.combined_data
+
+    @property
+    def other_data(self) -> pd.DataFrame:
+        """Unified rows of the classes that are no target: each word with itself as the alternative."""
+        return self.modality.other_data
+
+    @property
+    def neutral_data(self) -> pd.DataFrame | None:
+        """The neutral texts (column `text`), or None. Raises ValueError without such a column."""
+        return self.modality.neutral_data
+
+    @property
+    def strengthens_on_other_classes(self) -> bool:
+        """`config.decoder_eval_prob_on_other_class`, as the decoder evaluation asks for it."""
+        return self.config.decoder_eval_prob_on_other_class
+
+    def data_summary(self, tokenizer: Any = None, include_other_classes: bool | None = None) -> DataSummary:
+        """What the data is made of: rows, words and their tokens, lengths, leaks between splits, what was dropped.
+
+        Args:
+            tokenizer: Whose tokens the words are told in: a tokenizer, or its name or path. Default: that of the
+                model, if it is loaded.
+            include_other_classes: Describe the classes that are no target too. Default: as they are trained on
+                (`add_identity_for_other_classes`).
+
+        Returns:
+            A report to print, to show in a notebook, or to take as a dict (`to_dict`).
+
+        Raises:
+            ValueError: See `gradiend.data.unified`.
+        """
+        if include_other_classes is None:
+            include_other_classes = self.training_args.add_identity_for_other_classes
+        if tokenizer is None and isinstance(self.current.model, TextModelWithGradiend):
+            tokenizer = self.current.model.tokenizer
+        return self.modality.summary(tokenizer, include_other_classes)
+
+    def create_training_data(
+        self,
+        model_or_tokenizer: Any,
+        split: str = "train",
+        class_pair: Sequence[str] | None = None,
+        batch_size: int | None = None,
+        max_size: int | None = None,
+        include_other_classes: bool = False,
+        balance_column: str = "feature_class_id",
+    ) -> TextTrainingDataset:
+        """The examples of a split, composed into batches of one class.
+
+        Args:
+            model_or_tokenizer: A `ModelWithGradiend`, or a tokenizer.
+            split: Which rows.
+            class_pair: The two classes. Default: the target classes.
+            batch_size: Default: `train_batch_size`.
+            max_size: Cap on examples, spread evenly over the classes.
+            include_other_classes: Add the rows of the classes that are no target, with their own word as the
+                alternative and the label 0; their feature_class_id follows those of the pair (0 and 1).
+            balance_column: Column whose values take turns.
+
+        Raises:
+            ValueError: See `TextTrainingDataset`; a class whose words the tokenizer makes equal to the other's.
+        """
+        batch_size = batch_size or self.training_args.train_batch_size
+        return self.modality.examples(
+            model_or_tokenizer, split, batch_size, class_pair, max_size, include_other_classes, balance_column
+        )
 
     def create_gradient_training_dataset(
         self,
@@ -146,54 +219,92 @@ class TextPredictionTrainer(TrainerWithData):
             target: Likewise.
             bf16: Compute them under bfloat16 autocast.
         """
-        kept: GradientCache | GradientStore | None = self.gradient_store
-        if cache_dir is not None and use_cached_gradients:
-            # What is on disk for good is not kept a second time.
-            kept = GradientCache(cache_dir, model_with_gradiend)
+        cached = cache_dir is not None and use_cached_gradients
         return TextGradientBatches(
             training_data,
             model_with_gradiend,
             source=model_with_gradiend.source if source == "model" else source,
             target=model_with_gradiend.target if target == "model" else target,
-            kept=kept,
+            kept=GradientCache(cache_dir, model_with_gradiend) if cached and cache_dir is not None else None,
             bf16=bf16,
         )
 
-    def plot_style(self) -> dict[str, Any]:
-        """`img_format` and `img_dpi` of the configuration."""
-        return {"img_format": self.config.img_format, "dpi": self.config.img_dpi}
+    # Auxiliary head
 
-    # Encoder evaluation
-
-    def create_eval_data(
-        self,
-        model_with_gradiend: Any,
-        split: str = "val",
-        source: str | None = None,
-        max_size: int | None = None,
-        is_decoder_only_model: bool | None = None,
-        pre_load_gradients: bool | None = None,
-        include_other_classes: bool = False,
-        **kwargs: Any,
-    ) -> EncoderData:
-        """The rows of a split, labelled and tokenized; no rows if the data has no such split.
+    def get_decoder_mlm_training_data(self, split: str = "train", max_size: int | None = None) -> pd.DataFrame:
+        """The distinct texts of a split and the words that stood there, for an auxiliary head.
 
         Args:
-            model_with_gradiend: Its tokenizer is used.
             split: Which rows.
-            source: Accepted for compatibility; the same rows serve every source.
-            max_size: Cap on rows per class.
-            is_decoder_only_model: Accepted for compatibility; the model says it.
-            pre_load_gradients: Accepted for compatibility.
-            include_other_classes: Whether classes that are no target come along, with label 0.
-            **kwargs: Accepted for compatibility.
+            max_size: Cap on rows; a random choice.
+
+        Returns:
+            Columns masked and label.
+
+        Raises:
+            ValueError: An unknown or empty split.
         """
-        del source, is_decoder_only_model, pre_load_gradients, kwargs
-        if self._has_split(split):
-            rows = self._labelled(split, include_other_classes)
-        else:
-            rows = labelled(self.combined_data.head(0), self.target_classes)
-        return encoder_data(self._capped(rows, "feature_class_id", max_size), model_with_gradiend)
+        return self.modality.head_rows(split, max_size)
+
+    def train_decoder_only_mlm_head(
+        self,
+        model: Any,
+        output: str | None = None,
+        *,
+        split: str = "train",
+        batch_size: int = 4,
+        epochs: int = 5,
+        lr: float = 1e-4,
+        pooling_length: int = 3,
+        max_length: int = 128,
+        max_size: int | None = None,
+        use_cache: bool | None = None,
+        model_use_cache: bool | None = None,
+    ) -> str:
+        """Train an auxiliary masked-LM head on a causal model; from then on, `train` uses it.
+
+        Args:
+            model: Name, path or instance of the causal model, or a `ModelWithGradiend` of it.
+            output: Where the head goes. Default: `<experiment_dir>/decoder_mlm_head`.
+            split: Rows to train on.
+            batch_size: See `train_mlm_head`.
+            epochs: See `train_mlm_head`.
+            lr: See `train_mlm_head`.
+            pooling_length: See `train_mlm_head`.
+            max_length: See `train_mlm_head`.
+            max_size: Cap on rows.
+            use_cache: See `train_mlm_head`. Default: `model_use_cache`.
+            model_use_cache: Likewise. Default: that of the training arguments.
+
+        Returns:
+            The directory of the head.
+
+        Raises:
+            ValueError: No directory, no rows, or a masked language model, which needs no head.
+        """
+        if output is None:
+            if self.experiment_dir is None:
+                raise ValueError(
+                    "train_decoder_only_mlm_head needs a directory for the head: pass output=…, or give the trainer "
+                    "TrainingArguments(experiment_dir=…)."
+                )
+            output = str(Path(self.experiment_dir) / MLM_HEAD)
+        rows = self.get_decoder_mlm_training_data(split, max_size)
+        tokenizer = None
+        if isinstance(model, TextModelWithGradiend):
+            model, tokenizer = original_model(model.base_model), model.tokenizer
+        chosen = (use_cache, model_use_cache, self.training_args.model_use_cache)
+        self.modality.trained_head = train_mlm_head(
+            model, rows, output, batch_size=batch_size, epochs=epochs, lr=lr, pooling_length=pooling_length,
+            max_length=max_length, trust_remote_code=self.training_args.trust_remote_code, tokenizer=tokenizer,
+            use_cache=next(value for value in chosen if value is not None),
+        )  # fmt: skip
+        if self.current.directory is None and not isinstance(self.current.given, TextModelWithGradiend):
+            # A model that was loaded before does not have the head.
+            self.current.model = None
+        return self.modality.trained_head
+
+    # Encoder evaluation
 
     def _analyze_encoder(
         self,
@@ -211,11 +322,12 @@ class TextPredictionTrainer(TrainerWithData):
             Columns input_text, factual, alternative, label, source_id, target_id, type, encoded, and held_out: whether
             no word that the row's encoding reads occurs in the training split, in any case or class.
         """
-        rows = self._labelled(split, self.training_args.add_identity_for_other_classes)
-        rows = self._capped(rows, "source_id", max_size)
+        data = self.modality
+        rows = data.labelled_rows(split, self.training_args.add_identity_for_other_classes)
+        rows = data.capped(rows, "source_id", max_size)
         if self.training_args.encoder_eval_balance:
             targets = rows.loc[rows["label"] != 0, "label"]
-            rows = self._capped(rows, "source_id", int(targets.value_counts().min()))
+            rows = data.capped(rows, "source_id", int(targets.value_counts().min()))
         n_neutral = max_size or len(rows)
         neutral = self.neutral_data if neutral_data_df is None else checked_neutral(neutral_data_df)
         others = [self._neutral_rows(filled(rows), NEUTRAL_TRAINING, n_neutral)]
@@ -238,7 +350,7 @@ class TextPredictionTrainer(TrainerWithData):
 
     def _neutral_rows(self, texts: Sequence[str], kind: str, max_size: int) -> pd.DataFrame:
         ignored = [word for words in self._get_decoder_eval_targets().values() for word in words]
-        _, masked, words = mask_random_words(texts[:max_size], ignored, self.data_seed)
+        _, masked, words = mask_random_words(texts[:max_size], ignored, self.modality.seed)
         return pd.DataFrame(
             {
                 "masked": masked, "factual": words, "alternative": words, "label": 0.0, "source_id": kind,
@@ -253,9 +365,9 @@ class TextPredictionTrainer(TrainerWithData):
 
         A capital that a word has only at the start of sentences is none of its own, see `own_spellings`.
         """
-        if (targets := self.config.eval_targets(self.target_classes)) is not None:
+        if (targets := self.config.eval_targets(self.modality.target_classes)) is not None:
             return targets
-        data, names = self.combined_data, self.target_classes
+        data, names = self.combined_data, self.modality.target_classes
         if not self.config.decoder_eval_restrict_to_target_classes:
             data = pd.concat([data, self.other_data], ignore_index=True)
             names = [*names, *self.other_data[UNIFIED_FACTUAL_CLASS].unique()]
@@ -280,16 +392,17 @@ class TextPredictionTrainer(TrainerWithData):
         if cached_training_like_df is not None:
             rows = training_like_rows(cached_training_like_df, self.config.columns())
         else:
-            rows = self._split(split, not self.config.decoder_eval_restrict_to_target_classes)
+            data = self.modality
+            rows = data.rows(split, not self.config.decoder_eval_restrict_to_target_classes)
             rows = rows.drop_duplicates([UNIFIED_MASKED, UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS])
-            rows = self._capped(rows, UNIFIED_FACTUAL_CLASS, max_size_training_like)
+            rows = data.capped(rows, UNIFIED_FACTUAL_CLASS, max_size_training_like)
         neutral = self.neutral_data if cached_neutral_df is None else checked_neutral(cached_neutral_df)
         if neutral is None:
             neutral = pd.DataFrame({"text": filled(rows)})
         caps = [max_size_neutral, self.config.decoder_eval_lms_max_samples]
         max_size_neutral = min((cap for cap in caps if cap is not None), default=None)
         if max_size_neutral is not None and len(neutral) > max_size_neutral:
-            neutral = neutral.sample(max_size_neutral, random_state=self.data_seed).sort_index()
+            neutral = neutral.sample(max_size_neutral, random_state=self.modality.seed).sort_index()
         return rows, neutral
 
     def prepare_base_model_evaluation(
@@ -418,26 +531,6 @@ class TextPredictionTrainer(TrainerWithData):
         )
         grid = results.pop("grid")
         return {"plotting_data": grid, "summary": results}
-
-    # What caches compare
-
-    def data_parts(self, *splits: str, include_other_classes: bool = False) -> dict[str, Any]:
-        """See `FeatureLearningDefinition.data_parts`."""
-        wanted = {normalize_split_name(split) for split in splits}
-        frames = [self.combined_data, self.other_data] if include_other_classes else [self.combined_data]
-        names = ("rows", "rows of other classes")
-        chosen = {name: frame[frame[UNIFIED_SPLIT].isin(wanted)] for name, frame in zip(names, frames, strict=False)}
-        return {
-            **super().data_parts(*splits, include_other_classes=include_other_classes),
-            **{name: digest_frame(frame) for name, frame in chosen.items()},
-            "data seed": self.data_seed,
-        }
-
-    def measurement_parts(self) -> dict[str, Any]:
-        """See `FeatureLearningDefinition.measurement_parts`."""
-        ignored = list(self.config.decoder_eval_ignore_tokens or ())
-        neutral = frame_part(self.neutral_data)
-        return {**super().measurement_parts(), "ignored words": ignored, "neutral texts": neutral}
 
 
 def _grid_of(decoder_results: Mapping[str, Any]) -> dict[str, list[float]]:

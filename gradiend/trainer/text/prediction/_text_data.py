@@ -1,9 +1,10 @@
-"""A trainer's data: from what its configuration names to the rows of a split."""
+"""The data of a text feature: from what the configuration names to the rows of a split."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -24,39 +25,55 @@ from gradiend.data.unified import (
 )
 from gradiend.data.unified.parts import of_other_class
 from gradiend.data.unified.validate import listed
-from gradiend.evaluator.goals import check_class_names
+from gradiend.evaluator.encoder import EncoderData
+from gradiend.evaluator.fingerprints import frame_part
 from gradiend.gradients.words import WordTokenizer
 from gradiend.model.kinds import is_decoder_only_model
+from gradiend.trainer.core._memory import Probe
+from gradiend.trainer.core._modality import Modality
 from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.text.common.model_base import MAX_LENGTH, TextModelWithGradiend
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
 from gradiend.trainer.text.prediction.dataset import TextTrainingDataset
-from gradiend.trainer.text.prediction.head_trainer import TrainerWithMLMHead
-from gradiend.trainer.text.prediction.rows import checked_neutral, labelled, scorable_rows, told_apart
+from gradiend.trainer.text.prediction.decoder_with_head import DecoderModelWithMLMHead, base_of
+from gradiend.trainer.text.prediction.memory_probe import probe_training
+from gradiend.trainer.text.prediction.mlm_head import is_mlm_head
+from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
+from gradiend.trainer.text.prediction.rows import checked_neutral, encoder_data, labelled, scorable_rows, told_apart
+from gradiend.util.fingerprint import digest_frame
 from gradiend.util.keywords import nearest
 from gradiend.util.logging import get_logger
+from gradiend.util.paths import MLM_HEAD
 from gradiend.util.splits import normalize_split_name
 
 logger = get_logger(__name__)
 
 
-class TrainerWithData(TrainerWithMLMHead):
-    """A trainer on texts with a masked word; frames are read when they are first needed, and kept."""
+class TextData(Modality):
+    """Texts with a masked word; frames are read when they are first needed, and kept.
 
-    config: TextPredictionConfig
-    """Where the data is and how its columns are called."""
-    _loaded: pd.DataFrame | Mapping[str, pd.DataFrame] | None = None
-    _frames: dict[tuple[str, str], pd.DataFrame]
-    _dropped: dict[tuple[str, str], Counter[str]]
-    _others: pd.DataFrame | None = None
-    _neutral: pd.DataFrame | None = None
+    Args:
+        config: Says where the data is, how its columns are called, and which classes matter.
+    """
+
+    def __init__(self, config: TextPredictionConfig) -> None:
+        self.config = config
+        self._target_classes = config.target_classes
+        self._loaded: pd.DataFrame | Mapping[str, pd.DataFrame] | None = None
+        self._frames: dict[tuple[str, str], pd.DataFrame] = {}
+        self._dropped: dict[tuple[str, str], Counter[str]] = {}
+        self._others: pd.DataFrame | None = None
+        self._neutral: pd.DataFrame | None = None
+        self.trained_head: str | None = None
+        """Directory of the auxiliary head that the trainer has trained."""
 
     @property
     def target_classes(self) -> list[str]:
         """The two classes: those given, else the two merged ones, else those in the data.
 
         Raises:
-            ValueError: None given, and there are not exactly two; or a name that decoder results use themselves.
+            ValueError: None given, and there are not exactly two.
         """
         if self._target_classes is None:
             found = self.config.pair() or self.all_classes
@@ -68,9 +85,8 @@ class TrainerWithData(TrainerWithMLMHead):
                     f"The data has the classes {', '.join(found)}: name the two to tell apart with "
                     "target_classes=[…], the one to be encoded positive first."
                 )
-            check_class_names(found)
             self._target_classes = list(found)
-        return self._target_classes
+        return list(self._target_classes)
 
     @property
     def all_classes(self) -> list[str]:
@@ -87,14 +103,14 @@ class TrainerWithData(TrainerWithMLMHead):
         return self._unified(self.target_classes)
 
     @property
-    def data_seed(self) -> int:
+    def seed(self) -> int:
         """`config.random_state`, or 0."""
         return self.config.random_state or 0
 
     @property
-    def strengthens_on_other_classes(self) -> bool:
-        """`config.decoder_eval_prob_on_other_class`, as the decoder evaluation asks for it."""
-        return self.config.decoder_eval_prob_on_other_class
+    def plot_style(self) -> Mapping[str, Any]:
+        """`img_format` and `img_dpi` of the configuration."""
+        return {"img_format": self.config.img_format, "dpi": self.config.img_dpi}
 
     def _data(self) -> pd.DataFrame | Mapping[str, pd.DataFrame]:
         """What the configuration names, read once."""
@@ -129,7 +145,7 @@ class TrainerWithData(TrainerWithMLMHead):
                 pair=key,
                 columns=self.config.columns(),
                 max_counterfactuals_per_sentence=self.config.max_counterfactuals_per_sentence,
-                seed=self.data_seed,
+                seed=self.seed,
                 merge=self.config.class_merge(),
                 dropped=self._dropped[key],
             )
@@ -176,7 +192,7 @@ class TrainerWithData(TrainerWithMLMHead):
             )
         return self._neutral
 
-    def _split(self, split: str, include_other_classes: bool = False) -> pd.DataFrame:
+    def rows(self, split: str, include_other_classes: bool = False) -> pd.DataFrame:
         """Unified rows of a split, those of other classes behind the others."""
         rows = require_split(self.combined_data, split)
         if not include_other_classes:
@@ -185,29 +201,12 @@ class TrainerWithData(TrainerWithMLMHead):
         others = others[others[UNIFIED_SPLIT] == normalize_split_name(split)]
         return pd.concat([rows, others], ignore_index=True) if len(others) else rows
 
-    def _has_split(self, split: str) -> bool:
+    def has_split(self, split: str) -> bool:
         return normalize_split_name(split) in set(self.combined_data[UNIFIED_SPLIT])
 
-    def data_summary(self, tokenizer: Any = None, include_other_classes: bool | None = None) -> DataSummary:
-        """What the data is made of: rows, words and their tokens, lengths, leaks between splits, what was dropped.
-
-        Args:
-            tokenizer: Whose tokens the words are told in: a tokenizer, or its name or path. Default: that of the
-                model, if it is loaded.
-            include_other_classes: Describe the classes that are no target too. Default: as they are trained on
-                (`add_identity_for_other_classes`).
-
-        Returns:
-            A report to print, to show in a notebook, or to take as a dict (`to_dict`).
-
-        Raises:
-            ValueError: See `gradiend.data.unified`.
-        """
-        if include_other_classes is None:
-            include_other_classes = self.training_args.add_identity_for_other_classes
-        if tokenizer is None and isinstance(self._model, TextModelWithGradiend):
-            tokenizer = self._model.tokenizer
-        rows, classes = self.combined_data, list(self.target_classes)
+    def summary(self, tokenizer: Any, include_other_classes: bool) -> DataSummary:
+        """See `TextPredictionTrainer.data_summary`."""
+        rows, classes = self.combined_data, self.target_classes
         dropped = Counter(self._dropped[parse_pair(classes)])
         if include_other_classes:
             rows = pd.concat([rows, self.other_data], ignore_index=True)
@@ -219,68 +218,55 @@ class TrainerWithData(TrainerWithMLMHead):
             rows = rows.merge(documents, on=[UNIFIED_MASKED, UNIFIED_SPLIT], how="left")
         return summarise(rows, classes=classes, dropped=dropped, tokenizer=tokenizer)
 
-    def check_training_data(self, args: TrainingArguments) -> None:
-        """Raise what is wrong with the data before the model is loaded.
+    def check_training_data(self, arguments: TrainingArguments) -> None:
+        """See `Modality.check_training_data`.
 
         Raises:
             ValueError: See `gradiend.data.unified`; no training split; a class smaller than a batch; a target class
                 without words in `decoder_eval_targets`.
         """
         self.config.eval_targets(self.target_classes)
-        train = self._split("train", args.add_identity_for_other_classes)
+        train = self.rows("train", arguments.add_identity_for_other_classes)
         sizes = train[UNIFIED_FACTUAL_CLASS].value_counts()
         for name in dict.fromkeys([*self.target_classes, *sizes.index]):
-            if sizes.get(name, 0) < args.train_batch_size:
+            if sizes.get(name, 0) < arguments.train_batch_size:
                 other = "" if name in self.target_classes else ", or leave the class out (all_classes=[…])"
                 raise ValueError(
                     f"The training split has {sizes.get(name, 0)} rows of class {name!r}, fewer than one batch "
-                    f"(train_batch_size={args.train_batch_size}): reduce train_batch_size, or collect more rows{other}."
+                    f"(train_batch_size={arguments.train_batch_size}): reduce train_batch_size, or collect more "
+                    f"rows{other}."
                 )
-        if args.do_eval:
-            evaluated = self._split(self.evaluation_split())[UNIFIED_FACTUAL_CLASS]
+        if arguments.do_eval:
+            evaluated = self.rows(self.evaluation_split())[UNIFIED_FACTUAL_CLASS]
             for name in self.target_classes:
                 if name not in set(evaluated):
                     raise ValueError(
                         f"The validation split has no rows of class {name!r}, so no training can be judged: add some."
                     )
-            if not self._has_split("validation"):
+            if not self.has_split("validation"):
                 present = ", ".join(dict.fromkeys(self.combined_data[UNIFIED_SPLIT]))
                 logger.warning(
                     "There is no validation split (present: %s): trainings are judged on training rows.%s",
                     present,
-                    "" if self._has_split("test") else " Evaluations need a test split.",
+                    "" if self.has_split("test") else " Evaluations need a test split.",
                 )
         self.neutral_data  # noqa: B018 - read here, so that a bad file costs no training
 
     def evaluation_split(self) -> str:
         """validation; or train, where the data has no validation rows."""
-        return "validation" if self._has_split("validation") else "train"
+        return "validation" if self.has_split("validation") else "train"
 
-    def create_training_data(
+    def examples(
         self,
         model_or_tokenizer: Any,
-        split: str = "train",
+        split: str,
+        batch_size: int,
         class_pair: Sequence[str] | None = None,
-        batch_size: int | None = None,
         max_size: int | None = None,
         include_other_classes: bool = False,
         balance_column: str = "feature_class_id",
     ) -> TextTrainingDataset:
-        """The examples of a split, composed into batches of one class.
-
-        Args:
-            model_or_tokenizer: A `ModelWithGradiend`, or a tokenizer.
-            split: Which rows.
-            class_pair: The two classes. Default: the target classes.
-            batch_size: Default: `train_batch_size`.
-            max_size: Cap on examples, spread evenly over the classes.
-            include_other_classes: Add the rows of the classes that are no target, with their own word as the
-                alternative and the label 0; their feature_class_id follows those of the pair (0 and 1).
-            balance_column: Column whose values take turns.
-
-        Raises:
-            ValueError: See `TextTrainingDataset`; a class whose words the tokenizer makes equal to the other's.
-        """
+        """See `TextPredictionTrainer.create_training_data`."""
         if isinstance(model_or_tokenizer, TextModelWithGradiend):
             tokenizer, words = model_or_tokenizer.tokenizer, model_or_tokenizer.words
             causal = is_decoder_only_model(model_or_tokenizer.base_model)
@@ -288,46 +274,82 @@ class TrainerWithData(TrainerWithMLMHead):
             tokenizer, causal = model_or_tokenizer, is_decoder_only_model(model_or_tokenizer)
             words = WordTokenizer(tokenizer, causal=causal, max_length=MAX_LENGTH)
         if class_pair is None or tuple(class_pair) == tuple(self.target_classes):
-            rows = self._labelled(split, include_other_classes)
+            rows = self.labelled_rows(split, include_other_classes)
         else:
             rows = labelled(require_split(self._unified(class_pair), split), class_pair)
         rows = told_apart(scorable_rows(rows, words, "training"), words, "training")
         return TextTrainingDataset(
             rows.rename(columns={"source_id": "factual_id", "target_id": "alternative_id"}),
             tokenizer,
-            batch_size or self.training_args.train_batch_size,
+            batch_size,
             is_decoder_only_model=causal,
             max_size=max_size,
             balance_column=balance_column,
-            seed=self.data_seed,
+            seed=self.seed,
             words=words,
         )
 
-    def _labelled(self, split: str, include_other_classes: bool = False) -> pd.DataFrame:
+    def eval_data(
+        self, model: Any, split: str, max_size: int | None = None, include_other_classes: bool = False
+    ) -> EncoderData:
+        """See `Modality.eval_data`; no rows if the data has no such split."""
+        if self.has_split(split):
+            rows = self.labelled_rows(split, include_other_classes)
+        else:
+            rows = labelled(self.combined_data.head(0), self.target_classes)
+        return encoder_data(self.capped(rows, "feature_class_id", max_size), model)
+
+    def memory_probe(self, trainer: Any, model: Any, arguments: TrainingArguments) -> Probe | None:
+        """See `Modality.memory_probe`."""
+        known = isinstance(model, TextPredictionModelWithGradiend)
+        return probe_training(trainer, model, arguments) if known else None
+
+    def labelled_rows(self, split: str, include_other_classes: bool = False) -> pd.DataFrame:
         """The rows of a split with their labels and ids, see `labelled`."""
-        others = self.non_target_classes if include_other_classes else ()
-        return labelled(self._split(split, include_other_classes), self.target_classes, others)
+        others = [name for name in self.all_classes if name not in self.target_classes] if include_other_classes else ()
+        return labelled(self.rows(split, include_other_classes), self.target_classes, others)
 
-    def get_decoder_mlm_training_data(self, split: str = "train", max_size: int | None = None) -> pd.DataFrame:
-        """The distinct texts of a split and the words that stood there, for an auxiliary head.
-
-        Args:
-            split: Which rows.
-            max_size: Cap on rows; a random choice.
-
-        Returns:
-            Columns masked and label.
-
-        Raises:
-            ValueError: An unknown or empty split.
-        """
-        rows = self._split(split)[[UNIFIED_MASKED, UNIFIED_FACTUAL]].drop_duplicates()
+    def head_rows(self, split: str, max_size: int | None) -> pd.DataFrame:
+        """See `TextPredictionTrainer.get_decoder_mlm_training_data`."""
+        rows = self.rows(split)[[UNIFIED_MASKED, UNIFIED_FACTUAL]].drop_duplicates()
         if max_size is not None and len(rows) > max_size:
-            rows = rows.sample(max_size, random_state=self.data_seed).sort_index()
+            rows = rows.sample(max_size, random_state=self.seed).sort_index()
         return rows.rename(columns={UNIFIED_MASKED: "masked", UNIFIED_FACTUAL: "label"}).reset_index(drop=True)
 
-    def _capped(self, rows: pd.DataFrame, column: str, max_size: int | None) -> pd.DataFrame:
+    def capped(self, rows: pd.DataFrame, column: str, max_size: int | None) -> pd.DataFrame:
         if max_size is None or rows.empty:
             return rows
-        shuffled = rows.sample(frac=1, random_state=self.data_seed)
+        shuffled = rows.sample(frac=1, random_state=self.seed)
         return shuffled.groupby(column, sort=False).head(max_size).sort_index()
+
+    def data_parts(self, *splits: str, include_other_classes: bool = False) -> dict[str, Any]:
+        """See `Modality.data_parts`."""
+        wanted = {normalize_split_name(split) for split in splits}
+        frames = {"rows": self.combined_data}
+        if include_other_classes:
+            frames["rows of other classes"] = self.other_data
+        chosen = {name: digest_frame(frame[frame[UNIFIED_SPLIT].isin(wanted)]) for name, frame in frames.items()}
+        return {**chosen, "data seed": self.seed}
+
+    def measurement_parts(self) -> dict[str, Any]:
+        """See `Modality.measurement_parts`."""
+        ignored = list(self.config.decoder_eval_ignore_tokens or ())
+        return {"ignored words": ignored, "neutral texts": frame_part(self.neutral_data)}
+
+    def head_directory(self, experiment_dir: str | None) -> str | None:
+        """The head that the trainer has trained, else the one in the experiment directory, else None."""
+        found = self.trained_head or (experiment_dir and str(Path(experiment_dir) / MLM_HEAD))
+        return found if found and is_mlm_head(found) else None
+
+    def with_head(self, model: Any, directory: str) -> Any:
+        """See `Modality.with_head`."""
+        if not isinstance(model, (str, Path)):
+            return DecoderModelWithMLMHead.from_pretrained(directory, base_model=original_model(model))
+        trained_for = base_of(directory)
+        # A relative and an absolute path may mean the same folder.
+        if str(model) != trained_for and Path(model).resolve() != Path(trained_for).resolve():
+            raise ValueError(
+                f"The auxiliary head in {directory} was trained for {trained_for}, not for {model}: train it again "
+                "(train_decoder_only_mlm_head), remove it, or use another experiment_dir."
+            )
+        return directory

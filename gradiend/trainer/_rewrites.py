@@ -11,6 +11,7 @@ from gradiend.evaluator.fingerprints import model_parts, tokenizer_of
 from gradiend.evaluator.goals import RESULT_KEYS
 from gradiend.evaluator.stats_files import read_decoder_stats_file, read_fingerprint
 from gradiend.model.checkpoint import is_checkpoint
+from gradiend.model.context import one_goal
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.parts import parse_rewrite_part
 from gradiend.model.rewrite_record import RECORD, RewriteChoice, write_rewrite_record
@@ -342,3 +343,22 @@ def save_rewritten(result: Any, model: Any, directory: str, rewrite: Rewrite, gr
         write_rewrite_record(
             directory, model.rewrite_record(**rewrite.arguments(), choice=rewrite.choice(gradiend_path))
         )
+
+
+def class_and_direction(
+    target_class: str | Sequence[str] | None,
+    increase: bool,
+    strengthen: str | Sequence[str] | None,
+    weaken: str | Sequence[str] | None,
+) -> tuple[str | Sequence[str] | None, bool]:
+    """The class or classes, and whether they are strengthened.
+
+    Raises:
+        TypeError: Classes in two places.
+    """
+    goal = one_goal(strengthen, weaken)
+    if goal is None:
+        return target_class, increase
+    if target_class is not None:
+        raise TypeError("target_class says which class already: leave it out with strengthen=… or weaken=….")
+    return goal

@@ -1,0 +1,119 @@
+"""The encodings of a trainer: made, kept in the experiment directory, and found there again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gradiend.evaluator.encoding_files import read_encodings, write_encodings
+from gradiend.evaluator.fingerprints import frame_part, model_parts
+from gradiend.model.checkpoint import is_checkpoint
+from gradiend.model.masking import without_parameters
+from gradiend.model.sides import Side
+from gradiend.util.fingerprint import Fingerprint
+from gradiend.util.logging import get_logger
+from gradiend.util.paths import resolve_encoder_analysis_path
+from gradiend.util.plain import plain
+
+logger = get_logger(__name__)
+
+KEY = ("split", "source", "max_size", "exclude_params")
+"""The arguments of an encoder evaluation that the name of its file is made of."""
+
+
+def side_name(source: str | None) -> str | None:
+    """The name of a side, whichever spelling was used; None for None."""
+    return None if source is None else Side.parse("source", source).value
+
+
+def encoder_key(
+    trainer: Any, split: str | None, source: str | None, max_size: int | None, excluded: str | Sequence[str] | None
+) -> dict[str, Any]:
+    """What the name of a file of encodings is made of; the training arguments fill in what a call leaves out."""
+    return {
+        "split": split or "test",
+        "source": side_name(source),
+        "max_size": max_size or trainer.training_args.encoder_eval_max_size,
+        "exclude_params": [excluded] if isinstance(excluded, str) else excluded,
+    }
+
+
+def encodings(
+    trainer: Any,
+    model: Any,
+    key: Mapping[str, Any],
+    neutral: pd.DataFrame | None,
+    use_cache: bool,
+    options: Mapping[str, Any],
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Encodings and their metrics: read from disk where that is wanted and they were made from the same, else made.
+
+    Args:
+        trainer: Gives the rows.
+        model: What encodes them.
+        key: See `encoder_key`.
+        neutral: Neutral texts instead of the trainer's.
+        use_cache: Whether encodings on disk are read.
+        options: Further arguments of the trainer's `_analyze_encoder`.
+    """
+    place = resolve_encoder_analysis_path(trainer.experiment_dir, **key)
+    parts = _parts(trainer, model, key, neutral, options) if place is not None else {}
+    if place is not None and use_cache:
+        cached, why = read_encodings(Path(place), parts)
+        if cached is not None:
+            return cached
+        if why:
+            logger.info("The encodings in %s are not used (%s): encoding again.", place, "; ".join(why))
+    encoder = model if key["exclude_params"] is None else without_parameters(model, key["exclude_params"])
+    given = {"neutral_data_df": neutral, "source": key["source"], "max_size": key["max_size"], **options}
+    given = {name: value for name, value in given.items() if value is not None}
+    frame = trainer._analyze_encoder(encoder, split=key["split"], **given)
+    metrics = trainer.evaluator.evaluate_encoder(encoder_df=frame)
+    if place is not None:
+        write_encodings(Path(place), frame, metrics, parts)
+    return frame, metrics
+
+
+def earlier_encodings(
+    trainer: Any, model_path: str | None, given: Mapping[str, Any]
+) -> tuple[pd.DataFrame, dict[str, Any]] | None:
+    """The encodings and metrics in the experiment directory; None without any, or if they are another model's."""
+    options = dict(given)
+    neutral = options.pop("neutral_data_df", None)
+    key = encoder_key(trainer, *(options.pop(name, None) for name in KEY))
+    place = resolve_encoder_analysis_path(trainer.experiment_dir, **key)
+    if place is None or not Path(place).is_file():
+        return None
+    if model_path is not None and model_path != trainer.model_path:
+        if not is_checkpoint(model_path):
+            return None
+        model = trainer.create_model_with_gradiend(model_path)
+    elif trainer.has_model():
+        model = trainer.get_model()
+    else:
+        return None
+    found, why = read_encodings(Path(place), _parts(trainer, model, key, neutral, options))
+    if why:
+        logger.info("The encodings in %s are not used (%s).", place, "; ".join(why))
+    return found
+
+
+def _parts(
+    trainer: Any, model: Any, key: Mapping[str, Any], neutral: pd.DataFrame | None, options: Mapping[str, Any]
+) -> Fingerprint:
+    """What encodings depend on; see `gradiend.util.fingerprint`."""
+    others = trainer.training_args.add_identity_for_other_classes
+    rows = trainer.data_parts(key["split"], "train", include_other_classes=others)
+    data = {**rows, **trainer.measurement_parts(), **model_parts(model)}
+    if neutral is not None:
+        data["neutral texts"] = frame_part(neutral)
+    return {
+        **data,
+        **key,
+        **{name: plain(value) for name, value in options.items()},
+        "source": key["source"] or model.source,
+        "balanced": trainer.training_args.encoder_eval_balance,
+    }

@@ -1,0 +1,415 @@
+"""From what a call of `train` asks for to a model that is ready to be trained: a plan, a model, its pruning."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import pandas as pd
+
+from gradiend.evaluator.encoder import EncoderData, encoded_frame
+from gradiend.gradients.layer_checkpoints import checkpointable_layers
+from gradiend.model.base_digest import BaseDigest
+from gradiend.model.checkpoint import is_checkpoint
+from gradiend.model.fingerprint import gradiend_digest
+from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.trainer.core._memory import MemoryEstimate, estimate_training, explained_memory_errors, require_memory
+from gradiend.trainer.core._step import resolve_target
+from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.trainer.core.callbacks import CurveEvaluation, TrainingCallback
+from gradiend.trainer.core.feature_definition import original_model
+from gradiend.trainer.core.gradient_store import GradientStore
+from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune, pre_prune
+from gradiend.util.files import read_json, write_json
+from gradiend.util.fingerprint import digest_frame
+from gradiend.util.free_memory import return_freed_memory
+from gradiend.util.logging import get_logger
+from gradiend.util.paths import CACHED_GRADIENTS, MODEL_DIR, NAMES, safe_path
+
+logger = get_logger(__name__)
+
+ROWS_OF_A_GLANCE = 8
+"""Rows of each label: fewer together than a usual training batch, without a backward pass."""
+SEEDS_DIR = "seeds"
+"""Directory of the seed runs, beside that of the trained model."""
+
+
+@runtime_checkable
+class CheckpointsLayers(Protocol):
+    """A model whose backward passes can run the base model's layers again instead of keeping what they computed."""
+
+    gradient_checkpointing: bool
+
+
+@runtime_checkable
+class KeepsGradients(Protocol):
+    """Training batches that can read gradients which another seed or epoch has computed."""
+
+    store: GradientStore | None
+    """None: the batches keep their gradients elsewhere, or not at all."""
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What one call of `Trainer.train` does, or one seed of it. Nothing of a plan changes while it is carried out."""
+
+    args: TrainingArguments
+    """The trainer's arguments with those of the call."""
+    output: str
+    """Directory of the trained model."""
+    source: Any
+    """What the training starts from: a name, a path or a model."""
+    pruned: bool = False
+    """Whether `Trainer.pre_prune` has made `source`: then the arguments' pre-pruning is done."""
+    model_class: type[ModelWithGradiend] | None = None
+    """Class of a new model. None: the trainer's."""
+    callbacks: Sequence[TrainingCallback] | None = None
+    """Called after the default callbacks."""
+
+    @property
+    def seeds_directory(self) -> Path:
+        """Where the seed runs go."""
+        return Path(self.args.seed_runs_dir or Path(self.output).parent / SEEDS_DIR)
+
+    def for_seed(self, seed: int) -> TrainingPlan:
+        """The plan of one seed among several."""
+        output = str(self.seeds_directory / f"seed_{seed}")
+        return dataclasses.replace(self, args=self.args.replace(seed=seed), output=output)
+
+
+class Preparation:
+    """What the seeds of a training share. Each part is made when the first seed needs it, and not before.
+
+    Args:
+        trainer: Gives data and models.
+        plan: Of the training.
+        model: The model, where it is ready.
+        gradients: Where the gradients of training batches are kept. None: nowhere.
+    """
+
+    def __init__(
+        self,
+        trainer: Any,
+        plan: TrainingPlan,
+        model: ModelWithGradiend | None = None,
+        gradients: GradientStore | None = None,
+    ) -> None:
+        self.trainer = trainer
+        self.plan = plan
+        self.gradients = gradients
+        if model is not None:
+            self.model = model
+        self.estimate: MemoryEstimate | None = None
+        self._encodings: dict[tuple[str, str], pd.DataFrame] = {}
+
+    @cached_property
+    def model(self) -> ModelWithGradiend:
+        """The model that every seed starts from, pruned before its training where the arguments say so.
+
+        A new GRADIEND has no weights yet, so that each seed draws its own; what pruning keeps does not depend on them.
+
+        Raises:
+            MemoryError: The training will not fit.
+            ValueError: A mask for pruning after the training that has another length.
+        """
+        plan, args = self.plan, self.plan.args
+        given = isinstance(plan.source, ModelWithGradiend)
+        model = plan.source if plan.pruned else unpruned(self.trainer, plan.source, plan.model_class, args)
+        new = is_new(plan.source)
+        if not new and not plan.pruned:
+            warn_of_ignored_arguments(model, args)
+        config = None if plan.pruned else args.pre_prune_config
+        self.estimate = memory_of(self.trainer, model, args.replace(pre_prune_config=config), held=given)
+        logger.info("This training will take %s.", self.estimate)
+        # The base model is in memory by now, whoever has loaded it.
+        require_memory(self.estimate.with_base_model(), args)
+        if config is not None:
+            model = pre_pruned(self.trainer, model, config, args, inplace=not given)
+            model = without_weights(model) if new else model
+        mask = None if args.post_prune_config is None else args.post_prune_config.mask
+        if mask is not None and tuple(mask.shape) != (len(model),):
+            raise ValueError(
+                f"The mask of post_prune_config has the shape {tuple(mask.shape)}, but the GRADIEND that is trained "
+                f"has {len(model)} input dimensions."
+            )
+        return model
+
+    @cached_property
+    def examples(self) -> Any:
+        """The training examples, tokenized once for all seeds."""
+        args = self.plan.args
+        return self.trainer.create_training_data(
+            self.model,
+            split="train",
+            batch_size=args.train_batch_size,
+            max_size=args.train_max_size,
+            include_other_classes=args.add_identity_for_other_classes,
+        )
+
+    @cached_property
+    def evaluation_rows(self) -> Any:
+        """The rows that trainings are evaluated on while they run."""
+        split, most = self.trainer.modality.evaluation_split(), self.plan.args.encoder_eval_train_max_size
+        return self.trainer.create_eval_data(self.model, split=split, max_size=most)
+
+    def forget_encodings(self) -> None:
+        """Let go of the encodings of an earlier seed."""
+        self._encodings.clear()
+
+    def encoded(self, model: Any, data: Any, args: TrainingArguments) -> pd.DataFrame:
+        """The encodings of evaluation rows.
+
+        The best model of a seed is compared with other seeds by the very rows that it was evaluated on while it
+        trained: what is known from there is not computed again.
+        """
+        if args.max_seeds == 1 or not isinstance(data, EncoderData):
+            return encoded_frame(model, data, batch_size=args.eval_batch_size)
+        key = gradiend_digest(model), digest_frame(data.rows)
+        if key not in self._encodings:
+            made = data.encode(model, batch_size=args.eval_batch_size)
+            self._encodings[key] = made.drop(columns=data.rows.columns)
+        return pd.concat([data.rows, self._encodings[key]], axis=1)
+
+    def evaluation(
+        self, model: Any, args: TrainingArguments, every: int | None
+    ) -> Callable[..., Mapping[str, Any]] | None:
+        """The function that evaluates a model in training; None without rows for it.
+
+        Args:
+            model: In training.
+            args: Of the seed.
+            every: Steps between glances at a few rows; None: no glances.
+        """
+        data = self.evaluation_rows
+        if not len(data):
+            logger.warning("There are no rows to evaluate the encoder on during training.")
+            return None
+        measure = self.trainer.evaluator.evaluate_encoder
+
+        def evaluate(**kwargs: Any) -> Mapping[str, Any]:
+            del kwargs
+            return measure(encoder_df=self.encoded(model, data, args), n_resamples=0)
+
+        if every is None or not isinstance(data, EncoderData):
+            return evaluate
+        few = data.few(ROWS_OF_A_GLANCE)
+
+        def glance() -> Mapping[str, Any]:
+            return measure(encoder_df=few.encode(model, batch_size=args.eval_batch_size), n_resamples=0)
+
+        return CurveEvaluation(evaluate, glance, every)
+
+
+@contextmanager
+def prepared_once(trainer: Any, plan: TrainingPlan) -> Iterator[Preparation]:
+    """A `Preparation` whose kept gradients go at the end; running out of memory inside says what to lower."""
+    gradients = GradientStore(plan.args.kept_gradients_size)
+    ready = Preparation(trainer, plan, gradients=gradients)
+    try:
+        with explained_memory_errors(lambda: ready.estimate, plan.args):
+            yield ready
+    finally:
+        gradients.close()
+
+
+def run_directory(trainer: Any, args: TrainingArguments) -> str | None:
+    """`args.experiment_dir` with the trainer's `run_id` appended, if there is one."""
+    directory = args.experiment_dir
+    return str(Path(directory) / safe_path(trainer.run_id)) if directory and trainer.run_id else directory
+
+
+def model_directory(trainer: Any, args: TrainingArguments) -> str | None:
+    """Where a trained model goes; None for a temporary directory."""
+    root = run_directory(trainer, args)
+    return args.output_dir or (None if root is None else str(Path(root) / MODEL_DIR))
+
+
+def gradient_directory(trainer: Any, args: TrainingArguments) -> str | None:
+    """Where `use_cached_gradients` keeps gradients; None without an experiment directory."""
+    root = run_directory(trainer, args)
+    return None if root is None else str(Path(root) / CACHED_GRADIENTS)
+
+
+def record_name(trainer: Any, args: TrainingArguments) -> None:
+    """Write down which run_id a folder is called after, where the folder has another name."""
+    run_id = trainer.run_id
+    if not args.experiment_dir or not run_id or safe_path(run_id) == run_id:
+        return
+    path = Path(args.experiment_dir) / NAMES
+    write_json(path, {**(read_json(path) if path.is_file() else {}), safe_path(run_id): run_id})
+    logger.info("The folder of run_id %r is %s; %s says so.", run_id, run_directory(trainer, args), path)
+
+
+def is_new(source: Any) -> bool:
+    """Whether loading `source` makes a GRADIEND that has never been trained."""
+    return not isinstance(source, ModelWithGradiend) and not (isinstance(source, (str, Path)) and is_checkpoint(source))
+
+
+def load(
+    trainer: Any,
+    source: Any,
+    model_class: type[ModelWithGradiend] | None,
+    args: TrainingArguments,
+    base: Any = None,
+    **kwargs: Any,
+) -> Any:
+    """Load a model for a trainer's feature, built as the arguments say where it is new.
+
+    Args:
+        trainer: Whose feature.
+        source: Name, path or instance.
+        model_class: Class of the result. None: the trainer's.
+        args: Shape of a new GRADIEND, and how the base model is loaded.
+        base: A model that the caller has in memory; a checkpoint that was trained on it is loaded around it.
+        **kwargs: For `create_model_with_gradiend`; they win.
+    """
+    new = is_new(source)
+    shape = {
+        "source": args.source,
+        "target": args.target,
+        "torch_dtype": args.torch_dtype if new else None,
+        "trust_remote_code": args.trust_remote_code,
+        "params": args.params,
+        "latent_dim": args.latent_dim or trainer.n_features,
+        "activation_encoder": args.activation_encoder,
+        "activation_decoder": args.activation_decoder,
+        "bias_decoder": args.bias_decoder,
+        "encoder_decoder_same_device": args.encoder_decoder_same_device,
+    }
+    if args.base_model_dtype is not None:
+        shape["base_model_dtype"] = args.base_model_dtype
+    if not new and "base_model" not in kwargs:
+        shape |= _base_in_hand(base, source)
+    model = trainer.create_model_with_gradiend(source, model_class, **{**shape, **kwargs})
+    resolve_target(model, args, new=new)
+    return model
+
+
+def _base_in_hand(given: Any, checkpoint: str | Path) -> dict[str, Any]:
+    """Keywords that load a checkpoint around a base model in memory, if the checkpoint was trained on that model.
+
+    A copy from disk may be another model, of another dtype or in another place.
+    """
+    trained_on = None if given is None or isinstance(given, (str, Path)) else BaseDigest.load(checkpoint)
+    if trained_on is None:
+        return {}
+    base_model = given.base_model if isinstance(given, ModelWithGradiend) else given
+    if BaseDigest.of(original_model(base_model)).differences(trained_on):
+        return {}
+    return given.base_arguments() if isinstance(given, ModelWithGradiend) else {"base_model": base_model}
+
+
+def unpruned(
+    trainer: Any, source: Any, model_class: type[ModelWithGradiend] | None, args: TrainingArguments
+) -> ModelWithGradiend:
+    """The model that a training starts from; a new GRADIEND has no weights.
+
+    Raises:
+        ValueError: Gradient checkpointing, and a model or base model that cannot do it.
+    """
+    if isinstance(source, ModelWithGradiend):
+        model = source
+    else:
+        model = load(trainer, trainer.resolve_model_path(source), model_class, args, lazy_init=True)
+        model = without_weights(model) if is_new(source) else model
+    if not args.gradient_checkpointing:
+        return model
+    if not isinstance(model, CheckpointsLayers):
+        raise ValueError(f"gradient_checkpointing is not available for a {type(model).__name__}: leave it off.")
+    checkpointable_layers(model.base_model)
+    # A copy: the setting belongs to this training, not to the user's model.
+    copy = model.with_original_base_model(model.base_model)
+    copy.gradient_checkpointing = True
+    return copy
+
+
+def without_weights(model: ModelWithGradiend) -> ModelWithGradiend:
+    """The model around a GRADIEND of the same shape that has no weights yet."""
+    empty = model.with_original_base_model(model.base_model)
+    empty.gradiend = model.gradiend.without_weights()
+    return empty
+
+
+def pre_pruned(
+    trainer: Any, model: ModelWithGradiend, config: PrePruneConfig, args: TrainingArguments, *, inplace: bool
+) -> ModelWithGradiend:
+    """The model, pruned by gradients of the configuration's examples, or of the trainer's."""
+    examples = None
+    if config.dataset is None:
+        # Batches of one: the configuration says how many examples are taken at a time.
+        examples = trainer.create_training_data(model, split="train", batch_size=1, max_size=args.train_max_size)
+    cache = gradient_directory(trainer, args)
+    pruned = pre_prune(model, examples, config, definition=trainer, inplace=inplace, cache_dir=cache)
+    return_freed_memory()
+    return pruned
+
+
+def post_pruned(model: ModelWithGradiend, args: TrainingArguments, directory: str) -> ModelWithGradiend:
+    """A trained model, pruned by its weights where the arguments say so, also in its directory."""
+    if args.post_prune_config is None:
+        return model
+    try:
+        pruned = post_prune(model, dataclasses.replace(args.post_prune_config, return_mask=False))
+    except ValueError as error:
+        # Only the trained weights can tell that a threshold is too high: that must not cost the training.
+        logger.warning("The trained model in %s stays as it is, unpruned: %s", directory, error)
+        return model
+    pruned.save_pretrained(directory)
+    return pruned
+
+
+def memory_of(trainer: Any, model: ModelWithGradiend, args: TrainingArguments, *, held: bool) -> MemoryEstimate:
+    """What a training of the model will take; see `estimate_training`."""
+    config = args.pre_prune_config
+    per_class = 0 if config is None else -(-config.n_samples // max(2, len(trainer.target_classes or ())))
+    probe = trainer.modality.memory_probe(trainer, model, args)
+    return_freed_memory()
+    return estimate_training(
+        model.base_model, model.gradiend, args, probe,
+        class_batches=0 if config is None else -(-per_class // config.batch_size), base_held=held,
+    )  # fmt: skip
+
+
+def warn_of_ignored_arguments(model: ModelWithGradiend, args: TrainingArguments) -> None:
+    """Say which arguments shape a new GRADIEND only, where they are not what this one has."""
+    gradiend = model.gradiend
+    has = {
+        "source": model.source,
+        "latent_dim": gradiend.latent_dim,
+        "activation_encoder": gradiend.activation_encoder,
+        "activation_decoder": gradiend.activation_decoder,
+        "bias_decoder": gradiend.bias_decoder,
+        "torch_dtype": gradiend.torch_dtype,
+    }
+    if not args.supervised and model.target is not None:
+        has["target"] = model.target
+    kept = {name: own for name, own in has.items() if args.get(name) not in (None, own)}
+    asked = [f"{name}={args.get(name)!r}" for name in kept] + (["params"] if args.params is not None else [])
+    if asked:
+        own = [f"{name}={value!r}" for name, value in kept.items()] + (["its map"] if args.params is not None else [])
+        logger.warning(
+            "The GRADIEND that is trained exists already: it keeps %s, whatever the training arguments say (%s).",
+            ", ".join(own), ", ".join(asked),
+        )  # fmt: skip
+
+
+def pruning_config(name: str, given: Any, default: Any, kind: type[PrePruneConfig] | type[PostPruneConfig]) -> Any:
+    """The configuration of a call of `pre_prune` or `post_prune`.
+
+    Raises:
+        ValueError: None given, and none in the training arguments.
+        TypeError: Something else.
+    """
+    config = default if given is None else given
+    if config is None:
+        raise ValueError(
+            f"{name} needs a configuration: pass {kind.__name__}(topk=…), or set {name}_config in TrainingArguments."
+        )
+    if not isinstance(config, kind):
+        raise TypeError(f"{name} needs a {kind.__name__}; got {type(config).__name__}.")
+    return config

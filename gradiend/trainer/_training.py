@@ -1,0 +1,137 @@
+"""The seeds of one call of `Trainer.train`: trained or found done, judged, and the best one chosen."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from gradiend.model.kinds import refuse_absent_weights, refuse_wrapped
+from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.trainer._preparation import Preparation, TrainingPlan, model_directory, record_name, run_directory
+from gradiend.trainer.core._outcome import load_training_stats
+from gradiend.trainer.core._seeds import SeedRun, choose_seed, drop_weights, judge, promote, run_seeds, set_seed
+from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.trainer.core.callbacks import TrainingCallback
+from gradiend.trainer.training_cache import SavedTraining, kept_models, seeds_parts, training_parts
+from gradiend.util.files import require_directory
+from gradiend.util.keywords import resolve_keywords
+from gradiend.util.logging import get_logger
+
+logger = get_logger(__name__)
+
+
+def plan_training(
+    trainer: Any,
+    output_dir: str | None,
+    model: Any,
+    model_class: type[ModelWithGradiend] | None,
+    callbacks: Sequence[TrainingCallback] | None,
+    overrides: Mapping[str, Any],
+) -> TrainingPlan:
+    """What a call of `Trainer.train` asks for. What can be refused without any work is refused here.
+
+    Raises:
+        TypeError, ValueError: See `Trainer.train`.
+    """
+    named = {"output_dir": output_dir, "model_with_gradiend_cls": model_class}
+    given = {**overrides, **{name: value for name, value in named.items() if value is not None}}
+    given = resolve_keywords("Trainer.train", given, [*trainer.training_args.names(), "num_epochs", *named])
+    model_class = given.pop("model_with_gradiend_cls", None)
+    args: TrainingArguments = trainer.training_args.replace(**given)
+    trainer.modality.check_training_data(args)
+    output = model_directory(trainer, args) or trainer.current.temporary
+    for place in (output, args.seed_runs_dir):
+        if place is not None:
+            require_directory(place)
+    record_name(trainer, args)
+    source, pruned = trainer.current.start(model)
+    if isinstance(source, nn.Module) and not isinstance(source, ModelWithGradiend):
+        refuse_wrapped(source)
+        refuse_absent_weights(source)
+    return TrainingPlan(args, output, source, pruned, model_class, callbacks)
+
+
+def train_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> bool:
+    """Train with `plan.args.seed` through the trainer's `_train`, or find that done.
+
+    Returns:
+        Whether an earlier training of the same was found. The trainer's current model is the result.
+    """
+    saved = SavedTraining(plan.output, training_parts(trainer, plan))
+    current = trainer.current
+    if plan.args.use_cache and saved.is_current():
+        current.take(plan.output)
+        return True
+    saved.forget(run_directory(trainer, plan.args))
+    ready.forget_encodings()
+    # Made ready before seeding, so that the first seed draws what every other draws from the same start.
+    model, before = ready.model, current.model
+    if plan.pruned:
+        current.pruned = None
+    set_seed(plan.args.seed)
+    # An override with the documented arguments alone trains too; its data is prepared again for every seed.
+    shared = {"ready": ready} if "ready" in inspect.signature(trainer._train).parameters else {}
+    current.directory = trainer._train(
+        output_dir=plan.output, args=plan.args, model=model, model_with_gradiend_cls=plan.model_class,
+        callbacks=plan.callbacks, **shared,
+    )  # fmt: skip
+    if current.model is before:
+        # An override of _train may give a path and nothing else.
+        current.model = None
+    saved.mark()
+    return False
+
+
+def train_seeds(trainer: Any, plan: TrainingPlan, ready: Preparation) -> tuple[bool, dict[int, Any]]:
+    """Train and judge seeds until enough have converged, or find that done; the best lies in `plan.output`.
+
+    Returns:
+        (whether an earlier training of the same was found, seed → model with `keep_seed_runs`, else {}).
+    """
+    saved = SavedTraining(plan.output, seeds_parts(trainer, plan))
+    kept = kept_models(trainer, plan) if plan.args.use_cache and saved.is_current() else None
+    reused = kept is not None
+    if kept is None:
+        runs, stopped = run_seeds(plan.args, lambda seed: _judged_seed(trainer, plan.for_seed(seed), ready))
+        best = choose_seed(plan.seeds_directory, runs, plan.args, stopped)
+        promote(best.output_dir, plan.output)
+        saved.mark()
+        kept = _kept_seeds(trainer, plan, runs)
+    trainer.current.take(plan.output)
+    return reused, kept
+
+
+def _judged_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> SeedRun:
+    reused = train_seed(trainer, plan, ready)
+    evaluation = selection_metrics(trainer, trainer.get_model(), plan.args, ready)
+    correlation = evaluation.get("correlation")
+    measured = "not measured" if correlation is None else f"{correlation:.3f}"
+    logger.info("seed %s: validation correlation %s", plan.args.seed, measured)
+    stats = load_training_stats(trainer.model_path)
+    assert stats is not None
+    assert plan.args.seed is not None
+    run = judge(plan.args.seed, trainer.model_path, stats, evaluation, plan.args)
+    return dataclasses.replace(run, used_cache=reused)
+
+
+def selection_metrics(trainer: Any, model: Any, args: TrainingArguments, ready: Preparation) -> dict[str, Any]:
+    """Encoder metrics on the validation split, by which seeds are compared; {} without a trained encoder."""
+    if not args.trains_encoder:
+        return {}
+    most = args.seed_selection_eval_max_size or args.encoder_eval_max_size
+    data = trainer.create_eval_data(model, split=trainer.modality.evaluation_split(), max_size=most)
+    if not len(data):
+        return {}
+    return trainer.evaluator.evaluate_encoder(encoder_df=ready.encoded(model, data, args))
+
+
+def _kept_seeds(trainer: Any, plan: TrainingPlan, runs: Sequence[SeedRun]) -> dict[int, Any]:
+    """seed → model with `keep_seed_runs`; else only the statistics of the seeds stay."""
+    if plan.args.keep_seed_runs:
+        return trainer.load_seed_runs({run.seed: run.output_dir for run in runs})
+    drop_weights([run.output_dir for run in runs])
+    return {}
