@@ -15,7 +15,7 @@ from gradiend.evaluator import EncoderEvaluator, LMSThresholdPolicy, get_model_m
 from gradiend.evaluator.base_model import TextMeasurement
 from gradiend.evaluator.encoder_metrics import invalidate_encoder_metrics_cache
 from gradiend.trainer import EarlyStoppingCallback
-from gradiend.trainer._preparation import Start
+from gradiend.trainer._preparation import TrainingPlan
 from gradiend.trainer.text import TextPredictionModelWithGradiend
 from gradiend.trainer.training_cache import seeds_parts, training_parts
 from gradiend.util.fingerprint import differences
@@ -196,9 +196,9 @@ class TestTraining:
     def parts(self, make, base, parts, change):
         """What a training with other arguments or callbacks depends on."""
         arguments = {name: value for name, value in change.items() if name != "callbacks"}
-        run = {"model": Start(base, None), "model_with_gradiend_cls": None, "callbacks": change.get("callbacks")}
         trainer = make(**arguments)
-        return plain(parts(trainer, trainer.training_args, run))
+        plan = TrainingPlan(trainer.training_args, "model", base, callbacks=change.get("callbacks"))
+        return plain(parts(trainer, plan))
 
     def test_other_classes_matter_where_they_are_trained_on(self, make, work):
         other = pd.DataFrame(

@@ -8,7 +8,7 @@ import tiny_data
 import torch
 
 from gradiend.trainer import TrainingCallback, train_core
-from gradiend.trainer.core._outcome import divergence
+from gradiend.trainer.core.stats import divergence
 
 
 @pytest.fixture(scope="module")

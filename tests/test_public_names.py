@@ -40,7 +40,7 @@ SURFACE = {
     "gradiend.trainer.core.dataset": "GradientTrainingDataset",
     "gradiend.trainer.core.feature_definition": "FeatureLearningDefinition",
     "gradiend.trainer.core.pruning": "PrePruneConfig PostPruneConfig pre_prune post_prune",
-    "gradiend.trainer.core._outcome": "write_training_stats load_training_stats",
+    "gradiend.trainer.core.stats": "write_training_stats load_training_stats",
     "gradiend.trainer.core.training": "train",
     "gradiend.trainer.text": """TextPredictionTrainer TextPredictionConfig TextBatchedDataset TextTrainingDataset
         TextPredictionModelWithGradiend DecoderModelWithMLMHead train_mlm_head create_masked_pair_from_text

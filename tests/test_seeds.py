@@ -10,8 +10,8 @@ import tiny_data
 import torch
 
 from gradiend import TrainingArguments, load_training_stats, set_seed
-from gradiend.trainer.core._outcome import convergence
 from gradiend.trainer.core._seeds import SeedRun, best_run, judge, run_seeds
+from gradiend.trainer.core.stats import convergence
 from gradiend.trainer.text import TextPredictionModelWithGradiend
 
 REPORT_KEYS = [

@@ -19,7 +19,7 @@ from gradiend import (
     TrainingArguments,
 )
 from gradiend.demo import model_path, sentences
-from gradiend.trainer.core._outcome import plain
+from gradiend.trainer.core.stats import plain
 from gradiend.util.files import write_json
 from gradiend.util.optional import install_hint
 

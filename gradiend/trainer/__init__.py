@@ -1,6 +1,5 @@
 """Arguments, callbacks, the loop, seeds; `gradiend.trainer.text` is what is specific to text."""
 
-from gradiend.trainer.core._outcome import load_training_stats
 from gradiend.trainer.core._seeds import set_seed
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import (
@@ -16,6 +15,7 @@ from gradiend.trainer.core.callbacks import (
 )
 from gradiend.trainer.core.dataset import GradientTrainingDataset
 from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune, pre_prune
+from gradiend.trainer.core.stats import load_training_stats
 from gradiend.trainer.core.training import train as train_core
 from gradiend.trainer.factory import create_model_with_gradiend
 from gradiend.trainer.text.common.dataset import TextGradientTrainingDataset

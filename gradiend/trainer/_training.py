@@ -12,10 +12,10 @@ from torch import nn
 from gradiend.model.kinds import refuse_absent_weights, refuse_wrapped
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._preparation import Preparation, TrainingPlan, model_directory, record_name, run_directory
-from gradiend.trainer.core._outcome import load_training_stats
 from gradiend.trainer.core._seeds import SeedRun, choose_seed, drop_weights, judge, promote, run_seeds, set_seed
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback
+from gradiend.trainer.core.stats import load_training_stats
 from gradiend.trainer.training_cache import SavedTraining, kept_models, seeds_parts, training_parts
 from gradiend.util.files import require_directory
 from gradiend.util.keywords import resolve_keywords

@@ -50,6 +50,7 @@ from gradiend.trainer._training import plan_training, selection_metrics, train_s
 from gradiend.trainer.core._memory import MemoryEstimate
 from gradiend.trainer.core._seeds import (
     SEED_REPORT,
+    set_seed,
 )
 from gradiend.trainer.core._step import gradient_arguments, resolve_target
 from gradiend.trainer.core.arguments import TrainingArguments
@@ -67,6 +68,8 @@ from gradiend.util.plain import plain
 from gradiend.visualizer import Visualizer
 from gradiend.visualizer.encoder_frame import Encodings, frame_of
 from gradiend.visualizer.output import plot_is_possible, require_matplotlib
+
+__all__ = ["Trainer", "set_seed"]
 
 logger = get_logger(__name__)
 

@@ -16,7 +16,7 @@ from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.context import CONTEXT
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core._modality import Modality
-from gradiend.trainer.core._outcome import load_training_stats
+from gradiend.trainer.core.stats import load_training_stats
 from gradiend.util.checks import require_ordered
 from gradiend.util.paths import resolve_encoder_analysis_path
 

@@ -18,7 +18,6 @@ from gradiend.model.checkpoint import TRAINING
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.trainer.core._class_means import initialize_from_class_means, means_batches, require_closed_form
 from gradiend.trainer.core._optimizers import GradiendOptimizer
-from gradiend.trainer.core._outcome import convergence, divergence, write_training_stats
 from gradiend.trainer.core._seeds import intermediate_checkpoints, remove_checkpoint
 from gradiend.trainer.core._step import label_of, optimizer_for, training_pair
 from gradiend.trainer.core.arguments import TrainingArguments
@@ -32,6 +31,7 @@ from gradiend.trainer.core.callbacks import (
     way_out,
 )
 from gradiend.trainer.core.dataset import GradientBatches
+from gradiend.trainer.core.stats import convergence, divergence, write_training_stats
 from gradiend.util.keywords import resolve_keywords
 
 logger = logging.getLogger(__name__)
@@ -290,7 +290,7 @@ class TrainingRun:
         return str(output)
 
     def _notice_divergence(self) -> None:
-        """Record and say that the loss has grown, see `gradiend.trainer.core._outcome.divergence`."""
+        """Record and say that the loss has grown, see `gradiend.trainer.core.stats.divergence`."""
         if self.unread:
             self._read_losses()
         last = sorted(self.of_nothing)

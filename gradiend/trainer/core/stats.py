@@ -70,6 +70,7 @@ class Convergence:
 
 
 def without_reason(content: dict[str, Any]) -> dict[str, Any]:
+    """What is written of an outcome: a reason only where there is one."""
     return {name: value for name, value in content.items() if name != "reason" or value is not None}
 
 
