@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,36 @@ from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.masking import without_parameters
 from gradiend.model.sides import Side
 from gradiend.util.fingerprint import Fingerprint
+from gradiend.util.keywords import resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import resolve_encoder_analysis_path
 from gradiend.util.plain import plain
 
 logger = get_logger(__name__)
 
+ENCODER_ARGUMENTS = ("model_with_gradiend", "encoder_df", "use_cache", "return_df", "plot", "plot_kwargs")
+"""What else `Trainer.evaluate_encoder` is called with."""
 KEY = ("split", "source", "max_size", "exclude_params")
 """The arguments of an encoder evaluation that the name of its file is made of."""
+
+
+def hook_options(trainer: Any, call: str, given: Mapping[str, Any], own: Collection[str] = ()) -> dict[str, Any]:
+    """Keywords that a call passes on to the trainer's `_analyze_encoder`; second spellings are resolved.
+
+    Args:
+        trainer: Whose hook.
+        call: What was called, for the message.
+        given: The keywords.
+        own: Keywords that the call itself takes.
+
+    Raises:
+        TypeError: Neither the call nor the hook takes a keyword; the message names the nearest.
+    """
+    parameters = inspect.signature(trainer._analyze_encoder).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return dict(given)
+    valid = [name for name in parameters if name != "model_with_gradiend"]
+    return resolve_keywords(call, given, [*own, *valid], named=ENCODER_ARGUMENTS)
 
 
 def side_name(source: str | None) -> str | None:
@@ -81,7 +104,7 @@ def earlier_encodings(
     trainer: Any, model_path: str | None, given: Mapping[str, Any]
 ) -> tuple[pd.DataFrame, dict[str, Any]] | None:
     """The encodings and metrics in the experiment directory; None without any, or if they are another model's."""
-    options = dict(given)
+    options = hook_options(trainer, "Trainer.get_encodings", given, KEY)
     neutral = options.pop("neutral_data_df", None)
     key = encoder_key(trainer, *(options.pop(name, None) for name in KEY))
     place = resolve_encoder_analysis_path(trainer.experiment_dir, **key)

@@ -21,7 +21,7 @@ from gradiend.evaluator.selection import Extractor, SelectionPolicy
 from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend, encoding_direction
 from gradiend.trainer._current_model import CurrentModel
-from gradiend.trainer._evaluation import earlier_encodings, encoder_key, encodings, side_name
+from gradiend.trainer._evaluation import earlier_encodings, encoder_key, encodings, hook_options, side_name
 from gradiend.trainer._preparation import (
     SEEDS_DIR,
     KeepsGradients,
@@ -347,6 +347,9 @@ class Trainer(FeatureLearningDefinition):
             kwargs["output"] = str(Path(self.experiment_dir) / f"probability_shifts.{img_format}")
         return self.evaluator.plot_probability_shifts(**kwargs)
 
+    # Evaluation
+
+    @known_keywords("Trainer.encode")
     def encode(self, split: str = "test", source: str | None = None, max_size: int | None = None) -> list[float]:
         """The encodings of a split's rows. Raises ValueError for a GRADIEND that is not trained."""
         source = side_name(source)
@@ -425,6 +428,7 @@ class Trainer(FeatureLearningDefinition):
             frame = frame_of(encoder_df)
             result = self.evaluator.evaluate_encoder(encoder_df=frame)
         else:
+            options = hook_options(self, "Trainer.evaluate_encoder", kwargs)
             require_whole("max_size", max_size, 1, none_means=AS_IN_ARGUMENTS)
             use_cache = wants_cache(self, use_cache, "evaluate_encoder")
             key = encoder_key(self, split, source, max_size, exclude_params)
@@ -432,7 +436,7 @@ class Trainer(FeatureLearningDefinition):
                 logger.warning("supervised_decoder left the encoder as it was: random, unless it was trained before.")
             model = self.get_model() if model_with_gradiend is None else model_with_gradiend
             require_trained(self, model)
-            frame, result = encodings(self, model, key, neutral_data_df, use_cache, kwargs)
+            frame, result = encodings(self, model, key, neutral_data_df, use_cache, options)
         if plot:
             drawn = without_package(lambda: self.plot_encoder_distributions(frame, **plot_kwargs), "The plot")
             result |= {} if drawn is None else {"plot_path": drawn}
@@ -529,6 +533,8 @@ class Trainer(FeatureLearningDefinition):
         found = earlier_encodings(self, model_path, kwargs)
         return None if found is None else restored(found[1])
 
+    # Rewriting
+
     def rewrite_base_model(
         self,
         decoder_results: Mapping[str, Any] | None = None,
@@ -614,6 +620,9 @@ class Trainer(FeatureLearningDefinition):
         require_trained(self, model)
         return model, self.model_path if given is None and is_checkpoint(self.model_path) else None
 
+    # Pruning, and what a training takes
+
+    @known_keywords("Trainer.pre_prune")
     def pre_prune(self, pre_cfg: PrePruneConfig | None = None, *, inplace: bool = True) -> Self:
         """Prune by gradients now; the next `train()` starts from the pruned model, which is kept in memory, not saved.
 
@@ -635,6 +644,7 @@ class Trainer(FeatureLearningDefinition):
         current.pruned = without_weights(current.model) if new else current.model
         return self
 
+    @known_keywords("Trainer.post_prune")
     def post_prune(self, post_cfg: PostPruneConfig | None = None) -> Self:
         """Prune the current model by its weights; evaluations then use the pruned one. Nothing is saved.
 

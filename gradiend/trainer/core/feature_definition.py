@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core._modality import Modality
 from gradiend.trainer.core.stats import load_training_stats
 from gradiend.util.checks import require_ordered
+from gradiend.util.keywords import resolve_keywords
 from gradiend.util.paths import resolve_encoder_analysis_path
 
 
@@ -212,12 +214,20 @@ class FeatureLearningDefinition(ABC):
             is_decoder_only_model: Accepted for compatibility; the model says it.
             pre_load_gradients: Accepted for compatibility.
             include_other_classes: Whether classes that are no target come along, with label 0.
-            **kwargs: What a modality's `create_training_data` needs besides.
+            **kwargs: What else `create_training_data` takes, where the modality makes no `EncoderData`.
+
+        Raises:
+            TypeError: An unknown argument; the message names the nearest.
         """
         del is_decoder_only_model, pre_load_gradients
+        own = ("split", "source", "max_size", "include_other_classes")
         rows = self.modality.eval_data(model_with_gradiend, split, max_size, include_other_classes)
         if rows is not None:
+            resolve_keywords("create_eval_data", kwargs, (), named=own)
             return rows
+        taken = inspect.signature(self.create_training_data).parameters
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
+            kwargs = resolve_keywords("create_eval_data", kwargs, taken, named=own)
         examples = self.create_training_data(
             model_with_gradiend, split=split, batch_size=1, max_size=max_size,
             include_other_classes=include_other_classes, **kwargs,

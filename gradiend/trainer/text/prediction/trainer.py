@@ -45,7 +45,7 @@ from gradiend.trainer.text.prediction.rows import (
     training_like_rows,
 )
 from gradiend.trainer.trainer import Trainer
-from gradiend.util.keywords import resolve_keywords
+from gradiend.util.keywords import known_keywords, resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import MLM_HEAD
 from gradiend.util.placeholder import PLACEHOLDER
@@ -146,6 +146,7 @@ class TextPredictionTrainer(Trainer):
         """`config.decoder_eval_prob_on_other_class`, as the decoder evaluation asks for it."""
         return self.config.decoder_eval_prob_on_other_class
 
+    @known_keywords("data_summary")
     def data_summary(self, tokenizer: Any = None, include_other_classes: bool | None = None) -> DataSummary:
         """What the data is made of: rows, words and their tokens, lengths, leaks between splits, what was dropped.
 
@@ -167,6 +168,7 @@ class TextPredictionTrainer(Trainer):
             tokenizer = self.current.model.tokenizer
         return self.modality.summary(tokenizer, include_other_classes)
 
+    @known_keywords("create_training_data")
     def create_training_data(
         self,
         model_or_tokenizer: Any,
@@ -197,6 +199,7 @@ class TextPredictionTrainer(Trainer):
             model_or_tokenizer, split, batch_size, class_pair, max_size, include_other_classes, balance_column
         )
 
+    @known_keywords("create_gradient_training_dataset")
     def create_gradient_training_dataset(
         self,
         training_data: TextTrainingDataset,
@@ -231,6 +234,7 @@ class TextPredictionTrainer(Trainer):
 
     # Auxiliary head
 
+    @known_keywords("get_decoder_mlm_training_data")
     def get_decoder_mlm_training_data(self, split: str = "train", max_size: int | None = None) -> pd.DataFrame:
         """The distinct texts of a split and the words that stood there, for an auxiliary head.
 
@@ -246,6 +250,7 @@ class TextPredictionTrainer(Trainer):
         """
         return self.modality.head_rows(split, max_size)
 
+    @known_keywords("train_decoder_only_mlm_head")
     def train_decoder_only_mlm_head(
         self,
         model: Any,
@@ -439,6 +444,7 @@ class TextPredictionTrainer(Trainer):
         lms = LanguageModelingScore(neutral_df["text"].tolist(), words, ignore=ignored, **shared)
         return TextMeasurement(WordScorer(model, causal=words.causal), probabilities, lms)
 
+    @known_keywords("evaluate_base_model")
     def evaluate_base_model(
         self,
         model: Any,
