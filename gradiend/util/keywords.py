@@ -155,8 +155,9 @@ def resolve_keywords(
         if name != key and name in given:
             raise TypeError(f"{owner} got {key!r} and {name!r}, which mean the same: give one of them.")
         if name not in valid:
-            hint = nearest(key, [*valid, *aliases, *named]) + misplaced(key, owner)
-            raise TypeError(f"{owner} got an unknown argument {key!r}.{hint or elsewhere(key)}")
+            hint = nearest(key, [*valid, *aliases, *named])
+            hint = hint + misplaced(key, owner) if hint else elsewhere(key) or misplaced(key, owner)
+            raise TypeError(f"{owner} got an unknown argument {key!r}.{hint}")
         resolved[name] = value
     return resolved
 
