@@ -14,6 +14,9 @@ from functools import partial
 from typing import Any
 
 import torch
+from gradiend.model._context import Side
+from gradiend.model._parameter_map import ParameterMap
+from gradiend.model._rewriting import temporarily_updated
 from transformers import AutoModelForMaskedLM
 from workload import seconds
 
@@ -22,9 +25,6 @@ from gradiend.gradients.batch import batches_by_length
 from gradiend.gradients.engine import GradientEngine
 from gradiend.gradients.words import TokenizedWord
 from gradiend.model.core.backbone import select_parameters
-from gradiend.model.parameter_map import ParameterMap
-from gradiend.model.rewriting import temporarily_updated
-from gradiend.model.sides import Side
 from gradiend.trainer.core._step import create_optimizer
 
 LENGTH, BATCH, SHARE = 32, 16, 0.01

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import tiny
 import torch
+from gradiend.util._arguments import plain
 
 from gradiend import PostPruneConfig, PrePruneConfig, TextPredictionTrainer, TrainingArguments
 from gradiend.evaluator import EncoderEvaluator, LMSThresholdPolicy, get_model_metrics, read_decoder_stats_file
@@ -20,7 +21,6 @@ from gradiend.trainer.text import TextPredictionModelWithGradiend
 from gradiend.trainer.training_cache import seeds_parts, training_parts
 from gradiend.util.fingerprint import differences
 from gradiend.util.paths import resolve_decoder_stats_path
-from gradiend.util.plain import plain
 
 WORDS = {"one": ["he", "she"], "many": ["they"]}
 ARGUMENTS = {

@@ -5,6 +5,8 @@ import contextlib
 import pytest
 import tiny
 import torch
+from gradiend.model._context import Side
+from gradiend.model._parameter_map import ParameterMap
 from transformers import (
     BartConfig,
     BertModel,
@@ -23,8 +25,6 @@ from gradiend.gradients.engine import GradientEngine
 from gradiend.gradients.words import inputs_of
 from gradiend.model.core.backbone import select_parameters
 from gradiend.model.param_mapped import ParamMappedGradiendModel
-from gradiend.model.parameter_map import ParameterMap
-from gradiend.model.sides import Side
 from gradiend.trainer.text import AutoModelForLM, TextPredictionModelWithGradiend
 from gradiend.trainer.text.common.model_base import reachable_map, word_tokenizer
 

@@ -3,6 +3,7 @@
 import pytest
 import tiny
 import torch
+from gradiend.model._context import Side
 from torch.profiler import ProfilerActivity, profile
 from transformers import BertConfig, BertForMaskedLM
 
@@ -11,7 +12,6 @@ from gradiend.gradients.matrix_products import OneDnnProducts, onednn_is_faster
 from gradiend.gradients.state import measurement_mode
 from gradiend.gradients.words import WordTokenizer
 from gradiend.model.core.backbone import select_parameters
-from gradiend.model.sides import Side
 
 ONEDNN = "mkldnn::_linear_pointwise"
 TOKENIZER = tiny.bert_tokenizer()

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import tiny
 import torch
+from gradiend.model._context import Side
 from transformers import BertConfig, BertForMaskedLM
 
 from gradiend import PrePruneConfig, TextPredictionTrainer, TrainingArguments
@@ -18,7 +19,6 @@ from gradiend.gradients.memory import trace_memory
 from gradiend.gradients.words import TokenizedWord
 from gradiend.model import selection
 from gradiend.model.core.backbone import build_gradiend_from_base_model, select_parameters
-from gradiend.model.sides import Side
 from gradiend.trainer.core._memory import MemoryEstimate, MemoryUse, require_memory
 from gradiend.trainer.core.pruning import pre_prune
 from gradiend.trainer.text import TextPredictionModelWithGradiend

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import tiny_data
 import torch
+from gradiend.model._architecture import default_devices, resolve_device_config_for_model
 from torch import nn
 
 from gradiend import (
@@ -16,7 +17,6 @@ from gradiend import (
     TrainingArguments,
     load_training_stats,
 )
-from gradiend.model.devices import default_devices, resolve_device_config_for_model
 from gradiend.trainer.core.callbacks import EarlyStoppingCallback
 from gradiend.trainer.text import TextPredictionModelWithGradiend
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 import transformers
+from gradiend.model._parameter_map import MappedParameter, ParameterMap
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from torch.overrides import TorchFunctionMode
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from gradiend.model.core.backbone import select_parameters
-from gradiend.model.parameter_map import MappedParameter, ParameterMap
 
 WORDS = """
 the a baker nurse sailor lamp river cat dog house saw sold was were and then when he she it they who old new bread door

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gradiend.model.checkpoint import is_checkpoint
+from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._preparation import TrainingPlan, load, model_directory
 from gradiend.trainer.training_cache import SavedTraining, seeds_parts, training_parts

@@ -11,14 +11,14 @@ import pandas as pd
 
 from gradiend.evaluator.encoding_files import read_encodings, write_encodings
 from gradiend.evaluator.fingerprints import frame_part, model_parts
-from gradiend.model.checkpoint import is_checkpoint
-from gradiend.model.masking import without_parameters
-from gradiend.model.sides import Side
+from gradiend.model._checkpoint import is_checkpoint
+from gradiend.model._context import Side
+from gradiend.model.core.backbone import without_parameters
+from gradiend.util._arguments import plain
+from gradiend.util._keywords import resolve_keywords
 from gradiend.util.fingerprint import Fingerprint
-from gradiend.util.keywords import resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import resolve_encoder_analysis_path
-from gradiend.util.plain import plain
 
 logger = get_logger(__name__)
 

@@ -14,8 +14,8 @@ import pandas as pd
 
 from gradiend.evaluator.encoder import EncoderData, encoded_frame
 from gradiend.gradients.layer_checkpoints import checkpointable_layers
-from gradiend.model.base_digest import BaseDigest
-from gradiend.model.checkpoint import is_checkpoint
+from gradiend.model._base_model import BaseDigest
+from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model.fingerprint import gradiend_digest
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core._memory import MemoryEstimate, estimate_training, explained_memory_errors, require_memory
@@ -25,9 +25,9 @@ from gradiend.trainer.core.callbacks import CurveEvaluation, TrainingCallback
 from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.core.gradient_store import GradientStore
 from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune, pre_prune
+from gradiend.util._free_memory import return_freed_memory
 from gradiend.util.files import read_json, write_json
 from gradiend.util.fingerprint import digest_frame
-from gradiend.util.free_memory import return_freed_memory
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import CACHED_GRADIENTS, MODEL_DIR, NAMES, safe_path
 

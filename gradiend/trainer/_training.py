@@ -17,8 +17,8 @@ from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback
 from gradiend.trainer.core.stats import load_training_stats
 from gradiend.trainer.training_cache import SavedTraining, kept_models, seeds_parts, training_parts
+from gradiend.util._keywords import resolve_keywords
 from gradiend.util.files import require_directory
-from gradiend.util.keywords import resolve_keywords
 from gradiend.util.logging import get_logger
 
 logger = get_logger(__name__)

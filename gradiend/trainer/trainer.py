@@ -18,8 +18,9 @@ from gradiend.evaluator.encoding_files import restored
 from gradiend.evaluator.evaluator import Evaluator
 from gradiend.evaluator.fingerprints import model_parts, require_trained, wants_cache
 from gradiend.evaluator.selection import Extractor, SelectionPolicy
-from gradiend.model.checkpoint import is_checkpoint
-from gradiend.model.model_with_gradiend import ModelWithGradiend, encoding_direction
+from gradiend.model._checkpoint import is_checkpoint
+from gradiend.model._context import encoding_direction
+from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._current_model import CurrentModel
 from gradiend.trainer._evaluation import earlier_encodings, encoder_key, encodings, hook_options, side_name
 from gradiend.trainer._preparation import (
@@ -59,12 +60,12 @@ from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune
 from gradiend.trainer.core.training import total_steps
 from gradiend.trainer.core.training import train as train_core
-from gradiend.util.checks import AS_IN_ARGUMENTS, require_whole
+from gradiend.util._arguments import plain
+from gradiend.util._checks import AS_IN_ARGUMENTS, require_whole
+from gradiend.util._imports import without_package
+from gradiend.util._keywords import known_keywords
 from gradiend.util.files import read_json
-from gradiend.util.keywords import known_keywords
 from gradiend.util.logging import get_logger
-from gradiend.util.optional import without_package
-from gradiend.util.plain import plain
 from gradiend.visualizer import Visualizer
 from gradiend.visualizer.encoder_frame import Encodings, frame_of
 from gradiend.visualizer.output import plot_is_possible, require_matplotlib

@@ -12,7 +12,7 @@ from typing import Any
 
 from gradiend.trainer.core._callback import GLANCE, TrainingCallback, TrainingControl
 from gradiend.trainer.core.arguments import TrainingArguments
-from gradiend.util.optional import require_package
+from gradiend.util._imports import require_package
 
 logger = logging.getLogger(__name__)
 

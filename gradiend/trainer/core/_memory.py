@@ -12,13 +12,13 @@ from typing import Any
 import torch
 
 from gradiend.gradients.memory import MemoryTrace
+from gradiend.model._parameter_map import ParameterMap
+from gradiend.model._selection import topk_count
 from gradiend.model.param_mapped import ParamMappedGradiendModel
-from gradiend.model.parameter_map import ParameterMap
-from gradiend.model.selection import topk_count
 from gradiend.trainer.core._optimizers import OPTIMIZERS
 from gradiend.trainer.core._step import steps_analytically
 from gradiend.trainer.core.arguments import TrainingArguments
-from gradiend.util.free_memory import free_memory
+from gradiend.util._free_memory import free_memory
 
 GIB = 2**30
 BASE_MODEL = "base model"

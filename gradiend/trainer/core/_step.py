@@ -22,9 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradiend.model.activations import ACTIVATIONS, get_activation
+from gradiend.model._architecture import ACTIVATIONS
 from gradiend.model.model import GradiendModel
 from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.model.utils import get_activation
 from gradiend.trainer.core._optimizers import BETAS, OPTIMIZERS, AutogradOptimizer, GradiendOptimizer
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.util.logging import get_logger

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradiend.model.selection import blocks
-from gradiend.model.sides import Side
+from gradiend.model._context import Side
+from gradiend.model._selection import blocks
 from gradiend.trainer.core._pruning_config import PostPruneConfig, PrePruneConfig
 from gradiend.trainer.core.gradient_cache import GradientCache
 

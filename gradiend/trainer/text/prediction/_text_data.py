@@ -41,11 +41,10 @@ from gradiend.trainer.text.prediction.memory_probe import probe_training
 from gradiend.trainer.text.prediction.mlm_head import is_mlm_head
 from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
 from gradiend.trainer.text.prediction.rows import checked_neutral, encoder_data, labelled, scorable_rows, told_apart
+from gradiend.util._keywords import nearest, normalize_split_name
 from gradiend.util.fingerprint import digest_frame
-from gradiend.util.keywords import nearest
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import MLM_HEAD
-from gradiend.util.splits import normalize_split_name
 
 logger = get_logger(__name__)
 

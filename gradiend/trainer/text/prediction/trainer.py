@@ -45,10 +45,10 @@ from gradiend.trainer.text.prediction.rows import (
     training_like_rows,
 )
 from gradiend.trainer.trainer import Trainer
-from gradiend.util.keywords import known_keywords, resolve_keywords
+from gradiend.util import PLACEHOLDER
+from gradiend.util._keywords import known_keywords, resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import MLM_HEAD
-from gradiend.util.placeholder import PLACEHOLDER
 
 logger = get_logger(__name__)
 
