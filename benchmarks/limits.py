@@ -26,7 +26,7 @@ from workload import BATCH, LONG_TEXT_WORDS, count_operations, measured_model, r
 from gradiend import TextPredictionTrainer, TrainingArguments
 from gradiend.gradients.batch import collate
 from gradiend.gradients.matrix_products import fast_matrix_products
-from gradiend.model.sides import Side
+from gradiend.model._context import Side
 
 REPEATS = 5
 

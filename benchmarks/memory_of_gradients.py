@@ -22,9 +22,9 @@ from gradiend.gradients.batch import collate
 from gradiend.gradients.engine import GradientEngine
 from gradiend.gradients.scorer import WordScorer
 from gradiend.gradients.words import TokenizedWord
+from gradiend.model._context import Side
+from gradiend.model._parameter_map import MappedParameter, ParameterMap
 from gradiend.model.core.backbone import select_parameters
-from gradiend.model.parameter_map import MappedParameter, ParameterMap
-from gradiend.model.sides import Side
 
 ROWS, LENGTH, REPEATS = 16, 64, 3
 MIB = 2**20

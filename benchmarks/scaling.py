@@ -21,10 +21,10 @@ from gradiend import GradiendModel, TrainingArguments
 from gradiend.gradients.batch import batches_by_length
 from gradiend.gradients.engine import GradientEngine
 from gradiend.gradients.words import TokenizedWord
+from gradiend.model._context import Side
+from gradiend.model._parameter_map import ParameterMap
+from gradiend.model._rewriting import temporarily_updated
 from gradiend.model.core.backbone import select_parameters
-from gradiend.model.parameter_map import ParameterMap
-from gradiend.model.rewriting import temporarily_updated
-from gradiend.model.sides import Side
 from gradiend.trainer.core.supervised import create_optimizer
 
 LENGTH, BATCH, SHARE = 32, 16, 0.01

@@ -15,7 +15,7 @@ from model_cases import bits, same_bits
 from tokenizers import normalizers
 
 from gradiend import ModelWithGradiend, ParamMappedGradiendModel, TextPredictionTrainer, TrainingArguments
-from gradiend.model.base_digest import BaseDigest
+from gradiend.model._base_model import BaseDigest
 from gradiend.trainer.text import DecoderModelWithMLMHead, InstructTokenizerWrapper, TextPredictionModelWithGradiend
 from gradiend.trainer.text.common import model_base
 from gradiend.trainer.text.prediction.mlm_head import MLMHead

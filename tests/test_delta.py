@@ -20,7 +20,7 @@ from torch import nn
 
 import gradiend
 from gradiend import apply_delta, export_delta, read_delta
-from gradiend.model.parameter_map import MappedParameter, ParameterMap
+from gradiend.model._parameter_map import MappedParameter, ParameterMap
 from gradiend.trainer.text import TextPredictionModelWithGradiend
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]

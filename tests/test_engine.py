@@ -8,8 +8,8 @@ from gradiend.gradients.batch import batches_by_length, collate
 from gradiend.gradients.engine import GradientEngine
 from gradiend.gradients.scorer import WordScorer
 from gradiend.gradients.words import WordTokenizer
+from gradiend.model._context import Side
 from gradiend.model.core.backbone import select_parameters
-from gradiend.model.sides import Side
 
 TEXTS = [
     "the baker saw the old river and then [MASK] sold the bread .",

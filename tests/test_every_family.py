@@ -19,8 +19,8 @@ from gradiend.gradients.batch import collate
 from gradiend.gradients.engine import GradientEngine
 from gradiend.gradients.scorer import WordScorer
 from gradiend.gradients.words import TokenizedWord
-from gradiend.model.parameter_map import ParameterMap
-from gradiend.model.sides import Side
+from gradiend.model._context import Side
+from gradiend.model._parameter_map import ParameterMap
 from gradiend.trainer.text.common.model_base import reachable_map, word_tokenizer
 
 TEXTS = ["the baker saw the old river and then [MASK] sold the lamp .", "the dog and [MASK] then", "the [MASK] ."]

@@ -10,12 +10,12 @@ import torch
 
 from gradiend import GradiendModel, TrainingArguments
 from gradiend.evaluator import LMSThresholdPolicy
-from gradiend.model.activations import ACTIVATIONS, Activation
+from gradiend.model._architecture import ACTIVATIONS, Activation
 from gradiend.trainer.core import compiled_step
 from gradiend.trainer.core.arguments import whole
 from gradiend.trainer.core.optimizers import OPTIMIZERS, AutogradOptimizer, OptimizerKind
 from gradiend.trainer.core.supervised import create_optimizer
-from gradiend.util.checks import argument
+from gradiend.util._checks import argument
 
 
 @pytest.fixture(scope="module")

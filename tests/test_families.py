@@ -21,10 +21,10 @@ from transformers.models.bert.modeling_bert import BertPooler
 from gradiend.gradients.encoding import encode_words
 from gradiend.gradients.engine import GradientEngine
 from gradiend.gradients.words import inputs_of
+from gradiend.model._context import Side
+from gradiend.model._parameter_map import ParameterMap
 from gradiend.model.core.backbone import select_parameters
 from gradiend.model.param_mapped import ParamMappedGradiendModel
-from gradiend.model.parameter_map import ParameterMap
-from gradiend.model.sides import Side
 from gradiend.trainer.text import AutoModelForLM, TextPredictionModelWithGradiend
 from gradiend.trainer.text.common.model_base import reachable_map, word_tokenizer
 

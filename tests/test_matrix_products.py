@@ -10,8 +10,8 @@ from gradiend.gradients.engine import GradientEngine
 from gradiend.gradients.matrix_products import OneDnnProducts, onednn_is_faster
 from gradiend.gradients.state import measurement_mode
 from gradiend.gradients.words import WordTokenizer
+from gradiend.model._context import Side
 from gradiend.model.core.backbone import select_parameters
-from gradiend.model.sides import Side
 
 ONEDNN = "mkldnn::_linear_pointwise"
 TOKENIZER = tiny.bert_tokenizer()

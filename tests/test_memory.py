@@ -17,8 +17,8 @@ from gradiend.gradients.engine import GradientEngine
 from gradiend.gradients.memory import trace_memory
 from gradiend.gradients.words import TokenizedWord
 from gradiend.model import selection
+from gradiend.model._context import Side
 from gradiend.model.core.backbone import build_gradiend_from_base_model, select_parameters
-from gradiend.model.sides import Side
 from gradiend.trainer.core.memory import MemoryEstimate, MemoryUse, require_memory
 from gradiend.trainer.core.pruning import pre_prune
 from gradiend.trainer.text import TextPredictionModelWithGradiend

@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM
 
 from gradiend import ModelWithGradiend
 from gradiend.gradients.engine import GradientEngine
+from gradiend.model._context import Side
 from gradiend.model.core.backbone import select_parameters
-from gradiend.model.sides import Side
 from gradiend.trainer.text import DecoderModelWithMLMHead, TextPredictionModelWithGradiend, train_mlm_head
 from gradiend.trainer.text.prediction.decoder_only_mlm import DataFrameMLMDataset
 from gradiend.trainer.text.prediction.head_training import fit_linear

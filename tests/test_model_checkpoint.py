@@ -14,7 +14,7 @@ from model_cases import KINDS, bits, same_bits, spec
 from safetensors.torch import load_file, save_file
 
 from gradiend.model import GradiendModel, ParamMappedGradiendModel
-from gradiend.model.checkpoint import is_checkpoint
+from gradiend.model._checkpoint import is_checkpoint
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from model_cases import KINDS, TinyBase, bits, model_with_gradiend, same_bits
 
-from gradiend.model.rewriting import temporarily_updated
+from gradiend.model._rewriting import temporarily_updated
 
 WEIGHT_PARTS = ("encoder-weight", "decoder-weight", "decoder-bias", "decoder-sum")
 

@@ -16,7 +16,7 @@ from gradiend import (
     TrainingArguments,
     load_training_stats,
 )
-from gradiend.model.devices import default_devices, resolve_device_config_for_model
+from gradiend.model._architecture import default_devices, resolve_device_config_for_model
 from gradiend.trainer.core.callbacks import EarlyStoppingCallback
 from gradiend.trainer.text import TextPredictionModelWithGradiend
 

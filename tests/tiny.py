@@ -12,8 +12,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from torch.overrides import TorchFunctionMode
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
+from gradiend.model._parameter_map import MappedParameter, ParameterMap
 from gradiend.model.core.backbone import select_parameters
-from gradiend.model.parameter_map import MappedParameter, ParameterMap
 
 WORDS = """
 the a baker nurse sailor lamp river cat dog house saw sold was were and then when he she it they who old new bread door

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from gradiend.data.unified.validate import require_values
-from gradiend.util.checks import require_number, require_texts, require_whole
-from gradiend.util.keywords import known_keywords, nearest
+from gradiend.util._checks import require_number, require_texts, require_whole
+from gradiend.util._keywords import known_keywords, nearest
 
 
 @known_keywords("hold_out_words")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradiend.evaluator.selection import Candidate, lms_of, numbers_of
-from gradiend.model.context import moving_factor
+from gradiend.model._context import moving_factor
 from gradiend.util.fingerprint import FINGERPRINT
 
 RESULT_KEYS = ("grid", "summary", "plot_path", "plot_paths", FINGERPRINT)
@@ -19,7 +19,7 @@ SUFFIXES = ("_weaken", "_factual")
 def derive_feature_factor_for_class(
     trainer: Any, model_with_gradiend: Any = None, class_name: str | None = None, *, strengthen: bool = True
 ) -> float:
-    """The feature factor that strengthens (or weakens) a class, see `moving_factor` in `gradiend.model.context`.
+    """The feature factor that strengthens (or weakens) a class, see `moving_factor` in `gradiend.model._context`.
 
     Several latents all get it, though training gives none of them its sign.
 

@@ -11,8 +11,8 @@ from tqdm.auto import tqdm
 from gradiend.evaluator.base_model import BaseModelMeasurement, summarise
 from gradiend.evaluator.grid_cache import CandidateFiles, Key
 from gradiend.evaluator.selection import BASE, SKIPPED, UNCHANGED, SelectionPolicy, base_context, least_lms, lms_of
+from gradiend.model._rewriting import temporarily_updated
 from gradiend.model.model_with_gradiend import ModelWithGradiend
-from gradiend.model.rewriting import temporarily_updated
 
 _PER_DATASET = ("probs_by_dataset", "probs", "probs_factual")
 

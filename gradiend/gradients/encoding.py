@@ -12,8 +12,8 @@ from torch import Tensor
 
 from gradiend.gradients.engine import GradientEngine
 from gradiend.gradients.words import TokenizedWord
+from gradiend.model._context import Side
 from gradiend.model.model import GradiendModel
-from gradiend.model.sides import Side
 
 
 @torch.no_grad()

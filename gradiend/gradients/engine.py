@@ -23,9 +23,8 @@ from gradiend.gradients.layer_checkpoints import layer_checkpoints
 from gradiend.gradients.scorer import WordScorer
 from gradiend.gradients.state import differentiating, hand_over_gradients, measurement_mode
 from gradiend.gradients.words import TokenizedWord
-from gradiend.model.parameter_map import ParameterMap
-from gradiend.model.rewriting import mapped_parameters
-from gradiend.model.sides import Side
+from gradiend.model._context import Side
+from gradiend.model._parameter_map import ParameterMap, mapped_parameters
 
 logger = logging.getLogger(__name__)
 

@@ -1,12 +1,11 @@
 """The GRADIEND network, the map between its input space and base-model parameters, checkpoints, rewriting, deltas."""
 
-from gradiend.model.delta import AppliedDelta, apply_delta, export_delta
-from gradiend.model.delta_file import Delta, read_delta
+from gradiend.model._delta import AppliedDelta, apply_delta
+from gradiend.model._rewrite_files import Delta, export_delta, read_delta, read_rewrite_record
 from gradiend.model.kinds import is_decoder_only_model
 from gradiend.model.model import GradiendModel
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.param_mapped import ParamMappedGradiendModel
-from gradiend.model.rewrite_record import read_rewrite_record
 
 __all__ = [
     "AppliedDelta",

@@ -9,14 +9,11 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from gradiend.model.activations import ACTIVATIONS, get_activation
-from gradiend.model.architecture import Architecture
-from gradiend.model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from gradiend.model.devices import Device, cuda_device
+from gradiend.model._architecture import ACTIVATIONS, Architecture, Device, cuda_device, parse_weight_part
+from gradiend.model._checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from gradiend.model._parameter_map import ParameterMap
+from gradiend.model._selection import Selection, ranking, select_dimensions, topk_count, weight_importance
 from gradiend.model.layers import LargeLinear
-from gradiend.model.parameter_map import ParameterMap
-from gradiend.model.parts import parse_weight_part, weight_importance, weight_update_vector
-from gradiend.model.selection import Selection, ranking, select_dimensions, topk_count
 from gradiend.util.fingerprint import digest_tensors
 
 
@@ -115,8 +112,8 @@ class GradiendModel(nn.Module):
         # Uninitialised: the caller fills them, and filling n entries twice costs time.
         encoder = nn.utils.skip_init(LargeLinear, n, k, dtype=dtype, device=self.device_encoder)
         decoder = nn.utils.skip_init(LargeLinear, k, n, bias=bias, dtype=dtype, device=self.device_decoder)
-        self.encoder = nn.Sequential(encoder, get_activation(self.activation_encoder))
-        self.decoder = nn.Sequential(decoder, get_activation(self.activation_decoder))
+        self.encoder = nn.Sequential(encoder, ACTIVATIONS[self.activation_encoder].module())
+        self.decoder = nn.Sequential(decoder, ACTIVATIONS[self.activation_decoder].module())
 
     @property
     def is_built(self) -> bool:
@@ -325,7 +322,13 @@ class GradiendModel(nn.Module):
         Raises:
             ValueError: Another part.
         """
-        return weight_update_vector(part, *self._weights())
+        W_e, W_d, b_d = self._weights()
+        part = parse_weight_part(part)
+        if part == "encoder-weight":
+            return W_e.flatten().clone()
+        if part == "decoder-weight":
+            return W_d.flatten().clone()
+        return b_d.clone() if part == "decoder-bias" else W_d.sum(1) + b_d
 
     def _weights(self) -> tuple[Tensor, Tensor, Tensor]:
         """W_e, W_d and b_d, zeros without a decoder bias."""

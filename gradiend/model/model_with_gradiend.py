@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,31 +13,36 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from gradiend.model.base_digest import BaseDigest
-from gradiend.model.checkpoint import CONFIG, is_checkpoint
-from gradiend.model.context import (
+from gradiend.model._architecture import Device, cuda_device, resolve_device_config_for_model
+from gradiend.model._base_model import (
+    BaseDigest,
+    device_of,
+    differing,
+    identity_of,
+    resolve_directory,
+    split_gradiend_arguments,
+)
+from gradiend.model._checkpoint import CONFIG, is_checkpoint
+from gradiend.model._context import (
+    Side,
     encoding_direction,
     labels_by_alternative,
-    parse_direction,
     parse_labels,
     read_gradiend_context,
     write_gradiend_context,
 )
+from gradiend.model._parameter_map import mapped_parameters
+from gradiend.model._rewriting import RewritesBaseModel
 from gradiend.model.core.backbone import build_gradiend_from_base_model
-from gradiend.model.devices import Device, cuda_device, resolve_device_config_for_model
 from gradiend.model.kinds import refuse_undefined_weights, refuse_wrapped
-from gradiend.model.loading import device_of, identity_of, resolve_directory, split_gradiend_arguments
 from gradiend.model.param_mapped import ParamMappedGradiendModel
-from gradiend.model.rewriting import mapped_parameters
-from gradiend.model.rewriting_model import RewritesBaseModel
-from gradiend.model.sides import Side
 from gradiend.util.paths import OWN_BASE_MODEL
 from gradiend.util.registry import default_class
 
 logger = logging.getLogger(__name__)
 
 
-class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
+class ModelWithGradiend(RewritesBaseModel):
     """Base model plus GRADIEND. Subclasses say how gradients are made and how the base model is loaded and saved.
 
     Args:
@@ -76,9 +81,8 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
         self.base_model = base_model
         self.gradiend = gradiend
         self._gradient_creator = gradient_creator
-        self._direction: dict[str, int] | None = None
-        self._recorded_base: str = gradiend.kwargs.get("base_model") or ""
-        """Name or path by which a checkpoint finds the base model again; empty where it has none."""
+        self._direction = None
+        self._recorded_base = gradiend.kwargs.get("base_model") or ""
         self._loaded: dict[str, Any] = {}
         """Name or path → what it loads, by digest. Copies share it."""
         if base_model_device is not None:
@@ -118,56 +122,9 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
         return self._source.value
 
     @property
-    def target(self) -> str | None:
-        """What the decoder reproduces."""
-        return None if self._target is None else self._target.value
-
-    def set_target(self, target: str | None) -> None:
-        """Say what the decoder reproduces from now on; None: it is not trained.
-
-        Raises:
-            ValueError: Another target.
-        """
-        self._target = None if target is None else Side.parse("target", target)
-
-    @property
     def gradient_creator(self) -> Callable[..., Tensor]:
         """Makes a flat gradient of an input; this model unless another was given."""
         return self._gradient_creator or self
-
-    @property
-    def param_map_hash(self) -> str:
-        """See `ParamMappedGradiendModel.param_map_hash`."""
-        return self.gradiend.param_map_hash
-
-    @property
-    def name_or_path(self) -> str:
-        """Of the base model: what a checkpoint records, else what the model itself says."""
-        return self._recorded_base or self.base_model.name_or_path
-
-    @property
-    def name(self) -> str:
-        """The last part of `name_or_path`."""
-        return Path(self.name_or_path).name
-
-    @property
-    def feature_class_encoding_direction(self) -> dict[str, int] | None:
-        """Class → label it is trained to encode as: +1, −1 or 0; None if unknown."""
-        return None if self._direction is None else dict(self._direction)
-
-    def set_feature_class_encoding_direction(self, direction: Mapping[str, int]) -> None:
-        """Set the direction, once; the same again is fine.
-
-        Raises:
-            ValueError: A different one is already set, or a label is not +1, −1 or 0.
-        """
-        parsed = parse_direction(direction)
-        if self._direction is not None and self._direction != parsed:
-            raise ValueError(
-                f"This model already encodes {self._direction}; {parsed} contradicts it. "
-                "Train a new GRADIEND for other classes."
-            )
-        self._direction = parsed
 
     def named_parameters(self, prefix: str = "", *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
         """Only the GRADIEND's: the base model is never trained."""
@@ -311,7 +268,7 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
             refuse_undefined_weights(new_base)
             before, now = self._base_digest(), model._base_digest()
             if changed := now.differences(before):
-                logger.warning("The GRADIEND is put on another base model: %s.", _differing(changed))
+                logger.warning("The GRADIEND is put on another base model: %s.", differing(changed))
                 model._recorded_base = identity_of(new_base)
         return model
 
@@ -488,7 +445,7 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
             return
         message = (
             f"The base model {self.name_or_path!r} is not the one that the GRADIEND in {directory} was trained on: "
-            f"{_differing(changed)}."
+            f"{differing(changed)}."
         )
         if not explicit:
             raise ValueError(
@@ -522,9 +479,3 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
                 directory,
                 self._direction,
             )
-
-
-def _differing(changed: Sequence[str]) -> str:
-    """How many parameters differ, with the names of some."""
-    shown = ", ".join(changed[:3]) + (", …" if len(changed) > 3 else "")
-    return f"{len(changed)} parameter{'s differ' if len(changed) > 1 else ' differs'} ({shown})"

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from gradiend.model.checkpoint import read_checkpoint
-from gradiend.model.devices import Device
+from gradiend.model._architecture import Device
+from gradiend.model._checkpoint import read_checkpoint
+from gradiend.model._parameter_map import ParameterMap, mapped_parameters
+from gradiend.model._selection import Selection
 from gradiend.model.model import GradiendModel
-from gradiend.model.parameter_map import ParameterMap
-from gradiend.model.rewriting import mapped_parameters
-from gradiend.model.selection import Selection
 
 
 class ParamMappedGradiendModel(GradiendModel):

@@ -15,15 +15,15 @@ from gradiend.evaluator.encoding_files import read_encodings, restored, write_en
 from gradiend.evaluator.evaluator import Evaluator
 from gradiend.evaluator.fingerprints import frame_part, model_parts, require_trained, wants_cache
 from gradiend.evaluator.selection import Extractor, SelectionPolicy
-from gradiend.model.checkpoint import is_checkpoint
-from gradiend.model.masking import without_parameters
-from gradiend.model.sides import Side
+from gradiend.model._checkpoint import is_checkpoint
+from gradiend.model._context import Side
+from gradiend.model.core.backbone import without_parameters
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 from gradiend.trainer.core.seeds import SEED_REPORT
 from gradiend.trainer.rewriting import LastResults
 from gradiend.trainer.seed_training import SEEDS_DIR
-from gradiend.util.checks import AS_IN_ARGUMENTS, require_whole
+from gradiend.util._checks import AS_IN_ARGUMENTS, require_whole
 from gradiend.util.files import read_json
 from gradiend.util.fingerprint import Fingerprint
 from gradiend.util.logging import get_logger

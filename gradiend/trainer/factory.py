@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gradiend.model.checkpoint import is_checkpoint
+from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 
 

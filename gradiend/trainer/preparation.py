@@ -17,7 +17,7 @@ from torch import nn
 from typing_extensions import Self
 
 from gradiend.gradients.layer_checkpoints import checkpointable_layers
-from gradiend.model.checkpoint import is_checkpoint
+from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model.kinds import refuse_absent_weights, refuse_wrapped
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core.arguments import TrainingArguments

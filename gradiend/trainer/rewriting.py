@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 from gradiend.evaluator.fingerprints import model_parts, tokenizer_of
 from gradiend.evaluator.goals import RESULT_KEYS
 from gradiend.evaluator.stats_files import read_decoder_stats_file, read_fingerprint
-from gradiend.model.checkpoint import is_checkpoint
+from gradiend.model._architecture import parse_rewrite_part
+from gradiend.model._checkpoint import is_checkpoint
+from gradiend.model._rewrite_files import RECORD, RewriteChoice, write_rewrite_record
 from gradiend.model.model_with_gradiend import ModelWithGradiend
-from gradiend.model.parts import parse_rewrite_part
-from gradiend.model.rewrite_record import RECORD, RewriteChoice, write_rewrite_record
+from gradiend.util._keywords import nearest, nearest_first, resolve_keywords
 from gradiend.util.files import require_directory
 from gradiend.util.fingerprint import differences
-from gradiend.util.keywords import nearest, nearest_first, resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import name_in, resolve_decoder_grid_cache_path, resolve_decoder_stats_path
 from gradiend.util.plain import plain

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from gradiend.evaluator.fingerprints import require_trained
-from gradiend.model.checkpoint import is_checkpoint
-from gradiend.model.context import one_goal
+from gradiend.model._checkpoint import is_checkpoint
+from gradiend.model._context import one_goal
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 from gradiend.trainer.rewriting import LastResults, plan_rewrites, with_delta_files, with_model_directories
-from gradiend.util.keywords import known_keywords
+from gradiend.util._keywords import known_keywords
 
 
 class TrainerWithRewriting(FeatureLearningDefinition):

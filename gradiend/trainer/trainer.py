@@ -14,10 +14,11 @@ from typing_extensions import Self
 
 from gradiend.evaluator.encoder import EncoderData, encoded_frame
 from gradiend.evaluator.evaluator import Evaluator
-from gradiend.model.base_digest import BaseDigest
-from gradiend.model.checkpoint import is_checkpoint
+from gradiend.model._base_model import BaseDigest
+from gradiend.model._checkpoint import is_checkpoint
+from gradiend.model._context import encoding_direction
 from gradiend.model.fingerprint import gradiend_digest
-from gradiend.model.model_with_gradiend import ModelWithGradiend, encoding_direction
+from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import CurveEvaluation, TrainingCallback, glance_every
 from gradiend.trainer.core.feature_definition import original_model
@@ -32,9 +33,9 @@ from gradiend.trainer.preparation import PreparesModels
 from gradiend.trainer.rewriting_trainer import TrainerWithRewriting
 from gradiend.trainer.seed_training import train_seeds
 from gradiend.trainer.training_cache import SavedTraining, kept_models, seeds_parts, training_parts
+from gradiend.util._keywords import resolve_keywords
 from gradiend.util.files import require_directory
 from gradiend.util.fingerprint import digest_frame
-from gradiend.util.keywords import resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import MODEL_DIR
 from gradiend.visualizer import Visualizer

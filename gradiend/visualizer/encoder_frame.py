@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradiend.util.keywords import nearest
+from gradiend.util._keywords import nearest
 
 Encodings = pd.DataFrame | Mapping[str, Any]
 """One row per example, or what `evaluate_encoder(return_df=True)` returned."""

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradiend.util.keywords import nearest
+from gradiend.util._keywords import nearest
 from gradiend.visualizer.encoder_frame import Encodings, checked_frame
 
 ARROW = " -> "

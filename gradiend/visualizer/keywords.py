@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from gradiend.util.keywords import ALIASES, resolve_keywords
+from gradiend.util._keywords import ALIASES, resolve_keywords
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gradiend.util.keywords import nearest, nearest_first
+from gradiend.util._keywords import nearest, nearest_first
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from gradiend.data.core.saved_datasets import is_data_set, split_of
 from gradiend.data.core.table_files import CSV_SUFFIXES, JSON_SUFFIXES
 from gradiend.data.core.table_sources import CsvFile, DatasetRows, ParquetFile
 from gradiend.data.core.text_source import Columns, MemoryTexts, TextSource
-from gradiend.util.checks import require_path, require_text, require_whole
-from gradiend.util.keywords import known_keywords
+from gradiend.util._checks import require_path, require_text, require_whole
+from gradiend.util._keywords import known_keywords
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict

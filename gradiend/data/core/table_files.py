@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from gradiend.util.checks import HALF_CHARACTER, lone_surrogate
+from gradiend.util._checks import HALF_CHARACTER, lone_surrogate
 from gradiend.util.optional import require_package
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pandas as pd
 
-from gradiend.util.checks import HALF_CHARACTER, lone_surrogate
+from gradiend.util._checks import HALF_CHARACTER, lone_surrogate
 
 
 @dataclass(frozen=True)

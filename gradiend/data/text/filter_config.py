@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from gradiend.data.text.tags import SpacyTagSpec, parse_tags
-from gradiend.util.checks import require_flag, require_number, require_text
-from gradiend.util.keywords import strict_keywords
+from gradiend.util._checks import require_flag, require_number, require_text
+from gradiend.util._keywords import strict_keywords
 
 __all__ = ["FlatTarget", "SpacyTagSpec", "TextFilterConfig"]
 

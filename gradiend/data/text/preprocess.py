@@ -11,8 +11,8 @@ from typing import Literal
 
 from gradiend.data.text.sentences import split_sentences
 from gradiend.data.text.spacy_sentences import SpacySentences
-from gradiend.util.checks import require_texts, require_whole
-from gradiend.util.keywords import known_keywords, strict_keywords
+from gradiend.util._checks import require_texts, require_whole
+from gradiend.util._keywords import known_keywords, strict_keywords
 
 logger = logging.getLogger(__name__)
 

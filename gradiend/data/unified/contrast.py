@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gradiend.data.unified.validate import listed, parse_pair
-from gradiend.util.checks import require_ordered
-from gradiend.util.keywords import nearest
+from gradiend.util._checks import require_ordered
+from gradiend.util._keywords import nearest
 
 
 @dataclass(frozen=True)

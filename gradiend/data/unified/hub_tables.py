@@ -10,7 +10,7 @@ import pandas as pd
 from gradiend.data.core.hub import hub_config_names, load_hub_dataset
 from gradiend.data.core.saved_datasets import is_data_set, split_of, to_frame
 from gradiend.data.unified.validate import require_columns
-from gradiend.util.checks import require_ordered
+from gradiend.util._checks import require_ordered
 
 
 def load_hub_table(

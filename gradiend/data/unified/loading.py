@@ -10,7 +10,7 @@ import pandas as pd
 from gradiend.data.core.saved_datasets import is_data_set, splits_of
 from gradiend.data.core.table_files import is_table_path, read_table
 from gradiend.data.unified.hub_tables import load_hub_table
-from gradiend.util.checks import require_whole
+from gradiend.util._checks import require_whole
 
 
 def resolve_dataframe(

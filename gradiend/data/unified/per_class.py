@@ -21,8 +21,8 @@ from gradiend.data.unified.schema import (
 )
 from gradiend.data.unified.unify import unify
 from gradiend.data.unified.validate import class_column, listed, require_columns
-from gradiend.util.checks import require_ordered
-from gradiend.util.keywords import nearest
+from gradiend.util._checks import require_ordered
+from gradiend.util._keywords import nearest
 
 _WORD_COLUMNS = ("label", "token", "source")
 

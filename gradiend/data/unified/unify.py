@@ -26,7 +26,7 @@ from gradiend.data.unified.schema import (
     transition_id,
 )
 from gradiend.data.unified.validate import listed, require_classes
-from gradiend.util.checks import require_whole
+from gradiend.util._checks import require_whole
 
 logger = logging.getLogger(__name__)
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
 
-from gradiend.model.devices import Device
+from gradiend.model._architecture import Device
+from gradiend.model._parameter_map import MappedParameter, ParameterMap, mapped_parameters
 from gradiend.model.param_mapped import ParamMappedGradiendModel
-from gradiend.model.parameter_map import MappedParameter, ParameterMap
-from gradiend.model.rewriting import mapped_parameters
-from gradiend.util.keywords import nearest
+from gradiend.util._keywords import nearest
 
+if TYPE_CHECKING:
+    from gradiend.model.model_with_gradiend import ModelWithGradiend
+
+M = TypeVar("M", bound="ModelWithGradiend")
 Patterns = Sequence[str]
 
 
@@ -162,3 +165,27 @@ def build_gradiend_from_base_model(
         base_model=load_directory,
         **kwargs,
     )
+
+
+def without_parameters(model: M, patterns: Sequence[str]) -> M:
+    """A copy whose encoder does not see the gradients of some parameters, as if its weights for them were zero.
+
+    The base model is shared and stays whole; the biases stay too, so encodings are shifted, each by the same amount
+    before the activation.
+
+    Args:
+        model: Stays as it is.
+        patterns: Names of parameters; `*` is any substring.
+
+    Raises:
+        ValueError: A pattern that matches no parameter of the map, or nothing left.
+    """
+    mapping = model.gradiend.mapping
+    excluded = set(matching_names([entry.name for entry in mapping], patterns))
+    keep = torch.ones(mapping.size, dtype=torch.bool)
+    for entry, place in mapping.slices():
+        if entry.name in excluded:
+            keep[place] = False
+    if not keep.any():
+        raise ValueError(f"exclude_params={list(patterns)} leaves nothing to encode: the map has no other parameters.")
+    return model.prune_gradiend(mask=keep, inplace=False)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradiend.model.activations import ACTIVATIONS
+from gradiend.model._architecture import ACTIVATIONS
 from gradiend.model.model import GradiendModel
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.optimizers import BETAS, OPTIMIZERS

@@ -18,11 +18,11 @@ import torch
 from torch import nn
 from torch.nn.modules.loss import _Loss
 
-from gradiend.model.activations import activation_name
-from gradiend.model.sides import Side
+from gradiend.model._architecture import activation_name, parse_dtype
+from gradiend.model._context import Side
 from gradiend.trainer.core.optimizers import OPTIMIZERS
 from gradiend.trainer.core.pruning_config import PostPruneConfig, PrePruneConfig
-from gradiend.util.checks import (
+from gradiend.util._checks import (
     Arguments,
     argument,
     checked,
@@ -32,8 +32,7 @@ from gradiend.util.checks import (
     require_path,
     require_texts,
 )
-from gradiend.util.dtypes import parse_dtype
-from gradiend.util.keywords import fields_in_docstring, one_of, resolve_keywords, strict_keywords
+from gradiend.util._keywords import fields_in_docstring, one_of, resolve_keywords, strict_keywords
 from gradiend.util.plain import short_repr
 
 DEFAULT_CORRELATION_THRESHOLD = 0.5

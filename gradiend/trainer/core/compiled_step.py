@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradiend.model.activations import get_activation
 from gradiend.model.model import GradiendModel
+from gradiend.model.utils import get_activation
 from gradiend.trainer.core.analytic_step import AnalyticOptimizer
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.optimizers import OPTIMIZERS

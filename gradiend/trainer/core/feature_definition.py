@@ -12,11 +12,11 @@ import pandas as pd
 from gradiend.evaluator.encoding_files import read_frame
 from gradiend.evaluator.frame_metrics import get_encoder_metrics_from_dataframe
 from gradiend.evaluator.goals import check_class_names
-from gradiend.model.checkpoint import is_checkpoint
-from gradiend.model.context import CONTEXT
+from gradiend.model._checkpoint import is_checkpoint
+from gradiend.model._context import CONTEXT
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core.stats import load_training_stats
-from gradiend.util.checks import require_ordered
+from gradiend.util._checks import require_ordered
 from gradiend.util.paths import resolve_encoder_analysis_path
 
 

@@ -14,8 +14,8 @@ from transformers import PreTrainedModel
 
 from gradiend._version import __version__
 from gradiend.gradients.words import TokenizedWord
+from gradiend.model._context import Side
 from gradiend.model.model_with_gradiend import ModelWithGradiend
-from gradiend.model.sides import Side
 from gradiend.util.files import read_tensors, write_tensors
 from gradiend.util.fingerprint import digest_tensors
 

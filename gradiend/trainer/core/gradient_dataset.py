@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import Dataset
 
-from gradiend.model.sides import Side
+from gradiend.model._context import Side
 from gradiend.trainer.core.gradient_cache import GradientCache, owner_of
 
 INPUTS = ("factual", "alternative")

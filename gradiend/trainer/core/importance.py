@@ -8,8 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from gradiend.model.selection import blocks
-from gradiend.model.sides import Side
+from gradiend.model._context import Side
+from gradiend.model._selection import blocks
 from gradiend.trainer.core.class_examples import Examples
 from gradiend.trainer.core.gradient_cache import GradientCache
 from gradiend.trainer.core.pruning_config import PrePruneConfig

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from gradiend.gradients.memory import MemoryTrace
+from gradiend.model._parameter_map import ParameterMap
+from gradiend.model._selection import topk_count
 from gradiend.model.param_mapped import ParamMappedGradiendModel
-from gradiend.model.parameter_map import ParameterMap
-from gradiend.model.selection import topk_count
 from gradiend.trainer.core.analytic_step import steps_analytically
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.optimizers import OPTIMIZERS

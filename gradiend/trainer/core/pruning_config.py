@@ -9,13 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradiend.model.devices import Device
-from gradiend.model.parts import parse_weight_part
-from gradiend.model.selection import topk_count
-from gradiend.model.sides import Side
-from gradiend.util.checks import Arguments, argument, checked, require_finite, require_text, require_whole
-from gradiend.util.dtypes import parse_dtype
-from gradiend.util.keywords import strict_keywords
+from gradiend.model._architecture import Device, parse_dtype, parse_weight_part
+from gradiend.model._context import Side
+from gradiend.model._selection import topk_count
+from gradiend.util._checks import Arguments, argument, checked, require_finite, require_text, require_whole
+from gradiend.util._keywords import strict_keywords
 
 
 def _class_ids(name: str, ids: Any) -> list[Any]:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from gradiend.model.checkpoint import CHECKPOINT_FILES, CONFIG, TRAINING
+from gradiend.model._checkpoint import CHECKPOINT_FILES, CONFIG, TRAINING
 from gradiend.util.paths import MLM_HEAD, OWN_BASE_MODEL, OWN_TOKENIZER
 
 

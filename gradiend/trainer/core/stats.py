@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gradiend.model.checkpoint import TRAINING
+from gradiend.model._checkpoint import TRAINING
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.util.files import read_json, write_json
 from gradiend.util.plain import plain

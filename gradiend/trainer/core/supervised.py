@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradiend.model.activations import ACTIVATIONS
+from gradiend.model._architecture import ACTIVATIONS
 from gradiend.model.model import GradiendModel
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core.analytic_step import AnalyticOptimizer, steps_analytically

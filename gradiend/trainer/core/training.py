@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from gradiend.model.checkpoint import TRAINING
+from gradiend.model._checkpoint import TRAINING
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import (
@@ -33,7 +33,7 @@ from gradiend.trainer.core.seed_directories import intermediate_checkpoints, rem
 from gradiend.trainer.core.seeds import convergence, divergence
 from gradiend.trainer.core.stats import write_training_stats
 from gradiend.trainer.core.supervised import label_of, optimizer_for, training_pair
-from gradiend.util.keywords import resolve_keywords
+from gradiend.util._keywords import resolve_keywords
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradiend.util.keywords import one_of
+from gradiend.util._keywords import one_of
 from gradiend.visualizer.keywords import plot_keywords
 from gradiend.visualizer.output import deliver, require_destination, require_matplotlib, with_image_suffix
 from gradiend.visualizer.topk.heatmap_figure import SCALES, ColorScale, HeatmapStyle, OverlapTable, heatmap_figure

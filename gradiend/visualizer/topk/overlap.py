@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gradiend.util.keywords import nearest
+from gradiend.util._keywords import nearest
 
 Matrix = NDArray[np.float64]
 

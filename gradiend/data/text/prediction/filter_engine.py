@@ -15,8 +15,8 @@ from gradiend.data.text.masked_text import mask_places
 from gradiend.data.text.prediction.surface_matcher import Hit, SurfaceMatcher
 from gradiend.data.text.prediction.tag_resolver import Segment, TagResolver, lemma_targets, resolve_doc
 from gradiend.data.text.tags import token_matches_tags
-from gradiend.util.checks import require_texts, require_whole
-from gradiend.util.keywords import known_keywords
+from gradiend.util._checks import require_texts, require_whole
+from gradiend.util._keywords import known_keywords
 
 if TYPE_CHECKING:
     from spacy.language import Language

@@ -16,7 +16,7 @@ from gradiend.data.text.prediction.alternatives import AlternativeSampler
 from gradiend.data.text.prediction.examples import Examples
 from gradiend.data.unified.parts import DOCUMENT
 from gradiend.data.unified.schema import transition_id
-from gradiend.util.keywords import one_of
+from gradiend.util._keywords import one_of
 
 TrainingFormat: TypeAlias = Literal["per_class", "unified", "minimal"]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gradiend.util.checks import require_number, require_text
+from gradiend.util._checks import require_number, require_text
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from gradiend.data.text.prediction.frames import TrainingFormat
 from gradiend.data.text.prediction.splits import SplitRatios
-from gradiend.util.checks import require_flag, require_whole
+from gradiend.util._checks import require_flag, require_whole
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ from typing_extensions import Self
 from gradiend.evaluator.fingerprints import tokenizer_digest
 from gradiend.gradients.probe import unreached_parameters
 from gradiend.gradients.words import WordTokenizer
-from gradiend.model.base_digest import BaseDigest
+from gradiend.model._architecture import parse_dtype
+from gradiend.model._base_model import BaseDigest
+from gradiend.model._parameter_map import ParameterMap
 from gradiend.model.core.backbone import (
     as_patterns,
     build_gradiend_from_base_model,
@@ -31,10 +33,8 @@ from gradiend.model.kinds import (
 )
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.param_mapped import ParamMappedGradiendModel
-from gradiend.model.parameter_map import ParameterMap
 from gradiend.trainer.text.common.instruct import InstructTokenizerWrapper
 from gradiend.trainer.text.common.loading import AutoModelForLM, AutoTokenizerForLM, save_base_model
-from gradiend.util.dtypes import parse_dtype
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import OWN_BASE_MODEL, OWN_TOKENIZER
 from gradiend.util.placeholder import PLACEHOLDER

@@ -12,7 +12,7 @@ from torch.nn.functional import linear, pad
 from transformers.modeling_outputs import MaskedLMOutput
 from typing_extensions import Self
 
-from gradiend.model.base_digest import BaseDigest
+from gradiend.model._base_model import BaseDigest
 from gradiend.model.core.backbone import get_backbone_module
 from gradiend.trainer.text.common.loading import AutoModelForLM, save_base_model
 from gradiend.trainer.text.prediction.mlm_head import MLMHead

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradiend.model.sides import Side
+from gradiend.model._context import Side
 from gradiend.trainer.core.dataset import GradientBatches, take_turns
 from gradiend.trainer.core.gradient_cache import GradientCache, words_key
 from gradiend.trainer.core.gradient_store import GradientStore

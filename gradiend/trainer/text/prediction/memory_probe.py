@@ -12,7 +12,7 @@ from gradiend.evaluator.encoder import EncoderData
 from gradiend.gradients.engine import GradientEngine
 from gradiend.gradients.memory import trace_memory
 from gradiend.gradients.words import TokenizedWord
-from gradiend.model.sides import Side
+from gradiend.model._context import Side
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.class_examples import class_examples
 from gradiend.trainer.core.class_means import batches_for_class_means

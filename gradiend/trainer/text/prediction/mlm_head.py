@@ -15,8 +15,7 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import Self
 
-from gradiend.model.checkpoint import CONFIG, FORMAT_VERSION
-from gradiend.model.weight_files import WEIGHTS
+from gradiend.model._checkpoint import CONFIG, FORMAT_VERSION, WEIGHTS
 from gradiend.util.files import read_json, read_tensors, write_json, write_tensors
 from gradiend.util.paths import MLM_HEAD
 

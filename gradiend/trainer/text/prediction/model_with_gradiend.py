@@ -14,8 +14,8 @@ from typing_extensions import Self
 from gradiend.gradients.encoding import encode_words
 from gradiend.gradients.engine import GradientEngine
 from gradiend.gradients.words import TokenizedWord, WordTokenizer, inputs_of, words_of
+from gradiend.model._context import Side
 from gradiend.model.param_mapped import ParamMappedGradiendModel
-from gradiend.model.sides import Side
 from gradiend.trainer.core.gradient_cache import words_key
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend, word_tokenizer
 from gradiend.trainer.text.prediction.dataset import tokenize_known
@@ -23,8 +23,8 @@ from gradiend.trainer.text.prediction.decoder_with_head import DecoderModelWithM
 from gradiend.trainer.text.prediction.mlm_head import is_mlm_head
 from gradiend.trainer.text.prediction.random_masks import mask_at_random, parse_ignored
 from gradiend.trainer.text.prediction.stand_in import StandInTokenizer
-from gradiend.util.checks import require_ordered, require_texts
-from gradiend.util.keywords import known_keywords
+from gradiend.util._checks import require_ordered, require_texts
+from gradiend.util._keywords import known_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import MLM_HEAD
 

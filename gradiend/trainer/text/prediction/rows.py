@@ -24,7 +24,7 @@ from gradiend.data.unified.columns import ColumnNames
 from gradiend.data.unified.validate import listed, require_values
 from gradiend.evaluator.encoder import EncoderData
 from gradiend.gradients.words import WordTokenizer, name_of_tokenizer
-from gradiend.model.sides import Side
+from gradiend.model._context import Side
 from gradiend.trainer.text.prediction.dataset import tokenize_known
 from gradiend.util.logging import get_logger
 from gradiend.util.placeholder import PLACEHOLDER

@@ -10,12 +10,27 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from gradiend.util.keywords import one_of
+from gradiend.util._keywords import one_of
+from gradiend.util.fingerprint import digest_tensors
 
 MASK_MARGIN = 1.1
-"""Indices are preferred while they take less than 1/1.1 of a mask: near equality the choice shall not flip."""
+"""Indices are preferred while they take less than 1/1.1 of a mask: near equality the choice must not flip."""
+
+
+BIT_TYPES = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Bytes per entry → the integers that hold its bits."""
+
+
+def bits(values: Tensor) -> Tensor:
+    """The same memory as integers: unlike floats, −0.0 is not 0.0 and an undefined number equals itself."""
+    return values.view(BIT_TYPES[values.element_size()])
+
+
+def digest_of(values: Tensor) -> str:
+    """A digest of dtype, shape and every bit."""
+    return digest_tensors([("", values)])
 
 
 def index_dtype(numel: int) -> torch.dtype:
@@ -255,3 +270,22 @@ class ParameterMap(Sequence[MappedParameter]):
     def from_specs(cls, specs: Mapping[str, Mapping[str, Any]]) -> ParameterMap:
         """Parse the documented dict; its order is the order of the input space. Raises ValueError for a bad entry."""
         return cls([MappedParameter.from_spec(name, spec) for name, spec in specs.items()])
+
+
+def mapped_parameters(base_model: nn.Module, mapping: ParameterMap) -> dict[str, nn.Parameter]:
+    """The base model's parameters that the map names.
+
+    Raises:
+        KeyError: One is missing.
+        ValueError: One has another shape.
+    """
+    parameters = dict(base_model.named_parameters())
+    for entry in mapping:
+        if entry.name not in parameters:
+            raise KeyError(
+                f"The base model has no parameter {entry.name}: the GRADIEND was made for another architecture."
+            )
+        shape = tuple(parameters[entry.name].shape)
+        if shape != entry.shape:
+            raise ValueError(f"{entry.name} has shape {shape}, but the GRADIEND was made for {entry.shape}.")
+    return {entry.name: parameters[entry.name] for entry in mapping}
