@@ -18,9 +18,9 @@ from gradiend.trainer import EarlyStoppingCallback
 from gradiend.trainer.preparation import Start
 from gradiend.trainer.text import TextPredictionModelWithGradiend
 from gradiend.trainer.training_cache import seeds_parts, training_parts
+from gradiend.util._arguments import plain
 from gradiend.util.fingerprint import differences
 from gradiend.util.paths import resolve_decoder_stats_path
-from gradiend.util.plain import plain
 
 WORDS = {"one": ["he", "she"], "many": ["they"]}
 ARGUMENTS = {

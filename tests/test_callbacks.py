@@ -189,7 +189,7 @@ def test_tensorboard_writes_what_the_statistics_say(path, tmp_path):
 @pytest.mark.parametrize(("kind", "package"), [(TensorBoardCallback, "tensorboard"), (WandbCallback, "wandb")])
 def test_a_missing_package_says_what_to_install(kind, package, monkeypatch):
     find_spec = importlib.util.find_spec
-    monkeypatch.setattr("gradiend.util.optional.find_spec", lambda name: None if name == package else find_spec(name))
+    monkeypatch.setattr("gradiend.util._imports.find_spec", lambda name: None if name == package else find_spec(name))
     with pytest.raises(
         ImportError, match=rf'needs {package}: pip install {package} \(or, .* pip install "\.\[tracking\]"\)'
     ):

@@ -15,7 +15,7 @@ from gradiend.trainer.core import compiled_step
 from gradiend.trainer.core.arguments import whole
 from gradiend.trainer.core.optimizers import OPTIMIZERS, AutogradOptimizer, OptimizerKind
 from gradiend.trainer.core.supervised import create_optimizer
-from gradiend.util._checks import argument
+from gradiend.util._arguments import argument
 
 
 @pytest.fixture(scope="module")

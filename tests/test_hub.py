@@ -142,7 +142,7 @@ def test_what_is_missing_is_named_with_what_is_there(tmp_path: Path) -> None:
 
 def test_without_the_package_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    monkeypatch.setattr("gradiend.util.optional.find_spec", lambda name: None)
+    monkeypatch.setattr("gradiend.util._imports.find_spec", lambda name: None)
     for call in (load_hub_dataset, hub_config_names):
         with pytest.raises(ImportError, match=r"needs datasets: pip install datasets \("):
             call(tmp_path)

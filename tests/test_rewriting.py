@@ -16,8 +16,8 @@ from gradiend import TextPredictionTrainer, TrainingArguments, apply_delta, read
 from gradiend.evaluator.fingerprints import model_parts
 from gradiend.evaluator.stats_files import write_decoder_stats
 from gradiend.trainer.text import TextPredictionModelWithGradiend
+from gradiend.util._arguments import plain
 from gradiend.util.fingerprint import hash_model_weights
-from gradiend.util.plain import plain
 
 RESULTS = {
     "old": {

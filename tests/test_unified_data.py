@@ -28,7 +28,7 @@ from gradiend.data.unified import (
     transition_id,
 )
 from gradiend.data.unified.casing import write_in_place
-from gradiend.util.splits import normalize_split_name
+from gradiend.util._keywords import normalize_split_name
 
 PAIR = ("he", "she")
 

@@ -20,8 +20,8 @@ from gradiend import (
 )
 from gradiend.demo import model_path, sentences
 from gradiend.trainer.core.stats import plain
+from gradiend.util._imports import install_hint
 from gradiend.util.files import write_json
-from gradiend.util.optional import install_hint
 
 CLASSES = {"3SG": ["he", "she", "it"], "3PL": ["they"]}
 OTHER = dict(zip(CLASSES, reversed(CLASSES), strict=True))

@@ -49,10 +49,10 @@ from gradiend.evaluator.stats_files import read_decoder_stats_file
 from gradiend.model._architecture import parse_rewrite_part
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.util._checks import AS_IN_ARGUMENTS, numbers, require_flag, require_path, require_texts, require_whole
+from gradiend.util._imports import without_package
 from gradiend.util._keywords import known_keywords, nearest_first
 from gradiend.util.files import require_directory
 from gradiend.util.fingerprint import Fingerprint
-from gradiend.util.optional import without_package
 from gradiend.util.paths import resolve_decoder_grid_cache_path
 from gradiend.visualizer.output import plot_is_possible
 

@@ -17,9 +17,9 @@ from gradiend.evaluator.fingerprints import KnowsItsData, model_parts, require_t
 from gradiend.evaluator.frame_metrics import get_encoder_metrics_from_dataframe
 from gradiend.evaluator.uncertainty import N_RESAMPLES
 from gradiend.gradients.words import TokenizedWord
+from gradiend.util._arguments import plain
 from gradiend.util.fingerprint import Fingerprint, digest_frame, read_cached
 from gradiend.util.paths import resolve_encoder_eval_result_path
-from gradiend.util.plain import plain
 from gradiend.visualizer.encoder_frame import Encodings, frame_of
 
 logger = logging.getLogger(__name__)

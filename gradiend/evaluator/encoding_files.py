@@ -11,9 +11,9 @@ import pandas as pd
 
 from gradiend.data.core.table_files import csv_table
 from gradiend.evaluator.frame_metrics import get_encoder_metrics_from_dataframe
+from gradiend.util._arguments import plain
 from gradiend.util.files import read_json, replacing, write_json
 from gradiend.util.fingerprint import CACHE_FORMAT, FINGERPRINT, Fingerprint, digest_files, read_cached
-from gradiend.util.plain import plain
 
 ENCODINGS = "encodings"
 """Key in the JSON: digest and column types of the CSV file beside it."""

@@ -11,8 +11,8 @@ from transformers import PreTrainedTokenizerFast
 
 from gradiend.model.fingerprint import base_model_digest, gradiend_digest
 from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.util._arguments import plain
 from gradiend.util.fingerprint import CACHE_FORMAT, Fingerprint, digest_frame, digest_json
-from gradiend.util.plain import plain
 
 
 @runtime_checkable

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from gradiend.evaluator.stats_files import read_decoder_stats_file, write_decoder_stats
+from gradiend.util._arguments import plain
 from gradiend.util.files import write_json
 from gradiend.util.fingerprint import FINGERPRINT, Fingerprint, read_cached
 from gradiend.util.paths import DECODER_DIR, resolve_decoder_stats_path, safe_name
-from gradiend.util.plain import plain
 
 logger = logging.getLogger(__name__)
 

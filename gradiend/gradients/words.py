@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradiend.util.placeholder import PLACEHOLDER
+from gradiend.util import PLACEHOLDER
 
 IGNORED = -100
 """Label of a token that is not scored (the convention of transformers)."""

@@ -36,8 +36,8 @@ from gradiend.model._rewriting import RewritesBaseModel
 from gradiend.model.core.backbone import build_gradiend_from_base_model
 from gradiend.model.kinds import refuse_undefined_weights, refuse_wrapped
 from gradiend.model.param_mapped import ParamMappedGradiendModel
+from gradiend.util._imports import DEFAULT_CLASS
 from gradiend.util.paths import OWN_BASE_MODEL
-from gradiend.util.registry import default_class
 
 logger = logging.getLogger(__name__)
 
@@ -365,7 +365,7 @@ class ModelWithGradiend(RewritesBaseModel):
             TypeError: No load_directory, or two.
         """
         if cls is ModelWithGradiend:
-            cls = default_class()  # noqa: PLW0642 - the abstract class stands for the registered one
+            cls = DEFAULT_CLASS[0]()  # noqa: PLW0642 - the abstract class stands for the registered one
         load_directory, base_model, kwargs = resolve_directory(load_directory, base_model, kwargs)
         shape, load_arguments = split_gradiend_arguments(kwargs)
         for given in (load_directory, base_model):

@@ -23,13 +23,13 @@ from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 from gradiend.trainer.core.seeds import SEED_REPORT
 from gradiend.trainer.rewriting import LastResults
 from gradiend.trainer.seed_training import SEEDS_DIR
+from gradiend.util._arguments import plain
 from gradiend.util._checks import AS_IN_ARGUMENTS, require_whole
+from gradiend.util._imports import without_package
 from gradiend.util.files import read_json
 from gradiend.util.fingerprint import Fingerprint
 from gradiend.util.logging import get_logger
-from gradiend.util.optional import without_package
 from gradiend.util.paths import resolve_encoder_analysis_path
-from gradiend.util.plain import plain
 from gradiend.visualizer.encoder_frame import Encodings, frame_of
 from gradiend.visualizer.output import plot_is_possible
 

@@ -14,12 +14,12 @@ from gradiend.model._architecture import parse_rewrite_part
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._rewrite_files import RECORD, RewriteChoice, write_rewrite_record
 from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.util._arguments import plain
 from gradiend.util._keywords import nearest, nearest_first, resolve_keywords
 from gradiend.util.files import require_directory
 from gradiend.util.fingerprint import differences
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import name_in, resolve_decoder_grid_cache_path, resolve_decoder_stats_path
-from gradiend.util.plain import plain
 
 logger = get_logger(__name__)
 

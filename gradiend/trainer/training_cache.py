@@ -17,11 +17,11 @@ from gradiend.trainer.core.gradient_cache import add_to
 from gradiend.trainer.core.seeds import SEED_REPORT
 from gradiend.trainer.evaluation import EvaluatesModels
 from gradiend.trainer.seed_training import SEEDS_DIR, SeedTrainer
+from gradiend.util._arguments import plain
 from gradiend.util.files import read_json, write_json
 from gradiend.util.fingerprint import CACHE_FORMAT, FINGERPRINT, Fingerprint, read_cached
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import DECODER_GRID, DECODER_STATS, has_saved_model
-from gradiend.util.plain import plain
 
 logger = get_logger(__name__)
 

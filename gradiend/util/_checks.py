@@ -1,16 +1,12 @@
-"""Arguments, checked at the door: values of simple types, and the fields of dataclasses of arguments."""
+"""Arguments of simple types, checked at the door."""
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from numbers import Integral, Real
 from os import PathLike
-from typing import Any, Literal
-
-from typing_extensions import Self
+from typing import Any
 
 HALF_CHARACTER = (
     "Such texts come from cutting one within an emoji: text.encode('utf-8', 'ignore').decode() removes the half."
@@ -154,71 +150,3 @@ def _checked(name: str, values: Iterable[object]) -> Iterator[str]:
                 f"{name} must be a list of strings, but entry {position} is {value!r:.60} ({type(value).__name__})."
             )
         yield value
-
-
-def argument(
-    default: Any,
-    parse: Callable[[str, Any], Any] | None = None,
-    *,
-    optional: bool | None = None,
-    affects: Literal["training", "seeds", "neither"] = "training",
-    save: Callable[[Any], Any] | None = copy.deepcopy,
-) -> Any:
-    """A field of `Arguments`, with everything that is known of it.
-
-    Args:
-        default: Its default; a bool makes it a flag, which takes no other values.
-        parse: (name, value) → the value that is kept; raises for a wrong one.
-        optional: Whether None may be given, which is not parsed. Default: where it is the default.
-        affects: What depends on it: every training; only the choice among several seeds; or neither, since it changes
-            where things go, how fast they are made, or evaluations.
-        save: Value → what JSON knows of it; None keeps the argument out of what is saved.
-    """
-    optional = default is None if optional is None else optional
-    known = {"parse": parse, "optional": optional, "affects": affects, "save": save}
-    return dataclasses.field(default=default, metadata=known)
-
-
-def checked(check: Callable[..., object], *limits: Any) -> Callable[[str, Any], Any]:
-    """A parser that keeps a value as it is, unless `check(name, value, *limits)` raises."""
-
-    def parse(name: str, value: Any) -> Any:
-        check(name, value, *limits)
-        return value
-
-    return parse
-
-
-@dataclasses.dataclass
-class Arguments:
-    """What dataclasses of arguments do by what their fields know, see `argument`; a plain field takes any value."""
-
-    def __post_init__(self) -> None:
-        for item in dataclasses.fields(self):
-            value, parse = vars(self)[item.name], item.metadata.get("parse")
-            if isinstance(item.default, bool):
-                require_flag(item.name, value)
-            elif parse is not None and not (value is None and item.metadata.get("optional")):
-                setattr(self, item.name, parse(item.name, value))
-
-    @classmethod
-    def names(cls, *affecting: str) -> list[str]:
-        """The names of all arguments, or of those that affect one of the things named."""
-        fields = dataclasses.fields(cls)
-        return [f.name for f in fields if not affecting or f.metadata.get("affects", "training") in affecting]
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-serialisable: types and masks as text and numbers, without data, functions and modules."""
-        saves = {item.name: item.metadata.get("save", copy.deepcopy) for item in dataclasses.fields(self)}
-        given = {name: vars(self)[name] for name, save in saves.items() if save is not None}
-        return {name: None if value is None else saves[name](value) for name, value in given.items()}
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """What `to_dict` gave.
-
-        Raises:
-            TypeError: An unknown key; the message names the nearest field.
-            ValueError: A bad value.
-        """
-        return cls(**content)

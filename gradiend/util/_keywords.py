@@ -6,15 +6,10 @@ spellings; nothing behind the door ever sees them.
 
 from __future__ import annotations
 
-import ast
-import dataclasses
 import difflib
 import functools
 import inspect
-import itertools
-import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 ALIASES: dict[str, dict[str, str]] = {
@@ -184,41 +179,6 @@ def strict_keywords(cls: T) -> T:
     return cls
 
 
-def field_sentences(cls: type) -> dict[str, str]:
-    """What stands under each field of a dataclass in its source, those of its bases first: name → text on one line.
-
-    Empty where there is no source.
-    """
-    found: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        file = Path(getattr(sys.modules.get(base.__module__), "__file__", None) or "")
-        if not dataclasses.is_dataclass(base) or not file.is_file():
-            continue
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        bodies = [node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == base.__name__]
-        for field, text in itertools.pairwise(bodies[0] if bodies else []):
-            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-                found[ast.unparse(field.target)] = " ".join(str(text.value.value).split())
-    return found
-
-
-def field_default(item: dataclasses.Field[Any]) -> str:
-    """The default of a field, as it is written."""
-    return repr(item.default if item.default_factory is dataclasses.MISSING else item.default_factory())
-
-
-def fields_in_docstring(cls: T) -> T:
-    """Decorator of a dataclass: its docstring, which `help` shows, ends with every field, its default and its text."""
-    texts = field_sentences(cls)
-    if cls.__doc__ is not None and texts:
-        lines = [
-            f"    {item.name} (default {field_default(item)}): {texts.get(item.name, '')}"
-            for item in dataclasses.fields(cls)
-        ]
-        cls.__doc__ = "\n".join([inspect.cleandoc(cls.__doc__), "", "Args:", *lines])
-    return cls
-
-
 def one_of(name: str, value: Any, valid: Collection[str]) -> str:
     """`value` if it is one of `valid`.
 
@@ -231,3 +191,9 @@ def one_of(name: str, value: Any, valid: Collection[str]) -> str:
     if value not in valid:
         raise ValueError(f"{name} must be one of {', '.join(valid)}; got {value!r}.{nearest(value, valid)}")
     return value
+
+
+def normalize_split_name(name: str) -> str:
+    """The canonical name of a split, such as `"Val"`: lower case, no surrounding spaces, and validation for val."""
+    lowered = name.strip().lower()
+    return "validation" if lowered == "val" else lowered

@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gradiend.util._imports import install_hint
 from gradiend.util.files import replacing
-from gradiend.util.optional import install_hint
 from gradiend.visualizer.encoder_frame import Encodings, checked_frame
 from gradiend.visualizer.keywords import plot_keywords
 from gradiend.visualizer.scatter_figure import scatter_figure

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradiend.util._imports import require_package, without_package
 from gradiend.util._keywords import nearest
 from gradiend.util.files import replacing
-from gradiend.util.optional import require_package, without_package
 from gradiend.visualizer.fonts import cover_characters
 
 if TYPE_CHECKING:

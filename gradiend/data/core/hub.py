@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from gradiend.data.core.saved_datasets import describe_missing_config, find_saved, load_saved
 from gradiend.data.core.table_files import CSV_SUFFIXES, csv_rows
-from gradiend.util.optional import require_package
-from gradiend.util.splits import normalize_split_name
+from gradiend.util._imports import require_package
+from gradiend.util._keywords import normalize_split_name
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict

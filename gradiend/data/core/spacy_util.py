@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradiend.util.optional import require_package
+from gradiend.util._imports import require_package
 
 if TYPE_CHECKING:
     from spacy.language import Language

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from gradiend.util._checks import HALF_CHARACTER, lone_surrogate
-from gradiend.util.optional import require_package
+from gradiend.util._imports import require_package
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 CSV_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")

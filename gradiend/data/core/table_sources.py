@@ -14,7 +14,7 @@ from gradiend.data.core.line_files import file_identity
 from gradiend.data.core.saved_datasets import decoded, label_names
 from gradiend.data.core.table_files import csv_rows
 from gradiend.data.core.text_source import Chunk, Columns, TextSource, make_chunk, shuffled
-from gradiend.util.optional import require_package
+from gradiend.util._imports import require_package
 
 if TYPE_CHECKING:
     from datasets import Dataset

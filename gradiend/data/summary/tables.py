@@ -6,7 +6,7 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gradiend.util.placeholder import PLACEHOLDER
+from gradiend.util import PLACEHOLDER
 
 
 @dataclass(frozen=True)

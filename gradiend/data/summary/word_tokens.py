@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gradiend.gradients.words import tokenize
-from gradiend.util.placeholder import PLACEHOLDER
+from gradiend.util import PLACEHOLDER
 
 
 def resolve_tokenizer(tokenizer: Any) -> Any:

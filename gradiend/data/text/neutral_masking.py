@@ -17,7 +17,7 @@ from gradiend.data.text.prediction.word_edges import (
     is_unspaced,
     is_word_character,
 )
-from gradiend.util.placeholder import PLACEHOLDER
+from gradiend.util import PLACEHOLDER
 
 _LETTER = WORD_CHARACTER.replace("_", r"\d_", 1)
 WORD = re.compile(rf"{_LETTER}+(?:['’]{_LETTER}+)*|[^\W\d_]")

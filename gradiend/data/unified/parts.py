@@ -18,7 +18,7 @@ from gradiend.data.unified.schema import (
     UNIFIED_SPLIT,
 )
 from gradiend.data.unified.validate import require_columns, require_placeholders, require_values, require_words
-from gradiend.util.splits import normalize_split_name
+from gradiend.util._keywords import normalize_split_name
 
 DOCUMENT = "document"
 OTHER_ALTERNATIVE = "compared with another class than the target classes"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from gradiend.data.unified.schema import UNIFIED_SPLIT
-from gradiend.util.splits import normalize_split_name
+from gradiend.util._keywords import normalize_split_name
 
 
 def require_split(df: pd.DataFrame, split: str) -> pd.DataFrame:

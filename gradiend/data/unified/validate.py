@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from gradiend.util import PLACEHOLDER
 from gradiend.util._checks import HALF_CHARACTER, lone_surrogate, require_ordered
 from gradiend.util._keywords import nearest
-from gradiend.util.placeholder import PLACEHOLDER
 
 _OTHER_MASKS = re.compile(r"[\[<({]\|?mask(?:ed)?\|?[\]>)}]|\bMASK\b|<extra_id_\d+>|_{3,}", re.IGNORECASE)
 _LISTED = 20

@@ -22,18 +22,9 @@ from gradiend.model._architecture import activation_name, parse_dtype
 from gradiend.model._context import Side
 from gradiend.trainer.core.optimizers import OPTIMIZERS
 from gradiend.trainer.core.pruning_config import PostPruneConfig, PrePruneConfig
-from gradiend.util._checks import (
-    Arguments,
-    argument,
-    checked,
-    numbers,
-    require_finite,
-    require_flag,
-    require_path,
-    require_texts,
-)
-from gradiend.util._keywords import fields_in_docstring, one_of, resolve_keywords, strict_keywords
-from gradiend.util.plain import short_repr
+from gradiend.util._arguments import Arguments, argument, checked, fields_in_docstring, short_repr
+from gradiend.util._checks import numbers, require_finite, require_flag, require_path, require_texts
+from gradiend.util._keywords import one_of, resolve_keywords, strict_keywords
 
 DEFAULT_CORRELATION_THRESHOLD = 0.5
 LARGEST_SEED = 2**63

@@ -18,7 +18,7 @@ from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.trainer.core.analytic_step import steps_analytically
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.optimizers import OPTIMIZERS
-from gradiend.util.free_memory import free_memory
+from gradiend.util._free_memory import free_memory
 
 GIB = 2**30
 BASE_MODEL = "base model"

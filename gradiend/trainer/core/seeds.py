@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.util._arguments import plain
 from gradiend.util.files import write_json
-from gradiend.util.plain import plain
 
 SEED_REPORT = "seed_report.json"
 

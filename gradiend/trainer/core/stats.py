@@ -8,8 +8,8 @@ from typing import Any
 
 from gradiend.model._checkpoint import TRAINING
 from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.util._arguments import plain
 from gradiend.util.files import read_json, write_json
-from gradiend.util.plain import plain
 
 
 def write_training_stats(

@@ -11,7 +11,7 @@ from typing import Any
 
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callback import TrainingCallback
-from gradiend.util.optional import require_package
+from gradiend.util._imports import require_package
 
 EXTRA = "tracking"
 

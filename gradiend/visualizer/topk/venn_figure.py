@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gradiend.util.optional import require_package
+from gradiend.util._imports import require_package
 from gradiend.visualizer.legend import LegendPlace, add_legend
 from gradiend.visualizer.output import new_figure, require_matplotlib
 from gradiend.visualizer.style import OKABE_ITO, shown

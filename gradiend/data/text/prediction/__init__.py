@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradiend.util.lazy import lazy_names
+from gradiend.util._imports import lazy_names
 
 if TYPE_CHECKING:
     from gradiend.data.text.prediction.creator import TextPredictionDataCreator

@@ -8,7 +8,7 @@ from itertools import accumulate
 
 from gradiend.data.text.prediction.examples import Examples
 from gradiend.data.unified.casing import own_spellings, write_in_place
-from gradiend.util.placeholder import PLACEHOLDER
+from gradiend.util import PLACEHOLDER
 
 
 class AlternativeSampler:

@@ -50,9 +50,9 @@ from gradiend.data.text.prediction.tag_resolver import TagResolver
 from gradiend.data.text.prediction.token_exclusion import TokenExclusion
 from gradiend.data.text.prediction.training_request import TrainingRequest
 from gradiend.data.text.preprocess import TextPreprocessConfig, iter_segments, require_preprocess, sentence_splitter
+from gradiend.util import PLACEHOLDER
 from gradiend.util._checks import require_flag, require_path, require_texts, require_whole
 from gradiend.util._keywords import known_keywords, strict_keywords
-from gradiend.util.placeholder import PLACEHOLDER
 
 logger = logging.getLogger(__name__)
 

@@ -35,9 +35,9 @@ from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.trainer.text.common.instruct import InstructTokenizerWrapper
 from gradiend.trainer.text.common.loading import AutoModelForLM, AutoTokenizerForLM, save_base_model
+from gradiend.util import PLACEHOLDER
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import OWN_BASE_MODEL, OWN_TOKENIZER
-from gradiend.util.placeholder import PLACEHOLDER
 
 logger = get_logger(__name__)
 

@@ -10,9 +10,9 @@ from gradiend.data.unified.columns import ColumnNames
 from gradiend.data.unified.contrast import ClassMerge
 from gradiend.data.unified.source import DataSource
 from gradiend.data.unified.validate import parse_pair
+from gradiend.util._arguments import fields_in_docstring, short_repr
 from gradiend.util._checks import require_class_words, require_ordered
-from gradiend.util._keywords import fields_in_docstring, nearest, strict_keywords
-from gradiend.util.plain import short_repr
+from gradiend.util._keywords import nearest, strict_keywords
 
 
 @dataclass

@@ -33,9 +33,8 @@ from gradiend.trainer.text.prediction.config import TextPredictionConfig
 from gradiend.trainer.text.prediction.dataset import TextTrainingDataset
 from gradiend.trainer.text.prediction.head_trainer import TrainerWithMLMHead
 from gradiend.trainer.text.prediction.rows import checked_neutral, labelled, scorable_rows, told_apart
-from gradiend.util._keywords import nearest
+from gradiend.util._keywords import nearest, normalize_split_name
 from gradiend.util.logging import get_logger
-from gradiend.util.splits import normalize_split_name
 
 logger = get_logger(__name__)
 

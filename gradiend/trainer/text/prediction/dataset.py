@@ -13,7 +13,7 @@ from gradiend.trainer.core.dataset import take_turns
 from gradiend.trainer.text.common.dataset import TextBatchedDatasetBase
 from gradiend.trainer.text.prediction.masked_pair import create_masked_pair_from_text
 from gradiend.trainer.text.prediction.stand_in import StandInTokenizer
-from gradiend.util.placeholder import PLACEHOLDER
+from gradiend.util import PLACEHOLDER
 
 __all__ = ["TextBatchedDataset", "TextTrainingDataset", "create_masked_pair_from_text", "tokenize_known"]
 

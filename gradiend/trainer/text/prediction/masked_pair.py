@@ -8,7 +8,7 @@ from typing import Any
 
 from gradiend.data.text.neutral_masking import ExcludedWords
 from gradiend.gradients.words import tokenize
-from gradiend.util.placeholder import PLACEHOLDER
+from gradiend.util import PLACEHOLDER
 
 
 def create_masked_pair_from_text(

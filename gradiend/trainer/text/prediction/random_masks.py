@@ -11,7 +11,7 @@ import torch
 from gradiend.data.text.neutral_masking import ExcludedWords, mask_words
 from gradiend.evaluator.lms import MASKED_SHARE
 from gradiend.gradients.words import TokenizedWord, WordTokenizer
-from gradiend.util.placeholder import PLACEHOLDER
+from gradiend.util import PLACEHOLDER
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from gradiend.evaluator.encoder import EncoderData
 from gradiend.gradients.words import WordTokenizer, name_of_tokenizer
 from gradiend.model._context import Side
 from gradiend.trainer.text.prediction.dataset import tokenize_known
+from gradiend.util import PLACEHOLDER
 from gradiend.util.logging import get_logger
-from gradiend.util.placeholder import PLACEHOLDER
 
 logger = get_logger(__name__)
 

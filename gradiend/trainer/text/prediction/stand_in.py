@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gradiend.gradients.words import TOKENIZATION_CHUNK, TokenizedWord, WordTokenizer
-from gradiend.util.placeholder import PLACEHOLDER
+from gradiend.util import PLACEHOLDER
 
 
 def stand_in_token(tokenizer: Any) -> str:

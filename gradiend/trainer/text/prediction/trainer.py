@@ -47,11 +47,10 @@ from gradiend.trainer.text.prediction.rows import (
     scorable_rows,
     training_like_rows,
 )
-from gradiend.util._keywords import resolve_keywords
+from gradiend.util import PLACEHOLDER
+from gradiend.util._keywords import normalize_split_name, resolve_keywords
 from gradiend.util.fingerprint import digest_frame
 from gradiend.util.logging import get_logger
-from gradiend.util.placeholder import PLACEHOLDER
-from gradiend.util.splits import normalize_split_name
 
 logger = get_logger(__name__)
 

@@ -1,20 +1,62 @@
-"""The door to packages that only some features need, and the check that it is this package that is installed."""
+"""What is imported late, or may not be there: public names, a class of a later layer, packages of single features."""
 
 from __future__ import annotations
 
+import ast
+import inspect
 import logging
+import sys
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import distributions
 from importlib.util import find_spec
-from typing import TypeVar
+from typing import Any, TypeVar
 
 logger = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
+DEFAULT_CLASS: list[Callable[[], Any]] = []
+"""Gives the class that loads a checkpoint when the abstract `ModelWithGradiend` is asked to.
+
+That class lives in a later layer; the package's `__init__` puts a function here that imports it when it is needed."""
+
 COMMAND = "gradiend.cli:main"
 """The command that this project's distribution has, and the other one of the same name has not."""
+
+
+def public_names(package: str) -> dict[str, str]:
+    """The public names of a package → the modules that they come from, in order of the names.
+
+    They are written once, as imports in the package's source: `from m import A as A`, which type checkers and editors
+    take for public too. An assignment of the form `A = …` is public as well, and belongs to the package itself.
+    """
+    found: dict[str, str] = {}
+    for node in ast.walk(ast.parse(inspect.getsource(sys.modules[package]))):
+        if isinstance(node, ast.ImportFrom):
+            found |= {one.name: str(node.module) for one in node.names if one.asname == one.name}
+        elif isinstance(node, ast.Assign):
+            found |= {to.id: package for to in node.targets if isinstance(to, ast.Name) and to.id[0] != "_"}
+    return dict(sorted(found.items()))
+
+
+def lazy_names(package: str, old_homes: Any = None) -> Any:
+    """`__all__`, `__dir__` and `__getattr__` of a package whose public names are imported when they are first used.
+
+    Such a package imports them in `if TYPE_CHECKING:`, see `public_names`. An unknown name is an AttributeError.
+    """
+    if old_homes is not None:
+        home_of = {name: module for module, names in old_homes.items() for name in names}
+        return lambda name: getattr(import_module(home_of[name]), name)
+    homes = public_names(package)
+
+    def getattr_of_package(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(homes[name]), name)
+
+    return list(homes), lambda: list(homes), getattr_of_package
 
 
 def install_hint(name: str, extra: str) -> str:
