@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from gradiend.util._keywords import nearest, one_of
+from gradiend.util._keywords import known_keywords, nearest, one_of
 
 Device = torch.device | str | int | None
 
@@ -189,6 +189,7 @@ def default_devices(n_gpus: int, encoder_decoder_same_device: bool = False) -> t
     return "cuda:0", second, "cuda:2" if n_gpus > 2 else "cuda:0"
 
 
+@known_keywords("resolve_device_config_for_model", suggest=False)
 def resolve_device_config_for_model(
     device: Device = None,
     device_encoder: Device = None,

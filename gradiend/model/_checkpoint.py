@@ -24,6 +24,7 @@ from torch import Tensor
 from gradiend.model._architecture import Architecture
 from gradiend.model._base_model import BASE_DIGEST
 from gradiend.model._parameter_map import MappedParameter, ParameterMap
+from gradiend.util._keywords import known_keywords
 from gradiend.util.files import read_json, read_tensors, write_json, write_tensors
 from gradiend.util.paths import CONFIG_FILE, WEIGHT_FILES
 
@@ -146,6 +147,7 @@ def _jsonable(value: Any) -> Any:
     return value
 
 
+@known_keywords("save_model_weights", suggest=False)
 def save_model_weights(directory: str | Path, state: Mapping[str, Tensor], use_safetensors: bool | None = None) -> None:
     """Write the weights of a model, and remove a weight file of the other format.
 
@@ -181,6 +183,7 @@ def find_weights(directory: str | Path) -> Path:
     return found[0]
 
 
+@known_keywords("load_model_weights", suggest=False)
 def load_model_weights(directory: str | Path) -> dict[str, Tensor]:
     """Read the weights that `save_model_weights` wrote, on the CPU.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gradiend.model._checkpoint import read_object
-from gradiend.util._keywords import nearest, nearest_first, one_of
+from gradiend.util._keywords import known_keywords, nearest, nearest_first, one_of
 from gradiend.util.files import write_json
 
 
@@ -43,6 +43,7 @@ MARKS_OF_0_2 = frozenset({"prediction_objective", "decoder_sequence_cloze_rhs_wi
 T = TypeVar("T")
 
 
+@known_keywords("write_gradiend_context", suggest=False)
 def write_gradiend_context(
     directory: str | Path,
     source: str,
@@ -66,6 +67,7 @@ def write_gradiend_context(
     return str(path)
 
 
+@known_keywords("read_gradiend_context", suggest=False)
 def read_gradiend_context(directory: str | Path) -> tuple[str, str | None, dict[str, int] | None]:
     """(source, target, class → +1/−1/0 or None) of a checkpoint.
 

@@ -23,6 +23,7 @@ from gradiend.model._parameter_map import MappedParameter, bits, digest_of
 from gradiend.model._rewrite_files import Delta, ParameterChange, read_delta
 from gradiend.model.core.backbone import backbone_prefix
 from gradiend.util._checks import require_number
+from gradiend.util._keywords import known_keywords
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,6 +217,7 @@ class AppliedDelta:
         self.undo()
 
 
+@known_keywords("apply_delta", suggest=False)
 def apply_delta(model: nn.Module, path: str | Path | Delta, strength: float = 1.0) -> AppliedDelta:
     """Change a model in memory by a delta; the result undoes it, also as a context manager.
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from gradiend._version import __version__
 from gradiend.model._parameter_map import MappedParameter, bits, digest_of, index_dtype
 from gradiend.model.core.backbone import backbone_prefix
+from gradiend.util._keywords import known_keywords
 from gradiend.util.files import read_header, read_json, read_tensors, write_json, write_tensors
 from gradiend.util.fingerprint import digest_json, hash_model_weights
 
@@ -104,6 +105,7 @@ def write_rewrite_record(directory: str | Path, record: RewriteRecord) -> None:
     write_json(Path(directory) / RECORD, record.to_json())
 
 
+@known_keywords("read_rewrite_record", suggest=False)
 def read_rewrite_record(directory: str | Path) -> RewriteRecord:
     """From what and how a saved rewritten model was made.
 
@@ -227,6 +229,7 @@ def write_delta(path: str | Path, delta: Delta) -> str:
     return str(file)
 
 
+@known_keywords("read_delta", suggest=False)
 def read_delta(path: str | Path) -> Delta:
     """Read and verify a delta.
 
@@ -269,6 +272,7 @@ def _read_change(content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> P
     return ParameterChange(entry, values, content["replaces"], tuple(content["tied"]))
 
 
+@known_keywords("export_delta", suggest=False)
 def export_delta(
     base_model: nn.Module, rewritten: nn.Module, path: str | Path, *, rewrite: RewriteRecord | None = None
 ) -> str:

@@ -8,10 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gradiend.util._keywords import strict_methods
+
 BLAS_LIMIT = int(2e9)
 """Matrix dimensions beyond 2^31 overflow the 32-bit sizes of most BLAS libraries."""
 
 
+@strict_methods
 class LargeLinear(nn.Module):
     """`y = x Wᵀ + b` for dimensions that exceed what one matrix product can address.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing_extensions import Self
 
 from gradiend.model._architecture import Device, cuda_device, resolve_device_config_for_model
 from gradiend.model._base_model import (
+    GRADIEND_ARGUMENTS,
     BaseDigest,
     device_of,
     differing,
@@ -37,11 +39,13 @@ from gradiend.model.core.backbone import build_gradiend_from_base_model
 from gradiend.model.kinds import refuse_undefined_weights, refuse_wrapped
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.util._imports import DEFAULT_CLASS
+from gradiend.util._keywords import nearest, strict_methods
 from gradiend.util.paths import OWN_BASE_MODEL
 
 logger = logging.getLogger(__name__)
 
 
+@strict_methods
 class ModelWithGradiend(RewritesBaseModel):
     """Base model plus GRADIEND. Subclasses say how gradients are made and how the base model is loaded and saved.
 
@@ -385,7 +389,7 @@ class ModelWithGradiend(RewritesBaseModel):
                 f"{load_directory} is no GRADIEND checkpoint: there is no {CONFIG} with an architecture in it."
             )
         else:
-            loaded, *extra = cls._load_model(load_directory, **load_arguments)
+            loaded, *extra = cls._load_base(load_directory, load_arguments)
             gradiend = cls._create_gradiend(
                 loaded, identity_of(load_directory), **cls._gradiend_arguments(shape, extra)
             )
@@ -396,6 +400,22 @@ class ModelWithGradiend(RewritesBaseModel):
         if feature_definition is not None and model.feature_class_encoding_direction is None:
             model.set_feature_class_encoding_direction(encoding_direction(feature_definition))
         return model
+
+    @classmethod
+    def _load_base(cls, place: Any, arguments: Mapping[str, Any], **recorded: Any) -> tuple[Any, ...]:
+        """What `_load_model` gives; a keyword that it does not know is one that `from_pretrained` does not know."""
+        try:
+            return cls._load_model(place, **recorded, **arguments)
+        except TypeError as error:
+            unknown = [name for name in arguments if f"unexpected keyword argument {name!r}" in str(error)]
+            if not unknown:
+                raise
+            own = [*inspect.signature(cls.from_pretrained).parameters, *GRADIEND_ARGUMENTS]
+            hint = nearest(unknown[0], [*own, *inspect.signature(cls._load_model).parameters])
+            raise TypeError(
+                f"from_pretrained got an unknown argument {unknown[0]!r}, which the loading of the base model does not "
+                f"take either.{hint} ({error})"
+            ) from error
 
     @classmethod
     def _gradiend_arguments(cls, shape: Mapping[str, Any], extra: Sequence[Any]) -> dict[str, Any]:
@@ -412,11 +432,11 @@ class ModelWithGradiend(RewritesBaseModel):
         source, target, direction = read_gradiend_context(directory)
         named = gradiend.kwargs.get("base_model")
         try:
-            loaded, *extra = cls._load_model(
+            loaded, *extra = cls._load_base(
                 str(directory) if base_model is None else base_model,
+                load_arguments,
                 base_model_id=named if base_model is None else identity_of(base_model),
                 gradiend_kwargs=gradiend.kwargs,
-                **load_arguments,
             )
         except OSError as error:
             if base_model is not None:

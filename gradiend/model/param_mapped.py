@@ -14,8 +14,10 @@ from gradiend.model._checkpoint import read_checkpoint
 from gradiend.model._parameter_map import ParameterMap, mapped_parameters
 from gradiend.model._selection import Selection
 from gradiend.model.model import GradiendModel
+from gradiend.util._keywords import strict_methods
 
 
+@strict_methods
 class ParamMappedGradiendModel(GradiendModel):
     """`GradiendModel` whose input space is a map of base-model parameters; takes gradients flat or as a dict.
 

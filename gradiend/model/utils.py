@@ -24,9 +24,10 @@ from gradiend.model._context import (
     write_gradiend_context as write_gradiend_context,
 )
 from gradiend.model.kinds import is_decoder_only_model as is_decoder_only_model
-from gradiend.util._keywords import nearest
+from gradiend.util._keywords import known_keywords, nearest
 
 
+@known_keywords("get_activation", suggest=False)
 def get_activation(name: str, encoder: bool = False) -> nn.Module:
     """The activation module called `name`, in any case.
 

@@ -156,12 +156,16 @@ def resolve_keywords(
     return resolved
 
 
-def known_keywords(owner: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorator of a function: it takes second spellings, and names the nearest valid keyword for an unknown one."""
+def known_keywords(owner: str, *, suggest: bool = True) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorator of a function: it takes second spellings, and names the nearest valid keyword for an unknown one.
+
+    With `suggest`, errors of other calls name this one as the place of a misplaced keyword.
+    """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        valid = [name for name in inspect.signature(function).parameters if name != "self"]
-        OWNERS[owner] = frozenset(valid)
+        valid = [name for name in inspect.signature(function).parameters if name not in ("self", "cls")]
+        if suggest:
+            OWNERS[owner] = frozenset(valid)
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -176,6 +180,23 @@ def strict_keywords(cls: T) -> T:
     """Decorator of a class: its constructor is one that `known_keywords` decorates."""
     original: Any = vars(cls)["__init__"]
     type.__setattr__(cls, "__init__", known_keywords(cls.__name__)(original))
+    return cls
+
+
+def strict_methods(cls: T) -> T:
+    """Decorator of a class: `known_keywords` decorates its constructor and its public methods.
+
+    Left alone are those that take any keyword, and the passes of a network, whose time counts.
+    """
+    for name, member in list(vars(cls).items()):
+        function = member.__func__ if isinstance(member, classmethod) else member
+        if not inspect.isfunction(function) or name.startswith("forward") or (name[0] == "_" and name != "__init__"):
+            continue
+        parameters = inspect.signature(function).parameters.values()
+        if len(parameters) > 1 and all(one.kind is not inspect.Parameter.VAR_KEYWORD for one in parameters):
+            owner = cls.__name__ if name == "__init__" else f"{cls.__name__}.{name}"
+            strict = known_keywords(owner, suggest=False)(function)
+            type.__setattr__(cls, name, classmethod(strict) if isinstance(member, classmethod) else strict)
     return cls
 
 

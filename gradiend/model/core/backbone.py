@@ -13,7 +13,7 @@ from torch import nn
 from gradiend.model._architecture import Device
 from gradiend.model._parameter_map import MappedParameter, ParameterMap, mapped_parameters
 from gradiend.model.param_mapped import ParamMappedGradiendModel
-from gradiend.util._keywords import nearest
+from gradiend.util._keywords import known_keywords, nearest
 
 if TYPE_CHECKING:
     from gradiend.model.model_with_gradiend import ModelWithGradiend
@@ -22,6 +22,7 @@ M = TypeVar("M", bound="ModelWithGradiend")
 Patterns = Sequence[str]
 
 
+@known_keywords("get_backbone_module", suggest=False)
 def get_backbone_module(model: nn.Module) -> nn.Module:
     """The submodule named by `base_model_prefix`, else `base_model`, else the model itself."""
     children = dict(model.named_children())
@@ -36,6 +37,7 @@ def backbone_prefix(model: nn.Module) -> str:
     return next((f"{name}." for name, child in model.named_children() if child is backbone), "")
 
 
+@known_keywords("split_backbone_vs_head_params", suggest=False)
 def split_backbone_vs_head_params(
     model: nn.Module,
 ) -> tuple[OrderedDict[str, nn.Parameter], list[dict[str, Any]]]:
@@ -57,6 +59,7 @@ def split_backbone_vs_head_params(
     return backbone, excluded
 
 
+@known_keywords("debug_param_overlap", suggest=False)
 def debug_param_overlap(model: nn.Module) -> dict[str, int]:
     """Numbers of parameter tensors: of the model, its backbone, its head, and those that both use."""
     backbone, head = split_backbone_vs_head_params(model)
