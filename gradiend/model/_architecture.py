@@ -71,15 +71,9 @@ def parse_rewrite_part(part: str) -> str:
 
 
 def parse_dtype(name: str, value: Any) -> torch.dtype:
-    """A floating-point dtype, also by its name ("bfloat16" or "torch.bfloat16").
+    """The floating-point dtype of an argument called `name`, also by the name of the dtype ("torch." may be left out).
 
-    Args:
-        name: Name of the argument, for the messages.
-        value: What was given.
-
-    Raises:
-        ValueError: Another name, or a dtype that is not floating point.
-        TypeError: Neither a dtype nor a string.
+    Raises ValueError for another name or dtype, and TypeError for anything else.
     """
     if not isinstance(value, str):
         return require_float(name, value)
@@ -122,12 +116,7 @@ class Architecture:
         bias_decoder: bool,
         torch_dtype: Any,
     ) -> Self:
-        """Check the arguments of `GradiendModel`; a falsy activation_decoder means the encoder's.
-
-        Raises:
-            ValueError: A dimension that is not a positive int, an unknown activation, or an integer dtype.
-            TypeError: torch_dtype is not a dtype.
-        """
+        """Check the arguments of `GradiendModel`, which names the errors."""
         for name, value in (("input_dim", input_dim), ("latent_dim", latent_dim)):
             if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
                 raise ValueError(f"{name} must be a positive int; got {value!r}.")
@@ -146,12 +135,7 @@ class Architecture:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Parse what `to_json` gave; keys that are not ours are ignored.
-
-        Raises:
-            ValueError: A missing key or a bad value.
-            TypeError: torch_dtype does not name a dtype.
-        """
+        """Parse what `to_json` gave; other keys are ignored. Raises ValueError or TypeError for what does not fit."""
         names = list(cls.__dataclass_fields__)
         missing = [name for name in names if name not in content]
         if missing:

@@ -8,6 +8,7 @@ sample misses, such as one embedding that was trained alone.
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from typing_extensions import Self
 
 from gradiend.model._architecture import Device
 from gradiend.model._parameter_map import bits
-from gradiend.util._keywords import resolve_keywords
+from gradiend.util._keywords import nearest, resolve_keywords
 from gradiend.util.files import read_header, read_tensors, write_tensors
 
 BASE_DIGEST = "base_model_digest.safetensors"
@@ -71,6 +72,22 @@ def split_gradiend_arguments(arguments: Mapping[str, Any]) -> tuple[dict[str, An
     if lazy:
         shape["lazy_init"] = True
     return shape, rest
+
+
+def load_base_model(cls: Any, place: Any, arguments: Mapping[str, Any], **recorded: Any) -> tuple[Any, ...]:
+    """What `cls._load_model` gives; a keyword that it does not know is one that `from_pretrained` does not know."""
+    try:
+        return cls._load_model(place, **recorded, **arguments)
+    except TypeError as error:
+        unknown = [name for name in arguments if f"unexpected keyword argument {name!r}" in str(error)]
+        if not unknown:
+            raise
+        taken = [inspect.signature(call).parameters for call in (cls.from_pretrained, cls._load_model)]
+        hint = nearest(unknown[0], [*GRADIEND_ARGUMENTS, *taken[0], *taken[1]])
+        raise TypeError(
+            f"from_pretrained got an unknown argument {unknown[0]!r}, which the loading of the base model does not "
+            f"take either.{hint} ({error})"
+        ) from error
 
 
 def identity_of(base_model: Any) -> str:

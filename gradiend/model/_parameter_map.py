@@ -40,14 +40,12 @@ def index_dtype(numel: int) -> torch.dtype:
 
 @dataclass(frozen=True, eq=False)
 class MappedParameter:
-    """One base-model parameter and the entries of it that are in the map.
-
-    `selection` is None for all entries, a bool tensor (numel,) or an integer tensor of flat indices.
-    """
+    """One base-model parameter and the entries of it that are in the map."""
 
     name: str
     shape: tuple[int, ...]
     selection: Tensor | None = None
+    """None for all entries, a bool tensor (numel,), or an integer tensor of flat indices."""
 
     def __repr__(self) -> str:
         return f"MappedParameter({self.name!r}, {self.shape}, {self.num_selected:,} of {self.numel:,} entries)"
@@ -146,11 +144,7 @@ class MappedParameter:
 
     @classmethod
     def from_spec(cls, name: str, spec: Mapping[str, Any]) -> MappedParameter:
-        """Parse the documented dict.
-
-        Raises:
-            ValueError: A missing key, or a selection that does not fit the shape.
-        """
+        """Parse the documented dict. Raises ValueError for a missing key or a selection that does not fit the shape."""
         if not isinstance(spec, Mapping):
             raise ValueError(f"The map entry of {name!r} must be a dict with shape and repr; got {spec!r}.")
         missing = [key for key in ("shape", "repr") if key not in spec]
@@ -218,9 +212,7 @@ class ParameterMap(Sequence[MappedParameter]):
     def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Full-shape tensors by name → (size,), on the first one's device. Other keys are ignored.
 
-        Raises:
-            KeyError: A mapped parameter is missing.
-            ValueError: A tensor has another shape than its parameter.
+        Raises KeyError for a missing parameter, ValueError for a tensor of another shape.
         """
         missing = [parameter.name for parameter in self.parameters if parameter.name not in tensors]
         if missing:
@@ -273,12 +265,7 @@ class ParameterMap(Sequence[MappedParameter]):
 
 
 def mapped_parameters(base_model: nn.Module, mapping: ParameterMap) -> dict[str, nn.Parameter]:
-    """The base model's parameters that the map names.
-
-    Raises:
-        KeyError: One is missing.
-        ValueError: One has another shape.
-    """
+    """The base model's parameters in the map. Raises KeyError for a missing one, ValueError for another shape."""
     parameters = dict(base_model.named_parameters())
     for entry in mapping:
         if entry.name not in parameters:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,11 +15,11 @@ from typing_extensions import Self
 
 from gradiend.model._architecture import Device, cuda_device, resolve_device_config_for_model
 from gradiend.model._base_model import (
-    GRADIEND_ARGUMENTS,
     BaseDigest,
     device_of,
     differing,
     identity_of,
+    load_base_model,
     resolve_directory,
     split_gradiend_arguments,
 )
@@ -39,7 +38,7 @@ from gradiend.model.core.backbone import build_gradiend_from_base_model
 from gradiend.model.kinds import refuse_undefined_weights, refuse_wrapped
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.util._imports import DEFAULT_CLASS
-from gradiend.util._keywords import nearest, strict_methods
+from gradiend.util._keywords import strict_methods
 from gradiend.util.paths import OWN_BASE_MODEL
 
 logger = logging.getLogger(__name__)
@@ -234,7 +233,7 @@ class ModelWithGradiend(RewritesBaseModel):
 
         Args:
             input: Flat gradient (input_dim,), dict of full-shape gradients, or a raw input (text with `[MASK]`).
-            label: For a raw input, which `create_gradients` gets: the word at the placeholder.
+            label: The word at the placeholder of a raw input, for `create_gradients`.
             return_float: A Python float instead of a tensor (latent_dim 1).
 
         Returns:
@@ -281,7 +280,7 @@ class ModelWithGradiend(RewritesBaseModel):
         return {"base_model": self.base_model}
 
     def _base_digest(self) -> BaseDigest:
-        """Of the base model that is rewritten."""
+        """The digest of the base model that is rewritten."""
         return BaseDigest.of(self._for_rewriting().base_model)
 
     def _sharing(self, base_model: Any, gradiend: ParamMappedGradiendModel) -> Self:
@@ -349,13 +348,14 @@ class ModelWithGradiend(RewritesBaseModel):
                 warning says so if its weights are not those that the GRADIEND was trained on.
             require_gradiend_model: Refuse anything that is not a checkpoint.
             feature_definition: Its `target_classes` get the labels +1 and −1, its other classes 0.
-            device: For all parts that have no device of their own. Default: for a base model given as an instance,
-                where that is; otherwise as the machine's GPUs suggest (`resolve_device_config_for_model`).
+            device: Where encoder, decoder and base model go, unless the next three say otherwise. Default: where a base
+                model given as an instance is; otherwise as the machine's GPUs suggest
+                (`resolve_device_config_for_model`).
             device_encoder: Where the encoder goes.
             device_decoder: Where the decoder goes.
             device_base_model: Where the base model goes.
-            source: For a new GRADIEND; a checkpoint's own context wins.
-            target: Likewise.
+            source: What the encoder of a new GRADIEND reads; for a checkpoint, its own context wins.
+            target: What the decoder of a new GRADIEND reproduces; for a checkpoint, its own context wins.
             **kwargs: Shape of a new GRADIEND (latent_dim, param_map, params, activation_encoder, activation_decoder,
                 bias_decoder, lazy_init; pre_prune_config implies lazy_init), torch_dtype also of a loaded one,
                 encoder_decoder_same_device; the rest goes to the loading of the base model (tokenizer,
@@ -389,7 +389,7 @@ class ModelWithGradiend(RewritesBaseModel):
                 f"{load_directory} is no GRADIEND checkpoint: there is no {CONFIG} with an architecture in it."
             )
         else:
-            loaded, *extra = cls._load_base(load_directory, load_arguments)
+            loaded, *extra = load_base_model(cls, load_directory, load_arguments)
             gradiend = cls._create_gradiend(
                 loaded, identity_of(load_directory), **cls._gradiend_arguments(shape, extra)
             )
@@ -400,22 +400,6 @@ class ModelWithGradiend(RewritesBaseModel):
         if feature_definition is not None and model.feature_class_encoding_direction is None:
             model.set_feature_class_encoding_direction(encoding_direction(feature_definition))
         return model
-
-    @classmethod
-    def _load_base(cls, place: Any, arguments: Mapping[str, Any], **recorded: Any) -> tuple[Any, ...]:
-        """What `_load_model` gives; a keyword that it does not know is one that `from_pretrained` does not know."""
-        try:
-            return cls._load_model(place, **recorded, **arguments)
-        except TypeError as error:
-            unknown = [name for name in arguments if f"unexpected keyword argument {name!r}" in str(error)]
-            if not unknown:
-                raise
-            own = [*inspect.signature(cls.from_pretrained).parameters, *GRADIEND_ARGUMENTS]
-            hint = nearest(unknown[0], [*own, *inspect.signature(cls._load_model).parameters])
-            raise TypeError(
-                f"from_pretrained got an unknown argument {unknown[0]!r}, which the loading of the base model does not "
-                f"take either.{hint} ({error})"
-            ) from error
 
     @classmethod
     def _gradiend_arguments(cls, shape: Mapping[str, Any], extra: Sequence[Any]) -> dict[str, Any]:
@@ -432,7 +416,8 @@ class ModelWithGradiend(RewritesBaseModel):
         source, target, direction = read_gradiend_context(directory)
         named = gradiend.kwargs.get("base_model")
         try:
-            loaded, *extra = cls._load_base(
+            loaded, *extra = load_base_model(
+                cls,
                 str(directory) if base_model is None else base_model,
                 load_arguments,
                 base_model_id=named if base_model is None else identity_of(base_model),

@@ -37,7 +37,7 @@ def argument(
     """A field of `Arguments`, with everything that is known of it.
 
     Args:
-        default: Its default; a bool makes it a flag, which takes no other values.
+        default: The default of the field; a bool makes it a flag, which takes no other values.
         parse: (name, value) → the value that is kept; raises for a wrong one.
         optional: Whether None may be given, which is not parsed. Default: where it is the default.
         affects: What depends on it: every training; only the choice among several seeds; or neither, since it changes
@@ -85,20 +85,12 @@ class Arguments:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """What `to_dict` gave.
-
-        Raises:
-            TypeError: An unknown key; the message names the nearest field.
-            ValueError: A bad value.
-        """
+        """The arguments that `to_dict` gave. Raises TypeError for an unknown key, ValueError for a bad value."""
         return cls(**content)
 
 
 def field_sentences(cls: type) -> dict[str, str]:
-    """What stands under each field of a dataclass in its source, those of its bases first: name → text on one line.
-
-    Empty where there is no source.
-    """
+    """Name of a field → what stands under it in the source, on one line; those of bases first. Empty without source."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         file = Path(getattr(sys.modules.get(base.__module__), "__file__", None) or "")

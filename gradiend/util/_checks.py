@@ -9,7 +9,7 @@ from os import PathLike
 from typing import Any
 
 HALF_CHARACTER = (
-    "Such texts come from cutting one within an emoji: text.encode('utf-8', 'ignore').decode() removes the half."
+    "Such texts come from cutting a text within an emoji: text.encode('utf-8', 'ignore').decode() removes the half."
 )
 """What to do about a lone surrogate."""
 
@@ -18,17 +18,9 @@ AS_IN_ARGUMENTS = "for what the training arguments say"
 
 
 def require_whole(name: str, value: object, least: int | None, *, none_means: str | None = None) -> None:
-    """Refuse what is no whole number, or one below `least`.
+    """Refuse what is no whole number with a TypeError, and one below `least` with a ValueError.
 
-    Args:
-        name: Of the argument.
-        value: What came.
-        least: The smallest one that is allowed; None allows all.
-        none_means: What None asks for; without it None is refused.
-
-    Raises:
-        TypeError: Another type; `True` and `"10"` are none.
-        ValueError: A smaller number.
+    `True` and `"10"` are no numbers. None is refused too, unless the call says what it asks for.
     """
     if value is None and none_means is not None:
         return
@@ -59,23 +51,16 @@ def require_finite(name: str, value: object, least: float | None = None, most: f
 
 def numbers(name: str, value: Any) -> list[float]:
     """One or several finite numbers as floats. Raises ValueError for anything else, and for none."""
-    # numbers.Real and not int, float: NumPy's scalars are numbers too.
-    given = [value] if isinstance(value, (Real, str)) else value
-    values = list(given) if isinstance(given, Iterable) else [given]
-    if not values or not all(
-        isinstance(one, Real) and not isinstance(one, bool) and math.isfinite(one) for one in values
-    ):
+    values = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+    # Real and not int, float: NumPy's scalars are numbers too.
+    real = (isinstance(one, Real) and not isinstance(one, bool) and math.isfinite(one) for one in values)
+    if not values or not all(real):
         raise ValueError(f"{name} must be one or several finite numbers; got {value!r}.")
     return [float(one) for one in values]
 
 
 def require_text(name: str, value: object) -> None:
-    """Refuse what is no string.
-
-    Raises:
-        TypeError: Another type.
-        ValueError: No visible character, or half of one.
-    """
+    """Raise TypeError for what is no string, ValueError for one without a visible character or with half of one."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string; got {value!r:.60} ({type(value).__name__}).")
     if not value.strip():
@@ -120,12 +105,7 @@ def require_ordered(name: str, values: object) -> None:
 
 
 def require_class_words(name: str, words: object) -> None:
-    """Refuse what is no list of strings, or an empty one, as the words of a class.
-
-    Raises:
-        TypeError: A single string, a set, or an entry that is no string.
-        ValueError: No words, or an empty one.
-    """
+    """Refuse what is no list of strings with a TypeError, and no words, or an empty one, with a ValueError."""
     require_ordered(name, words)
     given = list(require_texts(name, words))
     if not given or not all(word.strip() for word in given):
@@ -135,8 +115,7 @@ def require_class_words(name: str, words: object) -> None:
 def require_texts(name: str, values: object) -> Iterator[str]:
     """Yield the strings of a collection.
 
-    Raises:
-        TypeError: At once, if it is no collection or a single string; on the way, if an entry is no string.
+    Raises TypeError: at once for a single string or no collection, and on the way for an entry that is no string.
     """
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise TypeError(f"{name} must be a list of strings; got {values!r:.60} ({type(values).__name__}).")

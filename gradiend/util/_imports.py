@@ -23,7 +23,7 @@ DEFAULT_CLASS: list[Callable[[], Any]] = []
 That class lives in a later layer; the package's `__init__` puts a function here that imports it when it is needed."""
 
 COMMAND = "gradiend.cli:main"
-"""The command that this project's distribution has, and the other one of the same name has not."""
+"""The command that this project's distribution has, and that the other one of the same name does not have."""
 
 
 def public_names(package: str) -> dict[str, str]:
@@ -60,37 +60,23 @@ def lazy_names(package: str, old_homes: Any = None) -> Any:
 
 
 def install_hint(name: str, extra: str) -> str:
-    """What to install for a missing package. Never `gradiend[…]`: on the package index, that name is another project's.
+    """What to install for a missing package, which `extra` of this project brings.
 
-    Args:
-        name: The package, as it is imported.
-        extra: The extra of this project that brings it, e.g. `"data"`.
+    Never `gradiend[…]`: on the package index, that name is another project's.
     """
     return f'pip install {name.replace("_", "-")} (or, in a clone of this project, pip install ".[{extra}]")'
 
 
 def require_package(name: str, purpose: str, extra: str) -> None:
-    """Raise an ImportError that says what to install if a package is missing.
-
-    Args:
-        name: The package, as it is imported.
-        purpose: What it is needed for, e.g. `"Reading texts.parquet"`.
-        extra: The extra of this project that brings it, e.g. `"data"`.
-
-    Raises:
-        ImportError: The package is not installed.
-    """
+    """Raise an ImportError that says what to install for `purpose`, such as "Reading x.parquet", if it is missing."""
     if find_spec(name) is None:
         raise ImportError(f"{purpose} needs {name}: {install_hint(name, extra)}")
 
 
 def warn_of_namesake(package: str) -> None:
-    """Warn if the project that has our name on the package index is installed beside this one.
+    """Warn if the project that has our name on the package index is installed beside this one, which is in `package`.
 
     Which of the two is imported then depends on the order of the import path, and pip takes the one for the other.
-
-    Args:
-        package: Where this package lies.
     """
     others = {
         f"version {found.version} in {found.locate_file('')}"
@@ -107,12 +93,7 @@ def warn_of_namesake(package: str) -> None:
 
 
 def without_package(needed: Callable[[], R], left_out: str) -> R | None:
-    """What a function gives; None where a package is missing for it, which a warning in the log then says.
-
-    Args:
-        needed: Raises ImportError where a package is missing.
-        left_out: What there will not be then.
-    """
+    """What a function gives; None where it raises ImportError, and a warning says what is left out and what to do."""
     try:
         return needed()
     except ImportError as error:

@@ -99,12 +99,8 @@ def nearest(name: str, valid: Collection[str]) -> str:
 
 
 def nearest_first(name: str, valid: Iterable[str]) -> list[str]:
-    """`valid`, those that resemble `name` most first; case counts little."""
-
-    def likeness(other: str) -> float:
-        return difflib.SequenceMatcher(None, name.casefold(), other.casefold()).ratio()
-
-    return sorted(valid, key=likeness, reverse=True)
+    """`valid`, those that resemble `name` most first; upper and lower case are the same here."""
+    return sorted(valid, key=lambda one: -difflib.SequenceMatcher(None, name.casefold(), one.casefold()).ratio())
 
 
 def misplaced(name: str, owner: str) -> str:
@@ -128,13 +124,9 @@ def _is_call(owner: str) -> bool:
 def resolve_keywords(
     owner: str, given: Mapping[str, Any], valid: Collection[str], *, named: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Rename second spellings and refuse unknown keywords.
+    """Rename second spellings among the keywords of a call to `owner`, and refuse unknown ones.
 
-    Args:
-        owner: Whose keywords, as the messages call it.
-        given: The keywords of a call.
-        valid: Those that may be among them.
-        named: Others that the owner has, which were taken before: the nearest may be one of them.
+    The nearest may also be one of `named`, which are those that the call has taken before.
 
     Raises:
         TypeError: Both spellings of a keyword are given, or a keyword is unknown.
@@ -203,9 +195,7 @@ def strict_methods(cls: T) -> T:
 def one_of(name: str, value: Any, valid: Collection[str]) -> str:
     """`value` if it is one of `valid`.
 
-    Raises:
-        TypeError: Not a string.
-        ValueError: Another string; the message lists the valid ones and names the nearest.
+    Raises TypeError for what is no string, and ValueError for another string, with the valid ones and the nearest.
     """
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, one of {', '.join(valid)}; got {type(value).__name__}.")

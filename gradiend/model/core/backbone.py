@@ -75,8 +75,7 @@ def debug_param_overlap(model: nn.Module) -> dict[str, int]:
 def matching_names(names: Sequence[str], patterns: Patterns) -> list[str]:
     """The names that match at least one pattern, in their own order; `*` is any substring, `.` is literal.
 
-    Raises:
-        ValueError: A pattern matches nothing.
+    Raises ValueError for a pattern that matches nothing.
     """
     expressions = {p: re.compile(".*".join(map(re.escape, p.split("*")))) for p in patterns}
     for pattern, expression in expressions.items():
@@ -143,13 +142,13 @@ def build_gradiend_from_base_model(
 
     Args:
         base_model: The model whose parameters are mapped.
-        load_directory: Its name or path, kept as `base_model` in the metadata.
+        load_directory: Name or path of the base model, which the metadata keep as `base_model`.
         param_map: Names or wildcards of the parameters, the documented dict, or a finished map. Default: the backbone.
         params: Names or wildcards that restrict the backbone first.
         latent_dim: Number of latent features.
-        torch_dtype: Of the GRADIEND, default float32.
-        device_encoder: Where the encoder lives.
-        device_decoder: Where the decoder lives.
+        torch_dtype: Dtype of the GRADIEND, default float32.
+        device_encoder: Where the encoder goes.
+        device_decoder: Where the decoder goes.
         lazy_init: Create no weights yet.
         **kwargs: More arguments of `GradiendModel`.
 
@@ -171,17 +170,10 @@ def build_gradiend_from_base_model(
 
 
 def without_parameters(model: M, patterns: Sequence[str]) -> M:
-    """A copy whose encoder does not see the gradients of some parameters, as if its weights for them were zero.
+    """A copy whose encoder does not see the gradients of parameters with these names, as if it had no weights for them.
 
     The base model is shared and stays whole; the biases stay too, so encodings are shifted, each by the same amount
-    before the activation.
-
-    Args:
-        model: Stays as it is.
-        patterns: Names of parameters; `*` is any substring.
-
-    Raises:
-        ValueError: A pattern that matches no parameter of the map, or nothing left.
+    before the activation. A pattern that matches no parameter of the map, or nothing left, is a ValueError.
     """
     mapping = model.gradiend.mapping
     excluded = set(matching_names([entry.name for entry in mapping], patterns))
