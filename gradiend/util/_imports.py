@@ -41,14 +41,11 @@ def public_names(package: str) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def lazy_names(package: str, old_homes: Any = None) -> Any:
+def lazy_names(package: str) -> tuple[list[str], Callable[[], list[str]], Callable[[str], Any]]:
     """`__all__`, `__dir__` and `__getattr__` of a package whose public names are imported when they are first used.
 
     Such a package imports them in `if TYPE_CHECKING:`, see `public_names`. An unknown name is an AttributeError.
     """
-    if old_homes is not None:
-        home_of = {name: module for module, names in old_homes.items() for name in names}
-        return lambda name: getattr(import_module(home_of[name]), name)
     homes = public_names(package)
 
     def getattr_of_package(name: str) -> Any:
