@@ -19,7 +19,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from gradiend.model._context import Side
 from gradiend_step import BANDWIDTH_SIZE, TRAFFIC
 from torch.nn.functional import linear
 from workload import BATCH, LONG_TEXT_WORDS, count_operations, measured_model, read_rows
@@ -27,6 +26,7 @@ from workload import BATCH, LONG_TEXT_WORDS, count_operations, measured_model, r
 from gradiend import TextPredictionTrainer, TrainingArguments
 from gradiend.gradients.batch import collate
 from gradiend.gradients.matrix_products import fast_matrix_products
+from gradiend.model._context import Side
 
 REPEATS = 5
 

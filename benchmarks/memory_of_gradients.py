@@ -16,14 +16,14 @@ import sys
 from collections.abc import Callable
 
 import torch
-from gradiend.model._context import Side
-from gradiend.model._parameter_map import MappedParameter, ParameterMap
 from transformers import BertConfig, BertForMaskedLM
 
 from gradiend.gradients.batch import collate
 from gradiend.gradients.engine import GradientEngine
 from gradiend.gradients.scorer import WordScorer
 from gradiend.gradients.words import TokenizedWord
+from gradiend.model._context import Side
+from gradiend.model._parameter_map import MappedParameter, ParameterMap
 from gradiend.model.core.backbone import select_parameters
 
 ROWS, LENGTH, REPEATS = 16, 64, 3

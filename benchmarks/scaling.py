@@ -14,9 +14,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from gradiend.model._context import Side
-from gradiend.model._parameter_map import ParameterMap
-from gradiend.model._rewriting import temporarily_updated
 from transformers import AutoModelForMaskedLM
 from workload import seconds
 
@@ -24,6 +21,9 @@ from gradiend import GradiendModel, TrainingArguments
 from gradiend.gradients.batch import batches_by_length
 from gradiend.gradients.engine import GradientEngine
 from gradiend.gradients.words import TokenizedWord
+from gradiend.model._context import Side
+from gradiend.model._parameter_map import ParameterMap
+from gradiend.model._rewriting import temporarily_updated
 from gradiend.model.core.backbone import select_parameters
 from gradiend.trainer.core._step import create_optimizer
 

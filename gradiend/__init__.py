@@ -1,130 +1,51 @@
 """Find one feature of a language model in its gradients, look at it, and rewrite the model with it."""
 
-from __future__ import annotations
-
 import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from gradiend._version import __version__
-from gradiend.util.lazy import lazy_names
-from gradiend.util.optional import warn_of_namesake
-from gradiend.util.registry import register_default_loader
+from gradiend._version import __version__ as __version__
+from gradiend.util._imports import DEFAULT_CLASS, lazy_names, warn_of_namesake
+
+if TYPE_CHECKING:
+    from gradiend.data import SpacyTagSpec as SpacyTagSpec
+    from gradiend.data import TextFilterConfig as TextFilterConfig
+    from gradiend.data import TextPredictionDataCreator as TextPredictionDataCreator
+    from gradiend.data import TextPreprocessConfig as TextPreprocessConfig
+    from gradiend.data import preprocess_texts as preprocess_texts
+    from gradiend.data import resolve_base_data as resolve_base_data
+    from gradiend.model import GradiendModel as GradiendModel
+    from gradiend.model import ModelWithGradiend as ModelWithGradiend
+    from gradiend.model import ParamMappedGradiendModel as ParamMappedGradiendModel
+    from gradiend.model import apply_delta as apply_delta
+    from gradiend.model import export_delta as export_delta
+    from gradiend.model import read_delta as read_delta
+    from gradiend.model import read_rewrite_record as read_rewrite_record
+    from gradiend.trainer import GradientTrainingDataset as GradientTrainingDataset
+    from gradiend.trainer import PostPruneConfig as PostPruneConfig
+    from gradiend.trainer import PrePruneConfig as PrePruneConfig
+    from gradiend.trainer import TextGradientTrainingDataset as TextGradientTrainingDataset
+    from gradiend.trainer import TrainerConfig as TrainerConfig
+    from gradiend.trainer import TrainingArguments as TrainingArguments
+    from gradiend.trainer import create_model_with_gradiend as create_model_with_gradiend
+    from gradiend.trainer import load_training_stats as load_training_stats
+    from gradiend.trainer import set_seed as set_seed
+    from gradiend.trainer.text import TextPredictionConfig as TextPredictionConfig
+    from gradiend.trainer.text import TextPredictionTrainer as TextPredictionTrainer
+    from gradiend.util.logging import get_logger as get_logger
+    from gradiend.util.logging import setup_logging as setup_logging
+    from gradiend.visualizer import plot_topk_overlap_heatmap as plot_topk_overlap_heatmap
+    from gradiend.visualizer import plot_topk_overlap_venn as plot_topk_overlap_venn
 
 # PyTorch reads this at its first allocation: on Linux, large tensors then come in huge pages. Gradients and activations
 # are made and freed by the hundred, and clearing their memory page by page is a good part of a training step.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
-if TYPE_CHECKING:
-    from gradiend.data import (
-        SpacyTagSpec,
-        TextFilterConfig,
-        TextPredictionDataCreator,
-        TextPreprocessConfig,
-        preprocess_texts,
-        resolve_base_data,
-    )
-    from gradiend.model import (
-        GradiendModel,
-        ModelWithGradiend,
-        ParamMappedGradiendModel,
-        apply_delta,
-        export_delta,
-        read_delta,
-        read_rewrite_record,
-    )
-    from gradiend.trainer import (
-        GradientTrainingDataset,
-        PostPruneConfig,
-        PrePruneConfig,
-        TextGradientTrainingDataset,
-        TrainerConfig,
-        TrainingArguments,
-        create_model_with_gradiend,
-        load_training_stats,
-        set_seed,
-    )
-    from gradiend.trainer.text import TextPredictionConfig, TextPredictionTrainer
-    from gradiend.util.logging import get_logger, setup_logging
-    from gradiend.visualizer import plot_topk_overlap_heatmap, plot_topk_overlap_venn
-
-# Where each public name comes from. Resolved on first use: `import gradiend` stays fast, and needs no optional package.
-_HOMES = {
-    "gradiend.model": (
-        "GradiendModel",
-        "ModelWithGradiend",
-        "ParamMappedGradiendModel",
-        "apply_delta",
-        "export_delta",
-        "read_delta",
-        "read_rewrite_record",
-    ),
-    "gradiend.data": (
-        "SpacyTagSpec",
-        "TextFilterConfig",
-        "TextPredictionDataCreator",
-        "TextPreprocessConfig",
-        "preprocess_texts",
-        "resolve_base_data",
-    ),
-    "gradiend.trainer": (
-        "PostPruneConfig",
-        "PrePruneConfig",
-        "GradientTrainingDataset",
-        "TextGradientTrainingDataset",
-        "TrainerConfig",
-        "TrainingArguments",
-        "create_model_with_gradiend",
-        "load_training_stats",
-        "set_seed",
-    ),
-    "gradiend.trainer.text": ("TextPredictionConfig", "TextPredictionTrainer"),
-    "gradiend.visualizer": ("plot_topk_overlap_heatmap", "plot_topk_overlap_venn"),
-    "gradiend.util.logging": ("get_logger", "setup_logging"),
-}
-
-__all__ = [
-    "GradiendModel",
-    "GradientTrainingDataset",
-    "ModelWithGradiend",
-    "ParamMappedGradiendModel",
-    "PostPruneConfig",
-    "PrePruneConfig",
-    "SpacyTagSpec",
-    "TextFilterConfig",
-    "TextGradientTrainingDataset",
-    "TextPredictionConfig",
-    "TextPredictionDataCreator",
-    "TextPredictionTrainer",
-    "TextPreprocessConfig",
-    "TrainerConfig",
-    "TrainingArguments",
-    "__version__",
-    "apply_delta",
-    "create_model_with_gradiend",
-    "export_delta",
-    "get_logger",
-    "load_training_stats",
-    "plot_topk_overlap_heatmap",
-    "plot_topk_overlap_venn",
-    "preprocess_texts",
-    "read_delta",
-    "read_rewrite_record",
-    "resolve_base_data",
-    "set_seed",
-    "setup_logging",
-]
-
-
 warn_of_namesake(__path__[0])
 
-__getattr__ = lazy_names(__name__, _HOMES)
+# On first use: `import gradiend` stays fast, and needs no optional package.
+__all__, __dir__, __getattr__ = lazy_names(__name__)
 
-
-def __dir__() -> list[str]:
-    return __all__
-
-
-register_default_loader(
+DEFAULT_CLASS[:] = [
     lambda: import_module("gradiend.trainer.text.prediction.model_with_gradiend").TextPredictionModelWithGradiend
-)
+]

@@ -10,9 +10,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from gradiend.util._arguments import field_default, field_sentences
-
 from gradiend import PostPruneConfig, PrePruneConfig, TextPredictionConfig, TrainingArguments
+from gradiend.util._arguments import field_default, field_sentences
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "arguments.md"
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from gradiend.model._parameter_map import ParameterMap
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from gradiend.model import ModelWithGradiend, ParamMappedGradiendModel
+from gradiend.model._parameter_map import ParameterMap
 
 Specs = dict[str, dict[str, Any]]
 

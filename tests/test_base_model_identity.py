@@ -11,11 +11,11 @@ import pytest
 import tiny
 import tiny_data
 import torch
-from gradiend.model._base_model import BaseDigest
 from model_cases import bits, same_bits
 from tokenizers import normalizers
 
 from gradiend import ModelWithGradiend, ParamMappedGradiendModel, TextPredictionTrainer, TrainingArguments
+from gradiend.model._base_model import BaseDigest
 from gradiend.trainer.text import DecoderModelWithMLMHead, InstructTokenizerWrapper, TextPredictionModelWithGradiend
 from gradiend.trainer.text.common import model_base
 from gradiend.trainer.text.prediction.mlm_head import MLMHead

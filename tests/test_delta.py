@@ -11,7 +11,6 @@ import sys
 import pytest
 import torch
 import transformers
-from gradiend.model._parameter_map import MappedParameter, ParameterMap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_cases import KINDS, TinyBase, bits, model_with_gradiend, spec
@@ -21,6 +20,7 @@ from torch import nn
 
 import gradiend
 from gradiend import apply_delta, export_delta, read_delta
+from gradiend.model._parameter_map import MappedParameter, ParameterMap
 from gradiend.trainer.text import TextPredictionModelWithGradiend
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]

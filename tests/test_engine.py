@@ -3,12 +3,12 @@
 import pytest
 import tiny
 import torch
-from gradiend.model._context import Side
 
 from gradiend.gradients.batch import batches_by_length, collate
 from gradiend.gradients.engine import GradientEngine
 from gradiend.gradients.scorer import WordScorer
 from gradiend.gradients.words import WordTokenizer
+from gradiend.model._context import Side
 from gradiend.model.core.backbone import select_parameters
 
 TEXTS = [

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import tiny_data
 import torch
-from gradiend.model._architecture import ACTIVATIONS, Activation
-from gradiend.util._arguments import argument
 
 from gradiend import GradiendModel, TrainingArguments
 from gradiend.evaluator import LMSThresholdPolicy
+from gradiend.model._architecture import ACTIVATIONS, Activation
 from gradiend.trainer.core import _step
 from gradiend.trainer.core._optimizers import OPTIMIZERS, AutogradOptimizer, OptimizerKind
 from gradiend.trainer.core._step import create_optimizer
 from gradiend.trainer.core.arguments import whole
+from gradiend.util._arguments import argument
 
 
 @pytest.fixture(scope="module")

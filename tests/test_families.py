@@ -5,8 +5,6 @@ import contextlib
 import pytest
 import tiny
 import torch
-from gradiend.model._context import Side
-from gradiend.model._parameter_map import ParameterMap
 from transformers import (
     BartConfig,
     BertModel,
@@ -23,6 +21,8 @@ from transformers.models.bert.modeling_bert import BertPooler
 from gradiend.gradients.encoding import encode_words
 from gradiend.gradients.engine import GradientEngine
 from gradiend.gradients.words import inputs_of
+from gradiend.model._context import Side
+from gradiend.model._parameter_map import ParameterMap
 from gradiend.model.core.backbone import select_parameters
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.trainer.text import AutoModelForLM, TextPredictionModelWithGradiend

@@ -7,10 +7,10 @@ import pytest
 import tiny
 import tiny_data
 import torch
-from gradiend.model._delta import apply_delta
-from gradiend.model._parameter_map import MappedParameter
 
 from gradiend import ModelWithGradiend, PostPruneConfig, PrePruneConfig
+from gradiend.model._delta import apply_delta
+from gradiend.model._parameter_map import MappedParameter
 from gradiend.trainer.text import InstructTokenizerWrapper, create_masked_pair_from_text
 from gradiend.trainer.text.common.lm_eval import evaluate_clm, evaluate_clm_perplexity, evaluate_mlm
 

@@ -3,7 +3,6 @@
 import pytest
 import tiny
 import torch
-from gradiend.model._context import Side
 from torch.profiler import ProfilerActivity, profile
 from transformers import BertConfig, BertForMaskedLM
 
@@ -11,6 +10,7 @@ from gradiend.gradients.engine import GradientEngine
 from gradiend.gradients.matrix_products import OneDnnProducts, onednn_is_faster
 from gradiend.gradients.state import measurement_mode
 from gradiend.gradients.words import WordTokenizer
+from gradiend.model._context import Side
 from gradiend.model.core.backbone import select_parameters
 
 ONEDNN = "mkldnn::_linear_pointwise"

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import tiny
 import torch
-from gradiend.model._context import Side
 from transformers import BertConfig, BertForMaskedLM
 
 from gradiend import PrePruneConfig, TextPredictionTrainer, TrainingArguments
@@ -18,6 +17,7 @@ from gradiend.gradients.engine import GradientEngine
 from gradiend.gradients.memory import trace_memory
 from gradiend.gradients.words import TokenizedWord
 from gradiend.model import selection
+from gradiend.model._context import Side
 from gradiend.model.core.backbone import build_gradiend_from_base_model, select_parameters
 from gradiend.trainer.core._memory import MemoryEstimate, MemoryUse, require_memory
 from gradiend.trainer.core.pruning import pre_prune

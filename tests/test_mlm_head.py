@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import tiny
 import torch
-from gradiend.model._context import Side
 from test_decoder_only import LRS, rows, saved_family, trainer
 from transformers import AutoModelForCausalLM
 
 from gradiend import ModelWithGradiend
 from gradiend.gradients.engine import GradientEngine
+from gradiend.model._context import Side
 from gradiend.model.core.backbone import select_parameters
 from gradiend.trainer.text import DecoderModelWithMLMHead, TextPredictionModelWithGradiend, train_mlm_head
 from gradiend.trainer.text.prediction.decoder_only_mlm import DataFrameMLMDataset

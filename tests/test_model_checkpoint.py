@@ -8,13 +8,13 @@ import shutil
 import model_cases
 import pytest
 import torch
-from gradiend.model._checkpoint import is_checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_cases import KINDS, bits, same_bits, spec
 from safetensors.torch import load_file, save_file
 
 from gradiend.model import GradiendModel, ParamMappedGradiendModel
+from gradiend.model._checkpoint import is_checkpoint
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 

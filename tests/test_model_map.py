@@ -7,12 +7,12 @@ import math
 import model_cases
 import pytest
 import torch
-from gradiend.model._parameter_map import MappedParameter, ParameterMap
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from model_cases import KINDS, spec
 
 from gradiend.model import ParamMappedGradiendModel
+from gradiend.model._parameter_map import MappedParameter, ParameterMap
 
 quick = settings(deadline=None, max_examples=60)
 

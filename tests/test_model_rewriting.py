@@ -7,8 +7,9 @@ import copy
 import model_cases
 import pytest
 import torch
-from gradiend.model._rewriting import temporarily_updated
 from model_cases import KINDS, TinyBase, bits, model_with_gradiend, same_bits
+
+from gradiend.model._rewriting import temporarily_updated
 
 WEIGHT_PARTS = ("encoder-weight", "decoder-weight", "decoder-bias", "decoder-sum")
 

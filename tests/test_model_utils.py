@@ -8,11 +8,11 @@ import json
 import pytest
 import tiny
 import torch
-from gradiend.model._architecture import default_devices
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from gradiend.model import is_decoder_only_model
+from gradiend.model._architecture import default_devices
 from gradiend.model.utils import (
     freeze_params_until_target,
     load_model_weights,

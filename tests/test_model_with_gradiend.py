@@ -7,10 +7,12 @@ from types import SimpleNamespace
 
 import model_cases
 import pytest
+import tiny
 import torch
 from model_cases import KINDS, TinyBase, TinyModelWithGradiend, bits, model_with_gradiend, same_bits, spec
 
-from gradiend.model import ModelWithGradiend
+from gradiend.model import ModelWithGradiend, apply_delta
+from gradiend.model.utils import write_gradiend_context
 
 CLASSES = SimpleNamespace(target_classes=["F", "M"], all_classes=["F", "M", "N"])
 DIRECTION = {"F": 1, "M": -1, "N": 0}
@@ -320,3 +322,32 @@ class TestNew:
             load("tiny", param_map={"elsewhere": spec((2,), "all")})
         with pytest.raises(ValueError, match=r"\(4,\).*\(2,\)"):
             load("tiny", param_map={"body.dense.bias": spec((2,), "all")})
+
+
+MISSPELLED = {
+    "the constructor": (lambda model: TinyModelWithGradiend(model.base_model, model.gradiend, sorce="diff"), "source"),
+    "encode": (lambda model: model.encode(torch.ones(14), retrun_float=True), "return_float"),
+    "prune_gradiend": (lambda model: model.prune_gradiend(top_k=2), "topk"),
+    "get_topk_weights": (lambda model: model.get_topk_weights(prt="decoder-bias"), "part"),
+    "rewrite_base_model": (lambda model: model.rewrite_base_model(0.1, feature_facto=1.0), "feature_factor"),
+    "GradiendModel.to": (lambda model: model.gradiend.to(device_encodr="cpu"), "device_encoder"),
+    "GradiendModel.prune": (lambda model: model.gradiend.prune(treshold=0.1), "threshold"),
+    "GradiendModel.from_pretrained": (lambda model: type(model.gradiend).from_pretrained("x", dtype=1), "torch_dtype"),
+    "extract_gradients": (lambda model: model.gradiend.extract_gradients(model, retrn_dict=True), "return_dict"),
+    "apply_delta": (lambda model: apply_delta(model.base_model, "x", strenght=2), "strength"),
+    "write_gradiend_context": (lambda _: write_gradiend_context("x", "diff", targt="diff"), "target"),
+}
+
+
+@pytest.mark.parametrize("call", MISSPELLED)
+def test_an_unknown_keyword_names_the_nearest(model, call):
+    misspelled, meant = MISSPELLED[call]
+    with pytest.raises(TypeError, match=rf"got an unknown argument '\w+'\. Did you mean '{meant}'\?"):
+        misspelled(model)
+
+
+def test_an_unknown_keyword_of_the_loading_names_the_nearest(tmp_path):
+    tiny.bert().save_pretrained(tmp_path)
+    tiny.bert_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(TypeError, match=r"from_pretrained got an unknown argument 'latent_dm'.* mean 'latent_dim'\?"):
+        ModelWithGradiend.from_pretrained(str(tmp_path), latent_dm=2)

@@ -106,6 +106,14 @@ def test_every_documented_name_can_be_imported(module):
     assert missing == []
 
 
+@pytest.mark.parametrize("module", [name for name in SURFACE if hasattr(importlib.import_module(name), "__path__")])
+def test_a_package_lists_its_public_names_and_a_star_import_gives_just_these(module):
+    loaded, given = importlib.import_module(module), {}
+    exec(f"from {module} import *", given)
+    assert given.keys() - {"__builtins__"} == set(loaded.__all__) <= set(dir(loaded))
+    assert set(SURFACE[module].split()) <= set(loaded.__all__)
+
+
 def test_what_does_not_exist_is_an_attribute_error():
     with pytest.raises(AttributeError, match="NoSuchThing"):
         importlib.import_module("gradiend").NoSuchThing  # noqa: B018

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import tiny_data
 import torch
-from gradiend.model._architecture import default_devices, resolve_device_config_for_model
 from torch import nn
 
 from gradiend import (
@@ -17,6 +16,7 @@ from gradiend import (
     TrainingArguments,
     load_training_stats,
 )
+from gradiend.model._architecture import default_devices, resolve_device_config_for_model
 from gradiend.trainer.core.callbacks import EarlyStoppingCallback
 from gradiend.trainer.text import TextPredictionModelWithGradiend
 

@@ -8,7 +8,6 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from gradiend.util._keywords import normalize_split_name
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +28,7 @@ from gradiend.data.unified import (
     transition_id,
 )
 from gradiend.data.unified.casing import write_in_place
+from gradiend.util._keywords import normalize_split_name
 
 PAIR = ("he", "she")
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 import transformers
-from gradiend.model._parameter_map import MappedParameter, ParameterMap
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from torch.overrides import TorchFunctionMode
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
+from gradiend.model._parameter_map import MappedParameter, ParameterMap
 from gradiend.model.core.backbone import select_parameters
 
 WORDS = """

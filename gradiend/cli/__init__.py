@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from gradiend.util.optional import install_hint
+from gradiend.util._imports import install_hint
 
 
 def main() -> None:

@@ -1,37 +1,16 @@
 """Raw text → masked examples; any input format → one unified frame."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
-from gradiend.util.lazy import lazy_names
+from gradiend.util._imports import lazy_names
 
 if TYPE_CHECKING:
-    from gradiend.data.core.base_loader import resolve_base_data
-    from gradiend.data.hold_out import hold_out_words
-    from gradiend.data.text.filter_config import TextFilterConfig
-    from gradiend.data.text.prediction.creator import TextPredictionDataCreator
-    from gradiend.data.text.preprocess import TextPreprocessConfig, preprocess_texts
-    from gradiend.data.text.tags import SpacyTagSpec
+    from gradiend.data.core.base_loader import resolve_base_data as resolve_base_data
+    from gradiend.data.hold_out import hold_out_words as hold_out_words
+    from gradiend.data.text.filter_config import TextFilterConfig as TextFilterConfig
+    from gradiend.data.text.prediction.creator import TextPredictionDataCreator as TextPredictionDataCreator
+    from gradiend.data.text.preprocess import TextPreprocessConfig as TextPreprocessConfig
+    from gradiend.data.text.preprocess import preprocess_texts as preprocess_texts
+    from gradiend.data.text.tags import SpacyTagSpec as SpacyTagSpec
 
-__all__ = [
-    "SpacyTagSpec",
-    "TextFilterConfig",
-    "TextPredictionDataCreator",
-    "TextPreprocessConfig",
-    "hold_out_words",
-    "preprocess_texts",
-    "resolve_base_data",
-]
-
-__getattr__ = lazy_names(
-    __name__,
-    {
-        "gradiend.data.core.base_loader": ["resolve_base_data"],
-        "gradiend.data.hold_out": ["hold_out_words"],
-        "gradiend.data.text.filter_config": ["TextFilterConfig"],
-        "gradiend.data.text.prediction.creator": ["TextPredictionDataCreator"],
-        "gradiend.data.text.preprocess": ["TextPreprocessConfig", "preprocess_texts"],
-        "gradiend.data.text.tags": ["SpacyTagSpec"],
-    },
-)
+__all__, __dir__, __getattr__ = lazy_names(__name__)

@@ -1,22 +1,15 @@
 """The GRADIEND network, the map between its input space and base-model parameters, checkpoints, rewriting, deltas."""
 
-from gradiend.model.delta import AppliedDelta, apply_delta, export_delta
-from gradiend.model.delta_file import Delta, read_delta
-from gradiend.model.kinds import is_decoder_only_model
-from gradiend.model.model import GradiendModel
-from gradiend.model.model_with_gradiend import ModelWithGradiend
-from gradiend.model.param_mapped import ParamMappedGradiendModel
-from gradiend.model.rewrite_record import read_rewrite_record
+from gradiend.model._delta import AppliedDelta as AppliedDelta
+from gradiend.model._delta import apply_delta as apply_delta
+from gradiend.model._rewrite_files import Delta as Delta
+from gradiend.model._rewrite_files import export_delta as export_delta
+from gradiend.model._rewrite_files import read_delta as read_delta
+from gradiend.model._rewrite_files import read_rewrite_record as read_rewrite_record
+from gradiend.model.kinds import is_decoder_only_model as is_decoder_only_model
+from gradiend.model.model import GradiendModel as GradiendModel
+from gradiend.model.model_with_gradiend import ModelWithGradiend as ModelWithGradiend
+from gradiend.model.param_mapped import ParamMappedGradiendModel as ParamMappedGradiendModel
+from gradiend.util._imports import public_names
 
-__all__ = [
-    "AppliedDelta",
-    "Delta",
-    "GradiendModel",
-    "ModelWithGradiend",
-    "ParamMappedGradiendModel",
-    "apply_delta",
-    "export_delta",
-    "is_decoder_only_model",
-    "read_delta",
-    "read_rewrite_record",
-]
+__all__ = list(public_names(__name__))

@@ -8,21 +8,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gradiend.util._keywords import strict_methods
+
 BLAS_LIMIT = int(2e9)
 """Matrix dimensions beyond 2^31 overflow the 32-bit sizes of most BLAS libraries."""
 
 
+@strict_methods
 class LargeLinear(nn.Module):
-    """`y = x Wᵀ + b` for dimensions that exceed what one matrix product can address.
+    """`y = x Wᵀ + b` for dimensions that exceed what one matrix product can address; starts as `torch.nn.Linear` does.
 
     Args:
-        in_features: Size of the last dimension of the input. Initialised like `torch.nn.Linear`.
+        in_features: Size of the last dimension of the input.
         out_features: Size of the last dimension of the output.
         bias: Whether to add a bias.
-        in_chunk_size: Input entries handled by one matrix product.
-        out_chunk_size: Output entries handled by one matrix product.
-        dtype: Of weight and bias.
-        device: Of weight and bias.
+        in_chunk_size: How many input entries one matrix product takes.
+        out_chunk_size: How many output entries one matrix product makes.
+        dtype: Dtype of weight and bias.
+        device: Where weight and bias are.
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class LargeLinear(nn.Module):
             parts = []
             for start in range(0, self.in_features, self.in_chunk_size):
                 chunk = slice(start, start + self.in_chunk_size)
-                # The bias inside the first product: added afterwards it would cost 16-bit types another rounding.
+                # The bias is part of the first product: added afterwards, it would round 16-bit types once more.
                 parts.append(F.linear(x[..., chunk], self.weight[out, chunk], None if start else bias))
             rows.append(torch.stack(parts).sum(0) if len(parts) > 1 else parts[0])
         return torch.cat(rows, dim=-1) if len(rows) > 1 else rows[0]

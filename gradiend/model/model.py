@@ -9,17 +9,16 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from gradiend.model.activations import ACTIVATIONS, get_activation
-from gradiend.model.architecture import Architecture
-from gradiend.model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from gradiend.model.devices import Device, cuda_device
+from gradiend.model._architecture import ACTIVATIONS, Architecture, Device, cuda_device, parse_weight_part
+from gradiend.model._checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from gradiend.model._parameter_map import ParameterMap
+from gradiend.model._selection import Selection, ranking, select_dimensions, topk_count, weight_importance
 from gradiend.model.layers import LargeLinear
-from gradiend.model.parameter_map import ParameterMap
-from gradiend.model.parts import parse_weight_part, weight_importance, weight_update_vector
-from gradiend.model.selection import Selection, ranking, select_dimensions, topk_count
+from gradiend.util._keywords import strict_methods
 from gradiend.util.fingerprint import digest_tensors
 
 
+@strict_methods
 class GradiendModel(nn.Module):
     """Encoder and decoder of Drechsel et al. 2025 (https://arxiv.org/abs/2502.01406), weights only.
 
@@ -32,17 +31,20 @@ class GradiendModel(nn.Module):
         activation_encoder: tanh, relu, leakyrelu, gelu, silu, elu, sigmoid, smht (hard tanh) or id, in any case.
         activation_decoder: The same names; falsy means the encoder's.
         bias_decoder: Whether the decoder has a bias.
-        torch_dtype: Of all weights.
-        device: For both halves, unless the next two say otherwise. Default: the CPU.
-        device_encoder: Where the encoder lives.
-        device_decoder: Where the decoder lives.
+        torch_dtype: Dtype of all weights.
+        device: Where both halves go, unless the next two say otherwise. Default: the CPU.
+        device_encoder: Where the encoder goes.
+        device_decoder: Where the decoder goes.
         lazy_init: Create no weights yet; pruning (at the pruned size) or `build` does. Until then `encoder` and
             `decoder` are None and any use raises RuntimeError.
-        **kwargs: Kept in `self.kwargs` and in the saved metadata (e.g. `base_model`).
+        **kwargs: More metadata (e.g. `base_model`), which `self.kwargs` and the checkpoint keep.
 
     Raises:
         ValueError: A dimension that is not a positive int, an unknown activation, or an integer dtype.
     """
+
+    _has_map = False
+    mapping: ParameterMap | None = None
 
     def __init__(
         self,
@@ -103,11 +105,11 @@ class GradiendModel(nn.Module):
         return self._drawn is not None
 
     def mark_trained(self) -> None:
-        """Say that the weights are the result of a training, even if that has left every one of them as it was."""
+        """Say that the weights are the result of a training, even if the training has left all of them as they were."""
         self._drawn = None
 
     def _digest(self) -> str:
-        # Tensors on the meta device have shapes only, for whoever asks what a model would take.
+        # Tensors on the meta device have only shapes; they tell how much memory a model would take.
         return digest_tensors((name, tensor) for name, tensor in self.named_parameters() if not tensor.is_meta)
 
     def _create_layers(self) -> None:
@@ -115,8 +117,8 @@ class GradiendModel(nn.Module):
         # Uninitialised: the caller fills them, and filling n entries twice costs time.
         encoder = nn.utils.skip_init(LargeLinear, n, k, dtype=dtype, device=self.device_encoder)
         decoder = nn.utils.skip_init(LargeLinear, k, n, bias=bias, dtype=dtype, device=self.device_decoder)
-        self.encoder = nn.Sequential(encoder, get_activation(self.activation_encoder))
-        self.decoder = nn.Sequential(decoder, get_activation(self.activation_decoder))
+        self.encoder = nn.Sequential(encoder, ACTIVATIONS[self.activation_encoder].module())
+        self.decoder = nn.Sequential(decoder, ACTIVATIONS[self.activation_decoder].module())
 
     @property
     def is_built(self) -> bool:
@@ -173,11 +175,11 @@ class GradiendModel(nn.Module):
         """L2 norm of W_d."""
         return _norm(self.decoder_linear.weight)
 
-    # Placement. The weights, once they exist, say where they are and in which dtype: no second record can go stale.
+    # Placement. Once the weights exist, they say where they are and in which dtype: no second record can go stale.
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        """Of all weights."""
+        """Dtype of all weights."""
         return self.encoder_linear.weight.dtype if self.is_built else self._dtype
 
     @property
@@ -193,12 +195,12 @@ class GradiendModel(nn.Module):
     def to(  # type: ignore[override]
         self, device: Any = None, *, device_encoder: Device = None, device_decoder: Device = None
     ) -> Self:
-        """Move both halves, or only those with a device of their own. Before the weights exist, it says where they go.
+        """Move both halves, or only those with a device of their own; weights that do not exist yet are made there.
 
         Args:
-            device: Of both halves; ignored where one of the next two is given.
-            device_encoder: Of the encoder; None leaves it where it is.
-            device_decoder: Of the decoder; None leaves it where it is.
+            device: Where both halves go; ignored where one of the next two is given.
+            device_encoder: Where the encoder goes; None leaves it where it is.
+            device_decoder: Where the decoder goes; None leaves it where it is.
 
         Returns:
             self.
@@ -287,7 +289,7 @@ class GradiendModel(nn.Module):
         """Negate the latent and keep the reconstruction: W_e, b_e and W_d change sign, b_d stays.
 
         Returns:
-            Whether it was done: it cannot be for an encoder activation that is not odd.
+            Whether this was possible: it is not for an encoder activation that is not odd.
         """
         if not ACTIVATIONS[self.activation_encoder].odd:
             return False
@@ -325,7 +327,13 @@ class GradiendModel(nn.Module):
         Raises:
             ValueError: Another part.
         """
-        return weight_update_vector(part, *self._weights())
+        W_e, W_d, b_d = self._weights()
+        part = parse_weight_part(part)
+        if part == "encoder-weight":
+            return W_e.flatten().clone()
+        if part == "decoder-weight":
+            return W_d.flatten().clone()
+        return b_d.clone() if part == "decoder-bias" else W_d.sum(1) + b_d
 
     def _weights(self) -> tuple[Tensor, Tensor, Tensor]:
         """W_e, W_d and b_d, zeros without a decoder bias."""
@@ -421,22 +429,13 @@ class GradiendModel(nn.Module):
         self.encoder_linear  # noqa: B018 - the teaching error before any file is written
         write_checkpoint(
             save_directory,
-            Checkpoint(self._architecture(), self.state_dict(), self._mapping(), metadata, training),
+            Checkpoint(self._architecture(), self.state_dict(), self.mapping, metadata, training),
             use_safetensors=use_safetensors,
         )
 
     def _architecture(self) -> Architecture:
-        return Architecture(
-            input_dim=self.input_dim,
-            latent_dim=self.latent_dim,
-            activation_encoder=self.activation_encoder,
-            activation_decoder=self.activation_decoder,
-            bias_decoder=self.bias_decoder,
-            torch_dtype=self.torch_dtype,
-        )
-
-    def _mapping(self) -> ParameterMap | None:
-        return None
+        names = Architecture.__dataclass_fields__
+        return Architecture(**{name: getattr(self, name) for name in names})
 
     @classmethod
     def from_pretrained(
@@ -446,43 +445,30 @@ class GradiendModel(nn.Module):
         device_decoder: Device = None,
         torch_dtype: torch.dtype | None = None,
     ) -> Self:
-        """Load what `save_pretrained` wrote.
+        """Load what `save_pretrained` wrote; no base model is needed.
 
         Args:
             load_directory: The checkpoint.
             device_encoder: Where to put the encoder.
             device_decoder: Where to put the decoder.
-            torch_dtype: Instead of the saved one.
+            torch_dtype: Dtype of the weights, instead of the saved one.
 
         Raises:
-            FileNotFoundError: No config.json or no weights.
+            FileNotFoundError: No config.json, no weights, or, for a `ParamMappedGradiendModel`, no parameter map.
             ValueError: A file that does not fit the configuration; the message names it.
         """
-        return cls._from_checkpoint(read_checkpoint(load_directory), torch_dtype, device_encoder, device_decoder)
-
-    @classmethod
-    def _from_checkpoint(
-        cls,
-        checkpoint: Checkpoint,
-        torch_dtype: torch.dtype | None,
-        device_encoder: Device,
-        device_decoder: Device,
-        **arguments: Any,
-    ) -> Self:
-        """Build the model without initialising it, and take the checkpoint's tensors over."""
-        architecture = {**vars(checkpoint.architecture), **arguments}
-        architecture["torch_dtype"] = torch_dtype or checkpoint.architecture.torch_dtype
-        model = cls(**architecture, device_encoder=device_encoder, device_decoder=device_decoder, lazy_init=True)
-        # Not through the constructor: metadata may have names that are arguments of it.
+        checkpoint = read_checkpoint(load_directory, with_mapping=cls._has_map)
+        arguments: dict[str, Any] = {"param_map": checkpoint.mapping} if cls._has_map else {}
+        arguments |= vars(checkpoint.architecture) | ({"torch_dtype": torch_dtype} if torch_dtype else {})
+        model = cls(**arguments, device_encoder=device_encoder, device_decoder=device_decoder, lazy_init=True)
+        # Not through the constructor, whose arguments may have the names of metadata.
         model.kwargs.update(checkpoint.metadata)
         if checkpoint.training is not None:
             model.kwargs["training"] = checkpoint.training
         devices = {"encoder": model.device_encoder, "decoder": model.device_decoder}
         model._create_layers()
-        placed = {
-            name: tensor.to(devices[name.split(".")[0]], model.torch_dtype)
-            for name, tensor in checkpoint.tensors.items()
-        }
+        tensors = checkpoint.tensors.items()
+        placed = {name: tensor.to(devices[name.split(".")[0]], model.torch_dtype) for name, tensor in tensors}
         model.load_state_dict(placed, assign=True)
         return model
 

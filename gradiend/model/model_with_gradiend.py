@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,31 +13,39 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from gradiend.model.base_digest import BaseDigest
-from gradiend.model.checkpoint import CONFIG, is_checkpoint
-from gradiend.model.context import (
+from gradiend.model._architecture import Device, cuda_device, resolve_device_config_for_model
+from gradiend.model._base_model import (
+    BaseDigest,
+    device_of,
+    differing,
+    identity_of,
+    load_base_model,
+    resolve_directory,
+    split_gradiend_arguments,
+)
+from gradiend.model._checkpoint import CONFIG, is_checkpoint
+from gradiend.model._context import (
+    Side,
     encoding_direction,
     labels_by_alternative,
-    parse_direction,
     parse_labels,
     read_gradiend_context,
     write_gradiend_context,
 )
+from gradiend.model._parameter_map import mapped_parameters
+from gradiend.model._rewriting import RewritesBaseModel
 from gradiend.model.core.backbone import build_gradiend_from_base_model
-from gradiend.model.devices import Device, cuda_device, resolve_device_config_for_model
 from gradiend.model.kinds import refuse_undefined_weights, refuse_wrapped
-from gradiend.model.loading import device_of, identity_of, resolve_directory, split_gradiend_arguments
 from gradiend.model.param_mapped import ParamMappedGradiendModel
-from gradiend.model.rewriting import mapped_parameters
-from gradiend.model.rewriting_model import RewritesBaseModel
-from gradiend.model.sides import Side
+from gradiend.util._imports import DEFAULT_CLASS
+from gradiend.util._keywords import strict_methods
 from gradiend.util.paths import OWN_BASE_MODEL
-from gradiend.util.registry import default_class
 
 logger = logging.getLogger(__name__)
 
 
-class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
+@strict_methods
+class ModelWithGradiend(RewritesBaseModel):
     """Base model plus GRADIEND. Subclasses say how gradients are made and how the base model is loaded and saved.
 
     Args:
@@ -76,9 +84,8 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
         self.base_model = base_model
         self.gradiend = gradiend
         self._gradient_creator = gradient_creator
-        self._direction: dict[str, int] | None = None
-        self._recorded_base: str = gradiend.kwargs.get("base_model") or ""
-        """Name or path by which a checkpoint finds the base model again; empty where it has none."""
+        self._direction = None
+        self._recorded_base = gradiend.kwargs.get("base_model") or ""
         self._loaded: dict[str, Any] = {}
         """Name or path → what it loads, by digest. Copies share it."""
         if base_model_device is not None:
@@ -118,56 +125,9 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
         return self._source.value
 
     @property
-    def target(self) -> str | None:
-        """What the decoder reproduces."""
-        return None if self._target is None else self._target.value
-
-    def set_target(self, target: str | None) -> None:
-        """Say what the decoder reproduces from now on; None: it is not trained.
-
-        Raises:
-            ValueError: Another target.
-        """
-        self._target = None if target is None else Side.parse("target", target)
-
-    @property
     def gradient_creator(self) -> Callable[..., Tensor]:
         """Makes a flat gradient of an input; this model unless another was given."""
         return self._gradient_creator or self
-
-    @property
-    def param_map_hash(self) -> str:
-        """See `ParamMappedGradiendModel.param_map_hash`."""
-        return self.gradiend.param_map_hash
-
-    @property
-    def name_or_path(self) -> str:
-        """Of the base model: what a checkpoint records, else what the model itself says."""
-        return self._recorded_base or self.base_model.name_or_path
-
-    @property
-    def name(self) -> str:
-        """The last part of `name_or_path`."""
-        return Path(self.name_or_path).name
-
-    @property
-    def feature_class_encoding_direction(self) -> dict[str, int] | None:
-        """Class → label it is trained to encode as: +1, −1 or 0; None if unknown."""
-        return None if self._direction is None else dict(self._direction)
-
-    def set_feature_class_encoding_direction(self, direction: Mapping[str, int]) -> None:
-        """Set the direction, once; the same again is fine.
-
-        Raises:
-            ValueError: A different one is already set, or a label is not +1, −1 or 0.
-        """
-        parsed = parse_direction(direction)
-        if self._direction is not None and self._direction != parsed:
-            raise ValueError(
-                f"This model already encodes {self._direction}; {parsed} contradicts it. "
-                "Train a new GRADIEND for other classes."
-            )
-        self._direction = parsed
 
     def named_parameters(self, prefix: str = "", *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
         """Only the GRADIEND's: the base model is never trained."""
@@ -273,7 +233,7 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
 
         Args:
             input: Flat gradient (input_dim,), dict of full-shape gradients, or a raw input (text with `[MASK]`).
-            label: For a raw input, which `create_gradients` gets: the word at the placeholder.
+            label: The word at the placeholder of a raw input, for `create_gradients`.
             return_float: A Python float instead of a tensor (latent_dim 1).
 
         Returns:
@@ -311,7 +271,7 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
             refuse_undefined_weights(new_base)
             before, now = self._base_digest(), model._base_digest()
             if changed := now.differences(before):
-                logger.warning("The GRADIEND is put on another base model: %s.", _differing(changed))
+                logger.warning("The GRADIEND is put on another base model: %s.", differing(changed))
                 model._recorded_base = identity_of(new_base)
         return model
 
@@ -320,7 +280,7 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
         return {"base_model": self.base_model}
 
     def _base_digest(self) -> BaseDigest:
-        """Of the base model that is rewritten."""
+        """The digest of the base model that is rewritten."""
         return BaseDigest.of(self._for_rewriting().base_model)
 
     def _sharing(self, base_model: Any, gradiend: ParamMappedGradiendModel) -> Self:
@@ -388,13 +348,14 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
                 warning says so if its weights are not those that the GRADIEND was trained on.
             require_gradiend_model: Refuse anything that is not a checkpoint.
             feature_definition: Its `target_classes` get the labels +1 and −1, its other classes 0.
-            device: For all parts that have no device of their own. Default: for a base model given as an instance,
-                where that is; otherwise as the machine's GPUs suggest (`resolve_device_config_for_model`).
+            device: Where encoder, decoder and base model go, unless the next three say otherwise. Default: where a base
+                model given as an instance is; otherwise as the machine's GPUs suggest
+                (`resolve_device_config_for_model`).
             device_encoder: Where the encoder goes.
             device_decoder: Where the decoder goes.
             device_base_model: Where the base model goes.
-            source: For a new GRADIEND; a checkpoint's own context wins.
-            target: Likewise.
+            source: What the encoder of a new GRADIEND reads; for a checkpoint, its own context wins.
+            target: What the decoder of a new GRADIEND reproduces; for a checkpoint, its own context wins.
             **kwargs: Shape of a new GRADIEND (latent_dim, param_map, params, activation_encoder, activation_decoder,
                 bias_decoder, lazy_init; pre_prune_config implies lazy_init), torch_dtype also of a loaded one,
                 encoder_decoder_same_device; the rest goes to the loading of the base model (tokenizer,
@@ -408,7 +369,7 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
             TypeError: No load_directory, or two.
         """
         if cls is ModelWithGradiend:
-            cls = default_class()  # noqa: PLW0642 - the abstract class stands for the registered one
+            cls = DEFAULT_CLASS[0]()  # noqa: PLW0642 - the abstract class stands for the registered one
         load_directory, base_model, kwargs = resolve_directory(load_directory, base_model, kwargs)
         shape, load_arguments = split_gradiend_arguments(kwargs)
         for given in (load_directory, base_model):
@@ -428,7 +389,7 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
                 f"{load_directory} is no GRADIEND checkpoint: there is no {CONFIG} with an architecture in it."
             )
         else:
-            loaded, *extra = cls._load_model(load_directory, **load_arguments)
+            loaded, *extra = load_base_model(cls, load_directory, load_arguments)
             gradiend = cls._create_gradiend(
                 loaded, identity_of(load_directory), **cls._gradiend_arguments(shape, extra)
             )
@@ -455,11 +416,12 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
         source, target, direction = read_gradiend_context(directory)
         named = gradiend.kwargs.get("base_model")
         try:
-            loaded, *extra = cls._load_model(
+            loaded, *extra = load_base_model(
+                cls,
                 str(directory) if base_model is None else base_model,
+                load_arguments,
                 base_model_id=named if base_model is None else identity_of(base_model),
                 gradiend_kwargs=gradiend.kwargs,
-                **load_arguments,
             )
         except OSError as error:
             if base_model is not None:
@@ -488,7 +450,7 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
             return
         message = (
             f"The base model {self.name_or_path!r} is not the one that the GRADIEND in {directory} was trained on: "
-            f"{_differing(changed)}."
+            f"{differing(changed)}."
         )
         if not explicit:
             raise ValueError(
@@ -522,9 +484,3 @@ class ModelWithGradiend(RewritesBaseModel, nn.Module, ABC):
                 directory,
                 self._direction,
             )
-
-
-def _differing(changed: Sequence[str]) -> str:
-    """How many parameters differ, with the names of some."""
-    shown = ", ".join(changed[:3]) + (", …" if len(changed) > 3 else "")
-    return f"{len(changed)} parameter{'s differ' if len(changed) > 1 else ' differs'} ({shown})"

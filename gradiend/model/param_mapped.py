@@ -7,16 +7,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import Self
 
-from gradiend.model.checkpoint import read_checkpoint
-from gradiend.model.devices import Device
+from gradiend.model._architecture import Device
+from gradiend.model._parameter_map import ParameterMap, mapped_parameters
+from gradiend.model._selection import Selection
 from gradiend.model.model import GradiendModel
-from gradiend.model.parameter_map import ParameterMap
-from gradiend.model.rewriting import mapped_parameters
-from gradiend.model.selection import Selection
+from gradiend.util._keywords import strict_methods
 
 
+@strict_methods
 class ParamMappedGradiendModel(GradiendModel):
     """`GradiendModel` whose input space is a map of base-model parameters; takes gradients flat or as a dict.
 
@@ -25,20 +24,16 @@ class ParamMappedGradiendModel(GradiendModel):
         latent_dim: Number of latent features.
         param_map: name → {"shape", "repr": "all" | "mask" | "indices", and "mask" (bool, the parameter's shape) or
             "indices" (flat, integer)}. Its order is the order of the input space.
-        activation_encoder: See `GradiendModel`, as for all that follow.
-        activation_decoder: The same names; falsy means the encoder's.
-        bias_decoder: Whether the decoder has a bias.
-        torch_dtype: Of all weights.
-        device: For both halves, unless the next two say otherwise.
-        device_encoder: Where the encoder lives.
-        device_decoder: Where the decoder lives.
-        lazy_init: Create no weights yet.
-        **kwargs: Kept in `self.kwargs` and in the saved metadata.
+
+    The other arguments are those of `GradiendModel`.
 
     Raises:
         ValueError: A bad map, one that does not select input_dim entries, or what `GradiendModel` refuses.
         TypeError: The map is not a dict.
     """
+
+    _has_map = True
+    mapping: ParameterMap
 
     def __init__(
         self,
@@ -76,7 +71,7 @@ class ParamMappedGradiendModel(GradiendModel):
 
     @property
     def param_map_hash(self) -> str:
-        """MD5 hex digest of names, shapes and selected entries; the same after saving and loading."""
+        """MD5 hex digest of names, shapes and selected entries, which saving and loading do not change."""
         return self.mapping.hash
 
     def unpruned_length(self) -> int:
@@ -150,38 +145,10 @@ class ParamMappedGradiendModel(GradiendModel):
             device_decoder=self.device_decoder,
             lazy_init=True,
         )
-        # Not through the constructor: metadata may have names that are arguments of it.
+        # Not through the constructor, whose arguments may have the names of metadata.
         empty.kwargs.update(self.kwargs)
         return empty
 
     def _keep_dimensions(self, selection: Selection) -> None:
         self.mapping = self.mapping.narrow_each(selection.masks(place for _, place in self.mapping.slices()))
         super()._keep_dimensions(selection)
-
-    def _mapping(self) -> ParameterMap | None:
-        return self.mapping
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        load_directory: str,
-        device_encoder: Device = None,
-        device_decoder: Device = None,
-        torch_dtype: torch.dtype | None = None,
-    ) -> Self:
-        """Load what `save_pretrained` wrote; no base model is needed.
-
-        Args:
-            load_directory: The checkpoint.
-            device_encoder: Where to put the encoder.
-            device_decoder: Where to put the decoder.
-            torch_dtype: Instead of the saved one.
-
-        Raises:
-            FileNotFoundError: A file is missing, or the checkpoint has no parameter map.
-            ValueError: A file that does not fit the configuration; the message names it.
-        """
-        checkpoint = read_checkpoint(load_directory, with_mapping=True)
-        return cls._from_checkpoint(
-            checkpoint, torch_dtype, device_encoder, device_decoder, param_map=checkpoint.mapping
-        )

@@ -4,23 +4,42 @@ from __future__ import annotations
 
 from torch import nn
 
-from gradiend.model.activations import get_activation
-from gradiend.model.context import read_gradiend_context, write_gradiend_context
-from gradiend.model.devices import resolve_device_config_for_model
-from gradiend.model.kinds import is_decoder_only_model
-from gradiend.model.weight_files import load_model_weights, save_model_weights
-from gradiend.util.keywords import nearest
+from gradiend.model._architecture import (
+    ACTIVATIONS,
+    activation_name,
+)
+from gradiend.model._architecture import (
+    resolve_device_config_for_model as resolve_device_config_for_model,
+)
+from gradiend.model._checkpoint import (
+    load_model_weights as load_model_weights,
+)
+from gradiend.model._checkpoint import (
+    save_model_weights as save_model_weights,
+)
+from gradiend.model._context import (
+    read_gradiend_context as read_gradiend_context,
+)
+from gradiend.model._context import (
+    write_gradiend_context as write_gradiend_context,
+)
+from gradiend.model.kinds import is_decoder_only_model as is_decoder_only_model
+from gradiend.util._keywords import known_keywords, nearest
 
-__all__ = [
-    "freeze_params_until_target",
-    "get_activation",
-    "is_decoder_only_model",
-    "load_model_weights",
-    "read_gradiend_context",
-    "resolve_device_config_for_model",
-    "save_model_weights",
-    "write_gradiend_context",
-]
+
+@known_keywords("get_activation", suggest=False)
+def get_activation(name: str, encoder: bool = False) -> nn.Module:
+    """The activation module called `name`, in any case.
+
+    Args:
+        name: One of tanh, relu, leakyrelu, gelu, silu, elu, sigmoid, smht (hard tanh), id (identity).
+        encoder: Accepted for compatibility; a name means the same function on both sides.
+
+    Raises:
+        ValueError: Unknown name.
+    """
+    del encoder
+    return ACTIVATIONS[activation_name(name)].module()
 
 
 def freeze_params_until_target(model: nn.Module, *names: str) -> None:

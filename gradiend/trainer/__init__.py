@@ -1,48 +1,29 @@
 """Arguments, callbacks, the loop, seeds; `gradiend.trainer.text` is what is specific to text."""
 
-from gradiend.trainer.core._seeds import set_seed
-from gradiend.trainer.core.arguments import TrainingArguments
-from gradiend.trainer.core.callbacks import (
-    CheckpointCallback,
-    EarlyStoppingCallback,
-    EvaluationCallback,
-    LoggingCallback,
-    NormalizationCallback,
-    TensorBoardCallback,
-    TrainingCallback,
-    WandbCallback,
-    get_default_callbacks,
-)
-from gradiend.trainer.core.dataset import GradientTrainingDataset
-from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune, pre_prune
-from gradiend.trainer.core.stats import load_training_stats
-from gradiend.trainer.core.training import train as train_core
-from gradiend.trainer.factory import create_model_with_gradiend
-from gradiend.trainer.text.common.dataset import TextGradientTrainingDataset
-from gradiend.trainer.text.prediction.config import TrainerConfig
-from gradiend.trainer.trainer import Trainer
+from gradiend.trainer.core._seeds import set_seed as set_seed
+from gradiend.trainer.core.arguments import TrainingArguments as TrainingArguments
+from gradiend.trainer.core.callbacks import CheckpointCallback as CheckpointCallback
+from gradiend.trainer.core.callbacks import EarlyStoppingCallback as EarlyStoppingCallback
+from gradiend.trainer.core.callbacks import EvaluationCallback as EvaluationCallback
+from gradiend.trainer.core.callbacks import LoggingCallback as LoggingCallback
+from gradiend.trainer.core.callbacks import NormalizationCallback as NormalizationCallback
+from gradiend.trainer.core.callbacks import TensorBoardCallback as TensorBoardCallback
+from gradiend.trainer.core.callbacks import TrainingCallback as TrainingCallback
+from gradiend.trainer.core.callbacks import WandbCallback as WandbCallback
+from gradiend.trainer.core.callbacks import get_default_callbacks as get_default_callbacks
+from gradiend.trainer.core.dataset import GradientTrainingDataset as GradientTrainingDataset
+from gradiend.trainer.core.pruning import PostPruneConfig as PostPruneConfig
+from gradiend.trainer.core.pruning import PrePruneConfig as PrePruneConfig
+from gradiend.trainer.core.pruning import post_prune as post_prune
+from gradiend.trainer.core.pruning import pre_prune as pre_prune
+from gradiend.trainer.core.stats import load_training_stats as load_training_stats
+from gradiend.trainer.core.training import train
+from gradiend.trainer.factory import create_model_with_gradiend as create_model_with_gradiend
+from gradiend.trainer.text.common.dataset import TextGradientTrainingDataset as TextGradientTrainingDataset
+from gradiend.trainer.text.prediction.config import TrainerConfig as TrainerConfig
+from gradiend.trainer.trainer import Trainer as Trainer
+from gradiend.util._imports import public_names
 
-__all__ = [
-    "CheckpointCallback",
-    "EarlyStoppingCallback",
-    "EvaluationCallback",
-    "GradientTrainingDataset",
-    "LoggingCallback",
-    "NormalizationCallback",
-    "PostPruneConfig",
-    "PrePruneConfig",
-    "TensorBoardCallback",
-    "TextGradientTrainingDataset",
-    "Trainer",
-    "TrainerConfig",
-    "TrainingArguments",
-    "TrainingCallback",
-    "WandbCallback",
-    "create_model_with_gradiend",
-    "get_default_callbacks",
-    "load_training_stats",
-    "post_prune",
-    "pre_prune",
-    "set_seed",
-    "train_core",
-]
+train_core = train
+
+__all__ = list(public_names(__name__))

@@ -1,47 +1,23 @@
-"""What has no better home: files, keywords, splits, logging, metrics, hashes, the places of files."""
-
-from __future__ import annotations
+"""What has no better home: files, keywords, checks, logging, metrics, hashes, the places of files."""
 
 from typing import TYPE_CHECKING
 
-from gradiend.util.lazy import lazy_names
+from gradiend.util._imports import lazy_names
 
 if TYPE_CHECKING:
-    from gradiend.util.fingerprint import hash_model_weights, set_requires_grad_true
-    from gradiend.util.hashing import (
-        convert_tuple_keys_recursively,
-        hash_it,
-        json_loads,
-        restore_tuple_keys_recursively,
-    )
-    from gradiend.util.logging import get_logger, setup_logging, suppress_tokenizer_length_warning
-    from gradiend.util.splits import normalize_split_name
+    from gradiend.util._keywords import normalize_split_name as normalize_split_name
+    from gradiend.util.fingerprint import hash_model_weights as hash_model_weights
+    from gradiend.util.fingerprint import set_requires_grad_true as set_requires_grad_true
+    from gradiend.util.hashing import convert_tuple_keys_recursively as convert_tuple_keys_recursively
+    from gradiend.util.hashing import hash_it as hash_it
+    from gradiend.util.hashing import json_loads as json_loads
+    from gradiend.util.hashing import restore_tuple_keys_recursively as restore_tuple_keys_recursively
+    from gradiend.util.logging import get_logger as get_logger
+    from gradiend.util.logging import setup_logging as setup_logging
+    from gradiend.util.logging import suppress_tokenizer_length_warning as suppress_tokenizer_length_warning
 
-_HOMES = {
-    "gradiend.util.fingerprint": ("hash_model_weights", "set_requires_grad_true"),
-    "gradiend.util.hashing": (
-        "convert_tuple_keys_recursively",
-        "hash_it",
-        "json_loads",
-        "restore_tuple_keys_recursively",
-    ),
-    "gradiend.util.logging": ("get_logger", "setup_logging", "suppress_tokenizer_length_warning"),
-    "gradiend.util.splits": ("normalize_split_name",),
-}
-
-__all__ = [
-    "convert_tuple_keys_recursively",
-    "get_logger",
-    "hash_it",
-    "hash_model_weights",
-    "json_loads",
-    "normalize_split_name",
-    "restore_tuple_keys_recursively",
-    "set_requires_grad_true",
-    "setup_logging",
-    "suppress_tokenizer_length_warning",
-]
-
+PLACEHOLDER = "[MASK]"
+"""Stands for the feature word, whatever the tokenizer calls its mask; only the first one of a text is scored."""
 
 # On first use: importing the package must not import torch, which hashing weights needs.
-__getattr__ = lazy_names(__name__, _HOMES)
+__all__, __dir__, __getattr__ = lazy_names(__name__)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -15,16 +14,6 @@ logger = logging.getLogger(__name__)
 Labels = Sequence[Any] | NDArray[Any]
 Average = Literal["binary", "weighted", "macro", "micro"]
 ZeroDivision = Literal["warn", 0, 1]
-
-
-@dataclass(frozen=True)
-class _Counts:
-    """Per label: true positives, how often it was predicted, how often it was right."""
-
-    labels: NDArray[Any]
-    hits: NDArray[np.float64]
-    predicted: NDArray[np.float64]
-    actual: NDArray[np.float64]
 
 
 def accuracy_score(y_true: Labels, y_pred: Labels) -> float:
@@ -63,8 +52,7 @@ def precision_score(
     Raises:
         ValueError: Lengths differ, an option is unknown, or "binary" meets more than two labels.
     """
-    counts = _count(y_true, y_pred)
-    return _average(counts, counts.hits, counts.predicted, average, zero_division)
+    return _score(y_true, y_pred, average, zero_division, of_predicted=1, of_actual=0)
 
 
 def recall_score(
@@ -74,8 +62,7 @@ def recall_score(
 
     Arguments, result and errors are those of `precision_score`.
     """
-    counts = _count(y_true, y_pred)
-    return _average(counts, counts.hits, counts.actual, average, zero_division)
+    return _score(y_true, y_pred, average, zero_division, of_predicted=0, of_actual=1)
 
 
 def f1_score(
@@ -85,8 +72,7 @@ def f1_score(
 
     Arguments, result and errors are those of `precision_score`.
     """
-    counts = _count(y_true, y_pred)
-    return _average(counts, 2 * counts.hits, counts.predicted + counts.actual, average, zero_division)
+    return _score(y_true, y_pred, average, zero_division, of_predicted=1, of_actual=1)
 
 
 def _as_pair(y_true: Labels, y_pred: Labels) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -103,52 +89,38 @@ def _as_pair(y_true: Labels, y_pred: Labels) -> tuple[NDArray[Any], NDArray[Any]
     return truth, prediction
 
 
-def _count(y_true: Labels, y_pred: Labels) -> _Counts:
-    truth, prediction = _as_pair(y_true, y_pred)
-    labels, codes = np.unique(np.concatenate([truth, prediction]), return_inverse=True)
-    true_codes, predicted_codes = codes[: truth.size], codes[truth.size :]
-    size = labels.size
-
-    def tally(chosen: NDArray[np.intp]) -> NDArray[np.float64]:
-        return np.bincount(chosen, minlength=size).astype(np.float64)
-
-    hits = tally(true_codes[true_codes == predicted_codes])
-    return _Counts(labels, hits, tally(predicted_codes), tally(true_codes))
-
-
-def _positive(labels: NDArray[Any]) -> int | None:
-    """Index of the positive label, None where it does not occur."""
+def _positive(labels: NDArray[Any]) -> slice:
+    """The place of the positive label, empty where it does not occur."""
     if labels.size > 2:
         raise ValueError(
             f"average='binary' needs at most two labels, got {labels.size}: {labels.tolist()[:10]}; "
             "pass average='macro', 'weighted' or 'micro'."
         )
     ones = np.flatnonzero(labels == 1)
-    if ones.size:
-        return int(ones[0])
-    if labels.size == 0 or (labels.size == 1 and labels.dtype.kind in "biuf"):
-        return None
-    return int(labels.size - 1)
+    if not ones.size and (not labels.size or (labels.size == 1 and labels.dtype.kind in "biuf")):
+        return slice(0, 0)
+    index = int(ones[0]) if ones.size else labels.size - 1
+    return slice(index, index + 1)
 
 
-def _average(
-    counts: _Counts,
-    numerator: NDArray[np.float64],
-    denominator: NDArray[np.float64],
-    average: Average,
-    zero_division: ZeroDivision,
+def _score(
+    y_true: Labels, y_pred: Labels, average: Average, zero_division: ZeroDivision, of_predicted: int, of_actual: int
 ) -> float:
+    """The average over labels of the true positives, as a share of the predictions, the occurrences, or both."""
+    truth, prediction = _as_pair(y_true, y_pred)
+    labels, codes = np.unique(np.concatenate([truth, prediction]), return_inverse=True)
+    found, actual = codes[truth.size :], codes[: truth.size]
+    hits, n_found, n_actual = (np.bincount(c, minlength=labels.size) for c in (actual[actual == found], found, actual))
+    numerator: NDArray[Any] = (of_predicted + of_actual) * hits.astype(np.float64)
+    denominator: NDArray[Any] = of_predicted * n_found.astype(np.float64) + of_actual * n_actual
     if zero_division not in ("warn", 0, 1):
         raise ValueError(f"zero_division must be 'warn', 0 or 1, got {zero_division!r}.")
     if average == "binary":
-        index = _positive(counts.labels)
-        picked = slice(0, 0) if index is None else slice(index, index + 1)
-        numerator, denominator = numerator[picked].sum(keepdims=True), denominator[picked].sum(keepdims=True)
-    elif average == "micro":
-        numerator, denominator = numerator.sum(keepdims=True), denominator.sum(keepdims=True)
-    elif average not in ("macro", "weighted"):
+        numerator, denominator = numerator[_positive(labels)], denominator[_positive(labels)]
+    elif average not in ("macro", "weighted", "micro"):
         raise ValueError(f"average must be 'binary', 'macro', 'weighted' or 'micro', got {average!r}.")
-
+    if average in ("binary", "micro"):
+        numerator, denominator = numerator.sum(keepdims=True), denominator.sum(keepdims=True)
     undefined = denominator == 0
     fallback = 0.0 if zero_division == "warn" else float(zero_division)
     if zero_division == "warn" and (undefined.any() or undefined.size == 0):
@@ -156,6 +128,4 @@ def _average(
     scores = np.where(undefined, fallback, numerator / np.where(undefined, 1.0, denominator))
     if scores.size == 0:
         return fallback
-    if average == "weighted":
-        return float(np.average(scores, weights=counts.actual))
-    return float(scores.mean())
+    return float(np.average(scores, weights=n_actual) if average == "weighted" else scores.mean())

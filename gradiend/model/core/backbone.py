@@ -5,20 +5,24 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
 
-from gradiend.model.devices import Device
+from gradiend.model._architecture import Device
+from gradiend.model._parameter_map import MappedParameter, ParameterMap, mapped_parameters
 from gradiend.model.param_mapped import ParamMappedGradiendModel
-from gradiend.model.parameter_map import MappedParameter, ParameterMap
-from gradiend.model.rewriting import mapped_parameters
-from gradiend.util.keywords import nearest
+from gradiend.util._keywords import known_keywords, nearest
 
+if TYPE_CHECKING:
+    from gradiend.model.model_with_gradiend import ModelWithGradiend
+
+M = TypeVar("M", bound="ModelWithGradiend")
 Patterns = Sequence[str]
 
 
+@known_keywords("get_backbone_module", suggest=False)
 def get_backbone_module(model: nn.Module) -> nn.Module:
     """The submodule named by `base_model_prefix`, else `base_model`, else the model itself."""
     children = dict(model.named_children())
@@ -33,6 +37,7 @@ def backbone_prefix(model: nn.Module) -> str:
     return next((f"{name}." for name, child in model.named_children() if child is backbone), "")
 
 
+@known_keywords("split_backbone_vs_head_params", suggest=False)
 def split_backbone_vs_head_params(
     model: nn.Module,
 ) -> tuple[OrderedDict[str, nn.Parameter], list[dict[str, Any]]]:
@@ -54,6 +59,7 @@ def split_backbone_vs_head_params(
     return backbone, excluded
 
 
+@known_keywords("debug_param_overlap", suggest=False)
 def debug_param_overlap(model: nn.Module) -> dict[str, int]:
     """Numbers of parameter tensors: of the model, its backbone, its head, and those that both use."""
     backbone, head = split_backbone_vs_head_params(model)
@@ -69,8 +75,7 @@ def debug_param_overlap(model: nn.Module) -> dict[str, int]:
 def matching_names(names: Sequence[str], patterns: Patterns) -> list[str]:
     """The names that match at least one pattern, in their own order; `*` is any substring, `.` is literal.
 
-    Raises:
-        ValueError: A pattern matches nothing.
+    Raises ValueError for a pattern that matches nothing.
     """
     expressions = {p: re.compile(".*".join(map(re.escape, p.split("*")))) for p in patterns}
     for pattern, expression in expressions.items():
@@ -137,13 +142,13 @@ def build_gradiend_from_base_model(
 
     Args:
         base_model: The model whose parameters are mapped.
-        load_directory: Its name or path, kept as `base_model` in the metadata.
+        load_directory: Name or path of the base model, which the metadata keep as `base_model`.
         param_map: Names or wildcards of the parameters, the documented dict, or a finished map. Default: the backbone.
         params: Names or wildcards that restrict the backbone first.
         latent_dim: Number of latent features.
-        torch_dtype: Of the GRADIEND, default float32.
-        device_encoder: Where the encoder lives.
-        device_decoder: Where the decoder lives.
+        torch_dtype: Dtype of the GRADIEND, default float32.
+        device_encoder: Where the encoder goes.
+        device_decoder: Where the decoder goes.
         lazy_init: Create no weights yet.
         **kwargs: More arguments of `GradiendModel`.
 
@@ -162,3 +167,20 @@ def build_gradiend_from_base_model(
         base_model=load_directory,
         **kwargs,
     )
+
+
+def without_parameters(model: M, patterns: Sequence[str]) -> M:
+    """A copy whose encoder does not see the gradients of parameters with these names, as if it had no weights for them.
+
+    The base model is shared and stays whole; the biases stay too, so encodings are shifted, each by the same amount
+    before the activation. A pattern that matches no parameter of the map, or nothing left, is a ValueError.
+    """
+    mapping = model.gradiend.mapping
+    excluded = set(matching_names([entry.name for entry in mapping], patterns))
+    keep = torch.ones(mapping.size, dtype=torch.bool)
+    for entry, place in mapping.slices():
+        if entry.name in excluded:
+            keep[place] = False
+    if not keep.any():
+        raise ValueError(f"exclude_params={list(patterns)} leaves nothing to encode: the map has no other parameters.")
+    return model.prune_gradiend(mask=keep, inplace=False)

@@ -1,36 +1,16 @@
 """Arguments, callbacks, batches, optimizer and loop: independent of the modality."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
-from gradiend.util.lazy import lazy_names
+from gradiend.util._imports import lazy_names
 
 if TYPE_CHECKING:
-    from gradiend.trainer.core.callbacks import (
-        CheckpointCallback,
-        EvaluationCallback,
-        LoggingCallback,
-        NormalizationCallback,
-        TrainingCallback,
-        get_default_callbacks,
-    )
-    from gradiend.trainer.core.training import train
+    from gradiend.trainer.core.callbacks import CheckpointCallback as CheckpointCallback
+    from gradiend.trainer.core.callbacks import EvaluationCallback as EvaluationCallback
+    from gradiend.trainer.core.callbacks import LoggingCallback as LoggingCallback
+    from gradiend.trainer.core.callbacks import NormalizationCallback as NormalizationCallback
+    from gradiend.trainer.core.callbacks import TrainingCallback as TrainingCallback
+    from gradiend.trainer.core.callbacks import get_default_callbacks as get_default_callbacks
+    from gradiend.trainer.core.training import train as train
 
-__all__ = [
-    "CheckpointCallback",
-    "EvaluationCallback",
-    "LoggingCallback",
-    "NormalizationCallback",
-    "TrainingCallback",
-    "get_default_callbacks",
-    "train",
-]
-
-__getattr__ = lazy_names(
-    __name__,
-    {
-        "gradiend.trainer.core.callbacks": [name for name in __all__ if name != "train"],
-        "gradiend.trainer.core.training": ["train"],
-    },
-)
+__all__, __dir__, __getattr__ = lazy_names(__name__)

@@ -1,31 +1,20 @@
 """Training on text."""
 
-from gradiend.trainer.text.common.dataset import TextBatchedDatasetBase
-from gradiend.trainer.text.common.instruct import InstructTokenizerWrapper
-from gradiend.trainer.text.common.loading import AutoModelForLM, AutoTokenizerForLM
-from gradiend.trainer.text.common.model_base import TextModelWithGradiend
-from gradiend.trainer.text.prediction.config import TextPredictionConfig
-from gradiend.trainer.text.prediction.dataset import (
-    TextBatchedDataset,
-    TextTrainingDataset,
-    create_masked_pair_from_text,
+from gradiend.trainer.text.common.dataset import TextBatchedDatasetBase as TextBatchedDatasetBase
+from gradiend.trainer.text.common.instruct import InstructTokenizerWrapper as InstructTokenizerWrapper
+from gradiend.trainer.text.common.loading import AutoModelForLM as AutoModelForLM
+from gradiend.trainer.text.common.loading import AutoTokenizerForLM as AutoTokenizerForLM
+from gradiend.trainer.text.common.model_base import TextModelWithGradiend as TextModelWithGradiend
+from gradiend.trainer.text.prediction.config import TextPredictionConfig as TextPredictionConfig
+from gradiend.trainer.text.prediction.dataset import TextBatchedDataset as TextBatchedDataset
+from gradiend.trainer.text.prediction.dataset import TextTrainingDataset as TextTrainingDataset
+from gradiend.trainer.text.prediction.dataset import create_masked_pair_from_text as create_masked_pair_from_text
+from gradiend.trainer.text.prediction.decoder_only_mlm import DecoderModelWithMLMHead as DecoderModelWithMLMHead
+from gradiend.trainer.text.prediction.decoder_only_mlm import train_mlm_head as train_mlm_head
+from gradiend.trainer.text.prediction.model_with_gradiend import (
+    TextPredictionModelWithGradiend as TextPredictionModelWithGradiend,
 )
-from gradiend.trainer.text.prediction.decoder_only_mlm import DecoderModelWithMLMHead, train_mlm_head
-from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
-from gradiend.trainer.text.prediction.trainer import TextPredictionTrainer
+from gradiend.trainer.text.prediction.trainer import TextPredictionTrainer as TextPredictionTrainer
+from gradiend.util._imports import public_names
 
-__all__ = [
-    "AutoModelForLM",
-    "AutoTokenizerForLM",
-    "DecoderModelWithMLMHead",
-    "InstructTokenizerWrapper",
-    "TextBatchedDataset",
-    "TextBatchedDatasetBase",
-    "TextModelWithGradiend",
-    "TextPredictionConfig",
-    "TextPredictionModelWithGradiend",
-    "TextPredictionTrainer",
-    "TextTrainingDataset",
-    "create_masked_pair_from_text",
-    "train_mlm_head",
-]
+__all__ = list(public_names(__name__))

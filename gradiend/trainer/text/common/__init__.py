@@ -1,31 +1,14 @@
 """What every text trainer shares."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
-from gradiend.util.lazy import lazy_names
+from gradiend.util._imports import lazy_names
 
 if TYPE_CHECKING:
-    from gradiend.trainer.text.common.dataset import TextBatchedDatasetBase
-    from gradiend.trainer.text.common.instruct import InstructTokenizerWrapper
-    from gradiend.trainer.text.common.loading import AutoModelForLM, AutoTokenizerForLM
-    from gradiend.trainer.text.common.model_base import TextModelWithGradiend
+    from gradiend.trainer.text.common.dataset import TextBatchedDatasetBase as TextBatchedDatasetBase
+    from gradiend.trainer.text.common.instruct import InstructTokenizerWrapper as InstructTokenizerWrapper
+    from gradiend.trainer.text.common.loading import AutoModelForLM as AutoModelForLM
+    from gradiend.trainer.text.common.loading import AutoTokenizerForLM as AutoTokenizerForLM
+    from gradiend.trainer.text.common.model_base import TextModelWithGradiend as TextModelWithGradiend
 
-__all__ = [
-    "AutoModelForLM",
-    "AutoTokenizerForLM",
-    "InstructTokenizerWrapper",
-    "TextBatchedDatasetBase",
-    "TextModelWithGradiend",
-]
-
-__getattr__ = lazy_names(
-    __name__,
-    {
-        "gradiend.trainer.text.common.dataset": ["TextBatchedDatasetBase"],
-        "gradiend.trainer.text.common.instruct": ["InstructTokenizerWrapper"],
-        "gradiend.trainer.text.common.loading": ["AutoModelForLM", "AutoTokenizerForLM"],
-        "gradiend.trainer.text.common.model_base": ["TextModelWithGradiend"],
-    },
-)
+__all__, __dir__, __getattr__ = lazy_names(__name__)

@@ -1,4 +1,7 @@
-"""Which dimensions to keep: mask → threshold → top-k, exact, without intermediates as long as the input space."""
+"""How important each dimension is, and which to keep: mask → threshold → top-k.
+
+The choice is exact, and made without intermediates as long as the input space.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +12,22 @@ from numbers import Integral, Real
 import torch
 from torch import Tensor
 
+from gradiend.model._architecture import parse_weight_part
+from gradiend.model._parameter_map import bits
+
 BLOCK = 1 << 20
 """Entries that are looked at together."""
 
 DIGIT = 16
-"""Bits of a radix digit: one histogram of 65 536 counts per pass."""
-
-INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""Bytes of a floating-point type → the integer type of its bits."""
+"""Number of bits of a radix digit: one histogram has 65 536 counts."""
 
 
 def topk_count(topk: int | float, available: int) -> int:
-    """How many of `available` dimensions `topk` means.
+    """How many of `available` dimensions `topk` means: a number (1 to all), or a proportion (rounded half to even).
 
-    An int is a number (at least one is kept, at most all), a float in (0, 1] a proportion (rounded half to even,
-    at least one).
-
-    Raises:
-        ValueError: A negative int, or a float outside (0, 1].
-        TypeError: Not a number.
+    Raises ValueError for a negative int and a float outside (0, 1], TypeError for what is no number.
     """
-    # numbers.* and not int, float: numpy's scalars are numbers too.
+    # numbers.* and not int, float: NumPy's scalars are numbers too.
     if isinstance(topk, bool) or not isinstance(topk, Real):
         raise TypeError(f"topk must be an int (a number of dimensions) or a float in (0, 1]; got {topk!r}.")
     if not isinstance(topk, Integral):
@@ -79,19 +77,16 @@ class Criteria:
 
 @dataclass(frozen=True)
 class Selection:
-    """The dimensions that stay. No mask of all of them exists unless it is asked for.
-
-    Attributes:
-        criteria: What is allowed.
-        count: Number of dimensions that stay.
-        cutoff: Of the allowed ones only those more important than this stay, 0-dim; None: all of them.
-        ties: And so many of those as important as the cutoff, lower indices first.
-    """
+    """The dimensions that stay. No mask of all of them exists unless it is asked for."""
 
     criteria: Criteria
+    """What may stay at all."""
     count: int
+    """Number of dimensions that stay."""
     cutoff: Tensor | None = None
+    """Only allowed dimensions with a greater importance than this one, 0-dim, stay; None: all allowed ones."""
     ties: int = 0
+    """How many with exactly that importance stay too; lower indices come first."""
 
     def masks(self, places: Iterable[slice]) -> Iterator[Tensor]:
         """Bool masks, on the CPU, of consecutive ranges that start at 0."""
@@ -128,11 +123,11 @@ def select_largest(criteria: Criteria, count: int) -> Selection:
     Radix selection: one histogram per 16 bits of the values, in pieces, so nothing as long as the importance is made.
     """
     assert criteria.importance is not None
-    bits = 8 * criteria.importance.element_size()
+    width = 8 * criteria.importance.element_size()
     prefix, left = 0, count
-    for shift in range(bits - DIGIT, -1, -DIGIT):
+    for shift in range(width - DIGIT, -1, -DIGIT):
         histogram = torch.zeros(1 << DIGIT, dtype=torch.int64)
-        leading = shift + DIGIT == bits
+        leading = shift + DIGIT == width
         for block in blocks(slice(0, criteria.size)):
             keys = _ordered_bits(criteria.candidates(block))
             if leading:
@@ -151,17 +146,18 @@ def select_largest(criteria: Criteria, count: int) -> Selection:
 
 def _ordered_bits(values: Tensor) -> Tensor:
     """The bits of floats as signed integers in the same order."""
-    integer = INTEGERS[values.element_size()]
     # Adding zero makes a positive zero of a negative one, which equals it.
-    keys = (values + 0).view(integer)
-    return keys ^ ((keys >> (8 * values.element_size() - 1)) & torch.iinfo(integer).max)
+    return _flipped(bits(values + 0))
 
 
 def _value_of(key: int, like: Tensor) -> Tensor:
     """The float, 0-dim, with these ordered bits."""
-    integer = INTEGERS[like.element_size()]
-    keys = torch.tensor([key], dtype=integer, device=like.device)
-    return (keys ^ ((keys >> (8 * like.element_size() - 1)) & torch.iinfo(integer).max)).view(like.dtype)[0]
+    return _flipped(torch.tensor([key], dtype=bits(like[:0]).dtype, device=like.device)).view(like.dtype)[0]
+
+
+def _flipped(keys: Tensor) -> Tensor:
+    """The bits of floats to integers in the same order, and back: those of negative numbers are inverted."""
+    return keys ^ ((keys >> (8 * keys.element_size() - 1)) & torch.iinfo(keys.dtype).max)
 
 
 def ranking(values: Tensor, count: int) -> Tensor:
@@ -178,19 +174,7 @@ def select_dimensions(
     threshold: float | None = None,
     topk: int | float | None = None,
 ) -> Selection:
-    """The dimensions to keep; order mask → threshold → top-k.
-
-    Args:
-        size: Number of dimensions.
-        importance: (size,) non-negative; needed for threshold and topk.
-        mask: (size,) bool.
-        threshold: Keep importance ≥ threshold.
-        topk: A number or a proportion of the dimensions still left; ties go to the lower index.
-
-    Raises:
-        ValueError: No criterion, a wrong mask or importance, or nothing left.
-        TypeError: topk is not a number.
-    """
+    """The dimensions to keep; arguments and errors are those of `GradiendModel.prune`. Ties go to the lower index."""
     if mask is None and threshold is None and topk is None:
         raise ValueError("Pruning needs a criterion: give mask, threshold or topk.")
     if mask is not None and (not isinstance(mask, Tensor) or mask.dtype != torch.bool or tuple(mask.shape) != (size,)):
@@ -214,3 +198,22 @@ def select_dimensions(
     if topk is None or topk_count(topk, allowed) == allowed:
         return Selection(criteria, allowed)
     return select_largest(criteria, topk_count(topk, allowed))
+
+
+@torch.no_grad()
+def weight_importance(part: str, W_e: Tensor, W_d: Tensor, b_d: Tensor) -> Tensor:
+    """Importance of each dimension, see `GradiendModel.get_weight_importance`, from W_e (k, n), W_d (n, k), b_d (n,).
+
+    Sums run in float32 at least, so that a 16-bit GRADIEND ranks its dimensions as its float32 copy would.
+    """
+    part = parse_weight_part(part)
+    wide = torch.promote_types(W_d.dtype, torch.float32)
+    if part == "encoder-weight":
+        importance = W_e.abs().sum(0, dtype=wide)
+    elif part == "decoder-weight":
+        importance = W_d.abs().sum(1, dtype=wide)
+    elif part == "decoder-bias":
+        importance = b_d.abs()
+    else:
+        importance = (W_d.sum(1, dtype=wide) + b_d).abs()
+    return importance.float().cpu()

@@ -1,19 +1,15 @@
-"""Arguments, checked at the door: values of simple types, and the fields of dataclasses of arguments."""
+"""Arguments of simple types, checked at the door."""
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from numbers import Integral, Real
 from os import PathLike
-from typing import Any, Literal
-
-from typing_extensions import Self
+from typing import Any
 
 HALF_CHARACTER = (
-    "Such texts come from cutting one within an emoji: text.encode('utf-8', 'ignore').decode() removes the half."
+    "Such texts come from cutting a text within an emoji: text.encode('utf-8', 'ignore').decode() removes the half."
 )
 """What to do about a lone surrogate."""
 
@@ -22,17 +18,9 @@ AS_IN_ARGUMENTS = "for what the training arguments say"
 
 
 def require_whole(name: str, value: object, least: int | None, *, none_means: str | None = None) -> None:
-    """Refuse what is no whole number, or one below `least`.
+    """Refuse what is no whole number with a TypeError, and one below `least` with a ValueError.
 
-    Args:
-        name: Of the argument.
-        value: What came.
-        least: The smallest one that is allowed; None allows all.
-        none_means: What None asks for; without it None is refused.
-
-    Raises:
-        TypeError: Another type; `True` and `"10"` are none.
-        ValueError: A smaller number.
+    `True` and `"10"` are no numbers. None is refused too, unless the call says what it asks for.
     """
     if value is None and none_means is not None:
         return
@@ -63,23 +51,16 @@ def require_finite(name: str, value: object, least: float | None = None, most: f
 
 def numbers(name: str, value: Any) -> list[float]:
     """One or several finite numbers as floats. Raises ValueError for anything else, and for none."""
-    # numbers.Real and not int, float: NumPy's scalars are numbers too.
-    given = [value] if isinstance(value, (Real, str)) else value
-    values = list(given) if isinstance(given, Iterable) else [given]
-    if not values or not all(
-        isinstance(one, Real) and not isinstance(one, bool) and math.isfinite(one) for one in values
-    ):
+    values = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+    # Real and not int, float: NumPy's scalars are numbers too.
+    real = (isinstance(one, Real) and not isinstance(one, bool) and math.isfinite(one) for one in values)
+    if not values or not all(real):
         raise ValueError(f"{name} must be one or several finite numbers; got {value!r}.")
     return [float(one) for one in values]
 
 
 def require_text(name: str, value: object) -> None:
-    """Refuse what is no string.
-
-    Raises:
-        TypeError: Another type.
-        ValueError: No visible character, or half of one.
-    """
+    """Raise TypeError for what is no string, ValueError for one without a visible character or with half of one."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string; got {value!r:.60} ({type(value).__name__}).")
     if not value.strip():
@@ -124,12 +105,7 @@ def require_ordered(name: str, values: object) -> None:
 
 
 def require_class_words(name: str, words: object) -> None:
-    """Refuse what is no list of strings, or an empty one, as the words of a class.
-
-    Raises:
-        TypeError: A single string, a set, or an entry that is no string.
-        ValueError: No words, or an empty one.
-    """
+    """Refuse what is no list of strings with a TypeError, and no words, or an empty one, with a ValueError."""
     require_ordered(name, words)
     given = list(require_texts(name, words))
     if not given or not all(word.strip() for word in given):
@@ -139,8 +115,7 @@ def require_class_words(name: str, words: object) -> None:
 def require_texts(name: str, values: object) -> Iterator[str]:
     """Yield the strings of a collection.
 
-    Raises:
-        TypeError: At once, if it is no collection or a single string; on the way, if an entry is no string.
+    Raises TypeError: at once for a single string or no collection, and on the way for an entry that is no string.
     """
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise TypeError(f"{name} must be a list of strings; got {values!r:.60} ({type(values).__name__}).")
@@ -154,71 +129,3 @@ def _checked(name: str, values: Iterable[object]) -> Iterator[str]:
                 f"{name} must be a list of strings, but entry {position} is {value!r:.60} ({type(value).__name__})."
             )
         yield value
-
-
-def argument(
-    default: Any,
-    parse: Callable[[str, Any], Any] | None = None,
-    *,
-    optional: bool | None = None,
-    affects: Literal["training", "seeds", "neither"] = "training",
-    save: Callable[[Any], Any] | None = copy.deepcopy,
-) -> Any:
-    """A field of `Arguments`, with everything that is known of it.
-
-    Args:
-        default: Its default; a bool makes it a flag, which takes no other values.
-        parse: (name, value) → the value that is kept; raises for a wrong one.
-        optional: Whether None may be given, which is not parsed. Default: where it is the default.
-        affects: What depends on it: every training; only the choice among several seeds; or neither, since it changes
-            where things go, how fast they are made, or evaluations.
-        save: Value → what JSON knows of it; None keeps the argument out of what is saved.
-    """
-    optional = default is None if optional is None else optional
-    known = {"parse": parse, "optional": optional, "affects": affects, "save": save}
-    return dataclasses.field(default=default, metadata=known)
-
-
-def checked(check: Callable[..., object], *limits: Any) -> Callable[[str, Any], Any]:
-    """A parser that keeps a value as it is, unless `check(name, value, *limits)` raises."""
-
-    def parse(name: str, value: Any) -> Any:
-        check(name, value, *limits)
-        return value
-
-    return parse
-
-
-@dataclasses.dataclass
-class Arguments:
-    """What dataclasses of arguments do by what their fields know, see `argument`; a plain field takes any value."""
-
-    def __post_init__(self) -> None:
-        for item in dataclasses.fields(self):
-            value, parse = vars(self)[item.name], item.metadata.get("parse")
-            if isinstance(item.default, bool):
-                require_flag(item.name, value)
-            elif parse is not None and not (value is None and item.metadata.get("optional")):
-                setattr(self, item.name, parse(item.name, value))
-
-    @classmethod
-    def names(cls, *affecting: str) -> list[str]:
-        """The names of all arguments, or of those that affect one of the things named."""
-        fields = dataclasses.fields(cls)
-        return [f.name for f in fields if not affecting or f.metadata.get("affects", "training") in affecting]
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-serialisable: types and masks as text and numbers, without data, functions and modules."""
-        saves = {item.name: item.metadata.get("save", copy.deepcopy) for item in dataclasses.fields(self)}
-        given = {name: vars(self)[name] for name, save in saves.items() if save is not None}
-        return {name: None if value is None else saves[name](value) for name, value in given.items()}
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """What `to_dict` gave.
-
-        Raises:
-            TypeError: An unknown key; the message names the nearest field.
-            ValueError: A bad value.
-        """
-        return cls(**content)

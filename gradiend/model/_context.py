@@ -1,4 +1,4 @@
-"""gradiend_context.json: what a GRADIEND reads, what it reproduces, and which class it encodes positive.
+"""What a GRADIEND reads, what it reproduces, and which class it encodes positive; gradiend_context.json says it.
 
 The label of a text is that of its factual word's class. From version 0.2.0 on, the existing tool labels texts by the
 alternative word's class where the source is alternative, and its files do not say so; see `labels_by_alternative`.
@@ -7,22 +7,43 @@ alternative word's class where the source is alternative, and its files do not s
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gradiend.model.sides import Side
-from gradiend.util.files import read_json, write_json
-from gradiend.util.keywords import nearest, nearest_first
+from gradiend.model._checkpoint import read_object
+from gradiend.util._keywords import known_keywords, nearest, nearest_first, one_of
+from gradiend.util.files import write_json
+
+
+class Side(str, Enum):
+    """A gradient of one example: g_f of the factual word, g_a of the alternative, or g_f − g_a."""
+
+    FACTUAL = "factual"
+    ALTERNATIVE = "alternative"
+    DIFF = "diff"
+
+    @classmethod
+    def parse(cls, name: str, value: str | Side) -> Side:
+        """The side called `value`; "counterfactual" means alternative. The errors are those of `one_of`."""
+        if isinstance(value, Side):
+            return value
+        return cls(one_of(name, "alternative" if value == "counterfactual" else value, [side.value for side in cls]))
+
+    def __str__(self) -> str:
+        return self.value
+
 
 CONTEXT = "gradiend_context.json"
 LABELS_OF = "labels_of"
 """Key of the context: the word whose class labels a text, factual or alternative."""
 MARKS_OF_0_2 = frozenset({"prediction_objective", "decoder_sequence_cloze_rhs_window"})
-"""Metadata in config.json that versions 0.2.x of the existing tool write, and 0.1.0 does not."""
+"""Metadata in config.json that versions 0.2.x of the existing tool write and 0.1.0 does not."""
 
 T = TypeVar("T")
 
 
+@known_keywords("write_gradiend_context", suggest=False)
 def write_gradiend_context(
     directory: str | Path,
     source: str,
@@ -40,18 +61,13 @@ def write_gradiend_context(
         direction: Class → +1, −1 or 0.
         labels_of: The word whose class labels a text: factual or alternative.
     """
-    content: dict[str, Any] = {
-        "source": str(source),
-        "target": None if target is None else str(target),
-        LABELS_OF: labels_of.value,
-    }
-    if direction is not None:
-        content["feature_class_encoding_direction"] = dict(direction)
+    sides = {"source": str(source), "target": None if target is None else str(target), LABELS_OF: labels_of.value}
     path = Path(directory) / CONTEXT
-    write_json(path, content)
+    write_json(path, sides if direction is None else {**sides, "feature_class_encoding_direction": dict(direction)})
     return str(path)
 
 
+@known_keywords("read_gradiend_context", suggest=False)
 def read_gradiend_context(directory: str | Path) -> tuple[str, str | None, dict[str, int] | None]:
     """(source, target, class → +1/−1/0 or None) of a checkpoint.
 
@@ -60,7 +76,7 @@ def read_gradiend_context(directory: str | Path) -> tuple[str, str | None, dict[
         ValueError: A file without valid source, target or direction; the message names it.
     """
     path = Path(directory) / CONTEXT
-    content = _read_object(path)
+    content = _read_context(path)
     try:
         source = Side.parse("source", content["source"]).value
         target = None if content["target"] is None else Side.parse("target", content["target"]).value
@@ -74,20 +90,11 @@ def read_gradiend_context(directory: str | Path) -> tuple[str, str | None, dict[
 def labels_by_alternative(directory: str | Path, metadata: Mapping[str, Any]) -> bool | None:
     """Whether the texts that a GRADIEND with source alternative was trained on were labelled by the alternative word.
 
-    Args:
-        directory: The checkpoint.
-        metadata: Of its config.json.
-
-    Returns:
-        What the context says; without that, True for a checkpoint of the existing tool's 0.2.x, and None where nothing
-        tells: versions that write no mark label by the factual word.
-
-    Raises:
-        FileNotFoundError: No context file.
-        ValueError: Labels of another kind; the message names the file.
+    Where the context does not say it, it is True for a checkpoint whose metadata has a mark of the existing tool's
+    0.2.x, and None for others: versions that write no mark label by the factual word.
     """
     path = Path(directory) / CONTEXT
-    labels = _read_object(path).get(LABELS_OF)
+    labels = _read_context(path).get(LABELS_OF)
     if labels is None:
         return True if MARKS_OF_0_2 & metadata.keys() else None
     try:
@@ -103,26 +110,18 @@ def parse_labels(labels_of: str) -> Side:
     return Side(labels_of)
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def _read_context(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(
             f"The checkpoint {path.parent} has no {CONTEXT}, which says what its encoder reads and which class is "
             "positive: it was copied or deleted in part. Copy it whole; or, if you know what it was trained with, "
             "write the file with gradiend.model.utils.write_gradiend_context(directory, source, target, direction)."
         )
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold a JSON object, not {type(content).__name__}.")
-    return content
+    return read_object(path)
 
 
 def parse_direction(direction: Mapping[str, int]) -> dict[str, int]:
-    """Class → +1, −1 or 0 as ints.
-
-    Raises:
-        ValueError: Another label.
-        TypeError: Not a mapping.
-    """
+    """Class → +1, −1 or 0 as ints. Raises ValueError for another label, TypeError for what is no mapping."""
     if not isinstance(direction, Mapping):
         raise TypeError(f"The encoding direction must map classes to +1, −1 or 0; got {direction!r}.")
     wrong = {name: label for name, label in direction.items() if label not in (1, -1, 0)}
@@ -132,13 +131,9 @@ def parse_direction(direction: Mapping[str, int]) -> dict[str, int]:
 
 
 def encoding_direction(feature_definition: Any) -> dict[str, int]:
-    """Class → label: +1 for the first target class, −1 for the second, 0 for every other class.
+    """Class → label: +1 for the first of the two `target_classes`, −1 for the second, 0 for the rest of `all_classes`.
 
-    Args:
-        feature_definition: Has `target_classes` (two names) and `all_classes` (names, or None).
-
-    Raises:
-        ValueError: Not two target classes.
+    Raises ValueError where there are not two target classes.
     """
     signs = (1, -1)
     targets = list(feature_definition.target_classes or ())
@@ -154,16 +149,7 @@ def moving_factor(
     """The feature factor that strengthens (or weakens) a class: −label of the class, +label for target="alternative".
 
     With target diff or factual, decoding the label of a class gives the gradient that makes its word less likely
-    (docs/method.md).
-
-    Args:
-        direction: Class → label, see `ModelWithGradiend.feature_class_encoding_direction`.
-        target: What the decoder reproduces.
-        name: The class.
-        strengthen: Or weaken.
-
-    Raises:
-        ValueError: No direction, or no class that it tells apart.
+    (docs/method.md). Without a direction, or for a class that it does not tell apart, this raises ValueError.
     """
     if not direction:
         raise ValueError("The model does not know which class it encodes positive: train it, or set the direction.")
@@ -178,10 +164,9 @@ def moving_factor(
 
 
 def one_goal(strengthen: T | None, weaken: T | None) -> tuple[T, bool] | None:
-    """(class, whether it is strengthened) of a call that takes `strengthen` and `weaken`; None with neither.
+    """(class, whether to strengthen it) of a call that takes `strengthen` and `weaken`; None with neither of them.
 
-    Raises:
-        TypeError: Both.
+    Raises TypeError with both.
     """
     if strengthen is not None and weaken is not None:
         raise TypeError(

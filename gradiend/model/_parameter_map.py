@@ -10,12 +10,27 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from gradiend.util.keywords import one_of
+from gradiend.util._keywords import one_of
+from gradiend.util.fingerprint import digest_tensors
 
 MASK_MARGIN = 1.1
-"""Indices are preferred while they take less than 1/1.1 of a mask: near equality the choice shall not flip."""
+"""Indices are preferred while they take less than 1/1.1 of a mask: near equality the choice must not flip."""
+
+
+BIT_TYPES = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Bytes per entry → the integers that hold its bits."""
+
+
+def bits(values: Tensor) -> Tensor:
+    """The same memory as integers: unlike floats, −0.0 is not 0.0 and an undefined number equals itself."""
+    return values.view(BIT_TYPES[values.element_size()])
+
+
+def digest_of(values: Tensor) -> str:
+    """A digest of dtype, shape and every bit."""
+    return digest_tensors([("", values)])
 
 
 def index_dtype(numel: int) -> torch.dtype:
@@ -25,14 +40,12 @@ def index_dtype(numel: int) -> torch.dtype:
 
 @dataclass(frozen=True, eq=False)
 class MappedParameter:
-    """One base-model parameter and the entries of it that are in the map.
-
-    `selection` is None for all entries, a bool tensor (numel,) or an integer tensor of flat indices.
-    """
+    """One base-model parameter and the entries of it that are in the map."""
 
     name: str
     shape: tuple[int, ...]
     selection: Tensor | None = None
+    """None for all entries, a bool tensor (numel,), or an integer tensor of flat indices."""
 
     def __repr__(self) -> str:
         return f"MappedParameter({self.name!r}, {self.shape}, {self.num_selected:,} of {self.numel:,} entries)"
@@ -131,11 +144,7 @@ class MappedParameter:
 
     @classmethod
     def from_spec(cls, name: str, spec: Mapping[str, Any]) -> MappedParameter:
-        """Parse the documented dict.
-
-        Raises:
-            ValueError: A missing key, or a selection that does not fit the shape.
-        """
+        """Parse the documented dict. Raises ValueError for a missing key or a selection that does not fit the shape."""
         if not isinstance(spec, Mapping):
             raise ValueError(f"The map entry of {name!r} must be a dict with shape and repr; got {spec!r}.")
         missing = [key for key in ("shape", "repr") if key not in spec]
@@ -203,9 +212,7 @@ class ParameterMap(Sequence[MappedParameter]):
     def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Full-shape tensors by name → (size,), on the first one's device. Other keys are ignored.
 
-        Raises:
-            KeyError: A mapped parameter is missing.
-            ValueError: A tensor has another shape than its parameter.
+        Raises KeyError for a missing parameter, ValueError for a tensor of another shape.
         """
         missing = [parameter.name for parameter in self.parameters if parameter.name not in tensors]
         if missing:
@@ -255,3 +262,17 @@ class ParameterMap(Sequence[MappedParameter]):
     def from_specs(cls, specs: Mapping[str, Mapping[str, Any]]) -> ParameterMap:
         """Parse the documented dict; its order is the order of the input space. Raises ValueError for a bad entry."""
         return cls([MappedParameter.from_spec(name, spec) for name, spec in specs.items()])
+
+
+def mapped_parameters(base_model: nn.Module, mapping: ParameterMap) -> dict[str, nn.Parameter]:
+    """The base model's parameters in the map. Raises KeyError for a missing one, ValueError for another shape."""
+    parameters = dict(base_model.named_parameters())
+    for entry in mapping:
+        if entry.name not in parameters:
+            raise KeyError(
+                f"The base model has no parameter {entry.name}: the GRADIEND was made for another architecture."
+            )
+        shape = tuple(parameters[entry.name].shape)
+        if shape != entry.shape:
+            raise ValueError(f"{entry.name} has shape {shape}, but the GRADIEND was made for {entry.shape}.")
+    return {entry.name: parameters[entry.name] for entry in mapping}

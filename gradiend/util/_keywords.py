@@ -6,15 +6,10 @@ spellings; nothing behind the door ever sees them.
 
 from __future__ import annotations
 
-import ast
-import dataclasses
 import difflib
 import functools
 import inspect
-import itertools
-import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 ALIASES: dict[str, dict[str, str]] = {
@@ -104,12 +99,8 @@ def nearest(name: str, valid: Collection[str]) -> str:
 
 
 def nearest_first(name: str, valid: Iterable[str]) -> list[str]:
-    """`valid`, those that resemble `name` most first; case counts little."""
-
-    def likeness(other: str) -> float:
-        return difflib.SequenceMatcher(None, name.casefold(), other.casefold()).ratio()
-
-    return sorted(valid, key=likeness, reverse=True)
+    """`valid`, those that resemble `name` most first; upper and lower case are the same here."""
+    return sorted(valid, key=lambda one: -difflib.SequenceMatcher(None, name.casefold(), one.casefold()).ratio())
 
 
 def misplaced(name: str, owner: str) -> str:
@@ -133,13 +124,9 @@ def _is_call(owner: str) -> bool:
 def resolve_keywords(
     owner: str, given: Mapping[str, Any], valid: Collection[str], *, named: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Rename second spellings and refuse unknown keywords.
+    """Rename second spellings among the keywords of a call to `owner`, and refuse unknown ones.
 
-    Args:
-        owner: Whose keywords, as the messages call it.
-        given: The keywords of a call.
-        valid: Those that may be among them.
-        named: Others that the owner has, which were taken before: the nearest may be one of them.
+    The nearest may also be one of `named`, which are those that the call has taken before.
 
     Raises:
         TypeError: Both spellings of a keyword are given, or a keyword is unknown.
@@ -162,12 +149,16 @@ def resolve_keywords(
     return resolved
 
 
-def known_keywords(owner: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorator of a function: it takes second spellings, and names the nearest valid keyword for an unknown one."""
+def known_keywords(owner: str, *, suggest: bool = True) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorator of a function: it takes second spellings, and names the nearest valid keyword for an unknown one.
+
+    With `suggest`, errors of other calls name this one as the place of a misplaced keyword.
+    """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        valid = [name for name in inspect.signature(function).parameters if name != "self"]
-        OWNERS[owner] = frozenset(valid)
+        valid = [name for name in inspect.signature(function).parameters if name not in ("self", "cls")]
+        if suggest:
+            OWNERS[owner] = frozenset(valid)
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -185,50 +176,36 @@ def strict_keywords(cls: T) -> T:
     return cls
 
 
-def field_sentences(cls: type) -> dict[str, str]:
-    """What stands under each field of a dataclass in its source, those of its bases first: name → text on one line.
+def strict_methods(cls: T) -> T:
+    """Decorator of a class: `known_keywords` decorates its constructor and its public methods.
 
-    Empty where there is no source.
+    Left alone are those that take any keyword, and the passes of a network, whose time counts.
     """
-    found: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        file = Path(getattr(sys.modules.get(base.__module__), "__file__", None) or "")
-        if not dataclasses.is_dataclass(base) or not file.is_file():
+    for name, member in list(vars(cls).items()):
+        function = member.__func__ if isinstance(member, classmethod) else member
+        if not inspect.isfunction(function) or name.startswith("forward") or (name[0] == "_" and name != "__init__"):
             continue
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        bodies = [node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == base.__name__]
-        for field, text in itertools.pairwise(bodies[0] if bodies else []):
-            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-                found[ast.unparse(field.target)] = " ".join(str(text.value.value).split())
-    return found
-
-
-def field_default(item: dataclasses.Field[Any]) -> str:
-    """The default of a field, as it is written."""
-    return repr(item.default if item.default_factory is dataclasses.MISSING else item.default_factory())
-
-
-def fields_in_docstring(cls: T) -> T:
-    """Decorator of a dataclass: its docstring, which `help` shows, ends with every field, its default and its text."""
-    texts = field_sentences(cls)
-    if cls.__doc__ is not None and texts:
-        lines = [
-            f"    {item.name} (default {field_default(item)}): {texts.get(item.name, '')}"
-            for item in dataclasses.fields(cls)
-        ]
-        cls.__doc__ = "\n".join([inspect.cleandoc(cls.__doc__), "", "Args:", *lines])
+        parameters = inspect.signature(function).parameters.values()
+        if len(parameters) > 1 and all(one.kind is not inspect.Parameter.VAR_KEYWORD for one in parameters):
+            owner = cls.__name__ if name == "__init__" else f"{cls.__name__}.{name}"
+            strict = known_keywords(owner, suggest=False)(function)
+            type.__setattr__(cls, name, classmethod(strict) if isinstance(member, classmethod) else strict)
     return cls
 
 
 def one_of(name: str, value: Any, valid: Collection[str]) -> str:
     """`value` if it is one of `valid`.
 
-    Raises:
-        TypeError: Not a string.
-        ValueError: Another string; the message lists the valid ones and names the nearest.
+    Raises TypeError for what is no string, and ValueError for another string, with the valid ones and the nearest.
     """
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, one of {', '.join(valid)}; got {type(value).__name__}.")
     if value not in valid:
         raise ValueError(f"{name} must be one of {', '.join(valid)}; got {value!r}.{nearest(value, valid)}")
     return value
+
+
+def normalize_split_name(name: str) -> str:
+    """The canonical name of a split, such as `"Val"`: lower case, no surrounding spaces, and validation for val."""
+    lowered = name.strip().lower()
+    return "validation" if lowered == "val" else lowered

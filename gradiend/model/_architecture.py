@@ -1,0 +1,204 @@
+"""What a GRADIEND network is built from: activations, sizes, dtype, named parts, devices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from gradiend.util._keywords import known_keywords, nearest, one_of
+
+Device = torch.device | str | int | None
+
+WEIGHT_PARTS: tuple[str, ...] = ("encoder-weight", "decoder-weight", "decoder-bias", "decoder-sum")
+"""What an importance is read off."""
+REWRITE_PARTS: tuple[str, ...] = ("decoder", *WEIGHT_PARTS)
+"""What a rewrite adds to the base model."""
+
+FLOATS = ("float32", "bfloat16", "float16", "float64")
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A function f, and what it allows an encoder that ends with it."""
+
+    module: Callable[[], nn.Module]
+    """Makes the module that computes f."""
+    odd: bool = False
+    """f(−x) = −f(x): negating encoder and decoder weights negates the latent and keeps the reconstruction."""
+    slope: Callable[[Tensor], Tensor] | None = None
+    """f'(x) as a function of f(x), for the analytic step; without it, training goes through autograd."""
+    inverse: Callable[[float], float] | None = None
+    """f⁻¹, for the closed form of an odd f; without it, there is none."""
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "tanh": Activation(nn.Tanh, odd=True, slope=lambda h: 1 - h * h, inverse=math.atanh),
+    "relu": Activation(nn.ReLU),
+    "leakyrelu": Activation(nn.LeakyReLU),
+    "gelu": Activation(nn.GELU),
+    "silu": Activation(nn.SiLU),
+    "elu": Activation(nn.ELU),
+    "sigmoid": Activation(nn.Sigmoid),
+    "smht": Activation(nn.Hardtanh, odd=True, inverse=float),
+    "id": Activation(nn.Identity, odd=True, slope=torch.ones_like, inverse=float),
+}
+
+
+def activation_name(name: str) -> str:
+    """The canonical (lower-case) name of an activation. Raises ValueError for an unknown one."""
+    canonical = str(name).lower()
+    if canonical not in ACTIVATIONS:
+        known = ", ".join(ACTIVATIONS)
+        raise ValueError(f"Unknown activation {name!r}; known: {known}.{nearest(canonical, ACTIVATIONS)}")
+    return canonical
+
+
+def parse_weight_part(part: str) -> str:
+    """Raises ValueError unless `part` is one of `WEIGHT_PARTS`."""
+    return one_of("part", part, WEIGHT_PARTS)
+
+
+def parse_rewrite_part(part: str) -> str:
+    """Raises ValueError unless `part` is one of `REWRITE_PARTS`."""
+    return one_of("part", part, REWRITE_PARTS)
+
+
+def parse_dtype(name: str, value: Any) -> torch.dtype:
+    """The floating-point dtype of an argument called `name`, also by the name of the dtype ("torch." may be left out).
+
+    Raises ValueError for another name or dtype, and TypeError for anything else.
+    """
+    if not isinstance(value, str):
+        return require_float(name, value)
+    known = {key: getattr(torch, key) for key in FLOATS}
+    found = value.removeprefix("torch.")
+    if found not in known:
+        raise ValueError(
+            f"{name} must be a floating-point dtype ({', '.join(FLOATS)}); got {value!r}.{nearest(found, FLOATS)}"
+        )
+    return known[found]
+
+
+def require_float(name: str, value: Any) -> torch.dtype:
+    """Refuse what is no dtype with a TypeError, and a dtype that is not floating point with a ValueError."""
+    if not isinstance(value, torch.dtype):
+        raise TypeError(f"{name} must be a torch dtype, such as torch.float32; got {value!r}.")
+    if not value.is_floating_point:
+        raise ValueError(f"{name} must be a floating-point dtype; got {value}.")
+    return value
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The parsed arguments of `GradiendModel`, and the `architecture` of config.json."""
+
+    input_dim: int
+    latent_dim: int
+    activation_encoder: str
+    activation_decoder: str
+    bias_decoder: bool
+    torch_dtype: torch.dtype
+
+    @classmethod
+    def parse(
+        cls,
+        input_dim: Any,
+        latent_dim: Any,
+        activation_encoder: str,
+        activation_decoder: str | None,
+        bias_decoder: bool,
+        torch_dtype: Any,
+    ) -> Self:
+        """Check the arguments of `GradiendModel`, which names the errors."""
+        for name, value in (("input_dim", input_dim), ("latent_dim", latent_dim)):
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+                raise ValueError(f"{name} must be a positive int; got {value!r}.")
+        return cls(
+            int(input_dim),
+            int(latent_dim),
+            activation_name(activation_encoder),
+            activation_name(activation_decoder or activation_encoder),
+            bool(bias_decoder),
+            require_float("torch_dtype", torch_dtype),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields, with the dtype as its name, e.g. "float32"."""
+        return {**vars(self), "torch_dtype": str(self.torch_dtype).removeprefix("torch.")}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Parse what `to_json` gave; other keys are ignored. Raises ValueError or TypeError for what does not fit."""
+        names = list(cls.__dataclass_fields__)
+        missing = [name for name in names if name not in content]
+        if missing:
+            raise ValueError(f"the architecture lacks {', '.join(missing)}.")
+        name = str(content["torch_dtype"]).removeprefix("torch.")
+        return cls.parse(**{**{name: content[name] for name in names}, "torch_dtype": torch.__dict__.get(name, name)})
+
+    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The tensors of the weight file and their shapes."""
+        n, k = self.input_dim, self.latent_dim
+        shapes: dict[str, tuple[int, ...]] = {
+            "encoder.0.linear.weight": (k, n),
+            "encoder.0.linear.bias": (k,),
+            "decoder.0.linear.weight": (n, k),
+        }
+        return {**shapes, "decoder.0.linear.bias": (n,)} if self.bias_decoder else shapes
+
+
+def cuda_device(device: Device = None) -> torch.device:
+    """The device that `.cuda(device)` means: the current one for None, an index, or any device."""
+    return torch.device("cuda" if device is None else device)
+
+
+def default_devices(n_gpus: int, encoder_decoder_same_device: bool = False) -> tuple[str, str, str]:
+    """Devices of (encoder, decoder, base model) on a machine with so many GPUs.
+
+    Encoder and decoder are each as large as the base model: with two GPUs the decoder gets one of its own, with three
+    each of the three does.
+    """
+    if n_gpus == 0:
+        return "cpu", "cpu", "cpu"
+    second = f"cuda:{min(1, n_gpus - 1)}"
+    if encoder_decoder_same_device:
+        return "cuda:0", "cuda:0", second
+    return "cuda:0", second, "cuda:2" if n_gpus > 2 else "cuda:0"
+
+
+@known_keywords("resolve_device_config_for_model", suggest=False)
+def resolve_device_config_for_model(
+    device: Device = None,
+    device_encoder: Device = None,
+    device_decoder: Device = None,
+    device_base_model: Device = None,
+    encoder_decoder_same_device: bool = False,
+) -> tuple[torch.device, torch.device, torch.device, bool]:
+    """Where encoder, decoder and base model go: their own argument, else `device`, else the rule for this machine.
+
+    Args:
+        device: For each of the three that has no argument of its own.
+        device_encoder: Where the encoder goes.
+        device_decoder: Where the decoder goes.
+        device_base_model: Where the base model goes.
+        encoder_decoder_same_device: Let the rule (`default_devices`) put both halves on one GPU.
+
+    Returns:
+        (encoder, decoder, base model, whether that takes several GPUs).
+    """
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    rule = default_devices(n_gpus, encoder_decoder_same_device)
+    given = (device_encoder, device_decoder, device_base_model)
+    encoder, decoder, base_model = (
+        torch.device(own if own is not None else device if device is not None else ruled)
+        for own, ruled in zip(given, rule, strict=True)
+    )
+    gpus = {place for place in (encoder, decoder, base_model) if place.type == "cuda"}
+    return encoder, decoder, base_model, len(gpus) > 1

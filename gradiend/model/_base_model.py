@@ -1,0 +1,190 @@
+"""The base model that a GRADIEND is for: how a call names it, and whether it has the weights of the training.
+
+A name or path does not say which weights those are: a model can be changed in memory, and a folder can be overwritten.
+A fixed sample of every parameter is small enough to lie in every checkpoint, and can be compared with the same model in
+another dtype, where a hash of all bits could not. In the same dtype the sum of each parameter also finds what the
+sample misses, such as one embedding that was trained alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from gradiend.model._architecture import Device
+from gradiend.model._parameter_map import bits
+from gradiend.util._keywords import nearest, resolve_keywords
+from gradiend.util.files import read_header, read_tensors, write_tensors
+
+BASE_DIGEST = "base_model_digest.safetensors"
+"""File of a checkpoint with the sample."""
+ENTRIES = 256
+"""Number of entries of a parameter that are sampled; a smaller parameter is taken whole."""
+_GOLDEN_RATIO = 0x9E3779B97F4A7C15
+"""2⁶⁴ divided by the golden ratio: its multiples, modulo 2⁶⁴, lie evenly and hit no stride of a matrix."""
+
+GRADIEND_ARGUMENTS = (
+    "latent_dim", "torch_dtype", "param_map", "params", "activation_encoder", "activation_decoder", "bias_decoder",
+    "lazy_init",
+)  # fmt: skip
+"""Keywords of `ModelWithGradiend.from_pretrained` that shape a new GRADIEND."""
+
+
+def resolve_directory(
+    load_directory: Any, base_model: Any, kwargs: Mapping[str, Any]
+) -> tuple[Any, Any, dict[str, Any]]:
+    """(load_directory, base_model for a checkpoint or None, other keywords), whichever spelling was used.
+
+    Raises TypeError for no load_directory, or two.
+    """
+    rest = resolve_keywords("ModelWithGradiend.from_pretrained", kwargs, [*kwargs, "load_directory"])
+    second = rest.pop("load_directory", None)
+    if load_directory is not None and second is not None:
+        raise TypeError("from_pretrained got load_directory and gradiend_model, which mean the same: give one.")
+    load_directory = second if load_directory is None else load_directory
+    if load_directory is None:
+        load_directory, base_model = base_model, None
+    if load_directory is None:
+        raise TypeError("from_pretrained needs load_directory (a checkpoint or a base model), or base_model.")
+    return load_directory, base_model, rest
+
+
+def split_gradiend_arguments(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(what shapes a new GRADIEND and is not None, the rest).
+
+    `n_features` is what trainers call latent_dim, which wins; a pre_prune_config means that the weights are not made
+    before pruning.
+    """
+    rest = dict(arguments)
+    n_features = rest.pop("n_features", None)
+    lazy = rest.pop("pre_prune_config", None) is not None
+    shape = {key: value for key in GRADIEND_ARGUMENTS if (value := rest.pop(key, None)) is not None}
+    if n_features is not None:
+        shape.setdefault("latent_dim", n_features)
+    if lazy:
+        shape["lazy_init"] = True
+    return shape, rest
+
+
+def load_base_model(cls: Any, place: Any, arguments: Mapping[str, Any], **recorded: Any) -> tuple[Any, ...]:
+    """What `cls._load_model` gives; a keyword that it does not know is one that `from_pretrained` does not know."""
+    try:
+        return cls._load_model(place, **recorded, **arguments)
+    except TypeError as error:
+        unknown = [name for name in arguments if f"unexpected keyword argument {name!r}" in str(error)]
+        if not unknown:
+            raise
+        taken = [inspect.signature(call).parameters for call in (cls.from_pretrained, cls._load_model)]
+        hint = nearest(unknown[0], [*GRADIEND_ARGUMENTS, *taken[0], *taken[1]])
+        raise TypeError(
+            f"from_pretrained got an unknown argument {unknown[0]!r}, which the loading of the base model does not "
+            f"take either.{hint} ({error})"
+        ) from error
+
+
+def identity_of(base_model: Any) -> str:
+    """What a base model is found by again: its name or path, or an instance's `name_or_path`; empty if it has none."""
+    return str(base_model if isinstance(base_model, (str, Path)) else getattr(base_model, "name_or_path", ""))
+
+
+def device_of(base_model: Any) -> Device:
+    """Where a base model given as an instance is; None for a name or path. Raises TypeError for anything else."""
+    if isinstance(base_model, (str, Path)):
+        return None
+    if not hasattr(base_model, "device"):
+        raise TypeError(
+            "A base model is given by its name or path, or as a model that says its device, as those of transformers "
+            f"do; got {type(base_model).__name__}."
+        )
+    return base_model.device
+
+
+@dataclass(frozen=True)
+class BaseDigest:
+    """What tells a base model's parameters from others."""
+
+    entries: dict[str, Tensor]
+    """Parameter name → up to `ENTRIES` entries, in the parameter's dtype, on the CPU."""
+    shapes: dict[str, list[int]]
+    """Parameter name → shape."""
+    sums: dict[str, int]
+    """Parameter name → sum of all entries, their bits read as integers, modulo 2⁶⁴."""
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, base_model: Any) -> Self:
+        """The sample of a model as it is in memory; a shared tensor counts once."""
+        entries, shapes, sums = {}, {}, {}
+        for name, parameter in base_model.named_parameters():
+            shapes[name] = list(parameter.shape)
+            flat = parameter.detach().reshape(-1)
+            places = torch.tensor(sampled_places(flat.numel()), dtype=torch.int64, device=flat.device)
+            entries[name] = flat[places].cpu()
+            # Of integers, no order of addition gives another sum.
+            sums[name] = int(bits(flat).sum(dtype=torch.int64))
+        return cls(entries, shapes, sums)
+
+    def differences(self, other: BaseDigest) -> list[str]:
+        """Names of the parameters in which two models differ, or that only one of them has.
+
+        Parameters of equal dtype must be equal; of different dtypes, equal up to the rounding of the coarser one.
+        """
+        names = dict.fromkeys([*self.entries, *other.entries])
+        return [name for name in names if not self._agrees(other, name)]
+
+    def _agrees(self, other: BaseDigest, name: str) -> bool:
+        if name not in self.entries or name not in other.entries or self.shapes[name] != other.shapes[name]:
+            return False
+        mine, its = self.entries[name], other.entries[name]
+        if mine.dtype == its.dtype and self.sums[name] != other.sums[name]:
+            return False
+        tolerance = {"rtol": 0.0, "atol": 0.0}
+        if mine.dtype != its.dtype and mine.is_floating_point() and its.is_floating_point():
+            coarser = max(torch.finfo(mine.dtype), torch.finfo(its.dtype), key=lambda info: info.eps)
+            tolerance = {"rtol": coarser.eps, "atol": coarser.smallest_normal * coarser.eps}
+        return torch.allclose(mine.double(), its.double(), **tolerance, equal_nan=True)
+
+    def save(self, directory: str | Path) -> None:
+        """Write the sample into a checkpoint."""
+        write_tensors(
+            Path(directory) / BASE_DIGEST,
+            self.entries,
+            {"shapes": json.dumps(self.shapes), "sums": json.dumps(self.sums)},
+        )
+
+    @classmethod
+    def load(cls, directory: str | Path) -> Self | None:
+        """The sample of a checkpoint; None where it has none. Raises ValueError for a damaged file."""
+        path = Path(directory) / BASE_DIGEST
+        if not path.is_file():
+            return None
+        entries = read_tensors(path)
+        try:
+            header = read_header(path)
+            shapes, sums = json.loads(header["shapes"]), json.loads(header["sums"])
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{path} does not say shapes and sums of the parameters: it is damaged.") from error
+        if not all(isinstance(part, dict) and part.keys() == entries.keys() for part in (shapes, sums)):
+            raise ValueError(f"{path} names other parameters than it samples: it is damaged.")
+        return cls(entries, shapes, sums)
+
+
+def sampled_places(size: int) -> list[int]:
+    """The places of a parameter of `size` entries that are sampled, the same for every model."""
+    if size <= ENTRIES:
+        return list(range(size))
+    return [(index * _GOLDEN_RATIO % 2**64) * size >> 64 for index in range(ENTRIES)]
+
+
+def differing(names: Sequence[str]) -> str:
+    """How many parameters differ, with the names of some."""
+    shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    return f"{len(names)} parameter{'s differ' if len(names) > 1 else ' differs'} ({shown})"

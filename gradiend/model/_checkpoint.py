@@ -1,0 +1,263 @@
+"""The files of a GRADIEND checkpoint, written and read side by side.
+
+config.json                     format_version, architecture, mapping, metadata
+model.safetensors               or pytorch_model.bin, never both
+mapping_indices.safetensors     flat indices per parameter, where that is the smaller form
+mapping_masks.safetensors       bool masks (uint8) per parameter, where that is
+training.json                   how it was trained, if known
+base_model_digest.safetensors   a sample of the weights of the base model that it was trained on
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradiend.model._architecture import Architecture
+from gradiend.model._base_model import BASE_DIGEST
+from gradiend.model._parameter_map import MappedParameter, ParameterMap
+from gradiend.util._keywords import known_keywords
+from gradiend.util.files import read_json, read_tensors, write_json, write_tensors
+from gradiend.util.paths import CONFIG_FILE, WEIGHT_FILES
+
+logger = logging.getLogger(__name__)
+
+FORMAT_VERSION = 0
+CONFIG, TRAINING = CONFIG_FILE, "training.json"
+WEIGHTS, WEIGHTS_BIN = WEIGHT_FILES
+STEMS = {"indices": "mapping_indices", "mask": "mapping_masks"}
+FIELDS = {"indices": "indices_file", "mask": "masks_file"}
+SUFFIXES = {False: "safetensors", True: "pth"}
+"""Whether torch writes the mapping files → their suffix."""
+MAPPING_FILES = tuple(f"{stem}.{suffix}" for stem in STEMS.values() for suffix in SUFFIXES.values())
+CHECKPOINT_FILES = (CONFIG, TRAINING, WEIGHTS, WEIGHTS_BIN, BASE_DIGEST, *MAPPING_FILES)
+"""All that a checkpoint may consist of; which of them there are depends on map and format."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything that a checkpoint directory holds."""
+
+    architecture: Architecture
+    tensors: Mapping[str, Tensor]
+    mapping: ParameterMap | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    training: Any = None
+
+
+def is_checkpoint(directory: str | Path) -> bool:
+    """Whether `directory` holds a GRADIEND: its config.json has an architecture."""
+    config = Path(directory) / CONFIG
+    return config.is_file() and "architecture" in read_object(config)
+
+
+def write_checkpoint(directory: str | Path, checkpoint: Checkpoint, *, use_safetensors: bool | None = None) -> None:
+    """Write all files. The old config.json goes first and the new one comes last: with it, a directory is complete."""
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / CONFIG).unlink(missing_ok=True)
+    save_model_weights(directory, checkpoint.tensors, use_safetensors)
+    mapping = write_mapping(directory, checkpoint.mapping, binary=use_safetensors is False)
+    if checkpoint.training is not None:
+        write_json(directory / TRAINING, checkpoint.training)
+    write_json(
+        directory / CONFIG,
+        {
+            "format_version": FORMAT_VERSION,
+            "architecture": checkpoint.architecture.to_json(),
+            "mapping": mapping,
+            "metadata": {key: _jsonable(value) for key, value in checkpoint.metadata.items()},
+        },
+    )
+
+
+def read_checkpoint(directory: str | Path, *, with_mapping: bool = False) -> Checkpoint:
+    """Read and verify all files; `with_mapping` refuses a checkpoint without a parameter map, which is not read else.
+
+    Raises:
+        FileNotFoundError: A file is missing, or config.json has no mapping where one is needed.
+        ValueError: Contents that do not fit together; the message names the file.
+    """
+    directory = Path(directory)
+    path = directory / CONFIG
+    if not path.is_file():
+        raise FileNotFoundError(f"{directory} is not a GRADIEND checkpoint: it has no {CONFIG}.")
+    config = read_object(path)
+    if "architecture" not in config:
+        raise ValueError(f"{path} has no architecture: this looks like a base model, not a GRADIEND checkpoint.")
+    version = config.get("format_version", FORMAT_VERSION)
+    if version != FORMAT_VERSION:
+        raise ValueError(f"{path} has format_version {version!r}; this version of gradiend reads {FORMAT_VERSION}.")
+    for key in ("architecture", "mapping", "metadata"):
+        if not isinstance(config.get(key) or {}, dict):
+            raise ValueError(f"{path}: {key} must be an object, not {type(config[key]).__name__}.")
+    try:
+        architecture = Architecture.from_json(config["architecture"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    if with_mapping and config.get("mapping") is None:
+        raise FileNotFoundError(
+            f"{path} has no parameter mapping: load this checkpoint with GradiendModel.from_pretrained instead."
+        )
+    mapping = read_mapping(path, config["mapping"]) if with_mapping else None
+    if mapping is not None and mapping.size != architecture.input_dim:
+        raise ValueError(
+            f"{path}: the mapping selects {mapping.size} entries, the network has {architecture.input_dim}."
+        )
+    tensors = _read_weights(find_weights(directory), architecture, path)
+    training = read_json(directory / TRAINING) if (directory / TRAINING).is_file() else None
+    return Checkpoint(architecture, tensors, mapping, config.get("metadata") or {}, training)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises ValueError for a file with anything else; the message names the file."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a JSON object, not {type(content).__name__}.")
+    return content
+
+
+def _read_weights(path: Path, architecture: Architecture, config: Path) -> dict[str, Tensor]:
+    tensors = read_tensors(path)
+    expected = architecture.tensor_shapes()
+    for kind, names in (("lacks", expected.keys() - tensors.keys()), ("also holds", tensors.keys() - expected.keys())):
+        if names:
+            shown = ", ".join(sorted(names)[:5])
+            raise ValueError(f"{path} {kind} {shown}: it is not the weight file of the network in {config}.")
+    for name, shape in expected.items():
+        if tuple(tensors[name].shape) != shape:
+            raise ValueError(f"{path}: {name} has shape {tuple(tensors[name].shape)}, but {config} describes {shape}.")
+    return tensors
+
+
+def _jsonable(value: Any) -> Any:
+    """`value`, or its type name and repr where JSON cannot hold it."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return {"_type": type(value).__name__, "_repr": repr(value)}
+    return value
+
+
+@known_keywords("save_model_weights", suggest=False)
+def save_model_weights(directory: str | Path, state: Mapping[str, Tensor], use_safetensors: bool | None = None) -> None:
+    """Write the weights of a model, and remove a weight file of the other format.
+
+    Args:
+        directory: Created if missing.
+        state: Name → tensor.
+        use_safetensors: False writes `pytorch_model.bin`. None and True write `model.safetensors`; for tensors that
+            share memory (tied weights), which that format cannot hold, None falls back to `pytorch_model.bin`.
+
+    Raises:
+        ValueError: use_safetensors=True and tensors that share memory.
+    """
+    name, other = WEIGHTS, WEIGHTS_BIN
+    if use_safetensors is not False and _share_memory(state):
+        if use_safetensors:
+            raise ValueError(
+                f"{WEIGHTS} cannot hold tensors that share memory (tied weights): "
+                f"leave use_safetensors at None, which writes {WEIGHTS_BIN}."
+            )
+        logger.info("Some tensors share memory (tied weights): writing %s instead of %s.", WEIGHTS_BIN, WEIGHTS)
+        use_safetensors = False
+    if use_safetensors is False:
+        name, other = other, name
+    write_tensors(Path(directory) / name, state)
+    (Path(directory) / other).unlink(missing_ok=True)
+
+
+def find_weights(directory: str | Path) -> Path:
+    """The weight file in a directory. Raises FileNotFoundError where there is none."""
+    found = [Path(directory) / name for name in WEIGHT_FILES if (Path(directory) / name).is_file()]
+    if not found:
+        raise FileNotFoundError(f"{directory} has neither {WEIGHTS} nor {WEIGHTS_BIN}.")
+    return found[0]
+
+
+@known_keywords("load_model_weights", suggest=False)
+def load_model_weights(directory: str | Path) -> dict[str, Tensor]:
+    """Read the weights that `save_model_weights` wrote, on the CPU.
+
+    Raises:
+        FileNotFoundError: No weight file.
+        ValueError: The file is damaged; the message names it.
+    """
+    return read_tensors(find_weights(directory))
+
+
+def _share_memory(state: Mapping[str, Tensor]) -> bool:
+    starts = sorted((tensor.data_ptr(), tensor.nbytes) for tensor in state.values() if tensor.nbytes)
+    return any(start + size > following for (start, size), (following, _) in itertools.pairwise(starts))
+
+
+def write_mapping(directory: Path, mapping: ParameterMap | None, *, binary: bool) -> dict[str, Any] | None:
+    """Write the selections that are not complete, each in its smaller form, and return `mapping` of config.json.
+
+    With `binary`, torch writes them, as `.pth` files, instead of safetensors.
+    """
+    for old in MAPPING_FILES:
+        (directory / old).unlink(missing_ok=True)
+    if mapping is None:
+        return None
+    entries: list[dict[str, Any]] = []
+    files: dict[str, dict[str, Tensor]] = {}
+    for position, parameter in enumerate(parameter.compact() for parameter in mapping):
+        representation = parameter.representation
+        entry: dict[str, Any] = {"name": parameter.name, "shape": list(parameter.shape), "repr": representation}
+        if parameter.selection is not None:
+            key = entry["key"] = f"L{position}"
+            is_mask = representation == "mask"
+            stored = parameter.selection.view(parameter.shape).to(torch.uint8) if is_mask else parameter.selection
+            files.setdefault(representation, {})[key] = stored
+        entries.append({**entry, "num_selected": parameter.num_selected})
+    kinds = {entry["repr"] for entry in entries}
+    content: dict[str, Any] = {"mode": kinds.pop() if len(kinds) == 1 else "mixed", "param_map": entries}
+    for representation, tensors in files.items():
+        name = f"{STEMS[representation]}.{SUFFIXES[binary]}"
+        write_tensors(directory / name, tensors)
+        content[FIELDS[representation]] = name
+    return content
+
+
+def read_mapping(config: Path, content: Mapping[str, Any] | None) -> ParameterMap | None:
+    """Read what `write_mapping` wrote beside `config`, the path of config.json, and returned as `content`.
+
+    Raises FileNotFoundError for a missing file, ValueError for contents that do not fit together.
+    """
+    if content is None:
+        return None
+    # Only the names of the files: a checkpoint from elsewhere has no business outside its own directory.
+    paths = {kind: config.parent / Path(content[key]).name for kind, key in FIELDS.items() if content.get(key)}
+    files = {kind: read_tensors(path) for kind, path in paths.items()}
+    parameters = []
+    for position, entry in enumerate(content.get("param_map") or ()):
+        if not isinstance(entry, dict):
+            raise ValueError(f"{config}: entry {position} of the mapping must be an object, not {entry!r}.")
+        try:
+            parameters.append(_read_entry(entry, files))
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            path = paths.get(str(entry.get("repr")), config)
+            reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"{path}: entry {position} ({entry.get('name')}) of the mapping: {reason}") from error
+    return ParameterMap(parameters)
+
+
+def _read_entry(entry: Mapping[str, Any], files: Mapping[str, Mapping[str, Tensor]]) -> MappedParameter:
+    spec = dict(entry)
+    representation = entry["repr"]
+    if representation in FIELDS:
+        tensor = files.get(representation, {})[entry["key"]]
+        spec[representation] = tensor.bool().view(entry["shape"]) if representation == "mask" else tensor
+    parameter = MappedParameter.from_spec(entry["name"], spec)
+    if parameter.num_selected != entry.get("num_selected", parameter.num_selected):
+        raise ValueError(f"{parameter.num_selected} entries are selected, {entry['num_selected']} were saved.")
+    return parameter

@@ -1,0 +1,318 @@
+"""The files that a rewrite leaves: a record of how it was made, and a delta with the entries that it changes.
+
+gradiend_rewrite.json           in the directory of a rewritten model: from what and how it was made
+gradiend_delta.safetensors      new values of the entries that a rewrite changed. Tensors: `<parameter>/values`, in the
+                                parameter's dtype, and `<parameter>/indices`, flat and ascending; a parameter without
+                                indices is there as a whole, where that takes less space. The header has the rest as
+                                JSON under `gradiend_delta`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from gradiend._version import __version__
+from gradiend.model._parameter_map import MappedParameter, bits, digest_of, index_dtype
+from gradiend.model.core.backbone import backbone_prefix
+from gradiend.util._keywords import known_keywords
+from gradiend.util.files import read_header, read_json, read_tensors, write_json, write_tensors
+from gradiend.util.fingerprint import digest_json, hash_model_weights
+
+RECORD = "gradiend_rewrite.json"
+DELTA = "gradiend_delta.safetensors"
+HEADER = "gradiend_delta"
+"""Key in the header of a delta's file."""
+FORMAT_VERSION = 1
+"""Version of both files."""
+
+
+@dataclass(frozen=True)
+class RewriteChoice:
+    """What a decoder evaluation knows about the rewrite that it chose."""
+
+    target_class: str
+    """The class that was rewritten for, or another key of the results."""
+    direction: Literal["strengthen", "weaken"]
+    """What the rewrite does to the class."""
+    gradiend_path: str | None = None
+    """The checkpoint that the GRADIEND was loaded from or saved to, if known; not in deltas, which are handed on."""
+    value: float | None = None
+    """The metric of the choice, such as the probability of the class on the other class's texts."""
+    lms: float | None = None
+    """Language-modelling score of the rewritten model."""
+    base_lms: float | None = None
+    """Language-modelling score of the base model."""
+
+
+@dataclass(frozen=True)
+class RewriteRecord:
+    """Everything that is needed to make a rewritten model again: θ' = θ + learning_rate · decoder(feature_factor)."""
+
+    base_model: str
+    """Name or path of the base model."""
+    base_model_fingerprint: str
+    """`hash_model_weights` of the base model."""
+    gradiend_fingerprint: str
+    """`hash_model_weights` of the GRADIEND."""
+    param_map_hash: str
+    """Hash of the map between the GRADIEND and the base model."""
+    learning_rate: float
+    """Step size, as `ModelWithGradiend.rewrite_base_model` takes it."""
+    feature_factor: float | list[float]
+    """What was decoded."""
+    part: str
+    """What was added; with another part than decoder, θ' = θ + learning_rate · part."""
+    share_changed: float
+    """Share of the mapped entries whose stored value changed."""
+    choice: RewriteChoice | None = None
+    """How the evaluation chose it; None for a rewrite with numbers given by hand."""
+    gradiend_version: str = __version__
+    """Version of this package."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as a JSON object."""
+        return {"format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_json(cls, content: Any) -> RewriteRecord:
+        """Parse what `to_json` made. Raises ValueError for another format version, or missing or unknown fields."""
+        if not isinstance(content, Mapping):
+            raise ValueError(f"A rewrite record must be a JSON object, not {type(content).__name__}.")
+        fields = dict(content)
+        _require_version(fields.pop("format_version", None))
+        try:
+            choice = fields.pop("choice", None)
+            return cls(**fields, choice=None if choice is None else RewriteChoice(**choice))
+        except TypeError as error:
+            raise ValueError(f"The fields of the rewrite record do not fit: {error}.") from error
+
+
+def _require_version(version: Any) -> None:
+    if version != FORMAT_VERSION:
+        raise ValueError(f"format_version is {version!r}; this version of gradiend reads {FORMAT_VERSION}.")
+
+
+def write_rewrite_record(directory: str | Path, record: RewriteRecord) -> None:
+    """Write gradiend_rewrite.json into a model directory."""
+    write_json(Path(directory) / RECORD, record.to_json())
+
+
+@known_keywords("read_rewrite_record", suggest=False)
+def read_rewrite_record(directory: str | Path) -> RewriteRecord:
+    """From what and how a saved rewritten model was made.
+
+    Args:
+        directory: Where `Trainer.rewrite_base_model(output_dir=…)` saved it.
+
+    Raises:
+        FileNotFoundError: There is no gradiend_rewrite.json: the model was not saved by a trainer.
+        ValueError: A damaged file, or one of another format version; the message names it.
+    """
+    path = Path(directory) / RECORD
+    if not path.is_file():
+        raise FileNotFoundError(f"{directory} has no {RECORD}: it is no model that Trainer.rewrite_base_model saved.")
+    content = read_json(path)
+    try:
+        return RewriteRecord.from_json(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ParameterChange:
+    """The changed entries of one parameter."""
+
+    entry: MappedParameter
+    """Name and shape of the parameter, and which entries change; all of them where it is stored as a whole."""
+    values: Tensor
+    """The new values of these entries, in the parameter's dtype (entry.num_selected,)."""
+    replaces: str
+    """`digest_of` of the values that they replace."""
+    tied: tuple[str, ...] = ()
+    """Other names of the same tensor, which change with it."""
+
+    def __repr__(self) -> str:
+        return f"ParameterChange({self.entry!r}, {self.values.dtype})"
+
+    @classmethod
+    def between(cls, name: str, old: Tensor, new: Tensor, tied: Sequence[str] = ()) -> ParameterChange | None:
+        """What turns `old` into `new`, of the same shape and dtype, bit by bit; None if nothing does."""
+        shape = tuple(new.shape)
+        old, new = old.detach().reshape(-1).cpu(), new.detach().reshape(-1).cpu()
+        indices = (bits(old) != bits(new)).nonzero().squeeze(1).to(index_dtype(old.numel()))
+        if not indices.numel():
+            return None
+        sparse = indices.numel() * (indices.itemsize + new.itemsize)
+        if sparse >= new.nbytes:
+            return cls(MappedParameter(name, shape), new, digest_of(old), tuple(tied))
+        entry = MappedParameter(name, shape, indices)
+        return cls(entry, new[indices], digest_of(old[indices]), tuple(tied))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Delta:
+    """A rewrite as the entries that it changes; see `apply_delta`."""
+
+    changes: tuple[ParameterChange, ...]
+    """One for each parameter with a changed entry."""
+    base_model: str
+    """Name or path of the model that the delta was made for."""
+    base_model_fingerprint: str
+    """`hash_model_weights` of that model."""
+    backbone_prefix: str
+    """What the names of that model's backbone parameters start with."""
+    rewrite: RewriteRecord | None = None
+    """How the rewrite was made; None for the difference of two models."""
+
+    def __repr__(self) -> str:
+        made = ""
+        if self.rewrite is not None:
+            choice, rewrite = self.rewrite.choice, self.rewrite
+            goal = "" if choice is None else f"{choice.direction} {choice.target_class}, "
+            made = f", {goal}learning_rate={rewrite.learning_rate:g}, feature_factor={rewrite.feature_factor}"
+        size = f"{self.num_entries:,} entries of {len(self.changes)} parameters"
+        return f"Delta({size} of {self.base_model!r}{made})"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of where the delta changes what, and of the old and new values."""
+        parts = [(c.entry.name, c.replaces, digest_of(c.values), digest_of(c.entry.indices())) for c in self.changes]
+        return digest_json(parts)
+
+    @property
+    def num_entries(self) -> int:
+        """Number of stored values."""
+        return sum(change.entry.num_selected for change in self.changes)
+
+
+def delta_path(path: str | Path) -> Path:
+    """The file of a delta: `path` itself if it ends in .safetensors, otherwise `path`/gradiend_delta.safetensors."""
+    path = Path(path)
+    return path if path.suffix == ".safetensors" else path / DELTA
+
+
+def write_delta(path: str | Path, delta: Delta) -> str:
+    """Write a delta and return the path of its file."""
+    tensors: dict[str, Tensor] = {}
+    for change in delta.changes:
+        tensors[f"{change.entry.name}/values"] = change.values
+        if change.entry.selection is not None:
+            tensors[f"{change.entry.name}/indices"] = change.entry.selection
+    content = {
+        "format_version": FORMAT_VERSION,
+        "base_model": delta.base_model,
+        "base_model_fingerprint": delta.base_model_fingerprint,
+        "backbone_prefix": delta.backbone_prefix,
+        "parameters": [
+            {
+                "name": change.entry.name,
+                "shape": list(change.entry.shape),
+                "dtype": str(change.values.dtype).removeprefix("torch."),
+                "num_entries": change.entry.num_selected,
+                "replaces": change.replaces,
+                "tied": list(change.tied),
+            }
+            for change in delta.changes
+        ],
+        "rewrite": None if delta.rewrite is None else delta.rewrite.to_json(),
+    }
+    file = delta_path(path)
+    write_tensors(file, tensors, {HEADER: json.dumps(content, ensure_ascii=False)})
+    return str(file)
+
+
+@known_keywords("read_delta", suggest=False)
+def read_delta(path: str | Path) -> Delta:
+    """Read and verify a delta.
+
+    Args:
+        path: The file, or the directory that has it under its usual name.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: A damaged file, one of another format version, or no delta; the message names it.
+    """
+    file = delta_path(path)
+    header = read_header(file)
+    if HEADER not in header:
+        raise ValueError(f"{file} is no delta: its header has no {HEADER}. export_delta writes one.")
+    try:
+        content = json.loads(header[HEADER])
+        _require_version(content["format_version"])
+        tensors = read_tensors(file)
+        return Delta(
+            changes=tuple(_read_change(entry, tensors) for entry in content["parameters"]),
+            base_model=content["base_model"],
+            base_model_fingerprint=content["base_model_fingerprint"],
+            backbone_prefix=content["backbone_prefix"],
+            rewrite=None if content["rewrite"] is None else RewriteRecord.from_json(content["rewrite"]),
+        )
+    except KeyError as error:
+        raise ValueError(f"{file}: {error} is missing.") from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
+def _read_change(content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ParameterChange:
+    name, values = content["name"], tensors[f"{content['name']}/values"]
+    indices = tensors.get(f"{name}/indices")
+    spec = {"shape": content["shape"], "repr": "all" if indices is None else "indices", "indices": indices}
+    entry = MappedParameter.from_spec(name, spec)
+    if str(values.dtype) != f"torch.{content['dtype']}" or tuple(values.shape) != (entry.num_selected,):
+        found = f"{values.dtype} of shape {tuple(values.shape)}"
+        raise ValueError(f"{name} has values {found}, but {entry.num_selected} of {content['dtype']} belong there.")
+    return ParameterChange(entry, values, content["replaces"], tuple(content["tied"]))
+
+
+@known_keywords("export_delta", suggest=False)
+def export_delta(
+    base_model: nn.Module, rewritten: nn.Module, path: str | Path, *, rewrite: RewriteRecord | None = None
+) -> str:
+    """Write the entries in which `rewritten` differs from `base_model`; tensors that are used twice are stored once.
+
+    Args:
+        base_model: The model to apply the delta to later.
+        rewritten: A changed copy of it, such as `ModelWithGradiend.rewrite_base_model` returns.
+        path: A file that ends in .safetensors, or a directory for gradiend_delta.safetensors.
+        rewrite: How the rewritten model was made; the file keeps it.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        ValueError: Models of different architectures or dtypes, or with equal weights.
+    """
+    old, new = dict(base_model.named_parameters()), dict(rewritten.named_parameters())
+    if {name: (p.shape, p.dtype) for name, p in old.items()} != {name: (p.shape, p.dtype) for name, p in new.items()}:
+        raise ValueError(
+            f"The two models have not the same parameters in shapes and dtypes ({type(base_model).__name__} with "
+            f"{len(old)}, {type(rewritten).__name__} with {len(new)}): load both in the same way."
+        )
+    return write_delta(path, delta_of(base_model, iter(new.items()), rewrite))
+
+
+def delta_of(base_model: nn.Module, changed: Iterator[tuple[str, Tensor]], rewrite: RewriteRecord | None) -> Delta:
+    """The delta that gives some parameters of a model, by name, new values of the same shape and dtype.
+
+    Raises ValueError if no value is new.
+    """
+    parameters = dict(base_model.named_parameters(remove_duplicate=False))
+    changes = []
+    for name, new in changed:
+        old = parameters[name]
+        tied = [other for other, parameter in parameters.items() if parameter is old and other != name]
+        if (change := ParameterChange.between(name, old, new, tied)) is not None:
+            changes.append(change)
+    if not changes:
+        raise ValueError("The rewritten model equals the base model in every bit: there is no delta to export.")
+    # Modules that are not of transformers need not have a name.
+    name = str(getattr(base_model, "name_or_path", ""))
+    return Delta(tuple(changes), name, hash_model_weights(base_model), backbone_prefix(base_model), rewrite)

@@ -1,0 +1,152 @@
+"""Dataclasses of arguments: fields that check what they are given, and how a value is shown, saved and documented."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import dataclasses
+import inspect
+import itertools
+import reprlib
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import pandas as pd
+import torch
+from typing_extensions import Self
+
+from gradiend.util._checks import require_flag
+
+T = TypeVar("T", bound=type)
+
+SHORT = reprlib.Repr()
+SHORT.maxlist = SHORT.maxtuple = 12
+SHORT.maxother = 200
+
+
+def argument(
+    default: Any,
+    parse: Callable[[str, Any], Any] | None = None,
+    *,
+    optional: bool | None = None,
+    affects: Literal["training", "seeds", "neither"] = "training",
+    save: Callable[[Any], Any] | None = copy.deepcopy,
+) -> Any:
+    """A field of `Arguments`, with everything that is known of it.
+
+    Args:
+        default: The default of the field; a bool makes it a flag, which takes no other values.
+        parse: (name, value) → the value that is kept; raises for a wrong one.
+        optional: Whether None may be given, which is not parsed. Default: where it is the default.
+        affects: What depends on it: every training; only the choice among several seeds; or neither, since it changes
+            where things go, how fast they are made, or evaluations.
+        save: Value → what JSON knows of it; None keeps the argument out of what is saved.
+    """
+    optional = default is None if optional is None else optional
+    known = {"parse": parse, "optional": optional, "affects": affects, "save": save}
+    return dataclasses.field(default=default, metadata=known)
+
+
+def checked(check: Callable[..., object], *limits: Any) -> Callable[[str, Any], Any]:
+    """A parser that keeps a value as it is, unless `check(name, value, *limits)` raises."""
+
+    def parse(name: str, value: Any) -> Any:
+        check(name, value, *limits)
+        return value
+
+    return parse
+
+
+@dataclasses.dataclass
+class Arguments:
+    """What dataclasses of arguments do by what their fields know, see `argument`; a plain field takes any value."""
+
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            value, parse = vars(self)[item.name], item.metadata.get("parse")
+            if isinstance(item.default, bool):
+                require_flag(item.name, value)
+            elif parse is not None and not (value is None and item.metadata.get("optional")):
+                setattr(self, item.name, parse(item.name, value))
+
+    @classmethod
+    def names(cls, *affecting: str) -> list[str]:
+        """The names of all arguments, or of those that affect one of the things named."""
+        fields = dataclasses.fields(cls)
+        return [f.name for f in fields if not affecting or f.metadata.get("affects", "training") in affecting]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-serialisable: types and masks as text and numbers, without data, functions and modules."""
+        saves = {item.name: item.metadata.get("save", copy.deepcopy) for item in dataclasses.fields(self)}
+        given = {name: vars(self)[name] for name, save in saves.items() if save is not None}
+        return {name: None if value is None else saves[name](value) for name, value in given.items()}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """The arguments that `to_dict` gave. Raises TypeError for an unknown key, ValueError for a bad value."""
+        return cls(**content)
+
+
+def field_sentences(cls: type) -> dict[str, str]:
+    """Name of a field → what stands under it in the source, on one line; those of bases first. Empty without source."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        file = Path(getattr(sys.modules.get(base.__module__), "__file__", None) or "")
+        if not dataclasses.is_dataclass(base) or not file.is_file():
+            continue
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        bodies = [node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == base.__name__]
+        for field, text in itertools.pairwise(bodies[0] if bodies else []):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+                found[ast.unparse(field.target)] = " ".join(str(text.value.value).split())
+    return found
+
+
+def field_default(item: dataclasses.Field[Any]) -> str:
+    """The default of a field, as it is written."""
+    return repr(item.default if item.default_factory is dataclasses.MISSING else item.default_factory())
+
+
+def fields_in_docstring(cls: T) -> T:
+    """Decorator of a dataclass: its docstring, which `help` shows, ends with every field, its default and its text."""
+    texts = field_sentences(cls)
+    if cls.__doc__ is not None and texts:
+        lines = [
+            f"    {item.name} (default {field_default(item)}): {texts.get(item.name, '')}"
+            for item in dataclasses.fields(cls)
+        ]
+        cls.__doc__ = "\n".join([inspect.cleandoc(cls.__doc__), "", "Args:", *lines])
+    return cls
+
+
+def short_repr(instance: Any) -> str:
+    """The repr of a dataclass that needs no arguments: what differs from its defaults, and tables by their size."""
+    usual = {name: _shown(value) for name, value in vars(type(instance)()).items()}
+    shown = {item.name: _shown(vars(instance)[item.name]) for item in dataclasses.fields(instance)}
+    given = [f"{name}={text}" for name, text in shown.items() if text != usual[name]]
+    return f"{type(instance).__name__}({', '.join(given)})"
+
+
+def _shown(value: Any) -> str:
+    if value is None or isinstance(value, (str, Path)):
+        return repr(value)
+    if isinstance(value, pd.DataFrame):
+        return f"<table of {len(value)} rows>"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key!r}: {_shown(item)}' for key, item in value.items())}}}"
+    return SHORT.repr(value)
+
+
+def plain(value: Any) -> Any:
+    """`value` in types that JSON knows: tensors and NumPy scalars become numbers, other objects their repr."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain(vars(value))
+    if isinstance(value, torch.Tensor) or type(value).__module__ == "numpy":
+        return value.tolist()
+    return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
