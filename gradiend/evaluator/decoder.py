@@ -54,7 +54,7 @@ from gradiend.util._keywords import known_keywords, nearest_first
 from gradiend.util.files import require_directory
 from gradiend.util.fingerprint import Fingerprint
 from gradiend.util.paths import resolve_decoder_grid_cache_path
-from gradiend.visualizer.output import plot_is_possible
+from gradiend.visualizer._door import plot_is_possible
 
 logger = logging.getLogger(__name__)
 

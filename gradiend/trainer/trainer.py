@@ -67,8 +67,8 @@ from gradiend.util._keywords import known_keywords
 from gradiend.util.files import read_json
 from gradiend.util.logging import get_logger
 from gradiend.visualizer import Visualizer
-from gradiend.visualizer.encoder_frame import Encodings, frame_of
-from gradiend.visualizer.output import plot_is_possible, require_matplotlib
+from gradiend.visualizer._door import plot_is_possible, require_matplotlib
+from gradiend.visualizer._encodings import Encodings, frame_of
 
 __all__ = ["Trainer", "set_seed"]
 
