@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 
 from gradiend.demo import model_path
-from gradiend.demo.grammar import PRONOUNS_3PL, PRONOUNS_3SG, generate_sentences
+from gradiend.demo._grammar import PRONOUNS_3PL, PRONOUNS_3SG, generate_sentences
 
 CORPUS_SEED: Final = 1
 HELD_OUT_SEED: Final = 2

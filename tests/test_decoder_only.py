@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gradiend import ModelWithGradiend, TextPredictionTrainer, TrainingArguments
-from gradiend.cli.demo import run_demo
+from gradiend.cli._commands import run_demo
 from gradiend.demo import model_path
 from gradiend.trainer.text import TextPredictionModelWithGradiend
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from gradiend.cli.demo import CLASSES, OTHER, run_demo
+from gradiend.cli._commands import CLASSES, OTHER, run_demo
 from gradiend.demo import model_path
 
 FILES = (

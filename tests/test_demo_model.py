@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from gradiend.demo import model_path, sentences
-from gradiend.demo.grammar import SCENES, generate_sentences, plural
+from gradiend.demo._grammar import SCENES, generate_sentences, plural
 
 CLASSES = {"3SG": ("he", "she", "it"), "3PL": ("they",)}
 PRONOUN = re.compile(r"\b(he|she|it|they)\b", re.IGNORECASE)

@@ -13,10 +13,8 @@ import pytest
 import gradiend
 from gradiend import plot_topk_overlap_heatmap, plot_topk_overlap_venn
 from gradiend.visualizer import Visualizer, compute_topk_sets, plot_topk_venn, topk
-from gradiend.visualizer.topk.heatmap_figure import ColorScale
-from gradiend.visualizer.topk.upset_figure import MOST_COLUMNS, upset_figure
-from gradiend.visualizer.topk.venn_figure import venn_figure
-from gradiend.visualizer.topk.venn_style import VennStyle
+from gradiend.visualizer.topk._heatmap import ColorScale
+from gradiend.visualizer.topk._venn import MOST_COLUMNS, VennStyle, upset_figure, venn_figure
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("matplotlib_venn")

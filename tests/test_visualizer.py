@@ -18,14 +18,11 @@ from gradiend.visualizer import (
     plot_probability_shifts,
     plot_training_convergence,
 )
-from gradiend.visualizer.convergence_figure import convergence_figure
-from gradiend.visualizer.distribution_figure import MAX_POINTS, Names, distribution_figure
-from gradiend.visualizer.encoding_groups import encoding_groups, merged, ordered, paired
-from gradiend.visualizer.legend import LegendPlace
-from gradiend.visualizer.shift_curves import shift_curves
-from gradiend.visualizer.shift_figure import shift_figure
-from gradiend.visualizer.style import DISTINCT, OKABE_ITO, distinct_colors, shown, signed, text_color
-from gradiend.visualizer.training_curves import training_curves
+from gradiend.visualizer._encodings import encoding_groups, merged, ordered, paired
+from gradiend.visualizer._style import DISTINCT, OKABE_ITO, LegendPlace, distinct_colors, shown, signed, text_color
+from gradiend.visualizer.convergence import convergence_figure, training_curves
+from gradiend.visualizer.encoder_distributions import MAX_POINTS, Names, distribution_figure
+from gradiend.visualizer.probability_shifts import shift_curves, shift_figure
 
 pytest.importorskip("matplotlib")
 

@@ -54,7 +54,7 @@ from gradiend.util.fingerprint import Fingerprint
 from gradiend.util.keywords import known_keywords, nearest_first
 from gradiend.util.optional import without_package
 from gradiend.util.paths import resolve_decoder_grid_cache_path
-from gradiend.visualizer.output import plot_is_possible
+from gradiend.visualizer._door import plot_is_possible
 
 logger = logging.getLogger(__name__)
 

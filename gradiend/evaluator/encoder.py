@@ -20,7 +20,7 @@ from gradiend.gradients.words import TokenizedWord
 from gradiend.util.fingerprint import Fingerprint, digest_frame, read_cached
 from gradiend.util.paths import resolve_encoder_eval_result_path
 from gradiend.util.plain import plain
-from gradiend.visualizer.encoder_frame import Encodings, frame_of
+from gradiend.visualizer._encodings import Encodings, frame_of
 
 logger = logging.getLogger(__name__)
 

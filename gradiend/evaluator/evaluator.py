@@ -7,7 +7,7 @@ from typing import Any
 
 from gradiend.evaluator.decoder import DecoderEvaluator
 from gradiend.evaluator.encoder import EncoderEvaluator
-from gradiend.visualizer.encoder_frame import Encodings
+from gradiend.visualizer._encodings import Encodings
 
 
 class Evaluator:

@@ -30,8 +30,8 @@ from gradiend.util.logging import get_logger
 from gradiend.util.optional import without_package
 from gradiend.util.paths import resolve_encoder_analysis_path
 from gradiend.util.plain import plain
-from gradiend.visualizer.encoder_frame import Encodings, frame_of
-from gradiend.visualizer.output import plot_is_possible
+from gradiend.visualizer._door import plot_is_possible
+from gradiend.visualizer._encodings import Encodings, frame_of
 
 logger = get_logger(__name__)
 

@@ -38,8 +38,8 @@ from gradiend.util.keywords import resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import MODEL_DIR
 from gradiend.visualizer import Visualizer
-from gradiend.visualizer.encoder_frame import Encodings
-from gradiend.visualizer.output import require_matplotlib
+from gradiend.visualizer._door import require_matplotlib
+from gradiend.visualizer._encodings import Encodings
 
 logger = get_logger(__name__)
 

@@ -1,16 +1,21 @@
 """Results → figures. matplotlib, plotly and the Venn packages are needed only when a plot is drawn."""
 
+from __future__ import annotations
+
+from typing import Any
+
+from gradiend.visualizer._encoder_scatter import plot_encoder_scatter
+from gradiend.visualizer._encodings import Encodings
 from gradiend.visualizer.convergence import plot_training_convergence
 from gradiend.visualizer.encoder_distributions import plot_encoder_distributions
-from gradiend.visualizer.encoder_scatter import plot_encoder_scatter
 from gradiend.visualizer.probability_shifts import plot_probability_shifts
 from gradiend.visualizer.topk import (
     compute_topk_sets,
+    plot_topk_overlap,
     plot_topk_overlap_heatmap,
     plot_topk_overlap_venn,
     plot_topk_venn,
 )
-from gradiend.visualizer.visualizer import Visualizer
 
 __all__ = [
     "Visualizer",
@@ -23,3 +28,36 @@ __all__ = [
     "plot_topk_venn",
     "plot_training_convergence",
 ]
+
+
+class Visualizer:
+    """The plots, bound to a trainer: each method calls the plot function of its name with the trainer.
+
+    Args:
+        trainer: A `Trainer`.
+    """
+
+    compute_topk_sets = staticmethod(compute_topk_sets)
+    """Compares models, not trainers: see `gradiend.visualizer.compute_topk_sets`."""
+
+    plot_topk_neuron_intersection = staticmethod(plot_topk_overlap)
+    """Compares models too: see `gradiend.visualizer.topk.plot_topk_overlap`."""
+
+    def __init__(self, trainer: Any) -> None:
+        self.trainer = trainer
+
+    def plot_training_convergence(self, **kwargs: Any) -> str:
+        """See `gradiend.visualizer.plot_training_convergence`."""
+        return plot_training_convergence(self.trainer, **kwargs)
+
+    def plot_encoder_distributions(self, encoder_df: Encodings | None = None, **kwargs: Any) -> str:
+        """See `gradiend.visualizer.plot_encoder_distributions`."""
+        return plot_encoder_distributions(self.trainer, encoder_df=encoder_df, **kwargs)
+
+    def plot_encoder_scatter(self, encoder_df: Encodings | None = None, **kwargs: Any) -> Any:
+        """See `gradiend.visualizer.plot_encoder_scatter`."""
+        return plot_encoder_scatter(self.trainer, encoder_df=encoder_df, **kwargs)
+
+    def plot_probability_shifts(self, **kwargs: Any) -> Any:
+        """See `gradiend.visualizer.plot_probability_shifts`."""
+        return plot_probability_shifts(self.trainer, **kwargs)

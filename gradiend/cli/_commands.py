@@ -1,4 +1,4 @@
-"""The whole method on the embedded model: text → gradients → GRADIEND → evaluation → rewritten models."""
+"""The commands, and the demo: text → gradients → GRADIEND → evaluation → rewritten models, on the embedded model."""
 
 from __future__ import annotations
 
@@ -6,20 +6,14 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
-from transformers.utils.logging import disable_progress_bar
 
-from gradiend import (
-    TextFilterConfig,
-    TextPredictionDataCreator,
-    TextPredictionTrainer,
-    TrainingArguments,
-)
+import gradiend
 from gradiend.demo import model_path, sentences
-from gradiend.trainer.core.stats import plain
 from gradiend.util.files import write_json
 from gradiend.util.optional import install_hint
 
@@ -29,6 +23,36 @@ LEARNING_RATES = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
 SMALL_LEARNING_RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 """For other models, which are larger than the embedded one and take less."""
 SUMMARY = "summary.json"
+
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(gradiend.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Find one feature of a language model in its gradients, look at it, and rewrite the model with it."""
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("runs/demo"),
+    model: Annotated[
+        str | None, typer.Option(help="Name or path of a masked or causal model. Default: the embedded one.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="First seed of the training.")] = 0,
+) -> None:
+    """From raw sentences to a rewritten model: 3rd person singular (he, she, it) against plural (they)."""
+    run_demo(output, model=model, seed=seed)
 
 
 def run_demo(output: Path, *, model: str | None = None, seed: int = 0) -> dict[str, Any]:
@@ -42,26 +66,31 @@ def run_demo(output: Path, *, model: str | None = None, seed: int = 0) -> dict[s
     Returns:
         What is in `summary.json`.
     """
+    # torch and transformers are loaded when there is work to do: `gradiend --help` answers at once.
+    from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
+
+    from gradiend.trainer.core.stats import plain  # noqa: PLC0415
+
     # Loading and saving take milliseconds here; their bars would hide the two that matter.
     disable_progress_bar()
     console = Console()
     seconds: dict[str, float] = {}
     with _timed(seconds, "data", console, "Finding he/she/it and they in raw sentences"):
-        creator = TextPredictionDataCreator(
+        creator = gradiend.TextPredictionDataCreator(
             base_data=sentences(),
-            feature_targets=[TextFilterConfig(targets=words, id=name) for name, words in CLASSES.items()],
+            feature_targets=[gradiend.TextFilterConfig(targets=words, id=name) for name, words in CLASSES.items()],
             output_dir=str(output / "data"),
         )
         training = creator.generate_training_data(max_size_per_class=800)
         neutral = creator.generate_neutral_data(max_size=800)
 
-    trainer = TextPredictionTrainer(
+    trainer = gradiend.TextPredictionTrainer(
         model=model or str(model_path()),
         data=training,
         eval_neutral_data=neutral,
         target_classes=list(CLASSES),
         decoder_eval_targets=CLASSES,
-        args=TrainingArguments(
+        args=gradiend.TrainingArguments(
             experiment_dir=str(output),
             train_batch_size=16,
             max_steps=200,

@@ -1,21 +1,60 @@
-"""Encoded examples in groups that a reader compares: transitions of classes, and kinds of neutral text."""
+"""Encodings as plots and evaluations take them: the frame, and the groups in it that a reader compares."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from gradiend.util.keywords import nearest
-from gradiend.visualizer.encoder_frame import Encodings, checked_frame
+
+Encodings = pd.DataFrame | Mapping[str, Any]
+"""One row per example, or what `evaluate_encoder(return_df=True)` returned."""
 
 ARROW = " -> "
-_NEUTRAL_PREFIX = "neutral"
-_REQUIRED = ("encoded", "label", "type")
+
+
+def frame_of(encodings: Encodings) -> pd.DataFrame:
+    """Return the frame itself, or the frame in a result.
+
+    Raises:
+        ValueError: The result has none.
+    """
+    if isinstance(encodings, pd.DataFrame):
+        return encodings
+    if "encoder_df" not in encodings:
+        raise ValueError("This result has no encodings: evaluate_encoder(return_df=True) puts them under 'encoder_df'.")
+    return encodings["encoder_df"]
+
+
+def checked_frame(encodings: Encodings | None, columns: Sequence[str]) -> pd.DataFrame:
+    """Return the frame, which has `columns`, `encoded` among them, and finite encodings.
+
+    Raises:
+        ValueError: The frame is missing or empty, lacks a column, or holds encodings that are not finite.
+    """
+    frame = None if encodings is None else frame_of(encodings)
+    if frame is None or frame.empty:
+        raise ValueError(
+            "The encoder frame is empty or missing: pass encoder_df, which evaluate_encoder(return_df=True) "
+            "returns under 'encoder_df'."
+        )
+    for column in columns:
+        if column not in frame.columns:
+            names = [str(name) for name in frame.columns]
+            raise ValueError(f"The encoder frame has no column {column!r}, only {names}.{nearest(column, names)}")
+    broken = int((~np.isfinite(frame["encoded"].to_numpy(np.float64))).sum())
+    if broken:
+        raise ValueError(
+            f"{broken} of {len(frame)} encodings are not finite: training has probably diverged, "
+            "lower the learning rate."
+        )
+    return frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +64,7 @@ class EncodingGroup:
     source: str
     """Factual class, or the type of neutral rows."""
     target: str | None
-    """Alternative class; None for neutral rows and where the frame does not say."""
+    """Alternative class; None for neutral rows and where the frame does not have it."""
     label: float
     values: NDArray[np.float64]
     neutral: bool
@@ -50,16 +89,16 @@ def encoding_groups(
         Transitions, those of `first_classes` first and label 0 last, then kinds of neutral text.
 
     Raises:
-        ValueError: There is no frame, it is empty, lacks a column, holds encodings that are not finite, or
-            no row is left.
+        ValueError: The frame is refused by `checked_frame`, or no row is left.
     """
-    frame = checked_frame(encodings, _REQUIRED)
+    frame = checked_frame(encodings, ("encoded", "label", "type"))
     label = frame["label"].to_numpy(np.float64)
     kind = frame["type"].astype(str)
-    neutral = kind.str.startswith(_NEUTRAL_PREFIX).to_numpy(bool)
+    neutral = kind.str.startswith("neutral").to_numpy(bool)
+    label_names = pd.Series([f"label {value:+g}" if value else "label 0" for value in label], dtype=object)
     table = pd.DataFrame(
         {
-            "source": np.where(neutral, kind, _names(frame, "source_id").fillna(_label_names(label))),
+            "source": np.where(neutral, kind, _names(frame, "source_id").fillna(label_names)),
             "target": _names(frame, "target_id").where(~neutral, ""),
             "label": label,
             "neutral": neutral,
@@ -72,7 +111,6 @@ def encoding_groups(
         raise ValueError(
             "Only identity rows (label 0) are there, which target_and_neutral_only=True hides; set it to False."
         )
-    order = {name: position for position, name in enumerate(first_classes)}
     groups = [
         EncodingGroup(
             source=str(part["source"].iloc[0]),
@@ -83,17 +121,20 @@ def encoding_groups(
         )
         for _, part in table.groupby(["neutral", "source", "target"], sort=False)
     ]
-    return sorted(
-        groups,
-        key=lambda g: (
-            g.neutral,
-            g.label == 0,
-            order.get(g.source, len(order)),
-            -g.label,
-            g.source == "neutral_dataset",
-            g.key,
-        ),
-    )
+    order = {name: position for position, name in enumerate(first_classes)}
+
+    def rank(group: EncodingGroup) -> tuple[Any, ...]:
+        place = order.get(group.source, len(order))
+        return group.neutral, group.label == 0, place, -group.label, group.source == "neutral_dataset", group.key
+
+    return sorted(groups, key=rank)
+
+
+def _names(frame: pd.DataFrame, column: str) -> pd.Series:
+    if column not in frame.columns:
+        return pd.Series([None] * len(frame), dtype=object)
+    values = frame[column].reset_index(drop=True)
+    return values.astype(object).where(values.notna(), None)
 
 
 def group_name(name: str) -> str:
@@ -102,10 +143,10 @@ def group_name(name: str) -> str:
 
 
 def find_groups(groups: Sequence[EncodingGroup], name: str, option: str) -> list[EncodingGroup]:
-    """The group called `name`, or all of the factual class or neutral type `name`.
+    """Return the group called `name`, or all of the factual class or neutral type `name`.
 
     Raises:
-        ValueError: There is none; the message starts with `option`.
+        ValueError: There is no such group; the message starts with `option`.
     """
     exact = [group for group in groups if group.key in (name, group_name(name))]
     found = exact or [group for group in groups if group.source == name]
@@ -116,23 +157,18 @@ def find_groups(groups: Sequence[EncodingGroup], name: str, option: str) -> list
 
 
 def ordered(groups: Sequence[EncodingGroup], order: Sequence[str] | None) -> list[EncodingGroup]:
-    """`groups` with those named in `order` first: by key, or all of a factual class by its name.
-
-    Raises:
-        ValueError: A name fits no group.
-    """
+    """Return `groups` with those named in `order` first, by key, or all of a factual class by the name of the class."""
     first = [group for name in order or () for group in find_groups(groups, name, "violin_order")]
-    chosen = list(dict.fromkeys(first))
-    return chosen + [group for group in groups if group not in chosen]
+    return list(dict.fromkeys([*first, *groups]))
 
 
 def merged(
     groups: Sequence[EncodingGroup], members: Mapping[str, Sequence[str]], *, ignore_missing: bool = False
 ) -> list[EncodingGroup]:
-    """`groups` with those of each title in `members` made one, in the place of the first.
+    """Return `groups` with those of each title in `members` made one, in the place of the first.
 
     Args:
-        groups: Groups of a frame.
+        groups: The groups of a frame.
         members: {title: groups or factual classes}.
         ignore_missing: Pass over names that fit no group.
 
@@ -159,11 +195,22 @@ def merged(
     return result
 
 
+def _union(title: str, groups: Sequence[EncodingGroup]) -> EncodingGroup:
+    labels = {group.label for group in groups}
+    return EncodingGroup(
+        source=title,
+        target=None,
+        label=labels.pop() if len(labels) == 1 else float("nan"),
+        values=np.concatenate([group.values for group in groups]),
+        neutral=all(group.neutral for group in groups),
+    )
+
+
 def paired(groups: Sequence[EncodingGroup], names: Sequence[str] | None) -> list[tuple[EncodingGroup, ...]]:
-    """`groups` as violins: each two neighbours in `names` are the halves of one, every other group has its own.
+    """Arrange `groups` as violins: each two neighbours in `names` are the halves of one, other groups stand alone.
 
     Raises:
-        ValueError: An odd number of names, a name that does not mean exactly one group, or one named twice.
+        ValueError: An odd number of names, a name that does not mean exactly one group, or a group named twice.
     """
     names = list(names or ())
     if len(names) % 2:
@@ -178,27 +225,4 @@ def paired(groups: Sequence[EncodingGroup], names: Sequence[str] | None) -> list
             raise ValueError(f"paired_legend_labels names {found[0].key!r} twice.")
         halves += found
     pairs = {left: (left, right) for left, right in zip(halves[::2], halves[1::2], strict=True)}
-    right_halves = set(halves[1::2])
-    return [pairs.get(group, (group,)) for group in groups if group not in right_halves]
-
-
-def _union(title: str, groups: Sequence[EncodingGroup]) -> EncodingGroup:
-    labels = {group.label for group in groups}
-    return EncodingGroup(
-        source=title,
-        target=None,
-        label=labels.pop() if len(labels) == 1 else float("nan"),
-        values=np.concatenate([group.values for group in groups]),
-        neutral=all(group.neutral for group in groups),
-    )
-
-
-def _names(frame: pd.DataFrame, column: str) -> pd.Series:
-    if column not in frame.columns:
-        return pd.Series([None] * len(frame), dtype=object)
-    values = frame[column].reset_index(drop=True)
-    return values.astype(object).where(values.notna(), None)
-
-
-def _label_names(label: NDArray[np.float64]) -> pd.Series:
-    return pd.Series([f"label {value:+g}" if value else "label 0" for value in label], dtype=object)
+    return [pairs.get(group, (group,)) for group in groups if group not in halves[1::2]]
