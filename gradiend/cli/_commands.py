@@ -115,7 +115,7 @@ def run_demo(output: Path, *, model: str | None = None, seed: int = 0) -> dict[s
 
     summary = summarise(encoder, decoder, seconds)
     write_json(output / SUMMARY, plain(summary))
-    _print(console, summary, output, rewritten, causal=trainer.get_model().is_decoder_only_model)
+    _print(console, summary, output, rewritten, decoder_only=trainer.get_model().is_decoder_only_model)
     return summary
 
 
@@ -149,12 +149,14 @@ def _timed(seconds: dict[str, float], name: str, console: Console, title: str) -
     seconds[name] = round(time.perf_counter() - start, 2)
 
 
-def _print(console: Console, summary: Mapping[str, Any], output: Path, rewritten: list[str], *, causal: bool) -> None:
+def _print(
+    console: Console, summary: Mapping[str, Any], output: Path, rewritten: list[str], *, decoder_only: bool
+) -> None:
     encoder = summary["encoder"]
     means = ", ".join(f"{name} at {mean:+.2f}" for name, mean in encoder["mean_by_class"].items())
     print(f"\nThe encoder tells the classes apart: correlation {encoder['correlation']:.3f} on test texts,\n{means}.\n")
     # The language-modelling score of a masked model is an accuracy; a causal model's is 1 / (1 + mean loss).
-    score = "language-modelling score" if causal else "other words still right"
+    score = "language-modelling score" if decoder_only else "other words still right"
     table = Table("rewritten towards", "on texts with", "P before", "P after", score)
     for name, row in summary["decoder"].items():
         table.add_row(
@@ -172,6 +174,6 @@ def _print(console: Console, summary: Mapping[str, Any], output: Path, rewritten
             console.print(f"No rewrite towards {name} kept the language-modelling score.")
     plots = f"{output}/*.png" if any(output.glob("*.png")) else f"none: {install_hint('matplotlib', 'plot')}"
     print(f"\nPlots:             {plots}\nAll figures:       {output / SUMMARY}")
-    loader = "AutoModelForCausalLM" if causal else "AutoModelForMaskedLM"
+    loader = "AutoModelForCausalLM" if decoder_only else "AutoModelForMaskedLM"
     for path in rewritten:
         print(f"A rewritten model: {loader}.from_pretrained('{path}')")

@@ -24,22 +24,11 @@ R = TypeVar("R")
 
 DEFAULT_DPI = 150
 
-WITHOUT_EFFECT = frozenset(
-    {
-        "cbar_y_pad",
-        "class_spread",
-        "converged_by_id",
-        "dispersion",
-        "dispersion_display",
-        "highlight_non_convergence",
-        "include_neutral",
-        "neutral_data_split",
-        "seed_aggregate",
-        "seed_group_policy",
-        "seed_pairing_mode",
-        "split_plot_mode",
-    }
-)
+WITHOUT_EFFECT = frozenset((
+    "cbar_y_pad", "class_spread", "converged_by_id", "dispersion", "dispersion_display", "highlight_non_convergence",
+    "include_neutral", "neutral_data_split", "seed_aggregate", "seed_group_policy", "seed_pairing_mode",
+    "split_plot_mode",
+))  # fmt: skip
 """Keywords of other versions of the API that choose what these plots do not draw."""
 
 
@@ -86,16 +75,15 @@ def plot_is_possible() -> bool:
     return bool(without_package(require_matplotlib, "The plot"))
 
 
-def new_figure(size: tuple[float, float]) -> Figure:
-    """Return an empty figure of `size` inches. pyplot does not know it, so drawing on it has no global effect.
-
-    Raises:
-        ImportError: matplotlib is not installed.
-    """
+def new_figure(size: tuple[float, float], title: str | None = None, fontsize: float = 13) -> Figure:
+    """Return an empty figure of `size` inches. pyplot does not know it, so drawing on it has no global effect."""
     require_matplotlib()
     from matplotlib.figure import Figure  # noqa: PLC0415 - optional
 
-    return Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
+    if title:
+        figure.suptitle(title, fontsize=fontsize)
+    return figure
 
 
 def heading(title: bool | str | None, default: str) -> str | None:
@@ -107,9 +95,6 @@ def with_format(path: str | Path, img_format: str) -> Path:
     """`path` with the extension of `img_format`, which replaces that of another image format.
 
     Any other dot belongs to the name: `run.v1.2` becomes `run.v1.2.png`.
-
-    Raises:
-        ValueError: matplotlib cannot write `img_format`.
     """
     path, wanted = Path(path), _supported(img_format)
     if path.suffix[1:].lower() in _formats():
@@ -118,11 +103,7 @@ def with_format(path: str | Path, img_format: str) -> Path:
 
 
 def with_image_suffix(path: str | Path | None) -> Path | None:
-    """`path` as it is where it names an image format, with `.png` where it has no extension.
-
-    Raises:
-        ValueError: The extension is not that of an image format that matplotlib writes.
-    """
+    """`path` as it is where it names an image format, with `.png` where it has no extension."""
     if path is None:
         return None
     path = Path(path)
@@ -131,20 +112,12 @@ def with_image_suffix(path: str | Path | None) -> Path | None:
 
 
 def format_of(path: Path) -> str:
-    """The image format that the extension of `path` names; png without an extension.
-
-    Raises:
-        ValueError: The extension is not that of an image format that matplotlib writes.
-    """
+    """The image format that the extension of `path` names, png without one; a ValueError if matplotlib has no such."""
     return _supported(path.suffix) if path.suffix else "png"
 
 
 def require_destination(path: Path | None, show: bool, ways: str) -> None:
-    """Refuse a plot that would neither be saved nor shown.
-
-    Raises:
-        ValueError: No path and `show` is False; the message names `ways` to give a path.
-    """
+    """Raise ValueError for a plot that would neither be saved nor shown; the message names `ways` to give a path."""
     if path is None and not show:
         raise ValueError(f"show=False without a path would draw for nobody: pass {ways}, or show=True.")
 

@@ -52,24 +52,21 @@ _LINE_CHARS = 90
 _TITLES = {"source_id": "factual class", "target_id": "alternative class"}
 
 
-class EvaluatedRun(Protocol):
-    """What the plot asks of a trainer."""
+class _EvaluatedRun(Protocol):
+    """What the plot asks of a trainer: its name, its directory, and without a frame a result with 'encoder_df'."""
 
     @property
-    def run_id(self) -> str | None:
-        """Name of the run."""
+    def run_id(self) -> str | None: ...
 
     @property
-    def experiment_dir(self) -> str | Path | None:
-        """Where the run keeps its files."""
+    def experiment_dir(self) -> str | Path | None: ...
 
-    def evaluate_encoder(self, *, split: str, return_df: bool) -> Mapping[str, Any]:
-        """Called without a frame: must return it under 'encoder_df'."""
+    def evaluate_encoder(self, *, split: str, return_df: bool) -> Mapping[str, Any]: ...
 
 
 @plot_keywords
 def plot_encoder_scatter(
-    trainer: EvaluatedRun | None = None,
+    trainer: _EvaluatedRun | None = None,
     encoder_df: Encodings | None = None,
     *,
     color_by: str = "label",
@@ -173,7 +170,7 @@ def plot_encoder_scatter(
 
 
 def _destination(
-    trainer: EvaluatedRun | None,
+    trainer: _EvaluatedRun | None,
     output_path: str | Path | None,
     output_dir: str | Path | None,
     experiment_dir: str | Path | None,

@@ -20,11 +20,7 @@ ARROW = " -> "
 
 
 def frame_of(encodings: Encodings) -> pd.DataFrame:
-    """Return the frame itself, or the frame in a result.
-
-    Raises:
-        ValueError: The result has none.
-    """
+    """Return the frame itself, or the frame in a result; raise ValueError for a result without one."""
     if isinstance(encodings, pd.DataFrame):
         return encodings
     if "encoder_df" not in encodings:
@@ -33,10 +29,8 @@ def frame_of(encodings: Encodings) -> pd.DataFrame:
 
 
 def checked_frame(encodings: Encodings | None, columns: Sequence[str]) -> pd.DataFrame:
-    """Return the frame, which has `columns`, `encoded` among them, and finite encodings.
-
-    Raises:
-        ValueError: The frame is missing or empty, lacks a column, or holds encodings that are not finite.
+    """Return the frame; raise ValueError if it is missing or empty, lacks a column, or
+    holds encodings that are not finite.
     """
     frame = None if encodings is None else frame_of(encodings)
     if frame is None or frame.empty:
@@ -78,18 +72,10 @@ class EncodingGroup:
 def encoding_groups(
     encodings: Encodings | None, *, first_classes: Sequence[str] = (), target_and_neutral_only: bool = True
 ) -> list[EncodingGroup]:
-    """Split encodings into groups.
+    """Split encodings into groups: transitions, those of `first_classes` first and label 0 last, then neutral text.
 
-    Args:
-        encodings: One row per example with encoded, label and type, optionally source_id and target_id.
-        first_classes: Factual classes that come first, in this order.
-        target_and_neutral_only: Leave out non-neutral rows with label 0 (identity examples of other classes).
-
-    Returns:
-        Transitions, those of `first_classes` first and label 0 last, then kinds of neutral text.
-
-    Raises:
-        ValueError: The frame is refused by `checked_frame`, or no row is left.
+    `target_and_neutral_only` leaves out identity examples of other classes (label 0); without any other row it raises
+    ValueError.
     """
     frame = checked_frame(encodings, ("encoded", "label", "type"))
     label = frame["label"].to_numpy(np.float64)
@@ -142,15 +128,16 @@ def group_name(name: str) -> str:
     return re.sub(r"\s*(?:→|->)\s*", ARROW, name)
 
 
-def find_groups(groups: Sequence[EncodingGroup], name: str, option: str) -> list[EncodingGroup]:
+def find_groups(
+    groups: Sequence[EncodingGroup], name: str, option: str, *, missing_ok: bool = False
+) -> list[EncodingGroup]:
     """Return the group called `name`, or all of the factual class or neutral type `name`.
 
-    Raises:
-        ValueError: There is no such group; the message starts with `option`.
+    Without any, and without `missing_ok`, a ValueError names the `option` and the nearest group.
     """
     exact = [group for group in groups if group.key in (name, group_name(name))]
     found = exact or [group for group in groups if group.source == name]
-    if not found:
+    if not found and not missing_ok:
         names = [group.key for group in groups]
         raise ValueError(f"{option} names {name!r}, but the groups are {names}.{nearest(name, names)}")
     return found
@@ -165,34 +152,21 @@ def ordered(groups: Sequence[EncodingGroup], order: Sequence[str] | None) -> lis
 def merged(
     groups: Sequence[EncodingGroup], members: Mapping[str, Sequence[str]], *, ignore_missing: bool = False
 ) -> list[EncodingGroup]:
-    """Return `groups` with those of each title in `members` made one, in the place of the first.
+    """Return `groups` with those that `members` names, {title: names}, made one, in the place of the first.
 
-    Args:
-        groups: The groups of a frame.
-        members: {title: groups or factual classes}.
-        ignore_missing: Pass over names that fit no group.
-
-    Raises:
-        ValueError: A name fits no group, or a group belongs to two titles.
+    A group of two titles raises ValueError, and so does a name that fits no group, unless `ignore_missing`.
     """
     title_of: dict[EncodingGroup, str] = {}
     for title, names in members.items():
         for name in names:
-            if ignore_missing and not any(group_name(name) == group.key or name == group.source for group in groups):
-                continue
-            for group in find_groups(groups, name, "legend_group_mapping"):
+            for group in find_groups(groups, name, "legend_group_mapping", missing_ok=ignore_missing):
                 if title_of.setdefault(group, title) != title:
                     raise ValueError(f"legend_group_mapping has {group.key!r} in {title_of[group]!r} and {title!r}.")
-    result: list[EncodingGroup] = []
-    done: set[str] = set()
-    for group in groups:
-        title_here = title_of.get(group)
-        if title_here is None:
-            result.append(group)
-        elif title_here not in done:
-            done.add(title_here)
-            result.append(_union(title_here, [one for one, title in title_of.items() if title == title_here]))
-    return result
+    unions = {
+        title: _union(title, [group for group, chosen in title_of.items() if chosen == title])
+        for title in dict.fromkeys(title_of.values())
+    }
+    return list(dict.fromkeys(unions[title_of[group]] if group in title_of else group for group in groups))
 
 
 def _union(title: str, groups: Sequence[EncodingGroup]) -> EncodingGroup:
@@ -207,11 +181,7 @@ def _union(title: str, groups: Sequence[EncodingGroup]) -> EncodingGroup:
 
 
 def paired(groups: Sequence[EncodingGroup], names: Sequence[str] | None) -> list[tuple[EncodingGroup, ...]]:
-    """Arrange `groups` as violins: each two neighbours in `names` are the halves of one, other groups stand alone.
-
-    Raises:
-        ValueError: An odd number of names, a name that does not mean exactly one group, or a group named twice.
-    """
+    """Arrange `groups` as violins: each two neighbours in `names` are the halves of one, other groups stand alone."""
     names = list(names or ())
     if len(names) % 2:
         raise ValueError(f"paired_legend_labels are the left and right halves of violins in turn; got {len(names)}.")

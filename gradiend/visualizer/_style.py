@@ -39,11 +39,7 @@ _UNKNOWN = "\N{WHITE SQUARE}"
 
 
 def distinct_colors(count: int, cmap: str = DEFAULT_CMAP) -> list[str]:
-    """`count` colours as hex: those of `DISTINCT` for the default `cmap` as long as they suffice.
-
-    Raises:
-        ValueError: matplotlib knows no colormap `cmap`.
-    """
+    """`count` colours as hex: those of `DISTINCT` for the default `cmap` as long as they suffice."""
     if cmap == DEFAULT_CMAP and count <= len(DISTINCT):
         return list(DISTINCT[:count])
     chosen = colormap(cmap)
@@ -87,12 +83,8 @@ def tidy(ax: Axes, *, zero_line: bool = False) -> None:
 
 
 def shown(name: str, width: int = _NAME_WIDTH, lines: int = 3) -> str:
-    """A class name as it may be drawn: wrapped, shortened in the middle, never parsed as mathematics.
-
-    Args:
-        name: Any text; it is untrusted.
-        width: The greatest number of characters in a line.
-        lines: The greatest number of lines. A longer name keeps its start and its end, where class names differ.
+    """A class name, which is untrusted, as it may be drawn: in at most `lines` of `width` characters, never parsed as
+    mathematics. A longer name keeps its start and its end, where class names differ.
     """
     text = drawable(" ".join(name.split()))
     wrapped = _wrap(text, width)
@@ -143,10 +135,7 @@ def drawable(text: str) -> str:
 
 
 def cover_characters(figure: Figure) -> None:
-    """Draw characters that the default font lacks with installed fonts that have them.
-
-    Without this, matplotlib draws a box and warns once for each character.
-    """
+    """Draw characters that the default font lacks, for which matplotlib warns, with installed fonts that have them."""
     from matplotlib.text import Text  # noqa: PLC0415 - optional
 
     for text in figure.findobj(Text):

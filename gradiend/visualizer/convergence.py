@@ -30,20 +30,18 @@ DEFAULT_NAME = "training_convergence"
 _MARKERS_A_LINE = 25
 
 
-class TrainedRun(Protocol):
-    """What the plot asks of a trainer."""
-
-    def get_training_stats(self) -> Mapping[str, Any] | None:
-        """Return the content of training.json, None before training."""
+class _TrainedRun(Protocol):
+    """What the plot asks of a trainer: where the run keeps its files, and the content of training.json, if any."""
 
     @property
-    def experiment_dir(self) -> str | Path | None:
-        """Where the run keeps its files."""
+    def experiment_dir(self) -> str | Path | None: ...
+
+    def get_training_stats(self) -> Mapping[str, Any] | None: ...
 
 
 @plot_keywords
 def plot_training_convergence(
-    trainer: TrainedRun | None = None,
+    trainer: _TrainedRun | None = None,
     model_path: str | Path | None = None,
     training_stats: Mapping[str, Any] | None = None,
     *,
@@ -118,7 +116,7 @@ def plot_training_convergence(
     return (figure, figure.axes) if return_fig_ax else delivered
 
 
-def _recorded(trainer: TrainedRun | None, model_path: str | Path | None) -> Mapping[str, Any]:
+def _recorded(trainer: _TrainedRun | None, model_path: str | Path | None) -> Mapping[str, Any]:
     """The content of the training.json in `model_path`, or of the trainer's."""
     if model_path is not None:
         path = Path(model_path) / "training.json"
@@ -165,15 +163,10 @@ class TrainingCurves:
 
 
 def training_curves(stats: Mapping[str, Any], names: Mapping[Any, str] | None = None) -> TrainingCurves:
-    """Read the curves from training statistics; those of label ±1 come before that of label 0.
+    """Read the curves from the statistics of a training; those of label ±1 come before that of label 0.
 
-    Args:
-        stats: The run's dict (with key training_stats) or the inner one; steps and labels are numbers or, after JSON,
-            strings.
-        names: Display names by label value or by class name.
-
-    Raises:
-        ValueError: A step is not a number.
+    `stats` are the run's dict (with key training_stats) or the inner one; steps and labels are numbers or, after JSON,
+    strings. `names` are display names by label value or class name.
     """
     best = stats.get("best_score_checkpoint") or {}
     if isinstance(stats.get("training_stats"), Mapping):
@@ -259,11 +252,7 @@ def convergence_figure(
     figsize: tuple[float, float] | None = None,
     legend: LegendPlace | None = None,
 ) -> Figure:
-    """Draw one panel for each chosen quantity, above a common axis of steps; options as in the plot.
-
-    Raises:
-        ValueError: Nothing is chosen, or what is chosen was never recorded.
-    """
+    """Draw one panel for each chosen quantity, above a common axis of steps."""
     if mean_by_feature_class is None:
         mean_by_feature_class = len(curves.by_feature_class) > len(curves.by_class)
     panels: list[_Panel] = []
@@ -279,7 +268,7 @@ def convergence_figure(
             "Train with an evaluation (eval_steps), and leave at least one plot_… option on."
         )
 
-    figure = new_figure(figsize or (8.0, 0.8 + 2.3 * len(panels)))
+    figure = new_figure(figsize or (8.0, 0.8 + 2.3 * len(panels)), title)
     axes = list(figure.subplots(len(panels), 1, sharex=True, squeeze=False).flat)
     # One colour and marker for each name, the same in all panels.
     names = list(dict.fromkeys(curve.name for panel in panels if panel.named for curve in panel.curves))
@@ -302,8 +291,6 @@ def convergence_figure(
     steps = {step for panel in panels for curve in panel.curves for step in curve.steps}
     if len(steps) == 1:
         axes[-1].set_xlim(min(steps) - 1, max(steps) + 1)
-    if title:
-        figure.suptitle(title, fontsize=13)
     add_legend(axes[0], handles, legend)
     return figure
 

@@ -51,25 +51,22 @@ _ROTATE_FROM = 7
 _MEDIAN: dict[str, Any] = {"color": "black", "markersize": 7, "linestyle": "none"}
 
 
-class EncodedRun(Protocol):
-    """What the plot asks of a trainer."""
+class _EncodedRun(Protocol):
+    """What the plot asks of a trainer: its name, its two target classes (first the positive one), and its directory."""
 
     @property
-    def run_id(self) -> str | None:
-        """Name of the run."""
+    def run_id(self) -> str | None: ...
 
     @property
-    def pair(self) -> tuple[str, str] | None:
-        """The two target classes, first the one that encodes positive."""
+    def pair(self) -> tuple[str, str] | None: ...
 
     @property
-    def experiment_dir(self) -> str | Path | None:
-        """Where the run keeps its files."""
+    def experiment_dir(self) -> str | Path | None: ...
 
 
 @plot_keywords
 def plot_encoder_distributions(
-    trainer: EncodedRun,
+    trainer: _EncodedRun,
     encoder_df: Encodings | None = None,
     output: str | Path | None = None,
     output_dir: str | Path | None = None,
@@ -172,7 +169,7 @@ def _by_group_name(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def _destination(
-    trainer: EncodedRun, output: str | Path | None, output_dir: str | Path | None, img_format: str
+    trainer: _EncodedRun, output: str | Path | None, output_dir: str | Path | None, img_format: str
 ) -> Path | None:
     if output is None and output_dir is not None:
         # A run_id may name a subfolder; here it is part of a file name.
@@ -253,9 +250,6 @@ def distribution_figure(
     """Draw groups of encodings side by side, coloured by factual class, one collection of points for each group.
 
     `violins` has the groups again, one or two (left and right half) in a violin; by default each group has its own.
-
-    Raises:
-        ValueError: `colors` is a list that is too short, or `cmap` is unknown.
     """
     names, fonts = names or Names({}), fonts or FontSizes()
     palette = _palette(groups, colors, cmap)
@@ -263,7 +257,7 @@ def distribution_figure(
     scale = max(1.0, *(float(np.abs(group.values).max()) for group in groups))
     violins = [(group,) for group in groups] if violins is None else violins
     rotated = len(violins) >= _ROTATE_FROM
-    figure = new_figure(figsize or _size(violins, rotated))
+    figure = new_figure(figsize or _size(violins, rotated), title, fonts.title)
     ax = figure.subplots()
     for position, violin in enumerate(violins):
         sides = (-1, 1) if len(violin) == 2 else (0,)
@@ -278,8 +272,6 @@ def distribution_figure(
     ax.set_ylim(-1.05 * scale, 1.05 * scale)
     ax.set_ylabel("encoding", fontsize=fonts.axis_label)
     tidy(ax, zero_line=True)
-    if title:
-        figure.suptitle(title, fontsize=fonts.title)
     members: dict[str, list[EncodingGroup]] = {}
     for group in groups:
         members.setdefault(_color_name(group, palette), []).append(group)

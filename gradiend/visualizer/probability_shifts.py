@@ -18,6 +18,7 @@ from gradiend.visualizer._style import (
     MARKERS,
     REFERENCE_COLOR,
     add_legend,
+    cover_characters,
     distinct_colors,
     shown,
     signed,
@@ -49,17 +50,16 @@ _LABEL_POINTS = 8.0
 """Size of the labels of steps."""
 
 
-class ClassedRun(Protocol):
-    """What the plot asks of a trainer."""
+class _ClassedRun(Protocol):
+    """What the plot asks of a trainer: the classes to draw."""
 
     @property
-    def target_classes(self) -> Sequence[str] | None:
-        """The classes to draw."""
+    def target_classes(self) -> Sequence[str] | None: ...
 
 
 @plot_keywords
 def plot_probability_shifts(
-    trainer: ClassedRun | None = None,
+    trainer: _ClassedRun | None = None,
     decoder_results: Mapping[str, Any] | None = None,
     plotting_data: Mapping[str, Any] | None = None,
     class_ids: Sequence[str] | None = None,
@@ -168,17 +168,13 @@ class ShiftCurves:
     """Dataset classes, one panel each."""
     selected: tuple[Selected, ...]
 
-    def series(self, value: Callable[[GridPoint], float | None]) -> dict[float, tuple[list[float], list[float]]]:
-        """{|feature factor|: (steps, values)}, sorted by step, each through the base model at 0."""
-        magnitudes = sorted({abs(point.factor) for point in self.points})
-        series = {}
-        for magnitude in magnitudes or [0.0]:
+    def series(self, value: Callable[[GridPoint], float | None]) -> list[list[tuple[float, float]]]:
+        """The (step, value) of the points of each |feature factor|, sorted, each through the base model at 0."""
+        base = [] if self.base is None else [self.base]
+        series = []
+        for magnitude in sorted({abs(point.factor) for point in self.points}) or [0.0]:
             points = [point for point in self.points if abs(point.factor) == magnitude]
-            if self.base is not None:
-                points.append(self.base)
-            drawn = [(point.step, found) for point in points if (found := value(point)) is not None]
-            drawn.sort()
-            series[magnitude] = ([step for step, _ in drawn], [found for _, found in drawn])
+            series.append(sorted((p.step, found) for p in [*points, *base] if (found := value(p)) is not None))
         return series
 
     @property
@@ -197,15 +193,9 @@ def shift_curves(
 ) -> ShiftCurves:
     """Read the curves from the grid and the summaries of a decoder evaluation.
 
-    Args:
-        grid: 'base' and (feature_factor, learning_rate) → entry with id, probs_by_dataset and lms.
-        results: Summaries by class (`<class>_weaken` where the class was made less likely).
-        class_ids: Classes to draw; by default all of the grid.
-        target_classes: Classes whose selected candidate is marked; by default all drawn with one.
-        strengthen: Read the summaries that make a class more likely.
-
-    Raises:
-        ValueError: No entry holds probabilities of the wanted classes, or a wanted summary is missing.
+    `grid` has 'base' and (feature_factor, learning_rate) → an entry with id, probs_by_dataset and lms; `results` has
+    summaries by class (`<class>_weaken` where the class was made less likely). By default all classes of the grid are
+    drawn, and the selected candidate of each that has one is marked; a missing class or summary raises ValueError.
     """
     base = _point(grid["base"], 0.0, 0.0) if "base" in grid else None
     points = []
@@ -303,6 +293,7 @@ def shift_figure(curves: ShiftCurves, *, figsize: tuple[float, float] | None = N
     for ax in axes:
         _signed_axis(ax, curves)
         tidy(ax)
+    cover_characters(figure)
     figure.draw_without_rendering()
     for ax in axes:
         _label_steps(ax, curves)
@@ -374,32 +365,21 @@ def _draw_series(
     label: str,
     marker: str,
 ) -> Line2D:
-    """One line for each |feature factor|, filled points where the LMS is kept; returns the first line."""
+    """Draw a line for each |feature factor|, with filled points where the LMS is kept; return the first line."""
+    dots: dict[str, Any] = {"color": color, "marker": marker, "markersize": 5}
     lines = []
-    for i, (steps, values) in enumerate(curves.series(value).values()):
-        style = _LINE_STYLES[i % len(_LINE_STYLES)]
+    for points, style in zip(curves.series(value), itertools.cycle(_LINE_STYLES)):
         lines += ax.plot(
-            steps,
-            values,
-            color=color,
-            linestyle=style,
-            linewidth=1.5,
-            marker=marker,
-            markersize=5,
-            markerfacecolor="white",
-            label=label,
+            *_columns(points), linestyle=style, linewidth=1.5, markerfacecolor="white", label=label, **dots
         )
     kept = [point for point in (*curves.points, curves.base) if point is not None and _keeps_lms(point, curves)]
     filled = [(point.step, found) for point in kept if (found := value(point)) is not None]
-    ax.plot(
-        [step for step, _ in filled],
-        [found for _, found in filled],
-        color=color,
-        linestyle="none",
-        marker=marker,
-        markersize=5,
-    )
+    ax.plot(*_columns(filled), linestyle="none", **dots)
     return lines[0]
+
+
+def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [step for step, _ in points], [value for _, value in points]
 
 
 def _keeps_lms(point: GridPoint, curves: ShiftCurves) -> bool:

@@ -29,12 +29,7 @@ Models = Mapping[str, RanksWeights] | Sequence[RanksWeights]
 
 
 def named_models(models: Models, least: int = 1, most: int | None = None) -> dict[str, RanksWeights]:
-    """Return `models` by name; those of a sequence are called `model 1`, `model 2`, ….
-
-    Raises:
-        TypeError: Neither a mapping nor a sequence.
-        ValueError: Fewer than `least` or more than `most`.
-    """
+    """Return `models` by name, `least` to `most`; those of a sequence are called `model 1`, `model 2`, …."""
     if isinstance(models, Mapping):
         named = dict(models)
     elif isinstance(models, Sequence) and not isinstance(models, str):
@@ -49,11 +44,7 @@ def named_models(models: Models, least: int = 1, most: int | None = None) -> dic
 
 
 def topk_sets(models: Mapping[str, RanksWeights], topk: float, part: str) -> dict[str, list[int]]:
-    """Return the top-k indices of each model, ascending.
-
-    Raises:
-        ValueError: topk is not positive, or a model has no weights to select.
-    """
+    """Return the top-k indices of each model, ascending."""
     if topk <= 0:
         raise ValueError(f"topk must be a positive number of weights (or a share up to 1.0); got {topk}.")
     sets = {
@@ -113,11 +104,7 @@ def combination_sizes(sets: Mapping[str, Sequence[int]]) -> dict[frozenset[str],
 
 
 def chosen_order(names: Sequence[str], order: str | Sequence[str]) -> list[str]:
-    """Return `names` in the order "input" or "name", or those that a list names, in its order.
-
-    Raises:
-        ValueError: Another word, or a list with an unknown or repeated name.
-    """
+    """Return `names` in the order "input" or "name", or those that a list names, in its order."""
     if isinstance(order, str):
         if order not in ("input", "name"):
             raise ValueError(f"order must be 'input', 'name' or a list of models; got {order!r}.")
@@ -141,11 +128,7 @@ def clustered(names: Sequence[str], share: Matrix) -> list[str]:
 
 
 def complete_groups(names: Sequence[str], groups: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Return `groups` without empty ones, and the names that are in none of them as a group of their own.
-
-    Raises:
-        ValueError: A group names an unknown model, or one that another group has.
-    """
+    """Return `groups` without empty ones, and the names that are in none of them as a group of their own."""
     members = [name for group in groups.values() for name in group]
     _require_known("pretty_groups", members, names)
     twice = sorted({name for name in members if members.count(name) > 1})

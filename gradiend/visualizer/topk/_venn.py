@@ -134,7 +134,7 @@ def venn_figure(sets: Mapping[str, Sequence[int]], style: VennStyle) -> Figure:
     overlaps of top-k sets are often a few of thousands. Of four sets and more, a region without number is empty.
     """
     circles = len(sets) <= _CIRCLES_UP_TO
-    figure = new_figure(style.figsize or ((6.5, 4.6) if circles else (8.5, 9.0)))
+    figure = new_figure(style.figsize or ((6.5, 4.6) if circles else (8.5, 9.0)), style.title)
     ax = figure.subplots()
     colors = OKABE_ITO[: len(sets)]
     (_circles if circles else _petals)(ax, sets, colors, style)
@@ -147,8 +147,6 @@ def venn_figure(sets: Mapping[str, Sequence[int]], style: VennStyle) -> Figure:
     ]
     place: dict[str, Any] = {} if circles else {"outside": "outside lower center", "outside_ncol": 2}
     add_legend(ax, handles, fontsize=style.names_fontsize or 10, **place)
-    if style.title:
-        figure.suptitle(style.title, fontsize=13)
     return figure
 
 
@@ -187,15 +185,13 @@ def upset_figure(sets: Mapping[str, Sequence[int]], style: VennStyle) -> Figure:
     """
     columns, rest = _columns(combination_sizes(sets), everything=frozenset(sets))
     width = 3.2 + 0.3 * (len(columns) + bool(rest))
-    figure = new_figure(style.figsize or (width, 3.2 + 0.32 * len(sets)))
+    figure = new_figure(style.figsize or (width, 3.2 + 0.32 * len(sets)), style.title)
     bars, dots = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 0.32 * len(sets)))
     _draw_bars(bars, [size for _, size in columns], rest, style)
     _draw_dots(dots, list(sets), [members for members, _ in columns], style)
     dots.set_yticks(range(len(sets)), style.labels(sets, lines=1), fontsize=style.names_fontsize or 10)
     if rest:
         dots.text(len(columns), len(sets) / 2 - 0.5, f"{len(rest)} others", rotation=90, ha="center", va="center")
-    if style.title:
-        figure.suptitle(style.title, fontsize=13)
     return figure
 
 
