@@ -6,13 +6,14 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from gradiend.util.files import replacing
 from gradiend.util.keywords import ALIASES, nearest, resolve_keywords
 from gradiend.util.optional import require_package, without_package
-from gradiend.visualizer._style import cover_characters
+from gradiend.visualizer._style import colormap, cover_characters
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,8 +33,10 @@ WITHOUT_EFFECT = frozenset((
 """Keywords of other versions of the API that choose what these plots do not draw."""
 
 
-def checked_plot_keywords(plot: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Check the keywords of a plot without drawing it: a caller that draws after long work asks first.
+def checked_plot_options(plot: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the keywords of a plot, and their image format and colormaps, without drawing it.
+
+    Every plot does so at its door; a caller that draws after long work asks before the work.
 
     Args:
         plot: One of the plot functions.
@@ -43,7 +46,8 @@ def checked_plot_keywords(plot: Callable[..., Any], given: Mapping[str, Any]) ->
         The keywords under the names that `plot` has; those of `WITHOUT_EFFECT` are left out with a warning in the log.
 
     Raises:
-        TypeError: A keyword is unknown (the message names the nearest), or both spellings of one are given.
+        TypeError: A keyword is unknown (the message names the nearest), or both spellings of a keyword are given.
+        ValueError: matplotlib has no such image format or colormap.
     """
     name = plot.__name__
     without = sorted(WITHOUT_EFFECT & given.keys())
@@ -51,15 +55,20 @@ def checked_plot_keywords(plot: Callable[..., Any], given: Mapping[str, Any]) ->
         logger.warning("%s draws the same with and without %s.", name, ", ".join(without))
     second = ALIASES.get(name, {})
     kept = {key: value for key, value in given.items() if key not in without and not (key in second and value is None)}
-    return resolve_keywords(name, kept, tuple(inspect.signature(plot).parameters))
+    options = resolve_keywords(name, kept, tuple(inspect.signature(plot).parameters))
+    if find_spec("matplotlib") is not None:
+        for key, check in (("img_format", _supported), ("cmap", colormap), ("row_metric_cmap", colormap)):
+            if key in options:
+                check(options[key])
+    return options
 
 
 def plot_keywords(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a plot: every call goes through `checked_plot_keywords`."""
+    """Decorate a plot: every call goes through `checked_plot_options`."""
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        return function(*args, **checked_plot_keywords(function, kwargs))
+        return function(*args, **checked_plot_options(function, kwargs))
 
     return call
 
@@ -112,7 +121,7 @@ def with_image_suffix(path: str | Path | None) -> Path | None:
 
 
 def format_of(path: Path) -> str:
-    """The image format that the extension of `path` names, png without one; a ValueError if matplotlib has no such."""
+    """The image format that the extension of `path` names, png without one; a ValueError for any other."""
     return _supported(path.suffix) if path.suffix else "png"
 
 

@@ -20,7 +20,7 @@ from gradiend.util.files import replacing
 from gradiend.util.optional import install_hint
 from gradiend.visualizer._door import plot_keywords
 from gradiend.visualizer._encodings import Encodings, checked_frame
-from gradiend.visualizer._style import DEFAULT_CMAP, GOLDEN_RATIO, NEUTRAL_COLORS, distinct_colors
+from gradiend.visualizer._style import DEFAULT_CMAP, GOLDEN_RATIO, NEUTRAL_COLORS, distinct_colors, shortened
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -99,7 +99,7 @@ def plot_encoder_scatter(
         max_points: Draw that many rows at most, evenly spaced in the frame.
         stratify_by: Column whose values keep their shares when there are more rows.
         cmap: Colormap; the default gives way to a colour-blind safe palette for up to 16 values.
-        output_path: The page; .html is added where it has no extension.
+        output_path: The file of the page; .html is added where it has no extension.
         output_dir: Without output_path, the page is encoder_scatter.html in this directory.
         experiment_dir: Without both, it is encoder_analysis_scatter.html in this directory; by default the trainer's.
         show: Open the page in a browser or notebook.
@@ -126,7 +126,6 @@ def plot_encoder_scatter(
     for name, least_one in (("hover_text_max_chars", hover_text_max_chars), ("max_points", max_points)):
         if least_one is not None and least_one < 1:
             raise ValueError(f"{name} must be at least 1; got {least_one}.")
-    distinct_colors(0, cmap)
     path = _destination(trainer, output_path, output_dir, experiment_dir)
     if encoder_df is None:
         if trainer is None:
@@ -321,11 +320,7 @@ def _value_order(value: str) -> tuple[int, float]:
 
 
 def _short(name: str) -> str:
-    text = " ".join(name.split())
-    if len(text) > _NAME_CHARS:
-        half = (_NAME_CHARS - 1) // 2
-        text = text[:half] + "…" + text[-half:]
-    return html.escape(text, quote=False)
+    return html.escape(shortened(" ".join(name.split()), _NAME_CHARS), quote=False)
 
 
 def _hover_texts(frame: pd.DataFrame, columns: Sequence[str], chars: int) -> list[str]:

@@ -152,9 +152,9 @@ def ordered(groups: Sequence[EncodingGroup], order: Sequence[str] | None) -> lis
 def merged(
     groups: Sequence[EncodingGroup], members: Mapping[str, Sequence[str]], *, ignore_missing: bool = False
 ) -> list[EncodingGroup]:
-    """Return `groups` with those that `members` names, {title: names}, made one, in the place of the first.
+    """Return `groups`; those under one title of `members`, {title: names}, become one in the place of the first.
 
-    A group of two titles raises ValueError, and so does a name that fits no group, unless `ignore_missing`.
+    A group under two titles raises ValueError, and so does a name that fits no group, unless `ignore_missing`.
     """
     title_of: dict[EncodingGroup, str] = {}
     for title, names in members.items():
@@ -181,7 +181,7 @@ def _union(title: str, groups: Sequence[EncodingGroup]) -> EncodingGroup:
 
 
 def paired(groups: Sequence[EncodingGroup], names: Sequence[str] | None) -> list[tuple[EncodingGroup, ...]]:
-    """Arrange `groups` as violins: each two neighbours in `names` are the halves of one, other groups stand alone."""
+    """Arrange `groups` as violins: each two neighbours in `names` share a violin, other groups stand alone."""
     names = list(names or ())
     if len(names) % 2:
         raise ValueError(f"paired_legend_labels are the left and right halves of violins in turn; got {len(names)}.")

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from gradiend.util.optional import require_package
+
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
@@ -50,6 +52,7 @@ def distinct_colors(count: int, cmap: str = DEFAULT_CMAP) -> list[str]:
 
 def colormap(name: str) -> Colormap:
     """The colormap of matplotlib with this name; a ValueError where there is none."""
+    require_package("matplotlib", "A colormap", "plot")
     from matplotlib import colormaps  # noqa: PLC0415 - optional
 
     if name not in colormaps:
@@ -91,10 +94,10 @@ def shown(name: str, width: int = _NAME_WIDTH, lines: int = 3) -> str:
     room = width * lines
     # The name is shortened until it fits when broken between words; below half of the room, it is broken anywhere.
     while not _fits(wrapped, width, lines) and room > width * lines // 2:
-        wrapped = _wrap(_shortened(text, room), width)
+        wrapped = _wrap(shortened(text, room), width)
         room -= 1
     if not _fits(wrapped, width, lines):
-        text = _shortened(text, width * lines)
+        text = shortened(text, width * lines)
         wrapped = [text[start : start + width] for start in range(0, len(text), width)]
     drawn = "\n".join(wrapped)
     # matplotlib leaves a label that starts with "_" out of legends; a zero-width space is not seen.
@@ -117,7 +120,8 @@ def _fits(wrapped: list[str], width: int, lines: int) -> bool:
     return len(wrapped) <= lines and all(len(line) <= width for line in wrapped)
 
 
-def _shortened(text: str, room: int) -> str:
+def shortened(text: str, room: int) -> str:
+    """`text` without its middle where it has more than `room` characters."""
     if len(text) <= room:
         return text
     head = (room - 1) // 2

@@ -74,13 +74,13 @@ def plot_training_convergence(
         plot_correlation: Show the correlation.
         best_step: Mark the step whose model was kept.
         label_name_mapping: Display names by label value (1, "-1.0") or class name.
-        output: File; an image extension is replaced by `img_format`.
+        output: The file to write; an image extension is replaced by `img_format`.
         experiment_dir: Without `output`, the file is training_convergence.<img_format> in this directory; by default
             that of the trainer.
         show: Show the figure.
         title: True for a default title, a string for another, False for none.
         figsize: Width and height in inches.
-        img_format: File format.
+        img_format: The file format.
         dpi: Pixels per inch of raster formats.
         legend_ncol: Columns of the legend.
         legend_bbox_to_anchor: Anchor of the legend, in coordinates of the first panel.

@@ -102,7 +102,7 @@ def plot_encoder_distributions(
         trainer: The run that the frame belongs to; gives order, names and the default path.
         encoder_df: One row per example: encoded, label, type, optionally source_id and target_id; or a result that
             holds such a frame.
-        output: File; an image extension is replaced by `img_format`.
+        output: The file to write; an image extension is replaced by `img_format`.
         output_dir: Without `output`, the file is <run_id>_encoder_distributions.<img_format> in this directory.
             Without both it is encoder_analysis.<img_format> in the trainer's experiment_dir.
         show: Show the figure.
@@ -121,7 +121,7 @@ def plot_encoder_distributions(
         legend_ncol: Columns of the legend.
         legend_bbox_to_anchor: Anchor of the legend, in coordinates of the axes.
         cmap: Colormap for factual classes; the default gives way to a colour-blind safe palette for up to 16.
-        img_format: File format.
+        img_format: The file format.
         dpi: Pixels per inch of raster formats.
         figsize: Width and height in inches.
         target_and_neutral_only: Leave out identity examples of other classes (label 0).

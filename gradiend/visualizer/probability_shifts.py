@@ -79,7 +79,7 @@ def plot_probability_shifts(
         class_ids: Classes to draw; by default those of the trainer, without a trainer all of the grid.
         target_class: Class or classes whose selected candidate is marked; by default all that have one.
         increase_target_probabilities: Mark what strengthens a class; False marks what weakens it.
-        output: File; its extension is the format, png without one.
+        output: The file to write; its extension is the format, png without an extension.
         show: Show the figure.
         figsize: Width and height in inches.
         return_fig_ax: Return (figure, list of axes).
@@ -392,7 +392,7 @@ def _highest(lines: Iterable[Line2D]) -> float:
 
 
 def _signed_axis(ax: Axes, curves: ShiftCurves) -> None:
-    """A logarithmic axis in both directions, with the base model at 0 and the largest step at its ends."""
+    """Make the axis logarithmic in both directions, with the base model at 0 and the largest step at its ends."""
     steps = [point.step for point in curves.points] + [chosen.step for chosen in curves.selected if chosen.step]
     sizes = [abs(step) for step in steps] or [1.0]
     smallest, largest = min(sizes), max(sizes)
@@ -404,11 +404,11 @@ def _signed_axis(ax: Axes, curves: ShiftCurves) -> None:
 
 
 def _label_steps(ax: Axes, curves: ShiftCurves) -> None:
-    """A tick for every measured step and for the base model, with labels that stand up where there are many.
+    """Put a tick at every measured step and at the base model, with labels that stand up where there are many.
 
-    Of labels that would lie on each other the one nearer to the ends of the axis is left out; its tick stays.
+    Of two labels that would overlap, the label nearer to an end of the axis is left out; its tick stays.
     """
-    # Steps that differ by rounding only are one.
+    # Steps that differ by rounding only count as one step.
     steps = sorted({float(f"{step:.6g}") for step in (0.0, *(point.step for point in curves.points))}, key=abs)
     places = {step: ax.transData.transform((step, 0.0))[0] * 72.0 / ax.figure.dpi for step in steps}
     upright = min((abs(places[a] - places[b]) for a, b in itertools.combinations(steps, 2)), default=99.0) < 34.0

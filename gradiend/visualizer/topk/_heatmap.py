@@ -134,7 +134,7 @@ def plot_topk_overlap_heatmap(
         vmin: Value of the lowest colour; default 0, of the logarithmic scale the smallest positive value.
         vmax: Value of the highest colour; default the largest value.
         title: True for a default title, a string for another.
-        output_path: File; its extension is the format, png without one.
+        output_path: The file to write; its extension is the format, png without an extension.
         show: Show the figure.
         return_data: False returns an empty dict.
         return_fig_ax: Return (dict, figure, axes).

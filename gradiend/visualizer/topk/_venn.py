@@ -52,7 +52,7 @@ def plot_topk_overlap_venn(
         models: {name: model}; a model needs only `get_topk_weights(part=, topk=)`.
         topk: How many weights of each model, or which share of them.
         part: The part whose weights are ranked, e.g. decoder-weight.
-        output_path: File; its extension is the format, png without one.
+        output_path: The file to write; its extension is the format, png without an extension.
         show: Show the figure.
         figsize: Width and height in inches.
         circle_names_fontsize: Size of the names of the models in points.
