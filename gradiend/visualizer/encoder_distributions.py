@@ -143,6 +143,8 @@ def plot_encoder_distributions(
     )
     groups = merged(groups, legend_group_mapping or {}, ignore_missing=ignore_missing_legend_group_labels)
     groups = ordered(groups, violin_order)
+    if legend_bbox_to_anchor is None and legend_loc == "best":
+        legend_loc = None
     run = "" if trainer.run_id is None else f" of {shown(trainer.run_id, width=60, lines=1)}"
     figure = distribution_figure(
         groups,
@@ -153,11 +155,7 @@ def plot_encoder_distributions(
         title=heading(title, f"Encodings{run}"),
         figsize=figsize,
         fonts=FontSizes(title_fontsize or 13, label_fontsize or 9, axis_label_fontsize or 11, legend_fontsize or 9),
-        legend=LegendPlace(
-            None if legend_loc == "best" and legend_bbox_to_anchor is None else legend_loc,
-            legend_bbox_to_anchor,
-            legend_ncol,
-        ),
+        legend=LegendPlace(legend_loc, legend_bbox_to_anchor, legend_ncol),
     )
     delivered = deliver(figure, path, show=show, dpi=dpi)
     return (figure, figure.axes[0]) if return_fig_ax else delivered
