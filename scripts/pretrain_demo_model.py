@@ -16,12 +16,12 @@ from typing import Final
 
 import torch
 import torch.nn.functional as F
-from gradiend.demo._grammar import PRONOUNS_3PL, PRONOUNS_3SG, generate_sentences
 from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 
 from gradiend.demo import model_path
+from gradiend.demo._grammar import PRONOUNS_3PL, PRONOUNS_3SG, generate_sentences
 
 CORPUS_SEED: Final = 1
 HELD_OUT_SEED: Final = 2

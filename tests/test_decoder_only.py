@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 import tiny
 import torch
-from gradiend.cli._commands import run_demo
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gradiend import ModelWithGradiend, TextPredictionTrainer, TrainingArguments
+from gradiend.cli._commands import run_demo
 from gradiend.demo import model_path
 from gradiend.trainer.text import TextPredictionModelWithGradiend
 

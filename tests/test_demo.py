@@ -6,9 +6,9 @@ import time
 import pandas as pd
 import pytest
 import torch
-from gradiend.cli._commands import CLASSES, OTHER, run_demo
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
+from gradiend.cli._commands import CLASSES, OTHER, run_demo
 from gradiend.demo import model_path
 
 FILES = (

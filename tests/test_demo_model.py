@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from gradiend.demo._grammar import SCENES, generate_sentences, plural
 from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from gradiend.demo import model_path, sentences
+from gradiend.demo._grammar import SCENES, generate_sentences, plural
 
 CLASSES = {"3SG": ("he", "she", "it"), "3PL": ("they",)}
 PRONOUN = re.compile(r"\b(he|she|it|they)\b", re.IGNORECASE)

@@ -5,8 +5,8 @@ import json
 import pytest
 import tiny_data
 import torch
-from gradiend.cli._commands import summarise
 
+from gradiend.cli._commands import summarise
 from gradiend.evaluator import LMSThresholdPolicy, read_decoder_stats_file
 from gradiend.trainer.text import TextPredictionModelWithGradiend
 from gradiend.util.paths import resolve_decoder_stats_path

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from gradiend.visualizer._encodings import encoding_groups, merged, ordered, paired
-from gradiend.visualizer._style import DISTINCT, OKABE_ITO, LegendPlace, distinct_colors, shown, signed, text_color
 
 from gradiend.visualizer import (
     plot_encoder_distributions,
     plot_probability_shifts,
     plot_training_convergence,
 )
+from gradiend.visualizer._encodings import encoding_groups, merged, ordered, paired
+from gradiend.visualizer._style import DISTINCT, OKABE_ITO, LegendPlace, distinct_colors, shown, signed, text_color
 from gradiend.visualizer.convergence import convergence_figure, training_curves
 from gradiend.visualizer.encoder_distributions import MAX_POINTS, Names, distribution_figure
 from gradiend.visualizer.probability_shifts import shift_curves, shift_figure

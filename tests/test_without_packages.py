@@ -6,8 +6,8 @@ import sys
 
 import pytest
 import tiny_data
-from gradiend.cli._commands import run_demo
 
+from gradiend.cli._commands import run_demo
 from gradiend.evaluator import LMSThresholdPolicy
 from gradiend.visualizer import plot_topk_overlap_heatmap, plot_topk_overlap_venn
 

@@ -10,7 +10,7 @@ from gradiend.util._imports import install_hint
 def main() -> None:
     """Entry point of the `gradiend` command."""
     try:
-        from gradiend.cli.app import app  # noqa: PLC0415 - typer and rich are needed by the command only
+        from gradiend.cli._commands import app  # noqa: PLC0415 - typer and rich are needed by the command only
     except ModuleNotFoundError as error:
         if error.name not in {"typer", "rich"}:
             raise

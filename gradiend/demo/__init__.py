@@ -1,7 +1,7 @@
 """A demo language model that ships with the package, and text in its language.
 
 The model is a `BertForMaskedLM` of 0.7 M parameters, pre-trained on the English-like sentences of
-`gradiend.demo.grammar`. It knows nothing but that grammar; what it has learned is that a subject pronoun
+`gradiend.demo._grammar`. It knows nothing but that grammar; what it has learned is that a subject pronoun
 (he, she, it; they) agrees with its antecedent, so that examples and tests can find, measure and move this
 feature within seconds, without a download.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gradiend.demo.grammar import generate_sentences
+from gradiend.demo._grammar import generate_sentences
 
 __all__ = ["model_path", "sentences"]
 
@@ -28,7 +28,7 @@ def sentences(n: int = 6000, seed: int = 2025) -> list[str]:
         seed: Seed of the generator. The model was trained on seed 1 and measured on seed 2.
 
     Returns:
-        ``n`` texts of one or two sentences; see `gradiend.demo.grammar.generate_sentences`.
+        ``n`` texts of one or two sentences; see `gradiend.demo._grammar.generate_sentences`.
 
     Raises:
         ValueError: ``n`` is negative.

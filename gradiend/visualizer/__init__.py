@@ -1,14 +1,14 @@
 """Results → figures. matplotlib, plotly and the Venn packages are needed only when a plot is drawn."""
 
 from gradiend.util._imports import public_names
+from gradiend.visualizer._encoder_scatter import plot_encoder_scatter as plot_encoder_scatter
+from gradiend.visualizer._visualizer import Visualizer as Visualizer
 from gradiend.visualizer.convergence import plot_training_convergence as plot_training_convergence
 from gradiend.visualizer.encoder_distributions import plot_encoder_distributions as plot_encoder_distributions
-from gradiend.visualizer.encoder_scatter import plot_encoder_scatter as plot_encoder_scatter
 from gradiend.visualizer.probability_shifts import plot_probability_shifts as plot_probability_shifts
 from gradiend.visualizer.topk import compute_topk_sets as compute_topk_sets
 from gradiend.visualizer.topk import plot_topk_overlap_heatmap as plot_topk_overlap_heatmap
 from gradiend.visualizer.topk import plot_topk_overlap_venn as plot_topk_overlap_venn
 from gradiend.visualizer.topk import plot_topk_venn as plot_topk_venn
-from gradiend.visualizer.visualizer import Visualizer as Visualizer
 
 __all__ = list(public_names(__name__))

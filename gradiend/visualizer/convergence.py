@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from gradiend.visualizer.convergence_figure import convergence_figure
-from gradiend.visualizer.keywords import plot_keywords
-from gradiend.visualizer.legend import LegendPlace
-from gradiend.visualizer.output import deliver, require_destination, with_format
-from gradiend.visualizer.training_curves import read_training_stats, training_curves
+from gradiend.util.files import read_json
+from gradiend.visualizer._door import deliver, heading, new_figure, plot_keywords, require_destination, with_format
+from gradiend.visualizer._style import (
+    MARKERS,
+    REFERENCE_COLOR,
+    LegendPlace,
+    add_legend,
+    distinct_colors,
+    shown,
+    tidy,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 DEFAULT_NAME = "training_convergence"
 
+_MARKERS_A_LINE = 25
 
-class TrainedRun(Protocol):
-    """What the plot asks of a trainer."""
 
-    def get_training_stats(self) -> Mapping[str, Any] | None:
-        """The content of training.json, None before training."""
+class _TrainedRun(Protocol):
+    """What the plot asks of a trainer: where the run keeps its files, and the content of training.json, if any."""
 
     @property
-    def experiment_dir(self) -> str | Path | None:
-        """Where the run keeps its files."""
+    def experiment_dir(self) -> str | Path | None: ...
+
+    def get_training_stats(self) -> Mapping[str, Any] | None: ...
 
 
 @plot_keywords
 def plot_training_convergence(
-    trainer: TrainedRun | None = None,
+    trainer: _TrainedRun | None = None,
     model_path: str | Path | None = None,
     training_stats: Mapping[str, Any] | None = None,
     *,
@@ -52,45 +65,50 @@ def plot_training_convergence(
     """Plot correlation and mean encodings over the steps of a training.
 
     Args:
-        trainer: A trained trainer; asked for its statistics if neither of the next two is given.
-        model_path: A directory with training.json.
-        training_stats: The statistics themselves (all of training.json or its training_stats); come first.
+        trainer: A trained trainer; its statistics are drawn if neither of the next two is given.
+        model_path: A directory with training.json; goes before the trainer.
+        training_stats: The statistics themselves (all of training.json or its training_stats); go before both.
         plot_mean_by_class: Show the mean encoding of each label.
         plot_mean_by_feature_class: Show the mean encoding of each factual class; by default only where there
             are more classes than labels.
         plot_correlation: Show the correlation.
         best_step: Mark the step whose model was kept.
         label_name_mapping: Display names by label value (1, "-1.0") or class name.
-        output: File; an image extension is replaced by `img_format`.
-        experiment_dir: Without `output`, the file is training_convergence.<img_format> in there; by default
-            the trainer's.
+        output: The file to write; an image extension is replaced by `img_format`.
+        experiment_dir: Without `output`, the file is training_convergence.<img_format> in this directory; by default
+            that of the trainer.
         show: Show the figure.
         title: True for a default title, a string for another, False for none.
-        figsize: Inches.
-        img_format: File format.
+        figsize: Width and height in inches.
+        img_format: The file format.
         dpi: Pixels per inch of raster formats.
         legend_ncol: Columns of the legend.
         legend_bbox_to_anchor: Anchor of the legend, in coordinates of the first panel.
-        legend_loc: Place of the legend in the first panel; by default right of all panels.
+        legend_loc: Place of the legend in the first panel; by default the legend is right of all panels.
         return_fig_ax: Return (figure, list of axes).
 
     Returns:
-        The path of the file, "" if none was written.
+        The path of the file, "" if no file was written.
 
     Raises:
         ValueError: No source, no evaluated step in it, an unknown format, or neither a path nor `show`.
         ImportError: matplotlib is not installed.
     """
-    path = _destination(trainer, output, experiment_dir, img_format)
+    if experiment_dir is None and trainer is not None:
+        experiment_dir = trainer.experiment_dir
+    if output is None and experiment_dir is not None:
+        output = Path(experiment_dir) / DEFAULT_NAME
+    path = None if output is None else with_format(output, img_format)
     require_destination(path, show or return_fig_ax, "output, experiment_dir or a trainer with an experiment_dir")
-    curves = training_curves(_source(trainer, model_path, training_stats), label_name_mapping)
+    if training_stats is None:
+        training_stats = _recorded(trainer, model_path)
     figure = convergence_figure(
-        curves,
+        training_curves(training_stats, label_name_mapping),
         correlation=plot_correlation,
         mean_by_class=plot_mean_by_class,
         mean_by_feature_class=plot_mean_by_feature_class,
         best_step=best_step,
-        title="Training convergence" if title is True else title or None,
+        title=heading(title, "Training convergence"),
         figsize=figsize,
         legend=LegendPlace(legend_loc, legend_bbox_to_anchor, legend_ncol),
     )
@@ -98,13 +116,16 @@ def plot_training_convergence(
     return (figure, figure.axes) if return_fig_ax else delivered
 
 
-def _source(
-    trainer: TrainedRun | None, model_path: str | Path | None, training_stats: Mapping[str, Any] | None
-) -> Mapping[str, Any]:
-    if training_stats is not None:
-        return training_stats
+def _recorded(trainer: _TrainedRun | None, model_path: str | Path | None) -> Mapping[str, Any]:
+    """The content of the training.json in `model_path`, or of the trainer's."""
     if model_path is not None:
-        return read_training_stats(model_path)
+        path = Path(model_path) / "training.json"
+        if not path.is_file():
+            raise ValueError(f"There is no {path}: model_path must be the directory that train() wrote.")
+        content = read_json(path)
+        if not isinstance(content, dict):
+            raise ValueError(f"{path} holds a {type(content).__name__}, expected an object with 'training_stats'.")
+        return content
     if trainer is None:
         raise ValueError("There is nothing to plot: pass training_stats, model_path or a trainer.")
     stats = trainer.get_training_stats()
@@ -113,14 +134,194 @@ def _source(
     return stats
 
 
-def _destination(
-    trainer: TrainedRun | None,
-    output: str | Path | None,
-    experiment_dir: str | Path | None,
-    img_format: str,
-) -> Path | None:
-    if output is not None:
-        return with_format(output, img_format)
-    if experiment_dir is None and trainer is not None:
-        experiment_dir = trainer.experiment_dir
-    return None if experiment_dir is None else with_format(Path(experiment_dir) / DEFAULT_NAME, img_format)
+# Statistics as curves
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One named quantity at the evaluated steps, in their order."""
+
+    name: str
+    steps: tuple[float, ...]
+    values: tuple[float, ...]
+
+    @classmethod
+    def of(cls, name: str, points: Mapping[float, Any]) -> Curve:
+        """The curve through `points`, step → value; None, which JSON has for a missing value, becomes NaN."""
+        return cls(name, tuple(points), tuple(math.nan if value is None else float(value) for value in points.values()))
+
+
+@dataclass(frozen=True)
+class TrainingCurves:
+    """What a training recorded: correlation, mean encodings, and the step whose model was kept."""
+
+    correlation: Curve | None
+    by_class: tuple[Curve, ...]
+    by_feature_class: tuple[Curve, ...]
+    best_step: float | None
+    best_correlation: float | None
+
+
+def training_curves(stats: Mapping[str, Any], names: Mapping[Any, str] | None = None) -> TrainingCurves:
+    """Read the curves from the statistics of a training; those of label ±1 come before that of label 0.
+
+    `stats` are the run's dict (with key training_stats) or the inner one; steps and labels are numbers or, after JSON,
+    strings. `names` are display names by label value or class name.
+    """
+    best = stats.get("best_score_checkpoint") or {}
+    if isinstance(stats.get("training_stats"), Mapping):
+        stats = stats["training_stats"]
+    chosen = {str(key): name for key, name in (names or {}).items()}
+    chosen_labels = {number: name for key, name in chosen.items() if (number := _number(key)) is not None}
+    recorded = {_number(key): str(name) for key, name in (stats.get("label_value_to_class_name") or {}).items()}
+
+    def label_name(label: str) -> str:
+        value = _number(label)
+        if value is None:
+            return chosen.get(label, label)
+        if value in chosen_labels:
+            return chosen_labels[value]
+        if value in recorded:
+            return chosen.get(recorded[value], recorded[value])
+        return f"label {value:+g}" if value else "label 0"
+
+    def label_order(label: str) -> tuple[bool, float]:
+        value = _number(label)
+        return (not value, -(value or 0.0))
+
+    labels = _columns(stats.get("mean_by_class") or {})
+    classes = _columns(stats.get("mean_by_feature_class") or {})
+    correlations = _by_step(stats.get("scores") or {})
+    step, correlation = best.get("global_step"), best.get("correlation")
+    return TrainingCurves(
+        correlation=Curve.of("correlation", correlations) if correlations else None,
+        by_class=tuple(Curve.of(label_name(label), labels[label]) for label in sorted(labels, key=label_order)),
+        by_feature_class=tuple(Curve.of(chosen.get(name, name), points) for name, points in classes.items()),
+        best_step=None if step is None else float(step),
+        best_correlation=None if correlation is None else float(correlation),
+    )
+
+
+def _by_step(values: Mapping[Any, Any]) -> dict[float, Any]:
+    steps: dict[float, Any] = {}
+    for key, value in values.items():
+        step = _number(key)
+        if step is None:
+            raise ValueError(
+                f"Training statistics are keyed by step, got the key {key!r}; pass training_stats as saved."
+            )
+        steps[step] = value
+    return dict(sorted(steps.items()))
+
+
+def _columns(table: Mapping[Any, Any]) -> dict[str, dict[float, float]]:
+    """{step: {name: value}} → {name: {step: value}}."""
+    columns: dict[str, dict[float, float]] = {}
+    for step, row in _by_step(table).items():
+        for name, value in (row or {}).items():
+            columns.setdefault(str(name), {})[step] = value
+    return columns
+
+
+def _number(key: Any) -> float | None:
+    try:
+        return float(key)
+    except (TypeError, ValueError):
+        return None
+
+
+# The figure
+
+
+@dataclass(frozen=True)
+class _Panel:
+    label: str
+    curves: tuple[Curve, ...]
+    named: bool
+    """The curves are told apart by name, so they belong in the legend."""
+
+
+def convergence_figure(
+    curves: TrainingCurves,
+    *,
+    correlation: bool = True,
+    mean_by_class: bool = True,
+    mean_by_feature_class: bool | None = None,
+    best_step: bool = True,
+    title: str | None = None,
+    figsize: tuple[float, float] | None = None,
+    legend: LegendPlace | None = None,
+) -> Figure:
+    """Draw one panel for each chosen quantity, above a common axis of steps."""
+    if mean_by_feature_class is None:
+        mean_by_feature_class = len(curves.by_feature_class) > len(curves.by_class)
+    panels: list[_Panel] = []
+    if correlation and curves.correlation is not None:
+        panels.append(_Panel("correlation", (curves.correlation,), named=False))
+    if mean_by_class and curves.by_class:
+        panels.append(_Panel("mean encoding\nby label", curves.by_class, named=True))
+    if mean_by_feature_class and curves.by_feature_class:
+        panels.append(_Panel("mean encoding\nby class", curves.by_feature_class, named=True))
+    if not panels:
+        raise ValueError(
+            "There is nothing to plot: the statistics hold no evaluated step for the chosen quantities. "
+            "Train with an evaluation (eval_steps), and leave at least one plot_… option on."
+        )
+
+    figure = new_figure(figsize or (8.0, 0.8 + 2.3 * len(panels)), title)
+    axes = list(figure.subplots(len(panels), 1, sharex=True, squeeze=False).flat)
+    # One colour and marker for each name, the same in all panels.
+    names = list(dict.fromkeys(curve.name for panel in panels if panel.named for curve in panel.curves))
+    colors = dict(zip(names, distinct_colors(len(names)), strict=True))
+    lines: dict[str, Line2D] = {}
+    for ax, panel in zip(axes, panels, strict=True):
+        for curve in panel.curves:
+            look = (
+                (colors[curve.name], MARKERS[names.index(curve.name) % len(MARKERS)]) if panel.named else ("black", "o")
+            )
+            line = _draw(ax, curve, *look)
+            if panel.named:
+                lines.setdefault(curve.name, line)
+        _frame(ax, panel)
+    handles = list(lines.values())
+    if best_step and curves.best_step is not None:
+        handles.append(_mark_best(axes, curves.best_step, curves.best_correlation))
+    axes[-1].set_xlabel("training step")
+    axes[-1].locator_params(axis="x", integer=True)
+    steps = {step for panel in panels for curve in panel.curves for step in curve.steps}
+    if len(steps) == 1:
+        axes[-1].set_xlim(min(steps) - 1, max(steps) + 1)
+    add_legend(axes[0], handles, legend)
+    return figure
+
+
+def _draw(ax: Axes, curve: Curve, color: str, marker: str) -> Line2D:
+    (line,) = ax.plot(
+        curve.steps,
+        curve.values,
+        color=color,
+        marker=marker,
+        markersize=4,
+        markevery=max(1, len(curve.steps) // _MARKERS_A_LINE),
+        linewidth=1.8,
+        label=shown(curve.name),
+    )
+    return line
+
+
+def _frame(ax: Axes, panel: _Panel) -> None:
+    values = [value for curve in panel.curves for value in curve.values if math.isfinite(value)]
+    ax.set_ylabel(panel.label)
+    tidy(ax, zero_line=True)
+    # Correlations and tanh encodings share one scale in all runs; another activation gets a scale of its own.
+    if all(abs(value) <= 1.0 for value in values):
+        low = -1.0 if panel.named or min(values, default=0.0) < 0 else 0.0
+        ax.set_ylim(low - 0.05, 1.05)
+        ax.set_yticks([tick for tick in (-1.0, -0.5, 0.0, 0.5, 1.0) if tick >= low])
+
+
+def _mark_best(axes: Sequence[Axes], step: float, correlation: float | None) -> Line2D:
+    lines = [ax.axvline(step, color=REFERENCE_COLOR, linestyle="--", linewidth=1.2) for ax in axes]
+    label = f"best step {step:g}"
+    lines[0].set_label(label if correlation is None else f"{label}\n(correlation {correlation:.3f})")
+    return lines[0]

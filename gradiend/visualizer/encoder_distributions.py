@@ -2,42 +2,71 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
 
 from gradiend.util.paths import safe_name
-from gradiend.visualizer.distribution_figure import FontSizes, Names, distribution_figure
-from gradiend.visualizer.encoder_frame import Encodings
-from gradiend.visualizer.encoding_groups import encoding_groups, group_name, merged, ordered, paired
-from gradiend.visualizer.keywords import plot_keywords
-from gradiend.visualizer.legend import LegendPlace
-from gradiend.visualizer.output import deliver, require_destination, with_format
-from gradiend.visualizer.style import DEFAULT_CMAP, shown
+from gradiend.visualizer._door import deliver, heading, new_figure, plot_keywords, require_destination, with_format
+from gradiend.visualizer._encodings import (
+    EncodingGroup,
+    Encodings,
+    encoding_groups,
+    group_name,
+    merged,
+    ordered,
+    paired,
+)
+from gradiend.visualizer._style import (
+    DEFAULT_CMAP,
+    GOLDEN_RATIO,
+    NEUTRAL_COLORS,
+    LegendPlace,
+    add_legend,
+    distinct_colors,
+    shown,
+    signed,
+    tidy,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 DEFAULT_NAME = "encoder_analysis"
 DEFAULT_NAME_IN_DIR = "encoder_distributions"
 
+MAX_POINTS = 800
+"""Points drawn for a group; more would be one blot and a large file."""
 
-class EncodedRun(Protocol):
-    """What the plot asks of a trainer."""
+_MIN_SPREAD = 0.01
+"""Standard deviation below which a density is a line, and only points and the median are drawn."""
+
+_HALF_WIDTH = 0.32
+_ROTATE_FROM = 7
+_MEDIAN: dict[str, Any] = {"color": "black", "markersize": 7, "linestyle": "none"}
+
+
+class _EncodedRun(Protocol):
+    """What the plot asks of a trainer: its name, its two target classes (first the positive one), and its directory."""
 
     @property
-    def run_id(self) -> str | None:
-        """Name of the run."""
+    def run_id(self) -> str | None: ...
 
     @property
-    def pair(self) -> tuple[str, str] | None:
-        """The two target classes, first the one that encodes positive."""
+    def pair(self) -> tuple[str, str] | None: ...
 
     @property
-    def experiment_dir(self) -> str | Path | None:
-        """Where the run keeps its files."""
+    def experiment_dir(self) -> str | Path | None: ...
 
 
 @plot_keywords
 def plot_encoder_distributions(
-    trainer: EncodedRun,
+    trainer: _EncodedRun,
     encoder_df: Encodings | None = None,
     output: str | Path | None = None,
     output_dir: str | Path | None = None,
@@ -72,9 +101,9 @@ def plot_encoder_distributions(
     Args:
         trainer: The run that the frame belongs to; gives order, names and the default path.
         encoder_df: One row per example: encoded, label, type, optionally source_id and target_id; or a result that
-            holds it.
-        output: File; an image extension is replaced by `img_format`.
-        output_dir: Without `output`, the file is <run_id>_encoder_distributions.<img_format> in there.
+            holds such a frame.
+        output: The file to write; an image extension is replaced by `img_format`.
+        output_dir: Without `output`, the file is <run_id>_encoder_distributions.<img_format> in this directory.
             Without both it is encoder_analysis.<img_format> in the trainer's experiment_dir.
         show: Show the figure.
         title: True for a default title, a string for another, False for none.
@@ -83,24 +112,24 @@ def plot_encoder_distributions(
             violin. Every other group has a violin of its own.
         legend_name_mapping: Display names by class, neutral type or group.
         legend_group_mapping: {title: groups or factual classes} that are drawn as one group of that name.
-        title_fontsize: Points.
-        label_fontsize: Points of the group names.
-        axis_label_fontsize: Points of the axis label.
-        legend_fontsize: Points of the legend.
+        title_fontsize: Size of the title in points.
+        label_fontsize: Size of the group names in points.
+        axis_label_fontsize: Size of the axis label in points.
+        legend_fontsize: Size of the legend in points.
         colors: Colours by factual class, neutral type or group, or a list in the order of the legend.
         legend_loc: Place in the plot; "best", the default, is beside it, where nothing is covered.
         legend_ncol: Columns of the legend.
         legend_bbox_to_anchor: Anchor of the legend, in coordinates of the axes.
         cmap: Colormap for factual classes; the default gives way to a colour-blind safe palette for up to 16.
-        img_format: File format.
+        img_format: The file format.
         dpi: Pixels per inch of raster formats.
-        figsize: Inches.
+        figsize: Width and height in inches.
         target_and_neutral_only: Leave out identity examples of other classes (label 0).
         ignore_missing_legend_group_labels: Pass over names in legend_group_mapping that fit no group.
         return_fig_ax: Return (figure, axes).
 
     Returns:
-        The path of the file, "" if none was written.
+        The path of the file, "" if no file was written.
 
     Raises:
         ValueError: The frame is missing, empty or broken; an option names an unknown group or format;
@@ -114,42 +143,200 @@ def plot_encoder_distributions(
     )
     groups = merged(groups, legend_group_mapping or {}, ignore_missing=ignore_missing_legend_group_labels)
     groups = ordered(groups, violin_order)
+    if legend_bbox_to_anchor is None and legend_loc == "best":
+        legend_loc = None
+    run = "" if trainer.run_id is None else f" of {shown(trainer.run_id, width=60, lines=1)}"
     figure = distribution_figure(
         groups,
         violins=paired(groups, paired_legend_labels),
         names=Names(_by_group_name(legend_name_mapping or {})),
         colors=_by_group_name(colors) if isinstance(colors, Mapping) else colors,
         cmap=cmap,
-        title=_default_title(trainer.run_id) if title is True else title or None,
+        title=heading(title, f"Encodings{run}"),
         figsize=figsize,
-        fonts=FontSizes.chosen(title_fontsize, label_fontsize, axis_label_fontsize, legend_fontsize),
-        legend=LegendPlace(
-            None if legend_loc == "best" and legend_bbox_to_anchor is None else legend_loc,
-            legend_bbox_to_anchor,
-            legend_ncol,
-        ),
+        fonts=FontSizes(title_fontsize or 13, label_fontsize or 9, axis_label_fontsize or 11, legend_fontsize or 9),
+        legend=LegendPlace(legend_loc, legend_bbox_to_anchor, legend_ncol),
     )
     delivered = deliver(figure, path, show=show, dpi=dpi)
     return (figure, figure.axes[0]) if return_fig_ax else delivered
 
 
 def _by_group_name(values: Mapping[str, str]) -> dict[str, str]:
-    """`values` under the names that they are given by, and under the names of groups where these hold an arrow."""
+    """`values` under the names that the user gave, and under the names of groups where these hold an arrow."""
     return {**values, **{group_name(name): value for name, value in values.items()}}
 
 
-def _default_title(run_id: str | None) -> str:
-    return "Encodings" if run_id is None else f"Encodings of {shown(run_id, width=60, lines=1)}"
-
-
 def _destination(
-    trainer: EncodedRun, output: str | Path | None, output_dir: str | Path | None, img_format: str
+    trainer: _EncodedRun, output: str | Path | None, output_dir: str | Path | None, img_format: str
 ) -> Path | None:
-    if output is not None:
-        return with_format(output, img_format)
-    if output_dir is not None:
+    if output is None and output_dir is not None:
         # A run_id may name a subfolder; here it is part of a file name.
         prefix = "" if trainer.run_id is None else f"{safe_name(trainer.run_id.replace('/', '_'))}_"
-        return with_format(Path(output_dir) / f"{prefix}{DEFAULT_NAME_IN_DIR}", img_format)
-    directory = trainer.experiment_dir
-    return None if directory is None else with_format(Path(directory) / DEFAULT_NAME, img_format)
+        output = Path(output_dir) / f"{prefix}{DEFAULT_NAME_IN_DIR}"
+    elif output is None and trainer.experiment_dir is not None:
+        output = Path(trainer.experiment_dir) / DEFAULT_NAME
+    return None if output is None else with_format(output, img_format)
+
+
+# The figure
+
+
+@dataclass(frozen=True)
+class FontSizes:
+    """Sizes of the parts of the figure in points."""
+
+    title: float = 13
+    label: float = 9
+    axis_label: float = 11
+    legend: float = 9
+
+
+@dataclass(frozen=True)
+class Names:
+    """Display names of classes, neutral types and groups."""
+
+    chosen: Mapping[str, str]
+
+    def of(self, name: str) -> str:
+        """The display name of a class or a neutral type."""
+        ours = {"neutral_training_masked": "neutral (training text)", "neutral_dataset": "neutral (corpus)"}
+        return self.chosen.get(name, ours.get(name, name))
+
+    def tick(self, violin: Sequence[EncodingGroup], *, rotated: bool) -> str:
+        """The name below a violin: up to four short lines, or one line where the name is rotated."""
+        head = self._group(violin[0], rotated) if len(violin) == 1 else self._pair(violin[0], violin[1], rotated)
+        size = "n = " + " | ".join(f"{group.values.size:,}" for group in violin)
+        if rotated:
+            return f"{head} ({size})"
+        means = " | ".join(signed(float(group.values.mean()), ".2f") for group in violin)
+        return f"{head}\n{size}\nmean {means}"
+
+    def _group(self, group: EncodingGroup, rotated: bool) -> str:
+        if group.key in self.chosen or group.target is None:
+            return shown(self.of(group.key), 44, 1) if rotated else shown(self.of(group.key), 16)
+        if rotated:
+            return f"{shown(self.of(group.source), 22, 1)} -> {shown(self.of(group.target), 22, 1)}"
+        return f"{shown(self.of(group.source), 18, 2)}\n-> {shown(self.of(group.target), 18, 2)}"
+
+    def _pair(self, left: EncodingGroup, right: EncodingGroup, rotated: bool) -> str:
+        if (left.source, left.target) == (right.target, right.source):
+            names, sign = [shown(self.of(group.source), 18, 1) for group in (left, right)], "<->"
+        else:
+            names, sign = [shown(self.of(group.key), 24, 1) for group in (left, right)], "|"
+        return (f" {sign} " if rotated else f"\n{sign} ").join(names)
+
+    def legend(self, name: str, groups: Sequence[EncodingGroup]) -> str:
+        """The name of a colour, with the label of its examples where they all have the same."""
+        labels = {group.label for group in groups}
+        same = len(labels) == 1 and not groups[0].neutral and math.isfinite(groups[0].label)
+        tail = f" ({signed(labels.pop())})" if same else ""
+        return shown(self.of(name)) + tail
+
+
+def distribution_figure(
+    groups: Sequence[EncodingGroup],
+    *,
+    violins: Sequence[tuple[EncodingGroup, ...]] | None = None,
+    names: Names | None = None,
+    colors: Mapping[str, str] | Sequence[str] | None = None,
+    cmap: str = DEFAULT_CMAP,
+    title: str | None = None,
+    figsize: tuple[float, float] | None = None,
+    fonts: FontSizes | None = None,
+    legend: LegendPlace | None = None,
+) -> Figure:
+    """Draw groups of encodings side by side, coloured by factual class, one collection of points for each group.
+
+    `violins` has the groups again, one or two (left and right half) in a violin; by default each group has its own.
+    """
+    names, fonts = names or Names({}), fonts or FontSizes()
+    palette = _palette(groups, colors, cmap)
+    # tanh encodings share one axis in all runs; another activation gets the range that it needs.
+    scale = max(1.0, *(float(np.abs(group.values).max()) for group in groups))
+    violins = [(group,) for group in groups] if violins is None else violins
+    rotated = len(violins) >= _ROTATE_FROM
+    figure = new_figure(figsize or _size(violins, rotated), title, fonts.title)
+    ax = figure.subplots()
+    for position, violin in enumerate(violins):
+        sides = (-1, 1) if len(violin) == 2 else (0,)
+        for group, side in zip(violin, sides, strict=True):
+            _draw(ax, position, group, palette[_color_name(group, palette)], scale, side)
+
+    turn: dict[str, Any] = {"rotation": 55, "ha": "right", "rotation_mode": "anchor"} if rotated else {}
+    ticks = [names.tick(violin, rotated=rotated) for violin in violins]
+    ax.set_xticks(range(len(violins)), ticks, fontsize=fonts.label, **turn)
+    ax.tick_params(axis="x", length=0)
+    ax.set_xlim(-0.6, len(violins) - 0.4)
+    ax.set_ylim(-1.05 * scale, 1.05 * scale)
+    ax.set_ylabel("encoding", fontsize=fonts.axis_label)
+    tidy(ax, zero_line=True)
+    members: dict[str, list[EncodingGroup]] = {}
+    for group in groups:
+        members.setdefault(_color_name(group, palette), []).append(group)
+    handles = []
+    for name, of_name in members.items():
+        label = names.legend(name, of_name)
+        handles += ax.plot([], [], color=palette[name], marker="o", linestyle="none", label=label)
+    handles += ax.plot([], [], marker=">", **_MEDIAN, label="median")
+    add_legend(ax, handles, legend, fontsize=fonts.legend)
+    return figure
+
+
+def _size(violins: Sequence[tuple[EncodingGroup, ...]], rotated: bool) -> tuple[float, float]:
+    if rotated:
+        return (min(6.0 + 0.55 * len(violins), 24.0), 6.4)
+    return (4.0 + sum(1.5 if len(violin) == 1 else 2.1 for violin in violins), 4.8)
+
+
+def _palette(
+    groups: Sequence[EncodingGroup], colors: Mapping[str, str] | Sequence[str] | None, cmap: str
+) -> dict[str, str]:
+    """Colour by factual class or neutral type, and by group key where the user asked for that."""
+    classes = list(dict.fromkeys(group.source for group in groups if not group.neutral))
+    neutral = list(dict.fromkeys(group.source for group in groups if group.neutral))
+    palette = dict(zip(classes, distinct_colors(len(classes), cmap), strict=True))
+    palette |= {name: NEUTRAL_COLORS[i % len(NEUTRAL_COLORS)] for i, name in enumerate(neutral)}
+    if isinstance(colors, Mapping):
+        known = {name for group in groups for name in (group.source, group.key)}
+        return palette | {name: color for name, color in colors.items() if name in known}
+    if colors is not None:
+        if len(colors) < len(palette):
+            raise ValueError(f"colors has {len(colors)} colours for {len(palette)} names: {list(palette)}.")
+        return dict(zip(palette, colors, strict=False))
+    return palette
+
+
+def _color_name(group: EncodingGroup, palette: Mapping[str, str]) -> str:
+    return group.key if group.key in palette else group.source
+
+
+def _draw(ax: Axes, position: int, group: EncodingGroup, color: str, scale: float, side: int) -> None:
+    """Draw a violin with its points, or its left (side −1) or right (+1) half."""
+    from matplotlib.mlab import GaussianKDE  # noqa: PLC0415 - optional
+
+    values = np.sort(group.values)
+    if values.size > MAX_POINTS:
+        # Evenly spaced quantiles, the extremes included.
+        values = values[np.linspace(0, values.size - 1, MAX_POINTS).round().astype(int)]
+    left, right = (_HALF_WIDTH if side <= 0 else 0.0), (_HALF_WIDTH if side >= 0 else 0.0)
+    room = np.full(values.size, 0.7)
+    if group.values.std() >= _MIN_SPREAD * scale:
+        # Scott's bandwidth would smear two clusters at ±1 into each other, so it is capped.
+        bandwidth = np.clip(values.std() * values.size**-0.2, 0.01 * scale, 0.08 * scale)
+        density = GaussianKDE(values, float(bandwidth / values.std(ddof=1)))
+        room = density(values)
+        grid = np.linspace(values[0], values[-1], 256)
+        height = density(grid) / room.max()
+        room = room / room.max()
+        ax.fill_betweenx(
+            grid, position - left * height, position + right * height, color=color, alpha=0.25, linewidth=0
+        )
+    # 0.85 keeps the points inside.
+    share = np.arange(values.size) * GOLDEN_RATIO % 1.0
+    jitter = 0.85 * (share * (left + right) - left) * room
+    dots: dict[str, Any] = {"s": 11, "color": color, "alpha": 0.6, "linewidths": 0, "rasterized": True}
+    ax.scatter(position + jitter, values, label=group.key, **dots)
+    # The median stands beside the points: on encodings that hardly differ, a bar across would hide them all.
+    place = _HALF_WIDTH + 0.06
+    at, marker = (position + place, "<") if side > 0 else (position - place, ">")
+    ax.plot([at], [np.median(group.values)], marker=marker, **_MEDIAN)

@@ -1,28 +1,65 @@
-"""How class probabilities and the language-modelling score move with the size of the rewrite."""
+"""How class probabilities and the language-modelling score (LMS) move with the size of the rewrite."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from gradiend.visualizer.keywords import plot_keywords
-from gradiend.visualizer.output import deliver, format_of, require_destination
-from gradiend.visualizer.shift_curves import Grid, shift_curves
-from gradiend.visualizer.shift_figure import shift_figure
+import numpy as np
+
+from gradiend.util._keywords import nearest, nearest_first
+from gradiend.visualizer._door import deliver, format_of, new_figure, plot_keywords, require_destination
+from gradiend.visualizer._style import (
+    MARKERS,
+    REFERENCE_COLOR,
+    add_legend,
+    cover_characters,
+    distinct_colors,
+    shown,
+    signed,
+    tidy,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+logger = logging.getLogger(__name__)
+
+Grid = Mapping[Any, Mapping[str, Any]]
+
+LMS_RATIO = 0.99
+"""Share of the base model's LMS below which the default policy selects no candidate."""
+
+LMS_FLOOR = 94.0
+"""The panel of the LMS never begins lower, in per cent of the base model's: it has to show the limit."""
+
+LMS_MARGIN = 0.6
+"""Per cent that are left free above and below."""
+
+BASE_STYLE = (0, (5, 3))
+_LINE_STYLES = ("-", "--", "-.", ":")
+_TWO_COLUMNS_FROM = 5
+_LABEL_POINTS = 8.0
+"""Size of the labels of steps."""
 
 
-class ClassedRun(Protocol):
-    """What the plot asks of a trainer."""
+class _ClassedRun(Protocol):
+    """What the plot asks of a trainer: the classes to draw."""
 
     @property
-    def target_classes(self) -> Sequence[str] | None:
-        """The classes to draw."""
+    def target_classes(self) -> Sequence[str] | None: ...
 
 
 @plot_keywords
 def plot_probability_shifts(
-    trainer: ClassedRun | None = None,
+    trainer: _ClassedRun | None = None,
     decoder_results: Mapping[str, Any] | None = None,
     plotting_data: Mapping[str, Any] | None = None,
     class_ids: Sequence[str] | None = None,
@@ -36,15 +73,15 @@ def plot_probability_shifts(
     """Plot P(class) on the texts of each class, and the LMS, over feature_factor × learning_rate.
 
     Args:
-        trainer: Gives the classes to draw where class_ids does not.
+        trainer: Gives the classes to draw.
         decoder_results: What evaluate_decoder returned: its summaries mark the selected candidates.
         plotting_data: {"plotting_data": grid}; by default the grid of decoder_results.
-        class_ids: Classes to draw; without a trainer all of the grid.
+        class_ids: Classes to draw; by default those of the trainer, without a trainer all of the grid.
         target_class: Class or classes whose selected candidate is marked; by default all that have one.
-        increase_target_probabilities: Mark what strengthens a class, otherwise what weakens it.
-        output: File; its extension is the format, png without one.
+        increase_target_probabilities: Mark what strengthens a class; False marks what weakens it.
+        output: The file to write; its extension is the format, png without an extension.
         show: Show the figure.
-        figsize: Inches.
+        figsize: Width and height in inches.
         return_fig_ax: Return (figure, list of axes).
 
     Returns:
@@ -57,7 +94,8 @@ def plot_probability_shifts(
     """
     path = None if output is None else Path(output)
     require_destination(path, show or return_fig_ax, "output")
-    img_format = None if path is None else format_of(path)
+    if path is not None:
+        format_of(path)
     if class_ids is None and trainer is not None:
         class_ids = trainer.target_classes
     curves = shift_curves(
@@ -68,19 +106,339 @@ def plot_probability_shifts(
         strengthen=increase_target_probabilities,
     )
     figure = shift_figure(curves, figsize=figsize)
-    deliver(figure, path, show=show, img_format=img_format)
+    deliver(figure, path, show=show)
     return (figure, figure.axes) if return_fig_ax else output
 
 
 def _grid(decoder_results: Mapping[str, Any] | None, plotting_data: Mapping[str, Any] | None) -> Grid:
-    for name, holder, key in (
-        ("plotting_data", plotting_data, "plotting_data"),
-        ("decoder_results", decoder_results, "grid"),
-    ):
-        if holder is None:
+    name, holder, key = "plotting_data", plotting_data, "plotting_data"
+    if holder is None:
+        name, holder, key = "decoder_results", decoder_results, "grid"
+    if holder is None:
+        raise ValueError("There is nothing to plot: pass decoder_results (of evaluate_decoder) or plotting_data.")
+    if not isinstance(holder.get(key), Mapping):
+        raise ValueError(f"{name} must be a dict with the grid under {key!r}, got keys {list(holder)[:10]}.")
+    grid: Grid = holder[key]
+    return grid
+
+
+# The grid as curves
+
+
+@dataclass(frozen=True)
+class _Rewrite:
+    """θ + learning_rate · decoder(feature_factor)."""
+
+    factor: float
+    learning_rate: float
+    lms: float | None
+
+    @property
+    def step(self) -> float:
+        """feature_factor × learning_rate: the signed position on the axis."""
+        return self.factor * self.learning_rate
+
+
+@dataclass(frozen=True)
+class GridPoint(_Rewrite):
+    """One model of the grid; the base model has step 0."""
+
+    probabilities: Mapping[str, Mapping[str, float]]
+    """{dataset class: {class: mean probability}}."""
+
+
+@dataclass(frozen=True)
+class Selected(_Rewrite):
+    """The candidate that the evaluation selected for a class."""
+
+    name: str
+    strengthen: bool
+    value: float | None
+
+
+@dataclass(frozen=True)
+class ShiftCurves:
+    """What a figure of probability shifts draws."""
+
+    base: GridPoint | None
+    points: tuple[GridPoint, ...]
+    classes: tuple[str, ...]
+    """Classes whose probabilities are drawn."""
+    datasets: tuple[str, ...]
+    """Dataset classes, one panel each."""
+    selected: tuple[Selected, ...]
+
+    def series(self, value: Callable[[GridPoint], float | None]) -> list[list[tuple[float, float]]]:
+        """The (step, value) of the points of each |feature factor|, sorted, each through the base model at 0."""
+        base = [] if self.base is None else [self.base]
+        series = []
+        for magnitude in sorted({abs(point.factor) for point in self.points}) or [0.0]:
+            points = [point for point in self.points if abs(point.factor) == magnitude]
+            series.append(sorted((p.step, found) for p in [*points, *base] if (found := value(p)) is not None))
+        return series
+
+    @property
+    def base_lms(self) -> float | None:
+        """Language-modelling score of the base model."""
+        return None if self.base is None else self.base.lms
+
+
+def shift_curves(
+    grid: Grid,
+    results: Mapping[str, Any],
+    *,
+    class_ids: Sequence[str] | None = None,
+    target_classes: Sequence[str] | None = None,
+    strengthen: bool = True,
+) -> ShiftCurves:
+    """Read the curves from the grid and the summaries of a decoder evaluation.
+
+    `grid` has 'base' and (feature_factor, learning_rate) → an entry with id, probs_by_dataset and lms; `results` has
+    summaries by class (`<class>_weaken` where the class was made less likely). By default all classes of the grid are
+    drawn, and the selected candidate of each that has one is marked; a missing class or summary raises ValueError.
+    """
+    base = _point(grid["base"], 0.0, 0.0) if "base" in grid else None
+    points = []
+    for key, entry in grid.items():
+        if key == "base":
             continue
-        if not isinstance(holder.get(key), Mapping):
-            raise ValueError(f"{name} must be a dict with the grid under {key!r}, got keys {list(holder)[:10]}.")
-        grid: Grid = holder[key]
-        return grid
-    raise ValueError("There is nothing to plot: pass decoder_results (of evaluate_decoder) or plotting_data.")
+        identity = entry.get("id")
+        factor, rate = (identity["feature_factor"], identity["learning_rate"]) if isinstance(identity, Mapping) else key
+        points.append(_point(entry, float(factor), float(rate)))
+    moved = tuple(point for point in points if point.step != 0.0)
+    if len(moved) < len(points):
+        logger.info("%d grid points with step 0 are not drawn: there the base model stands.", len(points) - len(moved))
+
+    everything = [*moved, *([base] if base is not None else [])]
+    datasets = list(dict.fromkeys(name for point in everything for name in point.probabilities))
+    classes = list(dict.fromkeys(name for point in everything for row in point.probabilities.values() for name in row))
+    known = [*classes, *(name for name in datasets if name not in classes)]
+    for name in class_ids or ():
+        if known and name not in known:
+            raise ValueError(f"The grid has no class {name!r}; it has {', '.join(nearest_first(name, known))}.")
+    if class_ids is not None:
+        datasets = [name for name in class_ids if name in datasets]
+        classes = [name for name in class_ids if name in classes]
+    if not datasets or not classes:
+        wanted = "" if class_ids is None else f" for {list(class_ids)}"
+        raise ValueError(
+            f"The grid holds no probabilities{wanted}: its entries need probs_by_dataset, "
+            "which evaluate_decoder(plot=True) fills in."
+        )
+    selected = _selected(results, classes, target_classes, strengthen)
+    return ShiftCurves(base, moved, tuple(classes), tuple(datasets), selected)
+
+
+def _point(entry: Mapping[str, Any], factor: float, rate: float) -> GridPoint:
+    lms = (entry.get("lms") or {}).get("lms")
+    return GridPoint(factor, rate, None if lms is None else float(lms), entry.get("probs_by_dataset") or {})
+
+
+def _selected(
+    results: Mapping[str, Any], classes: Sequence[str], wanted: Sequence[str] | None, strengthen: bool
+) -> tuple[Selected, ...]:
+    suffix = "" if strengthen else "_weaken"
+    chosen = []
+    for name in classes if wanted is None else wanted:
+        summary = results.get(f"{name}{suffix}")
+        if summary is None:
+            if wanted is None:
+                continue
+            names = [key for key, value in results.items() if isinstance(value, Mapping) and "learning_rate" in value]
+            raise ValueError(
+                f"decoder_results has no summary {name + suffix!r}, only {nearest_first(name, names)}; run "
+                f"evaluate_decoder first.{nearest(name + suffix, names)}"
+            )
+        if summary["learning_rate"] is None:
+            # The evaluation found no rewrite for this class: there is nothing to mark.
+            continue
+        factor, rate = float(summary["feature_factor"]), float(summary["learning_rate"])
+        chosen.append(Selected(factor, rate, summary.get("lms"), name, strengthen, summary.get("value")))
+    return tuple(chosen)
+
+
+# The figure
+
+
+def shift_figure(curves: ShiftCurves, *, figsize: tuple[float, float] | None = None) -> Figure:
+    """Draw one panel for the LMS and one for the texts of each dataset class, above a common signed axis.
+
+    Vertical lines are selected candidates, dashed lines the base model; points whose LMS is below 99 % of the base
+    model's are hollow.
+    """
+    panels = 1 + len(curves.datasets)
+    columns = 2 if panels >= _TWO_COLUMNS_FROM else 1
+    rows = math.ceil(panels / columns)
+    figure = new_figure(figsize or (8.5 if columns == 1 else 13.0, 1.8 + 2.2 * rows))
+    grid = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
+    axes = list(grid[:panels])
+    for unused in grid[panels:]:
+        unused.remove()
+        axes[-columns].tick_params(labelbottom=True)
+    names = dict.fromkeys([*curves.classes, *(chosen.name for chosen in curves.selected)])
+    colors = dict(zip(names, distinct_colors(len(names)), strict=True))
+
+    for ax, dataset in zip(axes[1:], curves.datasets, strict=True):
+        handles = _draw_dataset(ax, curves, dataset, colors)
+    top = max(_highest(ax.lines) for ax in axes[1:])
+    for ax in axes[1:]:
+        ax.set_ylim(0.0, min(1.02, 1.12 * top) if top > 0 else 1.0)
+    handles += _draw_lms(axes[0], curves)
+    for chosen in curves.selected:
+        marks = [
+            ax.axvline(chosen.step, color=colors[chosen.name], linestyle="-.", linewidth=1.4, zorder=1.5) for ax in axes
+        ]
+        marks[0].set_label(_describe(chosen))
+        handles.append(marks[0])
+    for ax in axes:
+        _signed_axis(ax, curves)
+        tidy(ax)
+    cover_characters(figure)
+    figure.draw_without_rendering()
+    for ax in axes:
+        _label_steps(ax, curves)
+    for ax in axes[-columns:]:
+        ax.set_xlabel(_axis_label(curves.selected))
+    add_legend(axes[0], handles, outside="outside lower center", outside_ncol=2)
+    return figure
+
+
+def _draw_lms(ax: Axes, curves: ShiftCurves) -> list[Line2D]:
+    """Draw the LMS in per cent of the base model's, in a range that shows the limit; lower points lie on the floor of
+    the panel as triangles. Without a base model, draw the LMS itself.
+    """
+    ax.set_title("Language modelling on neutral text", loc="left", fontsize=10)
+    if not curves.base_lms:
+        _draw_series(ax, curves, lambda point: point.lms, color=REFERENCE_COLOR, label="LMS", marker="o")
+        ax.set_ylabel("LMS")
+        top = _highest(ax.lines)
+        ax.set_ylim(0.0, 1.12 * top if top > 0 else 1.0)
+        return []
+    base, limit = curves.base_lms, 100 * LMS_RATIO
+
+    def per_cent(point: GridPoint) -> float | None:
+        return None if point.lms is None else 100 * point.lms / base
+
+    _draw_series(ax, curves, per_cent, color=REFERENCE_COLOR, label="LMS", marker="o")
+    shares = [share for point in curves.points if (share := per_cent(point)) is not None]
+    floor = max(LMS_FLOOR, min([limit, *shares]) - LMS_MARGIN)
+    ax.set_ylim(floor, max([100.0, *shares]) + LMS_MARGIN)
+    below = [point.step for point in curves.points if point.lms is not None and 100 * point.lms / base < floor]
+    if below:
+        ax.plot(below, [floor] * len(below), color=REFERENCE_COLOR, linestyle="none", marker="v", clip_on=False)
+    ax.set_ylabel("LMS, % of base")
+    return [
+        ax.axhline(100.0, color=REFERENCE_COLOR, linestyle=BASE_STYLE, linewidth=1.0, label="base model"),
+        ax.axhline(
+            limit,
+            color="#CC0000",
+            linestyle=":",
+            linewidth=1.3,
+            label=f"{LMS_RATIO:.0%} of the base model's LMS\n(hollow points are below, triangles far below)",
+        ),
+    ]
+
+
+def _draw_dataset(ax: Axes, curves: ShiftCurves, dataset: str, colors: Mapping[str, str]) -> list[Line2D]:
+    handles = []
+    for i, name in enumerate(curves.classes):
+
+        def probability(point: GridPoint, name: str = name) -> float | None:
+            return point.probabilities.get(dataset, {}).get(name)
+
+        label, marker = f"P({shown(name, lines=1)})", MARKERS[i % len(MARKERS)]
+        handles.append(_draw_series(ax, curves, probability, color=colors[name], label=label, marker=marker))
+        base = None if curves.base is None else probability(curves.base)
+        if base is not None:
+            ax.axhline(base, color=colors[name], linestyle=BASE_STYLE, linewidth=0.9, alpha=0.8)
+    ax.set_title(f"Texts of class {shown(dataset, width=48, lines=1)}", loc="left", fontsize=10)
+    ax.set_ylabel("probability")
+    return handles
+
+
+def _draw_series(
+    ax: Axes,
+    curves: ShiftCurves,
+    value: Callable[[GridPoint], float | None],
+    *,
+    color: str,
+    label: str,
+    marker: str,
+) -> Line2D:
+    """Draw a line for each |feature factor|, with filled points where the LMS is kept; return the first line."""
+    dots: dict[str, Any] = {"color": color, "marker": marker, "markersize": 5}
+    lines = []
+    for points, style in zip(curves.series(value), itertools.cycle(_LINE_STYLES)):
+        lines += ax.plot(
+            *_columns(points), linestyle=style, linewidth=1.5, markerfacecolor="white", label=label, **dots
+        )
+    kept = [point for point in (*curves.points, curves.base) if point is not None and _keeps_lms(point, curves)]
+    filled = [(point.step, found) for point in kept if (found := value(point)) is not None]
+    ax.plot(*_columns(filled), linestyle="none", **dots)
+    return lines[0]
+
+
+def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [step for step, _ in points], [value for _, value in points]
+
+
+def _keeps_lms(point: GridPoint, curves: ShiftCurves) -> bool:
+    return point.lms is None or curves.base_lms is None or point.lms >= LMS_RATIO * curves.base_lms
+
+
+def _highest(lines: Iterable[Line2D]) -> float:
+    values = np.concatenate([np.zeros(1), *(np.asarray(line.get_ydata(), dtype=float) for line in lines)])
+    return float(np.nanmax(values))
+
+
+def _signed_axis(ax: Axes, curves: ShiftCurves) -> None:
+    """Make the axis logarithmic in both directions, with the base model at 0 and the largest step at its ends."""
+    steps = [point.step for point in curves.points] + [chosen.step for chosen in curves.selected if chosen.step]
+    sizes = [abs(step) for step in steps] or [1.0]
+    smallest, largest = min(sizes), max(sizes)
+    ax.set_xscale("symlog", linthresh=smallest, linscale=1.0)
+    margin = 1.3 * largest
+    rest = 0.3 * smallest
+    ax.set_xlim(-margin if min(steps, default=-1.0) < 0 else -rest, margin if max(steps, default=1.0) > 0 else rest)
+    ax.set_xticks([], minor=True)
+
+
+def _label_steps(ax: Axes, curves: ShiftCurves) -> None:
+    """Put a tick at every measured step and at the base model, with labels that stand up where there are many.
+
+    Of two labels that would overlap, the label nearer to an end of the axis is left out; its tick stays.
+    """
+    # Steps that differ by rounding only count as one step.
+    steps = sorted({float(f"{step:.6g}") for step in (0.0, *(point.step for point in curves.points))}, key=abs)
+    places = {step: ax.transData.transform((step, 0.0))[0] * 72.0 / ax.figure.dpi for step in steps}
+    upright = min((abs(places[a] - places[b]) for a, b in itertools.combinations(steps, 2)), default=99.0) < 34.0
+    least = _LABEL_POINTS if upright else 0.0
+    labelled: list[float] = []
+    for step in steps:
+        if all(abs(places[step] - places[other]) >= least for other in labelled):
+            labelled.append(step)
+    names = {step: f"{step:.3g}".replace("-", "−") if step else "base" for step in labelled}
+    ax.set_xticks(steps, [names.get(step, "") for step in steps], fontsize=_LABEL_POINTS, rotation=90 * upright)
+
+
+def _describe(chosen: Selected) -> str:
+    goal = "strengthened" if chosen.strengthen else "weakened"
+    scores = [
+        f"{name} {value:.3f}" for name, value in (("value", chosen.value), ("LMS", chosen.lms)) if value is not None
+    ]
+    setting = f"factor {signed(chosen.factor)}, lr {chosen.learning_rate:.3g}"
+    tail = f"\n({', '.join(scores)})" if scores else ""
+    return f"selected, {shown(chosen.name, lines=1)} {goal}: {setting}{tail}"
+
+
+def _axis_label(selected: Sequence[Selected]) -> str:
+    label = "feature factor × learning rate"
+    if not 1 <= len(selected) <= 2:
+        return label
+    left = [shown(chosen.name, lines=1) for chosen in selected if chosen.step < 0]
+    right = [shown(chosen.name, lines=1) for chosen in selected if chosen.step > 0]
+    if len(left) > 1 or len(right) > 1:
+        return label
+    goal = "strengthens" if selected[0].strengthen else "weakens"
+    ends = [f"← {goal} {name}" for name in left] + [f"{goal} {name} →" for name in right]
+    return f"{label}\n{'          '.join(ends)}"

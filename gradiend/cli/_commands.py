@@ -1,4 +1,4 @@
-"""The whole method on the embedded model: text → gradients → GRADIEND → evaluation → rewritten models."""
+"""The commands, and the demo: text → gradients → GRADIEND → evaluation → rewritten models, on the embedded model."""
 
 from __future__ import annotations
 
@@ -6,20 +6,14 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
-from transformers.utils.logging import disable_progress_bar
 
-from gradiend import (
-    TextFilterConfig,
-    TextPredictionDataCreator,
-    TextPredictionTrainer,
-    TrainingArguments,
-)
+import gradiend
 from gradiend.demo import model_path, sentences
-from gradiend.trainer.core.stats import plain
 from gradiend.util._imports import install_hint
 from gradiend.util.files import write_json
 
@@ -29,6 +23,36 @@ LEARNING_RATES = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
 SMALL_LEARNING_RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 """For other models, which are larger than the embedded one and take less."""
 SUMMARY = "summary.json"
+
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(gradiend.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Find one feature of a language model in its gradients, look at it, and rewrite the model with it."""
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("runs/demo"),
+    model: Annotated[
+        str | None, typer.Option(help="Name or path of a masked or causal model. Default: the embedded one.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="First seed of the training.")] = 0,
+) -> None:
+    """From raw sentences to a rewritten model: 3rd person singular (he, she, it) against plural (they)."""
+    run_demo(output, model=model, seed=seed)
 
 
 def run_demo(output: Path, *, model: str | None = None, seed: int = 0) -> dict[str, Any]:
@@ -42,26 +66,31 @@ def run_demo(output: Path, *, model: str | None = None, seed: int = 0) -> dict[s
     Returns:
         What is in `summary.json`.
     """
+    # torch and transformers are loaded when there is work to do: `gradiend --help` answers at once.
+    from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
+
+    from gradiend.trainer.core.stats import plain  # noqa: PLC0415
+
     # Loading and saving take milliseconds here; their bars would hide the two that matter.
     disable_progress_bar()
     console = Console()
     seconds: dict[str, float] = {}
     with _timed(seconds, "data", console, "Finding he/she/it and they in raw sentences"):
-        creator = TextPredictionDataCreator(
+        creator = gradiend.TextPredictionDataCreator(
             base_data=sentences(),
-            feature_targets=[TextFilterConfig(targets=words, id=name) for name, words in CLASSES.items()],
+            feature_targets=[gradiend.TextFilterConfig(targets=words, id=name) for name, words in CLASSES.items()],
             output_dir=str(output / "data"),
         )
         training = creator.generate_training_data(max_size_per_class=800)
         neutral = creator.generate_neutral_data(max_size=800)
 
-    trainer = TextPredictionTrainer(
+    trainer = gradiend.TextPredictionTrainer(
         model=model or str(model_path()),
         data=training,
         eval_neutral_data=neutral,
         target_classes=list(CLASSES),
         decoder_eval_targets=CLASSES,
-        args=TrainingArguments(
+        args=gradiend.TrainingArguments(
             experiment_dir=str(output),
             train_batch_size=16,
             max_steps=200,
@@ -86,7 +115,7 @@ def run_demo(output: Path, *, model: str | None = None, seed: int = 0) -> dict[s
 
     summary = summarise(encoder, decoder, seconds)
     write_json(output / SUMMARY, plain(summary))
-    _print(console, summary, output, rewritten, causal=trainer.get_model().is_decoder_only_model)
+    _print(console, summary, output, rewritten, decoder_only=trainer.get_model().is_decoder_only_model)
     return summary
 
 
@@ -120,12 +149,14 @@ def _timed(seconds: dict[str, float], name: str, console: Console, title: str) -
     seconds[name] = round(time.perf_counter() - start, 2)
 
 
-def _print(console: Console, summary: Mapping[str, Any], output: Path, rewritten: list[str], *, causal: bool) -> None:
+def _print(
+    console: Console, summary: Mapping[str, Any], output: Path, rewritten: list[str], *, decoder_only: bool
+) -> None:
     encoder = summary["encoder"]
     means = ", ".join(f"{name} at {mean:+.2f}" for name, mean in encoder["mean_by_class"].items())
     print(f"\nThe encoder tells the classes apart: correlation {encoder['correlation']:.3f} on test texts,\n{means}.\n")
     # The language-modelling score of a masked model is an accuracy; a causal model's is 1 / (1 + mean loss).
-    score = "language-modelling score" if causal else "other words still right"
+    score = "language-modelling score" if decoder_only else "other words still right"
     table = Table("rewritten towards", "on texts with", "P before", "P after", score)
     for name, row in summary["decoder"].items():
         table.add_row(
@@ -143,6 +174,6 @@ def _print(console: Console, summary: Mapping[str, Any], output: Path, rewritten
             console.print(f"No rewrite towards {name} kept the language-modelling score.")
     plots = f"{output}/*.png" if any(output.glob("*.png")) else f"none: {install_hint('matplotlib', 'plot')}"
     print(f"\nPlots:             {plots}\nAll figures:       {output / SUMMARY}")
-    loader = "AutoModelForCausalLM" if causal else "AutoModelForMaskedLM"
+    loader = "AutoModelForCausalLM" if decoder_only else "AutoModelForMaskedLM"
     for path in rewritten:
         print(f"A rewritten model: {loader}.from_pretrained('{path}')")

@@ -1,19 +1,19 @@
-"""The plots, bound to a trainer."""
+"""The plots of a trainer."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from gradiend.visualizer._encoder_scatter import plot_encoder_scatter
+from gradiend.visualizer._encodings import Encodings
 from gradiend.visualizer.convergence import plot_training_convergence
 from gradiend.visualizer.encoder_distributions import plot_encoder_distributions
-from gradiend.visualizer.encoder_frame import Encodings
-from gradiend.visualizer.encoder_scatter import plot_encoder_scatter
 from gradiend.visualizer.probability_shifts import plot_probability_shifts
 from gradiend.visualizer.topk import compute_topk_sets, plot_topk_overlap
 
 
 class Visualizer:
-    """Calls each plot function with its trainer.
+    """The plots, bound to a trainer: each method calls the plot function of its name with the trainer.
 
     Args:
         trainer: A `Trainer`.
@@ -23,7 +23,7 @@ class Visualizer:
     """Compares models, not trainers: see `gradiend.visualizer.compute_topk_sets`."""
 
     plot_topk_neuron_intersection = staticmethod(plot_topk_overlap)
-    """Likewise; see `gradiend.visualizer.topk.plot_topk_overlap`."""
+    """Compares models too: see `gradiend.visualizer.topk.plot_topk_overlap`."""
 
     def __init__(self, trainer: Any) -> None:
         self.trainer = trainer

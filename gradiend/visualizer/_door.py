@@ -1,0 +1,173 @@
+"""The door of the plots: the keywords that they take, and the path, the file and the screen where a figure goes."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from gradiend.util._imports import require_package, without_package
+from gradiend.util._keywords import ALIASES, nearest, resolve_keywords
+from gradiend.util.files import replacing
+from gradiend.visualizer._style import colormap, cover_characters
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DEFAULT_DPI = 150
+
+WITHOUT_EFFECT = frozenset((
+    "cbar_y_pad", "class_spread", "converged_by_id", "dispersion", "dispersion_display", "highlight_non_convergence",
+    "include_neutral", "neutral_data_split", "seed_aggregate", "seed_group_policy", "seed_pairing_mode",
+    "split_plot_mode",
+))  # fmt: skip
+"""Keywords of other versions of the API that choose what these plots do not draw."""
+
+
+def checked_plot_options(plot: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the keywords of a plot, and their image format and colormaps, without drawing it.
+
+    Every plot does so at its door; a caller that draws after long work asks before the work.
+
+    Args:
+        plot: One of the plot functions.
+        given: The keywords for it.
+
+    Returns:
+        The keywords under the names that `plot` has; those of `WITHOUT_EFFECT` are left out with a warning in the log.
+
+    Raises:
+        TypeError: A keyword is unknown (the message names the nearest), or both spellings of a keyword are given.
+        ValueError: matplotlib has no such image format or colormap.
+    """
+    name = plot.__name__
+    without = sorted(WITHOUT_EFFECT & given.keys())
+    if without:
+        logger.warning("%s draws the same with and without %s.", name, ", ".join(without))
+    second = ALIASES.get(name, {})
+    kept = {key: value for key, value in given.items() if key not in without and not (key in second and value is None)}
+    options = resolve_keywords(name, kept, tuple(inspect.signature(plot).parameters))
+    if find_spec("matplotlib") is not None:
+        for key, check in (("img_format", _supported), ("cmap", colormap), ("row_metric_cmap", colormap)):
+            if key in options:
+                check(options[key])
+    return options
+
+
+def plot_keywords(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a plot: every call goes through `checked_plot_options`."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        return function(*args, **checked_plot_options(function, kwargs))
+
+    return call
+
+
+def require_matplotlib() -> bool:
+    """Return True if matplotlib is installed; otherwise raise an ImportError that says what to install."""
+    require_package("matplotlib", "A plot", "plot")
+    return True
+
+
+def plot_is_possible() -> bool:
+    """Tell whether matplotlib is installed; if it is not, a warning before the work says what is left out."""
+    return bool(without_package(require_matplotlib, "The plot"))
+
+
+def new_figure(size: tuple[float, float], title: str | None = None, fontsize: float = 13) -> Figure:
+    """Return an empty figure of `size` inches. pyplot does not know it, so drawing on it has no global effect."""
+    require_matplotlib()
+    from matplotlib.figure import Figure  # noqa: PLC0415 - optional
+
+    figure = Figure(figsize=size, layout="constrained")
+    if title:
+        figure.suptitle(title, fontsize=fontsize)
+    return figure
+
+
+def heading(title: bool | str | None, default: str) -> str | None:
+    """The title of a figure: True asks for `default`, a string for another title, anything else for none."""
+    return default if title is True else title or None
+
+
+def with_format(path: str | Path, img_format: str) -> Path:
+    """`path` with the extension of `img_format`, which replaces that of another image format.
+
+    Any other dot belongs to the name: `run.v1.2` becomes `run.v1.2.png`.
+    """
+    path, wanted = Path(path), _supported(img_format)
+    if path.suffix[1:].lower() in _formats():
+        return path.with_suffix(f".{wanted}")
+    return path.with_name(f"{path.name}.{wanted}")
+
+
+def with_image_suffix(path: str | Path | None) -> Path | None:
+    """`path` as it is where it names an image format, with `.png` where it has no extension."""
+    if path is None:
+        return None
+    path = Path(path)
+    img_format = format_of(path)
+    return path if path.suffix else path.with_name(f"{path.name}.{img_format}")
+
+
+def format_of(path: Path) -> str:
+    """The image format that the extension of `path` names, png without one; a ValueError for any other."""
+    return _supported(path.suffix) if path.suffix else "png"
+
+
+def require_destination(path: Path | None, show: bool, ways: str) -> None:
+    """Raise ValueError for a plot that would neither be saved nor shown; the message names `ways` to give a path."""
+    if path is None and not show:
+        raise ValueError(f"show=False without a path would draw for nobody: pass {ways}, or show=True.")
+
+
+def deliver(figure: Figure, path: Path | None, *, show: bool, dpi: float | None = None) -> str:
+    """Save `figure` whole or not at all, make the folders for it, show it on request; return the path or ""."""
+    cover_characters(figure)
+    if path is not None:
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format=format_of(path), dpi=dpi or DEFAULT_DPI, bbox_inches="tight")
+    if show:
+        _show(figure)
+    return "" if path is None else str(path)
+
+
+def _formats() -> set[str]:
+    return set(new_figure((1, 1)).canvas.get_supported_filetypes())
+
+
+def _supported(img_format: str) -> str:
+    wanted, formats = img_format.lower().removeprefix("."), _formats()
+    if wanted not in formats:
+        raise ValueError(
+            f"{img_format!r} is not an image format that matplotlib writes: {', '.join(sorted(formats))}."
+            f"{nearest(wanted, formats)}"
+        )
+    return wanted
+
+
+def _show(figure: Figure) -> None:
+    import matplotlib.pyplot as plt  # noqa: PLC0415 - optional
+
+    # pyplot shows only figures that it manages. A window is made for an empty figure and given this one: that works
+    # in every matplotlib since 3.8, while plt.figure(figure) needs 3.11.
+    width, height = figure.get_size_inches()
+    holder = plt.figure(figsize=(width, height))
+    manager = holder.canvas.manager
+    if manager is None:
+        return
+    manager.canvas.figure = figure
+    figure.set_canvas(manager.canvas)
+    plt.show()
+    if not plt.isinteractive():
+        plt.close(figure)

@@ -1,0 +1,341 @@
+"""Every encoded example as a point that tells its text: an interactive page."""
+
+from __future__ import annotations
+
+import html
+import logging
+import textwrap
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gradiend.util._imports import install_hint
+from gradiend.util.files import replacing
+from gradiend.visualizer._door import plot_keywords
+from gradiend.visualizer._encodings import Encodings, checked_frame
+from gradiend.visualizer._style import DEFAULT_CMAP, GOLDEN_RATIO, NEUTRAL_COLORS, distinct_colors, shortened
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_NAME = "encoder_analysis_scatter.html"
+DEFAULT_NAME_IN_DIR = "encoder_scatter.html"
+
+REQUIRED = ("encoded", "label")
+TEXT_COLUMNS = ("text", "input_text", "masked", "masked_text")
+HOVER_COLUMNS = ("source_id", "target_id", "factual", "alternative", "type", *TEXT_COLUMNS)
+"""Shown by default where the frame has them."""
+
+SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star")
+"""The second thing that tells colours apart."""
+
+MAX_COLORS = 40
+"""Values of the colour column with a colour of their own; the rarer values share one."""
+
+# The button "Share chart" would send texts of the corpus to a server.
+_CONFIG = {
+    "displaylogo": False,
+    "modeBarButtonsToRemove": ["sendChartToCloud", "sendDataToCloud"],
+}
+_WEBGL_FROM = 5_000
+_NAME_CHARS = 30
+_LINE_CHARS = 90
+_TITLES = {"source_id": "factual class", "target_id": "alternative class"}
+
+
+class _EvaluatedRun(Protocol):
+    """What the plot asks of a trainer: its name, its directory, and without a frame a result with 'encoder_df'."""
+
+    @property
+    def run_id(self) -> str | None: ...
+
+    @property
+    def experiment_dir(self) -> str | Path | None: ...
+
+    def evaluate_encoder(self, *, split: str, return_df: bool) -> Mapping[str, Any]: ...
+
+
+@plot_keywords
+def plot_encoder_scatter(
+    trainer: _EvaluatedRun | None = None,
+    encoder_df: Encodings | None = None,
+    *,
+    color_by: str = "label",
+    hover_cols: Sequence[str] | None = None,
+    jitter_scale: float = 0.15,
+    max_points: int | None = None,
+    stratify_by: str | None = None,
+    cmap: str = DEFAULT_CMAP,
+    output_path: str | Path | None = None,
+    output_dir: str | Path | None = None,
+    experiment_dir: str | Path | None = None,
+    show: bool = True,
+    title: bool | str | None = None,
+    height: int = 500,
+    split: str = "test",
+    hover_text_max_chars: int = 50,
+    x_col: str | None = None,
+    label_name_mapping: Mapping[Any, str] | None = None,
+) -> Figure | None:
+    """Plot every encoded example in a web page, where hovering over a point shows its text.
+
+    The page holds all it needs (plotly's script too, 4 to 5 MB), so it works without a network.
+
+    Args:
+        trainer: Gives the frame where encoder_df does not, and the default directory and title.
+        encoder_df: One row per example: encoded, label, and any other column; or a result that holds such a frame.
+        color_by: Column that gives the colour.
+        hover_cols: Columns to read when hovering; by default classes, words, type and text, where they are there.
+        jitter_scale: Half width of a group of points; at 0.5 they touch the next.
+        max_points: Draw that many rows at most, evenly spaced in the frame.
+        stratify_by: Column whose values keep their shares when there are more rows.
+        cmap: Colormap; the default gives way to a colour-blind safe palette for up to 16 values.
+        output_path: The file of the page; .html is added where it has no extension.
+        output_dir: Without output_path, the page is encoder_scatter.html in this directory.
+        experiment_dir: Without both, it is encoder_analysis_scatter.html in this directory; by default the trainer's.
+        show: Open the page in a browser or notebook.
+        title: True or None for a default title, a string for another, False for none.
+        height: Pixels.
+        split: The split that the trainer encodes where there is no frame.
+        hover_text_max_chars: Characters of each value that are shown.
+        x_col: Column whose values stand side by side; by default transitions and kinds of neutral text.
+        label_name_mapping: Display names by value of the colour column, e.g. {1: "he"}.
+
+    Returns:
+        The plotly figure, with one trace for each value of the colour column and the texts as `customdata`; None, with
+        a warning, where plotly is not installed.
+
+    Raises:
+        ValueError: Neither frame nor trainer, a bad or empty frame, an unknown column or colormap, a file that is no
+            page, or max_points or hover_text_max_chars below 1.
+    """
+    if find_spec("plotly") is None:
+        message = f"plot_encoder_scatter needs plotly: {install_hint('plotly', 'plot')}"
+        warnings.warn(message, stacklevel=3)
+        return None
+    # What can be checked without the frame is checked before a trainer makes one.
+    for name, least_one in (("hover_text_max_chars", hover_text_max_chars), ("max_points", max_points)):
+        if least_one is not None and least_one < 1:
+            raise ValueError(f"{name} must be at least 1; got {least_one}.")
+    path = _destination(trainer, output_path, output_dir, experiment_dir)
+    if encoder_df is None:
+        if trainer is None:
+            raise ValueError("There is nothing to plot: pass encoder_df or a trainer.")
+        encoder_df = trainer.evaluate_encoder(split=split, return_df=True)
+    columns = [*REQUIRED, color_by, *(hover_cols or ()), *(name for name in (stratify_by, x_col) if name is not None)]
+    frame = thinned(checked_frame(encoder_df, columns), max_points, stratify_by)
+    default = "Encodings" if trainer is None or trainer.run_id is None else f"Encodings of {trainer.run_id}"
+    heading = default if title is True or title is None else title or None
+
+    codes, groups = pd.factorize(_transitions(frame) if x_col is None else frame[x_col].astype(str))
+    x = codes + jitter_scale * (2.0 * (np.arange(len(frame)) * GOLDEN_RATIO % 1.0) - 1.0)
+    y = frame["encoded"].to_numpy(np.float64)
+    if hover_cols is None:
+        hover_cols = [name for name in HOVER_COLUMNS if name in frame.columns]
+    texts = _hover_texts(frame, [name for name in hover_cols if name not in REQUIRED], hover_text_max_chars)
+    figure = _figure(x, y, texts, _color_values(frame[color_by]), _value_names(label_name_mapping or {}), cmap)
+    limit = 1.05 * max(1.0, float(np.abs(y).max()))
+    figure.update_layout(
+        title=None if heading is None else {"text": html.escape(heading, quote=False)},
+        height=height,
+        template="plotly_white",
+        hoverlabel={"align": "left"},
+        legend={"title": {"text": html.escape(color_by, quote=False)}, "itemsizing": "constant"},
+        showlegend=True,
+        xaxis={
+            "tickvals": list(range(len(groups))),
+            "ticktext": [_short(str(name)) for name in groups],
+            "range": [-0.6, len(groups) - 0.4],
+            "showgrid": False,
+            "zeroline": False,
+            "automargin": True,
+        },
+        yaxis={"title": {"text": "encoding"}, "range": [-limit, limit], "zerolinecolor": "#999999"},
+    )
+    if path is not None:
+        _write_page(figure, path, heading or default)
+    if show:
+        figure.show(config=_CONFIG)
+    return figure
+
+
+def _destination(
+    trainer: _EvaluatedRun | None,
+    output_path: str | Path | None,
+    output_dir: str | Path | None,
+    experiment_dir: str | Path | None,
+) -> Path | None:
+    if output_path is not None:
+        path = Path(output_path)
+        if path.suffix.lower() not in ("", ".html", ".htm"):
+            raise ValueError(f"The scatter is a web page: output_path must end with .html; got {path.name!r}.")
+        return path if path.suffix else path.with_name(f"{path.name}.html")
+    if output_dir is not None:
+        return Path(output_dir) / DEFAULT_NAME_IN_DIR
+    directory = trainer.experiment_dir if experiment_dir is None and trainer is not None else experiment_dir
+    return None if directory is None else Path(directory) / DEFAULT_NAME
+
+
+def _write_page(figure: Figure, path: Path, title: str) -> None:
+    """Write a page that stands alone: plotly's script is inline, because a linked one needs a network."""
+    body = figure.to_html(full_html=False, include_plotlyjs=True, config=_CONFIG)
+    page = (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f"<title>{html.escape(title)}</title>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+    )
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    logger.info("Scatter: %s", path)
+
+
+def _figure(
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    texts: Sequence[str],
+    values: Sequence[str],
+    names: Mapping[str, str],
+    cmap: str,
+) -> Figure:
+    """One trace for each of `values`, which has the value of the colour column of each point."""
+    import plotly.graph_objects as go  # noqa: PLC0415 - optional
+
+    distinct = sorted(dict.fromkeys(values), key=_value_order)
+    colors = dict(zip(distinct, distinct_colors(len(distinct), cmap), strict=True))
+    if cmap == DEFAULT_CMAP:
+        neutral = [value for value in distinct if value.startswith("neutral")]
+        colors |= {value: NEUTRAL_COLORS[i % len(NEUTRAL_COLORS)] for i, value in enumerate(neutral)}
+    # WebGL draws tens of thousands of points smoothly; SVG is crisp and works without a graphics card.
+    trace = go.Scattergl if y.size > _WEBGL_FROM else go.Scatter
+    of_point = np.asarray(values, dtype=object)
+    figure = go.Figure()
+    for number, value in enumerate(distinct):
+        chosen = np.flatnonzero(of_point == value)
+        look = {"color": colors[value], "symbol": SYMBOLS[number % len(SYMBOLS)], "size": 7, "opacity": 0.7}
+        figure.add_trace(
+            trace(
+                x=x[chosen],
+                y=y[chosen],
+                customdata=[texts[i] for i in chosen.tolist()],
+                hovertemplate="%{customdata}<extra></extra>",
+                mode="markers",
+                name=_short(names.get(value, value) or "none"),
+                marker=look,
+            )
+        )
+    return figure
+
+
+def thinned(frame: pd.DataFrame, max_points: int | None, stratify_by: str | None) -> pd.DataFrame:
+    """Take at most `max_points` rows in their order, evenly from the frame or from each value of `stratify_by`.
+
+    Every value keeps a share of the points in proportion to its rows, and at least one point where they suffice.
+    """
+    if max_points is None or len(frame) <= max_points:
+        return frame
+    if stratify_by is None:
+        return frame.iloc[_evenly(len(frame), max_points)]
+    codes, names = pd.factorize(frame[stratify_by].astype(str))
+    members = [np.flatnonzero(codes == code) for code in range(len(names))]
+    counts = _shares([len(rows) for rows in members], max_points)
+    picked = [rows[_evenly(len(rows), count)] for rows, count in zip(members, counts, strict=True)]
+    return frame.iloc[np.sort(np.concatenate(picked))]
+
+
+def _evenly(length: int, count: int) -> NDArray[np.intp]:
+    """`count` of the positions 0 … length − 1, evenly spaced, the first and the last included."""
+    return np.unique(np.linspace(0, length - 1, count).round().astype(np.intp))
+
+
+def _shares(sizes: Sequence[int], total: int) -> list[int]:
+    """`total` shared out in proportion to `sizes` (largest remainders), each at least 1 where that is possible."""
+    least = 1 if total >= len(sizes) else 0
+    exact = np.asarray(sizes, dtype=np.float64) / sum(sizes) * total
+    counts = np.maximum(np.floor(exact).astype(int), least)
+    for position in np.argsort(np.floor(exact) - exact, kind="stable"):
+        if counts.sum() < total:
+            counts[position] += 1
+    while counts.sum() > total:
+        counts[int(np.argmax(counts))] -= 1
+    return [int(count) for count in np.minimum(counts, sizes)]
+
+
+def _transitions(frame: pd.DataFrame) -> pd.Series:
+    """`a → b`, the neutral type, or the label: the finest grouping that the frame knows."""
+    empty = pd.Series([None] * len(frame), index=frame.index, dtype=object)
+    source, target = (frame[name] if name in frame.columns else empty for name in ("source_id", "target_id"))
+    kind = frame["type"].astype(str) if "type" in frame.columns else empty.astype(str)
+    neutral = kind.str.startswith("neutral")
+    known = source.notna() & ~neutral
+    name = source.astype(str).where(target.isna(), source.astype(str) + " → " + target.astype(str))
+    return name.where(known, kind.where(neutral, "label " + _as_text(frame["label"])))
+
+
+# Values and texts as they are shown; everything from the frame is untrusted, and plotly renders HTML
+
+
+def _as_text(column: pd.Series) -> pd.Series:
+    """Values as text, "" where there are none; whole numbers have no decimal point, negative ones a true minus."""
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        values = ["" if pd.isna(value) else f"{float(value):g}".replace("-", "−") for value in column]
+    else:
+        values = ["" if pd.isna(value) else str(value) for value in column]
+    return pd.Series(values, index=column.index, dtype=object)
+
+
+def _color_values(column: pd.Series) -> list[str]:
+    """The value of each point as text; of many values, the rarer ones are one."""
+    values = list(_as_text(column))
+    counts = Counter(values)
+    common = {value for value, _ in counts.most_common(MAX_COLORS)}
+    other = f"other ({len(counts) - len(common)} values)"
+    return [value if value in common else other for value in values]
+
+
+def _value_names(mapping: Mapping[Any, str]) -> dict[str, str]:
+    """Display names by value as it is drawn: 1, 1.0, "1" and "1.0" are the same label."""
+    names = {}
+    for key, name in mapping.items():
+        try:
+            names[f"{float(key):g}".replace("-", "−")] = name
+        except (TypeError, ValueError):
+            names[str(key)] = name
+    return names
+
+
+def _value_order(value: str) -> tuple[int, float]:
+    """Sort numbers first, the largest first; then words as they come, neutral ones last."""
+    try:
+        return (0, -float(value.replace("−", "-")))
+    except ValueError:
+        return (2 if value.startswith("neutral") else 1, 0.0)
+
+
+def _short(name: str) -> str:
+    return html.escape(shortened(" ".join(name.split()), _NAME_CHARS), quote=False)
+
+
+def _hover_texts(frame: pd.DataFrame, columns: Sequence[str], chars: int) -> list[str]:
+    heads = "<b>encoding " + frame["encoded"].map("{:+.3f}".format) + "</b>, label " + _as_text(frame["label"])
+    parts = [list(heads)]
+    for column in columns:
+        title = html.escape(_TITLES.get(column, column), quote=False)
+        parts.append([f"{title}: {_hover_text(text, chars)}" if text else "" for text in _as_text(frame[column])])
+    return ["<br>".join(filter(None, row)) for row in zip(*parts, strict=True)]
+
+
+def _hover_text(text: str, chars: int) -> str:
+    """`text` shortened to `chars` characters, wrapped and escaped."""
+    text = " ".join(text.split())
+    if len(text) > chars:
+        text = text[: max(chars - 1, 0)] + "…"
+    lines = textwrap.wrap(text, _LINE_CHARS, break_on_hyphens=False)
+    return "<br>".join(html.escape(line, quote=False) for line in lines)

@@ -1,0 +1,198 @@
+"""Encodings as plots and evaluations take them: the frame, and the groups in it that a reader compares."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gradiend.util._keywords import nearest
+
+Encodings = pd.DataFrame | Mapping[str, Any]
+"""One row per example, or what `evaluate_encoder(return_df=True)` returned."""
+
+ARROW = " -> "
+
+
+def frame_of(encodings: Encodings) -> pd.DataFrame:
+    """Return the frame itself, or the frame in a result; raise ValueError for a result without one."""
+    if isinstance(encodings, pd.DataFrame):
+        return encodings
+    if "encoder_df" not in encodings:
+        raise ValueError("This result has no encodings: evaluate_encoder(return_df=True) puts them under 'encoder_df'.")
+    return encodings["encoder_df"]
+
+
+def checked_frame(encodings: Encodings | None, columns: Sequence[str]) -> pd.DataFrame:
+    """Return the frame; raise ValueError if it is missing or empty, lacks a column, or
+    holds encodings that are not finite.
+    """
+    frame = None if encodings is None else frame_of(encodings)
+    if frame is None or frame.empty:
+        raise ValueError(
+            "The encoder frame is empty or missing: pass encoder_df, which evaluate_encoder(return_df=True) "
+            "returns under 'encoder_df'."
+        )
+    for column in columns:
+        if column not in frame.columns:
+            names = [str(name) for name in frame.columns]
+            raise ValueError(f"The encoder frame has no column {column!r}, only {names}.{nearest(column, names)}")
+    broken = int((~np.isfinite(frame["encoded"].to_numpy(np.float64))).sum())
+    if broken:
+        raise ValueError(
+            f"{broken} of {len(frame)} encodings are not finite: training has probably diverged, "
+            "lower the learning rate."
+        )
+    return frame
+
+
+@dataclass(frozen=True, eq=False)
+class EncodingGroup:
+    """The encodings of one transition (factual class → alternative class) or of one kind of neutral text."""
+
+    source: str
+    """Factual class, or the type of neutral rows."""
+    target: str | None
+    """Alternative class; None for neutral rows and where the frame does not have it."""
+    label: float
+    values: NDArray[np.float64]
+    neutral: bool
+
+    @property
+    def key(self) -> str:
+        """`a -> b`, `a`, or the neutral type: the name by which a user refers to the group."""
+        return self.source if self.target is None else f"{self.source}{ARROW}{self.target}"
+
+
+def encoding_groups(
+    encodings: Encodings | None, *, first_classes: Sequence[str] = (), target_and_neutral_only: bool = True
+) -> list[EncodingGroup]:
+    """Split encodings into groups: transitions, those of `first_classes` first and label 0 last, then neutral text.
+
+    `target_and_neutral_only` leaves out identity examples of other classes (label 0); without any other row it raises
+    ValueError.
+    """
+    frame = checked_frame(encodings, ("encoded", "label", "type"))
+    label = frame["label"].to_numpy(np.float64)
+    kind = frame["type"].astype(str)
+    neutral = kind.str.startswith("neutral").to_numpy(bool)
+    label_names = pd.Series([f"label {value:+g}" if value else "label 0" for value in label], dtype=object)
+    table = pd.DataFrame(
+        {
+            "source": np.where(neutral, kind, _names(frame, "source_id").fillna(label_names)),
+            "target": _names(frame, "target_id").where(~neutral, ""),
+            "label": label,
+            "neutral": neutral,
+            "encoded": frame["encoded"].to_numpy(np.float64),
+        }
+    ).fillna({"target": ""})
+    if target_and_neutral_only:
+        table = table[table["neutral"] | (table["label"] != 0)]
+    if table.empty:
+        raise ValueError(
+            "Only identity rows (label 0) are there, which target_and_neutral_only=True hides; set it to False."
+        )
+    groups = [
+        EncodingGroup(
+            source=str(part["source"].iloc[0]),
+            target=str(part["target"].iloc[0]) or None,
+            label=float(part["label"].mean()),
+            values=part["encoded"].to_numpy(np.float64),
+            neutral=bool(part["neutral"].iloc[0]),
+        )
+        for _, part in table.groupby(["neutral", "source", "target"], sort=False)
+    ]
+    order = {name: position for position, name in enumerate(first_classes)}
+
+    def rank(group: EncodingGroup) -> tuple[Any, ...]:
+        place = order.get(group.source, len(order))
+        return group.neutral, group.label == 0, place, -group.label, group.source == "neutral_dataset", group.key
+
+    return sorted(groups, key=rank)
+
+
+def _names(frame: pd.DataFrame, column: str) -> pd.Series:
+    if column not in frame.columns:
+        return pd.Series([None] * len(frame), dtype=object)
+    values = frame[column].reset_index(drop=True)
+    return values.astype(object).where(values.notna(), None)
+
+
+def group_name(name: str) -> str:
+    """`name` with any arrow of a transition (→, ->) written as in `EncodingGroup.key`."""
+    return re.sub(r"\s*(?:→|->)\s*", ARROW, name)
+
+
+def find_groups(
+    groups: Sequence[EncodingGroup], name: str, option: str, *, missing_ok: bool = False
+) -> list[EncodingGroup]:
+    """Return the group called `name`, or all of the factual class or neutral type `name`.
+
+    Without any, and without `missing_ok`, a ValueError names the `option` and the nearest group.
+    """
+    exact = [group for group in groups if group.key in (name, group_name(name))]
+    found = exact or [group for group in groups if group.source == name]
+    if not found and not missing_ok:
+        names = [group.key for group in groups]
+        raise ValueError(f"{option} names {name!r}, but the groups are {names}.{nearest(name, names)}")
+    return found
+
+
+def ordered(groups: Sequence[EncodingGroup], order: Sequence[str] | None) -> list[EncodingGroup]:
+    """Return `groups` with those named in `order` first, by key, or all of a factual class by the name of the class."""
+    first = [group for name in order or () for group in find_groups(groups, name, "violin_order")]
+    return list(dict.fromkeys([*first, *groups]))
+
+
+def merged(
+    groups: Sequence[EncodingGroup], members: Mapping[str, Sequence[str]], *, ignore_missing: bool = False
+) -> list[EncodingGroup]:
+    """Return `groups`; those under one title of `members`, {title: names}, become one in the place of the first.
+
+    A group under two titles raises ValueError, and so does a name that fits no group, unless `ignore_missing`.
+    """
+    title_of: dict[EncodingGroup, str] = {}
+    for title, names in members.items():
+        for name in names:
+            for group in find_groups(groups, name, "legend_group_mapping", missing_ok=ignore_missing):
+                if title_of.setdefault(group, title) != title:
+                    raise ValueError(f"legend_group_mapping has {group.key!r} in {title_of[group]!r} and {title!r}.")
+    unions = {
+        title: _union(title, [group for group, chosen in title_of.items() if chosen == title])
+        for title in dict.fromkeys(title_of.values())
+    }
+    return list(dict.fromkeys(unions[title_of[group]] if group in title_of else group for group in groups))
+
+
+def _union(title: str, groups: Sequence[EncodingGroup]) -> EncodingGroup:
+    labels = {group.label for group in groups}
+    return EncodingGroup(
+        source=title,
+        target=None,
+        label=labels.pop() if len(labels) == 1 else float("nan"),
+        values=np.concatenate([group.values for group in groups]),
+        neutral=all(group.neutral for group in groups),
+    )
+
+
+def paired(groups: Sequence[EncodingGroup], names: Sequence[str] | None) -> list[tuple[EncodingGroup, ...]]:
+    """Arrange `groups` as violins: each two neighbours in `names` share a violin, other groups stand alone."""
+    names = list(names or ())
+    if len(names) % 2:
+        raise ValueError(f"paired_legend_labels are the left and right halves of violins in turn; got {len(names)}.")
+    halves: list[EncodingGroup] = []
+    for name in names:
+        found = find_groups(groups, name, "paired_legend_labels")
+        if len(found) > 1:
+            keys = [group.key for group in found]
+            raise ValueError(f"paired_legend_labels names {name!r}, which is several groups: name one of {keys}.")
+        if found[0] in halves:
+            raise ValueError(f"paired_legend_labels names {found[0].key!r} twice.")
+        halves += found
+    pairs = {left: (left, right) for left, right in zip(halves[::2], halves[1::2], strict=True)}
+    return [pairs.get(group, (group,)) for group in groups if group not in halves[1::2]]

@@ -1,0 +1,216 @@
+"""The look that all figures share: colours, markers, names that are safe to draw, fonts, legends."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from gradiend.util._imports import require_package
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+
+logger = logging.getLogger(__name__)
+
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""The Okabe–Ito palette without its yellow, which vanishes on white: told apart with every colour vision."""
+
+_ADDED = ("#7000D0", "#004000", "#A0D070", "#A070FF", "#400040", "#704070", "#D00040", "#400070", "#0000FF")
+DISTINCT = (*OKABE_ITO, *_ADDED)
+"""Sixteen colours. Those after Okabe–Ito were added one by one: each is the colour that is farthest from all before it
+in L*a*b*, seen with any kind of colour vision (Machado et al. 2009, full severity). Each two of them are at least 16
+apart; in tab20 the smallest distance is 1.2."""
+
+NEUTRAL_COLORS = ("#7F7F7F", "#A8A8A8", "#595959", "#C4C4C4")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
+REFERENCE_COLOR = "#444444"
+DEFAULT_CMAP = "tab20"
+GOLDEN_RATIO = 0.6180339887498949
+"""The fractional parts of its multiples cover an interval evenly: a jitter without a random seed."""
+
+_NAME_WIDTH = 24
+_ELLIPSIS = "…"
+_UNKNOWN = "\N{WHITE SQUARE}"
+
+
+def distinct_colors(count: int, cmap: str = DEFAULT_CMAP) -> list[str]:
+    """`count` colours as hex: those of `DISTINCT` for the default `cmap` as long as they suffice."""
+    if cmap == DEFAULT_CMAP and count <= len(DISTINCT):
+        return list(DISTINCT[:count])
+    chosen = colormap(cmap)
+    # A map of few colours is a list of distinct ones, to be taken in turn; a larger one is a scale.
+    picks = [i % chosen.N if chosen.N <= 20 else (i + 0.5) / count for i in range(count)]
+    return ["#" + "".join(f"{round(255 * part):02x}" for part in chosen(pick)[:3]) for pick in picks]
+
+
+def colormap(name: str) -> Colormap:
+    """The colormap of matplotlib with this name; a ValueError where there is none."""
+    require_package("matplotlib", "A colormap", "plot")
+    from matplotlib import colormaps  # noqa: PLC0415 - optional
+
+    if name not in colormaps:
+        raise ValueError(f"cmap={name!r} is not a colormap of matplotlib; try 'tab20', 'tab10' or 'viridis'.")
+    return colormaps[name]
+
+
+def text_color(background: Sequence[float]) -> str:
+    """Black or white, whichever is read more easily on an RGB(A) colour with parts in 0..1."""
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in background[:3])
+    # Equal contrast (WCAG 2) with black and white is at a relative luminance of 0.179.
+    return "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 else "white"
+
+
+def signed(value: float, digits: str = "g") -> str:
+    """A number with its sign and a true minus; zero has no sign."""
+    text = f"{value:+{digits}}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
+
+
+def tidy(ax: Axes, *, zero_line: bool = False) -> None:
+    """Leave two spines and put a faint horizontal grid behind the data, on request also a line at 0."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(axis="y", color="#DDDDDD", linewidth=0.7)
+    ax.set_axisbelow(True)
+    if zero_line:
+        ax.axhline(0.0, color="#999999", linewidth=0.8, zorder=1)
+
+
+# Names
+
+
+def shown(name: str, width: int = _NAME_WIDTH, lines: int = 3) -> str:
+    """A class name, which is untrusted, as it may be drawn: in at most `lines` of `width` characters, never parsed as
+    mathematics. A longer name keeps its start and its end, where class names differ.
+    """
+    text = drawable(" ".join(name.split()))
+    wrapped = _wrap(text, width)
+    room = width * lines
+    # The name is shortened until it fits when broken between words; below half of the room, it is broken anywhere.
+    while not _fits(wrapped, width, lines) and room > width * lines // 2:
+        wrapped = _wrap(shortened(text, room), width)
+        room -= 1
+    if not _fits(wrapped, width, lines):
+        text = shortened(text, width * lines)
+        wrapped = [text[start : start + width] for start in range(0, len(text), width)]
+    drawn = "\n".join(wrapped)
+    # matplotlib leaves a label that starts with "_" out of legends; a zero-width space is not seen.
+    drawn = "\u200b" + drawn if drawn.startswith("_") else drawn
+    # Between two dollar signs matplotlib would parse mathematics.
+    return drawn.replace("$", r"\$")
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """Break `text` after spaces, underscores and hyphens; a longer piece stays whole."""
+    lines = [""]
+    for piece in re.findall(r"[^ _-]*[ _-]|[^ _-]+", text):
+        if lines[-1] and len(lines[-1] + piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return [line.strip() for line in lines]
+
+
+def _fits(wrapped: list[str], width: int, lines: int) -> bool:
+    return len(wrapped) <= lines and all(len(line) <= width for line in wrapped)
+
+
+def shortened(text: str, room: int) -> str:
+    """`text` without its middle where it has more than `room` characters."""
+    if len(text) <= room:
+        return text
+    head = (room - 1) // 2
+    return text[:head] + _ELLIPSIS + text[len(text) - (room - 1 - head) :]
+
+
+# Fonts for scripts that the font of matplotlib does not have
+
+
+def drawable(text: str) -> str:
+    """`text` with a square for each character that no installed font has; the log says so once for each character."""
+    if _is_plain(text):
+        return text
+    return "".join(character if _family(character) is not None else _UNKNOWN for character in text)
+
+
+def cover_characters(figure: Figure) -> None:
+    """Draw characters that the default font lacks, for which matplotlib warns, with installed fonts that have them."""
+    from matplotlib.text import Text  # noqa: PLC0415 - optional
+
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        content = text.get_text()
+        if _is_plain(content):
+            continue
+        families = dict.fromkeys(filter(None, map(_family, content)))
+        if families:
+            text.set_fontfamily([*text.get_fontfamily(), *families])
+        if drawable(content) != content:
+            text.set_text(drawable(content))
+
+
+def _is_plain(text: str) -> bool:
+    """Tell whether every font has all of `text`; control characters are ASCII too, but no font has them."""
+    return text.isascii() and text.replace("\n", "").isprintable()
+
+
+@cache
+def _family(character: str) -> str | None:
+    """The font family to add for `character`: "" where the default font has it, None where no font has it."""
+    from matplotlib import font_manager  # noqa: PLC0415 - optional
+
+    default = font_manager.findfont(font_manager.FontProperties())
+    if character.isspace() or ord(character) in _characters(default):
+        return ""
+    for entry in font_manager.fontManager.ttflist:
+        # "Last Resort" has a box for every character.
+        if "lastresort" not in entry.name.replace(" ", "").lower() and ord(character) in _characters(entry.fname):
+            return entry.name
+    logger.warning("No installed font has %r, which is drawn as a square: install one, such as Noto.", character)
+    return None
+
+
+@cache
+def _characters(path: str) -> frozenset[int]:
+    from matplotlib.font_manager import get_font  # noqa: PLC0415 - optional
+
+    return frozenset(get_font(path).get_charmap())
+
+
+# Legends
+
+
+@dataclass(frozen=True)
+class LegendPlace:
+    """Where the user wants a legend; the figure chooses what is None."""
+
+    loc: str | None = None
+    bbox_to_anchor: tuple[float, ...] | None = None
+    ncol: int | None = None
+
+
+def add_legend(
+    ax: Axes,
+    handles: Sequence[Artist],
+    place: LegendPlace | None = None,
+    *,
+    outside: str = "outside right upper",
+    outside_ncol: int = 1,
+    fontsize: float | None = None,
+) -> None:
+    """Add a legend in `ax` if `place` names a place in it, otherwise beside all panels of the figure, at `outside`."""
+    if not handles:
+        return
+    place = place or LegendPlace()
+    options: dict[str, Any] = {"handles": handles, "fontsize": fontsize or 9}
+    if place.loc is None and place.bbox_to_anchor is None:
+        options |= {"loc": outside, "ncols": place.ncol or outside_ncol, "frameon": False}
+        ax.figure.legend(**options)
+    else:
+        options |= {"loc": place.loc or "best", "bbox_to_anchor": place.bbox_to_anchor, "ncols": place.ncol or 1}
+        ax.legend(**options)
