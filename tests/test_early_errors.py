@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 import tiny_data
 import torch
+from gradiend.util._files import require_directory
 
 from gradiend import PostPruneConfig, PrePruneConfig
 from gradiend.trainer import TrainingCallback
-from gradiend.util.files import require_directory
 
 
 @pytest.fixture(scope="module")

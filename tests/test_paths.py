@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from gradiend.util._cache import FINGERPRINT, differences, read_cached
+from gradiend.util._digest import digest_frame, digest_tensors
 
 from gradiend import util
 from gradiend.evaluator import read_decoder_stats_file
 from gradiend.util import paths
-from gradiend.util.fingerprint import FINGERPRINT, differences, digest_frame, digest_tensors, read_cached
 
 
 class TestPlaces:

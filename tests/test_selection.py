@@ -3,8 +3,7 @@
 import re
 
 import pytest
-
-from gradiend.evaluator.selection import (
+from gradiend.evaluator._selection import (
     BaseContext,
     Candidate,
     LMSThresholdPolicy,

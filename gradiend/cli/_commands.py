@@ -14,8 +14,8 @@ from rich.table import Table
 
 import gradiend
 from gradiend.demo import model_path, sentences
+from gradiend.util._files import write_json
 from gradiend.util._imports import install_hint
-from gradiend.util.files import write_json
 
 CLASSES = {"3SG": ["he", "she", "it"], "3PL": ["they"]}
 OTHER = dict(zip(CLASSES, reversed(CLASSES), strict=True))

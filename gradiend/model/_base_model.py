@@ -21,8 +21,8 @@ from typing_extensions import Self
 
 from gradiend.model._architecture import Device
 from gradiend.model._parameter_map import bits
+from gradiend.util._files import read_header, read_tensors, write_tensors
 from gradiend.util._keywords import nearest, resolve_keywords
-from gradiend.util.files import read_header, read_tensors, write_tensors
 
 BASE_DIGEST = "base_model_digest.safetensors"
 """File of a checkpoint with the sample."""

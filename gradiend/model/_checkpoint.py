@@ -22,11 +22,10 @@ import torch
 from torch import Tensor
 
 from gradiend.model._architecture import Architecture
-from gradiend.model._base_model import BASE_DIGEST
 from gradiend.model._parameter_map import MappedParameter, ParameterMap
+from gradiend.util._files import read_json, read_tensors, write_json, write_tensors
 from gradiend.util._keywords import known_keywords
-from gradiend.util.files import read_json, read_tensors, write_json, write_tensors
-from gradiend.util.paths import CONFIG_FILE, WEIGHT_FILES
+from gradiend.util.paths import BASE_DIGEST, CONFIG_FILE, WEIGHT_FILES
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gradiend.model._checkpoint import read_object
+from gradiend.util._files import write_json
 from gradiend.util._keywords import known_keywords, nearest, nearest_first, one_of
-from gradiend.util.files import write_json
 
 
 class Side(str, Enum):

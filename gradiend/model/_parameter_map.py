@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gradiend.util._digest import digest_tensors
 from gradiend.util._keywords import one_of
-from gradiend.util.fingerprint import digest_tensors
 
 MASK_MARGIN = 1.1
 """Indices are preferred while they take less than 1/1.1 of a mask: near equality the choice must not flip."""

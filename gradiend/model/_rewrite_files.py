@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from gradiend._version import __version__
 from gradiend.model._parameter_map import MappedParameter, bits, digest_of, index_dtype
 from gradiend.model.core.backbone import backbone_prefix
+from gradiend.util._digest import digest_json, hash_model_weights
+from gradiend.util._files import read_header, read_json, read_tensors, write_json, write_tensors
 from gradiend.util._keywords import known_keywords
-from gradiend.util.files import read_header, read_json, read_tensors, write_json, write_tensors
-from gradiend.util.fingerprint import digest_json, hash_model_weights
 
 RECORD = "gradiend_rewrite.json"
 DELTA = "gradiend_delta.safetensors"

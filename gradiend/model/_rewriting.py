@@ -22,8 +22,8 @@ from gradiend.model._context import Side, moving_factor, one_goal, parse_directi
 from gradiend.model._parameter_map import MappedParameter, ParameterMap, mapped_parameters
 from gradiend.model._rewrite_files import RewriteChoice, RewriteRecord, delta_of, write_delta
 from gradiend.model.param_mapped import ParamMappedGradiendModel
+from gradiend.util._digest import hash_model_weights
 from gradiend.util._keywords import known_keywords
-from gradiend.util.fingerprint import hash_model_weights
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from gradiend.model._checkpoint import Checkpoint, read_checkpoint, write_checkp
 from gradiend.model._parameter_map import ParameterMap
 from gradiend.model._selection import Selection, ranking, select_dimensions, topk_count, weight_importance
 from gradiend.model.layers import LargeLinear
+from gradiend.util._digest import digest_tensors
 from gradiend.util._keywords import strict_methods
-from gradiend.util.fingerprint import digest_tensors
 
 
 @strict_methods

@@ -12,7 +12,7 @@ from typing import Any
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._preparation import TrainingPlan, load, model_directory
-from gradiend.trainer.training_cache import SavedTraining, seeds_parts, training_parts
+from gradiend.trainer._saved_training import SavedTraining, seeds_parts, training_parts
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import MODEL_DIR
 

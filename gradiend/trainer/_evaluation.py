@@ -9,14 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from gradiend.evaluator.encoding_files import read_encodings, write_encodings
-from gradiend.evaluator.fingerprints import frame_part, model_parts
+from gradiend.evaluator._encoding_files import read_encodings, write_encodings
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._context import Side
 from gradiend.model.core.backbone import without_parameters
 from gradiend.util._arguments import plain
+from gradiend.util._cache import Fingerprint
+from gradiend.util._digest import frame_part, model_parts
 from gradiend.util._keywords import resolve_keywords
-from gradiend.util.fingerprint import Fingerprint
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import resolve_encoder_analysis_path
 
@@ -127,7 +127,7 @@ def earlier_encodings(
 def _parts(
     trainer: Any, model: Any, key: Mapping[str, Any], neutral: pd.DataFrame | None, options: Mapping[str, Any]
 ) -> Fingerprint:
-    """What encodings depend on; see `gradiend.util.fingerprint`."""
+    """What encodings depend on; see `gradiend.util._cache`."""
     others = trainer.training_args.add_identity_for_other_classes
     rows = trainer.data_parts(key["split"], "train", include_other_classes=others)
     data = {**rows, **trainer.measurement_parts(), **model_parts(model)}

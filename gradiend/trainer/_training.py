@@ -12,13 +12,13 @@ from torch import nn
 from gradiend.model.kinds import refuse_absent_weights, refuse_wrapped
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._preparation import Preparation, TrainingPlan, model_directory, record_name, run_directory
+from gradiend.trainer._saved_training import SavedTraining, kept_models, seeds_parts, training_parts
 from gradiend.trainer.core._seeds import SeedRun, choose_seed, drop_weights, judge, promote, run_seeds, set_seed
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback
 from gradiend.trainer.core.stats import load_training_stats
-from gradiend.trainer.training_cache import SavedTraining, kept_models, seeds_parts, training_parts
+from gradiend.util._files import require_directory
 from gradiend.util._keywords import resolve_keywords
-from gradiend.util.files import require_directory
 from gradiend.util.logging import get_logger
 
 logger = get_logger(__name__)

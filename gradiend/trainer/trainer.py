@@ -12,19 +12,17 @@ import pandas as pd
 import torch
 from typing_extensions import Self
 
-from gradiend.evaluator.decoder import require_plot_directory
+from gradiend.evaluator import Evaluator
+from gradiend.evaluator._encoding_files import restored
+from gradiend.evaluator._requests import require_plot_directory, require_trained, wants_cache
+from gradiend.evaluator._selection import Extractor, SelectionPolicy
 from gradiend.evaluator.encoder import encoded_frame
-from gradiend.evaluator.encoding_files import restored
-from gradiend.evaluator.evaluator import Evaluator
-from gradiend.evaluator.fingerprints import model_parts, require_trained, wants_cache
-from gradiend.evaluator.selection import Extractor, SelectionPolicy
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._context import encoding_direction
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._current_model import CurrentModel
 from gradiend.trainer._evaluation import earlier_encodings, encoder_key, encodings, hook_options, side_name
 from gradiend.trainer._preparation import (
-    SEEDS_DIR,
     KeepsGradients,
     Preparation,
     TrainingPlan,
@@ -49,10 +47,7 @@ from gradiend.trainer._rewrites import (
 )
 from gradiend.trainer._training import plan_training, selection_metrics, train_seed, train_seeds
 from gradiend.trainer.core._memory import MemoryEstimate
-from gradiend.trainer.core._seeds import (
-    SEED_REPORT,
-    set_seed,
-)
+from gradiend.trainer.core._seeds import set_seed
 from gradiend.trainer.core._step import gradient_arguments, resolve_target
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback, glance_every
@@ -62,10 +57,12 @@ from gradiend.trainer.core.training import total_steps
 from gradiend.trainer.core.training import train as train_core
 from gradiend.util._arguments import plain
 from gradiend.util._checks import AS_IN_ARGUMENTS, require_whole
+from gradiend.util._digest import model_parts
+from gradiend.util._files import read_json
 from gradiend.util._imports import without_package
 from gradiend.util._keywords import known_keywords
-from gradiend.util.files import read_json
 from gradiend.util.logging import get_logger
+from gradiend.util.paths import SEED_REPORT, SEEDS_DIR
 from gradiend.visualizer import Visualizer
 from gradiend.visualizer._door import plot_is_possible, require_matplotlib
 from gradiend.visualizer._encodings import Encodings, frame_of

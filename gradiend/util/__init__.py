@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 from gradiend.util._imports import lazy_names
 
 if TYPE_CHECKING:
+    from gradiend.util._digest import convert_tuple_keys_recursively as convert_tuple_keys_recursively
+    from gradiend.util._digest import hash_it as hash_it
+    from gradiend.util._digest import hash_model_weights as hash_model_weights
+    from gradiend.util._digest import json_loads as json_loads
+    from gradiend.util._digest import restore_tuple_keys_recursively as restore_tuple_keys_recursively
+    from gradiend.util._digest import set_requires_grad_true as set_requires_grad_true
     from gradiend.util._keywords import normalize_split_name as normalize_split_name
-    from gradiend.util.fingerprint import hash_model_weights as hash_model_weights
-    from gradiend.util.fingerprint import set_requires_grad_true as set_requires_grad_true
-    from gradiend.util.hashing import convert_tuple_keys_recursively as convert_tuple_keys_recursively
-    from gradiend.util.hashing import hash_it as hash_it
-    from gradiend.util.hashing import json_loads as json_loads
-    from gradiend.util.hashing import restore_tuple_keys_recursively as restore_tuple_keys_recursively
     from gradiend.util.logging import get_logger as get_logger
     from gradiend.util.logging import setup_logging as setup_logging
     from gradiend.util.logging import suppress_tokenizer_length_warning as suppress_tokenizer_length_warning

@@ -10,9 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from gradiend.util._files import replacing
 from gradiend.util._imports import require_package, without_package
 from gradiend.util._keywords import ALIASES, nearest, resolve_keywords
-from gradiend.util.files import replacing
 from gradiend.visualizer._style import colormap, cover_characters
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gradiend.util.files import read_json
+from gradiend.util._files import read_json
 from gradiend.visualizer._door import deliver, heading, new_figure, plot_keywords, require_destination, with_format
 from gradiend.visualizer._style import (
     MARKERS,

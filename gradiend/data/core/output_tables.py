@@ -15,9 +15,9 @@ import pandas as pd
 from gradiend.data.core.saved_datasets import find_saved
 from gradiend.data.core.table_files import csv_table
 from gradiend.util._checks import require_path, require_text
+from gradiend.util._files import replacing
 from gradiend.util._imports import require_package
 from gradiend.util._keywords import one_of
-from gradiend.util.files import replacing
 
 TableFormat: TypeAlias = Literal["csv", "parquet", "hf"]
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from gradiend.util._files import read_json
 from gradiend.util._keywords import nearest, normalize_split_name
-from gradiend.util.files import read_json
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict

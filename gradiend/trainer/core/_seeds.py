@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from gradiend.model._checkpoint import CHECKPOINT_FILES, CONFIG, TRAINING
+from gradiend.model._checkpoint import CHECKPOINT_FILES, CONFIG
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.stats import best_correlation, convergence, last_loss, without_reason
 from gradiend.util._arguments import plain
-from gradiend.util.files import write_json
+from gradiend.util._files import write_json
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import MLM_HEAD, OWN_BASE_MODEL, OWN_TOKENIZER
+from gradiend.util.paths import MLM_HEAD, OWN_BASE_MODEL, OWN_TOKENIZER, TRAINING
 
 logger = get_logger(__name__)
 

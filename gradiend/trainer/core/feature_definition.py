@@ -10,17 +10,16 @@ from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
-from gradiend.evaluator.encoding_files import read_frame
-from gradiend.evaluator.frame_metrics import get_encoder_metrics_from_dataframe
-from gradiend.evaluator.goals import check_class_names
+from gradiend.evaluator._encoding_files import read_frame
+from gradiend.evaluator._requests import check_class_names
+from gradiend.evaluator.encoder_metrics import get_encoder_metrics_from_dataframe
 from gradiend.model._checkpoint import is_checkpoint
-from gradiend.model._context import CONTEXT
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core._modality import Modality
 from gradiend.trainer.core.stats import load_training_stats
 from gradiend.util._checks import require_ordered
 from gradiend.util._keywords import resolve_keywords
-from gradiend.util.paths import resolve_encoder_analysis_path
+from gradiend.util.paths import CONTEXT, resolve_encoder_analysis_path
 
 
 @runtime_checkable

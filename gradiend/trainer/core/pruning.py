@@ -13,8 +13,8 @@ from torch import Tensor
 
 from gradiend.model._context import Side
 from gradiend.model._selection import blocks
+from gradiend.trainer.core._kept_gradients import GradientCache
 from gradiend.trainer.core._pruning_config import PostPruneConfig, PrePruneConfig
-from gradiend.trainer.core.gradient_cache import GradientCache
 
 
 class Examples(Protocol):

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gradiend.model._checkpoint import TRAINING
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.util._arguments import plain
-from gradiend.util.files import read_json, write_json
+from gradiend.util._files import read_json, write_json
+from gradiend.util.paths import TRAINING
 
 ZEROS = ("0", "0.0", "-0.0")
 """Labels of classes that are no target, as they are written in JSON too."""

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from gradiend.model._checkpoint import TRAINING
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.trainer.core._class_means import initialize_from_class_means, means_batches, require_closed_form
 from gradiend.trainer.core._optimizers import GradiendOptimizer
@@ -33,6 +32,7 @@ from gradiend.trainer.core.callbacks import (
 from gradiend.trainer.core.dataset import GradientBatches
 from gradiend.trainer.core.stats import convergence, divergence, write_training_stats
 from gradiend.util._keywords import resolve_keywords
+from gradiend.util.paths import TRAINING
 
 logger = logging.getLogger(__name__)
 

@@ -26,7 +26,6 @@ from gradiend.data.unified import (
 from gradiend.data.unified.parts import of_other_class
 from gradiend.data.unified.validate import listed
 from gradiend.evaluator.encoder import EncoderData
-from gradiend.evaluator.fingerprints import frame_part
 from gradiend.gradients.words import WordTokenizer
 from gradiend.model.kinds import is_decoder_only_model
 from gradiend.trainer.core._memory import Probe
@@ -41,8 +40,8 @@ from gradiend.trainer.text.prediction.memory_probe import probe_training
 from gradiend.trainer.text.prediction.mlm_head import is_mlm_head
 from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
 from gradiend.trainer.text.prediction.rows import checked_neutral, encoder_data, labelled, scorable_rows, told_apart
+from gradiend.util._digest import digest_frame, frame_part
 from gradiend.util._keywords import nearest, normalize_split_name
-from gradiend.util.fingerprint import digest_frame
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import MLM_HEAD
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from gradiend.model._checkpoint import CONFIG, FORMAT_VERSION, WEIGHTS
-from gradiend.util.files import read_json, read_tensors, write_json, write_tensors
+from gradiend.util._files import read_json, read_tensors, write_json, write_tensors
 from gradiend.util.paths import MLM_HEAD
 
 
