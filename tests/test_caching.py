@@ -15,10 +15,10 @@ from gradiend.evaluator import EncoderEvaluator, LMSThresholdPolicy, get_model_m
 from gradiend.evaluator.base_model import TextMeasurement
 from gradiend.evaluator.encoder_metrics import invalidate_encoder_metrics_cache
 from gradiend.trainer import EarlyStoppingCallback
+from gradiend.trainer._saved_training import seeds_parts, training_parts
 from gradiend.trainer.preparation import Start
 from gradiend.trainer.text import TextPredictionModelWithGradiend
-from gradiend.trainer.training_cache import seeds_parts, training_parts
-from gradiend.util.fingerprint import differences
+from gradiend.util._cache import differences
 from gradiend.util.paths import resolve_decoder_stats_path
 from gradiend.util.plain import plain
 

@@ -4,8 +4,8 @@ import pytest
 import tiny_data
 
 from gradiend.evaluator import LMSThresholdPolicy
+from gradiend.evaluator._selection import BaseContext, Candidate, LMSTimesMetricPolicy
 from gradiend.evaluator.encoder import encode_dataset_to_rows
-from gradiend.evaluator.selection import BaseContext, Candidate, LMSTimesMetricPolicy
 
 LRS = [0.0, 0.1, 0.5]
 

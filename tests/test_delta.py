@@ -319,7 +319,7 @@ def damaged(key, value):
 
     def damage(path):
         tensors = load_file(path)
-        content = json.loads(gradiend.util.files.read_header(path)["gradiend_delta"])
+        content = json.loads(gradiend.util._files.read_header(path)["gradiend_delta"])
         place = content["parameters"][0] if key in content["parameters"][0] else content
         if value is None:
             del place[key]

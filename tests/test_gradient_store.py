@@ -6,8 +6,8 @@ import torch
 from gradiend import TextFilterConfig, TextPredictionDataCreator, TextPredictionTrainer, TrainingArguments
 from gradiend.demo import model_path, sentences
 from gradiend.gradients.engine import GradientEngine
+from gradiend.trainer.core._kept_gradients import FEWEST, GradientStore
 from gradiend.trainer.core.dataset import WINDOW, take_turns
-from gradiend.trainer.core.gradient_store import FEWEST, GradientStore
 
 
 def test_what_is_read_back_has_the_same_bits(tmp_path):

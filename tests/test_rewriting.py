@@ -13,10 +13,9 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 import gradiend
 from gradiend import TextPredictionTrainer, TrainingArguments, apply_delta, read_delta, read_rewrite_record
-from gradiend.evaluator.fingerprints import model_parts
-from gradiend.evaluator.stats_files import write_decoder_stats
+from gradiend.evaluator._grid import write_decoder_stats
 from gradiend.trainer.text import TextPredictionModelWithGradiend
-from gradiend.util.fingerprint import hash_model_weights
+from gradiend.util._digest import hash_model_weights, model_parts
 from gradiend.util.plain import plain
 
 RESULTS = {

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from gradiend.evaluator.selection import (
+from gradiend.evaluator._selection import (
     BaseContext,
     Candidate,
     LMSThresholdPolicy,

@@ -15,7 +15,7 @@ from gradiend import TextFilterConfig, TextPredictionDataCreator, TextPrediction
 from gradiend.data.core.base_loader import resolve_base_data
 from gradiend.data.core.hub import load_hub_dataset
 from gradiend.data.unified import load_hf_per_class, resolve_dataframe
-from gradiend.evaluator.encoding_files import get_model_metrics
+from gradiend.evaluator.encoder_metrics import get_model_metrics
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 
 WORDS = ["007", "1e5", "true", "False", "NA", "null", "None", "nan", "N/A", "1_000", "2020-01-01", "-", "1.0", "inf"]

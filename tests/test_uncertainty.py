@@ -6,7 +6,7 @@ import pytest
 
 from gradiend.data import hold_out_words
 from gradiend.evaluator import get_encoder_metrics_from_dataframe
-from gradiend.evaluator.uncertainty import correlation_interval, roc_auc
+from gradiend.evaluator.encoder_metrics import correlation_interval, roc_auc
 
 
 def example(n, noise, seed=0):

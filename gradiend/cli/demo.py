@@ -20,7 +20,7 @@ from gradiend import (
 )
 from gradiend.demo import model_path, sentences
 from gradiend.trainer.core.stats import plain
-from gradiend.util.files import write_json
+from gradiend.util._files import write_json
 from gradiend.util.optional import install_hint
 
 CLASSES = {"3SG": ["he", "she", "it"], "3PL": ["they"]}

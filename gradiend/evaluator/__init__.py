@@ -1,12 +1,18 @@
 """A model and data → metrics; a grid of rewritten models → the selected one."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from gradiend.evaluator._grid import read_decoder_stats_file
+from gradiend.evaluator._selection import LMSThresholdPolicy, LMSTimesMetricPolicy
 from gradiend.evaluator.decoder import DecoderEvaluator
 from gradiend.evaluator.encoder import EncoderEvaluator
-from gradiend.evaluator.encoder_metrics import get_correlation, get_encoder_metrics_from_dataframe
-from gradiend.evaluator.encoding_files import get_model_metrics
-from gradiend.evaluator.evaluator import Evaluator
-from gradiend.evaluator.selection import LMSThresholdPolicy, LMSTimesMetricPolicy
-from gradiend.evaluator.stats_files import read_decoder_stats_file
+from gradiend.evaluator.encoder_metrics import get_correlation, get_encoder_metrics_from_dataframe, get_model_metrics
+
+if TYPE_CHECKING:
+    from gradiend.visualizer.encoder_frame import Encodings
 
 __all__ = [
     "DecoderEvaluator",
@@ -19,3 +25,65 @@ __all__ = [
     "get_model_metrics",
     "read_decoder_stats_file",
 ]
+
+
+class Evaluator:
+    """Encoder and decoder evaluation of a trainer, and the plots of both.
+
+    Args:
+        trainer: A `Trainer`.
+        encoder_evaluator: Default: `EncoderEvaluator()`.
+        decoder_evaluator: Default: `DecoderEvaluator()`.
+        visualizer_class: Called with the trainer. Without one, the plot methods raise NotImplementedError.
+    """
+
+    def __init__(
+        self,
+        trainer: Any,
+        encoder_evaluator: EncoderEvaluator | None = None,
+        decoder_evaluator: DecoderEvaluator | None = None,
+        visualizer_class: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.trainer = trainer
+        self.encoder_evaluator = encoder_evaluator or EncoderEvaluator()
+        self.decoder_evaluator = decoder_evaluator or DecoderEvaluator()
+        self._visualizer = None if visualizer_class is None else visualizer_class(trainer)
+
+    def evaluate_encoder(self, **kwargs: Any) -> dict[str, Any]:
+        """See `EncoderEvaluator.evaluate_encoder`."""
+        return self.encoder_evaluator.evaluate_encoder(self.trainer, **kwargs)
+
+    def evaluate_decoder(self, **kwargs: Any) -> dict[str, Any]:
+        """See `DecoderEvaluator.evaluate_decoder`."""
+        return self.decoder_evaluator.evaluate_decoder(self.trainer, **kwargs)
+
+    def evaluate(
+        self,
+        *,
+        kwargs_encoder: Mapping[str, Any] | None = None,
+        kwargs_decoder: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """{"encoder": the trainer's `evaluate_encoder`, "decoder": its `evaluate_decoder`}; see `Trainer.evaluate`."""
+        return self.trainer.evaluate(kwargs_encoder=kwargs_encoder, kwargs_decoder=kwargs_decoder, **kwargs)
+
+    def plot_training_convergence(self, **kwargs: Any) -> str:
+        """See `gradiend.visualizer.plot_training_convergence`."""
+        return self._plots().plot_training_convergence(**kwargs)
+
+    def plot_encoder_distributions(self, encoder_df: Encodings | None = None, **kwargs: Any) -> str:
+        """See `gradiend.visualizer.plot_encoder_distributions`."""
+        return self._plots().plot_encoder_distributions(encoder_df=encoder_df, **kwargs)
+
+    def plot_encoder_scatter(self, encoder_df: Encodings | None = None, **kwargs: Any) -> Any:
+        """See `gradiend.visualizer.plot_encoder_scatter`."""
+        return self._plots().plot_encoder_scatter(encoder_df=encoder_df, **kwargs)
+
+    def plot_probability_shifts(self, **kwargs: Any) -> Any:
+        """See `gradiend.visualizer.plot_probability_shifts`."""
+        return self._plots().plot_probability_shifts(**kwargs)
+
+    def _plots(self) -> Any:
+        if self._visualizer is None:
+            raise NotImplementedError("This Evaluator has no plots: construct it with visualizer_class=Visualizer.")
+        return self._visualizer

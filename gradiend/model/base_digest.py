@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from gradiend.util.files import read_header, read_tensors, write_tensors
+from gradiend.util._files import read_header, read_tensors, write_tensors
 
 BASE_DIGEST = "base_model_digest.safetensors"
 """File of a checkpoint with the sample."""

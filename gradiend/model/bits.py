@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gradiend.util.fingerprint import digest_tensors
+from gradiend.util._digest import digest_tensors
 
 BIT_TYPES = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Bytes per entry → the integers that hold its bits."""

@@ -19,12 +19,11 @@ from typing import Any
 from torch import Tensor
 
 from gradiend.model.architecture import Architecture
-from gradiend.model.base_digest import BASE_DIGEST
 from gradiend.model.mapping_files import MAPPING_FILES, read_mapping, write_mapping
 from gradiend.model.parameter_map import ParameterMap
 from gradiend.model.weight_files import WEIGHTS, WEIGHTS_BIN, find_weights, save_model_weights
-from gradiend.util.files import read_json, read_tensors, write_json
-from gradiend.util.paths import CONFIG_FILE
+from gradiend.util._files import read_json, read_tensors, write_json
+from gradiend.util.paths import BASE_DIGEST, CONFIG_FILE
 
 FORMAT_VERSION = 0
 CONFIG, TRAINING = CONFIG_FILE, "training.json"

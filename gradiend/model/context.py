@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gradiend.model.sides import Side
-from gradiend.util.files import read_json, write_json
+from gradiend.util._files import read_json, write_json
 from gradiend.util.keywords import nearest, nearest_first
 
 CONTEXT = "gradiend_context.json"

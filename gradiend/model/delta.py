@@ -22,8 +22,8 @@ from gradiend.model.core.backbone import backbone_prefix
 from gradiend.model.delta_file import Delta, ParameterChange, read_delta, write_delta
 from gradiend.model.delta_targets import Replaced, Target, base_values, find_targets
 from gradiend.model.rewrite_record import RewriteRecord
+from gradiend.util._digest import hash_model_weights
 from gradiend.util.checks import require_number
-from gradiend.util.fingerprint import hash_model_weights
 
 
 def export_delta(

@@ -19,8 +19,8 @@ from torch import Tensor
 from gradiend.model.bits import bits, digest_of
 from gradiend.model.parameter_map import MappedParameter, index_dtype
 from gradiend.model.rewrite_record import RewriteRecord
-from gradiend.util.files import read_header, read_tensors, write_tensors
-from gradiend.util.fingerprint import digest_json
+from gradiend.util._digest import digest_json
+from gradiend.util._files import read_header, read_tensors, write_tensors
 
 FILE_NAME = "gradiend_delta.safetensors"
 FORMAT_VERSION = 1

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gradiend.model.parameter_map import MappedParameter, ParameterMap
-from gradiend.util.files import read_tensors, write_tensors
+from gradiend.util._files import read_tensors, write_tensors
 
 STEMS = {"indices": "mapping_indices", "mask": "mapping_masks"}
 FIELDS = {"indices": "indices_file", "mask": "masks_file"}

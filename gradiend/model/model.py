@@ -17,7 +17,7 @@ from gradiend.model.layers import LargeLinear
 from gradiend.model.parameter_map import ParameterMap
 from gradiend.model.parts import parse_weight_part, weight_importance, weight_update_vector
 from gradiend.model.selection import Selection, ranking, select_dimensions, topk_count
-from gradiend.util.fingerprint import digest_tensors
+from gradiend.util._digest import digest_tensors
 
 
 class GradiendModel(nn.Module):

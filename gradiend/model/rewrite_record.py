@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gradiend._version import __version__
-from gradiend.util.files import read_json, write_json
+from gradiend.util._files import read_json, write_json
 
 RECORD = "gradiend_rewrite.json"
 FORMAT_VERSION = 1

@@ -20,7 +20,7 @@ from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.model.parts import parse_rewrite_part
 from gradiend.model.rewrite_record import RewriteChoice, RewriteRecord
 from gradiend.model.rewriting import add_update, finite_step, refuse_no_change, share_changed, updated_parameters
-from gradiend.util.fingerprint import hash_model_weights
+from gradiend.util._digest import hash_model_weights
 from gradiend.util.keywords import known_keywords
 
 logger = logging.getLogger(__name__)

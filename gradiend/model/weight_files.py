@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from gradiend.util.files import read_tensors, write_tensors
+from gradiend.util._files import read_tensors, write_tensors
 from gradiend.util.paths import WEIGHT_FILES
 
 logger = logging.getLogger(__name__)

@@ -9,26 +9,24 @@ from typing import Any
 
 import pandas as pd
 
-from gradiend.evaluator.decoder import require_plot_directory
+from gradiend.evaluator import Evaluator
+from gradiend.evaluator._encoding_files import read_encodings, restored, write_encodings
+from gradiend.evaluator._requests import require_plot_directory, require_trained, wants_cache
+from gradiend.evaluator._selection import Extractor, SelectionPolicy
 from gradiend.evaluator.encoder import encoded_frame
-from gradiend.evaluator.encoding_files import read_encodings, restored, write_encodings
-from gradiend.evaluator.evaluator import Evaluator
-from gradiend.evaluator.fingerprints import frame_part, model_parts, require_trained, wants_cache
-from gradiend.evaluator.selection import Extractor, SelectionPolicy
 from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.masking import without_parameters
 from gradiend.model.sides import Side
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
-from gradiend.trainer.core.seeds import SEED_REPORT
 from gradiend.trainer.rewriting import LastResults
-from gradiend.trainer.seed_training import SEEDS_DIR
+from gradiend.util._cache import Fingerprint
+from gradiend.util._digest import frame_part, model_parts
+from gradiend.util._files import read_json
 from gradiend.util.checks import AS_IN_ARGUMENTS, require_whole
-from gradiend.util.files import read_json
-from gradiend.util.fingerprint import Fingerprint
 from gradiend.util.logging import get_logger
 from gradiend.util.optional import without_package
-from gradiend.util.paths import resolve_encoder_analysis_path
+from gradiend.util.paths import SEED_REPORT, SEEDS_DIR, resolve_encoder_analysis_path
 from gradiend.util.plain import plain
 from gradiend.visualizer.encoder_frame import Encodings, frame_of
 from gradiend.visualizer.output import plot_is_possible
@@ -204,7 +202,7 @@ class EvaluatesModels(FeatureLearningDefinition):
     def _encoder_parts(
         self, model: Any, key: Mapping[str, Any], neutral: pd.DataFrame | None, options: Mapping[str, Any]
     ) -> Fingerprint:
-        """What encodings depend on; see `gradiend.util.fingerprint`."""
+        """What encodings depend on; see `gradiend.util._cache`."""
         others = self.training_args.add_identity_for_other_classes
         rows = self.data_parts(key["split"], "train", include_other_classes=others)
         data = {**rows, **self.measurement_parts(), **model_parts(model)}

@@ -24,7 +24,7 @@ from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 from gradiend.trainer.core.memory import MemoryEstimate, Probe, estimate_training, require_memory
 from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune, pre_prune
-from gradiend.util.files import read_json, write_json
+from gradiend.util._files import read_json, write_json
 from gradiend.util.free_memory import return_freed_memory
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import CACHED_GRADIENTS, MODEL_DIR, NAMES, safe_path

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gradiend.evaluator.fingerprints import model_parts, tokenizer_of
-from gradiend.evaluator.goals import RESULT_KEYS
-from gradiend.evaluator.stats_files import read_decoder_stats_file, read_fingerprint
+from gradiend.evaluator._grid import read_decoder_stats_file, read_fingerprint
+from gradiend.evaluator._requests import RESULT_KEYS
 from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.parts import parse_rewrite_part
 from gradiend.model.rewrite_record import RECORD, RewriteChoice, write_rewrite_record
-from gradiend.util.files import require_directory
-from gradiend.util.fingerprint import differences
+from gradiend.util._cache import differences
+from gradiend.util._digest import model_parts, tokenizer_of
+from gradiend.util._files import require_directory
 from gradiend.util.keywords import nearest, nearest_first, resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import name_in, resolve_decoder_grid_cache_path, resolve_decoder_stats_path
@@ -39,7 +39,7 @@ class LastResults:
 
     results: Mapping[str, Any]
     made_from: Mapping[str, Any]
-    """The parts of the model, see `gradiend.evaluator.fingerprints.model_parts`."""
+    """The parts of the model, see `gradiend.util._digest.model_parts`."""
 
     def joined(self, earlier: LastResults | None) -> LastResults:
         """With what was chosen earlier for the same model, for other classes or the other direction."""

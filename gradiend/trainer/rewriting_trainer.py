@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gradiend.evaluator.fingerprints import require_trained
+from gradiend.evaluator._requests import require_trained
 from gradiend.model.checkpoint import is_checkpoint
 from gradiend.model.context import one_goal
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition

@@ -12,16 +12,16 @@ import pandas as pd
 import torch
 from typing_extensions import Self
 
+from gradiend.evaluator import Evaluator
 from gradiend.evaluator.encoder import EncoderData, encoded_frame
-from gradiend.evaluator.evaluator import Evaluator
 from gradiend.model.base_digest import BaseDigest
 from gradiend.model.checkpoint import is_checkpoint
-from gradiend.model.fingerprint import gradiend_digest
 from gradiend.model.model_with_gradiend import ModelWithGradiend, encoding_direction
+from gradiend.trainer._saved_training import SavedTraining, kept_models, seeds_parts, training_parts
+from gradiend.trainer.core._kept_gradients import GradientStore
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import CurveEvaluation, TrainingCallback, glance_every
 from gradiend.trainer.core.feature_definition import original_model
-from gradiend.trainer.core.gradient_store import GradientStore
 from gradiend.trainer.core.memory import explained_memory_errors
 from gradiend.trainer.core.seeding import set_seed
 from gradiend.trainer.core.supervised import gradient_arguments, resolve_target
@@ -31,9 +31,8 @@ from gradiend.trainer.evaluation import EvaluatesModels
 from gradiend.trainer.preparation import PreparesModels
 from gradiend.trainer.rewriting_trainer import TrainerWithRewriting
 from gradiend.trainer.seed_training import train_seeds
-from gradiend.trainer.training_cache import SavedTraining, kept_models, seeds_parts, training_parts
-from gradiend.util.files import require_directory
-from gradiend.util.fingerprint import digest_frame
+from gradiend.util._digest import digest_frame, gradiend_digest
+from gradiend.util._files import require_directory
 from gradiend.util.keywords import resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import MODEL_DIR

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gradiend.util.files import replacing
+from gradiend.util._files import replacing
 from gradiend.util.optional import install_hint
 from gradiend.visualizer.encoder_frame import Encodings, checked_frame
 from gradiend.visualizer.keywords import plot_keywords

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradiend.util.files import replacing
+from gradiend.util._files import replacing
 from gradiend.util.keywords import nearest
 from gradiend.util.optional import require_package, without_package
 from gradiend.visualizer.fonts import cover_characters

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gradiend.util.files import read_json
+from gradiend.util._files import read_json
 
 Stats = Mapping[str, Any]
 

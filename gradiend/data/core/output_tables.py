@@ -14,8 +14,8 @@ import pandas as pd
 
 from gradiend.data.core.saved_datasets import find_saved
 from gradiend.data.core.table_files import csv_table
+from gradiend.util._files import replacing
 from gradiend.util.checks import require_path, require_text
-from gradiend.util.files import replacing
 from gradiend.util.keywords import one_of
 from gradiend.util.optional import require_package
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from gradiend.util.files import read_json
+from gradiend.util._files import read_json
 from gradiend.util.keywords import nearest
 from gradiend.util.splits import normalize_split_name
 

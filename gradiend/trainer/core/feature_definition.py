@@ -9,15 +9,14 @@ from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
-from gradiend.evaluator.encoding_files import read_frame
-from gradiend.evaluator.frame_metrics import get_encoder_metrics_from_dataframe
-from gradiend.evaluator.goals import check_class_names
+from gradiend.evaluator._encoding_files import read_frame
+from gradiend.evaluator._requests import check_class_names
+from gradiend.evaluator.encoder_metrics import get_encoder_metrics_from_dataframe
 from gradiend.model.checkpoint import is_checkpoint
-from gradiend.model.context import CONTEXT
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core.stats import load_training_stats
 from gradiend.util.checks import require_ordered
-from gradiend.util.paths import resolve_encoder_analysis_path
+from gradiend.util.paths import CONTEXT, resolve_encoder_analysis_path
 
 
 @runtime_checkable
@@ -86,7 +85,7 @@ class FeatureLearningDefinition(ABC):
         """Encodings of training and neutral rows."""
 
     def data_parts(self, *splits: str, include_other_classes: bool = False) -> dict[str, Any]:
-        """What results depend on besides models and arguments, by name; see `gradiend.util.fingerprint`.
+        """What results depend on besides models and arguments, by name; see `gradiend.util._cache`.
 
         Override it for data that may change while the classes stay: a cache only notices what is named here.
 

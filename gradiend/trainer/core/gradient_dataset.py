@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 from torch.utils.data import Dataset
 
 from gradiend.model.sides import Side
-from gradiend.trainer.core.gradient_cache import GradientCache, owner_of
+from gradiend.trainer.core._kept_gradients import GradientCache, owner_of
 
 INPUTS = ("factual", "alternative")
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gradiend.model.selection import blocks
 from gradiend.model.sides import Side
+from gradiend.trainer.core._kept_gradients import GradientCache
 from gradiend.trainer.core.class_examples import Examples
-from gradiend.trainer.core.gradient_cache import GradientCache
 from gradiend.trainer.core.pruning_config import PrePruneConfig
 
 Receiver = Callable[[slice, Tensor], None]

@@ -6,8 +6,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from gradiend.trainer.core._kept_gradients import GradientCache
 from gradiend.trainer.core.class_examples import Examples, class_examples
-from gradiend.trainer.core.gradient_cache import GradientCache
 from gradiend.trainer.core.importance import class_mean_importance
 from gradiend.trainer.core.pruning_config import PostPruneConfig, PrePruneConfig
 

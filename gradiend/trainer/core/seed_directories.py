@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from gradiend.model.checkpoint import CHECKPOINT_FILES, CONFIG, TRAINING
-from gradiend.util.paths import MLM_HEAD, OWN_BASE_MODEL, OWN_TOKENIZER
+from gradiend.model.checkpoint import CHECKPOINT_FILES, CONFIG
+from gradiend.util.paths import MLM_HEAD, OWN_BASE_MODEL, OWN_TOKENIZER, TRAINING
 
 
 def intermediate_checkpoints(directory: str | Path) -> list[Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gradiend.trainer.core.arguments import TrainingArguments
-from gradiend.util.files import write_json
+from gradiend.util._files import write_json
 from gradiend.util.plain import plain
 
 SEED_REPORT = "seed_report.json"

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gradiend.model.checkpoint import TRAINING
 from gradiend.trainer.core.arguments import TrainingArguments
-from gradiend.util.files import read_json, write_json
+from gradiend.util._files import read_json, write_json
+from gradiend.util.paths import TRAINING
 from gradiend.util.plain import plain
 
 

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from gradiend.model.checkpoint import TRAINING
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import (
@@ -34,6 +33,7 @@ from gradiend.trainer.core.seeds import convergence, divergence
 from gradiend.trainer.core.stats import write_training_stats
 from gradiend.trainer.core.supervised import label_of, optimizer_for, training_pair
 from gradiend.util.keywords import resolve_keywords
+from gradiend.util.paths import TRAINING
 
 logger = logging.getLogger(__name__)
 

@@ -18,6 +18,7 @@ from gradiend.data.core.text_source import Columns, TextSource
 from gradiend.data.core.text_stream import TextBlock, stream_texts
 from gradiend.data.summary import DataSummary
 from gradiend.data.text.filter_config import SpacyTagSpec, TextFilterConfig
+from gradiend.data.text.prediction._made_from import MadeFrom, Output, describe_preprocess
 from gradiend.data.text.prediction.balance import Balance, balanced_counts, parse_balance
 from gradiend.data.text.prediction.class_checks import parse_classes, require_folder_names
 from gradiend.data.text.prediction.collector import BALANCING, Collected, collect_examples, collect_neutral
@@ -35,7 +36,6 @@ from gradiend.data.text.prediction.frames import (
     reported_from_unified,
     unified_frame,
 )
-from gradiend.data.text.prediction.made_from import MadeFrom, Output, describe_preprocess
 from gradiend.data.text.prediction.near_misses import near_misses
 from gradiend.data.text.prediction.splits import SplitRatios, assign_splits
 from gradiend.data.text.prediction.summary import (

@@ -16,7 +16,7 @@ from gradiend.gradients.scorer import WordScorer
 from gradiend.gradients.state import measurement_mode
 from gradiend.gradients.words import TokenizedWord, WordTokenizer
 from gradiend.trainer.text.common.model_base import padding_id, word_tokenizer
-from gradiend.util.files import replacing, write_json
+from gradiend.util._files import replacing, write_json
 from gradiend.util.metrics import accuracy_score, f1_score, precision_score, recall_score
 
 

@@ -11,7 +11,6 @@ from torch import nn
 from transformers import PreTrainedModel
 from typing_extensions import Self
 
-from gradiend.evaluator.fingerprints import tokenizer_digest
 from gradiend.gradients.probe import unreached_parameters
 from gradiend.gradients.words import WordTokenizer
 from gradiend.model.base_digest import BaseDigest
@@ -34,6 +33,7 @@ from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.model.parameter_map import ParameterMap
 from gradiend.trainer.text.common.instruct import InstructTokenizerWrapper
 from gradiend.trainer.text.common.loading import AutoModelForLM, AutoTokenizerForLM, save_base_model
+from gradiend.util._digest import tokenizer_digest
 from gradiend.util.dtypes import parse_dtype
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import OWN_BASE_MODEL, OWN_TOKENIZER

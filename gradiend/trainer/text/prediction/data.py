@@ -24,7 +24,7 @@ from gradiend.data.unified import (
 )
 from gradiend.data.unified.parts import of_other_class
 from gradiend.data.unified.validate import listed
-from gradiend.evaluator.goals import check_class_names
+from gradiend.evaluator._requests import check_class_names
 from gradiend.gradients.words import WordTokenizer
 from gradiend.model.kinds import is_decoder_only_model
 from gradiend.trainer.core.arguments import TrainingArguments

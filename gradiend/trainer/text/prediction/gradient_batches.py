@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from gradiend.model.sides import Side
+from gradiend.trainer.core._kept_gradients import GradientCache, GradientStore, words_key
 from gradiend.trainer.core.dataset import GradientBatches, take_turns
-from gradiend.trainer.core.gradient_cache import GradientCache, words_key
-from gradiend.trainer.core.gradient_store import GradientStore
 from gradiend.trainer.text.prediction.dataset import TextTrainingDataset
 
 

@@ -21,8 +21,9 @@ from gradiend.trainer.text.common.model_base import TextModelWithGradiend, paddi
 from gradiend.trainer.text.prediction.decoder_with_head import DecoderModelWithMLMHead
 from gradiend.trainer.text.prediction.mlm_head import MLMHead, is_mlm_head
 from gradiend.trainer.text.prediction.stand_in import StandInTokenizer, stand_in_token
-from gradiend.util.files import write_json
-from gradiend.util.fingerprint import FINGERPRINT, digest_frame, hash_model_weights, read_cached
+from gradiend.util._cache import FINGERPRINT, read_cached
+from gradiend.util._digest import digest_frame, hash_model_weights
+from gradiend.util._files import write_json
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import OWN_BASE_MODEL
 

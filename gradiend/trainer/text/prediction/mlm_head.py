@@ -17,7 +17,7 @@ from typing_extensions import Self
 
 from gradiend.model.checkpoint import CONFIG, FORMAT_VERSION
 from gradiend.model.weight_files import WEIGHTS
-from gradiend.util.files import read_json, read_tensors, write_json, write_tensors
+from gradiend.util._files import read_json, read_tensors, write_json, write_tensors
 from gradiend.util.paths import MLM_HEAD
 
 

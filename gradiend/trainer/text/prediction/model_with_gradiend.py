@@ -16,7 +16,7 @@ from gradiend.gradients.engine import GradientEngine
 from gradiend.gradients.words import TokenizedWord, WordTokenizer, inputs_of, words_of
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.model.sides import Side
-from gradiend.trainer.core.gradient_cache import words_key
+from gradiend.trainer.core._kept_gradients import words_key
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend, word_tokenizer
 from gradiend.trainer.text.prediction.dataset import tokenize_known
 from gradiend.trainer.text.prediction.decoder_with_head import DecoderModelWithMLMHead, base_of

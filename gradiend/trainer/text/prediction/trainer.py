@@ -18,18 +18,17 @@ from gradiend.data.unified import (
     UNIFIED_SPLIT,
 )
 from gradiend.data.unified.casing import own_spellings
+from gradiend.evaluator._grid import CandidateFiles
+from gradiend.evaluator._requests import wants_cache
+from gradiend.evaluator._selection import BASE
 from gradiend.evaluator.base_model import TextMeasurement, measure_all
 from gradiend.evaluator.encoder import EncoderData
-from gradiend.evaluator.fingerprints import frame_part, language_model_parts, wants_cache
-from gradiend.evaluator.grid_cache import CandidateFiles
 from gradiend.evaluator.lms import LanguageModelingScore
 from gradiend.evaluator.probabilities import ClassProbabilities
-from gradiend.evaluator.selection import BASE
 from gradiend.gradients.scorer import WordScorer
+from gradiend.trainer.core._kept_gradients import GradientCache, GradientStore
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import original_model
-from gradiend.trainer.core.gradient_cache import GradientCache
-from gradiend.trainer.core.gradient_store import GradientStore
 from gradiend.trainer.core.memory import Probe
 from gradiend.trainer.text.common.model_base import padding_id, word_tokenizer
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
@@ -47,7 +46,7 @@ from gradiend.trainer.text.prediction.rows import (
     scorable_rows,
     training_like_rows,
 )
-from gradiend.util.fingerprint import digest_frame
+from gradiend.util._digest import digest_frame, frame_part, language_model_parts
 from gradiend.util.keywords import resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.placeholder import PLACEHOLDER

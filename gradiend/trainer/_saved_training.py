@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import FunctionType, MethodType
 from typing import Any
 
-from gradiend.model.fingerprint import source_digest
 from gradiend.trainer.core.arguments import TrainingArguments
-from gradiend.trainer.core.callback import TrainingCallback
 from gradiend.trainer.core.class_examples import Examples
-from gradiend.trainer.core.gradient_cache import add_to
-from gradiend.trainer.core.seeds import SEED_REPORT
 from gradiend.trainer.evaluation import EvaluatesModels
-from gradiend.trainer.seed_training import SEEDS_DIR, SeedTrainer
-from gradiend.util.files import read_json, write_json
-from gradiend.util.fingerprint import CACHE_FORMAT, FINGERPRINT, Fingerprint, read_cached
+from gradiend.trainer.seed_training import SeedTrainer
+from gradiend.util._cache import CACHE_FORMAT, Cache, Fingerprint
+from gradiend.util._digest import digest_json, source_digest
+from gradiend.util._files import read_json
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import DECODER_GRID, DECODER_STATS, has_saved_model
+from gradiend.util.paths import FINGERPRINT_FILE, SEED_REPORT, SEEDS_DIR, forget_choices, has_saved_model
 from gradiend.util.plain import plain
 
 logger = get_logger(__name__)
-
-FILE = "fingerprint.json"
-RESULT = "result"
 
 
 class SavedTraining:
@@ -38,17 +31,16 @@ class SavedTraining:
     """
 
     def __init__(self, directory: str, parts: Fingerprint) -> None:
-        self._directory, self._parts = Path(directory), plain(parts)
+        self._directory = Path(directory)
+        self._cache = Cache(self._directory / FINGERPRINT_FILE, plain(parts), lambda: source_digest(self._directory))
 
     def why_not_current(self) -> list[str]:
         """Why the saved model is not that of this training; nothing if it is."""
-        content, why = read_cached(self._directory / FILE, self._parts)
-        if content is None:
-            return why or ["it does not say what it was made from"]
-        return [] if content.get(RESULT) == source_digest(self._directory) else ["its files were changed since"]
+        content, why = self._cache.read()
+        return [] if content is not None else why or ["it does not say what it was made from"]
 
     def is_current(self) -> bool:
-        """Whether the saved model is that of this training; says what differs otherwise, if there is one."""
+        """Whether the saved model is that of this training; the log says what differs otherwise."""
         if not has_saved_model(self._directory):
             return False
         why = self.why_not_current()
@@ -63,24 +55,22 @@ class SavedTraining:
 
     def forget(self, experiment_dir: str | None) -> None:
         """Say no longer that the model is current, and drop rewrites that were chosen for it."""
-        (self._directory / FILE).unlink(missing_ok=True)
+        self._cache.forget()
         if experiment_dir is not None:
-            for path in [Path(experiment_dir) / DECODER_GRID, *Path(experiment_dir).glob(f"{DECODER_STATS}_*.json")]:
-                path.unlink(missing_ok=True)
+            forget_choices(experiment_dir)
 
     def mark(self) -> None:
         """Say what the model was made from, and what it is."""
         if has_saved_model(self._directory):
-            content = {RESULT: source_digest(self._directory), FINGERPRINT: self._parts}
-            write_json(self._directory / FILE, content)
+            self._cache.write({})
 
 
 def training_parts(definition: EvaluatesModels, args: TrainingArguments, run: Mapping[str, Any]) -> Fingerprint:
     """What one training with one seed depends on.
 
     Args:
-        definition: Its data, and the auxiliary head, if there is one.
-        args: Of the training.
+        definition: Gives its data, and the auxiliary head, if there is one.
+        args: The arguments of the training.
         run: model, model_with_gradiend_cls and callbacks.
     """
     return _parts(definition, args, run, args.names("training"))
@@ -94,7 +84,7 @@ def seeds_parts(definition: EvaluatesModels, args: TrainingArguments, run: Mappi
 
 
 def kept_models(trainer: SeedTrainer, output: str, args: TrainingArguments) -> dict[int, Any] | None:
-    """seed → model of kept seed runs; {} where none shall be kept; None where one is missing."""
+    """seed → model of kept seed runs; {} where none are kept; None where one is missing."""
     if not args.keep_seed_runs:
         return {}
     report = Path(args.seed_runs_dir or Path(output).parent / SEEDS_DIR) / SEED_REPORT
@@ -121,7 +111,7 @@ def _parts(
         "model": source_digest(run["model"].source),
         "auxiliary head": None if head is None else source_digest(head),
         "model class": str(run["model_with_gradiend_cls"]),
-        "callbacks": [_callback(callback) for callback in run["callbacks"] or []],
+        "callbacks": [{"class": type(one).__qualname__, **one.settings()} for one in run["callbacks"] or []],
         "criterion": repr(args.criterion),
         "evaluate_fn": None if args.evaluate_fn is None else _function(args.evaluate_fn),
         "examples to prune by": None if pruning is None or pruning.dataset is None else _examples(pruning.dataset),
@@ -132,12 +122,8 @@ def _parts(
     }
 
 
-def _callback(callback: TrainingCallback) -> dict[str, Any]:
-    return {"class": type(callback).__qualname__, **callback.settings()}
-
-
 def _function(function: Callable[..., Any]) -> str:
-    """Its name; a callable object, whose state may matter and is not known, is another each time."""
+    """The name of a function; a callable object, whose state may matter and is not known, is another each time."""
     if isinstance(function, (FunctionType, MethodType)):
         return f"{function.__module__}.{function.__qualname__}"
     return _unknown(function)
@@ -145,13 +131,10 @@ def _function(function: Callable[..., Any]) -> str:
 
 def _examples(dataset: Examples) -> str:
     """A digest of all items; of items that cannot be compared across runs, another one each time."""
-    digest = hashlib.sha256()
     try:
-        for index in range(len(dataset)):
-            add_to(digest, dataset[index])
+        return digest_json([dataset[index] for index in range(len(dataset))])
     except TypeError:
         return _unknown(dataset)
-    return digest.hexdigest()
 
 
 def _unknown(value: Any) -> str:
