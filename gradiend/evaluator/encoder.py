@@ -32,7 +32,7 @@ class EncoderData:
     Attributes:
         rows: Columns input_text, factual, alternative, label (+1, −1, 0), source_id, target_id and type.
         factual: The factual word of every row.
-        alternative: Its alternative.
+        alternative: The alternative word of every row.
     """
 
     rows: pd.DataFrame
@@ -61,7 +61,7 @@ class EncoderData:
             model: A `TextPredictionModelWithGradiend`.
             source: The gradient that is encoded. Default: the model's source.
             batch_size: Distinct texts per pass.
-            progress: Label of a progress bar.
+            progress: Label of a progress bar; none is shown without it.
         """
         latents = model.encode_words(
             self.factual, self.alternative, source=source, batch_size=batch_size, progress=progress
@@ -106,7 +106,7 @@ def encoded_frame(
         data: What `create_eval_data` gives: an `EncoderData`, or a gradient data set (see `encode_dataset_to_rows`).
         source: The gradient that is encoded. Default: the model's source; a gradient data set has its own.
         batch_size: Distinct texts per pass.
-        progress: Label of a progress bar.
+        progress: Label of a progress bar; none is shown without it.
 
     Returns:
         One row per example. For a gradient data set, `type` is training, and `factual_id` and `alternative_id` become
@@ -152,7 +152,7 @@ class EncoderEvaluator:
             split: For `create_eval_data`.
             max_size: For `create_eval_data`.
             model_with_gradiend: Default: the trainer's.
-            source: The gradient that is encoded.
+            source: The gradient that is encoded. Default: the model's source.
             n_resamples: Number of resamples of the bootstrap interval; 0 leaves the interval out.
             **kwargs: For `create_eval_data`.
 
@@ -193,10 +193,8 @@ class EncoderEvaluator:
 
 
 def _check_keywords(call: Callable[..., Any], hook: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """Refuse what neither a call nor its hook takes. A hook that takes any keyword gets all but likely misspellings.
-
-    Raises:
-        TypeError: Such a keyword; the message names the nearest.
+    """Raise TypeError for a keyword that neither a call nor its hook takes; of a hook that takes any keyword, only for
+    likely misspellings.
     """
     own, taken = (list(inspect.signature(function).parameters.values()) for function in (call, hook))
     names = [one.name for one in (*own, *taken) if one.kind not in {one.VAR_POSITIONAL, one.VAR_KEYWORD}]
