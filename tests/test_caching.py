@@ -9,8 +9,6 @@ import pandas as pd
 import pytest
 import tiny
 import torch
-from gradiend.trainer._saved_training import seeds_parts, training_parts
-from gradiend.util._cache import differences
 
 from gradiend import PostPruneConfig, PrePruneConfig, TextPredictionTrainer, TrainingArguments
 from gradiend.evaluator import EncoderEvaluator, LMSThresholdPolicy, get_model_metrics, read_decoder_stats_file
@@ -18,8 +16,10 @@ from gradiend.evaluator.base_model import TextMeasurement
 from gradiend.evaluator.encoder_metrics import invalidate_encoder_metrics_cache
 from gradiend.trainer import EarlyStoppingCallback
 from gradiend.trainer._preparation import TrainingPlan
+from gradiend.trainer._saved_training import seeds_parts, training_parts
 from gradiend.trainer.text import TextPredictionModelWithGradiend
 from gradiend.util._arguments import plain
+from gradiend.util._cache import differences
 from gradiend.util.paths import resolve_decoder_stats_path
 
 WORDS = {"one": ["he", "she"], "many": ["they"]}

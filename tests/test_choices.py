@@ -2,9 +2,9 @@
 
 import pytest
 import tiny_data
-from gradiend.evaluator._selection import BaseContext, Candidate, LMSTimesMetricPolicy
 
 from gradiend.evaluator import LMSThresholdPolicy
+from gradiend.evaluator._selection import BaseContext, Candidate, LMSTimesMetricPolicy
 from gradiend.evaluator.encoder import encode_dataset_to_rows
 
 LRS = [0.0, 0.1, 0.5]

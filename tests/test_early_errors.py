@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 import tiny_data
 import torch
-from gradiend.util._files import require_directory
 
 from gradiend import PostPruneConfig, PrePruneConfig
 from gradiend.trainer import TrainingCallback
+from gradiend.util._files import require_directory
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +142,13 @@ def test_arguments_of_the_decoder_evaluation_are_looked_at_first(trained, asked,
     monkeypatch.setattr(trained, "prepare_base_model_evaluation", lambda *args, **kwargs: pytest.fail("measured"))
     with pytest.raises((TypeError, ValueError)):
         trained.evaluate_decoder(**asked)
+
+
+def test_misspelt_keywords_of_evaluations_are_refused(trained):
+    frame = pd.DataFrame({"encoded": [1.0, -1.0], "label": [1, -1], "type": "training"})
+    for asked in ({"splt": "test"}, {"splt": "test", "encoder_df": frame}):
+        with pytest.raises(TypeError, match=r"evaluate_encoder got an unknown argument 'splt'. Did you mean 'split'\?"):
+            trained.evaluator.evaluate_encoder(**asked)
+    for call in (trained.evaluate_decoder, trained.evaluator.evaluate_decoder):
+        with pytest.raises(TypeError, match=r"^evaluate_decoder got an unknown argument 'lr'. Did you mean 'lrs'\?"):
+            call(lr=0.1)

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from gradiend.util._cache import FINGERPRINT, differences, read_cached
-from gradiend.util._digest import digest_frame, digest_tensors
 
 from gradiend import util
 from gradiend.evaluator import read_decoder_stats_file
 from gradiend.util import paths
+from gradiend.util._cache import FINGERPRINT, Cache, differences, read_cached
+from gradiend.util._digest import ROW, digest_frame, digest_tensors, digest_weights
 
 
 class TestPlaces:
@@ -110,15 +110,33 @@ class TestHashes:
         assert util.restore_tuple_keys_recursively(util.json_loads(text)) == value
         assert util.json_loads("no json") == ["no json"]
 
+    @pytest.mark.parametrize("digest", [digest_tensors, digest_weights])
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.int64, torch.bool])
-    def test_weights_hash_by_every_bit(self, dtype):
+    def test_weights_hash_by_every_bit(self, dtype, digest):
         tensor = torch.arange(6).to(dtype)
         changed = tensor.clone()
         changed[-1] = 0
-        same = digest_tensors([("w", tensor.reshape(2, 3).T.T)])
-        assert digest_tensors([("w", tensor.reshape(2, 3))]) == same
+        same = digest([("w", tensor.reshape(2, 3).T.T)])
+        assert digest([("w", tensor.reshape(2, 3))]) == same
         others = [("v", tensor.reshape(2, 3)), ("w", tensor), ("w", changed.reshape(2, 3)), ("w", tensor.reshape(3, 2))]
-        assert len({same, *(digest_tensors([other]) for other in others)}) == 5
+        assert len({same, *(digest([other]) for other in others)}) == 5
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.int8])
+    @pytest.mark.parametrize("size", [1, 7, ROW, 6 * ROW + 3])
+    def test_one_changed_bit_anywhere_is_noticed(self, dtype, size):
+        generator = torch.Generator().manual_seed(size)
+        tensor = torch.randn(size, generator=generator).mul(9).to(dtype)
+        same = digest_weights([("", tensor)])
+        assert digest_weights([("", torch.cat([tensor, tensor])[size:])]) == same
+        changed = tensor.clone().view(torch.uint8)
+        for place in (0, len(changed) - 1, *torch.randint(len(changed), (20,), generator=generator).tolist()):
+            for bit in (1, 128):
+                changed[place] ^= bit
+                assert digest_weights([("", changed.view(dtype))]) != same
+                changed[place] ^= bit
+        if size > 1:
+            assert digest_weights([("", tensor.flip(0))]) != same
+            assert digest_weights([("", -tensor)]) != same
 
     def test_modules(self):
         one, other = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
@@ -160,6 +178,21 @@ class TestFingerprints:
         (tmp_path / "x.json").write_text(json.dumps({"value": 1, FINGERPRINT: {"lr": 2}}))
         assert read_cached(tmp_path / "x.json", {"lr": 2}) == ({"value": 1}, [])
         assert read_cached(tmp_path / "no.json", {}) == (None, [])
+
+    def test_a_result_in_another_file_is_watched(self, tmp_path):
+        table = tmp_path / "table.txt"
+        table.write_text("1")
+        cache = Cache(tmp_path / "x.json", {"lr": 2}, table.read_text)
+        assert cache.read() == (None, [])
+        cache.write({"rows": 1})
+        assert cache.read() == ({"rows": 1}, [])
+        assert Cache(cache.path, {"lr": 3}, table.read_text).read() == (None, ["lr was 2 and is 3"])
+        table.write_text("2")
+        assert cache.read() == (None, ["it was changed after it was made"])
+        Cache(cache.path, None, table.read_text).write({"rows": 1})
+        assert cache.read() == (None, ["it does not say what it was made from"])
+        cache.forget()
+        assert not cache.path.exists()
 
 
 class TestDecoderResultFiles:

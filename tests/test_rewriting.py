@@ -7,16 +7,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import tiny_data
-from gradiend.evaluator._grid import write_decoder_stats
-from gradiend.util._digest import hash_model_weights, model_parts
 from model_cases import bits, randomise, same_bits
 from tiny import bert, bert_tokenizer
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 import gradiend
 from gradiend import TextPredictionTrainer, TrainingArguments, apply_delta, read_delta, read_rewrite_record
+from gradiend.evaluator._grid import write_decoder_stats
 from gradiend.trainer.text import TextPredictionModelWithGradiend
 from gradiend.util._arguments import plain
+from gradiend.util._digest import hash_model_weights, model_parts
 
 RESULTS = {
     "old": {

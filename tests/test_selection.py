@@ -3,6 +3,7 @@
 import re
 
 import pytest
+
 from gradiend.evaluator._selection import (
     BaseContext,
     Candidate,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,27 +10,19 @@ from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
-from gradiend.evaluator.base_model import BaseModelMeasurement, WholeMeasurement, dataset_column
-from gradiend.evaluator.fingerprints import (
-    KnowsItsData,
-    frame_part,
-    model_parts,
-    require_trained,
-    tokenizer_of,
-    wants_cache,
-)
-from gradiend.evaluator.goals import (
+from gradiend.evaluator._grid import GridSearch, Key, read_decoder_stats_file, write_results
+from gradiend.evaluator._requests import (
     RESULT_KEYS,
     Goal,
-    datasets_by_factor,
     default_decoder_feature_factors,
     derive_default_feature_factor,
     derive_feature_factor_for_class,
     goals_of,
+    require_plot_directory,
+    require_trained,
+    wants_cache,
 )
-from gradiend.evaluator.grid import GridMeasurer
-from gradiend.evaluator.grid_cache import CandidateFiles, Key, write_results
-from gradiend.evaluator.selection import (
+from gradiend.evaluator._selection import (
     BASE,
     BaseContext,
     Candidate,
@@ -45,14 +36,14 @@ from gradiend.evaluator.selection import (
     metrics_of,
     summarise_choice,
 )
-from gradiend.evaluator.stats_files import read_decoder_stats_file
+from gradiend.evaluator.base_model import dataset_column
 from gradiend.model._architecture import parse_rewrite_part
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.util._checks import AS_IN_ARGUMENTS, numbers, require_flag, require_path, require_texts, require_whole
+from gradiend.util._digest import tokenizer_of
+from gradiend.util._files import require_directory
 from gradiend.util._imports import without_package
 from gradiend.util._keywords import known_keywords, nearest_first
-from gradiend.util.files import require_directory
-from gradiend.util.fingerprint import Fingerprint
 from gradiend.util.paths import resolve_decoder_grid_cache_path
 from gradiend.visualizer._door import plot_is_possible
 
@@ -74,16 +65,6 @@ __all__ = [
     "derive_feature_factor_for_class",
     "read_decoder_stats_file",
 ]
-
-
-@runtime_checkable
-class PreparesMeasurements(Protocol):
-    """A trainer that does the shared work of many measurements once; of others, `evaluate_base_model` is called."""
-
-    def prepare_base_model_evaluation(
-        self, model: Any, tokenizer: Any, training_like_df: Any, neutral_df: Any, *, eval_batch_size: int
-    ) -> BaseModelMeasurement:
-        """The measurement of a base model."""
 
 
 @runtime_checkable
@@ -139,9 +120,10 @@ class DecoderEvaluator:
             feature_factors: Default: for each class the one that strengthens (weakens) it.
             lrs: Default: the training arguments', else 0.001, 0.003, 0.01, 0.03, 0.1, 0.
             part: What is added to the weights, see `ModelWithGradiend.update_vector`.
-            output_path: File of the results, instead of that in the experiment directory.
+            output_path: File of the results, instead of the file in the experiment directory.
             selector: Default: `LMSThresholdPolicy()`.
-            summary_extractor: Reads candidates off the grid; see `gradiend.evaluator.selection.extract_candidates`.
+            summary_extractor: A function of the grid: gives candidates and base context as `default_extract_candidates`
+                does, which is the default; or a grid with further numbers in its entries.
             use_cache: Read measurements of the same model, rows and texts instead of making them again. Default: the
                 training arguments'.
             max_size_training_like: Cap on rows per dataset class.
@@ -153,11 +135,11 @@ class DecoderEvaluator:
             summary_metrics: One or several metrics to choose for instead of the classes; names of classes are allowed.
             target_class: One or several classes. Default: all target classes.
             increase_target_probabilities: False weakens.
-            plot: Also draw the probability shifts; without matplotlib they are left out, with a warning before the
+            plot: Also draw the probability shifts; without matplotlib the plot is left out, with a warning before the
                 work.
             show: Whether to show the plot. Default: True.
             complete: Measure every candidate on all dataset classes, as `plot` does.
-            known: A grid of the same evaluation; what it has is not measured again.
+            known: A grid of the same evaluation, whose measurements are not made again.
 
         Returns:
             For each class `"X"` (or `"X_weaken"`): value, base_value (the same of the unchanged model: P before;
@@ -199,22 +181,27 @@ class DecoderEvaluator:
             cached_training_like_df=training_like_df,
             cached_neutral_df=neutral_df,
         )
-        output = resolve_decoder_grid_cache_path(trainer.experiment_dir, output_path)
+        place = resolve_decoder_grid_cache_path(trainer.experiment_dir, output_path)
+        output = None if place is None else Path(place)
         if summary_extractor is default_extract_candidates:
             summary_extractor = None
-        search = _Search(
-            trainer, model, part, goals, factors, rates, rows, neutral, eval_batch_size or arguments.eval_batch_size,
-            use_cache, None if output is None else Path(output), selector or LMSThresholdPolicy(),
-            known or {}, everything=plot or complete or summary_extractor is not None or summary_metrics is not None,
+        everything = None
+        if plot or complete or summary_extractor is not None or summary_metrics is not None:
+            column = dataset_column(rows)
+            everything = list(trainer.target_classes if column is None else dict.fromkeys(rows[column]))
+        policy = selector or LMSThresholdPolicy()
+        search = GridSearch(
+            trainer, model, part, rows, neutral, eval_batch_size or arguments.eval_batch_size, output, use_cache,
+            policy if everything is None else None, known or {},
         )  # fmt: skip
-        grid = search.measure()
+        grid = search.measure(*_points(goals, factors, rates, everything))
         names = [goal.summary for goal in goals]
         if summary_metrics is not None:
             names = [summary_metrics] if isinstance(summary_metrics, str) else list(summary_metrics)
-        result = search.choose(grid, names, summary_extractor)
+        result = _Choice(goals, factors, policy, summary_extractor, part, rows).best(grid, names)
         result["grid"] = grid
-        if search.output is not None:
-            write_results(search.output, trainer.experiment_dir, result, search.parts, names)
+        if output is not None:
+            write_results(output, trainer.experiment_dir, result, search.parts, names)
         if plot:
             asked = {"target_class": target_class, "increase_target_probabilities": increase_target_probabilities}
             asked["show"] = True if show is None else show
@@ -223,76 +210,35 @@ class DecoderEvaluator:
         return result
 
 
-@dataclass(frozen=True)
-class _Search:
-    """One evaluation, with everything filled in that the call left to the training arguments."""
+def _points(
+    goals: Sequence[Goal], factors: Sequence[float] | None, rates: Sequence[float], everything: Sequence[str] | None
+) -> tuple[list[str], dict[tuple[float, float], list[str]]]:
+    """The dataset classes to measure the base model on, and each rewrite: what the goals need, or `everything`."""
+    needed: dict[float, dict[str, None]] = {}
+    for goal in goals:
+        for factor in [goal.factor] if factors is None else factors:
+            datasets = goal.datasets if everything is None else everything
+            needed.setdefault(float(factor), {}).update(dict.fromkeys(datasets))
+    points = {(factor, rate): list(datasets) for factor, datasets in needed.items() for rate in rates}
+    return list(dict.fromkeys(name for datasets in needed.values() for name in datasets)), points
 
-    trainer: Any
-    model: Any
-    part: str
+
+@dataclass(frozen=True)
+class _Choice:
+    """The choice of the best candidate for each metric, where a goal's name means the goal."""
+
     goals: Sequence[Goal]
     factors: Sequence[float] | None
-    rates: Sequence[float]
-    rows: Any
-    neutral: Any
-    batch_size: int
-    use_cache: bool
-    output: Path | None
     selector: SelectionPolicy
-    known: Mapping[Key, Mapping[str, Any]]
-    everything: bool
-    """Measure every candidate on all dataset classes: a plot, or metrics of the user's, need it."""
+    extractor: Extractor | None
+    """See `compute_metric_summaries`; one that gives candidates decides what a goal's name measures."""
+    part: str
+    rows: Any
 
-    @functools.cached_property
-    def parts(self) -> Fingerprint:
-        """What the measurement of a rewritten model depends on."""
-        return {**self._measurement_parts, **model_parts(self.model), "part": self.part}
-
-    @functools.cached_property
-    def _measurement_parts(self) -> Fingerprint:
-        own = self.trainer.measurement_parts() if isinstance(self.trainer, KnowsItsData) else {}
-        return {**own, "rows": frame_part(self.rows), "neutral texts": frame_part(self.neutral)}
-
-    def measure(self) -> dict[Key, dict[str, Any]]:
-        """The grid."""
-        column = dataset_column(self.rows)
-        known = list(self.trainer.target_classes) if column is None else list(dict.fromkeys(self.rows[column]))
-        by_factor = datasets_by_factor(self.goals, self.factors, known if self.everything else None)
-        points = {(factor, rate): datasets for factor, datasets in by_factor.items() for rate in self.rates}
-        on_base = list(dict.fromkeys(name for datasets in by_factor.values() for name in datasets))
-        files = CandidateFiles(None, {}, {}, part=self.part, use_cache=False)
-        if self.output is not None:
-            base = {name: value for name, value in self.parts.items() if name not in {"GRADIEND", "part"}}
-            files = CandidateFiles(self.output.parent, base, self.parts, part=self.part, use_cache=self.use_cache)
-        policy = None if self.everything else self.selector
-        return GridMeasurer(self.model, self.part, self._prepare, files, policy, self.known).measure(on_base, points)
-
-    def _prepare(self, base_model: Any) -> BaseModelMeasurement:
-        tokenizer = tokenizer_of(self.model)
-        if isinstance(self.trainer, PreparesMeasurements):
-            return self.trainer.prepare_base_model_evaluation(
-                base_model, tokenizer, self.rows, self.neutral, eval_batch_size=self.batch_size
-            )
-
-        def evaluate(rows: Any) -> dict[str, Any]:
-            return self.trainer.evaluate_base_model(
-                base_model, tokenizer, training_like_df=rows, neutral_df=self.neutral, eval_batch_size=self.batch_size
-            )
-
-        return WholeMeasurement(evaluate, self.rows)
-
-    def choose(
-        self, grid: Mapping[Key, Mapping[str, Any]], metrics: Sequence[str], extractor: Extractor | None
-    ) -> dict[str, Any]:
-        """The best candidate for each metric, where a goal's name means the goal.
-
-        Args:
-            grid: Measured.
-            metrics: Names.
-            extractor: See `extract_candidates`; one that gives candidates decides what a goal's name measures.
-        """
+    def best(self, grid: Mapping[Key, Mapping[str, Any]], metrics: Sequence[str]) -> dict[str, Any]:
+        """Metric → summary of the best candidate; a metric that was not measured is left out, with a warning."""
         goals = {goal.summary: goal for goal in self.goals}
-        extracted = grid if extractor is None else extractor(grid)
+        extracted = grid if self.extractor is None else self.extractor(grid)
         if isinstance(extracted, Mapping):
             grid, found = extracted, default_extract_candidates(extracted)
             own = {name: goal.candidates(grid, self.factors) for name, goal in goals.items()}
@@ -308,25 +254,20 @@ class _Search:
         result = {}
         for name in metrics:
             strengthen = goals[name].strengthen if name in goals else self.goals[0].strengthen
-            candidates = own.get(name, found[0])
-            chosen = summarise_choice(grid, candidates, found[1], name, self.selector, strengthen)
+            chosen = summarise_choice(grid, own.get(name, found[0]), found[1], name, self.selector, strengthen)
             if chosen is None:
                 why = self._why_unmeasured(goals.get(name), name, found[0])
                 logger.warning("Nothing was measured for %s: %s.", name, why)
                 continue
             result[name] = {**chosen, "base_value": before.get(name), "part": self.part}
-            edge = None if "reason" in chosen else edge_of_grid(chosen["learning_rate"], grid)
-            if edge is not None:
-                clause, further = edge
-                result[name]["note"] = clause
+            if "reason" in chosen:
+                logger.warning("There is no rewrite for %s. %s", name, chosen["reason"])
+            elif (edge := edge_of_grid(chosen["learning_rate"], grid)) is not None:
+                result[name]["note"] = edge[0]
                 logger.warning(
                     "The rewrite for %s is at the edge of the grid: %s. lrs=%s would show whether more can be had.",
-                    name,
-                    clause,
-                    further,
-                )
-            elif "reason" in chosen:
-                logger.warning("There is no rewrite for %s. %s", name, chosen["reason"])
+                    name, *edge,
+                )  # fmt: skip
         return result
 
     def _why_unmeasured(self, goal: Goal | None, name: str, candidates: Sequence[Candidate]) -> str:
@@ -336,14 +277,6 @@ class _Search:
             return f"the entries of the grid have only {', '.join(nearest_first(name, known)) or 'no numbers'}"
         missing = [name for name in goal.datasets if name not in set(self.rows[column])]
         return f"there are no texts of {', '.join(missing)}" if missing else "no candidate has its feature factor"
-
-
-def require_plot_directory(experiment_dir: str | None) -> None:
-    """Raise ValueError, before any work, for a plot that would be neither shown nor saved."""
-    if experiment_dir is None:
-        raise ValueError(
-            "A plot with show=False needs a place: give the trainer TrainingArguments(experiment_dir=…), or show it."
-        )
 
 
 def _numbers(name: str, given: Any, otherwise: Any) -> list[float] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +12,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from gradiend.evaluator.encoding_files import restored, write_metrics
-from gradiend.evaluator.fingerprints import KnowsItsData, model_parts, require_trained, wants_cache
-from gradiend.evaluator.frame_metrics import get_encoder_metrics_from_dataframe
-from gradiend.evaluator.uncertainty import N_RESAMPLES
+from gradiend.evaluator._encoding_files import kept_encodings
+from gradiend.evaluator._requests import KnowsItsData, require_trained, wants_cache
+from gradiend.evaluator.encoder_metrics import N_RESAMPLES, get_encoder_metrics_from_dataframe
 from gradiend.gradients.words import TokenizedWord
-from gradiend.util._arguments import plain
-from gradiend.util.fingerprint import Fingerprint, digest_frame, read_cached
-from gradiend.util.paths import resolve_encoder_eval_result_path
+from gradiend.util._cache import Fingerprint
+from gradiend.util._digest import digest_frame, model_parts
+from gradiend.util._keywords import nearest, resolve_keywords
+from gradiend.util.paths import resolve_encoder_analysis_path
 from gradiend.visualizer._encodings import Encodings, frame_of
-
-logger = logging.getLogger(__name__)
 
 EMPTY_RESULT = {"n_samples": 0, "correlation": None}
 
@@ -34,7 +32,7 @@ class EncoderData:
     Attributes:
         rows: Columns input_text, factual, alternative, label (+1, −1, 0), source_id, target_id and type.
         factual: The factual word of every row.
-        alternative: Its alternative.
+        alternative: The alternative word of every row.
     """
 
     rows: pd.DataFrame
@@ -49,7 +47,7 @@ class EncoderData:
         return len(self.rows)
 
     def few(self, rows_per_label: int) -> EncoderData:
-        """At most so many rows of each label, the same every time."""
+        """At most `rows_per_label` rows of each label, the same every time."""
         labels = self.rows["label"].reset_index(drop=True).sample(frac=1, random_state=0)
         kept = sorted(labels.groupby(labels, sort=False).head(rows_per_label).index)
         return EncoderData(self.rows.iloc[kept], [self.factual[i] for i in kept], [self.alternative[i] for i in kept])
@@ -63,7 +61,7 @@ class EncoderData:
             model: A `TextPredictionModelWithGradiend`.
             source: The gradient that is encoded. Default: the model's source.
             batch_size: Distinct texts per pass.
-            progress: Label of a progress bar.
+            progress: Label of a progress bar; none is shown without it.
         """
         latents = model.encode_words(
             self.factual, self.alternative, source=source, batch_size=batch_size, progress=progress
@@ -72,7 +70,7 @@ class EncoderData:
 
 
 def latent_column(number: int) -> str:
-    """Where a latent is in a frame of encodings: the first, which every figure is about, in `encoded`."""
+    """The column of a latent in a frame of encodings: `encoded` for the first, which every figure is about."""
     return f"latent_{number}" if number else "encoded"
 
 
@@ -82,10 +80,10 @@ def encode_dataset_to_rows(
     """Encode the items of a gradient data set, one after the other.
 
     Args:
-        model: Its `encode` takes the source gradient of an item, and returns its latent: a number, or (latent_dim,).
-        dataset: Items are dicts with `source`, a gradient of the model's map; further entries describe it.
-        row_extractor: What of an item goes into its row. Default: everything but tensors and dicts; of a batch of one,
-            its one entry.
+        model: Its `encode` takes the source gradient of an item, and returns the latent: a number, or (latent_dim,).
+        dataset: Items are dicts with `source`, a gradient of the model's map; further entries describe the item.
+        row_extractor: Item → what goes into its row. Default: everything but tensors and dicts; a list of one entry
+            (a batch of one) gives that entry.
 
     Returns:
         One dict per item: the described entries and `encoded`, the first latent; further ones are `latent_1`, ….
@@ -108,11 +106,11 @@ def encoded_frame(
         data: What `create_eval_data` gives: an `EncoderData`, or a gradient data set (see `encode_dataset_to_rows`).
         source: The gradient that is encoded. Default: the model's source; a gradient data set has its own.
         batch_size: Distinct texts per pass.
-        progress: Label of a progress bar.
+        progress: Label of a progress bar; none is shown without it.
 
     Returns:
-        One row per example. Of a gradient data set, `type` is training and `factual_id` and `alternative_id` are
-        `source_id` and `target_id`, unless its items say otherwise.
+        One row per example. For a gradient data set, `type` is training, and `factual_id` and `alternative_id` become
+        `source_id` and `target_id`, unless the items say otherwise.
     """
     if isinstance(data, EncoderData):
         return data.encode(model, source=source, batch_size=batch_size, progress=progress)
@@ -141,9 +139,8 @@ class EncoderEvaluator:
     ) -> dict[str, Any]:
         """Metrics of encodings that are given, or made now.
 
-        With an experiment directory, metrics of encodings that are made now are written to `encoded_values[_key].json`.
-        Encodings that `Trainer.evaluate_encoder` has kept under the same key (there a split is always in it) are made
-        again when they are asked for: that file was theirs.
+        With an experiment directory, encodings that are made now are written to `encoded_values[_key].csv`, and their
+        metrics to the `.json` beside it.
 
         Args:
             trainer: Gives the model, and the data if none is given.
@@ -155,44 +152,55 @@ class EncoderEvaluator:
             split: For `create_eval_data`.
             max_size: For `create_eval_data`.
             model_with_gradiend: Default: the trainer's.
-            source: The gradient that is encoded.
-            n_resamples: Of the bootstrap interval; 0 leaves it out.
+            source: The gradient that is encoded. Default: the model's source.
+            n_resamples: Number of resamples of the bootstrap interval; 0 leaves the interval out.
             **kwargs: For `create_eval_data`.
 
         Returns:
             See `get_encoder_metrics_from_dataframe`; {"n_samples": 0, "correlation": None} for no rows.
 
         Raises:
+            TypeError: An unknown keyword.
             ValueError: use_cache without an experiment directory, or a GRADIEND that is not trained.
         """
+        if kwargs:
+            _check_keywords(self.evaluate_encoder, trainer.create_eval_data, kwargs)
+
+        def measure(frame: pd.DataFrame) -> dict[str, Any]:
+            if frame.empty:
+                return dict(EMPTY_RESULT)
+            return get_encoder_metrics_from_dataframe(frame, n_resamples=n_resamples)
+
         if encoder_df is not None:
-            return _metrics(frame_of(encoder_df), n_resamples)
+            return measure(frame_of(encoder_df))
         use_cache = wants_cache(trainer, use_cache, "evaluate_encoder")
         model = trainer.get_model() if model_with_gradiend is None else model_with_gradiend
         require_trained(trainer, model)
         key: dict[str, Any] = {"split": split, "max_size": max_size, "source": source}
-        place = resolve_encoder_eval_result_path(trainer.experiment_dir, **key)
-        parts = _parts(trainer, model, eval_data, {**key, **kwargs, "n_resamples": n_resamples})
-        if use_cache and place is not None and parts is not None:
-            cached, why = read_cached(place, plain(parts))
-            if cached is not None:
-                return restored(cached)
-            if why:
-                logger.info("The metrics in %s are not used (%s): encoding again.", place, "; ".join(why))
-        if eval_data is None:
+
+        def encode() -> pd.DataFrame:
             given = {name: value for name, value in {**key, **kwargs}.items() if value is not None}
-            eval_data = trainer.create_eval_data(model, **given)
-        if not len(eval_data):
-            return dict(EMPTY_RESULT)
-        frame = encoded_frame(model, eval_data, source=source, batch_size=trainer.training_args.eval_batch_size)
-        result = _metrics(frame, n_resamples)
-        if place is not None:
-            write_metrics(Path(place), result, parts)
-        return result
+            data = trainer.create_eval_data(model, **given) if eval_data is None else eval_data
+            if not len(data):
+                return pd.DataFrame()
+            return encoded_frame(model, data, source=source, batch_size=trainer.training_args.eval_batch_size)
+
+        place = resolve_encoder_analysis_path(trainer.experiment_dir, **key)
+        if place is None:
+            return measure(encode())
+        parts = _parts(trainer, model, eval_data, {**key, **kwargs, "n_resamples": n_resamples})
+        return kept_encodings(Path(place), parts, use_cache=use_cache, encode=encode, measure=measure)[1]
 
 
-def _metrics(frame: pd.DataFrame, n_resamples: int) -> dict[str, Any]:
-    return dict(EMPTY_RESULT) if frame.empty else get_encoder_metrics_from_dataframe(frame, n_resamples=n_resamples)
+def _check_keywords(call: Callable[..., Any], hook: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """Raise TypeError for a keyword that neither a call nor its hook takes; of a hook that takes any keyword, only for
+    likely misspellings.
+    """
+    own, taken = (list(inspect.signature(function).parameters.values()) for function in (call, hook))
+    names = [one.name for one in (*own, *taken) if one.kind not in {one.VAR_POSITIONAL, one.VAR_KEYWORD}]
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in taken)
+    refused = {name: value for name, value in given.items() if not takes_any or nearest(name, names)}
+    resolve_keywords("evaluate_encoder", refused, names)
 
 
 def _parts(trainer: Any, model: Any, eval_data: Any, settings: Mapping[str, Any]) -> Fingerprint | None:
@@ -207,7 +215,7 @@ def _parts(trainer: Any, model: Any, eval_data: Any, settings: Mapping[str, Any]
             others = bool(settings.get("include_other_classes"))
             rows = trainer.data_parts(settings["split"] or "validation", include_other_classes=others)
             data = {**rows, **trainer.measurement_parts()}
-    return {**data, **model_parts(model), **{name: plain(value) for name, value in settings.items()}}
+    return {**data, **model_parts(model), **settings}
 
 
 def _described(item: Mapping[str, Any]) -> dict[str, Any]:

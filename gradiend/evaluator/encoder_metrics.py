@@ -1,12 +1,328 @@
-"""Metrics of encodings: computed from a frame, or from a file of encodings with the metrics kept beside it."""
+"""What encodings say about the encoder: correlation and how sure it is, accuracies, ranks and means."""
 
-from gradiend.evaluator.encoding_files import get_model_metrics
-from gradiend.evaluator.frame_metrics import get_correlation, get_encoder_metrics_from_dataframe
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gradiend.evaluator._encoding_files import kept_beside, read_frame, restored, write_metrics
+from gradiend.util._cache import FINGERPRINT
+from gradiend.util.metrics import accuracy_score
 from gradiend.util.paths import invalidate_encoder_metrics_cache
 
 __all__ = [
+    "correlation_interval",
     "get_correlation",
     "get_encoder_metrics_from_dataframe",
     "get_model_metrics",
     "invalidate_encoder_metrics_cache",
+    "roc_auc",
 ]
+
+Floats = NDArray[np.float64]
+
+N_RESAMPLES = 1000
+LEVEL = 0.95
+SEED = 0
+_CHUNK = 1 << 21
+"""Numbers that are drawn at once."""
+_NEUTRAL_PREFIX = "neutral"
+_REQUIRED = ("encoded", "label", "type")
+
+
+def get_correlation(df: pd.DataFrame, encoded_col: str = "encoded", label_col: str = "label") -> float:
+    """Pearson correlation of encodings and labels.
+
+    Args:
+        df: One row per example.
+        encoded_col: Column of the encodings.
+        label_col: Column of the labels.
+
+    Returns:
+        A number in [-1, 1]; 0.0 where it is undefined: fewer than two rows, or a constant column.
+
+    Raises:
+        ValueError: A column is missing.
+    """
+    _require_columns(df, (encoded_col, label_col))
+    return _pearson(df[encoded_col].to_numpy(np.float64), df[label_col].to_numpy(np.float64))
+
+
+def get_encoder_metrics_from_dataframe(
+    df: pd.DataFrame,
+    *,
+    neg_boundary: float = -0.5,
+    pos_boundary: float = 0.5,
+    neutral_boundary: float = 0.0,
+    n_resamples: int = N_RESAMPLES,
+) -> dict[str, Any]:
+    """Correlation, accuracies and means of encoded examples.
+
+    Three selections of rows are scored: `all_data`; `training_only`, whose type does not start with
+    "neutral" (identity rows with label 0 stay in); `target_classes_only`, of these only labels other than 0.
+    The accuracy of the first two has three outcomes, +1 from `pos_boundary` on, −1 down from `neg_boundary`,
+    otherwise 0; that of the last has two, +1 from `neutral_boundary` on, otherwise −1.
+
+    Args:
+        df: One row per example with encoded (float), label (+1, −1 or 0) and type; optionally source_id, the
+            factual class.
+        neg_boundary: Encodings at or below count as −1.
+        pos_boundary: Encodings at or above count as +1.
+        neutral_boundary: For target classes, encodings at or above count as +1.
+        n_resamples: Number of resamples of the bootstrap interval; 0 leaves the interval out.
+
+    Returns:
+        n_samples, sample_counts, all_data, training_only, target_classes_only (each correlation and
+        accuracy), boundaries, correlation (that of training_only), mean_by_class (keys are float labels),
+        mean_by_type and abs_mean_by_type. correlation_interval (low, high, level, n_resamples; a bootstrap) and
+        roc_auc (of the labels +1 and −1) are about the training rows. A column held_out gives held_out_words
+        (n_samples, correlation, correlation_interval, roc_auc), about the rows whose encoded words do not occur in
+        the training split; undefined numbers are None. Neutral rows give neutral_mean_by_type; source_id gives
+        mean_by_feature_class and label_value_to_class_name (labels that belong to one class only). Means by class
+        cover non-neutral types.
+
+    Raises:
+        ValueError: The frame is empty, lacks a column, holds a value that is not finite, has only neutral
+            rows, fewer than two other rows, or only one label among them; or the boundaries are out of order.
+    """
+    _check(df, neg_boundary, pos_boundary)
+    encoded = df["encoded"].to_numpy(np.float64)
+    label = df["label"].to_numpy(np.float64)
+    kind = df["type"].astype(str)
+    neutral = kind.str.startswith(_NEUTRAL_PREFIX).to_numpy(bool)
+    training = ~neutral
+    _check_training(label[training], len(df))
+
+    ternary = np.where(encoded >= pos_boundary, 1.0, np.where(encoded <= neg_boundary, -1.0, 0.0))
+    binary = np.where(encoded >= neutral_boundary, 1.0, -1.0)
+    target = training & (label != 0)
+    values = pd.Series(encoded)
+
+    def score(rows: NDArray[np.bool_], predicted: Floats) -> dict[str, float]:
+        return {
+            "correlation": _pearson(encoded[rows], label[rows]),
+            "accuracy": accuracy_score(label[rows], predicted[rows]),
+        }
+
+    training_only = score(training, ternary)
+    metrics: dict[str, Any] = {
+        "n_samples": len(df),
+        "sample_counts": {"by_type": _counts(kind)},
+        "all_data": score(np.ones(len(df), dtype=bool), ternary),
+        "training_only": training_only,
+        "target_classes_only": score(target, binary),
+        "boundaries": {
+            "neg_boundary": neg_boundary,
+            "pos_boundary": pos_boundary,
+            "neutral_boundary": neutral_boundary,
+        },
+        "correlation": training_only["correlation"],
+        "roc_auc": roc_auc(encoded[training], label[training]),
+        "mean_by_class": {float(key): value for key, value in _means(values[training], label[training]).items()},
+        "mean_by_type": _means(values, kind.to_numpy()),
+        "abs_mean_by_type": _means(values.abs(), kind.to_numpy()),
+    }
+    if n_resamples:
+        metrics["correlation_interval"] = correlation_interval(
+            encoded[training], label[training], n_resamples=n_resamples
+        )
+    if "held_out" in df.columns:
+        held_out = training & df["held_out"].to_numpy(bool)
+        metrics["held_out_words"] = _held_out(encoded[held_out], label[held_out], n_resamples)
+    if neutral.any():
+        metrics["neutral_mean_by_type"] = _means(values[neutral], kind.to_numpy()[neutral])
+    if "source_id" in df.columns:
+        _add_feature_classes(metrics, values[training], label[training], df["source_id"][training])
+    return metrics
+
+
+def get_model_metrics(
+    csv_path: str | Path,
+    *,
+    use_cache: bool | None = None,
+    neg_boundary: float = -0.5,
+    pos_boundary: float = 0.5,
+    neutral_boundary: float = 0.0,
+) -> dict[str, Any]:
+    """Metrics of a file of encodings, kept in the JSON file beside it.
+
+    Args:
+        csv_path: Written by `evaluate_encoder`, or any CSV file with encoded, label and type.
+        use_cache: False computes the metrics in any case. Otherwise metrics of the same encodings and boundaries are
+            read.
+        neg_boundary: See `get_encoder_metrics_from_dataframe`.
+        pos_boundary: Likewise.
+        neutral_boundary: Likewise.
+
+    Returns:
+        See `get_encoder_metrics_from_dataframe`.
+
+    Raises:
+        FileNotFoundError: No such file.
+    """
+    path = Path(csv_path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There are no encodings in {path}: evaluate_encoder() writes them.")
+    asked = {"neg_boundary": neg_boundary, "pos_boundary": pos_boundary, "neutral_boundary": neutral_boundary}
+    kept = kept_beside(path)
+    if use_cache is not False and kept.get("boundaries") == asked:
+        return restored(kept)
+    frame = read_frame(path)
+    metrics = get_encoder_metrics_from_dataframe(
+        frame, neg_boundary=neg_boundary, pos_boundary=pos_boundary, neutral_boundary=neutral_boundary
+    )
+    write_metrics(path, frame, metrics, kept.get(FINGERPRINT))
+    return metrics
+
+
+def correlation_interval(
+    encoded: Floats, label: Floats, *, n_resamples: int = N_RESAMPLES, level: float = LEVEL, seed: int = SEED
+) -> dict[str, Any] | None:
+    """A percentile bootstrap interval of the Pearson correlation: rows are drawn with replacement.
+
+    Args:
+        encoded: (n,).
+        label: (n,).
+        n_resamples: Resamples; those with a constant column have no correlation and are left out.
+        level: Share of the resamples within the interval.
+        seed: Seed of the resamples.
+
+    Returns:
+        low, high, level, n_resamples (those that count); None where no resample has a correlation.
+    """
+    if encoded.size < 2 or np.ptp(encoded) == 0 or np.ptp(label) == 0:
+        return None
+    # Standardised, so that the sums below do not lose digits.
+    x, y = ((v - v.mean()) / np.abs(v - v.mean()).max() for v in (encoded, label))
+    generator = np.random.default_rng(seed)
+    rows = max(1, _CHUNK // x.size)
+    found = [
+        _correlations(x, y, generator.integers(0, x.size, (min(rows, n_resamples - start), x.size)))
+        for start in range(0, n_resamples, rows)
+    ]
+    correlations = np.concatenate(found)
+    correlations = correlations[np.isfinite(correlations)]
+    if not correlations.size:
+        return None
+    low, high = np.quantile(correlations, [(1 - level) / 2, (1 + level) / 2])
+    return {"low": float(low), "high": float(high), "level": level, "n_resamples": int(correlations.size)}
+
+
+def roc_auc(encoded: Floats, label: Floats) -> float | None:
+    """The probability that a row of label +1 is encoded higher than one of label −1; ties count half.
+
+    The rank statistic of Mann and Whitney: (R₊ − n₊(n₊ + 1)/2) / (n₊ n₋), with R₊ the sum of the mid-ranks of label +1.
+
+    Returns:
+        A number in [0, 1]; None unless both labels occur.
+    """
+    target = label != 0
+    positive = label[target] > 0
+    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
+    if not n_positive or not n_negative:
+        return None
+    ranks = pd.Series(encoded[target]).rank().to_numpy()
+    return float((ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
+
+
+def _held_out(encoded: Floats, label: Floats, n_resamples: int) -> dict[str, Any]:
+    defined = encoded.size > 1 and np.unique(label).size > 1
+    return {
+        "n_samples": int(encoded.size),
+        "correlation": _pearson(encoded, label) if defined else None,
+        "correlation_interval": correlation_interval(encoded, label, n_resamples=n_resamples) if n_resamples else None,
+        "roc_auc": roc_auc(encoded, label),
+    }
+
+
+def _add_feature_classes(metrics: dict[str, Any], encoded: pd.Series, label: Floats, source: pd.Series) -> None:
+    known = source.notna().to_numpy(bool)
+    if not known.any():
+        return
+    classes = source[known].astype(str).to_numpy()
+    metrics["sample_counts"]["training_by_feature_class"] = _counts(pd.Series(classes))
+    metrics["mean_by_feature_class"] = _means(encoded[known], classes)
+    names = pd.DataFrame({"label": label[known], "name": classes}).drop_duplicates()
+    unique = names.drop_duplicates("label", keep=False)
+    metrics["label_value_to_class_name"] = {
+        float(value): name for value, name in zip(unique["label"], unique["name"], strict=True)
+    }
+
+
+def _pearson(x: Floats, y: Floats) -> float:
+    # Constancy is decided on the values themselves: the rounding error of a mean would pass for variance.
+    if x.size < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return 0.0
+    dx, dy = x - x.mean(), y - y.mean()
+    # Scaled to 1 before squaring, so that tiny encodings do not underflow.
+    dx, dy = dx / np.abs(dx).max(), dy / np.abs(dy).max()
+    return float(np.clip(dx @ dy / np.sqrt((dx @ dx) * (dy @ dy)), -1.0, 1.0))
+
+
+def _means(values: pd.Series, groups: NDArray[Any]) -> dict[Any, float]:
+    return {key: float(mean) for key, mean in values.groupby(groups).mean().items()}
+
+
+def _counts(values: pd.Series) -> dict[str, int]:
+    return {str(key): int(count) for key, count in values.value_counts(sort=False).items()}
+
+
+def _require_columns(df: pd.DataFrame, columns: tuple[str, ...]) -> None:
+    missing = [column for column in columns if column not in df.columns]
+    if missing:
+        raise ValueError(
+            f"The encoder frame lacks column(s) {missing}; it has {list(df.columns)}. "
+            "Pass the frame that evaluate_encoder(return_df=True) returns under 'encoder_df'."
+        )
+
+
+def _check(df: pd.DataFrame, neg_boundary: float, pos_boundary: float) -> None:
+    if not neg_boundary <= pos_boundary:
+        raise ValueError(
+            f"neg_boundary ({neg_boundary}) must not exceed pos_boundary ({pos_boundary}): "
+            "encodings between the two count as 0."
+        )
+    if df.empty:
+        raise ValueError("The encoder frame is empty: no example was encoded. Check the split and max_size.")
+    _require_columns(df, _REQUIRED)
+    for column in ("encoded", "label"):
+        broken = int((~np.isfinite(df[column].to_numpy(np.float64))).sum())
+        if broken:
+            raise ValueError(
+                f"{broken} of {len(df)} rows have a value in '{column}' that is not finite; "
+                "if these are encodings, training has probably diverged: lower the learning rate."
+            )
+
+
+def _check_training(labels: Floats, n_rows: int) -> None:
+    if labels.size == 0:
+        raise ValueError(
+            f"All encoder eval data is neutral ({n_rows} rows): nothing to correlate. "
+            "Add rows of the target classes, with a type such as 'training'."
+        )
+    if labels.size < 2:
+        raise ValueError(
+            f"A correlation needs at least 2 non-neutral rows, got {labels.size}; "
+            "evaluate a larger split or raise max_size."
+        )
+    if np.unique(labels).size < 2:
+        raise ValueError(
+            f"The non-neutral rows hold only one label class ({labels[0]:g}): nothing to tell apart; "
+            "evaluate rows of both target classes."
+        )
+
+
+def _correlations(x: Floats, y: Floats, chosen: NDArray[np.int64]) -> Floats:
+    """The correlation of each row of `chosen` (resamples, n); NaN where a column is constant."""
+    a, b = x[chosen], y[chosen]
+    constant = (np.ptp(a, axis=1) == 0) | (np.ptp(b, axis=1) == 0)
+    a -= a.mean(axis=1, keepdims=True)
+    b -= b.mean(axis=1, keepdims=True)
+    squares = np.einsum("ij,ij->i", a, a) * np.einsum("ij,ij->i", b, b)
+    products = np.einsum("ij,ij->i", a, b)
+    undefined = constant | (squares == 0)
+    return np.where(undefined, np.nan, np.clip(products / np.sqrt(np.where(undefined, 1.0, squares)), -1.0, 1.0))

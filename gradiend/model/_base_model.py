@@ -23,9 +23,8 @@ from gradiend.model._architecture import Device
 from gradiend.model._parameter_map import bits
 from gradiend.util._files import read_header, read_tensors, write_tensors
 from gradiend.util._keywords import nearest, resolve_keywords
+from gradiend.util.paths import BASE_DIGEST
 
-BASE_DIGEST = "base_model_digest.safetensors"
-"""File of a checkpoint with the sample."""
 ENTRIES = 256
 """Number of entries of a parameter that are sampled; a smaller parameter is taken whole."""
 _GOLDEN_RATIO = 0x9E3779B97F4A7C15

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from gradiend.model._checkpoint import read_object
 from gradiend.util._files import write_json
 from gradiend.util._keywords import known_keywords, nearest, nearest_first, one_of
+from gradiend.util.paths import CONTEXT
 
 
 class Side(str, Enum):
@@ -34,7 +35,6 @@ class Side(str, Enum):
         return self.value
 
 
-CONTEXT = "gradiend_context.json"
 LABELS_OF = "labels_of"
 """Key of the context: the word whose class labels a text, factual or alternative."""
 MARKS_OF_0_2 = frozenset({"prediction_objective", "decoder_sequence_cloze_rhs_window"})

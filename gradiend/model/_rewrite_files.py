@@ -25,8 +25,8 @@ from gradiend.model.core.backbone import backbone_prefix
 from gradiend.util._digest import digest_json, hash_model_weights
 from gradiend.util._files import read_header, read_json, read_tensors, write_json, write_tensors
 from gradiend.util._keywords import known_keywords
+from gradiend.util.paths import REWRITE_RECORD
 
-RECORD = "gradiend_rewrite.json"
 DELTA = "gradiend_delta.safetensors"
 HEADER = "gradiend_delta"
 """Key in the header of a delta's file."""
@@ -102,7 +102,7 @@ def _require_version(version: Any) -> None:
 
 def write_rewrite_record(directory: str | Path, record: RewriteRecord) -> None:
     """Write gradiend_rewrite.json into a model directory."""
-    write_json(Path(directory) / RECORD, record.to_json())
+    write_json(Path(directory) / REWRITE_RECORD, record.to_json())
 
 
 @known_keywords("read_rewrite_record", suggest=False)
@@ -116,9 +116,11 @@ def read_rewrite_record(directory: str | Path) -> RewriteRecord:
         FileNotFoundError: There is no gradiend_rewrite.json: the model was not saved by a trainer.
         ValueError: A damaged file, or one of another format version; the message names it.
     """
-    path = Path(directory) / RECORD
+    path = Path(directory) / REWRITE_RECORD
     if not path.is_file():
-        raise FileNotFoundError(f"{directory} has no {RECORD}: it is no model that Trainer.rewrite_base_model saved.")
+        raise FileNotFoundError(
+            f"{directory} has no {REWRITE_RECORD}: it is no model that Trainer.rewrite_base_model saved."
+        )
     content = read_json(path)
     try:
         return RewriteRecord.from_json(content)

@@ -28,14 +28,12 @@ from gradiend.util._digest import digest_frame, gradiend_digest
 from gradiend.util._files import read_json, write_json
 from gradiend.util._free_memory import return_freed_memory
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import CACHED_GRADIENTS, MODEL_DIR, NAMES, safe_path
+from gradiend.util.paths import CACHED_GRADIENTS, MODEL_DIR, NAMES, SEEDS_DIR, safe_path
 
 logger = get_logger(__name__)
 
 ROWS_OF_A_GLANCE = 8
 """Rows of each label: fewer together than a usual training batch, without a backward pass."""
-SEEDS_DIR = "seeds"
-"""Directory of the seed runs, beside that of the trained model."""
 
 
 @runtime_checkable

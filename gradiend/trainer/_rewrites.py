@@ -12,7 +12,7 @@ from gradiend.evaluator._requests import RESULT_KEYS
 from gradiend.model._architecture import parse_rewrite_part
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._context import one_goal
-from gradiend.model._rewrite_files import RECORD, RewriteChoice, write_rewrite_record
+from gradiend.model._rewrite_files import RewriteChoice, write_rewrite_record
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.util._arguments import plain
 from gradiend.util._cache import differences
@@ -20,12 +20,16 @@ from gradiend.util._digest import model_parts, tokenizer_of
 from gradiend.util._files import require_directory
 from gradiend.util._keywords import nearest, nearest_first, resolve_keywords
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import name_in, resolve_decoder_grid_cache_path, resolve_decoder_stats_path
+from gradiend.util.paths import (
+    DELTAS_DIR,
+    REWRITE_RECORD,
+    name_in,
+    resolve_decoder_grid_cache_path,
+    resolve_decoder_stats_path,
+)
 
 logger = get_logger(__name__)
 
-DELTAS_DIR = "deltas"
-"""Subdirectory of an experiment with its deltas."""
 STATS_KEYS = ("feature_factors", "lrs", "topk", "part", "topk_part")
 """What the name of a file of decoder results is made of, beside the metric."""
 REWRITE_KEYS = ("decoder_results", "target_class", "strengthen", "weaken", "output_dir", "base_model")
@@ -334,7 +338,7 @@ def save_rewritten(result: Any, model: Any, directory: str, rewrite: Rewrite, gr
     made (gradiend_rewrite.json).
     """
     # How an older model was made is not said of this one, were it to end here.
-    (Path(directory) / RECORD).unlink(missing_ok=True)
+    (Path(directory) / REWRITE_RECORD).unlink(missing_ok=True)
     result.save_pretrained(directory)
     tokenizer = tokenizer_of(model)
     if tokenizer is not None:

@@ -1,4 +1,4 @@
-"""Where the files of an experiment are, whether they are there, and how files are called after names of the user's."""
+"""What the files of an experiment are called, where they are, and how files are named after what users call things."""
 
 from __future__ import annotations
 
@@ -20,38 +20,64 @@ ARTIFACT_DECODER_ANALYSIS_SUMMARY = "decoder_analysis_summary"
 ARTIFACT_MODEL_CHANGED = "model_changed"
 ARTIFACT_CACHE_GRADIENTS = "cache_gradients"
 
+# Folders of an experiment. Plots have the suffix of their format.
 MODEL_DIR = "model"
-"""Subdirectory of an experiment with the trained model."""
+SEEDS_DIR = "seeds"
 CACHED_GRADIENTS = "cache/gradients"
-"""Subdirectory of an experiment with the gradients that `use_cached_gradients` keeps."""
+DECODER_DIR = "decoder"
+DELTAS_DIR = "deltas"
+TENSORBOARD_DIR = "tensorboard"
 MLM_HEAD = "decoder_mlm_head"
-"""Subdirectory of an experiment, or of a checkpoint, with an auxiliary head; also the type that its files name."""
+"""Folder of an experiment, or of a checkpoint, with an auxiliary head; also the type that the head's files name."""
+CLASSIFICATION_HEAD = "classification_head"
+CUSTOM_HEAD = "custom_prediction_head"
+DECODER_ANALYSIS = "decoder_analysis"
+
+# Files of an experiment.
+NAMES = "names.json"
+"""Folder → the run_id that it is called after, where that is no file name."""
+SEED_REPORT = "seed_report.json"
+ENCODED_VALUES, OLD_ENCODER_RESULT = "encoded_values", "encoder_eval_result"
+DECODER_GRID, DECODER_STATS = "decoder_grid_cache.json", "decoder_stats"
+ENCODER_PLOT, CONVERGENCE_PLOT, SHIFTS_PLOT = "encoder_analysis", "training_convergence", "probability_shifts"
+SCATTER_PLOT = "encoder_analysis_scatter.html"
+
+# Files and folders of a checkpoint.
+CONFIG_FILE = "config.json"
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+CONTEXT = "gradiend_context.json"
+TRAINING = "training.json"
+BASE_DIGEST = "base_model_digest.safetensors"
+"""A sample of the base model's weights."""
+FINGERPRINT_FILE = "fingerprint.json"
+"""What a trained model was made from."""
 OWN_BASE_MODEL = "base_model"
-"""Subdirectory of a checkpoint with the base model and its tokenizer, where no name or path loads the same weights."""
+"""The base model and its tokenizer, where no name or path loads the same weights."""
 OWN_TOKENIZER = "tokenizer"
-"""Subdirectory of a checkpoint with the tokenizer alone, where its name or path loads another."""
+"""The tokenizer alone, where its name or path loads another."""
+
+# Files beside other results.
+MADE_FROM = "made_from.json"
+"""What an auxiliary head was trained on; `<table>.made_from.json`: what a table was made from."""
+REWRITE_RECORD = "gradiend_rewrite.json"
+"""How a rewritten model was made."""
+DELTA_FILE = "gradiend_delta.safetensors"
+
+OWN_NAMES = (
+    MODEL_DIR, SEEDS_DIR, "cache", DECODER_DIR, DELTAS_DIR, TENSORBOARD_DIR, MLM_HEAD, CLASSIFICATION_HEAD, CUSTOM_HEAD,
+    DECODER_ANALYSIS, NAMES,
+)  # fmt: skip
+"""What an experiment calls files and folders of its own; `model_step_<n>` and the like begin with one of them."""
 
 _PLACES = {
     ARTIFACT_MODEL: MODEL_DIR,
-    ARTIFACT_ENCODED_VALUES: "encoded_values.csv",
-    ARTIFACT_ENCODER_PLOT: "encoder_analysis.pdf",
-    ARTIFACT_CONVERGENCE_PLOT: "training_convergence.pdf",
-    ARTIFACT_DECODER_ANALYSIS_DIR: "decoder_analysis",
-    ARTIFACT_DECODER_ANALYSIS_SUMMARY: "decoder_analysis.json",
+    ARTIFACT_ENCODED_VALUES: f"{ENCODED_VALUES}.csv",
+    ARTIFACT_ENCODER_PLOT: f"{ENCODER_PLOT}.pdf",
+    ARTIFACT_CONVERGENCE_PLOT: f"{CONVERGENCE_PLOT}.pdf",
+    ARTIFACT_DECODER_ANALYSIS_DIR: DECODER_ANALYSIS,
+    ARTIFACT_DECODER_ANALYSIS_SUMMARY: f"{DECODER_ANALYSIS}.json",
     ARTIFACT_CACHE_GRADIENTS: CACHED_GRADIENTS,
 }
-
-CONFIG_FILE = "config.json"
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-DECODER_DIR, DECODER_GRID, DECODER_STATS = "decoder", "decoder_grid_cache.json", "decoder_stats"
-
-NAMES = "names.json"
-"""File of an experiment: folder → the run_id that it is called after, where that is no file name."""
-OWN_NAMES = (
-    "model", "seeds", "cache", "decoder", "deltas", "tensorboard", "decoder_mlm_head", "classification_head",
-    "custom_prediction_head", "decoder_analysis", NAMES,
-)  # fmt: skip
-"""What an experiment calls files and folders of its own; `model_step_<n>` and the like begin with one of them."""
 
 _LONGEST = 180
 """Bytes of a name, so that there is room for prefix, suffix and a temporary name within the 255 of a file system."""
@@ -60,11 +86,11 @@ _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com\d|lpt\d)\s*(\..*)?"
 
 
 def safe_name(name: str, own: Collection[str] = ()) -> str:
-    """A file name for any text: `name` itself if every file system takes it, else what is left of it and a hash.
+    """A file name for any text: `name` itself if every file system takes it, else what is left of `name` and a hash.
 
     Args:
-        name: Such as a class: it may be `../../x`, `a/b`, `CON`, or of any length.
-        own: Names that are taken by other files.
+        name: Any text, such as a class: `../../x`, `a/b`, `CON`, of any length.
+        own: Names that other files have.
     """
     is_device = _DEVICE.fullmatch(name) is not None
     # what stands before the first dot makes the device: `nul.txt` is one too
@@ -78,19 +104,19 @@ def safe_name(name: str, own: Collection[str] = ()) -> str:
 
 
 def safe_path(name: str) -> str:
-    """A relative path for any text: `name` itself if each part of it between slashes is a file name, else one name."""
+    """A relative path for any text: `name` itself if each part between slashes is a file name, else one safe name."""
     parts = name.split("/")
     return name if [safe_name(part, OWN_NAMES) for part in parts] == parts else safe_name(name, OWN_NAMES)
 
 
 def name_in(folder: str | Path, name: str, suffix: str = "", taken: Collection[str] = ()) -> str:
-    """The `safe_name` of an entry of a folder, with a hash where it differs from another one only in case.
+    """The `safe_name` of an entry of a folder, with a hash where the name differs from another entry only in case.
 
     Args:
         folder: May be missing.
         name: What the entry is called after.
-        suffix: Of the file, such as `.safetensors`.
-        taken: Entries that are about to be made.
+        suffix: The suffix of the file, such as `.safetensors`.
+        taken: Names of entries that are about to be made.
     """
     usual = safe_name(name, OWN_NAMES)
     there = {*taken, *(path.name for path in (Path(folder).iterdir() if Path(folder).is_dir() else ()))}
@@ -111,7 +137,7 @@ def resolve_output_path(
 
     Args:
         experiment_dir: Root of the experiment.
-        explicit_path: Wins.
+        explicit_path: Is returned as it is.
         artifact_type: One of the `ARTIFACT_…` constants.
         **extra: `target_class`, the directory of a rewritten model (`ARTIFACT_MODEL_CHANGED`).
 
@@ -151,24 +177,24 @@ def resolve_encoder_analysis_path(
     experiment_dir: str | None, explicit_path: str | None = None, **key: Any
 ) -> str | None:
     """`encoded_values[_key].csv`; the `.json` of the same name holds the metrics. See `create_readable_key`."""
-    return _inside(experiment_dir, explicit_path, _keyed("encoded_values", key, ".csv"))
+    return _inside(experiment_dir, explicit_path, _keyed(ENCODED_VALUES, key, ".csv"))
 
 
 def resolve_encoder_eval_result_path(
     experiment_dir: str | None, explicit_path: str | None = None, **key: Any
 ) -> str | None:
     """`encoded_values[_key].json`, the metrics beside the encodings."""
-    return _inside(experiment_dir, explicit_path, _keyed("encoded_values", key, ".json"))
+    return _inside(experiment_dir, explicit_path, _keyed(ENCODED_VALUES, key, ".json"))
 
 
 def resolve_encoder_eval_result_path_legacy(experiment_dir: str | None, **key: Any) -> str | None:
     """`encoder_eval_result[_key].json`, where older versions kept the metrics."""
-    return _inside(experiment_dir, None, _keyed("encoder_eval_result", key, ".json"))
+    return _inside(experiment_dir, None, _keyed(OLD_ENCODER_RESULT, key, ".json"))
 
 
 def resolve_encoder_plot_path(experiment_dir: str | None, explicit_path: str | None = None, **key: Any) -> str | None:
     """`encoder_analysis[_key].pdf`."""
-    return _inside(experiment_dir, explicit_path, _keyed("encoder_analysis", key, ".pdf"))
+    return _inside(experiment_dir, explicit_path, _keyed(ENCODER_PLOT, key, ".pdf"))
 
 
 def resolve_decoder_stats_path(
@@ -209,12 +235,12 @@ def resolve_decoder_mlm_head_dir(experiment_dir: str | None, explicit_path: str 
 
 def resolve_classification_head_dir(experiment_dir: str | None, explicit_path: str | None = None) -> str | None:
     """`classification_head`."""
-    return _inside(experiment_dir, explicit_path, "classification_head")
+    return _inside(experiment_dir, explicit_path, CLASSIFICATION_HEAD)
 
 
 def resolve_custom_prediction_head_dir(experiment_dir: str | None, explicit_path: str | None = None) -> str | None:
     """`custom_prediction_head`."""
-    return _inside(experiment_dir, explicit_path, "custom_prediction_head")
+    return _inside(experiment_dir, explicit_path, CUSTOM_HEAD)
 
 
 def has_saved_model(directory: str | Path | None) -> bool:
@@ -245,16 +271,18 @@ def invalidate_experiment_caches(experiment_dir: str | Path | None) -> None:
     if experiment_dir is None:
         return
     root = Path(experiment_dir)
-    for pattern in (
-        "encoded_values*.csv",
-        "encoded_values*.json",
-        "encoder_eval_result*.json",
-        f"{DECODER_STATS}_*.json",
-    ):
+    for pattern in (f"{ENCODED_VALUES}*.csv", f"{ENCODED_VALUES}*.json", f"{OLD_ENCODER_RESULT}*.json"):
         for path in root.glob(pattern):
             path.unlink()
-    (root / DECODER_GRID).unlink(missing_ok=True)
+    forget_choices(root)
     shutil.rmtree(root / DECODER_DIR, ignore_errors=True)
+
+
+def forget_choices(experiment_dir: str | Path) -> None:
+    """Remove the results of decoder evaluations, which say which rewrites were chosen; the measurements stay."""
+    root = Path(experiment_dir)
+    for path in [root / DECODER_GRID, *root.glob(f"{DECODER_STATS}_*.json")]:
+        path.unlink(missing_ok=True)
 
 
 def _inside(experiment_dir: str | None, explicit_path: str | None, place: str | None) -> str | None:

@@ -21,11 +21,10 @@ from gradiend.trainer.core.stats import best_correlation, convergence, last_loss
 from gradiend.util._arguments import plain
 from gradiend.util._files import write_json
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import MLM_HEAD, OWN_BASE_MODEL, OWN_TOKENIZER, TRAINING
+from gradiend.util.paths import MLM_HEAD, OWN_BASE_MODEL, OWN_TOKENIZER, SEED_REPORT, TRAINING
 
 logger = get_logger(__name__)
 
-SEED_REPORT = "seed_report.json"
 
 SEED_RANGE = 2**31
 """First seeds that are drawn lie below."""

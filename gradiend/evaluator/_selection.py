@@ -11,7 +11,7 @@ BASE = "base"
 SKIPPED = "skipped"
 """Key of a grid entry: why its probabilities were not measured."""
 UNCHANGED = "unchanged"
-"""Key of a grid entry whose step has changed no entry of the model: it is 0, or rounding undoes it."""
+"""Key of a grid entry whose step has changed no weight of the model: the step is 0, or rounding undoes it."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class BaseContext:
-    """What is known of the unchanged model."""
+    """What is known about the unchanged model."""
 
     base_lms: float | None
     """Its language-modelling score."""
@@ -39,7 +39,8 @@ class SelectionPolicy(Protocol):
     """Chooses a candidate for a metric.
 
     A class may also define `least_lms(ctx)`, the LMS below which it never chooses (None: no limit); candidates below
-    that are not measured further. Without it, and for a subclass that does not define it anew, all is measured.
+    that are not measured further. Without `least_lms`, and for a subclass that does not define it anew, everything is
+    measured.
     """
 
     def select(self, metric: str, candidates: Sequence[Candidate], ctx: BaseContext) -> Candidate | None:
@@ -47,14 +48,16 @@ class SelectionPolicy(Protocol):
 
 
 def least_lms(policy: SelectionPolicy, ctx: BaseContext) -> float | None:
-    """What `policy` says of the candidates that need not be measured further, see `SelectionPolicy`."""
+    """The LMS below which `policy` needs no further measurement, see `SelectionPolicy`; None for no limit."""
     limit = vars(type(policy)).get("least_lms")
     return None if limit is None else limit(policy, ctx)
 
 
 Extracted = tuple[list[Candidate], BaseContext]
 Extractor = Callable[[Mapping[Any, Mapping[str, Any]]], Any]
-"""A grid → candidates and base context, or a grid with further metrics; see `extract_candidates`."""
+"""A grid → candidates and base context; or → a grid with further numbers in its entries, which
+`default_extract_candidates` then reads.
+"""
 
 
 def learning_rate_of(identity: Mapping[str, Any]) -> float:
@@ -74,7 +77,7 @@ class LMSThresholdPolicy:
     lr_from_id: Callable[[Mapping[str, Any]], float] = learning_rate_of
     """Reads the learning rate off a candidate's id."""
     require_base_lms: bool = True
-    """Without the base model's LMS: an error (True), or no LMS condition (False)."""
+    """What the lack of the base model's LMS means: an error (True), or no LMS condition (False)."""
 
     def least_lms(self, ctx: BaseContext) -> float | None:
         """The LMS below which nothing is chosen; None for no such limit."""
@@ -105,12 +108,9 @@ class LMSTimesMetricPolicy:
 
 
 def numbers_of(entry: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers at the top level of a grid entry, which are metrics of their own names."""
-    return {
-        name: float(value)
-        for name, value in entry.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
-    }
+    """The numbers at the top level of a grid entry: each is a metric under its own name."""
+    numbers = {name: value for name, value in entry.items() if isinstance(value, (int, float))}
+    return {name: float(value) for name, value in numbers.items() if not isinstance(value, bool)}
 
 
 def default_extract_candidates(results: Mapping[Any, Mapping[str, Any]]) -> Extracted:
@@ -119,11 +119,7 @@ def default_extract_candidates(results: Mapping[Any, Mapping[str, Any]]) -> Extr
     `probs` gives the metric <class>, `probs_factual` gives <class>_factual and <class>_weaken = 1 − p, and any
     top-level number is a metric of its own name. The base entry gives the base LMS only.
     """
-    candidates = []
-    for key, entry in results.items():
-        if key == BASE:
-            continue
-        candidates.append(Candidate(entry["id"], lms_of(entry), metrics_of(entry)))
+    candidates = [Candidate(e["id"], lms_of(e), metrics_of(e)) for key, e in results.items() if key != BASE]
     return candidates, base_context(results)
 
 
@@ -147,18 +143,6 @@ def base_context(results: Mapping[Any, Mapping[str, Any]]) -> BaseContext:
     return BaseContext(lms_of(results[BASE]) if BASE in results else None)
 
 
-def extract_candidates(results: Mapping[Any, Mapping[str, Any]], extractor: Extractor | None = None) -> Extracted:
-    """Candidates of a grid, by an extractor of the user's.
-
-    Args:
-        results: The grid.
-        extractor: Gives candidates and base context; or a grid with further numbers in its entries, which
-            `default_extract_candidates` then reads. Default: that function itself.
-    """
-    extracted = (extractor or default_extract_candidates)(results)
-    return default_extract_candidates(extracted) if isinstance(extracted, Mapping) else extracted
-
-
 def compute_metric_summaries(
     results: Mapping[Any, Mapping[str, Any]],
     metrics: Mapping[str, str] | Iterable[str],
@@ -173,7 +157,7 @@ def compute_metric_summaries(
         results: A grid, see `DecoderEvaluator.evaluate_decoder`.
         metrics: Names of metrics; or summary name → metric, where they differ.
         selector: The policy. Default: `LMSThresholdPolicy()`.
-        extractor: See `extract_candidates`.
+        extractor: See `Extractor`. Default: `default_extract_candidates`.
         strengthen: Recorded in the summaries.
 
     Returns:
@@ -181,7 +165,8 @@ def compute_metric_summaries(
         chosen. Where the policy accepts no other, value, feature_factor, learning_rate, id and lms are None, and reason
         says why. A metric that no candidate has is left out.
     """
-    candidates, base = extract_candidates(results, extractor)
+    extracted = results if extractor is None else extractor(results)
+    candidates, base = default_extract_candidates(extracted) if isinstance(extracted, Mapping) else extracted
     named = metrics if isinstance(metrics, Mapping) else {metric: metric for metric in metrics}
     policy = selector or LMSThresholdPolicy()
     found = {name: summarise_choice(results, candidates, base, m, policy, strengthen) for name, m in named.items()}
@@ -198,7 +183,8 @@ def summarise_choice(
 ) -> dict[str, Any] | None:
     """What `selector` chooses among the candidates that change the model, see `compute_metric_summaries`.
 
-    A step that changes nothing always keeps the language-modelling score; as a choice it would pass for a rewrite.
+    A step that changes nothing always keeps the language-modelling score; if it were chosen, it would pass for a
+    rewrite.
     """
     changing = [candidate for candidate in candidates if _changes(candidate.id, grid)]
     chosen = selector.select(metric, changing, base) if changing else None
@@ -225,10 +211,10 @@ def summarise_choice(
 
 
 def edge_of_grid(rate: float, grid: Mapping[Any, Mapping[str, Any]]) -> tuple[str, list[float]] | None:
-    """That a chosen step is the largest or smallest that was tried, as a clause, and steps to try next.
+    """A clause that says that the chosen step is the largest or smallest of the grid, and steps to try next.
 
     None for a step between others. Effects grow with the step until the language-modelling score gives way, so better
-    steps than the smallest one may lie between it and the next.
+    steps than the smallest one may lie between the smallest and the next.
     """
     steps = _steps(grid)
     sizes = sorted({abs(step) for step in steps})

@@ -1,19 +1,78 @@
-"""What a decoder evaluation is asked for: classes to move, and where that is seen."""
+"""What evaluations ask of a trainer, and what the user asks of a decoder evaluation: classes to move."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-from gradiend.evaluator.selection import Candidate, lms_of, numbers_of
+from gradiend.evaluator._selection import Candidate, lms_of, numbers_of
 from gradiend.model._context import moving_factor
-from gradiend.util.fingerprint import FINGERPRINT
+from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.util._cache import FINGERPRINT
 
 RESULT_KEYS = ("grid", "summary", "plot_path", "plot_paths", FINGERPRINT)
-"""Keys of decoder results, in memory and in their files, that are no summaries."""
+"""Keys of decoder results, in memory and in files, that are no summaries."""
 SUFFIXES = ("_weaken", "_factual")
 """What makes the key of a metric of a class from its name."""
+
+
+@runtime_checkable
+class HasArguments(Protocol):
+    """A trainer with training arguments."""
+
+    training_args: Any
+
+
+@runtime_checkable
+class KnowsItsData(Protocol):
+    """A trainer that can say which data its evaluations use."""
+
+    def data_parts(self, *splits: str, include_other_classes: bool = False) -> dict[str, Any]:
+        """Name → digest or setting, for the rows of some splits."""
+
+    def measurement_parts(self) -> dict[str, Any]:
+        """Name → digest or setting: what evaluations depend on besides the rows."""
+
+
+@runtime_checkable
+class ExplainsUntrained(Protocol):
+    """A trainer that can say why it has no trained model, and where one lies."""
+
+    def why_untrained(self) -> str:
+        """One or several sentences."""
+
+
+def wants_cache(trainer: Any, use_cache: bool | None, call: str, explicit_path: str | None = None) -> bool:
+    """Whether a call reads earlier results: as it says, else as the training arguments say.
+
+    Raises ValueError if it does, and there is no place where earlier results could be.
+    """
+    if use_cache is None:
+        use_cache = isinstance(trainer, HasArguments) and trainer.training_args.use_cache
+    if use_cache and trainer.experiment_dir is None and explicit_path is None:
+        raise ValueError(
+            f"{call}(use_cache=True) needs a place where earlier results are: give the trainer "
+            "TrainingArguments(experiment_dir=…)" + (", or pass output_path." if call == "evaluate_decoder" else ".")
+        )
+    return bool(use_cache)
+
+
+def require_trained(trainer: Any, model: Any) -> None:
+    """Raise ValueError for a GRADIEND whose weights are still the random ones that were drawn: it measures noise."""
+    if isinstance(model, ModelWithGradiend) and model.gradiend.is_untrained:
+        way_out = trainer.why_untrained() if isinstance(trainer, ExplainsUntrained) else "Train or load one first."
+        raise ValueError(
+            f"This GRADIEND is not trained: its weights are the random ones that it started with. {way_out}"
+        )
+
+
+def require_plot_directory(experiment_dir: str | None) -> None:
+    """Raise ValueError, before any work, for a plot that would be neither shown nor saved."""
+    if experiment_dir is None:
+        raise ValueError(
+            "A plot with show=False needs a place: give the trainer TrainingArguments(experiment_dir=…), or show it."
+        )
 
 
 def derive_feature_factor_for_class(
@@ -21,7 +80,7 @@ def derive_feature_factor_for_class(
 ) -> float:
     """The feature factor that strengthens (or weakens) a class, see `moving_factor` in `gradiend.model._context`.
 
-    Several latents all get it, though training gives none of them its sign.
+    All latents get the same factor, though training gives none of several latents a sign.
 
     Raises:
         ValueError: No or an unknown class, or a model that does not know its encoding direction.
@@ -34,7 +93,7 @@ derive_default_feature_factor = derive_feature_factor_for_class
 
 
 def default_decoder_feature_factors(trainer: Any, model_with_gradiend: Any = None) -> list[float]:
-    """The strengthening factor of each target class, in their order.
+    """The strengthening factor of each target class, in the order of the classes.
 
     Raises:
         ValueError: No target classes, or no encoding direction.
@@ -48,11 +107,7 @@ def default_decoder_feature_factors(trainer: Any, model_with_gradiend: Any = Non
 
 
 def check_class_names(names: Sequence[Any]) -> None:
-    """Refuse classes whose results would have the key of something else, or could not be written.
-
-    Raises:
-        ValueError: Such a class; the message lists the names that are taken.
-    """
+    """Raise ValueError for classes whose results would have the key of another result, or could not be written."""
     for name in map(str, names):
         if name in RESULT_KEYS:
             raise ValueError(
@@ -71,12 +126,12 @@ def check_class_names(names: Sequence[Any]) -> None:
 
 @dataclass(frozen=True)
 class Goal:
-    """One class to strengthen or weaken: which rows show it, and which factor does it."""
+    """One class to strengthen or weaken: which rows show the effect, and which factor has it."""
 
     target_class: str
     strengthen: bool
     datasets: tuple[str, ...]
-    """Dataset classes that it is measured on: strengthening on the other classes' texts, weakening on its own."""
+    """Dataset classes to measure on: the other classes' texts for strengthening, the class's own for weakening."""
     factor: float
 
     @property
@@ -92,7 +147,7 @@ class Goal:
         return given is not None or factor == self.factor
 
     def value(self, entry: Mapping[str, Any]) -> float | None:
-        """P(class) on the goal's texts, or 1 − P(class) to weaken; None if that was not measured.
+        """P(class) on the goal's texts, or 1 − P(class) to weaken; None if neither was measured.
 
         An entry without probabilities may give the value itself, as a number under the name of the class.
         """
@@ -120,18 +175,9 @@ class Goal:
 def goals_of(
     trainer: Any, model: Any, target_class: str | Sequence[str] | None, strengthen: bool, *, on_others: bool = True
 ) -> list[Goal]:
-    """The goals of an evaluation.
+    """The goals of an evaluation; `on_others` says whether strengthening is measured on the other classes' texts.
 
-    Args:
-        trainer: Its target classes.
-        model: Knows which class it encodes positive.
-        target_class: One or several. Default: all target classes.
-        strengthen: Or weaken.
-        on_others: Whether strengthening is measured on the other classes' texts; False: on the class's own.
-
-    Raises:
-        TypeError: Neither a name nor a list.
-        ValueError: No class, or one that the model does not tell apart.
+    Raises TypeError for what is neither a name nor a list, and ValueError for no class or an unknown one.
     """
     classes = list(trainer.target_classes)
     if target_class is None:
@@ -147,23 +193,3 @@ def goals_of(
         others = tuple(other for other in classes if other != name)
         goals.append(Goal(name, strengthen, others if strengthen and on_others else (name,), factor))
     return goals
-
-
-def datasets_by_factor(
-    goals: Sequence[Goal], factors: Sequence[float] | None, everything: Sequence[str] | None
-) -> dict[float, list[str]]:
-    """Feature factor → dataset classes to measure it on.
-
-    Args:
-        goals: What is asked for.
-        factors: Those the user has given; each is measured for every goal.
-        everything: Measure all factors on these, whatever the goals need.
-    """
-    needed: dict[float, list[str]] = {}
-    for goal in goals:
-        for factor in [goal.factor] if factors is None else factors:
-            needed.setdefault(float(factor), []).extend(goal.datasets)
-    return {
-        factor: list(everything if everything is not None else dict.fromkeys(datasets))
-        for factor, datasets in needed.items()
-    }

@@ -1,4 +1,4 @@
-"""Encoder and decoder evaluation of a trainer, and the plots of both."""
+"""The evaluations and plots of one trainer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gradiend.visualizer._encodings import Encodings
 
 
 class Evaluator:
-    """Bound to a trainer; delegates to the evaluators and to a visualizer.
+    """Encoder and decoder evaluation of a trainer, and the plots of both.
 
     Args:
         trainer: A `Trainer`.

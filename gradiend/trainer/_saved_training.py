@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Callable, Collection
 from pathlib import Path
 from types import FunctionType, MethodType
 from typing import Any
 
-from gradiend.model.fingerprint import source_digest
 from gradiend.trainer._preparation import TrainingPlan
-from gradiend.trainer.core._callback import TrainingCallback
-from gradiend.trainer.core._seeds import SEED_REPORT
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
-from gradiend.trainer.core.gradient_cache import add_to
 from gradiend.trainer.core.pruning import Examples
 from gradiend.util._arguments import plain
-from gradiend.util.files import read_json, write_json
-from gradiend.util.fingerprint import CACHE_FORMAT, FINGERPRINT, Fingerprint, read_cached
+from gradiend.util._cache import CACHE_FORMAT, Cache, Fingerprint
+from gradiend.util._digest import digest_json, source_digest
+from gradiend.util._files import read_json
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import DECODER_GRID, DECODER_STATS, has_saved_model
+from gradiend.util.paths import FINGERPRINT_FILE, SEED_REPORT, forget_choices, has_saved_model
 
 logger = get_logger(__name__)
-
-FILE = "fingerprint.json"
-RESULT = "result"
 
 
 class SavedTraining:
@@ -37,17 +30,16 @@ class SavedTraining:
     """
 
     def __init__(self, directory: str, parts: Fingerprint) -> None:
-        self._directory, self._parts = Path(directory), plain(parts)
+        self._directory = Path(directory)
+        self._cache = Cache(self._directory / FINGERPRINT_FILE, plain(parts), lambda: source_digest(self._directory))
 
     def why_not_current(self) -> list[str]:
         """Why the saved model is not that of this training; nothing if it is."""
-        content, why = read_cached(self._directory / FILE, self._parts)
-        if content is None:
-            return why or ["it does not say what it was made from"]
-        return [] if content.get(RESULT) == source_digest(self._directory) else ["its files were changed since"]
+        content, why = self._cache.read()
+        return [] if content is not None else why or ["it does not say what it was made from"]
 
     def is_current(self) -> bool:
-        """Whether the saved model is that of this training; says what differs otherwise, if there is one."""
+        """Whether the saved model is that of this training; the log says what differs otherwise."""
         if not has_saved_model(self._directory):
             return False
         why = self.why_not_current()
@@ -62,16 +54,14 @@ class SavedTraining:
 
     def forget(self, experiment_dir: str | None) -> None:
         """Say no longer that the model is current, and drop rewrites that were chosen for it."""
-        (self._directory / FILE).unlink(missing_ok=True)
+        self._cache.forget()
         if experiment_dir is not None:
-            for path in [Path(experiment_dir) / DECODER_GRID, *Path(experiment_dir).glob(f"{DECODER_STATS}_*.json")]:
-                path.unlink(missing_ok=True)
+            forget_choices(experiment_dir)
 
     def mark(self) -> None:
         """Say what the model was made from, and what it is."""
         if has_saved_model(self._directory):
-            content = {RESULT: source_digest(self._directory), FINGERPRINT: self._parts}
-            write_json(self._directory / FILE, content)
+            self._cache.write({})
 
 
 def training_parts(definition: FeatureLearningDefinition, plan: TrainingPlan) -> Fingerprint:
@@ -79,7 +69,7 @@ def training_parts(definition: FeatureLearningDefinition, plan: TrainingPlan) ->
 
     Args:
         definition: Gives the data, and the auxiliary head, if there is one.
-        plan: Of the training.
+        plan: What the training does.
     """
     return _parts(definition, plan, plan.args.names("training"))
 
@@ -92,7 +82,7 @@ def seeds_parts(definition: FeatureLearningDefinition, plan: TrainingPlan) -> Fi
 
 
 def kept_models(trainer: Any, plan: TrainingPlan) -> dict[int, Any] | None:
-    """seed → model of kept seed runs; {} where none shall be kept; None where one is missing."""
+    """seed → model of kept seed runs; {} where none are kept; None where one is missing."""
     if not plan.args.keep_seed_runs:
         return {}
     report = plan.seeds_directory / SEED_REPORT
@@ -118,7 +108,7 @@ def _parts(definition: FeatureLearningDefinition, plan: TrainingPlan, names: Col
         "model": source_digest(plan.source),
         "auxiliary head": None if head is None else source_digest(head),
         "model class": str(plan.model_class),
-        "callbacks": [_callback(callback) for callback in plan.callbacks or []],
+        "callbacks": [{"class": type(one).__qualname__, **one.settings()} for one in plan.callbacks or []],
         "criterion": repr(args.criterion),
         "evaluate_fn": None if args.evaluate_fn is None else _function(args.evaluate_fn),
         "examples to prune by": None if pruning is None or pruning.dataset is None else _examples(pruning.dataset),
@@ -129,12 +119,8 @@ def _parts(definition: FeatureLearningDefinition, plan: TrainingPlan, names: Col
     }
 
 
-def _callback(callback: TrainingCallback) -> dict[str, Any]:
-    return {"class": type(callback).__qualname__, **callback.settings()}
-
-
 def _function(function: Callable[..., Any]) -> str:
-    """Its name; a callable object, whose state may matter and is not known, is another each time."""
+    """The name of a function; a callable object, whose state may matter and is not known, is another each time."""
     if isinstance(function, (FunctionType, MethodType)):
         return f"{function.__module__}.{function.__qualname__}"
     return _unknown(function)
@@ -142,13 +128,10 @@ def _function(function: Callable[..., Any]) -> str:
 
 def _examples(dataset: Examples) -> str:
     """A digest of all items; of items that cannot be compared across runs, another one each time."""
-    digest = hashlib.sha256()
     try:
-        for index in range(len(dataset)):
-            add_to(digest, dataset[index])
+        return digest_json([dataset[index] for index in range(len(dataset))])
     except TypeError:
         return _unknown(dataset)
-    return digest.hexdigest()
 
 
 def _unknown(value: Any) -> str:

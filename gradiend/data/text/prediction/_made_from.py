@@ -1,7 +1,4 @@
-"""Where a table goes, and what it was made from: `use_cache` answers from it only if nothing differs.
-
-`util.fingerprint` is imported where it is used: it loads torch, which creating data has no need of.
-"""
+"""Where a table goes, and what it was made from: `use_cache` answers from it only if nothing differs."""
 
 from __future__ import annotations
 
@@ -17,14 +14,23 @@ from gradiend._version import __version__
 from gradiend.data.core.output_tables import output_hash, read_output, write_output
 from gradiend.data.text.prediction.creation_report import Tally
 from gradiend.data.text.preprocess import TextPreprocessConfig
-from gradiend.util.files import write_json
+from gradiend.util._cache import Cache
+from gradiend.util.paths import MADE_FROM
 
 logger = logging.getLogger(__name__)
 
-_FORMAT_VERSION = 1
-_HASH = "table_sha256"
+_FORMAT_VERSION = 2
 _TALLY = "tally"
 _SHOWN = 200
+
+
+@dataclass(frozen=True)
+class KeptTable:
+    """The table of an earlier call."""
+
+    table: pd.DataFrame
+    tally: Tally
+    """What that call counted."""
 
 
 class MadeFrom:
@@ -39,36 +45,23 @@ class MadeFrom:
 
     def write(self, table: Path, tally: Tally) -> None:
         """Write the record of a table that was just written."""
-        from gradiend.util.fingerprint import FINGERPRINT  # noqa: PLC0415
-
-        content = {"format_version": _FORMAT_VERSION, _HASH: output_hash(table), _TALLY: asdict(tally)}
-        write_json(_record(table), {**content, FINGERPRINT: self._inputs})
+        self._record(table, output_hash(table)).write({"format_version": _FORMAT_VERSION, _TALLY: asdict(tally)})
 
     def read(self, table: Path) -> KeptTable | None:
         """Read the table if it was made from the same; otherwise say in the log what differs, and return None."""
-        from gradiend.util.fingerprint import read_cached  # noqa: PLC0415
-
-        found, record = output_hash(table), _record(table)
-        content, reasons = (None, ["it does not exist yet"]) if found is None else read_cached(record, self._inputs)
-        if content is not None and content.get(_HASH) == found and _TALLY in content:
+        digest = output_hash(table)
+        record = self._record(table, digest)
+        content, reasons = record.read() if digest is not None else (None, ["it does not exist yet"])
+        if content is not None and _TALLY in content:
             logger.info("%s was made from the same data and arguments, and is used again.", table)
             return KeptTable(read_output(table), Tally(**content[_TALLY]))
-        if content is not None:
-            reasons = ["it was changed after it was made"]
-        shown = [reason if len(reason) <= _SHOWN else f"{reason[:_SHOWN]}…" for reason in reasons]
-        logger.info(
-            "%s is made anew: %s.", table, "; ".join(shown) or f"nothing says what it was made from (no {record.name})"
-        )
+        unknown = [f"nothing says what it was made from (no {record.path.name})"]
+        shown = [reason if len(reason) <= _SHOWN else f"{reason[:_SHOWN]}…" for reason in reasons or unknown]
+        logger.info("%s is made anew: %s.", table, "; ".join(shown))
         return None
 
-
-@dataclass(frozen=True)
-class KeptTable:
-    """The table of an earlier call."""
-
-    table: pd.DataFrame
-    tally: Tally
-    """What that call counted."""
+    def _record(self, table: Path, digest: str | None) -> Cache:
+        return Cache(table.with_name(f"{table.name}.{MADE_FROM}"), self._inputs, lambda: digest)
 
 
 @dataclass(frozen=True)
@@ -96,7 +89,3 @@ class Output:
 def describe_preprocess(config: TextPreprocessConfig | None) -> dict[str, Any] | None:
     """A preprocessing configuration as JSON values; its filter must not be a function."""
     return None if config is None else asdict(config)
-
-
-def _record(table: Path) -> Path:
-    return table.with_name(f"{table.name}.made_from.json")

@@ -1,6 +1,6 @@
 """Files that are either whole or absent: every write goes to a temporary name beside the target and is renamed.
 
-torch is imported where tensors are: whoever writes tables or JSON does not wait for it.
+torch is imported by the functions that need it, because those that write tables or JSON must not wait for torch.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
-    # mkstemp makes private files; the result shall have the permissions of any other new file.
+    # mkstemp makes private files; the result must have the permissions of any other new file.
     umask = os.umask(0)
     os.umask(umask)
     temporary.chmod(0o666 & ~umask)
@@ -67,12 +67,7 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        FileNotFoundError: No such file.
-        ValueError: The file is not JSON; the message names it.
-    """
+    """Read a JSON file. Raises FileNotFoundError, or ValueError that names a file that is not JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
@@ -84,10 +79,7 @@ def write_tensors(
 ) -> None:
     """Write named tensors, atomically: safetensors for `*.safetensors`, `torch.save` for any other suffix.
 
-    Args:
-        path: The file.
-        tensors: Name → tensor.
-        header: Texts for the header of a safetensors file, see `read_header`.
+    `header` holds texts for the header of a safetensors file, see `read_header`.
     """
     import torch  # noqa: PLC0415
     from safetensors.torch import save_file  # noqa: PLC0415
@@ -102,10 +94,7 @@ def write_tensors(
 
 
 def _sort_header(path: Path) -> None:
-    """Put the texts of a safetensors header into the order of their names, in place.
-
-    The library writes them in another order each time; two equal runs shall give equal files.
-    """
+    """Sort the texts of a safetensors header, in place: the library writes them in another order each time."""
     with path.open("r+b") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
@@ -117,12 +106,7 @@ def _sort_header(path: Path) -> None:
 
 
 def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read what `write_tensors` wrote, on the CPU.
-
-    Raises:
-        FileNotFoundError: No such file.
-        ValueError: The file is damaged or holds something else; the message names it.
-    """
+    """What `write_tensors` wrote, on the CPU. Raises FileNotFoundError, or ValueError that names a damaged file."""
     import torch  # noqa: PLC0415
     from safetensors import SafetensorError  # noqa: PLC0415
     from safetensors.torch import load_file  # noqa: PLC0415
@@ -132,7 +116,7 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
         raise FileNotFoundError(f"There is no weight file {path}.")
     try:
         if path.suffix == ".safetensors":
-            # These are views of the file, mapped into memory: a model must outlive whatever happens to that.
+            # The tensors are views of the file, mapped into memory: a model must outlive the file.
             return {name: tensor.clone() for name, tensor in load_file(path).items()}
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, UnpicklingError) as error:
@@ -143,12 +127,7 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
 
 
 def read_header(path: str | Path) -> dict[str, str]:
-    """The texts in the header of a safetensors file; the tensors are not read.
-
-    Raises:
-        FileNotFoundError: No such file.
-        ValueError: Not a safetensors file; the message names it.
-    """
+    """The texts in the header of a safetensors file. Raises FileNotFoundError, or ValueError for another file."""
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415
 
     if not Path(path).is_file():

@@ -1,0 +1,136 @@
+"""Encodings and their metrics on disk: `encoded_values[_key].csv`, and `.json` with what both were made from."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gradiend.data.core.table_files import csv_table
+from gradiend.util._arguments import plain
+from gradiend.util._cache import CACHE_FORMAT, FINGERPRINT, RESULT, Cache, Fingerprint
+from gradiend.util._digest import digest_files
+from gradiend.util._files import read_json, replacing
+
+logger = logging.getLogger(__name__)
+
+ENCODINGS = "encodings"
+"""Key in the JSON file: column types of the CSV file, and the format of the metrics."""
+
+_NUMBER = re.compile(r"encoded|label|latent_\d+")
+"""Columns that hold numbers in any file of encodings; words and classes of others are texts."""
+
+_FLOAT_KEYS = ("mean_by_class", "label_value_to_class_name")
+
+
+def kept_encodings(
+    path: Path | None,
+    parts: Fingerprint | None,
+    *,
+    use_cache: bool,
+    encode: Callable[[], pd.DataFrame],
+    measure: Callable[[pd.DataFrame], dict[str, Any]],
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Encodings and their metrics: from disk where they were made from the same, else made now and written.
+
+    `path` is the CSV file; None keeps nothing. Without `parts`, what encodings depend on is not known, and they are not
+    read. An empty frame is not written.
+    """
+    if path is not None and use_cache and parts is not None:
+        found, why = read_encodings(path, parts)
+        if found is not None:
+            return found
+        if why:
+            logger.info("The encodings in %s are not used (%s): encoding again.", path, "; ".join(why))
+    frame = encode()
+    metrics = measure(frame)
+    if path is not None and not frame.empty:
+        write_encodings(path, frame, metrics, parts)
+    return frame, metrics
+
+
+def write_encodings(path: Path, frame: pd.DataFrame, metrics: Mapping[str, Any], parts: Fingerprint | None) -> None:
+    """Write a frame of encodings, and its metrics with what both depend on beside it."""
+    # Metrics of other encodings must not lie beside these, not even for a moment.
+    _record(path, parts).forget()
+    with replacing(path) as temporary:
+        frame.to_csv(temporary, index=False)
+    write_metrics(path, frame, metrics, parts)
+
+
+def write_metrics(path: Path, frame: pd.DataFrame, metrics: Mapping[str, Any], parts: Fingerprint | None) -> None:
+    """Write the metrics of the frame that lies in `path` beside it."""
+    types = {name: str(dtype) for name, dtype in frame.dtypes.items()}
+    _record(path, parts).write(plain({**metrics, ENCODINGS: {"types": types, "format": CACHE_FORMAT}}))
+
+
+def read_encodings(path: Path, parts: Fingerprint) -> tuple[tuple[pd.DataFrame, dict[str, Any]] | None, list[str]]:
+    """(frame and metrics that were made from `parts`, []), or (None, why not); no reason where there is no file."""
+    if not path.is_file():
+        return None, []
+    content, why = _record(path, parts).read()
+    if content is None:
+        return None, why or ["it does not say what it was made from"]
+    types = content.pop(ENCODINGS)["types"]
+    return (_read_frame(path, types), restored(content)), []
+
+
+def read_frame(path: Path) -> pd.DataFrame:
+    """The encodings in a file as they were written; where that is not known, numbers in the columns that have them."""
+    if kept := kept_beside(path):
+        return _read_frame(path, kept[ENCODINGS]["types"])
+    frame = csv_table(path)
+    for name in frame.columns:
+        if _NUMBER.fullmatch(name):
+            frame[name] = pd.to_numeric(frame[name])
+        elif name == "held_out":
+            frame[name] = frame[name] == "True"
+    return frame
+
+
+def kept_beside(path: Path) -> dict[str, Any]:
+    """The JSON file beside encodings, whatever these were made from; {} unless it is about them as they are now."""
+    beside = path.with_suffix(".json")
+    try:
+        content = read_json(beside) if beside.is_file() else {}
+    except ValueError:
+        return {}
+    if not isinstance(content, dict) or content.get(RESULT) != _digest(path):
+        return {}
+    return content if content.get(ENCODINGS, {}).get("format") == CACHE_FORMAT else {}
+
+
+def restored(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics as they were before JSON made their float keys texts, without what the file says besides."""
+    return {
+        name: {float(key): item for key, item in value.items()} if name in _FLOAT_KEYS else value
+        for name, value in metrics.items()
+        if name not in {ENCODINGS, FINGERPRINT, RESULT}
+    }
+
+
+def _record(path: Path, parts: Fingerprint | None) -> Cache:
+    return Cache(path.with_suffix(".json"), None if parts is None else plain(parts), lambda: _digest(path))
+
+
+def _digest(path: Path) -> str:
+    return digest_files([path], path.parent)
+
+
+def _read_frame(path: Path, types: Mapping[str, str]) -> pd.DataFrame:
+    """The frame as it was written: exact floats, and words such as "null" and "NA" stay words."""
+    texts = csv_table(path, missing="")
+    return pd.DataFrame({name: _typed(texts[name], kind) for name, kind in types.items()})
+
+
+def _typed(texts: pd.Series, kind: Any) -> Any:
+    if kind == "bool":
+        return texts == "True"
+    if kind.startswith("float"):
+        # Python's float reads back what was written to the last bit; pandas' own parser need not.
+        return texts.map(lambda text: float(text or "nan")).astype(kind)
+    return texts.astype(kind)

@@ -1,0 +1,310 @@
+"""The decoder grid: rewrite, measure and restore for every feature factor and learning rate, and the files of it.
+
+Each measurement has a file of its own, so that an interrupted grid goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from tqdm.auto import tqdm
+
+from gradiend.evaluator._requests import KnowsItsData
+from gradiend.evaluator._selection import BASE, SKIPPED, UNCHANGED, SelectionPolicy, base_context, least_lms, lms_of
+from gradiend.evaluator.base_model import BaseModelMeasurement, WholeMeasurement, summarise
+from gradiend.model._rewriting import temporarily_updated
+from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.util._arguments import plain
+from gradiend.util._cache import FINGERPRINT, Cache, Fingerprint
+from gradiend.util._digest import frame_part, model_parts, restore_tuple_keys_recursively, tokenizer_of
+from gradiend.util._files import read_json, write_json
+from gradiend.util.paths import DECODER_DIR, resolve_decoder_stats_path, safe_name
+
+logger = logging.getLogger(__name__)
+
+DATASETS = "datasets"
+"""Key of a measurement's file: the dataset classes that its entry was measured on."""
+GRID = "grid"
+_PER_DATASET = ("probs_by_dataset", "probs", "probs_factual")
+
+Key = Any
+"""`"base"` or the name of another model that is not rewritten, or (feature_factor, learning_rate)."""
+
+
+@runtime_checkable
+class PreparesMeasurements(Protocol):
+    """A trainer that does the shared work of many measurements once; of others, `evaluate_base_model` is called."""
+
+    def prepare_base_model_evaluation(
+        self, model: Any, tokenizer: Any, training_like_df: Any, neutral_df: Any, *, eval_batch_size: int
+    ) -> BaseModelMeasurement:
+        """The measurement of a base model."""
+
+
+@dataclass
+class GridSearch:
+    """Measures a model and its rewrites, and keeps what is known of each."""
+
+    trainer: Any
+    model: Any
+    """A `ModelWithGradiend`; or what rewrites a copy with `rewrite_base_model` and has a `base_model`."""
+    part: str
+    """What is added to the weights."""
+    rows: Any
+    neutral: Any
+    batch_size: int
+    output: Path | None
+    """File of the results; measurements go to a folder beside it. None keeps nothing."""
+    use_cache: bool
+    policy: SelectionPolicy | None
+    """Says which candidates need no probabilities; None measures all candidates."""
+    known: Mapping[Key, Mapping[str, Any]]
+    """Entries of a grid that was measured before; they are preferred to entries on disk."""
+
+    @functools.cached_property
+    def parts(self) -> Fingerprint:
+        """What the measurement of a rewritten model depends on."""
+        own = self.trainer.measurement_parts() if isinstance(self.trainer, KnowsItsData) else {}
+        data = {**own, "rows": frame_part(self.rows), "neutral texts": frame_part(self.neutral)}
+        return {**data, **model_parts(self.model), "part": self.part}
+
+    def measure(
+        self, base_datasets: Sequence[str], points: Mapping[tuple[float, float], Sequence[str]]
+    ) -> dict[Key, dict[str, Any]]:
+        """The grid, see `DecoderEvaluator.evaluate_decoder`: the base model and each point on its dataset classes."""
+        grid: dict[Key, dict[str, Any]] = {BASE: self._entry(BASE, base_datasets, None)}
+        least = None if self.policy is None else least_lms(self.policy, base_context(grid))
+        for point, datasets in tqdm(points.items(), desc="Decoder grid", unit="model"):
+            grid[point] = self._entry(point, datasets, least)
+        return grid
+
+    def _entry(self, key: Key, datasets: Sequence[str], least: float | None) -> dict[str, Any]:
+        if key in self.known:
+            entry, measured = dict(self.known[key]), list(self.known[key].get("probs_by_dataset", {}))
+        else:
+            entry, measured = self._files.load(key)
+        missing = [name for name in datasets if name not in measured]
+        if measured and not missing:
+            entry.pop(SKIPPED, None)
+            return entry
+        if SKIPPED in entry and _collapsed(entry, least):
+            return entry
+        if not entry:
+            entry = {"id": BASE if key == BASE else {"feature_factor": key[0], "learning_rate": key[1]}}
+        with self._rewritten(key, entry) as base_model:
+            measurement = self._prepared if isinstance(self.model, ModelWithGradiend) else self._prepare(base_model)
+            if "lms" not in entry:
+                entry.update(measurement.lms())
+            skip = _collapsed(entry, least)
+            entry.pop(SKIPPED, None)
+            if skip is not None:
+                # Empty where nothing was measured before, so that who reads every entry finds no numbers here.
+                entry = {**summarise({}), **entry, SKIPPED: skip}
+            else:
+                entry = _joined(entry, measurement.on(missing))
+                measured = [*measured, *missing]
+        self._files.store(key, entry, measured)
+        return entry
+
+    @functools.cached_property
+    def _files(self) -> CandidateFiles:
+        if self.output is None:
+            return CandidateFiles(None, {}, {}, part=self.part, use_cache=False)
+        base = {name: value for name, value in self.parts.items() if name not in {"GRADIEND", "part"}}
+        return CandidateFiles(self.output.parent, base, self.parts, part=self.part, use_cache=self.use_cache)
+
+    @functools.cached_property
+    def _prepared(self) -> BaseModelMeasurement:
+        """The one measurement of a base model that is rewritten in place."""
+        return self._prepare(self.model.base_model)
+
+    def _prepare(self, base_model: Any) -> BaseModelMeasurement:
+        tokenizer = tokenizer_of(self.model)
+        if isinstance(self.trainer, PreparesMeasurements):
+            return self.trainer.prepare_base_model_evaluation(
+                base_model, tokenizer, self.rows, self.neutral, eval_batch_size=self.batch_size
+            )
+
+        def evaluate(rows: Any) -> dict[str, Any]:
+            return self.trainer.evaluate_base_model(
+                base_model, tokenizer, training_like_df=rows, neutral_df=self.neutral, eval_batch_size=self.batch_size
+            )
+
+        return WholeMeasurement(evaluate, self.rows)
+
+    @contextmanager
+    def _rewritten(self, key: Key, entry: dict[str, Any]) -> Iterator[Any]:
+        """The base model as the candidate has it: changed in place and restored bit by bit, or a changed copy.
+
+        `entry` gets a mark where nothing was changed.
+        """
+        if key == BASE:
+            yield self.model.base_model
+            return
+        factor, rate = key
+        # Only the decoder knows a feature factor; the other parts move both ways through the sign of the step.
+        scale = rate if self.part == "decoder" else rate * factor
+        if not isinstance(self.model, ModelWithGradiend):
+            yield self.model.rewrite_base_model(learning_rate=scale, feature_factor=factor, part=self.part)
+            return
+        update = scale * self.model.update_vector(factor, self.part).float()
+        with temporarily_updated(self.model.base_model, self.model.gradiend.mapping, update) as share:
+            if not share:
+                entry[UNCHANGED] = True
+            yield self.model.base_model
+
+
+class CandidateFiles:
+    """`<directory>/decoder/<feature_factor>_<learning_rate>.json` and `base.json`; no directory keeps nothing.
+
+    `base` and `rewrite` are what the measurements of the base model and of a rewritten model depend on.
+    """
+
+    def __init__(
+        self, directory: Path | None, base: Fingerprint, rewrite: Fingerprint, *, part: str, use_cache: bool
+    ) -> None:
+        self._directory = None if directory is None else directory / DECODER_DIR
+        self._base, self._rewrite = plain(base), plain(rewrite)
+        self._prefix = "" if part == "decoder" else f"{part}_"
+        self._use_cache = use_cache
+        self._told = False
+
+    def load(self, key: Key) -> tuple[dict[str, Any], list[str]]:
+        """The entry of a candidate and the dataset classes that it was measured on; ({}, []) if there is none."""
+        if not self._use_cache or self._directory is None:
+            return {}, []
+        content, why = self._cache(key).read()
+        if why and not self._told:
+            logger.info("Measurements in %s are not used (%s): measuring again.", self._directory, "; ".join(why))
+            self._told = True
+        if content is None:
+            return {}, []
+        return content, content.pop(DATASETS)
+
+    def store(self, key: Key, entry: Mapping[str, Any], datasets: Collection[str]) -> None:
+        """Write an entry, whole or not at all."""
+        if self._directory is not None:
+            self._cache(key).write(plain({**entry, DATASETS: list(datasets)}))
+
+    def _cache(self, key: Key) -> Cache:
+        assert self._directory is not None
+        name = safe_name(key) if isinstance(key, str) else f"{self._prefix}{key[0]}_{key[1]}"
+        return Cache(self._directory / f"{name}.json", self._base if isinstance(key, str) else self._rewrite)
+
+
+def write_results(
+    path: Path, experiment_dir: str | None, results: Mapping[str, Any], parts: Fingerprint, asked: Iterable[str]
+) -> None:
+    """Write what `evaluate_decoder` returns: all of it to `path`, and per summary to `decoder_stats_<key>.json`.
+
+    What an earlier evaluation of the same model on the same data chose for other classes, or for the other direction,
+    is kept beside it; a summary that was asked for and is missing is not.
+    """
+    earlier: dict[str, Any] = {}
+    made_from = {FINGERPRINT: plain(parts)}
+    content, _ = Cache(path, plain(parts)).read()
+    if content is not None:
+        earlier = read_decoder_stats_file(path)
+    rejected = [name for name in asked if name not in results]
+    earlier = {name: summary for name, summary in earlier.items() if name not in rejected}
+    results = {**earlier, **results, "grid": {**earlier.get("grid", {}), **results["grid"]}}
+    content = plain({**results, "grid": {repr(key): entry for key, entry in results["grid"].items()}})
+    write_decoder_stats(path, content, **made_from)
+    if experiment_dir is None:
+        return
+    for name in rejected:
+        for stats in _stats_files(experiment_dir, name):
+            stats.unlink(missing_ok=True)
+    for name, summary in results.items():
+        if isinstance(summary, Mapping) and "learning_rate" in summary:
+            for stats in _stats_files(experiment_dir, name):
+                write_decoder_stats(stats, content, **made_from)
+
+
+def write_decoder_stats(path: str | Path, results: Mapping[str, Any], **more: Any) -> None:
+    """Write decoder results as JSON: the summaries, the grid as a list of its entries, and the fingerprint."""
+    write_json(path, {**results, GRID: list(results[GRID].values()), **more})
+
+
+def read_decoder_stats_file(path: str | Path) -> dict[str, Any]:
+    """Decoder results from a file.
+
+    Args:
+        path: Written by `evaluate_decoder`. Read as well: {"summary": …, "grid": …} of older versions, and grids that
+            are a dict with the text of a list or tuple as key.
+
+    Returns:
+        The summaries and "grid" {"base" or (feature_factor, learning_rate): measurements}, as `evaluate_decoder` gives.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: It holds something else; the message names it.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no decoder results: they are a JSON object, not a {type(content).__name__}.")
+    content.pop(FINGERPRINT, None)
+    if isinstance(content.get("summary"), dict):
+        content = {**content.pop("summary"), **content}
+    grid = content.get(GRID, {})
+    if isinstance(grid, dict):
+        # Older grids have the candidate in the key only.
+        grid = [_with_id(key, entry) for key, entry in restore_tuple_keys_recursively(grid).items()]
+    if not isinstance(grid, list) or not all(isinstance(entry, dict) and "id" in entry for entry in grid):
+        raise ValueError(f"{path} holds no decoder results: every entry of its grid needs an 'id'.")
+    try:
+        content[GRID] = {grid_key(entry["id"]): entry for entry in grid}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: a grid entry's id must be 'base', or name feature_factor and learning_rate."
+        ) from error
+    return content
+
+
+def read_fingerprint(path: str | Path) -> Any:
+    """What a file of decoder results was made from; None where it does not say (older versions)."""
+    return read_json(path).get(FINGERPRINT)
+
+
+def grid_key(identity: Any) -> Any:
+    """ "base", or (feature_factor, learning_rate), for the id of a grid entry."""
+    if identity == BASE:
+        return BASE
+    factor, rate = identity["feature_factor"], identity["learning_rate"]
+    return (tuple(factor) if isinstance(factor, list) else float(factor)), float(rate)
+
+
+def _collapsed(entry: Mapping[str, Any], least: float | None) -> str | None:
+    """Why an entry's probabilities need not be measured, or None."""
+    score = lms_of(entry)
+    if score is None or least is None or score >= least:
+        return None
+    return f"LMS {score:.4f} is below {least:.4f}, the least that the selection accepts: not measured further"
+
+
+def _joined(entry: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry with further measurements: results per dataset class are put side by side."""
+    joined = {**entry, **found}
+    for name in _PER_DATASET:
+        if name in entry and name in found:
+            joined[name] = {**entry[name], **found[name]}
+    return joined
+
+
+def _stats_files(experiment_dir: str, name: str) -> list[Path]:
+    """The files that a summary is found in: under its own name, and a weakened class under the class's name too."""
+    paths = [resolve_decoder_stats_path(experiment_dir, metric_name=n) for n in {name, name.removesuffix("_weaken")}]
+    return [Path(path) for path in paths if path is not None]
+
+
+def _with_id(key: Any, entry: Any) -> Any:
+    if not isinstance(entry, dict) or "id" in entry:
+        return entry
+    identity = key if key == BASE else {"feature_factor": key[0], "learning_rate": key[1]}
+    return {**entry, "id": identity}

@@ -1,0 +1,181 @@
+"""Gradients that were computed once and are needed again: within a run (`GradientStore`), or by later runs
+(`GradientCache`).
+"""
+
+from __future__ import annotations
+
+import inspect
+import tempfile
+import weakref
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from gradiend._version import __version__
+from gradiend.gradients.words import TokenizedWord
+from gradiend.model._context import Side
+from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.util._digest import digest_json, digest_weights
+from gradiend.util._files import read_tensors, write_tensors
+
+GRADIENT = "gradient"
+"""Name of the tensor in a file."""
+FEWEST = 16
+"""A store with room for fewer keys would write much and hardly ever be asked: it keeps nothing."""
+
+
+class ModuleDigest:
+    """A digest of a module's structure, configuration, weights and buffers, computed again when these have changed.
+
+    Args:
+        module: Any module.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self._seen: tuple[tuple[int, int], ...] = ()
+        self._digest = ""
+
+    def __call__(self, *, afresh: bool = False) -> str:
+        """The digest.
+
+        Args:
+            afresh: Compute the digest in any case. Otherwise PyTorch's version counters say whether anything has
+                changed, which they do for every operation but those through `.data`.
+        """
+        tensors = dict(self.module.state_dict())
+        seen = tuple((tensor.data_ptr(), tensor._version) for tensor in tensors.values())
+        if afresh or seen != self._seen:
+            models = [part for part in self.module.modules() if isinstance(part, PreTrainedModel)]
+            configs = [model.config.to_json_string(use_diff=False) for model in models]
+            self._digest = digest_json([repr(self.module), configs, digest_weights(tensors.items())])
+            self._seen = seen
+        return self._digest
+
+
+def words_key(side: Side, factual: Sequence[TokenizedWord], alternative: Sequence[TokenizedWord], bf16: bool) -> str:
+    """The key of a batch's gradient, besides the model.
+
+    The words hold everything that an input consists of: token ids, positions, and the tokens asked for.
+    """
+    words = {Side.FACTUAL: tuple(factual), Side.ALTERNATIVE: tuple(alternative)}
+    return repr((words.get(side, tuple(words.values())), bf16))
+
+
+def owner_of(creator: Any) -> Any:
+    """The object of a bound method that creates gradients; any other creator itself."""
+    return creator.__self__ if inspect.ismethod(creator) else creator
+
+
+class GradientCache:
+    """Gradients in safetensors files, one each, named after everything that a gradient is computed from.
+
+    Args:
+        directory: Where the files are; created when the first is written.
+        model: What makes the gradients. The weights of a module, and a GRADIEND's parameter map, are part of every key.
+            Of what is no module, nothing is known but what the keys say.
+    """
+
+    def __init__(self, directory: str | Path, model: Any) -> None:
+        self.directory = Path(directory)
+        self.mapping = model.gradiend if isinstance(model, ModelWithGradiend) else None
+        module = model.base_model if isinstance(model, ModelWithGradiend) else model
+        self.weights = ModuleDigest(module) if isinstance(module, nn.Module) else None
+
+    def refresh(self) -> None:
+        """Look at the model's weights again, however they may have been changed."""
+        if self.weights is not None:
+            self.weights(afresh=True)
+
+    def path(self, name: str, key: Any) -> Path:
+        """The file of a gradient.
+
+        Args:
+            name: factual, alternative or diff.
+            key: What it is computed from, besides the model.
+        """
+        weights = None if self.weights is None else self.weights()
+        mapping = None if self.mapping is None else self.mapping.param_map_hash
+        digest = digest_json([__version__, name, weights, mapping, key])
+        return self.directory / f"{name}_{digest.rpartition(':')[2]}.safetensors"
+
+    @staticmethod
+    def read(path: Path) -> Tensor:
+        """The gradient in a file, on the CPU."""
+        return read_tensors(path)[GRADIENT]
+
+    @staticmethod
+    def write(path: Path, gradient: Tensor) -> None:
+        """Keep a gradient."""
+        write_tensors(path, {GRADIENT: gradient})
+
+
+class GradientStore:
+    """Flat gradients by key, in a temporary file that is mapped into memory.
+
+    A base model in evaluation mode gives the same gradient for the same batch whenever it is asked. What is kept here
+    is read back with the same bits. The file is sparse, never larger than the limit, and has no name: the file goes
+    away with the object, or with the process, however that ends.
+
+    Args:
+        limit: Bytes at most. What does not fit is not kept; nothing at all with room for fewer than `FEWEST` keys.
+        directory: Where the file lies. Default: the system's temporary directory.
+    """
+
+    def __init__(self, limit: int, directory: str | Path | None = None) -> None:
+        self.limit = limit
+        self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - lives as long as the store
+        weakref.finalize(self, self._file.close)
+        self._rows: dict[Hashable, int] = {}
+        self._values: Tensor | None = None
+
+    def __len__(self) -> int:
+        """Number of keys."""
+        return len(self._rows)
+
+    def get(self, key: Hashable) -> tuple[Tensor, ...] | None:
+        """The gradients kept under `key`, views into the file; None if there are none."""
+        row = self._rows.get(key)
+        if row is None:
+            return None
+        assert self._values is not None
+        return tuple(self._values[row])
+
+    def keep(self, key: Hashable, gradients: Sequence[Tensor]) -> None:
+        """Copy gradients, all of one length and type, under a new key, if there is room.
+
+        Raises:
+            ValueError: Gradients of another number, length or type than those before.
+        """
+        shape = (len(gradients), gradients[0].numel())
+        if self._values is None:
+            self._values = self._map(shape, gradients[0].dtype)
+        if self._values.shape[1:] != shape or self._values.dtype != gradients[0].dtype:
+            raise ValueError(
+                f"This store holds {tuple(self._values.shape[1:])} numbers of {self._values.dtype} under a key; "
+                f"got {shape} of {gradients[0].dtype}."
+            )
+        if key in self._rows or len(self._rows) == len(self._values):
+            return
+        row = len(self._rows)
+        for place, gradient in zip(self._values[row], gradients, strict=True):
+            place.copy_(gradient)
+        self._rows[key] = row
+
+    def close(self) -> None:
+        """Forget everything; the file goes when what `get` has given goes."""
+        self._rows.clear()
+        self._values = None
+        self._file.close()
+
+    def _map(self, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+        n_rows = self.limit // (shape[0] * shape[1] * dtype.itemsize)
+        if n_rows < FEWEST:
+            return torch.empty(0, *shape, dtype=dtype)
+        held = np.memmap(self._file, np.uint8, "w+", shape=(n_rows * shape[0] * shape[1] * dtype.itemsize,))
+        return torch.from_numpy(held).view(dtype).view(n_rows, *shape)

@@ -1,0 +1,345 @@
+"""Digests: equal for equal things, and other for everything else. Caches and records compare digests.
+
+`digest_weights` and `digest_files` read word by word: the words of a row (`ROW` words of 32 bits) are multiplied by
+fixed odd numbers and added up modulo 2⁶⁴. No change of one entry can leave the sum as it is, because an odd factor is
+invertible; two different rows have equal sums with a probability of about 2⁻³². The sums are computed where
+the tensor lies, depend neither on the device nor on the order of addition, and take a quarter of the time of blake2b.
+Such a digest protects from mistakes, not from forgery.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeGuard, runtime_checkable
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast
+
+from gradiend.util._cache import CACHE_FORMAT, DIGEST_SIGN, Fingerprint
+from gradiend.util.paths import CONFIG_FILE, FINGERPRINT_FILE, TRAINING
+
+ROW = 1 << 16
+"""Words that are added up into one number."""
+_READ = 1 << 24
+_UNREAD = {TRAINING, FINGERPRINT_FILE, "README.md"}
+"""Files of a checkpoint that do not change what it computes."""
+
+
+def digest_weights(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """A digest of named tensors, fast for large ones: names, types, shapes and every bit."""
+    digest = _new()
+    for name, tensor in tensors:
+        digest.update(_about(name, tensor))
+        digest.update(_sums(tensor.detach()))
+    return _text(digest)
+
+
+def digest_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """A digest of named tensors that files hold which are handed on (deltas): it must stay as it is."""
+    digest = _new()
+    for name, tensor in tensors:
+        _add_bits(digest, name, tensor)
+    return _text(digest)
+
+
+def digest_frame(frame: pd.DataFrame) -> str:
+    """A digest of a frame: column names and all values, in their order; the index does not count."""
+    digest = _new()
+    for column in frame.columns:
+        values = frame[column]
+        if values.dtype == object:
+            # Mixed and unhashable values (lists) count by their repr, so that 1 and "1" differ.
+            values = values.map(repr)
+        digest.update(f"{column}|{values.dtype}|".encode())
+        digest.update(pd.util.hash_pandas_object(values, index=False).to_numpy().tobytes())
+    return _text(digest)
+
+
+def digest_json(value: Any) -> str:
+    """A digest of strings, numbers, tensors, arrays, and containers of them; the order of dict keys does not matter.
+
+    Raises:
+        TypeError: Anything else.
+    """
+    return _text(_new(json.dumps(value, sort_keys=True, ensure_ascii=False, default=_readable).encode()))
+
+
+def digest_files(paths: Iterable[Path], root: Path) -> str:
+    """A digest of files: their names relative to `root`, and their contents."""
+    digest = _new()
+    buffer = torch.empty(_READ, dtype=torch.uint8)
+    for path in sorted(paths):
+        digest.update(f"{path.relative_to(root).as_posix()}|{path.stat().st_size}|".encode())
+        with path.open("rb") as file:
+            while n_bytes := file.readinto(buffer.numpy().data):
+                digest.update(_sums(buffer[:n_bytes]))
+    return _text(digest)
+
+
+@runtime_checkable
+class WithGradiend(Protocol):
+    """A `ModelWithGradiend`, as this module sees one: its class belongs to a later step."""
+
+    base_model: Any
+    gradiend: Any
+    source: Any
+    target: Any
+    feature_class_encoding_direction: Any
+
+
+@runtime_checkable
+class KnowsParameters(Protocol):
+    """A base model of any kind."""
+
+    def named_parameters(self) -> Any:
+        """(name, tensor) of every parameter."""
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """A tokenizer that knows its vocabulary."""
+
+    def get_vocab(self) -> Mapping[str, int]:
+        """Token → id."""
+
+
+@runtime_checkable
+class TextModel(Protocol):
+    """A model with a tokenizer."""
+
+    tokenizer: Any
+
+
+def has_gradiend(model: Any) -> TypeGuard[WithGradiend]:
+    """Whether a model is a base model with a GRADIEND, and not a stand-in for one."""
+    return isinstance(model, WithGradiend) and isinstance(model.gradiend, nn.Module)
+
+
+def tokenizer_of(model: Any) -> Any:
+    """The tokenizer of a model; None for a modality without one."""
+    return model.tokenizer if isinstance(model, TextModel) else None
+
+
+def base_model_digest(base_model: Any) -> str:
+    """A digest of a base model's class and weights as they are in memory; shared tensors count once."""
+    tensors = base_model.named_parameters()
+    if isinstance(base_model, nn.Module):
+        tensors = itertools.chain(tensors, base_model.named_buffers())
+    return digest_json([type(base_model).__name__, digest_weights(tensors)])
+
+
+def gradiend_digest(model: WithGradiend) -> str:
+    """A digest of a GRADIEND: its architecture, weights, map, source, target and encoding direction."""
+    gradiend = model.gradiend
+    return digest_json(
+        [
+            [gradiend.activation_encoder, gradiend.activation_decoder, gradiend.bias_decoder],
+            digest_weights(sorted(gradiend.state_dict().items())),
+            gradiend.param_map_hash,
+            model.source,
+            model.target,
+            model.feature_class_encoding_direction,
+        ]
+    )
+
+
+def source_digest(source: Any) -> str:
+    """A digest of what a model is loaded from: the files of a directory, a name and its revision, or an instance.
+
+    Args:
+        source: Path, name on a hub, base model, or `ModelWithGradiend`.
+    """
+    if isinstance(source, (str, Path)):
+        folder = Path(source)
+        if folder.is_dir():
+            files = (path for path in folder.rglob("*") if path.is_file() and path.name not in _UNREAD)
+            return digest_files(files, folder)
+        return f"{source}@{_cached_revision(str(source))}"
+    if has_gradiend(source):
+        return digest_json([base_model_digest(source.base_model), gradiend_digest(source)])
+    return base_model_digest(source)
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """A digest of how a tokenizer cuts texts: vocabulary, normalisation, special tokens, chat template.
+
+    How the tokenizer pads and truncates does not count: nothing here depends on it.
+    """
+    kind = type(tokenizer).__name__
+    if isinstance(tokenizer, PreTrainedTokenizerFast):
+        state = {**json.loads(tokenizer.backend_tokenizer.to_str()), "padding": None, "truncation": None}
+        special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+        return digest_json([kind, state, tokenizer.chat_template, special])
+    return digest_json([kind, tokenizer.get_vocab()]) if isinstance(tokenizer, Tokenizer) else kind
+
+
+def frame_part(frame: Any) -> str | None:
+    """The digest of a frame; None for what is no frame."""
+    return digest_frame(frame) if isinstance(frame, pd.DataFrame) else None
+
+
+def language_model_parts(base_model: Any, tokenizer: Any) -> Fingerprint:
+    """Parts of a language model, as the measurement of it depends on them."""
+    known = isinstance(base_model, KnowsParameters)
+    return {
+        "format": CACHE_FORMAT,
+        "base model": base_model_digest(base_model) if known else type(base_model).__name__,
+        "tokenizer": tokenizer_digest(tokenizer),
+    }
+
+
+def model_parts(model: Any) -> Fingerprint:
+    """Parts of a `ModelWithGradiend`: its base model, and the GRADIEND with its map."""
+    if not has_gradiend(model):
+        return {"format": CACHE_FORMAT, "model": type(model).__name__}
+    return {**language_model_parts(model.base_model, tokenizer_of(model)), "GRADIEND": gradiend_digest(model)}
+
+
+def hash_model_weights(model: nn.Module) -> str:
+    """SHA-256 of the parameters and buffers in a module's state: names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        _add_bits(digest, name, tensor)
+    return digest.hexdigest()
+
+
+def set_requires_grad_true(module: nn.Module) -> None:
+    """Let every parameter of a module require a gradient."""
+    for parameter in module.parameters():
+        parameter.requires_grad_(True)
+
+
+def hash_it(value: Any, return_num: bool = False) -> Any:
+    """SHA-256 of a value's JSON form, the same in every process; the order of dict keys does not matter.
+
+    Args:
+        value: Text, number, list, tuple, set or dict of such; anything else counts by its repr.
+        return_num: Return a number instead of hexadecimal digits.
+    """
+    text = json.dumps(convert_tuple_keys_recursively(value), sort_keys=True, default=_unordered)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return int(digest, 16) if return_num else digest
+
+
+def json_loads(text: str) -> Any:
+    """Parse JSON; a text that is no JSON gives a list with that text."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return [text]
+
+
+def convert_tuple_keys_recursively(value: Any) -> Any:
+    """A copy in which tuples that are dict keys are their JSON texts: `(1.0, 0.1)` becomes `"[1.0, 0.1]"`."""
+    if isinstance(value, Mapping):
+        return {
+            json.dumps(key) if isinstance(key, tuple) else key: convert_tuple_keys_recursively(item)
+            for key, item in value.items()
+        }
+    return [convert_tuple_keys_recursively(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def restore_tuple_keys_recursively(value: Any) -> Any:
+    """Undo `convert_tuple_keys_recursively`: a key that is the text of a JSON list becomes a tuple."""
+    if isinstance(value, Mapping):
+        return {_restored(key): restore_tuple_keys_recursively(item) for key, item in value.items()}
+    return [restore_tuple_keys_recursively(item) for item in value] if isinstance(value, list) else value
+
+
+def _new(start: bytes = b"") -> Any:
+    return hashlib.blake2b(start, digest_size=16)
+
+
+def _text(digest: Any) -> str:
+    return DIGEST_SIGN + digest.hexdigest()
+
+
+def _about(name: str, tensor: Tensor) -> bytes:
+    return f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode()
+
+
+def _add_bits(digest: Any, name: str, tensor: Tensor) -> None:
+    digest.update(_about(name, tensor))
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    if flat.numel():
+        # As bytes: NumPy has no bfloat16.
+        digest.update(flat.view(torch.uint8).numpy().data)
+
+
+def _sums(tensor: Tensor) -> bytes:
+    """The weighted sum of each row of 32-bit words; a last, incomplete row and word are filled up with zeros."""
+    flat = tensor.contiguous().reshape(-1).view(torch.uint8)
+    n_whole = flat.numel() // (4 * ROW)
+    if flat.storage_offset() % 4:
+        # A slice of narrow entries may begin within a word.
+        flat = flat.clone()
+    whole = flat[: n_whole * 4 * ROW].view(torch.int32).view(n_whole, ROW)
+    rest = torch.nn.functional.pad(flat[n_whole * 4 * ROW :], (0, -flat.numel() % 4)).view(torch.int32)
+    factors = _factors(flat.device)
+    # Few rows at once on a CPU, so that the products stay in the cache.
+    n_rows = 4 if flat.device.type == "cpu" else 64
+    products = torch.empty(min(n_rows, n_whole), ROW, dtype=torch.int64, device=flat.device)
+    sums = torch.empty(n_whole + 1, dtype=torch.int64, device=flat.device)
+    for start in range(0, n_whole, n_rows):
+        rows = whole[start : start + n_rows]
+        torch.sum(torch.mul(rows, factors, out=products[: len(rows)]), 1, out=sums[start : start + len(rows)])
+    sums[-1] = (rest * factors[: rest.numel()]).sum()
+    return sums.cpu().numpy().tobytes()
+
+
+@functools.cache
+def _factors(device: torch.device) -> Tensor:
+    """The odd numbers that the words of a row are multiplied by: (ROW,) int64, the same on every machine."""
+    numbers = np.frombuffer(hashlib.shake_256(b"gradiend").digest(8 * ROW), dtype="<i8")
+    return torch.from_numpy(numbers | 1).to(device)
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return {"tensor": digest_weights([("", value)])}
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, bytes):
+        return repr(value)
+    if isinstance(value, Sequence):
+        return list(value)
+    raise TypeError(
+        f"A cached gradient is found by what it was computed from, and a {type(value).__name__} cannot be compared "
+        "across runs: use tensors, strings and numbers, or turn use_cached_gradients off."
+    )
+
+
+def _cached_revision(name: str) -> str | None:
+    """The revision of a hub model that the local cache holds: the name of the folder that its config.json lies in."""
+    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415 - slow to import, and only needed here
+    from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
+
+    try:
+        found = try_to_load_from_cache(name, CONFIG_FILE)
+    except HFValidationError:
+        return None
+    return Path(found).parent.name if isinstance(found, str) else None
+
+
+def _unordered(value: Any) -> Any:
+    return sorted(value, key=repr) if isinstance(value, (set, frozenset)) else repr(value)
+
+
+def _restored(key: Any) -> Any:
+    if isinstance(key, str) and key.startswith("["):
+        try:
+            parsed = json.loads(key)
+        except json.JSONDecodeError:
+            return key
+        return tuple(parsed) if isinstance(parsed, list) else key
+    return key
