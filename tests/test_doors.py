@@ -31,6 +31,11 @@ MISSPELLED = {
     "plot_encoder_scatter": (lambda t, m: t.plot_encoder_scatter(shw=False), "shw", "show"),
     "plot_probability_shifts": (lambda t, m: t.plot_probability_shifts(shw=False), "shw", "show"),
     "plot_kwargs": (lambda t, m: t.evaluate_encoder(plot=True, plot_kwargs={"shw": False}), "shw", "show"),
+    "get_model": (
+        lambda t, m: t.get_model(load_directory=t.model_path, latent_dims=2),
+        "latent_dims",
+        "latent_dim",
+    ),
     "train": (lambda t, m: t.train(max_step=3), "max_step", "max_steps"),
     "estimate_memory": (lambda t, m: t.estimate_memory(max_step=3), "max_step", "max_steps"),
     "export_delta": (lambda t, m: t.export_delta(target_clas="old"), "target_clas", "target_class"),
