@@ -27,6 +27,7 @@ logger = get_logger(__name__)
 
 FILE = "fingerprint.json"
 RESULT = "result"
+SEEDS_CAP = "seed_selection_eval_max_size"
 
 
 class SavedTraining:
@@ -44,6 +45,7 @@ class SavedTraining:
         """Why the saved model is not that of this training; nothing if it is."""
         content, why = read_cached(self._directory / FILE, self._parts)
         if content is None:
+            why = [line.replace(SEEDS_CAP, f"{SEEDS_CAP} (by default encoder_eval_max_size)") for line in why]
             return why or ["it does not say what it was made from"]
         return [] if content.get(RESULT) == source_digest(self._directory) else ["its files were changed since"]
 
@@ -90,7 +92,7 @@ def seeds_parts(definition: EvaluatesModels, args: TrainingArguments, run: Mappi
     """What the choice among several seeds depends on; see `training_parts`."""
     cap = args.seed_selection_eval_max_size or args.encoder_eval_max_size
     parts = _parts(definition, args, run, args.names("training", "seeds"))
-    return {**parts, "seed_selection_eval_max_size": cap}
+    return {**parts, SEEDS_CAP: cap}
 
 
 def kept_models(trainer: SeedTrainer, output: str, args: TrainingArguments) -> dict[int, Any] | None:
