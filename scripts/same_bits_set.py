@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import subprocess
 import sys
-import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -67,13 +68,20 @@ class Local:
         created = embedded_creator("embedded/data")
         data: dict[str, Any] = {"data": created.generate_training_data(max_size_per_class=150)}
         data |= {"eval_neutral_data": created.generate_neutral_data(max_size=60), "target_classes": list(WORDS)}
-        return str(model_path()) if masked else random_causal_model("embedded/causal"), data
+        return embedded_model() if masked else random_causal_model("embedded/causal"), data
 
 
 def embedded_creator(folder: str) -> TextPredictionDataCreator:
     """Rows in the language of the embedded model."""
     classes = [TextFilterConfig(targets=words, id=name) for name, words in WORDS.items()]
     return TextPredictionDataCreator(base_data=sentences(2000), feature_targets=classes, output_dir=folder)
+
+
+def embedded_model(folder: str = "embedded/model") -> str:
+    """A copy of the embedded model where both sides have it: its own folder is part of what caches digest."""
+    if not Path(folder).is_dir():
+        shutil.copytree(model_path(), folder)
+    return folder
 
 
 def random_causal_model(folder: str) -> str:
@@ -296,14 +304,14 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     for name in given.cases:
-        start = time.process_time()
+        start = sum(os.times()[:4])
         try:
             CASES[name](name, Local(given.models))
         except Exception as error:  # noqa: BLE001 # the other cases are to be compared all the same
             Path(name).mkdir(exist_ok=True)
             (Path(name) / "error.txt").write_text("".join(traceback.format_exception(error)))
             print(f"{name}: {type(error).__name__}: {error}")
-        print(f"{name}: {time.process_time() - start:.0f} s of this process", flush=True)
+        print(f"{name}: {sum(os.times()[:4]) - start:.0f} s of a processor", flush=True)
 
 
 if __name__ == "__main__":
