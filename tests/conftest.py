@@ -7,3 +7,12 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+LONG_FILES = ["demo", "memory", "killed_runs", "same_files", "caching", "text_trainer", "readme", "without_directory"]
+"""What takes longest begins first, so that the processes of a run end together."""
+
+
+def pytest_collection_modifyitems(items):
+    """Put the tests of the long files first; the others keep their order."""
+    ranks = {f"test_{name}.py": rank for rank, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))

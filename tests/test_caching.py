@@ -257,6 +257,12 @@ class TestTraining:
         make(use_cache=False).train()
         assert work == ["train", "train"]
 
+    def test_a_changed_cap_is_called_as_the_user_calls_it(self, make, caplog):
+        make(max_seeds=2, encoder_eval_max_size=3).train()
+        with caplog.at_level(logging.INFO):
+            make(max_seeds=2, encoder_eval_max_size=2).train()
+        assert "seed_selection_eval_max_size (by default encoder_eval_max_size) was 3 and is 2" in caplog.text
+
     def test_seeds(self, make, work, caplog):
         several = {"max_seeds": 2, "min_convergent_seeds": None}
         make(**several).train()

@@ -113,14 +113,14 @@ def test_bad_arguments(fields, message):
 @pytest.fixture(scope="module")
 def data():
     targets = [TextFilterConfig(["he", "she", "it"], id="3SG"), TextFilterConfig(["they"], id="3PL")]
-    return TextPredictionDataCreator(sentences(1500), feature_targets=targets).generate_training_data(150)
+    return TextPredictionDataCreator(sentences(800), feature_targets=targets).generate_training_data(80)
 
 
 @pytest.mark.parametrize(("steps", "seeds"), [(0, 1), (4, 3)])
 def test_a_run_on_the_demo_model(data, tmp_path, steps, seeds):
     """Training may end at the class means, or start there: a few steps keep what they have found."""
     args = TrainingArguments(
-        experiment_dir=str(tmp_path), train_batch_size=8, init="class_means", init_samples=64, max_steps=steps,
+        experiment_dir=str(tmp_path), train_batch_size=8, init="class_means", init_samples=32, max_steps=steps,
         learning_rate=1e-5, max_seeds=seeds,
     )  # fmt: skip
     trainer = TextPredictionTrainer(str(model_path()), data=data, target_classes=["3SG", "3PL"], args=args).train()

@@ -193,6 +193,8 @@ def test_what_counts_as_a_whole_word(text: str, masked: str) -> None:
         ("at least", "At  least at\nleast atleast", ["At  least", "at\nleast"]),
         ("C++", "C++ and c++20, C", ["C++", "c++"]),
         ("'s", "he's its 's", ["'s", "'s"]),
+        ("don't", "Don’t, don't; dont don`t", ["Don’t", "don't"]),
+        ("don’t", "Don’t, don't; dont don`t", ["Don’t", "don't"]),
         ("a.b", "a.b axb", ["a.b"]),
     ],
 )

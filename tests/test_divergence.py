@@ -16,12 +16,17 @@ def path(tmp_path_factory):
     return tiny_data.save_bert(tmp_path_factory.mktemp("base"))
 
 
+FURTHER = [(5, "best"), (30, "best"), (2, "no"), (5, "no")]
+
+
 def info(trainer):
     return trainer.get_training_stats()["convergence_info"]
 
 
-@pytest.mark.parametrize("save", ["best", "no"])
-@pytest.mark.parametrize("steps", [2, 5, 30])
+@pytest.mark.parametrize(
+    ("steps", "save"),
+    [(2, "best"), (30, "no"), *(pytest.param(*one, marks=pytest.mark.slow) for one in FURTHER)],
+)
 def test_a_loss_that_grows_is_no_convergence(path, steps, save, caplog):
     arguments = {"learning_rate": 10.0, "max_steps": steps, "save_strategy": save, "convergent_score_threshold": 0.0}
     trainer = tiny_data.trainer(path, arguments).train()
@@ -90,7 +95,14 @@ class Blow(TrainingCallback):
 
 
 @pytest.mark.parametrize("value", [float("inf"), pytest.param(float("nan"), marks=pytest.mark.slow)])
-@pytest.mark.parametrize("arguments", [{}, {"save_strategy": "no"}, {"do_eval": False}, {"save_only_best": False}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"save_strategy": "no"},
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ({"do_eval": False}, {"save_only_best": False})),
+    ],
+)
 def test_weights_that_are_not_finite_replace_nothing(path, tmp_path, value, arguments):
     args = {"experiment_dir": str(tmp_path), **arguments}
     good = tiny_data.trainer(path, args).train()

@@ -1,6 +1,7 @@
 """Wrong values are noticed before the work, whatever they are for."""
 
 import os
+import sys
 
 import pandas as pd
 import pytest
@@ -89,6 +90,37 @@ def test_a_read_only_folder_is_refused(tmp_path):
     (tmp_path / "shut").mkdir(mode=0o500)
     with pytest.raises(ValueError, match="read-only"):
         require_directory(tmp_path / "shut" / "deeper")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc takes no files of anybody's")
+def test_a_place_that_takes_no_files_is_refused_before_the_work(path):
+    count = Count()
+    with pytest.raises(ValueError, match=r"Nothing can be written to /proc/here/model: /proc .* Choose another place"):
+        tiny_data.trainer(path, {"experiment_dir": "/proc/here"}).train(callbacks=[count])
+    assert count.steps == 0
+
+
+@pytest.mark.parametrize("supervised", [{}, {"supervised_encoder": True}])
+def test_a_criterion_that_gives_no_tensor_is_refused_before_the_training(path, supervised):
+    count = Count()
+    arguments = {"criterion": lambda decoded, target: float((decoded - target).square().mean()), **supervised}
+    with pytest.raises(TypeError, match="criterion must return a tensor of one number; it returned a float"):
+        tiny_data.trainer(path, arguments).train(callbacks=[count])
+    assert count.steps == 0
+
+
+def test_a_wrong_class_key_names_those_there_are(path):
+    config = PrePruneConfig(topk=50, feature_class_key="wrong")
+    with pytest.raises(KeyError, match=r"no 'wrong': name the key of their class with .*They have .*feature_class_id"):
+        tiny_data.trainer(path, {"pre_prune_config": config}).train()
+
+
+def test_a_step_is_not_asked_of_a_rewrite_that_was_chosen(trained):
+    with pytest.raises(TypeError, match=r"unknown argument 'lr'.*ModelWithGradiend\.rewrite_base_model") as error:
+        trained.rewrite_base_model({}, "SG", lr=0.1)
+    assert "Did you mean" not in str(error.value)
+    with pytest.raises(TypeError, match=r"unknown argument 'lr'. Did you mean 'lrs'"):
+        trained.evaluate_decoder(lr=0.1)
 
 
 def test_a_mask_of_another_length_is_refused_before_the_training(path):

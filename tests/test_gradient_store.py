@@ -72,7 +72,7 @@ def test_seeds_that_share_gradients_are_the_seeds_one_after_the_other(data, tmp_
     for limit in (0, 10**9):
         calls.clear()
         args = TrainingArguments(
-            experiment_dir=str(tmp_path / str(limit)), train_batch_size=8, max_steps=20, learning_rate=1e-3,
+            experiment_dir=str(tmp_path / str(limit)), train_batch_size=8, max_steps=14, learning_rate=1e-3,
             params=["*layer.1*"], max_seeds=3, min_convergent_seeds=None, keep_seed_runs=True, do_eval=False,
             kept_gradients_size=limit,
         )  # fmt: skip

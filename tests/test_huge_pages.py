@@ -19,7 +19,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 @pytest.mark.skipif(
     not SETTING.exists() or "[never]" in SETTING.read_text(), reason="this system has no transparent huge pages"
 )
-@pytest.mark.parametrize(("said", "fewer"), [({}, True), ({"THP_MEM_ALLOC_ENABLE": "0"}, "[always]")])
+@pytest.mark.parametrize(
+    ("said", "fewer"), [({}, True), pytest.param({"THP_MEM_ALLOC_ENABLE": "0"}, "[always]", marks=pytest.mark.slow)]
+)
 def test_large_tensors_come_in_huge_pages(said, fewer):
     environment = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"} | said
     done = subprocess.run([sys.executable, "-c", FAULTS], env=environment, capture_output=True, text=True, check=True)

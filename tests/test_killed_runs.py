@@ -27,7 +27,7 @@ def killed_runs(base: str, folder: Path, stride: int) -> dict:  # noqa: F811
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("stride", [150, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(EVERY_MOMENT)])])
+@pytest.mark.parametrize("stride", [200, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(EVERY_MOMENT)])])
 def test_the_same_script_gives_the_same_after_a_kill_at_any_moment(base, tmp_path, stride):  # noqa: F811
     found = killed_runs(base, tmp_path, stride)
     expected = found["expected"]

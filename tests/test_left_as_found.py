@@ -118,8 +118,15 @@ def test_every_call_leaves_model_and_tokenizer_as_they_were(name, tmp_path):
         compare(before, snapshot(model, tokenizer), call)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-@pytest.mark.parametrize("name", ["bert", "gpt2"])
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("bert", KeyboardInterrupt),
+        ("gpt2", RuntimeError),
+        pytest.param("bert", RuntimeError, marks=pytest.mark.slow),
+        pytest.param("gpt2", KeyboardInterrupt, marks=pytest.mark.slow),
+    ],
+)
 def test_also_where_a_call_ends_in_the_middle(name, error, tmp_path):
     """The model's own code raises, once in the first pass of a call and once in its third."""
     model, tokenizer = callers(name)

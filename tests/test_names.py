@@ -96,7 +96,15 @@ def named(first, second):
 
 @pytest.mark.parametrize(
     "classes",
-    [("../../x", "/abs/x"), ("a/b", "a_b"), ("Male", "male"), ("model", "seeds"), ("CON", "x" * 300), ("a\0b", "..")],
+    [
+        ("../../x", "/abs/x"),
+        ("Male", "male"),
+        ("a\0b", ".."),
+        *(
+            pytest.param(one, marks=pytest.mark.slow)
+            for one in (("a/b", "a_b"), ("model", "seeds"), ("CON", "x" * 300))
+        ),
+    ],
 )
 def test_a_whole_run_with_odd_class_names(classes, path, tmp_path):
     root = tmp_path / "deep" / "exp"

@@ -24,6 +24,17 @@ def trained(path, tmp_path_factory):
     return tiny_data.trainer(path, {"experiment_dir": str(tmp_path_factory.mktemp("run"))}).train()
 
 
+@pytest.fixture(scope="module")
+def chosen(trained):
+    """Results that have a rewrite for both classes."""
+    return trained.evaluate_decoder(lrs=[0.1], selector=LENIENT, plot=True, show=False)
+
+
+@pytest.fixture(scope="module")
+def plotted(trained):
+    return {"plotting_data": trained.analyze_decoder_for_plotting(lrs=[0.1]), "show": False}
+
+
 ASKED = {
     "only 0": ({"lrs": [0.0]}, "leaves the model as it is"),
     "the default grid without an acceptable step": ({"selector": LMSThresholdPolicy(ratio=1.5)}, "None of the steps"),
@@ -35,7 +46,7 @@ ASKED = {
 
 @pytest.mark.parametrize("strengthen", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("asked", "reason"), ASKED.values(), ids=ASKED)
-def test_nothing_chosen_is_said_everywhere(trained, asked, reason, strengthen, caplog):
+def test_nothing_chosen_is_said_everywhere(trained, plotted, asked, reason, strengthen, caplog):
     results = trained.evaluate_decoder(**asked, increase_target_probabilities=strengthen)
     for name in ("SG", "PL"):
         key = name if strengthen else f"{name}_weaken"
@@ -48,7 +59,6 @@ def test_nothing_chosen_is_said_everywhere(trained, asked, reason, strengthen, c
                     call(given, name, increase_target_probabilities=strengthen)
         stats = read_decoder_stats_file(resolve_decoder_stats_path(trained.experiment_dir, metric_name=name))
         assert stats[key] == results[key]
-    plotted = {"plotting_data": trained.analyze_decoder_for_plotting(lrs=[0.1]), "show": False}
     for marked in (None, "SG", ["SG", "PL"]):
         assert trained.plot_probability_shifts(
             decoder_results=results, target_class=marked, increase_target_probabilities=strengthen, **plotted
@@ -106,10 +116,9 @@ CALLS = {
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize(("name", "order"), [("pl", "PL.*SG"), ("PLural", "PL.*SG"), ("sing", "SG.*PL")])
-def test_a_wrong_class_lists_the_classes_nearest_first(trained, call, name, order, caplog):
-    results = trained.evaluate_decoder(lrs=[0.1], selector=LENIENT, plot=True, show=False)
+def test_a_wrong_class_lists_the_classes_nearest_first(trained, chosen, call, name, order):
     with pytest.raises(ValueError, match=f"(?=.*'{name}')(?=.*{order})"):
-        call(trained, results, name)
+        call(trained, chosen, name)
 
 
 def test_an_unknown_metric_lists_those_there_are(trained, caplog):

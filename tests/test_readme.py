@@ -17,7 +17,7 @@ def run(code, tmp_path, monkeypatch):
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     code = BLOCKS[0]
     assert sum(bool(line.strip()) for line in code.splitlines()) == 8
-    (tmp_path / "sentences.txt").write_text("\n".join(sentences(2000)), encoding="utf-8")
+    (tmp_path / "sentences.txt").write_text("\n".join(sentences(900)), encoding="utf-8")
     run(code, tmp_path, monkeypatch)
     assert float(capsys.readouterr().out.strip()) > 0.9
     AutoModelForMaskedLM.from_pretrained("bert-that-says-they")

@@ -1,5 +1,6 @@
 """Bytes of files: a run gives the same twice, and beside rewritten weights lies what transformers itself writes."""
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -83,10 +84,14 @@ def without_weights(directory):
     return {name: found[name] for name in found if name not in ("model.safetensors", "gradiend_rewrite.json")}
 
 
-@pytest.mark.parametrize("by_name", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+FAST = {("bert", torch.float32, False), ("gpt2", torch.bfloat16, True)}
+CALLERS = list(itertools.product(("bert", "gpt2", "roberta", "llama"), (torch.float32, torch.bfloat16), (False, True)))
+
+
 @pytest.mark.parametrize(
-    "name", ["bert", "gpt2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("roberta", "llama"))]
+    ("name", "dtype", "by_name"),
+    [pytest.param(*one, marks=() if one in FAST else pytest.mark.slow) for one in CALLERS],
+    ids=str,
 )
 def test_beside_rewritten_weights_lies_what_transformers_writes(name, dtype, by_name, tmp_path):
     model, tokenizer = of_caller(name, dtype)

@@ -68,7 +68,7 @@ def test_results_of_another_model_are_not_applied(path, change):
     assert trainer.rewrite_base_model(target_class="SG", base_model=other) is not None
 
 
-@pytest.mark.parametrize("seeds", [1, 2])
+@pytest.mark.parametrize("seeds", [2, pytest.param(1, marks=pytest.mark.slow)])
 def test_temporary_files_last_as_long_as_the_trainer(path, temporary, seeds):
     trainer = tiny_data.trainer(path, {"max_seeds": seeds, "save_only_best": False})
     for _ in range(2):

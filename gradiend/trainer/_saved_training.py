@@ -20,6 +20,8 @@ from gradiend.util.paths import FINGERPRINT_FILE, SEED_REPORT, forget_choices, h
 
 logger = get_logger(__name__)
 
+SEEDS_CAP = "seed_selection_eval_max_size"
+
 
 class SavedTraining:
     """The trained model in a directory, and what it was made from.
@@ -36,6 +38,7 @@ class SavedTraining:
     def why_not_current(self) -> list[str]:
         """Why the saved model is not that of this training; nothing if it is."""
         content, why = self._cache.read()
+        why = [line.replace(SEEDS_CAP, f"{SEEDS_CAP} (by default encoder_eval_max_size)") for line in why]
         return [] if content is not None else why or ["it does not say what it was made from"]
 
     def is_current(self) -> bool:
@@ -78,7 +81,7 @@ def seeds_parts(definition: FeatureLearningDefinition, plan: TrainingPlan) -> Fi
     """What the choice among several seeds depends on; see `training_parts`."""
     cap = plan.args.seed_selection_eval_max_size or plan.args.encoder_eval_max_size
     parts = _parts(definition, plan, plan.args.names("training", "seeds"))
-    return {**parts, "seed_selection_eval_max_size": cap}
+    return {**parts, SEEDS_CAP: cap}
 
 
 def kept_models(trainer: Any, plan: TrainingPlan) -> dict[int, Any] | None:

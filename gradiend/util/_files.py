@@ -46,7 +46,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def require_directory(path: str | Path) -> None:
     """Raise ValueError unless `path` is a directory or can become one, and files can be written there.
 
-    No file stands in its way, no name is too long, and the nearest folder that exists may be written to.
+    No file stands in its way, no name is too long, and the nearest folder that exists takes a new folder.
     """
     for name in Path(path).parts:
         if len(os.fsencode(name)) > LONGEST_NAME:
@@ -55,8 +55,14 @@ def require_directory(path: str | Path) -> None:
         if part.exists():
             if not part.is_dir():
                 raise ValueError(f"{path} cannot be a directory: {part} is a file. Choose another place.")
-            if not os.access(part, os.W_OK | os.X_OK):
-                raise ValueError(f"Nothing can be written to {path}: {part} is read-only. Choose another place.")
+            try:
+                # Tried, because permissions do not say it: /proc takes no folder from anybody, root least of all.
+                tempfile.TemporaryDirectory(dir=part).cleanup()
+            except OSError as error:
+                raise ValueError(
+                    f"Nothing can be written to {path}: {part} is read-only or takes no folder ({error.strerror}). "
+                    "Choose another place."
+                ) from error
             return
 
 

@@ -73,6 +73,9 @@ NO_COUNTERPART: dict[str, tuple[str, str]] = {
         "learning_rate", "warmup_steps warmup_ratio warmup lr_scheduler_type lr_scheduler scheduler",
     ),
     "gradients are not clipped, a smaller learning_rate does it": ("learning_rate", "max_grad_norm gradient_clipping"),
+    "the step is the one that evaluate_decoder(lrs=…) has chosen; ModelWithGradiend.rewrite_base_model takes any": (
+        "topk_part", "lr learning_rate learning_rates step step_size",
+    ),
     "pass callbacks to train(), from gradiend.trainer.core.callbacks": (
         "learning_rate", "logging_steps report_to early_stopping early_stopping_patience",
     ),

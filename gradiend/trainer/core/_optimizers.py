@@ -59,6 +59,12 @@ class AutogradOptimizer:
         self.gradiend = gradiend
         assert arguments.criterion is not None
         self.criterion = arguments.criterion
+        size = gradiend.latent_dim if arguments.supervised_encoder else gradiend.input_dim
+        nothing = next(gradiend.parameters()).detach().new_zeros(size)
+        tried = self.criterion(nothing, nothing)
+        if not isinstance(tried, Tensor) or tried.numel() != 1:
+            what = f"shape {tuple(tried.shape)}" if isinstance(tried, Tensor) else f"a {type(tried).__name__}"
+            raise TypeError(f"criterion must return a tensor of one number; it returned {what}.")
         self.kind = OPTIMIZERS[arguments.optim]
         self.optimizer = self.kind.create(
             gradiend.parameters(),

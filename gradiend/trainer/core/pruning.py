@@ -51,7 +51,13 @@ def class_examples(dataset: Examples, config: PrePruneConfig, definition: Any = 
     key = config.feature_class_key
     if not len(dataset):
         raise ValueError("There is nothing to take gradients of: the dataset is empty.")
-    values = list(dataset.values_of(key) if isinstance(dataset, ListsValues) else _values(dataset, key))
+    try:
+        values = list(dataset.values_of(key) if isinstance(dataset, ListsValues) else _values(dataset, key))
+    except KeyError as error:
+        raise KeyError(
+            f"The items of the dataset have no {key!r}: name the key of their class with feature_class_key. "
+            f"They have {', '.join(map(str, dataset[0]))}."
+        ) from error
     present = list(dict.fromkeys(values))
     targets = _target_ids(present, config, definition)
     missing = [target for target in targets if target not in present]
@@ -73,13 +79,7 @@ def class_examples(dataset: Examples, config: PrePruneConfig, definition: Any = 
 def _values(dataset: Examples, key: str) -> list[Any]:
     values = []
     for index in range(len(dataset)):
-        item = dataset[index]
-        if key not in item:
-            raise KeyError(
-                f"The items of the dataset have no {key!r}: name the key of their class with feature_class_key. "
-                f"They have {', '.join(map(str, item))}."
-            )
-        value = item[key]
+        value = dataset[index][key]
         # Collated datasets give numbers as tensors or arrays of one entry.
         values.append(value.item() if isinstance(value, (np.generic, np.ndarray, Tensor)) else value)
     return values
