@@ -16,7 +16,7 @@ from gradiend.demo import model_path
 from gradiend.gradients.engine import GradientEngine
 from gradiend.gradients.memory import trace_memory
 from gradiend.gradients.words import TokenizedWord
-from gradiend.model import selection
+from gradiend.model import _selection as selection
 from gradiend.model._context import Side
 from gradiend.model.core.backbone import build_gradiend_from_base_model, select_parameters
 from gradiend.trainer.core._memory import MemoryEstimate, MemoryUse, require_memory
