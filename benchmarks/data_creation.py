@@ -23,12 +23,12 @@ from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
 
+from gradiend.data.core._text_source import Columns, stream_texts
+from gradiend.data.text._preprocess import split_sentences
+from gradiend.data.text.prediction._collector import BlockMatcher
+
 from gradiend import TextFilterConfig
 from gradiend.data.core.base_loader import open_source
-from gradiend.data.core.text_source import Columns
-from gradiend.data.core.text_stream import stream_texts
-from gradiend.data.text.prediction.block_matcher import BlockMatcher
-from gradiend.data.text.sentences import split_sentences
 
 WORDS = [
     "he", "they", "she", "it", "we", "you", "who", "him", "her", "them", "us", "me",

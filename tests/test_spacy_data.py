@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from gradiend.data.text.prediction._matcher import SurfaceMatcher
+from gradiend.data.text.prediction._tag_resolver import TagResolver
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,8 +29,6 @@ from gradiend.data.text.prediction import (
     match_sentence_one_config,
     token_matches_tags,
 )
-from gradiend.data.text.prediction.surface_matcher import SurfaceMatcher
-from gradiend.data.text.prediction.tag_resolver import TagResolver
 
 spacy = pytest.importorskip("spacy")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from gradiend.data.core.table_files import csv_table
+from gradiend.data.core._tables import csv_table
 from gradiend.util._arguments import plain
 from gradiend.util._cache import CACHE_FORMAT, FINGERPRINT, RESULT, Cache, Fingerprint
 from gradiend.util._digest import digest_files

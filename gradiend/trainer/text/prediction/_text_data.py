@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from gradiend.data.summary import DataSummary, summarise
-from gradiend.data.text.preprocess import LONG_CHARACTERS
+from gradiend.data._summary import DataSummary, summarise
+from gradiend.data.text._preprocess import LONG_CHARACTERS
 from gradiend.data.unified import (
     UNIFIED_FACTUAL,
     UNIFIED_FACTUAL_CLASS,
@@ -23,8 +23,8 @@ from gradiend.data.unified import (
     require_split,
     to_unified,
 )
-from gradiend.data.unified.parts import of_other_class
-from gradiend.data.unified.validate import listed
+from gradiend.data.unified._parsed_tables import of_other_class
+from gradiend.data.unified._schema import listed
 from gradiend.evaluator.encoder import EncoderData
 from gradiend.gradients.words import WordTokenizer
 from gradiend.model.kinds import is_decoder_only_model

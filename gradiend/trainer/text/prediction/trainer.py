@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from gradiend.data.summary import DataSummary
-from gradiend.data.text.neutral_masking import mask_random_words
+from gradiend.data._summary import DataSummary
+from gradiend.data.text._neutral_masking import mask_random_words
 from gradiend.data.unified import (
     UNIFIED_FACTUAL,
     UNIFIED_FACTUAL_CLASS,
     UNIFIED_MASKED,
     UNIFIED_SPLIT,
 )
-from gradiend.data.unified.casing import own_spellings
+from gradiend.data.unified._casing import own_spellings
 from gradiend.evaluator._grid import CandidateFiles
 from gradiend.evaluator._requests import wants_cache
 from gradiend.evaluator._selection import BASE
