@@ -24,11 +24,10 @@ from itertools import count, islice
 from pathlib import Path
 
 from gradiend import TextFilterConfig
+from gradiend.data.core._text_source import Columns, stream_texts
 from gradiend.data.core.base_loader import open_source
-from gradiend.data.core.text_source import Columns
-from gradiend.data.core.text_stream import stream_texts
-from gradiend.data.text.prediction.block_matcher import BlockMatcher
-from gradiend.data.text.sentences import split_sentences
+from gradiend.data.text._preprocess import split_sentences
+from gradiend.data.text.prediction._collector import BlockMatcher
 
 WORDS = [
     "he", "they", "she", "it", "we", "you", "who", "him", "her", "them", "us", "me",

@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradiend.data import TextFilterConfig, TextPredictionDataCreator, TextPreprocessConfig, resolve_base_data
-from gradiend.data.core import line_files, text_stream
+from gradiend.data.core import _file_sources as line_files
+from gradiend.data.core import _text_source as text_stream
+from gradiend.data.core._datasets import hub_config_names, load_hub_dataset
+from gradiend.data.core._text_source import Columns, TextSource, stream_texts
 from gradiend.data.core.base_loader import open_source
-from gradiend.data.core.hub import hub_config_names, load_hub_dataset
-from gradiend.data.core.text_source import Columns, TextSource
-from gradiend.data.core.text_stream import stream_texts
 from gradiend.data.text.prediction import filter_sentences_multi, mask_sentence, match_sentence_one_config
 
 datasets = pytest.importorskip("datasets")
@@ -93,7 +93,7 @@ def test_a_large_corpus_is_streamed_once_in_a_seeded_order(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(line_files, "CHUNK_BYTES", 64)
-    monkeypatch.setattr("gradiend.data.core.table_sources.ROWS", 4)
+    monkeypatch.setattr("gradiend.data.core._file_sources.ROWS", 4)
     monkeypatch.setattr(text_stream, "WINDOW_TEXTS", 30)
     texts = [f"text {i}" for i in range(400)]
     source = open_source(texts if kind == "list" else write(tmp_path, kind, texts), Columns("text"))

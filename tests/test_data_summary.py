@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradiend import TextFilterConfig, TextPredictionDataCreator, TextPredictionTrainer, TrainingArguments
-from gradiend.data.summary import Overlap, summarise
+from gradiend.data._summary import Overlap, summarise
 from gradiend.demo import model_path, sentences
 from tests.tiny import bert_tokenizer
 

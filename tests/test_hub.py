@@ -12,7 +12,7 @@ import pytest
 
 datasets = pytest.importorskip("datasets")
 
-from gradiend.data.core.hub import hub_config_names, load_hub_dataset  # noqa: E402
+from gradiend.data.core._datasets import hub_config_names, load_hub_dataset  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ import tiny
 import torch
 
 from gradiend import ModelWithGradiend
-from gradiend.data.summary.word_tokens import tokens_of_word
+from gradiend.data._summary import tokens_of_word
 from gradiend.evaluator.lms import tokenize_texts
 from gradiend.gradients.words import TokenizedWord
 from gradiend.trainer.text import InstructTokenizerWrapper, TextPredictionModelWithGradiend

@@ -7,9 +7,9 @@ import time
 import pytest
 
 from gradiend import TextFilterConfig, TextPreprocessConfig, preprocess_texts
+from gradiend.data.text._preprocess import split_sentences
 from gradiend.data.text.prediction import filter_sentences
-from gradiend.data.text.sentences import split_sentences
-from gradiend.data.unified.casing import capitalised_by_place
+from gradiend.data.unified._casing import capitalised_by_place
 
 N = 20_000
 RUNS = """. !? ?! … " ' ." .') .) ( » [ J. a.b. he' ’a _ <extra_id_ <mask 。 。」 他。""".split()

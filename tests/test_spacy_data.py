@@ -27,8 +27,8 @@ from gradiend.data.text.prediction import (
     match_sentence_one_config,
     token_matches_tags,
 )
-from gradiend.data.text.prediction.surface_matcher import SurfaceMatcher
-from gradiend.data.text.prediction.tag_resolver import TagResolver
+from gradiend.data.text.prediction._matcher import SurfaceMatcher
+from gradiend.data.text.prediction._tag_resolver import TagResolver
 
 spacy = pytest.importorskip("spacy")
 

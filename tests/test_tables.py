@@ -12,8 +12,8 @@ import tiny_data
 
 import gradiend
 from gradiend import TextFilterConfig, TextPredictionDataCreator, TextPredictionTrainer
+from gradiend.data.core._datasets import load_hub_dataset
 from gradiend.data.core.base_loader import resolve_base_data
-from gradiend.data.core.hub import load_hub_dataset
 from gradiend.data.unified import load_hf_per_class, resolve_dataframe
 from gradiend.evaluator.encoding_files import get_model_metrics
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition

@@ -27,7 +27,7 @@ from gradiend.data.unified import (
     to_unified,
     transition_id,
 )
-from gradiend.data.unified.casing import write_in_place
+from gradiend.data.unified._casing import write_in_place
 from gradiend.util.splits import normalize_split_name
 
 PAIR = ("he", "she")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from gradiend.util.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from gradiend.data.core._spacy_tags import SpacyTagSpec
     from gradiend.data.core.base_loader import resolve_base_data
-    from gradiend.data.hold_out import hold_out_words
+    from gradiend.data.text._preprocess import TextPreprocessConfig, preprocess_texts
     from gradiend.data.text.filter_config import TextFilterConfig
     from gradiend.data.text.prediction.creator import TextPredictionDataCreator
-    from gradiend.data.text.preprocess import TextPreprocessConfig, preprocess_texts
-    from gradiend.data.text.tags import SpacyTagSpec
+    from gradiend.data.unified._functions import hold_out_words
 
 __all__ = [
     "SpacyTagSpec",
@@ -28,10 +28,10 @@ __getattr__ = lazy_names(
     __name__,
     {
         "gradiend.data.core.base_loader": ["resolve_base_data"],
-        "gradiend.data.hold_out": ["hold_out_words"],
+        "gradiend.data.unified._functions": ["hold_out_words"],
         "gradiend.data.text.filter_config": ["TextFilterConfig"],
         "gradiend.data.text.prediction.creator": ["TextPredictionDataCreator"],
-        "gradiend.data.text.preprocess": ["TextPreprocessConfig", "preprocess_texts"],
-        "gradiend.data.text.tags": ["SpacyTagSpec"],
+        "gradiend.data.text._preprocess": ["TextPreprocessConfig", "preprocess_texts"],
+        "gradiend.data.core._spacy_tags": ["SpacyTagSpec"],
     },
 )

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from gradiend.data.unified.schema import UNIFIED_FACTUAL_CLASS
+from gradiend.data.unified._schema import UNIFIED_FACTUAL_CLASS
 from gradiend.evaluator.lms import LanguageModelingScore
 from gradiend.evaluator.probabilities import ClassProbabilities
 from gradiend.gradients.scorer import WordScorer

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from gradiend.data.core.table_files import csv_table
+from gradiend.data.core._tables import csv_table
 from gradiend.evaluator.frame_metrics import get_encoder_metrics_from_dataframe
 from gradiend.util.files import read_json, replacing, write_json
 from gradiend.util.fingerprint import CACHE_FORMAT, FINGERPRINT, Fingerprint, digest_files, read_cached

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 import torch
 
-from gradiend.data.text.neutral_masking import ExcludedWords
+from gradiend.data.text._neutral_masking import ExcludedWords
 from gradiend.gradients.batch import WordBatch, batches_by_length
 from gradiend.gradients.scorer import WordScorer
 from gradiend.gradients.state import measurement_mode

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from gradiend.data.unified.casing import write_in_place
-from gradiend.data.unified.schema import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, UNIFIED_MASKED
+from gradiend.data.unified._casing import write_in_place
+from gradiend.data.unified._schema import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, UNIFIED_MASKED
 from gradiend.gradients.batch import WordBatch, batches_by_length
 from gradiend.gradients.scorer import WordScorer
 from gradiend.gradients.state import measurement_mode

@@ -1,14 +1,1 @@
-"""Where texts come from and where tables go: corpora, files, output folders."""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from gradiend.util.lazy import lazy_names
-
-if TYPE_CHECKING:
-    from gradiend.data.core.base_loader import resolve_base_data
-
-__all__ = ["resolve_base_data"]
-
-__getattr__ = lazy_names(__name__, {"gradiend.data.core.base_loader": ["resolve_base_data"]})
+"""Where texts come from and where tables go: corpora, files, data sets, output folders, and the door to spaCy."""

@@ -14,9 +14,9 @@ from typing import Any
 import pandas as pd
 
 from gradiend._version import __version__
-from gradiend.data.core.output_tables import output_hash, read_output, write_output
-from gradiend.data.text.prediction.creation_report import Tally
-from gradiend.data.text.preprocess import TextPreprocessConfig
+from gradiend.data.core._output_tables import output_hash, read_output, write_output
+from gradiend.data.text._preprocess import TextPreprocessConfig
+from gradiend.data.text.prediction._report import Tally
 from gradiend.util.files import write_json
 
 logger = logging.getLogger(__name__)

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gradiend.data.unified.columns import ColumnNames
-from gradiend.data.unified.contrast import ClassMerge
-from gradiend.data.unified.source import DataSource
-from gradiend.data.unified.validate import parse_pair
+from gradiend.data.unified._contrast import ClassMerge
+from gradiend.data.unified._schema import ColumnNames, parse_pair
+from gradiend.data.unified._source import DataSource
 from gradiend.util.checks import require_class_words, require_ordered
 from gradiend.util.keywords import fields_in_docstring, nearest, strict_keywords
 from gradiend.util.plain import short_repr

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from gradiend.data.summary import DataSummary, summarise
-from gradiend.data.text.preprocess import LONG_CHARACTERS
+from gradiend.data._summary import DataSummary, summarise
+from gradiend.data.text._preprocess import LONG_CHARACTERS
 from gradiend.data.unified import (
     UNIFIED_FACTUAL,
     UNIFIED_FACTUAL_CLASS,
@@ -22,8 +22,8 @@ from gradiend.data.unified import (
     require_split,
     to_unified,
 )
-from gradiend.data.unified.parts import of_other_class
-from gradiend.data.unified.validate import listed
+from gradiend.data.unified._parts import of_other_class
+from gradiend.data.unified._schema import listed
 from gradiend.evaluator.goals import check_class_names
 from gradiend.gradients.words import WordTokenizer
 from gradiend.model.kinds import is_decoder_only_model

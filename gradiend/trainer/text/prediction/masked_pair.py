@@ -6,7 +6,7 @@ import random
 from collections.abc import Collection
 from typing import Any
 
-from gradiend.data.text.neutral_masking import ExcludedWords
+from gradiend.data.text._neutral_masking import ExcludedWords
 from gradiend.gradients.words import tokenize
 from gradiend.util.placeholder import PLACEHOLDER
 

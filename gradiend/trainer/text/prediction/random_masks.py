@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gradiend.data.text.neutral_masking import ExcludedWords, mask_words
+from gradiend.data.text._neutral_masking import ExcludedWords, mask_words
 from gradiend.evaluator.lms import MASKED_SHARE
 from gradiend.gradients.words import TokenizedWord, WordTokenizer
 from gradiend.util.placeholder import PLACEHOLDER

@@ -20,8 +20,7 @@ from gradiend.data.unified import (
     resolve_dataframe,
     transition_id,
 )
-from gradiend.data.unified.columns import ColumnNames
-from gradiend.data.unified.validate import listed, require_values
+from gradiend.data.unified._schema import ColumnNames, listed, require_values
 from gradiend.evaluator.encoder import EncoderData
 from gradiend.gradients.words import WordTokenizer, name_of_tokenizer
 from gradiend.model.sides import Side

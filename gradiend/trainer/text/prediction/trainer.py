@@ -10,14 +10,14 @@ from typing import Any
 
 import pandas as pd
 
-from gradiend.data.text.neutral_masking import mask_random_words
+from gradiend.data.text._neutral_masking import mask_random_words
 from gradiend.data.unified import (
     UNIFIED_FACTUAL,
     UNIFIED_FACTUAL_CLASS,
     UNIFIED_MASKED,
     UNIFIED_SPLIT,
 )
-from gradiend.data.unified.casing import own_spellings
+from gradiend.data.unified._casing import own_spellings
 from gradiend.evaluator.base_model import TextMeasurement, measure_all
 from gradiend.evaluator.encoder import EncoderData
 from gradiend.evaluator.fingerprints import frame_part, language_model_parts, wants_cache

@@ -1,6 +1,6 @@
-"""Columns of the unified frame; see `gradiend.data.unified.schema`."""
+"""Columns of the unified frame; see `gradiend.data.unified._schema`."""
 
-from gradiend.data.unified.schema import (
+from gradiend.data.unified._schema import (
     UNIFIED_ALTERNATIVE,
     UNIFIED_ALTERNATIVE_CLASS,
     UNIFIED_FACTUAL,
