@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradiend.data.unified._parts import DOCUMENT
+from gradiend.data.unified._parsed_tables import DOCUMENT
 from gradiend.data.unified._schema import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, UNIFIED_MASKED, UNIFIED_SPLIT
 from gradiend.gradients.words import tokenize
 from gradiend.util.placeholder import PLACEHOLDER
@@ -35,7 +35,7 @@ class WordSummary:
     tokens: tuple[str, ...] | None = None
     """The pieces of the word in the first of its texts; None without a tokenizer."""
     is_unknown: bool = False
-    """Whether the tokenizer lacks a part of the word."""
+    """Whether the tokenizer lacks a piece of the word."""
 
     @property
     def is_flagged(self) -> bool:
@@ -377,16 +377,16 @@ def as_text(table: Table) -> str:
 
 def as_html(headline: str, tables: Sequence[Table]) -> str:
     """The tables for a notebook; whatever comes from the data is escaped."""
-    parts = [f"<p>{html.escape(headline)}</p>"]
+    pieces = [f"<p>{html.escape(headline)}</p>"]
     for table in tables:
-        parts.append(f"<h4>{html.escape(table.title)}</h4>")
+        pieces.append(f"<h4>{html.escape(table.title)}</h4>")
         if table.rows:
             header = "".join(f"<th>{html.escape(name)}</th>" for name in table.header)
             rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in table.rows)
-            parts.append(f"<table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table>")
+            pieces.append(f"<table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table>")
         if table.note:
-            parts.append(f"<p>{html.escape(table.note)}</p>")
-    return f'<div class="gradiend-data-summary">{"".join(parts)}</div>'
+            pieces.append(f"<p>{html.escape(table.note)}</p>")
+    return f'<div class="gradiend-data-summary">{"".join(pieces)}</div>'
 
 
 def _cell(value: object) -> str:

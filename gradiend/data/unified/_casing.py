@@ -31,7 +31,7 @@ def write_in_place(word: str, masked_text: str, factual: str) -> str:
     """Write a word for the place of another one: the one rule for sampled words and words of classes.
 
     The word gets a capital where the word `factual` had one by its place (see `capitalised_by_place`). In all other
-    places it stays as it is; a word whose first part has a capital of its own (`"I"`, `"Sie"`, `"iPhone"`) always does.
+    places it stays as it is; a word whose first piece has a capital of its own (`"I"`, `"Sie"`) always does.
     """
     raised = capitalised(word)
     return raised if raised != word and capitalised_by_place(masked_text, factual) else word
@@ -39,7 +39,7 @@ def write_in_place(word: str, masked_text: str, factual: str) -> str:
 
 @lru_cache(maxsize=10_000)
 def capitalised(word: str) -> str:
-    """A word or phrase whose first letter is a capital, unless its first part has a capital already."""
+    """A word or phrase whose first letter is a capital, unless its first piece has a capital already."""
     head = word.split(" ", 1)[0]
     return word if head != head.lower() else _with_first_letter(word, str.title)
 
@@ -67,7 +67,7 @@ def apply_factual_casing(factual: str, alternative: str, *, sentence_start: bool
 
     Lower case gives lower case, all capitals give capitals, title case gives title case; any other pattern
     (`"McDonald"`, `"5"`) leaves the alternative as it is. A single capital letter, alone or as the first
-    part (`"I"`, `"I'm"`, `"A man"`), fits both capitals and title case: it gives title case where the
+    piece (`"I"`, `"I'm"`, `"A man"`), fits both capitals and title case: it gives title case where the
     word starts its sentence and otherwise says nothing.
 
     Args:

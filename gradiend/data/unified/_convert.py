@@ -9,7 +9,13 @@ from pathlib import Path
 import pandas as pd
 
 from gradiend.data.unified._contrast import ClassMerge, Contrast
-from gradiend.data.unified._parts import DOCUMENT, Part, explicit_alternatives, merged_part, per_class_parts
+from gradiend.data.unified._parsed_tables import (
+    DOCUMENT,
+    ParsedTable,
+    explicit_alternatives,
+    merged_table,
+    per_class_tables,
+)
 from gradiend.data.unified._schema import (
     UNIFIED_FACTUAL_CLASS,
     UNIFIED_MASKED,
@@ -60,12 +66,12 @@ def to_unified(
         TypeError: Another kind of data.
     """
     contrast = _contrast(pair, merge)
-    parts = _parts(data, columns, contrast)
+    tables = _parsed(data, columns, contrast)
     if contrast is not None:
-        present = _factual_classes(parts)
+        present = _factual_classes(tables)
         contrast.require_bases(present)
         require_classes(contrast.pair, {contrast.target_of.get(name, name): None for name in present})
-    unified = unify(parts, contrast, max_counterfactuals_per_sentence, seed, dropped)
+    unified = unify(tables, contrast, max_counterfactuals_per_sentence, seed, dropped)
     if contrast is not None:
         require_classes(contrast.pair, unified[UNIFIED_FACTUAL_CLASS].unique().tolist())
     return unified
@@ -83,23 +89,23 @@ def other_classes(
 
     With `merge`, classes that are not merged have no rows. The other arguments are those of `to_unified`.
     """
-    parts = _parts(data, columns, _contrast(pair, merge))
-    present = _factual_classes(parts)
+    tables = _parsed(data, columns, _contrast(pair, merge))
+    present = _factual_classes(tables)
     if merge is None:
         names = {name: name for name in present}
     else:
         names = {base: name for name, bases in merge.bases_of.items() for base in bases if base in present}
     wanted = {base: name for base, name in names.items() if name not in pair and (only is None or name in only)}
-    return identity_rows(parts, wanted)
+    return identity_rows(tables, wanted)
 
 
 def documents_of(data: RawData, columns: ColumnNames = _DEFAULT_COLUMNS) -> pd.DataFrame | None:
     """The columns masked, split and document, each text once in a split; None where the data names no documents."""
-    tables = list(data.values()) if isinstance(data, Mapping) else [_table(data)]
-    if not any(columns.document in table.columns for table in tables):
+    frames = list(data.values()) if isinstance(data, Mapping) else [_table(data)]
+    if not any(columns.document in frame.columns for frame in frames):
         return None
-    parts = _parts(data, columns, None)
-    rows = factual_rows(parts, {name: name for name in _factual_classes(parts)})
+    tables = _parsed(data, columns, None)
+    rows = factual_rows(tables, {name: name for name in _factual_classes(tables)})
     return rows[[UNIFIED_MASKED, UNIFIED_SPLIT, DOCUMENT]].drop_duplicates([UNIFIED_MASKED, UNIFIED_SPLIT])
 
 
@@ -108,7 +114,7 @@ def classes_in(data: RawData, columns: ColumnNames = _DEFAULT_COLUMNS) -> list[s
     if isinstance(data, Mapping):
         if not any(len(frame) for frame in data.values()):
             return []
-        return _factual_classes(_parts(data, columns, None))
+        return _factual_classes(_parsed(data, columns, None))
     frame = _table(data)
     if frame.empty:
         return []
@@ -128,18 +134,18 @@ def _table(data: pd.DataFrame | str | Path) -> pd.DataFrame:
     return frame
 
 
-def _parts(data: RawData, columns: ColumnNames, contrast: Contrast | None) -> list[Part]:
+def _parsed(data: RawData, columns: ColumnNames, contrast: Contrast | None) -> list[ParsedTable]:
     if isinstance(data, Mapping):
-        parts = per_class_parts(data, columns, contrast)
-        for part in parts:
-            _require_named(part.frame, columns, part.where)
-        return parts
+        tables = per_class_tables(data, columns, contrast)
+        for table in tables:
+            _require_named(table.frame, columns, table.where)
+        return tables
     frame = _table(data)
     if frame.empty:
         raise ValueError("The data has no rows.")
     _require_named(frame, columns)
     word, word_class = explicit_alternatives(frame, columns)
-    return [merged_part(frame, columns, word, word_class)]
+    return [merged_table(frame, columns, word, word_class)]
 
 
 def _require_named(frame: pd.DataFrame, columns: ColumnNames, where: str = "") -> None:
@@ -148,5 +154,5 @@ def _require_named(frame: pd.DataFrame, columns: ColumnNames, where: str = "") -
     require_columns(frame, [name for name, default in named.items() if name != default], where)
 
 
-def _factual_classes(parts: list[Part]) -> list[str]:
-    return list(dict.fromkeys(name for part in parts for name in part.factual_class.unique()))
+def _factual_classes(tables: list[ParsedTable]) -> list[str]:
+    return list(dict.fromkeys(name for table in tables for name in table.factual_class.unique()))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from gradiend.data.unified._contrast import ClassMerge, Contrast
-from gradiend.data.unified._parts import merged_part, open_rows, per_class_parts
+from gradiend.data.unified._parsed_tables import merged_table, open_rows, per_class_tables
 from gradiend.data.unified._schema import (
     UNIFIED_ALTERNATIVE,
     UNIFIED_ALTERNATIVE_CLASS,
@@ -62,9 +62,9 @@ def merged_to_unified(
         ValueError: No pair where one is needed, an unknown class, a missing column, or bad rows.
     """
     columns = ColumnNames(masked=masked_col, split=split_col, label_class=label_class_col, label=label_col)
-    part = merged_part(df, columns, target_col, target_class_col)
+    table = merged_table(df, columns, target_col, target_class_col)
     contrast = None if pair is None else Contrast.of_pair(pair)
-    return unify([part], contrast, max_counterfactuals_per_sentence, random_state)
+    return unify([table], contrast, max_counterfactuals_per_sentence, random_state)
 
 
 def apply_class_merge_to_merged_df(
@@ -150,12 +150,12 @@ def per_class_dict_to_unified(
     """
     columns = ColumnNames(masked=masked_col, split=split_col, use_class_names_as_columns=use_class_names_as_columns)
     contrast = None if pair is None else Contrast.of_pair(pair)
-    parts = per_class_parts(_select(class_dfs, classes), columns, contrast)
-    unified = unify(parts, contrast, max_counterfactuals_per_sentence, random_state)
+    tables = per_class_tables(_select(class_dfs, classes), columns, contrast)
+    unified = unify(tables, contrast, max_counterfactuals_per_sentence, random_state)
     if not include_identity_rows or contrast is None:
         return unified
-    others = {name: name for part in parts for name in part.factual_class.unique() if name not in contrast.pair}
-    return pd.concat([unified, identity_rows(parts, others)], ignore_index=True)
+    others = {name: name for table in tables for name in table.factual_class.unique() if name not in contrast.pair}
+    return pd.concat([unified, identity_rows(tables, others)], ignore_index=True)
 
 
 def merge_per_class_dfs(
@@ -164,33 +164,22 @@ def merge_per_class_dfs(
     split_col: str = "split",
     use_class_names_as_columns: bool = True,
 ) -> pd.DataFrame:
-    """Merge a table per class into one.
-
-    Args:
-        class_dfs: Class name → table.
-        masked_col: Column of texts with `[MASK]` where the word stood.
-        split_col: Column of splits; a table without it is training data.
-        use_class_names_as_columns: Whether a column named like the class holds its words.
+    """Merge a table per class into one; the arguments and errors are those of `per_class_dict_to_unified`.
 
     Returns:
-        A frame with the columns masked, label, label_class and split, and, where every row has its
-        alternative, also alternative and alternative_class. Alternatives in columns named like other classes
-        are not carried over.
-
-    Raises:
-        ValueError: No table, a missing column, or bad rows.
-        TypeError: A value is no DataFrame.
+        A frame with the columns masked, label, label_class and split, and, where every row has its alternative, also
+        alternative and alternative_class. Alternatives in columns named like other classes are not carried over.
     """
     columns = ColumnNames(masked=masked_col, split=split_col, use_class_names_as_columns=use_class_names_as_columns)
-    parts = per_class_parts(class_dfs, columns, None)
+    tables = per_class_tables(class_dfs, columns, None)
     own = {UNIFIED_FACTUAL: ColumnNames.label, UNIFIED_FACTUAL_CLASS: ColumnNames.label_class}
     renamed = {UNIFIED_MASKED: ColumnNames.masked, **own, UNIFIED_SPLIT: ColumnNames.split}
-    if all(part.alternative_class is not None for part in parts):
+    if all(table.alternative_class is not None for table in tables):
         renamed |= {
             UNIFIED_ALTERNATIVE: ColumnNames.alternative,
             UNIFIED_ALTERNATIVE_CLASS: ColumnNames.alternative_class,
         }
-    rows = pd.concat([open_rows(part, None) for part in parts], ignore_index=True)
+    rows = pd.concat([open_rows(table, None) for table in tables], ignore_index=True)
     return rows[list(renamed)].rename(columns=renamed)
 
 
@@ -201,21 +190,12 @@ def all_subsets_to_mlm_df(
 ) -> pd.DataFrame:
     """All texts of a table per class and the words that stood there, as an auxiliary head is trained on them.
 
-    Args:
-        class_dfs: Class name → table.
-        masked_col: Column of texts with `[MASK]` where the word stood.
-        use_class_names_as_columns: Whether a column named like the class holds its words.
-
-    Returns:
-        The distinct rows, with the columns masked and label.
-
-    Raises:
-        ValueError: No table, a missing column, or bad rows.
-        TypeError: A value is no DataFrame.
+    The arguments and errors are those of `per_class_dict_to_unified`; the result has the distinct rows, with the
+    columns masked and label.
     """
     columns = ColumnNames(masked=masked_col, use_class_names_as_columns=use_class_names_as_columns)
-    parts = per_class_parts(class_dfs, columns, None)
-    rows = factual_rows(parts, {name: name for part in parts for name in part.factual_class.unique()})
+    tables = per_class_tables(class_dfs, columns, None)
+    rows = factual_rows(tables, {name: name for table in tables for name in table.factual_class.unique()})
     rows = rows[[UNIFIED_MASKED, UNIFIED_FACTUAL]].drop_duplicates(ignore_index=True)
     return rows.set_axis(["masked", "label"], axis=1)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gradiend.data.unified._casing import capitalised, capitalised_by_place, own_spellings, write_in_place
 from gradiend.data.unified._contrast import Contrast
-from gradiend.data.unified._parts import DOCUMENT, Part, open_rows
+from gradiend.data.unified._parsed_tables import DOCUMENT, ParsedTable, open_rows
 from gradiend.data.unified._schema import (
     UNIFIED_ALTERNATIVE,
     UNIFIED_ALTERNATIVE_CLASS,
@@ -38,33 +38,35 @@ REPEATED = "repeated once classes were merged"
 
 
 def unify(
-    parts: Sequence[Part],
+    tables: Sequence[ParsedTable],
     contrast: Contrast | None,
     max_counterfactuals_per_sentence: int = 1,
     random_state: int | None = None,
     dropped: Counter[str] | None = None,
 ) -> pd.DataFrame:
-    """Make the unified frame, in the order of the parts and their rows; the arguments are those of `to_unified`.
+    """Make the unified frame, in the order of the tables and their rows; the arguments are those of `to_unified`.
 
     Without a contrast all rows are kept, and each must have its alternative and the class of the alternative.
     """
     require_whole("max_counterfactuals_per_sentence", max_counterfactuals_per_sentence, 1)
     dropped = Counter() if dropped is None else dropped
-    columns = [column for part in parts for column in (part.factual_class, part.alternative_class)]
+    columns = [column for table in tables for column in (table.factual_class, table.alternative_class)]
     available = list(dict.fromkeys(name for column in columns if column is not None for name in column.unique()))
     if contrast is not None:
         contrast.require_bases(available)
         require_classes(contrast.pair, {contrast.target_of.get(name, name): None for name in available})
-    elif any(part.alternative_col is None or part.alternative_class is None for part in parts):
+    elif any(table.alternative_col is None or table.alternative_class is None for table in tables):
         raise ValueError(
             f"The data does not say which word of which class to compare with: give a pair of the classes "
             f"{listed(available)}, or a column with alternatives and one with their classes."
         )
-    rows = pd.concat([open_rows(part, contrast, dropped) for part in parts], ignore_index=True)
+    rows = pd.concat([open_rows(table, contrast, dropped) for table in tables], ignore_index=True)
     if contrast is None:
         return _close(rows)
     if rows.empty:
-        both = [(part.factual_class, part.alternative_class) for part in parts if part.alternative_class is not None]
+        both = [
+            (table.factual_class, table.alternative_class) for table in tables if table.alternative_class is not None
+        ]
         found = {transition_id(*pair) for columns in both for pair in zip(*columns, strict=True)}
         raise ValueError(
             f"No row compares {contrast.pair[0]!r} with {contrast.pair[1]!r}; the data has: {listed(sorted(found))}."
@@ -256,23 +258,23 @@ def with_transitions(rows: pd.DataFrame) -> pd.DataFrame:
 _ROW = [UNIFIED_MASKED, UNIFIED_SPLIT, UNIFIED_FACTUAL_CLASS, UNIFIED_FACTUAL]
 
 
-def factual_rows(parts: Sequence[Part], names: Mapping[str, str]) -> pd.DataFrame:
+def factual_rows(tables: Sequence[ParsedTable], names: Mapping[str, str]) -> pd.DataFrame:
     """The texts of some classes, each once for a word; `names` has the new name of each class that is wanted.
 
     The columns are masked, split, factual_class, factual and document (None where it is unknown).
     """
     chosen = []
-    for part in parts:
-        inside = part.factual_class.isin(names)
-        frame, classes = part.frame[inside], part.factual_class[inside]
-        chosen.append(replace(part, frame=frame, factual_class=classes, alternative_col=None, alternative_class=None))
-    rows = pd.concat([open_rows(part, None) for part in chosen], ignore_index=True)
+    for table in tables:
+        inside = table.factual_class.isin(names)
+        frame, classes = table.frame[inside], table.factual_class[inside]
+        chosen.append(replace(table, frame=frame, factual_class=classes, alternative_col=None, alternative_class=None))
+    rows = pd.concat([open_rows(table, None) for table in chosen], ignore_index=True)
     rows[UNIFIED_FACTUAL_CLASS] = rows[UNIFIED_FACTUAL_CLASS].map(names)
     return rows[[*_ROW, DOCUMENT]].drop_duplicates(_ROW, ignore_index=True)
 
 
-def identity_rows(parts: Sequence[Part], names: Mapping[str, str]) -> pd.DataFrame:
+def identity_rows(tables: Sequence[ParsedTable], names: Mapping[str, str]) -> pd.DataFrame:
     """The rows of `factual_rows` as unified rows: each has its own word and class as the alternative."""
-    rows = factual_rows(parts, names)
+    rows = factual_rows(tables, names)
     own = {UNIFIED_ALTERNATIVE_CLASS: rows[UNIFIED_FACTUAL_CLASS], UNIFIED_ALTERNATIVE: rows[UNIFIED_FACTUAL]}
     return with_transitions(rows.assign(**own))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction._masking import Examples
 from gradiend.data.unified._casing import own_spellings, write_in_place
-from gradiend.data.unified._parts import DOCUMENT
+from gradiend.data.unified._parsed_tables import DOCUMENT
 from gradiend.data.unified._schema import transition_id
 from gradiend.util.keywords import one_of
 from gradiend.util.placeholder import PLACEHOLDER
@@ -37,21 +37,21 @@ class SplitClass:
 
     config: TextFilterConfig
     examples: Examples
-    parts: NDArray[np.int8]
-    """The number of each example's part."""
-    part_names: Sequence[str]
-    """What the parts are called in the column split."""
+    split_numbers: NDArray[np.int8]
+    """The number of each example's split."""
+    split_names: Sequence[str]
+    """What the splits are called in the column of splits."""
 
     @property
     def splits(self) -> pd.Series:
-        """The name of each example's part."""
-        return pd.Series(pd.Series(self.part_names, dtype=str).array.take(self.parts))
+        """The name of each example's split."""
+        return pd.Series(pd.Series(self.split_names, dtype=str).array.take(self.split_numbers))
 
     @property
     def sizes(self) -> dict[str, int]:
-        """How many examples each part has."""
-        counts = np.bincount(self.parts, minlength=len(self.part_names)).tolist()
-        return dict(zip(self.part_names, counts, strict=True))
+        """How many examples each split has."""
+        counts = np.bincount(self.split_numbers, minlength=len(self.split_names)).tolist()
+        return dict(zip(self.split_names, counts, strict=True))
 
 
 def parse_format(value: str) -> TrainingFormat:

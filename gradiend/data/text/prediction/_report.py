@@ -42,8 +42,8 @@ def describe_training(
     """Say how many rows each class and split got, what was dropped and why, and where the table is."""
     sizes = []
     for item in classes:
-        parts = ", ".join(f"{split} {size}" for split, size in item.sizes.items())
-        sizes.append(f"{item.config.id} {len(item.examples)} ({parts})")
+        splits = ", ".join(f"{split} {size}" for split, size in item.sizes.items())
+        sizes.append(f"{item.config.id} {len(item.examples)} ({splits})")
     n_rows = sum(len(item.examples) for item in classes)
     note = f" {beside_others(n_beside_others, n_rows)}" if n_beside_others else ""
     return (

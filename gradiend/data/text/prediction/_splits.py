@@ -1,4 +1,4 @@
-"""Training, validation and test parts: at the given ratios in each class, and no text in two of them."""
+"""Splits into training, validation and test: at the given ratios in each class, and no text in two of them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from gradiend.util.checks import require_number, require_text
 
 @dataclass(frozen=True)
 class SplitRatios:
-    """Shares of the three parts.
+    """Shares of the three splits.
 
     Raises:
-        ValueError: A share outside [0, 1], shares that do not sum to 1, or two parts with one name.
+        ValueError: A share outside [0, 1], shares that do not sum to 1, or two splits with one name.
         TypeError: A share that is no number, a name that is no string.
     """
 
@@ -28,7 +28,7 @@ class SplitRatios:
     validation: float
     test: float
     train_name: str = "train"
-    """What the first part is called."""
+    """What the first split is called."""
 
     def __post_init__(self) -> None:
         for name, share in (("train_ratio", self.train), ("val_ratio", self.validation), ("test_ratio", self.test)):
@@ -46,7 +46,7 @@ class SplitRatios:
 
     @property
     def names(self) -> tuple[str, str, str]:
-        """What the parts are called in the column split."""
+        """What the splits are called in the column of splits."""
         return self.train_name, "validation", "test"
 
     @property
@@ -58,10 +58,10 @@ class SplitRatios:
 def assign_splits(
     groups: Sequence[NDArray[np.int32]], ratios: SplitRatios, rng: random.Random
 ) -> list[NDArray[np.int8]]:
-    """Choose for each class the part of every row, as a number in the order of `ratios.names`.
+    """Choose for each class the split of every row, as a number in the order of `ratios.names`.
 
-    Rows of one group (a whole number) go to one part. Groups of several rows are divided first, the largest before the
-    others, each to the part that has most room in its classes; each class's other rows then fill its parts, so that
+    Rows of one group (a whole number) go to one split. Groups of several rows are divided first, the largest before the
+    others, each to the split that has most room in its classes; each class's other rows then fill its splits, so that
     only a class with few rows of its own can miss its sizes.
     """
     generator = np.random.default_rng(rng.getrandbits(64))
@@ -70,7 +70,7 @@ def assign_splits(
     n_rows = np.bincount(group)
     is_shared = n_rows > 1
     wanted = np.array([_apportion(size, ratios.shares) for size in sizes])
-    part = np.zeros(len(n_rows), np.int8)
+    split = np.zeros(len(n_rows), np.int8)
 
     shared = generator.permutation(np.flatnonzero(is_shared))  # random among equals
     shared = shared[np.argsort(-n_rows[shared], kind="stable")]
@@ -78,50 +78,50 @@ def assign_splits(
     owners = owner[np.argsort(group[is_shared[group]], kind="stable")].tolist()
     ends = np.cumsum(n_rows * is_shared)
     spans = zip((ends - n_rows)[shared].tolist(), ends[shared].tolist(), strict=True)
-    part[shared] = _to_roomiest((owners[start:end] for start, end in spans), wanted, ratios.shares)
+    split[shared] = _to_roomiest((owners[start:end] for start, end in spans), wanted, ratios.shares)
 
     for own, open_counts in zip(groups, wanted, strict=True):
         alone = ~is_shared[own]
-        counts = _fill(open_counts - np.bincount(part[own[~alone]], minlength=len(open_counts)), int(alone.sum()))
-        part[generator.permutation(own[alone])] = np.repeat(np.arange(len(counts)), counts)
-    return [part[own] for own in groups]
+        counts = _fill(open_counts - np.bincount(split[own[~alone]], minlength=len(open_counts)), int(alone.sum()))
+        split[generator.permutation(own[alone])] = np.repeat(np.arange(len(counts)), counts)
+    return [split[own] for own in groups]
 
 
 def _apportion(n: int, shares: Sequence[float]) -> list[int]:
     """Divide `n` things by largest remainders; each share above 0 gets at least one thing, where there are enough."""
     exact = [n * share for share in shares]
     counts = [math.floor(value + 1e-9) for value in exact]
-    by_remainder = sorted(range(len(shares)), key=lambda part: exact[part] - counts[part], reverse=True)
-    for part in by_remainder[: n - sum(counts)]:
-        counts[part] += 1
-    wanted = [part for part, share in enumerate(shares) if share > 0]
+    by_remainder = sorted(range(len(shares)), key=lambda split: exact[split] - counts[split], reverse=True)
+    for split in by_remainder[: n - sum(counts)]:
+        counts[split] += 1
+    wanted = [split for split, share in enumerate(shares) if share > 0]
     if n >= len(wanted):
-        for part in wanted:
-            if counts[part] == 0:
+        for split in wanted:
+            if counts[split] == 0:
                 counts[counts.index(max(counts))] -= 1
-                counts[part] = 1
+                counts[split] = 1
     return counts
 
 
 def _to_roomiest(
     owners_of_each: Iterable[Sequence[int]], wanted: NDArray[np.int64], shares: Sequence[float]
 ) -> list[int]:
-    """The part of each group: where the squared distance from what its rows' classes want falls most, in that unit."""
+    """The split of each group: where the squared distance from what its rows' classes want falls most, in that unit."""
     unit = np.maximum(wanted, 1)
     step = (1 / unit).T.tolist()
     # A row brings (2 · missing − 1) / wanted; half of it is kept.
     room = ((wanted - 0.5) / unit).T.tolist()
-    sized = [part for part, share in enumerate(shares) if share > 0]
+    sized = [split for split, share in enumerate(shares) if share > 0]
     result = []
     for owners in owners_of_each:
         best, most = sized[0], -math.inf
-        for part in sized:
-            own = room[part]
+        for split in sized:
+            own = room[split]
             total = 0.0
             for owner in owners:
                 total += own[owner]
             if total > most:
-                best, most = part, total
+                best, most = split, total
         result.append(best)
         for owner in owners:
             room[best][owner] -= step[best][owner]
@@ -129,7 +129,7 @@ def _to_roomiest(
 
 
 def _fill(open_counts: Sequence[int], n: int) -> list[int]:
-    """Use up what is open; what shared texts have overfilled is taken from the part with the most left."""
+    """Use up what is open; what shared texts have overfilled is taken from the split with the most left."""
     counts = [max(0, int(count)) for count in open_counts]
     while sum(counts) > n:
         counts[counts.index(max(counts))] -= 1
@@ -139,9 +139,9 @@ def _fill(open_counts: Sequence[int], n: int) -> list[int]:
 def assign_splits_by_document(
     documents: Sequence[Sequence[object]], groups: Sequence[NDArray[np.int32]], ratios: SplitRatios, rng: random.Random
 ) -> list[NDArray[np.int8]]:
-    """Do what `assign_splits` does, so that no document and no group is in two parts.
+    """Do what `assign_splits` does, so that no document and no group is in two splits.
 
-    Documents that share a group stay together. They are assigned from the largest to the smallest, each to the part
+    Documents that share a group stay together. They are assigned from the largest to the smallest, each to the split
     where it brings the classes closest to their ratios; how close depends on how large the documents are. Rows whose
     document is None stay together by their groups alone.
     """
@@ -159,19 +159,19 @@ def assign_splits_by_document(
     order = list(sizes)
     rng.shuffle(order)
     order.sort(key=lambda root: sizes[root].total(), reverse=True)
-    wanted = {part: [share * len(own) for own in groups] for part, share in enumerate(ratios.shares) if share > 0}
-    missing = {part: list(counts) for part, counts in wanted.items()}
-    part_of: dict[tuple[str, object], int] = {}
+    wanted = {split: [share * len(own) for own in groups] for split, share in enumerate(ratios.shares) if share > 0}
+    missing = {split: list(counts) for split, counts in wanted.items()}
+    split_of: dict[tuple[str, object], int] = {}
     for root in order:
         # the fall of the squared distance from what is wanted, in units of it
-        def gain(part: int, size: Mapping[int, int] = sizes[root]) -> float:
-            return sum(n * (2 * missing[part][index] - n) / wanted[part][index] for index, n in size.items())
+        def gain(split: int, size: Mapping[int, int] = sizes[root]) -> float:
+            return sum(n * (2 * missing[split][index] - n) / wanted[split][index] for index, n in size.items())
 
         best = max(missing, key=gain)
-        part_of[root] = best
+        split_of[root] = best
         for index, n in sizes[root].items():
             missing[best][index] -= n
-    return [np.array([part_of[root] for root in own], np.int8) for own in roots]
+    return [np.array([split_of[root] for root in own], np.int8) for own in roots]
 
 
 Thing = TypeVar("Thing", bound=Hashable)

@@ -189,12 +189,12 @@ class TextPredictionDataCreator:
                 alternative, alternative_class, transition, and where rows are split by document, document; one
                 row for each other class, whose word is drawn by frequency, with a
                 capital where the label has one by its place.
-            split_name: What the training part is called in the column split.
+            split_name: What the split for training is called in the column split.
             balance: `"try"` (or True) caps every class at the size of the smallest, in proportion to the
                 classes' weights; False or None keeps all rows.
             output: File for the table (`.csv` or `.parquet`, with output format `"hf"` also a folder), in
                 place of the one in `output_dir`. The table is the unified one, whatever the format.
-            train_ratio: Share of the training part.
+            train_ratio: Share of the split for training.
             val_ratio: Share of the split `validation`.
             test_ratio: Share of the split `test`.
             min_rows_per_class_for_split: Rows that each class must have; 0 switches the check off.
@@ -398,10 +398,10 @@ class TextPredictionDataCreator:
         ratios, groups = request.ratios, [examples.group for examples in kept]
         if request.split_by_document:
             documents = [examples.document for examples in kept]
-            parts = assign_splits_by_document(documents, groups, ratios, self._rng("splits"))
+            numbers = assign_splits_by_document(documents, groups, ratios, self._rng("splits"))
         else:
-            parts = assign_splits(groups, ratios, self._rng("splits"))
-        return [SplitClass(*item, ratios.names) for item in zip(self.classes, kept, parts, strict=True)]
+            numbers = assign_splits(groups, ratios, self._rng("splits"))
+        return [SplitClass(*item, ratios.names) for item in zip(self.classes, kept, numbers, strict=True)]
 
     def _near_misses(self, configs: Sequence[TextFilterConfig]) -> str:
         texts = (text for block in self._stream(self._source) for text in block.texts)

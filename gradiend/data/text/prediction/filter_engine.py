@@ -110,10 +110,8 @@ def filter_sentences_multi(
     Args:
         sentences: Any sentences.
         configs_with_ids: `(id, class)` for each class; this id counts, not the id of the class itself.
-        spacy_model: Name or folder of the pipeline that reads tags and lemmas.
-        download_if_missing: Download a pipeline that is not installed.
+        spacy_model: As in `filter_sentences`, and so the other arguments that are not named here.
         max_matches_per_class: Keep at most so many sentences a class, and stop when every class has them.
-        total_target_overall: Matches wanted in this and further calls together; shown by the progress bar.
         stats: Receives the counts too.
 
     Returns:
@@ -121,11 +119,7 @@ def filter_sentences_multi(
         `sentences_when_cap_reached`, its id → how many sentences that took.
 
     Raises:
-        TypeError: An argument of another type, or an unknown one.
-        ValueError: Two classes have the same id, `max_matches_per_class` is below 1, or there are tags or lemmas
-            but no `spacy_model`.
-        ImportError: spaCy is needed and not installed.
-        OSError: The pipeline is not installed.
+        ValueError: Two classes have the same id, and as in `filter_sentences`, as are the other errors.
     """
     require_whole("max_matches_per_class", max_matches_per_class, 1, none_means="for all")
     classes = _parse_pairs(configs_with_ids)

@@ -22,7 +22,7 @@ from gradiend.data.unified import (
     require_split,
     to_unified,
 )
-from gradiend.data.unified._parts import of_other_class
+from gradiend.data.unified._parsed_tables import of_other_class
 from gradiend.data.unified._schema import listed
 from gradiend.evaluator.goals import check_class_names
 from gradiend.gradients.words import WordTokenizer

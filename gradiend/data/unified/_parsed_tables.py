@@ -38,7 +38,7 @@ def of_other_class(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Part:
+class ParsedTable:
     """A table and what its columns mean."""
 
     frame: pd.DataFrame
@@ -61,29 +61,29 @@ class Part:
     """Which table this is, for messages."""
 
 
-def open_rows(part: Part, contrast: Contrast | None, dropped: Counter[str] | None = None) -> pd.DataFrame:
+def open_rows(table: ParsedTable, contrast: Contrast | None, dropped: Counter[str] | None = None) -> pd.DataFrame:
     """Take and check the rows that a contrast compares (None: all rows); `dropped` counts the others by reason.
 
     The result has the unified columns except the transition, with the classes of the data; alternatives and their
     classes are None where they are unknown.
     """
-    factual_class, alternative_class, frame = part.factual_class, part.alternative_class, part.frame
-    needed = [part.masked_col, part.word_col]
-    require_columns(frame, [*needed, part.alternative_col] if part.alternative_col else needed, part.where)
+    factual_class, alternative_class, frame = table.factual_class, table.alternative_class, table.frame
+    needed = [table.masked_col, table.word_col]
+    require_columns(frame, [*needed, table.alternative_col] if table.alternative_col else needed, table.where)
     if contrast is not None:
-        inside = _compared(part, contrast, Counter() if dropped is None else dropped)
+        inside = _compared(table, contrast, Counter() if dropped is None else dropped)
         frame, factual_class = frame[inside], factual_class[inside]
         alternative_class = None if alternative_class is None else alternative_class[inside]
-    texts = require_values(frame[part.masked_col], f"text in {part.masked_col!r}", part.where)
-    require_placeholders(texts, part.where)
+    texts = require_values(frame[table.masked_col], f"text in {table.masked_col!r}", table.where)
+    require_placeholders(texts, table.where)
     columns = {
         UNIFIED_MASKED: texts,
-        UNIFIED_SPLIT: _splits(frame, part),
+        UNIFIED_SPLIT: _splits(frame, table),
         UNIFIED_FACTUAL_CLASS: factual_class,
         UNIFIED_ALTERNATIVE_CLASS: alternative_class,
-        UNIFIED_FACTUAL: _words(frame, part.word_col, part),
-        UNIFIED_ALTERNATIVE: _words(frame, part.alternative_col, part) if part.alternative_col else None,
-        DOCUMENT: frame[part.document_col] if part.document_col in frame.columns else None,
+        UNIFIED_FACTUAL: _words(frame, table.word_col, table),
+        UNIFIED_ALTERNATIVE: _words(frame, table.alternative_col, table) if table.alternative_col else None,
+        DOCUMENT: frame[table.document_col] if table.document_col in frame.columns else None,
     }
     return pd.DataFrame(
         {name: None if column is None else column.to_numpy(dtype=object) for name, column in columns.items()},
@@ -92,17 +92,17 @@ def open_rows(part: Part, contrast: Contrast | None, dropped: Counter[str] | Non
     )
 
 
-def _compared(part: Part, contrast: Contrast, dropped: Counter[str]) -> pd.Series:
+def _compared(table: ParsedTable, contrast: Contrast, dropped: Counter[str]) -> pd.Series:
     """Which rows a contrast compares; the others are counted."""
-    factual = part.factual_class
+    factual = table.factual_class
     is_target = factual.isin(contrast.target_of)
     for name, count in factual[~is_target].value_counts(sort=False).items():
         dropped[of_other_class(str(name))] += int(count)
-    if part.alternative_class is None:
+    if table.alternative_class is None:
         known = factual.isin([name for name in factual.unique() if contrast.includes(name)])
         dropped[OUTSIDE_GROUPS] += int((is_target & ~known).sum())
         return known
-    alternative = part.alternative_class
+    alternative = table.alternative_class
     targets = is_target & alternative.isin(contrast.target_of)
     inner = targets & (factual.map(contrast.target_of) == alternative.map(contrast.target_of))
     pairs = pd.Series(list(zip(factual, alternative, strict=True)), index=factual.index, dtype=object)
@@ -113,15 +113,15 @@ def _compared(part: Part, contrast: Contrast, dropped: Counter[str]) -> pd.Serie
     return allowed
 
 
-def _words(frame: pd.DataFrame, column: str, part: Part) -> pd.Series:
-    return require_words(frame[column], f"word in {column!r}", part.where)
+def _words(frame: pd.DataFrame, column: str, table: ParsedTable) -> pd.Series:
+    return require_words(frame[column], f"word in {column!r}", table.where)
 
 
-def _splits(frame: pd.DataFrame, part: Part) -> pd.Series:
-    if part.split_col not in frame.columns:
+def _splits(frame: pd.DataFrame, table: ParsedTable) -> pd.Series:
+    if table.split_col not in frame.columns:
         return pd.Series("train", index=frame.index, dtype=object)
-    require_columns(frame, [part.split_col], part.where)
-    names = require_values(frame[part.split_col], f"split in {part.split_col!r}", part.where)
+    require_columns(frame, [table.split_col], table.where)
+    names = require_values(frame[table.split_col], f"split in {table.split_col!r}", table.where)
     return names.map({name: normalize_split_name(name) for name in names.unique()})
 
 
@@ -145,13 +145,15 @@ def explicit_alternatives(frame: pd.DataFrame, columns: ColumnNames, where: str 
     return (word, word_class) if word else (None, None)
 
 
-def merged_part(df: pd.DataFrame, columns: ColumnNames, target_col: str | None, target_class_col: str | None) -> Part:
+def merged_table(
+    df: pd.DataFrame, columns: ColumnNames, target_col: str | None, target_class_col: str | None
+) -> ParsedTable:
     """Check the columns of a merged table and read its classes."""
     if target_col is None:
         target_class_col = None
     wanted = [columns.masked, columns.label, columns.label_class, target_col, target_class_col]
     require_columns(df, [column for column in wanted if column is not None])
-    return Part(
+    return ParsedTable(
         frame=df,
         masked_col=columns.masked,
         split_col=columns.split,
@@ -163,10 +165,10 @@ def merged_part(df: pd.DataFrame, columns: ColumnNames, target_col: str | None, 
     )
 
 
-def per_class_parts(
+def per_class_tables(
     class_dfs: Mapping[str, pd.DataFrame], columns: ColumnNames, contrast: Contrast | None
-) -> list[Part]:
-    """Find out what the columns of each table mean; words of several other classes give a part for each."""
+) -> list[ParsedTable]:
+    """Find out what the columns of each table mean; words of several other classes give a table for each."""
     if not isinstance(class_dfs, Mapping):
         raise TypeError(f"Expected a dict of class names and DataFrames, got {type(class_dfs).__name__}.")
     for name, frame in class_dfs.items():
@@ -175,42 +177,42 @@ def per_class_parts(
     filled = [(str(name), frame) for name, frame in class_dfs.items() if len(frame)]
     if not filled:
         raise ValueError(f"The data has no rows; classes given: {listed(class_dfs)}.")
-    return [part for name, frame in filled for part in _parts(name, frame, columns, contrast)]
+    return [table for name, frame in filled for table in _parsed(name, frame, columns, contrast)]
 
 
-def _parts(name: str, frame: pd.DataFrame, columns: ColumnNames, contrast: Contrast | None) -> list[Part]:
+def _parsed(name: str, frame: pd.DataFrame, columns: ColumnNames, contrast: Contrast | None) -> list[ParsedTable]:
     where = f" of class {name!r}"
     require_columns(frame, [columns.masked], where)
     own = _constant(name, frame)
-    part = Part(frame, columns.masked, columns.split, "source", own, document_col=columns.document, where=where)
+    table = ParsedTable(frame, columns.masked, columns.split, "source", own, document_col=columns.document, where=where)
     if {"source", "target"} <= set(frame.columns):
         classes = _class_column(frame, "source_id", where)
         targets = _class_column(frame, "target_id", where)
         own = own if classes is None else classes
-        return [replace(part, factual_class=own, alternative_col="target", alternative_class=targets)]
-    part = replace(part, word_col=_word_column(name, frame, columns, where))
+        return [replace(table, factual_class=own, alternative_col="target", alternative_class=targets)]
+    table = replace(table, word_col=_word_column(name, frame, columns, where))
     alternative, alternative_class = explicit_alternatives(frame, columns, where)
     if alternative is not None:
         classes = _class_column(frame, alternative_class, where)
-        return [replace(part, alternative_col=alternative, alternative_class=classes)]
+        return [replace(table, alternative_col=alternative, alternative_class=classes)]
     if contrast is None or not columns.use_class_names_as_columns:
-        return [part]
+        return [table]
     others = [other for other in contrast.partners(name) if holds_values(frame, other, where)]
-    return _part_for_each(part, others) if others else [part]
+    return _table_for_each(table, others) if others else [table]
 
 
-def _part_for_each(part: Part, others: Sequence[str]) -> list[Part]:
-    """A part for each class that has a word in some rows, and one for the rows without any word to compare with."""
-    has_word = part.frame[list(others)].notna()
+def _table_for_each(table: ParsedTable, others: Sequence[str]) -> list[ParsedTable]:
+    """A table for each class that has a word in some rows, and one for the rows without any word to compare with."""
+    has_word = table.frame[list(others)].notna()
     chosen = [(other, has_word[other]) for other in others] + [(None, ~has_word.any(axis=1))]
-    parts = []
+    tables = []
     for other, rows in chosen:
         if rows.any():
-            frame = part.frame[rows]
-            own, classes = part.factual_class[rows], None if other is None else _constant(other, frame)
-            one = replace(part, frame=frame, factual_class=own, alternative_col=other, alternative_class=classes)
-            parts.append(one)
-    return parts
+            frame = table.frame[rows]
+            own, classes = table.factual_class[rows], None if other is None else _constant(other, frame)
+            one = replace(table, frame=frame, factual_class=own, alternative_col=other, alternative_class=classes)
+            tables.append(one)
+    return tables
 
 
 def _word_column(name: str, frame: pd.DataFrame, columns: ColumnNames, where: str) -> str:
