@@ -7,12 +7,13 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple, NoReturn
 
 import numpy as np
+import pandas as pd
 from tqdm.auto import tqdm
 
 from gradiend.data.core._text_source import TextBlock
 from gradiend.data.text._preprocess import Segmenter
 from gradiend.data.text.filter_config import TextFilterConfig
-from gradiend.data.text.prediction._masking import HAS_MASK, Examples, Masker, has_any
+from gradiend.data.text.prediction._masking import HAS_MASK, Masker, has_any
 from gradiend.data.text.prediction._matcher import SurfaceMatcher
 from gradiend.data.text.prediction._tag_resolver import TagResolver, TokenExclusion
 from gradiend.data.text.prediction._word_lookup import Places
@@ -79,8 +80,8 @@ class BlockMatcher:
 class Collected(NamedTuple):
     """The result of a pass over the corpus."""
 
-    examples: list[Examples]
-    """The examples of each class."""
+    examples: list[pd.DataFrame]
+    """The examples of each class, see `Masker.examples`."""
     n_texts: int
     """How many texts were read."""
     n_segments: int

@@ -6,10 +6,9 @@ import sys
 from array import array
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,7 @@ from gradiend.data.text.prediction._matcher import SurfaceMatcher, Target, mask_
 from gradiend.data.text.prediction._splits import root_of
 from gradiend.data.text.prediction._tag_resolver import TagResolver
 from gradiend.data.text.prediction._word_lookup import Places
+from gradiend.data.unified._parsed_tables import DOCUMENT
 
 OTHER_TAGS = "with a class word that has other tags"
 AMBIGUOUS = "with a word that fits several classes"
@@ -27,63 +27,6 @@ SEVERAL_CLASSES = "with words of several classes"
 HAS_MASK = "with the mask in the text"
 DUPLICATE = "repeating a masked text"
 CLASS_FULL = "of a class already full"
-
-
-class Label(NamedTuple):
-    """A word that stands for a class."""
-
-    text: str
-    """The word in the casing of the sentence."""
-    word: str
-    """The target that the text spells, in the user's spelling; the text again where a lemma was sought."""
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Sentences with the words of a class masked, in corpus order; no masked text twice."""
-
-    masked: pd.Series
-    """The sentences."""
-    label_index: NDArray[np.int32]
-    """Which of the labels is the first masked word."""
-    labels: Sequence[Label]
-    """All labels of all classes."""
-    group: NDArray[np.int32]
-    """What must be in one split has one number: the examples of a sentence, and those with one masked text."""
-    has_contrast: NDArray[np.bool_]
-    """Whether the sentence shows a word of another class."""
-    document: Sequence[object]
-    """The document that each sentence comes from; empty where nobody asks."""
-
-    @property
-    def n_beside_others(self) -> int:
-        """How many sentences show a word of another class."""
-        return int(np.count_nonzero(self.has_contrast))
-
-    def __len__(self) -> int:
-        return len(self.group)
-
-    @property
-    def label(self) -> pd.Series:
-        """The first masked words, in the casing of the sentences."""
-        texts = pd.Series([label.text for label in self.labels], dtype=str)
-        return pd.Series(texts.array.take(self.label_index))
-
-    @property
-    def words(self) -> list[str]:
-        """The words that the labels are, in the user's spelling; words found by a lemma are as in the sentences."""
-        return [self.labels[index].word for index in self.label_index.tolist()]
-
-    def first(self, n: int) -> Examples:
-        """The first `n`."""
-        return replace(
-            self,
-            masked=self.masked[:n],
-            label_index=self.label_index[:n],
-            group=self.group[:n],
-            has_contrast=self.has_contrast[:n],
-            document=self.document[:n],
-        )
 
 
 @dataclass(slots=True)
@@ -134,7 +77,9 @@ class Masker:
         self._limit = sys.maxsize if limit is None else limit
         self._keep_several = keep_several
         self._with_documents = with_documents
-        self._labels: list[Label] = []
+        # A label is a text that stands for a class. Of each label:
+        self._label_texts: list[str] = []
+        self._label_words: list[str] = []
         self._owners: list[int] = []
         self._by_tag: list[bool] = []
         self._labels_of: dict[str | tuple[str, tuple[Target, ...]], tuple[int, ...]] = {}
@@ -186,20 +131,33 @@ class Masker:
             if rows:
                 self._keep(owner, *zip(*rows, strict=True))
 
-    def examples(self) -> list[Examples]:
-        """Return the examples of each class, and let go of them."""
+    def examples(self) -> list[pd.DataFrame]:
+        """Return the examples of each class in corpus order, and let go of them.
+
+        The columns are masked; label, the first masked word in the casing of the sentence; word, the target that the
+        label spells; group, a number that is the same for what must be in one split: the rows of a sentence, and those
+        of a masked text; has_contrast, whether the sentence shows a word of another class; on request document.
+        """
         self._seen.clear()
         owner, label, sentence, text = (np.array(column) for column in self._columns.values())
         has_contrast = np.frombuffer(bytes(self._has_contrast), bool)
         group = _groups(sentence, text)
-        result = []
+        labels, words = (pd.Series(texts, dtype=str).array for texts in (self._label_texts, self._label_words))
+        frames = []
         for index, texts in enumerate(self._texts):
             own = np.flatnonzero(owner == index)
-            documents = [self._documents[row] for row in own.tolist()] if self._with_documents else []
-            masked = pd.Series(texts, dtype=str)
+            columns = {
+                "masked": pd.Series(texts, dtype=str),
+                "label": labels.take(label[own]),
+                "word": words.take(label[own]),
+                "group": group[own],
+                "has_contrast": has_contrast[own],
+            }
+            if self._with_documents:
+                columns[DOCUMENT] = pd.Series([self._documents[row] for row in own.tolist()], dtype=object)
+            frames.append(pd.DataFrame(columns))
             texts.clear()
-            result.append(Examples(masked, label[own], self._labels, group[own], has_contrast[own], documents))
-        return result
+        return frames
 
     def _keep(
         self,
@@ -258,15 +216,16 @@ class Masker:
 
     def _new_labels(self, text: str, targets: Sequence[Target]) -> tuple[int, ...]:
         """The numbers of new labels, one for each class."""
-        first = len(self._labels)
+        first = len(self._owners)
         for index in dict.fromkeys(target.class_index for target in targets):
             own = [target for target in targets if target.class_index == index]
-            # A class may have two words that differ in case only: `sie` and `Sie`.
+            # A class may have two words that differ in case only: `sie` and `Sie`. What a lemma finds stays as it is.
             word = text if own[0].is_lemma or any(target.word == text for target in own) else own[0].word
-            self._labels.append(Label(text, word))
+            self._label_texts.append(text)
+            self._label_words.append(word)
             self._owners.append(index)
             self._by_tag.append(all(target.tags is not None for target in own))
-        return tuple(range(first, len(self._labels)))
+        return tuple(range(first, len(self._owners)))
 
     def _reason_to_drop(self, segment: str, words: _SegmentWords) -> str | None:
         if not self._keep_several and words.is_shared:

@@ -10,13 +10,14 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from gradiend.data._summary import beside_others
 from gradiend.data.core.spacy_util import SpacyReader
 from gradiend.data.text._neutral_masking import WORD
 from gradiend.data.text._preprocess import LONG_CHARACTERS
 from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction._collector import Collected
-from gradiend.data.text.prediction._frames import SplitClass
 from gradiend.data.text.prediction._masking import AMBIGUOUS, SEVERAL_CLASSES
 from gradiend.data.text.prediction._matcher import Hit, SurfaceMatcher, class_targets
 from gradiend.data.text.prediction._splits import SplitRatios
@@ -37,14 +38,14 @@ class Tally:
 
 
 def describe_training(
-    classes: Sequence[SplitClass], collected: Collected, n_beside_others: int, path: Path | None
+    classes: Mapping[str, pd.DataFrame], ratios: SplitRatios, collected: Collected, tally: Tally, path: Path | None
 ) -> str:
     """Say how many rows each class and split got, what was dropped and why, and where the table is."""
     sizes = []
-    for item in classes:
-        splits = ", ".join(f"{split} {size}" for split, size in item.sizes.items())
-        sizes.append(f"{item.config.id} {len(item.examples)} ({splits})")
-    n_rows = sum(len(item.examples) for item in classes)
+    for name, rows in classes.items():
+        splits = ", ".join(f"{split} {size}" for split, size in _sizes(rows, ratios).items())
+        sizes.append(f"{name} {len(rows)} ({splits})")
+    n_rows, n_beside_others = sum(map(len, classes.values())), tally.n_beside_others
     note = f" {beside_others(n_beside_others, n_rows)}" if n_beside_others else ""
     return (
         f"Training data: {'; '.join(sizes)}; from {collected.n_segments} segments of {collected.n_texts} texts. "
@@ -64,7 +65,7 @@ def require_found(
     near_misses: Callable[[Sequence[TextFilterConfig]], str],
 ) -> None:
     """Raise a ValueError that names the classes without rows, their targets, and what comes near to each."""
-    empty = [config for config, examples in zip(configs, collected.examples, strict=True) if not examples]
+    empty = [config for config, examples in zip(configs, collected.examples, strict=True) if examples.empty]
     if empty:
         names = "; ".join(f"{config.id!r} (targets: {', '.join(config.words)})" for config in empty)
         if not collected.n_texts:
@@ -90,7 +91,7 @@ def require_minimum(
 
 def describe_long_rows(collected: Collected, cuts_sentences: bool) -> str | None:
     """Say that rows are paragraphs rather than sentences, and how to cut them; None where they are not."""
-    texts = [text for examples in collected.examples for text in examples.masked if len(text) > LONG_CHARACTERS]
+    texts = [text for examples in collected.examples for text in examples["masked"] if len(text) > LONG_CHARACTERS]
     n_rows = sum(map(len, collected.examples))
     if not texts:
         return None
@@ -107,14 +108,20 @@ def describe_long_rows(collected: Collected, cuts_sentences: bool) -> str | None
     )
 
 
-def describe_empty_splits(classes: Sequence[SplitClass], ratios: SplitRatios, by_document: bool) -> str | None:
+def describe_empty_splits(classes: Mapping[str, pd.DataFrame], ratios: SplitRatios, by_document: bool) -> str | None:
     """Say which classes have no row in a split that should have some; None where none is empty."""
     wanted = [split for split, share in zip(ratios.names, ratios.shares, strict=True) if share > 0]
-    empty = [f"{split} of {item.config.id!r}" for item in classes for split in wanted if not item.sizes[split]]
+    sizes = {name: _sizes(rows, ratios) for name, rows in classes.items()}
+    empty = [f"{split} of {name!r}" for name, own in sizes.items() for split in wanted if not own[split]]
     if not empty:
         return None
     why = "there are too few documents, or a few hold most rows" if by_document else "there are too few rows"
     return f"Splits without any row: {', '.join(empty)}; {why}."
+
+
+def _sizes(rows: pd.DataFrame, ratios: SplitRatios) -> dict[str, int]:
+    counts = rows["split"].value_counts()
+    return {split: int(counts.get(split, 0)) for split in ratios.names}
 
 
 def _hint(collected: Collected) -> str:

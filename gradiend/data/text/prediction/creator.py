@@ -21,7 +21,6 @@ from gradiend.data.text.filter_config import SpacyTagSpec, TextFilterConfig
 from gradiend.data.text.prediction._arguments import TrainingRequest, parse_classes, require_folder_names
 from gradiend.data.text.prediction._collector import BALANCING, Collected, collect_examples, collect_neutral
 from gradiend.data.text.prediction._frames import (
-    SplitClass,
     from_unified,
     minimal_frame,
     parse_format,
@@ -49,6 +48,7 @@ from gradiend.data.text.prediction._splits import (
 )
 from gradiend.data.text.prediction._tag_resolver import TagResolver, TokenExclusion
 from gradiend.data.text.prediction.made_from import MadeFrom, Output, describe_preprocess
+from gradiend.data.unified._parsed_tables import DOCUMENT
 from gradiend.data.unified._schema import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS
 from gradiend.util.checks import require_flag, require_path, require_texts, require_whole
 from gradiend.util.keywords import known_keywords, strict_keywords
@@ -347,15 +347,16 @@ class TextPredictionDataCreator:
             sizes = balanced_counts(sizes, [config.weight for config in self.classes])
         require_minimum(self.classes, collected, sizes, request.min_rows_per_class_for_split)
         classes = self._split(collected, sizes, request)
-        tally = Tally(dict(collected.dropped), sum(item.examples.n_beside_others for item in classes))
+        tally = Tally(dict(collected.dropped), sum(int(rows["has_contrast"].sum()) for rows in classes.values()))
         self._created = lambda: minimal_frame(classes, with_documents=has_documents), tally
         if target.path is None and request.format != "unified":
             result = per_class_frames(classes) if request.format == "per_class" else minimal_frame(classes)
         else:
-            unified = unified_frame(classes, self._rng("alternatives"), with_documents=has_documents)
+            masks = {config.id: config.mask for config in self.classes}
+            unified = unified_frame(classes, masks, self._rng("alternatives"), with_documents=has_documents)
             target.write(unified, tally, per_class_frames(classes))
             result = from_unified(unified, request.format)
-        logger.info(describe_training(classes, collected, tally.n_beside_others, target.path))
+        logger.info(describe_training(classes, request.ratios, collected, tally, target.path))
         if (empty := describe_empty_splits(classes, request.ratios, request.split_by_document)) is not None:
             logger.warning(empty)
         return result
@@ -391,17 +392,19 @@ class TextPredictionDataCreator:
             **arguments,
         )
 
-    def _split(self, collected: Collected, sizes: Sequence[int], request: TrainingRequest) -> list[SplitClass]:
+    def _split(self, collected: Collected, sizes: Sequence[int], request: TrainingRequest) -> dict[str, pd.DataFrame]:
         """Keep the first rows of each class, as many as `sizes` says, and give each its split."""
-        kept = [examples.first(size) for examples, size in zip(collected.examples, sizes, strict=True)]
+        kept = [examples.head(size) for examples, size in zip(collected.examples, sizes, strict=True)]
         collected.dropped[BALANCING] += sum(map(len, collected.examples)) - sum(sizes)
-        ratios, groups = request.ratios, [examples.group for examples in kept]
+        ratios, groups = request.ratios, [rows["group"].to_numpy() for rows in kept]
         if request.split_by_document:
-            documents = [examples.document for examples in kept]
+            documents = [rows[DOCUMENT].tolist() for rows in kept]
             numbers = assign_splits_by_document(documents, groups, ratios, self._rng("splits"))
         else:
             numbers = assign_splits(groups, ratios, self._rng("splits"))
-        return [SplitClass(*item, ratios.names) for item in zip(self.classes, kept, numbers, strict=True)]
+        names = pd.Series(ratios.names, dtype=str).array
+        rows_of_each = zip(self.classes, kept, numbers, strict=True)
+        return {config.id: rows.assign(split=names.take(own)) for config, rows, own in rows_of_each}
 
     def _near_misses(self, configs: Sequence[TextFilterConfig]) -> str:
         texts = (text for block in self._stream(self._source) for text in block.texts)
