@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -149,10 +149,15 @@ def _fill_alternatives(
     is_open = rows[UNIFIED_ALTERNATIVE].isna()
     if not is_open.any():
         return rows
-    filled, vocabularies = [rows[~is_open]], _Vocabularies(rows)
+    spellings = {
+        # any split may show that a capital is due to the place
+        name: pd.Series(own_spellings(own[UNIFIED_MASKED].tolist(), own[UNIFIED_FACTUAL].tolist()), own[UNIFIED_SPLIT])
+        for name, own in rows.groupby(UNIFIED_FACTUAL_CLASS, sort=False)
+    }
+    filled = [rows[~is_open]]
     for key, asked in rows[is_open].groupby([UNIFIED_FACTUAL_CLASS, UNIFIED_SPLIT], sort=False):
         base, split = map(str, key)
-        vocabulary = vocabularies.of(contrast.partners(base), split)
+        vocabulary = _words_in(split, [spellings[name] for name in contrast.partners(base) if name in spellings])
         # Named streams: neither the order of classes nor another split changes a draw.
         rng = np.random.default_rng([seed, zlib.crc32(base.encode()), zlib.crc32(split.encode())])
         texts, words = asked[UNIFIED_MASKED].tolist(), asked[UNIFIED_FACTUAL].tolist()
@@ -170,31 +175,10 @@ def _fill_alternatives(
     return result
 
 
-class _Vocabularies:
-    """The words of classes, per split, counted when first asked for."""
-
-    def __init__(self, rows: pd.DataFrame) -> None:
-        self._rows = rows
-        self._spellings: dict[str, pd.DataFrame] = {}
-        self._known: dict[tuple[tuple[str, ...], str], _Vocabulary] = {}
-
-    def of(self, classes: Collection[str], split: str) -> _Vocabulary:
-        """The words of classes in a split, so that no word is drawn there that the split lacks; else of all splits."""
-        key = (tuple(classes), split)
-        if key not in self._known:
-            words = [self._words_of(name) for name in classes]
-            inside = [own.loc[own[UNIFIED_SPLIT] == split, UNIFIED_FACTUAL].tolist() for own in words]
-            everywhere = [own[UNIFIED_FACTUAL].tolist() for own in words]
-            self._known[key] = _Vocabulary.of(inside if any(inside) else everywhere)
-        return self._known[key]
-
-    def _words_of(self, name: str) -> pd.DataFrame:
-        """The words of a class in their own spellings: any split may show that a capital is due to the place."""
-        if name not in self._spellings:
-            rows = self._rows[self._rows[UNIFIED_FACTUAL_CLASS] == name]
-            spelled = own_spellings(rows[UNIFIED_MASKED].tolist(), rows[UNIFIED_FACTUAL].tolist())
-            self._spellings[name] = pd.DataFrame({UNIFIED_SPLIT: rows[UNIFIED_SPLIT], UNIFIED_FACTUAL: spelled})
-        return self._spellings[name]
+def _words_in(split: str, spellings: Sequence[pd.Series]) -> _Vocabulary:
+    """The words of classes in a split, so that no word is drawn there that the split lacks; else of all splits."""
+    inside = [own[own.index == split].tolist() for own in spellings]
+    return _Vocabulary.of(inside if any(inside) else [own.tolist() for own in spellings])
 
 
 def _count_unanswered(rows: pd.DataFrame, answered: pd.DataFrame, contrast: Contrast, dropped: Counter[str]) -> None:

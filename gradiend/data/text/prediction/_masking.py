@@ -6,9 +6,9 @@ import sys
 from array import array
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,23 +29,27 @@ DUPLICATE = "repeating a masked text"
 CLASS_FULL = "of a class already full"
 
 
-@dataclass(slots=True)
-class _SegmentWords:
+class _SegmentWords(NamedTuple):
     """The class words of a segment."""
 
     number: int
     """Which segment of its block."""
-    places: dict[int, tuple[list[int], list[int], int]] = field(default_factory=dict)
+    places: dict[int, tuple[list[int], list[int], int]]
     """Class → where its words begin and where they end, and the label of the first."""
-    is_shared: bool = False
+    is_shared: bool
     """Whether a word belongs to several classes."""
-    is_plain: bool = False
+    is_plain: bool
     """Whether no tag has decided the class of some word."""
 
     @property
     def has_contrast(self) -> bool:
         """Whether the words are of several classes, not all told apart by tags."""
         return len(self.places) > 1 and self.is_plain
+
+    @property
+    def reason_to_drop(self) -> str | None:
+        """Why the segment is dropped where no words of several classes are wanted."""
+        return AMBIGUOUS if self.is_shared else SEVERAL_CLASSES if self.has_contrast else None
 
 
 class Masker:
@@ -86,9 +90,9 @@ class Masker:
         self._n_sentences = 0
         self._seen: list[set[str]] = [set() for _ in configs]
         self._texts: list[list[str]] = [[] for _ in configs]
-        # Numbers of each row: objects would take most of the memory, and of the time in which garbage is collected.
-        self._columns = {"owner": array("h"), "label": array("i"), "sentence": array("i"), "text": array("q")}
-        self._has_contrast = bytearray()
+        # The class, label, sentence, hash and contrast of each row, one after the other: objects would take most of the
+        # memory, and of the time in which garbage is collected.
+        self._numbers = array("q")
         self._documents: list[object] = []
 
     @property
@@ -104,10 +108,14 @@ class Masker:
     def add(self, segments: Sequence[str], documents: Sequence[object], places: Places) -> None:
         """Make the examples of a block of segments with the words found in them."""
         is_open = [size < self._limit for size in self.sizes]
+        some_mask = has_any("\n".join(segments), self._masks)
         kept: list[list[tuple[str, int, int, bool, object]]] = [[] for _ in self._texts]
         for words in self._words_of(segments, places):
-            segment, has_contrast = segments[words.number], words.has_contrast
-            if (reason := self._reason_to_drop(segment, words)) is not None:
+            segment = segments[words.number]
+            reason = None if self._keep_several else words.reason_to_drop
+            if reason is None and some_mask and has_any(segment, self._masks):
+                reason = HAS_MASK
+            if reason is not None:
                 self.dropped[reason] += 1
                 continue
             is_kept = is_repeated = False
@@ -121,15 +129,19 @@ class Masker:
                     continue
                 seen.add(masked)
                 if len(self._texts[owner]) + len(kept[owner]) < self._limit:
-                    kept[owner].append((masked, label, self._n_sentences, has_contrast, documents[words.number]))
+                    row = masked, label, self._n_sentences, words.has_contrast, documents[words.number]
+                    kept[owner].append(row)
                     is_kept = True
             if is_kept:
                 self._n_sentences += 1
             else:
                 self.dropped[DUPLICATE if is_repeated else CLASS_FULL] += 1
-        for owner, rows in enumerate(kept):
-            if rows:
-                self._keep(owner, *zip(*rows, strict=True))
+        for owner, rows in enumerate(kept):  # class by class: the draw of splits depends on the order of the rows
+            for masked, label, sentence, has_contrast, document in rows:
+                self._texts[owner].append(masked)
+                self._numbers.extend((owner, label, sentence, hash(masked), has_contrast))
+                if self._with_documents:
+                    self._documents.append(document)
 
     def examples(self) -> list[pd.DataFrame]:
         """Return the examples of each class in corpus order, and let go of them.
@@ -139,8 +151,7 @@ class Masker:
         of a masked text; has_contrast, whether the sentence shows a word of another class; on request document.
         """
         self._seen.clear()
-        owner, label, sentence, text = (np.array(column) for column in self._columns.values())
-        has_contrast = np.frombuffer(bytes(self._has_contrast), bool)
+        owner, label, sentence, text, has_contrast = np.array(self._numbers).reshape(-1, 5).T
         group = _groups(sentence, text)
         labels, words = (pd.Series(texts, dtype=str).array for texts in (self._label_texts, self._label_words))
         frames = []
@@ -151,7 +162,7 @@ class Masker:
                 "label": labels.take(label[own]),
                 "word": words.take(label[own]),
                 "group": group[own],
-                "has_contrast": has_contrast[own],
+                "has_contrast": has_contrast[own] > 0,
             }
             if self._with_documents:
                 columns[DOCUMENT] = pd.Series([self._documents[row] for row in own.tolist()], dtype=object)
@@ -159,31 +170,14 @@ class Masker:
             texts.clear()
         return frames
 
-    def _keep(
-        self,
-        owner: int,
-        texts: Sequence[str],
-        labels: Sequence[int],
-        sentences: Sequence[int],
-        has_contrast: Sequence[bool],
-        documents: Sequence[object],
-    ) -> None:
-        self._texts[owner] += texts
-        values = ([owner] * len(texts), labels, sentences, map(hash, texts))
-        for column, numbers in zip(self._columns.values(), values, strict=True):
-            column.extend(numbers)
-        self._has_contrast.extend(has_contrast)
-        if self._with_documents:
-            self._documents += documents
-
     def _words_of(self, segments: Sequence[str], found_at: Places) -> Iterator[_SegmentWords]:
         """Yield the words that count of each segment that has some."""
         for number, found in groupby(self._found(segments, found_at), itemgetter(0)):
-            words = _SegmentWords(number)
-            places = words.places
+            places: dict[int, tuple[list[int], list[int], int]] = {}
+            is_shared = is_plain = False
             for _, start, end, labels in found:
                 if len(labels) > 1:
-                    words.is_shared = True
+                    is_shared = True
                 for label in labels:
                     owner = self._owners[label]
                     if owner in places:
@@ -192,9 +186,9 @@ class Masker:
                     else:
                         places[owner] = [start], [end], label
                     if not self._by_tag[label]:
-                        words.is_plain = True
+                        is_plain = True
             if places:
-                yield words
+                yield _SegmentWords(number, places, is_shared, is_plain)
 
     def _found(self, segments: Sequence[str], places: Places) -> Iterator[tuple[int, int, int, tuple[int, ...]]]:
         """Yield the segment, begin, end and labels of each word; those whose tags do not hold have no labels."""
@@ -227,15 +221,8 @@ class Masker:
             self._by_tag.append(all(target.tags is not None for target in own))
         return tuple(range(first, len(self._owners)))
 
-    def _reason_to_drop(self, segment: str, words: _SegmentWords) -> str | None:
-        if not self._keep_several and words.is_shared:
-            return AMBIGUOUS
-        if not self._keep_several and words.has_contrast:
-            return SEVERAL_CLASSES
-        return HAS_MASK if has_any(segment, self._masks) else None
 
-
-def _groups(sentence: NDArray[np.int32], text: NDArray[np.int64]) -> NDArray[np.int32]:
+def _groups(sentence: NDArray[np.int64], text: NDArray[np.int64]) -> NDArray[np.int32]:
     """What must be in one split: rows of one sentence, and rows whose masked texts have one hash."""
     ordered = np.sort(text)
     shared = np.unique(ordered[1:][np.diff(ordered) == 0])
