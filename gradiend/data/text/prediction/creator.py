@@ -90,7 +90,7 @@ class TextPredictionDataCreator:
             beside the table keeps the record.
         document_column: Column that names the document of each text; training data is then split by document, and by
             sentence where the column says nothing.
-        n_processes: Accepted, and without effect: texts are searched in this process.
+        n_processes: This argument is accepted and has no effect: texts are searched in this process.
 
     Raises:
         ValueError: Classes with one id but several masks or weights, tags or lemmas without a `spacy_model` or unknown
@@ -154,7 +154,9 @@ class TextPredictionDataCreator:
         self.document_column = document_column
         self.n_processes = n_processes
         if n_processes is not None and n_processes > 1:
-            logger.warning("n_processes=%d: texts, and a custom_filter, are searched in this process.", n_processes)
+            logger.warning(
+                "n_processes=%d has no effect: texts (and a custom_filter) stay in this process.", n_processes
+            )
         self._source = self._open(base_data, document_column)
         self._created: tuple[Callable[[], pd.DataFrame], Tally] | None = None
 
