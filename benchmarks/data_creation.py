@@ -23,12 +23,11 @@ from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
 
+from gradiend import TextFilterConfig
 from gradiend.data.core._text_source import Columns, stream_texts
+from gradiend.data.core.base_loader import open_source
 from gradiend.data.text._preprocess import split_sentences
 from gradiend.data.text.prediction._collector import BlockMatcher
-
-from gradiend import TextFilterConfig
-from gradiend.data.core.base_loader import open_source
 
 WORDS = [
     "he", "they", "she", "it", "we", "you", "who", "him", "her", "them", "us", "me",

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from gradiend.data.core._datasets import hub_config_names, load_hub_dataset
-from gradiend.data.core._text_source import Columns, TextSource, stream_texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradiend.data import TextFilterConfig, TextPredictionDataCreator, TextPreprocessConfig, resolve_base_data
-from gradiend.data.core import line_files, text_stream
+from gradiend.data.core import _file_sources as line_files
+from gradiend.data.core import _text_source as text_stream
+from gradiend.data.core._datasets import hub_config_names, load_hub_dataset
+from gradiend.data.core._text_source import Columns, TextSource, stream_texts
 from gradiend.data.core.base_loader import open_source
 from gradiend.data.text.prediction import filter_sentences_multi, mask_sentence, match_sentence_one_config
 

@@ -13,9 +13,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from gradiend.data.core._output_tables import write_table
-from gradiend.data.text._neutral_masking import mask_random_words
-from gradiend.data.text.prediction._matcher import SurfaceMatcher, is_unspaced
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -27,13 +24,16 @@ from gradiend.data import (
     preprocess_texts,
     resolve_base_data,
 )
+from gradiend.data.core._output_tables import write_table
 from gradiend.data.text import iter_sentences_from_texts
+from gradiend.data.text._neutral_masking import mask_random_words
 from gradiend.data.text.prediction import (
     filter_sentences,
     filter_sentences_multi,
     mask_sentence,
     match_sentence_one_config,
 )
+from gradiend.data.text.prediction._matcher import SurfaceMatcher, is_unspaced
 
 SINGULAR = TextFilterConfig(targets=["he", "she", "it"], id="3SG")
 PLURAL = TextFilterConfig(targets=["they"], id="3PL")

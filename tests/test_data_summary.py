@@ -9,11 +9,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
-from gradiend.data._summary import Overlap, summarise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradiend import TextFilterConfig, TextPredictionDataCreator, TextPredictionTrainer, TrainingArguments
+from gradiend.data._summary import Overlap, summarise
 from gradiend.demo import model_path, sentences
 from tests.tiny import bert_tokenizer
 

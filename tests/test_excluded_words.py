@@ -2,10 +2,10 @@
 
 import pytest
 import tiny
-from gradiend.data.text._neutral_masking import ExcludedWords, mask_random_words
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from gradiend.data.text._neutral_masking import ExcludedWords, mask_random_words
 from gradiend.evaluator.lms import tokenize_texts
 from gradiend.gradients.words import WordTokenizer
 

@@ -3,9 +3,9 @@
 import pytest
 import tiny
 import torch
-from gradiend.data._summary import tokens_of_word
 
 from gradiend import ModelWithGradiend
+from gradiend.data._summary import tokens_of_word
 from gradiend.evaluator.lms import tokenize_texts
 from gradiend.gradients.words import TokenizedWord
 from gradiend.trainer.text import InstructTokenizerWrapper, TextPredictionModelWithGradiend

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 import pytest
-from gradiend.data.text._preprocess import split_sentences
-from gradiend.data.unified._casing import capitalised_by_place
 
 from gradiend import TextFilterConfig, TextPreprocessConfig, preprocess_texts
+from gradiend.data.text._preprocess import split_sentences
 from gradiend.data.text.prediction import filter_sentences
+from gradiend.data.unified._casing import capitalised_by_place
 
 N = 20_000
 RUNS = """. !? ?! … " ' ." .') .) ( » [ J. a.b. he' ’a _ <extra_id_ <mask 。 。」 他。""".split()

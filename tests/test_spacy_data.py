@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from gradiend.data.text.prediction._matcher import SurfaceMatcher
-from gradiend.data.text.prediction._tag_resolver import TagResolver
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +27,8 @@ from gradiend.data.text.prediction import (
     match_sentence_one_config,
     token_matches_tags,
 )
+from gradiend.data.text.prediction._matcher import SurfaceMatcher
+from gradiend.data.text.prediction._tag_resolver import TagResolver
 
 spacy = pytest.importorskip("spacy")
 

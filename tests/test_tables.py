@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import tiny_data
-from gradiend.data.core._datasets import load_hub_dataset
 
 import gradiend
 from gradiend import TextFilterConfig, TextPredictionDataCreator, TextPredictionTrainer
+from gradiend.data.core._datasets import load_hub_dataset
 from gradiend.data.core.base_loader import resolve_base_data
 from gradiend.data.unified import load_hf_per_class, resolve_dataframe
 from gradiend.evaluator.encoder_metrics import get_model_metrics

@@ -8,7 +8,6 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from gradiend.data.unified._casing import write_in_place
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +27,7 @@ from gradiend.data.unified import (
     to_unified,
     transition_id,
 )
+from gradiend.data.unified._casing import write_in_place
 from gradiend.util._keywords import normalize_split_name
 
 PAIR = ("he", "she")

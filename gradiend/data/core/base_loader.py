@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 import pandas as pd
 
-from gradiend.data.core.hub import load_hub_dataset, looks_like_hub_id
-from gradiend.data.core.line_files import LineFile
-from gradiend.data.core.saved_datasets import is_data_set, split_of
-from gradiend.data.core.table_files import CSV_SUFFIXES, JSON_SUFFIXES
-from gradiend.data.core.table_sources import CsvFile, DatasetRows, ParquetFile
-from gradiend.data.core.text_source import Columns, MemoryTexts, TextSource
+from gradiend.data.core._datasets import is_data_set, load_hub_dataset, looks_like_hub_id, split_of
+from gradiend.data.core._file_sources import CsvFile, DatasetRows, LineFile, ParquetFile
+from gradiend.data.core._tables import CSV_SUFFIXES, JSON_SUFFIXES
+from gradiend.data.core._text_source import Columns, MemoryTexts, TextSource, make_chunk
 from gradiend.util._checks import require_path, require_text, require_whole
 from gradiend.util._keywords import known_keywords
 
@@ -89,11 +87,11 @@ def open_source(
     opened: TextSource
     if isinstance(source, pd.DataFrame):
         columns.require(source.columns, "The DataFrame")
-        documents = None if columns.document is None else source[columns.document].tolist()
-        return MemoryTexts(source[columns.text].tolist(), "DataFrame", documents)
+        values = [source[name].tolist() for name in columns.names]
+        return MemoryTexts(columns.chunk((0, 0), values), "DataFrame")
     if isinstance(source, list):
         _require_no_document(columns, "a list of texts")
-        return MemoryTexts(source, "list")
+        return MemoryTexts(make_chunk((0, 0), source), "list")
     if is_data_set(source):
         held = split_of(cast("Dataset", source), split, "The data set")
         opened = DatasetRows(held, "in memory", columns)

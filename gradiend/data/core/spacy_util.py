@@ -1,16 +1,21 @@
-"""The door to spaCy: pipelines by package name or by folder."""
+"""The door to spaCy: pipelines by package name or by folder, and texts through them."""
 
 from __future__ import annotations
 
 import importlib
 import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from gradiend.data.core._spacy_tags import TokenProperty, unneeded_pipes
 from gradiend.util._imports import require_package
 
 if TYPE_CHECKING:
     from spacy.language import Language
+    from spacy.tokens import Doc
 
 
 def load_spacy_model(name: str | os.PathLike[str], download_if_missing: bool = False) -> Language:
@@ -54,3 +59,47 @@ def _download(model: str, advice: str) -> None:
         # spaCy's command leaves the process where it finds no such package or no network
         raise OSError(f"{advice} (which was tried just now and failed)") from error
     importlib.invalidate_caches()
+
+
+T = TypeVar("T")
+
+
+class SpacyReader:
+    """A spaCy pipeline that is loaded on first use; components that write nothing of what is `needed` are left out."""
+
+    def __init__(
+        self, model: str | os.PathLike[str], needed: Iterable[TokenProperty], download_if_missing: bool = False
+    ) -> None:
+        self.model = os.fspath(model)
+        self._needed = frozenset(needed)
+        self._download_if_missing = download_if_missing
+
+    def load(self) -> None:
+        """Load the pipeline now; errors are those of `load_spacy_model`."""
+        _ = self.nlp
+
+    @cached_property
+    def nlp(self) -> Language:
+        """The pipeline."""
+        nlp = load_spacy_model(self.model, self._download_if_missing)
+        # the limit guards the memory of parser and entity recognizer, which are rarely among what is needed
+        nlp.max_length = sys.maxsize
+        return nlp
+
+    @cached_property
+    def _left_out(self) -> list[str]:
+        return unneeded_pipes(self.nlp, self._needed)
+
+    def read(self, texts: Sequence[str], use: Callable[[int, Doc], T]) -> list[T]:
+        """Parse texts and return what `use` takes from each, given its position and its parsed document.
+
+        `use` must not keep the document: the strings that spaCy stores for it are freed afterwards, so that memory
+        stays flat over a corpus.
+        """
+        nlp = self.nlp
+        with nlp.memory_zone():
+            docs = nlp.pipe(texts, disable=self._left_out)
+            return [use(position, doc) for position, doc in enumerate(docs)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "nlp"}

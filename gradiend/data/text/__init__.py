@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 from gradiend.util._imports import lazy_names
 
 if TYPE_CHECKING:
+    from gradiend.data.core._spacy_tags import SpacyTagSpec as SpacyTagSpec
     from gradiend.data.core.base_loader import resolve_base_data as resolve_base_data
+    from gradiend.data.text._preprocess import TextPreprocessConfig as TextPreprocessConfig
+    from gradiend.data.text._preprocess import iter_sentences_from_texts as iter_sentences_from_texts
+    from gradiend.data.text._preprocess import preprocess_texts as preprocess_texts
     from gradiend.data.text.filter_config import TextFilterConfig as TextFilterConfig
     from gradiend.data.text.prediction.creator import TextPredictionDataCreator as TextPredictionDataCreator
     from gradiend.data.text.prediction.filter_engine import filter_sentences as filter_sentences
     from gradiend.data.text.prediction.filter_engine import mask_sentence as mask_sentence
-    from gradiend.data.text.preprocess import TextPreprocessConfig as TextPreprocessConfig
-    from gradiend.data.text.preprocess import iter_sentences_from_texts as iter_sentences_from_texts
-    from gradiend.data.text.preprocess import preprocess_texts as preprocess_texts
-    from gradiend.data.text.tags import SpacyTagSpec as SpacyTagSpec
 
 __all__, __dir__, __getattr__ = lazy_names(__name__)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from gradiend.data.text.tags import SpacyTagSpec, parse_tags
+from gradiend.data.core._spacy_tags import SpacyTagSpec, parse_tags
 from gradiend.util._checks import require_flag, require_number, require_text
 from gradiend.util._keywords import strict_keywords
 
@@ -21,7 +21,7 @@ class FlatTarget(NamedTuple):
 
     word: str
     tags: SpacyTagSpec | None
-    """Its own and those of the configs around it; None if there are none."""
+    """The tags of the word's config and of the configs around it; None if there are none."""
     is_lemma: bool
     """Whether the word is a lemma, which stands for all its forms."""
 

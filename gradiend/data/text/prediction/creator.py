@@ -12,44 +12,44 @@ from typing import Any
 
 import pandas as pd
 
+from gradiend.data._summary import DataSummary, summarise
+from gradiend.data.core._output_tables import parse_folder, parse_table_format, prepare_output, require_basenames
+from gradiend.data.core._text_source import Columns, TextBlock, TextSource, stream_texts
 from gradiend.data.core.base_loader import BaseData, open_source
-from gradiend.data.core.output_tables import parse_folder, parse_table_format, prepare_output, require_basenames
-from gradiend.data.core.text_source import Columns, TextSource
-from gradiend.data.core.text_stream import TextBlock, stream_texts
-from gradiend.data.summary import DataSummary
+from gradiend.data.text._preprocess import Segmenter, TextPreprocessConfig, require_preprocess
 from gradiend.data.text.filter_config import SpacyTagSpec, TextFilterConfig
-from gradiend.data.text.prediction._made_from import MadeFrom, Output, describe_preprocess
-from gradiend.data.text.prediction.balance import Balance, balanced_counts, parse_balance
-from gradiend.data.text.prediction.class_checks import parse_classes, require_folder_names
-from gradiend.data.text.prediction.collector import BALANCING, Collected, collect_examples, collect_neutral
-from gradiend.data.text.prediction.creation_report import Creation, Tally
-from gradiend.data.text.prediction.document_splits import assign_splits_by_document
-from gradiend.data.text.prediction.frames import (
-    SplitClass,
-    TrainingFormat,
+from gradiend.data.text.prediction._arguments import TrainingRequest, parse_classes, require_folder_names
+from gradiend.data.text.prediction._collector import BALANCING, Collected, collect_examples, collect_neutral
+from gradiend.data.text.prediction._frames import (
+    from_unified,
     minimal_frame,
-    minimal_from_unified,
     parse_format,
     per_class_frames,
-    per_class_from_unified,
-    reported_frame,
     reported_from_unified,
     unified_frame,
 )
-from gradiend.data.text.prediction.near_misses import near_misses
-from gradiend.data.text.prediction.splits import SplitRatios, assign_splits
-from gradiend.data.text.prediction.summary import (
+from gradiend.data.text.prediction._made_from import MadeFrom, Output, describe_preprocess
+from gradiend.data.text.prediction._report import (
+    Tally,
     describe_empty_splits,
     describe_long_rows,
     describe_neutral,
     describe_training,
+    near_misses,
     require_found,
     require_minimum,
 )
-from gradiend.data.text.prediction.tag_resolver import TagResolver
-from gradiend.data.text.prediction.token_exclusion import TokenExclusion
-from gradiend.data.text.prediction.training_request import TrainingRequest
-from gradiend.data.text.preprocess import TextPreprocessConfig, iter_segments, require_preprocess, sentence_splitter
+from gradiend.data.text.prediction._splits import (
+    Balance,
+    SplitRatios,
+    assign_splits,
+    assign_splits_by_document,
+    balanced_counts,
+    parse_balance,
+)
+from gradiend.data.text.prediction._tag_resolver import TagResolver, TokenExclusion
+from gradiend.data.unified._parsed_tables import DOCUMENT
+from gradiend.data.unified._schema import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS
 from gradiend.util import PLACEHOLDER
 from gradiend.util._checks import require_flag, require_path, require_texts, require_whole
 from gradiend.util._keywords import known_keywords, strict_keywords
@@ -74,7 +74,7 @@ class TextPredictionDataCreator:
         trust_remote_code: Let a data set of the hub run its own code.
         preprocess: How texts are cut into sentences and filtered; None uses them as they are.
         spacy_model: Name of an installed spaCy pipeline, or the folder of one, that reads tags and lemmas;
-            needed if a class has any. Loaded at once, before the texts.
+            needed if a class has any. It is loaded at once, before the texts.
         feature_targets: The classes; several with one id are one class with the words of all. Training data needs
             two at least, neutral data one at least or excluded words.
         seed: Decides order, splits and alternatives.
@@ -88,10 +88,9 @@ class TextPredictionDataCreator:
         use_cache: Answer from the file of an earlier call if that was made from the same data with the same
             arguments; otherwise the log says what differs, and it is made anew. A file `*.made_from.json`
             beside the table keeps the record.
-        document_column: Column that names the document of each text; training data is then split by document, where
-            the column says nothing by sentence.
-        n_processes: Processes that search; None uses several for a large corpus that is cut into sentences. The
-            rows are the same for any number.
+        document_column: Column that names the document of each text; training data is then split by document, and by
+            sentence where the column says nothing.
+        n_processes: This argument is accepted and has no effect: texts are searched in this process.
 
     Raises:
         ValueError: Classes with one id but several masks or weights, tags or lemmas without a `spacy_model` or unknown
@@ -126,7 +125,7 @@ class TextPredictionDataCreator:
     ) -> None:
         require_whole("base_max_size", base_max_size, 1, none_means="for all")
         require_whole("seed", seed, None, none_means="for another order each time")
-        require_whole("n_processes", n_processes, 1, none_means="to choose by the size of the corpus")
+        require_whole("n_processes", n_processes, 1, none_means="for the number that is used")
         require_flag("use_cache", use_cache)
         if spacy_model is not None:
             require_path("spacy_model", spacy_model)
@@ -143,7 +142,7 @@ class TextPredictionDataCreator:
         self.classes = parse_classes(feature_targets)
         self._resolver = TagResolver(self.classes, spacy_model, download_if_missing)
         self._resolver.load()
-        self._splitter = sentence_splitter(preprocess, spacy_model, download_if_missing)
+        self._segmenter = Segmenter.of(preprocess, spacy_model, download_if_missing)
         self.seed = seed
         self.output_dir = None if output_dir is None else parse_folder("output_dir", output_dir)
         self.training_basename = training_basename
@@ -154,8 +153,12 @@ class TextPredictionDataCreator:
         self.use_cache = use_cache
         self.document_column = document_column
         self.n_processes = n_processes
+        if n_processes is not None and n_processes > 1:
+            logger.warning(
+                "n_processes=%d has no effect: texts (and a custom_filter) stay in this process.", n_processes
+            )
         self._source = self._open(base_data, document_column)
-        self._created: Callable[[], Creation] | None = None
+        self._created: tuple[Callable[[], pd.DataFrame], Tally] | None = None
 
     @known_keywords("generate_training_data")
     def generate_training_data(
@@ -188,12 +191,12 @@ class TextPredictionDataCreator:
                 alternative, alternative_class, transition, and where rows are split by document, document; one
                 row for each other class, whose word is drawn by frequency, with a
                 capital where the label has one by its place.
-            split_name: What the training part is called in the column split.
+            split_name: What the split for training is called in the column split.
             balance: `"try"` (or True) caps every class at the size of the smallest, in proportion to the
                 classes' weights; False or None keeps all rows.
             output: File for the table (`.csv` or `.parquet`, with output format `"hf"` also a folder), in
                 place of the one in `output_dir`. The table is the unified one, whatever the format.
-            train_ratio: Share of the training part.
+            train_ratio: Share of the split for training.
             val_ratio: Share of the split `validation`.
             test_ratio: Share of the split `test`.
             min_rows_per_class_for_split: Rows that each class must have; 0 switches the check off.
@@ -229,8 +232,8 @@ class TextPredictionDataCreator:
             )
         target = self._output(output, self.training_basename, self._source, **request.inputs())
         if (kept := target.read()) is not None:
-            self._created = lambda: self._creation(reported_from_unified(kept.table), kept.tally)
-            return _in_format(kept.table, request.format)
+            self._created = lambda: reported_from_unified(kept.table), kept.tally
+            return from_unified(kept.table, request.format)
         return self._create_training_data(request, target)
 
     @known_keywords("generate_neutral_data")
@@ -243,9 +246,9 @@ class TextPredictionDataCreator:
         format: str = "minimal",
         output: str | PathLike[str] | None = None,
     ) -> pd.DataFrame:
-        """Find texts without any word of any class, whatever its tags.
+        """Find texts without any word of any class, whatever the tags of the word.
 
-        A lemma of a class excludes all its forms, which takes parsing every text that has none of the words.
+        A lemma of a class excludes all its forms, for which every text that has none of the words is parsed.
 
         Args:
             base_data: Other texts than the creator's own; read, cut and filtered in the same way.
@@ -282,14 +285,7 @@ class TextPredictionDataCreator:
             return kept.table
 
         neutral, dropped = collect_neutral(
-            self._stream(source),
-            excluded,
-            preprocess=self.preprocess,
-            masks=self._masks(),
-            limit=max_size,
-            exclusion=exclusion,
-            splitter=self._splitter,
-            n_processes=self.n_processes,
+            self._stream(source), excluded, self._segmenter, exclusion, masks=self._masks(), limit=max_size
         )
         frame = pd.DataFrame({"text": pd.Series(neutral, dtype=str)})
         target.write(frame, Tally(dict(dropped)))
@@ -300,7 +296,7 @@ class TextPredictionDataCreator:
         """What the training data that was generated last is made of.
 
         Args:
-            tokenizer: Whose tokens the words are told in: a tokenizer, or its name or path; None tells none.
+            tokenizer: A tokenizer, or its name or path, whose tokens of the words are told; None tells no tokens.
 
         Returns:
             A report to print, to show in a notebook, or to take as a dict (`to_dict`).
@@ -311,10 +307,14 @@ class TextPredictionDataCreator:
         """
         if self._created is None:
             raise ValueError("There is nothing to sum up yet: call generate_training_data() first.")
-        return self._created().summary(tokenizer)
-
-    def _creation(self, rows: pd.DataFrame, tally: Tally) -> Creation:
-        return Creation(rows, [config.id for config in self.classes], tally)
+        rows, tally = self._created
+        return summarise(
+            rows().rename(columns={"label_class": UNIFIED_FACTUAL_CLASS, "label": UNIFIED_FACTUAL}),
+            classes=[config.id for config in self.classes],
+            dropped=tally.dropped,
+            n_beside_others=tally.n_beside_others,
+            tokenizer=tokenizer,
+        )
 
     def _open(self, base_data: BaseData, document_column: str | None = None) -> TextSource:
         return open_source(
@@ -333,16 +333,15 @@ class TextPredictionDataCreator:
         collected = collect_examples(
             self._stream(self._source),
             self.classes,
-            preprocess=self.preprocess,
+            self._segmenter,
+            self._resolver,
             masks=self._masks(),
             limit=request.max_size_per_class,
-            resolver=self._resolver,
             keep_several=request.keep_several_classes,
             with_documents=has_documents,
-            splitter=self._splitter,
-            n_processes=self.n_processes,
         )
-        if (long := describe_long_rows(collected, self._cuts_sentences)) is not None:
+        cuts_sentences = self.preprocess is not None and bool(self.preprocess.split_to_sentences)
+        if (long := describe_long_rows(collected, cuts_sentences)) is not None:
             logger.warning(long)
         require_found(self.classes, collected, self._source.name, self._near_misses)
         sizes = [len(examples) for examples in collected.examples]
@@ -350,15 +349,16 @@ class TextPredictionDataCreator:
             sizes = balanced_counts(sizes, [config.weight for config in self.classes])
         require_minimum(self.classes, collected, sizes, request.min_rows_per_class_for_split)
         classes = self._split(collected, sizes, request)
-        tally = Tally(dict(collected.dropped), sum(item.examples.n_beside_others for item in classes))
-        self._created = lambda: self._creation(reported_frame(classes, with_documents=has_documents), tally)
+        tally = Tally(dict(collected.dropped), sum(int(rows["has_contrast"].sum()) for rows in classes.values()))
+        self._created = lambda: minimal_frame(classes, with_documents=has_documents), tally
         if target.path is None and request.format != "unified":
             result = per_class_frames(classes) if request.format == "per_class" else minimal_frame(classes)
         else:
-            unified = unified_frame(classes, self._rng("alternatives"), with_documents=has_documents)
+            masks = {config.id: config.mask for config in self.classes}
+            unified = unified_frame(classes, masks, self._rng("alternatives"), with_documents=has_documents)
             target.write(unified, tally, per_class_frames(classes))
-            result = _in_format(unified, request.format)
-        logger.info(describe_training(classes, collected, tally.n_beside_others, target.path))
+            result = from_unified(unified, request.format)
+        logger.info(describe_training(classes, request.ratios, collected, tally, target.path))
         if (empty := describe_empty_splits(classes, request.ratios, request.split_by_document)) is not None:
             logger.warning(empty)
         return result
@@ -366,12 +366,12 @@ class TextPredictionDataCreator:
     def _output(
         self, output: str | PathLike[str] | None, basename: str, source: TextSource, **arguments: Any
     ) -> Output:
-        """Where a table goes; found out to be writable."""
+        """Where a table goes, after a look whether the place can be written to."""
         path = self._output_path(output, basename)
         return Output(path, self._made_from(path, source, arguments))
 
     def _made_from(self, path: Path | None, source: TextSource, arguments: Mapping[str, Any]) -> MadeFrom | None:
-        """What a table depends on, if it shall be kept for later calls."""
+        """What a table depends on, if later calls should be answered from it."""
         if not self.use_cache:
             return None
         if path is None:
@@ -394,28 +394,23 @@ class TextPredictionDataCreator:
             **arguments,
         )
 
-    def _split(self, collected: Collected, sizes: Sequence[int], request: TrainingRequest) -> list[SplitClass]:
+    def _split(self, collected: Collected, sizes: Sequence[int], request: TrainingRequest) -> dict[str, pd.DataFrame]:
         """Keep the first rows of each class, as many as `sizes` says, and give each its split."""
-        kept = [examples.first(size) for examples, size in zip(collected.examples, sizes, strict=True)]
+        kept = [examples.head(size) for examples, size in zip(collected.examples, sizes, strict=True)]
         collected.dropped[BALANCING] += sum(map(len, collected.examples)) - sum(sizes)
-        ratios = request.ratios
+        ratios, groups = request.ratios, [rows["group"].to_numpy() for rows in kept]
         if request.split_by_document:
-            parts = assign_splits_by_document(kept, ratios, self._rng("splits"))
+            documents = [rows[DOCUMENT].tolist() for rows in kept]
+            numbers = assign_splits_by_document(documents, groups, ratios, self._rng("splits"))
         else:
-            parts = assign_splits([examples.group for examples in kept], ratios, self._rng("splits"))
-        return [SplitClass(*item, ratios.names) for item in zip(self.classes, kept, parts, strict=True)]
+            numbers = assign_splits(groups, ratios, self._rng("splits"))
+        names = pd.Series(ratios.names, dtype=str).array
+        rows_of_each = zip(self.classes, kept, numbers, strict=True)
+        return {config.id: rows.assign(split=names.take(own)) for config, rows, own in rows_of_each}
 
     def _near_misses(self, configs: Sequence[TextFilterConfig]) -> str:
-        segments = iter_segments(
-            (text for block in self._stream(self._source) for text in block.texts),
-            self.preprocess,
-            splitter=self._splitter,
-        )
-        return near_misses(segments, configs, self._resolver.reader)
-
-    @property
-    def _cuts_sentences(self) -> bool:
-        return self.preprocess is not None and bool(self.preprocess.split_to_sentences)
+        texts = (text for block in self._stream(self._source) for text in block.texts)
+        return near_misses(self._segmenter.segments(texts), configs, self._resolver.reader)
 
     def _lemmas(self) -> list[str]:
         return [flat.word for config in self.classes for flat in config.flatten() if flat.is_lemma]
@@ -446,9 +441,3 @@ class TextPredictionDataCreator:
     def _rng(self, purpose: str) -> random.Random:
         """Each choice has its own stream, so that one more draw in one of them changes no other."""
         return random.Random(f"{self.seed}/{purpose}")
-
-
-def _in_format(unified: pd.DataFrame, kind: TrainingFormat) -> dict[str, pd.DataFrame] | pd.DataFrame:
-    if kind == "per_class":
-        return per_class_from_unified(unified)
-    return unified if kind == "unified" else minimal_from_unified(unified)

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tqdm.auto import tqdm
 
+from gradiend.data.core._spacy_tags import token_matches_tags
 from gradiend.data.text.filter_config import TextFilterConfig
-from gradiend.data.text.masked_text import mask_places
-from gradiend.data.text.prediction.surface_matcher import Hit, SurfaceMatcher
-from gradiend.data.text.prediction.tag_resolver import Segment, TagResolver, lemma_targets, resolve_doc
-from gradiend.data.text.tags import token_matches_tags
+from gradiend.data.text.prediction._matcher import Hit, SurfaceMatcher, mask_places
+from gradiend.data.text.prediction._tag_resolver import Segment, TagResolver, lemma_targets, resolve_doc
 from gradiend.util._checks import require_texts, require_whole
 from gradiend.util._keywords import known_keywords
 
@@ -110,11 +109,9 @@ def filter_sentences_multi(
 
     Args:
         sentences: Any sentences.
-        configs_with_ids: `(id, class)` for each class; this id counts, not that of the class.
-        spacy_model: Name or folder of the pipeline that reads tags and lemmas.
-        download_if_missing: Download a pipeline that is not installed.
+        configs_with_ids: `(id, class)` for each class; this id counts, not the id of the class itself.
+        spacy_model: As in `filter_sentences`, and so the other arguments that are not named here.
         max_matches_per_class: Keep at most so many sentences a class, and stop when every class has them.
-        total_target_overall: Matches wanted in this and further calls together; shown by the progress bar.
         stats: Receives the counts too.
 
     Returns:
@@ -122,14 +119,11 @@ def filter_sentences_multi(
         `sentences_when_cap_reached`, its id → how many sentences that took.
 
     Raises:
-        TypeError: An argument of another type, or an unknown one.
-        ValueError: Two classes have the same id, `max_matches_per_class` is below 1, or there are tags or lemmas
-            but no `spacy_model`.
-        ImportError: spaCy is needed and not installed.
-        OSError: The pipeline is not installed.
+        ValueError: Two classes have the same id, and as in `filter_sentences`, as are the other errors.
     """
     require_whole("max_matches_per_class", max_matches_per_class, 1, none_means="for all")
-    ids, configs = _parse_pairs(configs_with_ids)
+    classes = _parse_pairs(configs_with_ids)
+    ids, configs = list(classes), list(classes.values())
     resolver = TagResolver(configs, spacy_model, download_if_missing)
     filtered = _filter(sentences, configs, resolver, limit=max_matches_per_class, total=total_target_overall)
     counts: dict[str, Any] = {"sentences_processed": filtered.n_sentences}
@@ -145,9 +139,9 @@ class _Filtered:
     """What a pass has found."""
 
     matches: list[list[tuple[str, list[Span]]]]
-    """Of each class."""
+    """The matches of each class."""
     n_sentences: int = 0
-    """Sentences that were read."""
+    """How many sentences were read."""
     full_after: dict[int, int] = field(default_factory=dict)
     """Class → how many sentences were read when it had as many matches as are wanted."""
 
@@ -190,8 +184,7 @@ def _with_hits(sentences: Iterable[str], matcher: SurfaceMatcher) -> Iterator[Se
         yield from zip(block, matcher.find_in(block), strict=True)
 
 
-def _parse_pairs(given: Sequence[tuple[str, TextFilterConfig]]) -> tuple[list[str], list[TextFilterConfig]]:
-    """The ids and the classes of pairs."""
+def _parse_pairs(given: Sequence[tuple[str, TextFilterConfig]]) -> dict[str, TextFilterConfig]:
     expected = "configs_with_ids is a list of pairs (id, TextFilterConfig), where the id is a string"
     if not isinstance(given, Iterable):
         raise TypeError(f"{expected}; got {given!r:.60}.")
@@ -206,7 +199,7 @@ def _parse_pairs(given: Sequence[tuple[str, TextFilterConfig]]) -> tuple[list[st
                 classes[name] = config
             case _:
                 raise TypeError(f"{expected}; got {pair!r:.60} in it.")
-    return list(classes), list(classes.values())
+    return classes
 
 
 def _require_config(given: object) -> None:

@@ -1,0 +1,173 @@
+"""The one reader of tables from disk: a value is the string that stands in the file, and no row may be shifted."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import sys
+import zlib
+from collections.abc import Generator, Iterator
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gradiend.util._checks import HALF_CHARACTER, lone_surrogate
+from gradiend.util._imports import require_package
+
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+CSV_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
+JSON_SUFFIXES = (".jsonl", ".jsonl.gz")
+TEXT_SUFFIXES = (*CSV_SUFFIXES, *JSON_SUFFIXES)
+SUPPORTED_SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
+_SUPPORTED = ".csv, .tsv, .jsonl (all three also .gz) or .parquet"
+
+
+def is_table_path(value: str) -> bool:
+    """Tell whether a string means a file, existing or not, and no data set."""
+    return Path(value).is_file() or value.lower().endswith(SUPPORTED_SUFFIXES)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table: a `.csv`, `.tsv` or `.jsonl` (one object a line) file, all three also `.gz`, or a `.parquet` file.
+
+    Values of CSV and TSV files are strings as they stand there: `007`, `1e5`, `true`, `NA` and `None` are words. Only
+    an empty field is a missing value. JSON Lines and Parquet files say themselves what a value is.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: Another kind of file, an unreadable one, or a row with more or fewer fields than the header.
+        ImportError: A Parquet file without pyarrow installed.
+    """
+    if not path.is_file():
+        what = "is a folder; pass it as a string to load it as a data set" if path.is_dir() else "does not exist"
+        raise FileNotFoundError(
+            f"{str(path)!r} {what}. Expected the path of a {_SUPPORTED} file (relative paths start at {Path.cwd()})."
+        )
+    name = path.name.lower()
+    if not name.endswith(SUPPORTED_SUFFIXES):
+        raise ValueError(
+            f"{path} cannot be read as a table: expected a {_SUPPORTED} file, got {path.suffix or 'no suffix'}. "
+            "Read it with pandas and pass the DataFrame."
+        )
+    if name.endswith(CSV_SUFFIXES):
+        return csv_table(path)
+    if name.endswith(JSON_SUFFIXES):
+        rows = list(json_rows(path))
+        frame = pd.DataFrame(rows)
+        for column in map(str, frame.select_dtypes("float")):
+            # pandas has made 7.0 of the 7 in a column that also has a null or a fraction
+            frame[column] = pd.Series([row.get(column) for row in rows], dtype=object)
+        return frame
+    require_package("pyarrow", f"Reading {path.name}", "data")
+    try:
+        return pd.read_parquet(path, engine="pyarrow")
+    except (ValueError, OSError) as error:
+        raise _unreadable(path, f"{error}. Is it complete?") from error
+
+
+def csv_table(path: Path, missing: str | None = None) -> pd.DataFrame:
+    """Read a CSV or TSV file into a frame of strings; an empty field becomes `missing`."""
+    rows = csv_rows(path)
+    _, header = next(rows)
+    return pd.DataFrame([[field or missing for field in fields] for _, fields in rows], columns=header)
+
+
+def csv_rows(path: Path, delimiter: str | None = None) -> Generator[tuple[int, list[str]], None, None]:
+    """Yield (line at which a row begins, its fields) for the header and the rows of a CSV or TSV file, also `.gz`.
+
+    Empty lines are left out. A row with more or fewer fields than the header, a stray quotation mark, a damaged file
+    and other encodings than UTF-8 are ValueErrors.
+    """
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    between = delimiter or next((_DELIMITERS[suffix] for suffix in suffixes[::-1] if suffix in _DELIMITERS), ",")
+    header: list[str] | None = None
+    with _open_text(path) as lines:
+        reader = csv.reader(lines, delimiter=between, strict=True)
+        while True:
+            line = reader.line_num + 1
+            try:
+                fields = _next_row(reader)
+            except csv.Error as error:
+                raise _unreadable(
+                    path,
+                    f"line {line}: {error}. A field that begins with a quotation mark ends with one, and those in it "
+                    'are doubled ("Is ""it"" true?"). Is the file complete?',
+                ) from error
+            except UnicodeDecodeError as error:
+                raise not_utf8(path, error) from error
+            except (EOFError, OSError, zlib.error) as error:
+                raise _unreadable(path, f"{error}. Is it complete?") from error
+            if fields is None:
+                break
+            if not fields or (len(fields) == 1 and not fields[0].strip() and (header is None or len(header) > 1)):
+                continue
+            if header is not None and len(fields) != len(header):
+                named = {",": "commas", "\t": "tabulators"}.get(between, f"{between!r} in them")
+                raise _unreadable(
+                    path,
+                    f"line {line} has {len(fields)} fields, the header {len(header)} ({', '.join(header)}): quote "
+                    f'texts that have {named} ("…"). The line begins with {between.join(fields)!r:.80}.',
+                )
+            if header is None:
+                # the name that pandas has for the column of row numbers, which it writes without one
+                header = fields = [name or f"Unnamed: {number}" for number, name in enumerate(fields)]
+            yield line, fields
+    if header is None:
+        raise _unreadable(path, "it is empty; expected a header row")
+
+
+def json_object(line: str, where: str) -> dict[str, Any]:
+    """Parse a line of a JSON Lines file; `where` names the file and line in the ValueError for what is no object."""
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{where} is no JSON ({error}): {line!r:.60}. Expected one object a line.") from error
+    if not isinstance(row, dict):
+        raise ValueError(f'{where} is {line!r:.60}; expected an object such as {{"text": …}}.')
+    for value in row.values():
+        if isinstance(value, str) and (half := lone_surrogate(value)) is not None:
+            raise ValueError(
+                f"{where} has half a character ({half!r}, a lone surrogate): {value[:60]!r}. {HALF_CHARACTER}"
+            )
+    return row
+
+
+def not_utf8(path: Path, error: UnicodeError) -> ValueError:
+    """The error for a file in another encoding."""
+    return ValueError(f"{str(path)!r} is not UTF-8 ({error}); save it as UTF-8 and try again.")
+
+
+def json_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a JSON Lines file; `pandas.read_json` would make dates and numbers of some words."""
+    try:
+        with _open_text(path) as stream:
+            # Only a line feed ends a row: other line separators may stand in a JSON string.
+            for number, line in enumerate(stream.read().split("\n"), start=1):
+                if line.strip():
+                    yield json_object(line, f"{str(path)!r} cannot be read as jsonl: line {number}")
+    except UnicodeDecodeError as error:
+        raise not_utf8(path, error) from error
+    except (EOFError, OSError, zlib.error) as error:
+        raise _unreadable(path, f"{error}. Is it complete?") from error
+
+
+def _unreadable(path: Path, why: str) -> ValueError:
+    kind = next((suffix[1:] for suffix in path.suffixes[::-1] if suffix.lower() != ".gz"), "table")
+    return ValueError(f"{str(path)!r} cannot be read as {kind.lower()}: {why}")
+
+
+def _open_text(path: Path) -> TextIOWrapper:
+    opened = gzip.open if path.suffix.lower() == ".gz" else open
+    return opened(path, "rt", encoding="utf-8-sig", newline="")
+
+
+def _next_row(reader: Any) -> list[str] | None:
+    """The next row, however long its fields are; the limit is the interpreter's, so it is put back."""
+    limit = csv.field_size_limit(sys.maxsize)
+    try:
+        return next(reader, None)
+    finally:
+        csv.field_size_limit(limit)

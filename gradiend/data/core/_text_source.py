@@ -1,0 +1,208 @@
+"""Texts of a corpus, chunk by chunk and in a seeded order, so that no corpus has to fit into memory."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+import pandas as pd
+
+from gradiend.util._checks import HALF_CHARACTER, lone_surrogate
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table that are read."""
+
+    text: str
+    document: str | None = None
+    """The column that names the document of each text, if the table has one."""
+
+    @property
+    def names(self) -> list[str]:
+        """The columns, the text first."""
+        return [self.text] if self.document in (None, self.text) else [self.text, str(self.document)]
+
+    def chunk(self, index: tuple[int, int], values: Sequence[Sequence[object]]) -> Chunk:
+        """A chunk of the values of the columns in `names`."""
+        return make_chunk(index, values[0], None if self.document is None else values[-1])
+
+    def require(self, present: Iterable[object], where: str) -> None:
+        """Raise a ValueError that names the present columns if one of these is not among them, or is there twice."""
+        names = [str(column) for column in present]
+        for column, argument in ((self.text, "text_column"), (self.document, "document_column")):
+            if column is not None and column not in names:
+                what = "texts" if argument == "text_column" else "documents"
+                raise ValueError(
+                    f"{where} has no column {column!r}; it has: {', '.join(names) or 'none'}. "
+                    f"Name the column with the {what} by {argument}=."
+                )
+            if names.count(str(column)) > 1:
+                raise ValueError(
+                    f"{where} has {names.count(str(column))} columns called {column!r}: rename the others."
+                )
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A few texts that stand together in their source."""
+
+    index: tuple[int, int]
+    """The place in the source: sorting by the index gives the order of the source."""
+    texts: list[str]
+    """The texts, stripped; none is empty."""
+    documents: list[object] | None = None
+    """The document of each text, where the source has a column of documents; None where the column says nothing."""
+
+
+class TextSource(ABC):
+    """Texts in chunks."""
+
+    name: str
+    """What errors and logs call the source."""
+
+    @abstractmethod
+    def chunks(self, rng: random.Random | None = None) -> Iterator[Chunk]:
+        """Yield all chunks, in an order that `rng` decides where the source can be entered anywhere.
+
+        A source that cannot be read, or is not UTF-8, is a ValueError; an entry that is no text is a TypeError.
+        """
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """What tells this source from another one, or from the same source after a change."""
+
+    def check(self) -> None:
+        """Read the first chunk, so that what is wrong with the source is found out before any work."""
+        for _ in self.chunks():
+            return
+
+
+class MemoryTexts(TextSource):
+    """Texts that are in memory already, as one chunk."""
+
+    def __init__(self, chunk: Chunk, name: str) -> None:
+        self.name = name
+        self._chunk = chunk
+
+    def chunks(self, rng: random.Random | None = None) -> Iterator[Chunk]:  # noqa: ARG002
+        """Yield the one chunk."""
+        yield self._chunk
+
+    def identity(self) -> dict[str, Any]:
+        """A hash of all texts."""
+        digest = hashlib.sha256()
+        for text in self._chunk.texts:
+            digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
+        for document in self._chunk.documents or ():
+            digest.update(str(document).encode("utf-8", "surrogatepass") + b"\0")
+        return {"kind": self.name, "texts": len(self._chunk.texts), "sha256": digest.hexdigest()}
+
+
+def make_chunk(index: tuple[int, int], entries: Sequence[object], documents: Sequence[object] | None = None) -> Chunk:
+    """Strip the texts and drop missing and empty texts, with their documents."""
+    for position, entry in enumerate(entries):
+        if isinstance(entry, str) and (half := lone_surrogate(entry)) is not None:
+            raise ValueError(
+                f"Text {position} has half a character ({half!r}, a lone surrogate): {entry[:60]!r}. {HALF_CHARACTER}"
+            )
+    if documents is None and set(map(type, entries)) == {str}:
+        return Chunk(index, list(filter(None, map(str.strip, cast("Sequence[str]", entries)))))
+    texts: list[str] = []
+    kept: list[object] = []
+    for position, entry in enumerate(entries):
+        if isinstance(entry, str):
+            text = entry.strip()
+            if text:
+                texts.append(text)
+                if documents is not None:
+                    kept.append(None if _is_missing(documents[position]) else documents[position])
+        elif not _is_missing(entry):
+            raise TypeError(
+                f"Expected texts, but entry {position} is {entry!r:.60} of type {type(entry).__name__}. "
+                "Is it the right column?"
+            )
+    return Chunk(index, texts, None if documents is None else kept)
+
+
+def _is_missing(entry: object) -> bool:
+    return entry is None or entry is pd.NA or (isinstance(entry, float) and math.isnan(entry))
+
+
+def shuffled(n: int, rng: random.Random | None) -> list[int]:
+    """The numbers 0 to n − 1 in the order that `rng` decides, or ascending without one."""
+    order = list(range(n))
+    if rng is not None:
+        rng.shuffle(order)
+    return order
+
+
+WINDOW_TEXTS = 1 << 16
+WINDOW_CHARACTERS = 1 << 24
+
+_FIRST_BLOCK, _LARGEST_BLOCK = 16, 1024
+
+
+class TextBlock(NamedTuple):
+    """Texts that follow each other in the stream."""
+
+    texts: list[str]
+    documents: list[object]
+    """The document of each text: as the source names it, or the position of the text in what is read."""
+
+
+def stream_texts(source: TextSource, seed: int | None, max_size: int | None = None) -> Iterator[TextBlock]:
+    """Yield the texts of a source, `max_size` at most, in the order that `seed` decides; None gives another each time.
+
+    Chunks come in a random order where the source can be entered anywhere (a list, plain text, JSON Lines,
+    Parquet by its row groups, data sets), in the order of the source otherwise (CSV, gzip). Texts are then
+    shuffled in windows of 65 536 texts or 16.8 million characters, which is what is held in memory. A source that fits
+    into one window is shuffled as a whole: all sources of the same texts then have the order of
+    `random.Random(seed).shuffle`. Of a larger source that cannot be entered anywhere, the first texts of the
+    stream are those of its beginning. Blocks have up to 1 024 texts, fewer at first, so that little is done for a
+    reader that needs few.
+    """
+    rng = random.Random(seed)
+    n_texts, size = 0, _FIRST_BLOCK
+    for window in _windows(source, random.Random(None if seed is None else f"{seed}/chunks")):
+        texts, documents = _in_source_order(window, n_texts)
+        order = list(range(len(texts)))
+        rng.shuffle(order)
+        if max_size is not None:
+            del order[max_size - n_texts :]
+        start = 0
+        while numbers := order[start : start + size]:
+            yield TextBlock([texts[number] for number in numbers], [documents[number] for number in numbers])
+            start += size
+            size = min(2 * size, _LARGEST_BLOCK)
+        n_texts += len(order)
+        if n_texts == max_size:
+            return
+
+
+def _windows(source: TextSource, rng: random.Random) -> Iterator[list[Chunk]]:
+    window: list[Chunk] = []
+    n_texts = n_characters = 0
+    for chunk in source.chunks(rng):
+        window.append(chunk)
+        n_texts += len(chunk.texts)
+        n_characters += sum(map(len, chunk.texts))
+        if n_texts >= WINDOW_TEXTS or n_characters >= WINDOW_CHARACTERS:
+            yield window
+            window = []
+            n_texts = n_characters = 0
+    if window:
+        yield window
+
+
+def _in_source_order(window: list[Chunk], first: int) -> tuple[list[str], Sequence[object]]:
+    window.sort(key=lambda chunk: chunk.index)
+    texts = [text for chunk in window for text in chunk.texts]
+    if window[0].documents is None:
+        return texts, range(first, first + len(texts))
+    return texts, [document for chunk in window for document in chunk.documents or ()]

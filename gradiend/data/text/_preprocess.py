@@ -1,0 +1,270 @@
+"""From texts to the segments that are searched: sentence splitting, length and character filters."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from os import PathLike
+from typing import TYPE_CHECKING, Literal
+
+from gradiend.data.core._spacy_tags import TokenProperty
+from gradiend.data.core.spacy_util import SpacyReader
+from gradiend.util._checks import require_texts, require_whole
+from gradiend.util._keywords import known_keywords, strict_keywords
+
+if TYPE_CHECKING:
+    from spacy.tokens import Doc
+
+logger = logging.getLogger(__name__)
+
+LONG_CHARACTERS = 1_500
+"""Some 250 words, a paragraph: more than the 256 tokens that are read of a row."""
+
+
+@strict_keywords
+@dataclass(frozen=True)
+class TextPreprocessConfig:
+    """How texts are cut and which segments are kept.
+
+    Raises:
+        ValueError: An unknown way to split, a length below 0, or `min_chars` above `max_chars`.
+        TypeError: An argument of another type, or an unknown one; the message names the nearest.
+    """
+
+    split_to_sentences: bool | Literal["spacy"] = False
+    """Split at new lines, then after `. ! ?`; with `"spacy"` where a spaCy pipeline says, which is slower by far."""
+    min_chars: int | None = None
+    """Drop segments with fewer characters."""
+    max_chars: int | None = None
+    """Drop segments with more characters."""
+    exclude_chars: str | Sequence[str] | None = None
+    """Drop segments with any of these characters."""
+    custom_filter: Callable[[str], bool] | None = None
+    """Keep only segments for which this returns True."""
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.split_to_sentences, bool) or self.split_to_sentences == "spacy"):
+            raise ValueError(f"split_to_sentences must be True, False or 'spacy', got {self.split_to_sentences!r}.")
+        for name, bound in (("min_chars", self.min_chars), ("max_chars", self.max_chars)):
+            require_whole(name, bound, 0, none_means="for no bound")
+        if self.min_chars is not None and self.max_chars is not None and self.min_chars > self.max_chars:
+            raise ValueError(f"min_chars={self.min_chars} is above max_chars={self.max_chars}: nothing could be kept.")
+        excluded = () if self.exclude_chars is None else self.exclude_chars
+        if not (isinstance(excluded, Iterable) and all(isinstance(one, str) and one for one in excluded)):
+            raise TypeError(f"exclude_chars is a string of characters, or a list of them; got {excluded!r:.60}.")
+        if self.custom_filter is not None and not callable(self.custom_filter):
+            raise TypeError(f"custom_filter is a function of a text; got {self.custom_filter!r:.60}.")
+
+
+@known_keywords("preprocess_texts")
+def preprocess_texts(
+    texts: Iterable[str],
+    config: TextPreprocessConfig | None = None,
+    spacy_model: str | PathLike[str] | None = None,
+    download_if_missing: bool = True,
+) -> list[str]:
+    """Cut and filter texts.
+
+    Args:
+        texts: Any texts.
+        config: What to do; None leaves the texts as they are.
+        spacy_model: Name or folder of a spaCy pipeline that finds the sentences, where sentences are asked for. A
+            pipeline without parser or other component for sentences leaves the splitting to the rules.
+        download_if_missing: Download a pipeline that is not installed.
+
+    Returns:
+        The kept segments in their order.
+
+    Raises:
+        ValueError: `split_to_sentences="spacy"` without a pipeline, or with a pipeline that finds no sentences.
+        ImportError: spaCy is needed and not installed.
+        OSError: The pipeline is needed and not installed.
+    """
+    given = require_texts("texts", texts)
+    return list(given) if config is None else list(_iter_kept(given, config, spacy_model, download_if_missing))
+
+
+def iter_sentences_from_texts(
+    texts: Iterable[str],
+    config: TextPreprocessConfig | None = None,
+    spacy_model: str | PathLike[str] | None = None,
+    download_if_missing: bool = True,
+) -> Iterator[str]:
+    """Yield the segments of texts one by one, in their order; the arguments are those of `preprocess_texts`.
+
+    Without a `config`, texts are split at new lines, stripped, and dropped where they are empty.
+    """
+    if config is not None:
+        yield from _iter_kept(texts, config, spacy_model, download_if_missing)
+        return
+    for text in texts:
+        yield from filter(None, map(str.strip, text.splitlines()))
+
+
+def _iter_kept(
+    texts: Iterable[str], config: TextPreprocessConfig, spacy_model: str | PathLike[str] | None, download: bool
+) -> Iterator[str]:
+    require_preprocess("config", config)
+    segmenter = Segmenter.of(config, spacy_model, download)
+    if config.split_to_sentences is True and spacy_model is not None:
+        offered = SpacySentences(spacy_model, download)
+        if offered.finds_sentences:
+            segmenter = Segmenter(config, offered)
+        else:
+            logger.info("The spaCy pipeline %s does not find sentences; they are split by rules.", spacy_model)
+    yield from segmenter.segments(texts)
+
+
+def require_preprocess(name: str, config: object) -> None:
+    """Raise a TypeError if an argument is neither None nor a `TextPreprocessConfig`."""
+    if not (config is None or isinstance(config, TextPreprocessConfig)):
+        raise TypeError(f"{name} is a TextPreprocessConfig or None; got {config!r:.60}.")
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """Cuts texts into segments and drops those that are not wanted."""
+
+    config: TextPreprocessConfig | None
+    """What is done; None takes the texts as they are."""
+    splitter: SpacySentences | None = None
+    """Splits into sentences in place of the rules."""
+
+    @classmethod
+    def of(
+        cls, config: TextPreprocessConfig | None, spacy_model: str | PathLike[str] | None, download: bool
+    ) -> Segmenter:
+        """Load the spaCy pipeline that the config asks for by name; errors are those of `preprocess_texts`."""
+        if config is None or config.split_to_sentences != "spacy":
+            return cls(config)
+        if spacy_model is None:
+            raise ValueError("split_to_sentences='spacy' needs spacy_model=; True splits by rules, without spaCy.")
+        splitter = SpacySentences(spacy_model, download)
+        if not splitter.finds_sentences:
+            raise ValueError(
+                f"The spaCy pipeline {str(spacy_model)!r} finds no sentences: it has no parser, senter or "
+                "sentencizer. Use another one, or split_to_sentences=True to split by rules."
+            )
+        return cls(config, splitter)
+
+    def segments(self, texts: Iterable[str]) -> Iterator[str]:
+        """Yield the kept segments of texts."""
+        return chain.from_iterable(self.by_text(texts))
+
+    def by_text(self, texts: Iterable[str], dropped: Counter[str] | None = None) -> Iterator[Iterable[str]]:
+        """Yield the kept segments of each text; `dropped` counts the others by reason."""
+        config = self.config
+        if config is None:
+            yield from ((text,) for text in texts)
+            return
+        pieces: Iterable[Iterable[str]] = ((text,) for text in texts)
+        if self.splitter is not None:
+            pieces = self.splitter.split(texts)
+        elif config.split_to_sentences:
+            pieces = map(split_sentences, texts)
+        for segments in pieces:
+            yield _kept(segments, config, dropped)
+
+
+def _kept(segments: Iterable[str], config: TextPreprocessConfig, dropped: Counter[str] | None) -> Iterator[str]:
+    for segment in segments:
+        reason = _reason_to_drop(segment, config)
+        if reason is None:
+            yield segment
+        elif dropped is not None:
+            dropped[reason] += 1
+
+
+def _reason_to_drop(segment: str, config: TextPreprocessConfig) -> str | None:
+    if config.min_chars is not None and len(segment) < config.min_chars:
+        return "shorter than min_chars"
+    if config.max_chars is not None and len(segment) > config.max_chars:
+        return "longer than max_chars"
+    if config.exclude_chars is not None and any(character in segment for character in config.exclude_chars):
+        return "with one of exclude_chars"
+    if config.custom_filter is not None and not config.custom_filter(segment):
+        return "refused by custom_filter"
+    return None
+
+
+_END = re.compile(r"(?<![.!?])([.!?]+)([\"'”’»)\]]*)\s+|[。！？]+[\"'”’»)\]」』）]*\s*")
+"""A run of stops is tried at its beginning only: at each of its characters, a long one would take quadratic time.
+Scripts without spaces end their sentences without one."""
+_OPENING = "\"'“‘«»([„‚"
+_NO_END = re.compile(
+    r"mr|mrs|ms|dr|prof|rev|hon|capt|col|gen|lt|sgt|messrs|mme|mlle|st|vs|cf|e\.g|i\.e"
+    r"|hr|fr|nr|bzw|ca|z\.b|d\.h",
+    re.IGNORECASE,
+)
+"""Words whose full stop does not end a sentence, written without the stop."""
+
+
+def split_sentences(text: str) -> Iterator[str]:
+    """Split a text at new lines, and each line after `. ! ?` and `。 ！ ？` with what closes a quotation or bracket.
+
+    Nothing is split where the sentence goes on: after a title or abbreviation (`Mrs.`) or an initial (`J.`), and where
+    a small letter follows dots (`Well... he`) or a closed quotation (`"Yes?" he said`). Sentences are stripped, and
+    none is empty.
+    """
+    for line in text.splitlines():
+        begin = 0
+        for end in _END.finditer(line):
+            if _goes_on(line, begin, end):
+                continue
+            if sentence := line[begin : end.end()].strip():
+                yield sentence
+            begin = end.end()
+        if rest := line[begin:].strip():
+            yield rest
+
+
+def _goes_on(line: str, begin: int, end: re.Match[str]) -> bool:
+    terminator, closing = end.groups()
+    if terminator is None:
+        return False
+    if (closing or terminator.startswith("..")) and line[end.end() : end.end() + 1].islower():
+        return True
+    if terminator != "." or closing:
+        return False
+    # not cut from the whole line: the sentence may have gone on at thousands of stops before this one
+    word = line[line.rfind(" ", begin, end.start()) + 1 or begin : end.start()].lstrip(_OPENING)
+    initial = len(word) == 1 and word.isupper() and word != "I"
+    return initial or _NO_END.fullmatch(word) is not None
+
+
+_BATCH = 128
+
+
+class SpacySentences:
+    """Splits texts at new lines, and each line where a spaCy pipeline says; errors are those of `SpacyReader.load`."""
+
+    def __init__(self, model: str | os.PathLike[str], download_if_missing: bool = False) -> None:
+        self._reader = SpacyReader(model, {TokenProperty.SENTENCE_START}, download_if_missing)
+        self._reader.load()
+
+    @property
+    def finds_sentences(self) -> bool:
+        """Whether a component of the pipeline says where sentences begin; a tagger alone does not."""
+        (found,) = self._reader.read(["One. Two."], lambda _, doc: doc.has_annotation("SENT_START"))
+        return found
+
+    def split(self, texts: Iterable[str]) -> Iterator[list[str]]:
+        """Yield the sentences of each text, stripped, none empty; texts are read in batches, so a little ahead."""
+        source = iter(texts)
+        while batch := list(islice(source, _BATCH)):
+            lines = [(number, line) for number, text in enumerate(batch) for line in text.splitlines() if line.strip()]
+            sentences: list[list[str]] = [[] for _ in batch]
+            for (number, _), found in zip(
+                lines, self._reader.read([line for _, line in lines], _sentences), strict=True
+            ):
+                sentences[number] += found
+            yield from sentences
+
+
+def _sentences(_: int, doc: Doc) -> list[str]:
+    return [stripped for sentence in doc.sents if (stripped := sentence.text.strip())]

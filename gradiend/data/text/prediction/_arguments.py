@@ -1,0 +1,147 @@
+"""The arguments of a data creator, checked before any text is read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
+from typing import Any
+
+from gradiend.data.text.filter_config import TextFilterConfig
+from gradiend.data.text.prediction._frames import RESERVED_IDS, TrainingFormat
+from gradiend.data.text.prediction._matcher import SurfaceMatcher, Target, is_unspaced
+from gradiend.data.text.prediction._splits import SplitRatios
+from gradiend.util._checks import require_flag, require_whole
+
+logger = logging.getLogger(__name__)
+
+
+def parse_classes(feature_targets: Sequence[TextFilterConfig] | None) -> list[TextFilterConfig]:
+    """Copy and check the classes; several with one id are one class with the words of all.
+
+    Later changes to the caller's objects change nothing. An id that is a column name is a ValueError, and so is one id
+    with several masks or weights.
+    """
+    if feature_targets is None:
+        return []
+    if isinstance(feature_targets, str | TextFilterConfig):
+        raise TypeError("feature_targets is a list of TextFilterConfig, one for each class; wrap it in [...].")
+    if isinstance(feature_targets, Mapping) or not isinstance(feature_targets, Iterable):
+        raise TypeError(
+            "feature_targets is a list of TextFilterConfig, one for each class, such as "
+            f"[TextFilterConfig(['he', 'she'], id='3SG'), …]; got {type(feature_targets).__name__}."
+        )
+    by_id: dict[str, list[TextFilterConfig]] = {}
+    for config in feature_targets:
+        if not isinstance(config, TextFilterConfig):
+            raise TypeError(
+                f"feature_targets holds TextFilterConfig, but {config!r:.60} is a {type(config).__name__}: "
+                "write TextFilterConfig(['he', 'she'], id='3SG') for each class."
+            )
+        by_id.setdefault(config.id, []).append(deepcopy(config))
+    classes = [_as_one(own) for own in by_id.values()]
+    for config in classes:
+        if config.id in RESERVED_IDS:
+            raise ValueError(f"A class cannot be called {config.id!r}: the frames have a column of that name.")
+    _warn_of_shared_words(classes)
+    words = [word for config in classes for word in config.words]
+    if unspaced := [word for word in words if is_unspaced(word[0]) or is_unspaced(word[-1])]:
+        logger.info(
+            "Words in a script without spaces are found within longer words too: %s. Where that matters, give the "
+            "longer words to a class of their own: the longest target that fits is the one that is found.",
+            ", ".join(map(repr, unspaced[:10])),
+        )
+    return classes
+
+
+def _as_one(configs: Sequence[TextFilterConfig]) -> TextFilterConfig:
+    """The class of all configs with one id."""
+    first = configs[0]
+    if len(configs) == 1:
+        return first
+    if any((config.mask, config.weight) != (first.mask, first.weight) for config in configs):
+        raise ValueError(
+            f"Several configs are called {first.id!r} but differ in mask or weight, and a class has one of each; give "
+            "them the same, or each its own id=."
+        )
+    logger.warning(
+        "%d configs are called %r and make one class; give each its own id= for several.", len(configs), first.id
+    )
+    return TextFilterConfig(list(configs), id=first.id, mask=first.mask, weight=first.weight)
+
+
+def require_folder_names(ids: Sequence[str]) -> None:
+    """Raise a ValueError if one of the ids cannot be the name of a folder."""
+    for name in ids:
+        if name in {".", ".."} or any(character in name for character in '/\\:*?"<>|\0'):
+            raise ValueError(
+                f"output_format='hf' writes a folder for each class, and {name!r} cannot be the name of one; "
+                "choose another id, or output_format='csv'."
+            )
+
+
+def _warn_of_shared_words(classes: Sequence[TextFilterConfig]) -> None:
+    # a lemma is one of its own forms, so words and lemmas are compared alike
+    matcher = SurfaceMatcher([_by_surface(config) for config in classes])
+    for word in dict.fromkeys(word for config in classes for word in config.words):
+        shared = {
+            target.class_index
+            for pair in combinations(matcher.targets_of(word), 2)
+            if pair[0].class_index != pair[1].class_index and not _told_apart(*pair)
+            for target in pair
+        }
+        if shared:
+            names = " and ".join(repr(classes[index].id) for index in sorted(shared))
+            logger.warning(
+                "The word %r is a target of %s, and no tag tells them apart: its sentences give a row for each. "
+                "Keep it in one of them, or give them spacy_tags that differ in one key.",
+                word,
+                names,
+            )
+
+
+def _told_apart(one: Target, other: Target) -> bool:
+    return one.tags is not None and other.tags is not None and one.tags.exclude(other.tags)
+
+
+def _by_surface(config: TextFilterConfig) -> TextFilterConfig:
+    targets = [_by_surface(target) if isinstance(target, TextFilterConfig) else target for target in config.targets]
+    return replace(config, targets=targets, use_lemma=False)
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """The parsed arguments of `generate_training_data`; a maximum that can never reach the minimum is a ValueError."""
+
+    format: TrainingFormat
+    """What is returned."""
+    balance: bool
+    """Whether every class is cut to the size of the smallest, in proportion to the weights."""
+    ratios: SplitRatios
+    """Shares of the splits."""
+    max_size_per_class: int | None
+    """Rows a class at most."""
+    min_rows_per_class_for_split: int
+    """Rows that each class must have."""
+    split_by_document: bool
+    """Whether all rows of a document are in one split."""
+    keep_several_classes: bool
+    """Whether sentences with words of several classes are kept."""
+
+    def __post_init__(self) -> None:
+        require_flag("split_by_document", self.split_by_document)
+        require_flag("keep_several_classes", self.keep_several_classes)
+        limit, minimum = self.max_size_per_class, self.min_rows_per_class_for_split
+        require_whole("max_size_per_class", limit, 1, none_means="for all rows")
+        require_whole("min_rows_per_class_for_split", minimum, 0)
+        if limit is not None and limit < minimum:
+            raise ValueError(
+                f"max_size_per_class={limit} can never reach min_rows_per_class_for_split={minimum}; "
+                "raise the first or lower the second (0 switches it off)."
+            )
+
+    def inputs(self) -> dict[str, Any]:
+        """What the rows depend on, as JSON values: everything but the format."""
+        return {name: value for name, value in asdict(self).items() if name != "format"}

@@ -1,0 +1,170 @@
+"""The pass over the corpus: texts become segments, and segments with class words become masked examples."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple, NoReturn
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from gradiend.data.core._text_source import TextBlock
+from gradiend.data.text._preprocess import Segmenter
+from gradiend.data.text.filter_config import TextFilterConfig
+from gradiend.data.text.prediction._masking import HAS_MASK, Masker, has_any
+from gradiend.data.text.prediction._matcher import SurfaceMatcher
+from gradiend.data.text.prediction._tag_resolver import TagResolver, TokenExclusion
+from gradiend.data.text.prediction._word_lookup import Places
+
+BALANCING = "to balance the classes"
+
+
+class MatchedBlock(NamedTuple):
+    """The segments of a block of texts and the class words in them."""
+
+    segments: Sequence[str]
+    """Segments with class words; all segments where even those without are kept."""
+    documents: Sequence[object]
+    """The document of each of these segments."""
+    places: Places
+    """The words in these segments."""
+
+
+class BlockMatcher:
+    """Cuts blocks of texts into segments, finds the class words in them, and counts.
+
+    Args:
+        configs: The classes.
+        segmenter: How texts are cut and filtered. Default: they stay as they are.
+        keep_all: Whether even segments without any word are kept, since a later step may find other words.
+    """
+
+    def __init__(
+        self, configs: Sequence[TextFilterConfig], segmenter: Segmenter | None = None, *, keep_all: bool = False
+    ) -> None:
+        self.surface = SurfaceMatcher(configs)
+        self.n_texts = 0
+        self.n_segments = 0
+        self.dropped: Counter[str] = Counter()
+        self._segmenter = segmenter or Segmenter(None)
+        self._keep_all = keep_all
+
+    def __call__(self, block: TextBlock) -> MatchedBlock:
+        """Match a block."""
+        segments, documents = self._cut(block)
+        self.n_texts += len(block.texts)
+        self.n_segments += len(segments)
+        places = self.surface.places(segments)
+        if not self._keep_all:
+            is_first = np.diff(places.number, prepend=-1) > 0
+            kept = places.number[is_first].tolist()
+            segments, documents = [segments[number] for number in kept], [documents[number] for number in kept]
+            places = places._replace(number=np.cumsum(is_first) - 1)
+        return MatchedBlock(segments, documents, places)
+
+    def _cut(self, block: TextBlock) -> tuple[list[str], list[object]]:
+        if self._segmenter.config is None:
+            return block
+        segments: list[str] = []
+        documents: list[object] = []
+        segments_of_each = self._segmenter.by_text(block.texts, self.dropped)
+        for document, own in zip(block.documents, segments_of_each, strict=True):
+            n_before = len(segments)
+            segments.extend(own)
+            documents.extend([document] * (len(segments) - n_before))
+        return segments, documents
+
+
+class Collected(NamedTuple):
+    """The result of a pass over the corpus."""
+
+    examples: list[pd.DataFrame]
+    """The examples of each class, see `Masker.examples`."""
+    n_texts: int
+    """How many texts were read."""
+    n_segments: int
+    """How many segments were read, without those that preprocessing dropped."""
+    dropped: Counter[str]
+    """Segments that have a class word, or were dropped before it was looked for, by reason."""
+
+
+def collect_examples(
+    texts: Iterable[TextBlock],
+    configs: Sequence[TextFilterConfig],
+    segmenter: Segmenter,
+    resolver: TagResolver,
+    *,
+    masks: Collection[str],
+    limit: int | None,
+    keep_several: bool,
+    with_documents: bool,
+) -> Collected:
+    """Find the examples of all classes in one pass; stop when every class has `limit` examples.
+
+    A sentence with words of several classes gives an example for each, with the words of that class masked. Unless
+    such sentences are kept, they are dropped, since the word that stays tells the class of the masked one; but not
+    where tags decide the class of every word: which article a noun has says nothing about the article of another.
+    Memory grows with the examples that are kept, not with the corpus.
+    """
+    matcher = BlockMatcher(configs, segmenter, keep_all=resolver.needs_every_sentence)
+    masker = Masker(
+        configs,
+        matcher.surface,
+        resolver,
+        masks=masks,
+        limit=limit,
+        keep_several=keep_several,
+        with_documents=with_documents,
+    )
+    wanted = "" if limit is None else f"/{limit}"
+    with tqdm(desc="Creating training data", unit=" texts", delay=1.0) as bar:
+        for block in texts:
+            masker.add(*matcher(block))
+            counts = zip(configs, masker.sizes, strict=True)
+            bar.set_postfix_str(", ".join(f"{config.id} {size}{wanted}" for config, size in counts), refresh=False)
+            bar.update(len(block.texts))
+            if masker.is_full:
+                break
+    matcher.dropped.update(masker.dropped)
+    return Collected(masker.examples(), matcher.n_texts, matcher.n_segments, matcher.dropped)
+
+
+def collect_neutral(
+    texts: Iterable[TextBlock],
+    excluded: Sequence[TextFilterConfig],
+    segmenter: Segmenter,
+    exclusion: TokenExclusion,
+    *,
+    masks: Collection[str],
+    limit: int | None,
+) -> tuple[list[str], Counter[str]]:
+    """Find up to `limit` segments without any excluded word, token or mask, and count the others by reason."""
+    matcher = BlockMatcher(excluded, segmenter, keep_all=True)
+    neutral: list[str] = []
+    with tqdm(desc="Creating neutral data", unit=" texts", delay=1.0) as bar:
+        for segment, is_excluded in exclusion.split(_without_words(texts, matcher, masks, bar)):
+            if is_excluded:
+                matcher.dropped["with an excluded tag or lemma"] += 1
+            else:
+                neutral.append(segment)
+                if limit is not None and len(neutral) >= limit:
+                    break
+    return neutral, matcher.dropped
+
+
+def _without_words(
+    texts: Iterable[TextBlock], matcher: BlockMatcher, masks: Collection[str], bar: tqdm[NoReturn]
+) -> Iterator[str]:
+    for block in texts:
+        segments, _, places = matcher(block)
+        excluded = set(places.number.tolist())
+        for number, segment in enumerate(segments):
+            if has_any(segment, masks):
+                matcher.dropped[HAS_MASK] += 1
+            elif number in excluded:
+                matcher.dropped["with an excluded word"] += 1
+            else:
+                yield segment
+        bar.update(len(block.texts))

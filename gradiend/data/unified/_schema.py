@@ -1,0 +1,221 @@
+"""The unified frame and the columns of the user: how they are called, and what must hold of their values.
+
+Whatever a user hands in (a merged table, a frame per class, a file) becomes a frame with exactly the columns
+`UNIFIED_COLUMNS`; nothing after this folder knows another layout.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from gradiend.util import PLACEHOLDER
+from gradiend.util._checks import HALF_CHARACTER, lone_surrogate, require_ordered
+from gradiend.util._keywords import nearest, normalize_split_name
+
+UNIFIED_MASKED = "masked"
+UNIFIED_SPLIT = "split"
+UNIFIED_FACTUAL_CLASS = "factual_class"
+UNIFIED_ALTERNATIVE_CLASS = "alternative_class"
+UNIFIED_FACTUAL = "factual"
+UNIFIED_ALTERNATIVE = "alternative"
+UNIFIED_TRANSITION = "transition"
+
+UNIFIED_COLUMNS = (
+    UNIFIED_MASKED,
+    UNIFIED_SPLIT,
+    UNIFIED_FACTUAL_CLASS,
+    UNIFIED_ALTERNATIVE_CLASS,
+    UNIFIED_FACTUAL,
+    UNIFIED_ALTERNATIVE,
+    UNIFIED_TRANSITION,
+)
+
+
+def transition_id(factual_class: str, alternative_class: str) -> str:
+    """Name the direction of a row: `"<factual_class>→<alternative_class>"` (U+2192, no spaces)."""
+    return f"{factual_class}→{alternative_class}"
+
+
+@dataclass(frozen=True)
+class ColumnNames:
+    """Names of the columns in the data that the user hands in.
+
+    The split, document and alternative columns may be absent as long as they keep their default names;
+    a name that was set is expected to be there.
+    """
+
+    masked: str = "masked"
+    """The text, with `[MASK]` where the word stood."""
+    label: str = "label"
+    """The word that stood there."""
+    label_class: str = "label_class"
+    """The class of that word; in a dict of frames the key says it."""
+    split: str = "split"
+    """The split of the row; a table without this column is training data."""
+    alternative: str = "alternative"
+    """The word to compare with."""
+    alternative_class: str = "alternative_class"
+    """The class of the word to compare with."""
+    document: str = "document"
+    """The document that the text is from."""
+    use_class_names_as_columns: bool = True
+    """In a dict of frames, whether a column named like a class holds the words of that class."""
+
+
+def require_split(df: pd.DataFrame, split: str) -> pd.DataFrame:
+    """Take the rows of one split.
+
+    Args:
+        df: A unified frame.
+        split: Name of the split, in any spelling that `normalize_split_name` knows.
+
+    Returns:
+        Its rows, numbered from 0; never empty.
+
+    Raises:
+        ValueError: The split has no rows; the message names the splits present.
+    """
+    wanted = normalize_split_name(split)
+    rows = df[df[UNIFIED_SPLIT] == wanted]
+    if rows.empty:
+        sizes = df[UNIFIED_SPLIT].value_counts()
+        present = ", ".join(f"{name} ({size} rows)" for name, size in sizes.items()) or "none"
+        way_out = f"Mark rows as {wanted} in the split column"
+        if wanted == "test":
+            way_out += ", or measure others: evaluate_encoder(split='train'), evaluate_decoder(training_like_df=rows)"
+        raise ValueError(
+            f"The split {wanted!r} has no rows; splits present: {present}. {way_out}. "
+            "A table without a split column counts as train as a whole."
+        )
+    return rows.reset_index(drop=True)
+
+
+_OTHER_MASKS = re.compile(r"[\[<({]\|?mask(?:ed)?\|?[\]>)}]|\bMASK\b|<extra_id_\d+>|_{3,}", re.IGNORECASE)
+_LISTED = 20
+
+
+def listed(names: Iterable[object]) -> str:
+    """Name at most 20 things, and count the others."""
+    shown = [repr(name) for name in names]
+    rest = f" and {len(shown) - _LISTED} more" if len(shown) > _LISTED else ""
+    return (", ".join(shown[:_LISTED]) or "none") + rest
+
+
+def parse_pair(pair: Sequence[str]) -> tuple[str, str]:
+    """Check that a pair names two different classes; the order of a set, and with it the signs, would not be fixed."""
+    if isinstance(pair, str):
+        raise TypeError(f"Expected two class names such as ('she', 'he'), got the single string {pair!r}.")
+    require_ordered("A pair of classes (target_classes)", pair)
+    names = tuple(str(name) for name in pair)
+    if len(names) != 2 or names[0] == names[1]:
+        raise ValueError(f"Expected two different class names, got {listed(names)}.")
+    return names[0], names[1]
+
+
+def require_classes(pair: Sequence[str], available: Collection[str]) -> None:
+    """Raise a ValueError with the nearest class if the data has no rows of one of a pair."""
+    missing = [name for name in pair if name not in available]
+    if not missing:
+        return
+    hint = nearest(missing[0], available)
+    if len(available) == 1:
+        hint += " Two classes are needed: the feature is what differs between them."
+    raise ValueError(f"No rows of target class {missing[0]!r}; the data has: {listed(available)}.{hint}")
+
+
+def require_columns(frame: pd.DataFrame, columns: Iterable[str], where: str = "") -> None:
+    """Check that a table has the columns, each once; `where` says which table, such as `" of class 'she'"`."""
+    if not isinstance(frame, pd.DataFrame):
+        raise TypeError(
+            f"Expected a DataFrame{where}, got {type(frame).__name__}; resolve_dataframe makes one of tables."
+        )
+    present = [str(name) for name in frame.columns]
+    for column in columns:
+        if column not in frame.columns:
+            raise ValueError(
+                f"The table{where} has no column {column!r}; it has: {listed(present)}."
+                f"{nearest(column, present)} Rename the column, or say in the configuration how it is called."
+            )
+        if present.count(column) > 1:
+            raise ValueError(f"The table{where} has {present.count(column)} columns called {column!r}.")
+
+
+def require_values(values: pd.Series, what: str, where: str = "") -> pd.Series:
+    """Return words, texts or names as strings; missing and blank values, containers and half characters are errors."""
+    _require_plain(values, what, where)
+    texts = values.astype(str)
+    missing = values.isna() | (texts.str.strip() == "")
+    if missing.any():
+        raise ValueError(
+            f"{int(missing.sum())} of {len(values)} rows{where} have no {what} (NaN or empty), first row "
+            f"{missing.idxmax()!r}. Fill them in or remove these rows."
+        )
+    return texts
+
+
+def _require_plain(values: pd.Series, what: str, where: str, *, only_words: bool = False) -> None:
+    """Refuse values of types whose text is not what the user means, and texts that no file can hold."""
+    if isinstance(values.dtype, pd.StringDtype) and values.dtype.storage == "pyarrow":
+        return  # Arrow holds whole characters only; a look at each value would take most of the time of reading
+    for row, value in values.items():
+        if isinstance(value, str):
+            if (character := lone_surrogate(value)) is not None:
+                raise ValueError(
+                    f"Row {row!r}{where} has half a character ({character!r}, a lone surrogate) in its {what}: "
+                    f"{value[:60]!r}. {HALF_CHARACTER}"
+                )
+        elif isinstance(value, _CONTAINERS) or (only_words and _is_retyped(value)):
+            if isinstance(value, bytes | bytearray):
+                way_out = "Decode it: value.decode()."
+            elif isinstance(value, _CONTAINERS):
+                way_out = "Give each word a row of its own."
+            else:
+                way_out = f"Write it as the text has it, such as {str(value).lower()!r}."
+            raise ValueError(
+                f"Row {row!r}{where} has {value!r:.60} ({type(value).__name__}) as its {what}; expected a string. "
+                f"{way_out}"
+            )
+
+
+_CONTAINERS = (list, tuple, set, frozenset, dict, bytes, bytearray, np.ndarray)
+
+
+def _is_retyped(value: object) -> bool:
+    """Whether a value is a truth value or a fraction: a table may have made it of `true` or `007`."""
+    return isinstance(value, bool | np.bool_) or (isinstance(value, float | np.floating) and not np.isnan(value))
+
+
+def require_words(values: pd.Series, what: str, where: str = "") -> pd.Series:
+    """Do what `require_values` does for words, and strip them; truth values and fractions are errors too."""
+    _require_plain(values, what, where, only_words=True)
+    return require_values(values, what, where).str.strip()
+
+
+def class_column(frame: pd.DataFrame, column: str, where: str = "") -> pd.Series:
+    """Read a column of class names, which must be there once and complete."""
+    require_columns(frame, [column], where)
+    return require_values(frame[column], f"class in {column!r}", where)
+
+
+def require_placeholders(texts: pd.Series, where: str = "") -> None:
+    """Check that every text has a `[MASK]`, which says where its word stood."""
+    without = ~texts.str.contains(PLACEHOLDER, regex=False).astype(bool)
+    if not without.any():
+        return
+    first = without.idxmax()
+    beginning = texts[without].iloc[0][:60]
+    other = _OTHER_MASKS.search(" ".join(texts[without].head(100)))
+    hint = (
+        f"{other.group()!r} occurs there: replace it by {PLACEHOLDER}."
+        if other
+        else f"Write {PLACEHOLDER} in place of the word; the tokenizer's own mask token is put in later."
+    )
+    raise ValueError(
+        f"{int(without.sum())} of {len(texts)} rows{where} have no {PLACEHOLDER} in their text, "
+        f"first row {first!r}: {beginning!r}. {hint}"
+    )
