@@ -25,12 +25,12 @@ from gradiend.model._architecture import Architecture
 from gradiend.model._parameter_map import MappedParameter, ParameterMap
 from gradiend.util._files import read_json, read_tensors, write_json, write_tensors
 from gradiend.util._keywords import known_keywords
-from gradiend.util.paths import BASE_DIGEST, CONFIG_FILE, WEIGHT_FILES
+from gradiend.util.paths import BASE_DIGEST, CONFIG_FILE, TRAINING, WEIGHT_FILES
 
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 0
-CONFIG, TRAINING = CONFIG_FILE, "training.json"
+CONFIG = CONFIG_FILE
 WEIGHTS, WEIGHTS_BIN = WEIGHT_FILES
 STEMS = {"indices": "mapping_indices", "mask": "mapping_masks"}
 FIELDS = {"indices": "indices_file", "mask": "masks_file"}

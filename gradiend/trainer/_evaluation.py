@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from gradiend.evaluator._encoding_files import read_encodings, write_encodings
+from gradiend.evaluator._encoding_files import kept_encodings, read_encodings
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._context import Side
 from gradiend.model.core.backbone import without_parameters
@@ -83,21 +83,18 @@ def encodings(
         options: Further arguments of the trainer's `_analyze_encoder`.
     """
     place = resolve_encoder_analysis_path(trainer.experiment_dir, **key)
-    parts = _parts(trainer, model, key, neutral, options) if place is not None else {}
-    if place is not None and use_cache:
-        cached, why = read_encodings(Path(place), parts)
-        if cached is not None:
-            return cached
-        if why:
-            logger.info("The encodings in %s are not used (%s): encoding again.", place, "; ".join(why))
-    encoder = model if key["exclude_params"] is None else without_parameters(model, key["exclude_params"])
-    given = {"neutral_data_df": neutral, "source": key["source"], "max_size": key["max_size"], **options}
-    given = {name: value for name, value in given.items() if value is not None}
-    frame = trainer._analyze_encoder(encoder, split=key["split"], **given)
-    metrics = trainer.evaluator.evaluate_encoder(encoder_df=frame)
-    if place is not None:
-        write_encodings(Path(place), frame, metrics, parts)
-    return frame, metrics
+    parts = _parts(trainer, model, key, neutral, options) if place is not None else None
+
+    def encode() -> pd.DataFrame:
+        encoder = model if key["exclude_params"] is None else without_parameters(model, key["exclude_params"])
+        given = {"neutral_data_df": neutral, "source": key["source"], "max_size": key["max_size"], **options}
+        given = {name: value for name, value in given.items() if value is not None}
+        return trainer._analyze_encoder(encoder, split=key["split"], **given)
+
+    return kept_encodings(
+        None if place is None else Path(place), parts, use_cache=use_cache, encode=encode,
+        measure=lambda frame: trainer.evaluator.evaluate_encoder(encoder_df=frame),
+    )  # fmt: skip
 
 
 def earlier_encodings(

@@ -62,9 +62,9 @@ from gradiend.util._files import read_json
 from gradiend.util._imports import without_package
 from gradiend.util._keywords import known_keywords
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import SEED_REPORT, SEEDS_DIR
-from gradiend.visualizer import Visualizer
-from gradiend.visualizer._door import plot_is_possible, require_matplotlib
+from gradiend.util.paths import SEED_REPORT, SEEDS_DIR, SHIFTS_PLOT
+from gradiend.visualizer import Visualizer, plot_encoder_distributions
+from gradiend.visualizer._door import checked_plot_options, plot_is_possible, require_matplotlib
 from gradiend.visualizer._encodings import Encodings, frame_of
 
 __all__ = ["Trainer", "set_seed"]
@@ -329,6 +329,7 @@ class Trainer(FeatureLearningDefinition):
         """See `gradiend.visualizer.plot_encoder_distributions`; without `encoder_df` (a frame, or a result with one),
         the test split is encoded.
         """
+        kwargs = checked_plot_options(plot_encoder_distributions, kwargs)
         if encoder_df is None:
             require_matplotlib()
         encodings = self.evaluate_encoder(return_df=True) if encoder_df is None else encoder_df
@@ -342,7 +343,7 @@ class Trainer(FeatureLearningDefinition):
         """See `gradiend.visualizer.plot_probability_shifts`; with an experiment directory the figure is saved there."""
         if kwargs.get("output") is None and self.experiment_dir is not None:
             img_format = self.modality.plot_style.get("img_format", "png")
-            kwargs["output"] = str(Path(self.experiment_dir) / f"probability_shifts.{img_format}")
+            kwargs["output"] = str(Path(self.experiment_dir) / f"{SHIFTS_PLOT}.{img_format}")
         return self.evaluator.plot_probability_shifts(**kwargs)
 
     # Evaluation
@@ -419,6 +420,8 @@ class Trainer(FeatureLearningDefinition):
         """
         del is_decoder_only_model, pre_load_gradients
         plot_kwargs = dict(plot_kwargs or {})
+        if plot:
+            plot_kwargs = checked_plot_options(plot_encoder_distributions, plot_kwargs)
         if plot and plot_kwargs.get("show") is False and not plot_kwargs.keys() & {"output", "output_dir"}:
             require_plot_directory(self.experiment_dir)
         plot = plot and plot_is_possible()

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from gradiend.util._files import replacing
 from gradiend.util._imports import install_hint
+from gradiend.util.paths import SCATTER_PLOT
 from gradiend.visualizer._door import plot_keywords
 from gradiend.visualizer._encodings import Encodings, checked_frame
 from gradiend.visualizer._style import DEFAULT_CMAP, GOLDEN_RATIO, NEUTRAL_COLORS, distinct_colors, shortened
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_NAME = "encoder_analysis_scatter.html"
+DEFAULT_NAME = SCATTER_PLOT
 DEFAULT_NAME_IN_DIR = "encoder_scatter.html"
 
 REQUIRED = ("encoded", "label")

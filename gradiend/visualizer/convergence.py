@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gradiend.util._files import read_json
+from gradiend.util.paths import CONVERGENCE_PLOT, TRAINING
 from gradiend.visualizer._door import deliver, heading, new_figure, plot_keywords, require_destination, with_format
 from gradiend.visualizer._style import (
     MARKERS,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-DEFAULT_NAME = "training_convergence"
+DEFAULT_NAME = CONVERGENCE_PLOT
 
 _MARKERS_A_LINE = 25
 
@@ -119,7 +120,7 @@ def plot_training_convergence(
 def _recorded(trainer: _TrainedRun | None, model_path: str | Path | None) -> Mapping[str, Any]:
     """The content of the training.json in `model_path`, or of the trainer's."""
     if model_path is not None:
-        path = Path(model_path) / "training.json"
+        path = Path(model_path) / TRAINING
         if not path.is_file():
             raise ValueError(f"There is no {path}: model_path must be the directory that train() wrote.")
         content = read_json(path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from gradiend.util.paths import safe_name
+from gradiend.util.paths import ENCODER_PLOT, safe_name
 from gradiend.visualizer._door import deliver, heading, new_figure, plot_keywords, require_destination, with_format
 from gradiend.visualizer._encodings import (
     EncodingGroup,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DEFAULT_NAME = "encoder_analysis"
+DEFAULT_NAME = ENCODER_PLOT
 DEFAULT_NAME_IN_DIR = "encoder_distributions"
 
 MAX_POINTS = 800

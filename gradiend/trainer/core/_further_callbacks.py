@@ -13,6 +13,7 @@ from typing import Any
 from gradiend.trainer.core._callback import GLANCE, TrainingCallback, TrainingControl
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.util._imports import require_package
+from gradiend.util.paths import TENSORBOARD_DIR
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +167,7 @@ class TensorBoardCallback(TrackingCallback):
 
     def on_train_begin(self, config: Any, **kwargs: Any) -> None:
         """Open the run's event file, and write the arguments into it."""
-        root = Path(config.output_dir or ".").parent / "tensorboard" if self.log_dir is None else Path(self.log_dir)
+        root = Path(config.output_dir or ".").parent / TENSORBOARD_DIR if self.log_dir is None else Path(self.log_dir)
         self._writer = import_module("torch.utils.tensorboard").SummaryWriter(str(root / name_of(config)))
         self._writer.add_text("arguments", f"```\n{json.dumps(config.to_dict(), indent=2, default=str)}\n```")
 

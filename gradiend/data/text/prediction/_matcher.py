@@ -53,8 +53,8 @@ class SurfaceMatcher:
     a target is found anywhere, also within a longer word (`他` in `其他`), unless that is a target too. Apostrophes and
     hyphens separate: `they` is found in `they're` and `he` in `he-man`. Case is ignored by the regular expression on
     the sentence itself, so spans index the sentence as it is (`lower()` would change the length of `İ`). Composed and
-    decomposed accents are the same. Of several targets that begin at one place the longest is found; found words do not
-    overlap.
+    decomposed accents are the same, and so are straight and curly apostrophes. Of several targets that begin at one
+    place the longest is found; found words do not overlap.
     Tags are not looked at, and lemmas not searched: `TagResolver` does that.
 
     This is what the regular expression finds. Words are looked up first, which is faster and costs the same for
@@ -152,7 +152,15 @@ def _letters(text: str) -> str:
 
 
 def _forms(word: str) -> list[str]:
-    return list(dict.fromkeys((word, unicodedata.normalize("NFC", word), unicodedata.normalize("NFD", word))))
+    # The apostrophe of a typewriter and that of a printer are one: don't, don’t.
+    written = (word, word.replace("’", "'"), word.replace("'", "’"))
+    return list(
+        dict.fromkeys(
+            form
+            for one in written
+            for form in (one, unicodedata.normalize("NFC", one), unicodedata.normalize("NFD", one))
+        )
+    )
 
 
 def _is_whole(sentence: str, match: re.Match[str]) -> bool:

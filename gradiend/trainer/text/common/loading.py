@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from gradiend.model.kinds import kind_of, refuse_adapter_folder, refuse_quantized_config, refuse_unsupported
+from gradiend.util.paths import CONFIG_FILE
 
 
 class AutoModelForLM:
@@ -84,9 +85,9 @@ def require_model(name_or_path: str | Path) -> None:
     """Raise FileNotFoundError for what is clearly a path but no model's: hub ids have one slash at most."""
     path = Path(name_or_path)
     if path.is_dir():
-        if not (path / "config.json").is_file():
+        if not (path / CONFIG_FILE).is_file():
             inside = sorted(
-                (entry.parent.name for entry in path.glob("*/config.json")), key=lambda name: name != "model"
+                (entry.parent.name for entry in path.glob(f"*/{CONFIG_FILE}")), key=lambda name: name != "model"
             )
             hint = f" Did you mean {path / inside[0]}?" if inside else ""
             raise FileNotFoundError(f"The folder {path} holds no model: it has no config.json.{hint}")

@@ -25,12 +25,10 @@ from gradiend.util._cache import FINGERPRINT, read_cached
 from gradiend.util._digest import digest_frame, hash_model_weights
 from gradiend.util._files import write_json
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import OWN_BASE_MODEL
+from gradiend.util.paths import MADE_FROM, OWN_BASE_MODEL
 
 logger = get_logger(__name__)
 
-MADE_FROM = "made_from.json"
-"""File beside a head: what it was trained on."""
 
 FORWARD_BATCH_SIZE = 32
 """Texts per pass while hidden states are collected; the numbers do not depend on it."""
