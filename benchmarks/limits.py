@@ -24,8 +24,7 @@ from torch.nn.functional import linear
 from workload import BATCH, LONG_TEXT_WORDS, count_operations, measured_model, read_rows
 
 from gradiend import TextPredictionTrainer, TrainingArguments
-from gradiend.gradients.batch import collate
-from gradiend.gradients.matrix_products import fast_matrix_products
+from gradiend.gradients import collate, fast_matrix_products
 from gradiend.model._context import Side
 
 REPEATS = 5

@@ -18,10 +18,7 @@ from collections.abc import Callable
 import torch
 from transformers import BertConfig, BertForMaskedLM
 
-from gradiend.gradients.batch import collate
-from gradiend.gradients.engine import GradientEngine
-from gradiend.gradients.scorer import WordScorer
-from gradiend.gradients.words import TokenizedWord
+from gradiend.gradients import GradientEngine, TokenizedWord, WordScorer, collate
 from gradiend.model._context import Side
 from gradiend.model._parameter_map import MappedParameter, ParameterMap
 from gradiend.model.core.backbone import select_parameters

@@ -18,9 +18,7 @@ from transformers import AutoModelForMaskedLM
 from workload import seconds
 
 from gradiend import GradiendModel, TrainingArguments
-from gradiend.gradients.batch import batches_by_length
-from gradiend.gradients.engine import GradientEngine
-from gradiend.gradients.words import TokenizedWord
+from gradiend.gradients import GradientEngine, TokenizedWord, batches_by_length
 from gradiend.model._context import Side
 from gradiend.model._parameter_map import ParameterMap
 from gradiend.model._rewriting import temporarily_updated

@@ -11,6 +11,7 @@ import pytest
 import tiny
 import tiny_data
 import torch
+from gradiend.objectives.causal_with_head import MLMHead
 from model_cases import bits, same_bits
 from tokenizers import normalizers
 
@@ -18,7 +19,6 @@ from gradiend import ModelWithGradiend, ParamMappedGradiendModel, TextPrediction
 from gradiend.model._base_model import BaseDigest
 from gradiend.trainer.text import DecoderModelWithMLMHead, InstructTokenizerWrapper, TextPredictionModelWithGradiend
 from gradiend.trainer.text.common import model_base
-from gradiend.trainer.text.prediction.mlm_head import MLMHead
 
 TEXT, WORD = "the old baker was near the house and then [MASK] saw the bread .", "he"
 LAYER = ["*layer.1*"]

@@ -3,11 +3,10 @@
 import pytest
 import tiny
 import torch
+from gradiend.gradients._words import WordTokenizer, inputs_of, words_of
+from gradiend.objectives import objective_of
 
-from gradiend.gradients.batch import collate
-from gradiend.gradients.scorer import WordScorer
-from gradiend.gradients.words import WordTokenizer, inputs_of, words_of
-from gradiend.trainer.text.common.model_base import word_tokenizer
+from gradiend.gradients import WordScorer, collate
 
 CAUSAL = {name: family for name, family in tiny.FAMILIES.items() if family.causal}
 every_family = pytest.mark.parametrize("family", list(CAUSAL.values()), ids=list(CAUSAL))

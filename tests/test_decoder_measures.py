@@ -6,11 +6,10 @@ import pandas as pd
 import pytest
 import tiny
 import torch
+from gradiend.evaluator._measurements import ClassProbabilities, LanguageModelingScore
+from gradiend.gradients._words import WordTokenizer
 
-from gradiend.evaluator.lms import LanguageModelingScore
-from gradiend.evaluator.probabilities import ClassProbabilities
-from gradiend.gradients.scorer import WordScorer
-from gradiend.gradients.words import WordTokenizer
+from gradiend.gradients import WordScorer
 
 TOKENIZER = tiny.bert_tokenizer()
 WORDS = WordTokenizer(TOKENIZER, causal=False, max_length=64)

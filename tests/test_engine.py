@@ -3,11 +3,9 @@
 import pytest
 import tiny
 import torch
+from gradiend.gradients._words import WordTokenizer
 
-from gradiend.gradients.batch import batches_by_length, collate
-from gradiend.gradients.engine import GradientEngine
-from gradiend.gradients.scorer import WordScorer
-from gradiend.gradients.words import WordTokenizer
+from gradiend.gradients import GradientEngine, WordScorer, batches_by_length, collate
 from gradiend.model._context import Side
 from gradiend.model.core.backbone import select_parameters
 

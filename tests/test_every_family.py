@@ -12,16 +12,14 @@ import logging
 import pytest
 import tiny
 import torch
+from gradiend.evaluator._measurements import LanguageModelingScore
+from gradiend.objectives import objective_of
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
-from gradiend.evaluator.lms import LanguageModelingScore
-from gradiend.gradients.batch import collate
-from gradiend.gradients.engine import GradientEngine
-from gradiend.gradients.scorer import WordScorer
-from gradiend.gradients.words import TokenizedWord
+from gradiend.gradients import GradientEngine, TokenizedWord, WordScorer, collate
 from gradiend.model._context import Side
 from gradiend.model._parameter_map import ParameterMap
-from gradiend.trainer.text.common.model_base import reachable_map, word_tokenizer
+from gradiend.trainer.text.common.model_base import reachable_map
 
 TEXTS = ["the baker saw the old river and then [MASK] sold the lamp .", "the dog and [MASK] then", "the [MASK] ."]
 WORDS = (["he", "gardener", "cat"], ["walking", "she", "garden"])

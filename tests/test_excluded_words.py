@@ -2,12 +2,12 @@
 
 import pytest
 import tiny
+from gradiend.evaluator._measurements import tokenize_texts
+from gradiend.gradients._words import WordTokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from gradiend.data.text._neutral_masking import ExcludedWords, mask_random_words
-from gradiend.evaluator.lms import tokenize_texts
-from gradiend.gradients.words import WordTokenizer
 
 CASES = {
     "edges of letters": ("he and she, then the She-wolf", ["he", "she"], ["he", "she", "She"]),

@@ -5,6 +5,8 @@ import contextlib
 import pytest
 import tiny
 import torch
+from gradiend.gradients._words import inputs_of
+from gradiend.objectives import objective_of
 from transformers import (
     BartConfig,
     BertModel,
@@ -18,15 +20,13 @@ from transformers import (
 )
 from transformers.models.bert.modeling_bert import BertPooler
 
-from gradiend.gradients.encoding import encode_words
-from gradiend.gradients.engine import GradientEngine
-from gradiend.gradients.words import inputs_of
+from gradiend.gradients import GradientEngine, encode_words
 from gradiend.model._context import Side
 from gradiend.model._parameter_map import ParameterMap
 from gradiend.model.core.backbone import select_parameters
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.trainer.text import AutoModelForLM, TextPredictionModelWithGradiend
-from gradiend.trainer.text.common.model_base import reachable_map, word_tokenizer
+from gradiend.trainer.text.common.model_base import reachable_map
 
 TEXTS = [
     "the baker saw the old river and then [MASK] sold the lamp.",

@@ -5,7 +5,7 @@ import torch
 
 from gradiend import TextFilterConfig, TextPredictionDataCreator, TextPredictionTrainer, TrainingArguments
 from gradiend.demo import model_path, sentences
-from gradiend.gradients.engine import GradientEngine
+from gradiend.gradients import GradientEngine
 from gradiend.trainer.core._kept_gradients import FEWEST, GradientStore
 from gradiend.trainer.core.dataset import WINDOW, take_turns
 

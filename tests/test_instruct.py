@@ -3,13 +3,13 @@
 import pytest
 import tiny
 import torch
+from gradiend.evaluator._measurements import tokenize_texts
+from gradiend.objectives import objective_of
 
 from gradiend import ModelWithGradiend
 from gradiend.data._summary import tokens_of_word
-from gradiend.evaluator.lms import tokenize_texts
-from gradiend.gradients.words import TokenizedWord
+from gradiend.gradients import TokenizedWord
 from gradiend.trainer.text import InstructTokenizerWrapper, TextPredictionModelWithGradiend
-from gradiend.trainer.text.common.model_base import word_tokenizer
 
 OWN = "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}</{{ m.role }}>{% endfor %}<answer>"
 WITHOUT_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('none') }}{% endif %}" + OWN

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import tiny
 import torch
+from gradiend.gradients._words import WordTokenizer
 
-from gradiend.gradients.words import WordTokenizer
 from gradiend.trainer.text import (
     AutoModelForLM,
     AutoTokenizerForLM,

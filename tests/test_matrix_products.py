@@ -3,13 +3,12 @@
 import pytest
 import tiny
 import torch
+from gradiend.gradients._state import OneDnnProducts, onednn_is_faster
+from gradiend.gradients._words import WordTokenizer
 from torch.profiler import ProfilerActivity, profile
 from transformers import BertConfig, BertForMaskedLM
 
-from gradiend.gradients.engine import GradientEngine
-from gradiend.gradients.matrix_products import OneDnnProducts, onednn_is_faster
-from gradiend.gradients.state import measurement_mode
-from gradiend.gradients.words import WordTokenizer
+from gradiend.gradients import GradientEngine, measurement_mode
 from gradiend.model._context import Side
 from gradiend.model.core.backbone import select_parameters
 

@@ -13,9 +13,7 @@ from transformers import BertConfig, BertForMaskedLM
 
 from gradiend import PrePruneConfig, TextPredictionTrainer, TrainingArguments
 from gradiend.demo import model_path
-from gradiend.gradients.engine import GradientEngine
-from gradiend.gradients.memory import trace_memory
-from gradiend.gradients.words import TokenizedWord
+from gradiend.gradients import GradientEngine, TokenizedWord, trace_memory
 from gradiend.model import _selection as selection
 from gradiend.model._context import Side
 from gradiend.model.core.backbone import build_gradiend_from_base_model, select_parameters

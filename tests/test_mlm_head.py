@@ -9,18 +9,17 @@ import pandas as pd
 import pytest
 import tiny
 import torch
+from gradiend.objectives.causal_with_head import CausalWithHead, MLMHead, stand_in_token
+from gradiend.objectives.head_training import fit_linear
 from test_decoder_only import LRS, rows, saved_family, trainer
 from transformers import AutoModelForCausalLM
 
 from gradiend import ModelWithGradiend
-from gradiend.gradients.engine import GradientEngine
+from gradiend.gradients import GradientEngine
 from gradiend.model._context import Side
 from gradiend.model.core.backbone import select_parameters
 from gradiend.trainer.text import DecoderModelWithMLMHead, TextPredictionModelWithGradiend, train_mlm_head
 from gradiend.trainer.text.prediction.decoder_only_mlm import DataFrameMLMDataset
-from gradiend.trainer.text.prediction.head_training import fit_linear
-from gradiend.trainer.text.prediction.mlm_head import MLMHead
-from gradiend.trainer.text.prediction.stand_in import StandInTokenizer, stand_in_token
 
 FAMILIES = ["gpt2", "llama", "qwen2"]
 LABELS = ("he", "she", "they")

@@ -10,12 +10,12 @@ from model_cases import KINDS, model_with_gradiend
 
 from gradiend import ModelWithGradiend, PostPruneConfig, PrePruneConfig, TextPredictionTrainer, TrainingArguments
 from gradiend.demo import model_path, sentences
-from gradiend.gradients.engine import GradientEngine
+from gradiend.gradients import GradientEngine
 from gradiend.model.core.backbone import build_gradiend_from_base_model
 from gradiend.trainer.core._kept_gradients import GradientCache
 from gradiend.trainer.core.pruning import post_prune, pre_prune
 from gradiend.trainer.text import TextPredictionModelWithGradiend, TextTrainingDataset
-from gradiend.trainer.text.prediction.gradient_batches import TextGradientBatches
+from gradiend.trainer.text.prediction.dataset import TextGradientBatches
 
 ROWS = [
     ("the nurse saw the dog and [MASK] was tired .", "she", "he"),

@@ -2,9 +2,8 @@
 
 import pytest
 import tiny
+from gradiend.gradients._words import WordTokenizer, inputs_of, words_of
 from transformers import PreTrainedTokenizerFast
-
-from gradiend.gradients.words import WordTokenizer, inputs_of, words_of
 
 TOKENIZER = tiny.bert_tokenizer()
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from gradiend.data.unified._parsed_tables import DOCUMENT
 from gradiend.data.unified._schema import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, UNIFIED_MASKED, UNIFIED_SPLIT
-from gradiend.gradients.words import tokenize
+from gradiend.gradients import tokenize
 from gradiend.util import PLACEHOLDER
 
 _WORDS_SHOWN = 6

@@ -15,9 +15,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from tqdm.auto import tqdm
 
+from gradiend.evaluator._measurements import BaseModelMeasurement, WholeMeasurement, summarise
 from gradiend.evaluator._requests import KnowsItsData
 from gradiend.evaluator._selection import BASE, SKIPPED, UNCHANGED, SelectionPolicy, base_context, least_lms, lms_of
-from gradiend.evaluator.base_model import BaseModelMeasurement, WholeMeasurement, summarise
 from gradiend.model._rewriting import temporarily_updated
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.util._arguments import plain

@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import pandas as pd
 
 from gradiend.evaluator._grid import GridSearch, Key, read_decoder_stats_file, write_results
+from gradiend.evaluator._measurements import dataset_column
 from gradiend.evaluator._requests import (
     RESULT_KEYS,
     Goal,
@@ -36,7 +37,6 @@ from gradiend.evaluator._selection import (
     metrics_of,
     summarise_choice,
 )
-from gradiend.evaluator.base_model import dataset_column
 from gradiend.model._architecture import parse_rewrite_part
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.util._checks import AS_IN_ARGUMENTS, numbers, require_flag, require_path, require_texts, require_whole

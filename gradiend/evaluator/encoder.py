@@ -15,7 +15,7 @@ from torch import Tensor
 from gradiend.evaluator._encoding_files import kept_encodings
 from gradiend.evaluator._requests import KnowsItsData, require_trained, wants_cache
 from gradiend.evaluator.encoder_metrics import N_RESAMPLES, get_encoder_metrics_from_dataframe
-from gradiend.gradients.words import TokenizedWord
+from gradiend.gradients import TokenizedWord
 from gradiend.util._cache import Fingerprint
 from gradiend.util._digest import digest_frame, model_parts
 from gradiend.util._keywords import nearest, resolve_keywords

@@ -6,10 +6,10 @@ from gradiend.model._rewrite_files import Delta as Delta
 from gradiend.model._rewrite_files import export_delta as export_delta
 from gradiend.model._rewrite_files import read_delta as read_delta
 from gradiend.model._rewrite_files import read_rewrite_record as read_rewrite_record
-from gradiend.model.kinds import is_decoder_only_model as is_decoder_only_model
 from gradiend.model.model import GradiendModel as GradiendModel
 from gradiend.model.model_with_gradiend import ModelWithGradiend as ModelWithGradiend
 from gradiend.model.param_mapped import ParamMappedGradiendModel as ParamMappedGradiendModel
+from gradiend.objectives import is_decoder_only_model as is_decoder_only_model
 from gradiend.util._imports import public_names
 
 __all__ = list(public_names(__name__))

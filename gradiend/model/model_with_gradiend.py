@@ -33,9 +33,9 @@ from gradiend.model._context import (
     write_gradiend_context,
 )
 from gradiend.model._parameter_map import mapped_parameters
+from gradiend.model._refusals import refuse_undefined_weights, refuse_wrapped
 from gradiend.model._rewriting import RewritesBaseModel
 from gradiend.model.core.backbone import build_gradiend_from_base_model
-from gradiend.model.kinds import refuse_undefined_weights, refuse_wrapped
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.util._imports import DEFAULT_CLASS
 from gradiend.util._keywords import strict_methods

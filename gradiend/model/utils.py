@@ -23,7 +23,7 @@ from gradiend.model._context import (
 from gradiend.model._context import (
     write_gradiend_context as write_gradiend_context,
 )
-from gradiend.model.kinds import is_decoder_only_model as is_decoder_only_model
+from gradiend.objectives import is_decoder_only_model as is_decoder_only_model
 from gradiend.util._keywords import known_keywords, nearest
 
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import pandas as pd
 
 from gradiend.evaluator.encoder import EncoderData, encoded_frame
-from gradiend.gradients.layer_checkpoints import checkpointable_layers
+from gradiend.gradients import checkpointable_layers
 from gradiend.model._base_model import BaseDigest
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from gradiend.model.kinds import refuse_absent_weights, refuse_wrapped
+from gradiend.model._refusals import refuse_absent_weights, refuse_wrapped
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._preparation import Preparation, TrainingPlan, model_directory, record_name, run_directory
 from gradiend.trainer._saved_training import SavedTraining, kept_models, seeds_parts, training_parts

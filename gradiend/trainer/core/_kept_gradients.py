@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from gradiend._version import __version__
-from gradiend.gradients.words import TokenizedWord
+from gradiend.gradients import TokenizedWord
 from gradiend.model._context import Side
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.util._digest import digest_json, digest_weights

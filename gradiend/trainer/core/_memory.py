@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from gradiend.gradients.memory import MemoryTrace
+from gradiend.gradients import MemoryTrace
 from gradiend.model._parameter_map import ParameterMap
 from gradiend.model._selection import topk_count
 from gradiend.model.param_mapped import ParamMappedGradiendModel

@@ -1,9 +1,9 @@
 """Training on text."""
 
+from gradiend.objectives.loading import AutoModelForLM as AutoModelForLM
+from gradiend.objectives.loading import AutoTokenizerForLM as AutoTokenizerForLM
+from gradiend.trainer.text.common._instruct import InstructTokenizerWrapper as InstructTokenizerWrapper
 from gradiend.trainer.text.common.dataset import TextBatchedDatasetBase as TextBatchedDatasetBase
-from gradiend.trainer.text.common.instruct import InstructTokenizerWrapper as InstructTokenizerWrapper
-from gradiend.trainer.text.common.loading import AutoModelForLM as AutoModelForLM
-from gradiend.trainer.text.common.loading import AutoTokenizerForLM as AutoTokenizerForLM
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend as TextModelWithGradiend
 from gradiend.trainer.text.prediction.config import TextPredictionConfig as TextPredictionConfig
 from gradiend.trainer.text.prediction.dataset import TextBatchedDataset as TextBatchedDataset

@@ -26,18 +26,17 @@ from gradiend.data.unified import (
 from gradiend.data.unified._parsed_tables import of_other_class
 from gradiend.data.unified._schema import listed
 from gradiend.evaluator.encoder import EncoderData
-from gradiend.gradients.words import WordTokenizer
-from gradiend.model.kinds import is_decoder_only_model
+from gradiend.gradients._words import WordTokenizer
+from gradiend.objectives import MAX_LENGTH, is_decoder_only_model
+from gradiend.objectives.causal_with_head import DecoderModelWithMLMHead, base_of, is_mlm_head
 from gradiend.trainer.core._memory import Probe
 from gradiend.trainer.core._modality import Modality
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import original_model
-from gradiend.trainer.text.common.model_base import MAX_LENGTH, TextModelWithGradiend
+from gradiend.trainer.text.common.model_base import TextModelWithGradiend
+from gradiend.trainer.text.prediction._memory_probe import probe_training
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
 from gradiend.trainer.text.prediction.dataset import TextTrainingDataset
-from gradiend.trainer.text.prediction.decoder_with_head import DecoderModelWithMLMHead, base_of
-from gradiend.trainer.text.prediction.memory_probe import probe_training
-from gradiend.trainer.text.prediction.mlm_head import is_mlm_head
 from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
 from gradiend.trainer.text.prediction.rows import checked_neutral, encoder_data, labelled, scorable_rows, told_apart
 from gradiend.util._digest import digest_frame, frame_part

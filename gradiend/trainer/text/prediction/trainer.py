@@ -20,21 +20,19 @@ from gradiend.data.unified import (
 )
 from gradiend.data.unified._casing import own_spellings
 from gradiend.evaluator._grid import CandidateFiles
+from gradiend.evaluator._measurements import ClassProbabilities, LanguageModelingScore, TextMeasurement, measure_all
 from gradiend.evaluator._requests import wants_cache
 from gradiend.evaluator._selection import BASE
-from gradiend.evaluator.base_model import TextMeasurement, measure_all
-from gradiend.evaluator.lms import LanguageModelingScore
-from gradiend.evaluator.probabilities import ClassProbabilities
-from gradiend.gradients.scorer import WordScorer
+from gradiend.gradients import WordScorer
+from gradiend.objectives import objective_of
+from gradiend.objectives.head_training import train_mlm_head
 from gradiend.trainer.core._kept_gradients import GradientCache
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import original_model
-from gradiend.trainer.text.common.model_base import TextModelWithGradiend, padding_id, word_tokenizer
+from gradiend.trainer.text.common.model_base import TextModelWithGradiend, padding_id
 from gradiend.trainer.text.prediction._text_data import TextData
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
-from gradiend.trainer.text.prediction.dataset import TextTrainingDataset, tokenize_known
-from gradiend.trainer.text.prediction.gradient_batches import TextGradientBatches
-from gradiend.trainer.text.prediction.head_training import train_mlm_head
+from gradiend.trainer.text.prediction.dataset import TextGradientBatches, TextTrainingDataset, tokenize_known
 from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
 from gradiend.trainer.text.prediction.rows import (
     checked_neutral,
@@ -476,7 +474,7 @@ class TextPredictionTrainer(Trainer):
             eval_batch_size: Texts per forward pass.
 
         Returns:
-            See `gradiend.evaluator.base_model.measure_all`.
+            See `gradiend.evaluator._measurements.measure_all`.
         """
         use_cache = wants_cache(self, use_cache, "evaluate_base_model")
         rows, neutral = self._get_decoder_eval_dataframe(
