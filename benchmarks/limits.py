@@ -24,8 +24,7 @@ from torch.nn.functional import linear
 from workload import BATCH, LONG_TEXT_WORDS, count_operations, measured_model, read_rows
 
 from gradiend import TextPredictionTrainer, TrainingArguments
-from gradiend.gradients.batch import collate
-from gradiend.gradients.matrix_products import fast_matrix_products
+from gradiend.gradients import collate, fast_matrix_products
 from gradiend.model.sides import Side
 
 REPEATS = 5
@@ -70,7 +69,7 @@ def limits(model_path: str, given: argparse.Namespace) -> None:
     with count_operations() as step_counter:
         engine.gradients(factual, alternative, sides)
     step_flops = step_counter.get_total_flops()
-    batch = collate(list(factual), engine.pad_token_id)
+    batch = collate(list(factual), engine.objective.pad_token_id)
     tokens = batch.input_ids.numel()
     config = model.base_model.config
     with fast_matrix_products(model.base_model), torch.no_grad():

@@ -16,9 +16,9 @@ from tokenizers import normalizers
 
 from gradiend import ModelWithGradiend, ParamMappedGradiendModel, TextPredictionTrainer, TrainingArguments
 from gradiend.model.base_digest import BaseDigest
+from gradiend.objectives.causal_with_head import MLMHead
 from gradiend.trainer.text import DecoderModelWithMLMHead, InstructTokenizerWrapper, TextPredictionModelWithGradiend
 from gradiend.trainer.text.common import model_base
-from gradiend.trainer.text.prediction.mlm_head import MLMHead
 
 TEXT, WORD = "the old baker was near the house and then [MASK] saw the bread .", "he"
 LAYER = ["*layer.1*"]

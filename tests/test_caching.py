@@ -12,7 +12,7 @@ import torch
 
 from gradiend import PostPruneConfig, PrePruneConfig, TextPredictionTrainer, TrainingArguments
 from gradiend.evaluator import EncoderEvaluator, LMSThresholdPolicy, get_model_metrics, read_decoder_stats_file
-from gradiend.evaluator.base_model import TextMeasurement
+from gradiend.evaluator._measurements import TextMeasurement
 from gradiend.evaluator.encoder_metrics import invalidate_encoder_metrics_cache
 from gradiend.trainer import EarlyStoppingCallback
 from gradiend.trainer.preparation import Start

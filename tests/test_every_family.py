@@ -14,14 +14,12 @@ import tiny
 import torch
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
-from gradiend.evaluator.lms import LanguageModelingScore
-from gradiend.gradients.batch import collate
-from gradiend.gradients.engine import GradientEngine
-from gradiend.gradients.scorer import WordScorer
-from gradiend.gradients.words import TokenizedWord
+from gradiend.evaluator._measurements import LanguageModelingScore
+from gradiend.gradients import GradientEngine, TokenizedWord, WordScorer, collate
 from gradiend.model.parameter_map import ParameterMap
 from gradiend.model.sides import Side
-from gradiend.trainer.text.common.model_base import reachable_map, word_tokenizer
+from gradiend.objectives import Causal, Masked, objective_of
+from gradiend.trainer.text.common.model_base import reachable_map
 
 TEXTS = ["the baker saw the old river and then [MASK] sold the lamp .", "the dog and [MASK] then", "the [MASK] ."]
 WORDS = (["he", "gardener", "cat"], ["walking", "she", "garden"])
@@ -159,9 +157,9 @@ def check(name):
     """Everything about one family; whether its rows share passes."""
     causal, config_class, model_class = FAMILIES[name]
     model = build(causal, config_class, model_class)
-    words = word_tokenizer(model, tiny.bert_tokenizer())
-    assert words.causal == causal
-    factual, alternative = (words(TEXTS, side) for side in WORDS)
+    words = objective_of(model, tiny.bert_tokenizer())
+    assert isinstance(words, Causal if causal else Masked)
+    factual, alternative = (words.tokenize(TEXTS, side) for side in WORDS)
     with tiny.TrueDouble():
         mapping = reachable_map(model, tiny.bert_tokenizer())
         # A few parameters of every kind: the whole is no more of a proof.
@@ -171,7 +169,7 @@ def check(name):
         ]
         one_by_one = torch.stack(rows)
         differences = one_by_one[:3] - one_by_one[3:]
-        engine = GradientEngine(model, mapping, causal=causal, pad_token_id=0)
+        engine = GradientEngine(model, mapping, words)
         found = engine.gradients(factual, alternative, [Side.ALTERNATIVE, Side.DIFF])
         for gradient, expected in zip(found, (one_by_one[3:].mean(0), differences.mean(0)), strict=True):
             assert tiny.distance(gradient, expected) <= 1e-5
@@ -185,7 +183,7 @@ def check(name):
             together = engine.scorer.log_probs(collate(everything, 0))
             assert tiny.distance(together.exp(), alone.exp()) <= 1e-5
         score = {
-            size: LanguageModelingScore(NEUTRAL, words, batch_size=size).measure(WordScorer(model, causal=causal))
+            size: LanguageModelingScore(NEUTRAL, words, batch_size=size).measure(WordScorer(model, words))
             for size in (1, 3)
         }
         assert score[3] == pytest.approx(score[1], rel=1e-5)

@@ -15,7 +15,7 @@ from gradiend import GradientTrainingDataset, TextGradientTrainingDataset, Train
 from gradiend.model.core.backbone import build_gradiend_from_base_model
 from gradiend.trainer import train_core
 from gradiend.trainer.text import TextBatchedDatasetBase, TextPredictionModelWithGradiend
-from gradiend.trainer.text.prediction.gradient_batches import TextGradientBatches
+from gradiend.trainer.text.prediction.dataset import TextGradientBatches
 
 
 class Items:

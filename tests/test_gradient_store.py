@@ -5,7 +5,7 @@ import torch
 
 from gradiend import TextFilterConfig, TextPredictionDataCreator, TextPredictionTrainer, TrainingArguments
 from gradiend.demo import model_path, sentences
-from gradiend.gradients.engine import GradientEngine
+from gradiend.gradients import GradientEngine
 from gradiend.trainer.core.dataset import WINDOW, take_turns
 from gradiend.trainer.core.gradient_store import FEWEST, GradientStore
 

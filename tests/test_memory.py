@@ -13,12 +13,11 @@ from transformers import BertConfig, BertForMaskedLM
 
 from gradiend import PrePruneConfig, TextPredictionTrainer, TrainingArguments
 from gradiend.demo import model_path
-from gradiend.gradients.engine import GradientEngine
-from gradiend.gradients.memory import trace_memory
-from gradiend.gradients.words import TokenizedWord
+from gradiend.gradients import GradientEngine, TokenizedWord, trace_memory
 from gradiend.model import selection
 from gradiend.model.core.backbone import build_gradiend_from_base_model, select_parameters
 from gradiend.model.sides import Side
+from gradiend.objectives import Masked
 from gradiend.trainer.core.memory import MemoryEstimate, MemoryUse, require_memory
 from gradiend.trainer.core.pruning import pre_prune
 from gradiend.trainer.text import TextPredictionModelWithGradiend
@@ -43,7 +42,7 @@ def words(rows, length=31, seed=0):
 
 
 def engine_of(model):
-    return GradientEngine(model, select_parameters(model), causal=False, pad_token_id=0)
+    return GradientEngine(model, select_parameters(model), Masked(tiny.bert_tokenizer(), max_length=64))
 
 
 def drop(side, place, gradient):
@@ -102,7 +101,7 @@ def test_pre_pruning_holds_one_importance_vector_and_one_accumulator_at_most(bat
     ]
     pre_prune(model, items, PrePruneConfig(topk=10), inplace=False)
     vector = 4 * len(model)
-    one = [model.words(["the dog saw [MASK] ."], ["he"])[0]] * batch_size
+    one = [model.objective.tokenize(["the dog saw [MASK] ."], ["he"])[0]] * batch_size
     alone = trace_memory(base, lambda: model.engine.stream(one, one, [Side.FACTUAL], drop), 1).peak(1)
     config = PrePruneConfig(topk=10, batch_size=batch_size)
     used = trace_memory(base, lambda: pre_prune(model, items, config, inplace=False), 1).peak(1)

@@ -10,12 +10,12 @@ from model_cases import KINDS, model_with_gradiend
 
 from gradiend import ModelWithGradiend, PostPruneConfig, PrePruneConfig, TextPredictionTrainer, TrainingArguments
 from gradiend.demo import model_path, sentences
-from gradiend.gradients.engine import GradientEngine
+from gradiend.gradients import GradientEngine
 from gradiend.model.core.backbone import build_gradiend_from_base_model
 from gradiend.trainer.core.gradient_cache import GradientCache
 from gradiend.trainer.core.pruning import post_prune, pre_prune
 from gradiend.trainer.text import TextPredictionModelWithGradiend, TextTrainingDataset
-from gradiend.trainer.text.prediction.gradient_batches import TextGradientBatches
+from gradiend.trainer.text.prediction.dataset import TextGradientBatches
 
 ROWS = [
     ("the nurse saw the dog and [MASK] was tired .", "she", "he"),
@@ -32,7 +32,7 @@ def examples(model, rows=ROWS):
     frame = pd.DataFrame(rows, columns=["masked", "factual", "alternative"])
     number = frame["factual"].map({"he": 0, "she": 1})
     frame = frame.assign(label=1.0 - 2 * number, feature_class_id=number)
-    return TextTrainingDataset(frame, model.tokenizer, 1, words=model.words)
+    return TextTrainingDataset(frame, model.tokenizer, 1, objective=model.objective)
 
 
 def text_model(lazy=False, dtype=torch.float32):
@@ -50,7 +50,9 @@ def naive_importance(model, source, rows=ROWS):
             side: tiny.naive_gradient(
                 model.base_model,
                 model.gradiend.mapping,
-                lambda word=word, masked=masked: tiny.naive_loss(model.base_model, model.words([masked], [word])[0]),
+                lambda word=word, masked=masked: tiny.naive_loss(
+                    model.base_model, model.objective.tokenize([masked], [word])[0]
+                ),
             )
             for side, word in (("factual", factual), ("alternative", alternative))
         }
@@ -153,7 +155,7 @@ class TestImportance:
         frame = pd.DataFrame([*ROWS, *identity], columns=["masked", "factual", "alternative"])
         number = frame["factual"].map({"he": 0, "she": 1, "it": 2})
         frame = frame.assign(label=number.map({0: 1.0, 1: -1.0, 2: 0.0}), feature_class_id=number)
-        data = TextTrainingDataset(frame, model.tokenizer, 1, words=model.words)
+        data = TextTrainingDataset(frame, model.tokenizer, 1, objective=model.objective)
         with pytest.raises(ValueError, match="target_feature_class_ids"):
             pre_prune(model, data, PrePruneConfig(topk=10))
         config = PrePruneConfig(topk=10, target_feature_class_ids=[1, 0])

@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
-from gradiend.evaluator.base_model import BaseModelMeasurement, WholeMeasurement, dataset_column
+from gradiend.evaluator._measurements import BaseModelMeasurement, WholeMeasurement, dataset_column
 from gradiend.evaluator.fingerprints import (
     KnowsItsData,
     frame_part,

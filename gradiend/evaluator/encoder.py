@@ -16,7 +16,7 @@ from gradiend.evaluator.encoding_files import restored, write_metrics
 from gradiend.evaluator.fingerprints import KnowsItsData, model_parts, require_trained, wants_cache
 from gradiend.evaluator.frame_metrics import get_encoder_metrics_from_dataframe
 from gradiend.evaluator.uncertainty import N_RESAMPLES
-from gradiend.gradients.words import TokenizedWord
+from gradiend.gradients import TokenizedWord
 from gradiend.util.fingerprint import Fingerprint, digest_frame, read_cached
 from gradiend.util.paths import resolve_encoder_eval_result_path
 from gradiend.util.plain import plain

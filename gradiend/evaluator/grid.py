@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from gradiend.evaluator.base_model import BaseModelMeasurement, summarise
+from gradiend.evaluator._measurements import BaseModelMeasurement, summarise
 from gradiend.evaluator.grid_cache import CandidateFiles, Key
 from gradiend.evaluator.selection import BASE, SKIPPED, UNCHANGED, SelectionPolicy, base_context, least_lms, lms_of
 from gradiend.model.model_with_gradiend import ModelWithGradiend

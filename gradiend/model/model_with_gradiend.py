@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from gradiend.model._refusals import refuse_undefined_weights, refuse_wrapped
 from gradiend.model.base_digest import BaseDigest
 from gradiend.model.checkpoint import CONFIG, is_checkpoint
 from gradiend.model.context import (
@@ -25,7 +26,6 @@ from gradiend.model.context import (
 )
 from gradiend.model.core.backbone import build_gradiend_from_base_model
 from gradiend.model.devices import Device, cuda_device, resolve_device_config_for_model
-from gradiend.model.kinds import refuse_undefined_weights, refuse_wrapped
 from gradiend.model.loading import device_of, identity_of, resolve_directory, split_gradiend_arguments
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.model.rewriting import mapped_parameters

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import nn
 
 from gradiend.model.activations import get_activation
 from gradiend.model.context import read_gradiend_context, write_gradiend_context
 from gradiend.model.devices import resolve_device_config_for_model
-from gradiend.model.kinds import is_decoder_only_model
 from gradiend.model.weight_files import load_model_weights, save_model_weights
 from gradiend.util.keywords import nearest
+from gradiend.util.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from gradiend.objectives import is_decoder_only_model
 
 __all__ = [
     "freeze_params_until_target",
@@ -21,6 +26,9 @@ __all__ = [
     "save_model_weights",
     "write_gradiend_context",
 ]
+
+# Of a later step: kinds of models are told apart by their objectives.
+__getattr__ = lazy_names(__name__, {"gradiend.objectives": ["is_decoder_only_model"]})
 
 
 def freeze_params_until_target(model: nn.Module, *names: str) -> None:

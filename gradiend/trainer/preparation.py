@@ -16,9 +16,9 @@ from typing import Any, Protocol, runtime_checkable
 from torch import nn
 from typing_extensions import Self
 
-from gradiend.gradients.layer_checkpoints import checkpointable_layers
+from gradiend.gradients import checkpointable_layers
+from gradiend.model._refusals import refuse_absent_weights, refuse_wrapped
 from gradiend.model.checkpoint import is_checkpoint
-from gradiend.model.kinds import refuse_absent_weights, refuse_wrapped
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition

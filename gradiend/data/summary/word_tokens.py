@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gradiend.gradients.words import tokenize
+from gradiend.gradients import tokenize
 from gradiend.util.placeholder import PLACEHOLDER
 
 

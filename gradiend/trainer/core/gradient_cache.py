@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from gradiend._version import __version__
-from gradiend.gradients.words import TokenizedWord
+from gradiend.gradients import TokenizedWord
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.sides import Side
 from gradiend.util.files import read_tensors, write_tensors

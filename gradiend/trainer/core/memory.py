@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from gradiend.gradients.memory import MemoryTrace
+from gradiend.gradients import MemoryTrace
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.model.parameter_map import ParameterMap
 from gradiend.model.selection import topk_count

@@ -1,8 +1,8 @@
 """Training on text."""
 
+from gradiend.objectives.loading import AutoModelForLM, AutoTokenizerForLM
+from gradiend.trainer.text.common._instruct import InstructTokenizerWrapper
 from gradiend.trainer.text.common.dataset import TextBatchedDatasetBase
-from gradiend.trainer.text.common.instruct import InstructTokenizerWrapper
-from gradiend.trainer.text.common.loading import AutoModelForLM, AutoTokenizerForLM
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
 from gradiend.trainer.text.prediction.dataset import (

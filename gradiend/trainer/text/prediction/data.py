@@ -25,14 +25,13 @@ from gradiend.data.unified import (
 from gradiend.data.unified.parts import of_other_class
 from gradiend.data.unified.validate import listed
 from gradiend.evaluator.goals import check_class_names
-from gradiend.gradients.words import WordTokenizer
-from gradiend.model.kinds import is_decoder_only_model
+from gradiend.objectives import MAX_LENGTH, kind_of
 from gradiend.trainer.core.arguments import TrainingArguments
-from gradiend.trainer.text.common.model_base import MAX_LENGTH, TextModelWithGradiend
+from gradiend.trainer.text.common.model_base import TextModelWithGradiend
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
 from gradiend.trainer.text.prediction.dataset import TextTrainingDataset
-from gradiend.trainer.text.prediction.head_trainer import TrainerWithMLMHead
 from gradiend.trainer.text.prediction.rows import checked_neutral, labelled, scorable_rows, told_apart
+from gradiend.trainer.trainer import Trainer
 from gradiend.util.keywords import nearest
 from gradiend.util.logging import get_logger
 from gradiend.util.splits import normalize_split_name
@@ -40,7 +39,7 @@ from gradiend.util.splits import normalize_split_name
 logger = get_logger(__name__)
 
 
-class TrainerWithData(TrainerWithMLMHead):
+class TrainerWithData(Trainer):
     """A trainer on texts with a masked word; frames are read when they are first needed, and kept."""
 
     config: TextPredictionConfig
@@ -282,25 +281,23 @@ class TrainerWithData(TrainerWithMLMHead):
             ValueError: See `TextTrainingDataset`; a class whose words the tokenizer makes equal to the other's.
         """
         if isinstance(model_or_tokenizer, TextModelWithGradiend):
-            tokenizer, words = model_or_tokenizer.tokenizer, model_or_tokenizer.words
-            causal = is_decoder_only_model(model_or_tokenizer.base_model)
+            tokenizer, objective = model_or_tokenizer.tokenizer, model_or_tokenizer.objective
         else:
-            tokenizer, causal = model_or_tokenizer, is_decoder_only_model(model_or_tokenizer)
-            words = WordTokenizer(tokenizer, causal=causal, max_length=MAX_LENGTH)
+            tokenizer = model_or_tokenizer
+            objective = kind_of(tokenizer)(tokenizer, max_length=MAX_LENGTH)
         if class_pair is None or tuple(class_pair) == tuple(self.target_classes):
             rows = self._labelled(split, include_other_classes)
         else:
             rows = labelled(require_split(self._unified(class_pair), split), class_pair)
-        rows = told_apart(scorable_rows(rows, words, "training"), words, "training")
+        rows = told_apart(scorable_rows(rows, objective, "training"), objective, "training")
         return TextTrainingDataset(
             rows.rename(columns={"source_id": "factual_id", "target_id": "alternative_id"}),
             tokenizer,
             batch_size or self.training_args.train_batch_size,
-            is_decoder_only_model=causal,
             max_size=max_size,
             balance_column=balance_column,
             seed=self.data_seed,
-            words=words,
+            objective=objective,
         )
 
     def _labelled(self, split: str, include_other_classes: bool = False) -> pd.DataFrame:

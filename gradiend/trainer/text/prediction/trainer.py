@@ -18,25 +18,25 @@ from gradiend.data.unified import (
     UNIFIED_SPLIT,
 )
 from gradiend.data.unified.casing import own_spellings
-from gradiend.evaluator.base_model import TextMeasurement, measure_all
+from gradiend.evaluator._measurements import ClassProbabilities, LanguageModelingScore, TextMeasurement, measure_all
 from gradiend.evaluator.encoder import EncoderData
 from gradiend.evaluator.fingerprints import frame_part, language_model_parts, wants_cache
 from gradiend.evaluator.grid_cache import CandidateFiles
-from gradiend.evaluator.lms import LanguageModelingScore
-from gradiend.evaluator.probabilities import ClassProbabilities
 from gradiend.evaluator.selection import BASE
-from gradiend.gradients.scorer import WordScorer
+from gradiend.gradients import WordScorer
+from gradiend.objectives import objective_of
+from gradiend.objectives.causal_with_head import is_mlm_head, with_saved_head
+from gradiend.objectives.head_training import train_mlm_head
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.core.gradient_cache import GradientCache
 from gradiend.trainer.core.gradient_store import GradientStore
 from gradiend.trainer.core.memory import Probe
-from gradiend.trainer.text.common.model_base import padding_id, word_tokenizer
+from gradiend.trainer.text.common.model_base import TextModelWithGradiend
+from gradiend.trainer.text.prediction._memory_probe import probe_training
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
 from gradiend.trainer.text.prediction.data import TrainerWithData
-from gradiend.trainer.text.prediction.dataset import TextTrainingDataset, tokenize_known
-from gradiend.trainer.text.prediction.gradient_batches import TextGradientBatches
-from gradiend.trainer.text.prediction.memory_probe import probe_training
+from gradiend.trainer.text.prediction.dataset import TextGradientBatches, TextTrainingDataset
 from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
 from gradiend.trainer.text.prediction.rows import (
     checked_neutral,
@@ -50,7 +50,7 @@ from gradiend.trainer.text.prediction.rows import (
 from gradiend.util.fingerprint import digest_frame
 from gradiend.util.keywords import resolve_keywords
 from gradiend.util.logging import get_logger
-from gradiend.util.placeholder import PLACEHOLDER
+from gradiend.util.paths import MLM_HEAD
 from gradiend.util.splits import normalize_split_name
 
 logger = get_logger(__name__)
@@ -306,25 +306,24 @@ class TextPredictionTrainer(TrainerWithData):
         A model with an auxiliary head is measured without it.
         """
         model = original_model(model)
-        words = word_tokenizer(model, tokenizer)
+        objective = objective_of(model, tokenizer)
         targets = self._get_decoder_eval_targets()
         for name, values in targets.items():
-            if not words.causal:
-                tokenize_known(words, [PLACEHOLDER] * len(values), values)
+            objective.require_known(values)
             logger.debug("P(%s) is the probability of %s", name, ", ".join(values))
         ignored = [word for values in targets.values() for word in values]
-        shared = {"batch_size": eval_batch_size, "pad_token_id": padding_id(tokenizer)}
-        rows = scorable_rows(training_like_df, words, "the decoder evaluation")
+        rows = scorable_rows(training_like_df, objective, "the decoder evaluation")
         lost = set(training_like_df[UNIFIED_FACTUAL_CLASS]) - set(rows[UNIFIED_FACTUAL_CLASS])
         if lost:
             raise ValueError(
                 f"No row of {', '.join(sorted(lost))} can be scored: all start with the placeholder, and the tokenizer "
                 "has no BOS token to predict the word from. Use texts with some context before the word."
             )
-        probabilities = ClassProbabilities(rows, targets, words, **shared)
+        probabilities = ClassProbabilities(rows, targets, objective, batch_size=eval_batch_size)
         ignored += list(self.config.decoder_eval_ignore_tokens or ())
-        lms = LanguageModelingScore(neutral_df["text"].tolist(), words, ignore=ignored, **shared)
-        return TextMeasurement(WordScorer(model, causal=words.causal), probabilities, lms)
+        texts = neutral_df["text"].tolist()
+        lms = LanguageModelingScore(texts, objective, ignore=ignored, batch_size=eval_batch_size)
+        return TextMeasurement(WordScorer(model, objective), probabilities, lms)
 
     def evaluate_base_model(
         self,
@@ -356,7 +355,7 @@ class TextPredictionTrainer(TrainerWithData):
             eval_batch_size: Texts per forward pass.
 
         Returns:
-            See `gradiend.evaluator.base_model.measure_all`.
+            See `gradiend.evaluator._measurements.measure_all`.
         """
         use_cache = wants_cache(self, use_cache, "evaluate_base_model")
         rows, neutral = self._get_decoder_eval_dataframe(
@@ -418,6 +417,81 @@ class TextPredictionTrainer(TrainerWithData):
         )
         grid = results.pop("grid")
         return {"plotting_data": grid, "summary": results}
+
+    # Auxiliary head
+
+    _head_directory: str | None = None
+
+    def train_decoder_only_mlm_head(
+        self,
+        model: Any,
+        output: str | None = None,
+        *,
+        split: str = "train",
+        batch_size: int = 4,
+        epochs: int = 5,
+        lr: float = 1e-4,
+        pooling_length: int = 3,
+        max_length: int = 128,
+        max_size: int | None = None,
+        use_cache: bool | None = None,
+        model_use_cache: bool | None = None,
+    ) -> str:
+        """Train an auxiliary masked-LM head on a causal model; from then on, `train` uses it.
+
+        Args:
+            model: Name, path or instance of the causal model, or a `ModelWithGradiend` of it.
+            output: Where the head goes. Default: `<experiment_dir>/decoder_mlm_head`.
+            split: Rows to train on.
+            batch_size: See `train_mlm_head`.
+            epochs: See `train_mlm_head`.
+            lr: See `train_mlm_head`.
+            pooling_length: See `train_mlm_head`.
+            max_length: See `train_mlm_head`.
+            max_size: Cap on rows.
+            use_cache: See `train_mlm_head`. Default: `model_use_cache`.
+            model_use_cache: Likewise. Default: that of the training arguments.
+
+        Returns:
+            The directory of the head.
+
+        Raises:
+            ValueError: No directory, no rows, or a masked language model, which needs no head.
+        """
+        if output is None and self.experiment_dir is None:
+            raise ValueError(
+                "train_decoder_only_mlm_head needs a directory for the head: pass output=…, or give the trainer "
+                "TrainingArguments(experiment_dir=…)."
+            )
+        rows = self.get_decoder_mlm_training_data(split, max_size)
+        tokenizer = None
+        if isinstance(model, TextModelWithGradiend):
+            model, tokenizer = original_model(model.base_model), model.tokenizer
+        chosen = (use_cache, model_use_cache, self.training_args.model_use_cache)
+        self._head_directory = train_mlm_head(
+            model, rows, output or Path(str(self.experiment_dir)) / MLM_HEAD, batch_size=batch_size, epochs=epochs,
+            lr=lr, pooling_length=pooling_length, max_length=max_length, tokenizer=tokenizer,
+            trust_remote_code=self.training_args.trust_remote_code,
+            use_cache=next(value for value in chosen if value is not None),
+        )  # fmt: skip
+        if self._model_path is None and not isinstance(self._base, TextModelWithGradiend):
+            # A model that was loaded before does not have the head.
+            self._model = None
+        return self._head_directory
+
+    def resolve_custom_prediction_head_dir(self) -> str | None:
+        """The head that this trainer has trained, else the one in the experiment directory, else None."""
+        found = self._head_directory or (self.experiment_dir and str(Path(self.experiment_dir) / MLM_HEAD))
+        return found if found and is_mlm_head(found) else None
+
+    def resolve_model_path(self, model: Any) -> Any:
+        """See `FeatureLearningDefinition.resolve_model_path`; an instance gets the head put on.
+
+        Raises:
+            ValueError: The head was trained for another model.
+        """
+        resolved = super().resolve_model_path(model)
+        return model if resolved is model else with_saved_head(model, resolved)
 
     # What caches compare
 

@@ -1,14 +1,39 @@
-"""Tokenized words → padded tensors; equal inputs are one row, equal positions one site."""
+"""Words as token ids, and batches of them as padded tensors: equal inputs are one row, equal positions one site."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gradiend.gradients.words import TokenizedWord
+
+@dataclass(frozen=True, slots=True)
+class TokenizedWord:
+    """One word at one placeholder: log p(word) = Σ over i of log p(tokens[i] | input_ids) at positions[i]."""
+
+    input_ids: tuple[int, ...]
+    positions: tuple[int, ...]
+    tokens: tuple[int, ...]
+
+
+def tokenize(tokenizer: Any, texts: Any, **arguments: Any) -> Any:
+    """Call a fast tokenizer and leave it as it was: a call sets the truncation and padding of its backend."""
+    backend = tokenizer.backend_tokenizer
+    truncation, padding = backend.truncation, backend.padding
+    try:
+        return tokenizer(texts, **arguments)
+    finally:
+        backend.no_truncation() if truncation is None else backend.enable_truncation(**truncation)
+        backend.no_padding() if padding is None else backend.enable_padding(**padding)
+
+
+def name_of_tokenizer(tokenizer: Any) -> str:
+    """What errors call a tokenizer: its class, and where the tokenizer is from if that is known."""
+    source = getattr(tokenizer, "name_or_path", "")
+    return f"The tokenizer {type(tokenizer).__name__}" + (f" of {source!r}" if source else "")
 
 
 @dataclass(frozen=True)
