@@ -16,7 +16,7 @@ from gradiend import GradiendModel, ModelWithGradiend, TextPredictionTrainer, Tr
 from gradiend.evaluator import LMSThresholdPolicy
 from gradiend.gradients import TokenizedWord
 from gradiend.model.activations import ACTIVATIONS, Activation
-from gradiend.objectives import OBJECTIVES, ModelWithHead, Objective, register
+from gradiend.objectives import OBJECTIVES, ModelWithHead, Objective, kind_of, register
 from gradiend.trainer.core import compiled_step
 from gradiend.trainer.core.arguments import whole
 from gradiend.trainer.core.optimizers import OPTIMIZERS, AutogradOptimizer, OptimizerKind
@@ -104,6 +104,14 @@ class TestObjective:
             ReadOut(BertForMaskedLM.from_pretrained(bert), weight), tokenizer=tiny.bert_tokenizer()
         )
         del OBJECTIVES[MeanReadOut.name]
+
+    def test_it_is_found_by_the_model_s_class_or_by_name(self, read_out):
+        assert kind_of(read_out.base_model) is MeanReadOut
+        assert kind_of(tiny.bert()).name == "masked"
+        assert kind_of(tiny.bert(), "mean read-out") is MeanReadOut
+        names = "mean read-out, causal with head, masked, causal"
+        with pytest.raises(ValueError, match=rf"objective must be one of {names}; got 'maskd'.*'masked'"):
+            kind_of(tiny.bert(), "maskd")
 
     def test_it_is_what_trains_and_is_kept(self, read_out, tmp_path):
         text = "the old nurse was near the house and then [MASK] saw the bread ."

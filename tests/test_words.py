@@ -78,3 +78,14 @@ def test_a_masked_model_needs_a_mask_token():
     causal = PreTrainedTokenizerFast(tokenizer_object=TOKENIZER.backend_tokenizer, unk_token="[UNK]")
     with pytest.raises(ValueError, match="causal model's tokenizer was probably passed"):
         Masked(causal, max_length=16)
+
+
+def test_what_was_tokenized_is_remembered_until_tokens_are_added():
+    tokenizer = tiny.bert_tokenizer()
+    objective = Masked(tokenizer, max_length=64)
+    asked = ["the baker saw [MASK] ."], ["rivercat"]
+    [word] = objective.tokenize(*asked)
+    assert word.tokens == (tokenizer.unk_token_id,)
+    assert objective.tokenize(*asked)[0] is word
+    tokenizer.add_tokens(["rivercat"])
+    assert objective.tokenize(*asked)[0].tokens == (len(tokenizer) - 1,)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from gradiend.gradients._words import TokenizedWord, WordBatch, tokenize
+from gradiend.gradients._words import Span, TokenizedWord, WordBatch, locate, tokenize
 from gradiend.util.placeholder import PLACEHOLDER
 
 if TYPE_CHECKING:
@@ -30,17 +29,6 @@ TOKENIZATION_CHUNK = 4096
 
 KEPT_WORDS = 1 << 16
 """Words that an objective remembers the tokens of: a run asks for its rows again in every check and evaluation."""
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A text's tokens, and which of them stand at a place of the text: ids[start:end]."""
-
-    prefix: tuple[int, ...]
-    ids: tuple[int, ...]
-    suffix: tuple[int, ...]
-    start: int
-    end: int
 
 
 class Objective(ABC):
@@ -59,7 +47,7 @@ class Objective(ABC):
     """
 
     name: ClassVar[str]
-    """By which the objective is asked for explicitly, and what messages call it."""
+    """The name by which the objective can be asked for, and which messages use."""
     arguments: ClassVar[Mapping[str, Any]] = {}
     """Further arguments of the model's forward pass."""
     folder: ClassVar[str | None] = None
@@ -67,7 +55,7 @@ class Objective(ABC):
     min_prefix: ClassVar[int] = 0
     """Characters that must stand before a word that is scored."""
     unscorable: ClassVar[str] = "A word cannot be scored"
-    """Why `_word` gave None."""
+    """Why `_word` gave None, as the beginning of a message."""
 
     def __init__(self, tokenizer: Any, *, max_length: int, vocabulary_size: int | None = None) -> None:
         if not tokenizer.is_fast:
@@ -91,7 +79,7 @@ class Objective(ABC):
 
     @classmethod
     def names(cls, architecture: str, config: Any) -> bool:
-        """Whether the class of this name, with this config, is of this kind; asked for models that `fits` nothing."""
+        """Whether the class of this name, with this config, is of this kind; asked where no kind `fits`."""
         del architecture, config
         return False
 
@@ -132,7 +120,7 @@ class Objective(ABC):
 
     @property
     def pad_token_id(self) -> int:
-        """For padding on the right: padded positions are masked out, so any id gives the same numbers."""
+        """The id for padding on the right; padded positions are masked out, so any id gives the same numbers."""
         return self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
 
     @property
@@ -141,7 +129,7 @@ class Objective(ABC):
         return self.tokenizer.unk_token_id
 
     def encode(self, texts: Sequence[str], **arguments: Any) -> Any:
-        """What the tokenizer makes of texts, with offsets and a mask of its special tokens; it is left as it was.
+        """What the tokenizer makes of texts, with offsets and a mask of special tokens; it is left as it was.
 
         Args:
             texts: At least one.
@@ -192,8 +180,9 @@ class Objective(ABC):
         return result
 
     def scorable(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[bool]:
-        """Which pairs can be scored; arguments and errors as of `tokenize`, which raises for those that are False."""
-        return [word is not None for word in self._remembered(masked_texts, words)]
+        """Which pairs can be scored: here all. Arguments are those of `tokenize`, which refuses other pairs."""
+        del words
+        return [True] * len(masked_texts)
 
     def tokenize_known(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord]:
         """`tokenize`, which here also refuses unknown words.
@@ -226,7 +215,7 @@ class Objective(ABC):
         return word
 
     def _right_of(self, after: str) -> str:
-        """What stands right of it: here, a later placeholder hides what follows, as in a model that never sees it."""
+        """What of the text after the placeholder is kept: here, a later placeholder ends the text."""
         return after.split(PLACEHOLDER, maxsplit=1)[0]
 
     def _remembered(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord | None]:
@@ -262,7 +251,7 @@ class Objective(ABC):
             places.append((len(before), len(before) + len(written)))
         encoded = self.encode(texts)
         rows = zip(encoded["input_ids"], encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True)
-        return [_locate(*row, *place, text=text) for row, place, text in zip(rows, places, texts, strict=True)]
+        return [locate(*row, *place, text=text) for row, place, text in zip(rows, places, texts, strict=True)]
 
     # Tokens ↔ model inputs with labels
 
@@ -364,37 +353,3 @@ def labelled_inputs(ids: Sequence[int], places: Sequence[int], tokens: Sequence[
         "attention_mask": torch.ones(len(ids), dtype=torch.long),
         "labels": labels,
     }
-
-
-def room_beside(size: int, n_tokens: int, *, context: int = 0) -> int:
-    """Tokens that fit beside a word of `n_tokens`; at least `context` must.
-
-    Raises:
-        ValueError: They do not.
-    """
-    if size <= context:
-        raise ValueError(
-            "The tokens that every input has around the text (special ones, a chat prompt) leave no room for the text "
-            "in the longest input that model and tokenizer allow (max_position_embeddings, tokenizer.model_max_length)."
-        )
-    if size - n_tokens < context:
-        raise ValueError(
-            f"The word has {n_tokens} tokens, more than a model input with room for {size - context} can hold."
-        )
-    return size - n_tokens
-
-
-def _locate(
-    ids: list[int], offsets: list[tuple[int, int]], special: list[int], begin: int, end: int, *, text: str
-) -> Span:
-    """Split off the tokenizer's own leading and trailing tokens and find those that overlap text[begin:end]."""
-    left = 0
-    while left < len(ids) and special[left] and offsets[left][0] == offsets[left][1]:
-        left += 1
-    right = len(ids)
-    while right > left and special[right - 1] and offsets[right - 1][0] == offsets[right - 1][1]:
-        right -= 1
-    inside = [i for i in range(left, right) if offsets[i][0] < end and offsets[i][1] > begin]
-    if not inside:
-        raise ValueError(f"{text[begin:end]!r} is no token of {text[:80]!r}: the tokenizer drops it.")
-    return Span(tuple(ids[:left]), tuple(ids[left:right]), tuple(ids[right:]), inside[0] - left, inside[-1] + 1 - left)

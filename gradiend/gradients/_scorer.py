@@ -47,7 +47,7 @@ class WordScorer:
 
     @property
     def device(self) -> torch.device:
-        """Where inputs have to be."""
+        """The device where inputs have to be."""
         return next(self.model.parameters()).device
 
     def log_probs(self, batch: WordBatch, parameters: Mapping[str, Tensor] | None = None) -> Tensor:

@@ -36,6 +36,51 @@ def name_of_tokenizer(tokenizer: Any) -> str:
     return f"The tokenizer {type(tokenizer).__name__}" + (f" of {source!r}" if source else "")
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A text's tokens, and which of them stand at a place of the text: ids[start:end]."""
+
+    prefix: tuple[int, ...]
+    ids: tuple[int, ...]
+    suffix: tuple[int, ...]
+    start: int
+    end: int
+
+
+def locate(
+    ids: list[int], offsets: list[tuple[int, int]], special: list[int], begin: int, end: int, *, text: str
+) -> Span:
+    """Split off the tokenizer's own leading and trailing tokens and find those that overlap text[begin:end]."""
+    left = 0
+    while left < len(ids) and special[left] and offsets[left][0] == offsets[left][1]:
+        left += 1
+    right = len(ids)
+    while right > left and special[right - 1] and offsets[right - 1][0] == offsets[right - 1][1]:
+        right -= 1
+    inside = [i for i in range(left, right) if offsets[i][0] < end and offsets[i][1] > begin]
+    if not inside:
+        raise ValueError(f"{text[begin:end]!r} is no token of {text[:80]!r}: the tokenizer drops it.")
+    return Span(tuple(ids[:left]), tuple(ids[left:right]), tuple(ids[right:]), inside[0] - left, inside[-1] + 1 - left)
+
+
+def room_beside(size: int, n_tokens: int, *, context: int = 0) -> int:
+    """Tokens that fit beside a word of `n_tokens`; at least `context` must.
+
+    Raises:
+        ValueError: They do not.
+    """
+    if size <= context:
+        raise ValueError(
+            "The tokens that every input has around the text (special ones, a chat prompt) leave no room for the text "
+            "in the longest input that model and tokenizer allow (max_position_embeddings, tokenizer.model_max_length)."
+        )
+    if size - n_tokens < context:
+        raise ValueError(
+            f"The word has {n_tokens} tokens, more than a model input with room for {size - context} can hold."
+        )
+    return size - n_tokens
+
+
 @dataclass(frozen=True)
 class WordBatch:
     """B distinct inputs of padded length L, U sites (places whose logits are needed), S scored tokens, N words.

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
 
 from gradiend.gradients import Objective, TokenizedWord, WordBatch, WordScorer
-from gradiend.gradients._objective import Span, equal_logits, labelled_inputs, room_beside
+from gradiend.gradients._objective import equal_logits, labelled_inputs
+from gradiend.gradients._words import Span, room_beside
 from gradiend.objectives.registry import kind_of
 
 MARKS = ("CausalLM", "LMHeadModel")
@@ -69,6 +70,12 @@ class Causal(Objective):
         context = (*prefix, *span.ids[max(0, span.start - room) : span.start])
         first = len(context) - 1
         return TokenizedWord((*context, *tokens[:-1]), tuple(range(first, first + len(tokens))), tokens)
+
+    def scorable(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[bool]:
+        """See `Objective.scorable`: a word at the start of its text needs a BOS token before it."""
+        if self.tokenizer.bos_token_id is not None:
+            return super().scorable(masked_texts, words)
+        return [word is not None for word in self._remembered(masked_texts, words)]
 
     def inputs_of(self, word: TokenizedWord) -> dict[str, Tensor]:
         """See `Objective.inputs_of`: labels stand at the token that is predicted, one position after the scored one."""

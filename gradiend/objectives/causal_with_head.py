@@ -22,7 +22,7 @@ from transformers.modeling_outputs import MaskedLMOutput
 from typing_extensions import Self
 
 from gradiend.gradients import Objective, TokenizedWord
-from gradiend.gradients._objective import Span
+from gradiend.gradients._words import Span
 from gradiend.model.base_digest import BaseDigest
 from gradiend.model.checkpoint import CONFIG, FORMAT_VERSION
 from gradiend.model.core.backbone import get_backbone_module
@@ -88,7 +88,8 @@ class CausalWithHead(Objective):
     @classmethod
     def is_saved(cls, directory: str | Path) -> bool:
         """See `Objective.is_saved`."""
-        return is_mlm_head(directory)
+        config = Path(directory) / CONFIG
+        return config.is_file() and read_json(config).get("type") == MLM_HEAD
 
     @classmethod
     def base_of(cls, directory: str | Path) -> str:
@@ -180,7 +181,7 @@ class MLMHead:
             FileNotFoundError: No head there.
             ValueError: A damaged file, or weights that do not fit the labels; the message names the file.
         """
-        if not is_mlm_head(directory):
+        if not CausalWithHead.is_saved(directory):
             raise FileNotFoundError(f"{directory} holds no auxiliary head: train one with train_mlm_head.")
         config, tensors = read_json(Path(directory) / CONFIG), read_tensors(Path(directory) / WEIGHTS)
         head = cls(
@@ -193,12 +194,6 @@ class MLMHead:
                 f"{tuple(head.bias.shape)}, but {CONFIG} names {len(head.labels)} labels."
             )
         return head
-
-
-def is_mlm_head(directory: str | Path) -> bool:
-    """Whether `directory` holds an auxiliary head."""
-    config = Path(directory) / CONFIG
-    return config.is_file() and read_json(config).get("type") == MLM_HEAD
 
 
 class ModelWithHead(nn.Module):
@@ -226,17 +221,17 @@ class ModelWithHead(nn.Module):
 
     @property
     def config(self) -> Any:
-        """The base model's."""
+        """The config of the base model."""
         return self.to_original_model().config
 
     @property
     def name_or_path(self) -> str:
-        """The base model's."""
+        """Name or path of the base model."""
         return str(self.to_original_model().name_or_path)
 
     @property
     def device(self) -> torch.device:
-        """Where inputs have to be."""
+        """The device where inputs have to be."""
         return next(self.parameters()).device
 
 

@@ -19,7 +19,6 @@ from gradiend.objectives.causal_with_head import (
     CausalWithHead,
     DecoderModelWithMLMHead,
     MLMHead,
-    is_mlm_head,
     stand_in_token,
 )
 from gradiend.objectives.loading import load_with_tokenizer
@@ -116,7 +115,7 @@ def train_mlm_head(
         pooling_length: Hidden states that are averaged, from the placeholder on.
         max_length: Longest input in tokens.
         trust_remote_code: Whether code from the hub may run.
-        tokenizer: The model's. Default: loaded by the model's name.
+        tokenizer: The tokenizer of the model. Default: loaded by the model's name.
         use_cache: Keep the head that is there already, if it was trained on the same model, rows and numbers.
 
     Returns:
@@ -145,7 +144,7 @@ def train_mlm_head(
         "lr": lr,
         "max_length": limit,
     }
-    if use_cache and is_mlm_head(output_path):
+    if use_cache and CausalWithHead.is_saved(output_path):
         known, other = read_cached(Path(output_path) / MADE_FROM, made_from)
         if known is not None:
             logger.info("The auxiliary head in %s was trained on the same model and rows: it is kept.", output_path)

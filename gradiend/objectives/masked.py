@@ -13,7 +13,7 @@ from transformers import MODEL_FOR_MASKED_LM_MAPPING, AutoModelForMaskedLM
 from typing_extensions import Self
 
 from gradiend.gradients import Objective, TokenizedWord, WordBatch, WordScorer
-from gradiend.gradients._objective import Span, room_beside
+from gradiend.gradients._words import Span, room_beside
 from gradiend.util.placeholder import PLACEHOLDER
 
 MARKS = ("MaskedLM", "MLM", "ForPreTraining")

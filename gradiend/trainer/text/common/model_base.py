@@ -86,7 +86,7 @@ class TextModelWithGradiend(ModelWithGradiend):
         return is_decoder_only_model(self.base_model)
 
     def without_head(self) -> Self:
-        """A copy around the original model, with the same GRADIEND; this model if its base model has none."""
+        """A copy around the original model, with the same GRADIEND; this model if its base model is the original."""
         plain = original_model(self.base_model)
         return self if plain is self.base_model else self._sharing(plain, self.gradiend)
 

@@ -25,7 +25,7 @@ from gradiend.evaluator.grid_cache import CandidateFiles
 from gradiend.evaluator.selection import BASE
 from gradiend.gradients import WordScorer
 from gradiend.objectives import objective_of
-from gradiend.objectives.causal_with_head import is_mlm_head, with_saved_head
+from gradiend.objectives.causal_with_head import CausalWithHead, with_saved_head
 from gradiend.objectives.head_training import train_mlm_head
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import original_model
@@ -482,7 +482,7 @@ class TextPredictionTrainer(TrainerWithData):
     def resolve_custom_prediction_head_dir(self) -> str | None:
         """The head that this trainer has trained, else the one in the experiment directory, else None."""
         found = self._head_directory or (self.experiment_dir and str(Path(self.experiment_dir) / MLM_HEAD))
-        return found if found and is_mlm_head(found) else None
+        return found if found and CausalWithHead.is_saved(found) else None
 
     def resolve_model_path(self, model: Any) -> Any:
         """See `FeatureLearningDefinition.resolve_model_path`; an instance gets the head put on.
