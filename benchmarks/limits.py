@@ -69,7 +69,7 @@ def limits(model_path: str, given: argparse.Namespace) -> None:
     with count_operations() as step_counter:
         engine.gradients(factual, alternative, sides)
     step_flops = step_counter.get_total_flops()
-    batch = collate(list(factual), engine.pad_token_id)
+    batch = collate(list(factual), engine.objective.pad_token_id)
     tokens = batch.input_ids.numel()
     config = model.base_model.config
     with fast_matrix_products(model.base_model), torch.no_grad():

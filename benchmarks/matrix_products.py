@@ -13,9 +13,10 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from gradiend.gradients._state import OneDnnProducts, onednn_is_faster
 from torch.nn.functional import linear
 from workload import seconds
+
+from gradiend.gradients._state import OneDnnProducts, onednn_is_faster
 
 REPEATS = 21
 SHAPES = [(256, 384, 1536), (800, 384, 384), (800, 1536, 384), (1024, 768, 3072)]

@@ -16,15 +16,22 @@ import sys
 from collections.abc import Callable
 
 import torch
-from transformers import BertConfig, BertForMaskedLM
+from tokenizers import Tokenizer, models
+from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from gradiend.gradients import GradientEngine, TokenizedWord, WordScorer, collate
 from gradiend.model._context import Side
 from gradiend.model._parameter_map import MappedParameter, ParameterMap
 from gradiend.model.core.backbone import select_parameters
+from gradiend.objectives import Masked
 
 ROWS, LENGTH, REPEATS = 16, 64, 3
 MIB = 2**20
+# Words are made of random ids here, so any tokenizer with a mask token will do.
+TOKENIZER = PreTrainedTokenizerFast(
+    tokenizer_object=Tokenizer(models.WordLevel({"[PAD]": 0, "[MASK]": 1})), mask_token="[MASK]", pad_token="[PAD]"
+)
+OBJECTIVE = Masked(TOKENIZER, max_length=LENGTH)
 
 Words = list[TokenizedWord]
 
@@ -51,14 +58,12 @@ def plain(model: BertForMaskedLM) -> None:
 def plain_narrowed(model: BertForMaskedLM) -> None:
     """The same with logits at the scored positions only, as the engine has them."""
     model.eval()
-    (-WordScorer(model, causal=False).log_probs(collate(words(model, 1), 0)).mean()).backward()
+    (-WordScorer(model, OBJECTIVE).log_probs(collate(words(model, 1), 0)).mean()).backward()
 
 
 def engine(model: BertForMaskedLM, mapping: ParameterMap) -> None:
     """What a training step needs: the gradient of the alternative, and factual minus alternative."""
-    GradientEngine(model, mapping, causal=False, pad_token_id=0).gradients(
-        words(model, 1), words(model, 2), [Side.ALTERNATIVE, Side.DIFF]
-    )
+    GradientEngine(model, mapping, OBJECTIVE).gradients(words(model, 1), words(model, 2), [Side.ALTERNATIVE, Side.DIFF])
 
 
 def hundredth(model: BertForMaskedLM) -> ParameterMap:

@@ -52,7 +52,7 @@ def gradient_of_padded_inputs(
     rows = trainer.combined_data.head(3)
     inputs = [model.create_inputs(*pair) for pair in zip(rows["masked"], rows["factual"], strict=True)]
     length = max(len(item["input_ids"]) for item in inputs)
-    fill = {"input_ids": model.pad_token_id, "attention_mask": 0, "labels": -100}
+    fill = {"input_ids": model.objective.pad_token_id, "attention_mask": 0, "labels": -100}
 
     def padded(item: dict[str, torch.Tensor], key: str) -> torch.Tensor:
         padding = torch.full((length - len(item[key]),), fill[key])

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from transformers import AutoModelForMaskedLM
+from transformers import AutoModelForMaskedLM, AutoTokenizer
 from workload import seconds
 
 from gradiend import GradiendModel, TrainingArguments
@@ -23,6 +23,7 @@ from gradiend.model._context import Side
 from gradiend.model._parameter_map import ParameterMap
 from gradiend.model._rewriting import temporarily_updated
 from gradiend.model.core.backbone import select_parameters
+from gradiend.objectives import objective_of
 from gradiend.trainer.core._step import create_optimizer
 
 LENGTH, BATCH, SHARE = 32, 16, 0.01
@@ -55,10 +56,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
     model = AutoModelForMaskedLM.from_pretrained(given.model, dtype=torch.float32).eval()
+    objective = objective_of(model, AutoTokenizer.from_pretrained(given.model))
     whole = select_parameters(model)
 
     def engine(share: float) -> GradientEngine:
-        return GradientEngine(model, share_of(whole, share), causal=False, pad_token_id=0)
+        return GradientEngine(model, share_of(whole, share), objective)
 
     def line(what: str, at: GradientEngine, length: int, batch: int) -> None:
         factual, alternative = words(batch, length, 2002), words(batch, length, 2016)
@@ -88,7 +90,7 @@ def main() -> None:
     def grid(n: int) -> None:
         for _ in range(n):
             with temporarily_updated(model, common.mapping, update):
-                for _, batch in batches_by_length(measured, 32, common.pad_token_id):
+                for _, batch in batches_by_length(measured, 32, objective.pad_token_id):
                     common.scorer.log_probs(batch)
 
     for n in CANDIDATES:

@@ -11,12 +11,12 @@ import pytest
 import tiny
 import tiny_data
 import torch
-from gradiend.objectives.causal_with_head import MLMHead
 from model_cases import bits, same_bits
 from tokenizers import normalizers
 
 from gradiend import ModelWithGradiend, ParamMappedGradiendModel, TextPredictionTrainer, TrainingArguments
 from gradiend.model._base_model import BaseDigest
+from gradiend.objectives.causal_with_head import MLMHead
 from gradiend.trainer.text import DecoderModelWithMLMHead, InstructTokenizerWrapper, TextPredictionModelWithGradiend
 from gradiend.trainer.text.common import model_base
 

@@ -60,8 +60,8 @@ def test_an_instance_is_what_its_class_says(tmp_path):
     model.config.architectures = ["BertModel"]
     found = loaded(model)
     assert not found.is_decoder_only_model
-    assert not found.words.causal
-    assert tiny.bert_tokenizer().mask_token_id in found.words([TEXT], ["he"])[0].input_ids
+    assert not found.is_decoder_only_model
+    assert tiny.bert_tokenizer().mask_token_id in found.objective.tokenize([TEXT], ["he"])[0].input_ids
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,9 @@ def test_a_decoder_of_a_masked_family_is_causal_if_it_attends_to_the_left_only(c
     model = cls(config(settings, is_decoder=True))
     for found in (loaded(model), loaded(type("Own", (cls,), {})(model.config))):
         assert found.is_decoder_only_model
-        assert found.words([TEXT], ["he"])[0].input_ids == tuple(tiny.bert_tokenizer()("the baker saw").input_ids[:-1])
+        assert found.objective.tokenize([TEXT], ["he"])[0].input_ids == tuple(
+            tiny.bert_tokenizer()("the baker saw").input_ids[:-1]
+        )
     model.save_pretrained(tmp_path)
     assert type(AutoModelForLM.from_pretrained(str(tmp_path))) is cls
     with pytest.raises(ValueError, match=r"attends to both sides.*is_decoder=True.*AutoModelForMaskedLM"):
@@ -101,7 +103,7 @@ def test_xlm_and_flaubert_follow_their_config(cls, settings, causal, tmp_path):
     for found in (model, AutoModelForLM.from_pretrained(str(tmp_path))):
         assert type(found) is cls
         assert loaded(found).is_decoder_only_model == causal
-        assert (4 in loaded(found).words([TEXT], ["he"])[0].input_ids) != causal
+        assert (4 in loaded(found).objective.tokenize([TEXT], ["he"])[0].input_ids) != causal
 
 
 # Wrapped
@@ -329,7 +331,7 @@ def test_tokens_without_embeddings_are_refused():
         loaded(tiny.bert(), tokenizer)
     model = tiny.bert()
     model.resize_token_embeddings(len(tokenizer))
-    assert loaded(model, tokenizer).words([TEXT], ["sier"])[0].tokens == (size,)
+    assert loaded(model, tokenizer).objective.tokenize([TEXT], ["sier"])[0].tokens == (size,)
 
 
 def test_a_mask_token_without_embedding_is_refused():
@@ -343,9 +345,9 @@ def test_special_tokens_that_texts_never_become_need_no_embedding():
     tokenizer = tiny.bert_tokenizer()
     tokenizer.add_special_tokens({"extra_special_tokens": ["<image>"]})
     assert len(tokenizer) == vocabulary() + 1
-    assert loaded(tiny.bert(), tokenizer).words([TEXT], ["he"])
+    assert loaded(tiny.bert(), tokenizer).objective.tokenize([TEXT], ["he"])
     with pytest.raises(ValueError, match=r"'<image>'.*embeddings"):
-        loaded(tiny.bert(), tokenizer).words(["the <image> saw [MASK] ."], ["he"])
+        loaded(tiny.bert(), tokenizer).objective.tokenize(["the <image> saw [MASK] ."], ["he"])
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import tiny
 import torch
-from gradiend.evaluator._measurements import TextMeasurement
 
 from gradiend import PostPruneConfig, PrePruneConfig, TextPredictionTrainer, TrainingArguments
 from gradiend.evaluator import EncoderEvaluator, LMSThresholdPolicy, get_model_metrics, read_decoder_stats_file
+from gradiend.evaluator._measurements import TextMeasurement
 from gradiend.evaluator.encoder_metrics import invalidate_encoder_metrics_cache
 from gradiend.trainer import EarlyStoppingCallback
 from gradiend.trainer._preparation import TrainingPlan

@@ -3,10 +3,9 @@
 import pytest
 import tiny
 import torch
-from gradiend.gradients._words import WordTokenizer, inputs_of, words_of
-from gradiend.objectives import objective_of
 
 from gradiend.gradients import WordScorer, collate
+from gradiend.objectives import Causal, Masked, objective_of
 
 CAUSAL = {name: family for name, family in tiny.FAMILIES.items() if family.causal}
 every_family = pytest.mark.parametrize("family", list(CAUSAL.values()), ids=list(CAUSAL))
@@ -21,7 +20,7 @@ GPT2, QWEN = tiny.gpt2_tokenizer(), tiny.gpt2_tokenizer(bos=False)
 
 
 def causal_words(tokenizer, max_length=64):
-    return WordTokenizer(tokenizer, causal=True, max_length=max_length)
+    return Causal(tokenizer, max_length=max_length)
 
 
 def text_of(tokenizer, ids):
@@ -31,17 +30,18 @@ def text_of(tokenizer, ids):
 @every_family
 def test_the_loss_is_that_of_the_model_on_the_filled_text(family):
     model, tokenizer = family.build().eval(), family.tokenizer()
-    words = word_tokenizer(model, tokenizer)(TEXTS, WORDS)
+    objective = objective_of(model, tokenizer)
+    words = objective.tokenize(TEXTS, WORDS)
     assert sorted({len(word.tokens) for word in words}) == [1, 2, 3]
     with torch.no_grad():
-        found = -WordScorer(model, causal=True).log_probs(collate(words, 0))
+        found = -WordScorer(model, objective).log_probs(collate(words, 0))
         for text, word, tokens, loss in zip(TEXTS, WORDS, words, found, strict=True):
             ids = tokenizer(text.split("[MASK]")[0] + word, return_tensors="pt")["input_ids"]
             labels = torch.full_like(ids, -100)
             labels[0, -len(tokens.tokens) :] = ids[0, -len(tokens.tokens) :]
             mean = model(input_ids=ids, labels=labels).loss
             assert torch.isclose(mean * len(tokens.tokens), loss, rtol=1e-5)
-            own = {name: tensor[None] for name, tensor in inputs_of(tokens, causal=True).items()}
+            own = {name: tensor[None] for name, tensor in objective.inputs_of(tokens).items()}
             assert torch.equal(own["input_ids"], ids)
             assert torch.equal(own["labels"], labels)
 
@@ -49,13 +49,15 @@ def test_the_loss_is_that_of_the_model_on_the_filled_text(family):
 @every_family
 def test_what_follows_the_placeholder_changes_nothing(family):
     words = causal_words(family.tokenizer())
-    assert words(["the cat and [MASK] sold the lamp."], ["he"]) == words(["the cat and [MASK]"], ["he"])
+    assert words.tokenize(["the cat and [MASK] sold the lamp."], ["he"]) == words.tokenize(
+        ["the cat and [MASK]"], ["he"]
+    )
 
 
 @every_family
 def test_the_space_belongs_to_the_word_and_not_to_its_context(family):
     tokenizer = family.tokenizer()
-    [word] = causal_words(tokenizer)(["the cat and [MASK] sold it"], ["he"])
+    [word] = causal_words(tokenizer).tokenize(["the cat and [MASK] sold it"], ["he"])
     space = text_of(tokenizer, word.tokens)[0]
     assert text_of(tokenizer, word.tokens) == f"{space}he"
     assert space in "Ġ▁"
@@ -64,11 +66,11 @@ def test_the_space_belongs_to_the_word_and_not_to_its_context(family):
 
 
 def test_a_word_at_the_start_is_predicted_from_the_bos_token():
-    [word] = causal_words(GPT2)(["[MASK] was old"], ["it"])
+    [word] = causal_words(GPT2).tokenize(["[MASK] was old"], ["it"])
     assert GPT2.convert_ids_to_tokens(list(word.input_ids)) == ["<|endoftext|>", "i"]
     assert GPT2.convert_ids_to_tokens(list(word.tokens)) == ["i", "t"]
     llama = tiny.llama_tokenizer()
-    [word] = causal_words(llama)(["[MASK] was old"], ["it"])
+    [word] = causal_words(llama).tokenize(["[MASK] was old"], ["it"])
     assert llama.convert_ids_to_tokens(list(word.input_ids)) == ["<s>"]
     assert llama.convert_ids_to_tokens(list(word.tokens)) == ["▁it"]
 
@@ -79,15 +81,13 @@ def test_without_bos_a_word_at_the_start_cannot_be_scored():
     assert scorable == [False, True, False, False, True]
     for text, possible in zip(texts, scorable, strict=True):
         if possible:
-            assert causal_words(QWEN)([text], ["it"])
+            assert causal_words(QWEN).tokenize([text], ["it"])
         else:
-            with pytest.raises(ValueError, match=r"no BOS token .* WordTokenizer\.scorable"):
-                causal_words(QWEN)([text], ["it"])
+            with pytest.raises(ValueError, match=r"no BOS token .* Objective\.scorable"):
+                causal_words(QWEN).tokenize([text], ["it"])
 
 
-@pytest.mark.parametrize(
-    "words", [causal_words(GPT2), WordTokenizer(tiny.bert_tokenizer(), causal=False, max_length=9)]
-)
+@pytest.mark.parametrize("words", [causal_words(GPT2), Masked(tiny.bert_tokenizer(), max_length=9)])
 def test_with_bos_or_with_masks_every_word_can_be_scored(words):
     assert words.scorable(["[MASK] was old", "the cat and [MASK]"], ["it", "it"]) == [True, True]
 
@@ -96,19 +96,19 @@ def test_with_bos_or_with_masks_every_word_can_be_scored(words):
 @pytest.mark.parametrize("tokenizer", [GPT2, tiny.llama_tokenizer()], ids=["no prefix", "bos"])
 def test_truncation_keeps_the_nearest_left_context(tokenizer, value):
     text = "the cat saw the dog and then [MASK] was old"
-    [whole] = causal_words(tokenizer)([text], [value])
-    [word] = causal_words(tokenizer, max_length=8)([text], [value])
-    inputs = inputs_of(word, causal=True)
+    [whole] = causal_words(tokenizer).tokenize([text], [value])
+    [word] = causal_words(tokenizer, max_length=8).tokenize([text], [value])
+    inputs = causal_words(tokenizer).inputs_of(word)
     assert len(inputs["input_ids"]) == 8
     assert word.tokens == whole.tokens
     prefix = 1 if tokenizer.convert_ids_to_tokens(whole.input_ids[0]) == "<s>" else 0
     assert word.input_ids[:prefix] == whole.input_ids[:prefix]
     assert word.input_ids[prefix:] == whole.input_ids[len(whole.input_ids) - len(word.input_ids) + prefix :]
-    assert words_of(inputs, causal=True) == [word]
+    assert causal_words(tokenizer).words_of(inputs) == [word]
 
 
 def test_a_word_longer_than_the_input_is_an_error():
     with pytest.raises(ValueError, match="The word has 3 tokens, more than a model input with room for 2 can hold"):
-        causal_words(GPT2, max_length=3)(["the cat and [MASK]"], ["walker"])
+        causal_words(GPT2, max_length=3).tokenize(["the cat and [MASK]"], ["walker"])
     with pytest.raises(ValueError, match="The word has 3 tokens, more than a model input with room for 2 can hold"):
-        WordTokenizer(tiny.bert_tokenizer(), causal=False, max_length=4)(["the cat and [MASK]"], ["gardener"])
+        Masked(tiny.bert_tokenizer(), max_length=4).tokenize(["the cat and [MASK]"], ["gardener"])

@@ -6,13 +6,13 @@ import pandas as pd
 import pytest
 import tiny
 import torch
-from gradiend.evaluator._measurements import ClassProbabilities, LanguageModelingScore
-from gradiend.gradients._words import WordTokenizer
 
+from gradiend.evaluator._measurements import ClassProbabilities, LanguageModelingScore
 from gradiend.gradients import WordScorer
+from gradiend.objectives import Masked
 
 TOKENIZER = tiny.bert_tokenizer()
-WORDS = WordTokenizer(TOKENIZER, causal=False, max_length=64)
+WORDS = Masked(TOKENIZER, max_length=64)
 ROWS = pd.DataFrame(
     {
         "masked": ["then [MASK] saw it .", "[MASK] was tired", "the dog and [MASK] were old , very old !"],
@@ -25,15 +25,15 @@ CLASS_WORDS = {"one": ["he", "she", "HE"], "many": ["they", "gardener"]}
 
 def naive_probability(model, text, words):
     """Σ over words of p(word), each from a forward pass of its own."""
-    tokenized = WORDS([text] * len(words), words)
+    tokenized = WORDS.tokenize([text] * len(words), words)
     return sum(math.exp(-float(tiny.naive_loss(model, word))) for word in tokenized)
 
 
 @pytest.mark.parametrize("batch_size", [1, 8])
 def test_class_probabilities_equal_a_forward_pass_per_word(batch_size):
     model = tiny.bert().eval()
-    measure = ClassProbabilities(ROWS, CLASS_WORDS, WORDS, batch_size=batch_size, pad_token_id=0)
-    found = measure.measure(WordScorer(model, causal=False))
+    measure = ClassProbabilities(ROWS, CLASS_WORDS, WORDS, batch_size=batch_size)
+    found = measure.measure(WordScorer(model, WORDS))
     with torch.no_grad():
         for dataset, rows in ROWS.groupby("factual_class"):
             for name, words in {"one": ["he", "she"], "many": ["they", "gardener"]}.items():
@@ -42,8 +42,8 @@ def test_class_probabilities_equal_a_forward_pass_per_word(batch_size):
 
 
 def test_only_the_datasets_asked_for_are_measured():
-    measure = ClassProbabilities(ROWS, CLASS_WORDS, WORDS, batch_size=8, pad_token_id=0)
-    assert list(measure.measure(WordScorer(tiny.bert(), causal=False), ["many"])) == ["many"]
+    measure = ClassProbabilities(ROWS, CLASS_WORDS, WORDS, batch_size=8)
+    assert list(measure.measure(WordScorer(tiny.bert(), WORDS), ["many"])) == ["many"]
 
 
 TEXTS = ["the baker saw the old river and he was tired .", "the lamp in the house", "old !"] * 3
@@ -72,16 +72,16 @@ def test_the_accuracy_is_that_of_the_masked_positions():
     with torch.no_grad():
         model.cls.predictions.bias.zero_()
         model.cls.predictions.bias[TOKENIZER.convert_tokens_to_ids("the")] = 1e4
-    found = score(ignore=()).measure(WordScorer(model, causal=False))
+    found = score(ignore=()).measure(WordScorer(model, WORDS))
     tokens = [token for text in TEXTS for token in TOKENIZER.tokenize(text)]
     assert found == pytest.approx(tokens.count("the") / len(tokens))
-    ignoring = score(ignore=("THE",)).measure(WordScorer(model, causal=False))
+    ignoring = score(ignore=("THE",)).measure(WordScorer(model, WORDS))
     assert ignoring == 0
 
 
 def test_the_score_does_not_depend_on_batches_and_is_repeatable():
     model = tiny.bert()
-    scores = {score(batch_size=size).measure(WordScorer(model, causal=False)) for size in (1, 3, 32)}
+    scores = {score(batch_size=size).measure(WordScorer(model, WORDS)) for size in (1, 3, 32)}
     assert len(scores) == 1
 
 

@@ -3,11 +3,11 @@
 import pytest
 import tiny
 import torch
-from gradiend.gradients._words import WordTokenizer
 
 from gradiend.gradients import GradientEngine, WordScorer, batches_by_length, collate
 from gradiend.model._context import Side
 from gradiend.model.core.backbone import select_parameters
+from gradiend.objectives import Masked
 
 TEXTS = [
     "the baker saw the old river and then [MASK] sold the bread .",
@@ -19,12 +19,12 @@ FACTUAL = ["he", "she", "it", "gardener"]
 SAME_LENGTH = ["they", "they", "they", "gardener"]
 MIXED_LENGTH = ["they", "walking", "garden", "it"]
 TOKENIZER = tiny.bert_tokenizer()
-WORDS = WordTokenizer(TOKENIZER, causal=False, max_length=64)
+WORDS = Masked(TOKENIZER, max_length=64)
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 
 def engine_for(model, mapping=None):
-    return GradientEngine(model, mapping or select_parameters(model), causal=False, pad_token_id=0)
+    return GradientEngine(model, mapping or select_parameters(model), WORDS)
 
 
 def references(model, mapping, factual, alternative):
@@ -45,7 +45,7 @@ def references(model, mapping, factual, alternative):
 def test_gradients_equal_autograd(tied, partial, dtype, alternative):
     model = tiny.bert(tied=tied, dtype=dtype)
     mapping = tiny.mixed_map(model) if partial else select_parameters(model)
-    words = WORDS(TEXTS, FACTUAL), WORDS(TEXTS, alternative)
+    words = WORDS.tokenize(TEXTS, FACTUAL), WORDS.tokenize(TEXTS, alternative)
     expected = references(model, mapping, *words)
     engine = engine_for(model, mapping)
     for sides in (
@@ -87,7 +87,7 @@ def test_directional_derivatives_equal_autograd(tied, batch_size, forward_mode, 
     if not forward_mode:
         model.cls.predictions.transform = WithoutForwardRule(model.cls.predictions.transform)
     mapping = tiny.mixed_map(model)
-    words = [*WORDS(TEXTS, FACTUAL), *WORDS(TEXTS, MIXED_LENGTH)]
+    words = [*WORDS.tokenize(TEXTS, FACTUAL), *WORDS.tokenize(TEXTS, MIXED_LENGTH)]
     directions = torch.randn(3, mapping.size, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     gradients = [tiny.naive_gradient(model, mapping, lambda w=word: -tiny.naive_loss(model, w)) for word in words]
     expected = directions @ torch.stack(gradients).T
@@ -106,7 +106,7 @@ def test_the_model_is_left_as_it_was_found():
     flags = [parameter.requires_grad for parameter in model.parameters()]
     modes = [module.training for module in model.modules()]
     engine = engine_for(model)
-    words = WORDS(TEXTS, FACTUAL), WORDS(TEXTS, MIXED_LENGTH)
+    words = WORDS.tokenize(TEXTS, FACTUAL), WORDS.tokenize(TEXTS, MIXED_LENGTH)
     first = engine.gradients(*words, [Side.DIFF])[0]
     engine.directional_derivatives(words[0], first[None])
     assert [parameter.requires_grad for parameter in model.parameters()] == flags
@@ -120,14 +120,14 @@ def test_the_model_is_left_as_it_was_found():
 
 def test_frozen_mapped_parameters_still_get_their_gradient():
     model = tiny.bert()
-    words = WORDS(TEXTS, FACTUAL), WORDS(TEXTS, SAME_LENGTH)
+    words = WORDS.tokenize(TEXTS, FACTUAL), WORDS.tokenize(TEXTS, SAME_LENGTH)
     free = engine_for(model).gradients(*words, [Side.DIFF])[0].clone()
     model.requires_grad_(False)
     assert torch.equal(engine_for(model).gradients(*words, [Side.DIFF])[0], free)
 
 
 def test_a_caller_without_gradients_still_gets_them():
-    engine, words = engine_for(tiny.bert()), WORDS(TEXTS, FACTUAL)
+    engine, words = engine_for(tiny.bert()), WORDS.tokenize(TEXTS, FACTUAL)
     expected = engine.gradients(words, words, [Side.FACTUAL])[0]
     with torch.no_grad():
         assert torch.equal(engine.gradients(words, words, [Side.FACTUAL])[0], expected)
@@ -140,7 +140,7 @@ def test_parameters_that_a_batch_does_not_reach_count_as_zero():
     model.bert.register_parameter("unused", unused)
     mapping = select_parameters(model, param_map=["bert.unused", "*word_embeddings*"])
     assert mapping[0].name == "bert.unused"
-    words = WORDS(TEXTS, FACTUAL), WORDS(TEXTS, SAME_LENGTH)
+    words = WORDS.tokenize(TEXTS, FACTUAL), WORDS.tokenize(TEXTS, SAME_LENGTH)
     gradient = engine_for(model, mapping).gradients(*words, [Side.FACTUAL], out=[torch.full((mapping.size,), 7.0)])[0]
     assert torch.equal(gradient[:5], torch.zeros(5))
     assert gradient[5:].abs().sum() > 0
@@ -155,8 +155,8 @@ def test_a_head_that_mixes_positions_is_given_full_logits(caplog):
             return transform(hidden + hidden.mean(1, keepdim=True))
 
     model.cls.predictions.transform = MixesPositions()
-    words = WORDS(TEXTS, FACTUAL)
-    scorer = WordScorer(model, causal=False)
+    words = WORDS.tokenize(TEXTS, FACTUAL)
+    scorer = WordScorer(model, WORDS)
     with caplog.at_level("INFO", logger="gradiend"), torch.no_grad():
         # One at a time: with such a head, padding itself changes the numbers.
         found = torch.cat([scorer.log_probs(collate([word], 0)) for word in words])
@@ -167,8 +167,8 @@ def test_a_head_that_mixes_positions_is_given_full_logits(caplog):
 
 def test_log_probs_do_not_depend_on_the_batch():
     model = tiny.bert().eval()
-    words = [*WORDS(TEXTS, FACTUAL), *WORDS(TEXTS, MIXED_LENGTH), *WORDS(TEXTS, SAME_LENGTH)]
-    scorer = WordScorer(model, causal=False)
+    words = [*WORDS.tokenize(TEXTS, FACTUAL), *WORDS.tokenize(TEXTS, MIXED_LENGTH), *WORDS.tokenize(TEXTS, SAME_LENGTH)]
+    scorer = WordScorer(model, WORDS)
     with torch.no_grad():
         expected = torch.stack([-tiny.naive_loss(model, word) for word in words])
         for batch_size in (1, 2, 7, 32):
@@ -179,7 +179,7 @@ def test_log_probs_do_not_depend_on_the_batch():
 
 
 def test_words_with_the_same_input_are_one_row_and_one_site():
-    words = [*WORDS(TEXTS, FACTUAL), *WORDS(TEXTS, SAME_LENGTH)]
+    words = [*WORDS.tokenize(TEXTS, FACTUAL), *WORDS.tokenize(TEXTS, SAME_LENGTH)]
     batch = collate(words, 0)
     assert len(batch.input_ids) == len(TEXTS)
     assert len(batch.site_rows) == sum(len(word.positions) for word in words[: len(TEXTS)])
@@ -192,7 +192,7 @@ def test_words_with_the_same_input_are_one_row_and_one_site():
 def test_bfloat16_autocast_stays_near(tied):
     """Matrix products with 8 bits of mantissa: within 3 % of float32, and not equal, so that it is in force."""
     engine = engine_for(tiny.bert(tied=tied))
-    words = WORDS(TEXTS, FACTUAL), WORDS(TEXTS, SAME_LENGTH)
+    words = WORDS.tokenize(TEXTS, FACTUAL), WORDS.tokenize(TEXTS, SAME_LENGTH)
     sides = [Side.ALTERNATIVE, Side.DIFF]
     for precise, rounded in zip(
         engine.gradients(*words, sides), engine.gradients(*words, sides, bf16=True), strict=True

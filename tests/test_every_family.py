@@ -12,13 +12,13 @@ import logging
 import pytest
 import tiny
 import torch
-from gradiend.evaluator._measurements import LanguageModelingScore
-from gradiend.objectives import objective_of
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
+from gradiend.evaluator._measurements import LanguageModelingScore
 from gradiend.gradients import GradientEngine, TokenizedWord, WordScorer, collate
 from gradiend.model._context import Side
 from gradiend.model._parameter_map import ParameterMap
+from gradiend.objectives import Causal, Masked, objective_of
 from gradiend.trainer.text.common.model_base import reachable_map
 
 TEXTS = ["the baker saw the old river and then [MASK] sold the lamp .", "the dog and [MASK] then", "the [MASK] ."]
@@ -157,9 +157,9 @@ def check(name):
     """Everything about one family; whether its rows share passes."""
     causal, config_class, model_class = FAMILIES[name]
     model = build(causal, config_class, model_class)
-    words = word_tokenizer(model, tiny.bert_tokenizer())
-    assert words.causal == causal
-    factual, alternative = (words(TEXTS, side) for side in WORDS)
+    words = objective_of(model, tiny.bert_tokenizer())
+    assert isinstance(words, Causal if causal else Masked)
+    factual, alternative = (words.tokenize(TEXTS, side) for side in WORDS)
     with tiny.TrueDouble():
         mapping = reachable_map(model, tiny.bert_tokenizer())
         # A few parameters of every kind: the whole is no more of a proof.
@@ -169,7 +169,7 @@ def check(name):
         ]
         one_by_one = torch.stack(rows)
         differences = one_by_one[:3] - one_by_one[3:]
-        engine = GradientEngine(model, mapping, causal=causal, pad_token_id=0)
+        engine = GradientEngine(model, mapping, words)
         found = engine.gradients(factual, alternative, [Side.ALTERNATIVE, Side.DIFF])
         for gradient, expected in zip(found, (one_by_one[3:].mean(0), differences.mean(0)), strict=True):
             assert tiny.distance(gradient, expected) <= 1e-5
@@ -183,7 +183,7 @@ def check(name):
             together = engine.scorer.log_probs(collate(everything, 0))
             assert tiny.distance(together.exp(), alone.exp()) <= 1e-5
         score = {
-            size: LanguageModelingScore(NEUTRAL, words, batch_size=size).measure(WordScorer(model, causal=causal))
+            size: LanguageModelingScore(NEUTRAL, words, batch_size=size).measure(WordScorer(model, words))
             for size in (1, 3)
         }
         assert score[3] == pytest.approx(score[1], rel=1e-5)

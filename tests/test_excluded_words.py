@@ -2,12 +2,12 @@
 
 import pytest
 import tiny
-from gradiend.evaluator._measurements import tokenize_texts
-from gradiend.gradients._words import WordTokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from gradiend.data.text._neutral_masking import ExcludedWords, mask_random_words
+from gradiend.evaluator._measurements import tokenize_texts
+from gradiend.objectives import Masked
 
 CASES = {
     "edges of letters": ("he and she, then the She-wolf", ["he", "she"], ["he", "she", "She"]),
@@ -41,7 +41,7 @@ def characters():
 
 @pytest.mark.parametrize(("text", "words", "found"), CASES.values(), ids=CASES)
 def test_the_score_leaves_them_out_and_nothing_else(text, words, found):
-    tokenizer = WordTokenizer(characters(), causal=False, max_length=64)
+    tokenizer = Masked(characters(), max_length=64)
     [(_, free)] = tokenize_texts([text], tokenizer, words)
     inside = {i for begin, end in ExcludedWords(words).places(text) for i in range(begin, end)}
     assert free == [i for i in range(len(text)) if i not in inside]

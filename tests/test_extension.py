@@ -1,17 +1,23 @@
-"""What is added in one place works everywhere: an activation, an optimizer, an argument, a selection policy."""
+"""What is added in one place works everywhere: a kind of model, an activation, an optimizer, an argument, a policy."""
 
 import dataclasses
 import json
 from pathlib import Path
 
 import pytest
+import tiny
 import tiny_data
 import torch
+from safetensors.torch import load_file, save_file
+from transformers import BertForMaskedLM
+from transformers.modeling_outputs import MaskedLMOutput
 
-from gradiend import GradiendModel, TrainingArguments
+from gradiend import GradiendModel, ModelWithGradiend, TextPredictionTrainer, TrainingArguments
 from gradiend.evaluator import LMSThresholdPolicy
+from gradiend.gradients import TokenizedWord
 from gradiend.model._architecture import ACTIVATIONS, Activation
-from gradiend.trainer.core import _step
+from gradiend.objectives import OBJECTIVES, ModelWithHead, Objective, kind_of, register
+from gradiend.trainer.core import compiled_step
 from gradiend.trainer.core._optimizers import OPTIMIZERS, AutogradOptimizer, OptimizerKind
 from gradiend.trainer.core._step import create_optimizer
 from gradiend.trainer.core.arguments import whole
@@ -33,6 +39,110 @@ def step_of(**arguments):
     return type(create_optimizer(GradiendModel(20, 1, activation_encoder=args.activation_encoder or "tanh"), args))
 
 
+LABELS = ("he", "she", "they")
+
+
+class ReadOut(ModelWithHead):
+    """Which word the text had, read linearly from the mean hidden state of the text without it."""
+
+    def __init__(self, bert, weight):
+        super().__init__(bert)
+        self.register_buffer("weight", weight)
+
+    def forward(self, input_ids, attention_mask):
+        hidden = self.bert(input_ids, attention_mask).last_hidden_state
+        mask = attention_mask[:, :, None].to(hidden)
+        logits = (hidden * mask).sum(1) / mask.sum(1) @ self.weight.T
+        return MaskedLMOutput(logits=logits[:, None].expand(-1, input_ids.shape[1], -1))
+
+
+class MeanReadOut(Objective):
+    """One token, the word's number, scored at the first position, from a text with a mask in place of the word."""
+
+    name = "mean read-out"
+    folder = "read_out"
+    unknown_id = None
+
+    @classmethod
+    def fits(cls, model):
+        return isinstance(model, ReadOut)
+
+    def _written(self, word):
+        return LABELS[0]
+
+    def _right_of(self, after):
+        return after
+
+    def _word(self, span, word):
+        before, after = span.ids[: span.start], span.ids[span.end :]
+        ids = (*span.prefix, *before, self.tokenizer.mask_token_id, *after, *span.suffix)
+        return TokenizedWord(ids, (0,), (LABELS.index(word),))
+
+    def save(self, model, directory):
+        directory.mkdir(parents=True)
+        save_file({"weight": model.weight}, directory / "weight.safetensors")
+
+    @classmethod
+    def is_saved(cls, directory):
+        return (Path(directory) / "weight.safetensors").is_file()
+
+    @classmethod
+    def put_on(cls, base_model, directory):
+        return ReadOut(base_model, load_file(Path(directory) / "weight.safetensors")["weight"])
+
+
+class TestObjective:
+    """One class: how a linear read-out on the mean hidden state reads a row, and what is saved of it."""
+
+    @pytest.fixture
+    def read_out(self, bert, monkeypatch):
+        for name, kind in list(OBJECTIVES.items()):
+            monkeypatch.setitem(OBJECTIVES, name, kind)
+        register(MeanReadOut)
+        weight = torch.randn(len(LABELS), 16, generator=torch.Generator().manual_seed(1))
+        yield ModelWithGradiend.from_pretrained(
+            ReadOut(BertForMaskedLM.from_pretrained(bert), weight), tokenizer=tiny.bert_tokenizer()
+        )
+        del OBJECTIVES[MeanReadOut.name]
+
+    def test_it_is_found_by_the_model_s_class_or_by_name(self, read_out):
+        assert kind_of(read_out.base_model) is MeanReadOut
+        assert kind_of(tiny.bert()).name == "masked"
+        assert kind_of(tiny.bert(), "mean read-out") is MeanReadOut
+        names = "mean read-out, causal with head, masked, causal"
+        with pytest.raises(ValueError, match=rf"objective must be one of {names}; got 'maskd'.*'masked'"):
+            kind_of(tiny.bert(), "maskd")
+
+    def test_it_is_what_trains_and_is_kept(self, read_out, tmp_path):
+        text = "the old nurse was near the house and then [MASK] saw the bread ."
+        model, mapping = read_out.base_model, read_out.gradiend.mapping
+        ids = torch.tensor([tiny.bert_tokenizer()(text).input_ids])
+
+        def loss():
+            state = model.bert(ids).last_hidden_state.mean(1)
+            return -(state @ model.weight.T)[0].log_softmax(-1)[LABELS.index("she")]
+
+        expected = tiny.naive_gradient(model, mapping, loss)
+        assert tiny.distance(read_out.create_gradients(text, "she"), expected) <= 1e-5
+        slope = (read_out.gradiend.encoder_linear.weight @ expected + read_out.gradiend.encoder_linear.bias).tanh()
+        assert torch.allclose(read_out.encode_texts([text], ["she"], ["they"])[0], slope, atol=1e-5)
+
+        args = TrainingArguments(**tiny_data.QUICK, experiment_dir=str(tmp_path))
+        trainer = TextPredictionTrainer(read_out, data=tiny_data.rows(), target_classes=["SG", "PL"], args=args)
+        before = trainer.get_model().encode_texts([text], ["she"], ["they"])
+        trained = trainer.train().get_model()
+        after = trained.encode_texts([text], ["she"], ["they"])
+        assert not torch.equal(after, before)
+        again = ModelWithGradiend.from_pretrained(trainer.model_path)
+        assert type(again.objective) is MeanReadOut
+        assert torch.equal(again.encode_texts([text], ["she"], ["they"]), after)
+        # Measured and rewritten is the model without the read-out.
+        result = trainer.evaluate_decoder(lrs=[0.1])
+        assert 0 < result["grid"]["base"]["lms"]["lms"] < 1
+        assert type(trainer.rewrite_base_model(result, "SG")) is BertForMaskedLM
+        assert trainer.evaluate_encoder(max_size=8)["n_samples"] > 0
+
+
 SOFTSIGN = Activation(
     torch.nn.Softsign, odd=True, slope=lambda h: (1 - h.abs()) ** 2, inverse=lambda h: h / (1 - abs(h))
 )
@@ -43,7 +153,7 @@ class TestActivation:
 
     def test_every_step_knows_it(self, bert, monkeypatch):
         """The analytic, the fused and the autograd step train the same GRADIEND."""
-        monkeypatch.setattr(_step, "compiled_step", lambda: _step.fused_step)
+        monkeypatch.setattr(compiled_step, "compiled_step", lambda: compiled_step.fused_step)
         arguments = {"activation_encoder": "softsign", "learning_rate": 1e-2}
         trained = {}
         for entry in (SOFTSIGN, dataclasses.replace(SOFTSIGN, slope=None)):

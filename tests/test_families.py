@@ -5,10 +5,10 @@ import contextlib
 import pytest
 import tiny
 import torch
-from gradiend.gradients._words import inputs_of
-from gradiend.objectives import objective_of
 from transformers import (
     BartConfig,
+    BertConfig,
+    BertForTokenClassification,
     BertModel,
     CLIPConfig,
     LlavaConfig,
@@ -25,6 +25,7 @@ from gradiend.model._context import Side
 from gradiend.model._parameter_map import ParameterMap
 from gradiend.model.core.backbone import select_parameters
 from gradiend.model.param_mapped import ParamMappedGradiendModel
+from gradiend.objectives import Causal, Masked, objective_of
 from gradiend.trainer.text import AutoModelForLM, TextPredictionModelWithGradiend
 from gradiend.trainer.text.common.model_base import reachable_map
 
@@ -52,13 +53,13 @@ def dtype(request):
 
 def tokenized(family):
     """(factual, alternative); one text has a word of three tokens."""
-    words = word_tokenizer(family.build(), family.tokenizer())
+    words = objective_of(family.build(), family.tokenizer())
     factual = [{"gardener": family.long_word}.get(word, word) for word in FACTUAL]
-    return words(TEXTS, factual), words(TEXTS, ALTERNATIVE)
+    return words.tokenize(TEXTS, factual), words.tokenize(TEXTS, ALTERNATIVE)
 
 
 def engine_for(model, mapping, family):
-    return GradientEngine(model, mapping, causal=family.causal, pad_token_id=0)
+    return GradientEngine(model, mapping, objective_of(model, family.tokenizer()))
 
 
 def naive(model, mapping, words):
@@ -146,7 +147,7 @@ def test_left_and_right_padding_give_the_gradient_of_the_mean(family):
     model = TextPredictionModelWithGradiend.from_pretrained(base, tokenizer=family.tokenizer())
     factual, _ = tokenized(family)
     expected = naive(base, model.gradiend.mapping, factual).mean(0)
-    inputs = [inputs_of(word, causal=family.causal) for word in factual]
+    inputs = [model.objective.inputs_of(word) for word in factual]
     for side in ("left", "right"):
         assert tiny.distance(model(padded(inputs, side, 0)), expected) <= 1e-5
     single = torch.stack([model(item) for item in inputs])
@@ -275,11 +276,12 @@ UNSUPPORTED = {
         LlavaConfig(),
         ViTMAEConfig(architectures=["ViTMAEForPreTraining"]),
     ],
+    "a classifier": [BertConfig(architectures=["BertForSequenceClassification"])],
 }
 
 
 @pytest.mark.parametrize(("kind", "config"), [(kind, c) for kind, configs in UNSUPPORTED.items() for c in configs])
-def test_encoder_decoder_and_vision_models_are_refused_by_their_config_alone(kind, config, tmp_path):
+def test_encoder_decoder_vision_models_and_classifiers_are_refused_by_their_config_alone(kind, config, tmp_path):
     config.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=rf"{kind}; only masked and causal \(decoder-only\) language models"):
         AutoModelForLM.from_pretrained(str(tmp_path))
@@ -293,6 +295,13 @@ def test_a_loaded_encoder_decoder_model_is_refused():
         TextPredictionModelWithGradiend.from_pretrained(model, tokenizer=tiny.bert_tokenizer())
 
 
+def test_a_loaded_classifier_is_refused():
+    with pytest.raises(ValueError, match=r"BertForTokenClassification\) is a classifier; only .* a label of the text"):
+        TextPredictionModelWithGradiend.from_pretrained(
+            BertForTokenClassification(tiny.bert().config), tokenizer=tiny.bert_tokenizer()
+        )
+
+
 def test_a_checkpoint_without_language_modelling_head_is_refused(tmp_path):
     BertModel(tiny.bert().config).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"has no weights for cls\.predictions.*would be random"):
@@ -304,7 +313,7 @@ def test_every_family_loads_with_its_own_kind(family, tmp_path):
     family.build().save_pretrained(tmp_path)
     model = AutoModelForLM.from_pretrained(str(tmp_path))
     assert type(model).__name__ == family.model
-    assert word_tokenizer(model, family.tokenizer()).causal == family.causal
+    assert isinstance(objective_of(model, family.tokenizer()), Causal if family.causal else Masked)
 
 
 @pytest.mark.parametrize(("name", "limit"), [("roberta", 20), ("gpt2", 22), ("bert", 22), ("llama", 22)])
@@ -312,8 +321,8 @@ def test_inputs_are_as_long_as_the_model_has_positions_for(name, limit):
     """RoBERTa's first two positions are never used."""
     family = tiny.FAMILIES[name]
     model = family.build(max_position_embeddings=22).eval()
-    words = word_tokenizer(model, family.tokenizer())
-    [word] = words(["the cat saw the dog and " * 10 + "[MASK]" + " was old" * 20], ["they"])
+    words = objective_of(model, family.tokenizer())
+    [word] = words.tokenize(["the cat saw the dog and " * 10 + "[MASK]" + " was old" * 20], ["they"])
     assert len(word.input_ids) + family.causal == limit
     with torch.no_grad():
         assert tiny.naive_loss(model, word) > 0

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from gradiend.gradients._forward_mode import ForwardModeRules
 from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
 from gradiend.gradients import forward_mode
+from gradiend.gradients._forward_mode import ForwardModeRules
 
 ROWS, HEADS, QUERIES, KEYS, WIDTH = 3, 4, 5, 7, 8
 

@@ -3,12 +3,12 @@
 import pytest
 import tiny
 import torch
-from gradiend.evaluator._measurements import tokenize_texts
-from gradiend.objectives import objective_of
 
 from gradiend import ModelWithGradiend
 from gradiend.data._summary import tokens_of_word
+from gradiend.evaluator._measurements import tokenize_texts
 from gradiend.gradients import TokenizedWord
+from gradiend.objectives import objective_of
 from gradiend.trainer.text import InstructTokenizerWrapper, TextPredictionModelWithGradiend
 
 OWN = "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}</{{ m.role }}>{% endfor %}<answer>"
@@ -31,9 +31,9 @@ def test_the_word_is_scored_in_a_hand_made_prompt(name, long_word, template):
     family, tokenizer = tiny.FAMILIES[name], tokenizer_of(name, template)
     base = family.build(max_position_embeddings=700)
     wrapper = InstructTokenizerWrapper(tokenizer)
-    words = word_tokenizer(base, wrapper, max_length=600)
+    words = objective_of(base, wrapper, max_length=600)
     for word in ("he", long_word):
-        [found] = words([TEXT], [word])
+        [found] = words.tokenize([TEXT], [word])
         # By hand: the prompt with the word in it, tokenized as any text.
         prompt = wrapper.prompt(TEXT.replace("[MASK]", word))
         encoded = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)
@@ -74,7 +74,7 @@ def test_gradients_equal_those_of_a_hand_made_prompt():
 def test_nothing_of_the_template_is_scored_elsewhere():
     tokenizer = tokenizer_of("bert", None)
     wrapper = InstructTokenizerWrapper(tokenizer)
-    words = word_tokenizer(tiny.bert(), wrapper, max_length=64)
+    words = objective_of(tiny.bert(), wrapper, max_length=64)
     words.max_length = 600
     [(ids, free)] = tokenize_texts(["the old nurse saw he"], words, ["he"])
     assert tokenizer.convert_ids_to_tokens([ids[i] for i in free]) == ["the", "old", "nurse", "saw"]

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import tiny
 import torch
-from gradiend.gradients._words import WordTokenizer
 
+from gradiend.objectives import Masked
 from gradiend.trainer.text import (
     AutoModelForLM,
     AutoTokenizerForLM,
@@ -131,8 +131,8 @@ class TestMaskedPair:
             assert text.replace("[MASK]", word) == TEXTS[0]
             chosen.add(word)
         assert chosen == {"river", "and", "then", "was", "tired"}
-        words = WordTokenizer(tokenizer, causal=False, max_length=64)
-        assert tokenizer.unk_token_id not in words([text], [word])[0].tokens
+        words = Masked(tokenizer, max_length=64)
+        assert tokenizer.unk_token_id not in words.tokenize([text], [word])[0].tokens
 
     def test_a_causal_model_gets_the_left_side(self, causal):
         text, word = create_masked_pair_from_text(TEXTS[0], causal[1], True, mask_token="<here>")

@@ -105,7 +105,7 @@ def test_a_long_text_is_cut_where_several_words_are_masked(model):
     for word in words:
         masked = masked.replace("[MASK]", word, 1)
     assert (TEXT * 30).startswith(masked)
-    assert len(model.tokenizer(masked)["input_ids"]) == model.words.max_length
+    assert len(model.tokenizer(masked)["input_ids"]) == model.objective.max_length
     torch.manual_seed(2)
     assert model.mask_and_encode(masked, single_mask=False) == pytest.approx(encoding, abs=1e-7)
 

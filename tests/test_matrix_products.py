@@ -3,18 +3,18 @@
 import pytest
 import tiny
 import torch
-from gradiend.gradients._state import OneDnnProducts, onednn_is_faster
-from gradiend.gradients._words import WordTokenizer
 from torch.profiler import ProfilerActivity, profile
 from transformers import BertConfig, BertForMaskedLM
 
 from gradiend.gradients import GradientEngine, measurement_mode
+from gradiend.gradients._state import OneDnnProducts, onednn_is_faster
 from gradiend.model._context import Side
 from gradiend.model.core.backbone import select_parameters
+from gradiend.objectives import Masked
 
 ONEDNN = "mkldnn::_linear_pointwise"
 TOKENIZER = tiny.bert_tokenizer()
-WORDS = WordTokenizer(TOKENIZER, causal=False, max_length=64)
+WORDS = Masked(TOKENIZER, max_length=64)
 TEXTS = ["the baker saw the old river and then [MASK] sold the bread .", "[MASK] was tired"]
 
 
@@ -95,10 +95,10 @@ def test_every_other_product_is_left_as_it_is(product):
 
 
 def test_derivatives_of_a_model_are_those_of_float64():
-    words, others = WORDS(TEXTS, ["he", "she"]), WORDS(TEXTS, ["it", "they"])
+    words, others = WORDS.tokenize(TEXTS, ["he", "she"]), WORDS.tokenize(TEXTS, ["it", "they"])
 
     def derivatives(model):
-        engine = GradientEngine(model, select_parameters(model), causal=False, pad_token_id=0)
+        engine = GradientEngine(model, select_parameters(model), WORDS)
         gradient = engine.gradients(words, others, [Side.DIFF])[0]
         direction = random(1, engine.mapping.size).to(engine.dtype)
         return gradient, engine.directional_derivatives(words, direction)

@@ -17,6 +17,7 @@ from gradiend.gradients import GradientEngine, TokenizedWord, trace_memory
 from gradiend.model import _selection as selection
 from gradiend.model._context import Side
 from gradiend.model.core.backbone import build_gradiend_from_base_model, select_parameters
+from gradiend.objectives import Masked
 from gradiend.trainer.core._memory import MemoryEstimate, MemoryUse, require_memory
 from gradiend.trainer.core.pruning import pre_prune
 from gradiend.trainer.text import TextPredictionModelWithGradiend
@@ -41,7 +42,7 @@ def words(rows, length=31, seed=0):
 
 
 def engine_of(model):
-    return GradientEngine(model, select_parameters(model), causal=False, pad_token_id=0)
+    return GradientEngine(model, select_parameters(model), Masked(tiny.bert_tokenizer(), max_length=64))
 
 
 def drop(side, place, gradient):
@@ -100,7 +101,7 @@ def test_pre_pruning_holds_one_importance_vector_and_one_accumulator_at_most(bat
     ]
     pre_prune(model, items, PrePruneConfig(topk=10), inplace=False)
     vector = 4 * len(model)
-    one = [model.words(["the dog saw [MASK] ."], ["he"])[0]] * batch_size
+    one = [model.objective.tokenize(["the dog saw [MASK] ."], ["he"])[0]] * batch_size
     alone = trace_memory(base, lambda: model.engine.stream(one, one, [Side.FACTUAL], drop), 1).peak(1)
     config = PrePruneConfig(topk=10, batch_size=batch_size)
     used = trace_memory(base, lambda: pre_prune(model, items, config, inplace=False), 1).peak(1)

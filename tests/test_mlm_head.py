@@ -9,8 +9,6 @@ import pandas as pd
 import pytest
 import tiny
 import torch
-from gradiend.objectives.causal_with_head import CausalWithHead, MLMHead, stand_in_token
-from gradiend.objectives.head_training import fit_linear
 from test_decoder_only import LRS, rows, saved_family, trainer
 from transformers import AutoModelForCausalLM
 
@@ -18,6 +16,8 @@ from gradiend import ModelWithGradiend
 from gradiend.gradients import GradientEngine
 from gradiend.model._context import Side
 from gradiend.model.core.backbone import select_parameters
+from gradiend.objectives.causal_with_head import CausalWithHead, MLMHead, stand_in_token
+from gradiend.objectives.head_training import fit_linear
 from gradiend.trainer.text import DecoderModelWithMLMHead, TextPredictionModelWithGradiend, train_mlm_head
 from gradiend.trainer.text.prediction.decoder_only_mlm import DataFrameMLMDataset
 
@@ -41,7 +41,7 @@ def with_head(name, *, pooling_length=3, tied=True, dtype=torch.float32):
     head = MLMHead(
         "", LABELS, stand_in_token(tokenizer), pooling_length, weight, torch.tensor([0.1, -0.2, 0.3], dtype=dtype)
     )
-    words = StandInTokenizer(tokenizer, head.stand_in, LABELS, pooling_length=pooling_length, max_length=64)
+    words = CausalWithHead(tokenizer, head.stand_in, LABELS, pooling_length=pooling_length, max_length=64)
     return DecoderModelWithMLMHead(base, head), words
 
 
@@ -61,7 +61,7 @@ def naive_log_probs(model, word):
 def test_logits_are_linear_in_the_mean_of_the_states_from_the_placeholder_on(name, pooling_length):
     model, words = with_head(name, pooling_length=pooling_length)
     model.eval()
-    for word in words(TEXTS, FACTUAL):
+    for word in words.tokenize(TEXTS, FACTUAL):
         logits = model(torch.tensor([word.input_ids])).logits
         assert logits.shape == (1, len(word.input_ids), len(LABELS))
         found = logits[0, word.positions[0]].log_softmax(-1)
@@ -74,7 +74,7 @@ def test_logits_are_linear_in_the_mean_of_the_states_from_the_placeholder_on(nam
 def test_gradients_and_derivatives_equal_autograd(name, tied, dtype):
     model, words = with_head(name, tied=tied, dtype=dtype)
     mapping = select_parameters(model.to_original_model())
-    factual, alternative = words(TEXTS, FACTUAL), words(TEXTS, ALTERNATIVE)
+    factual, alternative = words.tokenize(TEXTS, FACTUAL), words.tokenize(TEXTS, ALTERNATIVE)
 
     def loss(word):
         return -naive_log_probs(model, word)[word.tokens[0]]
@@ -82,7 +82,7 @@ def test_gradients_and_derivatives_equal_autograd(name, tied, dtype):
     expected = tiny.naive_gradient(
         model, mapping, lambda: sum(loss(f) - loss(a) for f, a in zip(factual, alternative, strict=True)) / len(TEXTS)
     )
-    engine = GradientEngine(model, mapping, causal=words.causal, pad_token_id=0)
+    engine = GradientEngine(model, mapping, words)
     found = engine.gradients(factual, alternative, [Side.DIFF], out=[torch.empty(mapping.size, dtype=dtype)])[0]
     # Rotary families compute angles and norms in float32, whatever their own dtype.
     assert tiny.distance(found, expected) <= (1e-10 if (dtype, name) == (torch.float64, "gpt2") else 1e-5)
@@ -110,7 +110,7 @@ class TestInputs:
 
     def test_the_placeholder_is_one_token_whatever_the_word(self):
         _, words = with_head("gpt2")
-        he, they = words([TEXTS[0]] * 2, ["he", "They"])
+        he, they = words.tokenize([TEXTS[0]] * 2, ["he", "They"])
         assert he.input_ids == they.input_ids
         assert (he.tokens, they.tokens) == ((0,), (2,))
         tokens = words.tokenizer.convert_ids_to_tokens(list(he.input_ids))
@@ -120,8 +120,8 @@ class TestInputs:
     def test_what_is_cut_off_could_not_have_changed_anything(self, name):
         model, words = with_head(name)
         model.eval()
-        whole = StandInTokenizer(words.tokenizer, model.stand_in, LABELS, pooling_length=60, max_length=64)
-        for short, long in zip(words(TEXTS, FACTUAL), whole(TEXTS, FACTUAL), strict=True):
+        whole = CausalWithHead(words.tokenizer, model.stand_in, LABELS, pooling_length=60, max_length=64)
+        for short, long in zip(words.tokenize(TEXTS, FACTUAL), whole.tokenize(TEXTS, FACTUAL), strict=True):
             assert long.input_ids[: len(short.input_ids)] == short.input_ids
             logits = [model(torch.tensor([word.input_ids])).logits[0, word.positions[0]] for word in (short, long)]
             assert torch.allclose(*logits, atol=1e-5)
@@ -130,8 +130,8 @@ class TestInputs:
     def test_long_texts_keep_the_nearest_context_and_a_leading_bos_token(self, name, first):
         _, words = with_head(name)
         end = words.tokenizer.eos_token
-        short = StandInTokenizer(words.tokenizer, end, LABELS, pooling_length=3, max_length=8)
-        (word,) = short(["the cat saw " * 10 + "the dog and [MASK] was old ."], ["he"])
+        short = CausalWithHead(words.tokenizer, end, LABELS, pooling_length=3, max_length=8)
+        (word,) = short.tokenize(["the cat saw " * 10 + "the dog and [MASK] was old ."], ["he"])
         tokens = words.tokenizer.convert_ids_to_tokens(list(word.input_ids))
         assert [token.strip("Ġ▁") for token in tokens] == [first, "saw", "the", "dog", "and", end, "was", "old"]
         assert word.positions == (5,)
@@ -139,9 +139,9 @@ class TestInputs:
     def test_words_that_the_head_does_not_know_and_texts_without_placeholder(self):
         _, words = with_head("gpt2")
         with pytest.raises(ValueError, match=r"does not know 'it', only he, she, they"):
-            words(TEXTS, ["it"] * 4)
+            words.tokenize(TEXTS, ["it"] * 4)
         with pytest.raises(ValueError, match=r"No \[MASK\]"):
-            words(["the cat"], ["he"])
+            words.tokenize(["the cat"], ["he"])
 
     def test_a_data_set_gives_model_inputs(self):
         frame = pd.DataFrame({"masked": TEXTS, "label": FACTUAL})
@@ -198,8 +198,8 @@ class TestTraining:
         assert torch.equal(first.weight, second.weight)
         # A model without a name is kept beside its head.
         loaded = DecoderModelWithMLMHead.from_pretrained(paths[0]).eval()
-        word = StandInTokenizer(family.tokenizer(), loaded.stand_in, loaded.labels, pooling_length=3, max_length=64)
-        inputs = torch.tensor([word(TEXTS, FACTUAL)[0].input_ids])
+        word = CausalWithHead(family.tokenizer(), loaded.stand_in, loaded.labels, pooling_length=3, max_length=64)
+        inputs = torch.tensor([word.tokenize(TEXTS, FACTUAL)[0].input_ids])
         assert torch.equal(loaded(inputs).logits, DecoderModelWithMLMHead(base.eval(), first)(inputs).logits)
 
     def test_what_cannot_be_trained(self, tmp_path):
@@ -280,7 +280,7 @@ class TestTrainer:
         assert model.is_decoder_only_model
         row = trained.combined_data.iloc[0]
         gradient = model.create_gradients(row["masked"], row["alternative"])
-        word = model.words([row["masked"]], [row["alternative"]])[0]
+        word = model.objective.tokenize([row["masked"]], [row["alternative"]])[0]
         expected = tiny.naive_gradient(
             model.base_model, model.gradiend.mapping, lambda: -naive_log_probs(model.base_model, word)[word.tokens[0]]
         )

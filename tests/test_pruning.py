@@ -32,7 +32,7 @@ def examples(model, rows=ROWS):
     frame = pd.DataFrame(rows, columns=["masked", "factual", "alternative"])
     number = frame["factual"].map({"he": 0, "she": 1})
     frame = frame.assign(label=1.0 - 2 * number, feature_class_id=number)
-    return TextTrainingDataset(frame, model.tokenizer, 1, words=model.words)
+    return TextTrainingDataset(frame, model.tokenizer, 1, objective=model.objective)
 
 
 def text_model(lazy=False, dtype=torch.float32):
@@ -50,7 +50,9 @@ def naive_importance(model, source, rows=ROWS):
             side: tiny.naive_gradient(
                 model.base_model,
                 model.gradiend.mapping,
-                lambda word=word, masked=masked: tiny.naive_loss(model.base_model, model.words([masked], [word])[0]),
+                lambda word=word, masked=masked: tiny.naive_loss(
+                    model.base_model, model.objective.tokenize([masked], [word])[0]
+                ),
             )
             for side, word in (("factual", factual), ("alternative", alternative))
         }
@@ -153,7 +155,7 @@ class TestImportance:
         frame = pd.DataFrame([*ROWS, *identity], columns=["masked", "factual", "alternative"])
         number = frame["factual"].map({"he": 0, "she": 1, "it": 2})
         frame = frame.assign(label=number.map({0: 1.0, 1: -1.0, 2: 0.0}), feature_class_id=number)
-        data = TextTrainingDataset(frame, model.tokenizer, 1, words=model.words)
+        data = TextTrainingDataset(frame, model.tokenizer, 1, objective=model.objective)
         with pytest.raises(ValueError, match="target_feature_class_ids"):
             pre_prune(model, data, PrePruneConfig(topk=10))
         config = PrePruneConfig(topk=10, target_feature_class_ids=[1, 0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import nn
 
 from gradiend.model._architecture import (
@@ -23,8 +25,14 @@ from gradiend.model._context import (
 from gradiend.model._context import (
     write_gradiend_context as write_gradiend_context,
 )
-from gradiend.objectives import is_decoder_only_model as is_decoder_only_model
+from gradiend.util._imports import lazy_names
 from gradiend.util._keywords import known_keywords, nearest
+
+if TYPE_CHECKING:
+    from gradiend.objectives import is_decoder_only_model as is_decoder_only_model
+
+# Objectives, which tell kinds of models apart, are a later step.
+__getattr__ = lazy_names(__name__)[-1]
 
 
 @known_keywords("get_activation", suggest=False)

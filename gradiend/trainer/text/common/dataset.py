@@ -22,7 +22,7 @@ class TextGradientTrainingDataset(GradientTrainingDataset):
     Args:
         training_data: See `GradientTrainingDataset`; its items' inputs are dicts of tensors, as a `TextTrainingDataset`
             has them. For a cache they need input_text and label.
-        tokenizer: The texts'.
+        tokenizer: The tokenizer of the texts.
         gradient_creator: See `GradientTrainingDataset`.
         source: See `GradientTrainingDataset`.
         target: See `GradientTrainingDataset`.
@@ -81,7 +81,7 @@ class TextBatchedDatasetBase:
         batch_size: Rows per batch.
         batch_criterion: Column, columns, or function of a row, whose value never varies within a batch.
         max_size: Cap on rows, spread evenly over the groups; the seed chooses them.
-        seed: Of the composition.
+        seed: Decides the composition.
         shuffle_batches: Whether batches come in random order. None: unless groups take turns, see `balance_column`.
         max_length: Longest input in tokens, kept for subclasses.
         balance_column: Column whose values take turns.

@@ -5,17 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import torch
 
-from gradiend.evaluator.lms import causal_words, masked_words, tokenize_texts
-from gradiend.gradients.batch import batches_by_length
-from gradiend.gradients.scorer import WordScorer
-from gradiend.gradients.state import measurement_mode
-from gradiend.gradients.words import TokenizedWord, WordTokenizer
-from gradiend.trainer.text.common.model_base import padding_id, word_tokenizer
+from gradiend.evaluator._measurements import tokenize_texts
+from gradiend.gradients import Objective, TokenizedWord, WordScorer, batches_by_length, measurement_mode
+from gradiend.objectives import Causal, Masked, objective_of
 from gradiend.util._files import replacing, write_json
 from gradiend.util.metrics import accuracy_score, f1_score, precision_score, recall_score
 
@@ -33,7 +30,7 @@ def evaluate_mlm(
 
     Args:
         model: A masked language model.
-        tokenizer: Its fast tokenizer.
+        tokenizer: The model's fast tokenizer.
         text_data: Texts.
         file: Also write the frame there, as CSV.
         verbose: Accepted for compatibility.
@@ -48,9 +45,9 @@ def evaluate_mlm(
         ValueError: A causal model, or no token to ask for.
     """
     del verbose
-    words = _words(model, tokenizer, causal=False)
-    tokenized = list(tokenize_texts(text_data, words, ignore or ()))
-    frame = _predictions(model, words, text_data, masked_words(tokenized, tokenizer.mask_token_id), batch_size, file)
+    objective = _objective(model, tokenizer, Masked)
+    asked = objective.neutral_words(list(tokenize_texts(text_data, objective, ignore or ())))
+    frame = _predictions(model, objective, text_data, asked, batch_size, file)
     scores = _scores(frame)
     return {**scores, "lms": scores["accuracy"]}, frame
 
@@ -66,7 +63,7 @@ def evaluate_clm(
 
     Args:
         model: A causal language model.
-        tokenizer: Its fast tokenizer.
+        tokenizer: The model's fast tokenizer.
         text_data: Texts.
         file: Also write the frame there, as CSV.
         batch_size: Texts per forward pass.
@@ -77,12 +74,13 @@ def evaluate_clm(
     Raises:
         ValueError: A masked model, or no token to ask for.
     """
-    words = _words(model, tokenizer, causal=True)
+    objective = _objective(model, tokenizer, Causal)
     last = [
         (number, TokenizedWord(word.input_ids[: word.positions[-1] + 1], word.positions[-1:], word.tokens[-1:]))
-        for number, word in causal_words(list(tokenize_texts(text_data, words, ())))
+        for number, word in objective.neutral_words(list(tokenize_texts(text_data, objective, ())))
     ]
-    frame = _predictions(model, words, text_data, last, batch_size, file)
+    # A token is predicted one position before its own.
+    frame = _predictions(model, objective, text_data, last, batch_size, file, shift=1)
     return _scores(frame), frame
 
 
@@ -99,7 +97,7 @@ def evaluate_clm_perplexity(
 
     Args:
         model: A causal language model.
-        tokenizer: Its fast tokenizer.
+        tokenizer: The model's fast tokenizer.
         text_data: Texts.
         file: Also write the result there, as JSON.
         batch_size: Texts per forward pass.
@@ -112,15 +110,15 @@ def evaluate_clm_perplexity(
     Raises:
         ValueError: A masked model, or no token to score.
     """
-    words = _words(model, tokenizer, causal=True)
-    scored = [word for _, word in causal_words(list(tokenize_texts(text_data, words, ignore or ())))]
+    objective = _objective(model, tokenizer, Causal)
+    tokenized = list(tokenize_texts(text_data, objective, ignore or ()))
+    scored = [word for _, word in objective.neutral_words(tokenized)]
     n_tokens = sum(len(word.tokens) for word in scored)
     if not n_tokens:
         raise ValueError("The texts contain no token to score: give texts of several words each.")
-    scorer, total = WordScorer(model, causal=True), 0.0
+    batches = [batch for _, batch in batches_by_length(scored, batch_size, objective.pad_token_id)]
     with measurement_mode(model):
-        for _, batch in batches_by_length(scored, batch_size, padding_id(tokenizer)):
-            total -= float(scorer.log_probs(batch.to(scorer.device)).double().sum())
+        total = objective.negative_log_likelihood(WordScorer(model, objective), batches)
     mean = total / n_tokens
     result = {
         "lms": 1 / (1 + mean),
@@ -133,30 +131,34 @@ def evaluate_clm_perplexity(
     return result
 
 
-def _words(model: Any, tokenizer: Any, *, causal: bool) -> WordTokenizer:
-    words = word_tokenizer(model, tokenizer)
-    if words.causal != causal:
-        kind, function = ("masked", "evaluate_mlm") if causal else ("causal", "evaluate_clm_perplexity or evaluate_clm")
-        raise ValueError(f"{type(model).__name__} is a {kind} language model: use {function}.")
-    return words
+Kind = TypeVar("Kind", bound=Objective)
+
+
+def _objective(model: Any, tokenizer: Any, kind: type[Kind]) -> Kind:
+    objective = objective_of(model, tokenizer)
+    if not isinstance(objective, kind):
+        function = "evaluate_mlm" if isinstance(objective, Masked) else "evaluate_clm_perplexity or evaluate_clm"
+        raise ValueError(f"{type(model).__name__} is a {objective.name} language model: use {function}.")
+    return objective
 
 
 @torch.no_grad()
 def _predictions(
     model: Any,
-    words: WordTokenizer,
+    objective: Objective,
     texts: Sequence[str],
     asked: Sequence[tuple[int, TokenizedWord]],
     batch_size: int,
     file: str | Path | None,
+    shift: int = 0,
 ) -> pd.DataFrame:
-    """One row per token asked for."""
+    """One row per token asked for; a token stands `shift` positions after the one that predicts it."""
     if not asked:
         raise ValueError("The texts contain no token to ask for: give texts of several words each.")
-    scorer, tokenizer = WordScorer(model, causal=words.causal), words.tokenizer
+    scorer, tokenizer = WordScorer(model, objective), objective.tokenizer
     rows: list[tuple[int, int, int, int, float]] = []
     with measurement_mode(model):
-        for indices, batch in batches_by_length([word for _, word in asked], batch_size, padding_id(tokenizer)):
+        for indices, batch in batches_by_length([word for _, word in asked], batch_size, objective.pad_token_id):
             on_device = batch.to(scorer.device)
             best = scorer.site_logits(on_device).max(-1)
             sites = on_device.score_sites
@@ -165,7 +167,7 @@ def _predictions(
             found = zip(best.indices[sites].tolist(), best.values[sites].tolist(), true_tokens, strict=True)
             places = on_device.site_positions[sites].tolist()
             for (text, _), place, (predicted, score, true) in zip(owners, places, found, strict=True):
-                rows.append((text, place + int(words.causal), true, predicted, score))
+                rows.append((text, place + shift, true, predicted, score))
     rows.sort()
     frame = pd.DataFrame(rows, columns=["sentence", "token_index", "true", "predicted", "score"])
     for side in ("true", "predicted"):

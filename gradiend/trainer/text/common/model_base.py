@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import nn
-from transformers import PreTrainedModel
 from typing_extensions import Self
 
-from gradiend.gradients.probe import unreached_parameters
-from gradiend.gradients.words import WordTokenizer
+from gradiend.gradients import unreached_parameters
 from gradiend.model._architecture import parse_dtype
 from gradiend.model._base_model import BaseDigest
 from gradiend.model._parameter_map import ParameterMap
@@ -22,18 +20,12 @@ from gradiend.model.core.backbone import (
     select_parameters,
     split_backbone_vs_head_params,
 )
-from gradiend.model.kinds import (
-    is_decoder_only_model,
-    refuse_absent_weights,
-    refuse_other_vocabulary,
-    refuse_undefined_weights,
-    refuse_unsupported,
-    vocabulary_size,
-)
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.param_mapped import ParamMappedGradiendModel
-from gradiend.trainer.text.common.instruct import InstructTokenizerWrapper
-from gradiend.trainer.text.common.loading import AutoModelForLM, AutoTokenizerForLM, save_base_model
+from gradiend.objectives import OBJECTIVES, Objective, is_decoder_only_model, objective_of
+from gradiend.objectives.loading import AutoModelForLM, AutoTokenizerForLM, load_with_tokenizer, save_base_model
+from gradiend.trainer.core.feature_definition import original_model
+from gradiend.trainer.text.common._instruct import InstructTokenizerWrapper
 from gradiend.util import PLACEHOLDER
 from gradiend.util._digest import tokenizer_digest
 from gradiend.util.logging import get_logger
@@ -48,18 +40,19 @@ LARGEST_STORED = 2 * 2**30
 
 T = TypeVar("T")
 
-MAX_LENGTH = 256
-"""Longest input in tokens, unless the model takes less."""
-
 PROBE_TEXT = f"a {PLACEHOLDER} b"
 
 
 class TextModelWithGradiend(ModelWithGradiend):
-    """`ModelWithGradiend` of a masked or causal language model.
+    """`ModelWithGradiend` of a language model.
+
+    The base model may be one that exists for training only (it has `to_original_model`, as a `DecoderModelWithMLMHead`
+    does). Gradients and encodings are then those of its loss. The original model is rewritten, and a checkpoint names
+    it and keeps what the objective needs beside it.
 
     Args:
-        base_model: The language model, with its head.
-        gradiend: Its GRADIEND.
+        base_model: The language model, with its head, or a model with an objective of its own (`gradiend.objectives`).
+        gradiend: The GRADIEND of the model.
         tokenizer: The model's fast tokenizer.
         gradient_creator: See `ModelWithGradiend`.
         source: See `ModelWithGradiend`.
@@ -85,17 +78,26 @@ class TextModelWithGradiend(ModelWithGradiend):
             base_model, gradiend, gradient_creator=gradient_creator, source=source, target=target, **kwargs
         )
         self.tokenizer = tokenizer
-        self.words = word_tokenizer(base_model, tokenizer)
+        self.objective = objective_of(base_model, tokenizer)
 
     @property
     def is_decoder_only_model(self) -> bool:
         """Whether the base model predicts from the left context only."""
         return is_decoder_only_model(self.base_model)
 
-    @property
-    def pad_token_id(self) -> int:
-        """For padding on the right, which is masked out: any id does where the tokenizer has none."""
-        return padding_id(self.tokenizer)
+    def without_head(self) -> Self:
+        """A copy around the original model, with the same GRADIEND; this model if its base model is the original."""
+        plain = original_model(self.base_model)
+        return self if plain is self.base_model else self._sharing(plain, self.gradiend)
+
+    def _sharing(self, base_model: Any, gradiend: ParamMappedGradiendModel) -> Self:
+        model = super()._sharing(base_model, gradiend)
+        if base_model is not self.base_model:
+            model.objective = objective_of(base_model, self.tokenizer)
+        return model
+
+    def _for_rewriting(self) -> Self:
+        return self.without_head()
 
     def base_arguments(self) -> dict[str, Any]:
         """See `ModelWithGradiend.base_arguments`; the tokenizer is this model's too."""
@@ -105,12 +107,16 @@ class TextModelWithGradiend(ModelWithGradiend):
         """Name the base model where its name loads it and the tokenizer again, and store what differs."""
         del kwargs
         own, own_tokenizer = Path(save_directory) / OWN_BASE_MODEL, Path(save_directory) / OWN_TOKENIZER
-        for path in (own, own_tokenizer):
-            # That of an earlier model in the same place is not this one's.
-            shutil.rmtree(path, ignore_errors=True)
-        tokenizer = unwrapped(self.tokenizer)
+        beside = [kind.folder for kind in OBJECTIVES.values() if kind.folder is not None]
+        for name in (OWN_BASE_MODEL, OWN_TOKENIZER, *beside):
+            # What an earlier model in the same place had is not this model's.
+            shutil.rmtree(Path(save_directory) / name, ignore_errors=True)
+        if self.objective.folder is not None:
+            self.objective.save(self.base_model, Path(save_directory) / self.objective.folder)
+        wrapped = isinstance(self.tokenizer, InstructTokenizerWrapper)
+        tokenizer = self.tokenizer.tokenizer if wrapped else self.tokenizer
         if self._stores_base():
-            save_base_model(self.base_model, own)
+            save_base_model(original_model(self.base_model), own)
             tokenizer.save_pretrained(own)
         elif self._loads(f"tokenizer of {self._recorded_base}", self._tokenizer_by_name) != tokenizer_digest(tokenizer):
             tokenizer.save_pretrained(own_tokenizer)
@@ -118,7 +124,7 @@ class TextModelWithGradiend(ModelWithGradiend):
         recorded["tokenizer"] = tokenizer.name_or_path
         recorded["base_model_dtype"] = str(next(self.base_model.parameters()).dtype).removeprefix("torch.")
         recorded.pop(INSTRUCT, None)
-        if tokenizer is not self.tokenizer:
+        if wrapped:
             recorded[INSTRUCT] = [self.tokenizer.user_prompt_header, self.tokenizer.assistant_prompt_header]
 
     def _stores_base(self) -> bool:
@@ -145,7 +151,7 @@ class TextModelWithGradiend(ModelWithGradiend):
         )
 
     def _tokenizer_by_name(self) -> str:
-        """Of the base model's name, not of the tokenizer's own: that may be a folder of another checkpoint's."""
+        """Digest of what the base model's name loads: the tokenizer's own may be the folder of another checkpoint."""
         return tokenizer_digest(AutoTokenizerForLM.from_pretrained(self._recorded_base, local_files_only=True))
 
     def _loads(self, name: str, load: Callable[[], T]) -> T | None:
@@ -164,6 +170,9 @@ class TextModelWithGradiend(ModelWithGradiend):
         own = [directory / name for name in (OWN_TOKENIZER, OWN_BASE_MODEL) if (directory / name).is_dir()]
         if own and load_arguments.get("tokenizer") is None:
             load_arguments = {**load_arguments, "tokenizer": own[0]}
+        for kind in OBJECTIVES.values():
+            if kind.folder is not None and kind.is_saved(directory / kind.folder):
+                load_arguments = {**load_arguments, "beside": directory / kind.folder}
         return super()._from_checkpoint(directory, base_model, shape, load_arguments)
 
     @classmethod
@@ -174,43 +183,36 @@ class TextModelWithGradiend(ModelWithGradiend):
         gradiend_kwargs: Mapping[str, Any] | None = None,
         tokenizer: Any = None,
         trust_remote_code: bool = False,
+        beside: str | Path | None = None,
         **kwargs: Any,
     ) -> tuple[Any, ...]:
-        """(base model, tokenizer) of a checkpoint, a name or path, or a model that is already loaded."""
+        """(base model, tokenizer) of a checkpoint, a name or path, or a model that is already loaded.
+
+        `load_directory` may be what an objective saved, such as an auxiliary head; `beside` is put on the base model.
+        """
         recorded = gradiend_kwargs or {}
+        if not isinstance(load_directory, nn.Module) and (kind := _kind_saved_in(load_directory)) is not None:
+            load_directory, beside = kind.base_of(load_directory), load_directory
         wanted = kwargs.pop("base_model_dtype", None)
         if wanted is None and not isinstance(load_directory, nn.Module):
             wanted = recorded.get("base_model_dtype")
         if wanted is not None:
             kwargs["torch_dtype"] = parse_dtype("base_model_dtype", wanted)
-        if isinstance(load_directory, nn.Module):
-            model, name = load_directory, str(load_directory.name_or_path)
-            dtype = next(model.parameters()).dtype
-            if dtype != kwargs.get("torch_dtype", dtype):
-                raise ValueError(
-                    f"base_model_dtype={kwargs['torch_dtype']} is for models that are loaded, and this one is here "
-                    f"already, in {dtype}: convert it with model.to({kwargs['torch_dtype']}), or give its name or path."
-                )
-        else:
-            own = Path(load_directory) / OWN_BASE_MODEL
-            name = str(own) if own.is_dir() else (base_model_id or str(load_directory))
-            model = AutoModelForLM.from_pretrained(name, trust_remote_code=trust_remote_code, **kwargs)
-        refuse_absent_weights(model)
-        refuse_undefined_weights(model)
-        if tokenizer is None or isinstance(tokenizer, (str, Path)):
-            saved = recorded.get("tokenizer")
-            place = tokenizer or (saved if saved and Path(saved).exists() else name)
-            try:
-                tokenizer = AutoTokenizerForLM.from_pretrained(place, trust_remote_code=trust_remote_code)
-            except (OSError, ValueError) as error:
-                raise ValueError(
-                    f"No tokenizer of the {type(model).__name__} can be loaded from {str(place)!r}: {error} "
-                    "Or give it: ModelWithGradiend.from_pretrained(model, tokenizer=tokenizer), and for a training "
-                    "what that returns."
-                ) from error
-            if INSTRUCT in recorded:
-                tokenizer = InstructTokenizerWrapper(tokenizer, *recorded[INSTRUCT])
-        return model, tokenizer
+        place = load_directory
+        if not isinstance(place, nn.Module) and not (Path(place) / OWN_BASE_MODEL).is_dir():
+            place = base_model_id or place
+        saved = recorded.get("tokenizer")
+        model, loaded = load_with_tokenizer(
+            place, tokenizer, saved if saved and Path(saved).exists() else None, trust_remote_code=trust_remote_code,
+            **kwargs,
+        )  # fmt: skip
+        if loaded is not tokenizer and INSTRUCT in recorded:
+            loaded = InstructTokenizerWrapper(loaded, *recorded[INSTRUCT])
+        if beside is not None:
+            kind = _kind_saved_in(beside)
+            assert kind is not None
+            model = kind.put_on(original_model(model), beside)
+        return model, loaded
 
     @classmethod
     def _gradiend_arguments(cls, shape: Mapping[str, Any], extra: Sequence[Any]) -> dict[str, Any]:
@@ -221,6 +223,10 @@ class TextModelWithGradiend(ModelWithGradiend):
         cls, base_model: Any, load_directory: str, tokenizer: Any = None, **kwargs: Any
     ) -> ParamMappedGradiendModel:
         """A new GRADIEND over what a loss of the base model can reach (see `reachable_map`)."""
+        plain = original_model(base_model)
+        if plain is not base_model:
+            # The map and the name are those of the original model, which is what gets rewritten.
+            base_model, load_directory = plain, str(plain.name_or_path)
         if not isinstance(kwargs.get("param_map"), (Mapping, ParameterMap)):
             named = kwargs.pop("param_map", None)
             kwargs["param_map"] = reachable_map(
@@ -229,59 +235,9 @@ class TextModelWithGradiend(ModelWithGradiend):
         return build_gradiend_from_base_model(base_model, load_directory, **kwargs)
 
 
-def unwrapped(tokenizer: Any) -> Any:
-    """The tokenizer inside an `InstructTokenizerWrapper`; any other as it is."""
-    return tokenizer.tokenizer if isinstance(tokenizer, InstructTokenizerWrapper) else tokenizer
-
-
-def padding_id(tokenizer: Any) -> int:
-    """The tokenizer's padding id, or 0: padded positions are masked out, so any id gives the same numbers."""
-    return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-
-
-def word_tokenizer(base_model: Any, tokenizer: Any, max_length: int = MAX_LENGTH) -> WordTokenizer:
-    """The `WordTokenizer` of a language model, within the longest input that model and tokenizer allow.
-
-    Raises:
-        ValueError: An encoder–decoder model, one that reads images or has no head, or two, a masked one without mask
-            token, weights that are not in memory, or a tokenizer with tokens that the model has no embeddings for.
-        TypeError: A slow tokenizer.
-    """
-    if isinstance(base_model, PreTrainedModel):
-        name = type(base_model).__name__
-        if base_model.get_output_embeddings() is None:
-            raise ValueError(
-                f"{name} has no language-modelling head: load the model with AutoModelForMaskedLM or "
-                "AutoModelForCausalLM."
-            )
-        if name.endswith("ForPreTraining"):
-            raise ValueError(
-                f"{name} has a second head beside that for language modelling: load the model with "
-                "AutoModelForMaskedLM, which leaves that out."
-            )
-    refuse_unsupported(base_model.config, base_model.name_or_path or "The base model", type(base_model).__name__)
-    refuse_absent_weights(base_model)
-    refuse_other_vocabulary(base_model, tokenizer)
-    causal = is_decoder_only_model(base_model)
-    if not causal and base_model.config.to_dict().get("is_decoder"):
-        raise ValueError(
-            f"{type(base_model).__name__} is a masked model that attends to the left only, since its config says "
-            "is_decoder=True: load it with is_decoder=False, or with AutoModelForCausalLM if it was trained so."
-        )
-    limit = min(max_length, tokenizer.model_max_length, position_limit(base_model) or max_length)
-    return WordTokenizer(tokenizer, causal=causal, max_length=limit, vocabulary_size=vocabulary_size(base_model))
-
-
-def position_limit(base_model: Any) -> int | None:
-    """The most tokens that the model has positions for; None if its config sets no limit."""
-    config = base_model.config
-    limit = config.to_dict().get(config.attribute_map.get("max_position_embeddings", "max_position_embeddings"))
-    for name, module in base_model.named_modules():
-        # RoBERTa and its relatives count positions from padding_idx + 1: with 514 of them, 512 tokens fit.
-        is_table = name.endswith("position_embeddings") and isinstance(module, nn.Embedding)
-        if is_table and module.padding_idx is not None:
-            return module.num_embeddings - module.padding_idx - 1
-    return limit
+def _kind_saved_in(directory: str | Path) -> type[Objective] | None:
+    """The objective that has written a directory."""
+    return next((kind for kind in OBJECTIVES.values() if kind.is_saved(directory)), None)
 
 
 def reachable_map(base_model: Any, tokenizer: Any, *, params: Any = None, param_map: Any = None) -> ParameterMap:
@@ -292,13 +248,12 @@ def reachable_map(base_model: Any, tokenizer: Any, *, params: Any = None, param_
     """
     mapping = select_parameters(base_model, params, param_map)
     backbone, _ = split_backbone_vs_head_params(base_model)
-    probe = word_tokenizer(base_model, tokenizer)([PROBE_TEXT], ["c"])
+    objective = objective_of(base_model, tokenizer)
     unreached = unreached_parameters(
         base_model,
         {entry.name: backbone[entry.name] for entry in mapping},
-        probe,
-        causal=is_decoder_only_model(base_model),
-        pad_token_id=padding_id(tokenizer),
+        objective.tokenize([PROBE_TEXT], ["c"]),
+        objective,
     )
     asked = {name for patterns in (params, param_map) if patterns is not None for name in as_patterns(patterns)}
     if asked & set(unreached) or len(unreached) == len(mapping):

@@ -26,13 +26,11 @@ from gradiend.data.unified import (
 from gradiend.data.unified._parsed_tables import of_other_class
 from gradiend.data.unified._schema import listed
 from gradiend.evaluator.encoder import EncoderData
-from gradiend.gradients._words import WordTokenizer
-from gradiend.objectives import MAX_LENGTH, is_decoder_only_model
-from gradiend.objectives.causal_with_head import DecoderModelWithMLMHead, base_of, is_mlm_head
+from gradiend.objectives import MAX_LENGTH, CausalWithHead, kind_of
+from gradiend.objectives.causal_with_head import with_saved_head
 from gradiend.trainer.core._memory import Probe
 from gradiend.trainer.core._modality import Modality
 from gradiend.trainer.core.arguments import TrainingArguments
-from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend
 from gradiend.trainer.text.prediction._memory_probe import probe_training
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
@@ -265,25 +263,23 @@ class TextData(Modality):
     ) -> TextTrainingDataset:
         """See `TextPredictionTrainer.create_training_data`."""
         if isinstance(model_or_tokenizer, TextModelWithGradiend):
-            tokenizer, words = model_or_tokenizer.tokenizer, model_or_tokenizer.words
-            causal = is_decoder_only_model(model_or_tokenizer.base_model)
+            tokenizer, objective = model_or_tokenizer.tokenizer, model_or_tokenizer.objective
         else:
-            tokenizer, causal = model_or_tokenizer, is_decoder_only_model(model_or_tokenizer)
-            words = WordTokenizer(tokenizer, causal=causal, max_length=MAX_LENGTH)
+            tokenizer = model_or_tokenizer
+            objective = kind_of(tokenizer)(tokenizer, max_length=MAX_LENGTH)
         if class_pair is None or tuple(class_pair) == tuple(self.target_classes):
             rows = self.labelled_rows(split, include_other_classes)
         else:
             rows = labelled(require_split(self._unified(class_pair), split), class_pair)
-        rows = told_apart(scorable_rows(rows, words, "training"), words, "training")
+        rows = told_apart(scorable_rows(rows, objective, "training"), objective, "training")
         return TextTrainingDataset(
             rows.rename(columns={"source_id": "factual_id", "target_id": "alternative_id"}),
             tokenizer,
             batch_size,
-            is_decoder_only_model=causal,
             max_size=max_size,
             balance_column=balance_column,
             seed=self.seed,
-            words=words,
+            objective=objective,
         )
 
     def eval_data(
@@ -336,17 +332,8 @@ class TextData(Modality):
     def head_directory(self, experiment_dir: str | None) -> str | None:
         """The head that the trainer has trained, else the one in the experiment directory, else None."""
         found = self.trained_head or (experiment_dir and str(Path(experiment_dir) / MLM_HEAD))
-        return found if found and is_mlm_head(found) else None
+        return found if found and CausalWithHead.is_saved(found) else None
 
     def with_head(self, model: Any, directory: str) -> Any:
         """See `Modality.with_head`."""
-        if not isinstance(model, (str, Path)):
-            return DecoderModelWithMLMHead.from_pretrained(directory, base_model=original_model(model))
-        trained_for = base_of(directory)
-        # A relative and an absolute path may mean the same folder.
-        if str(model) != trained_for and Path(model).resolve() != Path(trained_for).resolve():
-            raise ValueError(
-                f"The auxiliary head in {directory} was trained for {trained_for}, not for {model}: train it again "
-                "(train_decoder_only_mlm_head), remove it, or use another experiment_dir."
-            )
-        return directory
+        return with_saved_head(model, directory)

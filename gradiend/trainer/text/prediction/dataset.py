@@ -1,24 +1,28 @@
-"""Training examples as batches of one class."""
+"""Training examples as batches of one class, and the gradients of these batches."""
 
 from __future__ import annotations
 
 import itertools
+import random
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
+import torch
+from torch import Tensor
 
-from gradiend.gradients.words import TokenizedWord, WordTokenizer, inputs_of
-from gradiend.trainer.core.dataset import take_turns
+from gradiend.data.text._neutral_masking import ExcludedWords
+from gradiend.gradients import Objective, TokenizedWord, tokenize
+from gradiend.model._context import Side
+from gradiend.objectives import Causal, Masked
+from gradiend.trainer.core._kept_gradients import GradientCache, GradientStore, words_key
+from gradiend.trainer.core.dataset import GradientBatches, take_turns
 from gradiend.trainer.text.common.dataset import TextBatchedDatasetBase
-from gradiend.trainer.text.prediction.masked_pair import create_masked_pair_from_text
-from gradiend.trainer.text.prediction.stand_in import StandInTokenizer
 from gradiend.util import PLACEHOLDER
 
-__all__ = ["TextBatchedDataset", "TextTrainingDataset", "create_masked_pair_from_text", "tokenize_known"]
-
 TextBatchedDataset = TextBatchedDatasetBase
-"""The documented second name."""
+"""The documented second name of the base class."""
 
 REQUIRED_COLUMNS = ("masked", "factual", "alternative", "label", "feature_class_id")
 
@@ -36,9 +40,9 @@ class TextTrainingDataset(TextBatchedDatasetBase):
         target_key: Column that never varies within a batch.
         balance_column: Column whose values take turns.
         max_length: Longest input in tokens.
-        seed: Of the composition. None is 0.
-        words: How texts are tokenized; `is_decoder_only_model` and `max_length` say nothing then. Default: a new
-            `WordTokenizer`; a decoder-only model's tokenizer without padding token then gets its end token as one.
+        seed: Decides the composition. None is 0.
+        objective: The model's objective; `is_decoder_only_model` and `max_length` say nothing then. Default: a new one,
+            for which a decoder-only model's tokenizer without padding token gets its end token as one.
 
     Raises:
         ValueError: A missing column, no rows, a class with fewer examples than a batch, or words that the tokenizer
@@ -56,17 +60,18 @@ class TextTrainingDataset(TextBatchedDatasetBase):
         balance_column: str = "feature_class_id",
         max_length: int = 256,
         seed: int | None = None,
-        words: WordTokenizer | None = None,
+        objective: Objective | None = None,
     ) -> None:
         missing = [name for name in dict.fromkeys((*REQUIRED_COLUMNS, target_key, balance_column)) if name not in data]
         if missing:
             raise ValueError(
                 f"The training data lacks {', '.join(missing)}; it has {', '.join(map(str, data.columns))}."
             )
-        if words is None and is_decoder_only_model and tokenizer.pad_token is None:
+        if objective is None and is_decoder_only_model and tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         self.target_key = target_key
-        self.words = words or WordTokenizer(tokenizer, causal=is_decoder_only_model, max_length=max_length)
+        kind = Causal if is_decoder_only_model else Masked
+        self.objective = objective or kind(tokenizer, max_length=max_length)
         defaults = {name: data["feature_class_id"] for name in ("factual_id", "alternative_id") if name not in data}
         super().__init__(
             data.assign(**defaults), tokenizer, batch_size, target_key, max_size, seed or 0, max_length=max_length,
@@ -93,15 +98,17 @@ class TextTrainingDataset(TextBatchedDatasetBase):
     @cached_property
     def tokenized(self) -> tuple[list[TokenizedWord], list[TokenizedWord]]:
         """(factual, alternative) of every row of `data`, tokenized once. Raises ValueError for unknown words."""
-        return tuple(
-            tokenize_known(self.words, self.data["masked"], self.data[side]) for side in ("factual", "alternative")
-        )  # type: ignore[return-value]
+        texts = self.data["masked"].tolist()
+        factual, alternative = (
+            self.objective.tokenize_known(texts, self.data[side].tolist()) for side in ("factual", "alternative")
+        )
+        return factual, alternative
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """One example: factual and alternative as model inputs, label, ids, and its texts."""
         row_number = self.row_number(index)
         row = self.data.iloc[row_number].to_dict()
-        factual, alternative = (inputs_of(side[row_number], causal=self.words.causal) for side in self.tokenized)
+        factual, alternative = (self.objective.inputs_of(side[row_number]) for side in self.tokenized)
         return {
             "factual": factual,
             "alternative": alternative,
@@ -117,21 +124,114 @@ class TextTrainingDataset(TextBatchedDatasetBase):
         }
 
 
-def tokenize_known(words: WordTokenizer, masked: Any, values: Any) -> list[TokenizedWord]:
-    """Tokenize words at their placeholders.
+class TextGradientBatches(GradientBatches):
+    """(source, target) gradients of a `TextTrainingDataset`, batch by batch; what the trainer trains on.
 
-    Raises:
-        ValueError: Words that become unknown tokens; they are listed.
+    Args:
+        training_data: The batches.
+        model: A `TextPredictionModelWithGradiend`, whose engine makes the gradients.
+        source: factual, alternative, diff, or None, which computes nothing for that side.
+        target: One of these too.
+        kept: Where gradients are kept for the next time; batches are composed from the data's seed, so later epochs,
+            seeds and runs meet the same ones. A `GradientCache` of the model's is for good; a `GradientStore`
+            may be shared by instances over the same batches and model weights.
+        bf16: Compute them under bfloat16 autocast.
     """
-    values = list(values)
-    tokenized = words(list(masked), values)
-    # The tokens of an auxiliary head are numbers of its labels, and it has refused the words that it does not know.
-    unknown = None if isinstance(words, StandInTokenizer) else words.tokenizer.unk_token_id
-    strange = sorted({word for word, item in zip(values, tokenized, strict=True) if unknown in item.tokens})
-    if unknown is not None and strange:
-        shown, mark = ", ".join(map(repr, strange[:10])), words.tokenizer.unk_token
-        raise ValueError(
-            f"The tokenizer does not know {shown}: {mark!r} stands for it, whose gradient says nothing about the word. "
-            "Remove these rows, or use a model that has the words."
-        )
-    return tokenized
+
+    def __init__(
+        self,
+        training_data: TextTrainingDataset,
+        model: Any,
+        *,
+        source: str | None,
+        target: str | None,
+        kept: GradientCache | GradientStore | None = None,
+        bf16: bool = False,
+    ) -> None:
+        self.training_data = training_data
+        self.model = model
+        named = {"source": source, "target": target}
+        self.sides = {name: Side.parse(name, side) for name, side in named.items() if side is not None}
+        self.cache = kept if isinstance(kept, GradientCache) else None
+        self.store = kept if isinstance(kept, GradientStore) else None
+        self.bf16 = bf16
+        # Tokenized here, so that bad words are an error before the first step.
+        self._factual, self._alternative = training_data.tokenized
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return self.training_data.n_turns
+
+    def epoch(self, index: int, seed: int | None) -> Iterator[Mapping[str, Any]]:
+        """See `GradientBatches.epoch`; `source` and `target` are overwritten by the next batch."""
+        data = self.training_data
+        engine = self.model.engine
+        buffers = [
+            torch.empty(engine.mapping.size, dtype=engine.dtype, device=engine.scorer.device) for _ in self.sides
+        ]
+        if self.cache is not None:
+            self.cache.refresh()
+        for group, number in take_turns(data.batches, index, seed):
+            rows = data.batches[group][number]
+            first = data.data.iloc[rows[0]]
+            key = (engine.mapping.hash, *self.sides.values(), group, number)
+            known = None if self.store is None else self.store.get(key)
+            gradients = self._gradients(rows, buffers) if known is None else known
+            if known is None and self.store is not None:
+                self.store.keep(key, gradients)
+            yield {
+                **dict(zip(self.sides, gradients, strict=True)),
+                "batch_id": (group, number),
+                "label": first[data.target_key],
+                "feature_class_id": first["feature_class_id"],
+            }
+
+    def _gradients(self, rows: Iterable[int], buffers: list[Tensor]) -> Sequence[Tensor]:
+        factual, alternative = zip(*((self._factual[row], self._alternative[row]) for row in rows), strict=True)
+        sides = list(self.sides.values())
+        if self.cache is None:
+            return self.model.engine.gradients(factual, alternative, sides, out=buffers, bf16=self.bf16)
+        paths = {side: self.cache.path(side.value, words_key(side, factual, alternative, self.bf16)) for side in sides}
+        unknown = [side for side in paths if not paths[side].is_file()]
+        if unknown:
+            made = self.model.engine.gradients(
+                factual, alternative, unknown, out=buffers[: len(unknown)], bf16=self.bf16
+            )
+            for side, gradient in zip(unknown, made, strict=True):
+                self.cache.write(paths[side], gradient)
+        return [self.cache.read(paths[side]) for side in sides]
+
+
+def create_masked_pair_from_text(
+    text: str,
+    tokenizer: Any,
+    is_decoder_only_model: bool,
+    excluded_tokens: Collection[str] | None = None,
+    mask_token: str | None = None,
+    min_prefix_tokens: int = 5,
+) -> tuple[str, str] | None:
+    """Mask one word, chosen by Python's random generator (see `set_seed`).
+
+    Args:
+        text: Without placeholder.
+        tokenizer: A fast tokenizer, which counts the prefix.
+        is_decoder_only_model: Leave out what stands right of the word, since such a model does not see it.
+        excluded_tokens: Words never to mask, in any case.
+        mask_token: What stands in the word's place. Default: `[MASK]`.
+        min_prefix_tokens: Tokens that must stand before the word.
+
+    Returns:
+        (masked text, word), or None if no word qualifies.
+    """
+    never = ExcludedWords(excluded_tokens or ())
+    offsets = tokenize(tokenizer, text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    candidates = [
+        match
+        for match in never.maskable(text, min_prefix=0)
+        if sum(begin < end <= match.start() for begin, end in offsets) >= min_prefix_tokens
+    ]
+    if not candidates:
+        return None
+    chosen = random.choice(candidates)
+    after = "" if is_decoder_only_model else text[chosen.end() :]
+    return f"{text[: chosen.start()]}{mask_token or PLACEHOLDER}{after}", chosen.group()

@@ -8,10 +8,9 @@ from typing import Any
 import pandas as pd
 
 from gradiend.data.unified import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, UNIFIED_MASKED
-from gradiend.evaluator.lms import LanguageModelingScore
-from gradiend.evaluator.probabilities import ClassProbabilities
-from gradiend.gradients.scorer import WordScorer
-from gradiend.trainer.text.common.model_base import padding_id, word_tokenizer
+from gradiend.evaluator._measurements import ClassProbabilities, LanguageModelingScore
+from gradiend.gradients import WordScorer
+from gradiend.objectives import objective_of
 
 CLASS_COLUMNS = ("label_class", "factual_id", UNIFIED_FACTUAL_CLASS)
 BATCH_SIZE = 32
@@ -29,7 +28,7 @@ def evaluate_probability_shift_score(
 
     Args:
         model: A language model.
-        tokenizer: Its fast tokenizer.
+        tokenizer: The model's fast tokenizer.
         targets: Class → its words.
         eval_data_df: Rows with the text; a column `factual`, if there is one, tells where class words have a capital.
         key_text: Column with the text and its `[MASK]`.
@@ -52,9 +51,9 @@ def evaluate_probability_shift_score(
     rows = pd.DataFrame(
         {UNIFIED_MASKED: eval_data_df[key_text], UNIFIED_FACTUAL_CLASS: eval_data_df[column], UNIFIED_FACTUAL: factual}
     )
-    words = word_tokenizer(model, tokenizer)
-    measured = ClassProbabilities(rows, targets, words, batch_size=BATCH_SIZE, pad_token_id=padding_id(tokenizer))
-    return measured.measure(WordScorer(model, causal=words.causal))
+    objective = objective_of(model, tokenizer)
+    measured = ClassProbabilities(rows, targets, objective, batch_size=BATCH_SIZE)
+    return measured.measure(WordScorer(model, objective))
 
 
 def compute_lms(
@@ -69,7 +68,7 @@ def compute_lms(
 
     Args:
         model: A language model.
-        tokenizer: Its fast tokenizer.
+        tokenizer: The model's fast tokenizer.
         texts: Neutral texts.
         ignore: Words that are not scored, in any case.
         max_texts: Use only the first of them.
@@ -81,8 +80,6 @@ def compute_lms(
     Raises:
         ValueError: No token is left to score.
     """
-    words = word_tokenizer(model, tokenizer)
-    score = LanguageModelingScore(
-        list(texts)[:max_texts], words, ignore=ignore or (), batch_size=batch_size, pad_token_id=padding_id(tokenizer)
-    )
-    return {"lms": score.measure(WordScorer(model, causal=words.causal))}
+    objective = objective_of(model, tokenizer)
+    score = LanguageModelingScore(list(texts)[:max_texts], objective, ignore=ignore or (), batch_size=batch_size)
+    return {"lms": score.measure(WordScorer(model, objective))}

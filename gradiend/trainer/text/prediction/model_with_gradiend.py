@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from typing_extensions import Self
 
-from gradiend.gradients.encoding import encode_words
-from gradiend.gradients.engine import GradientEngine
-from gradiend.gradients.words import TokenizedWord, WordTokenizer, inputs_of, words_of
+from gradiend.gradients import GradientEngine, TokenizedWord, encode_words
 from gradiend.model._context import Side
-from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.trainer.core._kept_gradients import words_key
-from gradiend.trainer.text.common.model_base import TextModelWithGradiend, word_tokenizer
-from gradiend.trainer.text.prediction.dataset import tokenize_known
-from gradiend.trainer.text.prediction.decoder_with_head import DecoderModelWithMLMHead, base_of
-from gradiend.trainer.text.prediction.mlm_head import is_mlm_head
+from gradiend.trainer.text.common.model_base import TextModelWithGradiend
 from gradiend.trainer.text.prediction.random_masks import mask_at_random, parse_ignored
-from gradiend.trainer.text.prediction.stand_in import StandInTokenizer
 from gradiend.util._checks import require_ordered, require_texts
 from gradiend.util._keywords import known_keywords
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import MLM_HEAD
 
 logger = get_logger(__name__)
 
@@ -42,80 +31,6 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
     gradient_checkpointing: bool = False
     """Whether the base model's layers run again in backward passes, instead of keeping what they computed."""
 
-    def __init__(
-        self, base_model: Any, gradiend: ParamMappedGradiendModel, tokenizer: Any, *args: Any, **kwargs: Any
-    ) -> None:
-        super().__init__(base_model, gradiend, tokenizer, *args, **kwargs)
-        self.words = words_for(base_model, tokenizer)
-
-    def without_head(self) -> Self:
-        """A copy around the causal model itself, with the same GRADIEND; this model if it has no auxiliary head."""
-        if not isinstance(self.base_model, DecoderModelWithMLMHead):
-            return self
-        return self._sharing(self.base_model.to_original_model(), self.gradiend)
-
-    def _sharing(self, base_model: Any, gradiend: ParamMappedGradiendModel) -> Self:
-        model = super()._sharing(base_model, gradiend)
-        if base_model is not self.base_model:
-            model.words = words_for(base_model, self.tokenizer)
-        return model
-
-    def _for_rewriting(self) -> Self:
-        return self.without_head()
-
-    # Checkpoints
-
-    def _save_model(self, save_directory: str, **kwargs: Any) -> None:
-        head = Path(save_directory) / MLM_HEAD
-        # The head of an earlier training in the same place is not this model's.
-        shutil.rmtree(head, ignore_errors=True)
-        if isinstance(self.base_model, DecoderModelWithMLMHead):
-            self.base_model.head.save(head)
-        super(TextPredictionModelWithGradiend, self.without_head())._save_model(save_directory, **kwargs)
-
-    @classmethod
-    def _from_checkpoint(
-        cls, directory: Path, base_model: Any, shape: Mapping[str, Any], load_arguments: Mapping[str, Any]
-    ) -> Self:
-        head = directory / MLM_HEAD
-        if is_mlm_head(head):
-            load_arguments = {**load_arguments, "mlm_head": head}
-        return super()._from_checkpoint(directory, base_model, shape, load_arguments)
-
-    @classmethod
-    def _load_model(
-        cls,
-        load_directory: Any,
-        base_model_id: str | None = None,
-        gradiend_kwargs: Mapping[str, Any] | None = None,
-        tokenizer: Any = None,
-        trust_remote_code: bool = False,
-        mlm_head: str | Path | None = None,
-        **kwargs: Any,
-    ) -> tuple[Any, ...]:
-        """See `TextModelWithGradiend._load_model`; also takes the directory of a head, or one to put on the model."""
-        if isinstance(load_directory, (str, Path)) and is_mlm_head(load_directory):
-            load_directory, mlm_head = base_of(load_directory), load_directory
-        model, *extra = super()._load_model(
-            load_directory, base_model_id, gradiend_kwargs, tokenizer, trust_remote_code, **kwargs
-        )
-        if mlm_head is not None:
-            original = model.to_original_model() if isinstance(model, DecoderModelWithMLMHead) else model
-            model = DecoderModelWithMLMHead.from_pretrained(mlm_head, base_model=original)
-        return model, *extra
-
-    @classmethod
-    def _create_gradiend(
-        cls, base_model: Any, load_directory: str, tokenizer: Any = None, **kwargs: Any
-    ) -> ParamMappedGradiendModel:
-        if isinstance(base_model, DecoderModelWithMLMHead):
-            # The map and the name are those of the causal model, which is what gets rewritten.
-            base_model = base_model.to_original_model()
-            load_directory = str(base_model.name_or_path)
-        return super()._create_gradiend(base_model, load_directory, tokenizer, **kwargs)
-
-    # Gradients and encodings
-
     @property
     def engine(self) -> GradientEngine:
         """The gradient engine of the current base model and map."""
@@ -124,8 +39,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
             engine = self._engine = GradientEngine(
                 self.base_model,
                 self.gradiend.mapping,
-                causal=self.words.causal,
-                pad_token_id=self.pad_token_id,
+                self.objective,
             )
         engine.checkpoints_layers = self.gradient_checkpointing
         return engine
@@ -136,7 +50,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
         Raises:
             ValueError: No placeholder in the text.
         """
-        return inputs_of(self._word(masked_text, label), causal=self.words.causal)
+        return self.objective.inputs_of(self._word(masked_text, label))
 
     def create_gradients(self, text: str, label: str, return_dict: bool = False, verbose: bool = False) -> Any:
         """The gradient of −log p(label) at the placeholder of `text`.
@@ -169,13 +83,13 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
         Returns:
             (input_dim,) float32, or the dict.
         """
-        return self._gradients(words_of(inputs, causal=self.words.causal), return_dict)
+        return self._gradients(self.objective.words_of(inputs), return_dict)
 
     def _word(self, text: str, label: str) -> TokenizedWord:
         if not isinstance(text, str) or not isinstance(label, str):
             kinds = f"{type(text).__name__} and {type(label).__name__}"
             raise TypeError(f"Expected one text with [MASK] and one word, both strings; got {kinds}.")
-        return tokenize_known(self.words, [text], [label])[0]
+        return self.objective.tokenize_known([text], [label])[0]
 
     def _gradients(self, words: Sequence[TokenizedWord], return_dict: bool) -> Any:
         flat = self.engine.gradients(words, words, [Side.FACTUAL])[0]
@@ -206,7 +120,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
 
     def _words_of_items(self, items: Sequence[Mapping[str, Any]]) -> list[list[TokenizedWord]]:
         return [
-            [word for item in items for word in words_of(item[side.value], causal=self.words.causal)]
+            [word for item in items for word in self.objective.words_of(item[side.value])]
             for side in (Side.FACTUAL, Side.ALTERNATIVE)
         ]
 
@@ -271,10 +185,10 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
         batch_size: int = 32,
         progress: str | None = None,
     ) -> Tensor:
-        """Latents of many examples at once, each as if encoded alone; see `gradiend.gradients.encoding.encode_words`.
+        """Latents of many examples at once, each as if encoded alone; see `gradiend.gradients.encode_words`.
 
         Args:
-            factual: The factual words, tokenized by `self.words`.
+            factual: The factual words, tokenized by `self.objective`.
             alternative: The alternatives.
             source: The gradient that is encoded. Default: this model's source.
             batch_size: Distinct inputs per pass.
@@ -324,7 +238,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
             TypeError: No string, or another kind of `ignore_tokens`.
         """
         model = self.without_head()
-        masks = mask_at_random(text, model.words, excluded=parse_ignored(ignore_tokens), single=single_mask)
+        masks = mask_at_random(text, model.objective, excluded=parse_ignored(ignore_tokens), single=single_mask)
         kept = None if topk is None else self.get_enhancer_mask(topk, topk_part or "encoder-weight")
         gradient = model._gradients(masks.tokenized, return_dict=False)
         if kept is not None:
@@ -356,7 +270,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
         Returns:
             (N, latent_dim) float32 on the CPU.
         """
-        words = [tokenize_known(self.words, masked_texts, side) for side in (factual, alternative)]
+        words = [self.objective.tokenize_known(masked_texts, side) for side in (factual, alternative)]
         return self.encode_words(*words, source=source, batch_size=batch_size, progress=progress)
 
 
@@ -374,17 +288,3 @@ def _one_each(name: str, words: str | Sequence[str], texts: Sequence[str]) -> li
     if len(each) != len(texts):
         raise ValueError(f"{name} has {len(each)} words for {len(texts)} texts: give one word, or one for each text.")
     return each
-
-
-def words_for(base_model: Any, tokenizer: Any) -> WordTokenizer:
-    """How texts are tokenized for a language model, or for its auxiliary head."""
-    words = word_tokenizer(base_model, tokenizer)
-    if not isinstance(base_model, DecoderModelWithMLMHead):
-        return words
-    return StandInTokenizer(
-        tokenizer,
-        base_model.stand_in,
-        base_model.labels,
-        pooling_length=base_model.pooling_length,
-        max_length=words.max_length,
-    )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from gradiend.data.text._neutral_masking import ExcludedWords, mask_words
-from gradiend.evaluator.lms import MASKED_SHARE
-from gradiend.gradients.words import TokenizedWord, WordTokenizer
+from gradiend.gradients import Objective, TokenizedWord
+from gradiend.objectives.masked import MASKED_SHARE
 from gradiend.util import PLACEHOLDER
 
 
@@ -26,12 +26,12 @@ class RandomMasks:
     """The same words as the model is scored on them."""
 
 
-def mask_at_random(text: str, words: WordTokenizer, *, excluded: Collection[str | int], single: bool) -> RandomMasks:
+def mask_at_random(text: str, objective: Objective, *, excluded: Collection[str | int], single: bool) -> RandomMasks:
     """Mask words that the tokenizer knows, chosen by torch's generator.
 
     Args:
         text: Without placeholders. If several words are masked, what exceeds the longest model input is cut off.
-        words: The model's.
+        objective: The model's objective.
         excluded: Words never to mask, in any case, and ids of tokens that no masked word may have.
         single: One word; otherwise 15 % of them, at least one. A masked model then reads the text with all of them
             masked; a causal model predicts each from the unmasked words before it.
@@ -47,17 +47,16 @@ def mask_at_random(text: str, words: WordTokenizer, *, excluded: Collection[str 
             f"The text already has {PLACEHOLDER}: encode(text, label=…) takes it with the word to predict."
         )
     if not single:
-        text = _beginning(text, words)
-    # A causal model reads the words before only.
+        text = _beginning(text, objective)
     never = ExcludedWords([word for word in excluded if isinstance(word, str)])
-    places = never.maskable(text, min_prefix=1 if words.causal else 0)
-    no_token = {words.tokenizer.unk_token_id, *(token for token in excluded if isinstance(token, int))}
+    places = never.maskable(text, min_prefix=objective.min_prefix)
+    no_token = {objective.tokenizer.unk_token_id, *(token for token in excluded if isinstance(token, int))}
     size = 1 if single else max(1, round(MASKED_SHARE * len(places)))
     chosen: dict[int, TokenizedWord] = {}
     for number in torch.randperm(len(places)).tolist():
         if len(chosen) == size:
             break
-        [word] = words([mask_words(text, [places[number]])], [places[number].group()])
+        [word] = objective.tokenize([mask_words(text, [places[number]])], [places[number].group()])
         if no_token.isdisjoint(word.tokens):
             chosen[number] = word
     if not chosen:
@@ -67,7 +66,7 @@ def mask_at_random(text: str, words: WordTokenizer, *, excluded: Collection[str 
     return RandomMasks(
         mask_words(text, matches),
         [match.group() for match in matches],
-        tokenized if words.causal else _masked_together(tokenized, words.tokenizer.mask_token_id),
+        objective.together(tokenized),
     )
 
 
@@ -89,15 +88,6 @@ def parse_ignored(ignore_tokens: Any) -> frozenset[str | int]:
     return frozenset(ignore_tokens)
 
 
-def _beginning(text: str, words: WordTokenizer) -> str:
-    encoded = words.encode([text], truncation=True, max_length=words.max_length)
+def _beginning(text: str, objective: Objective) -> str:
+    encoded = objective.encode([text], truncation=True, max_length=objective.max_length)
     return text[: max((end for _, end in encoded["offset_mapping"][0]), default=0)]
-
-
-def _masked_together(tokenized: Sequence[TokenizedWord], mask_token_id: int) -> list[TokenizedWord]:
-    """Words of one text, each masked alone → the same words, in the text with all of them masked."""
-    ids = list(tokenized[0].input_ids)
-    for word in tokenized:
-        for position in word.positions:
-            ids[position] = mask_token_id
-    return [replace(word, input_ids=tuple(ids)) for word in tokenized]

@@ -22,9 +22,8 @@ from gradiend.data.unified import (
 )
 from gradiend.data.unified._schema import ColumnNames, listed, require_values
 from gradiend.evaluator.encoder import EncoderData
-from gradiend.gradients.words import WordTokenizer, name_of_tokenizer
+from gradiend.gradients import Objective, name_of_tokenizer
 from gradiend.model._context import Side
-from gradiend.trainer.text.prediction.dataset import tokenize_known
 from gradiend.util import PLACEHOLDER
 from gradiend.util.logging import get_logger
 
@@ -55,15 +54,15 @@ def labelled(rows: pd.DataFrame, pair: Sequence[str], others: Sequence[str] = ()
     return rows[rows["feature_class_id"].notna()].reset_index(drop=True).astype({"feature_class_id": int})
 
 
-def scorable_rows(rows: pd.DataFrame, words: WordTokenizer, purpose: str) -> pd.DataFrame:
+def scorable_rows(rows: pd.DataFrame, objective: Objective, purpose: str) -> pd.DataFrame:
     """The rows whose words can be scored; one log line counts the others.
 
     Args:
         rows: Columns masked and factual.
-        words: Tokenizer of the model.
+        objective: The model's objective.
         purpose: What the rows are for.
     """
-    kept = words.scorable(rows[UNIFIED_MASKED].tolist(), rows[UNIFIED_FACTUAL].tolist())
+    kept = objective.scorable(rows[UNIFIED_MASKED].tolist(), rows[UNIFIED_FACTUAL].tolist())
     if all(kept):
         return rows
     logger.info(
@@ -74,12 +73,12 @@ def scorable_rows(rows: pd.DataFrame, words: WordTokenizer, purpose: str) -> pd.
     return rows[kept]
 
 
-def told_apart(rows: pd.DataFrame, words: WordTokenizer, purpose: str) -> pd.DataFrame:
+def told_apart(rows: pd.DataFrame, objective: Objective, purpose: str) -> pd.DataFrame:
     """The rows whose two words have different tokens; one warning counts the others, whose gradients would not differ.
 
     Args:
         rows: Columns masked, factual, alternative, label and source_id. Rows with one word on both sides are kept.
-        words: Tokenizer of the model.
+        objective: The model's objective.
         purpose: What the rows are for.
 
     Raises:
@@ -89,13 +88,15 @@ def told_apart(rows: pd.DataFrame, words: WordTokenizer, purpose: str) -> pd.Dat
     differ = (rows[sides[0]] != rows[sides[1]]).to_numpy()
     # One row of each pair of words finds out about nearly all of them; only rows of suspicious pairs are looked at.
     examples = rows[differ].drop_duplicates(sides)
-    pairs = pd.MultiIndex.from_frame(examples.loc[_same_tokens(examples, words), sides])
+    pairs = pd.MultiIndex.from_frame(examples.loc[_same_tokens(examples, objective), sides])
     dropped = differ & pd.MultiIndex.from_frame(rows[sides]).isin(pairs)
-    dropped[dropped] = _same_tokens(rows[dropped], words)
+    dropped[dropped] = _same_tokens(rows[dropped], objective)
     if not dropped.any():
         return rows
     equal = rows.loc[dropped, sides].drop_duplicates().itertuples(index=False)
-    what = f"{name_of_tokenizer(words.tokenizer)} makes the same tokens of {listed('/'.join(pair) for pair in equal)}"
+    what = (
+        f"{name_of_tokenizer(objective.tokenizer)} makes the same tokens of {listed('/'.join(pair) for pair in equal)}"
+    )
     kept = rows[~dropped]
     lost = set(rows.loc[rows["label"] != 0, "label"]) - set(kept["label"])
     if lost:
@@ -108,11 +109,13 @@ def told_apart(rows: pd.DataFrame, words: WordTokenizer, purpose: str) -> pd.Dat
     return kept
 
 
-def _same_tokens(rows: pd.DataFrame, words: WordTokenizer) -> NDArray[np.bool_]:
-    """Whether both words of each row have the same tokens; unknown ones are another matter, see `tokenize_known`."""
+def _same_tokens(rows: pd.DataFrame, objective: Objective) -> NDArray[np.bool_]:
+    """Whether both words of each row have the same tokens; `Objective.tokenize_known` refuses unknown ones."""
     texts = rows[UNIFIED_MASKED].tolist()
-    factual, alternative = (words(texts, rows[side].tolist()) for side in (UNIFIED_FACTUAL, UNIFIED_ALTERNATIVE))
-    unknown = words.tokenizer.unk_token_id
+    factual, alternative = (
+        objective.tokenize(texts, rows[side].tolist()) for side in (UNIFIED_FACTUAL, UNIFIED_ALTERNATIVE)
+    )
+    unknown = objective.unknown_id
     same = (one == other and unknown not in one.tokens for one, other in zip(factual, alternative, strict=True))
     return np.fromiter(same, bool, len(rows))
 
@@ -127,9 +130,9 @@ def encoder_data(rows: pd.DataFrame, model: Any) -> EncoderData:
     Raises:
         ValueError: Words that the tokenizer does not know, or a class whose words it makes equal to the other's.
     """
-    rows = told_apart(scorable_rows(rows, model.words, "the encoder"), model.words, "the encoder")
+    rows = told_apart(scorable_rows(rows, model.objective, "the encoder"), model.objective, "the encoder")
     columns = [UNIFIED_FACTUAL, UNIFIED_ALTERNATIVE, "label", "source_id", "target_id", "type"]
-    factual, alternative = (tokenize_known(model.words, rows[UNIFIED_MASKED], rows[side]) for side in columns[:2])
+    factual, alternative = (model.objective.tokenize_known(rows[UNIFIED_MASKED], rows[side]) for side in columns[:2])
     frame = rows[columns].assign(input_text=rows[UNIFIED_MASKED]).reset_index(drop=True)
     return EncoderData(frame, factual, alternative)
 

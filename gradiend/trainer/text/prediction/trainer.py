@@ -29,10 +29,10 @@ from gradiend.objectives.head_training import train_mlm_head
 from gradiend.trainer.core._kept_gradients import GradientCache
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import original_model
-from gradiend.trainer.text.common.model_base import TextModelWithGradiend, padding_id
+from gradiend.trainer.text.common.model_base import TextModelWithGradiend
 from gradiend.trainer.text.prediction._text_data import TextData
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
-from gradiend.trainer.text.prediction.dataset import TextGradientBatches, TextTrainingDataset, tokenize_known
+from gradiend.trainer.text.prediction.dataset import TextGradientBatches, TextTrainingDataset
 from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
 from gradiend.trainer.text.prediction.rows import (
     checked_neutral,
@@ -43,7 +43,6 @@ from gradiend.trainer.text.prediction.rows import (
     training_like_rows,
 )
 from gradiend.trainer.trainer import Trainer
-from gradiend.util import PLACEHOLDER
 from gradiend.util._digest import frame_part, language_model_parts
 from gradiend.util._keywords import known_keywords, resolve_keywords
 from gradiend.util.logging import get_logger
@@ -423,25 +422,24 @@ class TextPredictionTrainer(Trainer):
         A model with an auxiliary head is measured without it.
         """
         model = original_model(model)
-        words = word_tokenizer(model, tokenizer)
+        objective = objective_of(model, tokenizer)
         targets = self._get_decoder_eval_targets()
         for name, values in targets.items():
-            if not words.causal:
-                tokenize_known(words, [PLACEHOLDER] * len(values), values)
+            objective.require_known(values)
             logger.debug("P(%s) is the probability of %s", name, ", ".join(values))
         ignored = [word for values in targets.values() for word in values]
-        shared = {"batch_size": eval_batch_size, "pad_token_id": padding_id(tokenizer)}
-        rows = scorable_rows(training_like_df, words, "the decoder evaluation")
+        rows = scorable_rows(training_like_df, objective, "the decoder evaluation")
         lost = set(training_like_df[UNIFIED_FACTUAL_CLASS]) - set(rows[UNIFIED_FACTUAL_CLASS])
         if lost:
             raise ValueError(
                 f"No row of {', '.join(sorted(lost))} can be scored: all start with the placeholder, and the tokenizer "
                 "has no BOS token to predict the word from. Use texts with some context before the word."
             )
-        probabilities = ClassProbabilities(rows, targets, words, **shared)
+        probabilities = ClassProbabilities(rows, targets, objective, batch_size=eval_batch_size)
         ignored += list(self.config.decoder_eval_ignore_tokens or ())
-        lms = LanguageModelingScore(neutral_df["text"].tolist(), words, ignore=ignored, **shared)
-        return TextMeasurement(WordScorer(model, causal=words.causal), probabilities, lms)
+        texts = neutral_df["text"].tolist()
+        lms = LanguageModelingScore(texts, objective, ignore=ignored, batch_size=eval_batch_size)
+        return TextMeasurement(WordScorer(model, objective), probabilities, lms)
 
     @known_keywords("evaluate_base_model")
     def evaluate_base_model(

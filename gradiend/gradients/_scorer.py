@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradiend.gradients.batch import WordBatch
+from gradiend.gradients._objective import Objective, equal_logits
+from gradiend.gradients._words import WordBatch
 from gradiend.model.core.backbone import get_backbone_module
 
 logger = logging.getLogger(__name__)
@@ -28,26 +29,25 @@ class WordScorer:
     positions without a mask), is found out in the same way; its rows are then computed in groups of equal length.
 
     Args:
-        model: A masked or causal language model of transformers.
-        causal: Which of the two it is. One that sees what it is to predict is refused at the first batch.
+        model: A language model of transformers.
+        objective: The model's objective, which computes the logits and, at the first batch, refuses a model that does
+            not do what its kind does.
     """
 
-    def __init__(self, model: nn.Module, *, causal: bool) -> None:
+    def __init__(self, model: nn.Module, objective: Objective) -> None:
         self.model = model
+        self.objective = objective
         self.backbone = get_backbone_module(model)
         # Heads of OPT and of BART's decoder read the one module inside the backbone, not the backbone.
         while self.backbone is not model and len(inside := list(self.backbone.children())) == 1:
             self.backbone = inside[0]
-        # A key–value cache is of no use to a single pass, and masked models do not know the argument.
-        self.arguments: dict[str, Any] = {"use_cache": False} if causal else {}
-        self.causal = causal
         self.pads: bool | None = None
         """Whether rows of different lengths may share a pass; None before the first one."""
         self.narrows: bool | None = None if self.backbone is not model else False
 
     @property
     def device(self) -> torch.device:
-        """Where inputs have to be."""
+        """The device where inputs have to be."""
         return next(self.model.parameters()).device
 
     def log_probs(self, batch: WordBatch, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
@@ -58,7 +58,7 @@ class WordScorer:
             parameters: Values to use instead of the model's own, by name.
 
         Raises:
-            ValueError: A model that is said to be causal attends to what stands to the right.
+            ValueError: See `Objective.check`.
         """
         logits = self.site_logits(batch, parameters)
         logits = logits.float() if logits.dtype.itemsize < 4 else logits
@@ -89,13 +89,7 @@ class WordScorer:
             return self._forward(batch, parameters)[0]
 
     def _forward(self, batch: WordBatch, parameters: Mapping[str, Tensor] | None) -> Tensor:
-        arguments = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, **self.arguments}
-        if parameters is None:
-            output = self.model(**arguments)
-        else:
-            output = torch.func.functional_call(self.model, dict(parameters), kwargs=arguments)
-        # A tuple where the model's config says return_dict=False; without labels, logits come first.
-        return output[0] if isinstance(output, tuple) else output.logits
+        return self.objective.logits(self.model, batch.input_ids, batch.attention_mask, parameters)
 
     @contextmanager
     def _narrowed(self, rows: Tensor, positions: Tensor) -> Iterator[None]:
@@ -115,26 +109,15 @@ class WordScorer:
 
     @torch.no_grad()
     def _look_at(self, ids: Tensor) -> None:
-        """Find out by one row whether padding changes the model's numbers, and whether a causal model is one."""
+        """Find out by one row whether the model is what it is said to be, and whether padding changes its numbers."""
         ids = ids if len(ids) > 1 else ids.repeat(2)
         full, less = torch.ones_like(ids), len(ids) - 1
         whole = self._logits_of(ids, full)
-        if self.causal:
-            other = ids.clone()
-            other[-1] = int(ids[-1] == 0)
-            seen = self._logits_of(other, full)
-            # Rounding in half precision may send a token to other experts, which looks like a glance ahead.
-            told = getattr(self.model.config, "is_decoder", None) is False
-            if not _equal(whole[:-1], seen[:-1]) and (whole.dtype.itemsize >= 4 or told):
-                raise ValueError(
-                    f"{type(self.model).__name__}, as it is loaded, attends to both sides, so it sees the word that a "
-                    "causal model is asked for: load it with is_decoder=True if it was trained that way, or with "
-                    "AutoModelForMaskedLM."
-                )
+        self.objective.check(self.model, ids, whole, lambda other: self._logits_of(other, full))
         try:
             alone = self._logits_of(ids[:less], full[:less])
             padded = self._logits_of(ids, (torch.arange(len(ids), device=ids.device) < less) * full)
-            self.pads = _equal(alone, padded[:less])
+            self.pads = equal_logits(alone, padded[:less])
         except (RuntimeError, IndexError, ValueError):
             # Some models take no input as short as this one.
             self.pads = False
@@ -145,9 +128,7 @@ class WordScorer:
             )
 
     def _logits_of(self, ids: Tensor, mask: Tensor) -> Tensor:
-        none = ids.new_empty(0)
-        row = WordBatch(ids[None], mask[None], none, none, none, none, none, 0)
-        return self._forward(row, None)[0]
+        return self.objective.logits(self.model, ids[None], mask[None], None)[0]
 
     @torch.no_grad()
     def _narrowing_holds(self, batch: WordBatch) -> bool:
@@ -167,7 +148,7 @@ class WordScorer:
         except (RuntimeError, IndexError, KeyError, ValueError, TypeError) as error:
             reason = str(error)
         else:
-            if narrow.shape == (1, *full.shape) and _equal(narrow[0], full):
+            if narrow.shape == (1, *full.shape) and equal_logits(narrow[0], full):
                 return True
             reason = "its logits differ"
         logger.info(
@@ -176,9 +157,3 @@ class WordScorer:
             reason,
         )
         return False
-
-
-def _equal(found: Tensor, expected: Tensor) -> bool:
-    """Whether logits are the same but for rounding."""
-    tolerance = 1e-4 if expected.dtype.itemsize >= 4 else 5e-2
-    return bool((found - expected).float().norm() <= tolerance * expected.float().norm())

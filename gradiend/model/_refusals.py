@@ -1,4 +1,4 @@
-"""Which base models this project works on: masked or causal, and what is refused before any work."""
+"""What is refused of any base model before any work: wrapped, quantized, absent or undefined weights."""
 
 from __future__ import annotations
 
@@ -10,59 +10,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-MASKED_MARKS = ("MaskedLM", "MLM", "ForPreTraining")
-CAUSAL_MARKS = ("CausalLM", "LMHeadModel")
-IMAGE_MARKS = ("vision_config", "image_size", "num_channels")
-"""Keys in the config of a model that reads images."""
-
 ADAPTER_CONFIG = "adapter_config.json"
 """What PEFT saves an adapter under."""
 PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 PARALLEL_NAMES = ("FullyShardedDataParallel", "DeepSpeedEngine")
 MERGE = "merge_and_unload() of the PeftModel gives a plain model with the adapter's weights in it"
-
-
-def is_decoder_only_model(x: Any) -> bool:
-    """Whether a model or tokenizer is that of a causal, decoder-only language model.
-
-    A tokenizer is, iff it has no mask token. A model is judged by its class and the classes that this one is derived
-    from, never by `config.architectures`, which names the class of the checkpoint: decoder-only unless a name says
-    MaskedLM, MLM or ForPreTraining (a masked model with one more head). XLM and FlauBERT have one class for both kinds
-    and follow `config.causal`. A model with an auxiliary head is what it is without it.
-    """
-    if not isinstance(x, nn.Module) and hasattr(x, "mask_token"):
-        return x.mask_token is None
-    if hasattr(x, "to_original_model"):
-        return is_decoder_only_model(x.to_original_model())
-    # Modules without a config are legitimate.
-    return next(
-        (kind for cls in type(x).__mro__ if (kind := kind_of(cls.__name__, getattr(x, "config", None))) is not None),
-        True,
-    )
-
-
-def kind_of(architecture: str, config: Any) -> bool | None:
-    """Whether the class of this name, with this config, is a causal model; None where the name does not say it."""
-    if any(mark in architecture for mark in MASKED_MARKS):
-        return False
-    if architecture.endswith("WithLMHeadModel"):
-        return bool(getattr(config, "causal", False))
-    return True if any(mark in architecture for mark in CAUSAL_MARKS) else None
-
-
-def refuse_unsupported(config: Any, name: str, architecture: str) -> None:
-    """Raise ValueError for the config of an encoder–decoder model, or of one that reads images."""
-    settings = config.to_dict()
-    if settings.get("is_encoder_decoder"):
-        kind = "an encoder–decoder model"
-    elif any(mark in settings for mark in IMAGE_MARKS):
-        kind = "a model that reads images"
-    else:
-        return
-    raise ValueError(
-        f"{name} ({architecture or type(config).__name__}) is {kind}; "
-        "only masked and causal (decoder-only) language models are supported so far."
-    )
 
 
 def refuse_adapter_folder(name_or_path: str | Path) -> None:
@@ -165,44 +117,6 @@ def _undefined(model: nn.Module) -> Iterator[str]:
         # The extremes need no second tensor, and are undefined if any entry is.
         if parameter.numel() and not all(map(torch.isfinite, torch.aminmax(parameter.detach()))):
             yield name
-
-
-def refuse_other_vocabulary(model: nn.Module, tokenizer: Any) -> None:
-    """Raise ValueError for a tokenizer with tokens that the model has no embeddings for.
-
-    Further special tokens, which plain texts never become (images, say), may lie beyond them.
-    """
-    size = vocabulary_size(model)
-    if size is None or len(tokenizer) <= size:
-        return
-    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    special -= set(_role_ids(tokenizer))
-    beyond = sorted((number, token) for token, number in tokenizer.get_vocab().items() if number >= size)
-    if any(number not in special for number, _ in beyond):
-        shown = ", ".join(repr(token) for _, token in beyond[:5])
-        raise ValueError(
-            f"The tokenizer has {len(tokenizer)} tokens, and the model ({type(model).__name__}) embeddings for {size}: "
-            f"it cannot read {shown}{', …' if len(beyond) > 5 else ''}. If tokens were added, call "
-            "model.resize_token_embeddings(len(tokenizer)), train the new ones, and save both; else the tokenizer is "
-            "another model's."
-        )
-
-
-def vocabulary_size(model: nn.Module) -> int | None:
-    """How many tokens the model can both read and predict; None for modules that do not say."""
-    embeddings: Any = model
-    if hasattr(embeddings, "to_original_model"):
-        embeddings = embeddings.to_original_model()
-    if not isinstance(embeddings, PreTrainedModel):
-        return None
-    tables = (embeddings.get_input_embeddings(), embeddings.get_output_embeddings())
-    return min((len(table.weight) for table in tables if isinstance(table, (nn.Embedding, nn.Linear))), default=None)
-
-
-def _role_ids(tokenizer: Any) -> list[int]:
-    """Ids of the special tokens that inputs are made with."""
-    roles = ("mask_token_id", "pad_token_id", "bos_token_id", "cls_token_id", "sep_token_id", "unk_token_id")
-    return [number for role in roles if (number := getattr(tokenizer, role)) is not None]
 
 
 def _some(names: list[str]) -> str:

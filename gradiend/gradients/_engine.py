@@ -1,14 +1,20 @@
-"""Base model → gradients of training batches and directional derivatives of many words.
+"""Base model → gradients of training batches, and encodings of many examples.
 
 Notation (docs/method.md): L(word) = −log p(word), g_f and g_a its gradients for the factual and the alternative word,
 diff = g_f − g_a, θ the mapped entries of the base model's parameters.
+
+The engine knows no kind of model: an `Objective` says what a word's tokens are and computes the logits. Nor does a
+training know that its vectors are gradients. It asks for `mapping` and `dtype` (the length and type of a vector),
+`gradients` and `stream` (the vectors of a batch, whole or in pieces), and `directional_derivatives` (products of every
+word's vector with a direction). A source of other vectors, such as the hidden states at a word's positions, is a class
+with these, and it takes the words from the same objective.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,14 +23,14 @@ from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import tqdm
 
-from gradiend.gradients.batch import batches_by_length, collate, count_batches
-from gradiend.gradients.forward_mode import ForwardModeRules
-from gradiend.gradients.layer_checkpoints import layer_checkpoints
-from gradiend.gradients.scorer import WordScorer
-from gradiend.gradients.state import differentiating, hand_over_gradients, measurement_mode
-from gradiend.gradients.words import TokenizedWord
+from gradiend.gradients._forward_mode import ForwardModeRules
+from gradiend.gradients._objective import Objective
+from gradiend.gradients._scorer import WordScorer
+from gradiend.gradients._state import differentiating, hand_over_gradients, layer_checkpoints, measurement_mode
+from gradiend.gradients._words import TokenizedWord, batches_by_length, collate, count_batches
 from gradiend.model._context import Side
 from gradiend.model._parameter_map import ParameterMap, mapped_parameters
+from gradiend.model.model import GradiendModel
 
 logger = logging.getLogger(__name__)
 
@@ -35,20 +41,19 @@ class GradientEngine:
     The model is in evaluation mode while it is used and left as it was found.
 
     Args:
-        model: A masked or causal language model.
+        model: A language model.
         mapping: The entries θ.
-        causal: Which kind of model it is.
-        pad_token_id: For padding on the right; masked out, so any id works.
+        objective: The model's objective.
 
     Raises:
         KeyError, ValueError: The map does not fit the model.
     """
 
-    def __init__(self, model: nn.Module, mapping: ParameterMap, *, causal: bool, pad_token_id: int) -> None:
+    def __init__(self, model: nn.Module, mapping: ParameterMap, objective: Objective) -> None:
         self.model = model
         self.mapping = mapping
-        self.pad_token_id = pad_token_id
-        self.scorer = WordScorer(model, causal=causal)
+        self.objective = objective
+        self.scorer = WordScorer(model, objective)
         parameters = mapped_parameters(model, mapping)
         # Where pruning left no entry of a parameter, backward may stop above it and its tangent is zero.
         self._places = {entry.name: (entry, place) for entry, place in mapping.slices() if entry.num_selected}
@@ -60,7 +65,7 @@ class GradientEngine:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the results: float32, whatever less precise type the model has; float64 if it has that."""
+        """The type of the results: float32, whatever less precise type the model has; float64 if the model has that."""
         return functools.reduce(
             torch.promote_types, {parameter.dtype for parameter in self.parameters.values()}, torch.float32
         )
@@ -74,20 +79,17 @@ class GradientEngine:
         *,
         bf16: bool = False,
     ) -> list[Tensor]:
-        """Gradients of the mean loss over a batch, one flat vector per side.
+        """Gradients of the mean loss over a batch: one (mapping.size,) tensor per side, equal sides the same.
 
         Words with the same input share one forward pass; each distinct side costs one backward pass (`diff` is the
         gradient of L(factual) − L(alternative), not a difference of two gradients).
 
         Args:
             factual: The factual word of every example.
-            alternative: Its alternative.
+            alternative: The alternative word of every example.
             sides: Which gradients.
-            out: Buffers of `mapping.size` entries to fill, one per side. Default: new ones of type `dtype`.
+            out: Buffers to fill, one per side. Default: new ones of type `dtype`.
             bf16: Run the model under bfloat16 autocast: matrix products in bfloat16, sums and norms in float32.
-
-        Returns:
-            One (mapping.size,) tensor per side; equal sides are the same tensor.
         """
         buffers = dict(zip(sides, out, strict=True)) if out is not None else {}
         for side in sides:
@@ -113,15 +115,10 @@ class GradientEngine:
         *,
         bf16: bool = False,
     ) -> None:
-        """Gradients of the mean loss over a batch, parameter by parameter: at no time does all of one exist.
+        """The same gradients, each side once, parameter by parameter: at no time does all of a gradient exist.
 
-        Args:
-            factual: The factual word of every example.
-            alternative: Its alternative.
-            sides: Which gradients, each once; one backward pass per side.
-            receive: Gets a side, a range of the input space and its entries, which it may overwrite; not called for
-                parameters that the loss does not reach.
-            bf16: See `gradients`.
+        `receive` gets a side, a range of the input space and its entries, which it may overwrite. It is not called for
+        parameters that the loss does not reach.
         """
         parameters = list(self.parameters.values())
         with (
@@ -151,7 +148,7 @@ class GradientEngine:
             Side.FACTUAL: factual if sides != [Side.ALTERNATIVE] else (),
             Side.ALTERNATIVE: alternative if sides != [Side.FACTUAL] else (),
         }
-        batch = collate([word for words in needed.values() for word in words], self.pad_token_id)
+        batch = collate([word for words in needed.values() for word in words], self.objective.pad_token_id)
         device = self.scorer.device
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             losses = -self.scorer.log_probs(batch.to(device))
@@ -235,7 +232,7 @@ class GradientEngine:
                     name: entry.scatter(direction[place].to(primals[name]))
                     for name, (entry, place) in self._places.items()
                 }
-                for indices, batch in batches_by_length(words, batch_size, self.pad_token_id):
+                for indices, batch in batches_by_length(words, batch_size, self.objective.pad_token_id):
                     with forward_ad.dual_level():
                         moving = {n: forward_ad.make_dual(primals[n], tangents[n]) for n in primals}
                         log_probs = self.scorer.log_probs(batch.to(self.scorer.device), moving)
@@ -257,3 +254,47 @@ class GradientEngine:
 
 def _bar(total: int, label: str | None) -> tqdm[Any]:
     return tqdm(total=total, desc=label, disable=label is None, leave=False)
+
+
+@torch.no_grad()
+def encode_words(
+    engine: GradientEngine,
+    gradiend: GradiendModel,
+    factual: Sequence[TokenizedWord],
+    alternative: Sequence[TokenizedWord],
+    side: Side,
+    *,
+    batch_size: int = 32,
+    progress: str | None = None,
+) -> Tensor:
+    """Each example's own latent, as if its gradient had been computed alone and encoded.
+
+    The encoder's pre-activation is a directional derivative: W_e · ∇L(θ) = d/dε L(θ + ε · W_e) at ε = 0.
+
+    The result is (N, latent_dim) on the CPU, float32; float64 if base model or GRADIEND is.
+    """
+    words = {
+        Side.FACTUAL: list(factual),
+        Side.ALTERNATIVE: list(alternative),
+        Side.DIFF: [*factual, *alternative],
+    }[side]
+    linear = gradiend.encoder_linear
+    slopes = -engine.directional_derivatives(words, linear.weight.detach(), batch_size, progress=progress)
+    if side is Side.DIFF:
+        slopes = slopes[:, : len(factual)] - slopes[:, len(factual) :]
+    assert linear.bias is not None
+    assert gradiend.encoder is not None
+    pre_activation = slopes.T.to(linear.bias.device) + linear.bias
+    return gradiend.encoder[1](pre_activation).cpu()
+
+
+def unreached_parameters(
+    model: nn.Module, parameters: Mapping[str, nn.Parameter], words: Sequence[TokenizedWord], objective: Objective
+) -> list[str]:
+    """Names of the `parameters` that the loss of `words`, a small probe batch, does not depend on: poolers, say."""
+    scorer = WordScorer(model, objective)
+    unreached = dict.fromkeys(parameters)
+    with measurement_mode(model), differentiating(model, list(parameters.values())):
+        loss = scorer.log_probs(collate(words, objective.pad_token_id).to(scorer.device)).sum()
+        hand_over_gradients(loss, parameters, lambda name, _: unreached.pop(name))
+    return list(unreached)

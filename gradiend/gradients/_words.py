@@ -1,14 +1,84 @@
-"""Tokenized words → padded tensors; equal inputs are one row, equal positions one site."""
+"""Words as token ids, and batches of them as padded tensors: equal inputs are one row, equal positions one site."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gradiend.gradients.words import TokenizedWord
+
+@dataclass(frozen=True, slots=True)
+class TokenizedWord:
+    """One word at one placeholder: log p(word) = Σ over i of log p(tokens[i] | input_ids) at positions[i]."""
+
+    input_ids: tuple[int, ...]
+    positions: tuple[int, ...]
+    tokens: tuple[int, ...]
+
+
+def tokenize(tokenizer: Any, texts: Any, **arguments: Any) -> Any:
+    """Call a fast tokenizer and leave it as it was: a call sets the truncation and padding of its backend."""
+    backend = tokenizer.backend_tokenizer
+    truncation, padding = backend.truncation, backend.padding
+    try:
+        return tokenizer(texts, **arguments)
+    finally:
+        backend.no_truncation() if truncation is None else backend.enable_truncation(**truncation)
+        backend.no_padding() if padding is None else backend.enable_padding(**padding)
+
+
+def name_of_tokenizer(tokenizer: Any) -> str:
+    """What errors call a tokenizer: its class, and where the tokenizer is from if that is known."""
+    source = getattr(tokenizer, "name_or_path", "")
+    return f"The tokenizer {type(tokenizer).__name__}" + (f" of {source!r}" if source else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A text's tokens, and which of them stand at a place of the text: ids[start:end]."""
+
+    prefix: tuple[int, ...]
+    ids: tuple[int, ...]
+    suffix: tuple[int, ...]
+    start: int
+    end: int
+
+
+def locate(
+    ids: list[int], offsets: list[tuple[int, int]], special: list[int], begin: int, end: int, *, text: str
+) -> Span:
+    """Split off the tokenizer's own leading and trailing tokens and find those that overlap text[begin:end]."""
+    left = 0
+    while left < len(ids) and special[left] and offsets[left][0] == offsets[left][1]:
+        left += 1
+    right = len(ids)
+    while right > left and special[right - 1] and offsets[right - 1][0] == offsets[right - 1][1]:
+        right -= 1
+    inside = [i for i in range(left, right) if offsets[i][0] < end and offsets[i][1] > begin]
+    if not inside:
+        raise ValueError(f"{text[begin:end]!r} is no token of {text[:80]!r}: the tokenizer drops it.")
+    return Span(tuple(ids[:left]), tuple(ids[left:right]), tuple(ids[right:]), inside[0] - left, inside[-1] + 1 - left)
+
+
+def room_beside(size: int, n_tokens: int, *, context: int = 0) -> int:
+    """Tokens that fit beside a word of `n_tokens`; at least `context` must.
+
+    Raises:
+        ValueError: They do not.
+    """
+    if size <= context:
+        raise ValueError(
+            "The tokens that every input has around the text (special ones, a chat prompt) leave no room for the text "
+            "in the longest input that model and tokenizer allow (max_position_embeddings, tokenizer.model_max_length)."
+        )
+    if size - n_tokens < context:
+        raise ValueError(
+            f"The word has {n_tokens} tokens, more than a model input with room for {size - context} can hold."
+        )
+    return size - n_tokens
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from gradiend.evaluator.encoder import EncoderData
-from gradiend.gradients.engine import GradientEngine
-from gradiend.gradients.memory import trace_memory
-from gradiend.gradients.words import TokenizedWord
+from gradiend.gradients import GradientEngine, TokenizedWord, trace_memory
 from gradiend.model._context import Side
 from gradiend.trainer.core._class_means import batches_for_class_means
 from gradiend.trainer.core._memory import Probe, ProbedPass
@@ -30,10 +28,7 @@ Words = Sequence[TokenizedWord]
 def probe_training(trainer: Any, model: TextPredictionModelWithGradiend, args: TrainingArguments) -> Probe:
     """Trace what a training of a text trainer will run on the base model.
 
-    Args:
-        trainer: A `TextPredictionTrainer`.
-        model: The weights of its GRADIEND need not exist.
-        args: Of the training.
+    The weights of the model's GRADIEND need not exist.
     """
     common = {"split": "train", "max_size": args.train_max_size}
     batches = trainer.create_training_data(model, batch_size=args.train_batch_size, **common)
@@ -75,7 +70,7 @@ def probe_gradients(
     """Trace the gradients of a batch, of whose examples the longest ones are run.
 
     Args:
-        model: The weights of its GRADIEND need not exist.
+        model: The model.
         data: The examples.
         rows: Row numbers of those that the batch may have.
         sides: Which gradients.

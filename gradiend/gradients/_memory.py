@@ -34,11 +34,6 @@ def trace_memory(model: nn.Module, run: Callable[[], Any], rows: int) -> MemoryT
 
     Tensors of a parameter's shape (gradients, tangents), also flat, do not depend on the number of inputs; all others
     are taken to grow with it. What operators use inside themselves is not seen.
-
-    Args:
-        model: Whose parameters tell the two kinds apart.
-        run: The pass.
-        rows: Distinct inputs in it.
     """
     shapes = [parameter.shape for parameter in model.parameters()]
     tracer = _Tracer({*shapes, *(Size([shape.numel()]) for shape in shapes)})

@@ -6,18 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    MODEL_FOR_CAUSAL_LM_MAPPING,
-    MODEL_FOR_MASKED_LM_MAPPING,
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    AutoTokenizer,
-    PreTrainedModel,
-)
+from torch import nn
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel
 
-from gradiend.model.kinds import kind_of, refuse_adapter_folder, refuse_quantized_config, refuse_unsupported
-from gradiend.util.paths import CONFIG_FILE
+from gradiend.model._refusals import (
+    refuse_absent_weights,
+    refuse_adapter_folder,
+    refuse_quantized_config,
+    refuse_undefined_weights,
+)
+from gradiend.objectives.registry import OBJECTIVES, kind_named, refuse_unsupported
+from gradiend.util.paths import OWN_BASE_MODEL
 
 
 class AutoModelForLM:
@@ -35,7 +34,7 @@ class AutoModelForLM:
 
         Args:
             name_or_path: Hub id or directory.
-            torch_dtype: Of the weights; float32 whatever the checkpoint was saved in, unless asked otherwise.
+            torch_dtype: Type of the weights; float32 whatever the checkpoint was saved in, unless asked otherwise.
             trust_remote_code: Whether code from the hub may run.
             **kwargs: For transformers.
 
@@ -49,16 +48,13 @@ class AutoModelForLM:
         architecture = (config.architectures or [""])[0]
         refuse_unsupported(config, name_or_path, architecture)
         refuse_quantized_config(config, name_or_path)
-        causal = kind_of(architecture, config)
-        if causal is None:
-            kinds = {False: MODEL_FOR_MASKED_LM_MAPPING, True: MODEL_FOR_CAUSAL_LM_MAPPING}
-            causal = next((kind for kind, mapping in kinds.items() if type(config) in mapping), None)
-        if causal is None:
-            kind = architecture or type(config).__name__
-            raise ValueError(f"{name_or_path} ({kind}) is neither a masked nor a causal language model.")
-        loader = (
-            AutoModelForCausalLM if causal and type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModelForMaskedLM
-        )
+        kinds = [kind for kind in OBJECTIVES.values() if kind.loader(config) is not None]
+        kind = kind_named(architecture, config) or next(iter(kinds), None)
+        if kind is None:
+            called = architecture or type(config).__name__
+            raise ValueError(f"{name_or_path} ({called}) is neither a masked nor a causal language model.")
+        # Code from the hub may name a causal class and register it for masked models.
+        loader = kind.loader(config) or AutoModelForMaskedLM
         loaded: Any = loader.from_pretrained(
             name_or_path, dtype=torch_dtype, trust_remote_code=trust_remote_code, output_loading_info=True, **kwargs
         )
@@ -85,9 +81,9 @@ def require_model(name_or_path: str | Path) -> None:
     """Raise FileNotFoundError for what is clearly a path but no model's: hub ids have one slash at most."""
     path = Path(name_or_path)
     if path.is_dir():
-        if not (path / CONFIG_FILE).is_file():
+        if not (path / "config.json").is_file():
             inside = sorted(
-                (entry.parent.name for entry in path.glob(f"*/{CONFIG_FILE}")), key=lambda name: name != "model"
+                (entry.parent.name for entry in path.glob("*/config.json")), key=lambda name: name != "model"
             )
             hint = f" Did you mean {path / inside[0]}?" if inside else ""
             raise FileNotFoundError(f"The folder {path} holds no model: it has no config.json.{hint}")
@@ -111,3 +107,44 @@ class AutoTokenizerForLM:
         if len(tokenizer) <= len(tokenizer.added_tokens_decoder):
             raise ValueError(f"The folder {name_or_path} has no tokenizer's files (tokenizer.json): save it there too.")
         return tokenizer
+
+
+def load_with_tokenizer(
+    model: Any, tokenizer: Any = None, tokenizer_place: Any = None, *, trust_remote_code: bool = False, **kwargs: Any
+) -> tuple[Any, Any]:
+    """(language model, tokenizer), checked.
+
+    Args:
+        model: Name or path (also of a folder with the model in `base_model/`), or an instance, which is given back.
+        tokenizer: The same of the tokenizer. Default: loaded from `tokenizer_place`, else by the model's name.
+        tokenizer_place: See `tokenizer`.
+        trust_remote_code: Whether code from the hub may run.
+        **kwargs: For `AutoModelForLM.from_pretrained`; torch_dtype is also compared with that of an instance.
+
+    Raises:
+        ValueError: Weights that are not in memory, or undefined; no tokenizer; an instance of another dtype.
+    """
+    if isinstance(model, nn.Module):
+        name, dtype = str(model.name_or_path), next(model.parameters()).dtype
+        if dtype != kwargs.get("torch_dtype", dtype):
+            raise ValueError(
+                f"base_model_dtype={kwargs['torch_dtype']} is for models that are loaded, and this one is here "
+                f"already, in {dtype}: convert it with model.to({kwargs['torch_dtype']}), or give its name or path."
+            )
+    else:
+        own = Path(model) / OWN_BASE_MODEL
+        name = str(own if own.is_dir() else model)
+        model = AutoModelForLM.from_pretrained(name, trust_remote_code=trust_remote_code, **kwargs)
+    refuse_absent_weights(model)
+    refuse_undefined_weights(model)
+    if tokenizer is None or isinstance(tokenizer, (str, Path)):
+        place = tokenizer or tokenizer_place or name
+        try:
+            tokenizer = AutoTokenizerForLM.from_pretrained(place, trust_remote_code=trust_remote_code)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"No tokenizer of the {type(model).__name__} can be loaded from {str(place)!r}: {error} "
+                "Or give it: ModelWithGradiend.from_pretrained(model, tokenizer=tokenizer), and for a training "
+                "what that returns."
+            ) from error
+    return model, tokenizer

@@ -13,22 +13,26 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from gradiend._version import __version__
-from gradiend.gradients.batch import batches_by_length, count_batches
-from gradiend.gradients.state import measurement_mode
-from gradiend.gradients.words import TokenizedWord, inputs_of
-from gradiend.model.kinds import is_decoder_only_model
-from gradiend.trainer.text.common.model_base import TextModelWithGradiend, padding_id, word_tokenizer
-from gradiend.trainer.text.prediction.decoder_with_head import DecoderModelWithMLMHead
-from gradiend.trainer.text.prediction.mlm_head import MLMHead, is_mlm_head
-from gradiend.trainer.text.prediction.stand_in import StandInTokenizer, stand_in_token
+from gradiend.gradients import TokenizedWord, batches_by_length, count_batches, measurement_mode
+from gradiend.objectives.causal import is_decoder_only_model
+from gradiend.objectives.causal_with_head import (
+    CausalWithHead,
+    DecoderModelWithMLMHead,
+    MLMHead,
+    stand_in_token,
+)
+from gradiend.objectives.loading import load_with_tokenizer
+from gradiend.objectives.registry import objective_of
 from gradiend.util._cache import FINGERPRINT, read_cached
 from gradiend.util._digest import digest_frame, hash_model_weights
 from gradiend.util._files import write_json
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import MADE_FROM, OWN_BASE_MODEL
+from gradiend.util.paths import OWN_BASE_MODEL
 
 logger = get_logger(__name__)
 
+MADE_FROM = "made_from.json"
+"""File beside a head: what it was trained on."""
 
 FORWARD_BATCH_SIZE = 32
 """Texts per pass while hidden states are collected; the numbers do not depend on it."""
@@ -69,10 +73,10 @@ class DataFrameMLMDataset(Dataset[dict[str, Tensor]]):
         if len(self.labels) < 2:
             raise ValueError(f"An auxiliary head tells words apart: it needs two at least, got {list(self.labels)}.")
         self.stand_in = stand_in_token(tokenizer)
-        tokenize = StandInTokenizer(
+        self.objective = CausalWithHead(
             tokenizer, self.stand_in, self.labels, pooling_length=pooling_length, max_length=max_length
         )
-        self.words: list[TokenizedWord] = tokenize(list(data["masked"]), words)
+        self.words = self.objective.tokenize(list(data["masked"]), words)
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -80,7 +84,7 @@ class DataFrameMLMDataset(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """One row: input_ids, attention_mask and labels, each (L,); labels is −100 but at the placeholder."""
-        return inputs_of(self.words[index], causal=False)
+        return self.objective.inputs_of(self.words[index])
 
 
 def train_mlm_head(
@@ -112,7 +116,7 @@ def train_mlm_head(
         pooling_length: Hidden states that are averaged, from the placeholder on.
         max_length: Longest input in tokens.
         trust_remote_code: Whether code from the hub may run.
-        tokenizer: The model's. Default: loaded by the model's name.
+        tokenizer: The tokenizer of the model. Default: loaded by the model's name.
         use_cache: Keep the head that is there already, if it was trained on the same model, rows and numbers.
 
     Returns:
@@ -125,15 +129,13 @@ def train_mlm_head(
     for name, value in numbers.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1; got {value}.")
-    model, tokenizer = TextModelWithGradiend._load_model(
-        base_model, tokenizer=tokenizer, trust_remote_code=trust_remote_code
-    )
+    model, tokenizer = load_with_tokenizer(base_model, tokenizer, trust_remote_code=trust_remote_code)
     if not is_decoder_only_model(model):
         raise ValueError(
             f"{model.name_or_path or type(model).__name__} is a masked language model, which predicts words at a "
             "placeholder by itself: it needs no auxiliary head, so train on it directly."
         )
-    limit = word_tokenizer(model, tokenizer, max_length).max_length
+    limit = objective_of(model, tokenizer, max_length=max_length).max_length
     data = DataFrameMLMDataset(train_df, tokenizer, pooling_length=pooling_length, max_length=limit)
     made_from = {
         "version": __version__,
@@ -143,7 +145,7 @@ def train_mlm_head(
         "lr": lr,
         "max_length": limit,
     }
-    if use_cache and is_mlm_head(output_path):
+    if use_cache and CausalWithHead.is_saved(output_path):
         known, other = read_cached(Path(output_path) / MADE_FROM, made_from)
         if known is not None:
             logger.info("The auxiliary head in %s was trained on the same model and rows: it is kept.", output_path)
@@ -156,7 +158,7 @@ def train_mlm_head(
         torch.zeros(n_labels),
     )  # fmt: skip
     with_head = DecoderModelWithMLMHead(model, empty)
-    features = pooled_states(with_head, data.words, padding_id(tokenizer))
+    features = pooled_states(with_head, data.words, data.objective.pad_token_id)
     targets = torch.tensor([word.tokens[0] for word in data.words])
     weight, bias = fit_linear(features, targets, n_labels, batch_size=batch_size, epochs=epochs, lr=lr)
     accuracy = float(((features @ weight.T + bias).argmax(1) == targets).float().mean())
@@ -165,7 +167,7 @@ def train_mlm_head(
         100 * accuracy, len(data), n_labels,
     )  # fmt: skip
     with_head.mlm_head_weight, with_head.mlm_head_bias = weight, bias
-    # What an older head was trained on is not said of this one, were it to end here.
+    # If the process ends here, the new head must not be taken for one that was trained on what the older one was.
     (Path(output_path) / MADE_FROM).unlink(missing_ok=True)
     with_head.save_pretrained(output_path)
     write_json(Path(output_path) / MADE_FROM, {FINGERPRINT: made_from})
@@ -193,16 +195,8 @@ def fit_linear(
 ) -> tuple[Tensor, Tensor]:
     """A linear classifier by Adam on the cross entropy, always in the same order of rows.
 
-    Args:
-        features: (N, H).
-        targets: (N,) numbers below `n_labels`.
-        n_labels: Number of classes.
-        batch_size: Rows per step.
-        epochs: Passes over the rows.
-        lr: Step size, for features of unit variance.
-
-    Returns:
-        (weight (n_labels, H), bias (n_labels,)) for the features as they are given.
+    `features` are (N, H), `targets` (N,) numbers below `n_labels`; `lr` is for features of unit variance. The result,
+    weight (n_labels, H) and bias (n_labels,), is for the features as they are given.
     """
     mean = features.mean(0)
     scale = features.std(0, correction=0).clamp(min=1e-6)

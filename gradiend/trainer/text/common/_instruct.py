@@ -22,7 +22,7 @@ class InstructTokenizerWrapper:
     ever scored.
 
     Args:
-        tokenizer: Of an instruction-tuned causal model.
+        tokenizer: The tokenizer of an instruction-tuned causal model.
         user_prompt_header: Role of the text.
         assistant_prompt_header: Role of the answer.
     """
@@ -84,7 +84,7 @@ class InstructTokenizerWrapper:
         return encoded
 
     def __len__(self) -> int:
-        """As the tokenizer's."""
+        """The length of the tokenizer."""
         return len(self.tokenizer)
 
     def _in_text(self, encoding: Any, prompt: str, text: str) -> dict[str, list[Any]]:
@@ -116,15 +116,3 @@ class InstructTokenizerWrapper:
     def tokenize(self, text: str, **kwargs: Any) -> list[str]:
         """The tokens of the prompt."""
         return self.tokenizer.tokenize(self.prompt(text), **kwargs)
-
-    def convert_tokens_to_ids(self, tokens: Any) -> Any:
-        """As the tokenizer's."""
-        return self.tokenizer.convert_tokens_to_ids(tokens)
-
-    def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:
-        """As the tokenizer's."""
-        return self.tokenizer.convert_ids_to_tokens(ids, skip_special_tokens=skip_special_tokens)
-
-    def decode(self, token_ids: Any, **kwargs: Any) -> str:
-        """As the tokenizer's."""
-        return self.tokenizer.decode(token_ids, **kwargs)

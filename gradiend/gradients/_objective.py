@@ -1,0 +1,355 @@
+"""What differs between kinds of models, as the engine, the data and the evaluations ask for it.
+
+`gradiend.objectives` has one file for each kind and finds the objective of a model.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from gradiend.gradients._words import Span, TokenizedWord, WordBatch, locate, tokenize
+from gradiend.util import PLACEHOLDER
+
+if TYPE_CHECKING:
+    from gradiend.gradients._scorer import WordScorer
+
+IGNORED = -100
+"""Label of a token that is not scored (the convention of transformers)."""
+
+TOKENIZATION_CHUNK = 4096
+"""Texts per tokenizer call: large enough for its threads, small enough that offsets do not pile up."""
+
+KEPT_WORDS = 1 << 16
+"""Words that an objective remembers the tokens of: a run asks for its rows again in every check and evaluation."""
+
+
+class Objective(ABC):
+    """A kind of model, with a tokenizer: texts → tokens and what of them is scored, tokens → logits, and the LMS.
+
+    The engine adds log-softmax, gradients and batches, which are the same for every kind. Where the scored word stands
+    in the input at its own position, only `_word` and `names` or `fits` need be written.
+
+    Args:
+        tokenizer: A fast tokenizer, which gives character offsets.
+        max_length: Longest model input in tokens, special tokens included.
+        vocabulary_size: How many tokens the model has embeddings for; None: as many as the tokenizer needs.
+
+    Raises:
+        TypeError: A slow tokenizer.
+    """
+
+    name: ClassVar[str]
+    """The name by which the objective can be asked for, and which messages use."""
+    arguments: ClassVar[Mapping[str, Any]] = {}
+    """Further arguments of the model's forward pass."""
+    folder: ClassVar[str | None] = None
+    """The folder of a checkpoint where `save` puts what the GRADIEND does not hold; None: there is no more to save."""
+    min_prefix: ClassVar[int] = 0
+    """Characters that must stand before a word that is scored."""
+    unscorable: ClassVar[str] = "A word cannot be scored"
+    """Why `_word` gave None, as the beginning of a message."""
+
+    def __init__(self, tokenizer: Any, *, max_length: int, vocabulary_size: int | None = None) -> None:
+        if not tokenizer.is_fast:
+            raise TypeError(
+                f"{type(tokenizer).__name__} is a slow tokenizer and gives no character offsets. "
+                "Load it with AutoTokenizer.from_pretrained(…, use_fast=True)."
+            )
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.vocabulary_size = vocabulary_size
+        self._known: OrderedDict[tuple[str, str], TokenizedWord | None] = OrderedDict()
+        self._known_size = len(tokenizer)
+
+    # Which models are of this kind
+
+    @classmethod
+    def fits(cls, model: Any) -> bool:
+        """Whether a model, by its class, is of this kind whatever the class is called; also asked for tokenizers."""
+        del model
+        return False
+
+    @classmethod
+    def names(cls, architecture: str, config: Any) -> bool:
+        """Whether the class of this name, with this config, is of this kind; asked where no kind `fits`."""
+        del architecture, config
+        return False
+
+    @classmethod
+    def of_model(cls, model: Any, tokenizer: Any, *, max_length: int, vocabulary_size: int | None) -> Self:
+        """The objective of a model that is of this kind."""
+        del model
+        return cls(tokenizer, max_length=max_length, vocabulary_size=vocabulary_size)
+
+    @classmethod
+    def loader(cls, config: Any) -> Any:
+        """The class of transformers that loads models of this kind with such a config; None where there is none."""
+        del config
+
+    # What is saved and loaded beside the GRADIEND
+
+    def save(self, model: Any, directory: Path) -> None:
+        """Write what `put_on` needs into a directory, which is `folder` in a checkpoint."""
+        del model, directory
+
+    @classmethod
+    def is_saved(cls, directory: str | Path) -> bool:
+        """Whether `directory` holds what `save` wrote."""
+        del directory
+        return False
+
+    @classmethod
+    def base_of(cls, directory: str | Path) -> str:
+        """Name or path of the plain base model that belongs to what `save` wrote."""
+        raise NotImplementedError
+
+    @classmethod
+    def put_on(cls, base_model: Any, directory: str | Path) -> Any:
+        """The base model as this objective trains on it, from what `save` wrote."""
+        raise NotImplementedError
+
+    # Texts → tokens
+
+    @property
+    def pad_token_id(self) -> int:
+        """The id for padding on the right; padded positions are masked out, so any id gives the same numbers."""
+        return self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
+
+    @property
+    def unknown_id(self) -> int | None:
+        """The token of words that the tokenizer does not know; None where a word's tokens are other numbers."""
+        return self.tokenizer.unk_token_id
+
+    def encode(self, texts: Sequence[str], **arguments: Any) -> Any:
+        """What the tokenizer makes of texts, with offsets and a mask of special tokens; it is left as it was.
+
+        Args:
+            texts: At least one.
+            **arguments: For the tokenizer.
+
+        Raises:
+            ValueError: A token that the model has no embedding for.
+        """
+        encoded = tokenize(
+            self.tokenizer,
+            list(texts),
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+            **arguments,
+        )
+        size = self.vocabulary_size
+        for ids in encoded["input_ids"] if size is not None else ():
+            if ids and max(ids) >= size:
+                token = self.tokenizer.convert_ids_to_tokens(max(ids))
+                raise ValueError(
+                    f"The tokenizer makes {token!r} token number {max(ids)}, and the model has embeddings for "
+                    f"{size}: model.resize_token_embeddings(len(tokenizer)) makes room for added tokens."
+                )
+        return encoded
+
+    def tokenize(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord]:
+        """Tokenize each word at the first placeholder of its text. What was asked for lately is remembered.
+
+        Args:
+            masked_texts: Each with at least one `[MASK]`.
+            words: One per text.
+
+        Returns:
+            One `TokenizedWord` per pair.
+
+        Raises:
+            ValueError: A text without placeholder, a word that is no token of its filled text, or one that cannot be
+                scored (see `scorable`).
+        """
+        result = []
+        for word in self._remembered(masked_texts, words):
+            if word is None:
+                raise ValueError(f"{self.unscorable}: drop the texts that Objective.scorable rejects.")
+            result.append(word)
+        return result
+
+    def scorable(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[bool]:
+        """Which pairs can be scored: here all. Arguments are those of `tokenize`, which refuses other pairs."""
+        del words
+        return [True] * len(masked_texts)
+
+    def tokenize_known(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord]:
+        """`tokenize`, which here also refuses unknown words.
+
+        Raises:
+            ValueError: Words that become unknown tokens; the message lists them. See also `tokenize`.
+        """
+        words = list(words)
+        tokenized = self.tokenize(list(masked_texts), words)
+        unknown = self.unknown_id
+        strange = sorted({word for word, item in zip(words, tokenized, strict=True) if unknown in item.tokens})
+        if unknown is not None and strange:
+            shown, mark = ", ".join(map(repr, strange[:10])), self.tokenizer.unk_token
+            raise ValueError(
+                f"The tokenizer does not know {shown}: {mark!r} stands for it, whose gradient says nothing about the "
+                "word. Remove these rows, or use a model that has the words."
+            )
+        return tokenized
+
+    def require_known(self, words: Sequence[str]) -> None:
+        """Raise a ValueError for class words that the tokenizer does not know, as far as words alone can tell."""
+        del words
+
+    @abstractmethod
+    def _word(self, span: Span, word: str) -> TokenizedWord | None:
+        """What of a text is read and scored, given its tokens and where the word is; None: it cannot be scored."""
+
+    def _written(self, word: str) -> str:
+        """What stands at the placeholder while a text is tokenized."""
+        return word
+
+    def _right_of(self, after: str) -> str:
+        """What of the text after the placeholder is kept: here, a later placeholder ends the text."""
+        return after.split(PLACEHOLDER, maxsplit=1)[0]
+
+    def _remembered(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord | None]:
+        if len(self.tokenizer) != self._known_size:
+            # Tokens were added: texts may have other tokens now.
+            self._known.clear()
+            self._known_size = len(self.tokenizer)
+        pairs = list(zip(masked_texts, words, strict=True))
+        found = {pair: self._known[pair] for pair in pairs if pair in self._known}
+        new = [pair for pair in dict.fromkeys(pairs) if pair not in found]
+        for start in range(0, len(new), TOKENIZATION_CHUNK):
+            chunk = new[start : start + TOKENIZATION_CHUNK]
+            made = zip(chunk, self._located(chunk), strict=True)
+            found.update({pair: self._word(span, pair[1]) for pair, span in made})
+        self._known.update({pair: found[pair] for pair in new})
+        while len(self._known) > KEPT_WORDS:
+            self._known.popitem(last=False)
+        return [found[pair] for pair in pairs]
+
+    def _located(self, pairs: Sequence[tuple[str, str]]) -> list[Span]:
+        """The tokens of texts with a word each at their first placeholder, and which of them the word is.
+
+        A word's tokens are those that overlap its character span when the filled text is tokenized, so leading space,
+        casing and sentence start follow from the text (not from a tokenizer call on the bare word).
+        """
+        texts, places = [], []
+        for masked, word in pairs:
+            before, placeholder, after = masked.partition(PLACEHOLDER)
+            if not placeholder:
+                raise ValueError(f"No {PLACEHOLDER} in the text {masked[:80]!r}.")
+            written = self._written(word)
+            texts.append(before + written + self._right_of(after))
+            places.append((len(before), len(before) + len(written)))
+        encoded = self.encode(texts)
+        rows = zip(encoded["input_ids"], encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True)
+        return [locate(*row, *place, text=text) for row, place, text in zip(rows, places, texts, strict=True)]
+
+    # Tokens ↔ model inputs with labels
+
+    def inputs_of(self, word: TokenizedWord) -> dict[str, Tensor]:
+        """The word as model inputs: 1-D input_ids, attention_mask and labels (−100 where nothing is scored).
+
+        Labels follow transformers: here, at the scored position itself.
+        """
+        return labelled_inputs(word.input_ids, word.positions, word.tokens)
+
+    def words_of(self, inputs: Mapping[str, Tensor]) -> list[TokenizedWord]:
+        """The inverse of `inputs_of`, for 1-D inputs or a batch of them padded on either side.
+
+        Raises:
+            ValueError: An input without label.
+        """
+        words = []
+        rows = (torch.atleast_2d(inputs[name]).tolist() for name in ("input_ids", "attention_mask", "labels"))
+        for ids, mask, labels in zip(*rows, strict=True):
+            kept = [(token, label) for token, attended, label in zip(ids, mask, labels, strict=True) if attended]
+            scored = [(i, label) for i, (_, label) in enumerate(kept) if label != IGNORED]
+            if not scored:
+                raise ValueError(
+                    "The inputs have no label: every entry of labels is -100, so there is no word to score."
+                )
+            positions, tokens = zip(*scored, strict=True)
+            words.append(TokenizedWord(tuple(token for token, _ in kept), positions, tokens))
+        return words
+
+    # Tokens → logits
+
+    def logits(
+        self, model: nn.Module, input_ids: Tensor, attention_mask: Tensor, parameters: Mapping[str, Tensor] | None
+    ) -> Tensor:
+        """Logits at every position, (B, L, V); a word's tokens are numbers below V.
+
+        Args:
+            model: The model.
+            input_ids: (B, L).
+            attention_mask: (B, L).
+            parameters: Values to use instead of the model's own, by name.
+        """
+        arguments = {"input_ids": input_ids, "attention_mask": attention_mask, **self.arguments}
+        if parameters is None:
+            output = model(**arguments)
+        else:
+            output = torch.func.functional_call(model, dict(parameters), kwargs=arguments)
+        # A tuple where the model's config says return_dict=False; without labels, logits come first.
+        return output[0] if isinstance(output, tuple) else output.logits
+
+    def check(self, model: nn.Module, ids: Tensor, logits: Tensor, logits_of: Callable[[Tensor], Tensor]) -> None:
+        """Raise a ValueError for a model that does not do what this kind does, seen on its first input.
+
+        Args:
+            model: The model.
+            ids: (L,), at least two.
+            logits: (L, V), those of `ids`.
+            logits_of: Gives the logits of other ids of the same length.
+        """
+        del model, ids, logits, logits_of
+
+    # Whole texts
+
+    def together(self, words: Sequence[TokenizedWord]) -> list[TokenizedWord]:
+        """Words of one text, each tokenized alone → the same words, all asked for at once."""
+        raise NotImplementedError(self._only_for_training())
+
+    def neutral_words(self, tokenized: Sequence[tuple[list[int], list[int]]]) -> list[tuple[int, TokenizedWord]]:
+        """What the language-modelling score asks of texts.
+
+        Args:
+            tokenized: (token ids, positions that may be scored) of every text.
+
+        Returns:
+            (number of the text, words that are asked for in one pass over it).
+        """
+        raise NotImplementedError(self._only_for_training())
+
+    def language_modeling_score(self, scorer: WordScorer, batches: Sequence[WordBatch], n_tokens: int) -> float:
+        """The LMS, between 0 and 1, of the scorer's model on batches of `neutral_words` with so many tokens."""
+        raise NotImplementedError(self._only_for_training())
+
+    def _only_for_training(self) -> str:
+        return f"The objective {self.name!r} is for training only: measure the plain model."
+
+
+def equal_logits(found: Tensor, expected: Tensor) -> bool:
+    """Whether logits are the same but for rounding."""
+    tolerance = 1e-4 if expected.dtype.itemsize >= 4 else 5e-2
+    return bool((found - expected).float().norm() <= tolerance * expected.float().norm())
+
+
+def labelled_inputs(ids: Sequence[int], places: Sequence[int], tokens: Sequence[int]) -> dict[str, Tensor]:
+    """1-D input_ids, attention_mask and labels, with `tokens` as the labels at `places` and −100 elsewhere."""
+    labels = torch.full((len(ids),), IGNORED)
+    labels[torch.tensor(places)] = torch.tensor(tokens)
+    return {
+        "input_ids": torch.tensor(ids),
+        "attention_mask": torch.ones(len(ids), dtype=torch.long),
+        "labels": labels,
+    }

@@ -1,0 +1,369 @@
+"""A causal language model with an auxiliary head, which predicts a word at a placeholder with context on both sides.
+
+Files of a head:
+
+    config.json         type, base_model (name or path), labels, stand_in, pooling_length
+    model.safetensors   weight (n_labels, hidden_size) and bias (n_labels,)
+    base_model/         the base model with its tokenizer, only where the base model has no name or path
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear, pad
+from transformers.modeling_outputs import MaskedLMOutput
+from typing_extensions import Self
+
+from gradiend.gradients import Objective, TokenizedWord
+from gradiend.gradients._words import Span
+from gradiend.model._base_model import BaseDigest
+from gradiend.model._checkpoint import CONFIG, FORMAT_VERSION, WEIGHTS
+from gradiend.model.core.backbone import get_backbone_module
+from gradiend.objectives.loading import AutoModelForLM, save_base_model
+from gradiend.util._files import read_json, read_tensors, write_json, write_tensors
+from gradiend.util.paths import MLM_HEAD, OWN_BASE_MODEL
+
+
+class CausalWithHead(Objective):
+    """The word is scored where it stands, and its one token is its number among the head's labels.
+
+    A stand-in token is at the placeholder. What follows the tokens that the head pools cannot influence a causal model
+    there, so it is cut off.
+
+    Args:
+        tokenizer: See `Objective`.
+        stand_in: The token at the placeholder.
+        labels: The head's words, lower case.
+        pooling_length: Positions that the head pools.
+        max_length: See `Objective`; longer texts keep the nearest left context.
+        vocabulary_size: See `Objective`.
+
+    Raises:
+        TypeError: A slow tokenizer.
+    """
+
+    name = "causal with head"
+    folder = MLM_HEAD
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        stand_in: str,
+        labels: Sequence[str],
+        *,
+        pooling_length: int,
+        max_length: int,
+        vocabulary_size: int | None = None,
+    ) -> None:
+        super().__init__(tokenizer, max_length=max_length, vocabulary_size=vocabulary_size)
+        self.stand_in_id = tokenizer.convert_tokens_to_ids(stand_in)
+        self.pooling_length = pooling_length
+        self._numbers = {label: number for number, label in enumerate(labels)}
+
+    @classmethod
+    def fits(cls, model: Any) -> bool:
+        """See `Objective.fits`."""
+        return isinstance(model, DecoderModelWithMLMHead)
+
+    @classmethod
+    def of_model(cls, model: Any, tokenizer: Any, *, max_length: int, vocabulary_size: int | None) -> Self:
+        """See `Objective.of_model`."""
+        return cls(
+            tokenizer, model.stand_in, model.labels, pooling_length=model.pooling_length, max_length=max_length,
+            vocabulary_size=vocabulary_size,
+        )  # fmt: skip
+
+    def save(self, model: Any, directory: Path) -> None:
+        """See `Objective.save`."""
+        model.head.save(directory)
+
+    @classmethod
+    def is_saved(cls, directory: str | Path) -> bool:
+        """See `Objective.is_saved`."""
+        config = Path(directory) / CONFIG
+        return config.is_file() and read_json(config).get("type") == MLM_HEAD
+
+    @classmethod
+    def base_of(cls, directory: str | Path) -> str:
+        """See `Objective.base_of`."""
+        own = Path(directory) / OWN_BASE_MODEL
+        return str(own) if own.is_dir() else MLMHead.load(directory).base_model
+
+    @classmethod
+    def put_on(cls, base_model: Any, directory: str | Path) -> Any:
+        """See `Objective.put_on`. Raises as `DecoderModelWithMLMHead.from_pretrained`."""
+        return DecoderModelWithMLMHead.from_pretrained(directory, base_model=base_model)
+
+    @property
+    def unknown_id(self) -> None:
+        """See `Objective.unknown_id`: tokens are numbers of labels."""
+
+    def _remembered(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord | None]:
+        unknown = sorted({word for word in words if word.lower() not in self._numbers})
+        if unknown:
+            raise ValueError(
+                f"The auxiliary head does not know {', '.join(map(repr, unknown[:10]))}, only "
+                f"{', '.join(list(self._numbers)[:10])}: train it on data that has these words."
+            )
+        return super()._remembered(masked_texts, words)
+
+    def _written(self, word: str) -> str:
+        """Always the same word, so that the input tells none of them."""
+        del word
+        return next(iter(self._numbers))
+
+    def _word(self, span: Span, word: str) -> TokenizedWord:
+        after = [*span.ids[span.end :], *span.suffix][: self.pooling_length - 1]
+        context = self._nearest([*span.prefix, *span.ids[: span.start]], self.max_length - 1 - len(after))
+        return TokenizedWord((*context, self.stand_in_id, *after), (len(context),), (self._numbers[word.lower()],))
+
+    def _nearest(self, context: list[int], room: int) -> list[int]:
+        """The last `room` tokens; a leading BOS token stays in front."""
+        if len(context) <= room:
+            return context
+        first = context[:1] if context[0] == self.tokenizer.bos_token_id else []
+        return [*first, *context[len(context) - room + len(first) :]]
+
+
+def stand_in_token(tokenizer: Any) -> str:
+    """The token that stands for the placeholder: the mask token if there is one, else the unknown, else the end token.
+
+    Raises:
+        ValueError: The tokenizer has none of them.
+    """
+    for token in (tokenizer.mask_token, tokenizer.unk_token, tokenizer.eos_token):
+        if token is not None:
+            return str(token)
+    raise ValueError(
+        f"{type(tokenizer).__name__} has no mask, unknown or end token to stand at the placeholder: "
+        "set tokenizer.mask_token to a token of its vocabulary."
+    )
+
+
+@dataclass(frozen=True)
+class MLMHead:
+    """A linear classifier of the word at a placeholder, on pooled hidden states of a causal model."""
+
+    base_model: str
+    """Name or path of the causal model that it was trained on; empty where it has none."""
+    labels: tuple[str, ...]
+    """The words, lower case; logit i is that of labels[i]."""
+    stand_in: str
+    """The token at the placeholder."""
+    pooling_length: int
+    """Hidden states that are averaged, from the placeholder on."""
+    weight: Tensor
+    """(n_labels, hidden_size)."""
+    bias: Tensor
+    """(n_labels,)."""
+
+    def save(self, directory: str | Path) -> None:
+        """Write weights and config; config.json comes last, so a directory with one is complete."""
+        tensors = {"weight": self.weight, "bias": self.bias}
+        write_tensors(Path(directory) / WEIGHTS, tensors)
+        content: dict[str, Any] = {"format_version": FORMAT_VERSION, "type": MLM_HEAD}
+        fields = [field.name for field in dataclasses.fields(self) if field.name not in tensors]
+        write_json(Path(directory) / CONFIG, {**content, **{name: vars(self)[name] for name in fields}})
+
+    @classmethod
+    def load(cls, directory: str | Path) -> Self:
+        """What `save` wrote.
+
+        Raises:
+            FileNotFoundError: No head there.
+            ValueError: A damaged file, or weights that do not fit the labels; the message names the file.
+        """
+        if not CausalWithHead.is_saved(directory):
+            raise FileNotFoundError(f"{directory} holds no auxiliary head: train one with train_mlm_head.")
+        config, tensors = read_json(Path(directory) / CONFIG), read_tensors(Path(directory) / WEIGHTS)
+        head = cls(
+            config["base_model"], tuple(config["labels"]), config["stand_in"], config["pooling_length"],
+            tensors["weight"], tensors["bias"],
+        )  # fmt: skip
+        if len(head.weight) != len(head.labels) or head.bias.shape != head.weight.shape[:1]:
+            raise ValueError(
+                f"{Path(directory) / WEIGHTS} holds a weight of shape {tuple(head.weight.shape)} and a bias of shape "
+                f"{tuple(head.bias.shape)}, but {CONFIG} names {len(head.labels)} labels."
+            )
+        return head
+
+
+class ModelWithHead(nn.Module):
+    """A base model with another head, which an objective trains through.
+
+    Parameters are those of the base model, under their own names and shared with it, so one parameter map fits both.
+    Weights of the head are registered as buffers: they are no part of what is learned from or rewritten.
+
+    Args:
+        base_model: A model of transformers.
+    """
+
+    def __init__(self, base_model: Any) -> None:
+        super().__init__()
+        for name, child in base_model.named_children():
+            self.add_module(name, child)
+        # Not as a submodule: that would put its name before every parameter.
+        object.__setattr__(self, "_original", base_model)
+        # Not train(…), which would also change the modes of the base model's parts.
+        self.training = base_model.training
+
+    def to_original_model(self) -> Any:
+        """The base model, which shares its parameters with this one."""
+        return self.__dict__["_original"]
+
+    @property
+    def config(self) -> Any:
+        """The config of the base model."""
+        return self.to_original_model().config
+
+    @property
+    def name_or_path(self) -> str:
+        """Name or path of the base model."""
+        return str(self.to_original_model().name_or_path)
+
+    @property
+    def device(self) -> torch.device:
+        """The device where inputs have to be."""
+        return next(self.parameters()).device
+
+
+class DecoderModelWithMLMHead(ModelWithHead):
+    """A causal model with an auxiliary masked-LM head, whose gradients reach the causal model's own parameters.
+
+    The head is linear on the mean of the last hidden states at the placeholder and the `pooling_length` − 1 positions
+    after it: a causal state at the placeholder knows the left context only, those after it some of the right.
+
+    Args:
+        base_model: A causal language model of transformers.
+        head: The head, for hidden states of its width.
+
+    Raises:
+        ValueError: A head for another width.
+    """
+
+    mlm_head_weight: Tensor
+    mlm_head_bias: Tensor
+
+    def __init__(self, base_model: Any, head: MLMHead) -> None:
+        super().__init__(base_model)
+        width = base_model.get_output_embeddings().weight.shape[1]
+        if head.weight.shape[1] != width:
+            raise ValueError(
+                f"The auxiliary head reads hidden states of width {head.weight.shape[1]}, but "
+                f"{base_model.name_or_path or type(base_model).__name__} has width {width}: it was trained for "
+                f"{head.base_model or 'another model'}."
+            )
+        self.labels = head.labels
+        self.stand_in = head.stand_in
+        self.pooling_length = head.pooling_length
+        self.register_buffer("mlm_head_weight", head.weight)
+        self.register_buffer("mlm_head_bias", head.bias)
+
+    @property
+    def head(self) -> MLMHead:
+        """The head as it can be saved."""
+        return MLMHead(
+            self.name_or_path, self.labels, self.stand_in, self.pooling_length, self.mlm_head_weight,
+            self.mlm_head_bias,
+        )  # fmt: skip
+
+    def extra_repr(self) -> str:
+        """What the head computes, beside its weights."""
+        return f"labels={self.labels}, stand_in={self.stand_in!r}, pooling_length={self.pooling_length}"
+
+    def pooled(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """What the head reads at every position: (B, L, hidden_size), float32 or wider.
+
+        Args:
+            input_ids: (B, L).
+            attention_mask: (B, L). Only attended positions are averaged.
+        """
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        backbone = get_backbone_module(self.to_original_model())
+        hidden = backbone(input_ids=input_ids, attention_mask=mask, use_cache=False).last_hidden_state
+        return mean_of_following(hidden, mask, self.pooling_length)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> MaskedLMOutput:
+        """Logits of the labels at every position, (B, L, n_labels)."""
+        pooled = self.pooled(input_ids, attention_mask)
+        return MaskedLMOutput(logits=linear(pooled, self.mlm_head_weight.to(pooled), self.mlm_head_bias.to(pooled)))
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
+        """Save the head, and the causal model by its name or path, or in a subdirectory where it has none.
+
+        Args:
+            save_directory: Created if missing.
+            **kwargs: For transformers, where the causal model is saved.
+        """
+        if not self.name_or_path:
+            save_base_model(self.to_original_model(), Path(save_directory) / OWN_BASE_MODEL, **kwargs)
+        BaseDigest.of(self.to_original_model()).save(save_directory)
+        self.head.save(save_directory)
+
+    @classmethod
+    def from_pretrained(cls, load_directory: str | Path, *, base_model: Any = None, **kwargs: Any) -> Self:
+        """What `save_pretrained` wrote.
+
+        Args:
+            load_directory: With a head.
+            base_model: The causal model. Default: loaded by the name or path in the head's config.
+            **kwargs: For `AutoModelForLM.from_pretrained` (torch_dtype, trust_remote_code).
+
+        Raises:
+            FileNotFoundError: No head there.
+            ValueError: A head that does not fit the model, or a model with other weights than the head was trained on.
+        """
+        head = MLMHead.load(load_directory)
+        if base_model is None:
+            base_model = AutoModelForLM.from_pretrained(CausalWithHead.base_of(load_directory), **kwargs)
+        trained_on = BaseDigest.load(load_directory)
+        if trained_on is not None and BaseDigest.of(base_model).differences(trained_on):
+            raise ValueError(
+                f"The auxiliary head in {load_directory} was trained on other weights than those of "
+                f"{base_model.name_or_path or type(base_model).__name__}: give the model that it was trained on as "
+                "base_model=, or train it again on this one."
+            )
+        return cls(base_model, dataclasses.replace(head, base_model=str(base_model.name_or_path)))
+
+
+def mean_of_following(hidden: Tensor, mask: Tensor, length: int) -> Tensor:
+    """The mean of `hidden`, (B, L, H), over the attended positions among i, …, i + length − 1, for every i.
+
+    `mask` is (B, L), 1 where attended; the result is float32 or wider.
+    """
+    hidden = hidden.float() if hidden.dtype.itemsize < 4 else hidden
+    weights = mask.to(hidden).unsqueeze(-1)
+    n_positions = hidden.shape[1]
+    ahead = (0, 0, 0, length - 1)
+    states, counts = pad(hidden * weights, ahead), pad(weights, ahead)
+    total = torch.stack([states[:, i : i + n_positions] for i in range(length)]).sum(0)
+    number = torch.stack([counts[:, i : i + n_positions] for i in range(length)]).sum(0)
+    return total / number.clamp(min=1)
+
+
+def with_saved_head(model: Any, directory: str) -> Any:
+    """What is trained on in place of a base model where a head for it lies in a directory.
+
+    An instance gets the head put on; a name or path stands for the directory.
+
+    Raises:
+        ValueError: The head was trained for another model.
+    """
+    if not isinstance(model, (str, Path)):
+        plain = model.to_original_model() if CausalWithHead.fits(model) else model
+        return CausalWithHead.put_on(plain, directory)
+    trained_for = CausalWithHead.base_of(directory)
+    # A relative and an absolute path may mean the same folder.
+    if str(model) != trained_for and Path(model).resolve() != Path(trained_for).resolve():
+        raise ValueError(
+            f"The auxiliary head in {directory} was trained for {trained_for}, not for {model}: train it again "
+            "(train_decoder_only_mlm_head), remove it, or use another experiment_dir."
+        )
+    return directory

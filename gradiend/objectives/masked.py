@@ -1,0 +1,148 @@
+"""Masked language models: a word is predicted at mask tokens, from the text on both sides of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import MODEL_FOR_MASKED_LM_MAPPING, AutoModelForMaskedLM
+from typing_extensions import Self
+
+from gradiend.gradients import Objective, TokenizedWord, WordBatch, WordScorer
+from gradiend.gradients._words import Span, room_beside
+from gradiend.util import PLACEHOLDER
+
+MARKS = ("MaskedLM", "MLM", "ForPreTraining")
+"""What names of classes say; one with `ForPreTraining` is a masked model with one more head."""
+
+MASKED_SHARE = 0.15
+MIN_SCORED_TOKENS = 2000
+SEED = 0
+
+
+class Masked(Objective):
+    """Each token of the word is replaced by a mask token and scored there, all of them in one pass.
+
+    The language-modelling score is the accuracy on 15 % of the tokens, each replaced by the mask. Where that makes
+    fewer than 2 000 tokens, the texts are masked again at other places, until there are enough or every token was
+    masked once.
+
+    Args:
+        tokenizer: See `Objective`.
+        max_length: See `Objective`; longer texts keep a window around the placeholder.
+        vocabulary_size: See `Objective`.
+
+    Raises:
+        TypeError: A slow tokenizer.
+        ValueError: A tokenizer without mask token.
+    """
+
+    name = "masked"
+
+    def __init__(self, tokenizer: Any, *, max_length: int, vocabulary_size: int | None = None) -> None:
+        super().__init__(tokenizer, max_length=max_length, vocabulary_size=vocabulary_size)
+        if tokenizer.mask_token_id is None:
+            raise ValueError(
+                f"{type(tokenizer).__name__} has no mask token, but the model is a masked language model. "
+                "A causal model's tokenizer was probably passed: use the one that belongs to the model."
+            )
+
+    @classmethod
+    def fits(cls, model: Any) -> bool:
+        """See `Objective.fits`: a tokenizer with a mask token is that of a masked model."""
+        return not isinstance(model, nn.Module) and getattr(model, "mask_token", None) is not None
+
+    @classmethod
+    def names(cls, architecture: str, config: Any) -> bool:
+        """See `Objective.names`; XLM and FlauBERT have one class for both kinds and follow `config.causal`."""
+        if any(mark in architecture for mark in MARKS):
+            return True
+        return architecture.endswith("WithLMHeadModel") and not getattr(config, "causal", False)
+
+    @classmethod
+    def loader(cls, config: Any) -> Any:
+        """See `Objective.loader`."""
+        return AutoModelForMaskedLM if type(config) in MODEL_FOR_MASKED_LM_MAPPING else None
+
+    @classmethod
+    def of_model(cls, model: Any, tokenizer: Any, *, max_length: int, vocabulary_size: int | None) -> Self:
+        """See `Objective.of_model`.
+
+        Raises:
+            ValueError: A model that attends to the left only.
+        """
+        if model.config.to_dict().get("is_decoder"):
+            raise ValueError(
+                f"{type(model).__name__} is a masked model that attends to the left only, since its config says "
+                "is_decoder=True: load it with is_decoder=False, or with AutoModelForCausalLM if it was trained so."
+            )
+        return super().of_model(model, tokenizer, max_length=max_length, vocabulary_size=vocabulary_size)
+
+    def _right_of(self, after: str) -> str:
+        return after.replace(PLACEHOLDER, self.tokenizer.mask_token)
+
+    def _word(self, span: Span, word: str) -> TokenizedWord:
+        del word
+        ids = list(span.ids)
+        ids[span.start : span.end] = [self.tokenizer.mask_token_id] * (span.end - span.start)
+        room = self.max_length - len(span.prefix) - len(span.suffix)
+        # The window around the word is as centred as the text's ends allow.
+        centred = span.start - room_beside(room, span.end - span.start) // 2
+        begin = max(0, min(centred, len(ids) - room))
+        offset = len(span.prefix) - begin
+        return TokenizedWord(
+            (*span.prefix, *ids[begin : begin + room], *span.suffix),
+            tuple(range(span.start + offset, span.end + offset)),
+            span.ids[span.start : span.end],
+        )
+
+    def require_known(self, words: Sequence[str]) -> None:
+        """See `Objective.require_known`."""
+        self.tokenize_known([PLACEHOLDER] * len(words), words)
+
+    def together(self, words: Sequence[TokenizedWord]) -> list[TokenizedWord]:
+        """See `Objective.together`: each word is predicted from the text with all of them masked."""
+        ids = list(words[0].input_ids)
+        for word in words:
+            for position in word.positions:
+                ids[position] = self.tokenizer.mask_token_id
+        return [replace(word, input_ids=tuple(ids)) for word in words]
+
+    def neutral_words(self, tokenized: Sequence[tuple[list[int], list[int]]]) -> list[tuple[int, TokenizedWord]]:
+        """See `Objective.neutral_words`."""
+        generator = np.random.default_rng(SEED)
+        orders = [generator.permutation(free) for _, free in tokenized]
+        sizes = [max(1, round(MASKED_SHARE * len(order))) for order in orders]
+        result: list[tuple[int, TokenizedWord]] = []
+        scored = turn = 0
+        while scored < MIN_SCORED_TOKENS:
+            before = scored
+            for number, ((ids, _), order, size) in enumerate(zip(tokenized, orders, sizes, strict=True)):
+                if turn and scored >= MIN_SCORED_TOKENS:
+                    break
+                positions = sorted(int(position) for position in order[turn * size : (turn + 1) * size])
+                if positions:
+                    hidden = set(positions)
+                    masked = tuple(
+                        self.tokenizer.mask_token_id if i in hidden else token for i, token in enumerate(ids)
+                    )
+                    result.append((number, TokenizedWord(masked, tuple(positions), tuple(ids[i] for i in positions))))
+                    scored += len(positions)
+            if scored == before:
+                break
+            turn += 1
+        return result
+
+    @torch.no_grad()
+    def language_modeling_score(self, scorer: WordScorer, batches: Sequence[WordBatch], n_tokens: int) -> float:
+        """See `Objective.language_modeling_score`."""
+        correct = 0
+        for batch in batches:
+            on_device = batch.to(scorer.device)
+            predicted = scorer.site_logits(on_device).argmax(-1)[on_device.score_sites]
+            correct += int((predicted == on_device.score_tokens).sum())
+        return correct / n_tokens

@@ -1,0 +1,186 @@
+"""Which objective a model has, and which models have none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from gradiend.gradients import Objective
+from gradiend.model._refusals import refuse_absent_weights
+from gradiend.util._keywords import one_of
+
+OBJECTIVES: dict[str, type[Objective]] = {}
+"""All kinds by name, in the order in which models are shown to them."""
+
+DEFAULT = "causal"
+"""The kind of a model whose class says nothing."""
+
+MAX_LENGTH = 256
+"""Longest input in tokens, unless the model takes less."""
+
+IMAGE_MARKS = ("vision_config", "image_size", "num_channels")
+"""Keys in the config of a model that reads images."""
+CLASSIFIER_MARKS = (
+    "ForSequenceClassification", "ForTokenClassification", "ForMultipleChoice", "ForQuestionAnswering",
+    "ForNextSentencePrediction",
+)  # fmt: skip
+"""What the class of a classifier is called."""
+
+Test = Callable[[dict[str, Any], str], bool]
+UNSUPPORTED: dict[str, tuple[Test, str]] = {
+    "an encoder–decoder model": (
+        lambda settings, _: bool(settings.get("is_encoder_decoder")),
+        "Its decoder reads a second text, which no row of the data has.",
+    ),
+    "a model that reads images": (
+        lambda settings, _: any(mark in settings for mark in IMAGE_MARKS),
+        "Rows of the data are texts.",
+    ),
+    "a classifier": (
+        lambda _, architecture: architecture.endswith(CLASSIFIER_MARKS),
+        "It predicts no word at a placeholder, but a label of the text: give the language model that it was made from.",
+    ),
+}
+"""Kinds of models without an objective: how a config and a class's name tell them, and why they have none. An objective
+for one of them is a file beside this one (encoder_decoder.py, classifier.py) and takes its line from here."""
+
+
+def register(kind: type[Objective]) -> type[Objective]:
+    """Let models have this objective. It is asked before all others; one of the same name is replaced."""
+    others = {name: other for name, other in OBJECTIVES.items() if name != kind.name}
+    OBJECTIVES.clear()
+    OBJECTIVES.update({kind.name: kind, **others})
+    return kind
+
+
+def kind_of(model: Any, name: str | None = None) -> type[Objective]:
+    """The kind of a model, or of a tokenizer where there is no model.
+
+    A model is judged by its class and the classes that this one is derived from, never by `config.architectures`, which
+    names the class of the checkpoint.
+
+    Args:
+        model: Any module, or a tokenizer.
+        name: The kind's name, where it is known. Default: the first that says that the model is one of it.
+
+    Raises:
+        ValueError: Another name.
+    """
+    if name is not None:
+        return OBJECTIVES[one_of("objective", name, OBJECTIVES)]
+    for kind in OBJECTIVES.values():
+        if kind.fits(model):
+            return kind
+    # Modules without a config are legitimate.
+    config = getattr(model, "config", None)
+    by_class = (kind_named(cls.__name__, config) for cls in type(model).__mro__)
+    return next((kind for kind in by_class if kind is not None), OBJECTIVES[DEFAULT])
+
+
+def kind_named(architecture: str, config: Any) -> type[Objective] | None:
+    """The kind that the name of a class, with this config, says; None where it says none."""
+    return next((kind for kind in OBJECTIVES.values() if kind.names(architecture, config)), None)
+
+
+def objective_of(model: Any, tokenizer: Any, name: str | None = None, *, max_length: int = MAX_LENGTH) -> Objective:
+    """The objective of a model, within the longest input that model and tokenizer allow.
+
+    Args:
+        model: A base model.
+        tokenizer: The model's fast tokenizer.
+        name: See `kind_of`.
+        max_length: Longest input in tokens.
+
+    Raises:
+        ValueError: An encoder–decoder model, a classifier, one that reads images or has no head, or two, a masked one
+            without mask token, weights that are not in memory, or a tokenizer with tokens that the model has no
+            embeddings for.
+        TypeError: A slow tokenizer.
+    """
+    kind = kind_of(model, name)
+    if name is None and not kind.fits(model):
+        refuse_unsupported(model.config, model.name_or_path or "The base model", type(model).__name__)
+        require_language_head(model)
+    refuse_absent_weights(model)
+    refuse_other_vocabulary(model, tokenizer)
+    limit = min(max_length, tokenizer.model_max_length, position_limit(model) or max_length)
+    return kind.of_model(model, tokenizer, max_length=limit, vocabulary_size=vocabulary_size(model))
+
+
+def refuse_unsupported(config: Any, name: str, architecture: str) -> None:
+    """Raise ValueError for a model without an objective, told by its config and the name of its class."""
+    for kind, (test, reason) in UNSUPPORTED.items():
+        if test(config.to_dict(), architecture):
+            raise ValueError(
+                f"{name} ({architecture or type(config).__name__}) is {kind}; "
+                f"only masked and causal (decoder-only) language models are supported so far. {reason}"
+            )
+
+
+def require_language_head(model: Any) -> None:
+    """Raise ValueError for a model of transformers without language-modelling head, or with a second head beside it."""
+    if not isinstance(model, PreTrainedModel):
+        return
+    name = type(model).__name__
+    if model.get_output_embeddings() is None:
+        raise ValueError(
+            f"{name} has no language-modelling head: load the model with AutoModelForMaskedLM or AutoModelForCausalLM."
+        )
+    if name.endswith("ForPreTraining"):
+        raise ValueError(
+            f"{name} has a second head beside that for language modelling: load the model with "
+            "AutoModelForMaskedLM, which leaves that out."
+        )
+
+
+def refuse_other_vocabulary(model: nn.Module, tokenizer: Any) -> None:
+    """Raise ValueError for a tokenizer with tokens that the model has no embeddings for.
+
+    Further special tokens, which plain texts never become (images, say), may lie beyond them.
+    """
+    size = vocabulary_size(model)
+    if size is None or len(tokenizer) <= size:
+        return
+    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special -= set(_role_ids(tokenizer))
+    beyond = sorted((number, token) for token, number in tokenizer.get_vocab().items() if number >= size)
+    if any(number not in special for number, _ in beyond):
+        shown = ", ".join(repr(token) for _, token in beyond[:5])
+        raise ValueError(
+            f"The tokenizer has {len(tokenizer)} tokens, and the model ({type(model).__name__}) embeddings for {size}: "
+            f"it cannot read {shown}{', …' if len(beyond) > 5 else ''}. If tokens were added, call "
+            "model.resize_token_embeddings(len(tokenizer)), train the new ones, and save both; else the tokenizer is "
+            "another model's."
+        )
+
+
+def vocabulary_size(model: nn.Module) -> int | None:
+    """How many tokens the model can both read and predict; None for modules that do not say."""
+    embeddings: Any = model
+    if hasattr(embeddings, "to_original_model"):
+        embeddings = embeddings.to_original_model()
+    if not isinstance(embeddings, PreTrainedModel):
+        return None
+    tables = (embeddings.get_input_embeddings(), embeddings.get_output_embeddings())
+    return min((len(table.weight) for table in tables if isinstance(table, (nn.Embedding, nn.Linear))), default=None)
+
+
+def _role_ids(tokenizer: Any) -> list[int]:
+    """Ids of the special tokens that inputs are made with."""
+    roles = ("mask_token_id", "pad_token_id", "bos_token_id", "cls_token_id", "sep_token_id", "unk_token_id")
+    return [number for role in roles if (number := getattr(tokenizer, role)) is not None]
+
+
+def position_limit(base_model: Any) -> int | None:
+    """The most tokens that the model has positions for; None if its config sets no limit."""
+    config = base_model.config
+    limit = config.to_dict().get(config.attribute_map.get("max_position_embeddings", "max_position_embeddings"))
+    for name, module in base_model.named_modules():
+        # RoBERTa and its relatives count positions from padding_idx + 1: with 514 of them, 512 tokens fit.
+        is_table = name.endswith("position_embeddings") and isinstance(module, nn.Embedding)
+        if is_table and module.padding_idx is not None:
+            return module.num_embeddings - module.padding_idx - 1
+    return limit
