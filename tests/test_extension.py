@@ -17,7 +17,7 @@ from gradiend.evaluator import LMSThresholdPolicy
 from gradiend.gradients import TokenizedWord
 from gradiend.model._architecture import ACTIVATIONS, Activation
 from gradiend.objectives import OBJECTIVES, ModelWithHead, Objective, kind_of, register
-from gradiend.trainer.core import compiled_step
+from gradiend.trainer.core import _step
 from gradiend.trainer.core._optimizers import OPTIMIZERS, AutogradOptimizer, OptimizerKind
 from gradiend.trainer.core._step import create_optimizer
 from gradiend.trainer.core.arguments import whole
@@ -153,7 +153,7 @@ class TestActivation:
 
     def test_every_step_knows_it(self, bert, monkeypatch):
         """The analytic, the fused and the autograd step train the same GRADIEND."""
-        monkeypatch.setattr(compiled_step, "compiled_step", lambda: compiled_step.fused_step)
+        monkeypatch.setattr(_step, "compiled_step", lambda: _step.fused_step)
         arguments = {"activation_encoder": "softsign", "learning_rate": 1e-2}
         trained = {}
         for entry in (SOFTSIGN, dataclasses.replace(SOFTSIGN, slope=None)):

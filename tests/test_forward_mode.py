@@ -6,7 +6,7 @@ from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
-from gradiend.gradients import forward_mode
+from gradiend.gradients import _forward_mode
 from gradiend.gradients._forward_mode import ForwardModeRules
 
 ROWS, HEADS, QUERIES, KEYS, WIDTH = 3, 4, 5, 7, 8
@@ -54,7 +54,7 @@ def lengths(*sizes):
     ids=["plain", "lengths", "bias", "bias of heads", "causal", "scale", "grouped", "query", "key", "value"],
 )
 def test_output_and_tangent_are_those_of_the_plain_rule(options, at_once, monkeypatch):
-    monkeypatch.setattr(forward_mode, "SCORES_AT_ONCE", at_once)
+    monkeypatch.setattr(_forward_mode, "SCORES_AT_ONCE", at_once)
     own = {name: options[name] for name in ("n_key_heads", "moving") if name in options}
     options = {name: value for name, value in options.items() if name not in own}
     pairs = tensors(**own)

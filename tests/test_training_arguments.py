@@ -303,7 +303,6 @@ class TestBadValues:
             ({"min_convergent_seeds": 4}, "can never be reached"),
             ({"train_batch_size": 0}, "train_batch_size"),
             ({"learning_rate": -1.0}, "learning_rate"),
-            ({"learning_rate": 0}, "no weight changes"),
             ({"latent_dim": 0}, "latent_dim"),
             ({"convergent_metric": "loss"}, "convergent_score_threshold"),
             ({"supervised_decoder": True}, "convergent_score_threshold"),

@@ -18,7 +18,11 @@ class Modality:
 
     @property
     def target_classes(self) -> list[str] | None:
-        """The classes that are told apart where the trainer names none; None if the data does not say them."""
+        """The classes that are told apart where the trainer names none; None if the data does not say them.
+
+        Raises:
+            ValueError: The data has other than two, or a name that decoder results use for something else.
+        """
         return None
 
     @property

@@ -60,12 +60,6 @@ def _not_negative(name: str, value: Any) -> float:
     return value
 
 
-def _positive(name: str, value: Any) -> float:
-    if not _not_negative(name, value):
-        raise ValueError(f"{name} must be above 0: with 0 no weight changes, so there is nothing to train.")
-    return value
-
-
 def _numbers(name: str, value: Any) -> Any:
     value = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
     numbers(name, value)
@@ -169,7 +163,7 @@ class TrainingArguments(Arguments):
     """Examples of one class whose mean loss gives one gradient, that is one training step."""
     train_max_size: int | None = argument(None, whole(1))
     """Cap on training examples (all classes together)."""
-    learning_rate: float = argument(1e-5, _positive)
+    learning_rate: float = argument(1e-5, _not_negative)
     """Step size of the optimizer, the same for the whole training. Fewer entries take a larger one."""
     num_train_epochs: int = argument(3, whole(1))
     """Passes over the training batches."""

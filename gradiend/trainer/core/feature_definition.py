@@ -110,11 +110,10 @@ class FeatureLearningDefinition(ABC):
         """The classes that are told apart: those given, else those that the data says, if it says them.
 
         Raises:
-            ValueError: The data says other than two, or a name that decoder results use for something else.
+            ValueError: See `Modality.target_classes`.
         """
         if self._target_classes is None:
             found = self.modality.target_classes
-            check_class_names(found or ())
             self._target_classes = None if found is None else list(found)
         return self._target_classes
 

@@ -139,5 +139,8 @@ def convergence(
         means = evaluation.get("mean_by_class") or during.get(kept, {})
         signed = [mean for label, mean in means.items() if str(label) not in ZEROS]
         converged = converged and bool(signed) and min(signed) <= -least_mean and max(signed) >= least_mean
-    diverged = training_stats.get("diverged")
-    return Convergence(str(arguments.convergent_metric), value, threshold, converged and diverged is None, diverged)
+    reason = training_stats.get("diverged")
+    if not arguments.learning_rate and losses:
+        # A random start can reach the threshold by luck.
+        reason = "no step has changed a weight (learning_rate=0)"
+    return Convergence(str(arguments.convergent_metric), value, threshold, converged and reason is None, reason)

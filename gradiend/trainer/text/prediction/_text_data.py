@@ -25,6 +25,7 @@ from gradiend.data.unified import (
 )
 from gradiend.data.unified._parsed_tables import of_other_class
 from gradiend.data.unified._schema import listed
+from gradiend.evaluator._requests import check_class_names
 from gradiend.evaluator.encoder import EncoderData
 from gradiend.objectives import MAX_LENGTH, CausalWithHead, kind_of
 from gradiend.objectives.causal_with_head import with_saved_head
@@ -68,7 +69,7 @@ class TextData(Modality):
         """The two classes: those given, else the two merged ones, else those in the data.
 
         Raises:
-            ValueError: None given, and there are not exactly two.
+            ValueError: None given, and there are not exactly two; or a name that decoder results use themselves.
         """
         if self._target_classes is None:
             found = self.config.pair() or self.all_classes
@@ -80,6 +81,7 @@ class TextData(Modality):
                     f"The data has the classes {', '.join(found)}: name the two to tell apart with "
                     "target_classes=[…], the one to be encoded positive first."
                 )
+            check_class_names(found)
             self._target_classes = list(found)
         return list(self._target_classes)
 
