@@ -42,7 +42,7 @@ ANOTHER_EACH_TIME = {
     "transformers_version": "written by save_pretrained of transformers",
 }
 """Keys in JSON that are left out, and why."""
-OF_THE_CACHE = {"fingerprint", "format_version"}
+OF_THE_CACHE = {"fingerprint", "format_version", "encodings", "result"}
 """Keys in JSON that say what a result was made from; a rebuilt cache may say it otherwise."""
 CACHE_FILES = re.compile(r"(^|/)cache/|made_from\.json$|fingerprint[^/]*\.json$|base_model_digest")
 FIGURES = {".png", ".pdf", ".svg", ".html"}
