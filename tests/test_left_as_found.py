@@ -2,6 +2,8 @@
 deterministic algorithms give the same numbers."""
 
 import contextlib
+import gc
+import weakref
 
 import pytest
 import tiny
@@ -222,3 +224,15 @@ def test_entries_are_put_where_they_were_taken_from(layout, kind, deterministic)
     entry.put(tensor, values)
     assert torch.equal(entry.gather(tensor), values)
     assert int(tensor.count_nonzero()) == entry.num_selected
+
+
+def test_a_trainer_that_is_let_go_takes_its_model_with_it_at_once(tmp_path):
+    trainer = tiny_data.trainer(tiny_data.save_bert(tmp_path), {"do_eval": False, "max_seeds": 1}).train()
+    model = weakref.ref(trainer.get_model())
+    gc.collect()
+    gc.disable()
+    try:
+        del trainer
+        assert model() is None
+    finally:
+        gc.enable()

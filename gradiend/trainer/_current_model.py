@@ -28,7 +28,8 @@ class CurrentModel:
     """
 
     def __init__(self, trainer: Any, given: Any) -> None:
-        self._trainer = trainer
+        # Not the trainer itself: in a circle of references, models would stay in memory until Python looks for circles.
+        self._trainer_of = weakref.ref(trainer)
         self.given = given
         self.started_from = given
         """What the last training started from."""
@@ -38,6 +39,10 @@ class CurrentModel:
         """The model in memory; None until it is needed."""
         self.pruned: ModelWithGradiend | None = None
         """What `Trainer.pre_prune` has prepared for the next training."""
+
+    @property
+    def _trainer(self) -> Any:
+        return self._trainer_of()
 
     @property
     def given_path(self) -> str:
