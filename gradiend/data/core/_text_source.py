@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import random
 from abc import ABC, abstractmethod
@@ -95,13 +94,11 @@ class MemoryTexts(TextSource):
         yield self._chunk
 
     def identity(self) -> dict[str, Any]:
-        """A hash of all texts."""
-        digest = hashlib.sha256()
-        for text in self._chunk.texts:
-            digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
-        for document in self._chunk.documents or ():
-            digest.update(str(document).encode("utf-8", "surrogatepass") + b"\0")
-        return {"kind": self.name, "texts": len(self._chunk.texts), "sha256": digest.hexdigest()}
+        """A digest of all texts and documents."""
+        from gradiend.util._digest import digest_json  # noqa: PLC0415 - loads torch
+
+        digest = digest_json([self._chunk.texts, list(map(ascii, self._chunk.documents or ()))])
+        return {"kind": self.name, "texts": len(self._chunk.texts), "digest": digest}
 
 
 def make_chunk(index: tuple[int, int], entries: Sequence[object], documents: Sequence[object] | None = None) -> Chunk:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from gradiend.data.core._datasets import is_data_set, load_hub_dataset, looks_like_hub_id, split_of
 from gradiend.data.core._file_sources import CsvFile, DatasetRows, LineFile, ParquetFile
-from gradiend.data.core._tables import CSV_SUFFIXES, JSON_SUFFIXES
+from gradiend.data.core._tables import CSV_SUFFIXES, JSON_SUFFIXES, format_of, suffixes
 from gradiend.data.core._text_source import Columns, MemoryTexts, TextSource, make_chunk
 from gradiend.util._checks import require_path, require_text, require_whole
 from gradiend.util._keywords import known_keywords
@@ -23,8 +23,6 @@ BaseData: TypeAlias = "list[str] | pd.DataFrame | Dataset | DatasetDict | str | 
 """Texts, a frame or data set with a text column, the path of a file or of a data set's folder, or a hub id."""
 
 _LINES = (".txt", ".txt.gz")
-_FILES = (*CSV_SUFFIXES, ".parquet", *JSON_SUFFIXES, *_LINES)
-SUPPORTED = f"{', '.join(_FILES)} (text files have one text a line)"
 
 
 @known_keywords("resolve_base_data")
@@ -86,9 +84,7 @@ def open_source(
     require_text("split", split)
     opened: TextSource
     if isinstance(source, pd.DataFrame):
-        columns.require(source.columns, "The DataFrame")
-        values = [source[name].tolist() for name in columns.names]
-        return MemoryTexts(columns.chunk((0, 0), values), "DataFrame")
+        return _texts_of(source, columns, "The DataFrame", "DataFrame")
     if isinstance(source, list):
         _require_no_document(columns, "a list of texts")
         return MemoryTexts(make_chunk((0, 0), source), "list")
@@ -114,7 +110,7 @@ def open_source(
 
 
 def _names_a_dataset(source: str | PathLike[str]) -> bool:
-    return isinstance(source, str) and looks_like_hub_id(source) and not source.lower().endswith(_FILES)
+    return isinstance(source, str) and looks_like_hub_id(source) and not source.lower().endswith((*suffixes(), *_LINES))
 
 
 def _open_file(path: Path, columns: Columns) -> TextSource:
@@ -133,7 +129,17 @@ def _open_file(path: Path, columns: Columns) -> TextSource:
     if name.endswith(_LINES):
         _require_no_document(columns, f"the text file {str(path)!r}")
         return LineFile(path, None)
-    raise ValueError(f"Cannot tell what kind of file {str(path)!r} is; expected one of {SUPPORTED}.")
+    if known := format_of(path):
+        return _texts_of(known.read(path), columns, f"The file {str(path)!r}", path.name)
+    raise ValueError(
+        f"Cannot tell what kind of file {str(path)!r} is; expected one of {', '.join((*suffixes(), *_LINES))} (text "
+        "files have one text a line)."
+    )
+
+
+def _texts_of(frame: pd.DataFrame, columns: Columns, where: str, name: str) -> MemoryTexts:
+    columns.require(frame.columns, where)
+    return MemoryTexts(columns.chunk((0, 0), [frame[column].tolist() for column in columns.names]), name)
 
 
 def _require_no_document(columns: Columns, where: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
@@ -13,7 +13,14 @@ from typing import Any
 import pandas as pd
 
 from gradiend.data._summary import DataSummary, summarise
-from gradiend.data.core._output_tables import parse_folder, parse_table_format, prepare_output, require_basenames
+from gradiend.data.core._output_tables import (
+    FOLDER,
+    Output,
+    output_name,
+    parse_folder,
+    parse_output_format,
+    prepare_output,
+)
 from gradiend.data.core._text_source import Columns, TextBlock, TextSource, stream_texts
 from gradiend.data.core.base_loader import BaseData, open_source
 from gradiend.data.text._preprocess import Segmenter, TextPreprocessConfig, require_preprocess
@@ -28,7 +35,6 @@ from gradiend.data.text.prediction._frames import (
     reported_from_unified,
     unified_frame,
 )
-from gradiend.data.text.prediction._made_from import MadeFrom, Output, describe_preprocess
 from gradiend.data.text.prediction._report import (
     Tally,
     describe_empty_splits,
@@ -51,7 +57,7 @@ from gradiend.data.text.prediction._tag_resolver import TagResolver, TokenExclus
 from gradiend.data.unified._parsed_tables import DOCUMENT
 from gradiend.data.unified._schema import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS
 from gradiend.util import PLACEHOLDER
-from gradiend.util._checks import require_flag, require_path, require_texts, require_whole
+from gradiend.util._checks import require_flag, require_path, require_text, require_texts, require_whole
 from gradiend.util._keywords import known_keywords, strict_keywords
 
 logger = logging.getLogger(__name__)
@@ -129,7 +135,13 @@ class TextPredictionDataCreator:
         require_flag("use_cache", use_cache)
         if spacy_model is not None:
             require_path("spacy_model", spacy_model)
-        require_basenames(training_basename, neutral_basename)
+        for name, basename in (("training_basename", training_basename), ("neutral_basename", neutral_basename)):
+            require_text(name, basename)
+        if training_basename == neutral_basename:
+            raise ValueError(
+                f"training_basename and neutral_basename are both {training_basename!r}: one table would overwrite the "
+                "other."
+            )
         require_preprocess("preprocess", preprocess)
         self.text_column = text_column
         self.base_max_size = base_max_size
@@ -147,8 +159,8 @@ class TextPredictionDataCreator:
         self.output_dir = None if output_dir is None else parse_folder("output_dir", output_dir)
         self.training_basename = training_basename
         self.neutral_basename = neutral_basename
-        self.output_format = parse_table_format(output_format)
-        if self.output_format == "hf":
+        self.output_format = parse_output_format(output_format)
+        if self.output_format == FOLDER:
             require_folder_names([config.id for config in self.classes])
         self.use_cache = use_cache
         self.document_column = document_column
@@ -232,8 +244,9 @@ class TextPredictionDataCreator:
             )
         target = self._output(output, self.training_basename, self._source, **request.inputs())
         if (kept := target.read()) is not None:
-            self._created = lambda: reported_from_unified(kept.table), kept.tally
-            return from_unified(kept.table, request.format)
+            table, counts = kept
+            self._created = lambda: reported_from_unified(table), Tally(**counts)
+            return from_unified(table, request.format)
         return self._create_training_data(request, target)
 
     @known_keywords("generate_neutral_data")
@@ -282,13 +295,13 @@ class TextPredictionDataCreator:
             max_size=max_size,
         )
         if (kept := target.read()) is not None:
-            return kept.table
+            return kept[0]
 
         neutral, dropped = collect_neutral(
             self._stream(source), excluded, self._segmenter, exclusion, masks=self._masks(), limit=max_size
         )
         frame = pd.DataFrame({"text": pd.Series(neutral, dtype=str)})
-        target.write(frame, Tally(dict(dropped)))
+        target.write(frame, asdict(Tally(dict(dropped))))
         logger.log(logging.INFO if neutral else logging.WARNING, describe_neutral(len(frame), dropped, target.path))
         return frame
 
@@ -356,7 +369,7 @@ class TextPredictionDataCreator:
         else:
             masks = {config.id: config.mask for config in self.classes}
             unified = unified_frame(classes, masks, self._rng("alternatives"), with_documents=has_documents)
-            target.write(unified, tally, per_class_frames(classes))
+            target.write(unified, asdict(tally), per_class_frames(classes))
             result = from_unified(unified, request.format)
         logger.info(describe_training(classes, request.ratios, collected, tally, target.path))
         if (empty := describe_empty_splits(classes, request.ratios, request.split_by_document)) is not None:
@@ -366,33 +379,30 @@ class TextPredictionDataCreator:
     def _output(
         self, output: str | PathLike[str] | None, basename: str, source: TextSource, **arguments: Any
     ) -> Output:
-        """Where a table goes, after a look whether the place can be written to."""
+        """Where a table goes, after a look whether the place can be written to, and what it depends on."""
         path = self._output_path(output, basename)
-        return Output(path, self._made_from(path, source, arguments))
-
-    def _made_from(self, path: Path | None, source: TextSource, arguments: Mapping[str, Any]) -> MadeFrom | None:
-        """What a table depends on, if later calls should be answered from it."""
         if not self.use_cache:
-            return None
+            return Output(path, None)
         if path is None:
             logger.warning("use_cache=True has nowhere to keep a table; give output_dir= or output=.")
-            return None
+            return Output(path, None)
         if self.preprocess is not None and self.preprocess.custom_filter is not None:
             logger.warning("use_cache=True cannot tell whether custom_filter has changed; %s is made anew.", path)
-            return None
-        return MadeFrom(
-            base_data=source.identity(),
-            text_column=self.text_column,
-            base_max_size=self.base_max_size,
-            split=self.split,
-            hf_config=self.hf_config,
-            document_column=self.document_column,
-            preprocess=describe_preprocess(self.preprocess),
-            classes=[asdict(config) for config in self.classes],
-            spacy_model=None if self.spacy_model is None else str(self.spacy_model),
-            seed=self.seed,
+            return Output(path, None)
+        made_from = {
+            "base_data": source.identity(),
+            "text_column": self.text_column,
+            "base_max_size": self.base_max_size,
+            "split": self.split,
+            "hf_config": self.hf_config,
+            "document_column": self.document_column,
+            "preprocess": None if self.preprocess is None else asdict(self.preprocess),
+            "classes": [asdict(config) for config in self.classes],
+            "spacy_model": None if self.spacy_model is None else str(self.spacy_model),
+            "seed": self.seed,
             **arguments,
-        )
+        }
+        return Output(path, made_from)
 
     def _split(self, collected: Collected, sizes: Sequence[int], request: TrainingRequest) -> dict[str, pd.DataFrame]:
         """Keep the first rows of each class, as many as `sizes` says, and give each its split."""
@@ -432,8 +442,7 @@ class TextPredictionDataCreator:
             return prepare_output(Path(output), self.output_format)
         if self.output_dir is None:
             return None
-        suffix = "" if self.output_format == "hf" else f".{self.output_format}"
-        return prepare_output(self.output_dir / f"{basename}{suffix}", self.output_format)
+        return prepare_output(self.output_dir / output_name(basename, self.output_format), self.output_format)
 
     def _masks(self) -> set[str]:
         return {PLACEHOLDER, *(config.mask for config in self.classes)}
