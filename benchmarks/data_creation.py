@@ -28,6 +28,7 @@ from gradiend.data.core._text_source import Columns, stream_texts
 from gradiend.data.core.base_loader import open_source
 from gradiend.data.text._preprocess import split_sentences
 from gradiend.data.text.prediction._collector import BlockMatcher
+from gradiend.data.text.prediction._matcher import SurfaceMatcher
 
 WORDS = [
     "he", "they", "she", "it", "we", "you", "who", "him", "her", "them", "us", "me",
@@ -117,7 +118,7 @@ def bounds(options: argparse.Namespace, folder: Path) -> None:
     blocks = list(stream_texts(source, 42))
     parts = {"reading and shuffling": time.process_time() - start}
     for n_filters in (2, len(WORDS)):
-        matcher = BlockMatcher([TextFilterConfig([word], id=word) for word in WORDS[:n_filters]])
+        matcher = BlockMatcher(SurfaceMatcher([TextFilterConfig([word], id=word) for word in WORDS[:n_filters]]))
         start = time.process_time()
         for block in blocks:
             matcher(block)
@@ -141,13 +142,9 @@ def run(
     job = json.dumps([str(path), words, options, arguments or {}, as_list])
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        [python, "-c", CREATE, job],
-        env=inherited | environment,
-        capture_output=True,
-        text=True,
-        check=False,
+        [python, "-c", CREATE, job], env=inherited | environment, capture_output=True, text=True, check=False,
         cwd=path.parent,
-    )
+    )  # fmt: skip
     if done.returncode:
         raise RuntimeError(f"{python} made no data:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])

@@ -153,7 +153,7 @@ def _write_folder(path: Path, table: pd.DataFrame, by_class: Mapping[str, pd.Dat
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temporary:
         unfinished = Path(temporary) / "new"
         if by_class is None:
-            # what is saved in no shard at all cannot be loaded again
+            # a data set that is saved in no shard cannot be loaded again
             dataset(table).save_to_disk(unfinished, num_shards=1 if table.empty else None)
         else:
             datasets.DatasetDict({name: dataset(frame) for name, frame in by_class.items()}).save_to_disk(unfinished)

@@ -155,7 +155,7 @@ def csv_rows(path: Path, delimiter: str | None = None) -> Generator[tuple[int, l
                     f'texts that have {named} ("…"). The line begins with {between.join(fields)!r:.80}.',
                 )
             if header is None:
-                # the name that pandas has for the column of row numbers, which it writes without one
+                # pandas writes its row numbers as a column without a name, and reads that column under this name
                 header = fields = [name or f"Unnamed: {number}" for number, name in enumerate(fields)]
             yield line, fields
     if header is None:

@@ -42,7 +42,7 @@ def resolve_base_data(
     Args:
         source: A list of texts; a DataFrame; a `Dataset` or `DatasetDict`; the path of a `.csv`, `.tsv`, `.parquet`,
             `.jsonl` or `.txt` file (one text a line), all but Parquet also with `.gz`; the folder of a data set; or the
-            id of one on the Hugging Face hub.
+            id of a data set on the Hugging Face hub.
         text_column: Column with the texts in a table; a plain text file has none and ignores it.
         max_size: Keep at most so many texts; None keeps all.
         split: Split of a data set.
@@ -56,10 +56,10 @@ def resolve_base_data(
     Raises:
         TypeError: `source`, one of the texts or an argument is of another type, or an argument is unknown.
         FileNotFoundError: The file, folder or data set does not exist.
-        ValueError: The column, split or config is missing (the present ones are named), `max_size` is below 1,
-            or the file is of another kind, damaged or not UTF-8.
+        ValueError: The column, split or config is missing (the message lists those that are there), `max_size` is below
+            1, or the file is of another kind, damaged or not UTF-8.
         ConnectionError: The hub cannot be reached.
-        ImportError: Parquet without pyarrow, a data set without datasets.
+        ImportError: pyarrow is needed for Parquet, or datasets for a data set, and is not installed.
     """
     require_whole("max_size", max_size, 1, none_means="for all")
     require_whole("seed", seed, None, none_means="for another order each time")

@@ -29,13 +29,13 @@ _MINIMAL = ["masked", "label", "label_class", "split"]
 
 
 def parse_format(value: str) -> TrainingFormat:
-    """Turn a format name into a format; errors are those of `one_of`."""
+    """Turn a format name into a format; the errors are those of `one_of`."""
     one_of("format", value, get_args(TrainingFormat))
     return next(known for known in get_args(TrainingFormat) if known == value)
 
 
 def per_class_frames(classes: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Return class id → a frame with masked, label, split, and the label again under the class id."""
+    """Return class id → a frame with masked, label, split, and the label again in a column named like the class."""
     return {name: rows[_OF_CLASS].assign(**{name: rows["label"]}) for name, rows in classes.items()}
 
 
@@ -91,16 +91,16 @@ def reported_from_unified(unified: pd.DataFrame) -> pd.DataFrame:
 
 
 def _names_of(documents: pd.Series) -> pd.Series:
-    """The documents as the table on disk has them, so that a summary says the same with and without the cache."""
+    """Name documents as the table on disk does, so that a summary is the same with and without the cache."""
     return documents.map(str).where(documents.notna(), None)
 
 
 class _AlternativeSampler:
-    """Draws words of a class as often as they are its label, with a capital where their place asks for one."""
+    """Draws words of a class as often as they are labels, with a capital where their place asks for a capital."""
 
     def __init__(self, rows: pd.DataFrame, mask: str, rng: random.Random) -> None:
         words = rows["word"].tolist()
-        # only of a word with a capital does its place matter
+        # the place matters only for a word with a capital
         pairs = zip(rows["masked"].tolist(), words, strict=True)
         texts = [_with_placeholder(text, mask) if word != word.lower() else "" for text, word in pairs]
         frequency = Counter(own_spellings(texts, words))
@@ -115,5 +115,5 @@ class _AlternativeSampler:
 
 
 def _with_placeholder(masked: str, mask: str) -> str:
-    """The text up to its first mask, and our placeholder instead: all that decides about the capital."""
+    """Return the text up to its first mask, and a placeholder: no other part decides about the capital."""
     return masked.partition(mask)[0] + PLACEHOLDER
