@@ -23,8 +23,6 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 
-DEFAULT_DPI = 150
-
 WITHOUT_EFFECT = frozenset((
     "cbar_y_pad", "class_spread", "converged_by_id", "dispersion", "dispersion_display", "highlight_non_convergence",
     "include_neutral", "neutral_data_split", "seed_aggregate", "seed_group_policy", "seed_pairing_mode",
@@ -130,7 +128,7 @@ def deliver(figure: Figure, path: Path | None, *, show: bool, dpi: float | None 
     cover_characters(figure)
     if path is not None:
         with replacing(path) as temporary:
-            figure.savefig(temporary, format=format_of(path), dpi=dpi or DEFAULT_DPI, bbox_inches="tight")
+            figure.savefig(temporary, format=format_of(path), dpi=dpi or 150, bbox_inches="tight")
     if show:
         _show(figure)
     return "" if path is None else str(path)

@@ -1,4 +1,7 @@
-"""An interactive page on which every encoded example is a point that shows its text."""
+"""An interactive page on which every encoded example is a point that shows its text.
+
+The plot function is long since its docstring describes every option; its body checks, arranges and hands on.
+"""
 
 from __future__ import annotations
 
@@ -219,17 +222,9 @@ def _figure(
     for number, value in enumerate(distinct):
         chosen = np.flatnonzero(of_point == value)
         look = {"color": colors[value], "symbol": SYMBOLS[number % len(SYMBOLS)], "size": 7, "opacity": 0.7}
-        figure.add_trace(
-            trace(
-                x=x[chosen],
-                y=y[chosen],
-                customdata=[texts[i] for i in chosen.tolist()],
-                hovertemplate="%{customdata}<extra></extra>",
-                mode="markers",
-                name=_short(names.get(value, value) or "none"),
-                marker=look,
-            )
-        )
+        shown: dict[str, Any] = {"mode": "markers", "marker": look, "name": _short(names.get(value, value) or "none")}
+        shown |= {"customdata": [texts[i] for i in chosen.tolist()], "hovertemplate": "%{customdata}<extra></extra>"}
+        figure.add_trace(trace(x=x[chosen], y=y[chosen], **shown))
     return figure
 
 

@@ -84,11 +84,9 @@ def encoding_groups(
         {
             "source": np.where(neutral, kind, _names(frame, "source_id").fillna(label_names)),
             "target": _names(frame, "target_id").where(~neutral, ""),
-            "label": label,
-            "neutral": neutral,
-            "encoded": frame["encoded"].to_numpy(np.float64),
+            "label": label, "neutral": neutral, "encoded": frame["encoded"].to_numpy(np.float64),
         }
-    ).fillna({"target": ""})
+    ).fillna({"target": ""})  # fmt: skip
     if target_and_neutral_only:
         table = table[table["neutral"] | (table["label"] != 0)]
     if table.empty:
@@ -97,14 +95,12 @@ def encoding_groups(
         )
     groups = [
         EncodingGroup(
-            source=str(part["source"].iloc[0]),
-            target=str(part["target"].iloc[0]) or None,
-            label=float(part["label"].mean()),
-            values=part["encoded"].to_numpy(np.float64),
+            source=str(part["source"].iloc[0]), target=str(part["target"].iloc[0]) or None,
+            label=float(part["label"].mean()), values=part["encoded"].to_numpy(np.float64),
             neutral=bool(part["neutral"].iloc[0]),
         )
         for _, part in table.groupby(["neutral", "source", "target"], sort=False)
-    ]
+    ]  # fmt: skip
     order = {name: position for position, name in enumerate(first_classes)}
 
     def rank(group: EncodingGroup) -> tuple[Any, ...]:

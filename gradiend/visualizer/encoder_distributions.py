@@ -1,4 +1,7 @@
-"""The plot of the encodings of each transition, and of neutral text."""
+"""The plot of the encodings of each transition, and of neutral text.
+
+The plot function is long since its docstring describes every option; its body checks, arranges and hands on.
+"""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ def _unreadable(source: str, error: Exception) -> str:
 def _unreachable(source: str, error: Exception) -> NoReturn:
     raise ConnectionError(
         f"The hub cannot be reached for the data set {source!r} ({error}). Without a connection (or with "
-        "HF_HUB_OFFLINE=1) only data sets loaded before are there; a local folder or file needs none."
+        "HF_HUB_OFFLINE=1) only data sets that were loaded before can be read; a local folder or file needs none."
     ) from error
 
 

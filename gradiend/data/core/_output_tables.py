@@ -1,4 +1,4 @@
-"""Result tables on disk: found out to be writable before the work, written in one step after it, and used again."""
+"""Result tables on disk: checked before the work, written in one step after the work, and used again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from gradiend.data.core._datasets import find_saved
 from gradiend.data.core._tables import format_of, formats, one_of_suffixes, read_table, suffixes
 from gradiend.util._cache import Cache, Fingerprint
 from gradiend.util._checks import require_path
-from gradiend.util._digest import digest_files
 from gradiend.util._files import replacing
 from gradiend.util._imports import require_package
 from gradiend.util._keywords import one_of
@@ -40,7 +39,7 @@ def parse_output_format(value: str) -> str:
 
 
 def output_name(basename: str, output_format: str) -> str:
-    """The name of the file, or of the folder, with a table of an output format."""
+    """Return the name of the file, or of the folder, with a table of an output format."""
     return basename if output_format == FOLDER else basename + formats(written=True)[output_format].suffixes[0]
 
 
@@ -130,6 +129,8 @@ class Output:
             self._record(self.path).write({"format_version": _RECORD_FORMAT, "tally": tally})
 
     def _record(self, path: Path) -> Cache:
+        from gradiend.util._digest import digest_files  # noqa: PLC0415 - loads transformers
+
         parts = {"gradiend": __version__, "record": _RECORD_FORMAT, **(self.made_from or {})}
         file = _table_file(path)
         return Cache(path.with_name(f"{path.name}.{MADE_FROM}"), parts, lambda: digest_files([file], file.parent))

@@ -38,25 +38,25 @@ class TableFormat:
 
 
 def formats(*, written: bool = False) -> dict[str, TableFormat]:
-    """The formats by name; with `written` only those that can be written."""
+    """Return the formats by name, with `written` only those that can be written."""
     return {name: known for name, known in TABLE_FORMATS.items() if known.write or not written}
 
 
 def suffixes(*, written: bool = False) -> tuple[str, ...]:
-    """The ends of names that mean a table: all that are read, or those that written files have."""
+    """Return the ends of names that mean a table: all that are read, or with `written` those of files to write."""
     return tuple(
         suffix for known in formats(written=written).values() for suffix in known.suffixes[: 1 if written else None]
     )
 
 
 def one_of_suffixes(*, written: bool = False) -> str:
-    """The suffixes for a message: `.csv, .jsonl or .parquet`."""
+    """List the suffixes for a message: `.csv, .jsonl or .parquet`."""
     *others, last = suffixes(written=written)
     return f"{', '.join(others)} or {last}" if others else last
 
 
 def format_of(path: Path, what: str = "Reading") -> TableFormat | None:
-    """The format that the name of a file means, or None; an ImportError if the package that it needs is missing."""
+    """Return the format that the name of a file means, or None; a missing package that it needs is an ImportError."""
     name = path.name.lower()
     found = next((known for known in TABLE_FORMATS.values() if name.endswith(known.suffixes)), None)
     if found is not None and found.needs is not None:
@@ -179,7 +179,7 @@ def json_object(line: str, where: str) -> dict[str, Any]:
 
 
 def not_utf8(path: Path, error: UnicodeError) -> ValueError:
-    """The error for a file in another encoding."""
+    """Return the error for a file in another encoding."""
     return ValueError(f"{str(path)!r} is not UTF-8 ({error}); save it as UTF-8 and try again.")
 
 

@@ -27,8 +27,6 @@ from gradiend.data.unified._schema import (
 from gradiend.util._keywords import normalize_split_name
 
 DOCUMENT = "document"
-OTHER_ALTERNATIVE = "compared with another class than the target classes"
-SAME_TARGET = "comparing a class with itself"
 OUTSIDE_GROUPS = "outside the transition groups"
 
 
@@ -104,8 +102,8 @@ def _compared(table: ParsedTable, contrast: Contrast, dropped: Counter[str]) -> 
     inner = targets & (factual.map(contrast.target_of) == alternative.map(contrast.target_of))
     pairs = pd.Series(list(zip(factual, alternative, strict=True)), index=factual.index, dtype=object)
     allowed = pairs.isin([pair for pair in pairs.unique() if contrast.allows(*pair)])
-    dropped[OTHER_ALTERNATIVE] += int((is_target & ~targets).sum())
-    dropped[SAME_TARGET] += int(inner.sum())
+    dropped["compared with another class than the target classes"] += int((is_target & ~targets).sum())
+    dropped["comparing a class with itself"] += int(inner.sum())
     dropped[OUTSIDE_GROUPS] += int((targets & ~inner & ~allowed).sum())
     return allowed
 

@@ -104,19 +104,16 @@ class DataSource:
 
     def _data_set_per_class(self, name: str, columns: ColumnNames) -> pd.DataFrame | dict[str, pd.DataFrame]:
         options = self._options(columns)
-        if self.hf_subset is None and hub_config_names(name, **self._trust) == [DEFAULT_CONFIG]:
+        configs = hub_config_names(name, trust_remote_code=self.trust_remote_code) if self.hf_subset is None else None
+        if configs == [DEFAULT_CONFIG]:
             # A config without a name is no class: the table has a column of classes.
             return load_hub_table(name, **options)
         classes = "all" if self.hf_subset is None else self.hf_subset
         return load_hf_per_class(name, classes, masked_col=columns.masked, **options)
 
-    @property
-    def _trust(self) -> dict[str, Any]:
-        return {"trust_remote_code": True} if self.trust_remote_code else {}
-
     def _options(self, columns: ColumnNames) -> dict[str, Any]:
         splits = [self.hf_splits] if isinstance(self.hf_splits, str) else self.hf_splits
-        return {"splits": splits, "split_col": columns.split, **self._trust}
+        return {"splits": splits, "split_col": columns.split, "trust_remote_code": self.trust_remote_code}
 
 
 def resolve_dataframe(

@@ -32,10 +32,6 @@ from gradiend.util._checks import require_whole
 
 logger = logging.getLogger(__name__)
 
-NO_OTHER_WORD = "without another word to compare with"
-SAME_WORD = "with the same word on both sides"
-REPEATED = "repeated once classes were merged"
-
 
 def unify(
     tables: Sequence[ParsedTable],
@@ -198,7 +194,7 @@ def _count_unanswered(rows: pd.DataFrame, answered: pd.DataFrame, contrast: Cont
             f"{int((targets == name).sum())} rows of {name!r} have no alternative: {word!r} is also the only word of "
             f"{other!r}. Classes with the same words cannot be told apart by them; choose another pair."
         )
-    dropped[NO_OTHER_WORD] += len(lost)
+    dropped["without another word to compare with"] += len(lost)
     logger.warning(
         "%d of %d rows are dropped: the other class has no other word for them in their split (%s).",
         len(lost), len(rows), listed(lost[UNIFIED_FACTUAL].str.lower().unique()),
@@ -222,8 +218,8 @@ def _close_merged(rows: pd.DataFrame, dropped: Counter[str]) -> pd.DataFrame:
     """Close rows of merged classes: drop rows with the same word on both sides, and rows that are there twice."""
     same = rows[UNIFIED_FACTUAL] == rows[UNIFIED_ALTERNATIVE]
     repeated = rows.duplicated(list(UNIFIED_COLUMNS[:-1])) & ~same
-    dropped[SAME_WORD] += int(same.sum())
-    dropped[REPEATED] += int(repeated.sum())
+    dropped["with the same word on both sides"] += int(same.sum())
+    dropped["repeated once classes were merged"] += int(repeated.sum())
     return with_transitions(rows[~same & ~repeated])
 
 

@@ -1,4 +1,7 @@
-"""The heatmap of the overlaps between the top-k weights of each two models."""
+"""The heatmap of the overlaps between the top-k weights of each two models.
+
+The plot function is long since its docstring describes every option; its body checks, arranges and hands on.
+"""
 
 from __future__ import annotations
 

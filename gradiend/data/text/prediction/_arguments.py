@@ -66,7 +66,9 @@ def _as_one(configs: Sequence[TextFilterConfig]) -> TextFilterConfig:
             "them the same, or each its own id=."
         )
     logger.warning(
-        "%d configs are called %r and make one class; give each its own id= for several.", len(configs), first.id
+        "%d configs are called %r and make one class; give each its own id= for several.",
+        len(configs),
+        first.id,
     )
     return TextFilterConfig(list(configs), id=first.id, mask=first.mask, weight=first.weight)
 
@@ -96,9 +98,8 @@ def _warn_of_shared_words(classes: Sequence[TextFilterConfig]) -> None:
             logger.warning(
                 "The word %r is a target of %s, and no tag tells them apart: its sentences give a row for each. "
                 "Keep it in one of them, or give them spacy_tags that differ in one key.",
-                word,
-                names,
-            )
+                word, names,
+            )  # fmt: skip
 
 
 def _told_apart(one: Target, other: Target) -> bool:

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping
 from itertools import accumulate
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, cast, get_args
 
 import pandas as pd
 
@@ -30,8 +30,7 @@ _MINIMAL = ["masked", "label", "label_class", "split"]
 
 def parse_format(value: str) -> TrainingFormat:
     """Turn a format name into a format; the errors are those of `one_of`."""
-    one_of("format", value, get_args(TrainingFormat))
-    return next(known for known in get_args(TrainingFormat) if known == value)
+    return cast("TrainingFormat", one_of("format", value, get_args(TrainingFormat)))
 
 
 def per_class_frames(classes: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -76,11 +75,8 @@ def from_unified(unified: pd.DataFrame, kind: TrainingFormat) -> dict[str, pd.Da
     minimal = unified.drop_duplicates(["label_class", "masked"])[_MINIMAL].reset_index(drop=True)
     if kind == "minimal":
         return minimal
-    frames = {}
-    for name, rows in minimal.groupby("label_class", sort=False):
-        frame = rows[_OF_CLASS].reset_index(drop=True)
-        frames[str(name)] = frame.assign(**{str(name): frame["label"]})
-    return frames
+    groups = minimal.groupby("label_class", sort=False)
+    return per_class_frames({str(name): rows.reset_index(drop=True) for name, rows in groups})
 
 
 def reported_from_unified(unified: pd.DataFrame) -> pd.DataFrame:

@@ -83,7 +83,11 @@ class TagResolver:
         resolved = [hits for _, hits in batch]
         if self.reader is None:
             return resolved
-        todo = [position for position, (_, hits) in enumerate(batch) if self._must_parse(hits)]
+        todo = [
+            position
+            for position, (_, hits) in enumerate(batch)
+            if self.needs_every_sentence or any(target.tags is not None for hit in hits for target in hit.targets)
+        ]
 
         def use(position: int, doc: Doc) -> list[Hit]:
             return resolve_doc(doc, batch[todo[position]][1], self._lemmas)
@@ -96,9 +100,6 @@ class TagResolver:
     def _resolved(self, batch: Sequence[Segment]) -> Iterator[Segment]:
         for (sentence, _), hits in zip(batch, self.resolve_batch(batch), strict=True):
             yield sentence, hits
-
-    def _must_parse(self, hits: Iterable[Hit]) -> bool:
-        return self.needs_every_sentence or any(target.tags is not None for hit in hits for target in hit.targets)
 
 
 def lemma_targets(configs: Sequence[TextFilterConfig]) -> LemmaTargets:

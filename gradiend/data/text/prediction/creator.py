@@ -278,7 +278,8 @@ class TextPredictionDataCreator:
         """
         parse_format(format)
         require_whole("max_size", max_size, 1, none_means="for all")
-        exclusion = TokenExclusion(excluded_spacy_tags, self._lemmas(), self.spacy_model, self.download_if_missing)
+        lemmas = [flat.word for config in self.classes for flat in config.flatten() if flat.is_lemma]
+        exclusion = TokenExclusion(excluded_spacy_tags, lemmas, self.spacy_model, self.download_if_missing)
         excluded = self._excluded(additional_excluded_words, excluded_spacy_tags is not None)
         source = self._source if base_data is None else self._open(base_data)
         target = self._output(
@@ -360,7 +361,13 @@ class TextPredictionDataCreator:
         self, output: str | PathLike[str] | None, basename: str, source: TextSource, **arguments: Any
     ) -> Output:
         """Find out where a table goes, that the place can be written to, and what the table depends on."""
-        path = self._output_path(output, basename)
+        path = None
+        if output is not None:
+            require_path("output", output)
+            path = prepare_output(Path(output), self.output_format)
+        elif self.output_dir is not None:
+            name = output_name(basename, self.output_format)
+            path = prepare_output(self.output_dir / name, self.output_format)
         if not self.use_cache:
             return Output(path, None)
         if path is None:
@@ -396,9 +403,6 @@ class TextPredictionDataCreator:
         texts = (text for block in self._stream(self._source) for text in block.texts)
         return near_misses(self._segmenter.segments(texts), configs, self._resolver.reader)
 
-    def _lemmas(self) -> list[str]:
-        return [flat.word for config in self.classes for flat in config.flatten() if flat.is_lemma]
-
     def _excluded(self, additional: Sequence[str] | None, has_tags: bool) -> list[TextFilterConfig]:
         given = [additional] if isinstance(additional, str) else additional
         more = [] if given is None else list(require_texts("additional_excluded_words", given))
@@ -409,14 +413,6 @@ class TextPredictionDataCreator:
                 "excluded_spacy_tags."
             )
         return [TextFilterConfig(targets=words, id="excluded")] if words else []
-
-    def _output_path(self, output: str | PathLike[str] | None, basename: str) -> Path | None:
-        if output is not None:
-            require_path("output", output)
-            return prepare_output(Path(output), self.output_format)
-        if self.output_dir is None:
-            return None
-        return prepare_output(self.output_dir / output_name(basename, self.output_format), self.output_format)
 
     def _masks(self) -> set[str]:
         return {PLACEHOLDER, *(config.mask for config in self.classes)}
