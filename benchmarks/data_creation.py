@@ -28,6 +28,7 @@ from gradiend.data.core._text_source import Columns, stream_texts
 from gradiend.data.core.base_loader import open_source
 from gradiend.data.text._preprocess import split_sentences
 from gradiend.data.text.prediction._collector import BlockMatcher
+from gradiend.data.text.prediction._matcher import SurfaceMatcher
 
 WORDS = [
     "he", "they", "she", "it", "we", "you", "who", "him", "her", "them", "us", "me",
@@ -86,7 +87,7 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
         for _ in range(options.repeats):
             # the other tool drops sentences with fewer than ten words before the found one unless told otherwise
             other.append(run(options.other, path, WORDS[:n_filters], {"min_left_context_words": 0}, as_list=True))
-            ours.append(run(sys.executable, path, WORDS[:n_filters], {"n_processes": 1}, as_list=True))
+            ours.append(run(sys.executable, path, WORDS[:n_filters], {}, as_list=True))
         seconds = [report(n_filters, name, size, results) for name, results in (("0.2.3", other), ("ours", ours))]
         print(f"{n_filters:7}  ratio   {seconds[0] / seconds[1]:11.1f}")
     print("(0.2.3 repeats masked texts)\n")
@@ -96,19 +97,15 @@ def grow(options: argparse.Namespace, folder: Path) -> None:
     """Our tool on files of growing size: at most 1 000 rows a class, a rare class keeps it reading to the end."""
     words = [*WORDS, RARE]
     print(f"a text file, {len(words)} filters, at most 1000 rows a class")
-    print("sentences  processes  processor s   wall s   sentences/s  peak MiB     rows")
+    print("sentences  processor s   wall s   sentences/s  peak MiB     rows")
     for size in options.sizes:
         path = write_sentences(options.corpus, folder, size)
-        for n_processes in (1, 2):
-            results = [
-                run(sys.executable, path, words, {"n_processes": n_processes}, {"max_size_per_class": 1000})
-                for _ in range(options.repeats)
-            ]
-            middle = median(results)
-            print(
-                f"{size:9}  {n_processes:9}  {middle['processor']:11.2f}  {middle['wall']:7.2f}  "
-                f"{size / middle['wall']:11.0f}  {middle['mib']:8.0f}  {middle['rows']:7.0f}"
-            )
+        arguments = {"max_size_per_class": 1000}
+        middle = median([run(sys.executable, path, words, {}, arguments) for _ in range(options.repeats)])
+        print(
+            f"{size:9}  {middle['processor']:11.2f}  {middle['wall']:7.2f}  "
+            f"{size / middle['wall']:11.0f}  {middle['mib']:8.0f}  {middle['rows']:7.0f}"
+        )
     print()
 
 
@@ -121,7 +118,7 @@ def bounds(options: argparse.Namespace, folder: Path) -> None:
     blocks = list(stream_texts(source, 42))
     parts = {"reading and shuffling": time.process_time() - start}
     for n_filters in (2, len(WORDS)):
-        matcher = BlockMatcher([TextFilterConfig([word], id=word) for word in WORDS[:n_filters]])
+        matcher = BlockMatcher(SurfaceMatcher([TextFilterConfig([word], id=word) for word in WORDS[:n_filters]]))
         start = time.process_time()
         for block in blocks:
             matcher(block)
@@ -145,13 +142,9 @@ def run(
     job = json.dumps([str(path), words, options, arguments or {}, as_list])
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        [python, "-c", CREATE, job],
-        env=inherited | environment,
-        capture_output=True,
-        text=True,
-        check=False,
+        [python, "-c", CREATE, job], env=inherited | environment, capture_output=True, text=True, check=False,
         cwd=path.parent,
-    )
+    )  # fmt: skip
     if done.returncode:
         raise RuntimeError(f"{python} made no data:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])

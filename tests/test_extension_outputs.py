@@ -1,11 +1,15 @@
-"""What comes out is added in one place too: a metric of rewrites, a metric of encodings, a plot."""
+"""What comes out is added in one place too: a metric of rewrites, a metric of encodings, a plot, a table format."""
 
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import tiny_data
 
+from gradiend import TextFilterConfig, TextPredictionDataCreator, TextPredictionTrainer, resolve_base_data
+from gradiend.data.core._tables import TABLE_FORMATS, TableFormat
+from gradiend.data.unified import resolve_dataframe
 from gradiend.evaluator import EncoderEvaluator, Evaluator, LMSThresholdPolicy, read_decoder_stats_file
 from gradiend.util.paths import resolve_decoder_stats_path
 from gradiend.visualizer import Visualizer
@@ -96,3 +100,49 @@ class TestMetricOfEncodingsAndPlot:
         drawn.unlink()
         assert trained.plot_encoder_distributions(encoder_df=result["encoder_df"]) == str(drawn)
         assert len(trained.evaluator.plot_losses()) == tiny_data.QUICK["max_steps"]
+
+
+class TestTableFormat:
+    """One entry of `TABLE_FORMATS`."""
+
+    @pytest.fixture(autouse=True)
+    def known(self, monkeypatch):
+        json_array = TableFormat(
+            (".json",),
+            lambda path: pd.DataFrame(json.loads(path.read_text())),
+            lambda frame, path: frame.to_json(path, orient="records"),
+        )
+        monkeypatch.setitem(TABLE_FORMATS, "json", json_array)
+
+    def test_a_creator_writes_it_and_answers_from_it_and_a_trainer_reads_it(self, bert, tmp_path, caplog):
+        texts = [f"{word} went home at {hour}." for hour in range(20) for word in ("he", "she")]
+
+        def create():
+            classes = [TextFilterConfig([word], id=word) for word in ("he", "she")]
+            options = {"feature_targets": classes, "output_dir": tmp_path, "output_format": "json", "use_cache": True}
+            return TextPredictionDataCreator(texts, **options).generate_training_data(format="unified")
+
+        rows = create()
+        path = tmp_path / "training.json"
+        assert json.loads(path.read_text())[0].keys() == set(rows.columns)
+        with caplog.at_level("INFO"):
+            pd.testing.assert_frame_equal(create(), rows)
+        assert "is used again" in caplog.text
+        pd.testing.assert_frame_equal(resolve_dataframe(path), rows, check_dtype=False)
+        trainer = TextPredictionTrainer(bert, data=str(path))
+        assert sorted(trainer.target_classes) == ["he", "she"]
+        assert len(trainer.combined_data) == len(rows)
+
+    def test_texts_are_read_from_it(self, tmp_path):
+        path = tmp_path / "texts.json"
+        path.write_text(json.dumps([{"text": "one"}, {"text": "two"}]))
+        assert sorted(resolve_base_data(str(path))) == ["one", "two"]
+
+    def test_errors_name_it(self, tmp_path):
+        for path in ("missing.csv", "missing.xyz"):
+            with pytest.raises((ValueError, OSError), match=r"\.json"):
+                resolve_dataframe(tmp_path / path)
+        with pytest.raises(ValueError, match="json"):
+            TextPredictionDataCreator([], output_format="jsn")
+        with pytest.raises(ValueError, match=r"\.json"):
+            TextPredictionDataCreator(["a"]).generate_neutral_data(additional_excluded_words=["b"], output="a.xyz")

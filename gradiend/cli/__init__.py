@@ -18,5 +18,5 @@ def main() -> None:
     try:
         app()
     except (ValueError, OSError, ImportError) as error:
-        # What users do wrong has a message that says so; the traceback would only hide it.
+        # The message says what the user did wrong; a traceback would only hide it.
         sys.exit(f"Error: {error}")

@@ -21,7 +21,7 @@ CLASSES = {"3SG": ["he", "she", "it"], "3PL": ["they"]}
 OTHER = dict(zip(CLASSES, reversed(CLASSES), strict=True))
 LEARNING_RATES = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
 SMALL_LEARNING_RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
-"""For other models, which are larger than the embedded one and take less."""
+"""Learning rates of rewrites for other models, which are larger than the embedded model and need smaller ones."""
 SUMMARY = "summary.json"
 
 
@@ -56,7 +56,7 @@ def demo(
 
 
 def run_demo(output: Path, *, model: str | None = None, seed: int = 0) -> dict[str, Any]:
-    """Run the demo and print what came out.
+    """Run the demo and print its results.
 
     Args:
         output: Directory for data, model, plots, rewritten models and `summary.json`.
@@ -64,14 +64,14 @@ def run_demo(output: Path, *, model: str | None = None, seed: int = 0) -> dict[s
         seed: First seed of the training.
 
     Returns:
-        What is in `summary.json`.
+        The content of `summary.json`.
     """
-    # torch and transformers are loaded when there is work to do: `gradiend --help` answers at once.
+    # torch and transformers are loaded only for work, so that `gradiend --help` answers at once.
     from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
 
     from gradiend.trainer.core.stats import plain  # noqa: PLC0415
 
-    # Loading and saving take milliseconds here; their bars would hide the two that matter.
+    # Loading and saving take milliseconds here; their progress bars would hide the two that matter.
     disable_progress_bar()
     console = Console()
     seconds: dict[str, float] = {}
@@ -120,21 +120,19 @@ def run_demo(output: Path, *, model: str | None = None, seed: int = 0) -> dict[s
 
 
 def summarise(encoder: Mapping[str, Any], decoder: Mapping[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
-    """The content of `summary.json`: encoder, decoder and seconds."""
+    """Make the content of `summary.json`: encoder, decoder and seconds."""
     classes = {}
     for name in CLASSES:
         if _was_chosen(decoder, name):
             chosen = decoder[name]
             classes[name] = {
-                "base_probability": chosen["base_value"],
-                "probability": chosen["value"],
+                "base_probability": chosen["base_value"], "probability": chosen["value"],
                 **{key: chosen[key] for key in ("learning_rate", "feature_factor", "lms", "base_lms")},
-            }
+            }  # fmt: skip
     return {
         "encoder": {"correlation": encoder["correlation"], "mean_by_class": encoder["mean_by_feature_class"]},
-        "decoder": classes,
-        "seconds": dict(seconds),
-    }
+        "decoder": classes, "seconds": dict(seconds),
+    }  # fmt: skip
 
 
 def _was_chosen(decoder: Mapping[str, Any], name: str) -> bool:
@@ -160,12 +158,9 @@ def _print(
     table = Table("rewritten towards", "on texts with", "P before", "P after", score)
     for name, row in summary["decoder"].items():
         table.add_row(
-            name,
-            "/".join(CLASSES[OTHER[name]]),
-            f"{row['base_probability']:.3f}",
-            f"{row['probability']:.3f}",
+            name, "/".join(CLASSES[OTHER[name]]), f"{row['base_probability']:.3f}", f"{row['probability']:.3f}",
             f"{row['lms'] / row['base_lms']:.1%} of before",
-        )
+        )  # fmt: skip
     console.print(table)
     words = "; ".join(f"{name} is {'/'.join(values)}" for name, values in CLASSES.items())
     print(f"P is the probability of the class that the model was rewritten towards; {words}.")

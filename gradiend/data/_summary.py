@@ -66,9 +66,9 @@ class ClassSummary:
     words: tuple[WordSummary, ...]
     """Words of the class, commonest first."""
     lengths: Lengths
-    """How long its texts are."""
+    """How long the texts of the class are."""
     examples: tuple[tuple[str, str], ...]
-    """Three texts, spread over the data, and the word of each."""
+    """Three texts of the class, spread over the data, and the word of each."""
 
     @property
     def n_rows(self) -> int:
@@ -78,7 +78,7 @@ class ClassSummary:
 
 @dataclass(frozen=True)
 class Overlap:
-    """What two splits share, so that one says something about the other."""
+    """Texts or documents that two splits share, so that results on one split depend on the other."""
 
     kind: str
     """`"text"` (the same masked text) or `"document"`."""
@@ -92,18 +92,18 @@ class Overlap:
 
 @dataclass(frozen=True)
 class DataSummary:
-    """A data report: print it, show it in a notebook, or take it as a dict."""
+    """A data report, to print, to show in a notebook, or to take as a dict."""
 
     classes: tuple[ClassSummary, ...]
     """The classes, the target classes first."""
     overlaps: tuple[Overlap, ...]
-    """What splits share; empty if they share nothing."""
+    """What each two splits share; empty if they share nothing."""
     dropped: Mapping[str, int]
     """Reason → how many rows or sentences were left out."""
     n_beside_others: int = 0
-    """How many rows of created data have a sentence with a word of another class too, which tells the class."""
+    """How many rows of created data show a word of another class in their sentence, which may tell the class."""
     tokenizer: str | None = None
-    """Name of the tokenizer whose tokens the words have; None without."""
+    """Name of the tokenizer that cut the words into tokens; None without a tokenizer."""
     has_documents: bool = False
     """Whether the data says which document a text is from."""
 
@@ -190,7 +190,7 @@ def _commonest(words: Sequence[WordSummary]) -> str:
 
 
 def beside_others(count: int, n_rows: int) -> str:
-    """Say how many rows show a word of another class, and how to do without them."""
+    """Say how many rows show a word of another class, and how to leave such rows out."""
     return (
         f"{count} of {n_rows} rows are from sentences that also hold words of another class; "
         "generate_training_data(keep_several_classes=False) leaves them out."
@@ -219,10 +219,10 @@ def summarise(
 
     Args:
         rows: Columns masked, split, factual_class and factual; document is optional, None where unknown.
-        classes: The classes, in the order in which they are shown, also those without rows. Default: those in the rows.
+        classes: Classes in the order in which they are shown, also classes without rows. Default: those in the rows.
         dropped: Reason → how many rows were left out before.
         n_beside_others: How many rows are from sentences that hold a word of another class too.
-        tokenizer: See `resolve_tokenizer`; None tells no tokens.
+        tokenizer: See `resolve_tokenizer`; None shows no tokens.
     """
     rows = rows.reset_index(drop=True)
     resolved = None if tokenizer is None else resolve_tokenizer(tokenizer)
@@ -232,14 +232,13 @@ def summarise(
     splits = [*known, *sorted(set(present) - set(known))]
     documents = rows[DOCUMENT] if DOCUMENT in rows.columns else pd.Series(None, index=rows.index, dtype=object)
     texts = rows[UNIFIED_MASKED].str.split().str.join(" ")
+    split_of = rows[UNIFIED_SPLIT]
+    shared = _overlaps("text", texts, split_of, splits) + _overlaps("document", documents.dropna(), split_of, splits)
     return DataSummary(
         classes=tuple(
             _class_summary(name, rows[rows[UNIFIED_FACTUAL_CLASS] == name], splits, resolved) for name in names
         ),
-        overlaps=(
-            *_overlaps("text", texts, rows[UNIFIED_SPLIT], splits),
-            *_overlaps("document", documents.dropna(), rows[UNIFIED_SPLIT], splits),
-        ),
+        overlaps=tuple(shared),
         dropped={reason: int(count) for reason, count in (dropped or {}).items() if count},
         n_beside_others=n_beside_others,
         tokenizer=None if resolved is None else _name_of(resolved),
@@ -256,12 +255,9 @@ def _class_summary(name: str, rows: pd.DataFrame, splits: Sequence[str], tokeniz
     by_split = rows[UNIFIED_SPLIT].value_counts()
     texts = rows.drop_duplicates(UNIFIED_MASKED)
     return ClassSummary(
-        name=name,
-        rows={split: int(by_split.get(split, 0)) for split in splits},
-        words=_words(rows, tokenizer),
-        lengths=_lengths(texts[UNIFIED_MASKED]),
-        examples=_examples(texts),
-    )
+        name=name, rows={split: int(by_split.get(split, 0)) for split in splits}, words=_words(rows, tokenizer),
+        lengths=_lengths(texts[UNIFIED_MASKED]), examples=_examples(texts),
+    )  # fmt: skip
 
 
 def _words(rows: pd.DataFrame, tokenizer: Any) -> tuple[WordSummary, ...]:
@@ -299,7 +295,7 @@ def _overlaps(kind: str, values: pd.Series, split_of: pd.Series, splits: Sequenc
 
 
 def resolve_tokenizer(tokenizer: Any) -> Any:
-    """A fast tokenizer, which says the characters of each token, from its name, its path, or itself."""
+    """Return a tokenizer, also by its name or path; it must be fast, since only these know a token's characters."""
     from transformers import AutoTokenizer, PreTrainedTokenizerBase  # noqa: PLC0415
 
     if isinstance(tokenizer, str | Path):
@@ -319,7 +315,7 @@ def resolve_tokenizer(tokenizer: Any) -> Any:
 
 
 def tokens_of_word(tokenizer: Any, masked: str, word: str) -> tuple[tuple[str, ...], bool]:
-    """The pieces of a word at the first placeholder of a text, and whether one of the pieces is unknown."""
+    """Return the pieces of a word at the first placeholder of a text, and whether one of the pieces is unknown."""
     filled = masked.replace(PLACEHOLDER, word)
     start = masked.index(PLACEHOLDER)
     stop = start + len(word)
@@ -345,7 +341,7 @@ class Table:
 
 
 def shortened(text: str, width: int) -> str:
-    """A text on one line, at most `width` long, with its placeholder if it has one."""
+    """Cut a text to one line of at most `width` characters, around its placeholder if there is one."""
     text = " ".join(text.split())
     if len(text) <= width:
         return text
@@ -358,7 +354,7 @@ def shortened(text: str, width: int) -> str:
 
 
 def as_text(table: Table) -> str:
-    """The table with aligned columns: numbers to the right, words to the left."""
+    """Write the table with aligned columns: numbers to the right, words to the left."""
     if not table.rows:
         return f"{table.title}: {table.note}"
     cells = [[_one_line(cell) for cell in row] for row in [table.header, *table.rows]]
@@ -376,7 +372,7 @@ def as_text(table: Table) -> str:
 
 
 def as_html(headline: str, tables: Sequence[Table]) -> str:
-    """The tables for a notebook; whatever comes from the data is escaped."""
+    """Write the tables for a notebook; text from the data is escaped."""
     pieces = [f"<p>{html.escape(headline)}</p>"]
     for table in tables:
         pieces.append(f"<h4>{html.escape(table.title)}</h4>")
@@ -395,6 +391,6 @@ def _cell(value: object) -> str:
 
 
 def _one_line(value: object) -> str:
-    """Control characters in a corpus must not move the cursor of a terminal."""
+    """Write a value without control characters, which could move the cursor of a terminal."""
     text = f"{value:g}" if isinstance(value, float) else str(value)
     return "".join(character if character.isprintable() else " " for character in text)

@@ -1,9 +1,8 @@
 """A demo language model that ships with the package, and text in its language.
 
 The model is a `BertForMaskedLM` of 0.7 M parameters, pre-trained on the English-like sentences of
-`gradiend.demo._grammar`. It knows nothing but that grammar; what it has learned is that a subject pronoun
-(he, she, it; they) agrees with its antecedent, so that examples and tests can find, measure and move this
-feature within seconds, without a download.
+`gradiend.demo._grammar`. The model knows only that grammar, in which a subject pronoun (he, she, it; they) agrees with
+its antecedent, so that examples and tests can find, measure and move this feature within seconds, without a download.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ __all__ = ["model_path", "sentences"]
 
 
 def model_path() -> Path:
-    """The folder of the demo model, for `from_pretrained` of a transformers model or tokenizer."""
+    """Return the folder of the demo model, for `from_pretrained` of a transformers model or tokenizer."""
     return Path(__file__).parent / "model"
 
 
 def sentences(n: int = 6000, seed: int = 2025) -> list[str]:
-    """Texts in the language of the demo model, more than half of them without a pronoun.
+    """Generate texts in the language of the demo model, more than half of them without a pronoun.
 
     Args:
         n: Number of texts.

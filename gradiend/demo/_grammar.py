@@ -1,9 +1,8 @@
 """A seeded generator of English-like sentences in which pronouns agree with their antecedent.
 
-The grammar is data: a text is the expansion of a slot such as ``{neutral}``. A slot is looked up first in
-the bindings of the text at hand (its scene and the antecedent of its pronoun), then in `RULES`; one of the
-options is drawn, earlier ones somewhat more often, and its own slots are expanded in turn. ``{thing.s}`` is
-a plural.
+The grammar is data: a text is the expansion of a slot such as ``{neutral}``. A slot is looked up first in the bindings
+of the text at hand (its scene and the antecedent of its pronoun), then in `RULES`; one of the options is drawn, earlier
+ones somewhat more often, and its own slots are expanded in turn. ``{thing.s}`` is a plural.
 
 A text has at most one pronoun, always the subject of a clause: he, she or it (3SG) or they (3PL). Other forms
 (him, their, its, …) do not occur, so that a text with its pronoun masked shows the number only through the
@@ -270,7 +269,7 @@ _MAX_TRIES: Final = 20
 
 
 def plural(noun: str) -> str:
-    """The plural of a noun of this grammar, e.g. ``plural("loaf") == "loaves"``."""
+    """Return the plural of a noun of this grammar, e.g. ``plural("loaf") == "loaves"``."""
     if noun in IRREGULAR_PLURALS:
         return IRREGULAR_PLURALS[noun]
     if re.search(r"[^aeiou]y$", noun):
@@ -279,7 +278,7 @@ def plural(noun: str) -> str:
 
 
 def generate_sentences(n: int, seed: int) -> list[str]:
-    """Texts of one or two English-like sentences; about 56 % of them have no pronoun.
+    """Generate texts of one or two English-like sentences; about 56 % of them have no pronoun.
 
     Args:
         n: Number of texts.
@@ -298,7 +297,7 @@ def generate_sentences(n: int, seed: int) -> list[str]:
     texts: list[str] = []
     seen: set[str] = set()
     for _ in range(n):
-        # Drawn once, not per try: short texts repeat more often, and dropping them would shift the share.
+        # This is drawn once, not at each try: short texts repeat more often, which would shift the share.
         with_pronoun = rng.random() < PRONOUN_SHARE
         for _ in range(_MAX_TRIES):
             text = _text(rng, with_pronoun=with_pronoun)
@@ -321,38 +320,30 @@ def _text(rng: random.Random, *, with_pronoun: bool) -> str:
     plural_antecedent = plural_pronoun != (rng.random() < NOISE_SHARE)
     who, kind, singular_pronouns = _antecedent(plural_antecedent, rng)
     bindings |= {
-        "who": (who,),
-        "kind": (kind,),
-        "pronoun": PRONOUNS_3PL if plural_pronoun else (rng.choice(singular_pronouns),),
-        "be": ("were",) if plural_pronoun else ("was",),
-        "have": ("have",) if plural_pronoun else ("has",),
-    }
+        "who": (who,), "kind": (kind,), "pronoun": PRONOUNS_3PL if plural_pronoun else (rng.choice(singular_pronouns),),
+        "be": ("were",) if plural_pronoun else ("was",), "have": ("have",) if plural_pronoun else ("has",),
+    }  # fmt: skip
     return _polish(_expand("{pronoun_text}", bindings, rng))
 
 
 def _antecedent(is_plural: bool, rng: random.Random) -> tuple[str, str, Options]:
-    """The antecedent's slot, its kind and the singular pronouns that may refer to one of that kind."""
+    """Draw the slot of an antecedent, its kind, and the singular pronouns that may refer to that kind."""
     kind = rng.choices(("person", "animal", "thing"), weights=(6, 2, 2))[0]
     either = ("he", "she")
     if is_plural:
         return "{two_" + kind + "s}", kind, either if kind == "person" else ("it",)
     if kind != "person":
         return "{one_" + kind + "}", kind, ("it",)
-    return rng.choice(
-        (
-            ("{one_person}", kind, either),
-            ("{one_person}", kind, either),
-            (rng.choice(MALE_NAMES), kind, ("he",)),
-            (rng.choice(FEMALE_NAMES), kind, ("she",)),
-            (rng.choice(OPEN_NAMES), kind, either),
-            ("the " + rng.choice(MALE_KIN), kind, ("he",)),
-            ("the " + rng.choice(FEMALE_KIN), kind, ("she",)),
-        )
-    )
+    name_or_kin = (
+        (rng.choice(MALE_NAMES), kind, ("he",)), (rng.choice(FEMALE_NAMES), kind, ("she",)),
+        (rng.choice(OPEN_NAMES), kind, either),
+        ("the " + rng.choice(MALE_KIN), kind, ("he",)), ("the " + rng.choice(FEMALE_KIN), kind, ("she",)),
+    )  # fmt: skip
+    return rng.choice((("{one_person}", kind, either), ("{one_person}", kind, either), *name_or_kin))
 
 
 def _expand(text: str, bindings: Mapping[str, Options], rng: random.Random) -> str:
-    """Replaces slots, innermost first; a word is drawn again only where no other option is left."""
+    """Replace slots, the leftmost first; a word is drawn again only if no other option is left."""
     used: set[str] = set()
     while slot := _SLOT.search(text):
         name, suffix = slot.groups()
@@ -366,7 +357,7 @@ def _expand(text: str, bindings: Mapping[str, Options], rng: random.Random) -> s
 
 
 def _polish(text: str) -> str:
-    """Single spaces, none before punctuation, "an" before a vowel, a capital at each sentence start."""
+    """Write single spaces, none before punctuation, "an" before a vowel, and a capital at each sentence start."""
     text = re.sub(r"\s+", " ", text).strip()
     text = re.sub(r" (?=[,.])", "", text)
     text = re.sub(r"\ba(?= [aeio])", "an", text)

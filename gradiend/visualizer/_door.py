@@ -1,4 +1,4 @@
-"""The door of the plots: the keywords that they take, and the path, the file and the screen where a figure goes."""
+"""The door of the plots: the keywords that they take, and the file and screen that a figure goes to."""
 
 from __future__ import annotations
 
@@ -23,27 +23,19 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 
-DEFAULT_DPI = 150
-
 WITHOUT_EFFECT = frozenset((
     "cbar_y_pad", "class_spread", "converged_by_id", "dispersion", "dispersion_display", "highlight_non_convergence",
     "include_neutral", "neutral_data_split", "seed_aggregate", "seed_group_policy", "seed_pairing_mode",
     "split_plot_mode",
 ))  # fmt: skip
-"""Keywords of other versions of the API that choose what these plots do not draw."""
+"""Keywords of other versions of the API, for things that these plots do not draw."""
 
 
 def checked_plot_options(plot: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Check the keywords of a plot, and their image format and colormaps, without drawing it.
+    """Check the keywords of a plot, and their image format and colormaps, without drawing the plot.
 
-    Every plot does so at its door; a caller that draws after long work asks before the work.
-
-    Args:
-        plot: One of the plot functions.
-        given: The keywords for it.
-
-    Returns:
-        The keywords under the names that `plot` has; those of `WITHOUT_EFFECT` are left out with a warning in the log.
+    Every plot checks its keywords first; a caller that draws after long work checks them before the work. The keywords
+    are returned under the names that `plot` has; those in `WITHOUT_EFFECT` are left out with a warning in the log.
 
     Raises:
         TypeError: A keyword is unknown (the message names the nearest), or both spellings of a keyword are given.
@@ -74,13 +66,13 @@ def plot_keywords(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def require_matplotlib() -> bool:
-    """Return True if matplotlib is installed; otherwise raise an ImportError that says what to install."""
+    """Return True if matplotlib is installed; otherwise raise an ImportError that says how to install it."""
     require_package("matplotlib", "A plot", "plot")
     return True
 
 
 def plot_is_possible() -> bool:
-    """Tell whether matplotlib is installed; if it is not, a warning before the work says what is left out."""
+    """Tell whether matplotlib is installed; if it is not, a warning before the work says that the plot is left out."""
     return bool(without_package(require_matplotlib, "The plot"))
 
 
@@ -96,12 +88,12 @@ def new_figure(size: tuple[float, float], title: str | None = None, fontsize: fl
 
 
 def heading(title: bool | str | None, default: str) -> str | None:
-    """The title of a figure: True asks for `default`, a string for another title, anything else for none."""
+    """Return the title of a figure: `default` for True, another title for a string, and None for anything else."""
     return default if title is True else title or None
 
 
 def with_format(path: str | Path, img_format: str) -> Path:
-    """`path` with the extension of `img_format`, which replaces that of another image format.
+    """Return `path` with the extension of `img_format`, which replaces the extension of another image format.
 
     Any other dot belongs to the name: `run.v1.2` becomes `run.v1.2.png`.
     """
@@ -112,7 +104,7 @@ def with_format(path: str | Path, img_format: str) -> Path:
 
 
 def with_image_suffix(path: str | Path | None) -> Path | None:
-    """`path` as it is where it names an image format, with `.png` where it has no extension."""
+    """Return `path` as it is if its extension names an image format, and with `.png` if it has no extension."""
     if path is None:
         return None
     path = Path(path)
@@ -121,7 +113,7 @@ def with_image_suffix(path: str | Path | None) -> Path | None:
 
 
 def format_of(path: Path) -> str:
-    """The image format that the extension of `path` names, png without one; a ValueError for any other."""
+    """Return the image format that the extension of `path` names, png without extension, or raise a ValueError."""
     return _supported(path.suffix) if path.suffix else "png"
 
 
@@ -136,7 +128,7 @@ def deliver(figure: Figure, path: Path | None, *, show: bool, dpi: float | None 
     cover_characters(figure)
     if path is not None:
         with replacing(path) as temporary:
-            figure.savefig(temporary, format=format_of(path), dpi=dpi or DEFAULT_DPI, bbox_inches="tight")
+            figure.savefig(temporary, format=format_of(path), dpi=dpi or 150, bbox_inches="tight")
     if show:
         _show(figure)
     return "" if path is None else str(path)
@@ -159,7 +151,7 @@ def _supported(img_format: str) -> str:
 def _show(figure: Figure) -> None:
     import matplotlib.pyplot as plt  # noqa: PLC0415 - optional
 
-    # pyplot shows only figures that it manages. A window is made for an empty figure and given this one: that works
+    # pyplot shows only figures that it manages. A window for an empty figure gets this figure in its place: that works
     # in every matplotlib since 3.8, while plt.figure(figure) needs 3.11.
     width, height = figure.get_size_inches()
     holder = plt.figure(figsize=(width, height))

@@ -1,4 +1,7 @@
-"""Every encoded example as a point that tells its text: an interactive page."""
+"""An interactive page on which every encoded example is a point that shows its text.
+
+The plot function is long since its docstring describes every option; its body checks, arranges and hands on.
+"""
 
 from __future__ import annotations
 
@@ -34,19 +37,16 @@ DEFAULT_NAME_IN_DIR = "encoder_scatter.html"
 REQUIRED = ("encoded", "label")
 TEXT_COLUMNS = ("text", "input_text", "masked", "masked_text")
 HOVER_COLUMNS = ("source_id", "target_id", "factual", "alternative", "type", *TEXT_COLUMNS)
-"""Shown by default where the frame has them."""
+"""Columns that are shown by default where the frame has them."""
 
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star")
-"""The second thing that tells colours apart."""
+"""Symbols, which tell groups apart beside colours."""
 
 MAX_COLORS = 40
 """Values of the colour column with a colour of their own; the rarer values share one."""
 
 # The button "Share chart" would send texts of the corpus to a server.
-_CONFIG = {
-    "displaylogo": False,
-    "modeBarButtonsToRemove": ["sendChartToCloud", "sendDataToCloud"],
-}
+_CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["sendChartToCloud", "sendDataToCloud"]}
 _WEBGL_FROM = 5_000
 _NAME_CHARS = 30
 _LINE_CHARS = 90
@@ -54,7 +54,7 @@ _TITLES = {"source_id": "factual class", "target_id": "alternative class"}
 
 
 class _EvaluatedRun(Protocol):
-    """What the plot asks of a trainer: its name, its directory, and without a frame a result with 'encoder_df'."""
+    """The part of a trainer that the plot needs: name, directory and, without a frame, a result with 'encoder_df'."""
 
     @property
     def run_id(self) -> str | None: ...
@@ -92,22 +92,23 @@ def plot_encoder_scatter(
     The page holds all it needs (plotly's script too, 4 to 5 MB), so it works without a network.
 
     Args:
-        trainer: Gives the frame where encoder_df does not, and the default directory and title.
+        trainer: Gives the frame if encoder_df is None, and the default directory and title.
         encoder_df: One row per example: encoded, label, and any other column; or a result that holds such a frame.
         color_by: Column that gives the colour.
         hover_cols: Columns to read when hovering; by default classes, words, type and text, where they are there.
         jitter_scale: Half width of a group of points; at 0.5 they touch the next.
-        max_points: Draw that many rows at most, evenly spaced in the frame.
-        stratify_by: Column whose values keep their shares when there are more rows.
+        max_points: Draw at most so many rows, evenly spaced in the frame.
+        stratify_by: Column whose values keep their shares if there are more rows than max_points.
         cmap: Colormap; the default gives way to a colour-blind safe palette for up to 16 values.
         output_path: The file of the page; .html is added where it has no extension.
         output_dir: Without output_path, the page is encoder_scatter.html in this directory.
-        experiment_dir: Without both, it is encoder_analysis_scatter.html in this directory; by default the trainer's.
+        experiment_dir: Without output_path and output_dir, the page is encoder_analysis_scatter.html in this
+            directory, by default that of the trainer.
         show: Open the page in a browser or notebook.
         title: True or None for a default title, a string for another, False for none.
-        height: Pixels.
-        split: The split that the trainer encodes where there is no frame.
-        hover_text_max_chars: Characters of each value that are shown.
+        height: Height of the plot in pixels.
+        split: The split that the trainer encodes if there is no frame.
+        hover_text_max_chars: Number of characters of each value that are shown.
         x_col: Column whose values stand side by side; by default transitions and kinds of neutral text.
         label_name_mapping: Display names by value of the colour column, e.g. {1: "he"}.
 
@@ -116,14 +117,14 @@ def plot_encoder_scatter(
         a warning, where plotly is not installed.
 
     Raises:
-        ValueError: Neither frame nor trainer, a bad or empty frame, an unknown column or colormap, a file that is no
-            page, or max_points or hover_text_max_chars below 1.
+        ValueError: There is neither a frame nor a trainer; the frame is bad or empty; a column or colormap is unknown;
+            the file is no page; or max_points or hover_text_max_chars is below 1.
     """
     if find_spec("plotly") is None:
         message = f"plot_encoder_scatter needs plotly: {install_hint('plotly', 'plot')}"
         warnings.warn(message, stacklevel=3)
         return None
-    # What can be checked without the frame is checked before a trainer makes one.
+    # Arguments are checked before a trainer makes a frame.
     for name, least_one in (("hover_text_max_chars", hover_text_max_chars), ("max_points", max_points)):
         if least_one is not None and least_one < 1:
             raise ValueError(f"{name} must be at least 1; got {least_one}.")
@@ -187,7 +188,7 @@ def _destination(
 
 
 def _write_page(figure: Figure, path: Path, title: str) -> None:
-    """Write a page that stands alone: plotly's script is inline, because a linked one needs a network."""
+    """Write a page with plotly's script in it, because a linked script needs a network."""
     body = figure.to_html(full_html=False, include_plotlyjs=True, config=_CONFIG)
     page = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -206,7 +207,7 @@ def _figure(
     names: Mapping[str, str],
     cmap: str,
 ) -> Figure:
-    """One trace for each of `values`, which has the value of the colour column of each point."""
+    """Draw a trace for each distinct value in `values`, which has the value of the colour column for each point."""
     import plotly.graph_objects as go  # noqa: PLC0415 - optional
 
     distinct = sorted(dict.fromkeys(values), key=_value_order)
@@ -221,24 +222,16 @@ def _figure(
     for number, value in enumerate(distinct):
         chosen = np.flatnonzero(of_point == value)
         look = {"color": colors[value], "symbol": SYMBOLS[number % len(SYMBOLS)], "size": 7, "opacity": 0.7}
-        figure.add_trace(
-            trace(
-                x=x[chosen],
-                y=y[chosen],
-                customdata=[texts[i] for i in chosen.tolist()],
-                hovertemplate="%{customdata}<extra></extra>",
-                mode="markers",
-                name=_short(names.get(value, value) or "none"),
-                marker=look,
-            )
-        )
+        shown: dict[str, Any] = {"mode": "markers", "marker": look, "name": _short(names.get(value, value) or "none")}
+        shown |= {"customdata": [texts[i] for i in chosen.tolist()], "hovertemplate": "%{customdata}<extra></extra>"}
+        figure.add_trace(trace(x=x[chosen], y=y[chosen], **shown))
     return figure
 
 
 def thinned(frame: pd.DataFrame, max_points: int | None, stratify_by: str | None) -> pd.DataFrame:
     """Take at most `max_points` rows in their order, evenly from the frame or from each value of `stratify_by`.
 
-    Every value keeps a share of the points in proportion to its rows, and at least one point where they suffice.
+    Every value keeps a share of the points in proportion to its rows, and at least one point if there are enough.
     """
     if max_points is None or len(frame) <= max_points:
         return frame
@@ -252,12 +245,12 @@ def thinned(frame: pd.DataFrame, max_points: int | None, stratify_by: str | None
 
 
 def _evenly(length: int, count: int) -> NDArray[np.intp]:
-    """`count` of the positions 0 … length − 1, evenly spaced, the first and the last included."""
+    """Choose `count` of the positions 0 … length − 1, evenly spaced, with the first and the last."""
     return np.unique(np.linspace(0, length - 1, count).round().astype(np.intp))
 
 
 def _shares(sizes: Sequence[int], total: int) -> list[int]:
-    """`total` shared out in proportion to `sizes` (largest remainders), each at least 1 where that is possible."""
+    """Divide `total` in proportion to `sizes` by largest remainders; each share is at least 1 if that is possible."""
     least = 1 if total >= len(sizes) else 0
     exact = np.asarray(sizes, dtype=np.float64) / sum(sizes) * total
     counts = np.maximum(np.floor(exact).astype(int), least)
@@ -270,7 +263,7 @@ def _shares(sizes: Sequence[int], total: int) -> list[int]:
 
 
 def _transitions(frame: pd.DataFrame) -> pd.Series:
-    """`a → b`, the neutral type, or the label: the finest grouping that the frame knows."""
+    """Name the group of each row: `a → b`, the neutral type, or the label, whichever the frame has."""
     empty = pd.Series([None] * len(frame), index=frame.index, dtype=object)
     source, target = (frame[name] if name in frame.columns else empty for name in ("source_id", "target_id"))
     kind = frame["type"].astype(str) if "type" in frame.columns else empty.astype(str)
@@ -284,7 +277,7 @@ def _transitions(frame: pd.DataFrame) -> pd.Series:
 
 
 def _as_text(column: pd.Series) -> pd.Series:
-    """Values as text, "" where there are none; whole numbers have no decimal point, negative ones a true minus."""
+    """Write values as text, missing ones as ""; whole numbers have no decimal point, negative numbers a true minus."""
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         values = ["" if pd.isna(value) else f"{float(value):g}".replace("-", "−") for value in column]
     else:
@@ -293,7 +286,7 @@ def _as_text(column: pd.Series) -> pd.Series:
 
 
 def _color_values(column: pd.Series) -> list[str]:
-    """The value of each point as text; of many values, the rarer ones are one."""
+    """Return the value of each point as text; beyond `MAX_COLORS` values, the rarer values become one."""
     values = list(_as_text(column))
     counts = Counter(values)
     common = {value for value, _ in counts.most_common(MAX_COLORS)}
@@ -302,7 +295,7 @@ def _color_values(column: pd.Series) -> list[str]:
 
 
 def _value_names(mapping: Mapping[Any, str]) -> dict[str, str]:
-    """Display names by value as it is drawn: 1, 1.0, "1" and "1.0" are the same label."""
+    """Return display names by the text of the value, so that 1, 1.0, "1" and "1.0" are the same label."""
     names = {}
     for key, name in mapping.items():
         try:
@@ -313,7 +306,7 @@ def _value_names(mapping: Mapping[Any, str]) -> dict[str, str]:
 
 
 def _value_order(value: str) -> tuple[int, float]:
-    """Sort numbers first, the largest first; then words as they come, neutral ones last."""
+    """Return a key that puts numbers first, the largest first, then words as they come, and neutral words last."""
     try:
         return (0, -float(value.replace("−", "-")))
     except ValueError:
@@ -334,7 +327,7 @@ def _hover_texts(frame: pd.DataFrame, columns: Sequence[str], chars: int) -> lis
 
 
 def _hover_text(text: str, chars: int) -> str:
-    """`text` shortened to `chars` characters, wrapped and escaped."""
+    """Shorten `text` to `chars` characters, wrap and escape it."""
     text = " ".join(text.split())
     if len(text) > chars:
         text = text[: max(chars - 1, 0)] + "…"

@@ -1,4 +1,4 @@
-"""Encodings as plots and evaluations take them: the frame, and the groups in it that a reader compares."""
+"""Encodings for plots and evaluations: the frame, and the groups of its rows that a reader compares."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gradiend.util._keywords import nearest
 
 Encodings = pd.DataFrame | Mapping[str, Any]
-"""One row per example, or what `evaluate_encoder(return_df=True)` returned."""
+"""A frame with one row per example, or the result of `evaluate_encoder(return_df=True)`."""
 
 ARROW = " -> "
 
@@ -29,9 +29,7 @@ def frame_of(encodings: Encodings) -> pd.DataFrame:
 
 
 def checked_frame(encodings: Encodings | None, columns: Sequence[str]) -> pd.DataFrame:
-    """Return the frame; raise ValueError if it is missing or empty, lacks a column, or
-    holds encodings that are not finite.
-    """
+    """Return the frame; raise ValueError if it is missing or empty, lacks a column, or has encodings not finite."""
     frame = None if encodings is None else frame_of(encodings)
     if frame is None or frame.empty:
         raise ValueError(
@@ -58,14 +56,14 @@ class EncodingGroup:
     source: str
     """Factual class, or the type of neutral rows."""
     target: str | None
-    """Alternative class; None for neutral rows and where the frame does not have it."""
+    """Alternative class; None for neutral rows, and if the frame does not have the class."""
     label: float
     values: NDArray[np.float64]
     neutral: bool
 
     @property
     def key(self) -> str:
-        """`a -> b`, `a`, or the neutral type: the name by which a user refers to the group."""
+        """The name by which a user refers to the group: `a -> b`, `a`, or the neutral type."""
         return self.source if self.target is None else f"{self.source}{ARROW}{self.target}"
 
 
@@ -74,7 +72,7 @@ def encoding_groups(
 ) -> list[EncodingGroup]:
     """Split encodings into groups: transitions, those of `first_classes` first and label 0 last, then neutral text.
 
-    `target_and_neutral_only` leaves out identity examples of other classes (label 0); without any other row it raises
+    `target_and_neutral_only` leaves out identity examples of other classes (label 0); a frame with only such rows is a
     ValueError.
     """
     frame = checked_frame(encodings, ("encoded", "label", "type"))
@@ -86,11 +84,9 @@ def encoding_groups(
         {
             "source": np.where(neutral, kind, _names(frame, "source_id").fillna(label_names)),
             "target": _names(frame, "target_id").where(~neutral, ""),
-            "label": label,
-            "neutral": neutral,
-            "encoded": frame["encoded"].to_numpy(np.float64),
+            "label": label, "neutral": neutral, "encoded": frame["encoded"].to_numpy(np.float64),
         }
-    ).fillna({"target": ""})
+    ).fillna({"target": ""})  # fmt: skip
     if target_and_neutral_only:
         table = table[table["neutral"] | (table["label"] != 0)]
     if table.empty:
@@ -99,14 +95,12 @@ def encoding_groups(
         )
     groups = [
         EncodingGroup(
-            source=str(part["source"].iloc[0]),
-            target=str(part["target"].iloc[0]) or None,
-            label=float(part["label"].mean()),
-            values=part["encoded"].to_numpy(np.float64),
+            source=str(part["source"].iloc[0]), target=str(part["target"].iloc[0]) or None,
+            label=float(part["label"].mean()), values=part["encoded"].to_numpy(np.float64),
             neutral=bool(part["neutral"].iloc[0]),
         )
         for _, part in table.groupby(["neutral", "source", "target"], sort=False)
-    ]
+    ]  # fmt: skip
     order = {name: position for position, name in enumerate(first_classes)}
 
     def rank(group: EncodingGroup) -> tuple[Any, ...]:
@@ -124,16 +118,16 @@ def _names(frame: pd.DataFrame, column: str) -> pd.Series:
 
 
 def group_name(name: str) -> str:
-    """`name` with any arrow of a transition (→, ->) written as in `EncodingGroup.key`."""
+    """Write any arrow of a transition in `name` (→, ->) as in `EncodingGroup.key`."""
     return re.sub(r"\s*(?:→|->)\s*", ARROW, name)
 
 
 def find_groups(
     groups: Sequence[EncodingGroup], name: str, option: str, *, missing_ok: bool = False
 ) -> list[EncodingGroup]:
-    """Return the group called `name`, or all of the factual class or neutral type `name`.
+    """Return the group called `name`, or all groups of the factual class or neutral type `name`.
 
-    Without any, and without `missing_ok`, a ValueError names the `option` and the nearest group.
+    If there is no such group and not `missing_ok`, a ValueError names the `option` and the nearest group.
     """
     exact = [group for group in groups if group.key in (name, group_name(name))]
     found = exact or [group for group in groups if group.source == name]
@@ -144,7 +138,7 @@ def find_groups(
 
 
 def ordered(groups: Sequence[EncodingGroup], order: Sequence[str] | None) -> list[EncodingGroup]:
-    """Return `groups` with those named in `order` first, by key, or all of a factual class by the name of the class."""
+    """Return `groups`, those named in `order` first; the name of a factual class names all of its groups."""
     first = [group for name in order or () for group in find_groups(groups, name, "violin_order")]
     return list(dict.fromkeys([*first, *groups]))
 
@@ -152,7 +146,7 @@ def ordered(groups: Sequence[EncodingGroup], order: Sequence[str] | None) -> lis
 def merged(
     groups: Sequence[EncodingGroup], members: Mapping[str, Sequence[str]], *, ignore_missing: bool = False
 ) -> list[EncodingGroup]:
-    """Return `groups`; those under one title of `members`, {title: names}, become one in the place of the first.
+    """Return `groups`, in which those under one title of `members`, {title: names}, become one in place of the first.
 
     A group under two titles raises ValueError, and so does a name that fits no group, unless `ignore_missing`.
     """
@@ -172,16 +166,13 @@ def merged(
 def _union(title: str, groups: Sequence[EncodingGroup]) -> EncodingGroup:
     labels = {group.label for group in groups}
     return EncodingGroup(
-        source=title,
-        target=None,
-        label=labels.pop() if len(labels) == 1 else float("nan"),
-        values=np.concatenate([group.values for group in groups]),
-        neutral=all(group.neutral for group in groups),
-    )
+        source=title, target=None, label=labels.pop() if len(labels) == 1 else float("nan"),
+        values=np.concatenate([group.values for group in groups]), neutral=all(group.neutral for group in groups),
+    )  # fmt: skip
 
 
 def paired(groups: Sequence[EncodingGroup], names: Sequence[str] | None) -> list[tuple[EncodingGroup, ...]]:
-    """Arrange `groups` as violins: each two neighbours in `names` share a violin, other groups stand alone."""
+    """Arrange `groups` as violins: each two neighbours in `names` share a violin, and other groups have their own."""
     names = list(names or ())
     if len(names) % 2:
         raise ValueError(f"paired_legend_labels are the left and right halves of violins in turn; got {len(names)}.")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""The Okabe–Ito palette without its yellow, which vanishes on white: told apart with every colour vision."""
+"""The Okabe–Ito palette, which every kind of colour vision tells apart, without its yellow, which vanishes on white."""
 
 _ADDED = ("#7000D0", "#004000", "#A0D070", "#A070FF", "#400040", "#704070", "#D00040", "#400070", "#0000FF")
 DISTINCT = (*OKABE_ITO, *_ADDED)
@@ -33,7 +33,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
 REFERENCE_COLOR = "#444444"
 DEFAULT_CMAP = "tab20"
 GOLDEN_RATIO = 0.6180339887498949
-"""The fractional parts of its multiples cover an interval evenly: a jitter without a random seed."""
+"""The fractional parts of multiples of this number cover an interval evenly: a jitter without a random seed."""
 
 _NAME_WIDTH = 24
 _ELLIPSIS = "…"
@@ -41,17 +41,17 @@ _UNKNOWN = "\N{WHITE SQUARE}"
 
 
 def distinct_colors(count: int, cmap: str = DEFAULT_CMAP) -> list[str]:
-    """`count` colours as hex: those of `DISTINCT` for the default `cmap` as long as they suffice."""
+    """Return `count` colours as hex, those of `DISTINCT` for the default `cmap` if there are enough."""
     if cmap == DEFAULT_CMAP and count <= len(DISTINCT):
         return list(DISTINCT[:count])
     chosen = colormap(cmap)
-    # A map of few colours is a list of distinct ones, to be taken in turn; a larger one is a scale.
+    # A map of few colours is a list of distinct colours, to be taken in turn; a larger map is a scale.
     picks = [i % chosen.N if chosen.N <= 20 else (i + 0.5) / count for i in range(count)]
     return ["#" + "".join(f"{round(255 * part):02x}" for part in chosen(pick)[:3]) for pick in picks]
 
 
 def colormap(name: str) -> Colormap:
-    """The colormap of matplotlib with this name; a ValueError where there is none."""
+    """Return the colormap of matplotlib with this name, or raise a ValueError."""
     require_package("matplotlib", "A colormap", "plot")
     from matplotlib import colormaps  # noqa: PLC0415 - optional
 
@@ -61,14 +61,14 @@ def colormap(name: str) -> Colormap:
 
 
 def text_color(background: Sequence[float]) -> str:
-    """Black or white, whichever is read more easily on an RGB(A) colour with parts in 0..1."""
+    """Return black or white, whichever is read more easily on an RGB(A) colour with parts in 0..1."""
     red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in background[:3])
     # Equal contrast (WCAG 2) with black and white is at a relative luminance of 0.179.
     return "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 else "white"
 
 
 def signed(value: float, digits: str = "g") -> str:
-    """A number with its sign and a true minus; zero has no sign."""
+    """Write a number with its sign and a true minus; zero has no sign."""
     text = f"{value:+{digits}}"
     return text[1:] if float(text) == 0 else text.replace("-", "−")
 
@@ -86,8 +86,9 @@ def tidy(ax: Axes, *, zero_line: bool = False) -> None:
 
 
 def shown(name: str, width: int = _NAME_WIDTH, lines: int = 3) -> str:
-    """A class name, which is untrusted, as it may be drawn: in at most `lines` of `width` characters, never parsed as
-    mathematics. A longer name keeps its start and its end, where class names differ.
+    """Write a class name, which is untrusted, in at most `lines` of `width` characters, never parsed as mathematics.
+
+    A longer name keeps its start and its end, where class names differ.
     """
     text = drawable(" ".join(name.split()))
     wrapped = _wrap(text, width)
@@ -121,7 +122,7 @@ def _fits(wrapped: list[str], width: int, lines: int) -> bool:
 
 
 def shortened(text: str, room: int) -> str:
-    """`text` without its middle where it has more than `room` characters."""
+    """Leave out the middle of `text` if it has more than `room` characters."""
     if len(text) <= room:
         return text
     head = (room - 1) // 2
@@ -132,7 +133,7 @@ def shortened(text: str, room: int) -> str:
 
 
 def drawable(text: str) -> str:
-    """`text` with a square for each character that no installed font has; the log says so once for each character."""
+    """Put a square for each character of `text` that no installed font has; the log names each such character once."""
     if _is_plain(text):
         return text
     return "".join(character if _family(character) is not None else _UNKNOWN for character in text)
@@ -155,13 +156,13 @@ def cover_characters(figure: Figure) -> None:
 
 
 def _is_plain(text: str) -> bool:
-    """Tell whether every font has all of `text`; control characters are ASCII too, but no font has them."""
+    """Tell whether every font has all characters of `text`; no font has control characters, although they are ASCII."""
     return text.isascii() and text.replace("\n", "").isprintable()
 
 
 @cache
 def _family(character: str) -> str | None:
-    """The font family to add for `character`: "" where the default font has it, None where no font has it."""
+    """Return the font family to add for `character`: "" if the default font has it, None if no font has it."""
     from matplotlib import font_manager  # noqa: PLC0415 - optional
 
     default = font_manager.findfont(font_manager.FontProperties())
@@ -187,7 +188,7 @@ def _characters(path: str) -> frozenset[int]:
 
 @dataclass(frozen=True)
 class LegendPlace:
-    """Where the user wants a legend; the figure chooses what is None."""
+    """Where the user wants a legend; the figure chooses each value that is None."""
 
     loc: str | None = None
     bbox_to_anchor: tuple[float, ...] | None = None
@@ -203,7 +204,7 @@ def add_legend(
     outside_ncol: int = 1,
     fontsize: float | None = None,
 ) -> None:
-    """Add a legend in `ax` if `place` names a place in it, otherwise beside all panels of the figure, at `outside`."""
+    """Add a legend in `ax` if `place` names a place there, otherwise beside all panels of the figure, at `outside`."""
     if not handles:
         return
     place = place or LegendPlace()

@@ -1,4 +1,4 @@
-"""How a training converged: correlation and mean encodings over its steps."""
+"""The plot of a training over its steps: correlation and mean encodings."""
 
 from __future__ import annotations
 
@@ -11,15 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from gradiend.util._files import read_json
 from gradiend.util.paths import CONVERGENCE_PLOT, TRAINING
 from gradiend.visualizer._door import deliver, heading, new_figure, plot_keywords, require_destination, with_format
-from gradiend.visualizer._style import (
-    MARKERS,
-    REFERENCE_COLOR,
-    LegendPlace,
-    add_legend,
-    distinct_colors,
-    shown,
-    tidy,
-)
+from gradiend.visualizer._style import MARKERS, REFERENCE_COLOR, LegendPlace, add_legend, distinct_colors, shown, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +24,7 @@ _MARKERS_A_LINE = 25
 
 
 class _TrainedRun(Protocol):
-    """What the plot asks of a trainer: where the run keeps its files, and the content of training.json, if any."""
+    """The part of a trainer that the plot needs: its directory, and the content of training.json if there is one."""
 
     @property
     def experiment_dir(self) -> str | Path | None: ...
@@ -66,9 +58,9 @@ def plot_training_convergence(
     """Plot correlation and mean encodings over the steps of a training.
 
     Args:
-        trainer: A trained trainer; its statistics are drawn if neither of the next two is given.
-        model_path: A directory with training.json; goes before the trainer.
-        training_stats: The statistics themselves (all of training.json or its training_stats); go before both.
+        trainer: A trained trainer; its statistics are drawn if there is no model_path and no training_stats.
+        model_path: A directory with training.json, which is read in place of the trainer's.
+        training_stats: The statistics (all of training.json or its training_stats), in place of both of these.
         plot_mean_by_class: Show the mean encoding of each label.
         plot_mean_by_feature_class: Show the mean encoding of each factual class; by default only where there
             are more classes than labels.
@@ -92,7 +84,8 @@ def plot_training_convergence(
         The path of the file, "" if no file was written.
 
     Raises:
-        ValueError: No source, no evaluated step in it, an unknown format, or neither a path nor `show`.
+        ValueError: There is no source or no evaluated step in it, the format is unknown, or there is neither a path nor
+            `show`.
         ImportError: matplotlib is not installed.
     """
     if experiment_dir is None and trainer is not None:
@@ -104,21 +97,17 @@ def plot_training_convergence(
     if training_stats is None:
         training_stats = _recorded(trainer, model_path)
     figure = convergence_figure(
-        training_curves(training_stats, label_name_mapping),
-        correlation=plot_correlation,
-        mean_by_class=plot_mean_by_class,
-        mean_by_feature_class=plot_mean_by_feature_class,
-        best_step=best_step,
-        title=heading(title, "Training convergence"),
-        figsize=figsize,
+        training_curves(training_stats, label_name_mapping), correlation=plot_correlation,
+        mean_by_class=plot_mean_by_class, mean_by_feature_class=plot_mean_by_feature_class, best_step=best_step,
+        title=heading(title, "Training convergence"), figsize=figsize,
         legend=LegendPlace(legend_loc, legend_bbox_to_anchor, legend_ncol),
-    )
+    )  # fmt: skip
     delivered = deliver(figure, path, show=show, dpi=dpi)
     return (figure, figure.axes) if return_fig_ax else delivered
 
 
 def _recorded(trainer: _TrainedRun | None, model_path: str | Path | None) -> Mapping[str, Any]:
-    """The content of the training.json in `model_path`, or of the trainer's."""
+    """Return the content of training.json in `model_path`, or in the directory of the trainer."""
     if model_path is not None:
         path = Path(model_path) / TRAINING
         if not path.is_file():
@@ -148,13 +137,13 @@ class Curve:
 
     @classmethod
     def of(cls, name: str, points: Mapping[float, Any]) -> Curve:
-        """The curve through `points`, step → value; None, which JSON has for a missing value, becomes NaN."""
+        """Make the curve through `points`, step → value; None, which JSON has for a missing value, becomes NaN."""
         return cls(name, tuple(points), tuple(math.nan if value is None else float(value) for value in points.values()))
 
 
 @dataclass(frozen=True)
 class TrainingCurves:
-    """What a training recorded: correlation, mean encodings, and the step whose model was kept."""
+    """The record of a training: correlation, mean encodings, and the step whose model was kept."""
 
     correlation: Curve | None
     by_class: tuple[Curve, ...]
@@ -164,7 +153,7 @@ class TrainingCurves:
 
 
 def training_curves(stats: Mapping[str, Any], names: Mapping[Any, str] | None = None) -> TrainingCurves:
-    """Read the curves from the statistics of a training; those of label ±1 come before that of label 0.
+    """Read the curves from the statistics of a training; the curves of labels ±1 come before the curve of label 0.
 
     `stats` are the run's dict (with key training_stats) or the inner one; steps and labels are numbers or, after JSON,
     strings. `names` are display names by label value or class name.
@@ -216,7 +205,7 @@ def _by_step(values: Mapping[Any, Any]) -> dict[float, Any]:
 
 
 def _columns(table: Mapping[Any, Any]) -> dict[str, dict[float, float]]:
-    """{step: {name: value}} → {name: {step: value}}."""
+    """Turn {step: {name: value}} into {name: {step: value}}."""
     columns: dict[str, dict[float, float]] = {}
     for step, row in _by_step(table).items():
         for name, value in (row or {}).items():
@@ -239,7 +228,7 @@ class _Panel:
     label: str
     curves: tuple[Curve, ...]
     named: bool
-    """The curves are told apart by name, so they belong in the legend."""
+    """Whether the curves are told apart by name and belong in the legend."""
 
 
 def convergence_figure(
@@ -298,15 +287,9 @@ def convergence_figure(
 
 def _draw(ax: Axes, curve: Curve, color: str, marker: str) -> Line2D:
     (line,) = ax.plot(
-        curve.steps,
-        curve.values,
-        color=color,
-        marker=marker,
-        markersize=4,
-        markevery=max(1, len(curve.steps) // _MARKERS_A_LINE),
-        linewidth=1.8,
-        label=shown(curve.name),
-    )
+        curve.steps, curve.values, color=color, marker=marker, markersize=4,
+        markevery=max(1, len(curve.steps) // _MARKERS_A_LINE), linewidth=1.8, label=shown(curve.name),
+    )  # fmt: skip
     return line
 
 

@@ -1,4 +1,7 @@
-"""Where the encoder puts the examples of each transition, and neutral text."""
+"""The plot of the encodings of each transition, and of neutral text.
+
+The plot function is long since its docstring describes every option; its body checks, arranges and hands on.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,7 @@ _MEDIAN: dict[str, Any] = {"color": "black", "markersize": 7, "linestyle": "none
 
 
 class _EncodedRun(Protocol):
-    """What the plot asks of a trainer: its name, its two target classes (first the positive one), and its directory."""
+    """The part of a trainer that the plot needs: name, directory, and target classes, the positive class first."""
 
     @property
     def run_id(self) -> str | None: ...
@@ -94,17 +97,17 @@ def plot_encoder_distributions(
 ) -> Any:
     """Plot the encodings of each transition `factual -> alternative` and of each kind of neutral text.
 
-    Every example is a point (of large groups, an even sample), over the density where there is any spread,
-    with a triangle at the median. Groups are called `a -> b` (or `a → b`), a neutral type, or, in most options, by
+    Every example is a point (large groups show an even sample), over the density if there is any spread, with a
+    triangle at the median. Groups are called `a -> b` (or `a → b`), a neutral type, or, in most options, by
     their factual class alone.
 
     Args:
-        trainer: The run that the frame belongs to; gives order, names and the default path.
+        trainer: The run that the frame belongs to, which gives order, names and the default path.
         encoder_df: One row per example: encoded, label, type, optionally source_id and target_id; or a result that
             holds such a frame.
         output: The file to write; an image extension is replaced by `img_format`.
         output_dir: Without `output`, the file is <run_id>_encoder_distributions.<img_format> in this directory.
-            Without both it is encoder_analysis.<img_format> in the trainer's experiment_dir.
+            Without output and output_dir it is encoder_analysis.<img_format> in the trainer's experiment_dir.
         show: Show the figure.
         title: True for a default title, a string for another, False for none.
         violin_order: Groups ("a -> b", a neutral type) or factual classes ("a") that come first.
@@ -117,7 +120,7 @@ def plot_encoder_distributions(
         axis_label_fontsize: Size of the axis label in points.
         legend_fontsize: Size of the legend in points.
         colors: Colours by factual class, neutral type or group, or a list in the order of the legend.
-        legend_loc: Place in the plot; "best", the default, is beside it, where nothing is covered.
+        legend_loc: Place of the legend in the plot; "best", the default, is beside the plot, where it covers nothing.
         legend_ncol: Columns of the legend.
         legend_bbox_to_anchor: Anchor of the legend, in coordinates of the axes.
         cmap: Colormap for factual classes; the default gives way to a colour-blind safe palette for up to 16.
@@ -132,8 +135,8 @@ def plot_encoder_distributions(
         The path of the file, "" if no file was written.
 
     Raises:
-        ValueError: The frame is missing, empty or broken; an option names an unknown group or format;
-            or neither a path nor `show`.
+        ValueError: The frame is missing, empty or broken; an option names an unknown group or format; or there is
+            neither a path nor `show`.
         ImportError: matplotlib is not installed.
     """
     path = _destination(trainer, output, output_dir, img_format)
@@ -147,22 +150,18 @@ def plot_encoder_distributions(
         legend_loc = None
     run = "" if trainer.run_id is None else f" of {shown(trainer.run_id, width=60, lines=1)}"
     figure = distribution_figure(
-        groups,
-        violins=paired(groups, paired_legend_labels),
-        names=Names(_by_group_name(legend_name_mapping or {})),
-        colors=_by_group_name(colors) if isinstance(colors, Mapping) else colors,
-        cmap=cmap,
-        title=heading(title, f"Encodings{run}"),
-        figsize=figsize,
+        groups, violins=paired(groups, paired_legend_labels), names=Names(_by_group_name(legend_name_mapping or {})),
+        colors=_by_group_name(colors) if isinstance(colors, Mapping) else colors, cmap=cmap,
+        title=heading(title, f"Encodings{run}"), figsize=figsize,
         fonts=FontSizes(title_fontsize or 13, label_fontsize or 9, axis_label_fontsize or 11, legend_fontsize or 9),
         legend=LegendPlace(legend_loc, legend_bbox_to_anchor, legend_ncol),
-    )
+    )  # fmt: skip
     delivered = deliver(figure, path, show=show, dpi=dpi)
     return (figure, figure.axes[0]) if return_fig_ax else delivered
 
 
 def _by_group_name(values: Mapping[str, str]) -> dict[str, str]:
-    """`values` under the names that the user gave, and under the names of groups where these hold an arrow."""
+    """Return `values` under the names that the user gave, and under names with arrows as groups have them."""
     return {**values, **{group_name(name): value for name, value in values.items()}}
 
 
@@ -198,12 +197,12 @@ class Names:
     chosen: Mapping[str, str]
 
     def of(self, name: str) -> str:
-        """The display name of a class or a neutral type."""
+        """Return the display name of a class or a neutral type."""
         ours = {"neutral_training_masked": "neutral (training text)", "neutral_dataset": "neutral (corpus)"}
         return self.chosen.get(name, ours.get(name, name))
 
     def tick(self, violin: Sequence[EncodingGroup], *, rotated: bool) -> str:
-        """The name below a violin: up to four short lines, or one line where the name is rotated."""
+        """Return the name below a violin: up to four short lines, or one line if the name is rotated."""
         head = self._group(violin[0], rotated) if len(violin) == 1 else self._pair(violin[0], violin[1], rotated)
         size = "n = " + " | ".join(f"{group.values.size:,}" for group in violin)
         if rotated:
@@ -226,7 +225,7 @@ class Names:
         return (f" {sign} " if rotated else f"\n{sign} ").join(names)
 
     def legend(self, name: str, groups: Sequence[EncodingGroup]) -> str:
-        """The name of a colour, with the label of its examples where they all have the same."""
+        """Return the name of a colour, with the label of its examples if they all have the same label."""
         labels = {group.label for group in groups}
         same = len(labels) == 1 and not groups[0].neutral and math.isfinite(groups[0].label)
         tail = f" ({signed(labels.pop())})" if same else ""
@@ -291,7 +290,7 @@ def _size(violins: Sequence[tuple[EncodingGroup, ...]], rotated: bool) -> tuple[
 def _palette(
     groups: Sequence[EncodingGroup], colors: Mapping[str, str] | Sequence[str] | None, cmap: str
 ) -> dict[str, str]:
-    """Colour by factual class or neutral type, and by group key where the user asked for that."""
+    """Return the colour of each factual class and neutral type, and of group keys that the user named."""
     classes = list(dict.fromkeys(group.source for group in groups if not group.neutral))
     neutral = list(dict.fromkeys(group.source for group in groups if group.neutral))
     palette = dict(zip(classes, distinct_colors(len(classes), cmap), strict=True))

@@ -1,4 +1,4 @@
-"""How class probabilities and the language-modelling score (LMS) move with the size of the rewrite."""
+"""The plot of class probabilities and the language-modelling score (LMS) over the size of the rewrite."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ LMS_RATIO = 0.99
 """Share of the base model's LMS below which the default policy selects no candidate."""
 
 LMS_FLOOR = 94.0
-"""The panel of the LMS never begins lower, in per cent of the base model's: it has to show the limit."""
+"""Highest lower end of the LMS panel, in per cent of the base model's LMS, so that the panel shows the limit."""
 
 LMS_MARGIN = 0.6
-"""Per cent that are left free above and below."""
+"""Per cent of the LMS panel that are left free above and below the points."""
 
 BASE_STYLE = (0, (5, 3))
 _LINE_STYLES = ("-", "--", "-.", ":")
@@ -51,7 +51,7 @@ _LABEL_POINTS = 8.0
 
 
 class _ClassedRun(Protocol):
-    """What the plot asks of a trainer: the classes to draw."""
+    """The part of a trainer that the plot needs: the classes to draw."""
 
     @property
     def target_classes(self) -> Sequence[str] | None: ...
@@ -73,12 +73,12 @@ def plot_probability_shifts(
     """Plot P(class) on the texts of each class, and the LMS, over feature_factor × learning_rate.
 
     Args:
-        trainer: Gives the classes to draw.
-        decoder_results: What evaluate_decoder returned: its summaries mark the selected candidates.
+        trainer: A trainer, which gives the classes to draw.
+        decoder_results: The result of evaluate_decoder, whose summaries mark the selected candidates.
         plotting_data: {"plotting_data": grid}; by default the grid of decoder_results.
-        class_ids: Classes to draw; by default those of the trainer, without a trainer all of the grid.
-        target_class: Class or classes whose selected candidate is marked; by default all that have one.
-        increase_target_probabilities: Mark what strengthens a class; False marks what weakens it.
+        class_ids: Classes to draw; by default the classes of the trainer, or without a trainer all classes of the grid.
+        target_class: Class or classes whose selected candidate is marked; by default every class with a candidate.
+        increase_target_probabilities: Mark candidates that strengthen a class; False marks those that weaken it.
         output: The file to write; its extension is the format, png without an extension.
         show: Show the figure.
         figsize: Width and height in inches.
@@ -88,8 +88,8 @@ def plot_probability_shifts(
         `output`, unchanged.
 
     Raises:
-        ValueError: No grid, no probabilities in it, no summary for target_class, an unknown format, or
-            neither `output` nor `show`.
+        ValueError: There is no grid or no probability in it, there is no summary for target_class, the format is
+            unknown, or there is neither `output` nor `show`.
         ImportError: matplotlib is not installed.
     """
     path = None if output is None else Path(output)
@@ -99,12 +99,10 @@ def plot_probability_shifts(
     if class_ids is None and trainer is not None:
         class_ids = trainer.target_classes
     curves = shift_curves(
-        _grid(decoder_results, plotting_data),
-        decoder_results or {},
-        class_ids=class_ids,
+        _grid(decoder_results, plotting_data), decoder_results or {}, class_ids=class_ids,
         target_classes=[target_class] if isinstance(target_class, str) else target_class,
         strengthen=increase_target_probabilities,
-    )
+    )  # fmt: skip
     figure = shift_figure(curves, figsize=figsize)
     deliver(figure, path, show=show)
     return (figure, figure.axes) if return_fig_ax else output
@@ -127,7 +125,7 @@ def _grid(decoder_results: Mapping[str, Any] | None, plotting_data: Mapping[str,
 
 @dataclass(frozen=True)
 class _Rewrite:
-    """θ + learning_rate · decoder(feature_factor)."""
+    """The rewritten model θ + learning_rate · decoder(feature_factor)."""
 
     factor: float
     learning_rate: float
@@ -135,7 +133,7 @@ class _Rewrite:
 
     @property
     def step(self) -> float:
-        """feature_factor × learning_rate: the signed position on the axis."""
+        """The signed position on the axis: feature_factor × learning_rate."""
         return self.factor * self.learning_rate
 
 
@@ -158,18 +156,18 @@ class Selected(_Rewrite):
 
 @dataclass(frozen=True)
 class ShiftCurves:
-    """What a figure of probability shifts draws."""
+    """The content of a figure of probability shifts."""
 
     base: GridPoint | None
     points: tuple[GridPoint, ...]
     classes: tuple[str, ...]
     """Classes whose probabilities are drawn."""
     datasets: tuple[str, ...]
-    """Dataset classes, one panel each."""
+    """Dataset classes; each has a panel."""
     selected: tuple[Selected, ...]
 
     def series(self, value: Callable[[GridPoint], float | None]) -> list[list[tuple[float, float]]]:
-        """The (step, value) of the points of each |feature factor|, sorted, each through the base model at 0."""
+        """Return sorted (step, value) of the points of each |feature factor|, with the base model at 0."""
         base = [] if self.base is None else [self.base]
         series = []
         for magnitude in sorted({abs(point.factor) for point in self.points}) or [0.0]:
@@ -304,9 +302,7 @@ def shift_figure(curves: ShiftCurves, *, figsize: tuple[float, float] | None = N
 
 
 def _draw_lms(ax: Axes, curves: ShiftCurves) -> list[Line2D]:
-    """Draw the LMS in per cent of the base model's, in a range that shows the limit; lower points lie on the floor of
-    the panel as triangles. Without a base model, draw the LMS itself.
-    """
+    """Draw the LMS in per cent of the base model's, with triangles at the floor for lower points, or the LMS itself."""
     ax.set_title("Language modelling on neutral text", loc="left", fontsize=10)
     if not curves.base_lms:
         _draw_series(ax, curves, lambda point: point.lms, color=REFERENCE_COLOR, label="LMS", marker="o")
@@ -357,13 +353,7 @@ def _draw_dataset(ax: Axes, curves: ShiftCurves, dataset: str, colors: Mapping[s
 
 
 def _draw_series(
-    ax: Axes,
-    curves: ShiftCurves,
-    value: Callable[[GridPoint], float | None],
-    *,
-    color: str,
-    label: str,
-    marker: str,
+    ax: Axes, curves: ShiftCurves, value: Callable[[GridPoint], float | None], *, color: str, label: str, marker: str
 ) -> Line2D:
     """Draw a line for each |feature factor|, with filled points where the LMS is kept; return the first line."""
     dots: dict[str, Any] = {"color": color, "marker": marker, "markersize": 5}
@@ -404,10 +394,7 @@ def _signed_axis(ax: Axes, curves: ShiftCurves) -> None:
 
 
 def _label_steps(ax: Axes, curves: ShiftCurves) -> None:
-    """Put a tick at every measured step and at the base model, with labels that stand up where there are many.
-
-    Of two labels that would overlap, the label nearer to an end of the axis is left out; its tick stays.
-    """
+    """Put a tick at every step and at the base model, and leave out labels near the ends that would overlap others."""
     # Steps that differ by rounding only count as one step.
     steps = sorted({float(f"{step:.6g}") for step in (0.0, *(point.step for point in curves.points))}, key=abs)
     places = {step: ax.transData.transform((step, 0.0))[0] * 72.0 / ax.figure.dpi for step in steps}

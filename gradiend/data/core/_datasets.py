@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 _SPLIT_EXPRESSION = re.compile(r"[\[+]")
-"""`train[:1000]` and `train+test` are for `datasets` to understand."""
+"""What makes a split an expression (`train[:1000]`, `train+test`), which `datasets` evaluates."""
 
 
 def looks_like_hub_id(name: str) -> bool:
@@ -32,11 +32,7 @@ def looks_like_hub_id(name: str) -> bool:
 
 
 def load_hub_dataset(
-    name: str | PathLike[str],
-    config: str | None = None,
-    *,
-    split: str | None = None,
-    trust_remote_code: bool = False,
+    name: str | PathLike[str], config: str | None = None, *, split: str | None = None, trust_remote_code: bool = False
 ) -> Dataset | DatasetDict:
     """Load a data set of the hub or of a local folder.
 
@@ -46,20 +42,20 @@ def load_hub_dataset(
 
     Args:
         name: Hub id (`"name"` or `"owner/name"`) or path of a folder; an existing folder wins.
-        config: Which of several configs (also called subsets).
-        split: Which split, or an expression such as `"train[:1000]"`; None gives all. `"val"` and
-            `"validation"` find each other.
-        trust_remote_code: Let the data set run its own loading script; only old versions of `datasets` can.
+        config: Name of one of several configs (also called subsets).
+        split: Name of the split, or an expression such as `"train[:1000]"`; None gives all. `"val"` and `"validation"`
+            mean the same split.
+        trust_remote_code: Let the data set run its own loading script, which only old versions of `datasets` do.
 
     Returns:
         A `Dataset` if a split is asked for or was saved alone; otherwise a `DatasetDict`.
 
     Raises:
         ImportError: `datasets` is not installed.
-        FileNotFoundError: No such folder or hub id, or a folder without data.
+        FileNotFoundError: There is no such folder or hub id, or the folder has no data.
         ConnectionError: The hub cannot be reached.
-        ValueError: A config or split that does not exist, or several configs and none named (the messages
-            name the available ones); data that cannot be read; remote code where it cannot run.
+        ValueError: The config or split does not exist, or one of several configs must be named (the messages name the
+            available ones); the data cannot be read; remote code cannot run.
     """
     require_package("datasets", f"Loading the data set {str(name)!r}", "data")
     saved = find_saved(Path(name))
@@ -109,7 +105,7 @@ def hub_config_names(name: str | PathLike[str], *, trust_remote_code: bool = Fal
 
 
 def _source(name: str | PathLike[str]) -> str:
-    """The folder or hub id as `datasets` takes it; a name that can be neither is found out without the network."""
+    """Return the folder or hub id as `datasets` takes it; a name that can be neither is an error at once."""
     folder = Path(name)
     if folder.is_dir():
         return str(folder)
@@ -135,13 +131,10 @@ def _options(source: str, trust_remote_code: bool) -> dict[str, bool]:
 
 
 def _reading_options(source: str, configs: Sequence[str], options: dict[str, bool]) -> dict[str, Any]:
-    """Options by which values in the CSV files of a folder stay the strings that they are (`NA`, `007`, `true`).
-
-    An empty field is a missing one. The files are read once by `csv_rows` before, which finds shifted rows. A data set
-    of the hub has no options: `datasets` finds it again without a connection only under those it was loaded with.
-    """
+    """Return the options by which values in CSV files of a folder stay the strings that they are (`NA`, `007`)."""
     import datasets  # noqa: PLC0415
 
+    # Without a connection, `datasets` finds a data set of the hub only under the options that it was loaded with.
     if not Path(source).is_dir():
         return {}
     builder = datasets.load_dataset_builder(source, *configs, **options)
@@ -153,7 +146,7 @@ def _reading_options(source: str, configs: Sequence[str], options: dict[str, boo
         if file.name.lower().endswith(CSV_SUFFIXES):
             rows = csv_rows(file, config.sep)
             header = header or next(rows)[1]
-            deque(rows, maxlen=0)
+            deque(rows, maxlen=0)  # reading to the end finds shifted rows
     reading: dict[str, Any] = {"keep_default_na": False, "na_values": [""]}
     if builder.info.features is None and header:
         reading["features"] = datasets.Features({name: datasets.Value("string") for name in header})
@@ -163,7 +156,7 @@ def _reading_options(source: str, configs: Sequence[str], options: dict[str, boo
 def _other_spelling(
     source: str, config: str | None, split: str | None, options: dict[str, Any], error: Exception
 ) -> str:
-    """The name that the data set has for a split asked for by its second name; else an error that explains `error`."""
+    """Return the name that the data set itself has for a split, or raise an error that explains `error`."""
     configs = hub_config_names(source, **options)
     if (config is None and len(configs) > 1) or (config is not None and config not in configs):
         raise ValueError(describe_missing_config(source, config, configs)) from error
@@ -198,7 +191,7 @@ def _unreadable(source: str, error: Exception) -> str:
 def _unreachable(source: str, error: Exception) -> NoReturn:
     raise ConnectionError(
         f"The hub cannot be reached for the data set {source!r} ({error}). Without a connection (or with "
-        "HF_HUB_OFFLINE=1) only data sets loaded before are there; a local folder or file needs none."
+        "HF_HUB_OFFLINE=1) only data sets that were loaded before can be read; a local folder or file needs none."
     ) from error
 
 
@@ -215,7 +208,7 @@ def _not_found(source: str, error: Exception) -> NoReturn:
 
 
 DEFAULT_CONFIG = "default"
-"""What `datasets` calls the config of a data set that has one only."""
+"""The name that `datasets` gives to the only config of a data set."""
 
 _SPLITS = {"train", "training", "validation", "valid", "dev", "test", "eval"}
 """A saved dictionary with none of these among its keys holds configs rather than splits."""
@@ -224,8 +217,8 @@ _SPLITS = {"train", "training", "validation", "valid", "dev", "test", "eval"}
 def find_saved(folder: Path) -> dict[str, Path] | None:
     """Find the saved data sets of a folder, as config → folder; None where there is none.
 
-    The folder itself is `"default"`, if it has one data set or a dictionary of splits. Its sub-folders have their own
-    names, where they are saved data sets or a dictionary of data sets by other names than those of splits.
+    A folder with one data set or a dictionary of splits is the config `"default"`. Otherwise each sub-folder with a
+    saved data set is a config of its own name; so is each key of a saved dictionary whose keys name no split.
     """
     if not folder.is_dir():
         return None
@@ -238,7 +231,7 @@ def find_saved(folder: Path) -> dict[str, Path] | None:
 
 
 def load_saved(configs: dict[str, Path], config: str | None, split: str | None) -> Dataset | DatasetDict:
-    """Load one of the saved data sets that `find_saved` found, or a split of it, memory-mapped.
+    """Load one of the data sets that `find_saved` found, or one split of that data set, memory-mapped.
 
     A data set that was saved alone, without a name, is `"train"`.
     """
@@ -257,7 +250,7 @@ def load_saved(configs: dict[str, Path], config: str | None, split: str | None) 
 
 
 def describe_missing_config(source: str, config: str | None, configs: Sequence[str]) -> str:
-    """Say that a data set has several configs and none is named, or not the named one; and which it has."""
+    """Say that a config must be named, or that the named one does not exist, and list the configs of the data set."""
     missing = "Name the config" if config is None else f"There is no config {config!r}"
     return f"{missing}: the data set {source!r} has {', '.join(configs)}.{nearest(config or '', configs)}"
 
@@ -265,7 +258,7 @@ def describe_missing_config(source: str, config: str | None, configs: Sequence[s
 def is_data_set(value: object) -> bool:
     """Tell whether a value is a `Dataset` or `DatasetDict` of the package `datasets`, without loading the package.
 
-    A data set of that package that can only be iterated over is a TypeError.
+    A data set that can only be iterated over is a TypeError.
     """
     datasets = sys.modules.get("datasets")
     if datasets is None:
@@ -279,14 +272,14 @@ def is_data_set(value: object) -> bool:
 
 
 def splits_of(data_set: Dataset | DatasetDict) -> dict[str, Dataset]:
-    """The splits of a data set in memory by their names; one without a name is `"train"`."""
+    """Return the splits of a data set in memory by their names; a split without a name is `"train"`."""
     if isinstance(data_set, dict):
         return {str(name): rows for name, rows in data_set.items()}
     return {str(data_set.split or "train"): data_set}
 
 
 def split_of(data_set: Dataset | DatasetDict, split: str, where: str) -> Dataset:
-    """One split of a data set in memory; a missing split is a ValueError that lists those of the data set."""
+    """Return one split of a data set in memory; a missing split is a ValueError that lists the splits."""
     splits = splits_of(data_set)
     for name, found in splits.items():
         if normalize_split_name(name) == normalize_split_name(split):
@@ -295,18 +288,18 @@ def split_of(data_set: Dataset | DatasetDict, split: str, where: str) -> Dataset
 
 
 def label_names(data_set: Any) -> dict[str, list[str]]:
-    """The columns of a data set that hold codes of labels, and the label that each code stands for."""
+    """Return the columns of a data set that hold codes of labels, with the label that each code stands for."""
     features = getattr(data_set, "features", None) or {}
     return {name: list(feature.names) for name, feature in features.items() if type(feature).__name__ == "ClassLabel"}
 
 
 def decoded(codes: Iterable[Any], names: Sequence[str]) -> list[str | None]:
-    """The labels that codes stand for; None for a code that is missing (-1, None or NaN)."""
+    """Return the labels that codes stand for; None for a code that is missing (-1, None or NaN)."""
     return [None if pd.isna(code) or code < 0 else names[int(code)] for code in codes]
 
 
 def to_frame(data_set: Any) -> pd.DataFrame:
-    """A split as a frame, with the labels themselves in place of their codes."""
+    """Return a split as a frame, with labels in place of their codes."""
     frame = data_set.to_pandas()
     return frame.assign(**{name: decoded(frame[name], names) for name, names in label_names(data_set).items()})
 
@@ -322,6 +315,6 @@ def _is_saved(folder: Path) -> bool:
 
 
 def _keys(folder: Path) -> list[str]:
-    """The keys of a saved dictionary; none for a data set that was saved alone."""
+    """Return the keys of a saved dictionary; a data set that was saved alone has none."""
     path = folder / "dataset_dict.json"
     return [str(key) for key in read_json(path)["splits"]] if path.is_file() else []

@@ -44,7 +44,7 @@ def _identity_of(path: Path) -> dict[str, Any]:
 
 
 class LineFile(_File):
-    """A `.txt` or `.jsonl` file, one text a line, which can be entered anywhere; or one with `.gz`, which cannot."""
+    """A `.txt` or `.jsonl` file with one text a line; a file with `.gz` can only be read from its beginning."""
 
     def __init__(self, path: Path, columns: Columns | None) -> None:
         super().__init__(path)
@@ -52,7 +52,7 @@ class LineFile(_File):
         self._is_compressed = path.suffix.lower() == ".gz"
 
     def chunks(self, rng: random.Random | None = None) -> Iterator[Chunk]:
-        """Yield pieces of 256 KiB in the order that `rng` decides; those of a compressed file stay in their order."""
+        """Yield pieces of 256 KiB in the order that `rng` decides; pieces of a compressed file stay in their order."""
         try:
             if self._is_compressed:
                 with gzip.open(self._path, "rb") as stream:
@@ -81,7 +81,7 @@ class LineFile(_File):
         try:
             rows = [json_object(line, f"{self.name} has a line that") for line in lines if line.strip()]
         except ValueError:
-            # The file is entered anywhere, so the number of the line is only known by reading it from its beginning.
+            # The piece does not know its line numbers, so the file is read from its beginning for the message.
             deque(json_rows(self._path), maxlen=0)
             raise
         if rows and index == 0:
@@ -96,7 +96,7 @@ def _read_lines(stream: gzip.GzipFile) -> bytes:
 
 
 def _read_lines_from(stream: BinaryIO, start: int) -> bytes:
-    """The lines that begin in the piece of the file that begins at `start`."""
+    """Read the lines that begin in the piece of the file at `start`."""
     if start:
         stream.seek(start - 1)
         stream.readline()
@@ -134,7 +134,7 @@ class CsvFile(_File):
 
 
 class ParquetFile(_File):
-    """A `.parquet` file: its row groups can be entered in any order."""
+    """A `.parquet` file, whose row groups can be read in any order."""
 
     def __init__(self, path: Path, columns: Columns) -> None:
         require_package("pyarrow", f"Reading {path.name}", "data")
@@ -162,7 +162,7 @@ class ParquetFile(_File):
 
 
 class DatasetRows(TextSource):
-    """A split of a data set of the package `datasets`: memory-mapped, entered anywhere."""
+    """A split of a data set of the package `datasets`, memory-mapped, whose rows can be read in any order."""
 
     def __init__(self, dataset: Dataset, name: str, columns: Columns) -> None:
         self.name = f"The data set {name!r}"
@@ -180,7 +180,7 @@ class DatasetRows(TextSource):
             yield self._columns.chunk((index, 0), [rows[name] for name in self._columns.names])
 
     def identity(self) -> dict[str, Any]:
-        """The files that hold the rows; a fingerprint of rows in memory."""
+        """The files that hold the rows, or a fingerprint of rows in memory."""
         if not self._files:
             return {"rows": len(self._dataset), "fingerprint": self._dataset._fingerprint}
         return {"rows": len(self._dataset), "files": [_identity_of(Path(file["filename"])) for file in self._files]}

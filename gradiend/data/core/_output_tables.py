@@ -1,34 +1,46 @@
-"""Result tables on disk: found out to be writable before the work, written in one step after it."""
+"""Result tables on disk: checked before the work, written in one step after the work, and used again."""
 
 from __future__ import annotations
 
-import hashlib
+import logging
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Any
 
 import pandas as pd
 
+from gradiend._version import __version__
 from gradiend.data.core._datasets import find_saved
-from gradiend.data.core._tables import csv_table
-from gradiend.util._checks import require_path, require_text
+from gradiend.data.core._tables import format_of, formats, one_of_suffixes, read_table, suffixes
+from gradiend.util._cache import Cache, Fingerprint
+from gradiend.util._checks import require_path
 from gradiend.util._files import replacing
 from gradiend.util._imports import require_package
 from gradiend.util._keywords import one_of
+from gradiend.util.paths import MADE_FROM
 
-TableFormat: TypeAlias = Literal["csv", "parquet", "hf"]
+logger = logging.getLogger(__name__)
 
+FOLDER = "hf"
+"""The output format that is no file: a folder as `save_to_disk` writes it."""
 WHOLE_TABLE = "table.csv"
 """The whole table, in a folder that holds it divided by classes."""
+_RECORD_FORMAT = 3
+_SHOWN = 200
 
 
-def parse_table_format(value: str) -> TableFormat:
-    """Turn `"csv"`, `"parquet"` or `"hf"` into a format; anything else is a ValueError."""
-    one_of("output_format", value, get_args(TableFormat))
-    return next(known for known in get_args(TableFormat) if known == value)
+def parse_output_format(value: str) -> str:
+    """Return the name of a format that tables are written in, or `"hf"`; anything else is a ValueError."""
+    return one_of("output_format", value, [*formats(written=True), FOLDER])
+
+
+def output_name(basename: str, output_format: str) -> str:
+    """Return the name of the file, or of the folder, with a table of an output format."""
+    return basename if output_format == FOLDER else basename + formats(written=True)[output_format].suffixes[0]
 
 
 def parse_folder(name: str, value: str | PathLike[str]) -> Path:
@@ -40,32 +52,21 @@ def parse_folder(name: str, value: str | PathLike[str]) -> Path:
     return path
 
 
-def require_basenames(training: str, neutral: str) -> None:
-    """Raise a TypeError or ValueError if two tables cannot have these names in one folder."""
-    require_text("training_basename", training)
-    require_text("neutral_basename", neutral)
-    if training == neutral:
-        raise ValueError(
-            f"training_basename and neutral_basename are both {training!r}: one table would overwrite the other."
-        )
-
-
-def prepare_output(path: Path, table_format: TableFormat) -> Path:
+def prepare_output(path: Path, output_format: str) -> Path:
     """Make sure that a table can be written to `path`, before the work that fills it, and make the folder around it.
 
-    The name ends in `.csv` or `.parquet`; with the format `"hf"`, another name means a folder for `save_to_disk`.
+    The name ends like that of a format that can be written; with the format `"hf"`, another name means a folder.
     """
-    if _is_table(path):
+    if _is_file(path):
         if path.is_dir():
             raise ValueError(f"The output must be a file, but {str(path)!r} is a folder.")
-        if path.suffix.lower() == ".parquet":
-            require_package("pyarrow", f"Writing {path.name}", "data")
-    elif table_format == "hf":
+        format_of(path, "Writing")
+    elif output_format == FOLDER:
         require_package("datasets", f"Writing the data set {path.name}", "data")
         if path.is_file() or (path.is_dir() and any(path.iterdir()) and find_saved(path) is None):
             raise ValueError(f"{str(path)!r} is in the way and no saved data set; choose another output.")
     else:
-        raise ValueError(f"The output must be a .csv or .parquet file, got {str(path)!r}.")
+        raise ValueError(f"The output must be a {one_of_suffixes(written=True)} file, got {str(path)!r}.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
@@ -77,60 +78,87 @@ def prepare_output(path: Path, table_format: TableFormat) -> Path:
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
     """Write a frame without its index; readers see the old file or the whole new one, never a part."""
+    known = format_of(path, "Writing")
+    assert known is not None
+    assert known.write is not None
     with replacing(path) as unfinished:
-        if path.suffix.lower() == ".parquet":
-            frame.to_parquet(unfinished, index=False)
+        known.write(frame, unfinished)
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a table of strings goes, and what it depends on: a later call is answered from it if nothing differs."""
+
+    path: Path | None
+    """A file or folder as `prepare_output` returns it; None keeps nothing."""
+    made_from: Fingerprint | None
+    """What the table depends on, as JSON values by name; None keeps no record, so that no later call uses the table."""
+
+    def read(self) -> tuple[pd.DataFrame, dict[str, Any]] | None:
+        """Return the table of an earlier call and what that call counted, if the table would come out the same now.
+
+        Otherwise the log says what differs.
+        """
+        if self.path is None or self.made_from is None:
+            return None
+        record = self._record(self.path)
+        exists = _table_file(self.path).is_file()
+        content, reasons = record.read() if exists else (None, ["it does not exist yet"])
+        if content is not None and "tally" in content:
+            logger.info("%s was made from the same data and arguments, and is used again.", self.path)
+            return read_table(_table_file(self.path)).fillna("").astype(str), content["tally"]
+        unknown = [f"nothing says what it was made from (no {record.path.name})"]
+        shown = [reason if len(reason) <= _SHOWN else f"{reason[:_SHOWN]}…" for reason in reasons or unknown]
+        logger.info("%s is made anew: %s.", self.path, "; ".join(shown))
+        return None
+
+    def write(
+        self, table: pd.DataFrame, tally: Mapping[str, Any], by_class: Mapping[str, pd.DataFrame] | None = None
+    ) -> None:
+        """Write a table and its record; do nothing where there is no path.
+
+        A folder holds a dictionary of the data sets `by_class`, or without them the table as one data set.
+        """
+        if self.path is None:
+            return
+        if _is_file(self.path):
+            write_table(table, self.path)
         else:
-            frame.to_csv(unfinished, index=False, encoding="utf-8")
+            _write_folder(self.path, table, by_class)
+        if self.made_from is not None:
+            self._record(self.path).write({"format_version": _RECORD_FORMAT, "tally": tally})
+
+    def _record(self, path: Path) -> Cache:
+        from gradiend.util._digest import digest_files  # noqa: PLC0415 - loads transformers
+
+        parts = {"gradiend": __version__, "record": _RECORD_FORMAT, **(self.made_from or {})}
+        file = _table_file(path)
+        return Cache(path.with_name(f"{path.name}.{MADE_FROM}"), parts, lambda: digest_files([file], file.parent))
 
 
-def write_output(path: Path, table: pd.DataFrame, by_class: Mapping[str, pd.DataFrame] | None = None) -> None:
-    """Write a table of strings to where `prepare_output` said that it can be written.
-
-    A folder holds a dictionary of the data sets `by_class`, or without them the table as one data set.
-    """
-    if _is_table(path):
-        write_table(table, path)
-        return
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temporary:
-        unfinished = Path(temporary) / "new"
-        _save_to_disk(table if by_class is None else by_class, unfinished)
-        table.to_csv(unfinished / WHOLE_TABLE, index=False, encoding="utf-8")
-        if path.exists():
-            shutil.move(path, Path(temporary) / "old")
-        unfinished.replace(path)
+def _is_file(path: Path) -> bool:
+    return path.name.lower().endswith(suffixes(written=True))
 
 
-def read_output(path: Path) -> pd.DataFrame:
-    """Read the table that `write_output` wrote, with the same values."""
-    if path.suffix.lower() == ".parquet":
-        return pd.read_parquet(path)
-    return csv_table(_file_of(path), missing="")
+def _table_file(path: Path) -> Path:
+    return path if _is_file(path) else path / WHOLE_TABLE
 
 
-def output_hash(path: Path) -> str | None:
-    """SHA-256 of the file with the table; None if there is none."""
-    file = _file_of(path)
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
-
-
-def _file_of(path: Path) -> Path:
-    return path if _is_table(path) else path / WHOLE_TABLE
-
-
-def _is_table(path: Path) -> bool:
-    return path.suffix.lower() in {".csv", ".parquet"}
-
-
-def _save_to_disk(tables: pd.DataFrame | Mapping[str, pd.DataFrame], folder: Path) -> None:
+def _write_folder(path: Path, table: pd.DataFrame, by_class: Mapping[str, pd.DataFrame] | None) -> None:
     import datasets  # noqa: PLC0415
 
     def dataset(frame: pd.DataFrame) -> datasets.Dataset:
         features = datasets.Features({str(column): datasets.Value("string") for column in frame.columns})
         return datasets.Dataset.from_dict({column: frame[column].tolist() for column in frame.columns}, features)
 
-    if isinstance(tables, pd.DataFrame):
-        # what is saved in no shard at all cannot be loaded again
-        dataset(tables).save_to_disk(folder, num_shards=1 if tables.empty else None)
-    else:
-        datasets.DatasetDict({name: dataset(frame) for name, frame in tables.items()}).save_to_disk(folder)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temporary:
+        unfinished = Path(temporary) / "new"
+        if by_class is None:
+            # a data set that is saved in no shard cannot be loaded again
+            dataset(table).save_to_disk(unfinished, num_shards=1 if table.empty else None)
+        else:
+            datasets.DatasetDict({name: dataset(frame) for name, frame in by_class.items()}).save_to_disk(unfinished)
+        write_table(table, unfinished / WHOLE_TABLE)
+        if path.exists():
+            shutil.move(path, Path(temporary) / "old")
+        unfinished.replace(path)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from spacy.tokens import Token
 
 SpacyTagSpec: TypeAlias = dict[str, str]
-"""What must hold of a token, all at once: `pos`, `tag`, `lemma`, `dep`, `ent_type` or a morphological feature
+"""Conditions that must all hold of a token: `pos`, `tag`, `lemma`, `dep`, `ent_type` or a morphological feature
 (`Case`, `Gender`, …) → its value, e.g. `{"pos": "DET", "Case": "Nom"}`."""
 
 
@@ -32,12 +32,10 @@ class TokenProperty(Enum):
 
 
 _READ: dict[TokenProperty, Callable[[Token], str]] = {
-    TokenProperty.POS: lambda token: token.pos_,
-    TokenProperty.TAG: lambda token: token.tag_,
-    TokenProperty.LEMMA: lambda token: token.lemma_,
-    TokenProperty.DEP: lambda token: token.dep_,
+    TokenProperty.POS: lambda token: token.pos_, TokenProperty.TAG: lambda token: token.tag_,
+    TokenProperty.LEMMA: lambda token: token.lemma_, TokenProperty.DEP: lambda token: token.dep_,
     TokenProperty.ENTITY: lambda token: token.ent_type_,
-}
+}  # fmt: skip
 _NAMES = {read.value: read for read in _READ} | {"upos": TokenProperty.POS, "xpos": TokenProperty.TAG}
 
 
@@ -49,16 +47,16 @@ class TagTest:
     key: str
     """Name of the morphological feature, or of the property."""
     value: str
-    """What the token must have; of a feature with several values (`PronType=Dem,Rel`), several joined by commas."""
+    """The value that the token must have; several values of one feature (`PronType=Dem,Rel`) are joined by commas."""
 
     def holds(self, token: Token) -> bool:
-        """Whether the token has the value."""
+        """Tell whether the token has the value."""
         if self.property is TokenProperty.MORPHOLOGY:
             return set(self.value.split(",")) <= set(token.morph.get(self.key, []))
         return self.read(token) == self.value
 
     def read(self, token: Token) -> str:
-        """What the token has as value, or as several values joined by commas; empty where it has none."""
+        """Return the value of the token (several joined by commas), or an empty string where the token has none."""
         if self.property is TokenProperty.MORPHOLOGY:
             return ",".join(token.morph.get(self.key, []))
         return _READ[self.property](token)
@@ -71,11 +69,11 @@ class Tags:
     tests: tuple[TagTest, ...]
 
     def fit(self, token: Token) -> bool:
-        """Whether the token has all the values."""
+        """Tell whether the token has all the values."""
         return all(test.holds(token) for test in self.tests)
 
     def exclude(self, other: Tags) -> bool:
-        """Whether no token fits both: some key has another value there."""
+        """Tell whether no token can fit both, since the two ask for different values of one key."""
         values = {(test.property, test.key): test.value for test in self.tests}
         return any(values.get((test.property, test.key), test.value) != test.value for test in other.tests)
 
@@ -86,8 +84,8 @@ class Tags:
 def parse_tags(spec: Mapping[str, str]) -> Tags:
     """Turn a tag dict into conditions; it must not be empty, nor name a property twice.
 
-    `pos`, `POS` and `pos_` are the same, and so for the other properties of tokens; every other key is the name of a
-    morphological feature.
+    `pos`, `POS` and `pos_` are one property, and so on for the other properties of tokens; every other key is the name
+    of a morphological feature.
     """
     if not isinstance(spec, Mapping):
         raise TypeError(f"Tags are a dict such as {{'pos': 'DET', 'Case': 'Nom'}}, got {type(spec).__name__}.")
@@ -100,7 +98,7 @@ def parse_tags(spec: Mapping[str, str]) -> Tags:
 
 
 def token_matches_tags(token: Token, tags: SpacyTagSpec) -> bool:
-    """Whether a spaCy token has all the tags; true if there are none."""
+    """Tell whether a spaCy token has all the tags; it has where there are no tags."""
     return not tags or parse_tags(tags).fit(token)
 
 
@@ -123,7 +121,7 @@ _LEMMA, _DEP, _ENTITY = TokenProperty.LEMMA, TokenProperty.DEP, TokenProperty.EN
 _SENTENCE = TokenProperty.SENTENCE_START
 
 _SHARED = {"tok2vec", "transformer", "curated_transformer"}
-"""Components that others listen to."""
+"""Components whose results other components read."""
 
 _WRITES: dict[str, set[TokenProperty]] = {
     "tagger": {_TAG},
@@ -139,31 +137,22 @@ _WRITES: dict[str, set[TokenProperty]] = {
     "sentencizer": {_SENTENCE},
     **{factory: set() for factory in (*_SHARED, "textcat", "textcat_multilabel", "spancat", "entity_linker")},
 }
-"""Factory → what its component writes. Any other component may write anything."""
+"""Factory → what its component writes. A component of any other factory may write anything."""
 
 _ANY_PATTERN = {"entity_ruler", "span_ruler"}
-"""Components whose patterns may ask for anything that others write."""
+"""Components whose patterns may ask for anything that other components write."""
 
 _PATTERN_KEYS = {
-    "TAG": _TAG,
-    "POS": _POS,
-    "MORPH": _MORPH,
-    "LEMMA": _LEMMA,
-    "DEP": _DEP,
-    "ENT_TYPE": _ENTITY,
-    "ENT_IOB": _ENTITY,
-    "ENT_ID": _ENTITY,
-    "ENT_KB_ID": _ENTITY,
-    "SENT_START": _SENTENCE,
-    "IS_SENT_START": _SENTENCE,
-}
-"""What the patterns of an attribute ruler may ask of a token, where other components write it."""
+    "TAG": _TAG, "POS": _POS, "MORPH": _MORPH, "LEMMA": _LEMMA, "DEP": _DEP, "ENT_TYPE": _ENTITY, "ENT_IOB": _ENTITY,
+    "ENT_ID": _ENTITY, "ENT_KB_ID": _ENTITY, "SENT_START": _SENTENCE, "IS_SENT_START": _SENTENCE,
+}  # fmt: skip
+"""Key in the patterns of an attribute ruler → the property that other components write."""
 
 
 def unneeded_pipes(nlp: Language, needed: Collection[TokenProperty]) -> list[str]:
     """Return the names of components that can be left out where only some properties are read.
 
-    Components that are not spaCy's own stay, and so does what stands before them: nobody knows what they read or write.
+    Components that are not spaCy's own stay, and so do all before them: what such a component reads is not known.
     """
     wanted = set(needed)
     unneeded = []
@@ -207,14 +196,14 @@ class TagValues:
     written: set[TokenProperty] = field(default_factory=set)
     """The properties that some component writes."""
     is_complete: bool = True
-    """Whether all components are known, so that nothing else can come."""
+    """Whether all components are known, so that no other value can occur."""
 
     def add(self, key: str, value: str) -> None:
         """Note a value of a key."""
         self.values.setdefault(key, set()).add(value)
 
     def add_morphology(self, text: str) -> None:
-        """Note what stands in a text such as `Case=Nom|PronType=Dem,Rel`; `POS` among it is the part of speech."""
+        """Note the features of a text such as `Case=Nom|PronType=Dem,Rel`; the key `POS` is the part of speech."""
         for part in text.split("|"):
             key, _, values = part.partition("=")
             for value in values.split(",") if values else ():
@@ -224,7 +213,7 @@ class TagValues:
 
 
 def tag_values(nlp: Language) -> TagValues:
-    """Ask the components of a pipeline what they can write."""
+    """Collect what the components of a pipeline can write."""
     known = TagValues()
     for name in nlp.pipe_names:
         factory = nlp.get_pipe_meta(name).factory
@@ -236,7 +225,7 @@ def tag_values(nlp: Language) -> TagValues:
             rules: list[dict[str, Any]] = cast("AttributeRuler", nlp.get_pipe(name)).patterns
             for rule in rules:
                 _add_rule(known, nlp, rule["attrs"])
-            continue  # it writes what its rules say, which may be little
+            continue  # an attribute ruler writes only what its rules say
         elif factory in _BY_LABELS:
             for label in nlp.pipe_labels[name]:
                 known.add(_BY_LABELS[factory].value, label)
@@ -247,7 +236,7 @@ def tag_values(nlp: Language) -> TagValues:
 def check_tags(nlp: Language, model: str, tests: Iterable[TagTest]) -> None:
     """Raise a ValueError where no component of a pipeline writes the key of a tag, or never with that value.
 
-    Where a component is not spaCy's own, nobody knows what else it writes: then the log has a warning instead.
+    A component that is not spaCy's own may write any tag: with such a component, the log has a warning instead.
     """
     known = tag_values(nlp)
     for test in tests:
@@ -256,7 +245,7 @@ def check_tags(nlp: Language, model: str, tests: Iterable[TagTest]) -> None:
             continue
         if known.is_complete:
             raise ValueError(problem)
-        logger.warning("%s A component of its own may give it all the same.", problem)
+        logger.warning("%s A component that is not spaCy's may give it all the same.", problem)
 
 
 def _problem(known: TagValues, model: str, test: TagTest) -> str | None:
@@ -272,7 +261,7 @@ def _problem(known: TagValues, model: str, test: TagTest) -> str | None:
         return f"The spaCy pipeline {model!r} knows no tag {test.key!r}.{near} {_listed('It knows', keys)}"
     values = known.values.get(test.key, set())
     if not values:
-        return None  # the values are open, as those of lemmas are
+        return None  # any value is possible, as for lemmas
     for value in test.value.split(",") if is_feature else (test.value,):
         if value not in values:
             near = near_value(value, values)
@@ -284,7 +273,7 @@ def _problem(known: TagValues, model: str, test: TagTest) -> str | None:
 
 
 def near_value(given: str, known: Collection[str]) -> str:
-    """` Did you mean 'Nom'?` for `Nominative`, `nom` or `Nmo`; an empty string where nothing is near."""
+    """Return ` Did you mean 'Nom'?` for `Nominative`, `nom` or `Nmo`; an empty string where no value is near."""
     lowered = given.casefold()
     starts = [value for value in known if lowered.startswith(value.casefold()) or value.casefold().startswith(lowered)]
     by_fold = {value.casefold(): value for value in known}

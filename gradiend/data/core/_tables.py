@@ -1,4 +1,4 @@
-"""The one reader of tables from disk: a value is the string that stands in the file, and no row may be shifted."""
+"""Formats of tables on disk: a value is the string that stands in the file, and no row may be shifted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import gzip
 import json
 import sys
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,56 @@ from gradiend.util._imports import require_package
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 CSV_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 JSON_SUFFIXES = (".jsonl", ".jsonl.gz")
-TEXT_SUFFIXES = (*CSV_SUFFIXES, *JSON_SUFFIXES)
-SUPPORTED_SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
-_SUPPORTED = ".csv, .tsv, .jsonl (all three also .gz) or .parquet"
+
+
+@dataclass(frozen=True)
+class TableFormat:
+    """A kind of file that holds a table."""
+
+    suffixes: tuple[str, ...]
+    """Ends of the names of such files, in small letters; a file that is written has the first one."""
+    read: Callable[[Path], pd.DataFrame]
+    """Reads a file; None or NaN stands for a missing value."""
+    write: Callable[[pd.DataFrame, Path], None] | None = None
+    """Writes a frame without its index; None for a format that is only read."""
+    needs: str | None = None
+    """The package that reads and writes such files, where one is needed."""
+
+
+def formats(*, written: bool = False) -> dict[str, TableFormat]:
+    """Return the formats by name, with `written` only those that can be written."""
+    return {name: known for name, known in TABLE_FORMATS.items() if known.write or not written}
+
+
+def suffixes(*, written: bool = False) -> tuple[str, ...]:
+    """Return the ends of names that mean a table: all that are read, or with `written` those of files to write."""
+    return tuple(
+        suffix for known in formats(written=written).values() for suffix in known.suffixes[: 1 if written else None]
+    )
+
+
+def one_of_suffixes(*, written: bool = False) -> str:
+    """List the suffixes for a message: `.csv, .jsonl or .parquet`."""
+    *others, last = suffixes(written=written)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def format_of(path: Path, what: str = "Reading") -> TableFormat | None:
+    """Return the format that the name of a file means, or None; a missing package that it needs is an ImportError."""
+    name = path.name.lower()
+    found = next((known for known in TABLE_FORMATS.values() if name.endswith(known.suffixes)), None)
+    if found is not None and found.needs is not None:
+        require_package(found.needs, f"{what} {path.name}", "data")
+    return found
 
 
 def is_table_path(value: str) -> bool:
     """Tell whether a string means a file, existing or not, and no data set."""
-    return Path(value).is_file() or value.lower().endswith(SUPPORTED_SUFFIXES)
+    return Path(value).is_file() or value.lower().endswith(suffixes())
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a table: a `.csv`, `.tsv` or `.jsonl` (one object a line) file, all three also `.gz`, or a `.parquet` file.
+    """Read a table in one of the `TABLE_FORMATS`.
 
     Values of CSV and TSV files are strings as they stand there: `007`, `1e5`, `true`, `NA` and `None` are words. Only
     an empty field is a missing value. JSON Lines and Parquet files say themselves what a value is.
@@ -44,24 +83,28 @@ def read_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         what = "is a folder; pass it as a string to load it as a data set" if path.is_dir() else "does not exist"
         raise FileNotFoundError(
-            f"{str(path)!r} {what}. Expected the path of a {_SUPPORTED} file (relative paths start at {Path.cwd()})."
+            f"{str(path)!r} {what}. Expected the path of a {one_of_suffixes()} file (relative paths start at "
+            f"{Path.cwd()})."
         )
-    name = path.name.lower()
-    if not name.endswith(SUPPORTED_SUFFIXES):
+    known = format_of(path)
+    if known is None:
         raise ValueError(
-            f"{path} cannot be read as a table: expected a {_SUPPORTED} file, got {path.suffix or 'no suffix'}. "
+            f"{path} cannot be read as a table: expected a {one_of_suffixes()} file, got {path.suffix or 'no suffix'}. "
             "Read it with pandas and pass the DataFrame."
         )
-    if name.endswith(CSV_SUFFIXES):
-        return csv_table(path)
-    if name.endswith(JSON_SUFFIXES):
-        rows = list(json_rows(path))
-        frame = pd.DataFrame(rows)
-        for column in map(str, frame.select_dtypes("float")):
-            # pandas has made 7.0 of the 7 in a column that also has a null or a fraction
-            frame[column] = pd.Series([row.get(column) for row in rows], dtype=object)
-        return frame
-    require_package("pyarrow", f"Reading {path.name}", "data")
+    return known.read(path)
+
+
+def _read_json_lines(path: Path) -> pd.DataFrame:
+    rows = list(json_rows(path))
+    frame = pd.DataFrame(rows)
+    for column in map(str, frame.select_dtypes("float")):
+        # pandas has made 7.0 of the 7 in a column that also has a null or a fraction
+        frame[column] = pd.Series([row.get(column) for row in rows], dtype=object)
+    return frame
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(path, engine="pyarrow")
     except (ValueError, OSError) as error:
@@ -112,7 +155,7 @@ def csv_rows(path: Path, delimiter: str | None = None) -> Generator[tuple[int, l
                     f'texts that have {named} ("…"). The line begins with {between.join(fields)!r:.80}.',
                 )
             if header is None:
-                # the name that pandas has for the column of row numbers, which it writes without one
+                # pandas writes its row numbers as a column without a name, and reads that column under this name
                 header = fields = [name or f"Unnamed: {number}" for number, name in enumerate(fields)]
             yield line, fields
     if header is None:
@@ -136,7 +179,7 @@ def json_object(line: str, where: str) -> dict[str, Any]:
 
 
 def not_utf8(path: Path, error: UnicodeError) -> ValueError:
-    """The error for a file in another encoding."""
+    """Return the error for a file in another encoding."""
     return ValueError(f"{str(path)!r} is not UTF-8 ({error}); save it as UTF-8 and try again.")
 
 
@@ -171,3 +214,13 @@ def _next_row(reader: Any) -> list[str] | None:
         return next(reader, None)
     finally:
         csv.field_size_limit(limit)
+
+
+TABLE_FORMATS: dict[str, TableFormat] = {
+    "csv": TableFormat(CSV_SUFFIXES, csv_table, lambda frame, path: frame.to_csv(path, index=False, encoding="utf-8")),
+    "jsonl": TableFormat(JSON_SUFFIXES, _read_json_lines),
+    "parquet": TableFormat(
+        (".parquet",), _read_parquet, lambda frame, path: frame.to_parquet(path, index=False), needs="pyarrow"
+    ),
+}
+"""Name → format. All that reads or writes tables asks here, so one more entry is one more format everywhere."""

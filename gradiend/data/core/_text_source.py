@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import random
 from abc import ABC, abstractmethod
@@ -29,11 +28,11 @@ class Columns:
         return [self.text] if self.document in (None, self.text) else [self.text, str(self.document)]
 
     def chunk(self, index: tuple[int, int], values: Sequence[Sequence[object]]) -> Chunk:
-        """A chunk of the values of the columns in `names`."""
+        """Make a chunk of the values of the columns in `names`."""
         return make_chunk(index, values[0], None if self.document is None else values[-1])
 
     def require(self, present: Iterable[object], where: str) -> None:
-        """Raise a ValueError that names the present columns if one of these is not among them, or is there twice."""
+        """Raise a ValueError that lists the present columns if a column to be read is missing, or is there twice."""
         names = [str(column) for column in present]
         for column, argument in ((self.text, "text_column"), (self.document, "document_column")):
             if column is not None and column not in names:
@@ -57,7 +56,7 @@ class Chunk:
     texts: list[str]
     """The texts, stripped; none is empty."""
     documents: list[object] | None = None
-    """The document of each text, where the source has a column of documents; None where the column says nothing."""
+    """The document of each text, None for an empty one; None in all where the source has no column of documents."""
 
 
 class TextSource(ABC):
@@ -68,17 +67,17 @@ class TextSource(ABC):
 
     @abstractmethod
     def chunks(self, rng: random.Random | None = None) -> Iterator[Chunk]:
-        """Yield all chunks, in an order that `rng` decides where the source can be entered anywhere.
+        """Yield all chunks, in an order that `rng` decides where the source can be read from any place.
 
-        A source that cannot be read, or is not UTF-8, is a ValueError; an entry that is no text is a TypeError.
+        An unreadable source, or one that is not UTF-8, is a ValueError; an entry that is no text is a TypeError.
         """
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:
-        """What tells this source from another one, or from the same source after a change."""
+        """Return JSON values that are different for another source, and for this source after a change."""
 
     def check(self) -> None:
-        """Read the first chunk, so that what is wrong with the source is found out before any work."""
+        """Read the first chunk, so that an unreadable source is an error before any work."""
         for _ in self.chunks():
             return
 
@@ -95,13 +94,11 @@ class MemoryTexts(TextSource):
         yield self._chunk
 
     def identity(self) -> dict[str, Any]:
-        """A hash of all texts."""
-        digest = hashlib.sha256()
-        for text in self._chunk.texts:
-            digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
-        for document in self._chunk.documents or ():
-            digest.update(str(document).encode("utf-8", "surrogatepass") + b"\0")
-        return {"kind": self.name, "texts": len(self._chunk.texts), "sha256": digest.hexdigest()}
+        """The number of texts, and a digest of texts and documents."""
+        from gradiend.util._digest import digest_json  # noqa: PLC0415 - loads torch
+
+        digest = digest_json([self._chunk.texts, list(map(ascii, self._chunk.documents or ()))])
+        return {"kind": self.name, "texts": len(self._chunk.texts), "digest": digest}
 
 
 def make_chunk(index: tuple[int, int], entries: Sequence[object], documents: Sequence[object] | None = None) -> Chunk:
@@ -135,7 +132,7 @@ def _is_missing(entry: object) -> bool:
 
 
 def shuffled(n: int, rng: random.Random | None) -> list[int]:
-    """The numbers 0 to n − 1 in the order that `rng` decides, or ascending without one."""
+    """Return the numbers 0 to n − 1 in the order that `rng` decides; ascending for None."""
     order = list(range(n))
     if rng is not None:
         rng.shuffle(order)
@@ -153,19 +150,18 @@ class TextBlock(NamedTuple):
 
     texts: list[str]
     documents: list[object]
-    """The document of each text: as the source names it, or the position of the text in what is read."""
+    """The document of each text: its name in the source, or the position of the text among the texts that are read."""
 
 
 def stream_texts(source: TextSource, seed: int | None, max_size: int | None = None) -> Iterator[TextBlock]:
     """Yield the texts of a source, `max_size` at most, in the order that `seed` decides; None gives another each time.
 
-    Chunks come in a random order where the source can be entered anywhere (a list, plain text, JSON Lines,
-    Parquet by its row groups, data sets), in the order of the source otherwise (CSV, gzip). Texts are then
-    shuffled in windows of 65 536 texts or 16.8 million characters, which is what is held in memory. A source that fits
-    into one window is shuffled as a whole: all sources of the same texts then have the order of
-    `random.Random(seed).shuffle`. Of a larger source that cannot be entered anywhere, the first texts of the
-    stream are those of its beginning. Blocks have up to 1 024 texts, fewer at first, so that little is done for a
-    reader that needs few.
+    Chunks come in a random order where a source can be read from any place (a list, plain text, JSON Lines, Parquet by
+    its row groups, data sets), and in the order of the source otherwise (CSV, gzip). Texts are then shuffled in windows
+    of 65 536 texts or 16.8 million characters; one window is in memory at a time. A source that fits into one window is
+    shuffled as a whole: all sources of the same texts then have the order of `random.Random(seed).shuffle`. A larger
+    CSV or gzip file gives the texts of its beginning first. Blocks have up to 1 024 texts, and fewer at first, so that
+    little is done for a reader that needs few texts.
     """
     rng = random.Random(seed)
     n_texts, size = 0, _FIRST_BLOCK

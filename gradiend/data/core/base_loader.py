@@ -11,7 +11,7 @@ import pandas as pd
 
 from gradiend.data.core._datasets import is_data_set, load_hub_dataset, looks_like_hub_id, split_of
 from gradiend.data.core._file_sources import CsvFile, DatasetRows, LineFile, ParquetFile
-from gradiend.data.core._tables import CSV_SUFFIXES, JSON_SUFFIXES
+from gradiend.data.core._tables import CSV_SUFFIXES, JSON_SUFFIXES, format_of, suffixes
 from gradiend.data.core._text_source import Columns, MemoryTexts, TextSource, make_chunk
 from gradiend.util._checks import require_path, require_text, require_whole
 from gradiend.util._keywords import known_keywords
@@ -23,8 +23,6 @@ BaseData: TypeAlias = "list[str] | pd.DataFrame | Dataset | DatasetDict | str | 
 """Texts, a frame or data set with a text column, the path of a file or of a data set's folder, or a hub id."""
 
 _LINES = (".txt", ".txt.gz")
-_FILES = (*CSV_SUFFIXES, ".parquet", *JSON_SUFFIXES, *_LINES)
-SUPPORTED = f"{', '.join(_FILES)} (text files have one text a line)"
 
 
 @known_keywords("resolve_base_data")
@@ -44,7 +42,7 @@ def resolve_base_data(
     Args:
         source: A list of texts; a DataFrame; a `Dataset` or `DatasetDict`; the path of a `.csv`, `.tsv`, `.parquet`,
             `.jsonl` or `.txt` file (one text a line), all but Parquet also with `.gz`; the folder of a data set; or the
-            id of one on the Hugging Face hub.
+            id of a data set on the Hugging Face hub.
         text_column: Column with the texts in a table; a plain text file has none and ignores it.
         max_size: Keep at most so many texts; None keeps all.
         split: Split of a data set.
@@ -58,10 +56,10 @@ def resolve_base_data(
     Raises:
         TypeError: `source`, one of the texts or an argument is of another type, or an argument is unknown.
         FileNotFoundError: The file, folder or data set does not exist.
-        ValueError: The column, split or config is missing (the present ones are named), `max_size` is below 1,
-            or the file is of another kind, damaged or not UTF-8.
+        ValueError: The column, split or config is missing (the message lists those that are there), `max_size` is below
+            1, or the file is of another kind, damaged or not UTF-8.
         ConnectionError: The hub cannot be reached.
-        ImportError: Parquet without pyarrow, a data set without datasets.
+        ImportError: pyarrow is needed for Parquet, or datasets for a data set, and is not installed.
     """
     require_whole("max_size", max_size, 1, none_means="for all")
     require_whole("seed", seed, None, none_means="for another order each time")
@@ -86,9 +84,7 @@ def open_source(
     require_text("split", split)
     opened: TextSource
     if isinstance(source, pd.DataFrame):
-        columns.require(source.columns, "The DataFrame")
-        values = [source[name].tolist() for name in columns.names]
-        return MemoryTexts(columns.chunk((0, 0), values), "DataFrame")
+        return _texts_of(source, columns, "The DataFrame", "DataFrame")
     if isinstance(source, list):
         _require_no_document(columns, "a list of texts")
         return MemoryTexts(make_chunk((0, 0), source), "list")
@@ -114,7 +110,7 @@ def open_source(
 
 
 def _names_a_dataset(source: str | PathLike[str]) -> bool:
-    return isinstance(source, str) and looks_like_hub_id(source) and not source.lower().endswith(_FILES)
+    return isinstance(source, str) and looks_like_hub_id(source) and not source.lower().endswith((*suffixes(), *_LINES))
 
 
 def _open_file(path: Path, columns: Columns) -> TextSource:
@@ -133,7 +129,17 @@ def _open_file(path: Path, columns: Columns) -> TextSource:
     if name.endswith(_LINES):
         _require_no_document(columns, f"the text file {str(path)!r}")
         return LineFile(path, None)
-    raise ValueError(f"Cannot tell what kind of file {str(path)!r} is; expected one of {SUPPORTED}.")
+    if known := format_of(path):
+        return _texts_of(known.read(path), columns, f"The file {str(path)!r}", path.name)
+    raise ValueError(
+        f"Cannot tell what kind of file {str(path)!r} is; expected one of {', '.join((*suffixes(), *_LINES))} (text "
+        "files have one text a line)."
+    )
+
+
+def _texts_of(frame: pd.DataFrame, columns: Columns, where: str, name: str) -> MemoryTexts:
+    columns.require(frame.columns, where)
+    return MemoryTexts(columns.chunk((0, 0), [frame[column].tolist() for column in columns.names]), name)
 
 
 def _require_no_document(columns: Columns, where: str) -> None:

@@ -29,8 +29,8 @@ def load_spacy_model(name: str | os.PathLike[str], download_if_missing: bool = F
         The pipeline, with all its components.
 
     Raises:
-        ImportError: spaCy is not installed; says the command that installs it.
-        OSError: There is no such pipeline, or the download failed; says the command that downloads it.
+        ImportError: spaCy is not installed; the message has the command that installs it.
+        OSError: There is no such pipeline, or the download failed; the message has the command that downloads it.
     """
     model = os.fspath(name)
     require_package("spacy", f"Reading tags, lemmas or sentences with {model!r}", "data")
@@ -56,7 +56,7 @@ def _download(model: str, advice: str) -> None:
     try:
         download(model)
     except SystemExit as error:
-        # spaCy's command leaves the process where it finds no such package or no network
+        # spaCy's command ends the process where it finds no such package or no network
         raise OSError(f"{advice} (which was tried just now and failed)") from error
     importlib.invalidate_caches()
 
@@ -65,7 +65,7 @@ T = TypeVar("T")
 
 
 class SpacyReader:
-    """A spaCy pipeline that is loaded on first use; components that write nothing of what is `needed` are left out."""
+    """A spaCy pipeline that is loaded on first use, without the components that write nothing that is `needed`."""
 
     def __init__(
         self, model: str | os.PathLike[str], needed: Iterable[TokenProperty], download_if_missing: bool = False
@@ -75,14 +75,14 @@ class SpacyReader:
         self._download_if_missing = download_if_missing
 
     def load(self) -> None:
-        """Load the pipeline now; errors are those of `load_spacy_model`."""
+        """Load the pipeline now; the errors are those of `load_spacy_model`."""
         _ = self.nlp
 
     @cached_property
     def nlp(self) -> Language:
         """The pipeline."""
         nlp = load_spacy_model(self.model, self._download_if_missing)
-        # the limit guards the memory of parser and entity recognizer, which are rarely among what is needed
+        # the limit protects the memory of parser and entity recognizer, which are rarely needed here
         nlp.max_length = sys.maxsize
         return nlp
 
@@ -91,7 +91,7 @@ class SpacyReader:
         return unneeded_pipes(self.nlp, self._needed)
 
     def read(self, texts: Sequence[str], use: Callable[[int, Doc], T]) -> list[T]:
-        """Parse texts and return what `use` takes from each, given its position and its parsed document.
+        """Parse texts and return what `use` makes of the position and the parsed document of each.
 
         `use` must not keep the document: the strings that spaCy stores for it are freed afterwards, so that memory
         stays flat over a corpus.

@@ -23,14 +23,14 @@ _LETTER = WORD_CHARACTER.replace("_", r"\d_", 1)
 WORD = re.compile(rf"{_LETTER}+(?:['’]{_LETTER}+)*|[^\W\d_]")
 """A run of letters; in a script without spaces between words, one character."""
 MIN_PREFIX_WORDS = 3
-"""A word is asked for only after some context, since context is all that a causal model sees."""
+"""Words before the first word that may be masked: a causal model sees only the text before a word."""
 
 
 class ExcludedWords:
     """Finds the places of words that are not to be touched, by the rule that finds a class's words in a corpus.
 
-    A word, in any case, has an edge only where it begins or ends with a letter or digit: `he` is found in `_he_`, not
-    in `then`, and `%` in `5%`. Words with a sign in them (`n't`) are found in longer words too.
+    Words are found in any case. A word that begins or ends with a letter or digit must be whole there: `he` is found
+    in `_he_` but not in `then`; `%` is found in `5%`. Words with a sign in them (`n't`) are found in longer words too.
     """
 
     def __init__(self, words: Collection[str]) -> None:
@@ -47,7 +47,7 @@ class ExcludedWords:
         return sorted(found)
 
     def maskable(self, text: str, min_prefix: int = MIN_PREFIX_WORDS) -> list[re.Match[str]]:
-        """The whole words of a text that share no character with an excluded word and follow `min_prefix` others."""
+        """Find whole words of a text that share no character with an excluded word and follow `min_prefix` words."""
         places = self.places(text)
         return [
             match
@@ -84,5 +84,5 @@ def mask_random_words(
 
 
 def mask_words(text: str, words: Sequence[re.Match[str]]) -> str:
-    """The text with a placeholder in place of each of the given words, which are in their order."""
+    """Put a placeholder in place of each of the given words, which are in their order."""
     return mask_places(text, [word.start() for word in words], [word.end() for word in words], PLACEHOLDER)

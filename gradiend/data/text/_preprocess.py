@@ -1,4 +1,4 @@
-"""From texts to the segments that are searched: sentence splitting, length and character filters."""
+"""From texts to the segments that are searched: splitting into sentences, filters of length and characters."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LONG_CHARACTERS = 1_500
-"""Some 250 words, a paragraph: more than the 256 tokens that are read of a row."""
+"""The length of a paragraph of some 250 words: more than the 256 tokens that a model reads of a row."""
 
 
 @strict_keywords
@@ -32,12 +32,12 @@ class TextPreprocessConfig:
     """How texts are cut and which segments are kept.
 
     Raises:
-        ValueError: An unknown way to split, a length below 0, or `min_chars` above `max_chars`.
+        ValueError: The way to split is unknown, a length is below 0, or `min_chars` is above `max_chars`.
         TypeError: An argument of another type, or an unknown one; the message names the nearest.
     """
 
     split_to_sentences: bool | Literal["spacy"] = False
-    """Split at new lines, then after `. ! ?`; with `"spacy"` where a spaCy pipeline says, which is slower by far."""
+    """Split texts at new lines, then after `. ! ?`; `"spacy"` splits lines by a spaCy pipeline, which is far slower."""
     min_chars: int | None = None
     """Drop segments with fewer characters."""
     max_chars: int | None = None
@@ -71,10 +71,10 @@ def preprocess_texts(
     """Cut and filter texts.
 
     Args:
-        texts: Any texts.
-        config: What to do; None leaves the texts as they are.
-        spacy_model: Name or folder of a spaCy pipeline that finds the sentences, where sentences are asked for. A
-            pipeline without parser or other component for sentences leaves the splitting to the rules.
+        texts: The texts.
+        config: How texts are cut and filtered; None leaves them as they are.
+        spacy_model: Name or folder of a spaCy pipeline that finds the sentences, where sentences are asked for. If the
+            pipeline has no component that finds sentences, the rules split them.
         download_if_missing: Download a pipeline that is not installed.
 
     Returns:
@@ -83,7 +83,7 @@ def preprocess_texts(
     Raises:
         ValueError: `split_to_sentences="spacy"` without a pipeline, or with a pipeline that finds no sentences.
         ImportError: spaCy is needed and not installed.
-        OSError: The pipeline is needed and not installed.
+        OSError: The spaCy pipeline is needed and not installed.
     """
     given = require_texts("texts", texts)
     return list(given) if config is None else list(_iter_kept(given, config, spacy_model, download_if_missing))
@@ -131,15 +131,15 @@ class Segmenter:
     """Cuts texts into segments and drops those that are not wanted."""
 
     config: TextPreprocessConfig | None
-    """What is done; None takes the texts as they are."""
+    """How texts are cut and filtered; None takes the texts as they are."""
     splitter: SpacySentences | None = None
-    """Splits into sentences in place of the rules."""
+    """Splits texts into sentences in place of the rules; None leaves that to the rules."""
 
     @classmethod
     def of(
         cls, config: TextPreprocessConfig | None, spacy_model: str | PathLike[str] | None, download: bool
     ) -> Segmenter:
-        """Load the spaCy pipeline that the config asks for by name; errors are those of `preprocess_texts`."""
+        """Load the spaCy pipeline that the config asks for; the errors are those of `preprocess_texts`."""
         if config is None or config.split_to_sentences != "spacy":
             return cls(config)
         if spacy_model is None:
@@ -157,7 +157,7 @@ class Segmenter:
         return chain.from_iterable(self.by_text(texts))
 
     def by_text(self, texts: Iterable[str], dropped: Counter[str] | None = None) -> Iterator[Iterable[str]]:
-        """Yield the kept segments of each text; `dropped` counts the others by reason."""
+        """Yield the kept segments of each text; `dropped` counts the other segments by reason."""
         config = self.config
         if config is None:
             yield from ((text,) for text in texts)
@@ -193,23 +193,22 @@ def _reason_to_drop(segment: str, config: TextPreprocessConfig) -> str | None:
 
 
 _END = re.compile(r"(?<![.!?])([.!?]+)([\"'”’»)\]]*)\s+|[。！？]+[\"'”’»)\]」』）]*\s*")
-"""A run of stops is tried at its beginning only: at each of its characters, a long one would take quadratic time.
-Scripts without spaces end their sentences without one."""
+"""The end of a sentence. A run of stops matches at its beginning only: tried at each character, a long run would take
+quadratic time. In scripts without spaces, no space follows the end of a sentence."""
 _OPENING = "\"'“‘«»([„‚"
 _NO_END = re.compile(
     r"mr|mrs|ms|dr|prof|rev|hon|capt|col|gen|lt|sgt|messrs|mme|mlle|st|vs|cf|e\.g|i\.e"
     r"|hr|fr|nr|bzw|ca|z\.b|d\.h",
     re.IGNORECASE,
 )
-"""Words whose full stop does not end a sentence, written without the stop."""
+"""Abbreviations, without their full stop, that do not end a sentence."""
 
 
 def split_sentences(text: str) -> Iterator[str]:
-    """Split a text at new lines, and each line after `. ! ?` and `。 ！ ？` with what closes a quotation or bracket.
+    """Split a text at new lines, and each line after `. ! ?` or `。 ！ ？` and closing quotes or brackets.
 
-    Nothing is split where the sentence goes on: after a title or abbreviation (`Mrs.`) or an initial (`J.`), and where
-    a small letter follows dots (`Well... he`) or a closed quotation (`"Yes?" he said`). Sentences are stripped, and
-    none is empty.
+    A sentence goes on after a title or abbreviation (`Mrs.`) or an initial (`J.`), and where a small letter follows
+    dots (`Well... he`) or a closed quotation (`"Yes?" he said`). Sentences are stripped, and none is empty.
     """
     for line in text.splitlines():
         begin = 0
@@ -231,7 +230,7 @@ def _goes_on(line: str, begin: int, end: re.Match[str]) -> bool:
         return True
     if terminator != "." or closing:
         return False
-    # not cut from the whole line: the sentence may have gone on at thousands of stops before this one
+    # searched from `begin` only: the sentence may have continued after thousands of earlier stops
     word = line[line.rfind(" ", begin, end.start()) + 1 or begin : end.start()].lstrip(_OPENING)
     initial = len(word) == 1 and word.isupper() and word != "I"
     return initial or _NO_END.fullmatch(word) is not None
@@ -241,7 +240,7 @@ _BATCH = 128
 
 
 class SpacySentences:
-    """Splits texts at new lines, and each line where a spaCy pipeline says; errors are those of `SpacyReader.load`."""
+    """Splits texts at new lines, and each line by a spaCy pipeline; the errors are those of `SpacyReader.load`."""
 
     def __init__(self, model: str | os.PathLike[str], download_if_missing: bool = False) -> None:
         self._reader = SpacyReader(model, {TokenProperty.SENTENCE_START}, download_if_missing)
@@ -249,12 +248,12 @@ class SpacySentences:
 
     @property
     def finds_sentences(self) -> bool:
-        """Whether a component of the pipeline says where sentences begin; a tagger alone does not."""
+        """Whether a component of the pipeline finds the beginnings of sentences; a tagger alone does not."""
         (found,) = self._reader.read(["One. Two."], lambda _, doc: doc.has_annotation("SENT_START"))
         return found
 
     def split(self, texts: Iterable[str]) -> Iterator[list[str]]:
-        """Yield the sentences of each text, stripped, none empty; texts are read in batches, so a little ahead."""
+        """Yield the sentences of each text, stripped, none empty; texts are read ahead by up to one batch."""
         source = iter(texts)
         while batch := list(islice(source, _BATCH)):
             lines = [(number, line) for number, text in enumerate(batch) for line in text.splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""What makes a feature class: words, and what spaCy must say about them."""
+"""A feature class: its words, and the tags that spaCy must find on them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GivenTarget: TypeAlias = "str | TextFilterConfig"
 
 
 class FlatTarget(NamedTuple):
-    """A word of a class with what must hold of it."""
+    """A word of a class with the tags that it must have."""
 
     word: str
     tags: SpacyTagSpec | None
@@ -29,39 +29,38 @@ class FlatTarget(NamedTuple):
 @strict_keywords
 @dataclass(init=False)
 class TextFilterConfig:
-    """A feature class by its words, and where needed by what spaCy says about them.
+    """A feature class by its words, and where needed by the tags that spaCy finds on them.
 
-    A sentence belongs to the class if it has one of the words as a whole word, in any case, on which all
-    tags hold.
+    A sentence belongs to the class if it has one of the words as a whole word, in any case, with all tags.
 
     Args:
-        targets: The words; a single string is taken as one word. Several tokens in one target are fine
-            (`"at least"`); tags must then hold of one of its tokens. A nested config adds its words with the tags
-            of this one and its own, where its own win; its id, mask and weight mean nothing.
-        target: The same for one word; give either `targets` or `target`.
-        spacy_tags: What must hold of the word, see `SpacyTagSpec`. Needs a `spacy_model` where the config is used.
-        use_lemma: The words are lemmas: `be` finds `is` and `were`. Needs a `spacy_model`, and every sentence is
-            parsed, since no one knows the forms beforehand. Holds for nested configs too.
-        id: Name of the class; the first word if omitted.
-        mask: What stands in the place of the word.
-        weight: Relative class size, see the field.
+        targets: The words; a single string is one word. A target may be several words (`"at least"`); tags must then
+            hold of one of these. A nested config adds its words; its tags add to those of this config and win over
+            them, and its id, mask and weight have no effect.
+        target: One word, in place of `targets`.
+        spacy_tags: Tags that the word must have, see `SpacyTagSpec`; these need a `spacy_model`.
+        use_lemma: The words are lemmas: `be` finds `is` and `were`, also in nested configs. Lemmas need a
+            `spacy_model`, and every sentence is parsed, since the forms of a lemma are not known beforehand.
+        id: Name of the class. Default: the first word.
+        mask: Text that stands in a masked text in place of the word.
+        weight: Rows of the class relative to the other classes, where classes are balanced.
 
     Raises:
-        ValueError: Both or none of `targets` and `target`, an empty word, tag, id or mask, a lemma of several
-            words, or a weight that is not a positive number.
-        TypeError: An argument of another type, or an unknown one; the message names the nearest.
+        ValueError: Both or none of `targets` and `target` are given; a word, tag, id or mask is empty; a lemma has
+            several words; or the weight is not a positive number.
+        TypeError: An argument is of another type, or unknown; the message names the nearest.
     """
 
     targets: list[GivenTarget]
     """The words of the class, and nested configs with further words."""
     spacy_tags: SpacyTagSpec | None
-    """What spaCy must say about each word; None asks nothing."""
+    """Tags that each word must have by a spaCy pipeline; None asks for none."""
     use_lemma: bool
     """Whether the words are lemmas."""
     id: str
-    """Name of the class: column name and class label."""
+    """Name of the class, used as column name and class label."""
     mask: str
-    """Stands in a masked text for the word; training expects `[MASK]` for every tokenizer."""
+    """Text that stands in a masked text in place of the word; training expects `[MASK]` for every tokenizer."""
     weight: float
     """Rows of this class relative to the others, where classes are balanced: 2.0 gives twice as many."""
 
@@ -97,11 +96,11 @@ class TextFilterConfig:
 
     @property
     def words(self) -> list[str]:
-        """The words of this config and of the nested ones, in their order, none twice."""
+        """The words of this config and of nested configs, in their order, none twice."""
         return list(dict.fromkeys(flat.word for flat in self.flatten()))
 
     def get_effective_tags(self, parent_tags: SpacyTagSpec | None = None) -> SpacyTagSpec | None:
-        """Return the tags of the config around this one, overridden by its own; None if there are none."""
+        """Return the tags of the config around this config, overridden by its own tags; None if there are none."""
         return {**(parent_tags or {}), **(self.spacy_tags or {})} or None
 
     def flatten_targets_with_tags(
@@ -110,23 +109,18 @@ class TextFilterConfig:
         """Return each word with its tags.
 
         Args:
-            parent_tags: Tags of the config around this one.
+            parent_tags: Tags of the config around this config.
 
         Returns:
-            `(word, tags)` in the order of the targets, those of nested configs in their place; tags are None
-            where nothing is asked. A word that nested configs give with several tags is there several times.
+            `(word, tags)` in the order of the targets, words of nested configs in their place; tags are None for a word
+            without tags. A word that nested configs give with several tags is there several times.
         """
         return [(flat.word, flat.tags) for flat in self.flatten(parent_tags)]
 
     def flatten(self, parent_tags: SpacyTagSpec | None = None, as_lemmas: bool = False) -> Iterator[FlatTarget]:
         """Yield what `flatten_targets_with_tags` returns, with whether each word is a lemma.
 
-        Args:
-            parent_tags: Tags of the config around this one.
-            as_lemmas: Whether that config takes its words as lemmas.
-
-        Yields:
-            The words.
+        `as_lemmas` tells whether the config around this config takes its words as lemmas.
         """
         tags = self.get_effective_tags(parent_tags)
         is_lemma = as_lemmas or self.use_lemma

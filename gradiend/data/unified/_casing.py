@@ -1,4 +1,4 @@
-"""Casing: a word is capitalised where its place asks for it, and keeps its own capitals everywhere else."""
+"""Casing: a word has a capital where its place asks for a capital, and keeps its own capitals everywhere else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def capitalised_by_place(masked_text: str, factual: str) -> bool:
 
 
 def write_in_place(word: str, masked_text: str, factual: str) -> str:
-    """Write a word for the place of another one: the one rule for sampled words and words of classes.
+    """Write a word for the place of another word, by one rule for sampled words and words of classes.
 
     The word gets a capital where the word `factual` had one by its place (see `capitalised_by_place`). In all other
     places it stays as it is; a word whose first piece has a capital of its own (`"I"`, `"Sie"`) always does.
@@ -39,7 +39,7 @@ def write_in_place(word: str, masked_text: str, factual: str) -> str:
 
 @lru_cache(maxsize=10_000)
 def capitalised(word: str) -> str:
-    """A word or phrase whose first letter is a capital, unless its first piece has a capital already."""
+    """Make the first letter of a word or phrase a capital, unless its first piece has a capital already."""
     head = word.split(" ", 1)[0]
     return word if head != head.lower() else _with_first_letter(word, str.title)
 
@@ -47,9 +47,9 @@ def capitalised(word: str) -> str:
 def own_spellings(masked: Sequence[str], words: Sequence[str]) -> list[str]:
     """Take back the capitals that words of a class have from their places only.
 
-    `He` at the start of a sentence is the word `he` if the class has `he` anywhere. `Sie` stays `Sie` if the class has
-    only `Sie`; of a class with both, `Sie` at the start of a sentence counts as the spelling that is more common
-    elsewhere. The result never has a word that does not occur in `words`.
+    `He` at the start of a sentence becomes `he` if the class has `he` anywhere. `Sie` stays `Sie` if the class has only
+    `Sie`. If the class has both, `Sie` at the start of a sentence becomes the spelling that is more common elsewhere.
+    The result never has a word that does not occur in `words`.
     """
     placed = [
         word != word.lower() and capitalised_by_place(text, word) for text, word in zip(masked, words, strict=True)
@@ -115,28 +115,25 @@ def starts_sentence(masked_text: str) -> bool:
 
 
 def _begins_with_lone_capital(word: str) -> bool:
-    """Tell whether a word is one capital letter up to the first space or apostrophe, and no other capital follows.
-
-    The casing of such a word says nothing unless one knows that the word starts a sentence.
-    """
+    """Tell whether a word is one capital letter up to the first space or apostrophe, and no other capital follows."""
     head = re.split(r"[\s'’]", word, maxsplit=1)[0]
     return head.isupper() and _letters(head) == 1 and word == _title(word)
 
 
 def _starts_quotation(before: str) -> bool:
-    """Whether a text ends with an opening quotation mark: nothing, a space, a bracket or a dash stands before it."""
+    """Tell whether a text ends with an opening quotation mark, after nothing, a space, a bracket or a dash."""
     before = before.rstrip() if before.rstrip().endswith("«") else before
     outside = before.rstrip(_OPENING_QUOTES)
     return outside != before and (not outside or outside[-1].isspace() or outside[-1] in "([{-–—")
 
 
 def _starts_paragraph(before: str) -> bool:
-    """Whether no letter or digit stands between the last empty line, or the beginning, and the end of a text."""
+    """Tell whether no letter or digit stands between the last empty line, or the beginning, and the end of a text."""
     return not any(map(str.isalnum, _EMPTY_LINE.split(before)[-1]))
 
 
 def _with_first_letter(word: str, change: Callable[[str], str]) -> str:
-    """A word whose first character behind quotes and apostrophes is changed: the T of `'tis`."""
+    """Change the first character of a word behind quotes and apostrophes, such as the t of `'tis`."""
     at = len(word) - len(word.lstrip(_QUOTES_AND_BRACKETS))
     return word[:at] + change(word[at : at + 1]) + word[at + 1 :]
 
@@ -146,7 +143,7 @@ def _letters(word: str) -> int:
 
 
 def _is_title(word: str) -> bool:
-    """One capital first, small letters after it; unlike `str.istitle` this holds for `"Don't"`."""
+    """Tell whether a capital and then small letters make up a word; `str.istitle` is False for `"Don't"`."""
     return word[:1].istitle() and word[1:].islower()
 
 

@@ -1,4 +1,4 @@
-"""Which classes are compared with which: two target classes, each one class of the data or several merged."""
+"""Which classes are compared: two target classes, each of which is one class of the data or several merged ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Contrast:
 
     @classmethod
     def of_pair(cls, pair: Sequence[str]) -> Contrast:
-        """Two classes as they are in the data; errors are those of `parse_pair`."""
+        """Contrast two classes as they are in the data; the errors are those of `parse_pair`."""
         first, second = parse_pair(pair)
         return cls((first, second), {first: first, second: second})
 
@@ -33,15 +33,15 @@ class Contrast:
         return any(base != target for base, target in self.target_of.items())
 
     def other(self, target: str) -> str:
-        """The other target class."""
+        """Return the other target class."""
         return self.pair[1] if target == self.pair[0] else self.pair[0]
 
     def includes(self, base: str) -> bool:
-        """Whether the words of a base class are compared with any other."""
+        """Tell whether the words of a base class are compared with those of any other class."""
         return base in self.target_of and (self.groups is None or any(base in group for group in self.groups))
 
     def allows(self, factual: str, alternative: str) -> bool:
-        """Whether a word of one base class may be compared with a word of another."""
+        """Tell whether a word of one base class may be compared with a word of another."""
         if not (factual in self.target_of and alternative in self.target_of):
             return False
         if self.target_of[factual] == self.target_of[alternative]:
@@ -49,7 +49,7 @@ class Contrast:
         return self.groups is None or any({factual, alternative} <= group for group in self.groups)
 
     def partners(self, base: str) -> list[str]:
-        """The base classes whose words are alternatives for a word of this one."""
+        """List the base classes whose words are alternatives for a word of `base`."""
         return [name for name in self.target_of if self.allows(base, name)]
 
     def require_bases(self, available: Collection[str]) -> None:
@@ -78,15 +78,13 @@ class ClassMerge:
 
     @classmethod
     def parse(
-        cls,
-        class_merge_map: Mapping[str, Sequence[str]],
-        transition_groups: Iterable[Collection[str]] | None = None,
+        cls, class_merge_map: Mapping[str, Sequence[str]], transition_groups: Iterable[Collection[str]] | None = None
     ) -> ClassMerge:
-        """Check what the user gave: merged class → base classes, and groups of base classes, which may overlap.
+        """Check the arguments of a user: merged class → base classes, and groups of base classes, which may overlap.
 
         Raises:
-            TypeError: Not a mapping to lists of names, which have an order, or not lists of names.
-            ValueError: No or empty groups, or a base class in two merged classes.
+            TypeError: An argument is no mapping to lists of names, or no list of lists of names.
+            ValueError: There are no classes, a group is empty, or a base class is in two merged classes.
         """
         if not isinstance(class_merge_map, Mapping):
             raise TypeError(
@@ -108,11 +106,11 @@ class ClassMerge:
         return cls(bases_of, None if transition_groups is None else _parse_groups(transition_groups))
 
     def name_of(self, base: str) -> str | None:
-        """The merged class of a base class, or None."""
+        """Return the merged class of a base class, or None."""
         return next((merged for merged, bases in self.bases_of.items() if base in bases), None)
 
     def contrast(self, pair: Sequence[str]) -> Contrast:
-        """Two of the merged classes; a class that is not merged stands for itself.
+        """Contrast two of the merged classes; a class that is not merged stands for itself.
 
         A class that has been merged into another is a ValueError, and so are groups that compare nothing.
         """

@@ -48,22 +48,23 @@ def to_unified(
 
     Args:
         data: A merged table, a table per class, or the path of a file with a merged table.
-        pair: The two target classes; rows of others are dropped. May be None where every row has its
-            alternative and the class of that.
+        pair: The two target classes; rows of others are dropped. The pair may be
+            None where every row has its alternative and the class of the alternative.
         columns: How the columns are called.
         max_counterfactuals_per_sentence: Distinct sampled alternatives, and so rows, per text at most.
         seed: Seed of the sampling; None is the seed 0.
-        merge: Classes of the data that count as one; the pair then names merged classes, or such as are not merged.
+        merge: Classes of the data that count as one; the pair then names merged classes, or classes that are not
+            merged.
         dropped: Counts the rows that are dropped, by reason.
 
     Returns:
-        A frame with the columns `UNIFIED_COLUMNS`, numbered from 0. With a pair, both classes occur as
-        factual class.
+        A frame with the columns `UNIFIED_COLUMNS`, numbered from 0. With a pair, both classes occur as factual class.
 
     Raises:
-        ValueError: No rows, a missing column, an unknown or missing class, bad rows, or an unreadable file.
+        ValueError: There are no rows, a column or class is missing, a class is unknown, rows are bad, or a file cannot
+            be read.
         FileNotFoundError: There is no such file.
-        TypeError: Another kind of data.
+        TypeError: The data is of another kind.
     """
     contrast = _contrast(pair, merge)
     tables = _parsed(data, columns, contrast)
@@ -85,7 +86,7 @@ def other_classes(
     merge: ClassMerge | None = None,
     only: Collection[str] | None = None,
 ) -> pd.DataFrame:
-    """Unified rows of the classes outside a pair (`only` some of them): each word with itself as the alternative.
+    """Make unified rows of the classes outside a pair (`only` some of them), each word with itself as alternative.
 
     With `merge`, classes that are not merged have no rows. The other arguments are those of `to_unified`.
     """
@@ -100,7 +101,7 @@ def other_classes(
 
 
 def documents_of(data: RawData, columns: ColumnNames = _DEFAULT_COLUMNS) -> pd.DataFrame | None:
-    """The columns masked, split and document, each text once in a split; None where the data names no documents."""
+    """Return masked, split and document, each text once in a split; None where the data names no documents."""
     frames = list(data.values()) if isinstance(data, Mapping) else [_table(data)]
     if not any(columns.document in frame.columns for frame in frames):
         return None

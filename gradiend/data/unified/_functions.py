@@ -50,7 +50,7 @@ def merged_to_unified(
         target_col: Column of alternative words. Without it they are sampled from the words of the pair's
             other class, as often as that class uses them, ignoring case.
         target_class_col: Column of the classes of the alternative words.
-        pair: Two classes; rows of other classes are dropped. May be None where both target columns are given.
+        pair: Two classes; rows of other classes are dropped. The pair may be None where both target columns are given.
         max_counterfactuals_per_sentence: Distinct sampled alternatives, and so rows, per text at most.
         random_state: Seed of the sampling; None is the seed 0.
 
@@ -59,7 +59,7 @@ def merged_to_unified(
         they are; a sampled word has a capital where its place asks for one.
 
     Raises:
-        ValueError: No pair where one is needed, an unknown class, a missing column, or bad rows.
+        ValueError: A pair is needed and missing, a class is unknown, a column is missing, or rows are bad.
     """
     columns = ColumnNames(masked=masked_col, split=split_col, label_class=label_class_col, label=label_col)
     table = merged_table(df, columns, target_col, target_class_col)
@@ -79,7 +79,7 @@ def apply_class_merge_to_merged_df(
     """Rename the classes of a merged table to those that they are merged into.
 
     Args:
-        df: One row per text, with its class and, where known, that of its alternative word.
+        df: One row per text, with its class and, where known, the class of its alternative word.
         class_merge_map: Merged class → classes of the table.
         class_merge_transition_groups: Sets of classes of the table that are compared with each other only.
         label_class_col: Column of the classes.
@@ -87,12 +87,12 @@ def apply_class_merge_to_merged_df(
         unmerged: Classes to keep although they are not merged.
 
     Returns:
-        A copy without the rows of other classes, those outside all groups, and those that compare a merged class with
-        itself; their order and index stay.
+        A copy without rows of other classes, rows outside all groups, and rows that compare a merged class with itself;
+        the order and the index of the rows stay.
 
     Raises:
-        TypeError: Not a map to lists of classes.
-        ValueError: A class in two merged classes, or a missing column.
+        TypeError: `class_merge_map` does not map to lists of classes.
+        ValueError: A class is in two merged classes, or a column is missing.
     """
     merge = ClassMerge.parse(class_merge_map, class_merge_transition_groups)
     names = {base: name for name, bases in merge.bases_of.items() for base in bases}
@@ -130,13 +130,13 @@ def per_class_dict_to_unified(
 
     Args:
         class_dfs: Class name → table.
-        classes: Which of them to use; `"all"` for every one.
+        classes: Names of the classes to use; `"all"` for every class.
         masked_col: Column of texts with `[MASK]` where the word stood.
         split_col: Column of splits; a table without it is training data.
         use_class_names_as_columns: Whether columns named like classes hold their words.
-        pair: Two classes; rows of others are dropped. May be None where all rows are pairs already.
-        include_identity_rows: Keep the rows of classes outside the pair too, behind the others, with their own word and
-            class as the alternative.
+        pair: Two classes; rows of other classes are dropped. The pair may be None where all rows are pairs already.
+        include_identity_rows: Keep the rows of classes outside the pair too, after all other rows, with their own word
+            and class as the alternative.
         max_counterfactuals_per_sentence: Distinct sampled alternatives, and so rows, per text at most.
         random_state: Seed of the sampling; None is the seed 0.
 
@@ -145,8 +145,8 @@ def per_class_dict_to_unified(
         are used as they are; a sampled word has a capital where its place asks for one.
 
     Raises:
-        ValueError: No pair where one is needed, an unknown class, a missing column, or bad rows.
-        TypeError: A value is no DataFrame.
+        ValueError: A pair is needed and missing, a class is unknown, a column is missing, or rows are bad.
+        TypeError: A value of the dict is no DataFrame.
     """
     columns = ColumnNames(masked=masked_col, split=split_col, use_class_names_as_columns=use_class_names_as_columns)
     contrast = None if pair is None else Contrast.of_pair(pair)
@@ -184,11 +184,9 @@ def merge_per_class_dfs(
 
 
 def all_subsets_to_mlm_df(
-    class_dfs: Mapping[str, pd.DataFrame],
-    masked_col: str = "masked",
-    use_class_names_as_columns: bool = True,
+    class_dfs: Mapping[str, pd.DataFrame], masked_col: str = "masked", use_class_names_as_columns: bool = True
 ) -> pd.DataFrame:
-    """All texts of a table per class and the words that stood there, as an auxiliary head is trained on them.
+    """Collect all texts of a table per class and the words that stood there, for the training of an auxiliary head.
 
     The arguments and errors are those of `per_class_dict_to_unified`; the result has the distinct rows, with the
     columns masked and label.
@@ -226,14 +224,14 @@ def hold_out_words(
 ) -> pd.DataFrame:
     """Move every row with one of some words to the test split, so that training never sees these words.
 
-    A high correlation may only say which word was asked for; on words that were held out the correlation cannot say
-    that. `evaluate_encoder` reports the correlation on those words under held_out_words.
+    A high correlation may only show that the encoder knows the words of the training; on held-out words it cannot.
+    `evaluate_encoder` reports the correlation on held-out words under held_out_words.
 
     Args:
         rows: One row per text, of any number of classes. The frame stays as it is.
         words: The words to hold out, in any case. Default: some words of each class, drawn by `seed`.
-        share: Share of each class's distinct words, rounded: at least one word of a class that has several, and never
-            all of them.
+        share: Share of the distinct words of each class, rounded: at least one word of a class with several words, and
+            never all of its words.
         seed: Seed of the choice.
         word_col: Column of the word that stood in the text.
         class_col: Column of its class.
@@ -244,9 +242,8 @@ def hold_out_words(
         A copy with another `split_col`.
 
     Raises:
-        TypeError: An argument of another type, or an unknown one.
-        ValueError: A missing column or value, a word that does not occur, or a class that would keep no word to train
-            on.
+        TypeError: An argument is of another type, or unknown.
+        ValueError: A column or value is missing, a word does not occur, or a class would keep no word to train on.
     """
     if not isinstance(rows, pd.DataFrame):
         raise TypeError(f"rows must be a DataFrame; got {type(rows).__name__}.")

@@ -27,38 +27,36 @@ from gradiend.data.unified._schema import (
 from gradiend.util._keywords import normalize_split_name
 
 DOCUMENT = "document"
-OTHER_ALTERNATIVE = "compared with another class than the target classes"
-SAME_TARGET = "comparing a class with itself"
 OUTSIDE_GROUPS = "outside the transition groups"
 
 
 def of_other_class(name: str) -> str:
-    """The reason why rows of a class that is no target are left out."""
+    """Return the reason why rows of a class that is no target are left out."""
     return f"of class {name!r}, which is no target"
 
 
 @dataclass(frozen=True)
 class ParsedTable:
-    """A table and what its columns mean."""
+    """A table and the meaning of its columns."""
 
     frame: pd.DataFrame
     """One row per text."""
     masked_col: str
-    """The texts."""
+    """Column of the texts."""
     split_col: str
-    """The splits; may be absent from the table."""
+    """Column of the splits, which the table may lack."""
     word_col: str
-    """The words that stand in the texts."""
+    """Column of the words that stand in the texts."""
     factual_class: pd.Series
     """The class of each word, on the index of the table."""
     alternative_col: str | None = None
-    """The words to compare with; None where they are to be sampled."""
+    """Column of the words to compare with; None where these are sampled."""
     alternative_class: pd.Series | None = None
-    """The class of each of these; None for the other class of the pair."""
+    """The class of each word to compare with; None for the other class of the pair."""
     document_col: str = "document"
-    """The documents that the texts are from; may be absent."""
+    """Column of the documents that the texts are from, which the table may lack."""
     where: str = ""
-    """Which table this is, for messages."""
+    """Name of the table in messages."""
 
 
 def open_rows(table: ParsedTable, contrast: Contrast | None, dropped: Counter[str] | None = None) -> pd.DataFrame:
@@ -77,14 +75,11 @@ def open_rows(table: ParsedTable, contrast: Contrast | None, dropped: Counter[st
     texts = require_values(frame[table.masked_col], f"text in {table.masked_col!r}", table.where)
     require_placeholders(texts, table.where)
     columns = {
-        UNIFIED_MASKED: texts,
-        UNIFIED_SPLIT: _splits(frame, table),
-        UNIFIED_FACTUAL_CLASS: factual_class,
-        UNIFIED_ALTERNATIVE_CLASS: alternative_class,
-        UNIFIED_FACTUAL: _words(frame, table.word_col, table),
+        UNIFIED_MASKED: texts, UNIFIED_SPLIT: _splits(frame, table), UNIFIED_FACTUAL_CLASS: factual_class,
+        UNIFIED_ALTERNATIVE_CLASS: alternative_class, UNIFIED_FACTUAL: _words(frame, table.word_col, table),
         UNIFIED_ALTERNATIVE: _words(frame, table.alternative_col, table) if table.alternative_col else None,
         DOCUMENT: frame[table.document_col] if table.document_col in frame.columns else None,
-    }
+    }  # fmt: skip
     return pd.DataFrame(
         {name: None if column is None else column.to_numpy(dtype=object) for name, column in columns.items()},
         index=range(len(frame)),
@@ -93,7 +88,7 @@ def open_rows(table: ParsedTable, contrast: Contrast | None, dropped: Counter[st
 
 
 def _compared(table: ParsedTable, contrast: Contrast, dropped: Counter[str]) -> pd.Series:
-    """Which rows a contrast compares; the others are counted."""
+    """Tell for each row whether a contrast compares it, and count the other rows by reason."""
     factual = table.factual_class
     is_target = factual.isin(contrast.target_of)
     for name, count in factual[~is_target].value_counts(sort=False).items():
@@ -107,8 +102,8 @@ def _compared(table: ParsedTable, contrast: Contrast, dropped: Counter[str]) -> 
     inner = targets & (factual.map(contrast.target_of) == alternative.map(contrast.target_of))
     pairs = pd.Series(list(zip(factual, alternative, strict=True)), index=factual.index, dtype=object)
     allowed = pairs.isin([pair for pair in pairs.unique() if contrast.allows(*pair)])
-    dropped[OTHER_ALTERNATIVE] += int((is_target & ~targets).sum())
-    dropped[SAME_TARGET] += int(inner.sum())
+    dropped["compared with another class than the target classes"] += int((is_target & ~targets).sum())
+    dropped["comparing a class with itself"] += int(inner.sum())
     dropped[OUTSIDE_GROUPS] += int((targets & ~inner & ~allowed).sum())
     return allowed
 
@@ -129,7 +124,7 @@ _WORD_COLUMNS = ("label", "token", "source")
 
 
 def holds_values(frame: pd.DataFrame, column: str, where: str = "") -> bool:
-    """Whether a table has the column and a value in it; concatenating tables leaves empty ones."""
+    """Tell whether a table has the column with a value in it, since concatenating tables leaves empty columns."""
     if column not in frame.columns:
         return False
     require_columns(frame, [column], where)
@@ -154,15 +149,11 @@ def merged_table(
     wanted = [columns.masked, columns.label, columns.label_class, target_col, target_class_col]
     require_columns(df, [column for column in wanted if column is not None])
     return ParsedTable(
-        frame=df,
-        masked_col=columns.masked,
-        split_col=columns.split,
-        word_col=columns.label,
-        factual_class=class_column(df, columns.label_class),
-        alternative_col=target_col,
+        frame=df, masked_col=columns.masked, split_col=columns.split, word_col=columns.label,
+        factual_class=class_column(df, columns.label_class), alternative_col=target_col,
         alternative_class=None if target_class_col is None else class_column(df, target_class_col),
         document_col=columns.document,
-    )
+    )  # fmt: skip
 
 
 def per_class_tables(
@@ -202,7 +193,7 @@ def _parsed(name: str, frame: pd.DataFrame, columns: ColumnNames, contrast: Cont
 
 
 def _table_for_each(table: ParsedTable, others: Sequence[str]) -> list[ParsedTable]:
-    """A table for each class that has a word in some rows, and one for the rows without any word to compare with."""
+    """Make a table for each class that has a word in some rows, and one for rows without a word to compare with."""
     has_word = table.frame[list(others)].notna()
     chosen = [(other, has_word[other]) for other in others] + [(None, ~has_word.any(axis=1))]
     tables = []
@@ -217,7 +208,7 @@ def _table_for_each(table: ParsedTable, others: Sequence[str]) -> list[ParsedTab
 
 def _word_column(name: str, frame: pd.DataFrame, columns: ColumnNames, where: str) -> str:
     candidates = [name] if columns.use_class_names_as_columns else []
-    # A name that the user set is meant; only the default one has substitutes.
+    # A name that the user set is the only one; only the default name has substitutes.
     candidates += _WORD_COLUMNS if columns.label == ColumnNames.label else [columns.label]
     for column in candidates:
         if column in frame.columns:

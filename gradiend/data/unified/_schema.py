@@ -26,14 +26,9 @@ UNIFIED_ALTERNATIVE = "alternative"
 UNIFIED_TRANSITION = "transition"
 
 UNIFIED_COLUMNS = (
-    UNIFIED_MASKED,
-    UNIFIED_SPLIT,
-    UNIFIED_FACTUAL_CLASS,
-    UNIFIED_ALTERNATIVE_CLASS,
-    UNIFIED_FACTUAL,
-    UNIFIED_ALTERNATIVE,
-    UNIFIED_TRANSITION,
-)
+    UNIFIED_MASKED, UNIFIED_SPLIT, UNIFIED_FACTUAL_CLASS, UNIFIED_ALTERNATIVE_CLASS, UNIFIED_FACTUAL,
+    UNIFIED_ALTERNATIVE, UNIFIED_TRANSITION,
+)  # fmt: skip
 
 
 def transition_id(factual_class: str, alternative_class: str) -> str:
@@ -45,16 +40,16 @@ def transition_id(factual_class: str, alternative_class: str) -> str:
 class ColumnNames:
     """Names of the columns in the data that the user hands in.
 
-    The split, document and alternative columns may be absent as long as they keep their default names;
-    a name that was set is expected to be there.
+    The split, document and alternative columns may be absent as long as they keep their default names; a column
+    whose name was set must be there.
     """
 
     masked: str = "masked"
     """The text, with `[MASK]` where the word stood."""
     label: str = "label"
-    """The word that stood there."""
+    """The word that stood in the place of `[MASK]`."""
     label_class: str = "label_class"
-    """The class of that word; in a dict of frames the key says it."""
+    """The class of the word that stood in the text; in a dict of frames, the key is the class."""
     split: str = "split"
     """The split of the row; a table without this column is training data."""
     alternative: str = "alternative"
@@ -75,7 +70,7 @@ def require_split(df: pd.DataFrame, split: str) -> pd.DataFrame:
         split: Name of the split, in any spelling that `normalize_split_name` knows.
 
     Returns:
-        Its rows, numbered from 0; never empty.
+        The rows of the split, numbered from 0; never empty.
 
     Raises:
         ValueError: The split has no rows; the message names the splits present.
@@ -100,7 +95,7 @@ _LISTED = 20
 
 
 def listed(names: Iterable[object]) -> str:
-    """Name at most 20 things, and count the others."""
+    """Name at most 20 things, and count the rest."""
     shown = [repr(name) for name in names]
     rest = f" and {len(shown) - _LISTED} more" if len(shown) > _LISTED else ""
     return (", ".join(shown[:_LISTED]) or "none") + rest
@@ -186,7 +181,7 @@ _CONTAINERS = (list, tuple, set, frozenset, dict, bytes, bytearray, np.ndarray)
 
 
 def _is_retyped(value: object) -> bool:
-    """Whether a value is a truth value or a fraction: a table may have made it of `true` or `007`."""
+    """Tell whether a value is a truth value or a fraction, which a table may have made of `true` or `007`."""
     return isinstance(value, bool | np.bool_) or (isinstance(value, float | np.floating) and not np.isnan(value))
 
 

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DataSource:
-    """What the user named as data; nothing is read before `load`."""
+    """The data as the user named it; nothing is read before `load`."""
 
     data: Any = None
     """A DataFrame, a dict class → DataFrame, the path of a table, a `Dataset` or `DatasetDict`, or the name of a data
@@ -38,7 +38,7 @@ class DataSource:
     hf_dataset: Any = None
     """A data set (its name, or a `Dataset` or `DatasetDict`) with one table for all classes; wins over `data`."""
     hf_subset: str | Sequence[str] | None = None
-    """Config of the data set, or several; of a data set with a config per class, the classes."""
+    """Config of the data set, or several configs; in a data set with a config per class, these are the classes."""
     hf_splits: Sequence[str] | None = None
     """Splits to load. Default: all."""
     trust_remote_code: bool = False
@@ -48,8 +48,8 @@ class DataSource:
         """Read the data: a merged table, or a table per class.
 
         Raises:
-            ValueError: There is no data, or it cannot be read.
-            TypeError: Another kind of data.
+            ValueError: There is no data, or the data cannot be read.
+            TypeError: The data is of another kind.
             FileNotFoundError: There is no such file, folder or data set.
             ConnectionError: The hub cannot be reached.
             ImportError: A package that reads this kind of data is not installed.
@@ -83,7 +83,7 @@ class DataSource:
         )
 
     def _in_memory(self, data: Any, columns: ColumnNames) -> pd.DataFrame | dict[str, pd.DataFrame]:
-        """A data set in memory: one table, or where the keys of a dictionary name no split, one for each class."""
+        """Read a data set in memory: one table, or a table for each key if the keys of a dictionary name no split."""
         if not names_classes(data):
             if self.hf_subset is not None:
                 raise ValueError("hf_subset names configs of a data set by its name; a Dataset has none.")
@@ -104,34 +104,27 @@ class DataSource:
 
     def _data_set_per_class(self, name: str, columns: ColumnNames) -> pd.DataFrame | dict[str, pd.DataFrame]:
         options = self._options(columns)
-        if self.hf_subset is None and hub_config_names(name, **self._trust) == [DEFAULT_CONFIG]:
-            # One config without a name is no class: the table says the classes itself.
+        configs = hub_config_names(name, trust_remote_code=self.trust_remote_code) if self.hf_subset is None else None
+        if configs == [DEFAULT_CONFIG]:
+            # A config without a name is no class: the table has a column of classes.
             return load_hub_table(name, **options)
         classes = "all" if self.hf_subset is None else self.hf_subset
         return load_hf_per_class(name, classes, masked_col=columns.masked, **options)
 
-    @property
-    def _trust(self) -> dict[str, Any]:
-        return {"trust_remote_code": True} if self.trust_remote_code else {}
-
     def _options(self, columns: ColumnNames) -> dict[str, Any]:
         splits = [self.hf_splits] if isinstance(self.hf_splits, str) else self.hf_splits
-        return {"splits": splits, "split_col": columns.split, **self._trust}
+        return {"splits": splits, "split_col": columns.split, "trust_remote_code": self.trust_remote_code}
 
 
 def resolve_dataframe(
-    value: Any,
-    split: str = "train",
-    max_rows: int | None = None,
-    *,
-    trust_remote_code: bool = False,
+    value: Any, split: str = "train", max_rows: int | None = None, *, trust_remote_code: bool = False
 ) -> pd.DataFrame | None:
     """Turn a frame, the path of a table or a data set into a frame.
 
     Args:
         value: A frame, a `Dataset` or `DatasetDict`, the path of a `.csv`, `.tsv`, `.jsonl` or `.parquet` file (see
             `read_table`), or as a string the folder or hub id of a data set (see `load_hub_dataset`); None gives None.
-        split: Which split of a data set.
+        split: Name of the split of a data set.
         max_rows: Keep at most the first `max_rows` rows; None keeps all.
         trust_remote_code: Let a data set of the hub run its own loading script.
 
@@ -140,8 +133,8 @@ def resolve_dataframe(
 
     Raises:
         FileNotFoundError: There is no such file or data set.
-        ValueError: Another kind of file, an unreadable one, an unknown split, or a negative `max_rows`.
-        TypeError: Anything else than a frame, a path or a name; `max_rows` is no whole number.
+        ValueError: The file is of another kind or unreadable, the split is unknown, or `max_rows` is negative.
+        TypeError: The value is no frame, path or name, or `max_rows` is no whole number.
         ImportError: A package that reads this kind of data is not installed.
     """
     require_whole("max_rows", max_rows, 0, none_means="for all")
@@ -169,7 +162,7 @@ def load_hub_table(
     split_col: str = "split",
     trust_remote_code: bool = False,
 ) -> pd.DataFrame:
-    """Load a data set, by its name or in memory, as one table; errors are those of `load_hub_dataset`.
+    """Load a data set, by its name or in memory, as one table; the errors are those of `load_hub_dataset`.
 
     The rows of one `split` are taken as they are. With several `splits`, or None for all, the column `split_col` is
     added where the data has none.
@@ -208,14 +201,14 @@ def load_hf_per_class(
 
     Args:
         dataset_name: Hub id, or the path of a folder in the layout of a hub repository or of `save_to_disk`.
-        classes: Names of configs; `"all"` for every one.
-        splits: Which splits; None takes all.
+        classes: Names of configs; `"all"` for every config.
+        splits: Names of splits; None takes all.
         masked_col: Column that every config must have.
         split_col: Column with the split; added where the data has none.
         trust_remote_code: Let the data set run its own loading script.
 
     Raises:
-        ValueError: An unknown class or split, or a missing column.
+        ValueError: A class or split is unknown, or a column is missing.
         FileNotFoundError: There is no such data set.
         ConnectionError: The hub cannot be reached.
         ImportError: `datasets` is not installed.

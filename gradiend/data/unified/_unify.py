@@ -1,4 +1,4 @@
-"""From understood tables to the unified frame: filter, check, fill in alternatives."""
+"""From parsed tables to the unified frame: filter, check, fill in alternatives."""
 
 from __future__ import annotations
 
@@ -31,10 +31,6 @@ from gradiend.data.unified._schema import (
 from gradiend.util._checks import require_whole
 
 logger = logging.getLogger(__name__)
-
-NO_OTHER_WORD = "without another word to compare with"
-SAME_WORD = "with the same word on both sides"
-REPEATED = "repeated once classes were merged"
 
 
 def unify(
@@ -82,7 +78,7 @@ class _Vocabulary:
     """The distinct words of one or more classes, as they are written in the middle of a sentence."""
 
     words: NDArray[np.object_]
-    """(v,) in alphabetic order, so that the order of the rows never decides a draw."""
+    """(v,) words in alphabetic order, so that the order of the rows never decides a draw."""
     counts: NDArray[np.int64]
     """(v,) how often each word occurs."""
 
@@ -90,12 +86,12 @@ class _Vocabulary:
     def of(cls, spellings_by_class: Iterable[Sequence[str]]) -> _Vocabulary:
         """Count the words of each class, see `own_spellings`.
 
-        Words of a class that differ in case only are one word, in its commonest spelling; words of two classes are two
-        words (`sie` and `Sie`).
+        Words of one class that differ in case only are one word, in its commonest spelling; words of two classes stay
+        two words (`sie` and `Sie`).
         """
         total: Counter[str] = Counter()
         for spellings in spellings_by_class:
-            # The form itself breaks ties; small letters win.
+            # Where two forms are equally common, the one in small letters comes first.
             forms = sorted(Counter(spellings).items(), key=lambda item: (item[1], item[0]), reverse=True)
             commonest: dict[str, str] = {}
             for form, count in forms:
@@ -104,7 +100,7 @@ class _Vocabulary:
         return cls(np.array(words, dtype=object), np.array([total[word] for word in words], dtype=np.int64))
 
     def places_of(self, masked: Sequence[str], factual: Sequence[str]) -> NDArray[np.int64]:
-        """(n, 2) which words would be a row's own word if written in its place; `len(words)` stands for none."""
+        """Return (n, 2) indices of the words that would spell a row's own word in its place; `len(words)` is none."""
         none = len(self.words)
         exact = {word: index for index, word in enumerate(self.words)}
         raised = {capitalised(word): index for index, word in enumerate(self.words) if capitalised(word) != word}
@@ -126,7 +122,7 @@ class _Vocabulary:
         """
         unused = len(self.words)
         starts = np.cumsum(self.counts) - self.counts
-        # One entry more, of weight 0 behind all others, stands for "no word".
+        # A last entry of weight 0 stands for "no word".
         starts = np.append(starts, self.counts.sum())
         counts = np.append(self.counts, 0)
         taken = self.places_of(masked, factual)
@@ -150,7 +146,7 @@ def _fill_alternatives(
     if not is_open.any():
         return rows
     spellings = {
-        # any split may show that a capital is due to the place
+        # a word of any split may show that a capital comes from the place
         name: pd.Series(own_spellings(own[UNIFIED_MASKED].tolist(), own[UNIFIED_FACTUAL].tolist()), own[UNIFIED_SPLIT])
         for name, own in rows.groupby(UNIFIED_FACTUAL_CLASS, sort=False)
     }
@@ -176,7 +172,7 @@ def _fill_alternatives(
 
 
 def _words_in(split: str, spellings: Sequence[pd.Series]) -> _Vocabulary:
-    """The words of classes in a split, so that no word is drawn there that the split lacks; else of all splits."""
+    """Count the words of classes in a split, so that only its words are drawn there, or in all if it has none."""
     inside = [own[own.index == split].tolist() for own in spellings]
     return _Vocabulary.of(inside if any(inside) else [own.tolist() for own in spellings])
 
@@ -198,7 +194,7 @@ def _count_unanswered(rows: pd.DataFrame, answered: pd.DataFrame, contrast: Cont
             f"{int((targets == name).sum())} rows of {name!r} have no alternative: {word!r} is also the only word of "
             f"{other!r}. Classes with the same words cannot be told apart by them; choose another pair."
         )
-    dropped[NO_OTHER_WORD] += len(lost)
+    dropped["without another word to compare with"] += len(lost)
     logger.warning(
         "%d of %d rows are dropped: the other class has no other word for them in their split (%s).",
         len(lost), len(rows), listed(lost[UNIFIED_FACTUAL].str.lower().unique()),
@@ -219,11 +215,11 @@ def _close(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _close_merged(rows: pd.DataFrame, dropped: Counter[str]) -> pd.DataFrame:
-    """Close rows that were made for other contrasts than the merged one: some say nothing there, or the same twice."""
+    """Close rows of merged classes: drop rows with the same word on both sides, and rows that are there twice."""
     same = rows[UNIFIED_FACTUAL] == rows[UNIFIED_ALTERNATIVE]
     repeated = rows.duplicated(list(UNIFIED_COLUMNS[:-1])) & ~same
-    dropped[SAME_WORD] += int(same.sum())
-    dropped[REPEATED] += int(repeated.sum())
+    dropped["with the same word on both sides"] += int(same.sum())
+    dropped["repeated once classes were merged"] += int(repeated.sum())
     return with_transitions(rows[~same & ~repeated])
 
 
@@ -243,7 +239,7 @@ _ROW = [UNIFIED_MASKED, UNIFIED_SPLIT, UNIFIED_FACTUAL_CLASS, UNIFIED_FACTUAL]
 
 
 def factual_rows(tables: Sequence[ParsedTable], names: Mapping[str, str]) -> pd.DataFrame:
-    """The texts of some classes, each once for a word; `names` has the new name of each class that is wanted.
+    """Collect the texts of some classes, each once for a word; `names` maps these classes to their new names.
 
     The columns are masked, split, factual_class, factual and document (None where it is unknown).
     """
@@ -258,7 +254,7 @@ def factual_rows(tables: Sequence[ParsedTable], names: Mapping[str, str]) -> pd.
 
 
 def identity_rows(tables: Sequence[ParsedTable], names: Mapping[str, str]) -> pd.DataFrame:
-    """The rows of `factual_rows` as unified rows: each has its own word and class as the alternative."""
+    """Make unified rows of `factual_rows`, each with its own word and class as the alternative."""
     rows = factual_rows(tables, names)
     own = {UNIFIED_ALTERNATIVE_CLASS: rows[UNIFIED_FACTUAL_CLASS], UNIFIED_ALTERNATIVE: rows[UNIFIED_FACTUAL]}
     return with_transitions(rows.assign(**own))

@@ -1,4 +1,4 @@
-"""Which weights several GRADIENDs agree on: overlaps of their top-k weights."""
+"""The weights that several GRADIENDs agree on: overlaps of their top-k weights."""
 
 from gradiend.util._imports import public_names
 from gradiend.visualizer.topk._heatmap import plot_topk_overlap_heatmap as plot_topk_overlap_heatmap

@@ -1,4 +1,7 @@
-"""How much the top-k weights of each two models overlap."""
+"""The heatmap of the overlaps between the top-k weights of each two models.
+
+The plot function is long since its docstring describes every option; its body checks, arranges and hands on.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ _ANNOTATED_UP_TO = 15
 
 @dataclass(frozen=True)
 class ColorScale:
-    """How a number becomes a colour."""
+    """The colours of numbers."""
 
     cmap: str = "viridis"
     vmin: float | None = None
@@ -64,7 +67,7 @@ class ColorScale:
         colormap(self.cmap)
 
     def norm(self, matrix: Matrix) -> Normalize:
-        """The scale over `matrix`: from 0 (log: its smallest positive value) to its largest value."""
+        """Make the scale over `matrix`, from 0 (log: its smallest positive value) to its largest value."""
         from matplotlib.colors import LogNorm, Normalize, PowerNorm  # noqa: PLC0415 - optional
 
         high = float(matrix.max()) if self.vmax is None else self.vmax
@@ -127,19 +130,19 @@ def plot_topk_overlap_heatmap(
         value: "intersection" (|A ∩ B|) or "intersection_frac" (|A ∩ B| / min(|A|, |B|)).
         order: "input", "name", or a list of the models to show.
         cluster: Put models that overlap beside each other.
-        annot: Write the numbers into the cells; "auto" does for up to 15 models.
-        fmt: Format of these numbers, e.g. ".1f" (`annot_fmt` is another name of it).
+        annot: Write the numbers into the cells; "auto" writes them for up to 15 models.
+        fmt: Format of the numbers in the cells, e.g. ".1f" (`annot_fmt` is another name of this argument).
         figsize: Width and height in inches.
         cmap: Colormap.
-        vmin: Value of the lowest colour; default 0, of the logarithmic scale the smallest positive value.
+        vmin: Value of the lowest colour; default 0, for the logarithmic scale the smallest positive value.
         vmax: Value of the highest colour; default the largest value.
         title: True for a default title, a string for another.
         output_path: The file to write; its extension is the format, png without an extension.
         show: Show the figure.
-        return_data: False returns an empty dict.
+        return_data: Return the dict; False returns an empty dict.
         return_fig_ax: Return (dict, figure, axes).
-        ax: Draw in these axes of a figure of yours.
-        pretty_groups: {title: models}: put these beside each other and name them; the rest is "Other".
+        ax: Axes of another figure to draw in.
+        pretty_groups: {title: models}: put these models beside each other under a title; the rest is "Other".
         scale: "linear", "log", "sqrt", or "power" with `scale_gamma`, which sets small overlaps apart.
         scale_gamma: Exponent of the power scale, above 0.
         annot_fontsize: Size of the numbers in points.
@@ -150,12 +153,12 @@ def plot_topk_overlap_heatmap(
         cbar_pad: Space before the colour bar, as a share of the axes.
         cbar_fontsize: Size of the text of the colour bar in points.
         cbar_shrink: Height of the colour bar, as a share of the axes.
-        percentages: Both values as percent of the smaller set, 0 to 100; False for counts or fractions.
+        percentages: Show either value in percent of the smaller set, 0 to 100; False shows counts or fractions.
         row_metric: A number of each model (such as its correlation), shown beside its row.
-        row_metric_label: Name of that number.
-        row_metric_cmap: Its colormap.
-        row_metric_vmin: Its lowest colour; default 0, or its smallest value if negative.
-        row_metric_vmax: Its highest colour; default 1, or its largest value if larger.
+        row_metric_label: Name of the number beside the rows.
+        row_metric_cmap: Colormap of the numbers beside the rows.
+        row_metric_vmin: Number with the lowest colour; default 0, or the smallest number if it is negative.
+        row_metric_vmax: Number with the highest colour; default 1, or the largest number if it is larger.
         row_label_mapping: Display names of the rows.
         column_label_mapping: Display names of the columns.
 
@@ -164,7 +167,8 @@ def plot_topk_overlap_heatmap(
         part}, and pretty_groups where given.
 
     Raises:
-        ValueError: Fewer than two models, an unknown value, order, scale, group or format, or a file that is no image.
+        ValueError: There are fewer than two models; a value, order, scale, group or format is unknown; or the file is
+            no image.
         ImportError: matplotlib is not installed.
     """
     require_matplotlib()
@@ -194,11 +198,9 @@ def plot_topk_overlap_heatmap(
             text = format(float(number), number_format)
             _write(ax, column, row, text, backgrounds[row, column].tolist(), annot_fontsize)
     _label_ticks(
-        ax,
-        [str((row_label_mapping or {}).get(name, name)) for name in names],
-        [str((column_label_mapping or {}).get(name, name)) for name in names],
-        tick_label_fontsize,
-    )
+        ax, [str((row_label_mapping or {}).get(name, name)) for name in names],
+        [str((column_label_mapping or {}).get(name, name)) for name in names], tick_label_fontsize,
+    )  # fmt: skip
     edge = len(names) - 0.5
     if metric:
         edge += 1.25
@@ -279,9 +281,7 @@ def _label_ticks(ax: Axes, rows: Sequence[str], columns: Sequence[str], size: fl
 
 
 def _label_bar(bar: Colorbar, size: float | None, *, decades: bool) -> None:
-    """Set the size of the text; for a logarithmic scale put ticks at 1, 2 and 5 of each power of ten, as plain numbers:
-    overlaps span little more than one power.
-    """
+    """Set the size of the text and, for a logarithmic scale, ticks at 1, 2 and 5 of each power of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator  # noqa: PLC0415 - optional
 
     if size:

@@ -1,4 +1,4 @@
-"""The top-k weights of several models as sets of indices: what they share, and in which order the models stand."""
+"""The top-k weights of several models as sets of indices, with their overlaps and the order of the models."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OTHER_GROUP = "Other"
 
 
 class RanksWeights(Protocol):
-    """All that the top-k plots ask of a model."""
+    """The part of a model that the top-k plots need."""
 
     def get_topk_weights(self, *, part: str, topk: Any) -> Iterable[int]:
         """Return the indices of the most important weights, in the unpruned space, so that models are comparable."""
@@ -29,7 +29,7 @@ Models = Mapping[str, RanksWeights] | Sequence[RanksWeights]
 
 
 def named_models(models: Models, least: int = 1, most: int | None = None) -> dict[str, RanksWeights]:
-    """Return `models` by name, `least` to `most`; those of a sequence are called `model 1`, `model 2`, …."""
+    """Return `models` by name, `least` to `most`; models of a sequence are called `model 1`, `model 2`, …."""
     if isinstance(models, Mapping):
         named = dict(models)
     elif isinstance(models, Sequence) and not isinstance(models, str):
@@ -61,7 +61,7 @@ def topk_sets(models: Mapping[str, RanksWeights], topk: float, part: str) -> dic
 def compute_topk_sets(
     models: Models, topk: float = 100, part: str = DEFAULT_PART
 ) -> tuple[dict[str, list[int]], list[int], list[int]]:
-    """Compute the top-k weights of each model, those common to all, and those of any.
+    """Compute the top-k weights of each model, the weights common to all models, and the weights of any model.
 
     Args:
         models: {name: model}; a model needs only `get_topk_weights(part=, topk=)`.
@@ -73,7 +73,7 @@ def compute_topk_sets(
 
     Raises:
         TypeError: models is neither a mapping nor a sequence.
-        ValueError: topk is not positive, or a model has no weights to select.
+        ValueError: topk is not positive, or a model has no weight to select.
     """
     per_model = topk_sets(named_models(models, least=0), topk, part)
     sets = [set(indices) for indices in per_model.values()]
@@ -82,20 +82,20 @@ def compute_topk_sets(
 
 
 def intersections(sets: Iterable[Sequence[int]]) -> Matrix:
-    """|A ∩ B| for each pair of sets."""
+    """Return |A ∩ B| for each pair of sets."""
     members = [set(indices) for indices in sets]
     return np.array([[len(a & b) for b in members] for a in members], dtype=np.float64)
 
 
 def shares(counts: Matrix) -> Matrix:
-    """|A ∩ B| / min(|A|, |B|) from counts: 1 where one set contains the other, also where sizes differ."""
+    """Return |A ∩ B| / min(|A|, |B|) from counts: 1 if one set contains the other, also if their sizes differ."""
     sizes = np.diag(counts)
     share: Matrix = counts / np.minimum(sizes[:, None], sizes[None, :])
     return share
 
 
 def combination_sizes(sets: Mapping[str, Sequence[int]]) -> dict[frozenset[str], int]:
-    """How many elements exactly these sets have, for each combination that has any."""
+    """Count the elements that only the sets of a combination have, for each combination with such elements."""
     owners: dict[int, list[str]] = {}
     for name, indices in sets.items():
         for index in indices:
@@ -104,7 +104,7 @@ def combination_sizes(sets: Mapping[str, Sequence[int]]) -> dict[frozenset[str],
 
 
 def chosen_order(names: Sequence[str], order: str | Sequence[str]) -> list[str]:
-    """Return `names` in the order "input" or "name", or those that a list names, in its order."""
+    """Return `names` in the order "input" or "name", or the names in a list, in its order."""
     if isinstance(order, str):
         if order not in ("input", "name"):
             raise ValueError(f"order must be 'input', 'name' or a list of models; got {order!r}.")
@@ -128,7 +128,7 @@ def clustered(names: Sequence[str], share: Matrix) -> list[str]:
 
 
 def complete_groups(names: Sequence[str], groups: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Return `groups` without empty ones, and the names that are in none of them as a group of their own."""
+    """Return `groups` without empty ones, and with a group of the names that are in no other group."""
     members = [name for group in groups.values() for name in group]
     _require_known("pretty_groups", members, names)
     twice = sorted({name for name in members if members.count(name) > 1})

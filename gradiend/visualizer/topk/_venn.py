@@ -1,4 +1,4 @@
-"""Which top-k weights two to six models share: a Venn diagram, or bars for six."""
+"""The plot of the top-k weights that two to six models share: a Venn diagram, or bars for six models."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 MOST_MODELS = 6
 
 MOST_SETS = 5
-"""A Venn diagram has no more: the numbers of the 63 regions of six sets would touch."""
+"""The most sets of a Venn diagram: the numbers in the 63 regions of six sets would touch."""
 
 MOST_COLUMNS = 32
-"""Combinations with a bar of their own; the smaller ones are added up in a last one."""
+"""Number of bars; the last bar adds up the smaller combinations if there are more."""
 
 _CIRCLES_UP_TO = 3
 _LACKING, _REST = "#DDDDDD", "#BBBBBB"
@@ -45,8 +45,8 @@ def plot_topk_overlap_venn(
 ) -> dict[str, Any]:
     """Plot how many of their top-k weights two to six models share, combination by combination.
 
-    Up to five models are a Venn diagram. Its numbers would touch for the 63 combinations of six: these are bars, the
-    largest first, over dots that say which models have these weights (an UpSet plot).
+    Up to five models give a Venn diagram. Six models have 63 combinations, whose numbers would touch there: they give
+    bars, the largest first, over dots that show which models have these weights (an UpSet plot).
 
     Args:
         models: {name: model}; a model needs only `get_topk_weights(part=, topk=)`.
@@ -59,14 +59,14 @@ def plot_topk_overlap_venn(
         region_counts_fontsize: Size of the numbers in points.
         patch_linewidth: Width of the outlines in points.
         alpha: Opacity of the sets, or of the colours behind the dots, 0 to 1.
-        title: Heading.
+        title: Title of the figure.
         label_mapping: Display names of the models.
 
     Returns:
         {per_model: {name: indices}, intersection, union, topk, part}; indices ascending.
 
     Raises:
-        ValueError: Fewer than two or more than six models, or a file of no image format.
+        ValueError: There are fewer than two or more than six models, or the file has no image format.
         ImportError: matplotlib, matplotlib_venn (up to three models) or venn (four, five) is not installed.
     """
     path = with_image_suffix(output_path)
@@ -93,7 +93,7 @@ def plot_topk_overlap(
     show: bool = False,
     **kwargs: Any,
 ) -> dict[str, Any]:
-    """Call `plot_topk_overlap_venn`, and show nothing unless asked to: the overlap as numbers, and a file if given."""
+    """Call `plot_topk_overlap_venn` without showing the figure by default, for its numbers, and for a file if given."""
     return plot_topk_overlap_venn(models, topk, part, output_path, show, **kwargs)
 
 
@@ -105,13 +105,13 @@ def plot_topk_venn(
     show: bool = False,
     **kwargs: Any,
 ) -> None:
-    """Call `plot_topk_overlap_venn` for its figure alone: in a file, or on the screen with `show`."""
+    """Call `plot_topk_overlap_venn` for its figure alone, in a file, or on the screen with `show`."""
     plot_topk_overlap_venn(models, topk, part, output_path, show, **kwargs)
 
 
 @dataclass(frozen=True)
 class VennStyle:
-    """How combinations of sets look, as a Venn diagram or as bars; the figure chooses what is None."""
+    """The look of combinations of sets, as a Venn diagram or as bars; the figure chooses each value that is None."""
 
     figsize: tuple[float, float] | None = None
     names_fontsize: float | None = None
@@ -123,7 +123,7 @@ class VennStyle:
     """Display names."""
 
     def labels(self, sets: Mapping[str, Sequence[int]], lines: int) -> list[str]:
-        """The display name and the size of each set, in so many lines at most."""
+        """Return the display name and the size of each set, in at most `lines` lines."""
         return [f"{shown(str(self.names.get(name, name)), lines=lines)} ({len(ids):,})" for name, ids in sets.items()]
 
 
@@ -131,7 +131,7 @@ def venn_figure(sets: Mapping[str, Sequence[int]], style: VennStyle) -> Figure:
     """Draw a region for each combination of two to five sets, with how many elements only these sets have.
 
     All regions are drawn in a fixed size: areas in proportion would be too small for their numbers, since
-    overlaps of top-k sets are often a few of thousands. Of four sets and more, a region without number is empty.
+    overlaps of top-k sets are often a few of thousands. With four sets and more, a region without number is empty.
     """
     circles = len(sets) <= _CIRCLES_UP_TO
     figure = new_figure(style.figsize or ((6.5, 4.6) if circles else (8.5, 9.0)), style.title)
@@ -198,7 +198,7 @@ def upset_figure(sets: Mapping[str, Sequence[int]], style: VennStyle) -> Figure:
 def _columns(
     sizes: Mapping[frozenset[str], int], everything: frozenset[str]
 ) -> tuple[list[tuple[frozenset[str], int]], list[int]]:
-    """Return (combinations to show with their sizes, what is common to all among them; the sizes of the others)."""
+    """Return the combinations to show, with their sizes and always with the one of all sets, and the other sizes."""
     ordered = sorted(sizes.items(), key=lambda item: -item[1])
     if len(ordered) <= MOST_COLUMNS:
         return ordered, []

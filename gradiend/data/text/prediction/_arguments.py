@@ -19,10 +19,9 @@ logger = logging.getLogger(__name__)
 
 
 def parse_classes(feature_targets: Sequence[TextFilterConfig] | None) -> list[TextFilterConfig]:
-    """Copy and check the classes; several with one id are one class with the words of all.
+    """Copy and check the classes; several configs with one id become one class with the words of all.
 
-    Later changes to the caller's objects change nothing. An id that is a column name is a ValueError, and so is one id
-    with several masks or weights.
+    An id that is a column name is a ValueError, and so are configs with one id but several masks or weights.
     """
     if feature_targets is None:
         return []
@@ -57,7 +56,7 @@ def parse_classes(feature_targets: Sequence[TextFilterConfig] | None) -> list[Te
 
 
 def _as_one(configs: Sequence[TextFilterConfig]) -> TextFilterConfig:
-    """The class of all configs with one id."""
+    """Make one class of all configs with one id."""
     first = configs[0]
     if len(configs) == 1:
         return first
@@ -67,7 +66,9 @@ def _as_one(configs: Sequence[TextFilterConfig]) -> TextFilterConfig:
             "them the same, or each its own id=."
         )
     logger.warning(
-        "%d configs are called %r and make one class; give each its own id= for several.", len(configs), first.id
+        "%d configs are called %r and make one class; give each its own id= for several.",
+        len(configs),
+        first.id,
     )
     return TextFilterConfig(list(configs), id=first.id, mask=first.mask, weight=first.weight)
 
@@ -97,9 +98,8 @@ def _warn_of_shared_words(classes: Sequence[TextFilterConfig]) -> None:
             logger.warning(
                 "The word %r is a target of %s, and no tag tells them apart: its sentences give a row for each. "
                 "Keep it in one of them, or give them spacy_tags that differ in one key.",
-                word,
-                names,
-            )
+                word, names,
+            )  # fmt: skip
 
 
 def _told_apart(one: Target, other: Target) -> bool:
@@ -113,18 +113,18 @@ def _by_surface(config: TextFilterConfig) -> TextFilterConfig:
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """The parsed arguments of `generate_training_data`; a maximum that can never reach the minimum is a ValueError."""
+    """The parsed arguments of `generate_training_data`; a maximum below the minimum is a ValueError."""
 
     format: TrainingFormat
-    """What is returned."""
+    """The format of the frames that are returned."""
     balance: bool
     """Whether every class is cut to the size of the smallest, in proportion to the weights."""
     ratios: SplitRatios
     """Shares of the splits."""
     max_size_per_class: int | None
-    """Rows a class at most."""
+    """How many rows a class has at most."""
     min_rows_per_class_for_split: int
-    """Rows that each class must have."""
+    """How many rows each class must have."""
     split_by_document: bool
     """Whether all rows of a document are in one split."""
     keep_several_classes: bool
@@ -143,5 +143,5 @@ class TrainingRequest:
             )
 
     def inputs(self) -> dict[str, Any]:
-        """What the rows depend on, as JSON values: everything but the format."""
+        """Return all that the rows depend on, as JSON values: everything but the format."""
         return {name: value for name, value in asdict(self).items() if name != "format"}

@@ -15,7 +15,7 @@ from gradiend.data.text._preprocess import Segmenter
 from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction._masking import HAS_MASK, Masker, has_any
 from gradiend.data.text.prediction._matcher import SurfaceMatcher
-from gradiend.data.text.prediction._tag_resolver import TagResolver, TokenExclusion
+from gradiend.data.text.prediction._tag_resolver import TokenExclusion
 from gradiend.data.text.prediction._word_lookup import Places
 
 BALANCING = "to balance the classes"
@@ -25,26 +25,21 @@ class MatchedBlock(NamedTuple):
     """The segments of a block of texts and the class words in them."""
 
     segments: Sequence[str]
-    """Segments with class words; all segments where even those without are kept."""
+    """Segments with class words; all segments if the matcher keeps all."""
     documents: Sequence[object]
-    """The document of each of these segments."""
+    """The document of each segment."""
     places: Places
-    """The words in these segments."""
+    """The class words in the segments."""
 
 
 class BlockMatcher:
     """Cuts blocks of texts into segments, finds the class words in them, and counts.
 
-    Args:
-        configs: The classes.
-        segmenter: How texts are cut and filtered. Default: they stay as they are.
-        keep_all: Whether even segments without any word are kept, since a later step may find other words.
+    With `keep_all` even segments without any word are kept, since a later step may find other words.
     """
 
-    def __init__(
-        self, configs: Sequence[TextFilterConfig], segmenter: Segmenter | None = None, *, keep_all: bool = False
-    ) -> None:
-        self.surface = SurfaceMatcher(configs)
+    def __init__(self, surface: SurfaceMatcher, segmenter: Segmenter | None = None, *, keep_all: bool = False) -> None:
+        self.surface = surface
         self.n_texts = 0
         self.n_segments = 0
         self.dropped: Counter[str] = Counter()
@@ -81,48 +76,23 @@ class Collected(NamedTuple):
     """The result of a pass over the corpus."""
 
     examples: list[pd.DataFrame]
-    """The examples of each class, see `Masker.examples`."""
+    """The examples of each class; see `Masker.examples`."""
     n_texts: int
     """How many texts were read."""
     n_segments: int
-    """How many segments were read, without those that preprocessing dropped."""
+    """How many segments were read; segments that preprocessing dropped do not count."""
     dropped: Counter[str]
-    """Segments that have a class word, or were dropped before it was looked for, by reason."""
+    """Reason → how many segments were dropped, of those with a class word and those that were never searched."""
 
 
-def collect_examples(
-    texts: Iterable[TextBlock],
-    configs: Sequence[TextFilterConfig],
-    segmenter: Segmenter,
-    resolver: TagResolver,
-    *,
-    masks: Collection[str],
-    limit: int | None,
-    keep_several: bool,
-    with_documents: bool,
-) -> Collected:
-    """Find the examples of all classes in one pass; stop when every class has `limit` examples.
-
-    A sentence with words of several classes gives an example for each, with the words of that class masked. Unless
-    such sentences are kept, they are dropped, since the word that stays tells the class of the masked one; but not
-    where tags decide the class of every word: which article a noun has says nothing about the article of another.
-    Memory grows with the examples that are kept, not with the corpus.
-    """
-    matcher = BlockMatcher(configs, segmenter, keep_all=resolver.needs_every_sentence)
-    masker = Masker(
-        configs,
-        matcher.surface,
-        resolver,
-        masks=masks,
-        limit=limit,
-        keep_several=keep_several,
-        with_documents=with_documents,
-    )
-    wanted = "" if limit is None else f"/{limit}"
+def collect_examples(texts: Iterable[TextBlock], segmenter: Segmenter, masker: Masker) -> Collected:
+    """Find the examples of all classes in one pass; stop when the masker is full."""
+    matcher = BlockMatcher(masker.surface, segmenter, keep_all=masker.resolver.needs_every_sentence)
+    wanted = "" if masker.rules.limit is None else f"/{masker.rules.limit}"
     with tqdm(desc="Creating training data", unit=" texts", delay=1.0) as bar:
         for block in texts:
             masker.add(*matcher(block))
-            counts = zip(configs, masker.sizes, strict=True)
+            counts = zip(masker.configs, masker.sizes, strict=True)
             bar.set_postfix_str(", ".join(f"{config.id} {size}{wanted}" for config, size in counts), refresh=False)
             bar.update(len(block.texts))
             if masker.is_full:
@@ -140,8 +110,8 @@ def collect_neutral(
     masks: Collection[str],
     limit: int | None,
 ) -> tuple[list[str], Counter[str]]:
-    """Find up to `limit` segments without any excluded word, token or mask, and count the others by reason."""
-    matcher = BlockMatcher(excluded, segmenter, keep_all=True)
+    """Find up to `limit` segments without any excluded word, token or mask, and count the other segments by reason."""
+    matcher = BlockMatcher(SurfaceMatcher(excluded), segmenter, keep_all=True)
     neutral: list[str] = []
     with tqdm(desc="Creating neutral data", unit=" texts", delay=1.0) as bar:
         for segment, is_excluded in exclusion.split(_without_words(texts, matcher, masks, bar)):

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping
 from itertools import accumulate
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, cast, get_args
 
 import pandas as pd
 
@@ -29,13 +29,12 @@ _MINIMAL = ["masked", "label", "label_class", "split"]
 
 
 def parse_format(value: str) -> TrainingFormat:
-    """Turn a format name into a format; errors are those of `one_of`."""
-    one_of("format", value, get_args(TrainingFormat))
-    return next(known for known in get_args(TrainingFormat) if known == value)
+    """Turn a format name into a format; the errors are those of `one_of`."""
+    return cast("TrainingFormat", one_of("format", value, get_args(TrainingFormat)))
 
 
 def per_class_frames(classes: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Return class id → a frame with masked, label, split, and the label again under the class id."""
+    """Return class id → a frame with masked, label, split, and the label again in a column named like the class."""
     return {name: rows[_OF_CLASS].assign(**{name: rows["label"]}) for name, rows in classes.items()}
 
 
@@ -76,11 +75,8 @@ def from_unified(unified: pd.DataFrame, kind: TrainingFormat) -> dict[str, pd.Da
     minimal = unified.drop_duplicates(["label_class", "masked"])[_MINIMAL].reset_index(drop=True)
     if kind == "minimal":
         return minimal
-    frames = {}
-    for name, rows in minimal.groupby("label_class", sort=False):
-        frame = rows[_OF_CLASS].reset_index(drop=True)
-        frames[str(name)] = frame.assign(**{str(name): frame["label"]})
-    return frames
+    groups = minimal.groupby("label_class", sort=False)
+    return per_class_frames({str(name): rows.reset_index(drop=True) for name, rows in groups})
 
 
 def reported_from_unified(unified: pd.DataFrame) -> pd.DataFrame:
@@ -91,16 +87,16 @@ def reported_from_unified(unified: pd.DataFrame) -> pd.DataFrame:
 
 
 def _names_of(documents: pd.Series) -> pd.Series:
-    """The documents as the table on disk has them, so that a summary says the same with and without the cache."""
+    """Name documents as the table on disk does, so that a summary is the same with and without the cache."""
     return documents.map(str).where(documents.notna(), None)
 
 
 class _AlternativeSampler:
-    """Draws words of a class as often as they are its label, with a capital where their place asks for one."""
+    """Draws words of a class as often as they are labels, with a capital where their place asks for a capital."""
 
     def __init__(self, rows: pd.DataFrame, mask: str, rng: random.Random) -> None:
         words = rows["word"].tolist()
-        # only of a word with a capital does its place matter
+        # the place matters only for a word with a capital
         pairs = zip(rows["masked"].tolist(), words, strict=True)
         texts = [_with_placeholder(text, mask) if word != word.lower() else "" for text, word in pairs]
         frequency = Counter(own_spellings(texts, words))
@@ -115,5 +111,5 @@ class _AlternativeSampler:
 
 
 def _with_placeholder(masked: str, mask: str) -> str:
-    """The text up to its first mask, and our placeholder instead: all that decides about the capital."""
+    """Return the text up to its first mask, and a placeholder: no other part decides about the capital."""
     return masked.partition(mask)[0] + PLACEHOLDER

@@ -6,6 +6,7 @@ import sys
 from array import array
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
@@ -35,11 +36,11 @@ class _SegmentWords(NamedTuple):
     number: int
     """Which segment of its block."""
     places: dict[int, tuple[list[int], list[int], int]]
-    """Class → where its words begin and where they end, and the label of the first."""
+    """Class → the begins and the ends of its words, and the label of the first."""
     is_shared: bool
     """Whether a word belongs to several classes."""
     is_plain: bool
-    """Whether no tag has decided the class of some word."""
+    """Whether some word has its class without a tag that decides so."""
 
     @property
     def has_contrast(self) -> bool:
@@ -48,40 +49,41 @@ class _SegmentWords(NamedTuple):
 
     @property
     def reason_to_drop(self) -> str | None:
-        """Why the segment is dropped where no words of several classes are wanted."""
+        """Why the segment is dropped if segments with words of several classes are not kept."""
         return AMBIGUOUS if self.is_shared else SEVERAL_CLASSES if self.has_contrast else None
 
 
-class Masker:
-    """Masks the words of each class in turn, and keeps what is new; memory is that of the kept examples.
+@dataclass(frozen=True)
+class MaskingRules:
+    """Which segments become examples."""
 
-    Segments that contain one of `masks` already are dropped, and so are segments with words of several classes that no
-    tag has decided, unless `keep_several` holds. A class has at most `limit` examples.
+    masks: Collection[str]
+    """Masks; a segment that contains one of these already is dropped."""
+    limit: int | None
+    """How many examples a class has at most; None keeps all."""
+    keep_several: bool
+    """Whether segments with words of several classes are kept. Otherwise they are dropped, since a word that stays
+    tells the class of the masked word, unless tags decide the class of every word: the article of one noun says nothing
+    about the article of another."""
+    with_documents: bool
+    """Whether examples have a column with their documents."""
+
+
+class Masker:
+    """Masks the words of each class in turn, and keeps new examples: a segment gives an example for each class in it.
+
+    Memory grows with the examples that are kept, not with the corpus.
     """
 
-    def __init__(
-        self,
-        configs: Sequence[TextFilterConfig],
-        surface: SurfaceMatcher,
-        resolver: TagResolver,
-        *,
-        masks: Collection[str],
-        limit: int | None,
-        keep_several: bool,
-        with_documents: bool,
-    ) -> None:
+    def __init__(self, configs: Sequence[TextFilterConfig], resolver: TagResolver, rules: MaskingRules) -> None:
         reasons = [HAS_MASK, DUPLICATE, CLASS_FULL]
-        reasons = reasons if keep_several else [AMBIGUOUS, SEVERAL_CLASSES, *reasons]
+        reasons = reasons if rules.keep_several else [AMBIGUOUS, SEVERAL_CLASSES, *reasons]
         reasons = reasons if resolver.reader is None else [OTHER_TAGS, *reasons]
+        self.configs, self.resolver, self.rules = configs, resolver, rules
+        self.surface = SurfaceMatcher(configs)
         self.dropped: Counter[str] = Counter(dict.fromkeys(reasons, 0))
-        self._masks_of = [config.mask for config in configs]
-        self._surface = surface
-        self._resolver = resolver
-        self._masks = masks
-        self._limit = sys.maxsize if limit is None else limit
-        self._keep_several = keep_several
-        self._with_documents = with_documents
-        # A label is a text that stands for a class. Of each label:
+        self._limit = sys.maxsize if rules.limit is None else rules.limit
+        # A label is a found text that stands for a class. The next four lists have an entry for each label.
         self._label_texts: list[str] = []
         self._label_words: list[str] = []
         self._owners: list[int] = []
@@ -102,18 +104,19 @@ class Masker:
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing more is wanted."""
+        """Whether every class has as many examples as are wanted."""
         return min(self.sizes) >= self._limit
 
     def add(self, segments: Sequence[str], documents: Sequence[object], places: Places) -> None:
         """Make the examples of a block of segments with the words found in them."""
         is_open = [size < self._limit for size in self.sizes]
-        some_mask = has_any("\n".join(segments), self._masks)
+        masks, keep_several = self.rules.masks, self.rules.keep_several
+        some_mask = has_any("\n".join(segments), masks)
         kept: list[list[tuple[str, int, int, bool, object]]] = [[] for _ in self._texts]
         for words in self._words_of(segments, places):
             segment = segments[words.number]
-            reason = None if self._keep_several else words.reason_to_drop
-            if reason is None and some_mask and has_any(segment, self._masks):
+            reason = None if keep_several else words.reason_to_drop
+            if reason is None and some_mask and has_any(segment, masks):
                 reason = HAS_MASK
             if reason is not None:
                 self.dropped[reason] += 1
@@ -122,7 +125,7 @@ class Masker:
             for owner, (starts, ends, label) in words.places.items():
                 if not is_open[owner]:
                     continue
-                masked = mask_places(segment, starts, ends, self._masks_of[owner])
+                masked = mask_places(segment, starts, ends, self.configs[owner].mask)
                 seen = self._seen[owner]
                 if masked in seen:
                     is_repeated = True
@@ -140,15 +143,15 @@ class Masker:
             for masked, label, sentence, has_contrast, document in rows:
                 self._texts[owner].append(masked)
                 self._numbers.extend((owner, label, sentence, hash(masked), has_contrast))
-                if self._with_documents:
+                if self.rules.with_documents:
                     self._documents.append(document)
 
     def examples(self) -> list[pd.DataFrame]:
-        """Return the examples of each class in corpus order, and let go of them.
+        """Return the examples of each class in corpus order, and release their memory.
 
         The columns are masked; label, the first masked word in the casing of the sentence; word, the target that the
-        label spells; group, a number that is the same for what must be in one split: the rows of a sentence, and those
-        of a masked text; has_contrast, whether the sentence shows a word of another class; on request document.
+        label spells; group, a number that is equal for rows that must be in one split, since they share a sentence or a
+        masked text; has_contrast, whether the sentence shows a word of another class; on request document.
         """
         self._seen.clear()
         owner, label, sentence, text, has_contrast = np.array(self._numbers).reshape(-1, 5).T
@@ -158,20 +161,17 @@ class Masker:
         for index, texts in enumerate(self._texts):
             own = np.flatnonzero(owner == index)
             columns = {
-                "masked": pd.Series(texts, dtype=str),
-                "label": labels.take(label[own]),
-                "word": words.take(label[own]),
-                "group": group[own],
-                "has_contrast": has_contrast[own] > 0,
-            }
-            if self._with_documents:
+                "masked": pd.Series(texts, dtype=str), "label": labels.take(label[own]), "word": words.take(label[own]),
+                "group": group[own], "has_contrast": has_contrast[own] > 0,
+            }  # fmt: skip
+            if self.rules.with_documents:
                 columns[DOCUMENT] = pd.Series([self._documents[row] for row in own.tolist()], dtype=object)
             frames.append(pd.DataFrame(columns))
             texts.clear()
         return frames
 
     def _words_of(self, segments: Sequence[str], found_at: Places) -> Iterator[_SegmentWords]:
-        """Yield the words that count of each segment that has some."""
+        """Yield the class words of each segment that has some, without words whose tags do not hold."""
         for number, found in groupby(self._found(segments, found_at), itemgetter(0)):
             places: dict[int, tuple[list[int], list[int], int]] = {}
             is_shared = is_plain = False
@@ -191,16 +191,16 @@ class Masker:
                 yield _SegmentWords(number, places, is_shared, is_plain)
 
     def _found(self, segments: Sequence[str], places: Places) -> Iterator[tuple[int, int, int, tuple[int, ...]]]:
-        """Yield the segment, begin, end and labels of each word; those whose tags do not hold have no labels."""
-        if self._resolver.reader is None:
+        """Yield the segment, begin, end and labels of each word; a word whose tags do not hold has no labels."""
+        if self.resolver.reader is None:
             for number, start, end in zip(*(column.tolist() for column in places), strict=True):
                 text = segments[number][start:end]
                 if text not in self._labels_of:
-                    self._labels_of[text] = self._new_labels(text, self._surface.targets_of(text))
+                    self._labels_of[text] = self._new_labels(text, self.surface.targets_of(text))
                 yield number, start, end, self._labels_of[text]
             return
-        hits = self._surface.hits_at(segments, places)
-        for number, own in enumerate(self._resolver.resolve_batch(list(zip(segments, hits, strict=True)))):
+        hits = self.surface.hits_at(segments, places)
+        for number, own in enumerate(self.resolver.resolve_batch(list(zip(segments, hits, strict=True)))):
             self.dropped[OTHER_TAGS] += bool(own) and not any(hit.targets for hit in own)
             for hit in own:
                 key = hit.text, hit.targets
@@ -209,11 +209,11 @@ class Masker:
                 yield number, hit.start, hit.end, self._labels_of[key]
 
     def _new_labels(self, text: str, targets: Sequence[Target]) -> tuple[int, ...]:
-        """The numbers of new labels, one for each class."""
+        """Add a label for each class of a text, and return their numbers."""
         first = len(self._owners)
         for index in dict.fromkeys(target.class_index for target in targets):
             own = [target for target in targets if target.class_index == index]
-            # A class may have two words that differ in case only: `sie` and `Sie`. What a lemma finds stays as it is.
+            # A class may have two words that differ in case only: `sie` and `Sie`. The form of a lemma stays as it is.
             word = text if own[0].is_lemma or any(target.word == text for target in own) else own[0].word
             self._label_texts.append(text)
             self._label_words.append(word)
@@ -223,7 +223,7 @@ class Masker:
 
 
 def _groups(sentence: NDArray[np.int64], text: NDArray[np.int64]) -> NDArray[np.int32]:
-    """What must be in one split: rows of one sentence, and rows whose masked texts have one hash."""
+    """Number the groups of rows that must be in one split: they share a sentence, or the hash of a masked text."""
     ordered = np.sort(text)
     shared = np.unique(ordered[1:][np.diff(ordered) == 0])
     rows = np.flatnonzero(np.isin(text, shared))

@@ -22,7 +22,7 @@ class Target:
     word: str
     class_index: int
     tags: Tags | None = None
-    """What must hold of the word in the sentence; the surface of the word alone does not tell."""
+    """Tags that the word must have in the sentence; None asks for none."""
     is_lemma: bool = False
     """Whether the word stands for all its forms; such a target is never found by its surface."""
 
@@ -37,7 +37,7 @@ class Hit(NamedTuple):
 
 
 def class_targets(configs: Sequence[TextFilterConfig]) -> list[Target]:
-    """Return the words of all classes, those of nested configs with the tags that they inherit."""
+    """Return the words of all classes; words of nested configs have the tags that they inherit."""
     return [
         Target(flat.word, index, None if flat.tags is None else parse_tags(flat.tags), flat.is_lemma)
         for index, config in enumerate(configs)
@@ -50,15 +50,14 @@ class SurfaceMatcher:
 
     A match is a whole word: where the target begins or ends with a letter, digit or combining mark, no such
     character may stand next to it. Scripts without spaces between words (Chinese, Japanese, Thai) have no such edges:
-    a target is found anywhere, also within a longer word (`他` in `其他`), unless that is a target too. Apostrophes and
-    hyphens separate: `they` is found in `they're` and `he` in `he-man`. Case is ignored by the regular expression on
-    the sentence itself, so spans index the sentence as it is (`lower()` would change the length of `İ`). Composed and
-    decomposed accents are the same, and so are straight and curly apostrophes. Of several targets that begin at one
-    place the longest is found; found words do not overlap.
-    Tags are not looked at, and lemmas not searched: `TagResolver` does that.
+    a target is found anywhere, also within a longer word (`他` in `其他`) that is no target itself. Apostrophes and
+    hyphens separate: `they` is found in `they're` and `he` in `he-man`. Case is ignored without a change of the
+    sentence, so that spans index the sentence as it is (`lower()` would change the length of `İ`). Composed and
+    decomposed accents are the same, and so are straight and curly apostrophes. Where several targets begin at one
+    place, the longest is found; found words do not overlap. `TagResolver` reads tags and finds lemmas.
 
-    This is what the regular expression finds. Words are looked up first, which is faster and costs the same for
-    any number of targets; the expression runs where a sentence has a word of a target that is more than a word, or
+    A regular expression defines all this. A lookup of words runs first, which is faster and costs the same for any
+    number of targets; the expression runs on sentences with a part of a target that is more than a word, or with
     characters that the lookup does not know. A hit names the classes by their position.
     """
 
@@ -115,7 +114,7 @@ class SurfaceMatcher:
         """Return the targets that a found text spells; several where classes share a word."""
         found = self._targets_by_text.get(text)
         if found is None:
-            # asking the patterns themselves keeps one notion of "the same but for case"
+            # the patterns decide, so that there is one notion of "the same but for case"
             near = self._targets.get(_letters(text), ())
             found = tuple(target for pattern, target in near if pattern.fullmatch(text))
             self._targets_by_text[text] = found
@@ -123,13 +122,13 @@ class SurfaceMatcher:
 
 
 def _compile(words: Sequence[str]) -> re.Pattern[str]:
-    """Compile longest-first words; the regular expression takes the first alternative that fits."""
+    """Compile words, the longest first, since a regular expression takes the first alternative that fits."""
     if not words:
         return re.compile(r"(?!)")  # never matches
     if all(is_word_character(word[0]) and is_word_character(word[-1]) for word in words):
         initials = "|".join(sorted({re.escape(form[0]) for word in words for form in _forms(word)}))
         body = "|".join(_spellings(word) for word in words)
-        # the look at the first letter spares most words the walk through the alternatives
+        # most words differ in their first letter already, and then no alternative is tried
         return re.compile(rf"(?<!{WORD_CHARACTER})(?={initials})(?:{body})(?!{WORD_CHARACTER})", re.IGNORECASE)
     return re.compile("|".join(_with_own_edges(word) for word in words), re.IGNORECASE)
 
@@ -146,13 +145,13 @@ def _spellings(word: str) -> str:
 
 
 def _letters(text: str) -> str:
-    """What is the same for all texts that one pattern fits, so that few patterns must be asked."""
+    """Return a key that is equal for all texts that one pattern fits, so that few patterns must be tried."""
     folded = unicodedata.normalize("NFD", text.casefold()).replace("ı", "i")
     return "".join(filter(str.isalnum, folded))
 
 
 def _forms(word: str) -> list[str]:
-    # The apostrophe of a typewriter and that of a printer are one: don't, don’t.
+    # The straight and the curly apostrophe are the same: don't, don’t.
     written = (word, word.replace("’", "'"), word.replace("'", "’"))
     return list(
         dict.fromkeys(
@@ -167,7 +166,7 @@ def _is_whole(sentence: str, match: re.Match[str]) -> bool:
     start, end = match.span()
     beside = sentence[start - 1 : start] + sentence[end : end + 1]
     if beside.isascii():
-        return True  # the regular expression has seen all there is to see
+        return True  # the regular expression has checked ASCII neighbours
     before = is_word_character(sentence[start]) and is_joined_before(sentence, start)
     after = is_word_character(sentence[end - 1]) and is_joined_after(sentence, end)
     return not (before or after)
@@ -179,13 +178,13 @@ _UNSPACED = (
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9d\U00020000-\U0003ffff"  # Chinese
 )
 WORD_CHARACTER = rf"[^\W_{_UNSPACED}]"
-"""Letters and digits that a word goes on with, in scripts with spaces between words. The underscore does not belong to
-them: plain-text corpora write `_emphasis_` with it."""
+"""A letter or digit within a word, in scripts with spaces between words. The underscore is none of these: plain-text
+corpora write `_emphasis_` with it."""
 
 _IS_UNSPACED = re.compile(f"[{_UNSPACED}]")
 
 _LAST_SIMPLE = "\u00ac"
-"""No character up to this one is a combining or a format character."""
+"""No character up to this character is a combining or a format character."""
 
 
 def is_word_character(character: str) -> bool:
@@ -199,7 +198,7 @@ def is_unspaced(character: str) -> bool:
 
 
 def is_joined_before(text: str, start: int) -> bool:
-    """Tell whether the word at `start` goes on to the left, behind marks and format characters.
+    """Tell whether the word at `start` continues to the left, behind marks and format characters.
 
     A regular expression sees only the next character, and `\\w` knows neither marks nor joiners: in a decomposed
     `"éhe"` the `he` follows an accent, in `"un\\u00adhe"` a soft hyphen.
@@ -211,7 +210,7 @@ def is_joined_before(text: str, start: int) -> bool:
 
 
 def is_joined_after(text: str, end: int) -> bool:
-    """Tell whether the word that stops at `end` goes on: a mark on its last letter, or a joiner."""
+    """Tell whether the word that stops at `end` continues, with a mark on its last letter or a joiner."""
     position = end
     while position < len(text) and text[position] > _LAST_SIMPLE:
         if _is_mark(text[position]):
@@ -231,12 +230,12 @@ def _is_mark(character: str) -> bool:
 
 
 def _is_transparent(character: str) -> bool:
-    """Marks and format characters separate no words; only the zero width space does."""
+    """Tell whether a character separates no words: it is a mark or format character, but not the zero width space."""
     return character != "\u200b" and (_is_mark(character) or unicodedata.category(character) == "Cf")
 
 
 def mask_places(text: str, starts: Sequence[int], ends: Sequence[int], mask: str) -> str:
-    """Put the mask at places that are known to lie in the text, in their order and apart."""
+    """Put the mask at places in the text; the places are in their order and do not overlap."""
     if len(starts) == 1:
         return f"{text[: starts[0]]}{mask}{text[ends[0] :]}"
     return mask.join([text[end:start] for end, start in zip((0, *ends), (*starts, None), strict=True)])

@@ -1,4 +1,4 @@
-"""What a data creation says about itself: the log line, the data report, and the errors where it found too little."""
+"""What the data creator reports: its log lines, and its errors where it found too little."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tally:
-    """What a creation counted."""
+    """What the creation of a table counted."""
 
     dropped: Mapping[str, int]
-    """Reason → sentences that were left out."""
+    """Reason → how many sentences were left out."""
     n_beside_others: int = 0
-    """How many rows are of a sentence that holds a word of another class too, and no tag tells the two apart."""
+    """How many rows have a sentence that also holds a word of another class, which no tag tells apart."""
 
 
 def describe_training(
@@ -64,7 +64,7 @@ def require_found(
     source: str,
     near_misses: Callable[[Sequence[TextFilterConfig]], str],
 ) -> None:
-    """Raise a ValueError that names the classes without rows, their targets, and what comes near to each."""
+    """Raise a ValueError that names the classes without rows, their targets, and near words of the corpus."""
     empty = [config for config, examples in zip(configs, collected.examples, strict=True) if examples.empty]
     if empty:
         names = "; ".join(f"{config.id!r} (targets: {', '.join(config.words)})" for config in empty)
@@ -147,7 +147,7 @@ _SHOWN = 5
 
 
 def near_misses(segments: Iterable[str], configs: Sequence[TextFilterConfig], reader: SpacyReader | None) -> str:
-    """Say what at the beginning of a corpus comes near to classes of which nothing was found, a sentence a class."""
+    """Say which words or tags at the beginning of a corpus come near to classes without rows: a sentence for each."""
     looked_at = list(islice(segments, _SEGMENTS))
     return "".join(_near_to(config, looked_at, reader) for config in configs)
 

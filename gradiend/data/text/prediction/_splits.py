@@ -20,15 +20,15 @@ class SplitRatios:
     """Shares of the three splits.
 
     Raises:
-        ValueError: A share outside [0, 1], shares that do not sum to 1, or two splits with one name.
-        TypeError: A share that is no number, a name that is no string.
+        ValueError: A share is outside [0, 1], the shares do not sum to 1, or two splits have one name.
+        TypeError: A share is no number, or a name is no string.
     """
 
     train: float
     validation: float
     test: float
     train_name: str = "train"
-    """What the first split is called."""
+    """Name of the first split."""
 
     def __post_init__(self) -> None:
         for name, share in (("train_ratio", self.train), ("val_ratio", self.validation), ("test_ratio", self.test)):
@@ -46,7 +46,7 @@ class SplitRatios:
 
     @property
     def names(self) -> tuple[str, str, str]:
-        """What the splits are called in the column of splits."""
+        """The names of the splits in the column of splits."""
         return self.train_name, "validation", "test"
 
     @property
@@ -60,9 +60,9 @@ def assign_splits(
 ) -> list[NDArray[np.int8]]:
     """Choose for each class the split of every row, as a number in the order of `ratios.names`.
 
-    Rows of one group (a whole number) go to one split. Groups of several rows are divided first, the largest before the
-    others, each to the split that has most room in its classes; each class's other rows then fill its splits, so that
-    only a class with few rows of its own can miss its sizes.
+    Rows of one group (a whole number) go to one split. Groups of several rows come first, the largest before the
+    others, each in the split that has most room for its classes. The other rows of each class then fill up its splits,
+    so that only a class with few rows of its own can miss its sizes.
     """
     generator = np.random.default_rng(rng.getrandbits(64))
     sizes = [len(own) for own in groups]
@@ -106,7 +106,7 @@ def _apportion(n: int, shares: Sequence[float]) -> list[int]:
 def _to_roomiest(
     owners_of_each: Iterable[Sequence[int]], wanted: NDArray[np.int64], shares: Sequence[float]
 ) -> list[int]:
-    """The split of each group: where the squared distance from what its rows' classes want falls most, in that unit."""
+    """Choose the split of each group in which the squared distance from the wanted sizes, in their unit, falls most."""
     unit = np.maximum(wanted, 1)
     step = (1 / unit).T.tolist()
     # A row brings (2 · missing − 1) / wanted; half of it is kept.
@@ -129,7 +129,7 @@ def _to_roomiest(
 
 
 def _fill(open_counts: Sequence[int], n: int) -> list[int]:
-    """Use up what is open; what shared texts have overfilled is taken from the split with the most left."""
+    """Cut open counts to a sum of `n`: where shared texts overfilled a split, the fullest split gives way."""
     counts = [max(0, int(count)) for count in open_counts]
     while sum(counts) > n:
         counts[counts.index(max(counts))] -= 1
@@ -141,9 +141,8 @@ def assign_splits_by_document(
 ) -> list[NDArray[np.int8]]:
     """Do what `assign_splits` does, so that no document and no group is in two splits.
 
-    Documents that share a group stay together. They are assigned from the largest to the smallest, each to the split
-    where it brings the classes closest to their ratios; how close depends on how large the documents are. Rows whose
-    document is None stay together by their groups alone.
+    Documents that share a group stay together. The largest document is assigned first, each to the split in which it
+    brings the classes closest to their ratios. Rows whose document is None stay together by their groups alone.
     """
     parents: dict[tuple[str, object], tuple[str, object]] = {}
     for own, numbers in zip(documents, groups, strict=True):
@@ -163,7 +162,7 @@ def assign_splits_by_document(
     missing = {split: list(counts) for split, counts in wanted.items()}
     split_of: dict[tuple[str, object], int] = {}
     for root in order:
-        # the fall of the squared distance from what is wanted, in units of it
+        # how far the squared distance from the wanted sizes falls, relative to these sizes
         def gain(split: int, size: Mapping[int, int] = sizes[root]) -> float:
             return sum(n * (2 * missing[split][index] - n) / wanted[split][index] for index, n in size.items())
 
@@ -178,7 +177,7 @@ Thing = TypeVar("Thing", bound=Hashable)
 
 
 def root_of(parents: dict[Thing, Thing], item: Thing) -> Thing:
-    """The one that stands for the group of an item, where `parents` joins items; new items join nobody."""
+    """Return the item that stands for the group of `item`, where `parents` joins items; a new item is its own group."""
     path = []
     while (parent := parents.setdefault(item, item)) != item:
         path.append(item)

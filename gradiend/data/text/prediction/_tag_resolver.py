@@ -1,4 +1,4 @@
-"""Sentences against what spaCy says about their words: tags that must hold, and tokens that must not occur."""
+"""What spaCy finds in sentences: tags that must hold of found words, and tokens that must not occur."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ class TagResolver:
             self.reader = SpacyReader(spacy_model, needed, download_if_missing)
 
     def load(self) -> None:
-        """Load the pipeline, if one is needed, so that what is wrong with it is found out before the work."""
+        """Load the pipeline, if a class needs it, so that its errors come before the work."""
         if self.reader is not None:
             check_tags(self.reader.nlp, self.reader.model, self._tests)
 
     @property
     def needs_every_sentence(self) -> bool:
-        """Whether sentences without a surface hit must be given too, since a lemma may be in them."""
+        """Whether sentences without a surface hit must be parsed too, since they may have a lemma."""
         return bool(self._lemmas)
 
     def resolve(self, segments: Iterable[Segment]) -> Iterator[Segment]:
@@ -83,7 +83,11 @@ class TagResolver:
         resolved = [hits for _, hits in batch]
         if self.reader is None:
             return resolved
-        todo = [position for position, (_, hits) in enumerate(batch) if self._must_parse(hits)]
+        todo = [
+            position
+            for position, (_, hits) in enumerate(batch)
+            if self.needs_every_sentence or any(target.tags is not None for hit in hits for target in hit.targets)
+        ]
 
         def use(position: int, doc: Doc) -> list[Hit]:
             return resolve_doc(doc, batch[todo[position]][1], self._lemmas)
@@ -97,12 +101,9 @@ class TagResolver:
         for (sentence, _), hits in zip(batch, self.resolve_batch(batch), strict=True):
             yield sentence, hits
 
-    def _must_parse(self, hits: Iterable[Hit]) -> bool:
-        return self.needs_every_sentence or any(target.tags is not None for hit in hits for target in hit.targets)
-
 
 def lemma_targets(configs: Sequence[TextFilterConfig]) -> LemmaTargets:
-    """Return the targets that are lemmas, by the lemma without regard to case."""
+    """Return the targets that are lemmas, by the lemma in folded case."""
     lemmas: dict[str, list[Target]] = {}
     for target in class_targets(configs):
         if target.is_lemma:
@@ -113,8 +114,8 @@ def lemma_targets(configs: Sequence[TextFilterConfig]) -> LemmaTargets:
 def resolve_doc(doc: Doc, hits: Iterable[Hit], lemmas: LemmaTargets) -> list[Hit]:
     """Return the hits of one parsed sentence with the targets whose tags hold, and its lemmas, from left to right.
 
-    Where a word found by its surface and a lemma overlap, the one that begins first counts, and of those the
-    longer. Where nothing remains, the hits are returned without any target, so that the reason can be told.
+    Where a word found by its surface and a lemma overlap, the hit that begins first counts, and the longer of two that
+    begin together. Where no hit remains, the hits are returned without targets, so that the reason can be reported.
     """
     remaining = [hit._replace(targets=_fitting(hit.targets, tokens_of(doc, hit))) for hit in hits]
     if lemmas:
@@ -130,7 +131,7 @@ def _lemma_hits(doc: Doc, lemmas: LemmaTargets) -> Iterator[Hit]:
 
 
 def tokens_of(doc: Doc, hit: Hit) -> Iterable[Token]:
-    """Return the tokens that share a character with the hit; spaCy may cut words in another way than we do."""
+    """Return the tokens that share a character with the hit, since spaCy may cut words in another way."""
     return doc.char_span(hit.start, hit.end, alignment_mode="expand") or ()
 
 
@@ -153,9 +154,9 @@ _BATCH = 256
 
 
 class TokenExclusion:
-    """Tells which sentences have a token with all tags of one of some dicts, or with one of some lemmas, in any case.
+    """Tells which sentences have an excluded token, which has all tags of a dict, or a given lemma in any case.
 
-    Tags or lemmas without a `spacy_model`, and tags that it never gives, are a ValueError.
+    Tags or lemmas without a `spacy_model`, and tags that the model never gives, are a ValueError.
     """
 
     def __init__(

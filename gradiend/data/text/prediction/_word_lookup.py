@@ -1,8 +1,8 @@
-"""Where the words of a set stand in many sentences at once.
+"""Finds the places of a set of words in many sentences at once.
 
-Sentences become one byte a character: equal letters in small and capital get the same byte, everything between
-words a space. The words of a block are then found at once by operations on arrays: where spaces are, which words begin
-with two letters that a wanted word begins with, and which of these are one, eight letters in one number.
+Sentences become one byte a character: a small letter and its capital get the same byte, and everything between words
+becomes a space. Operations on arrays then find the words of a block: the spaces, the words that begin with the first
+two letters of a wanted word, and the wanted words among these, eight letters in one number.
 """
 
 from __future__ import annotations
@@ -22,34 +22,35 @@ _CODECS = ("cp1252", "cp1250", "cp1251", "cp1253", "cp1255", "cp1256")
 _RUN = re.compile(r"[^\W_]+")
 _SPACE, _UNSUITABLE = 0x20, 0x00
 _EQUALS_A_LETTER = "\u0345"
-"""Iota subscript: a mark that a regular expression takes for a capital iota when it ignores case."""
+"""The iota subscript, a mark that a regular expression takes for a capital iota when it ignores case."""
 
 _FIRST_BYTES = np.array([(1 << 8 * length) - 1 for length in range(9)], "<u8")
-"""What keeps the first bytes of a number of eight, by how many."""
+"""Masks by length: each keeps so many first bytes of a number of eight bytes."""
 
 _REPLACE = "gradiend.unsuitable"
 
 
 def can_look_up(forms: Iterable[str]) -> bool:
-    """Tell whether each form has a word by which a sentence with it is recognised."""
+    """Tell whether each form has a word that the lookup can find."""
     return all(_RUN.search(form) and _EQUALS_A_LETTER not in form for form in forms)
 
 
 class Places(NamedTuple):
-    """Words in numbered sentences: one column each, by sentence, and in a sentence from left to right."""
+    """The places of words in numbered sentences, ordered by sentence and then from left to right."""
 
     number: NDArray[np.int64]
-    """Which sentence."""
+    """The sentence of each word."""
     start: NDArray[np.int64]
-    """Where the word begins in its sentence."""
+    """The begin of each word in its sentence."""
     end: NDArray[np.int64]
+    """The end of each word in its sentence."""
 
 
 class WordLookup:
     """Looks whole words up in sentences.
 
-    All forms must be accepted by `can_look_up`. Forms of letters and digits alone are found with their places; of
-    others (`"at least"`, `"C++"`) only a word is found that the sentence must have.
+    All forms must be accepted by `can_look_up`. A form of letters and digits alone is found with its places; for any
+    other form (`"at least"`, `"C++"`) the lookup finds sentences that have the longest word of the form.
     """
 
     def __init__(self, forms: Iterable[str]) -> None:
@@ -73,12 +74,12 @@ class WordLookup:
         self._begins_a_word[[int.from_bytes((word + b" ")[:2], "little") for word in self._words]] = True
 
     def find(self, sentences: Sequence[str]) -> tuple[Places, set[int]]:
-        """Find the words of all sentences, and the sentences for which the result means nothing.
+        """Find the words of all sentences, and the sentences in which a regular expression must search.
 
         Such a sentence has characters that the lookup does not know, or a word of a form that is more than a word.
         """
         coded = f" {' '.join(sentences)}{' ' * 8}".encode(self._codec, _REPLACE).translate(self._table)
-        # of each sentence, the space before it
+        # the position of the space before each sentence
         spaces = np.cumsum(np.fromiter((len(sentence) + 1 for sentence in sentences), np.int64, len(sentences)))
         spaces = np.concatenate([[0], spaces])
         start, end = self._words_in(coded)
@@ -94,7 +95,7 @@ class WordLookup:
         return Places(number, start - first, end - first), unclear
 
     def _words_in(self, coded: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where the words begin and end in bytes that have eight spaces at the end."""
+        """Return where words begin and end in bytes that have eight spaces at the end."""
         if not self._words:
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
         gaps = np.flatnonzero(np.frombuffer(coded, np.uint8) == _SPACE)[:-7]
@@ -115,25 +116,25 @@ class WordLookup:
 
 
 def _overlapping(coded: bytes, kind: str) -> NDArray[Any]:
-    """The number that begins at each byte."""
+    """Return the number that begins at each byte."""
     return np.ndarray(len(coded) - np.dtype(kind).itemsize + 1, kind, coded, strides=1)
 
 
 def _sentence_at(position: NDArray[np.int64], spaces: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The sentence of each position, where `spaces` has the beginnings."""
+    """Return the sentence of each position; `spaces` has the position of the space before each sentence."""
     return np.searchsorted(spaces, position, side="right") - 1
 
 
 @lru_cache(maxsize=len(_CODECS))
 def _alphabet(codec: str) -> tuple[bytes, dict[int, re.Pattern[str]]]:
-    """Byte → byte of the same letter, or a space; and the letters, as patterns that ignore case."""
+    """Return a table, byte → byte of the same letter or a space, and the letters as patterns that ignore case."""
     letters: dict[int, re.Pattern[str]] = {}
     table = bytearray([_SPACE]) * 256
     table[_UNSUITABLE] = _UNSUITABLE
     for byte in range(256):
         character = bytes([byte]).decode(codec, "ignore")
         if character.isalnum():
-            # asking patterns keeps one notion of "the same but for case"
+            # patterns decide, so that there is one notion of "the same but for case"
             same = (other for other, pattern in letters.items() if pattern.fullmatch(character))
             table[byte] = next(same, byte)
             if table[byte] == byte:

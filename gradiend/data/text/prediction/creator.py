@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
@@ -13,7 +13,14 @@ from typing import Any
 import pandas as pd
 
 from gradiend.data._summary import DataSummary, summarise
-from gradiend.data.core._output_tables import parse_folder, parse_table_format, prepare_output, require_basenames
+from gradiend.data.core._output_tables import (
+    FOLDER,
+    Output,
+    output_name,
+    parse_folder,
+    parse_output_format,
+    prepare_output,
+)
 from gradiend.data.core._text_source import Columns, TextBlock, TextSource, stream_texts
 from gradiend.data.core.base_loader import BaseData, open_source
 from gradiend.data.text._preprocess import Segmenter, TextPreprocessConfig, require_preprocess
@@ -28,7 +35,7 @@ from gradiend.data.text.prediction._frames import (
     reported_from_unified,
     unified_frame,
 )
-from gradiend.data.text.prediction._made_from import MadeFrom, Output, describe_preprocess
+from gradiend.data.text.prediction._masking import Masker, MaskingRules
 from gradiend.data.text.prediction._report import (
     Tally,
     describe_empty_splits,
@@ -51,7 +58,7 @@ from gradiend.data.text.prediction._tag_resolver import TagResolver, TokenExclus
 from gradiend.data.unified._parsed_tables import DOCUMENT
 from gradiend.data.unified._schema import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS
 from gradiend.util import PLACEHOLDER
-from gradiend.util._checks import require_flag, require_path, require_texts, require_whole
+from gradiend.util._checks import require_flag, require_path, require_text, require_texts, require_whole
 from gradiend.util._keywords import known_keywords, strict_keywords
 
 logger = logging.getLogger(__name__)
@@ -70,14 +77,14 @@ class TextPredictionDataCreator:
         text_column: Column with the texts.
         base_max_size: Use at most so many texts of `base_data`.
         split: Split of a data set.
-        hf_config: Config of a data set that has several.
+        hf_config: Config of a data set that has several configs.
         trust_remote_code: Let a data set of the hub run its own code.
         preprocess: How texts are cut into sentences and filtered; None uses them as they are.
-        spacy_model: Name of an installed spaCy pipeline, or the folder of one, that reads tags and lemmas;
-            needed if a class has any. It is loaded at once, before the texts.
-        feature_targets: The classes; several with one id are one class with the words of all. Training data needs
-            two at least, neutral data one at least or excluded words.
-        seed: Decides order, splits and alternatives.
+        spacy_model: Name of an installed spaCy pipeline, or the folder of a pipeline, that reads tags and lemmas; it is
+            needed if a class has tags or lemmas, and loaded before the texts.
+        feature_targets: The classes; configs with one id are one class with the words of all. Training data needs at
+            least two classes, neutral data at least one class or excluded words.
+        seed: Seed of the order, the splits and the alternatives.
         download_if_missing: Download a spaCy pipeline that is not installed.
         output_dir: Folder for `<training_basename>.<output_format>` and
             `<neutral_basename>.<output_format>`; None writes no files.
@@ -85,17 +92,17 @@ class TextPredictionDataCreator:
         neutral_basename: File name of the neutral table.
         output_format: `"csv"` or `"parquet"`: a file with the unified table. `"hf"`: a folder
             `<training_basename>` as written by `save_to_disk`, a data set for each class.
-        use_cache: Answer from the file of an earlier call if that was made from the same data with the same
-            arguments; otherwise the log says what differs, and it is made anew. A file `*.made_from.json`
+        use_cache: Answer from the file of an earlier call if that file was made from the same data with the same
+            arguments; otherwise the log says what differs, and the file is made anew. A file `*.made_from.json`
             beside the table keeps the record.
         document_column: Column that names the document of each text; training data is then split by document, and by
             sentence where the column says nothing.
         n_processes: This argument is accepted and has no effect: texts are searched in this process.
 
     Raises:
-        ValueError: Classes with one id but several masks or weights, tags or lemmas without a `spacy_model` or unknown
-            to it, an unknown output format, a file without the column, a data set without the split or config.
-        TypeError: An argument of another type, or an unknown one; the message names the nearest.
+        ValueError: Classes have one id but several masks or weights; tags or lemmas have no `spacy_model` or are
+            unknown to it; the output format is unknown; a file lacks the column, or a data set the split or config.
+        TypeError: An argument is of another type, or unknown; the message names the nearest.
         FileNotFoundError: The file, folder or data set does not exist.
         ImportError: spaCy is needed and not installed.
         OSError: The spaCy pipeline is needed and not installed.
@@ -129,7 +136,13 @@ class TextPredictionDataCreator:
         require_flag("use_cache", use_cache)
         if spacy_model is not None:
             require_path("spacy_model", spacy_model)
-        require_basenames(training_basename, neutral_basename)
+        for name, basename in (("training_basename", training_basename), ("neutral_basename", neutral_basename)):
+            require_text(name, basename)
+        if training_basename == neutral_basename:
+            raise ValueError(
+                f"training_basename and neutral_basename are both {training_basename!r}: one table would overwrite the "
+                "other."
+            )
         require_preprocess("preprocess", preprocess)
         self.text_column = text_column
         self.base_max_size = base_max_size
@@ -147,8 +160,8 @@ class TextPredictionDataCreator:
         self.output_dir = None if output_dir is None else parse_folder("output_dir", output_dir)
         self.training_basename = training_basename
         self.neutral_basename = neutral_basename
-        self.output_format = parse_table_format(output_format)
-        if self.output_format == "hf":
+        self.output_format = parse_output_format(output_format)
+        if self.output_format == FOLDER:
             require_folder_names([config.id for config in self.classes])
         self.use_cache = use_cache
         self.document_column = document_column
@@ -176,22 +189,21 @@ class TextPredictionDataCreator:
         split_by_document: bool | None = None,
         keep_several_classes: bool = True,
     ) -> dict[str, pd.DataFrame] | pd.DataFrame:
-        """Find sentences with words of a class, mask these and divide the rows into splits.
+        """Find sentences with words of a class, mask these words and divide the rows into splits.
 
-        All words of the class are masked; the label is the first one, cased as in the text. A sentence with words of
-        several classes gives a row for each, with the words of that class masked and the others left. Repetitions of
-        a masked text within a class are dropped. All rows of a sentence are in one split, and so is a masked text that
-        two classes share.
+        All words of the class are masked; the label is the first word, cased as in the text. A sentence with words of
+        several classes gives a row for each class, with the words of that class masked and the other words left.
+        Repetitions of a masked text within a class are dropped. All rows of a sentence are in one split, and so is a
+        masked text that two classes share.
 
         Args:
-            max_size_per_class: Rows a class at most; the corpus is read until every class has them.
-            format: `"per_class"`: class id → frame with masked, label, split, and the label again in a
-                column named like the class. `"minimal"`: one frame with masked, label, label_class, split.
-                `"unified"`: one frame with masked, split, label_class, label, feature_class_id,
-                alternative, alternative_class, transition, and where rows are split by document, document; one
-                row for each other class, whose word is drawn by frequency, with a
-                capital where the label has one by its place.
-            split_name: What the split for training is called in the column split.
+            max_size_per_class: How many rows a class has at most; the corpus is read until every class has so many.
+            format: `"per_class"`: class id → frame with masked, label, split, and the label again in a column named
+                like the class. `"minimal"`: one frame with masked, label, label_class, split. `"unified"`: one frame
+                with masked, split, label_class, label, feature_class_id, alternative, alternative_class, transition,
+                and where rows are split by document, document; one row for each other class, whose word is drawn by
+                frequency, with a capital where the label has one by its place.
+            split_name: Name of the split for training in the column split.
             balance: `"try"` (or True) caps every class at the size of the smallest, in proportion to the
                 classes' weights; False or None keeps all rows.
             output: File for the table (`.csv` or `.parquet`, with output format `"hf"` also a folder), in
@@ -202,29 +214,24 @@ class TextPredictionDataCreator:
             min_rows_per_class_for_split: Rows that each class must have; 0 switches the check off.
             split_by_document: Keep all rows of a document in one split: of one value of `document_column`, or
                 of one text before it is cut into sentences. The ratios are then met as well as the
-                documents allow. None does so where there is a `document_column`.
+                documents allow. None means True where there is a `document_column`.
             keep_several_classes: Keep sentences with words of several classes, in which the words that are left may
-                tell the class. Without them only those are kept where tags decide the class of every found word.
+                tell the class. False keeps such sentences only where tags decide the class of every found word.
 
         Returns:
             A dict of frames or one frame, see `format`.
 
         Raises:
-            ValueError: Fewer than two classes, an unknown format or balance, ratios that do not sum to 1, a
-                class without rows (named with its targets) or with fewer than the minimum.
-            OSError: The output folder cannot be written to; found out before the work.
-            ImportError: Parquet without pyarrow, a data set folder without datasets.
+            ValueError: There are fewer than two classes, the format or balance is unknown, the ratios do not sum to 1,
+                or a class has no rows or fewer than the minimum.
+            OSError: The output folder cannot be written to; this error comes before the work.
+            ImportError: pyarrow (for Parquet) or datasets (for a data set folder) is needed and not installed.
         """
         by_document = self.document_column is not None if split_by_document is None else split_by_document
         request = TrainingRequest(
-            parse_format(format),
-            parse_balance(balance),
-            SplitRatios(train_ratio, val_ratio, test_ratio, split_name),
-            max_size_per_class,
-            min_rows_per_class_for_split,
-            by_document,
-            keep_several_classes,
-        )
+            parse_format(format), parse_balance(balance), SplitRatios(train_ratio, val_ratio, test_ratio, split_name),
+            max_size_per_class, min_rows_per_class_for_split, by_document, keep_several_classes,
+        )  # fmt: skip
         if len(self.classes) < 2:
             raise ValueError(
                 f"Training data contrasts at least two classes, but feature_targets has {len(self.classes)}; "
@@ -232,8 +239,9 @@ class TextPredictionDataCreator:
             )
         target = self._output(output, self.training_basename, self._source, **request.inputs())
         if (kept := target.read()) is not None:
-            self._created = lambda: reported_from_unified(kept.table), kept.tally
-            return from_unified(kept.table, request.format)
+            table, counts = kept
+            self._created = lambda: reported_from_unified(table), Tally(**counts)
+            return from_unified(table, request.format)
         return self._create_training_data(request, target)
 
     @known_keywords("generate_neutral_data")
@@ -251,11 +259,11 @@ class TextPredictionDataCreator:
         A lemma of a class excludes all its forms, for which every text that has none of the words is parsed.
 
         Args:
-            base_data: Other texts than the creator's own; read, cut and filtered in the same way.
+            base_data: Texts in place of the creator's own, which are read, cut and filtered in the same way.
             additional_excluded_words: Further words that must not occur, in any case.
-            excluded_spacy_tags: A token with all these tags must not occur; of a list of dicts, with all tags of
-                any of them. Needs the creator's `spacy_model`.
-            max_size: Rows at most.
+            excluded_spacy_tags: A token with all these tags must not occur; a list of dicts excludes tokens with all
+                tags of any dict. Tags need the creator's `spacy_model`.
+            max_size: How many rows there are at most.
             format: One of the formats of `generate_training_data`; neutral data looks the same in all.
             output: File for the table (`.csv` or `.parquet`), in place of the one in `output_dir`.
 
@@ -263,40 +271,37 @@ class TextPredictionDataCreator:
             A frame with the column text; empty, with a warning in the log, if nothing is left.
 
         Raises:
-            ValueError: Nothing to exclude, an unknown format, `max_size` below 1, tags without a `spacy_model` or
-                unknown to it.
-            OSError: The output folder cannot be written to; found out before the work.
-            ImportError: Parquet without pyarrow, a data set folder without datasets.
+            ValueError: There is nothing to exclude, the format is unknown, `max_size` is below 1, or tags have no
+                `spacy_model` or are unknown to it.
+            OSError: The output folder cannot be written to; this error comes before the work.
+            ImportError: pyarrow (for Parquet) or datasets (for a data set folder) is needed and not installed.
         """
         parse_format(format)
         require_whole("max_size", max_size, 1, none_means="for all")
-        exclusion = TokenExclusion(excluded_spacy_tags, self._lemmas(), self.spacy_model, self.download_if_missing)
+        lemmas = [flat.word for config in self.classes for flat in config.flatten() if flat.is_lemma]
+        exclusion = TokenExclusion(excluded_spacy_tags, lemmas, self.spacy_model, self.download_if_missing)
         excluded = self._excluded(additional_excluded_words, excluded_spacy_tags is not None)
         source = self._source if base_data is None else self._open(base_data)
         target = self._output(
-            output,
-            self.neutral_basename,
-            source,
-            excluded=[config.words for config in excluded],
-            excluded_spacy_tags=excluded_spacy_tags,
-            max_size=max_size,
-        )
+            output, self.neutral_basename, source, excluded=[config.words for config in excluded],
+            excluded_spacy_tags=excluded_spacy_tags, max_size=max_size,
+        )  # fmt: skip
         if (kept := target.read()) is not None:
-            return kept.table
+            return kept[0]
 
         neutral, dropped = collect_neutral(
             self._stream(source), excluded, self._segmenter, exclusion, masks=self._masks(), limit=max_size
         )
         frame = pd.DataFrame({"text": pd.Series(neutral, dtype=str)})
-        target.write(frame, Tally(dict(dropped)))
+        target.write(frame, asdict(Tally(dict(dropped))))
         logger.log(logging.INFO if neutral else logging.WARNING, describe_neutral(len(frame), dropped, target.path))
         return frame
 
     def summary(self, tokenizer: Any = None) -> DataSummary:
-        """What the training data that was generated last is made of.
+        """Describe the training data that was generated last.
 
         Args:
-            tokenizer: A tokenizer, or its name or path, whose tokens of the words are told; None tells no tokens.
+            tokenizer: A tokenizer, or its name or path, whose tokens of the words are shown; None shows no tokens.
 
         Returns:
             A report to print, to show in a notebook, or to take as a dict (`to_dict`).
@@ -310,35 +315,24 @@ class TextPredictionDataCreator:
         rows, tally = self._created
         return summarise(
             rows().rename(columns={"label_class": UNIFIED_FACTUAL_CLASS, "label": UNIFIED_FACTUAL}),
-            classes=[config.id for config in self.classes],
-            dropped=tally.dropped,
-            n_beside_others=tally.n_beside_others,
-            tokenizer=tokenizer,
-        )
+            classes=[config.id for config in self.classes], dropped=tally.dropped,
+            n_beside_others=tally.n_beside_others, tokenizer=tokenizer,
+        )  # fmt: skip
 
     def _open(self, base_data: BaseData, document_column: str | None = None) -> TextSource:
         return open_source(
-            base_data,
-            Columns(self.text_column, document_column),
-            split=self.split,
-            hf_config=self.hf_config,
+            base_data, Columns(self.text_column, document_column), split=self.split, hf_config=self.hf_config,
             trust_remote_code=self.trust_remote_code,
-        )
+        )  # fmt: skip
 
     def _stream(self, source: TextSource) -> Iterator[TextBlock]:
         return stream_texts(source, self.seed, self.base_max_size if source is self._source else None)
 
     def _create_training_data(self, request: TrainingRequest, target: Output) -> dict[str, pd.DataFrame] | pd.DataFrame:
         has_documents = request.split_by_document or self.document_column is not None
+        rules = MaskingRules(self._masks(), request.max_size_per_class, request.keep_several_classes, has_documents)
         collected = collect_examples(
-            self._stream(self._source),
-            self.classes,
-            self._segmenter,
-            self._resolver,
-            masks=self._masks(),
-            limit=request.max_size_per_class,
-            keep_several=request.keep_several_classes,
-            with_documents=has_documents,
+            self._stream(self._source), self._segmenter, Masker(self.classes, self._resolver, rules)
         )
         cuts_sentences = self.preprocess is not None and bool(self.preprocess.split_to_sentences)
         if (long := describe_long_rows(collected, cuts_sentences)) is not None:
@@ -356,7 +350,7 @@ class TextPredictionDataCreator:
         else:
             masks = {config.id: config.mask for config in self.classes}
             unified = unified_frame(classes, masks, self._rng("alternatives"), with_documents=has_documents)
-            target.write(unified, tally, per_class_frames(classes))
+            target.write(unified, asdict(tally), per_class_frames(classes))
             result = from_unified(unified, request.format)
         logger.info(describe_training(classes, request.ratios, collected, tally, target.path))
         if (empty := describe_empty_splits(classes, request.ratios, request.split_by_document)) is not None:
@@ -366,33 +360,30 @@ class TextPredictionDataCreator:
     def _output(
         self, output: str | PathLike[str] | None, basename: str, source: TextSource, **arguments: Any
     ) -> Output:
-        """Where a table goes, after a look whether the place can be written to."""
-        path = self._output_path(output, basename)
-        return Output(path, self._made_from(path, source, arguments))
-
-    def _made_from(self, path: Path | None, source: TextSource, arguments: Mapping[str, Any]) -> MadeFrom | None:
-        """What a table depends on, if later calls should be answered from it."""
+        """Find out where a table goes, that the place can be written to, and what the table depends on."""
+        path = None
+        if output is not None:
+            require_path("output", output)
+            path = prepare_output(Path(output), self.output_format)
+        elif self.output_dir is not None:
+            name = output_name(basename, self.output_format)
+            path = prepare_output(self.output_dir / name, self.output_format)
         if not self.use_cache:
-            return None
+            return Output(path, None)
         if path is None:
             logger.warning("use_cache=True has nowhere to keep a table; give output_dir= or output=.")
-            return None
+            return Output(path, None)
         if self.preprocess is not None and self.preprocess.custom_filter is not None:
             logger.warning("use_cache=True cannot tell whether custom_filter has changed; %s is made anew.", path)
-            return None
-        return MadeFrom(
-            base_data=source.identity(),
-            text_column=self.text_column,
-            base_max_size=self.base_max_size,
-            split=self.split,
-            hf_config=self.hf_config,
-            document_column=self.document_column,
-            preprocess=describe_preprocess(self.preprocess),
-            classes=[asdict(config) for config in self.classes],
-            spacy_model=None if self.spacy_model is None else str(self.spacy_model),
-            seed=self.seed,
-            **arguments,
-        )
+            return Output(path, None)
+        made_from = {
+            "base_data": source.identity(), "text_column": self.text_column, "base_max_size": self.base_max_size,
+            "split": self.split, "hf_config": self.hf_config, "document_column": self.document_column,
+            "preprocess": None if self.preprocess is None else asdict(self.preprocess),
+            "classes": [asdict(config) for config in self.classes],
+            "spacy_model": None if self.spacy_model is None else str(self.spacy_model), "seed": self.seed, **arguments,
+        }  # fmt: skip
+        return Output(path, made_from)
 
     def _split(self, collected: Collected, sizes: Sequence[int], request: TrainingRequest) -> dict[str, pd.DataFrame]:
         """Keep the first rows of each class, as many as `sizes` says, and give each its split."""
@@ -412,9 +403,6 @@ class TextPredictionDataCreator:
         texts = (text for block in self._stream(self._source) for text in block.texts)
         return near_misses(self._segmenter.segments(texts), configs, self._resolver.reader)
 
-    def _lemmas(self) -> list[str]:
-        return [flat.word for config in self.classes for flat in config.flatten() if flat.is_lemma]
-
     def _excluded(self, additional: Sequence[str] | None, has_tags: bool) -> list[TextFilterConfig]:
         given = [additional] if isinstance(additional, str) else additional
         more = [] if given is None else list(require_texts("additional_excluded_words", given))
@@ -426,18 +414,9 @@ class TextPredictionDataCreator:
             )
         return [TextFilterConfig(targets=words, id="excluded")] if words else []
 
-    def _output_path(self, output: str | PathLike[str] | None, basename: str) -> Path | None:
-        if output is not None:
-            require_path("output", output)
-            return prepare_output(Path(output), self.output_format)
-        if self.output_dir is None:
-            return None
-        suffix = "" if self.output_format == "hf" else f".{self.output_format}"
-        return prepare_output(self.output_dir / f"{basename}{suffix}", self.output_format)
-
     def _masks(self) -> set[str]:
         return {PLACEHOLDER, *(config.mask for config in self.classes)}
 
     def _rng(self, purpose: str) -> random.Random:
-        """Each choice has its own stream, so that one more draw in one of them changes no other."""
+        """Make the generator of a purpose: each has its own, so that one more draw of one purpose changes no other."""
         return random.Random(f"{self.seed}/{purpose}")

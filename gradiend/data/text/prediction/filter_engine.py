@@ -22,13 +22,9 @@ if TYPE_CHECKING:
     from spacy.tokens import Doc
 
 __all__ = [
-    "Span",
-    "filter_sentences",
-    "filter_sentences_multi",
-    "mask_sentence",
-    "match_sentence_one_config",
+    "Span", "filter_sentences", "filter_sentences_multi", "mask_sentence", "match_sentence_one_config",
     "token_matches_tags",
-]
+]  # fmt: skip
 
 _BLOCK = 256
 """Sentences that are searched at a time."""
@@ -61,31 +57,26 @@ def filter_sentences(
         download_if_missing: Download a pipeline that is not installed.
         desc: Label of the progress bar.
         max_matches: Stop after so many matching sentences.
-        total_target_overall: Matches wanted in this and further calls together; shown by the progress bar.
-        total_so_far_initial: Matches of earlier calls, counted in by the progress bar.
+        total_target_overall: Matches wanted in this and further calls together, for the progress bar.
+        total_so_far_initial: Matches of earlier calls, for the progress bar.
         stats: Receives `sentences_processed` and `sentences_matched`.
 
     Returns:
         Matching sentences in their order, each with its spans from left to right.
 
     Raises:
-        TypeError: An argument of another type, or an unknown one.
-        ValueError: `max_matches` is below 1, there are tags or lemmas but no `spacy_model`, or its pipeline never
-            gives such a tag.
+        TypeError: An argument is of another type, or unknown.
+        ValueError: `max_matches` is below 1, there are tags or lemmas but no `spacy_model`, or the pipeline never gives
+            such a tag.
         ImportError: spaCy is needed and not installed.
         OSError: The pipeline is not installed, see `load_spacy_model`.
     """
     require_whole("max_matches", max_matches, 1, none_means="for all")
     _require_config(filter_config)
     filtered = _filter(
-        sentences,
-        [filter_config],
-        TagResolver([filter_config], spacy_model, download_if_missing),
-        limit=max_matches,
-        desc=desc,
-        total=total_target_overall,
-        n_found=total_so_far_initial,
-    )
+        sentences, [filter_config], TagResolver([filter_config], spacy_model, download_if_missing), limit=max_matches,
+        desc=desc, total=total_target_overall, n_found=total_so_far_initial,
+    )  # fmt: skip
     (matches,) = filtered.matches
     if stats is not None:
         stats.update(sentences_processed=filtered.n_sentences, sentences_matched=len(matches))
@@ -109,9 +100,11 @@ def filter_sentences_multi(
 
     Args:
         sentences: Any sentences.
-        configs_with_ids: `(id, class)` for each class; this id counts, not the id of the class itself.
-        spacy_model: As in `filter_sentences`, and so the other arguments that are not named here.
-        max_matches_per_class: Keep at most so many sentences a class, and stop when every class has them.
+        configs_with_ids: `(id, class)` for each class; this id counts, and not the id of the class itself.
+        spacy_model: Name or folder of the pipeline that reads tags and lemmas.
+        download_if_missing: Download a pipeline that is not installed.
+        max_matches_per_class: Keep at most so many sentences a class, and stop when every class has so many.
+        total_target_overall: Matches wanted in all; the progress bar shows the number.
         stats: Receives the counts too.
 
     Returns:
@@ -119,7 +112,7 @@ def filter_sentences_multi(
         `sentences_when_cap_reached`, its id → how many sentences that took.
 
     Raises:
-        ValueError: Two classes have the same id, and as in `filter_sentences`, as are the other errors.
+        ValueError: Two classes have the same id. The other errors are those of `filter_sentences`.
     """
     require_whole("max_matches_per_class", max_matches_per_class, 1, none_means="for all")
     classes = _parse_pairs(configs_with_ids)
@@ -136,14 +129,14 @@ def filter_sentences_multi(
 
 @dataclass
 class _Filtered:
-    """What a pass has found."""
+    """The result of a pass over the sentences."""
 
     matches: list[list[tuple[str, list[Span]]]]
     """The matches of each class."""
     n_sentences: int = 0
     """How many sentences were read."""
     full_after: dict[int, int] = field(default_factory=dict)
-    """Class → how many sentences were read when it had as many matches as are wanted."""
+    """Class → how many sentences were read when the class had as many matches as are wanted."""
 
 
 def _filter(
@@ -178,7 +171,7 @@ def _filter(
 
 
 def _with_hits(sentences: Iterable[str], matcher: SurfaceMatcher) -> Iterator[Segment]:
-    """The sentences with their hits by surface; read in blocks, since that takes less time."""
+    """Yield the sentences with their hits by surface; they are searched in blocks, which takes less time."""
     remaining = iter(sentences)
     while block := list(islice(remaining, _BLOCK)):
         yield from zip(block, matcher.find_in(block), strict=True)
@@ -220,14 +213,14 @@ def match_sentence_one_config(
     Args:
         sentence: The sentence.
         filter_config: The class.
-        doc: The sentence as a spaCy pipeline has parsed it; read where the class has tags or lemmas.
-        nlp: A pipeline to parse the sentence with, where there is no `doc`.
+        doc: The sentence as a spaCy pipeline has parsed it, for a class with tags or lemmas.
+        nlp: A pipeline that parses the sentence if there is no `doc`.
 
     Returns:
         The spans; None if there is none.
 
     Raises:
-        TypeError: No string, or no class.
+        TypeError: The sentence is no string, or the class no `TextFilterConfig`.
         ValueError: The class has tags or lemmas, but there is neither `doc` nor `nlp`; or `doc` has another text.
     """
     _require_sentence(sentence)
@@ -253,15 +246,15 @@ def mask_sentence(sentence: str, spans: Iterable[tuple[int, int] | Span] | None,
     Args:
         sentence: The sentence to which the spans belong.
         spans: `(start, end)` or `(start, end, text)`, in any order; None for none.
-        mask: What stands in the place of each.
+        mask: The text in place of each span.
 
     Returns:
         The masked sentence.
 
     Raises:
-        TypeError: No string, or other spans.
-        ValueError: Spans overlap, are empty, lie outside the sentence, or have another text than the
-            sentence there.
+        TypeError: The sentence is no string, or a span has another form.
+        ValueError: Spans overlap, are empty, lie outside the sentence, or have another text than the sentence has
+            there.
     """
     _require_sentence(sentence)
     ordered = sorted(spans or (), key=lambda span: span[0])
