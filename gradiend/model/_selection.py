@@ -1,6 +1,6 @@
-"""How important each dimension is, and which to keep: mask → threshold → top-k.
+"""The importance of each dimension, and the choice of dimensions to keep: mask → threshold → top-k.
 
-The choice is exact, and made without intermediates as long as the input space.
+The choice is exact, and no intermediate tensor is as long as the input space.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from gradiend.model._architecture import parse_weight_part
 from gradiend.model._parameter_map import bits
 
 BLOCK = 1 << 20
-"""Entries that are looked at together."""
+"""How many entries are read at once."""
 
 DIGIT = 16
-"""Number of bits of a radix digit: one histogram has 65 536 counts."""
+"""The number of bits of a radix digit: one histogram has 65 536 counts."""
 
 
 def topk_count(topk: int | float, available: int) -> int:
-    """How many of `available` dimensions `topk` means: a number (1 to all), or a proportion (rounded half to even).
+    """The number of dimensions, from 1 to `available`, that `topk` means: a number, or a proportion (half to even).
 
-    Raises ValueError for a negative int and a float outside (0, 1], TypeError for what is no number.
+    Raises ValueError for a negative int and a float outside (0, 1], and TypeError for a value that is no number.
     """
-    # numbers.* and not int, float: NumPy's scalars are numbers too.
+    # The tests are for Real and Integral, because NumPy's scalars are numbers too.
     if isinstance(topk, bool) or not isinstance(topk, Real):
         raise TypeError(f"topk must be an int (a number of dimensions) or a float in (0, 1]; got {topk!r}.")
     if not isinstance(topk, Integral):
@@ -43,7 +43,7 @@ def topk_count(topk: int | float, available: int) -> int:
 
 @dataclass(frozen=True)
 class Criteria:
-    """Which dimensions may stay at all: those of `mask` whose `importance` reaches `threshold`."""
+    """The dimensions that may stay: those of `mask` whose `importance` reaches `threshold`."""
 
     size: int
     importance: Tensor | None = None
@@ -51,7 +51,7 @@ class Criteria:
     threshold: float | None = None
 
     def allowed(self, place: slice) -> Tensor:
-        """Bool mask of a range, on the importance's device."""
+        """The bool mask of the allowed dimensions of a range, on the device of the importance."""
         device = torch.device("cpu") if self.importance is None else self.importance.device
         if self.mask is None:
             keep = torch.ones(place.stop - place.start, dtype=torch.bool, device=device)
@@ -69,7 +69,7 @@ class Criteria:
         return values if self.mask is None and self.threshold is None else values[self.allowed(place)]
 
     def count(self) -> int:
-        """Number of allowed dimensions."""
+        """The number of allowed dimensions."""
         if self.mask is None and self.threshold is None:
             return self.size
         return sum(int(self.allowed(place).sum()) for place in blocks(slice(0, self.size)))
@@ -77,19 +77,19 @@ class Criteria:
 
 @dataclass(frozen=True)
 class Selection:
-    """The dimensions that stay. No mask of all of them exists unless it is asked for."""
+    """The dimensions that stay, without a mask of all dimensions."""
 
     criteria: Criteria
-    """What may stay at all."""
+    """The dimensions that may stay."""
     count: int
-    """Number of dimensions that stay."""
+    """The number of dimensions that stay."""
     cutoff: Tensor | None = None
-    """Only allowed dimensions with a greater importance than this one, 0-dim, stay; None: all allowed ones."""
+    """The importance (0-dim) that a dimension must exceed to stay; None keeps all allowed dimensions."""
     ties: int = 0
-    """How many with exactly that importance stay too; lower indices come first."""
+    """How many dimensions whose importance equals the cutoff stay too; lower indices come first."""
 
     def masks(self, places: Iterable[slice]) -> Iterator[Tensor]:
-        """Bool masks, on the CPU, of consecutive ranges that start at 0."""
+        """Yield bool masks, on the CPU, of consecutive ranges that start at 0."""
         ties = self.ties
         for place in places:
             keep = torch.empty(place.stop - place.start, dtype=torch.bool)
@@ -107,12 +107,12 @@ class Selection:
             yield keep
 
     def mask(self) -> Tensor:
-        """Bool (size,), on the CPU."""
+        """The mask of all dimensions, bool (size,), on the CPU."""
         return next(self.masks([slice(0, self.criteria.size)]))
 
 
 def blocks(place: slice) -> Iterator[slice]:
-    """A range in pieces of at most `BLOCK` entries."""
+    """Yield a range in pieces of at most `BLOCK` entries."""
     for start in range(place.start, place.stop, BLOCK):
         yield slice(start, min(start + BLOCK, place.stop))
 
@@ -120,7 +120,7 @@ def blocks(place: slice) -> Iterator[slice]:
 def select_largest(criteria: Criteria, count: int) -> Selection:
     """The `count` most important of the allowed dimensions; ties go to the lower index.
 
-    Radix selection: one histogram per 16 bits of the values, in pieces, so nothing as long as the importance is made.
+    Radix selection needs one histogram per 16 bits of the values, and no tensor as long as the importance.
     """
     assert criteria.importance is not None
     width = 8 * criteria.importance.element_size()
@@ -129,7 +129,8 @@ def select_largest(criteria: Criteria, count: int) -> Selection:
         histogram = torch.zeros(1 << DIGIT, dtype=torch.int64)
         leading = shift + DIGIT == width
         for block in blocks(slice(0, criteria.size)):
-            keys = _ordered_bits(criteria.candidates(block))
+            # The addition of 0 turns a negative zero, which equals a positive zero, into a positive zero.
+            keys = _flipped(bits(criteria.candidates(block) + 0))
             if leading:
                 digits = (keys >> shift).to(torch.int32) + (1 << (DIGIT - 1))
             else:
@@ -140,28 +141,17 @@ def select_largest(criteria: Criteria, count: int) -> Selection:
         digit = (1 << DIGIT) - 1 - above
         left -= int(from_the_top[above - 1]) if above else 0
         prefix = digit - (1 << (DIGIT - 1)) if leading else (prefix << DIGIT) | digit
-    cutoff = _value_of(prefix, criteria.importance)
-    return Selection(criteria, count, cutoff, ties=left)
-
-
-def _ordered_bits(values: Tensor) -> Tensor:
-    """The bits of floats as signed integers in the same order."""
-    # Adding zero makes a positive zero of a negative one, which equals it.
-    return _flipped(bits(values + 0))
-
-
-def _value_of(key: int, like: Tensor) -> Tensor:
-    """The float, 0-dim, with these ordered bits."""
-    return _flipped(torch.tensor([key], dtype=bits(like[:0]).dtype, device=like.device)).view(like.dtype)[0]
+    key = torch.tensor([prefix], dtype=bits(criteria.importance[:0]).dtype, device=criteria.importance.device)
+    return Selection(criteria, count, _flipped(key).view(criteria.importance.dtype)[0], ties=left)
 
 
 def _flipped(keys: Tensor) -> Tensor:
-    """The bits of floats to integers in the same order, and back: those of negative numbers are inverted."""
+    """The bits of floats → integers in the same order, and back: the bits of negative numbers are inverted."""
     return keys ^ ((keys >> (8 * keys.element_size() - 1)) & torch.iinfo(keys.dtype).max)
 
 
 def ranking(values: Tensor, count: int) -> Tensor:
-    """Indices of the `count` largest of `values` (n,), falling; ties by rising index."""
+    """The indices of the `count` largest of `values` (n,) by falling value; ties go to the lower index."""
     chosen = select_largest(Criteria(len(values), values), count).mask().nonzero().squeeze(1)
     return chosen[torch.sort(values[chosen], descending=True, stable=True).indices]
 
@@ -204,7 +194,7 @@ def select_dimensions(
 def weight_importance(part: str, W_e: Tensor, W_d: Tensor, b_d: Tensor) -> Tensor:
     """Importance of each dimension, see `GradiendModel.get_weight_importance`, from W_e (k, n), W_d (n, k), b_d (n,).
 
-    Sums run in float32 at least, so that a 16-bit GRADIEND ranks its dimensions as its float32 copy would.
+    Sums are made in float32 at least, so that a 16-bit GRADIEND ranks its dimensions as its float32 copy would.
     """
     part = parse_weight_part(part)
     wide = torch.promote_types(W_d.dtype, torch.float32)
