@@ -293,7 +293,7 @@ def _joined(entry: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any
 
 
 def _stats_files(experiment_dir: str, name: str) -> list[Path]:
-    """The files of a summary: one with the name of the summary, and for a weakened class one with the class's name."""
+    """The files of a summary: for a weakened class under two names, with and without `_weaken`."""
     paths = [resolve_decoder_stats_path(experiment_dir, metric_name=n) for n in {name, name.removesuffix("_weaken")}]
     return [Path(path) for path in paths if path is not None]
 

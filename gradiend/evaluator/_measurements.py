@@ -31,7 +31,7 @@ DATASET_COLUMNS = (UNIFIED_FACTUAL_CLASS, "label_class", "factual_id")
 class ClassProbabilities:
     """P(class): the sum over the distinct token sequences of a class of the product of their tokens' probabilities.
 
-    A word is written as it is given, but with a capital if the place of the row's own word required one (see
+    A word is written as it is given, but with a capital if the place of the row's own word required a capital (see
     `write_in_place`). Words with the same tokens count once. Everything is tokenized once; words that share a model
     input share its forward pass. The rows have the columns masked, factual and factual_class (the dataset class).
 
@@ -169,11 +169,11 @@ class TextMeasurement:
     score: LanguageModelingScore
 
     def lms(self) -> dict[str, Any]:
-        """See `BaseModelMeasurement.lms`."""
+        """The LMS of the scorer's model, see `BaseModelMeasurement.lms`."""
         return {"lms": {"lms": self.score.measure(self.scorer)}}
 
     def on(self, datasets: Collection[str] | None) -> dict[str, Any]:
-        """See `BaseModelMeasurement.on`; dataset classes without rows are left out."""
+        """The probabilities, see `BaseModelMeasurement.on`; dataset classes without rows are left out."""
         known = None if datasets is None else [name for name in datasets if name in self.probabilities.datasets]
         return summarise(self.probabilities.measure(self.scorer, known))
 
@@ -192,7 +192,7 @@ class WholeMeasurement:
         return {}
 
     def on(self, datasets: Collection[str] | None) -> dict[str, Any]:
-        """See `BaseModelMeasurement.on`; all rows are measured if no row belongs to the dataset classes."""
+        """All measurements, see `BaseModelMeasurement.on`; of all rows if no row belongs to the dataset classes."""
         column = dataset_column(self.rows)
         if datasets is None or column is None:
             return self.evaluate(self.rows)

@@ -82,7 +82,7 @@ class LMSThresholdPolicy:
         return None if ctx.base_lms is None else self.ratio * ctx.base_lms
 
     def select(self, metric: str, candidates: Sequence[Candidate], ctx: BaseContext) -> Candidate | None:
-        """See `SelectionPolicy.select`. Raises ValueError if the base LMS is required and missing."""
+        """Choose a candidate, see `SelectionPolicy.select`. Raises ValueError if a required base LMS is missing."""
         if ctx.base_lms is None and self.require_base_lms:
             raise ValueError("LMSThresholdPolicy needs the base model's LMS: the grid has no entry 'base' with lms.")
         least = self.least_lms(ctx)
@@ -99,7 +99,7 @@ class LMSTimesMetricPolicy:
     """Choose the highest product of LMS and metric."""
 
     def select(self, metric: str, candidates: Sequence[Candidate], ctx: BaseContext) -> Candidate | None:
-        """See `SelectionPolicy.select`."""
+        """Choose a candidate, see `SelectionPolicy.select`."""
         del ctx
         eligible = [c for c in candidates if metric in c.metrics and c.lms is not None]
         return max(eligible, key=lambda c: (c.lms or 0.0) * c.metrics[metric], default=None)

@@ -81,29 +81,15 @@ class DecoderEvaluator:
 
     @known_keywords("evaluate_decoder")
     def evaluate_decoder(
-        self,
-        trainer: Any,
-        model_with_gradiend: Any = None,
-        feature_factors: Sequence[float] | None = None,
-        lrs: Sequence[float] | None = None,
-        part: str = "decoder",
-        output_path: str | None = None,
-        selector: SelectionPolicy | None = None,
-        summary_extractor: Extractor | None = None,
-        use_cache: bool | None = None,
-        max_size_training_like: int | None = None,
-        max_size_neutral: int | None = None,
-        eval_batch_size: int | None = None,
-        training_like_df: pd.DataFrame | None = None,
-        neutral_df: pd.DataFrame | None = None,
-        summary_metrics: str | Sequence[str] | None = None,
-        target_class: str | Sequence[str] | None = None,
-        increase_target_probabilities: bool = True,
-        plot: bool = False,
-        show: bool | None = None,
-        complete: bool = False,
-        known: Mapping[Any, Mapping[str, Any]] | None = None,
-    ) -> dict[str, Any]:
+        self, trainer: Any, model_with_gradiend: Any = None, feature_factors: Sequence[float] | None = None,
+        lrs: Sequence[float] | None = None, part: str = "decoder", output_path: str | None = None,
+        selector: SelectionPolicy | None = None, summary_extractor: Extractor | None = None,
+        use_cache: bool | None = None, max_size_training_like: int | None = None, max_size_neutral: int | None = None,
+        eval_batch_size: int | None = None, training_like_df: pd.DataFrame | None = None,
+        neutral_df: pd.DataFrame | None = None, summary_metrics: str | Sequence[str] | None = None,
+        target_class: str | Sequence[str] | None = None, increase_target_probabilities: bool = True, plot: bool = False,
+        show: bool | None = None, complete: bool = False, known: Mapping[Any, Mapping[str, Any]] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         """Measure every rewrite of the grid and choose a rewrite for each class.
 
         The strengthening of a class is measured on the texts of the *other* classes, and weakening on the texts of the

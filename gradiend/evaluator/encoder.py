@@ -116,18 +116,10 @@ class EncoderEvaluator:
     """Measures the encoder of a GRADIEND."""
 
     def evaluate_encoder(
-        self,
-        trainer: Any,
-        encoder_df: Encodings | None = None,
-        eval_data: Any = None,
-        use_cache: bool | None = None,
-        split: str | None = None,
-        max_size: int | None = None,
-        model_with_gradiend: Any = None,
-        source: str | None = None,
-        n_resamples: int = N_RESAMPLES,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
+        self, trainer: Any, encoder_df: Encodings | None = None, eval_data: Any = None, use_cache: bool | None = None,
+        split: str | None = None, max_size: int | None = None, model_with_gradiend: Any = None,
+        source: str | None = None, n_resamples: int = N_RESAMPLES, **kwargs: Any,
+    ) -> dict[str, Any]:  # fmt: skip
         """The metrics of given encodings, or of encodings that are made now.
 
         With an experiment directory, new encodings are written to `encoded_values[_key].csv`, and their metrics to the

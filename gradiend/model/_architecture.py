@@ -61,12 +61,12 @@ def activation_name(name: str) -> str:
 
 
 def parse_weight_part(part: str) -> str:
-    """Raises ValueError unless `part` is one of `WEIGHT_PARTS`."""
+    """`part`, which must be one of `WEIGHT_PARTS`. Raises ValueError for another part."""
     return one_of("part", part, WEIGHT_PARTS)
 
 
 def parse_rewrite_part(part: str) -> str:
-    """Raises ValueError unless `part` is one of `REWRITE_PARTS`."""
+    """`part`, which must be one of `REWRITE_PARTS`. Raises ValueError for another part."""
     return one_of("part", part, REWRITE_PARTS)
 
 
@@ -155,7 +155,7 @@ class Architecture:
 
 
 def cuda_device(device: Device = None) -> torch.device:
-    """The device that `.cuda(device)` means: the current one for None, an index, or any device."""
+    """The device that `.cuda(device)` means: the current device for None, the GPU with an index, or a device."""
     return torch.device("cuda" if device is None else device)
 
 
@@ -184,7 +184,7 @@ def resolve_device_config_for_model(
     """The devices of encoder, decoder and base model: their own argument, else `device`, else `default_devices`.
 
     Args:
-        device: The device of those that have no argument of their own.
+        device: The device of each of the three that has no argument of its own.
         device_encoder: The device of the encoder.
         device_decoder: The device of the decoder.
         device_base_model: The device of the base model.

@@ -19,7 +19,7 @@ from gradiend.util.paths import CONTEXT
 
 
 class Side(str, Enum):
-    """A gradient of one example: g_f of the factual word, g_a of the alternative, or g_f − g_a."""
+    """The gradient of an example: g_f of the factual word, g_a of the alternative word, or g_f − g_a."""
 
     FACTUAL = "factual"
     ALTERNATIVE = "alternative"

@@ -114,7 +114,7 @@ class RewritesBaseModel(nn.Module, ABC):
 
     @property
     def param_map_hash(self) -> str:
-        """See `ParamMappedGradiendModel.param_map_hash`."""
+        """The digest of the map, see `ParamMappedGradiendModel.param_map_hash`."""
         return self.gradiend.param_map_hash
 
     @property
@@ -216,16 +216,9 @@ class RewritesBaseModel(nn.Module, ABC):
 
     @known_keywords("ModelWithGradiend.export_delta")
     def export_delta(
-        self,
-        path: str | Path,
-        learning_rate: float,
-        feature_factor: Factor | None = None,
-        part: str = "decoder",
-        *,
-        choice: RewriteChoice | None = None,
-        strengthen: str | None = None,
-        weaken: str | None = None,
-    ) -> str:
+        self, path: str | Path, learning_rate: float, feature_factor: Factor | None = None, part: str = "decoder", *,
+        choice: RewriteChoice | None = None, strengthen: str | None = None, weaken: str | None = None,
+    ) -> str:  # fmt: skip
         """Write the entries that `rewrite_base_model` changes, without a copy of the base model; see `apply_delta`.
 
         Args:
@@ -294,5 +287,5 @@ class RewritesBaseModel(nn.Module, ABC):
         return step
 
     def _for_rewriting(self) -> Self:
-        """This model, or a copy around the base model that a rewrite changes, if another one makes the gradients."""
+        """This model, or a copy around the base model that a rewrite changes, if another model makes the gradients."""
         return self

@@ -16,7 +16,7 @@ BLAS_LIMIT = int(2e9)
 
 @strict_methods
 class LargeLinear(nn.Module):
-    """`y = x Wᵀ + b` for dimensions that exceed what one matrix product can address; starts as `torch.nn.Linear` does.
+    """`y = x Wᵀ + b`, also for dimensions that one matrix product cannot address; starts as `torch.nn.Linear` does.
 
     Args:
         in_features: The size of the last dimension of the input.
@@ -29,15 +29,9 @@ class LargeLinear(nn.Module):
     """
 
     def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        bias: bool = True,
-        in_chunk_size: int = BLAS_LIMIT,
-        out_chunk_size: int = BLAS_LIMIT,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str | None = None,
-    ) -> None:
+        self, in_features: int, out_features: int, bias: bool = True, in_chunk_size: int = BLAS_LIMIT,
+        out_chunk_size: int = BLAS_LIMIT, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         self.in_chunk_size, self.out_chunk_size = int(in_chunk_size), int(out_chunk_size)

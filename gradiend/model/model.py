@@ -47,19 +47,10 @@ class GradiendModel(nn.Module):
     mapping: ParameterMap | None = None
 
     def __init__(
-        self,
-        input_dim: int,
-        latent_dim: int,
-        activation_encoder: str = "tanh",
-        activation_decoder: str = "id",
-        bias_decoder: bool = True,
-        torch_dtype: torch.dtype = torch.float32,
-        device: Device = None,
-        device_encoder: Device = None,
-        device_decoder: Device = None,
-        lazy_init: bool = False,
-        **kwargs: Any,
-    ) -> None:
+        self, input_dim: int, latent_dim: int, activation_encoder: str = "tanh", activation_decoder: str = "id",
+        bias_decoder: bool = True, torch_dtype: torch.dtype = torch.float32, device: Device = None,
+        device_encoder: Device = None, device_decoder: Device = None, lazy_init: bool = False, **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__()
         parsed = Architecture.parse(
             input_dim, latent_dim, activation_encoder, activation_decoder, bias_decoder, torch_dtype
@@ -354,16 +345,10 @@ class GradiendModel(nn.Module):
     # Pruning
 
     def prune(
-        self,
-        *,
-        topk: int | float | None = None,
-        threshold: float | None = None,
-        mask: Tensor | None = None,
-        part: str = "decoder-weight",
-        importance: Tensor | None = None,
-        inplace: bool = False,
+        self, *, topk: int | float | None = None, threshold: float | None = None, mask: Tensor | None = None,
+        part: str = "decoder-weight", importance: Tensor | None = None, inplace: bool = False,
         return_mask: bool = False,
-    ) -> Any:
+    ) -> Any:  # fmt: skip
         """Remove input dimensions for good; the criteria apply in the order mask → threshold → topk.
 
         Args:

@@ -65,17 +65,10 @@ class ModelWithGradiend(RewritesBaseModel):
     """
 
     def __init__(
-        self,
-        base_model: Any,
-        gradiend: ParamMappedGradiendModel,
-        *,
-        base_model_device: Device = None,
-        device_encoder: Device = None,
-        device_decoder: Device = None,
-        gradient_creator: Callable[..., Tensor] | None = None,
-        source: str = "factual",
-        target: str | None = "diff",
-    ) -> None:
+        self, base_model: Any, gradiend: ParamMappedGradiendModel, *, base_model_device: Device = None,
+        device_encoder: Device = None, device_decoder: Device = None,
+        gradient_creator: Callable[..., Tensor] | None = None, source: str = "factual", target: str | None = "diff",
+    ) -> None:  # fmt: skip
         super().__init__()
         refuse_wrapped(base_model)
         mapped_parameters(base_model, gradiend.mapping)
@@ -171,7 +164,7 @@ class ModelWithGradiend(RewritesBaseModel):
     # Weights
 
     def get_weight_importance(self, part: str = "decoder-weight") -> Tensor:
-        """See `GradiendModel.get_weight_importance`."""
+        """The importance of each input dimension, see `GradiendModel.get_weight_importance`."""
         return self.gradiend.get_weight_importance(part)
 
     def get_topk_weights(self, part: str = "decoder-weight", topk: int | float = 1000) -> list[int]:
@@ -203,16 +196,9 @@ class ModelWithGradiend(RewritesBaseModel):
         return inverted
 
     def prune_gradiend(
-        self,
-        *,
-        topk: int | float | None = None,
-        threshold: float | None = None,
-        mask: Tensor | None = None,
-        part: str = "decoder-weight",
-        importance: Tensor | None = None,
-        inplace: bool = True,
-        return_mask: bool = False,
-    ) -> Any:
+        self, *, topk: int | float | None = None, threshold: float | None = None, mask: Tensor | None = None,
+        part: str = "decoder-weight", importance: Tensor | None = None, inplace: bool = True, return_mask: bool = False,
+    ) -> Any:  # fmt: skip
         """Prune the GRADIEND, see `GradiendModel.prune`; in place by default.
 
         Returns this model, or a copy that shares the base model if `inplace` is False; or (model, mask).
@@ -327,20 +313,11 @@ class ModelWithGradiend(RewritesBaseModel):
 
     @classmethod
     def from_pretrained(
-        cls,
-        load_directory: Any = None,
-        *,
-        base_model: Any = None,
-        require_gradiend_model: bool = False,
-        feature_definition: Any = None,
-        device: Device = None,
-        device_encoder: Device = None,
-        device_decoder: Device = None,
-        device_base_model: Device = None,
-        source: str | None = None,
-        target: str | None = None,
-        **kwargs: Any,
-    ) -> Self:
+        cls, load_directory: Any = None, *, base_model: Any = None, require_gradiend_model: bool = False,
+        feature_definition: Any = None, device: Device = None, device_encoder: Device = None,
+        device_decoder: Device = None, device_base_model: Device = None, source: str | None = None,
+        target: str | None = None, **kwargs: Any,
+    ) -> Self:  # fmt: skip
         """Load a checkpoint with its base model, or put a new GRADIEND on a base model.
 
         Args:
@@ -456,10 +433,10 @@ class ModelWithGradiend(RewritesBaseModel):
                 f"{message} Give that one as base_model= (a path, or the model itself). A base_model= with other "
                 "weights is taken too, with a warning."
             )
-        logger.warning("%s Encodings and rewrites are those of the given one.", message)
+        logger.warning("%s Encodings and rewrites are those of the given base model.", message)
 
     def _take_over_labels(self, by_alternative: bool | None, directory: Path) -> None:
-        """Make a GRADIEND that was trained with labels of the alternative word one with labels of the factual word."""
+        """Change the labels of a GRADIEND from those of the alternative word to those of the factual word."""
         if self._source is not Side.ALTERNATIVE or by_alternative is False:
             return
         if by_alternative is None:

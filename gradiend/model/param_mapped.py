@@ -36,20 +36,11 @@ class ParamMappedGradiendModel(GradiendModel):
     mapping: ParameterMap
 
     def __init__(
-        self,
-        input_dim: int,
-        latent_dim: int,
-        param_map: Mapping[str, Mapping[str, Any]] | ParameterMap,
-        activation_encoder: str = "tanh",
-        activation_decoder: str = "id",
-        bias_decoder: bool = True,
-        torch_dtype: torch.dtype = torch.float32,
-        device: Device = None,
-        device_encoder: Device = None,
-        device_decoder: Device = None,
-        lazy_init: bool = False,
-        **kwargs: Any,
-    ) -> None:
+        self, input_dim: int, latent_dim: int, param_map: Mapping[str, Mapping[str, Any]] | ParameterMap,
+        activation_encoder: str = "tanh", activation_decoder: str = "id", bias_decoder: bool = True,
+        torch_dtype: torch.dtype = torch.float32, device: Device = None, device_encoder: Device = None,
+        device_decoder: Device = None, lazy_init: bool = False, **kwargs: Any,
+    ) -> None:  # fmt: skip
         if not isinstance(param_map, (ParameterMap, Mapping)):
             raise TypeError(
                 f"param_map must be a dict of name → shape and selection; got {type(param_map).__name__}. "

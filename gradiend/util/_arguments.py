@@ -90,7 +90,7 @@ class Arguments:
 
 
 def field_sentences(cls: type) -> dict[str, str]:
-    """Name of a field → the text under it in the source, on one line; fields of bases come first. {} without source."""
+    """Name of a field → the text under the field in the source, fields of bases first. {} without source."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         file = Path(getattr(sys.modules.get(base.__module__), "__file__", None) or "")

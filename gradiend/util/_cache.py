@@ -61,7 +61,7 @@ class Cache:
 
 
 def read_cached(path: str | Path, now: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
-    """See `Cache.read`."""
+    """Read a result with the parts `now`, see `Cache.read`."""
     if not Path(path).is_file():
         return None, []
     try:

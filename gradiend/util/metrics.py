@@ -41,7 +41,7 @@ def precision_score(
     Args:
         y_true: The right labels, length n.
         y_pred: The predicted labels, length n.
-        average: "binary" scores the positive label of at most two (1 if it occurs, otherwise the larger one);
+        average: "binary" scores the positive label of at most two (1 if 1 occurs, otherwise the larger label);
             "macro" is the mean over the labels, "weighted" the mean with the frequencies in `y_true` as weights,
             "micro" counts all labels together.
         zero_division: The score of a label that was never predicted: 0, 1, or "warn" (0 and one log line).

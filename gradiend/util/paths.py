@@ -148,7 +148,7 @@ def resolve_output_path(
 
 
 def require_output_path(experiment_dir: str | None, explicit_path: str | None, artifact_type: str, **extra: Any) -> str:
-    """See `resolve_output_path`; raises ValueError instead of returning None."""
+    """The place of an artifact, see `resolve_output_path`; raises ValueError instead of returning None."""
     path = resolve_output_path(experiment_dir, explicit_path, artifact_type, **extra)
     if path is None:
         raise ValueError(
@@ -192,15 +192,9 @@ def resolve_encoder_plot_path(experiment_dir: str | None, explicit_path: str | N
 
 
 def resolve_decoder_stats_path(
-    experiment_dir: str | None,
-    *,
-    feature_factors: Any = None,
-    lrs: Any = None,
-    topk: Any = None,
-    part: Any = None,
-    topk_part: Any = None,
-    metric_name: Any = None,
-) -> str | None:
+    experiment_dir: str | None, *, feature_factors: Any = None, lrs: Any = None, topk: Any = None, part: Any = None,
+    topk_part: Any = None, metric_name: Any = None,
+) -> str | None:  # fmt: skip
     """`decoder_stats_<key>.json`, in a directory that is made if it is missing; see `create_readable_key`."""
     if experiment_dir is None:
         return None

@@ -121,17 +121,10 @@ def select_parameters(
 
 
 def build_gradiend_from_base_model(
-    base_model: nn.Module,
-    load_directory: str,
-    param_map: Patterns | Mapping[str, Any] | ParameterMap | None = None,
-    params: Patterns | None = None,
-    latent_dim: int = 1,
-    torch_dtype: torch.dtype | None = None,
-    device_encoder: Device = None,
-    device_decoder: Device = None,
-    lazy_init: bool = False,
-    **kwargs: Any,
-) -> ParamMappedGradiendModel:
+    base_model: nn.Module, load_directory: str, param_map: Patterns | Mapping[str, Any] | ParameterMap | None = None,
+    params: Patterns | None = None, latent_dim: int = 1, torch_dtype: torch.dtype | None = None,
+    device_encoder: Device = None, device_decoder: Device = None, lazy_init: bool = False, **kwargs: Any,
+) -> ParamMappedGradiendModel:  # fmt: skip
     """A new GRADIEND over a base model's backbone.
 
     Args:
