@@ -52,7 +52,6 @@ def least_lms(policy: SelectionPolicy, ctx: BaseContext) -> float | None:
     return None if limit is None else limit(policy, ctx)
 
 
-Extracted = tuple[list[Candidate], BaseContext]
 Extractor = Callable[[Mapping[Any, Mapping[str, Any]]], Any]
 """A function of a grid that gives candidates and base context, or a grid with further numbers in its entries, which
 `default_extract_candidates` then reads."""
@@ -111,7 +110,7 @@ def numbers_of(entry: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in numbers.items() if not isinstance(value, bool)}
 
 
-def default_extract_candidates(results: Mapping[Any, Mapping[str, Any]]) -> Extracted:
+def default_extract_candidates(results: Mapping[Any, Mapping[str, Any]]) -> tuple[list[Candidate], BaseContext]:
     """The candidates of a grid and the context that the base entry gives.
 
     `probs` gives the metric <class>, `probs_factual` gives <class>_factual and <class>_weaken = 1 − p, and every

@@ -52,19 +52,10 @@ logger = logging.getLogger(__name__)
 DEFAULT_LEARNING_RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.0)
 
 __all__ = [
-    "BaseContext",
-    "Candidate",
-    "DecoderEvaluator",
-    "LMSThresholdPolicy",
-    "LMSTimesMetricPolicy",
-    "SelectionPolicy",
-    "compute_metric_summaries",
-    "default_decoder_feature_factors",
-    "default_extract_candidates",
-    "derive_default_feature_factor",
-    "derive_feature_factor_for_class",
-    "read_decoder_stats_file",
-]
+    "BaseContext", "Candidate", "DecoderEvaluator", "LMSThresholdPolicy", "LMSTimesMetricPolicy", "SelectionPolicy",
+    "compute_metric_summaries", "default_decoder_feature_factors", "default_extract_candidates",
+    "derive_default_feature_factor", "derive_feature_factor_for_class", "read_decoder_stats_file",
+]  # fmt: skip
 
 
 @runtime_checkable

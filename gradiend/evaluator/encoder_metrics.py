@@ -15,13 +15,9 @@ from gradiend.util.metrics import accuracy_score
 from gradiend.util.paths import invalidate_encoder_metrics_cache
 
 __all__ = [
-    "correlation_interval",
-    "get_correlation",
-    "get_encoder_metrics_from_dataframe",
-    "get_model_metrics",
-    "invalidate_encoder_metrics_cache",
-    "roc_auc",
-]
+    "correlation_interval", "get_correlation", "get_encoder_metrics_from_dataframe", "get_model_metrics",
+    "invalidate_encoder_metrics_cache", "roc_auc",
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
 

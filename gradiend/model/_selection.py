@@ -6,7 +6,7 @@ The choice is exact, and no intermediate tensor is as long as the input space.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 
 import torch
@@ -42,51 +42,70 @@ def topk_count(topk: int | float, available: int) -> int:
 
 
 @dataclass(frozen=True)
-class Criteria:
-    """The dimensions that may stay: those of `mask` whose `importance` reaches `threshold`."""
-
-    size: int
-    importance: Tensor | None = None
-    mask: Tensor | None = None
-    threshold: float | None = None
-
-    def allowed(self, place: slice) -> Tensor:
-        """The bool mask of the allowed dimensions of a range, on the device of the importance."""
-        device = torch.device("cpu") if self.importance is None else self.importance.device
-        if self.mask is None:
-            keep = torch.ones(place.stop - place.start, dtype=torch.bool, device=device)
-        else:
-            keep = self.mask[place].to(device, copy=True)
-        if self.threshold is not None:
-            assert self.importance is not None
-            keep &= self.importance[place] >= self.threshold
-        return keep
-
-    def candidates(self, place: slice) -> Tensor:
-        """The importance of the allowed dimensions of a range."""
-        assert self.importance is not None
-        values = self.importance[place]
-        return values if self.mask is None and self.threshold is None else values[self.allowed(place)]
-
-    def count(self) -> int:
-        """The number of allowed dimensions."""
-        if self.mask is None and self.threshold is None:
-            return self.size
-        return sum(int(self.allowed(place).sum()) for place in blocks(slice(0, self.size)))
-
-
-@dataclass(frozen=True)
 class Selection:
     """The dimensions that stay, without a mask of all dimensions."""
 
-    criteria: Criteria
-    """The dimensions that may stay."""
-    count: int
+    size: int
+    """The number of dimensions to choose from."""
+    importance: Tensor | None = None
+    """The importance of each dimension, (size,)."""
+    among: Tensor | None = None
+    """The dimensions that may stay, bool (size,); None allows all dimensions."""
+    threshold: float | None = None
+    """The least importance of a dimension that may stay."""
+    count: int = 0
     """The number of dimensions that stay."""
     cutoff: Tensor | None = None
     """The importance (0-dim) that a dimension must exceed to stay; None keeps all allowed dimensions."""
     ties: int = 0
     """How many dimensions whose importance equals the cutoff stay too; lower indices come first."""
+
+    def allowed(self, place: slice) -> Tensor:
+        """The bool mask of the allowed dimensions of a range, on the device of the importance."""
+        device = torch.device("cpu") if self.importance is None else self.importance.device
+        if self.among is None:
+            keep = torch.ones(place.stop - place.start, dtype=torch.bool, device=device)
+        else:
+            keep = self.among[place].to(device, copy=True)
+        if self.threshold is not None:
+            assert self.importance is not None
+            keep &= self.importance[place] >= self.threshold
+        return keep
+
+    def n_allowed(self) -> int:
+        """The number of allowed dimensions."""
+        if self.among is None and self.threshold is None:
+            return self.size
+        return sum(int(self.allowed(place).sum()) for place in blocks(slice(0, self.size)))
+
+    def largest(self, count: int) -> Selection:
+        """The `count` most important of the allowed dimensions; ties go to the lower index.
+
+        Radix selection needs one histogram per 16 bits of the values, and no tensor as long as the importance.
+        """
+        assert self.importance is not None
+        everything = self.among is None and self.threshold is None
+        width = 8 * self.importance.element_size()
+        prefix, left = 0, count
+        for shift in range(width - DIGIT, -1, -DIGIT):
+            histogram = torch.zeros(1 << DIGIT, dtype=torch.int64)
+            leading = shift + DIGIT == width
+            for block in blocks(slice(0, self.size)):
+                values = self.importance[block] if everything else self.importance[block][self.allowed(block)]
+                # The addition of 0 turns a negative zero, which equals a positive zero, into a positive zero.
+                keys = _flipped(bits(values + 0))
+                if leading:
+                    digits = (keys >> shift).to(torch.int32) + (1 << (DIGIT - 1))
+                else:
+                    digits = (keys[keys >> (shift + DIGIT) == prefix] >> shift) & ((1 << DIGIT) - 1)
+                histogram += torch.bincount(digits, minlength=1 << DIGIT).cpu()
+            from_the_top = histogram.flip(0).cumsum(0)
+            above = int((from_the_top < left).sum())
+            digit = (1 << DIGIT) - 1 - above
+            left -= int(from_the_top[above - 1]) if above else 0
+            prefix = digit - (1 << (DIGIT - 1)) if leading else (prefix << DIGIT) | digit
+        key = torch.tensor([prefix], dtype=bits(self.importance[:0]).dtype, device=self.importance.device)
+        return replace(self, count=count, cutoff=_flipped(key).view(self.importance.dtype)[0], ties=left)
 
     def masks(self, places: Iterable[slice]) -> Iterator[Tensor]:
         """Yield bool masks, on the CPU, of consecutive ranges that start at 0."""
@@ -94,10 +113,10 @@ class Selection:
         for place in places:
             keep = torch.empty(place.stop - place.start, dtype=torch.bool)
             for block in blocks(place):
-                part = self.criteria.allowed(block)
+                part = self.allowed(block)
                 if self.cutoff is not None:
-                    assert self.criteria.importance is not None
-                    values = self.criteria.importance[block]
+                    assert self.importance is not None
+                    values = self.importance[block]
                     equal = (part & (values == self.cutoff)).nonzero().squeeze(1)[:ties] if ties else ()
                     part &= values > self.cutoff
                     if len(equal):
@@ -108,41 +127,13 @@ class Selection:
 
     def mask(self) -> Tensor:
         """The mask of all dimensions, bool (size,), on the CPU."""
-        return next(self.masks([slice(0, self.criteria.size)]))
+        return next(self.masks([slice(0, self.size)]))
 
 
 def blocks(place: slice) -> Iterator[slice]:
     """Yield a range in pieces of at most `BLOCK` entries."""
     for start in range(place.start, place.stop, BLOCK):
         yield slice(start, min(start + BLOCK, place.stop))
-
-
-def select_largest(criteria: Criteria, count: int) -> Selection:
-    """The `count` most important of the allowed dimensions; ties go to the lower index.
-
-    Radix selection needs one histogram per 16 bits of the values, and no tensor as long as the importance.
-    """
-    assert criteria.importance is not None
-    width = 8 * criteria.importance.element_size()
-    prefix, left = 0, count
-    for shift in range(width - DIGIT, -1, -DIGIT):
-        histogram = torch.zeros(1 << DIGIT, dtype=torch.int64)
-        leading = shift + DIGIT == width
-        for block in blocks(slice(0, criteria.size)):
-            # The addition of 0 turns a negative zero, which equals a positive zero, into a positive zero.
-            keys = _flipped(bits(criteria.candidates(block) + 0))
-            if leading:
-                digits = (keys >> shift).to(torch.int32) + (1 << (DIGIT - 1))
-            else:
-                digits = (keys[keys >> (shift + DIGIT) == prefix] >> shift) & ((1 << DIGIT) - 1)
-            histogram += torch.bincount(digits, minlength=1 << DIGIT).cpu()
-        from_the_top = histogram.flip(0).cumsum(0)
-        above = int((from_the_top < left).sum())
-        digit = (1 << DIGIT) - 1 - above
-        left -= int(from_the_top[above - 1]) if above else 0
-        prefix = digit - (1 << (DIGIT - 1)) if leading else (prefix << DIGIT) | digit
-    key = torch.tensor([prefix], dtype=bits(criteria.importance[:0]).dtype, device=criteria.importance.device)
-    return Selection(criteria, count, _flipped(key).view(criteria.importance.dtype)[0], ties=left)
 
 
 def _flipped(keys: Tensor) -> Tensor:
@@ -152,7 +143,7 @@ def _flipped(keys: Tensor) -> Tensor:
 
 def ranking(values: Tensor, count: int) -> Tensor:
     """The indices of the `count` largest of `values` (n,) by falling value; ties go to the lower index."""
-    chosen = select_largest(Criteria(len(values), values), count).mask().nonzero().squeeze(1)
+    chosen = Selection(len(values), values).largest(count).mask().nonzero().squeeze(1)
     return chosen[torch.sort(values[chosen], descending=True, stable=True).indices]
 
 
@@ -181,13 +172,13 @@ def select_dimensions(
         raise ValueError(f"threshold and topk need one importance per dimension, shape ({size},); got {found}.")
     elif any(importance[place].isnan().any() for place in blocks(slice(0, size))):
         raise ValueError("The importance contains NaN: check the weights or gradients that it was made of.")
-    criteria = Criteria(size, None if importance is None else importance.detach(), mask, threshold)
-    allowed = criteria.count()
+    selection = Selection(size, None if importance is None else importance.detach(), mask, threshold)
+    allowed = selection.n_allowed()
     if not allowed:
         raise ValueError("Pruning would keep nothing: the mask is empty or the threshold is above every importance.")
     if topk is None or topk_count(topk, allowed) == allowed:
-        return Selection(criteria, allowed)
-    return select_largest(criteria, topk_count(topk, allowed))
+        return replace(selection, count=allowed)
+    return selection.largest(topk_count(topk, allowed))
 
 
 @torch.no_grad()

@@ -204,11 +204,12 @@ class GradiendModel(nn.Module):
             device_encoder = device_decoder = device
         if device_encoder is not None:
             self._device_encoder = torch.device(device_encoder)
+            if self.encoder is not None:
+                self.encoder.to(self._device_encoder)
         if device_decoder is not None:
             self._device_decoder = torch.device(device_decoder)
-        for half, place in ((self.encoder, device_encoder), (self.decoder, device_decoder)):
-            if half is not None and place is not None:
-                half.to(place)
+            if self.decoder is not None:
+                self.decoder.to(self._device_decoder)
         return self
 
     def cpu(self) -> Self:
