@@ -279,8 +279,8 @@ def _sums(tensor: Tensor) -> bytes:
     whole = flat[: n_whole * 4 * ROW].view(torch.int32).view(n_whole, ROW)
     rest = torch.nn.functional.pad(flat[n_whole * 4 * ROW :], (0, -flat.numel() % 4)).view(torch.int32)
     factors = _factors(flat.device)
-    # A CPU takes few rows at once, so that the products stay in the cache.
-    n_rows = 4 if flat.device.type == "cpu" else 64
+    # On a CPU the products stay in the cache, and below 2 MiB, from where each intermediate result is a new huge page.
+    n_rows = 2 if flat.device.type == "cpu" else 64
     products = torch.empty(min(n_rows, n_whole), ROW, dtype=torch.int64, device=flat.device)
     sums = torch.empty(n_whole + 1, dtype=torch.int64, device=flat.device)
     for start in range(0, n_whole, n_rows):
