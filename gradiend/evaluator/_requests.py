@@ -104,9 +104,11 @@ class Goal:
 
     target_class: str
     strengthen: bool
+    """Whether the class is strengthened (True) or weakened (False)."""
     datasets: tuple[str, ...]
-    """Dataset classes to measure on: the other classes' texts for strengthening, the class's own for weakening."""
+    """The dataset classes to measure on: usually the other classes to strengthen, and the class itself to weaken."""
     factor: float
+    """The feature factor that has the effect."""
 
     @property
     def summary(self) -> str:

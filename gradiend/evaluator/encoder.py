@@ -25,17 +25,14 @@ from gradiend.visualizer._encodings import Encodings, frame_of
 
 @dataclass(frozen=True)
 class EncoderData:
-    """Rows to encode, tokenized once.
-
-    Attributes:
-        rows: Columns input_text, factual, alternative, label (+1, −1, 0), source_id, target_id and type.
-        factual: The factual word of every row.
-        alternative: The alternative word of every row.
-    """
+    """Rows to encode, tokenized once."""
 
     rows: pd.DataFrame
+    """The rows, with the columns input_text, factual, alternative, label (+1, −1, 0), source_id, target_id and type."""
     factual: Sequence[TokenizedWord]
+    """The factual word of every row."""
     alternative: Sequence[TokenizedWord]
+    """The alternative word of every row."""
 
     def __repr__(self) -> str:
         return f"EncoderData({len(self)} rows)"
