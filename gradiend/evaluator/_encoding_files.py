@@ -1,4 +1,4 @@
-"""Encodings and their metrics on disk: `encoded_values[_key].csv`, and `.json` with what both were made from."""
+"""Encodings and metrics on disk: `encoded_values[_key].csv`, and a `.json` that also says what both were made from."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from gradiend.util._files import read_json, replacing
 logger = logging.getLogger(__name__)
 
 ENCODINGS = "encodings"
-"""Key in the JSON file: column types of the CSV file, and the format of the metrics."""
+"""Key in the JSON file for the column types of the CSV file and the format of the metrics."""
 
 _NUMBER = re.compile(r"encoded|label|latent_\d+")
-"""Columns that hold numbers in any file of encodings; words and classes of others are texts."""
+"""The columns that hold numbers in every file of encodings; the other columns are texts."""
 
 _FLOAT_KEYS = ("mean_by_class", "label_value_to_class_name")
 
@@ -35,10 +35,9 @@ def kept_encodings(
     encode: Callable[[], pd.DataFrame],
     measure: Callable[[pd.DataFrame], dict[str, Any]],
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Encodings and their metrics: from disk where they were made from the same, else made now and written.
+    """Read encodings and their metrics if the CSV file `path` was made from the same `parts`; else make and write them.
 
-    `path` is the CSV file; None keeps nothing. Without `parts`, what encodings depend on is not known, and they are not
-    read. An empty frame is not written.
+    Without a path nothing is written, and without parts nothing is read. An empty frame is not written.
     """
     if path is not None and use_cache and parts is not None:
         found, why = read_encodings(path, parts)
@@ -49,27 +48,22 @@ def kept_encodings(
     frame = encode()
     metrics = measure(frame)
     if path is not None and not frame.empty:
-        write_encodings(path, frame, metrics, parts)
+        # Metrics of other encodings must not lie beside the new encodings, not even for a moment.
+        _record(path, parts).forget()
+        with replacing(path) as temporary:
+            frame.to_csv(temporary, index=False)
+        write_metrics(path, frame, metrics, parts)
     return frame, metrics
 
 
-def write_encodings(path: Path, frame: pd.DataFrame, metrics: Mapping[str, Any], parts: Fingerprint | None) -> None:
-    """Write a frame of encodings, and its metrics with what both depend on beside it."""
-    # Metrics of other encodings must not lie beside these, not even for a moment.
-    _record(path, parts).forget()
-    with replacing(path) as temporary:
-        frame.to_csv(temporary, index=False)
-    write_metrics(path, frame, metrics, parts)
-
-
 def write_metrics(path: Path, frame: pd.DataFrame, metrics: Mapping[str, Any], parts: Fingerprint | None) -> None:
-    """Write the metrics of the frame that lies in `path` beside it."""
+    """Write the JSON file with the metrics of the frame that the CSV file `path` holds."""
     types = {name: str(dtype) for name, dtype in frame.dtypes.items()}
     _record(path, parts).write(plain({**metrics, ENCODINGS: {"types": types, "format": CACHE_FORMAT}}))
 
 
 def read_encodings(path: Path, parts: Fingerprint) -> tuple[tuple[pd.DataFrame, dict[str, Any]] | None, list[str]]:
-    """(frame and metrics that were made from `parts`, []), or (None, why not); no reason where there is no file."""
+    """((frame, metrics), []) if both were made from `parts`, else (None, reasons); a missing file gives no reason."""
     if not path.is_file():
         return None, []
     content, why = _record(path, parts).read()
@@ -80,7 +74,7 @@ def read_encodings(path: Path, parts: Fingerprint) -> tuple[tuple[pd.DataFrame, 
 
 
 def read_frame(path: Path) -> pd.DataFrame:
-    """The encodings in a file as they were written; where that is not known, numbers in the columns that have them."""
+    """The encodings in a file, with the column types of the JSON file beside the encodings, else the usual types."""
     if kept := kept_beside(path):
         return _read_frame(path, kept[ENCODINGS]["types"])
     frame = csv_table(path)
@@ -93,7 +87,7 @@ def read_frame(path: Path) -> pd.DataFrame:
 
 
 def kept_beside(path: Path) -> dict[str, Any]:
-    """The JSON file beside encodings, whatever these were made from; {} unless it is about them as they are now."""
+    """The content of the JSON file beside encodings; {} unless the file describes the encodings as they are now."""
     beside = path.with_suffix(".json")
     try:
         content = read_json(beside) if beside.is_file() else {}
@@ -105,7 +99,7 @@ def kept_beside(path: Path) -> dict[str, Any]:
 
 
 def restored(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Metrics as they were before JSON made their float keys texts, without what the file says besides."""
+    """The metrics in a JSON file, with float keys (in JSON, keys are texts) and without the other keys of the file."""
     return {
         name: {float(key): item for key, item in value.items()} if name in _FLOAT_KEYS else value
         for name, value in metrics.items()
@@ -114,7 +108,7 @@ def restored(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _record(path: Path, parts: Fingerprint | None) -> Cache:
-    return Cache(path.with_suffix(".json"), None if parts is None else plain(parts), lambda: _digest(path))
+    return Cache(path.with_suffix(".json"), plain(parts), lambda: _digest(path))
 
 
 def _digest(path: Path) -> str:
@@ -122,7 +116,7 @@ def _digest(path: Path) -> str:
 
 
 def _read_frame(path: Path, types: Mapping[str, str]) -> pd.DataFrame:
-    """The frame as it was written: exact floats, and words such as "null" and "NA" stay words."""
+    """The frame as it was written: floats are exact, and words such as "null" and "NA" stay words."""
     texts = csv_table(path, missing="")
     return pd.DataFrame({name: _typed(texts[name], kind) for name, kind in types.items()})
 
@@ -131,6 +125,6 @@ def _typed(texts: pd.Series, kind: Any) -> Any:
     if kind == "bool":
         return texts == "True"
     if kind.startswith("float"):
-        # Python's float reads back what was written to the last bit; pandas' own parser need not.
+        # Python's float reads every bit back; the parser of pandas need not.
         return texts.map(lambda text: float(text or "nan")).astype(kind)
     return texts.astype(kind)

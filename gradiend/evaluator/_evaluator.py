@@ -15,9 +15,9 @@ class Evaluator:
 
     Args:
         trainer: A `Trainer`.
-        encoder_evaluator: Default: `EncoderEvaluator()`.
-        decoder_evaluator: Default: `DecoderEvaluator()`.
-        visualizer_class: Called with the trainer. Without one, the plot methods raise NotImplementedError.
+        encoder_evaluator: The evaluator of the encoder. Default: `EncoderEvaluator()`.
+        decoder_evaluator: The evaluator of the decoder. Default: `DecoderEvaluator()`.
+        visualizer_class: A class whose constructor takes the trainer; without it, plots raise NotImplementedError.
     """
 
     def __init__(
@@ -33,11 +33,11 @@ class Evaluator:
         self._visualizer = None if visualizer_class is None else visualizer_class(trainer)
 
     def evaluate_encoder(self, **kwargs: Any) -> dict[str, Any]:
-        """See `EncoderEvaluator.evaluate_encoder`."""
+        """Evaluate the encoder, see `EncoderEvaluator.evaluate_encoder`."""
         return self.encoder_evaluator.evaluate_encoder(self.trainer, **kwargs)
 
     def evaluate_decoder(self, **kwargs: Any) -> dict[str, Any]:
-        """See `DecoderEvaluator.evaluate_decoder`."""
+        """Evaluate the decoder, see `DecoderEvaluator.evaluate_decoder`."""
         return self.decoder_evaluator.evaluate_decoder(self.trainer, **kwargs)
 
     def evaluate(
@@ -47,23 +47,23 @@ class Evaluator:
         kwargs_decoder: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """{"encoder": the trainer's `evaluate_encoder`, "decoder": its `evaluate_decoder`}; see `Trainer.evaluate`."""
+        """Evaluate encoder and decoder, see `Trainer.evaluate`."""
         return self.trainer.evaluate(kwargs_encoder=kwargs_encoder, kwargs_decoder=kwargs_decoder, **kwargs)
 
     def plot_training_convergence(self, **kwargs: Any) -> str:
-        """See `gradiend.visualizer.plot_training_convergence`."""
+        """Plot the training, see `gradiend.visualizer.plot_training_convergence`."""
         return self._plots().plot_training_convergence(**kwargs)
 
     def plot_encoder_distributions(self, encoder_df: Encodings | None = None, **kwargs: Any) -> str:
-        """See `gradiend.visualizer.plot_encoder_distributions`."""
+        """Plot the distributions of encodings, see `gradiend.visualizer.plot_encoder_distributions`."""
         return self._plots().plot_encoder_distributions(encoder_df=encoder_df, **kwargs)
 
     def plot_encoder_scatter(self, encoder_df: Encodings | None = None, **kwargs: Any) -> Any:
-        """See `gradiend.visualizer.plot_encoder_scatter`."""
+        """Plot every encoding, see `gradiend.visualizer.plot_encoder_scatter`."""
         return self._plots().plot_encoder_scatter(encoder_df=encoder_df, **kwargs)
 
     def plot_probability_shifts(self, **kwargs: Any) -> Any:
-        """See `gradiend.visualizer.plot_probability_shifts`."""
+        """Plot the effect of rewrites, see `gradiend.visualizer.plot_probability_shifts`."""
         return self._plots().plot_probability_shifts(**kwargs)
 
     def _plots(self) -> Any:

@@ -1,6 +1,6 @@
-"""The decoder grid: rewrite, measure and restore for every feature factor and learning rate, and the files of it.
+"""The decoder grid: the base model is rewritten, measured and restored for every feature factor and learning rate.
 
-Each measurement has a file of its own, so that an interrupted grid goes on where it stopped.
+Each measurement is written to a file of its own, so that an interrupted grid goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any, Protocol, runtime_checkable
 from tqdm.auto import tqdm
 
 from gradiend.evaluator._measurements import BaseModelMeasurement, WholeMeasurement, summarise
-from gradiend.evaluator._requests import KnowsItsData
 from gradiend.evaluator._selection import BASE, SKIPPED, UNCHANGED, SelectionPolicy, base_context, least_lms, lms_of
 from gradiend.model._rewriting import temporarily_updated
 from gradiend.model.model_with_gradiend import ModelWithGradiend
@@ -29,9 +28,8 @@ from gradiend.util.paths import DECODER_DIR, resolve_decoder_stats_path, safe_na
 logger = logging.getLogger(__name__)
 
 DATASETS = "datasets"
-"""Key of a measurement's file: the dataset classes that its entry was measured on."""
+"""Key in the file of a measurement: the dataset classes that the measurement was made on."""
 GRID = "grid"
-_PER_DATASET = ("probs_by_dataset", "probs", "probs_factual")
 
 Key = Any
 """`"base"` or the name of another model that is not rewritten, or (feature_factor, learning_rate)."""
@@ -39,45 +37,44 @@ Key = Any
 
 @runtime_checkable
 class PreparesMeasurements(Protocol):
-    """A trainer that does the shared work of many measurements once; of others, `evaluate_base_model` is called."""
+    """A trainer that tokenizes once for many measurements; of every other trainer `evaluate_base_model` is called."""
 
     def prepare_base_model_evaluation(
         self, model: Any, tokenizer: Any, training_like_df: Any, neutral_df: Any, *, eval_batch_size: int
     ) -> BaseModelMeasurement:
-        """The measurement of a base model."""
+        """A measurement that can be repeated whenever the base model has changed."""
 
 
 @dataclass
 class GridSearch:
-    """Measures a model and its rewrites, and keeps what is known of each."""
+    """Measures a model and its rewrites, and keeps every measurement."""
 
     trainer: Any
     model: Any
-    """A `ModelWithGradiend`; or what rewrites a copy with `rewrite_base_model` and has a `base_model`."""
+    """A `ModelWithGradiend`, or another object with a `base_model` and `rewrite_base_model`, which rewrites a copy."""
     part: str
-    """What is added to the weights."""
+    """The part of the GRADIEND that is added to the weights."""
     rows: Any
     neutral: Any
     batch_size: int
     output: Path | None
-    """File of the results; measurements go to a folder beside it. None keeps nothing."""
+    """The file of the results, beside the folder of the measurements; None writes no files."""
     use_cache: bool
     policy: SelectionPolicy | None
-    """Says which candidates need no probabilities; None measures all candidates."""
+    """The policy says which candidates need no probabilities; None measures all candidates."""
     known: Mapping[Key, Mapping[str, Any]]
-    """Entries of a grid that was measured before; they are preferred to entries on disk."""
+    """Entries of a grid that was measured before; these entries are preferred to entries on disk."""
 
     @functools.cached_property
     def parts(self) -> Fingerprint:
-        """What the measurement of a rewritten model depends on."""
-        own = self.trainer.measurement_parts() if isinstance(self.trainer, KnowsItsData) else {}
-        data = {**own, "rows": frame_part(self.rows), "neutral texts": frame_part(self.neutral)}
-        return {**data, **model_parts(self.model), "part": self.part}
+        """Everything that the measurement of a rewritten model depends on."""
+        data = {"rows": frame_part(self.rows), "neutral texts": frame_part(self.neutral)}
+        return {**self.trainer.measurement_parts(), **data, **model_parts(self.model), "part": self.part}
 
     def measure(
         self, base_datasets: Sequence[str], points: Mapping[tuple[float, float], Sequence[str]]
     ) -> dict[Key, dict[str, Any]]:
-        """The grid, see `DecoderEvaluator.evaluate_decoder`: the base model and each point on its dataset classes."""
+        """Measure the base model and each point of the grid on its dataset classes; see `DecoderEvaluator`."""
         grid: dict[Key, dict[str, Any]] = {BASE: self._entry(BASE, base_datasets, None)}
         least = None if self.policy is None else least_lms(self.policy, base_context(grid))
         for point, datasets in tqdm(points.items(), desc="Decoder grid", unit="model"):
@@ -104,7 +101,7 @@ class GridSearch:
             skip = _collapsed(entry, least)
             entry.pop(SKIPPED, None)
             if skip is not None:
-                # Empty where nothing was measured before, so that who reads every entry finds no numbers here.
+                # An entry without measurements has empty probabilities, so that readers of all entries find no numbers.
                 entry = {**summarise({}), **entry, SKIPPED: skip}
             else:
                 entry = _joined(entry, measurement.on(missing))
@@ -121,7 +118,7 @@ class GridSearch:
 
     @functools.cached_property
     def _prepared(self) -> BaseModelMeasurement:
-        """The one measurement of a base model that is rewritten in place."""
+        """The measurement that serves all rewrites of a base model that is changed in place."""
         return self._prepare(self.model.base_model)
 
     def _prepare(self, base_model: Any) -> BaseModelMeasurement:
@@ -140,15 +137,15 @@ class GridSearch:
 
     @contextmanager
     def _rewritten(self, key: Key, entry: dict[str, Any]) -> Iterator[Any]:
-        """The base model as the candidate has it: changed in place and restored bit by bit, or a changed copy.
+        """Yield the base model of a candidate: changed in place and restored bit by bit, or a changed copy.
 
-        `entry` gets a mark where nothing was changed.
+        `entry` gets the mark `UNCHANGED` if the step changes no weight.
         """
         if key == BASE:
             yield self.model.base_model
             return
         factor, rate = key
-        # Only the decoder knows a feature factor; the other parts move both ways through the sign of the step.
+        # Only the decoder takes a feature factor; the sign of the step gives the direction of the other parts.
         scale = rate if self.part == "decoder" else rate * factor
         if not isinstance(self.model, ModelWithGradiend):
             yield self.model.rewrite_base_model(learning_rate=scale, feature_factor=factor, part=self.part)
@@ -160,57 +157,58 @@ class GridSearch:
             yield self.model.base_model
 
 
+@dataclass
 class CandidateFiles:
-    """`<directory>/decoder/<feature_factor>_<learning_rate>.json` and `base.json`; no directory keeps nothing.
+    """The files `<directory>/decoder/<feature_factor>_<learning_rate>.json` and `base.json`."""
 
-    `base` and `rewrite` are what the measurements of the base model and of a rewritten model depend on.
-    """
-
-    def __init__(
-        self, directory: Path | None, base: Fingerprint, rewrite: Fingerprint, *, part: str, use_cache: bool
-    ) -> None:
-        self._directory = None if directory is None else directory / DECODER_DIR
-        self._base, self._rewrite = plain(base), plain(rewrite)
-        self._prefix = "" if part == "decoder" else f"{part}_"
-        self._use_cache = use_cache
-        self._told = False
+    directory: Path | None
+    """The folder of the results; None writes no files."""
+    base: Fingerprint
+    """Everything that the measurement of the base model depends on."""
+    rewrite: Fingerprint
+    """Everything that the measurement of a rewritten model depends on."""
+    part: str
+    use_cache: bool
+    """Whether earlier measurements are read."""
+    told: bool = False
+    """Whether the log says already why measurements are not used."""
 
     def load(self, key: Key) -> tuple[dict[str, Any], list[str]]:
-        """The entry of a candidate and the dataset classes that it was measured on; ({}, []) if there is none."""
-        if not self._use_cache or self._directory is None:
+        """The entry of a candidate and the dataset classes of its measurement; ({}, []) without a measurement."""
+        cache = self._cache(key)
+        if not self.use_cache or cache is None:
             return {}, []
-        content, why = self._cache(key).read()
-        if why and not self._told:
-            logger.info("Measurements in %s are not used (%s): measuring again.", self._directory, "; ".join(why))
-            self._told = True
-        if content is None:
-            return {}, []
-        return content, content.pop(DATASETS)
+        content, why = cache.read()
+        if why and not self.told:
+            logger.info("Measurements in %s are not used (%s): measuring again.", cache.path.parent, "; ".join(why))
+            self.told = True
+        return ({}, []) if content is None else (content, content.pop(DATASETS))
 
     def store(self, key: Key, entry: Mapping[str, Any], datasets: Collection[str]) -> None:
         """Write an entry, whole or not at all."""
-        if self._directory is not None:
-            self._cache(key).write(plain({**entry, DATASETS: list(datasets)}))
+        if cache := self._cache(key):
+            cache.write(plain({**entry, DATASETS: list(datasets)}))
 
-    def _cache(self, key: Key) -> Cache:
-        assert self._directory is not None
-        name = safe_name(key) if isinstance(key, str) else f"{self._prefix}{key[0]}_{key[1]}"
-        return Cache(self._directory / f"{name}.json", self._base if isinstance(key, str) else self._rewrite)
+    def _cache(self, key: Key) -> Cache | None:
+        if self.directory is None:
+            return None
+        prefix = "" if self.part == "decoder" else f"{self.part}_"
+        name = safe_name(key) if isinstance(key, str) else f"{prefix}{key[0]}_{key[1]}"
+        parts = self.base if isinstance(key, str) else self.rewrite
+        return Cache(self.directory / DECODER_DIR / f"{name}.json", plain(parts))
 
 
 def write_results(
     path: Path, experiment_dir: str | None, results: Mapping[str, Any], parts: Fingerprint, asked: Iterable[str]
 ) -> None:
-    """Write what `evaluate_decoder` returns: all of it to `path`, and per summary to `decoder_stats_<key>.json`.
+    """Write the results of `evaluate_decoder` to `path`, and to one `decoder_stats_<key>.json` per summary.
 
-    What an earlier evaluation of the same model on the same data chose for other classes, or for the other direction,
-    is kept beside it; a summary that was asked for and is missing is not.
+    The choices that an earlier evaluation of the same model and data made for other classes, or for the other
+    direction, are kept; an earlier summary with a name in `asked` is replaced or removed.
     """
-    earlier: dict[str, Any] = {}
     made_from = {FINGERPRINT: plain(parts)}
     content, _ = Cache(path, plain(parts)).read()
-    if content is not None:
-        earlier = read_decoder_stats_file(path)
+    earlier = {} if content is None else read_decoder_stats_file(path)
     rejected = [name for name in asked if name not in results]
     earlier = {name: summary for name, summary in earlier.items() if name not in rejected}
     results = {**earlier, **results, "grid": {**earlier.get("grid", {}), **results["grid"]}}
@@ -236,15 +234,15 @@ def read_decoder_stats_file(path: str | Path) -> dict[str, Any]:
     """Decoder results from a file.
 
     Args:
-        path: Written by `evaluate_decoder`. Read as well: {"summary": …, "grid": …} of older versions, and grids that
-            are a dict with the text of a list or tuple as key.
+        path: A file that `evaluate_decoder` wrote; older versions wrote {"summary": …, "grid": …}, or a grid whose keys
+            are texts of lists or tuples, and both are read too.
 
     Returns:
         The summaries and "grid" {"base" or (feature_factor, learning_rate): measurements}, as `evaluate_decoder` gives.
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: It holds something else; the message names it.
+        ValueError: The file holds something else; the message names the file.
     """
     content = read_json(path)
     if not isinstance(content, dict):
@@ -268,7 +266,7 @@ def read_decoder_stats_file(path: str | Path) -> dict[str, Any]:
 
 
 def read_fingerprint(path: str | Path) -> Any:
-    """What a file of decoder results was made from; None where it does not say (older versions)."""
+    """The fingerprint in a file of decoder results; None in the files of older versions."""
     return read_json(path).get(FINGERPRINT)
 
 
@@ -281,7 +279,7 @@ def grid_key(identity: Any) -> Any:
 
 
 def _collapsed(entry: Mapping[str, Any], least: float | None) -> str | None:
-    """Why an entry's probabilities need not be measured, or None."""
+    """The reason why the probabilities of an entry need not be measured, or None."""
     score = lms_of(entry)
     if score is None or least is None or score >= least:
         return None
@@ -289,16 +287,13 @@ def _collapsed(entry: Mapping[str, Any], least: float | None) -> str | None:
 
 
 def _joined(entry: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """An entry with further measurements: results per dataset class are put side by side."""
-    joined = {**entry, **found}
-    for name in _PER_DATASET:
-        if name in entry and name in found:
-            joined[name] = {**entry[name], **found[name]}
-    return joined
+    """An entry with further measurements; the results of all dataset classes are kept."""
+    both = [name for name in ("probs_by_dataset", "probs", "probs_factual") if name in entry and name in found]
+    return {**entry, **found, **{name: {**entry[name], **found[name]} for name in both}}
 
 
 def _stats_files(experiment_dir: str, name: str) -> list[Path]:
-    """The files that a summary is found in: under its own name, and a weakened class under the class's name too."""
+    """The files of a summary: for a weakened class under two names, with and without `_weaken`."""
     paths = [resolve_decoder_stats_path(experiment_dir, metric_name=n) for n in {name, name.removesuffix("_weaken")}]
     return [Path(path) for path in paths if path is not None]
 

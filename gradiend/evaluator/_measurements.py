@@ -1,4 +1,4 @@
-"""What is measured of a base model for the decoder evaluation: class probabilities and the language-modelling score."""
+"""Measurements of a base model for the decoder evaluation: class probabilities and the language-modelling score."""
 
 from __future__ import annotations
 
@@ -25,33 +25,21 @@ from gradiend.gradients import (
 )
 
 DATASET_COLUMNS = (UNIFIED_FACTUAL_CLASS, "label_class", "factual_id")
-"""Columns that may say which class a row belongs to; the first that a frame has."""
+"""Columns that may name the class of a row; the first column that a frame has is used."""
 
 
 class ClassProbabilities:
-    """Σ over a class's distinct token sequences, in the row's spacing, of the product of their tokens' probabilities.
+    """P(class): the sum over the distinct token sequences of a class of the product of their tokens' probabilities.
 
-    Words are as they are given, capitalised where the row's own word was by its place (see `write_in_place`). Two
-    words that the tokenizer makes equal are one. Everything is tokenized once; words that share a model input share its
-    forward pass.
+    A word is written as it is given, but with a capital if the place of the row's own word required a capital (see
+    `write_in_place`). Words with the same tokens count once. Everything is tokenized once; words that share a model
+    input share its forward pass. The rows have the columns masked, factual and factual_class (the dataset class).
 
-    Args:
-        rows: Columns masked, factual and factual_class (the dataset class).
-        class_words: Class → its words.
-        objective: The model's objective.
-        batch_size: Texts per forward pass.
-
-    Raises:
-        ValueError: Two classes have other words, but the tokenizer makes the same tokens of them in every row.
+    Raises ValueError if two classes with different words have the same tokens in every row.
     """
 
     def __init__(
-        self,
-        rows: pd.DataFrame,
-        class_words: Mapping[str, Sequence[str]],
-        objective: Objective,
-        *,
-        batch_size: int,
+        self, rows: pd.DataFrame, class_words: Mapping[str, Sequence[str]], objective: Objective, *, batch_size: int
     ) -> None:
         self.classes = list(class_words)
         self.datasets = list(dict.fromkeys(rows[UNIFIED_FACTUAL_CLASS]))
@@ -69,21 +57,17 @@ class ClassProbabilities:
             of_place.setdefault(where, {})[item] = None
         _require_told_apart(class_words, of_place, objective.tokenizer)
         tokenized = [(where, item) for where, items in of_place.items() for item in items]
-        # One list of batches per dataset class: a candidate is often measured on one of them only.
+        # Each dataset class has batches of its own, because a candidate is often measured on one dataset class only.
         self._batches: dict[str, list[tuple[torch.Tensor, WordBatch]]] = {}
         for dataset in self.datasets:
             chosen = [(number, item) for (name, number, _), item in tokenized if name == dataset]
-            numbers = torch.tensor([number for number, _ in chosen])
-            self._batches[dataset] = [
-                (numbers[indices], batch)
-                for indices, batch in batches_by_length(
-                    [item for _, item in chosen], batch_size, objective.pad_token_id
-                )
-            ]
+            numbers, items = torch.tensor([number for number, _ in chosen]), [item for _, item in chosen]
+            batches = batches_by_length(items, batch_size, objective.pad_token_id)
+            self._batches[dataset] = [(numbers[indices], batch) for indices, batch in batches]
 
     @torch.no_grad()
     def measure(self, scorer: WordScorer, datasets: Collection[str] | None = None) -> dict[str, dict[str, float]]:
-        """Mean probability of each class on the texts of some (default: all) dataset classes: {dataset: {class: P}}."""
+        """{dataset class: {class: mean probability of the class}} for some (default: all) dataset classes."""
         result = {}
         with measurement_mode(scorer.model):
             for dataset in self.datasets if datasets is None else datasets:
@@ -101,7 +85,7 @@ def _require_told_apart(
     of_place: Mapping[tuple[Any, int, int], Mapping[TokenizedWord, None]],
     tokenizer: Any,
 ) -> None:
-    """Refuse two classes whose words differ while their tokens are the same everywhere."""
+    """Raise ValueError if two classes with different words have the same tokens in every row."""
     names = list(class_words)
     rows = {(dataset, row) for dataset, _, row in of_place}
     for one, other in combinations(range(len(names)), 2):
@@ -120,40 +104,26 @@ def _require_told_apart(
 
 
 class LanguageModelingScore:
-    """Scores a model on texts that were tokenized and masked once, so that every candidate sees the same.
+    """Scores a model on neutral texts that are tokenized and masked once, so that all candidates see the same texts.
 
-    The model's objective says what is asked of the texts and how the answers become a score: see `Masked` and `Causal`
-    (`gradiend.objectives`). Special tokens and the tokens of ignored words are never scored.
+    The model's objective chooses the tokens and defines the score: see `Masked` and `Causal` (`gradiend.objectives`).
+    Special tokens and the words in `ignore` (the class words), in upper or lower case, are never scored.
 
-    Args:
-        texts: Neutral texts.
-        objective: The model's objective.
-        ignore: Words that are not scored, in any case (the class words).
-        batch_size: Texts per forward pass.
-
-    Raises:
-        ValueError: No token is left to score.
+    Raises ValueError if no token is left to score.
     """
 
     def __init__(
-        self,
-        texts: Sequence[str],
-        objective: Objective,
-        *,
-        ignore: Collection[str] = (),
-        batch_size: int = 32,
+        self, texts: Sequence[str], objective: Objective, *, ignore: Collection[str] = (), batch_size: int = 32
     ) -> None:
         self.objective = objective
-        asked = objective.neutral_words(list(tokenize_texts(texts, objective, ignore)))
-        scored = [word for _, word in asked]
+        scored = [word for _, word in objective.neutral_words(list(tokenize_texts(texts, objective, ignore)))]
         self.n_tokens = sum(len(word.tokens) for word in scored)
         if not self.n_tokens:
             raise ValueError(
                 "The neutral texts contain no token to score. Give neutral texts of several words each "
                 "(eval_neutral_data, or neutral_df with a column 'text')."
             )
-        batches = batches_by_length(scored, batch_size, objective.pad_token_id)
-        self._batches = [batch for _, batch in batches]
+        self._batches = [batch for _, batch in batches_by_length(scored, batch_size, objective.pad_token_id)]
 
     def measure(self, scorer: WordScorer) -> float:
         """The LMS of the scorer's model, between 0 and 1."""
@@ -164,7 +134,7 @@ class LanguageModelingScore:
 def tokenize_texts(
     texts: Sequence[str], objective: Objective, ignore: Collection[str]
 ) -> Iterator[tuple[list[int], list[int]]]:
-    """(token ids, positions that may be scored) of every text."""
+    """Yield (token ids, positions that may be scored) of every text."""
     if not texts:
         return
     excluded = ExcludedWords(ignore)
@@ -181,48 +151,48 @@ def tokenize_texts(
 
 
 class BaseModelMeasurement(Protocol):
-    """Measures a base model as it is at that moment, as often as it changes."""
+    """Measures a base model as it is at the moment of the call."""
 
     def lms(self) -> dict[str, Any]:
-        """What can be had without class probabilities: {"lms": {"lms": score}}, or {}."""
+        """The score without class probabilities, {"lms": {"lms": score}}; {} if the score only comes with them."""
 
     def on(self, datasets: Collection[str] | None) -> dict[str, Any]:
-        """What is measured on the rows of some dataset classes (None: all), at least probs_by_dataset."""
+        """The measurements on the rows of some dataset classes (None: all), at least probs_by_dataset."""
 
 
 @dataclass(frozen=True)
 class TextMeasurement:
-    """Class probabilities and LMS of a scorer's model; texts and masks are fixed."""
+    """Measures class probabilities and LMS of a scorer's model; texts and masks are fixed."""
 
     scorer: WordScorer
     probabilities: ClassProbabilities
     score: LanguageModelingScore
 
     def lms(self) -> dict[str, Any]:
-        """See `BaseModelMeasurement.lms`."""
+        """The LMS of the scorer's model, see `BaseModelMeasurement.lms`."""
         return {"lms": {"lms": self.score.measure(self.scorer)}}
 
     def on(self, datasets: Collection[str] | None) -> dict[str, Any]:
-        """See `BaseModelMeasurement.on`; classes without rows are left out."""
+        """The probabilities, see `BaseModelMeasurement.on`; dataset classes without rows are left out."""
         known = None if datasets is None else [name for name in datasets if name in self.probabilities.datasets]
         return summarise(self.probabilities.measure(self.scorer, known))
 
 
 @dataclass(frozen=True)
 class WholeMeasurement:
-    """A measurement that only `evaluate_base_model` of a trainer knows how to make, all of it at once."""
+    """A measurement by `evaluate_base_model` of a trainer, which gives LMS and probabilities in one call."""
 
     evaluate: Callable[[Any], dict[str, Any]]
-    """`evaluate_base_model`, with the model and everything but the rows bound."""
+    """The method `evaluate_base_model` with all arguments but the rows."""
     rows: Any
-    """Rows of all dataset classes."""
+    """The rows of all dataset classes."""
 
     def lms(self) -> dict[str, Any]:
-        """Nothing: the LMS comes with the probabilities."""
+        """{}, because the LMS comes with the probabilities."""
         return {}
 
     def on(self, datasets: Collection[str] | None) -> dict[str, Any]:
-        """See `BaseModelMeasurement.on`; all rows where none belongs to the classes."""
+        """All measurements, see `BaseModelMeasurement.on`; of all rows if no row belongs to the dataset classes."""
         column = dataset_column(self.rows)
         if datasets is None or column is None:
             return self.evaluate(self.rows)
@@ -231,24 +201,24 @@ class WholeMeasurement:
 
 
 def dataset_column(rows: Any) -> str | None:
-    """The column of a frame that says which class a row belongs to, or None."""
+    """The column of a frame that names the class of a row, or None."""
     if not isinstance(rows, pd.DataFrame):
         return None
     return next((name for name in DATASET_COLUMNS if name in rows.columns), None)
 
 
 def measure_all(measurement: BaseModelMeasurement, datasets: Collection[str] | None = None) -> dict[str, Any]:
-    """Everything at once, on the rows of these dataset classes (default: all).
+    """All measurements on the rows of some dataset classes (default: all).
 
     Returns:
         probs_by_dataset {dataset class: {class: mean probability}}, probs {X: mean probability of the other classes on
-        X's texts}, probs_factual {X: that of X on X's texts}, lms {"lms": score}.
+        X's texts}, probs_factual {X: mean probability of X on X's texts}, lms {"lms": score}.
     """
     return {**measurement.lms(), **measurement.on(datasets)}
 
 
 def summarise(by_dataset: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    """probs_by_dataset, probs and probs_factual, see `measure_all`."""
+    """The entries probs_by_dataset, probs and probs_factual of `measure_all`."""
     probs, factual = {}, {}
     for dataset, means in by_dataset.items():
         others = [mean for name, mean in means.items() if name != dataset]

@@ -1,10 +1,10 @@
-"""What evaluations ask of a trainer, and what the user asks of a decoder evaluation: classes to move."""
+"""Checks at the start of evaluations, and the goals of a decoder evaluation: classes to strengthen or weaken."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from gradiend.evaluator._selection import Candidate, lms_of, numbers_of
 from gradiend.model._context import moving_factor
@@ -12,44 +12,18 @@ from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.util._cache import FINGERPRINT
 
 RESULT_KEYS = ("grid", "summary", "plot_path", "plot_paths", FINGERPRINT)
-"""Keys of decoder results, in memory and in files, that are no summaries."""
+"""The keys of decoder results, in memory and in files, that hold no summary."""
 SUFFIXES = ("_weaken", "_factual")
-"""What makes the key of a metric of a class from its name."""
-
-
-@runtime_checkable
-class HasArguments(Protocol):
-    """A trainer with training arguments."""
-
-    training_args: Any
-
-
-@runtime_checkable
-class KnowsItsData(Protocol):
-    """A trainer that can say which data its evaluations use."""
-
-    def data_parts(self, *splits: str, include_other_classes: bool = False) -> dict[str, Any]:
-        """Name → digest or setting, for the rows of some splits."""
-
-    def measurement_parts(self) -> dict[str, Any]:
-        """Name → digest or setting: what evaluations depend on besides the rows."""
-
-
-@runtime_checkable
-class ExplainsUntrained(Protocol):
-    """A trainer that can say why it has no trained model, and where one lies."""
-
-    def why_untrained(self) -> str:
-        """One or several sentences."""
+"""Endings that turn the name of a class into the key of a metric."""
 
 
 def wants_cache(trainer: Any, use_cache: bool | None, call: str, explicit_path: str | None = None) -> bool:
-    """Whether a call reads earlier results: as it says, else as the training arguments say.
+    """Whether a call reads earlier results; None asks the training arguments.
 
-    Raises ValueError if it does, and there is no place where earlier results could be.
+    Raises ValueError if earlier results are wanted and there is no place for them.
     """
     if use_cache is None:
-        use_cache = isinstance(trainer, HasArguments) and trainer.training_args.use_cache
+        use_cache = trainer.training_args.use_cache
     if use_cache and trainer.experiment_dir is None and explicit_path is None:
         raise ValueError(
             f"{call}(use_cache=True) needs a place where earlier results are: give the trainer "
@@ -59,16 +33,16 @@ def wants_cache(trainer: Any, use_cache: bool | None, call: str, explicit_path: 
 
 
 def require_trained(trainer: Any, model: Any) -> None:
-    """Raise ValueError for a GRADIEND whose weights are still the random ones that were drawn: it measures noise."""
+    """Raise ValueError for a GRADIEND whose weights are still random: such a GRADIEND measures noise."""
     if isinstance(model, ModelWithGradiend) and model.gradiend.is_untrained:
-        way_out = trainer.why_untrained() if isinstance(trainer, ExplainsUntrained) else "Train or load one first."
         raise ValueError(
-            f"This GRADIEND is not trained: its weights are the random ones that it started with. {way_out}"
+            "This GRADIEND is not trained: its weights are the random ones that it started with. "
+            f"{trainer.why_untrained()}"
         )
 
 
 def require_plot_directory(experiment_dir: str | None) -> None:
-    """Raise ValueError, before any work, for a plot that would be neither shown nor saved."""
+    """Raise ValueError for a plot that would be neither shown nor saved."""
     if experiment_dir is None:
         raise ValueError(
             "A plot with show=False needs a place: give the trainer TrainingArguments(experiment_dir=…), or show it."
@@ -80,7 +54,7 @@ def derive_feature_factor_for_class(
 ) -> float:
     """The feature factor that strengthens (or weakens) a class, see `moving_factor` in `gradiend.model._context`.
 
-    All latents get the same factor, though training gives none of several latents a sign.
+    All latents get the same factor, although the training of several latents gives no latent a sign.
 
     Raises:
         ValueError: No or an unknown class, or a model that does not know its encoding direction.
@@ -126,30 +100,32 @@ def check_class_names(names: Sequence[Any]) -> None:
 
 @dataclass(frozen=True)
 class Goal:
-    """One class to strengthen or weaken: which rows show the effect, and which factor has it."""
+    """One class to strengthen or weaken, with the rows that show the effect and the factor that has the effect."""
 
     target_class: str
     strengthen: bool
+    """Whether the class is strengthened (True) or weakened (False)."""
     datasets: tuple[str, ...]
-    """Dataset classes to measure on: the other classes' texts for strengthening, the class's own for weakening."""
+    """The dataset classes to measure on: usually the other classes to strengthen, and the class itself to weaken."""
     factor: float
+    """The feature factor that has the effect."""
 
     @property
     def summary(self) -> str:
-        """Key of the result."""
+        """The key of the goal's result."""
         return self.target_class if self.strengthen else f"{self.target_class}_weaken"
 
     def accepts(self, factor: float, given: Sequence[float] | None) -> bool:
-        """Whether a rewrite with `factor` is a candidate: any that the user has given, otherwise the goal's own.
+        """Whether a rewrite with `factor` is a candidate: every factor that the user gave, otherwise the goal's own.
 
-        A plot measures both directions on all texts; the wrong one must not be chosen because the right one fails.
+        A plot measures both directions; the wrong direction must not be chosen because the right direction fails.
         """
         return given is not None or factor == self.factor
 
     def value(self, entry: Mapping[str, Any]) -> float | None:
-        """P(class) on the goal's texts, or 1 − P(class) to weaken; None if neither was measured.
+        """P(class) on the goal's texts, or 1 − P(class) to weaken the class; None if nothing was measured.
 
-        An entry without probabilities may give the value itself, as a number under the name of the class.
+        In an entry without probabilities, a number with the name of the class is the value.
         """
         by_dataset = entry.get("probs_by_dataset", {})
         found = [by_dataset[name].get(self.target_class) for name in self.datasets if name in by_dataset]
@@ -177,11 +153,10 @@ def goals_of(
 ) -> list[Goal]:
     """The goals of an evaluation; `on_others` says whether strengthening is measured on the other classes' texts.
 
-    Raises TypeError for what is neither a name nor a list, and ValueError for no class or an unknown one.
+    Raises TypeError unless `target_class` is a name or a list, and ValueError without a class or for an unknown class.
     """
     classes = list(trainer.target_classes)
-    if target_class is None:
-        target_class = classes
+    target_class = classes if target_class is None else target_class
     if not isinstance(target_class, (str, list, tuple)):
         raise TypeError(f"target_class must be a class name or a list of them; got {target_class!r:.60}.")
     chosen = [target_class] if isinstance(target_class, str) else list(target_class)

@@ -1,4 +1,4 @@
-"""Which rewritten model is the best: candidates, and policies that choose among them."""
+"""The choice of the best rewritten model: candidates, and policies that choose a candidate."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 BASE = "base"
-"""Grid key of the unchanged model."""
+"""The grid key of the unchanged model."""
 SKIPPED = "skipped"
-"""Key of a grid entry: why its probabilities were not measured."""
+"""The key in a grid entry for the reason why the entry's probabilities were not measured."""
 UNCHANGED = "unchanged"
-"""Key of a grid entry whose step has changed no weight of the model: the step is 0, or rounding undoes it."""
+"""The key in a grid entry whose step changes no weight: the step is 0, or rounding undoes the step."""
 
 
 @dataclass(frozen=True)
@@ -19,45 +19,42 @@ class Candidate:
     """A measured rewrite."""
 
     id: Mapping[str, Any]
-    """feature_factor and learning_rate."""
+    """The feature_factor and learning_rate of the rewrite."""
     lms: float | None
-    """Language-modelling score."""
+    """The language-modelling score of the rewritten model."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Metric → value, higher is better."""
+    """Name of a metric → value; a higher value is better."""
 
 
 @dataclass(frozen=True)
 class BaseContext:
-    """What is known about the unchanged model."""
+    """The measurements of the unchanged model that policies need."""
 
     base_lms: float | None
-    """Its language-modelling score."""
+    """The language-modelling score of the unchanged model."""
 
 
 @runtime_checkable
 class SelectionPolicy(Protocol):
     """Chooses a candidate for a metric.
 
-    A class may also define `least_lms(ctx)`, the LMS below which it never chooses (None: no limit); candidates below
-    that are not measured further. Without `least_lms`, and for a subclass that does not define it anew, everything is
-    measured.
+    A class may also define `least_lms(ctx)`, the LMS below which the policy never chooses (None: no limit); candidates
+    below that limit are not measured further. If the class itself does not define `least_lms`, all are measured.
     """
 
     def select(self, metric: str, candidates: Sequence[Candidate], ctx: BaseContext) -> Candidate | None:
-        """The chosen candidate, or None if none is acceptable."""
+        """The chosen candidate, or None if no candidate is acceptable."""
 
 
 def least_lms(policy: SelectionPolicy, ctx: BaseContext) -> float | None:
-    """The LMS below which `policy` needs no further measurement, see `SelectionPolicy`; None for no limit."""
+    """The LMS below which `policy` needs no further measurement (see `SelectionPolicy`); None without a limit."""
     limit = vars(type(policy)).get("least_lms")
     return None if limit is None else limit(policy, ctx)
 
 
-Extracted = tuple[list[Candidate], BaseContext]
 Extractor = Callable[[Mapping[Any, Mapping[str, Any]]], Any]
-"""A grid → candidates and base context; or → a grid with further numbers in its entries, which
-`default_extract_candidates` then reads.
-"""
+"""A function of a grid that gives candidates and base context, or a grid with further numbers in its entries, which
+`default_extract_candidates` then reads."""
 
 
 def learning_rate_of(identity: Mapping[str, Any]) -> float:
@@ -67,24 +64,24 @@ def learning_rate_of(identity: Mapping[str, Any]) -> float:
 
 @dataclass(frozen=True)
 class LMSThresholdPolicy:
-    """The highest metric among the candidates whose LMS is at least `ratio` of the base model's.
+    """Choose the highest metric among the candidates whose LMS is at least `ratio` of the base model's LMS.
 
-    Equal metrics: the smaller learning rate, so that the model is changed no more than needed.
+    Of equal metrics, the smaller learning rate wins, because it changes the model less.
     """
 
     ratio: float = 0.99
-    """Least share of the base model's LMS."""
+    """The least share of the base model's LMS that a candidate must keep."""
     lr_from_id: Callable[[Mapping[str, Any]], float] = learning_rate_of
-    """Reads the learning rate off a candidate's id."""
+    """A function that gives the learning rate of a candidate's id."""
     require_base_lms: bool = True
-    """What the lack of the base model's LMS means: an error (True), or no LMS condition (False)."""
+    """Whether a missing LMS of the base model is an error (True) or lifts the condition (False)."""
 
     def least_lms(self, ctx: BaseContext) -> float | None:
-        """The LMS below which nothing is chosen; None for no such limit."""
+        """The LMS below which no candidate is chosen; None without a limit."""
         return None if ctx.base_lms is None else self.ratio * ctx.base_lms
 
     def select(self, metric: str, candidates: Sequence[Candidate], ctx: BaseContext) -> Candidate | None:
-        """See `SelectionPolicy.select`. Raises ValueError without the base LMS, if that is required."""
+        """Choose a candidate, see `SelectionPolicy.select`. Raises ValueError if a required base LMS is missing."""
         if ctx.base_lms is None and self.require_base_lms:
             raise ValueError("LMSThresholdPolicy needs the base model's LMS: the grid has no entry 'base' with lms.")
         least = self.least_lms(ctx)
@@ -98,26 +95,26 @@ class LMSThresholdPolicy:
 
 @dataclass(frozen=True)
 class LMSTimesMetricPolicy:
-    """The highest product of LMS and metric."""
+    """Choose the highest product of LMS and metric."""
 
     def select(self, metric: str, candidates: Sequence[Candidate], ctx: BaseContext) -> Candidate | None:
-        """See `SelectionPolicy.select`."""
+        """Choose a candidate, see `SelectionPolicy.select`."""
         del ctx
         eligible = [c for c in candidates if metric in c.metrics and c.lms is not None]
         return max(eligible, key=lambda c: (c.lms or 0.0) * c.metrics[metric], default=None)
 
 
 def numbers_of(entry: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers at the top level of a grid entry: each is a metric under its own name."""
+    """The numbers at the top level of a grid entry; each number is a metric with its own name."""
     numbers = {name: value for name, value in entry.items() if isinstance(value, (int, float))}
     return {name: float(value) for name, value in numbers.items() if not isinstance(value, bool)}
 
 
-def default_extract_candidates(results: Mapping[Any, Mapping[str, Any]]) -> Extracted:
-    """Candidates of a grid.
+def default_extract_candidates(results: Mapping[Any, Mapping[str, Any]]) -> tuple[list[Candidate], BaseContext]:
+    """The candidates of a grid and the context that the base entry gives.
 
-    `probs` gives the metric <class>, `probs_factual` gives <class>_factual and <class>_weaken = 1 − p, and any
-    top-level number is a metric of its own name. The base entry gives the base LMS only.
+    `probs` gives the metric <class>, `probs_factual` gives <class>_factual and <class>_weaken = 1 − p, and every
+    top-level number is a metric with its own name.
     """
     candidates = [Candidate(e["id"], lms_of(e), metrics_of(e)) for key, e in results.items() if key != BASE]
     return candidates, base_context(results)
@@ -134,12 +131,12 @@ def metrics_of(entry: Mapping[str, Any]) -> dict[str, float]:
 
 
 def lms_of(entry: Mapping[str, Any]) -> float | None:
-    """The language-modelling score in a grid entry."""
+    """The language-modelling score in a grid entry, or None."""
     return entry["lms"]["lms"] if "lms" in entry else None
 
 
 def base_context(results: Mapping[Any, Mapping[str, Any]]) -> BaseContext:
-    """What a grid says about the unchanged model."""
+    """The context that the base entry of a grid gives."""
     return BaseContext(lms_of(results[BASE]) if BASE in results else None)
 
 
@@ -155,15 +152,15 @@ def compute_metric_summaries(
 
     Args:
         results: A grid, see `DecoderEvaluator.evaluate_decoder`.
-        metrics: Names of metrics; or summary name → metric, where they differ.
-        selector: The policy. Default: `LMSThresholdPolicy()`.
-        extractor: See `Extractor`. Default: `default_extract_candidates`.
-        strengthen: Recorded in the summaries.
+        metrics: Names of metrics, or a mapping from the names of summaries to those of metrics.
+        selector: The policy that chooses. Default: `LMSThresholdPolicy()`.
+        extractor: Gives the candidates, see `Extractor`. Default: `default_extract_candidates`.
+        strengthen: A flag that the summaries record.
 
     Returns:
         name → value, feature_factor, learning_rate, id, strengthen, lms, base_lms. A step that changes nothing is never
-        chosen. Where the policy accepts no other, value, feature_factor, learning_rate, id and lms are None, and reason
-        says why. A metric that no candidate has is left out.
+        chosen. If the policy accepts no other step, value, feature_factor, learning_rate, id and lms are None, and
+        reason says why. A metric that no candidate has is left out.
     """
     extracted = results if extractor is None else extractor(results)
     candidates, base = default_extract_candidates(extracted) if isinstance(extracted, Mapping) else extracted
@@ -181,10 +178,9 @@ def summarise_choice(
     selector: SelectionPolicy,
     strengthen: bool,
 ) -> dict[str, Any] | None:
-    """What `selector` chooses among the candidates that change the model, see `compute_metric_summaries`.
+    """The summary of what `selector` chooses among the candidates that change the model.
 
-    A step that changes nothing always keeps the language-modelling score; if it were chosen, it would pass for a
-    rewrite.
+    A step that changes nothing would always keep the language-modelling score, and pass for a rewrite.
     """
     changing = [candidate for candidate in candidates if _changes(candidate.id, grid)]
     chosen = selector.select(metric, changing, base) if changing else None
@@ -211,10 +207,10 @@ def summarise_choice(
 
 
 def edge_of_grid(rate: float, grid: Mapping[Any, Mapping[str, Any]]) -> tuple[str, list[float]] | None:
-    """A clause that says that the chosen step is the largest or smallest of the grid, and steps to try next.
+    """A clause that calls the chosen step the largest or smallest of the grid, and steps to try next; None for others.
 
-    None for a step between others. Effects grow with the step until the language-modelling score gives way, so better
-    steps than the smallest one may lie between the smallest and the next.
+    Effects grow with the step until the language-modelling score falls, so a better step than the smallest may lie
+    between the smallest step and the next.
     """
     steps = _steps(grid)
     sizes = sorted({abs(step) for step in steps})
@@ -235,8 +231,7 @@ def _steps(grid: Mapping[Any, Mapping[str, Any]]) -> list[float]:
 def _changes(identity: Mapping[str, Any], grid: Mapping[Any, Mapping[str, Any]]) -> bool:
     """Whether a rewrite changes the model, as far as its step and the grid say."""
     rate, factor = identity.get("learning_rate"), identity.get("feature_factor")
-    if isinstance(factor, list):
-        factor = tuple(factor)
+    factor = tuple(factor) if isinstance(factor, list) else factor
     return rate != 0 and UNCHANGED not in grid.get((factor, rate), {})
 
 

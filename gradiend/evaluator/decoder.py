@@ -1,4 +1,4 @@
-"""The decoder evaluation: measure a grid of rewrites, and choose one per class."""
+"""The decoder evaluation: measure a grid of rewrites, and choose a rewrite for each class."""
 
 from __future__ import annotations
 
@@ -52,28 +52,19 @@ logger = logging.getLogger(__name__)
 DEFAULT_LEARNING_RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.0)
 
 __all__ = [
-    "BaseContext",
-    "Candidate",
-    "DecoderEvaluator",
-    "LMSThresholdPolicy",
-    "LMSTimesMetricPolicy",
-    "SelectionPolicy",
-    "compute_metric_summaries",
-    "default_decoder_feature_factors",
-    "default_extract_candidates",
-    "derive_default_feature_factor",
-    "derive_feature_factor_for_class",
-    "read_decoder_stats_file",
-]
+    "BaseContext", "Candidate", "DecoderEvaluator", "LMSThresholdPolicy", "LMSTimesMetricPolicy", "SelectionPolicy",
+    "compute_metric_summaries", "default_decoder_feature_factors", "default_extract_candidates",
+    "derive_default_feature_factor", "derive_feature_factor_for_class", "read_decoder_stats_file",
+]  # fmt: skip
 
 
 @runtime_checkable
 class ChoosesMeasuredTexts(Protocol):
-    """A trainer whose configuration may let strengthening be measured on the class's own texts."""
+    """A trainer that can measure the strengthening of a class on the class's own texts; others use the other texts."""
 
     @property
     def strengthens_on_other_classes(self) -> bool:
-        """Whether P(class) is measured on the other classes' texts."""
+        """Whether P(class) is measured on the texts of the other classes."""
 
 
 class DecoderEvaluator:
@@ -81,83 +72,69 @@ class DecoderEvaluator:
 
     @known_keywords("evaluate_decoder")
     def evaluate_decoder(
-        self,
-        trainer: Any,
-        model_with_gradiend: Any = None,
-        feature_factors: Sequence[float] | None = None,
-        lrs: Sequence[float] | None = None,
-        part: str = "decoder",
-        output_path: str | None = None,
-        selector: SelectionPolicy | None = None,
-        summary_extractor: Extractor | None = None,
-        use_cache: bool | None = None,
-        max_size_training_like: int | None = None,
-        max_size_neutral: int | None = None,
-        eval_batch_size: int | None = None,
-        training_like_df: pd.DataFrame | None = None,
-        neutral_df: pd.DataFrame | None = None,
-        summary_metrics: str | Sequence[str] | None = None,
-        target_class: str | Sequence[str] | None = None,
-        increase_target_probabilities: bool = True,
-        plot: bool = False,
-        show: bool | None = None,
-        complete: bool = False,
-        known: Mapping[Any, Mapping[str, Any]] | None = None,
-    ) -> dict[str, Any]:
-        """Measure every rewrite of the grid and choose one per class.
+        self, trainer: Any, model_with_gradiend: Any = None, feature_factors: Sequence[float] | None = None,
+        lrs: Sequence[float] | None = None, part: str = "decoder", output_path: str | None = None,
+        selector: SelectionPolicy | None = None, summary_extractor: Extractor | None = None,
+        use_cache: bool | None = None, max_size_training_like: int | None = None, max_size_neutral: int | None = None,
+        eval_batch_size: int | None = None, training_like_df: pd.DataFrame | None = None,
+        neutral_df: pd.DataFrame | None = None, summary_metrics: str | Sequence[str] | None = None,
+        target_class: str | Sequence[str] | None = None, increase_target_probabilities: bool = True, plot: bool = False,
+        show: bool | None = None, complete: bool = False, known: Mapping[Any, Mapping[str, Any]] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Measure every rewrite of the grid and choose a rewrite for each class.
 
-        Strengthening a class is measured on the *other* classes' texts, weakening it on its own; only those
-        measurements are made (all of them with `plot=True`). Under the default policy a rewrite whose
-        language-modelling score is too low to be chosen is not measured further, and its entry says so under "skipped".
-        The base model is changed in place and restored bit by bit after each candidate.
+        The strengthening of a class is measured on the texts of the *other* classes, and weakening on the texts of the
+        class itself; other measurements are only made with `plot` or `complete`. Under the default policy a rewrite
+        whose language-modelling score is too low to be chosen is not measured further, and its entry gives the reason
+        under "skipped". The base model is changed in place and restored bit by bit after each candidate.
 
         With an experiment directory every measurement is written to `decoder/` there as soon as it is made, and the
         results to `decoder_grid_cache.json` and `decoder_stats_metric_name_<class>.json`.
 
         Args:
             trainer: A `Trainer`.
-            model_with_gradiend: Default: the trainer's.
-            feature_factors: Default: for each class the one that strengthens (weakens) it.
-            lrs: Default: the training arguments', else 0.001, 0.003, 0.01, 0.03, 0.1, 0.
-            part: What is added to the weights, see `ModelWithGradiend.update_vector`.
-            output_path: File of the results, instead of the file in the experiment directory.
-            selector: Default: `LMSThresholdPolicy()`.
-            summary_extractor: A function of the grid: gives candidates and base context as `default_extract_candidates`
-                does, which is the default; or a grid with further numbers in its entries.
-            use_cache: Read measurements of the same model, rows and texts instead of making them again. Default: the
-                training arguments'.
-            max_size_training_like: Cap on rows per dataset class.
-            max_size_neutral: Cap on neutral texts.
-            eval_batch_size: Texts per forward pass.
-            training_like_df: Rows to use instead of the test split: unified ones, or with the columns of the training
-                data.
+            model_with_gradiend: The model to evaluate. Default: the model of the trainer.
+            feature_factors: The factors to decode. Default: for each class the factor that strengthens (weakens) it.
+            lrs: The steps to try. Default: those of the training arguments, else 0.001, 0.003, 0.01, 0.03, 0.1, 0.
+            part: The part that is added to the weights, see `ModelWithGradiend.update_vector`.
+            output_path: The file of the results, instead of the file in the experiment directory.
+            selector: The policy that chooses a candidate. Default: `LMSThresholdPolicy()`.
+            summary_extractor: A function of the grid that gives candidates and base context, or a grid with further
+                numbers in its entries. Default: `default_extract_candidates`.
+            use_cache: Read measurements of the same model, rows and texts instead of measuring again. Default: the
+                value of the training arguments.
+            max_size_training_like: The largest number of rows per dataset class.
+            max_size_neutral: The largest number of neutral texts.
+            eval_batch_size: The number of texts per forward pass.
+            training_like_df: Rows to use instead of the test split: unified rows, or rows with the columns of the
+                training data.
             neutral_df: Neutral texts to use (column `text`).
             summary_metrics: One or several metrics to choose for instead of the classes; names of classes are allowed.
             target_class: One or several classes. Default: all target classes.
-            increase_target_probabilities: False weakens.
-            plot: Also draw the probability shifts; without matplotlib the plot is left out, with a warning before the
-                work.
+            increase_target_probabilities: Whether to strengthen the classes (True) or to weaken them (False).
+            plot: Also draw the probability shifts; without matplotlib a warning before the work says that the plot is
+                left out.
             show: Whether to show the plot. Default: True.
             complete: Measure every candidate on all dataset classes, as `plot` does.
             known: A grid of the same evaluation, whose measurements are not made again.
 
         Returns:
-            For each class `"X"` (or `"X_weaken"`): value, base_value (the same of the unchanged model: P before;
-            None where an extractor gave the candidates), feature_factor, learning_rate, id, strengthen, part, lms,
-            base_lms; "grid": {"base" or (feature_factor, learning_rate): measurements}; with a plot, "plot_path" and
-            "plot_paths". A step that changes nothing, such as 0, is never chosen: where no other is acceptable, the
+            For each class `"X"` (or `"X_weaken"`): value, base_value (the value of the unchanged model; None if an
+            extractor gave the candidates), feature_factor, learning_rate, id, strengthen, part, lms, base_lms;
+            "grid": {"base" or (feature_factor, learning_rate): measurements}; with a plot, "plot_path" and
+            "plot_paths". A step that changes nothing, such as 0, is never chosen: if no other step is acceptable, the
             learning_rate of the class is None, and "reason" says why. "note" says that a choice is at the edge of the
-            grid. JSON has no tuples as keys: `gradiend.util.convert_tuple_keys_recursively` makes them text.
+            grid. JSON has no tuples as keys: `gradiend.util.convert_tuple_keys_recursively` turns tuples into text.
 
         Raises:
             TypeError: A size that is no whole number, a selector, extractor or metric of another kind, or no flag.
             ValueError: No class, an unknown class or part, a size below 1, no usable rows, use_cache without a place
-                for it, or a plot that is neither shown nor saved; all before the first measurement.
+                for the files, or a plot that is neither shown nor saved; all before the first measurement.
         """
         part = parse_rewrite_part(part)
-        require_whole("max_size_training_like", max_size_training_like, 1, none_means=AS_IN_ARGUMENTS)
-        require_whole("max_size_neutral", max_size_neutral, 1, none_means=AS_IN_ARGUMENTS)
-        require_whole("eval_batch_size", eval_batch_size, 1, none_means=AS_IN_ARGUMENTS)
+        sizes = {"max_size_training_like": max_size_training_like, "max_size_neutral": max_size_neutral}
+        for name, size in {**sizes, "eval_batch_size": eval_batch_size}.items():
+            require_whole(name, size, 1, none_means=AS_IN_ARGUMENTS)
         require_flag("increase_target_probabilities", increase_target_probabilities)
         require_flag("plot", plot)
         _check_choice(selector, summary_extractor, summary_metrics, output_path)
@@ -213,7 +190,7 @@ class DecoderEvaluator:
 def _points(
     goals: Sequence[Goal], factors: Sequence[float] | None, rates: Sequence[float], everything: Sequence[str] | None
 ) -> tuple[list[str], dict[tuple[float, float], list[str]]]:
-    """The dataset classes to measure the base model on, and each rewrite: what the goals need, or `everything`."""
+    """The dataset classes for the base model and for each rewrite: those that the goals need, or `everything`."""
     needed: dict[float, dict[str, None]] = {}
     for goal in goals:
         for factor in [goal.factor] if factors is None else factors:
@@ -225,18 +202,18 @@ def _points(
 
 @dataclass(frozen=True)
 class _Choice:
-    """The choice of the best candidate for each metric, where a goal's name means the goal."""
+    """The choice of the best candidate for each metric; a metric with the name of a goal measures the goal."""
 
     goals: Sequence[Goal]
     factors: Sequence[float] | None
     selector: SelectionPolicy
     extractor: Extractor | None
-    """See `compute_metric_summaries`; one that gives candidates decides what a goal's name measures."""
+    """See `compute_metric_summaries`; an extractor that gives candidates decides what the name of a goal measures."""
     part: str
     rows: Any
 
     def best(self, grid: Mapping[Key, Mapping[str, Any]], metrics: Sequence[str]) -> dict[str, Any]:
-        """Metric → summary of the best candidate; a metric that was not measured is left out, with a warning."""
+        """Metric → summary of the best candidate; a warning names a metric that was not measured and is left out."""
         goals = {goal.summary: goal for goal in self.goals}
         extracted = grid if self.extractor is None else self.extractor(grid)
         if isinstance(extracted, Mapping):
@@ -245,7 +222,7 @@ class _Choice:
             base = grid.get(BASE, {})
             before = {**metrics_of(base), **{name: goal.value(base) for name, goal in goals.items()}}
         else:
-            # What such candidates measure, only the extractor knows.
+            # Only the extractor knows what these candidates measure.
             found, before = extracted, {}
             own = {
                 name: [one for one in found[0] if goal.accepts(one.id["feature_factor"], self.factors)]
@@ -256,8 +233,8 @@ class _Choice:
             strengthen = goals[name].strengthen if name in goals else self.goals[0].strengthen
             chosen = summarise_choice(grid, own.get(name, found[0]), found[1], name, self.selector, strengthen)
             if chosen is None:
-                why = self._why_unmeasured(goals.get(name), name, found[0])
-                logger.warning("Nothing was measured for %s: %s.", name, why)
+                reason = self._why_unmeasured(goals.get(name), name, found[0])
+                logger.warning("Nothing was measured for %s: %s.", name, reason)
                 continue
             result[name] = {**chosen, "base_value": before.get(name), "part": self.part}
             if "reason" in chosen:
@@ -280,13 +257,13 @@ class _Choice:
 
 
 def _numbers(name: str, given: Any, otherwise: Any) -> list[float] | None:
-    """`given`, or else `otherwise`, as floats; one number is a list of one. None if both are."""
+    """`given`, or else `otherwise`, as a list of floats; None if both are None."""
     wanted = otherwise if given is None else given
     return None if wanted is None else numbers(name, wanted)
 
 
 def _check_choice(selector: Any, extractor: Any, metrics: Any, output: Any) -> None:
-    """Refuse, before any work, what would only be used after it."""
+    """Check the arguments that are only used after the measurements."""
     if selector is not None and not isinstance(selector, SelectionPolicy):
         raise TypeError(
             f"selector must have select(metric, candidates, ctx), as LMSThresholdPolicy() has; got {selector!r:.60}."

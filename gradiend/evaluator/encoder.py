@@ -1,4 +1,4 @@
-"""Encodings of labelled rows, and what they say about the encoder."""
+"""Encodings of labelled rows, and the metrics of the encoder that follow from the encodings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gradiend.evaluator._encoding_files import kept_encodings
-from gradiend.evaluator._requests import KnowsItsData, require_trained, wants_cache
+from gradiend.evaluator._requests import require_trained, wants_cache
 from gradiend.evaluator.encoder_metrics import N_RESAMPLES, get_encoder_metrics_from_dataframe
 from gradiend.gradients import TokenizedWord
 from gradiend.util._cache import Fingerprint
@@ -22,22 +22,17 @@ from gradiend.util._keywords import nearest, resolve_keywords
 from gradiend.util.paths import resolve_encoder_analysis_path
 from gradiend.visualizer._encodings import Encodings, frame_of
 
-EMPTY_RESULT = {"n_samples": 0, "correlation": None}
-
 
 @dataclass(frozen=True)
 class EncoderData:
-    """Rows to encode, tokenized once.
-
-    Attributes:
-        rows: Columns input_text, factual, alternative, label (+1, −1, 0), source_id, target_id and type.
-        factual: The factual word of every row.
-        alternative: The alternative word of every row.
-    """
+    """Rows to encode, tokenized once."""
 
     rows: pd.DataFrame
+    """The rows, with the columns input_text, factual, alternative, label (+1, −1, 0), source_id, target_id and type."""
     factual: Sequence[TokenizedWord]
+    """The factual word of every row."""
     alternative: Sequence[TokenizedWord]
+    """The alternative word of every row."""
 
     def __repr__(self) -> str:
         return f"EncoderData({len(self)} rows)"
@@ -47,7 +42,7 @@ class EncoderData:
         return len(self.rows)
 
     def few(self, rows_per_label: int) -> EncoderData:
-        """At most `rows_per_label` rows of each label, the same every time."""
+        """At most `rows_per_label` rows of each label; every call chooses the same rows."""
         labels = self.rows["label"].reset_index(drop=True).sample(frac=1, random_state=0)
         kept = sorted(labels.groupby(labels, sort=False).head(rows_per_label).index)
         return EncoderData(self.rows.iloc[kept], [self.factual[i] for i in kept], [self.alternative[i] for i in kept])
@@ -55,13 +50,13 @@ class EncoderData:
     def encode(
         self, model: Any, *, source: str | None = None, batch_size: int = 32, progress: str | None = None
     ) -> pd.DataFrame:
-        """The rows with a column `encoded`: the first latent. Further ones are in latent_1, latent_2, …
+        """The rows with the column `encoded` for the first latent, and latent_1, latent_2, … for further latents.
 
         Args:
             model: A `TextPredictionModelWithGradiend`.
             source: The gradient that is encoded. Default: the model's source.
-            batch_size: Distinct texts per pass.
-            progress: Label of a progress bar; none is shown without it.
+            batch_size: The number of distinct texts per pass.
+            progress: The label of a progress bar; None shows no bar.
         """
         latents = model.encode_words(
             self.factual, self.alternative, source=source, batch_size=batch_size, progress=progress
@@ -70,7 +65,7 @@ class EncoderData:
 
 
 def latent_column(number: int) -> str:
-    """The column of a latent in a frame of encodings: `encoded` for the first, which every figure is about."""
+    """The column of a latent in a frame of encodings: `encoded` for the first latent, which all metrics are about."""
     return f"latent_{number}" if number else "encoded"
 
 
@@ -80,13 +75,13 @@ def encode_dataset_to_rows(
     """Encode the items of a gradient data set, one after the other.
 
     Args:
-        model: Its `encode` takes the source gradient of an item, and returns the latent: a number, or (latent_dim,).
+        model: A model whose `encode` takes the source gradient of an item, and returns a number or (latent_dim,).
         dataset: Items are dicts with `source`, a gradient of the model's map; further entries describe the item.
-        row_extractor: Item → what goes into its row. Default: everything but tensors and dicts; a list of one entry
-            (a batch of one) gives that entry.
+        row_extractor: A function that gives the entries of an item's row. Default: all entries but tensors and dicts;
+            a list with one entry (a batch of size 1) gives this entry.
 
     Returns:
-        One dict per item: the described entries and `encoded`, the first latent; further ones are `latent_1`, ….
+        One dict per item: the described entries, `encoded` for the first latent, and `latent_1`, … for further latents.
     """
     describe = _described if row_extractor is None else row_extractor
     rows = []
@@ -99,18 +94,11 @@ def encode_dataset_to_rows(
 def encoded_frame(
     model: Any, data: Any, *, source: str | None = None, batch_size: int = 32, progress: str | None = None
 ) -> pd.DataFrame:
-    """Evaluation data with a column `encoded`.
+    """Evaluation data with a column `encoded`, one row per example.
 
-    Args:
-        model: A `ModelWithGradiend`.
-        data: What `create_eval_data` gives: an `EncoderData`, or a gradient data set (see `encode_dataset_to_rows`).
-        source: The gradient that is encoded. Default: the model's source; a gradient data set has its own.
-        batch_size: Distinct texts per pass.
-        progress: Label of a progress bar; none is shown without it.
-
-    Returns:
-        One row per example. For a gradient data set, `type` is training, and `factual_id` and `alternative_id` become
-        `source_id` and `target_id`, unless the items say otherwise.
+    The data is an `EncoderData` (see `EncoderData.encode`) or a gradient data set (see `encode_dataset_to_rows`). A
+    gradient data set has its own source. Its `type` is training, and its `factual_id` and `alternative_id` become
+    `source_id` and `target_id`, unless the items have entries with these names.
     """
     if isinstance(data, EncoderData):
         return data.encode(model, source=source, batch_size=batch_size, progress=progress)
@@ -122,42 +110,34 @@ def encoded_frame(
 
 
 class EncoderEvaluator:
-    """Metrics of the encoder."""
+    """Measures the encoder of a GRADIEND."""
 
     def evaluate_encoder(
-        self,
-        trainer: Any,
-        encoder_df: Encodings | None = None,
-        eval_data: Any = None,
-        use_cache: bool | None = None,
-        split: str | None = None,
-        max_size: int | None = None,
-        model_with_gradiend: Any = None,
-        source: str | None = None,
-        n_resamples: int = N_RESAMPLES,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
-        """Metrics of encodings that are given, or made now.
+        self, trainer: Any, encoder_df: Encodings | None = None, eval_data: Any = None, use_cache: bool | None = None,
+        split: str | None = None, max_size: int | None = None, model_with_gradiend: Any = None,
+        source: str | None = None, n_resamples: int = N_RESAMPLES, **kwargs: Any,
+    ) -> dict[str, Any]:  # fmt: skip
+        """The metrics of given encodings, or of encodings that are made now.
 
-        With an experiment directory, encodings that are made now are written to `encoded_values[_key].csv`, and their
-        metrics to the `.json` beside it.
+        With an experiment directory, new encodings are written to `encoded_values[_key].csv`, and their metrics to the
+        `.json` beside that file.
 
         Args:
-            trainer: Gives the model, and the data if none is given.
-            encoder_df: Finished encodings, or a result that holds them; nothing is encoded then.
-            eval_data: Rows to encode: an `EncoderData`, or what `encode_dataset_to_rows` takes. Default:
+            trainer: The trainer gives the model, and the data if `eval_data` is None.
+            encoder_df: Finished encodings, or a result that holds encodings; then nothing is encoded.
+            eval_data: Rows to encode: an `EncoderData`, or a data set for `encode_dataset_to_rows`. Default:
                 `trainer.create_eval_data(model, …)`.
-            use_cache: Read the metrics of the same model and rows instead of encoding again. Default: the training
-                arguments'.
-            split: For `create_eval_data`.
-            max_size: For `create_eval_data`.
-            model_with_gradiend: Default: the trainer's.
+            use_cache: Read the metrics of the same model and rows instead of encoding again. Default: the value of
+                the training arguments.
+            split: The split, for `create_eval_data`.
+            max_size: The largest number of rows, for `create_eval_data`.
+            model_with_gradiend: The model to evaluate. Default: the model of the trainer.
             source: The gradient that is encoded. Default: the model's source.
-            n_resamples: Number of resamples of the bootstrap interval; 0 leaves the interval out.
-            **kwargs: For `create_eval_data`.
+            n_resamples: The number of resamples of the bootstrap interval; 0 leaves the interval out.
+            **kwargs: Further arguments of `create_eval_data`.
 
         Returns:
-            See `get_encoder_metrics_from_dataframe`; {"n_samples": 0, "correlation": None} for no rows.
+            See `get_encoder_metrics_from_dataframe`; {"n_samples": 0, "correlation": None} without rows.
 
         Raises:
             TypeError: An unknown keyword.
@@ -168,7 +148,7 @@ class EncoderEvaluator:
 
         def measure(frame: pd.DataFrame) -> dict[str, Any]:
             if frame.empty:
-                return dict(EMPTY_RESULT)
+                return {"n_samples": 0, "correlation": None}
             return get_encoder_metrics_from_dataframe(frame, n_resamples=n_resamples)
 
         if encoder_df is not None:
@@ -193,8 +173,9 @@ class EncoderEvaluator:
 
 
 def _check_keywords(call: Callable[..., Any], hook: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """Raise TypeError for a keyword that neither a call nor its hook takes; of a hook that takes any keyword, only for
-    likely misspellings.
+    """Raise TypeError for a keyword that neither a call nor its hook takes.
+
+    If the hook takes any keyword, only a likely misspelling is refused.
     """
     own, taken = (list(inspect.signature(function).parameters.values()) for function in (call, hook))
     names = [one.name for one in (*own, *taken) if one.kind not in {one.VAR_POSITIONAL, one.VAR_KEYWORD}]
@@ -204,22 +185,16 @@ def _check_keywords(call: Callable[..., Any], hook: Callable[..., Any], given: M
 
 
 def _parts(trainer: Any, model: Any, eval_data: Any, settings: Mapping[str, Any]) -> Fingerprint | None:
-    """What metrics depend on; None where that cannot be said, because the data is of an unknown kind."""
+    """Everything that metrics depend on; None for data of a kind that has no digest."""
     if isinstance(eval_data, EncoderData):
-        data: dict[str, Any] = {"rows": digest_frame(eval_data.rows)}
-    elif eval_data is not None:
+        return {"rows": digest_frame(eval_data.rows), **model_parts(model), **settings}
+    if eval_data is not None:
         return None
-    else:
-        data = {}
-        if isinstance(trainer, KnowsItsData):
-            others = bool(settings.get("include_other_classes"))
-            rows = trainer.data_parts(settings["split"] or "validation", include_other_classes=others)
-            data = {**rows, **trainer.measurement_parts()}
-    return {**data, **model_parts(model), **settings}
+    others = bool(settings.get("include_other_classes"))
+    rows = trainer.data_parts(settings["split"] or "validation", include_other_classes=others)
+    return {**rows, **trainer.measurement_parts(), **model_parts(model), **settings}
 
 
 def _described(item: Mapping[str, Any]) -> dict[str, Any]:
-    described = {name: value for name, value in item.items() if not isinstance(value, (Tensor, Mapping))}
-    return {
-        name: value[0] if isinstance(value, list) and len(value) == 1 else value for name, value in described.items()
-    }
+    plain = {name: value for name, value in item.items() if not isinstance(value, (Tensor, Mapping))}
+    return {name: value[0] if isinstance(value, list) and len(value) == 1 else value for name, value in plain.items()}

@@ -1,4 +1,4 @@
-"""What encodings say about the encoder: correlation and how sure it is, accuracies, ranks and means."""
+"""Metrics of encodings: correlation with its bootstrap interval, accuracies, rank statistic and means."""
 
 from __future__ import annotations
 
@@ -15,13 +15,9 @@ from gradiend.util.metrics import accuracy_score
 from gradiend.util.paths import invalidate_encoder_metrics_cache
 
 __all__ = [
-    "correlation_interval",
-    "get_correlation",
-    "get_encoder_metrics_from_dataframe",
-    "get_model_metrics",
-    "invalidate_encoder_metrics_cache",
-    "roc_auc",
-]
+    "correlation_interval", "get_correlation", "get_encoder_metrics_from_dataframe", "get_model_metrics",
+    "invalidate_encoder_metrics_cache", "roc_auc",
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
 
@@ -29,21 +25,19 @@ N_RESAMPLES = 1000
 LEVEL = 0.95
 SEED = 0
 _CHUNK = 1 << 21
-"""Numbers that are drawn at once."""
-_NEUTRAL_PREFIX = "neutral"
-_REQUIRED = ("encoded", "label", "type")
+"""How many random numbers are drawn at once."""
 
 
 def get_correlation(df: pd.DataFrame, encoded_col: str = "encoded", label_col: str = "label") -> float:
     """Pearson correlation of encodings and labels.
 
     Args:
-        df: One row per example.
-        encoded_col: Column of the encodings.
-        label_col: Column of the labels.
+        df: A frame with one row per example.
+        encoded_col: The column of the encodings.
+        label_col: The column of the labels.
 
     Returns:
-        A number in [-1, 1]; 0.0 where it is undefined: fewer than two rows, or a constant column.
+        A number in [-1, 1]; 0.0 where the correlation is undefined: fewer than two rows, or a constant column.
 
     Raises:
         ValueError: A column is missing.
@@ -62,38 +56,38 @@ def get_encoder_metrics_from_dataframe(
 ) -> dict[str, Any]:
     """Correlation, accuracies and means of encoded examples.
 
-    Three selections of rows are scored: `all_data`; `training_only`, whose type does not start with
-    "neutral" (identity rows with label 0 stay in); `target_classes_only`, of these only labels other than 0.
-    The accuracy of the first two has three outcomes, +1 from `pos_boundary` on, −1 down from `neg_boundary`,
-    otherwise 0; that of the last has two, +1 from `neutral_boundary` on, otherwise −1.
+    Three selections of rows are scored: `all_data`; `training_only`, the rows whose type does not start with
+    "neutral" (identity rows with label 0 stay in); `target_classes_only`, the training rows whose label is not 0.
+    The accuracies of `all_data` and `training_only` have three outcomes: +1 from `pos_boundary` on, −1 down from
+    `neg_boundary`, otherwise 0. The accuracy of `target_classes_only` has two: +1 from `neutral_boundary` on, else −1.
 
     Args:
-        df: One row per example with encoded (float), label (+1, −1 or 0) and type; optionally source_id, the
-            factual class.
-        neg_boundary: Encodings at or below count as −1.
-        pos_boundary: Encodings at or above count as +1.
-        neutral_boundary: For target classes, encodings at or above count as +1.
-        n_resamples: Number of resamples of the bootstrap interval; 0 leaves the interval out.
+        df: A frame with one row per example and the columns encoded (float), label (+1, −1 or 0), type and,
+            optionally, source_id (the factual class).
+        neg_boundary: Encodings up to this number count as −1.
+        pos_boundary: Encodings from this number on count as +1.
+        neutral_boundary: Encodings of target classes count as +1 from this number on.
+        n_resamples: The number of resamples of the bootstrap interval; 0 leaves the interval out.
 
     Returns:
-        n_samples, sample_counts, all_data, training_only, target_classes_only (each correlation and
-        accuracy), boundaries, correlation (that of training_only), mean_by_class (keys are float labels),
-        mean_by_type and abs_mean_by_type. correlation_interval (low, high, level, n_resamples; a bootstrap) and
-        roc_auc (of the labels +1 and −1) are about the training rows. A column held_out gives held_out_words
-        (n_samples, correlation, correlation_interval, roc_auc), about the rows whose encoded words do not occur in
-        the training split; undefined numbers are None. Neutral rows give neutral_mean_by_type; source_id gives
-        mean_by_feature_class and label_value_to_class_name (labels that belong to one class only). Means by class
-        cover non-neutral types.
+        n_samples, sample_counts, all_data, training_only, target_classes_only (each with correlation and accuracy),
+        boundaries, correlation (of training_only), mean_by_class (keys are float labels), mean_by_type and
+        abs_mean_by_type. correlation_interval (low, high, level, n_resamples; a bootstrap) and roc_auc (of the labels
+        +1 and −1) are about the training rows. A column held_out gives held_out_words (n_samples, correlation,
+        correlation_interval, roc_auc), about the rows whose encoded words do not occur in the training split;
+        undefined numbers are None. Neutral rows give neutral_mean_by_type; source_id gives mean_by_feature_class and
+        label_value_to_class_name (labels that belong to one class only). Means by class leave neutral types out.
 
     Raises:
         ValueError: The frame is empty, lacks a column, holds a value that is not finite, has only neutral
             rows, fewer than two other rows, or only one label among them; or the boundaries are out of order.
     """
     _check(df, neg_boundary, pos_boundary)
+    boundaries = {"neg_boundary": neg_boundary, "pos_boundary": pos_boundary, "neutral_boundary": neutral_boundary}
     encoded = df["encoded"].to_numpy(np.float64)
     label = df["label"].to_numpy(np.float64)
     kind = df["type"].astype(str)
-    neutral = kind.str.startswith(_NEUTRAL_PREFIX).to_numpy(bool)
+    neutral = kind.str.startswith("neutral").to_numpy(bool)
     training = ~neutral
     _check_training(label[training], len(df))
 
@@ -115,11 +109,7 @@ def get_encoder_metrics_from_dataframe(
         "all_data": score(np.ones(len(df), dtype=bool), ternary),
         "training_only": training_only,
         "target_classes_only": score(target, binary),
-        "boundaries": {
-            "neg_boundary": neg_boundary,
-            "pos_boundary": pos_boundary,
-            "neutral_boundary": neutral_boundary,
-        },
+        "boundaries": boundaries,
         "correlation": training_only["correlation"],
         "roc_auc": roc_auc(encoded[training], label[training]),
         "mean_by_class": {float(key): value for key, value in _means(values[training], label[training]).items()},
@@ -127,9 +117,8 @@ def get_encoder_metrics_from_dataframe(
         "abs_mean_by_type": _means(values.abs(), kind.to_numpy()),
     }
     if n_resamples:
-        metrics["correlation_interval"] = correlation_interval(
-            encoded[training], label[training], n_resamples=n_resamples
-        )
+        interval = correlation_interval(encoded[training], label[training], n_resamples=n_resamples)
+        metrics["correlation_interval"] = interval
     if "held_out" in df.columns:
         held_out = training & df["held_out"].to_numpy(bool)
         metrics["held_out_words"] = _held_out(encoded[held_out], label[held_out], n_resamples)
@@ -148,33 +137,34 @@ def get_model_metrics(
     pos_boundary: float = 0.5,
     neutral_boundary: float = 0.0,
 ) -> dict[str, Any]:
-    """Metrics of a file of encodings, kept in the JSON file beside it.
+    """The metrics of a file of encodings, kept in a JSON file beside the file.
 
     Args:
-        csv_path: Written by `evaluate_encoder`, or any CSV file with encoded, label and type.
-        use_cache: False computes the metrics in any case. Otherwise metrics of the same encodings and boundaries are
-            read.
+        csv_path: A file that `evaluate_encoder` wrote, or any CSV file with encoded, label and type.
+        use_cache: False always computes the metrics. Otherwise metrics of the same encodings and boundaries are read.
         neg_boundary: See `get_encoder_metrics_from_dataframe`.
-        pos_boundary: Likewise.
-        neutral_boundary: Likewise.
+        pos_boundary: See `get_encoder_metrics_from_dataframe`.
+        neutral_boundary: See `get_encoder_metrics_from_dataframe`.
 
     Returns:
-        See `get_encoder_metrics_from_dataframe`.
+        The dict that `get_encoder_metrics_from_dataframe` returns.
 
     Raises:
-        FileNotFoundError: No such file.
+        FileNotFoundError: There is no such file.
     """
     path = Path(csv_path)
     if not path.is_file():
         raise FileNotFoundError(f"There are no encodings in {path}: evaluate_encoder() writes them.")
-    asked = {"neg_boundary": neg_boundary, "pos_boundary": pos_boundary, "neutral_boundary": neutral_boundary}
+    asked: dict[str, Any] = {
+        "neg_boundary": neg_boundary,
+        "pos_boundary": pos_boundary,
+        "neutral_boundary": neutral_boundary,
+    }
     kept = kept_beside(path)
     if use_cache is not False and kept.get("boundaries") == asked:
         return restored(kept)
     frame = read_frame(path)
-    metrics = get_encoder_metrics_from_dataframe(
-        frame, neg_boundary=neg_boundary, pos_boundary=pos_boundary, neutral_boundary=neutral_boundary
-    )
+    metrics = get_encoder_metrics_from_dataframe(frame, **asked)
     write_metrics(path, frame, metrics, kept.get(FINGERPRINT))
     return metrics
 
@@ -182,21 +172,21 @@ def get_model_metrics(
 def correlation_interval(
     encoded: Floats, label: Floats, *, n_resamples: int = N_RESAMPLES, level: float = LEVEL, seed: int = SEED
 ) -> dict[str, Any] | None:
-    """A percentile bootstrap interval of the Pearson correlation: rows are drawn with replacement.
+    """A percentile bootstrap interval of the Pearson correlation of `encoded` and `label`, both of shape (n,).
 
     Args:
-        encoded: (n,).
-        label: (n,).
-        n_resamples: Resamples; those with a constant column have no correlation and are left out.
-        level: Share of the resamples within the interval.
-        seed: Seed of the resamples.
+        encoded: The encodings.
+        label: The labels.
+        n_resamples: The number of resamples, with replacement; resamples with a constant column are left out.
+        level: The share of the resamples within the interval.
+        seed: The seed of the resamples.
 
     Returns:
-        low, high, level, n_resamples (those that count); None where no resample has a correlation.
+        low, high, level, n_resamples (the number of resamples that count); None if no resample has a correlation.
     """
     if encoded.size < 2 or np.ptp(encoded) == 0 or np.ptp(label) == 0:
         return None
-    # Standardised, so that the sums below do not lose digits.
+    # Both are standardised, so that the sums in `_correlations` do not lose digits.
     x, y = ((v - v.mean()) / np.abs(v - v.mean()).max() for v in (encoded, label))
     generator = np.random.default_rng(seed)
     rows = max(1, _CHUNK // x.size)
@@ -213,12 +203,10 @@ def correlation_interval(
 
 
 def roc_auc(encoded: Floats, label: Floats) -> float | None:
-    """The probability that a row of label +1 is encoded higher than one of label −1; ties count half.
+    """The probability that a row of label +1 is encoded higher than a row of label −1; ties count half.
 
-    The rank statistic of Mann and Whitney: (R₊ − n₊(n₊ + 1)/2) / (n₊ n₋), with R₊ the sum of the mid-ranks of label +1.
-
-    Returns:
-        A number in [0, 1]; None unless both labels occur.
+    This is the rank statistic of Mann and Whitney, (R₊ − n₊(n₊ + 1)/2) / (n₊ n₋), where R₊ is the sum of the mid-ranks
+    of label +1: a number in [0, 1], or None unless both labels occur.
     """
     target = label != 0
     positive = label[target] > 0
@@ -254,11 +242,11 @@ def _add_feature_classes(metrics: dict[str, Any], encoded: pd.Series, label: Flo
 
 
 def _pearson(x: Floats, y: Floats) -> float:
-    # Constancy is decided on the values themselves: the rounding error of a mean would pass for variance.
+    # A constant column is recognised by its values: the rounding error of a mean would pass for variance.
     if x.size < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return 0.0
     dx, dy = x - x.mean(), y - y.mean()
-    # Scaled to 1 before squaring, so that tiny encodings do not underflow.
+    # Both are scaled to 1 before squaring, so that tiny encodings do not underflow.
     dx, dy = dx / np.abs(dx).max(), dy / np.abs(dy).max()
     return float(np.clip(dx @ dy / np.sqrt((dx @ dx) * (dy @ dy)), -1.0, 1.0))
 
@@ -288,7 +276,7 @@ def _check(df: pd.DataFrame, neg_boundary: float, pos_boundary: float) -> None:
         )
     if df.empty:
         raise ValueError("The encoder frame is empty: no example was encoded. Check the split and max_size.")
-    _require_columns(df, _REQUIRED)
+    _require_columns(df, ("encoded", "label", "type"))
     for column in ("encoded", "label"):
         broken = int((~np.isfinite(df[column].to_numpy(np.float64))).sum())
         if broken:

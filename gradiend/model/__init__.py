@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from gradiend.util._imports import lazy_names
 
-# `is_decoder_only_model` is of a later step: kinds of models are told apart by their objectives.
+# Names are imported on first use, because objectives, which define `is_decoder_only_model`, are a later step.
 if TYPE_CHECKING:
     from gradiend.model._delta import AppliedDelta as AppliedDelta
     from gradiend.model._delta import apply_delta as apply_delta

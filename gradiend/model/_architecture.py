@@ -1,4 +1,4 @@
-"""What a GRADIEND network is built from: activations, sizes, dtype, named parts, devices."""
+"""The architecture of a GRADIEND network: activations, sizes, dtype, named parts, devices."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from gradiend.util._keywords import known_keywords, nearest, one_of
 Device = torch.device | str | int | None
 
 WEIGHT_PARTS: tuple[str, ...] = ("encoder-weight", "decoder-weight", "decoder-bias", "decoder-sum")
-"""What an importance is read off."""
+"""The parts of a GRADIEND that give an importance."""
 REWRITE_PARTS: tuple[str, ...] = ("decoder", *WEIGHT_PARTS)
-"""What a rewrite adds to the base model."""
+"""The parts of a GRADIEND that a rewrite can add to the base model."""
 
 FLOATS = ("float32", "bfloat16", "float16", "float64")
 
 
 @dataclass(frozen=True)
 class Activation:
-    """A function f, and what it allows an encoder that ends with it."""
+    """A function f, with the properties that a training or a rewrite can use."""
 
     module: Callable[[], nn.Module]
-    """Makes the module that computes f."""
+    """A function that makes the module which computes f."""
     odd: bool = False
-    """f(−x) = −f(x): negating encoder and decoder weights negates the latent and keeps the reconstruction."""
+    """Whether f(−x) = −f(x): then negated encoder and decoder weights negate the latent and keep the reconstruction."""
     slope: Callable[[Tensor], Tensor] | None = None
-    """f'(x) as a function of f(x), for the analytic step; without it, training goes through autograd."""
+    """The derivative f'(x) as a function of f(x), for the analytic step; None makes a training use autograd."""
     inverse: Callable[[float], float] | None = None
-    """f⁻¹, for the closed form of an odd f; without it, there is none."""
+    """The inverse f⁻¹, for the closed form of an odd f; None means that there is no closed form."""
 
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -61,19 +61,19 @@ def activation_name(name: str) -> str:
 
 
 def parse_weight_part(part: str) -> str:
-    """Raises ValueError unless `part` is one of `WEIGHT_PARTS`."""
+    """`part`, which must be one of `WEIGHT_PARTS`. Raises ValueError for another part."""
     return one_of("part", part, WEIGHT_PARTS)
 
 
 def parse_rewrite_part(part: str) -> str:
-    """Raises ValueError unless `part` is one of `REWRITE_PARTS`."""
+    """`part`, which must be one of `REWRITE_PARTS`. Raises ValueError for another part."""
     return one_of("part", part, REWRITE_PARTS)
 
 
 def parse_dtype(name: str, value: Any) -> torch.dtype:
-    """The floating-point dtype of an argument called `name`, also by the name of the dtype ("torch." may be left out).
+    """The floating-point dtype that `value` is or names ("torch." may be left out); errors name the argument `name`.
 
-    Raises ValueError for another name or dtype, and TypeError for anything else.
+    Raises ValueError for another name or dtype, and TypeError for a value of another type.
     """
     if not isinstance(value, str):
         return require_float(name, value)
@@ -87,7 +87,7 @@ def parse_dtype(name: str, value: Any) -> torch.dtype:
 
 
 def require_float(name: str, value: Any) -> torch.dtype:
-    """Refuse what is no dtype with a TypeError, and a dtype that is not floating point with a ValueError."""
+    """Raise TypeError for a value that is no dtype, and ValueError for a dtype that is not floating point."""
     if not isinstance(value, torch.dtype):
         raise TypeError(f"{name} must be a torch dtype, such as torch.float32; got {value!r}.")
     if not value.is_floating_point:
@@ -116,7 +116,7 @@ class Architecture:
         bias_decoder: bool,
         torch_dtype: Any,
     ) -> Self:
-        """Check the arguments of `GradiendModel`, which names the errors."""
+        """Check the arguments of `GradiendModel`, whose docstring lists the errors."""
         for name, value in (("input_dim", input_dim), ("latent_dim", latent_dim)):
             if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
                 raise ValueError(f"{name} must be a positive int; got {value!r}.")
@@ -130,12 +130,12 @@ class Architecture:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The fields, with the dtype as its name, e.g. "float32"."""
+        """The fields; the dtype becomes its name, such as "float32"."""
         return {**vars(self), "torch_dtype": str(self.torch_dtype).removeprefix("torch.")}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Parse what `to_json` gave; other keys are ignored. Raises ValueError or TypeError for what does not fit."""
+        """Undo `to_json`; other keys are ignored. Raises ValueError or TypeError for values that do not fit."""
         names = list(cls.__dataclass_fields__)
         missing = [name for name in names if name not in content]
         if missing:
@@ -144,7 +144,7 @@ class Architecture:
         return cls.parse(**{**{name: content[name] for name in names}, "torch_dtype": torch.__dict__.get(name, name)})
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The tensors of the weight file and their shapes."""
+        """Name → shape of each tensor of the weight file."""
         n, k = self.input_dim, self.latent_dim
         shapes: dict[str, tuple[int, ...]] = {
             "encoder.0.linear.weight": (k, n),
@@ -155,15 +155,15 @@ class Architecture:
 
 
 def cuda_device(device: Device = None) -> torch.device:
-    """The device that `.cuda(device)` means: the current one for None, an index, or any device."""
+    """The device that `.cuda(device)` means: the current device for None, the GPU with an index, or a device."""
     return torch.device("cuda" if device is None else device)
 
 
 def default_devices(n_gpus: int, encoder_decoder_same_device: bool = False) -> tuple[str, str, str]:
-    """Devices of (encoder, decoder, base model) on a machine with so many GPUs.
+    """Devices of (encoder, decoder, base model) on a machine with `n_gpus` GPUs.
 
-    Encoder and decoder are each as large as the base model: with two GPUs the decoder gets one of its own, with three
-    each of the three does.
+    Encoder and decoder are each as large as the base model: with two GPUs the decoder gets a GPU of its own, with three
+    GPUs each of the three does.
     """
     if n_gpus == 0:
         return "cpu", "cpu", "cpu"
@@ -181,17 +181,17 @@ def resolve_device_config_for_model(
     device_base_model: Device = None,
     encoder_decoder_same_device: bool = False,
 ) -> tuple[torch.device, torch.device, torch.device, bool]:
-    """Where encoder, decoder and base model go: their own argument, else `device`, else the rule for this machine.
+    """The devices of encoder, decoder and base model: their own argument, else `device`, else `default_devices`.
 
     Args:
-        device: For each of the three that has no argument of its own.
-        device_encoder: Where the encoder goes.
-        device_decoder: Where the decoder goes.
-        device_base_model: Where the base model goes.
-        encoder_decoder_same_device: Let the rule (`default_devices`) put both halves on one GPU.
+        device: The device of each of the three that has no argument of its own.
+        device_encoder: The device of the encoder.
+        device_decoder: The device of the decoder.
+        device_base_model: The device of the base model.
+        encoder_decoder_same_device: Whether `default_devices` puts encoder and decoder on one GPU.
 
     Returns:
-        (encoder, decoder, base model, whether that takes several GPUs).
+        (encoder, decoder, base model, whether several GPUs are used).
     """
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     rule = default_devices(n_gpus, encoder_decoder_same_device)

@@ -1,9 +1,9 @@
-"""The base model that a GRADIEND is for: how a call names it, and whether it has the weights of the training.
+"""The base model of a GRADIEND: how a call names the base model, and whether it has the weights of the training.
 
-A name or path does not say which weights those are: a model can be changed in memory, and a folder can be overwritten.
-A fixed sample of every parameter is small enough to lie in every checkpoint, and can be compared with the same model in
-another dtype, where a hash of all bits could not. In the same dtype the sum of each parameter also finds what the
-sample misses, such as one embedding that was trained alone.
+A name or path does not identify weights: a model can change in memory, and a folder can be overwritten. A fixed sample
+of every parameter is small enough for every checkpoint, and can be compared with the same model in another dtype, which
+a hash of all bits cannot. In the same dtype the sum of each parameter also finds changes that the sample misses, such
+as a single trained embedding.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gradiend.util._keywords import nearest, resolve_keywords
 from gradiend.util.paths import BASE_DIGEST
 
 ENTRIES = 256
-"""Number of entries of a parameter that are sampled; a smaller parameter is taken whole."""
+"""How many entries of a parameter are sampled; a smaller parameter is sampled whole."""
 _GOLDEN_RATIO = 0x9E3779B97F4A7C15
 """2⁶⁴ divided by the golden ratio: its multiples, modulo 2⁶⁴, lie evenly and hit no stride of a matrix."""
 
@@ -34,15 +34,15 @@ GRADIEND_ARGUMENTS = (
     "latent_dim", "torch_dtype", "param_map", "params", "activation_encoder", "activation_decoder", "bias_decoder",
     "lazy_init",
 )  # fmt: skip
-"""Keywords of `ModelWithGradiend.from_pretrained` that shape a new GRADIEND."""
+"""The keywords of `ModelWithGradiend.from_pretrained` that shape a new GRADIEND."""
 
 
 def resolve_directory(
     load_directory: Any, base_model: Any, kwargs: Mapping[str, Any]
 ) -> tuple[Any, Any, dict[str, Any]]:
-    """(load_directory, base_model for a checkpoint or None, other keywords), whichever spelling was used.
+    """(load_directory, base_model for a checkpoint or None, other keywords), for both spellings of load_directory.
 
-    Raises TypeError for no load_directory, or two.
+    Raises TypeError for none or two load directories.
     """
     rest = resolve_keywords("ModelWithGradiend.from_pretrained", kwargs, [*kwargs, "load_directory"])
     second = rest.pop("load_directory", None)
@@ -57,10 +57,10 @@ def resolve_directory(
 
 
 def split_gradiend_arguments(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(what shapes a new GRADIEND and is not None, the rest).
+    """(arguments that shape a new GRADIEND and are not None, the rest).
 
-    `n_features` is what trainers call latent_dim, which wins; a pre_prune_config means that the weights are not made
-    before pruning.
+    `n_features` is the trainers' name of latent_dim, and latent_dim wins. With a pre_prune_config the weights are only
+    made after the pruning.
     """
     rest = dict(arguments)
     n_features = rest.pop("n_features", None)
@@ -74,7 +74,7 @@ def split_gradiend_arguments(arguments: Mapping[str, Any]) -> tuple[dict[str, An
 
 
 def load_base_model(cls: Any, place: Any, arguments: Mapping[str, Any], **recorded: Any) -> tuple[Any, ...]:
-    """What `cls._load_model` gives; a keyword that it does not know is one that `from_pretrained` does not know."""
+    """The result of `cls._load_model`; an error about an unknown keyword is raised in the name of `from_pretrained`."""
     try:
         return cls._load_model(place, **recorded, **arguments)
     except TypeError as error:
@@ -90,25 +90,25 @@ def load_base_model(cls: Any, place: Any, arguments: Mapping[str, Any], **record
 
 
 def identity_of(base_model: Any) -> str:
-    """What a base model is found by again: its name or path, or an instance's `name_or_path`; empty if it has none."""
+    """The name or path that finds a base model again: the argument, or `name_or_path` of an instance, or ""."""
     return str(base_model if isinstance(base_model, (str, Path)) else getattr(base_model, "name_or_path", ""))
 
 
 def device_of(base_model: Any) -> Device:
-    """Where a base model given as an instance is; None for a name or path. Raises TypeError for anything else."""
+    """The device of a base model that is an instance; None for a name or path. Raises TypeError for another object."""
     if isinstance(base_model, (str, Path)):
         return None
     if not hasattr(base_model, "device"):
         raise TypeError(
-            "A base model is given by its name or path, or as a model that says its device, as those of transformers "
-            f"do; got {type(base_model).__name__}."
+            "A base model is given by its name or path, or as a model with a device, such as a transformers model; got "
+            f"{type(base_model).__name__}."
         )
     return base_model.device
 
 
 @dataclass(frozen=True)
 class BaseDigest:
-    """What tells a base model's parameters from others."""
+    """A sample of a base model's parameters, which tells the base model from others."""
 
     entries: dict[str, Tensor]
     """Parameter name → up to `ENTRIES` entries, in the parameter's dtype, on the CPU."""
@@ -120,21 +120,21 @@ class BaseDigest:
     @classmethod
     @torch.no_grad()
     def of(cls, base_model: Any) -> Self:
-        """The sample of a model as it is in memory; a shared tensor counts once."""
+        """The sample of a model in memory; a shared tensor counts once."""
         entries, shapes, sums = {}, {}, {}
         for name, parameter in base_model.named_parameters():
             shapes[name] = list(parameter.shape)
             flat = parameter.detach().reshape(-1)
             places = torch.tensor(sampled_places(flat.numel()), dtype=torch.int64, device=flat.device)
             entries[name] = flat[places].cpu()
-            # Of integers, no order of addition gives another sum.
+            # A sum of integers does not depend on the order of addition.
             sums[name] = int(bits(flat).sum(dtype=torch.int64))
         return cls(entries, shapes, sums)
 
     def differences(self, other: BaseDigest) -> list[str]:
-        """Names of the parameters in which two models differ, or that only one of them has.
+        """Names of the parameters in which two models differ, or that only one model has.
 
-        Parameters of equal dtype must be equal; of different dtypes, equal up to the rounding of the coarser one.
+        Parameters of equal dtype must be equal; those of different dtypes, equal up to rounding to the coarser dtype.
         """
         names = dict.fromkeys([*self.entries, *other.entries])
         return [name for name in names if not self._agrees(other, name)]
@@ -153,15 +153,12 @@ class BaseDigest:
 
     def save(self, directory: str | Path) -> None:
         """Write the sample into a checkpoint."""
-        write_tensors(
-            Path(directory) / BASE_DIGEST,
-            self.entries,
-            {"shapes": json.dumps(self.shapes), "sums": json.dumps(self.sums)},
-        )
+        header = {"shapes": json.dumps(self.shapes), "sums": json.dumps(self.sums)}
+        write_tensors(Path(directory) / BASE_DIGEST, self.entries, header)
 
     @classmethod
     def load(cls, directory: str | Path) -> Self | None:
-        """The sample of a checkpoint; None where it has none. Raises ValueError for a damaged file."""
+        """The sample of a checkpoint; None for a checkpoint without a sample. Raises ValueError for a damaged file."""
         path = Path(directory) / BASE_DIGEST
         if not path.is_file():
             return None
@@ -177,13 +174,13 @@ class BaseDigest:
 
 
 def sampled_places(size: int) -> list[int]:
-    """The places of a parameter of `size` entries that are sampled, the same for every model."""
+    """The sampled places of a parameter of `size` entries, which are the same for every model."""
     if size <= ENTRIES:
         return list(range(size))
     return [(index * _GOLDEN_RATIO % 2**64) * size >> 64 for index in range(ENTRIES)]
 
 
 def differing(names: Sequence[str]) -> str:
-    """How many parameters differ, with the names of some."""
+    """How many parameters differ, with the names of up to three."""
     shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
     return f"{len(names)} parameter{'s differ' if len(names) > 1 else ' differs'} ({shown})"

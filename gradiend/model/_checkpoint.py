@@ -35,15 +35,15 @@ WEIGHTS, WEIGHTS_BIN = WEIGHT_FILES
 STEMS = {"indices": "mapping_indices", "mask": "mapping_masks"}
 FIELDS = {"indices": "indices_file", "mask": "masks_file"}
 SUFFIXES = {False: "safetensors", True: "pth"}
-"""Whether torch writes the mapping files → their suffix."""
+"""The suffix of the mapping files, by whether torch writes them."""
 MAPPING_FILES = tuple(f"{stem}.{suffix}" for stem in STEMS.values() for suffix in SUFFIXES.values())
 CHECKPOINT_FILES = (CONFIG, TRAINING, WEIGHTS, WEIGHTS_BIN, BASE_DIGEST, *MAPPING_FILES)
-"""All that a checkpoint may consist of; which of them there are depends on map and format."""
+"""All files that a checkpoint may have; map and format decide which of these files exist."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything that a checkpoint directory holds."""
+    """The contents of a checkpoint directory."""
 
     architecture: Architecture
     tensors: Mapping[str, Tensor]
@@ -59,7 +59,7 @@ def is_checkpoint(directory: str | Path) -> bool:
 
 
 def write_checkpoint(directory: str | Path, checkpoint: Checkpoint, *, use_safetensors: bool | None = None) -> None:
-    """Write all files. The old config.json goes first and the new one comes last: with it, a directory is complete."""
+    """Write all files. config.json is removed first and written last, because it marks a complete checkpoint."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / CONFIG).unlink(missing_ok=True)
@@ -67,23 +67,16 @@ def write_checkpoint(directory: str | Path, checkpoint: Checkpoint, *, use_safet
     mapping = write_mapping(directory, checkpoint.mapping, binary=use_safetensors is False)
     if checkpoint.training is not None:
         write_json(directory / TRAINING, checkpoint.training)
-    write_json(
-        directory / CONFIG,
-        {
-            "format_version": FORMAT_VERSION,
-            "architecture": checkpoint.architecture.to_json(),
-            "mapping": mapping,
-            "metadata": {key: _jsonable(value) for key, value in checkpoint.metadata.items()},
-        },
-    )
+    content = {"format_version": FORMAT_VERSION, "architecture": checkpoint.architecture.to_json(), "mapping": mapping}
+    metadata = {key: _jsonable(value) for key, value in checkpoint.metadata.items()}
+    write_json(directory / CONFIG, {**content, "metadata": metadata})
 
 
 def read_checkpoint(directory: str | Path, *, with_mapping: bool = False) -> Checkpoint:
-    """Read and verify all files; `with_mapping` refuses a checkpoint without a parameter map, which is not read else.
+    """Read and verify all files; the parameter map is read, and required, only with `with_mapping`.
 
-    Raises:
-        FileNotFoundError: A file is missing, or config.json has no mapping where one is needed.
-        ValueError: Contents that do not fit together; the message names the file.
+    Raises FileNotFoundError for a missing file or map, and a ValueError that names the file for contents that do not
+    fit.
     """
     directory = Path(directory)
     path = directory / CONFIG
@@ -117,7 +110,7 @@ def read_checkpoint(directory: str | Path, *, with_mapping: bool = False) -> Che
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object. Raises ValueError for a file with anything else; the message names the file."""
+    """Read a JSON object. Raises a ValueError that names the file for other contents."""
     content = read_json(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a JSON object, not {type(content).__name__}.")
@@ -138,7 +131,7 @@ def _read_weights(path: Path, architecture: Architecture, config: Path) -> dict[
 
 
 def _jsonable(value: Any) -> Any:
-    """`value`, or its type name and repr where JSON cannot hold it."""
+    """`value`, or its type name and repr if JSON cannot hold the value."""
     try:
         json.dumps(value)
     except (TypeError, ValueError):
@@ -151,15 +144,14 @@ def save_model_weights(directory: str | Path, state: Mapping[str, Tensor], use_s
     """Write the weights of a model, and remove a weight file of the other format.
 
     Args:
-        directory: Created if missing.
+        directory: The directory, which is created if it is missing.
         state: Name → tensor.
         use_safetensors: False writes `pytorch_model.bin`. None and True write `model.safetensors`; for tensors that
             share memory (tied weights), which that format cannot hold, None falls back to `pytorch_model.bin`.
 
     Raises:
-        ValueError: use_safetensors=True and tensors that share memory.
+        ValueError: use_safetensors is True, and tensors share memory.
     """
-    name, other = WEIGHTS, WEIGHTS_BIN
     if use_safetensors is not False and _share_memory(state):
         if use_safetensors:
             raise ValueError(
@@ -168,14 +160,13 @@ def save_model_weights(directory: str | Path, state: Mapping[str, Tensor], use_s
             )
         logger.info("Some tensors share memory (tied weights): writing %s instead of %s.", WEIGHTS_BIN, WEIGHTS)
         use_safetensors = False
-    if use_safetensors is False:
-        name, other = other, name
+    name, other = (WEIGHTS_BIN, WEIGHTS) if use_safetensors is False else (WEIGHTS, WEIGHTS_BIN)
     write_tensors(Path(directory) / name, state)
     (Path(directory) / other).unlink(missing_ok=True)
 
 
 def find_weights(directory: str | Path) -> Path:
-    """The weight file in a directory. Raises FileNotFoundError where there is none."""
+    """The weight file in a directory. Raises FileNotFoundError for a directory without a weight file."""
     found = [Path(directory) / name for name in WEIGHT_FILES if (Path(directory) / name).is_file()]
     if not found:
         raise FileNotFoundError(f"{directory} has neither {WEIGHTS} nor {WEIGHTS_BIN}.")
@@ -187,8 +178,8 @@ def load_model_weights(directory: str | Path) -> dict[str, Tensor]:
     """Read the weights that `save_model_weights` wrote, on the CPU.
 
     Raises:
-        FileNotFoundError: No weight file.
-        ValueError: The file is damaged; the message names it.
+        FileNotFoundError: There is no weight file.
+        ValueError: The file is damaged; the message names the file.
     """
     return read_tensors(find_weights(directory))
 
@@ -199,9 +190,9 @@ def _share_memory(state: Mapping[str, Tensor]) -> bool:
 
 
 def write_mapping(directory: Path, mapping: ParameterMap | None, *, binary: bool) -> dict[str, Any] | None:
-    """Write the selections that are not complete, each in its smaller form, and return `mapping` of config.json.
+    """Write the incomplete selections, each in its smaller form, and return the entry `mapping` of config.json.
 
-    With `binary`, torch writes them, as `.pth` files, instead of safetensors.
+    With `binary`, torch writes `.pth` files instead of safetensors.
     """
     for old in MAPPING_FILES:
         (directory / old).unlink(missing_ok=True)
@@ -227,14 +218,9 @@ def write_mapping(directory: Path, mapping: ParameterMap | None, *, binary: bool
     return content
 
 
-def read_mapping(config: Path, content: Mapping[str, Any] | None) -> ParameterMap | None:
-    """Read what `write_mapping` wrote beside `config`, the path of config.json, and returned as `content`.
-
-    Raises FileNotFoundError for a missing file, ValueError for contents that do not fit together.
-    """
-    if content is None:
-        return None
-    # Only the names of the files: a checkpoint from elsewhere has no business outside its own directory.
+def read_mapping(config: Path, content: Mapping[str, Any]) -> ParameterMap:
+    """Undo `write_mapping`; `content` is `mapping` in the file `config`. Errors are those of `read_checkpoint`."""
+    # Folders in the names of files are ignored: a checkpoint must not read outside its own directory.
     paths = {kind: config.parent / Path(content[key]).name for kind, key in FIELDS.items() if content.get(key)}
     files = {kind: read_tensors(path) for kind, path in paths.items()}
     parameters = []

@@ -1,7 +1,8 @@
-"""What a GRADIEND reads, what it reproduces, and which class it encodes positive; gradiend_context.json says it.
+"""gradiend_context.json: what a GRADIEND reads, what it reproduces, and which class it encodes positive.
 
-The label of a text is that of its factual word's class. From version 0.2.0 on, the existing tool labels texts by the
-alternative word's class where the source is alternative, and its files do not say so; see `labels_by_alternative`.
+The label of a text is the label of its factual word's class. From version 0.2.0 on, the existing tool labels texts by
+the class of the alternative word if the source is alternative, without a note in its files; see
+`labels_by_alternative`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from gradiend.util.paths import CONTEXT
 
 
 class Side(str, Enum):
-    """A gradient of one example: g_f of the factual word, g_a of the alternative, or g_f − g_a."""
+    """The gradient of an example: g_f of the factual word, g_a of the alternative word, or g_f − g_a."""
 
     FACTUAL = "factual"
     ALTERNATIVE = "alternative"
@@ -36,9 +37,9 @@ class Side(str, Enum):
 
 
 LABELS_OF = "labels_of"
-"""Key of the context: the word whose class labels a text, factual or alternative."""
+"""The key of the context for the word whose class labels a text, factual or alternative."""
 MARKS_OF_0_2 = frozenset({"prediction_objective", "decoder_sequence_cloze_rhs_window"})
-"""Metadata in config.json that versions 0.2.x of the existing tool write and 0.1.0 does not."""
+"""Keys in config.json that versions 0.2.x of the existing tool write, and version 0.1.0 does not."""
 
 T = TypeVar("T")
 
@@ -56,8 +57,8 @@ def write_gradiend_context(
 
     Args:
         directory: The checkpoint.
-        source: What the encoder reads.
-        target: What the decoder reproduces.
+        source: The gradient that the encoder reads.
+        target: The gradient that the decoder reproduces.
         direction: Class → +1, −1 or 0.
         labels_of: The word whose class labels a text: factual or alternative.
     """
@@ -72,8 +73,8 @@ def read_gradiend_context(directory: str | Path) -> tuple[str, str | None, dict[
     """(source, target, class → +1/−1/0 or None) of a checkpoint.
 
     Raises:
-        FileNotFoundError: No context file.
-        ValueError: A file without valid source, target or direction; the message names it.
+        FileNotFoundError: There is no context file.
+        ValueError: The file has no valid source, target or direction; the message names the file.
     """
     path = Path(directory) / CONTEXT
     content = _read_context(path)
@@ -88,10 +89,10 @@ def read_gradiend_context(directory: str | Path) -> tuple[str, str | None, dict[
 
 
 def labels_by_alternative(directory: str | Path, metadata: Mapping[str, Any]) -> bool | None:
-    """Whether the texts that a GRADIEND with source alternative was trained on were labelled by the alternative word.
+    """Whether the training of a GRADIEND with source alternative labelled its texts by the alternative word.
 
-    Where the context does not say it, it is True for a checkpoint whose metadata has a mark of the existing tool's
-    0.2.x, and None for others: versions that write no mark label by the factual word.
+    Without a note in the context, this is True if the metadata has a mark of the existing tool's versions 0.2.x, and
+    None otherwise: versions that write no mark label texts by the factual word.
     """
     path = Path(directory) / CONTEXT
     labels = _read_context(path).get(LABELS_OF)
@@ -104,7 +105,7 @@ def labels_by_alternative(directory: str | Path, metadata: Mapping[str, Any]) ->
 
 
 def parse_labels(labels_of: str) -> Side:
-    """The word whose class labels a text. Raises ValueError for another than factual and alternative."""
+    """The side of the word whose class labels a text. Raises ValueError unless it is factual or alternative."""
     if labels_of not in (Side.FACTUAL, Side.ALTERNATIVE):
         raise ValueError(f"{LABELS_OF} must be 'factual' or 'alternative'; got {labels_of!r}.")
     return Side(labels_of)
@@ -121,7 +122,7 @@ def _read_context(path: Path) -> dict[str, Any]:
 
 
 def parse_direction(direction: Mapping[str, int]) -> dict[str, int]:
-    """Class → +1, −1 or 0 as ints. Raises ValueError for another label, TypeError for what is no mapping."""
+    """Class → +1, −1 or 0 as ints. Raises ValueError for another label, and TypeError unless it is a mapping."""
     if not isinstance(direction, Mapping):
         raise TypeError(f"The encoding direction must map classes to +1, −1 or 0; got {direction!r}.")
     wrong = {name: label for name, label in direction.items() if label not in (1, -1, 0)}
@@ -133,7 +134,7 @@ def parse_direction(direction: Mapping[str, int]) -> dict[str, int]:
 def encoding_direction(feature_definition: Any) -> dict[str, int]:
     """Class → label: +1 for the first of the two `target_classes`, −1 for the second, 0 for the rest of `all_classes`.
 
-    Raises ValueError where there are not two target classes.
+    Raises ValueError unless there are two target classes.
     """
     signs = (1, -1)
     targets = list(feature_definition.target_classes or ())
@@ -148,8 +149,8 @@ def moving_factor(
 ) -> float:
     """The feature factor that strengthens (or weakens) a class: −label of the class, +label for target="alternative".
 
-    With target diff or factual, decoding the label of a class gives the gradient that makes its word less likely
-    (docs/method.md). Without a direction, or for a class that it does not tell apart, this raises ValueError.
+    With target diff or factual, the decoded label of a class is the gradient that makes the word of the class less
+    likely (docs/method.md). Raises ValueError without a direction, and for a class that is no target class.
     """
     if not direction:
         raise ValueError("The model does not know which class it encodes positive: train it, or set the direction.")
@@ -164,9 +165,9 @@ def moving_factor(
 
 
 def one_goal(strengthen: T | None, weaken: T | None) -> tuple[T, bool] | None:
-    """(class, whether to strengthen it) of a call that takes `strengthen` and `weaken`; None with neither of them.
+    """(class, whether to strengthen the class) of a call with `strengthen` or `weaken`; None with neither argument.
 
-    Raises TypeError with both.
+    Raises TypeError if both arguments are given.
     """
     if strengthen is not None and weaken is not None:
         raise TypeError(

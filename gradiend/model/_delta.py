@@ -1,8 +1,8 @@
-"""A delta, applied to a model in memory and undone to the same bits.
+"""Application of a delta to a model in memory, which can be undone to the same bits.
 
-With θ the base model's weights and θ' the rewritten ones, a delta holds θ' where it differs from θ. Applied with
-strength s, an entry becomes θ + s · (θ' − θ), computed in float32 (float64 for float64) and rounded once; with s = 1
-it is θ' itself.
+Let θ be the base model's weights and θ' the rewritten weights; a delta holds θ' where θ' differs from θ. With strength
+s, an entry becomes θ + s · (θ' − θ), computed in float32 (float64 for float64) and rounded once; with s = 1 it is θ'
+itself.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from gradiend.util._keywords import known_keywords
 
 @dataclass(frozen=True, eq=False)
 class Replaced:
-    """What a delta replaced in one parameter."""
+    """The values that a delta replaced in one parameter."""
 
     delta: str
-    """`Delta.fingerprint`."""
+    """The `fingerprint` of the delta."""
     entry: MappedParameter
-    """Which entries it replaced."""
+    """The entries that the delta replaced."""
     values: Tensor
-    """The values that were there before."""
+    """The values of these entries before the delta was applied."""
 
 
 _REPLACED: WeakKeyDictionary[nn.Module, dict[str, list[Replaced]]] = WeakKeyDictionary()
-"""Module and name of its parameter → what the deltas that are applied have replaced, the first one first.
+"""Module → name of its parameter → the values that applied deltas have replaced, in the order of application.
 
-The key is the module, since `to(…)` keeps it, and a model with a head and the bare model inside it share it."""
+The key is the module, because `to(…)` keeps modules, and a model with a head shares them with the bare model inside."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,16 +53,16 @@ class Target:
 
     @property
     def parameter(self) -> Tensor:
-        """The parameter's values."""
+        """The values of the parameter."""
         return self.module.get_parameter(self.attribute).detach()
 
     @property
     def replaced(self) -> list[Replaced]:
-        """What was replaced in this parameter and not restored yet; callers append to it and pop from it."""
+        """The replaced values of this parameter that are not restored yet; callers append to and pop from the list."""
         return _REPLACED.setdefault(self.module, {}).setdefault(self.attribute, [])
 
     def current(self) -> Tensor:
-        """A copy of what the entries hold now."""
+        """A copy of the present values of the entries."""
         return self.change.entry.gather(self.parameter).clone()
 
     def holds(self, values: Tensor) -> bool:
@@ -70,7 +70,7 @@ class Target:
         return torch.equal(bits(self.current()), bits(values.to(self.parameter.device)))
 
     def base(self) -> Tensor | None:
-        """What the entries held before any delta was applied; None if that is not what the delta replaces."""
+        """The values of the entries before any delta; None if these are not the values that the delta replaces."""
         current = self.current()
         if digest_of(current) == self.change.replaces:
             return current
@@ -84,9 +84,9 @@ class Target:
 
 
 def find_targets(model: nn.Module, delta: Delta) -> list[Target]:
-    """The parameters that a delta is for, under their own names or those of the same model with or without its head.
+    """The parameters that a delta changes, in a model with or without its head.
 
-    Raises ValueError for a parameter that is missing, has another shape or dtype, or is not tied to the same others.
+    Raises ValueError for a parameter that is missing, has another shape or dtype, or is tied to other parameters.
     """
     parameters = dict(model.named_parameters(remove_duplicate=False))
     names = _names_in(model, delta, parameters)
@@ -117,9 +117,9 @@ def find_targets(model: nn.Module, delta: Delta) -> list[Target]:
 
 
 def base_values(targets: Sequence[Target], delta: Delta) -> list[Tensor]:
-    """What the entries of each target held before any delta.
+    """The values of the entries of each target before any delta.
 
-    Raises ValueError where that is not what the delta replaces: for another model, or if the delta is applied already.
+    Raises ValueError for another model than the delta was made for, and if the delta is applied already.
     """
     if all(target.holds(target.change.values) for target in targets) or any(
         earlier.delta == delta.fingerprint and digest_of(target.current()) != target.change.replaces
@@ -149,7 +149,7 @@ def refusal(delta: Delta, problems: Sequence[str], of: int | None = None) -> str
 
 
 def _names_in(model: nn.Module, delta: Delta, parameters: Iterable[str]) -> dict[str, str]:
-    """Name in the delta → name in the model: the same if the model has it, else under its own backbone's prefix."""
+    """Name in the delta → name in the model: the same name, or the name with the prefix of the model's backbone."""
     known, prefix = set(parameters), backbone_prefix(model)
     names = [name for change in delta.changes for name in (change.entry.name, *change.tied)]
     return {
@@ -185,7 +185,7 @@ class AppliedDelta:
 
     @torch.no_grad()
     def undo(self) -> None:
-        """Restore the values that were there before, bit by bit; nothing happens the second time.
+        """Restore the values before the delta, bit by bit; a second call does nothing.
 
         Raises:
             RuntimeError: Another delta was applied to the same parameters later and is not undone yet, or the model
@@ -216,7 +216,7 @@ class AppliedDelta:
 
 @known_keywords("apply_delta", suggest=False)
 def apply_delta(model: nn.Module, path: str | Path | Delta, strength: float = 1.0) -> AppliedDelta:
-    """Change a model in memory by a delta; the result undoes it, also as a context manager.
+    """Change a model in memory by a delta; the result can undo the change, also as a context manager.
 
         applied = apply_delta(model, "he.safetensors", strength=0.5)
         applied.undo()
@@ -224,20 +224,20 @@ def apply_delta(model: nn.Module, path: str | Path | Delta, strength: float = 1.
         with apply_delta(model, "he.safetensors"):
             ...
 
-    Several deltas of the same base model add up where they meet, and are undone in reverse order. What the delta
-    replaced is kept as long as the model, or until it is undone.
+    Several deltas of the same base model add up in entries that they share, and are undone in reverse order. The
+    replaced values are kept as long as the model, or until the delta is undone.
 
     Args:
         model: Any copy of the base model, with or without its head.
-        path: What `export_delta` wrote (the file or its directory), or `read_delta` read.
-        strength: θ + strength · (θ' − θ): 1 gives the rewritten model's bits, 0 changes nothing, below 0 goes the
-            other way.
+        path: The file or directory that `export_delta` wrote, or the result of `read_delta`.
+        strength: The factor in θ + strength · (θ' − θ): 1 gives the bits of the rewritten model, 0 changes nothing, and
+            a negative strength goes the other way.
 
     Raises:
-        FileNotFoundError: No such file.
-        TypeError: The model is no module, or the strength no number.
+        FileNotFoundError: There is no such file.
+        TypeError: The model is no module, or the strength is no number.
         ValueError: A damaged file, a strength that is not finite or drives a weight out of its dtype's range, another
-            model (the message says what differs), or a delta that is applied already. The model is unchanged then.
+            model (the message says what differs), or a delta that is applied already. Then the model is unchanged.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"apply_delta needs a loaded model; got {model!r}. Load it with AutoModel….from_pretrained.")
@@ -253,7 +253,7 @@ def apply_delta(model: nn.Module, path: str | Path | Delta, strength: float = 1.
 
 
 def blend(target: Target, base: Tensor, strength: float) -> Tensor:
-    """The entries' new values: base + strength · (new − base), and that much more than now where a delta is applied."""
+    """The new values of the entries: current + strength · (new − base), which keeps the effect of other deltas."""
     current, new = target.current(), target.change.values.to(base.device)
     if strength == 0:
         return current
@@ -261,7 +261,7 @@ def blend(target: Target, base: Tensor, strength: float) -> Tensor:
     step = strength * (new.to(wide) - base.to(wide))
     alone = new if strength == 1 else (base.to(wide) + step).to(base.dtype)
     result = torch.where(bits(current) == bits(base), alone, (current.to(wide) + step).to(base.dtype))
-    # An infinite weight minus itself is undefined; what the rewrite leaves stays.
+    # An infinite weight minus itself is undefined, so an entry that the rewrite does not change keeps its value.
     result = torch.where(bits(new) == bits(base), current, result)
     if bool((~result.isfinite() & new.isfinite() & current.isfinite()).any()):
         raise ValueError(

@@ -16,15 +16,14 @@ from gradiend.util._digest import digest_tensors
 from gradiend.util._keywords import one_of
 
 MASK_MARGIN = 1.1
-"""Indices are preferred while they take less than 1/1.1 of a mask: near equality the choice must not flip."""
-
+"""Indices are preferred if they take less than 1/1.1 of a mask's space: near equality the choice must not flip."""
 
 BIT_TYPES = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""Bytes per entry → the integers that hold its bits."""
+"""Bytes per entry → the integer type that holds the bits of the entry."""
 
 
 def bits(values: Tensor) -> Tensor:
-    """The same memory as integers: unlike floats, −0.0 is not 0.0 and an undefined number equals itself."""
+    """The same memory as integers, for which −0.0 differs from 0.0, and an undefined number equals itself."""
     return values.view(BIT_TYPES[values.element_size()])
 
 
@@ -40,33 +39,33 @@ def index_dtype(numel: int) -> torch.dtype:
 
 @dataclass(frozen=True, eq=False)
 class MappedParameter:
-    """One base-model parameter and the entries of it that are in the map."""
+    """A base-model parameter and its entries that are in the map."""
 
     name: str
     shape: tuple[int, ...]
     selection: Tensor | None = None
-    """None for all entries, a bool tensor (numel,), or an integer tensor of flat indices."""
+    """The entries in the map: None for all entries, a bool tensor (numel,), or an integer tensor of flat indices."""
 
     def __repr__(self) -> str:
         return f"MappedParameter({self.name!r}, {self.shape}, {self.num_selected:,} of {self.numel:,} entries)"
 
     @cached_property
     def numel(self) -> int:
-        """Entries of the whole parameter."""
+        """The number of entries of the whole parameter."""
         return math.prod(self.shape)
 
     @cached_property
     def num_selected(self) -> int:
-        """Entries that are in the map."""
+        """The number of entries in the map."""
         if self.selection is None:
             return self.numel
-        # sum() would make a 64-bit integer of every flag first.
+        # count_nonzero saves memory: sum() would make a 64-bit integer of every flag first.
         flags = self.selection.dtype == torch.bool
         return int(self.selection.count_nonzero()) if flags else self.selection.numel()
 
     @property
     def representation(self) -> str:
-        """all, mask or indices."""
+        """The form of the selection: all, mask or indices."""
         if self.selection is None:
             return "all"
         return "mask" if self.selection.dtype == torch.bool else "indices"
@@ -87,7 +86,7 @@ class MappedParameter:
         return flat if self.selection is None else flat[self.selection.to(values.device)]
 
     def scatter(self, values: Tensor) -> Tensor:
-        """A tensor of the parameter's shape from the selected entries, zeros elsewhere; a view if there are none."""
+        """A tensor of the parameter's shape with the selected entries and zeros; a view if all entries are selected."""
         if self.selection is None:
             return values.view(self.shape)
         full = values.new_zeros(self.numel)
@@ -101,7 +100,7 @@ class MappedParameter:
         elif self.selection.dtype == torch.bool:
             tensor.masked_scatter_(self.selection.view(self.shape).to(tensor.device), values)
         elif tensor.is_contiguous():
-            # Not put_, which has no deterministic form (torch.use_deterministic_algorithms).
+            # Tensor.put_ has no deterministic form (torch.use_deterministic_algorithms).
             tensor.view(-1)[self.selection.to(tensor.device)] = values
         else:
             tensor[torch.unravel_index(self.selection.to(tensor.device, torch.int64), self.shape)] = values
@@ -110,12 +109,12 @@ class MappedParameter:
         """The same parameter with only those selected entries for which `keep`, bool (num_selected,), is True."""
         if keep.all():
             return self
-        # A whole parameter's mask is its selection: no list of all its indices is made.
+        # For a whole parameter, `keep` is the selection, and no list of all indices is made.
         selection = keep.clone() if self.selection is None else self.indices()[keep]
         return MappedParameter(self.name, self.shape, selection).compact()
 
     def compact(self) -> MappedParameter:
-        """The same selection in the representation that takes the least space."""
+        """The same selection in the form that takes the least space."""
         if self.selection is None or (self.num_selected == self.numel and self._is_sorted()):
             return MappedParameter(self.name, self.shape)
         dtype = index_dtype(self.numel)
@@ -129,18 +128,17 @@ class MappedParameter:
         return MappedParameter(self.name, self.shape, mask)
 
     def _is_sorted(self) -> bool:
-        # A mask cannot express another order than the natural one.
+        # A mask cannot express indices that do not rise.
         selection = self.selection
         return selection is None or selection.dtype == torch.bool or bool((selection[1:] > selection[:-1]).all())
 
     def spec(self) -> dict[str, Any]:
         """The documented dict: shape, repr, and mask (the parameter's shape) or indices (flat)."""
-        spec: dict[str, Any] = {"shape": self.shape, "repr": self.representation}
-        if self.selection is not None:
-            spec[self.representation] = (
-                self.selection.view(self.shape) if self.representation == "mask" else self.selection
-            )
-        return spec
+        form, selection = self.representation, self.selection
+        spec = {"shape": self.shape, "repr": form}
+        if selection is None:
+            return spec
+        return {**spec, form: selection.view(self.shape) if form == "mask" else selection}
 
     @classmethod
     def from_spec(cls, name: str, spec: Mapping[str, Any]) -> MappedParameter:
@@ -177,16 +175,16 @@ class MappedParameter:
 
 
 class ParameterMap(Sequence[MappedParameter]):
-    """Base-model parameters in a fixed order; concatenated selections are the GRADIEND input space.
+    """Base-model parameters in a fixed order; the concatenated selections are the input space of the GRADIEND.
 
-    Immutable: `narrow` returns another map.
+    A map is immutable: `narrow` returns another map.
     """
 
     def __init__(self, parameters: Sequence[MappedParameter]) -> None:
         self.parameters = tuple(parameters)
 
     def __len__(self) -> int:
-        """Number of parameters (not of entries; see `size`)."""
+        """The number of parameters; `size` is the number of entries."""
         return len(self.parameters)
 
     def __getitem__(self, index: Any) -> Any:
@@ -194,25 +192,25 @@ class ParameterMap(Sequence[MappedParameter]):
 
     @cached_property
     def size(self) -> int:
-        """Number of selected entries: the input_dim."""
+        """The number of selected entries, which is the input_dim."""
         return sum(parameter.num_selected for parameter in self.parameters)
 
     @cached_property
     def unpruned_size(self) -> int:
-        """Number of entries of all mapped parameters."""
+        """The number of entries of all mapped parameters."""
         return sum(parameter.numel for parameter in self.parameters)
 
     def slices(self) -> Iterator[tuple[MappedParameter, slice]]:
-        """Each parameter with its place in the input space."""
+        """Yield each parameter with its place in the input space."""
         start = 0
         for parameter in self.parameters:
             yield parameter, slice(start, start + parameter.num_selected)
             start += parameter.num_selected
 
     def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """Full-shape tensors by name → (size,), on the first one's device. Other keys are ignored.
+        """Full-shape tensors by name → (size,), on the device of the first tensor. Other keys are ignored.
 
-        Raises KeyError for a missing parameter, ValueError for a tensor of another shape.
+        Raises KeyError for a missing parameter, and ValueError for a tensor of another shape.
         """
         missing = [parameter.name for parameter in self.parameters if parameter.name not in tensors]
         if missing:
@@ -231,11 +229,11 @@ class ParameterMap(Sequence[MappedParameter]):
         return self.narrow_each(keep[place] for _, place in self.slices())
 
     def narrow_each(self, keeps: Iterable[Tensor]) -> ParameterMap:
-        """`narrow` with one mask per parameter, in order, bool (num_selected,); used up one after the other."""
+        """`narrow` with one mask, bool (num_selected,), per parameter; the masks are read one after the other."""
         return ParameterMap([parameter.narrowed(keep) for parameter, keep in zip(self.parameters, keeps, strict=True)])
 
     def base_indices(self) -> Tensor:
-        """For each input dimension its position in the concatenation of all whole parameters, int64 (size,)."""
+        """The position of each input dimension in the concatenation of all whole parameters, int64 (size,)."""
         parts, start = [], 0
         for parameter in self.parameters:
             parts.append(parameter.indices() + start)
@@ -244,7 +242,7 @@ class ParameterMap(Sequence[MappedParameter]):
 
     @cached_property
     def hash(self) -> str:
-        """MD5 over names, shapes and selected entries in their order, however a selection is represented."""
+        """MD5 of names, shapes and selected entries in their order; the form of a selection does not matter."""
         digest = hashlib.md5(usedforsecurity=False)
         for parameter in self.parameters:
             complete = parameter.compact().selection is None
@@ -260,12 +258,12 @@ class ParameterMap(Sequence[MappedParameter]):
 
     @classmethod
     def from_specs(cls, specs: Mapping[str, Mapping[str, Any]]) -> ParameterMap:
-        """Parse the documented dict; its order is the order of the input space. Raises ValueError for a bad entry."""
+        """Parse the documented dict, whose order is that of the input space. Raises ValueError for a bad entry."""
         return cls([MappedParameter.from_spec(name, spec) for name, spec in specs.items()])
 
 
 def mapped_parameters(base_model: nn.Module, mapping: ParameterMap) -> dict[str, nn.Parameter]:
-    """The base model's parameters in the map. Raises KeyError for a missing one, ValueError for another shape."""
+    """The base model's parameters in the map. Raises KeyError for a missing parameter, ValueError for another shape."""
     parameters = dict(base_model.named_parameters())
     for entry in mapping:
         if entry.name not in parameters:

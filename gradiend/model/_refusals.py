@@ -1,4 +1,4 @@
-"""What is refused of any base model before any work: wrapped, quantized, absent or undefined weights."""
+"""Base models that are refused before any work: wrapped, quantized, absent or undefined weights."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import nn
 from transformers import PreTrainedModel
 
 ADAPTER_CONFIG = "adapter_config.json"
-"""What PEFT saves an adapter under."""
+"""The file in which PEFT saves the configuration of an adapter."""
 PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 PARALLEL_NAMES = ("FullyShardedDataParallel", "DeepSpeedEngine")
 MERGE = "merge_and_unload() of the PeftModel gives a plain model with the adapter's weights in it"
 
 
 def refuse_adapter_folder(name_or_path: str | Path) -> None:
-    """Raise ValueError for a folder with a PEFT adapter: with peft installed, transformers attaches it on loading."""
+    """Raise ValueError for a folder with a PEFT adapter, which transformers attaches if peft is installed."""
     if (Path(name_or_path) / ADAPTER_CONFIG).is_file():
         raise ValueError(
             f"The folder {name_or_path} holds a PEFT adapter ({ADAPTER_CONFIG}), and GRADIENDs are made for plain "
@@ -37,20 +37,16 @@ def refuse_quantized_config(config: Any, name: str) -> None:
 
 
 def refuse_wrapped(model: nn.Module) -> None:
-    """Raise ValueError for an instance whose parameters are not those of a plain model.
-
-    These are refused: PEFT models and attached adapters, compiled models, parallel and other wrappers, quantized
-    weights. The message names the way out.
-    """
+    """Raise a ValueError, which names the way out, for a compiled, wrapped, quantized or PEFT model."""
     problem = next(_wrappings(model), None)
     if problem is not None:
         raise ValueError(f"The base model is {problem}")
 
 
 def _wrappings(model: nn.Module) -> Iterator[str]:
-    """What is wrong with an instance, and the way out, each as the rest of a sentence."""
+    """Yield each problem of a model with its way out, as the rest of a sentence."""
     name = type(model).__name__
-    # PEFT and bitsandbytes need not be installed here: their classes are known by the package that they are from.
+    # PEFT and bitsandbytes need not be installed: the names of their packages identify their classes.
     packages = {cls.__module__.partition(".")[0] for part in model.modules() for cls in type(part).__mro__}
     if any(cls.__module__.startswith("peft.") for cls in type(model).__mro__) or hasattr(model, "merge_and_unload"):
         yield f"wrapped by PEFT ({name}): give what {name}.merge_and_unload() returns, a plain model."
@@ -88,7 +84,7 @@ def _wrappings(model: nn.Module) -> Iterator[str]:
 
 
 def refuse_absent_weights(model: nn.Module) -> None:
-    """Raise ValueError for weights that are not in memory: offloaded to disk, or on the meta device."""
+    """Raise ValueError for weights that are offloaded to disk or on the meta device."""
     if "disk" in map(str, (vars(model).get("hf_device_map") or {}).values()):
         raise ValueError(
             "The base model is partly offloaded to disk (device_map): load it without device_map, on a machine with "
@@ -102,7 +98,7 @@ def refuse_absent_weights(model: nn.Module) -> None:
 
 
 def refuse_undefined_weights(model: nn.Module) -> None:
-    """Raise ValueError for parameters with undefined or infinite entries: every number would be undefined."""
+    """Raise ValueError for parameters with undefined or infinite entries, which would make every result undefined."""
     bad = list(_undefined(model))
     if bad:
         raise ValueError(
@@ -114,7 +110,7 @@ def refuse_undefined_weights(model: nn.Module) -> None:
 @torch.no_grad()
 def _undefined(model: nn.Module) -> Iterator[str]:
     for name, parameter in model.named_parameters():
-        # The extremes need no second tensor, and are undefined if any entry is.
+        # The extremes need no second tensor, and are undefined if any entry is undefined.
         if parameter.numel() and not all(map(torch.isfinite, torch.aminmax(parameter.detach()))):
             yield name
 

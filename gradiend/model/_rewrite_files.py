@@ -1,9 +1,9 @@
-"""The files that a rewrite leaves: a record of how it was made, and a delta with the entries that it changes.
+"""The files of a rewrite: a record of how the rewrite was made, and a delta with the changed entries.
 
-gradiend_rewrite.json           in the directory of a rewritten model: from what and how it was made
+gradiend_rewrite.json           in the directory of a rewritten model: from what and how the model was made
 gradiend_delta.safetensors      new values of the entries that a rewrite changed. Tensors: `<parameter>/values`, in the
                                 parameter's dtype, and `<parameter>/indices`, flat and ascending; a parameter without
-                                indices is there as a whole, where that takes less space. The header has the rest as
+                                indices is stored whole, because that takes less space. The header has the rest as
                                 JSON under `gradiend_delta`.
 """
 
@@ -25,57 +25,56 @@ from gradiend.model.core.backbone import backbone_prefix
 from gradiend.util._digest import digest_json, hash_model_weights
 from gradiend.util._files import read_header, read_json, read_tensors, write_json, write_tensors
 from gradiend.util._keywords import known_keywords
-from gradiend.util.paths import REWRITE_RECORD
+from gradiend.util.paths import DELTA_FILE, REWRITE_RECORD
 
-DELTA = "gradiend_delta.safetensors"
 HEADER = "gradiend_delta"
-"""Key in the header of a delta's file."""
+"""The key in the header of the file of a delta."""
 FORMAT_VERSION = 1
-"""Version of both files."""
+"""The version of both files."""
 
 
 @dataclass(frozen=True)
 class RewriteChoice:
-    """What a decoder evaluation knows about the rewrite that it chose."""
+    """The rewrite that a decoder evaluation chose."""
 
     target_class: str
-    """The class that was rewritten for, or another key of the results."""
+    """The class that the rewrite moves, or another key of the results."""
     direction: Literal["strengthen", "weaken"]
-    """What the rewrite does to the class."""
+    """Whether the rewrite strengthens or weakens the class."""
     gradiend_path: str | None = None
-    """The checkpoint that the GRADIEND was loaded from or saved to, if known; not in deltas, which are handed on."""
+    """The checkpoint of the GRADIEND, if known; deltas do not keep this path, because users exchange deltas."""
     value: float | None = None
-    """The metric of the choice, such as the probability of the class on the other class's texts."""
+    """The value of the metric, such as the probability of the class on the texts of the other class."""
     lms: float | None = None
-    """Language-modelling score of the rewritten model."""
+    """The language-modelling score of the rewritten model."""
     base_lms: float | None = None
-    """Language-modelling score of the base model."""
+    """The language-modelling score of the base model."""
 
 
 @dataclass(frozen=True)
 class RewriteRecord:
-    """Everything that is needed to make a rewritten model again: θ' = θ + learning_rate · decoder(feature_factor)."""
+    """Everything that makes a rewritten model again: θ' = θ + learning_rate · decoder(feature_factor)."""
 
     base_model: str
-    """Name or path of the base model."""
+    """The name or path of the base model."""
     base_model_fingerprint: str
-    """`hash_model_weights` of the base model."""
+    """The `hash_model_weights` of the base model."""
     gradiend_fingerprint: str
-    """`hash_model_weights` of the GRADIEND."""
+    """The `hash_model_weights` of the GRADIEND."""
     param_map_hash: str
-    """Hash of the map between the GRADIEND and the base model."""
+    """The hash of the map between the GRADIEND and the base model."""
     learning_rate: float
-    """Step size, as `ModelWithGradiend.rewrite_base_model` takes it."""
+    """The step size, an argument of `ModelWithGradiend.rewrite_base_model`."""
     feature_factor: float | list[float]
-    """What was decoded."""
+    """The latent that was decoded."""
     part: str
-    """What was added; with another part than decoder, θ' = θ + learning_rate · part."""
+    """The part that was added; with another part than decoder, θ' = θ + learning_rate · part."""
     share_changed: float
-    """Share of the mapped entries whose stored value changed."""
+    """The share of the mapped entries whose stored value changed."""
     choice: RewriteChoice | None = None
-    """How the evaluation chose it; None for a rewrite with numbers given by hand."""
+    """The choice of the decoder evaluation; None for a rewrite with numbers that the user gave."""
     gradiend_version: str = __version__
-    """Version of this package."""
+    """The version of this package."""
 
     def to_json(self) -> dict[str, Any]:
         """The record as a JSON object."""
@@ -83,7 +82,7 @@ class RewriteRecord:
 
     @classmethod
     def from_json(cls, content: Any) -> RewriteRecord:
-        """Parse what `to_json` made. Raises ValueError for another format version, or missing or unknown fields."""
+        """Undo `to_json`. Raises ValueError for another format version, or missing or unknown fields."""
         if not isinstance(content, Mapping):
             raise ValueError(f"A rewrite record must be a JSON object, not {type(content).__name__}.")
         fields = dict(content)
@@ -107,14 +106,14 @@ def write_rewrite_record(directory: str | Path, record: RewriteRecord) -> None:
 
 @known_keywords("read_rewrite_record", suggest=False)
 def read_rewrite_record(directory: str | Path) -> RewriteRecord:
-    """From what and how a saved rewritten model was made.
+    """The record of a saved rewritten model: from what and how the model was made.
 
     Args:
-        directory: Where `Trainer.rewrite_base_model(output_dir=…)` saved it.
+        directory: The directory in which `Trainer.rewrite_base_model(output_dir=…)` saved the model.
 
     Raises:
         FileNotFoundError: There is no gradiend_rewrite.json: the model was not saved by a trainer.
-        ValueError: A damaged file, or one of another format version; the message names it.
+        ValueError: The file is damaged or has another format version; the message names the file.
     """
     path = Path(directory) / REWRITE_RECORD
     if not path.is_file():
@@ -133,20 +132,20 @@ class ParameterChange:
     """The changed entries of one parameter."""
 
     entry: MappedParameter
-    """Name and shape of the parameter, and which entries change; all of them where it is stored as a whole."""
+    """The name and shape of the parameter, and the changed entries, or all entries if the parameter is stored whole."""
     values: Tensor
-    """The new values of these entries, in the parameter's dtype (entry.num_selected,)."""
+    """The new values of these entries, (entry.num_selected,), in the dtype of the parameter."""
     replaces: str
-    """`digest_of` of the values that they replace."""
+    """The `digest_of` of the values before the change."""
     tied: tuple[str, ...] = ()
-    """Other names of the same tensor, which change with it."""
+    """Other names of the same tensor, which change too."""
 
     def __repr__(self) -> str:
         return f"ParameterChange({self.entry!r}, {self.values.dtype})"
 
     @classmethod
     def between(cls, name: str, old: Tensor, new: Tensor, tied: Sequence[str] = ()) -> ParameterChange | None:
-        """What turns `old` into `new`, of the same shape and dtype, bit by bit; None if nothing does."""
+        """The change of the bits of `old` to those of `new`, of the same shape and dtype; None if they are equal."""
         shape = tuple(new.shape)
         old, new = old.detach().reshape(-1).cpu(), new.detach().reshape(-1).cpu()
         indices = (bits(old) != bits(new)).nonzero().squeeze(1).to(index_dtype(old.numel()))
@@ -161,18 +160,18 @@ class ParameterChange:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Delta:
-    """A rewrite as the entries that it changes; see `apply_delta`."""
+    """The entries that a rewrite changes; see `apply_delta`."""
 
     changes: tuple[ParameterChange, ...]
-    """One for each parameter with a changed entry."""
+    """The changes, one for each parameter with a changed entry."""
     base_model: str
-    """Name or path of the model that the delta was made for."""
+    """The name or path of the model that the delta was made for."""
     base_model_fingerprint: str
-    """`hash_model_weights` of that model."""
+    """The `hash_model_weights` of the model that the delta was made for."""
     backbone_prefix: str
-    """What the names of that model's backbone parameters start with."""
+    """The prefix of the names of that model's backbone parameters."""
     rewrite: RewriteRecord | None = None
-    """How the rewrite was made; None for the difference of two models."""
+    """The record of the rewrite; None for the difference of two models."""
 
     def __repr__(self) -> str:
         made = ""
@@ -185,20 +184,20 @@ class Delta:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest of where the delta changes what, and of the old and new values."""
+        """A digest of the changed entries with their old and new values."""
         parts = [(c.entry.name, c.replaces, digest_of(c.values), digest_of(c.entry.indices())) for c in self.changes]
         return digest_json(parts)
 
     @property
     def num_entries(self) -> int:
-        """Number of stored values."""
+        """The number of stored values."""
         return sum(change.entry.num_selected for change in self.changes)
 
 
 def delta_path(path: str | Path) -> Path:
     """The file of a delta: `path` itself if it ends in .safetensors, otherwise `path`/gradiend_delta.safetensors."""
     path = Path(path)
-    return path if path.suffix == ".safetensors" else path / DELTA
+    return path if path.suffix == ".safetensors" else path / DELTA_FILE
 
 
 def write_delta(path: str | Path, delta: Delta) -> str:
@@ -236,11 +235,11 @@ def read_delta(path: str | Path) -> Delta:
     """Read and verify a delta.
 
     Args:
-        path: The file, or the directory that has it under its usual name.
+        path: The file, or a directory with gradiend_delta.safetensors.
 
     Raises:
-        FileNotFoundError: No such file.
-        ValueError: A damaged file, one of another format version, or no delta; the message names it.
+        FileNotFoundError: There is no such file.
+        ValueError: The file is damaged, has another format version, or holds no delta; the message names the file.
     """
     file = delta_path(path)
     header = read_header(file)
@@ -281,16 +280,16 @@ def export_delta(
     """Write the entries in which `rewritten` differs from `base_model`; tensors that are used twice are stored once.
 
     Args:
-        base_model: The model to apply the delta to later.
-        rewritten: A changed copy of it, such as `ModelWithGradiend.rewrite_base_model` returns.
+        base_model: The model to which the delta can be applied later.
+        rewritten: A changed copy of the base model, such as the result of `ModelWithGradiend.rewrite_base_model`.
         path: A file that ends in .safetensors, or a directory for gradiend_delta.safetensors.
-        rewrite: How the rewritten model was made; the file keeps it.
+        rewrite: The record of the rewrite, which the file keeps.
 
     Returns:
         The path of the file.
 
     Raises:
-        ValueError: Models of different architectures or dtypes, or with equal weights.
+        ValueError: The models have different architectures or dtypes, or equal weights.
     """
     old, new = dict(base_model.named_parameters()), dict(rewritten.named_parameters())
     if {name: (p.shape, p.dtype) for name, p in old.items()} != {name: (p.shape, p.dtype) for name, p in new.items()}:
@@ -302,10 +301,7 @@ def export_delta(
 
 
 def delta_of(base_model: nn.Module, changed: Iterator[tuple[str, Tensor]], rewrite: RewriteRecord | None) -> Delta:
-    """The delta that gives some parameters of a model, by name, new values of the same shape and dtype.
-
-    Raises ValueError if no value is new.
-    """
+    """The delta of the new values (name → tensor) of some parameters. Raises ValueError if no value is new."""
     parameters = dict(base_model.named_parameters(remove_duplicate=False))
     changes = []
     for name, new in changed:
@@ -315,6 +311,6 @@ def delta_of(base_model: nn.Module, changed: Iterator[tuple[str, Tensor]], rewri
             changes.append(change)
     if not changes:
         raise ValueError("The rewritten model equals the base model in every bit: there is no delta to export.")
-    # Modules that are not of transformers need not have a name.
+    # Only the models of transformers have a name for certain.
     name = str(getattr(base_model, "name_or_path", ""))
     return Delta(tuple(changes), name, hash_model_weights(base_model), backbone_prefix(base_model), rewrite)

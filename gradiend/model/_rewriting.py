@@ -1,6 +1,6 @@
-"""θ' = θ + update on the mapped entries: computed in float32 and rounded once to the parameter's dtype.
+"""Rewrites, θ' = θ + update on the mapped entries, computed in float32 and rounded once to the parameter's dtype.
 
-A float64 parameter is computed in float64: through float32 even an update of zero would change it.
+A float64 parameter is computed in float64, because in float32 even an update of zero would change the parameter.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from gradiend.util._keywords import known_keywords
 logger = logging.getLogger(__name__)
 
 Factor = float | Sequence[float] | Tensor
-"""One number for all latents, or one for each."""
+"""One number for all latents, or one number for each latent."""
 
 
 @torch.no_grad()
 def rewritten_entries(
     base_model: nn.Module, mapping: ParameterMap, update: Tensor
 ) -> Iterator[tuple[MappedParameter, nn.Parameter, Tensor, Tensor]]:
-    """Each mapped parameter with its entries, their values, and the values after `update` (mapping.size,).
+    """Yield (entry, parameter, old values, new values) of each mapped parameter for an `update` (mapping.size,).
 
     The errors are those of `mapped_parameters`.
     """
@@ -48,7 +48,7 @@ def rewritten_entries(
 
 @torch.no_grad()
 def add_update(base_model: nn.Module, mapping: ParameterMap, update: Tensor) -> float:
-    """Add `update` to the mapped entries of `base_model`, in place; returns the share of them that it changed."""
+    """Add `update` to the mapped entries of `base_model`, in place, and return the share of entries that changed."""
     changed = 0
     for entry, parameter, old, new in rewritten_entries(base_model, mapping, update):
         changed += int((new != old).sum())
@@ -56,35 +56,17 @@ def add_update(base_model: nn.Module, mapping: ParameterMap, update: Tensor) -> 
     return changed / mapping.size
 
 
-def share_changed(base_model: nn.Module, mapping: ParameterMap, update: Tensor) -> float:
-    """The share of the mapped entries whose value `add_update` would change. Raises as `refuse_no_change`."""
-    changed = sum(int((new != old).sum()) for *_, old, new in rewritten_entries(base_model, mapping, update))
-    refuse_no_change(changed / mapping.size, update)
-    return changed / mapping.size
-
-
 @torch.no_grad()
 def updated_parameters(base_model: nn.Module, mapping: ParameterMap, update: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Name and new values of each mapped parameter, what `add_update` makes of it; `base_model` stays as it is."""
+    """Yield name and new values of each mapped parameter, as after `add_update`, without a change of `base_model`."""
     for entry, parameter, _, new in rewritten_entries(base_model, mapping, update):
         whole = parameter.detach().clone()
         entry.put(whole, new)
         yield entry.name, whole
 
 
-def finite_step(update: Tensor, learning_rate: float) -> Tensor:
-    """learning_rate · update, in float32 at least. Raises ValueError if an entry is infinite or undefined."""
-    step = learning_rate * update.to(torch.promote_types(update.dtype, torch.float32))
-    if not step.isfinite().all():
-        raise ValueError(
-            f"The update has infinite or undefined entries (learning_rate={learning_rate}): use smaller factors, or "
-            "check the GRADIEND's weights."
-        )
-    return step
-
-
 def refuse_no_change(share: float, update: Tensor) -> None:
-    """Raise ValueError for an update that changes no entry: a step of 0, or one of which rounding leaves nothing."""
+    """Raise ValueError for an update that changes no entry, because the step is 0 or rounding undoes the step."""
     if share:
         return
     if not bool(update.any()):
@@ -100,7 +82,7 @@ def refuse_no_change(share: float, update: Tensor) -> None:
 
 @contextmanager
 def temporarily_updated(base_model: nn.Module, mapping: ParameterMap, update: Tensor) -> Iterator[float]:
-    """`add_update` for the duration of a with-block; yields the share changed, and restores the same bits."""
+    """Apply `add_update` in a with-block, yield the share of changed entries, and restore the same bits."""
     parameters = mapped_parameters(base_model, mapping)
     saved = {entry.name: entry.gather(parameters[entry.name].detach()).clone() for entry in mapping}
     try:
@@ -112,35 +94,32 @@ def temporarily_updated(base_model: nn.Module, mapping: ParameterMap, update: Te
 
 
 class RewritesBaseModel(nn.Module, ABC):
-    """A base model and its GRADIEND, as far as a rewrite needs them.
-
-    θ' = θ + learning_rate · decoder(feature_factor) is made as a copy, as a file, and as a record of how it was made.
-    """
+    """The part of `ModelWithGradiend` that rewrites: it makes a changed copy, a delta, or a record of a rewrite."""
 
     base_model: Any
     gradiend: ParamMappedGradiendModel
     _target: Side | None
     _direction: dict[str, int] | None
     _recorded_base: str
-    """Name or path by which a checkpoint finds the base model again; empty where it has none."""
+    """The name or path by which a checkpoint finds the base model again; empty if there is none."""
 
     @property
     def target(self) -> str | None:
-        """What the decoder reproduces."""
+        """The gradient that the decoder reproduces: factual, alternative, diff, or None if it is not trained."""
         return None if self._target is None else self._target.value
 
     def set_target(self, target: str | None) -> None:
-        """Say what the decoder reproduces from now on; None: it is not trained. Raises ValueError for another."""
+        """Set what the decoder reproduces (see `target`). Raises ValueError for another name."""
         self._target = None if target is None else Side.parse("target", target)
 
     @property
     def param_map_hash(self) -> str:
-        """See `ParamMappedGradiendModel.param_map_hash`."""
+        """The digest of the map, see `ParamMappedGradiendModel.param_map_hash`."""
         return self.gradiend.param_map_hash
 
     @property
     def name_or_path(self) -> str:
-        """Name or path of the base model: what a checkpoint records, else what the model itself says."""
+        """The name or path of the base model: the name in the checkpoint, else the name in the base model itself."""
         return self._recorded_base or self.base_model.name_or_path
 
     @property
@@ -150,14 +129,14 @@ class RewritesBaseModel(nn.Module, ABC):
 
     @property
     def feature_class_encoding_direction(self) -> dict[str, int] | None:
-        """Class → label it is trained to encode as: +1, −1 or 0; None if unknown."""
+        """Class → the label that the class is encoded as: +1, −1 or 0; None if the labels are unknown."""
         return None if self._direction is None else dict(self._direction)
 
     def set_feature_class_encoding_direction(self, direction: Mapping[str, int]) -> None:
-        """Set the direction, once; the same again is fine.
+        """Set the encoding direction, which cannot be replaced by another direction later.
 
         Raises:
-            ValueError: A different one is already set, or a label is not +1, −1 or 0.
+            ValueError: Another direction is already set, or a label is not +1, −1 or 0.
         """
         parsed = parse_direction(direction)
         if self._direction is not None and self._direction != parsed:
@@ -176,11 +155,10 @@ class RewritesBaseModel(nn.Module, ABC):
             part: decoder, decoder-weight, decoder-bias, decoder-sum or encoder-weight.
 
         Returns:
-            (input_dim,), on the decoder's device.
+            A vector (input_dim,), on the device of the decoder.
 
         Raises:
-            ValueError: Another part or number of factors; or a weight part of a GRADIEND with several latents, where
-                it is a matrix.
+            ValueError: Another part or number of factors, or a weight part that is a matrix because of several latents.
         """
         part = parse_rewrite_part(part)
         if part == "decoder":
@@ -209,24 +187,24 @@ class RewritesBaseModel(nn.Module, ABC):
 
             model.rewrite_base_model(learning_rate=0.1, strengthen="feminine")
 
-        Computed in float32 (float64 for a float64 model) and rounded once; a tensor that backbone and head share
-        changes in both.
+        The new values are computed in float32 (float64 for a float64 model) and rounded once; a tensor that backbone
+        and head share changes in both.
 
         Args:
-            learning_rate: Step size.
-            feature_factor: See `update_vector`; used by `part="decoder"` only.
-            part: See `update_vector`.
-            strengthen: Instead of a factor: the class to make more likely. The model knows the factor, ±1; with
+            learning_rate: The step size.
+            feature_factor: The latent to decode (see `update_vector`), which only `part="decoder"` uses.
+            part: The part to add (see `update_vector`).
+            strengthen: The class to make more likely, instead of a factor. The model knows the factor, ±1; with
                 another part than decoder the step has the sign of that factor, as in the decoder evaluation.
-            weaken: Instead of a factor: the class to make less likely.
+            weaken: The class to make less likely, instead of a factor.
 
         Returns:
-            The copy; this model's base model is untouched.
+            The changed copy; the base model of this model stays as it is.
 
         Raises:
-            TypeError: Not one of feature_factor, strengthen and weaken.
-            ValueError: A bad part, a class that the model does not tell apart, an update that is not finite, or one
-                that changes no entry: it is 0, or rounding to the parameters' dtype undoes it everywhere.
+            TypeError: None or several of feature_factor, strengthen and weaken are given.
+            ValueError: A bad part, a class that is no target class, an update that is not finite, or an update that
+                changes no entry, because the update is 0 or rounding to the parameters' dtype undoes the update.
         """
         learning_rate, feature_factor = self._size_and_factor(learning_rate, feature_factor, part, strengthen, weaken)
         model, step = self._for_rewriting(), self._step(learning_rate, feature_factor, part)
@@ -238,16 +216,9 @@ class RewritesBaseModel(nn.Module, ABC):
 
     @known_keywords("ModelWithGradiend.export_delta")
     def export_delta(
-        self,
-        path: str | Path,
-        learning_rate: float,
-        feature_factor: Factor | None = None,
-        part: str = "decoder",
-        *,
-        choice: RewriteChoice | None = None,
-        strengthen: str | None = None,
-        weaken: str | None = None,
-    ) -> str:
+        self, path: str | Path, learning_rate: float, feature_factor: Factor | None = None, part: str = "decoder", *,
+        choice: RewriteChoice | None = None, strengthen: str | None = None, weaken: str | None = None,
+    ) -> str:  # fmt: skip
         """Write the entries that `rewrite_base_model` changes, without a copy of the base model; see `apply_delta`.
 
         Args:
@@ -255,7 +226,7 @@ class RewritesBaseModel(nn.Module, ABC):
             learning_rate: See `rewrite_base_model`.
             feature_factor: See `update_vector`.
             part: See `update_vector`.
-            choice: How the numbers were chosen, kept in the file.
+            choice: The choice of a decoder evaluation, which the file keeps.
             strengthen: See `rewrite_base_model`.
             weaken: See `rewrite_base_model`.
 
@@ -279,9 +250,11 @@ class RewritesBaseModel(nn.Module, ABC):
         *,
         choice: RewriteChoice | None = None,
     ) -> RewriteRecord:
-        """From what and how `rewrite_base_model` makes a model; arguments and errors as in `export_delta`."""
+        """The record of a model that `rewrite_base_model` makes; arguments and errors are those of `export_delta`."""
         base_model, step = self._for_rewriting().base_model, self._step(learning_rate, feature_factor, part)
-        share = share_changed(base_model, self.gradiend.mapping, step)
+        entries = rewritten_entries(base_model, self.gradiend.mapping, step)
+        share = sum(int((new != old).sum()) for *_, old, new in entries) / self.gradiend.mapping.size
+        refuse_no_change(share, step)
         factors = torch.as_tensor(feature_factor, dtype=torch.float64).squeeze().tolist()
         hashes = hash_model_weights(base_model), hash_model_weights(self.gradiend), self.param_map_hash
         return RewriteRecord(self.name_or_path, *hashes, float(learning_rate), factors, part, share, choice)
@@ -289,7 +262,7 @@ class RewritesBaseModel(nn.Module, ABC):
     def _size_and_factor(
         self, learning_rate: float, factor: Factor | None, part: str, strengthen: str | None, weaken: str | None
     ) -> tuple[float, Factor]:
-        """Step size and feature factor of a rewrite that may name a class instead of a factor."""
+        """The step size and feature factor of a rewrite that may name a class instead of a factor."""
         goal = one_goal(strengthen, weaken)
         if (goal is None) == (factor is None):
             raise TypeError(
@@ -300,12 +273,19 @@ class RewritesBaseModel(nn.Module, ABC):
             return learning_rate, factor if factor is not None else 0.0
         name, up = goal
         factor = moving_factor(self.feature_class_encoding_direction, self.target, name, strengthen=up)
-        # Only the decoder knows a feature factor; the other parts move both ways through the sign of the step.
+        # Only the decoder takes a feature factor; the sign of the step gives the direction of the other parts.
         return (learning_rate if parse_rewrite_part(part) == "decoder" else learning_rate * factor), factor
 
     def _step(self, learning_rate: float, feature_factor: Factor, part: str) -> Tensor:
-        return finite_step(self.update_vector(feature_factor, part), learning_rate)
+        update = self.update_vector(feature_factor, part)
+        step = learning_rate * update.to(torch.promote_types(update.dtype, torch.float32))
+        if not step.isfinite().all():
+            raise ValueError(
+                f"The update has infinite or undefined entries (learning_rate={learning_rate}): use smaller factors, "
+                "or check the GRADIEND's weights."
+            )
+        return step
 
     def _for_rewriting(self) -> Self:
-        """This model, or a copy around the base model that a rewrite changes where gradients are made with another."""
+        """This model, or a copy around the base model that a rewrite changes, if another model makes the gradients."""
         return self

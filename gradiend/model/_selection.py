@@ -1,12 +1,12 @@
-"""How important each dimension is, and which to keep: mask → threshold → top-k.
+"""The importance of each dimension, and the choice of dimensions to keep: mask → threshold → top-k.
 
-The choice is exact, and made without intermediates as long as the input space.
+The choice is exact, and no intermediate tensor is as long as the input space.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 
 import torch
@@ -16,18 +16,18 @@ from gradiend.model._architecture import parse_weight_part
 from gradiend.model._parameter_map import bits
 
 BLOCK = 1 << 20
-"""Entries that are looked at together."""
+"""How many entries are read at once."""
 
 DIGIT = 16
-"""Number of bits of a radix digit: one histogram has 65 536 counts."""
+"""The number of bits of a radix digit: one histogram has 65 536 counts."""
 
 
 def topk_count(topk: int | float, available: int) -> int:
-    """How many of `available` dimensions `topk` means: a number (1 to all), or a proportion (rounded half to even).
+    """The number of dimensions, from 1 to `available`, that `topk` means: a number, or a proportion (half to even).
 
-    Raises ValueError for a negative int and a float outside (0, 1], TypeError for what is no number.
+    Raises ValueError for a negative int and a float outside (0, 1], and TypeError for a value that is no number.
     """
-    # numbers.* and not int, float: NumPy's scalars are numbers too.
+    # The tests are for Real and Integral, because NumPy's scalars are numbers too.
     if isinstance(topk, bool) or not isinstance(topk, Real):
         raise TypeError(f"topk must be an int (a number of dimensions) or a float in (0, 1]; got {topk!r}.")
     if not isinstance(topk, Integral):
@@ -42,62 +42,81 @@ def topk_count(topk: int | float, available: int) -> int:
 
 
 @dataclass(frozen=True)
-class Criteria:
-    """Which dimensions may stay at all: those of `mask` whose `importance` reaches `threshold`."""
+class Selection:
+    """The dimensions that stay, without a mask of all dimensions."""
 
     size: int
+    """The number of dimensions to choose from."""
     importance: Tensor | None = None
-    mask: Tensor | None = None
+    """The importance of each dimension, (size,)."""
+    among: Tensor | None = None
+    """The dimensions that may stay, bool (size,); None allows all dimensions."""
     threshold: float | None = None
+    """The least importance of a dimension that may stay."""
+    count: int = 0
+    """The number of dimensions that stay."""
+    cutoff: Tensor | None = None
+    """The importance (0-dim) that a dimension must exceed to stay; None keeps all allowed dimensions."""
+    ties: int = 0
+    """How many dimensions whose importance equals the cutoff stay too; lower indices come first."""
 
     def allowed(self, place: slice) -> Tensor:
-        """Bool mask of a range, on the importance's device."""
+        """The bool mask of the allowed dimensions of a range, on the device of the importance."""
         device = torch.device("cpu") if self.importance is None else self.importance.device
-        if self.mask is None:
+        if self.among is None:
             keep = torch.ones(place.stop - place.start, dtype=torch.bool, device=device)
         else:
-            keep = self.mask[place].to(device, copy=True)
+            keep = self.among[place].to(device, copy=True)
         if self.threshold is not None:
             assert self.importance is not None
             keep &= self.importance[place] >= self.threshold
         return keep
 
-    def candidates(self, place: slice) -> Tensor:
-        """The importance of the allowed dimensions of a range."""
-        assert self.importance is not None
-        values = self.importance[place]
-        return values if self.mask is None and self.threshold is None else values[self.allowed(place)]
-
-    def count(self) -> int:
-        """Number of allowed dimensions."""
-        if self.mask is None and self.threshold is None:
+    def n_allowed(self) -> int:
+        """The number of allowed dimensions."""
+        if self.among is None and self.threshold is None:
             return self.size
         return sum(int(self.allowed(place).sum()) for place in blocks(slice(0, self.size)))
 
+    def largest(self, count: int) -> Selection:
+        """The `count` most important of the allowed dimensions; ties go to the lower index.
 
-@dataclass(frozen=True)
-class Selection:
-    """The dimensions that stay. No mask of all of them exists unless it is asked for."""
-
-    criteria: Criteria
-    """What may stay at all."""
-    count: int
-    """Number of dimensions that stay."""
-    cutoff: Tensor | None = None
-    """Only allowed dimensions with a greater importance than this one, 0-dim, stay; None: all allowed ones."""
-    ties: int = 0
-    """How many with exactly that importance stay too; lower indices come first."""
+        Radix selection needs one histogram per 16 bits of the values, and no tensor as long as the importance.
+        """
+        assert self.importance is not None
+        everything = self.among is None and self.threshold is None
+        width = 8 * self.importance.element_size()
+        prefix, left = 0, count
+        for shift in range(width - DIGIT, -1, -DIGIT):
+            histogram = torch.zeros(1 << DIGIT, dtype=torch.int64)
+            leading = shift + DIGIT == width
+            for block in blocks(slice(0, self.size)):
+                values = self.importance[block] if everything else self.importance[block][self.allowed(block)]
+                # The addition of 0 turns a negative zero, which equals a positive zero, into a positive zero.
+                keys = _flipped(bits(values + 0))
+                if leading:
+                    digits = (keys >> shift).to(torch.int32) + (1 << (DIGIT - 1))
+                else:
+                    digits = (keys[keys >> (shift + DIGIT) == prefix] >> shift) & ((1 << DIGIT) - 1)
+                histogram += torch.bincount(digits, minlength=1 << DIGIT).cpu()
+            from_the_top = histogram.flip(0).cumsum(0)
+            above = int((from_the_top < left).sum())
+            digit = (1 << DIGIT) - 1 - above
+            left -= int(from_the_top[above - 1]) if above else 0
+            prefix = digit - (1 << (DIGIT - 1)) if leading else (prefix << DIGIT) | digit
+        key = torch.tensor([prefix], dtype=bits(self.importance[:0]).dtype, device=self.importance.device)
+        return replace(self, count=count, cutoff=_flipped(key).view(self.importance.dtype)[0], ties=left)
 
     def masks(self, places: Iterable[slice]) -> Iterator[Tensor]:
-        """Bool masks, on the CPU, of consecutive ranges that start at 0."""
+        """Yield bool masks, on the CPU, of consecutive ranges that start at 0."""
         ties = self.ties
         for place in places:
             keep = torch.empty(place.stop - place.start, dtype=torch.bool)
             for block in blocks(place):
-                part = self.criteria.allowed(block)
+                part = self.allowed(block)
                 if self.cutoff is not None:
-                    assert self.criteria.importance is not None
-                    values = self.criteria.importance[block]
+                    assert self.importance is not None
+                    values = self.importance[block]
                     equal = (part & (values == self.cutoff)).nonzero().squeeze(1)[:ties] if ties else ()
                     part &= values > self.cutoff
                     if len(equal):
@@ -107,62 +126,24 @@ class Selection:
             yield keep
 
     def mask(self) -> Tensor:
-        """Bool (size,), on the CPU."""
-        return next(self.masks([slice(0, self.criteria.size)]))
+        """The mask of all dimensions, bool (size,), on the CPU."""
+        return next(self.masks([slice(0, self.size)]))
 
 
 def blocks(place: slice) -> Iterator[slice]:
-    """A range in pieces of at most `BLOCK` entries."""
+    """Yield a range in pieces of at most `BLOCK` entries."""
     for start in range(place.start, place.stop, BLOCK):
         yield slice(start, min(start + BLOCK, place.stop))
 
 
-def select_largest(criteria: Criteria, count: int) -> Selection:
-    """The `count` most important of the allowed dimensions; ties go to the lower index.
-
-    Radix selection: one histogram per 16 bits of the values, in pieces, so nothing as long as the importance is made.
-    """
-    assert criteria.importance is not None
-    width = 8 * criteria.importance.element_size()
-    prefix, left = 0, count
-    for shift in range(width - DIGIT, -1, -DIGIT):
-        histogram = torch.zeros(1 << DIGIT, dtype=torch.int64)
-        leading = shift + DIGIT == width
-        for block in blocks(slice(0, criteria.size)):
-            keys = _ordered_bits(criteria.candidates(block))
-            if leading:
-                digits = (keys >> shift).to(torch.int32) + (1 << (DIGIT - 1))
-            else:
-                digits = (keys[keys >> (shift + DIGIT) == prefix] >> shift) & ((1 << DIGIT) - 1)
-            histogram += torch.bincount(digits, minlength=1 << DIGIT).cpu()
-        from_the_top = histogram.flip(0).cumsum(0)
-        above = int((from_the_top < left).sum())
-        digit = (1 << DIGIT) - 1 - above
-        left -= int(from_the_top[above - 1]) if above else 0
-        prefix = digit - (1 << (DIGIT - 1)) if leading else (prefix << DIGIT) | digit
-    cutoff = _value_of(prefix, criteria.importance)
-    return Selection(criteria, count, cutoff, ties=left)
-
-
-def _ordered_bits(values: Tensor) -> Tensor:
-    """The bits of floats as signed integers in the same order."""
-    # Adding zero makes a positive zero of a negative one, which equals it.
-    return _flipped(bits(values + 0))
-
-
-def _value_of(key: int, like: Tensor) -> Tensor:
-    """The float, 0-dim, with these ordered bits."""
-    return _flipped(torch.tensor([key], dtype=bits(like[:0]).dtype, device=like.device)).view(like.dtype)[0]
-
-
 def _flipped(keys: Tensor) -> Tensor:
-    """The bits of floats to integers in the same order, and back: those of negative numbers are inverted."""
+    """The bits of floats → integers in the same order, and back: the bits of negative numbers are inverted."""
     return keys ^ ((keys >> (8 * keys.element_size() - 1)) & torch.iinfo(keys.dtype).max)
 
 
 def ranking(values: Tensor, count: int) -> Tensor:
-    """Indices of the `count` largest of `values` (n,), falling; ties by rising index."""
-    chosen = select_largest(Criteria(len(values), values), count).mask().nonzero().squeeze(1)
+    """The indices of the `count` largest of `values` (n,) by falling value; ties go to the lower index."""
+    chosen = Selection(len(values), values).largest(count).mask().nonzero().squeeze(1)
     return chosen[torch.sort(values[chosen], descending=True, stable=True).indices]
 
 
@@ -191,20 +172,20 @@ def select_dimensions(
         raise ValueError(f"threshold and topk need one importance per dimension, shape ({size},); got {found}.")
     elif any(importance[place].isnan().any() for place in blocks(slice(0, size))):
         raise ValueError("The importance contains NaN: check the weights or gradients that it was made of.")
-    criteria = Criteria(size, None if importance is None else importance.detach(), mask, threshold)
-    allowed = criteria.count()
+    selection = Selection(size, None if importance is None else importance.detach(), mask, threshold)
+    allowed = selection.n_allowed()
     if not allowed:
         raise ValueError("Pruning would keep nothing: the mask is empty or the threshold is above every importance.")
     if topk is None or topk_count(topk, allowed) == allowed:
-        return Selection(criteria, allowed)
-    return select_largest(criteria, topk_count(topk, allowed))
+        return replace(selection, count=allowed)
+    return selection.largest(topk_count(topk, allowed))
 
 
 @torch.no_grad()
 def weight_importance(part: str, W_e: Tensor, W_d: Tensor, b_d: Tensor) -> Tensor:
     """Importance of each dimension, see `GradiendModel.get_weight_importance`, from W_e (k, n), W_d (n, k), b_d (n,).
 
-    Sums run in float32 at least, so that a 16-bit GRADIEND ranks its dimensions as its float32 copy would.
+    Sums are made in float32 at least, so that a 16-bit GRADIEND ranks its dimensions as its float32 copy would.
     """
     part = parse_weight_part(part)
     wide = torch.promote_types(W_d.dtype, torch.float32)

@@ -1,4 +1,4 @@
-"""A linear layer between one number and millions."""
+"""A linear layer for dimensions of billions of entries."""
 
 from __future__ import annotations
 
@@ -16,37 +16,31 @@ BLAS_LIMIT = int(2e9)
 
 @strict_methods
 class LargeLinear(nn.Module):
-    """`y = x Wᵀ + b` for dimensions that exceed what one matrix product can address; starts as `torch.nn.Linear` does.
+    """`y = x Wᵀ + b`, also for dimensions that one matrix product cannot address; starts as `torch.nn.Linear` does.
 
     Args:
-        in_features: Size of the last dimension of the input.
-        out_features: Size of the last dimension of the output.
-        bias: Whether to add a bias.
-        in_chunk_size: How many input entries one matrix product takes.
-        out_chunk_size: How many output entries one matrix product makes.
-        dtype: Dtype of weight and bias.
-        device: Where weight and bias are.
+        in_features: The size of the last dimension of the input.
+        out_features: The size of the last dimension of the output.
+        bias: Whether the layer has a bias.
+        in_chunk_size: The largest number of input entries of one matrix product.
+        out_chunk_size: The largest number of output entries of one matrix product.
+        dtype: The dtype of weight and bias.
+        device: The device of weight and bias.
     """
 
     def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        bias: bool = True,
-        in_chunk_size: int = BLAS_LIMIT,
-        out_chunk_size: int = BLAS_LIMIT,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str | None = None,
-    ) -> None:
+        self, in_features: int, out_features: int, bias: bool = True, in_chunk_size: int = BLAS_LIMIT,
+        out_chunk_size: int = BLAS_LIMIT, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         self.in_chunk_size, self.out_chunk_size = int(in_chunk_size), int(out_chunk_size)
-        # Any: torch types weight and bias as what they are first set to; here they can be set to something else.
+        # The type is Any, because torch would fix the types of weight and bias, which can be set to others here.
         self.linear: Any = nn.Linear(in_features, out_features, bias=bias, dtype=dtype, device=device)
 
     @property
     def weight(self) -> nn.Parameter:
-        """Shape (out_features, in_features)."""
+        """The weight W, (out_features, in_features)."""
         return self.linear.weight
 
     @weight.setter
@@ -57,7 +51,7 @@ class LargeLinear(nn.Module):
 
     @property
     def bias(self) -> nn.Parameter | None:
-        """Shape (out_features,), or None."""
+        """The bias b, (out_features,), or None."""
         return self.linear.bias
 
     @bias.setter
@@ -73,7 +67,7 @@ class LargeLinear(nn.Module):
             parts = []
             for start in range(0, self.in_features, self.in_chunk_size):
                 chunk = slice(start, start + self.in_chunk_size)
-                # The bias is part of the first product: added afterwards, it would round 16-bit types once more.
+                # The first product adds the bias, because a later addition would round 16-bit types once more.
                 parts.append(F.linear(x[..., chunk], self.weight[out, chunk], None if start else bias))
             rows.append(torch.stack(parts).sum(0) if len(parts) > 1 else parts[0])
         return torch.cat(rows, dim=-1) if len(rows) > 1 else rows[0]

@@ -14,7 +14,7 @@ from gradiend.model._checkpoint import Checkpoint, read_checkpoint, write_checkp
 from gradiend.model._parameter_map import ParameterMap
 from gradiend.model._selection import Selection, ranking, select_dimensions, topk_count, weight_importance
 from gradiend.model.layers import LargeLinear
-from gradiend.util._digest import digest_tensors
+from gradiend.util._digest import digest_weights
 from gradiend.util._keywords import strict_methods
 
 
@@ -26,40 +26,31 @@ class GradiendModel(nn.Module):
         ŷ = act_dec(W_d · h + b_d)        W_d: (input_dim, latent_dim)
 
     Args:
-        input_dim: Number of gradient entries n.
-        latent_dim: Number of latent features k, normally 1.
+        input_dim: The number n of gradient entries.
+        latent_dim: The number k of latent features, normally 1.
         activation_encoder: tanh, relu, leakyrelu, gelu, silu, elu, sigmoid, smht (hard tanh) or id, in any case.
-        activation_decoder: The same names; falsy means the encoder's.
+        activation_decoder: One of the same names; a falsy value means the activation of the encoder.
         bias_decoder: Whether the decoder has a bias.
-        torch_dtype: Dtype of all weights.
-        device: Where both halves go, unless the next two say otherwise. Default: the CPU.
-        device_encoder: Where the encoder goes.
-        device_decoder: Where the decoder goes.
-        lazy_init: Create no weights yet; pruning (at the pruned size) or `build` does. Until then `encoder` and
+        torch_dtype: The dtype of all weights.
+        device: The device of encoder and decoder, unless they have a device of their own. Default: the CPU.
+        device_encoder: The device of the encoder.
+        device_decoder: The device of the decoder.
+        lazy_init: Whether only pruning (at the pruned size) or `build` creates the weights. Until then `encoder` and
             `decoder` are None and any use raises RuntimeError.
-        **kwargs: More metadata (e.g. `base_model`), which `self.kwargs` and the checkpoint keep.
+        **kwargs: Further metadata (such as `base_model`), which `self.kwargs` and the checkpoint keep.
 
     Raises:
-        ValueError: A dimension that is not a positive int, an unknown activation, or an integer dtype.
+        ValueError: A dimension is no positive int, an activation is unknown, or the dtype is an integer dtype.
     """
 
     _has_map = False
     mapping: ParameterMap | None = None
 
     def __init__(
-        self,
-        input_dim: int,
-        latent_dim: int,
-        activation_encoder: str = "tanh",
-        activation_decoder: str = "id",
-        bias_decoder: bool = True,
-        torch_dtype: torch.dtype = torch.float32,
-        device: Device = None,
-        device_encoder: Device = None,
-        device_decoder: Device = None,
-        lazy_init: bool = False,
-        **kwargs: Any,
-    ) -> None:
+        self, input_dim: int, latent_dim: int, activation_encoder: str = "tanh", activation_decoder: str = "id",
+        bias_decoder: bool = True, torch_dtype: torch.dtype = torch.float32, device: Device = None,
+        device_encoder: Device = None, device_decoder: Device = None, lazy_init: bool = False, **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__()
         parsed = Architecture.parse(
             input_dim, latent_dim, activation_encoder, activation_decoder, bias_decoder, torch_dtype
@@ -73,17 +64,17 @@ class GradiendModel(nn.Module):
         self._device_decoder = torch.device(default if device_decoder is None else device_decoder)
         self.kwargs = kwargs
         self._drawn: str | None = None
-        """Digest of the weights as they were drawn, while nothing is known to have changed them."""
+        """The digest of the random weights; None if the weights are known to have changed."""
         self.encoder: nn.Sequential | None = None
         self.decoder: nn.Sequential | None = None
         if not lazy_init:
             self.build()
 
     def build(self) -> Self:
-        """Create the weights if there are none yet: all of them uniform within ±1/√input_dim.
+        """Create the weights, uniform within ±1/√input_dim, if there are no weights yet.
 
-        The decoder shares the encoder's scale; the usual default for a layer with one input would start it about
-        √input_dim times larger than the gradients that it has to reproduce.
+        The decoder has the scale of the encoder, because the usual default for a layer with one input would make the
+        decoder about √input_dim times larger than the gradients that it has to reproduce.
         """
         if not self.is_built:
             self._create_layers()
@@ -96,25 +87,22 @@ class GradiendModel(nn.Module):
 
     @property
     def is_untrained(self) -> bool:
-        """Whether the weights are still the random ones that were drawn: not trained, loaded or changed in any way.
-
-        Pruning an untrained GRADIEND leaves it untrained.
-        """
+        """Whether the weights are still random: not trained, loaded or changed in another way than by pruning."""
         if self._drawn is not None and self._drawn != self._digest():
             self._drawn = None
         return self._drawn is not None
 
     def mark_trained(self) -> None:
-        """Say that the weights are the result of a training, even if the training has left all of them as they were."""
+        """Mark the weights as the result of a training, even of a training that has changed no weight."""
         self._drawn = None
 
     def _digest(self) -> str:
-        # Tensors on the meta device have only shapes; they tell how much memory a model would take.
-        return digest_tensors((name, tensor) for name, tensor in self.named_parameters() if not tensor.is_meta)
+        # Tensors on the meta device, which memory estimates use, have no values.
+        return digest_weights((name, tensor) for name, tensor in self.named_parameters() if not tensor.is_meta)
 
     def _create_layers(self) -> None:
         n, k, dtype, bias = self.input_dim, self.latent_dim, self.torch_dtype, self.bias_decoder
-        # Uninitialised: the caller fills them, and filling n entries twice costs time.
+        # The caller fills the weights, because filling n entries twice would cost time.
         encoder = nn.utils.skip_init(LargeLinear, n, k, dtype=dtype, device=self.device_encoder)
         decoder = nn.utils.skip_init(LargeLinear, k, n, bias=bias, dtype=dtype, device=self.device_decoder)
         self.encoder = nn.Sequential(encoder, ACTIVATIONS[self.activation_encoder].module())
@@ -122,17 +110,17 @@ class GradiendModel(nn.Module):
 
     @property
     def is_built(self) -> bool:
-        """Whether the weights exist (False between a lazy construction and `build` or `prune`)."""
+        """Whether the weights exist, which is False between a lazy construction and `build` or `prune`."""
         return self.encoder is not None
 
     @property
     def encoder_linear(self) -> LargeLinear:
-        """W_e and b_e. Raises RuntimeError before the weights exist."""
+        """The layer with W_e and b_e. Raises RuntimeError before the weights exist."""
         return self._built_linear(self.encoder)
 
     @property
     def decoder_linear(self) -> LargeLinear:
-        """W_d and b_d. Raises RuntimeError before the weights exist."""
+        """The layer with W_d and b_d. Raises RuntimeError before the weights exist."""
         return self._built_linear(self.decoder)
 
     def _built_linear(self, half: nn.Sequential | None) -> LargeLinear:
@@ -160,53 +148,53 @@ class GradiendModel(nn.Module):
 
     @property
     def base_model_id(self) -> str:
-        """Name or path of the base model. Raises ValueError if it was never given."""
+        """The name or path of the base model. Raises ValueError if neither is known."""
         if "base_model" not in self.kwargs:
             raise ValueError("This GRADIEND does not know its base model: it was built without base_model=….")
         return self.kwargs["base_model"]
 
     @property
     def encoder_norm(self) -> float:
-        """L2 norm of W_e."""
+        """The L2 norm of W_e."""
         return _norm(self.encoder_linear.weight)
 
     @property
     def decoder_norm(self) -> float:
-        """L2 norm of W_d."""
+        """The L2 norm of W_d."""
         return _norm(self.decoder_linear.weight)
 
-    # Placement. Once the weights exist, they say where they are and in which dtype: no second record can go stale.
+    # Placement. Dtype and devices are read off the weights, once these exist, because a second record could be wrong.
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        """Dtype of all weights."""
+        """The dtype of all weights."""
         return self.encoder_linear.weight.dtype if self.is_built else self._dtype
 
     @property
     def device_encoder(self) -> torch.device:
-        """Where the encoder is, or will be built."""
+        """The device on which the encoder is or will be built."""
         return self.encoder_linear.weight.device if self.is_built else self._device_encoder
 
     @property
     def device_decoder(self) -> torch.device:
-        """Where the decoder is, or will be built."""
+        """The device on which the decoder is or will be built."""
         return self.decoder_linear.weight.device if self.is_built else self._device_decoder
 
     def to(  # type: ignore[override]
         self, device: Any = None, *, device_encoder: Device = None, device_decoder: Device = None
     ) -> Self:
-        """Move both halves, or only those with a device of their own; weights that do not exist yet are made there.
+        """Move encoder and decoder; weights that do not exist yet are later made on their new device.
 
         Args:
-            device: Where both halves go; ignored where one of the next two is given.
-            device_encoder: Where the encoder goes; None leaves it where it is.
-            device_decoder: Where the decoder goes; None leaves it where it is.
+            device: The device of both; ignored if encoder or decoder gets a device of its own.
+            device_encoder: The device of the encoder; None leaves the encoder where it is.
+            device_decoder: The device of the decoder; None leaves the decoder where it is.
 
         Returns:
             self.
 
         Raises:
-            TypeError: A dtype.
+            TypeError: The argument is a dtype, which is fixed at construction.
         """
         if isinstance(device, torch.dtype):
             raise TypeError(
@@ -225,11 +213,11 @@ class GradiendModel(nn.Module):
         return self
 
     def cpu(self) -> Self:
-        """Move both halves to the CPU. Returns self."""
+        """Move encoder and decoder to the CPU. Returns self."""
         return self.to("cpu")
 
     def cuda(self, device: Any = None) -> Self:
-        """Move both halves to a CUDA device (None: the current one; int: its index). Returns self."""
+        """Move encoder and decoder to a CUDA device (None: the current device; int: an index). Returns self."""
         return self.to(cuda_device(device))
 
     # The network
@@ -238,11 +226,11 @@ class GradiendModel(nn.Module):
         """(…, input_dim) → latent (…, latent_dim).
 
         Raises:
-            TypeError: Not a tensor.
-            ValueError: A wrong size.
+            TypeError: The input is no tensor.
+            ValueError: The input has a wrong size.
             RuntimeError: The weights do not exist yet.
         """
-        self.encoder_linear  # noqa: B018 - the teaching error before weights exist
+        self.encoder_linear  # noqa: B018 - raises before the weights exist
         if not isinstance(x, Tensor):
             raise TypeError(
                 f"Expected a tensor of length input_dim = {self.input_dim}; got {type(x).__name__}. "
@@ -257,10 +245,10 @@ class GradiendModel(nn.Module):
         """Latent (…, latent_dim) → (…, input_dim).
 
         Raises:
-            ValueError: A wrong size.
+            ValueError: The latent has a wrong size.
             RuntimeError: The weights do not exist yet.
         """
-        self.decoder_linear  # noqa: B018 - the teaching error before weights exist
+        self.decoder_linear  # noqa: B018 - raises before the weights exist
         if h.shape[-1:] != (self.latent_dim,):
             raise ValueError(f"Expected latents of length latent_dim = {self.latent_dim}; got shape {tuple(h.shape)}.")
         assert self.decoder is not None
@@ -270,14 +258,15 @@ class GradiendModel(nn.Module):
         """Encode and decode.
 
         Args:
-            x: (…, input_dim) gradients.
-            return_encoded: Also return the latent.
+            x: The gradients, (…, input_dim).
+            return_encoded: Whether to return the latent too.
 
         Returns:
-            Decoded (…, input_dim), or (decoded, latent (…, latent_dim)), in the GRADIEND's dtype.
+            The decoded gradients (…, input_dim), or (decoded gradients, latent (…, latent_dim)), in the GRADIEND's
+            dtype.
 
         Raises:
-            ValueError: A wrong size.
+            ValueError: The input has a wrong size.
             RuntimeError: The weights do not exist yet.
         """
         encoded = self.forward_encoder(x)
@@ -286,10 +275,10 @@ class GradiendModel(nn.Module):
 
     @torch.no_grad()
     def invert_encoding(self) -> bool:
-        """Negate the latent and keep the reconstruction: W_e, b_e and W_d change sign, b_d stays.
+        """Negate the latent and keep the reconstruction: W_e, b_e and W_d change sign, and b_d stays.
 
         Returns:
-            Whether this was possible: it is not for an encoder activation that is not odd.
+            Whether the encoder was inverted; only odd encoder activations allow it.
         """
         if not ACTIVATIONS[self.activation_encoder].odd:
             return False
@@ -298,7 +287,7 @@ class GradiendModel(nn.Module):
         return True
 
     def inverted_parameters(self) -> list[nn.Parameter]:
-        """W_e, b_e and W_d: what `invert_encoding` negates."""
+        """W_e, b_e and W_d, which `invert_encoding` negates."""
         bias = self.encoder_linear.bias
         assert bias is not None
         return [self.encoder_linear.weight, bias, self.decoder_linear.weight]
@@ -306,14 +295,14 @@ class GradiendModel(nn.Module):
     # Importance and updates read off the weights
 
     def get_weight_importance(self, part: str = "decoder-weight") -> Tensor:
-        """Importance of each input dimension: (input_dim,) float32 on the CPU, higher is more important.
+        """The importance of each input dimension, (input_dim,) float32 on the CPU; higher is more important.
 
         Args:
             part: encoder-weight (column-wise L1 of W_e), decoder-weight (row-wise L1 of W_d), decoder-bias (|b_d|,
                 zeros without a bias) or decoder-sum (|row sum of W_d + b_d|).
 
         Raises:
-            ValueError: Another part.
+            ValueError: The part is unknown.
         """
         return weight_importance(part, *self._weights())
 
@@ -321,11 +310,11 @@ class GradiendModel(nn.Module):
         """A signed copy of the weights as one vector, in the GRADIEND's dtype.
 
         Args:
-            part: encoder-weight or decoder-weight (latent_dim · input_dim entries, W_d row by row), decoder-bias or
-                decoder-sum (row sum of W_d plus b_d), input_dim entries each.
+            part: encoder-weight or decoder-weight (latent_dim · input_dim entries, W_d row by row), or decoder-bias or
+                decoder-sum (row sum of W_d plus b_d), which have input_dim entries.
 
         Raises:
-            ValueError: Another part.
+            ValueError: The part is unknown.
         """
         W_e, W_d, b_d = self._weights()
         part = parse_weight_part(part)
@@ -336,20 +325,20 @@ class GradiendModel(nn.Module):
         return b_d.clone() if part == "decoder-bias" else W_d.sum(1) + b_d
 
     def _weights(self) -> tuple[Tensor, Tensor, Tensor]:
-        """W_e, W_d and b_d, zeros without a decoder bias."""
+        """W_e, W_d and b_d; without a decoder bias, b_d is zero."""
         encoder, decoder = self.encoder_linear.weight.detach(), self.decoder_linear.weight.detach()
         bias = self.decoder_linear.bias
         return encoder, decoder, decoder.new_zeros(self.input_dim) if bias is None else bias.detach()
 
     def get_topk_weights(self, part: str = "decoder-weight", topk: int | float = 1000) -> list[int]:
-        """Input dimensions by falling importance (ties: the lower index first).
+        """The most important input dimensions, by falling importance; ties go to the lower index.
 
         Args:
             part: See `get_weight_importance`.
-            topk: How many (clipped to input_dim), or a proportion in (0, 1]; at least one is returned.
+            topk: A number (up to input_dim), or a proportion in (0, 1]; at least one dimension is returned.
 
         Raises:
-            ValueError: Another part, a negative number, or a float outside (0, 1].
+            ValueError: The part is unknown, the number is negative, or the proportion is outside (0, 1].
         """
         importance = self.get_weight_importance(part)
         return ranking(importance, topk_count(topk, self.input_dim)).tolist()
@@ -357,32 +346,26 @@ class GradiendModel(nn.Module):
     # Pruning
 
     def prune(
-        self,
-        *,
-        topk: int | float | None = None,
-        threshold: float | None = None,
-        mask: Tensor | None = None,
-        part: str = "decoder-weight",
-        importance: Tensor | None = None,
-        inplace: bool = False,
+        self, *, topk: int | float | None = None, threshold: float | None = None, mask: Tensor | None = None,
+        part: str = "decoder-weight", importance: Tensor | None = None, inplace: bool = False,
         return_mask: bool = False,
-    ) -> Any:
-        """Drop input dimensions for good; criteria apply in the order mask → threshold → topk.
+    ) -> Any:  # fmt: skip
+        """Remove input dimensions for good; the criteria apply in the order mask → threshold → topk.
 
         Args:
-            topk: Keep this many (int) or this proportion (float in (0, 1]) of what is left.
-            threshold: Keep importance ≥ threshold.
-            mask: Keep these; (input_dim,) bool.
-            part: The weights that importance is read off, see `get_weight_importance`.
-            importance: (input_dim,) to use instead.
-            inplace: Change this model; otherwise a copy is returned and this one keeps its size.
-            return_mask: Also return what was kept, (old input_dim,) bool on the CPU.
+            topk: The number (int) or proportion (float in (0, 1]) of the remaining dimensions to keep.
+            threshold: The least importance of a dimension to keep.
+            mask: The dimensions that may stay, (input_dim,) bool.
+            part: The weights that give the importance, see `get_weight_importance`.
+            importance: The importance, (input_dim,), instead of the importance of `part`.
+            inplace: Whether to change this model instead of a copy.
+            return_mask: Whether to return the mask of kept dimensions, (old input_dim,) bool on the CPU, too.
 
         Returns:
             The pruned model, or (model, mask).
 
         Raises:
-            ValueError: No criterion, a wrong mask or importance, another part, a bad topk, or nothing left.
+            ValueError: No criterion, a wrong mask or importance, an unknown part, a bad topk, or nothing left.
             RuntimeError: The weights do not exist yet, and threshold or topk came without importance.
         """
         parse_weight_part(part)
@@ -413,29 +396,24 @@ class GradiendModel(nn.Module):
     # Persistence
 
     def save_pretrained(self, save_directory: str, use_safetensors: bool | None = None, **kwargs: Any) -> None:
-        """Write `config.json` and the weights (`model.safetensors`, or `pytorch_model.bin`), atomically each.
+        """Write `config.json` and the weights (`model.safetensors` or `pytorch_model.bin`), each file atomically.
 
         Args:
-            save_directory: Created if missing.
-            use_safetensors: False writes `pytorch_model.bin`; None and True write `model.safetensors` (safetensors is
-                a hard dependency, so True never lacks it).
-            **kwargs: More metadata for config.json; `training` goes to training.json instead.
+            save_directory: The directory, which is created if it is missing.
+            use_safetensors: False writes `pytorch_model.bin`; None and True write `model.safetensors`.
+            **kwargs: Further metadata for config.json; `training` is written to training.json instead.
 
         Raises:
             RuntimeError: The weights do not exist yet.
         """
         metadata = {**self.kwargs, **kwargs}
         training = metadata.pop("training", None)
-        self.encoder_linear  # noqa: B018 - the teaching error before any file is written
-        write_checkpoint(
-            save_directory,
-            Checkpoint(self._architecture(), self.state_dict(), self.mapping, metadata, training),
-            use_safetensors=use_safetensors,
-        )
+        self.encoder_linear  # noqa: B018 - raises before any file is written
+        checkpoint = Checkpoint(self._architecture(), self.state_dict(), self.mapping, metadata, training)
+        write_checkpoint(save_directory, checkpoint, use_safetensors=use_safetensors)
 
     def _architecture(self) -> Architecture:
-        names = Architecture.__dataclass_fields__
-        return Architecture(**{name: getattr(self, name) for name in names})
+        return Architecture(**{name: getattr(self, name) for name in Architecture.__dataclass_fields__})
 
     @classmethod
     def from_pretrained(
@@ -445,23 +423,23 @@ class GradiendModel(nn.Module):
         device_decoder: Device = None,
         torch_dtype: torch.dtype | None = None,
     ) -> Self:
-        """Load what `save_pretrained` wrote; no base model is needed.
+        """Load a checkpoint that `save_pretrained` wrote, without the base model.
 
         Args:
             load_directory: The checkpoint.
-            device_encoder: Where to put the encoder.
-            device_decoder: Where to put the decoder.
-            torch_dtype: Dtype of the weights, instead of the saved one.
+            device_encoder: The device of the encoder.
+            device_decoder: The device of the decoder.
+            torch_dtype: The dtype of the weights. Default: the saved dtype.
 
         Raises:
             FileNotFoundError: No config.json, no weights, or, for a `ParamMappedGradiendModel`, no parameter map.
-            ValueError: A file that does not fit the configuration; the message names it.
+            ValueError: A file does not fit the configuration; the message names the file.
         """
         checkpoint = read_checkpoint(load_directory, with_mapping=cls._has_map)
         arguments: dict[str, Any] = {"param_map": checkpoint.mapping} if cls._has_map else {}
         arguments |= vars(checkpoint.architecture) | ({"torch_dtype": torch_dtype} if torch_dtype else {})
         model = cls(**arguments, device_encoder=device_encoder, device_decoder=device_decoder, lazy_init=True)
-        # Not through the constructor, whose arguments may have the names of metadata.
+        # The constructor takes no metadata, because metadata may have the names of its arguments.
         model.kwargs.update(checkpoint.metadata)
         if checkpoint.training is not None:
             model.kwargs["training"] = checkpoint.training

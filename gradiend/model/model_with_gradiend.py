@@ -46,36 +46,29 @@ logger = logging.getLogger(__name__)
 
 @strict_methods
 class ModelWithGradiend(RewritesBaseModel):
-    """Base model plus GRADIEND. Subclasses say how gradients are made and how the base model is loaded and saved.
+    """A base model with its GRADIEND; subclasses make the gradients, and load and save the base model.
 
     Args:
         base_model: Any module with `named_parameters()` and a `device`.
-        gradiend: Its GRADIEND.
-        base_model_device: Where to move the base model.
-        device_encoder: Where to move the encoder.
-        device_decoder: Where to move the decoder.
-        gradient_creator: Called with an input, returns a flat gradient. Default: this model.
-        source: What the encoder reads: factual, alternative or diff.
-        target: What the decoder reproduces: factual, alternative, diff, or None.
+        gradiend: The GRADIEND of the base model.
+        base_model_device: The new device of the base model.
+        device_encoder: The new device of the encoder.
+        device_decoder: The new device of the decoder.
+        gradient_creator: A function of an input that returns a flat gradient. Default: this model.
+        source: The gradient that the encoder reads: factual, alternative or diff.
+        target: The gradient that the decoder reproduces: factual, alternative, diff, or None (it is not trained).
 
     Raises:
-        ValueError: Another source or target, or a base model that is wrapped, compiled or quantized, or whose
-            parameters have other shapes than the GRADIEND's map says.
-        KeyError: A base model without a parameter of the map.
+        ValueError: An unknown source or target, or a base model that is wrapped, compiled or quantized, or whose
+            parameters have other shapes than the map of the GRADIEND.
+        KeyError: The base model lacks a parameter of the map.
     """
 
     def __init__(
-        self,
-        base_model: Any,
-        gradiend: ParamMappedGradiendModel,
-        *,
-        base_model_device: Device = None,
-        device_encoder: Device = None,
-        device_decoder: Device = None,
-        gradient_creator: Callable[..., Tensor] | None = None,
-        source: str = "factual",
-        target: str | None = "diff",
-    ) -> None:
+        self, base_model: Any, gradiend: ParamMappedGradiendModel, *, base_model_device: Device = None,
+        device_encoder: Device = None, device_decoder: Device = None,
+        gradient_creator: Callable[..., Tensor] | None = None, source: str = "factual", target: str | None = "diff",
+    ) -> None:  # fmt: skip
         super().__init__()
         refuse_wrapped(base_model)
         mapped_parameters(base_model, gradiend.mapping)
@@ -87,20 +80,20 @@ class ModelWithGradiend(RewritesBaseModel):
         self._direction = None
         self._recorded_base = gradiend.kwargs.get("base_model") or ""
         self._loaded: dict[str, Any] = {}
-        """Name or path → what it loads, by digest. Copies share it."""
+        """Name or path → the digest of the base model that it loads; copies of this model share the dict."""
         if base_model_device is not None:
             base_model.to(base_model_device)
         gradiend.to(device_encoder=device_encoder, device_decoder=device_decoder)
 
-    # What subclasses supply
+    # Methods of subclasses
 
     @abstractmethod
     def create_gradients(self, *args: Any, **kwargs: Any) -> Any:
-        """Gradients of the base model for one raw input and label, flat (input_dim,)."""
+        """The flat gradient (input_dim,) of the base model for one raw input and label."""
 
     @abstractmethod
     def _save_model(self, save_directory: str, **kwargs: Any) -> None:
-        """Save what the checkpoint needs to find the base model again."""
+        """Save everything that a checkpoint needs to find the base model again."""
 
     @classmethod
     @abstractmethod
@@ -111,7 +104,7 @@ class ModelWithGradiend(RewritesBaseModel):
         gradiend_kwargs: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> tuple[Any, ...]:
-        """(base_model, *extra constructor arguments)."""
+        """Load (base_model, *further arguments of the constructor)."""
 
     @classmethod
     def _create_gradiend(cls, base_model: Any, load_directory: str, **kwargs: Any) -> ParamMappedGradiendModel:
@@ -121,16 +114,16 @@ class ModelWithGradiend(RewritesBaseModel):
 
     @property
     def source(self) -> str:
-        """What the encoder reads."""
+        """The gradient that the encoder reads: factual, alternative or diff."""
         return self._source.value
 
     @property
     def gradient_creator(self) -> Callable[..., Tensor]:
-        """Makes a flat gradient of an input; this model unless another was given."""
+        """The function that makes a flat gradient of an input; this model, unless the constructor got another."""
         return self._gradient_creator or self
 
     def named_parameters(self, prefix: str = "", *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
-        """Only the GRADIEND's: the base model is never trained."""
+        """The parameters of the GRADIEND alone, because the base model is never trained."""
         return self.gradiend.named_parameters(f"{prefix}.gradiend" if prefix else "gradiend", *args, **kwargs)
 
     def __repr__(self) -> str:
@@ -141,15 +134,15 @@ class ModelWithGradiend(RewritesBaseModel):
         )
 
     def __len__(self) -> int:
-        """The GRADIEND's input_dim."""
+        """The input_dim of the GRADIEND."""
         return len(self.gradiend)
 
     def pruned_length(self) -> int:
-        """The GRADIEND's input_dim."""
+        """The input_dim of the GRADIEND."""
         return self.gradiend.pruned_length()
 
     def unpruned_length(self) -> int:
-        """Number of entries of all mapped parameters."""
+        """The number of entries of all mapped parameters."""
         return self.gradiend.unpruned_length()
 
     # Placement
@@ -165,24 +158,25 @@ class ModelWithGradiend(RewritesBaseModel):
         return self.to("cpu")
 
     def cuda(self, device: Any = None) -> Self:
-        """Move base model and GRADIEND to a CUDA device (None: the current one; int: its index). Returns self."""
+        """Move base model and GRADIEND to a CUDA device (None: the current; int: an index). Returns self."""
         return self.to(cuda_device(device))
 
     # Weights
 
     def get_weight_importance(self, part: str = "decoder-weight") -> Tensor:
-        """See `GradiendModel.get_weight_importance`."""
+        """The importance of each input dimension, see `GradiendModel.get_weight_importance`."""
         return self.gradiend.get_weight_importance(part)
 
     def get_topk_weights(self, part: str = "decoder-weight", topk: int | float = 1000) -> list[int]:
-        """The most important dimensions as indices into the *unpruned* base space, so that models pruned differently
-        can be compared; see `GradiendModel.get_topk_weights`.
+        """The most important dimensions as indices into the *unpruned* space, which all prunings of a model share.
+
+        Arguments and errors are those of `GradiendModel.get_topk_weights`.
         """
         local = self.gradiend.get_topk_weights(part, topk)
         return self.gradiend.mapping.base_indices()[torch.tensor(local)].tolist()
 
     def get_enhancer_mask(self, topk: int | float, part: str = "decoder-weight") -> Tensor:
-        """Bool (input_dim,): True at the top-k dimensions."""
+        """A bool mask (input_dim,) that is True at the top-k dimensions."""
         mask = torch.zeros(len(self.gradiend), dtype=torch.bool)
         mask[torch.tensor(self.gradiend.get_topk_weights(part, topk))] = True
         return mask
@@ -191,10 +185,10 @@ class ModelWithGradiend(RewritesBaseModel):
         """Negate the latent and keep the reconstruction, see `GradiendModel.invert_encoding`.
 
         Args:
-            update_direction: Also flip the signs of `feature_class_encoding_direction`.
+            update_direction: Whether to change the signs of `feature_class_encoding_direction` too.
 
         Returns:
-            Whether it was done (only for odd encoder activations).
+            Whether the encoder was inverted; only odd encoder activations allow it.
         """
         inverted = self.gradiend.invert_encoding()
         if inverted and update_direction and self._direction is not None:
@@ -202,18 +196,12 @@ class ModelWithGradiend(RewritesBaseModel):
         return inverted
 
     def prune_gradiend(
-        self,
-        *,
-        topk: int | float | None = None,
-        threshold: float | None = None,
-        mask: Tensor | None = None,
-        part: str = "decoder-weight",
-        importance: Tensor | None = None,
-        inplace: bool = True,
-        return_mask: bool = False,
-    ) -> Any:
-        """`GradiendModel.prune` on the GRADIEND; in place by default. Returns this model (a copy that shares the base
-        model when not in place), or (model, mask).
+        self, *, topk: int | float | None = None, threshold: float | None = None, mask: Tensor | None = None,
+        part: str = "decoder-weight", importance: Tensor | None = None, inplace: bool = True, return_mask: bool = False,
+    ) -> Any:  # fmt: skip
+        """Prune the GRADIEND, see `GradiendModel.prune`; in place by default.
+
+        Returns this model, or a copy that shares the base model if `inplace` is False; or (model, mask).
         """
         pruned = self.gradiend.prune(
             topk=topk, threshold=threshold, mask=mask, part=part, importance=importance, inplace=inplace,
@@ -232,16 +220,16 @@ class ModelWithGradiend(RewritesBaseModel):
         """The latent of a gradient, or of a raw input with its label.
 
         Args:
-            input: Flat gradient (input_dim,), dict of full-shape gradients, or a raw input (text with `[MASK]`).
+            input: A flat gradient (input_dim,), a dict of full-shape gradients, or a raw input (text with `[MASK]`).
             label: The word at the placeholder of a raw input, for `create_gradients`.
-            return_float: A Python float instead of a tensor (latent_dim 1).
+            return_float: Whether to return a Python float instead of a tensor (only with one latent).
 
         Returns:
-            (latent_dim,), or a float.
+            The latent, (latent_dim,), or a float.
 
         Raises:
-            AssertionError: A raw input without a label.
-            ValueError: A gradient of another length, or `return_float` with several latents.
+            AssertionError: A raw input comes without a label.
+            ValueError: A gradient has another length, or `return_float` is True and there are several latents.
         """
         if return_float and self.gradiend.latent_dim != 1:
             raise ValueError(f"return_float needs one latent; this GRADIEND has {self.gradiend.latent_dim}.")
@@ -257,12 +245,12 @@ class ModelWithGradiend(RewritesBaseModel):
         return latent.item() if return_float else latent
 
     def with_original_base_model(self, new_base: Any) -> Self:
-        """A copy around `new_base` that shares this GRADIEND object; a warning says so if its weights are others.
+        """A copy around `new_base` that shares this GRADIEND object; a warning names parameters with other weights.
 
         Raises:
-            ValueError: A base model that is wrapped, compiled or quantized, that has undefined weights, or whose
-                parameters have other shapes than the GRADIEND's map says.
-            KeyError: A base model without a parameter of the map.
+            ValueError: The base model is wrapped, compiled or quantized, has undefined weights, or its parameters have
+                other shapes than the map of the GRADIEND.
+            KeyError: The base model lacks a parameter of the map.
         """
         refuse_wrapped(new_base)
         mapped_parameters(new_base, self.gradiend.mapping)
@@ -276,7 +264,7 @@ class ModelWithGradiend(RewritesBaseModel):
         return model
 
     def base_arguments(self) -> dict[str, Any]:
-        """Keywords of `from_pretrained` that load another checkpoint around this very base model."""
+        """The keywords of `from_pretrained` that load another checkpoint around the same base model."""
         return {"base_model": self.base_model}
 
     def _base_digest(self) -> BaseDigest:
@@ -284,7 +272,7 @@ class ModelWithGradiend(RewritesBaseModel):
         return BaseDigest.of(self._for_rewriting().base_model)
 
     def _sharing(self, base_model: Any, gradiend: ParamMappedGradiendModel) -> Self:
-        # nn.Module keeps submodules in a dict that a shallow copy would share.
+        # A shallow copy would share the dict in which nn.Module keeps submodules.
         model = copy.copy(self)
         model._modules = dict(self._modules)
         model.base_model, model.gradiend = base_model, gradiend
@@ -293,22 +281,21 @@ class ModelWithGradiend(RewritesBaseModel):
     # Persistence
 
     def save_pretrained(self, save_directory: str, *, labels_of: str = "factual", **kwargs: Any) -> None:
-        """Write the context, the GRADIEND and what the subclass needs to find the base model again.
+        """Write the context, the GRADIEND, and everything that the subclass needs to find the base model again.
 
-        A sample of the base model's weights is written beside them, by which loading sees whether the model that it
-        finds is the same.
+        A sample of the base model's weights is written too, so that loading notices another base model.
 
         Args:
-            save_directory: Created if missing.
+            save_directory: The directory, which is created if it is missing.
             labels_of: "alternative" writes a checkpoint for gradiend 0.2.x, which labels texts by the alternative
-                word where that is the source: there the encoder is stored inverted. It is read back as it is here.
-            **kwargs: As `GradiendModel.save_pretrained` (`use_safetensors`, `training`, more metadata).
+                word if that word is the source: then the file has an inverted encoder, which loading inverts again.
+            **kwargs: Arguments of `GradiendModel.save_pretrained` (`use_safetensors`, `training`, metadata).
 
         Raises:
             RuntimeError: The weights do not exist yet.
-            ValueError: Labels of another word, or an encoder that cannot be inverted.
+            ValueError: `labels_of` is unknown, or the encoder cannot be inverted.
         """
-        self.gradiend.encoder_linear  # noqa: B018 - the teaching error before any file is touched
+        self.gradiend.encoder_linear  # noqa: B018 - raises before any file is written
         labels = parse_labels(labels_of)
         if labels is Side.ALTERNATIVE and self._source is Side.ALTERNATIVE:
             self = self._sharing(self.base_model, copy.deepcopy(self.gradiend))  # noqa: PLW0642 - what is written
@@ -317,7 +304,7 @@ class ModelWithGradiend(RewritesBaseModel):
                     f"labels_of='alternative' inverts the encoder, which {self.gradiend.activation_encoder} does not "
                     "allow (only odd activations, such as tanh, do)."
                 )
-        # Written again last: until then there is no checkpoint, half of which would be an older one.
+        # config.json is written last, so that files of an older checkpoint are never taken for this checkpoint.
         (Path(save_directory) / CONFIG).unlink(missing_ok=True)
         write_gradiend_context(save_directory, self.source, self.target, self._direction, labels_of=labels)
         self._save_model(save_directory, **kwargs)
@@ -326,47 +313,37 @@ class ModelWithGradiend(RewritesBaseModel):
 
     @classmethod
     def from_pretrained(
-        cls,
-        load_directory: Any = None,
-        *,
-        base_model: Any = None,
-        require_gradiend_model: bool = False,
-        feature_definition: Any = None,
-        device: Device = None,
-        device_encoder: Device = None,
-        device_decoder: Device = None,
-        device_base_model: Device = None,
-        source: str | None = None,
-        target: str | None = None,
-        **kwargs: Any,
-    ) -> Self:
+        cls, load_directory: Any = None, *, base_model: Any = None, require_gradiend_model: bool = False,
+        feature_definition: Any = None, device: Device = None, device_encoder: Device = None,
+        device_decoder: Device = None, device_base_model: Device = None, source: str | None = None,
+        target: str | None = None, **kwargs: Any,
+    ) -> Self:  # fmt: skip
         """Load a checkpoint with its base model, or put a new GRADIEND on a base model.
 
         Args:
             load_directory: A checkpoint directory, or the name, path or instance of a base model.
-            base_model: For a checkpoint: the base model (name, path or instance) to use instead of the one it names. A
-                warning says so if its weights are not those that the GRADIEND was trained on.
-            require_gradiend_model: Refuse anything that is not a checkpoint.
-            feature_definition: Its `target_classes` get the labels +1 and −1, its other classes 0.
-            device: Where encoder, decoder and base model go, unless the next three say otherwise. Default: where a base
-                model given as an instance is; otherwise as the machine's GPUs suggest
-                (`resolve_device_config_for_model`).
-            device_encoder: Where the encoder goes.
-            device_decoder: Where the decoder goes.
-            device_base_model: Where the base model goes.
-            source: What the encoder of a new GRADIEND reads; for a checkpoint, its own context wins.
-            target: What the decoder of a new GRADIEND reproduces; for a checkpoint, its own context wins.
-            **kwargs: Shape of a new GRADIEND (latent_dim, param_map, params, activation_encoder, activation_decoder,
-                bias_decoder, lazy_init; pre_prune_config implies lazy_init), torch_dtype also of a loaded one,
-                encoder_decoder_same_device; the rest goes to the loading of the base model (tokenizer,
+            base_model: The base model (name, path or instance) of a checkpoint, instead of the base model that the
+                checkpoint names. A warning tells if the GRADIEND was trained on other weights.
+            require_gradiend_model: Whether to refuse everything but a checkpoint.
+            feature_definition: An object whose `target_classes` get the labels +1 and −1, and other classes 0.
+            device: The device of encoder, decoder and base model, unless they have a device of their own. Default: the
+                device of a base model that is an instance; otherwise see `resolve_device_config_for_model`.
+            device_encoder: The device of the encoder.
+            device_decoder: The device of the decoder.
+            device_base_model: The device of the base model.
+            source: The gradient that the encoder of a new GRADIEND reads; a checkpoint has a source of its own.
+            target: The gradient that the decoder of a new GRADIEND reproduces; a checkpoint has a target of its own.
+            **kwargs: The shape of a new GRADIEND (latent_dim, param_map, params, activation_encoder,
+                activation_decoder, bias_decoder, lazy_init; pre_prune_config implies lazy_init), torch_dtype (also of a
+                checkpoint), encoder_decoder_same_device, and arguments for the loading of the base model (tokenizer,
                 trust_remote_code).
 
         Raises:
-            FileNotFoundError: `require_gradiend_model` or `base_model`, and no checkpoint there; or a checkpoint
-                without its context file, or whose base model is not where it was.
-            ValueError: A checkpoint whose base model has other weights than it was trained on; or a base model that is
-                wrapped (PEFT, torch.compile, DataParallel) or quantized.
-            TypeError: No load_directory, or two.
+            FileNotFoundError: `require_gradiend_model` or `base_model` is given and there is no checkpoint, or a
+                checkpoint lacks its context file or its base model.
+            ValueError: The base model has other weights than the checkpoint was trained on, or is wrapped (PEFT,
+                torch.compile, DataParallel) or quantized.
+            TypeError: None or two load directories are given.
         """
         if cls is ModelWithGradiend:
             cls = DEFAULT_CLASS[0]()  # noqa: PLW0642 - the abstract class stands for the registered one
@@ -390,9 +367,8 @@ class ModelWithGradiend(RewritesBaseModel):
             )
         else:
             loaded, *extra = load_base_model(cls, load_directory, load_arguments)
-            gradiend = cls._create_gradiend(
-                loaded, identity_of(load_directory), **cls._gradiend_arguments(shape, extra)
-            )
+            arguments = cls._gradiend_arguments(shape, extra)
+            gradiend = cls._create_gradiend(loaded, identity_of(load_directory), **arguments)
             model = cls(loaded, gradiend, *extra, source=source or "factual", target=target or "diff")
             if isinstance(load_directory, (str, Path)):
                 model._loaded[model._recorded_base] = model._base_digest()
@@ -403,7 +379,7 @@ class ModelWithGradiend(RewritesBaseModel):
 
     @classmethod
     def _gradiend_arguments(cls, shape: Mapping[str, Any], extra: Sequence[Any]) -> dict[str, Any]:
-        """Arguments of `_create_gradiend`; a subclass may add what it loaded beside the base model."""
+        """The arguments of `_create_gradiend`; a subclass may add objects that it loaded beside the base model."""
         del extra
         return dict(shape)
 
@@ -432,7 +408,7 @@ class ModelWithGradiend(RewritesBaseModel):
             ) from error
         model = cls(loaded, gradiend, *extra, source=source, target=target)
         if base_model is not None:
-            # The model is now one of this base model, also when it is saved again.
+            # The name of the new base model is saved with this model later.
             model._recorded_base = identity_of(base_model)
         if direction is not None:
             model.set_feature_class_encoding_direction(direction)
@@ -441,7 +417,7 @@ class ModelWithGradiend(RewritesBaseModel):
         return model
 
     def _compare_base(self, directory: Path, *, explicit: bool) -> None:
-        """Refuse a base model with other weights than a checkpoint was trained on; warn of one that was asked for."""
+        """Raise ValueError if a checkpoint was trained on other weights; only warn if the user gave the base model."""
         now, trained_on = self._base_digest(), BaseDigest.load(directory)
         if not explicit and not (directory / OWN_BASE_MODEL).is_dir():
             self._loaded[self._recorded_base] = now
@@ -457,10 +433,10 @@ class ModelWithGradiend(RewritesBaseModel):
                 f"{message} Give that one as base_model= (a path, or the model itself). A base_model= with other "
                 "weights is taken too, with a warning."
             )
-        logger.warning("%s Encodings and rewrites are those of the given one.", message)
+        logger.warning("%s Encodings and rewrites are those of the given base model.", message)
 
     def _take_over_labels(self, by_alternative: bool | None, directory: Path) -> None:
-        """Turn a GRADIEND that was trained with labels of the alternative word into one with labels of the factual."""
+        """Change the labels of a GRADIEND from those of the alternative word to those of the factual word."""
         if self._source is not Side.ALTERNATIVE or by_alternative is False:
             return
         if by_alternative is None:

@@ -20,36 +20,27 @@ class ParamMappedGradiendModel(GradiendModel):
     """`GradiendModel` whose input space is a map of base-model parameters; takes gradients flat or as a dict.
 
     Args:
-        input_dim: Number of selected entries; must be what `param_map` selects.
-        latent_dim: Number of latent features.
+        input_dim: The number of entries that `param_map` selects.
+        latent_dim: The number of latent features.
         param_map: name → {"shape", "repr": "all" | "mask" | "indices", and "mask" (bool, the parameter's shape) or
             "indices" (flat, integer)}. Its order is the order of the input space.
 
     The other arguments are those of `GradiendModel`.
 
     Raises:
-        ValueError: A bad map, one that does not select input_dim entries, or what `GradiendModel` refuses.
-        TypeError: The map is not a dict.
+        ValueError: The map is bad or does not select input_dim entries, or `GradiendModel` refuses an argument.
+        TypeError: The map is no dict.
     """
 
     _has_map = True
     mapping: ParameterMap
 
     def __init__(
-        self,
-        input_dim: int,
-        latent_dim: int,
-        param_map: Mapping[str, Mapping[str, Any]] | ParameterMap,
-        activation_encoder: str = "tanh",
-        activation_decoder: str = "id",
-        bias_decoder: bool = True,
-        torch_dtype: torch.dtype = torch.float32,
-        device: Device = None,
-        device_encoder: Device = None,
-        device_decoder: Device = None,
-        lazy_init: bool = False,
-        **kwargs: Any,
-    ) -> None:
+        self, input_dim: int, latent_dim: int, param_map: Mapping[str, Mapping[str, Any]] | ParameterMap,
+        activation_encoder: str = "tanh", activation_decoder: str = "id", bias_decoder: bool = True,
+        torch_dtype: torch.dtype = torch.float32, device: Device = None, device_encoder: Device = None,
+        device_decoder: Device = None, lazy_init: bool = False, **kwargs: Any,
+    ) -> None:  # fmt: skip
         if not isinstance(param_map, (ParameterMap, Mapping)):
             raise TypeError(
                 f"param_map must be a dict of name → shape and selection; got {type(param_map).__name__}. "
@@ -71,15 +62,15 @@ class ParamMappedGradiendModel(GradiendModel):
 
     @property
     def param_map_hash(self) -> str:
-        """MD5 hex digest of names, shapes and selected entries, which saving and loading do not change."""
+        """The MD5 hex digest of names, shapes and selected entries, which saving and loading do not change."""
         return self.mapping.hash
 
     def unpruned_length(self) -> int:
-        """Number of entries of all mapped parameters, selected or not."""
+        """The number of entries of all mapped parameters, selected or not."""
         return self.mapping.unpruned_size
 
     def flatten_gradient_dict(self, grad_dict: Mapping[str, Tensor]) -> Tensor:
-        """Full-shape gradients by parameter name → (input_dim,). Other keys are ignored; a missing one is KeyError."""
+        """Full-shape gradients by parameter name → (input_dim,). Raises KeyError for a missing name."""
         return self.mapping.flatten(grad_dict)
 
     def extract_gradients(
@@ -89,11 +80,11 @@ class ParamMappedGradiendModel(GradiendModel):
 
         Args:
             model: The base model.
-            return_dict: Full-shape tensors by name instead of one vector.
-            target_device: Where the copies go, parameter by parameter. Default: where the gradients are.
+            return_dict: Whether to return full-shape tensors by name instead of one vector.
+            target_device: The device of the copies. Default: the device of the gradients.
 
         Returns:
-            (input_dim,) in map order and the GRADIEND's dtype, or the dict.
+            A vector (input_dim,) in map order and the GRADIEND's dtype, or the dict.
 
         Raises:
             RuntimeError: A mapped parameter has no gradient.
@@ -120,32 +111,27 @@ class ParamMappedGradiendModel(GradiendModel):
         return super().forward_encoder(x if isinstance(x, Tensor) else self.flatten_gradient_dict(x))
 
     def forward(self, x: Tensor | Mapping[str, Tensor], return_encoded: bool = False) -> Any:
-        """Encode and decode; a dict comes back as a dict of the parameters' shapes, zeros outside the selection.
+        """Encode and decode; a dict gives a dict of full-shape tensors with zeros outside the selection.
 
         Args:
             x: Gradients, flat (…, input_dim) or full-shape by parameter name.
-            return_encoded: Also return the latent.
+            return_encoded: Whether to return the latent too.
 
         Returns:
-            Decoded, or (decoded, latent (…, latent_dim)).
+            The decoded gradients, or (decoded gradients, latent (…, latent_dim)).
         """
-        decoded, encoded = super().forward(
-            x if isinstance(x, Tensor) else self.flatten_gradient_dict(x), return_encoded=True
-        )
+        flat = x if isinstance(x, Tensor) else self.flatten_gradient_dict(x)
+        decoded, encoded = super().forward(flat, return_encoded=True)
         if not isinstance(x, Tensor):
             decoded = self.mapping.unflatten(decoded)
         return (decoded, encoded) if return_encoded else decoded
 
     def without_weights(self) -> ParamMappedGradiendModel:
-        """A GRADIEND of the same shape, map and place whose weights do not exist yet; see `build`."""
-        empty = ParamMappedGradiendModel(
-            **vars(self._architecture()),
-            param_map=self.mapping,
-            device_encoder=self.device_encoder,
-            device_decoder=self.device_decoder,
-            lazy_init=True,
-        )
-        # Not through the constructor, whose arguments may have the names of metadata.
+        """A GRADIEND of the same shape, map and devices whose weights do not exist yet; see `build`."""
+        given: dict[str, Any] = {**vars(self._architecture()), "param_map": self.mapping, "lazy_init": True}
+        given |= {"device_encoder": self.device_encoder, "device_decoder": self.device_decoder}
+        empty = ParamMappedGradiendModel(**given)
+        # The constructor takes no metadata, because metadata may have the names of its arguments.
         empty.kwargs.update(self.kwargs)
         return empty
 

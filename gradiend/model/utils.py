@@ -1,4 +1,4 @@
-"""Helpers around models; the documented ones whose home is another file are imported here too."""
+"""Helpers around models; documented helpers of other files are imported here too."""
 
 from __future__ import annotations
 
@@ -6,32 +6,19 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from gradiend.model._architecture import (
-    ACTIVATIONS,
-    activation_name,
-)
-from gradiend.model._architecture import (
-    resolve_device_config_for_model as resolve_device_config_for_model,
-)
-from gradiend.model._checkpoint import (
-    load_model_weights as load_model_weights,
-)
-from gradiend.model._checkpoint import (
-    save_model_weights as save_model_weights,
-)
-from gradiend.model._context import (
-    read_gradiend_context as read_gradiend_context,
-)
-from gradiend.model._context import (
-    write_gradiend_context as write_gradiend_context,
-)
+from gradiend.model._architecture import ACTIVATIONS, activation_name
+from gradiend.model._architecture import resolve_device_config_for_model as resolve_device_config_for_model
+from gradiend.model._checkpoint import load_model_weights as load_model_weights
+from gradiend.model._checkpoint import save_model_weights as save_model_weights
+from gradiend.model._context import read_gradiend_context as read_gradiend_context
+from gradiend.model._context import write_gradiend_context as write_gradiend_context
 from gradiend.util._imports import lazy_names
 from gradiend.util._keywords import known_keywords, nearest
 
 if TYPE_CHECKING:
     from gradiend.objectives import is_decoder_only_model as is_decoder_only_model
 
-# Objectives, which tell kinds of models apart, are a later step.
+# Objectives, which define `is_decoder_only_model`, are a later step and therefore imported on first use.
 __getattr__ = lazy_names(__name__)[-1]
 
 
@@ -41,27 +28,27 @@ def get_activation(name: str, encoder: bool = False) -> nn.Module:
 
     Args:
         name: One of tanh, relu, leakyrelu, gelu, silu, elu, sigmoid, smht (hard tanh), id (identity).
-        encoder: Accepted for compatibility; a name means the same function on both sides.
+        encoder: A flag without effect, for compatibility: encoder and decoder use the same functions.
 
     Raises:
-        ValueError: Unknown name.
+        ValueError: The name is unknown.
     """
     del encoder
     return ACTIVATIONS[activation_name(name)].module()
 
 
 def freeze_params_until_target(model: nn.Module, *names: str) -> None:
-    """Let gradients reach only the first of the named parameters and those after it, in the model's order.
+    """Stop backward passes before the first of the named parameters, in the model's order.
 
-    All earlier parameters get `requires_grad=False`, so a backward pass stops there; the others are left as they are.
+    All earlier parameters get `requires_grad=False`; the other parameters are left as they are.
 
     Args:
         model: Any module.
-        *names: Full parameter names.
+        *names: Full names of parameters.
 
     Raises:
-        AssertionError: No name.
-        ValueError: The model has no parameter of that name.
+        AssertionError: No name is given.
+        ValueError: The model has no parameter with a given name.
     """
     if not names:
         raise AssertionError("freeze_params_until_target needs the name of at least one parameter.")

@@ -1,4 +1,4 @@
-"""What has no better home: files, keywords, checks, logging, metrics, hashes, the places of files."""
+"""Helpers of all folders: files and their places, keywords, checks, logging, scores, digests."""
 
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gradiend.util.logging import suppress_tokenizer_length_warning as suppress_tokenizer_length_warning
 
 PLACEHOLDER = "[MASK]"
-"""Stands for the feature word, whatever the tokenizer calls its mask; only the first one of a text is scored."""
+"""The placeholder of the feature word, for every tokenizer; only the first placeholder of a text is scored."""
 
-# On first use: importing the package must not import torch, which hashing weights needs.
+# Names are imported on first use, because importing the package must not import torch, which digests need.
 __all__, __dir__, __getattr__ = lazy_names(__name__)

@@ -1,4 +1,4 @@
-"""Dataclasses of arguments: fields that check what they are given, and how a value is shown, saved and documented."""
+"""Dataclasses of arguments: fields that check, save, show and document their values."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def argument(
     affects: Literal["training", "seeds", "neither"] = "training",
     save: Callable[[Any], Any] | None = copy.deepcopy,
 ) -> Any:
-    """A field of `Arguments`, with everything that is known of it.
+    """A field of `Arguments`.
 
     Args:
-        default: The default of the field; a bool makes it a flag, which takes no other values.
-        parse: (name, value) → the value that is kept; raises for a wrong one.
-        optional: Whether None may be given, which is not parsed. Default: where it is the default.
-        affects: What depends on it: every training; only the choice among several seeds; or neither, since it changes
-            where things go, how fast they are made, or evaluations.
-        save: Value → what JSON knows of it; None keeps the argument out of what is saved.
+        default: The default of the field; a bool makes the field a flag, which takes only True and False.
+        parse: (name, value) → the value that is kept; raises for a wrong value.
+        optional: Whether None may be given, which is not parsed. Default: True if None is the default.
+        affects: What depends on the field: every training, only the choice among several seeds, or neither (a place, a
+            speed, an evaluation).
+        save: Value → its JSON form; None leaves the field out of saved arguments.
     """
     optional = default is None if optional is None else optional
     known = {"parse": parse, "optional": optional, "affects": affects, "save": save}
@@ -61,7 +61,7 @@ def checked(check: Callable[..., object], *limits: Any) -> Callable[[str, Any], 
 
 @dataclasses.dataclass
 class Arguments:
-    """What dataclasses of arguments do by what their fields know, see `argument`; a plain field takes any value."""
+    """A dataclass whose fields parse and save their values, see `argument`; a plain field takes any value."""
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
@@ -73,24 +73,24 @@ class Arguments:
 
     @classmethod
     def names(cls, *affecting: str) -> list[str]:
-        """The names of all arguments, or of those that affect one of the things named."""
+        """The names of all arguments, or of the arguments whose `affects` is one of `affecting`."""
         fields = dataclasses.fields(cls)
         return [f.name for f in fields if not affecting or f.metadata.get("affects", "training") in affecting]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-serialisable: types and masks as text and numbers, without data, functions and modules."""
+        """The arguments in their JSON form: types and masks become text and numbers; data and code are left out."""
         saves = {item.name: item.metadata.get("save", copy.deepcopy) for item in dataclasses.fields(self)}
         given = {name: vars(self)[name] for name, save in saves.items() if save is not None}
         return {name: None if value is None else saves[name](value) for name, value in given.items()}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """The arguments that `to_dict` gave. Raises TypeError for an unknown key, ValueError for a bad value."""
+        """Undo `to_dict`. Raises TypeError for an unknown key, ValueError for a bad value."""
         return cls(**content)
 
 
 def field_sentences(cls: type) -> dict[str, str]:
-    """Name of a field → what stands under it in the source, on one line; those of bases first. Empty without source."""
+    """Name of a field → the text under the field in the source, fields of bases first. {} without source."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         file = Path(getattr(sys.modules.get(base.__module__), "__file__", None) or "")
@@ -105,12 +105,12 @@ def field_sentences(cls: type) -> dict[str, str]:
 
 
 def field_default(item: dataclasses.Field[Any]) -> str:
-    """The default of a field, as it is written."""
+    """The default of a field as Python source."""
     return repr(item.default if item.default_factory is dataclasses.MISSING else item.default_factory())
 
 
 def fields_in_docstring(cls: T) -> T:
-    """Decorator of a dataclass: its docstring, which `help` shows, ends with every field, its default and its text."""
+    """Decorate a dataclass: the docstring, which `help` shows, ends with every field, its default and its text."""
     texts = field_sentences(cls)
     if cls.__doc__ is not None and texts:
         lines = [
@@ -122,7 +122,7 @@ def fields_in_docstring(cls: T) -> T:
 
 
 def short_repr(instance: Any) -> str:
-    """The repr of a dataclass that needs no arguments: what differs from its defaults, and tables by their size."""
+    """The repr of a dataclass that needs no arguments: only values that differ from the defaults; tables by size."""
     usual = {name: _shown(value) for name, value in vars(type(instance)()).items()}
     shown = {item.name: _shown(vars(instance)[item.name]) for item in dataclasses.fields(instance)}
     given = [f"{name}={text}" for name, text in shown.items() if text != usual[name]]
@@ -140,7 +140,7 @@ def _shown(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """`value` in types that JSON knows: tensors and NumPy scalars become numbers, other objects their repr."""
+    """`value` in the types of JSON: tensors and NumPy scalars become numbers, other objects become their repr."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

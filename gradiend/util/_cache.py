@@ -1,7 +1,7 @@
-"""Results on disk that are used again only if everything that they depend on is the same.
+"""Results on disk that are used again only if everything that the results depend on is the same.
 
-A fingerprint is a dict of named parts: settings as they are, large things (weights, rows, files) as digests. The
-fingerprint lies beside the result. Comparing it with the fingerprint of what is asked for names the parts that differ.
+A fingerprint is a dict of named parts: settings as they are, and digests of weights, rows and files. A result on disk
+has a fingerprint beside it. A comparison with the fingerprint of the wanted result names the parts that differ.
 """
 
 from __future__ import annotations
@@ -15,33 +15,32 @@ from typing import Any
 from gradiend.util._files import read_json, write_json
 
 CACHE_FORMAT = 2
-"""Part of every fingerprint; raised when the same inputs come to give other results or other digests."""
+"""A part of every fingerprint; the number is raised when the same inputs give other results or other digests."""
 FINGERPRINT = "fingerprint"
-"""Key of the fingerprint in a JSON file."""
+"""The key of the fingerprint in a JSON file."""
 RESULT = "result"
-"""Key of the digest of a result that lies in other files."""
+"""The key of the digest of a result that lies in other files."""
 DIGEST_SIGN = "blake2b:"
-"""What every digest begins with: a difference of digests is named, but not shown."""
+"""The beginning of every digest; messages name digests that differ but do not show them."""
 
 Fingerprint = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Cache:
-    """One result and the parts that it depends on, in a JSON file."""
+    """One result and the parts that the result depends on, in a JSON file."""
 
     path: Path
-    """The file: the result itself, or a record of a result in other files."""
+    """The JSON file: the result itself, or a record of a result in other files."""
     parts: Fingerprint | None
-    """What the result that is asked for depends on: JSON values. None where that is not known: such a result is never
-    used again."""
+    """The parts that the wanted result depends on, as JSON values; None if they are unknown, and nothing is read."""
     digest: Callable[[], str | None] | None = None
-    """Gives the digest of a result that lies in other files, so that a change of these is noticed."""
+    """A function that gives the digest of a result in other files, so that a change of those files is noticed."""
 
     def read(self) -> tuple[dict[str, Any] | None, list[str]]:
-        """The content of the file without the fingerprint, if it has the same parts; or None and why not.
+        """(content of the file without the fingerprint, []) if the parts are the same, else (None, reasons).
 
-        A missing file is (None, []); one that cannot be read is a difference, not an error.
+        A missing file gives (None, []); a file that cannot be read is a reason, not an error.
         """
         if self.parts is None:
             return None, ["nobody knows what it depends on"]
@@ -51,7 +50,7 @@ class Cache:
         return content, why
 
     def write(self, content: Mapping[str, Any]) -> None:
-        """Write the file, whole or not at all; a result in other files must be there by then."""
+        """Write the file, whole or not at all; a result in other files must be written before."""
         result = {} if self.digest is None else {RESULT: self.digest()}
         parts = {} if self.parts is None else {FINGERPRINT: self.parts}
         write_json(self.path, {**content, **result, **parts})
@@ -62,7 +61,7 @@ class Cache:
 
 
 def read_cached(path: str | Path, now: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
-    """See `Cache.read`."""
+    """Read a result with the parts `now`, see `Cache.read`."""
     if not Path(path).is_file():
         return None, []
     try:
@@ -76,15 +75,10 @@ def read_cached(path: str | Path, now: Mapping[str, Any]) -> tuple[dict[str, Any
 
 
 def differences(now: Mapping[str, Any], saved: Any) -> list[str]:
-    """The parts in which two fingerprints differ, readable; none if both say the same.
-
-    Args:
-        now: The fingerprint of what is asked for.
-        saved: The one stored with a result; anything but a dict says nothing.
-    """
+    """Readable differences between the fingerprint of the wanted result and a saved one; [] if both are equal."""
     if not isinstance(saved, Mapping):
         return ["it does not say what it was made from"]
-    # Compared as JSON gives them back: a tuple is stored as a list, a name that is a number as text.
+    # JSON stores a tuple as a list and a number that is a key as text, so both fingerprints are compared as JSON.
     current = json.loads(json.dumps(dict(now)))
     names = [name for name in dict.fromkeys([*current, *saved]) if current.get(name) != saved.get(name)]
     found = [_difference(name, saved[name], current[name]) for name in names if name in saved and name in current]

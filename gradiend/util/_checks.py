@@ -1,7 +1,8 @@
-"""Arguments of simple types, checked at the door."""
+"""Checks of arguments of simple types, with errors that name the argument."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from numbers import Integral, Real
@@ -11,16 +12,16 @@ from typing import Any
 HALF_CHARACTER = (
     "Such texts come from cutting a text within an emoji: text.encode('utf-8', 'ignore').decode() removes the half."
 )
-"""What to do about a lone surrogate."""
+"""Advice for a text with a lone surrogate."""
 
 AS_IN_ARGUMENTS = "for what the training arguments say"
-"""What None means to most evaluations."""
+"""The meaning of None for most evaluations."""
 
 
 def require_whole(name: str, value: object, least: int | None, *, none_means: str | None = None) -> None:
-    """Refuse what is no whole number with a TypeError, and one below `least` with a ValueError.
+    """Raise TypeError for a value that is no whole number, and ValueError for a number below `least`.
 
-    `True` and `"10"` are no numbers. None is refused too, unless the call says what it asks for.
+    `True` and `"10"` are no numbers. None is allowed only if `none_means` says what None means.
     """
     if value is None and none_means is not None:
         return
@@ -33,13 +34,13 @@ def require_whole(name: str, value: object, least: int | None, *, none_means: st
 
 
 def require_number(name: str, value: object) -> None:
-    """Refuse what is no number with a TypeError; `True` and `"0.5"` are none."""
+    """Raise TypeError for a value that is no number; `True` and `"0.5"` are no numbers."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number; got {value!r:.60} ({type(value).__name__}).")
 
 
 def require_finite(name: str, value: object, least: float | None = None, most: float | None = None) -> None:
-    """Refuse what is no number with a TypeError, and what is not finite, or outside the limits, with a ValueError."""
+    """Raise TypeError for a value that is no number, and ValueError for a number that is infinite or out of limits."""
     require_number(name, value)
     number = float(value)  # type: ignore[arg-type]
     within = (least is None or number >= least) and (most is None or number <= most)
@@ -50,9 +51,9 @@ def require_finite(name: str, value: object, least: float | None = None, most: f
 
 
 def numbers(name: str, value: Any) -> list[float]:
-    """One or several finite numbers as floats. Raises ValueError for anything else, and for none."""
+    """One or several finite numbers as a list of floats. Raises ValueError for other values and for an empty list."""
     values = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
-    # Real and not int, float: NumPy's scalars are numbers too.
+    # The test is for Real, because NumPy's scalars are numbers too.
     real = (isinstance(one, Real) and not isinstance(one, bool) and math.isfinite(one) for one in values)
     if not values or not all(real):
         raise ValueError(f"{name} must be one or several finite numbers; got {value!r}.")
@@ -60,7 +61,7 @@ def numbers(name: str, value: Any) -> list[float]:
 
 
 def require_text(name: str, value: object) -> None:
-    """Raise TypeError for what is no string, ValueError for one without a visible character or with half of one."""
+    """Raise TypeError for a value that is no string, and ValueError for a blank string or half a character in it."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string; got {value!r:.60} ({type(value).__name__}).")
     if not value.strip():
@@ -70,13 +71,13 @@ def require_text(name: str, value: object) -> None:
 
 
 def require_flag(name: str, value: object) -> None:
-    """Refuse what is neither True nor False with a TypeError."""
+    """Raise TypeError for a value that is neither True nor False."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False; got {value!r:.60} ({type(value).__name__}).")
 
 
 def require_path(name: str, value: object) -> None:
-    """Refuse what is no path with a TypeError, and an empty one with a ValueError."""
+    """Raise TypeError for a value that is no path, and ValueError for an empty path."""
     if not isinstance(value, str | PathLike):
         raise TypeError(f"{name} must be a path; got {value!r:.60} ({type(value).__name__}).")
     require_text(name, str(value) if isinstance(value, PathLike) else value)
@@ -85,7 +86,7 @@ def require_path(name: str, value: object) -> None:
 
 
 def lone_surrogate(text: str) -> str | None:
-    """The first half of a character in a text, which no file can hold; None if all are whole."""
+    """The first half of a character in a text, which no file can hold; None if all characters are whole."""
     if text.isascii():
         return None
     try:
@@ -96,7 +97,7 @@ def lone_surrogate(text: str) -> str | None:
 
 
 def require_ordered(name: str, values: object) -> None:
-    """Refuse a set with a TypeError: its order, and with it the result, would change from run to run."""
+    """Raise TypeError for a set: the order of a set, and so the result, would change from run to run."""
     if isinstance(values, set | frozenset):
         raise TypeError(
             f"{name} is a set, which has no order: the result would differ from run to run. Give a list, such as "
@@ -105,7 +106,7 @@ def require_ordered(name: str, values: object) -> None:
 
 
 def require_class_words(name: str, words: object) -> None:
-    """Refuse what is no list of strings with a TypeError, and no words, or an empty one, with a ValueError."""
+    """Raise TypeError for a value that is no list of strings, and ValueError for an empty list or an empty word."""
     require_ordered(name, words)
     given = list(require_texts(name, words))
     if not given or not all(word.strip() for word in given):
@@ -115,17 +116,16 @@ def require_class_words(name: str, words: object) -> None:
 def require_texts(name: str, values: object) -> Iterator[str]:
     """Yield the strings of a collection.
 
-    Raises TypeError: at once for a single string or no collection, and on the way for an entry that is no string.
+    Raises TypeError at once for a single string or no collection, and later for an entry that is no string.
     """
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise TypeError(f"{name} must be a list of strings; got {values!r:.60} ({type(values).__name__}).")
-    return _checked(name, values)
 
-
-def _checked(name: str, values: Iterable[object]) -> Iterator[str]:
-    for position, value in enumerate(values):
+    def checked(position: int, value: object) -> str:
         if not isinstance(value, str):
             raise TypeError(
                 f"{name} must be a list of strings, but entry {position} is {value!r:.60} ({type(value).__name__})."
             )
-        yield value
+        return value
+
+    return itertools.starmap(checked, enumerate(values))

@@ -1,10 +1,10 @@
-"""Digests: equal for equal things, and other for everything else. Caches and records compare digests.
+"""Digests, which caches and records compare: equal things have equal digests, and different things different digests.
 
-`digest_weights` and `digest_files` read word by word: the words of a row (`ROW` words of 32 bits) are multiplied by
-fixed odd numbers and added up modulo 2⁶⁴. No change of one entry can leave the sum as it is, because an odd factor is
-invertible; two different rows have equal sums with a probability of about 2⁻³². The sums are computed where
-the tensor lies, depend neither on the device nor on the order of addition, and take a quarter of the time of blake2b.
-Such a digest protects from mistakes, not from forgery.
+`digest_weights` and `digest_files` add up machine words: the 32-bit words of a row (`ROW` words) are multiplied by
+fixed odd numbers and added modulo 2⁶⁴. A change of one entry always changes the sum, because an odd factor is
+invertible; two different rows have equal sums with a probability of about 2⁻³². The sums are computed where the tensor
+lies, depend neither on the device nor on the order of addition, and take a quarter of the time of blake2b. The digests
+protect from mistakes, not from forgery.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from gradiend.util._cache import CACHE_FORMAT, DIGEST_SIGN, Fingerprint
 from gradiend.util.paths import CONFIG_FILE, FINGERPRINT_FILE, TRAINING
 
 ROW = 1 << 16
-"""Words that are added up into one number."""
+"""How many 32-bit words are added up into one number."""
 _READ = 1 << 24
 _UNREAD = {TRAINING, FINGERPRINT_FILE, "README.md"}
-"""Files of a checkpoint that do not change what it computes."""
+"""Files of a checkpoint that do not change what the model computes."""
 
 
 def digest_weights(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """A digest of named tensors, fast for large ones: names, types, shapes and every bit."""
+    """A digest of named tensors (names, types, shapes and every bit) that is fast for large tensors."""
     digest = _new()
     for name, tensor in tensors:
         digest.update(_about(name, tensor))
@@ -43,7 +43,7 @@ def digest_weights(tensors: Iterable[tuple[str, Tensor]]) -> str:
 
 
 def digest_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """A digest of named tensors that files hold which are handed on (deltas): it must stay as it is."""
+    """A digest of named tensors for files that users exchange (deltas): this digest must never change."""
     digest = _new()
     for name, tensor in tensors:
         _add_bits(digest, name, tensor)
@@ -56,7 +56,7 @@ def digest_frame(frame: pd.DataFrame) -> str:
     for column in frame.columns:
         values = frame[column]
         if values.dtype == object:
-            # Mixed and unhashable values (lists) count by their repr, so that 1 and "1" differ.
+            # Mixed and unhashable values (lists) enter with their repr, so that 1 and "1" differ.
             values = values.map(repr)
         digest.update(f"{column}|{values.dtype}|".encode())
         digest.update(pd.util.hash_pandas_object(values, index=False).to_numpy().tobytes())
@@ -64,10 +64,9 @@ def digest_frame(frame: pd.DataFrame) -> str:
 
 
 def digest_json(value: Any) -> str:
-    """A digest of strings, numbers, tensors, arrays, and containers of them; the order of dict keys does not matter.
+    """A digest of strings, numbers, tensors, arrays and containers of such values, for any order of dict keys.
 
-    Raises:
-        TypeError: Anything else.
+    Raises TypeError for a value of another type.
     """
     return _text(_new(json.dumps(value, sort_keys=True, ensure_ascii=False, default=_readable).encode()))
 
@@ -86,7 +85,7 @@ def digest_files(paths: Iterable[Path], root: Path) -> str:
 
 @runtime_checkable
 class WithGradiend(Protocol):
-    """A `ModelWithGradiend`, as this module sees one: its class belongs to a later step."""
+    """The attributes of a `ModelWithGradiend` that this module reads; the class itself belongs to a later step."""
 
     base_model: Any
     gradiend: Any
@@ -97,7 +96,7 @@ class WithGradiend(Protocol):
 
 @runtime_checkable
 class KnowsParameters(Protocol):
-    """A base model of any kind."""
+    """A base model whose weights have a digest."""
 
     def named_parameters(self) -> Any:
         """(name, tensor) of every parameter."""
@@ -105,7 +104,7 @@ class KnowsParameters(Protocol):
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """A tokenizer that knows its vocabulary."""
+    """A tokenizer whose vocabulary has a digest."""
 
     def get_vocab(self) -> Mapping[str, int]:
         """Token → id."""
@@ -119,7 +118,7 @@ class TextModel(Protocol):
 
 
 def has_gradiend(model: Any) -> TypeGuard[WithGradiend]:
-    """Whether a model is a base model with a GRADIEND, and not a stand-in for one."""
+    """Whether a model is a base model with a GRADIEND, and not a stand-in of a test or another library."""
     return isinstance(model, WithGradiend) and isinstance(model.gradiend, nn.Module)
 
 
@@ -129,7 +128,7 @@ def tokenizer_of(model: Any) -> Any:
 
 
 def base_model_digest(base_model: Any) -> str:
-    """A digest of a base model's class and weights as they are in memory; shared tensors count once."""
+    """A digest of a base model's class and of its weights in memory; shared tensors count once."""
     tensors = base_model.named_parameters()
     if isinstance(base_model, nn.Module):
         tensors = itertools.chain(tensors, base_model.named_buffers())
@@ -152,11 +151,7 @@ def gradiend_digest(model: WithGradiend) -> str:
 
 
 def source_digest(source: Any) -> str:
-    """A digest of what a model is loaded from: the files of a directory, a name and its revision, or an instance.
-
-    Args:
-        source: Path, name on a hub, base model, or `ModelWithGradiend`.
-    """
+    """A digest of the source of a model: files of a directory, name on a hub and revision, or an instance in memory."""
     if isinstance(source, (str, Path)):
         folder = Path(source)
         if folder.is_dir():
@@ -171,7 +166,7 @@ def source_digest(source: Any) -> str:
 def tokenizer_digest(tokenizer: Any) -> str:
     """A digest of how a tokenizer cuts texts: vocabulary, normalisation, special tokens, chat template.
 
-    How the tokenizer pads and truncates does not count: nothing here depends on it.
+    Padding and truncation of the tokenizer do not count, because this package sets both itself.
     """
     kind = type(tokenizer).__name__
     if isinstance(tokenizer, PreTrainedTokenizerFast):
@@ -182,12 +177,12 @@ def tokenizer_digest(tokenizer: Any) -> str:
 
 
 def frame_part(frame: Any) -> str | None:
-    """The digest of a frame; None for what is no frame."""
+    """The digest of a frame; None for another object."""
     return digest_frame(frame) if isinstance(frame, pd.DataFrame) else None
 
 
 def language_model_parts(base_model: Any, tokenizer: Any) -> Fingerprint:
-    """Parts of a language model, as the measurement of it depends on them."""
+    """The parts of a language model that its measurements depend on."""
     known = isinstance(base_model, KnowsParameters)
     return {
         "format": CACHE_FORMAT,
@@ -197,7 +192,7 @@ def language_model_parts(base_model: Any, tokenizer: Any) -> Fingerprint:
 
 
 def model_parts(model: Any) -> Fingerprint:
-    """Parts of a `ModelWithGradiend`: its base model, and the GRADIEND with its map."""
+    """The parts of a `ModelWithGradiend`: base model, tokenizer, and the GRADIEND with its map."""
     if not has_gradiend(model):
         return {"format": CACHE_FORMAT, "model": type(model).__name__}
     return {**language_model_parts(model.base_model, tokenizer_of(model)), "GRADIEND": gradiend_digest(model)}
@@ -221,8 +216,8 @@ def hash_it(value: Any, return_num: bool = False) -> Any:
     """SHA-256 of a value's JSON form, the same in every process; the order of dict keys does not matter.
 
     Args:
-        value: Text, number, list, tuple, set or dict of such; anything else counts by its repr.
-        return_num: Return a number instead of hexadecimal digits.
+        value: Text, number, or a list, tuple, set or dict of such values; another object enters with its repr.
+        return_num: Whether to return a number instead of hexadecimal digits.
     """
     text = json.dumps(convert_tuple_keys_recursively(value), sort_keys=True, default=_unordered)
     digest = hashlib.sha256(text.encode()).hexdigest()
@@ -270,7 +265,7 @@ def _add_bits(digest: Any, name: str, tensor: Tensor) -> None:
     digest.update(_about(name, tensor))
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     if flat.numel():
-        # As bytes: NumPy has no bfloat16.
+        # The tensor is read as bytes, because NumPy has no bfloat16.
         digest.update(flat.view(torch.uint8).numpy().data)
 
 
@@ -284,8 +279,8 @@ def _sums(tensor: Tensor) -> bytes:
     whole = flat[: n_whole * 4 * ROW].view(torch.int32).view(n_whole, ROW)
     rest = torch.nn.functional.pad(flat[n_whole * 4 * ROW :], (0, -flat.numel() % 4)).view(torch.int32)
     factors = _factors(flat.device)
-    # Few rows at once on a CPU, so that the products stay in the cache.
-    n_rows = 4 if flat.device.type == "cpu" else 64
+    # On a CPU the products stay in the cache, and below 2 MiB, from where each intermediate result is a new huge page.
+    n_rows = 2 if flat.device.type == "cpu" else 64
     products = torch.empty(min(n_rows, n_whole), ROW, dtype=torch.int64, device=flat.device)
     sums = torch.empty(n_whole + 1, dtype=torch.int64, device=flat.device)
     for start in range(0, n_whole, n_rows):

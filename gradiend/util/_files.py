@@ -1,6 +1,6 @@
-"""Files that are either whole or absent: every write goes to a temporary name beside the target and is renamed.
+"""Files that are either whole or absent: every file is written under a temporary name and then renamed.
 
-torch is imported by the functions that need it, because those that write tables or JSON must not wait for torch.
+The functions that need torch import torch, because functions that write tables or JSON must not wait for torch.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     import torch
 
 LONGEST_NAME = 255
-"""Bytes of the name of a file or folder."""
+"""The largest number of bytes in the name of a file or folder."""
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it replaces `path`, on failure it is removed.
+    """Yield a temporary path beside `path`; on success the new file replaces `path`, on failure it is removed.
 
-    The temporary name keeps the suffix, for writers that choose their format by it.
+    The temporary name keeps the suffix, because some writers choose the format by the suffix.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
-    # mkstemp makes private files; the result must have the permissions of any other new file.
+    # mkstemp makes private files, but the result must have the permissions of any other new file.
     umask = os.umask(0)
     os.umask(umask)
     temporary.chmod(0o666 & ~umask)
@@ -46,7 +46,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def require_directory(path: str | Path) -> None:
     """Raise ValueError unless `path` is a directory or can become one, and files can be written there.
 
-    No file stands in its way, no name is too long, and the nearest folder that exists takes a new folder.
+    No file may be in the way, no name may be too long, and the nearest folder that exists must take a new folder.
     """
     for name in Path(path).parts:
         if len(os.fsencode(name)) > LONGEST_NAME:
@@ -56,7 +56,7 @@ def require_directory(path: str | Path) -> None:
             if not part.is_dir():
                 raise ValueError(f"{path} cannot be a directory: {part} is a file. Choose another place.")
             try:
-                # Tried, because permissions do not say it: /proc takes no folder from anybody, root least of all.
+                # Only a trial shows it: /proc, for example, refuses new folders whatever its permissions are.
                 tempfile.TemporaryDirectory(dir=part).cleanup()
             except OSError as error:
                 raise ValueError(
@@ -73,7 +73,7 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file. Raises FileNotFoundError, or ValueError that names a file that is not JSON."""
+    """Read a JSON file. Raises FileNotFoundError, or a ValueError that names a file that is not JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
@@ -100,7 +100,7 @@ def write_tensors(
 
 
 def _sort_header(path: Path) -> None:
-    """Sort the texts of a safetensors header, in place: the library writes them in another order each time."""
+    """Sort the texts of a safetensors header in place, because the library writes the texts in a random order."""
     with path.open("r+b") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
@@ -112,7 +112,7 @@ def _sort_header(path: Path) -> None:
 
 
 def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
-    """What `write_tensors` wrote, on the CPU. Raises FileNotFoundError, or ValueError that names a damaged file."""
+    """Read what `write_tensors` wrote, to the CPU. Raises FileNotFoundError, or ValueError for a damaged file."""
     import torch  # noqa: PLC0415
     from safetensors import SafetensorError  # noqa: PLC0415
     from safetensors.torch import load_file  # noqa: PLC0415
@@ -122,7 +122,7 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
         raise FileNotFoundError(f"There is no weight file {path}.")
     try:
         if path.suffix == ".safetensors":
-            # The tensors are views of the file, mapped into memory: a model must outlive the file.
+            # The library maps the file into memory; copies let a model outlive the file.
             return {name: tensor.clone() for name, tensor in load_file(path).items()}
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, UnpicklingError) as error:

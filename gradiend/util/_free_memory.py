@@ -1,4 +1,4 @@
-"""How much memory a device has left."""
+"""Free memory of a device, and memory that can be given back."""
 
 from __future__ import annotations
 
@@ -12,38 +12,28 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be allocated on a device; None where that cannot be found out."""
+    """The number of bytes that can still be allocated on a device; None if the number is unknown."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
     if device.type != "cpu":
         return None
-    limits = [value for value in (_of_the_machine(), _of_the_container()) if value is not None]
+    limits, machine = [], Path("/proc/meminfo")
+    if machine.is_file():
+        fields = dict(line.split(":", 1) for line in machine.read_text().splitlines())
+        limits += [int(fields["MemAvailable"].split()[0]) * 1024] if "MemAvailable" in fields else []
+    most, used = CGROUP / "memory.max", CGROUP / "memory.current"
+    if most.is_file() and used.is_file() and most.read_text().strip() != "max":
+        # The system gives cached files up when memory is short.
+        counts = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+        limits.append(int(most.read_text()) - int(used.read_text()) + int(counts.get("inactive_file", 0)))
     return min(limits, default=None)
 
 
-def _of_the_machine() -> int | None:
-    path = Path("/proc/meminfo")
-    if not path.is_file():
-        return None
-    fields = dict(line.split(":", 1) for line in path.read_text().splitlines())
-    return int(fields["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in fields else None
-
-
-def _of_the_container() -> int | None:
-    limit, used = CGROUP / "memory.max", CGROUP / "memory.current"
-    if not limit.is_file() or not used.is_file() or limit.read_text().strip() == "max":
-        return None
-    # Cached files are given up when memory is short.
-    counts = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
-    return int(limit.read_text()) - int(used.read_text()) + int(counts.get("inactive_file", 0))
-
-
 def return_freed_memory() -> None:
-    """Give memory that the C library keeps for later allocations back to the system; with other libraries than glibc,
-    nothing happens.
+    """Give the memory that glibc keeps for later allocations back to the system; other C libraries are left alone.
 
-    Many tensors of some megabytes, made and freed, leave a heap that no large tensor can use.
+    After many tensors of some megabytes were made and freed, no large tensor could use that memory.
     """
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)

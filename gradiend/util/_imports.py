@@ -1,4 +1,4 @@
-"""What is imported late, or may not be there: public names, a class of a later layer, packages of single features."""
+"""Late and optional imports: public names of packages, a class of a later step, packages of single features."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ logger = logging.getLogger(__name__)
 R = TypeVar("R")
 
 DEFAULT_CLASS: list[Callable[[], Any]] = []
-"""Gives the class that loads a checkpoint when the abstract `ModelWithGradiend` is asked to.
+"""A function that imports the class which loads a checkpoint for the abstract `ModelWithGradiend`.
 
-That class lives in a later layer; the package's `__init__` puts a function here that imports it when it is needed."""
+The class belongs to a later step; the package's `__init__` puts the function here."""
 
 COMMAND = "gradiend.cli:main"
-"""The command that this project's distribution has, and that the other one of the same name does not have."""
+"""The command of this project's distribution, which the other distribution of the same name does not have."""
 
 
 def public_names(package: str) -> dict[str, str]:
-    """The public names of a package → the modules that they come from, in order of the names.
+    """The public names of a package → the modules that define the names, sorted by name.
 
-    They are written once, as imports in the package's source: `from m import A as A`, which type checkers and editors
-    take for public too. An assignment of the form `A = …` is public as well, and belongs to the package itself.
+    The package's source writes each public name once, as `from m import A as A`, which type checkers and editors take
+    for public too. A name that an assignment `A = …` defines is public as well, and belongs to the package itself.
     """
     found: dict[str, str] = {}
     for node in ast.walk(ast.parse(inspect.getsource(sys.modules[package]))):
@@ -42,9 +42,9 @@ def public_names(package: str) -> dict[str, str]:
 
 
 def lazy_names(package: str) -> tuple[list[str], Callable[[], list[str]], Callable[[str], Any]]:
-    """`__all__`, `__dir__` and `__getattr__` of a package whose public names are imported when they are first used.
+    """`__all__`, `__dir__` and `__getattr__` of a package whose public names are imported on first use.
 
-    Such a package imports them in `if TYPE_CHECKING:`, see `public_names`. An unknown name is an AttributeError.
+    Such a package imports the names in `if TYPE_CHECKING:`, see `public_names`. An unknown name is an AttributeError.
     """
     homes = public_names(package)
 
@@ -57,23 +57,23 @@ def lazy_names(package: str) -> tuple[list[str], Callable[[], list[str]], Callab
 
 
 def install_hint(name: str, extra: str) -> str:
-    """What to install for a missing package, which `extra` of this project brings.
+    """The command that installs a missing package, which is part of this project's `extra`.
 
-    Never `gradiend[…]`: on the package index, that name is another project's.
+    The command never names `gradiend` itself: on the package index, that name belongs to another project.
     """
     return f'pip install {name.replace("_", "-")} (or, in a clone of this project, pip install ".[{extra}]")'
 
 
 def require_package(name: str, purpose: str, extra: str) -> None:
-    """Raise an ImportError that says what to install for `purpose`, such as "Reading x.parquet", if it is missing."""
+    """Raise ImportError with the install command if a package is missing that `purpose` ("Reading a.csv") needs."""
     if find_spec(name) is None:
         raise ImportError(f"{purpose} needs {name}: {install_hint(name, extra)}")
 
 
 def warn_of_namesake(package: str) -> None:
-    """Warn if the project that has our name on the package index is installed beside this one, which is in `package`.
+    """Warn if the other project called gradiend is installed beside this project, which lies in `package`.
 
-    Which of the two is imported then depends on the order of the import path, and pip takes the one for the other.
+    The order of the import path then decides which project is imported, and pip confuses the two projects.
     """
     others = {
         f"version {found.version} in {found.locate_file('')}"
@@ -90,7 +90,7 @@ def warn_of_namesake(package: str) -> None:
 
 
 def without_package(needed: Callable[[], R], left_out: str) -> R | None:
-    """What a function gives; None where it raises ImportError, and a warning says what is left out and what to do."""
+    """The result of a function; None if the function raises ImportError, with a warning that names `left_out`."""
     try:
         return needed()
     except ImportError as error:

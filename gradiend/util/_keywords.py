@@ -1,7 +1,6 @@
-"""Keywords at the door: second spellings are renamed, unknown ones are an error that names the nearest valid one.
+"""Keywords of public calls: second spellings are renamed; unknown keywords are errors that name the nearest.
 
-The documents of the public API do not agree on every name. `ALIASES` is the one place that knows the second
-spellings; nothing behind the door ever sees them.
+The documents of the public API do not agree on every name. Only `ALIASES` knows the second spellings.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ ALIASES: dict[str, dict[str, str]] = {
     "PostPruneConfig": {"keep_top_k": "topk"},
     "mask_sentence": {"match_spans": "spans", "mask_str": "mask"},
 }
-"""Owner → {second spelling: the name that we use}."""
+"""Owner → {second spelling: the name in this package}."""
 
 ONLY_VALUES: dict[str, dict[str, str]] = {
     "PrePruneConfig": {"importance_metric": "gradient_norm"},
     "PostPruneConfig": {"importance_metric": "weight_magnitude"},
 }
-"""Owner → {keyword of the documents that names what is done anyway: the one value that it can have}."""
+"""Owner → {keyword of the documents: the only value that the keyword can have}."""
 
 OTHER_NAMES: dict[str, str] = {
     "learning_rate": "lr step_size rate",
@@ -66,7 +65,7 @@ OTHER_NAMES: dict[str, str] = {
     "convergent_score_threshold": "convergence_threshold score_threshold threshold",
     "target_classes": "classes class_names",
 }
-"""A name of ours → what other tools call the same, from which spelling alone does not lead to it."""
+"""A name in this package → names of other tools with the same meaning but another spelling."""
 
 NO_COUNTERPART: dict[str, tuple[str, str]] = {
     "learning_rate stays the same for a whole training": (
@@ -80,10 +79,10 @@ NO_COUNTERPART: dict[str, tuple[str, str]] = {
         "learning_rate", "logging_steps report_to early_stopping early_stopping_patience",
     ),
 }  # fmt: skip
-"""What to know instead → (a name of ours that the call must have, names in other tools of what we do not have)."""
+"""Advice → (a keyword that the call must have, names of other tools for a feature that this package does not have)."""
 
 OWNERS: dict[str, frozenset[str]] = {}
-"""Owner → its keywords, filled by the decorators below, so that an error can say who takes a misplaced one."""
+"""Owner → its keywords; the decorators below fill this table, so that an error can name the owner of a keyword."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -91,7 +90,7 @@ T = TypeVar("T", bound=type)
 
 
 def nearest(name: str, valid: Collection[str]) -> str:
-    """` Did you mean 'x'?` for what other tools call so, what differs in case only, or the closest of `valid`."""
+    """` Did you mean 'x'?`, where other tools call x so, or x differs only in case, or is the closest of `valid`."""
     for instead, (about, others) in NO_COUNTERPART.items():
         if about in valid and name in others.split():
             return f" There is no such thing here: {instead}."
@@ -102,38 +101,35 @@ def nearest(name: str, valid: Collection[str]) -> str:
 
 
 def nearest_first(name: str, valid: Iterable[str]) -> list[str]:
-    """`valid`, those that resemble `name` most first; upper and lower case are the same here."""
+    """`valid`, sorted by falling similarity to `name`, regardless of upper and lower case."""
     return sorted(valid, key=lambda one: -difflib.SequenceMatcher(None, name.casefold(), one.casefold()).ratio())
 
 
 def misplaced(name: str, owner: str) -> str:
-    """` 'x' is an argument of A and B.` for a keyword that others than `owner` take, configurations first."""
-    owners = sorted((other for other, keywords in OWNERS.items() if name in keywords and other != owner), key=_is_call)
+    """` 'x' is an argument of A and B.` for a keyword of other owners than `owner`; configurations are named first."""
+    owners = [other for other, keywords in OWNERS.items() if name in keywords and other != owner]
+    # The name of a class has no dot and begins with a capital; functions and methods come after classes.
+    owners.sort(key=lambda other: "." in other or not other[0].isupper())
     return f" {name!r} is an argument of {' and '.join(owners[:2])}." if owners else ""
 
 
 def elsewhere(name: str) -> str:
-    """` TrainingArguments has 'y'.` for what other tools call `name`."""
+    """` TrainingArguments has 'y'.` for an argument y that other tools call `name`."""
     fields = OWNERS.get("TrainingArguments", frozenset())
     match = [ours for ours, others in OTHER_NAMES.items() if ours in fields and name in others.split()]
     return f" TrainingArguments has {' and '.join(map(repr, match))}." if match else ""
 
 
-def _is_call(owner: str) -> bool:
-    """Whether the owner of keywords is a function or method, and not a class."""
-    return "." in owner or not owner[0].isupper()
-
-
 def resolve_keywords(
     owner: str, given: Mapping[str, Any], valid: Collection[str], *, named: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Rename second spellings among the keywords of a call to `owner`, and refuse unknown ones.
+    """Rename second spellings among the keywords of a call to `owner`, and refuse unknown keywords.
 
-    The nearest may also be one of `named`, which are those that the call has taken before.
+    An error may also suggest a keyword of `named`: keywords that the call has taken before.
 
     Raises:
         TypeError: Both spellings of a keyword are given, or a keyword is unknown.
-        ValueError: Another value than the only one that a keyword can have.
+        ValueError: A keyword in `ONLY_VALUES` has another value.
     """
     aliases, only = ALIASES.get(owner, {}), ONLY_VALUES.get(owner, {})
     resolved: dict[str, Any] = {}
@@ -153,9 +149,9 @@ def resolve_keywords(
 
 
 def known_keywords(owner: str, *, suggest: bool = True) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorator of a function: it takes second spellings, and names the nearest valid keyword for an unknown one.
+    """Decorate a function: second spellings are renamed, and errors name the valid keyword nearest to an unknown one.
 
-    With `suggest`, errors of other calls name this one as the place of a misplaced keyword.
+    With `suggest`, errors of other calls name this function as the owner of a misplaced keyword.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -173,16 +169,16 @@ def known_keywords(owner: str, *, suggest: bool = True) -> Callable[[Callable[P,
 
 
 def strict_keywords(cls: T) -> T:
-    """Decorator of a class: its constructor is one that `known_keywords` decorates."""
+    """Decorate the constructor of a class with `known_keywords`."""
     original: Any = vars(cls)["__init__"]
     type.__setattr__(cls, "__init__", known_keywords(cls.__name__)(original))
     return cls
 
 
 def strict_methods(cls: T) -> T:
-    """Decorator of a class: `known_keywords` decorates its constructor and its public methods.
+    """Decorate the constructor and the public methods of a class with `known_keywords`.
 
-    Left alone are those that take any keyword, and the passes of a network, whose time counts.
+    Methods that take any keyword are left alone, and so are the forward passes of a network, which must be fast.
     """
     for name, member in list(vars(cls).items()):
         function = member.__func__ if isinstance(member, classmethod) else member
@@ -197,9 +193,9 @@ def strict_methods(cls: T) -> T:
 
 
 def one_of(name: str, value: Any, valid: Collection[str]) -> str:
-    """`value` if it is one of `valid`.
+    """`value`, which must be one of `valid`.
 
-    Raises TypeError for what is no string, and ValueError for another string, with the valid ones and the nearest.
+    Raises TypeError for a value that is no string, and ValueError, with the nearest valid value, for another string.
     """
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, one of {', '.join(valid)}; got {type(value).__name__}.")

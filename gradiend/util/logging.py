@@ -1,4 +1,4 @@
-"""Logging for scripts. Importing the library configures nothing; a script calls `setup_logging` when it wants to."""
+"""Logging for scripts: importing the library configures nothing, and a script may call `setup_logging`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def get_logger(name: str) -> logging.Logger:
 
 @contextmanager
 def suppress_tokenizer_length_warning() -> Iterator[None]:
-    """Within it, tokenizers do not warn of texts that are longer than the model takes (they are cut later)."""
+    """Silence, in a with-block, the warning of tokenizers about texts that are too long for the model and cut later."""
     tokenizers = logging.getLogger("transformers.tokenization_utils_base")
 
     def keep(record: logging.LogRecord) -> bool:

@@ -17,7 +17,7 @@ ZeroDivision = Literal["warn", 0, 1]
 
 
 def accuracy_score(y_true: Labels, y_pred: Labels) -> float:
-    """Share of positions at which the two sequences agree.
+    """The share of positions at which the two sequences agree.
 
     Args:
         y_true: The right labels, length n.
@@ -36,15 +36,15 @@ def accuracy_score(y_true: Labels, y_pred: Labels) -> float:
 def precision_score(
     y_true: Labels, y_pred: Labels, *, average: Average = "binary", zero_division: ZeroDivision = "warn"
 ) -> float:
-    """Share of the predictions of a label that are right: tp / (tp + fp).
+    """The share of the predictions of a label that are right: tp / (tp + fp).
 
     Args:
         y_true: The right labels, length n.
         y_pred: The predicted labels, length n.
-        average: "binary" scores the positive label of at most two (1 if it occurs, otherwise the larger one);
-            "macro" is the mean over the labels, "weighted" the mean weighted by their frequency in `y_true`,
+        average: "binary" scores the positive label of at most two (1 if 1 occurs, otherwise the larger label);
+            "macro" is the mean over the labels, "weighted" the mean with the frequencies in `y_true` as weights,
             "micro" counts all labels together.
-        zero_division: The score where nothing was predicted: 0, 1, or "warn" (0 and one log line).
+        zero_division: The score of a label that was never predicted: 0, 1, or "warn" (0 and one log line).
 
     Returns:
         A number in [0, 1].
@@ -58,20 +58,14 @@ def precision_score(
 def recall_score(
     y_true: Labels, y_pred: Labels, *, average: Average = "binary", zero_division: ZeroDivision = "warn"
 ) -> float:
-    """Share of the occurrences of a label that were found: tp / (tp + fn).
-
-    Arguments, result and errors are those of `precision_score`.
-    """
+    """The share of the occurrences of a label that were found: tp / (tp + fn); otherwise as `precision_score`."""
     return _score(y_true, y_pred, average, zero_division, of_predicted=0, of_actual=1)
 
 
 def f1_score(
     y_true: Labels, y_pred: Labels, *, average: Average = "binary", zero_division: ZeroDivision = "warn"
 ) -> float:
-    """Harmonic mean of precision and recall: 2 tp / (2 tp + fp + fn).
-
-    Arguments, result and errors are those of `precision_score`.
-    """
+    """The harmonic mean of precision and recall: 2 tp / (2 tp + fp + fn); otherwise as `precision_score`."""
     return _score(y_true, y_pred, average, zero_division, of_predicted=1, of_actual=1)
 
 
@@ -90,7 +84,7 @@ def _as_pair(y_true: Labels, y_pred: Labels) -> tuple[NDArray[Any], NDArray[Any]
 
 
 def _positive(labels: NDArray[Any]) -> slice:
-    """The place of the positive label, empty where it does not occur."""
+    """The place of the positive label; the slice is empty if the positive label does not occur."""
     if labels.size > 2:
         raise ValueError(
             f"average='binary' needs at most two labels, got {labels.size}: {labels.tolist()[:10]}; "
@@ -106,7 +100,7 @@ def _positive(labels: NDArray[Any]) -> slice:
 def _score(
     y_true: Labels, y_pred: Labels, average: Average, zero_division: ZeroDivision, of_predicted: int, of_actual: int
 ) -> float:
-    """The average over labels of the true positives, as a share of the predictions, the occurrences, or both."""
+    """The average over labels of the share of true positives in the predictions, the occurrences, or both."""
     truth, prediction = _as_pair(y_true, y_pred)
     labels, codes = np.unique(np.concatenate([truth, prediction]), return_inverse=True)
     found, actual = codes[truth.size :], codes[: truth.size]

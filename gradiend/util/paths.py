@@ -1,4 +1,4 @@
-"""What the files of an experiment are called, where they are, and how files are named after what users call things."""
+"""Names and places of the files of an experiment, and safe file names for classes and other texts of users."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ARTIFACT_DECODER_ANALYSIS_SUMMARY = "decoder_analysis_summary"
 ARTIFACT_MODEL_CHANGED = "model_changed"
 ARTIFACT_CACHE_GRADIENTS = "cache_gradients"
 
-# Folders of an experiment. Plots have the suffix of their format.
+# Folders of an experiment.
 MODEL_DIR = "model"
 SEEDS_DIR = "seeds"
 CACHED_GRADIENTS = "cache/gradients"
@@ -28,14 +28,14 @@ DECODER_DIR = "decoder"
 DELTAS_DIR = "deltas"
 TENSORBOARD_DIR = "tensorboard"
 MLM_HEAD = "decoder_mlm_head"
-"""Folder of an experiment, or of a checkpoint, with an auxiliary head; also the type that the head's files name."""
+"""The folder of an auxiliary head in an experiment or a checkpoint; the head's files name it as their type."""
 CLASSIFICATION_HEAD = "classification_head"
 CUSTOM_HEAD = "custom_prediction_head"
 DECODER_ANALYSIS = "decoder_analysis"
 
-# Files of an experiment.
+# Files of an experiment. The name of a plot gets the suffix of the plot's format.
 NAMES = "names.json"
-"""Folder → the run_id that it is called after, where that is no file name."""
+"""The file with the run_id of each folder whose run_id is no file name."""
 SEED_REPORT = "seed_report.json"
 ENCODED_VALUES, OLD_ENCODER_RESULT = "encoded_values", "encoder_eval_result"
 DECODER_GRID, DECODER_STATS = "decoder_grid_cache.json", "decoder_stats"
@@ -48,26 +48,27 @@ WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 CONTEXT = "gradiend_context.json"
 TRAINING = "training.json"
 BASE_DIGEST = "base_model_digest.safetensors"
-"""A sample of the base model's weights."""
+"""The file with a sample of the base model's weights."""
 FINGERPRINT_FILE = "fingerprint.json"
-"""What a trained model was made from."""
+"""The file with the fingerprint of a trained model."""
 OWN_BASE_MODEL = "base_model"
-"""The base model and its tokenizer, where no name or path loads the same weights."""
+"""The folder of the base model and its tokenizer, if no name or path loads the same weights."""
 OWN_TOKENIZER = "tokenizer"
-"""The tokenizer alone, where its name or path loads another."""
+"""The folder of the tokenizer, if its name or path loads another tokenizer."""
 
 # Files beside other results.
 MADE_FROM = "made_from.json"
-"""What an auxiliary head was trained on; `<table>.made_from.json`: what a table was made from."""
+"""The file with the origin of an auxiliary head; `<table>.made_from.json` is the file with the origin of a table."""
 REWRITE_RECORD = "gradiend_rewrite.json"
-"""How a rewritten model was made."""
+"""The file with the record of how a rewritten model was made."""
 DELTA_FILE = "gradiend_delta.safetensors"
+"""The usual name of the file of a delta."""
 
 OWN_NAMES = (
     MODEL_DIR, SEEDS_DIR, "cache", DECODER_DIR, DELTAS_DIR, TENSORBOARD_DIR, MLM_HEAD, CLASSIFICATION_HEAD, CUSTOM_HEAD,
     DECODER_ANALYSIS, NAMES,
 )  # fmt: skip
-"""What an experiment calls files and folders of its own; `model_step_<n>` and the like begin with one of them."""
+"""Names of an experiment's own files and folders; other names, such as `model_step_<n>`, begin with one of these."""
 
 _PLACES = {
     ARTIFACT_MODEL: MODEL_DIR,
@@ -80,20 +81,18 @@ _PLACES = {
 }
 
 _LONGEST = 180
-"""Bytes of a name, so that there is room for prefix, suffix and a temporary name within the 255 of a file system."""
+"""The largest number of bytes in a name; prefix, suffix and a temporary name need the rest of the usual 255 bytes."""
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]|^[. ]+|[. ]+$')
 _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com\d|lpt\d)\s*(\..*)?", re.IGNORECASE)
 
 
 def safe_name(name: str, own: Collection[str] = ()) -> str:
-    """A file name for any text: `name` itself if every file system takes it, else what is left of `name` and a hash.
+    """A file name for any text: `name` itself if every file system takes that name, else a cleaned name with a hash.
 
-    Args:
-        name: Any text, such as a class: `../../x`, `a/b`, `CON`, of any length.
-        own: Names that other files have.
+    Texts such as `../../x`, `a/b` and `CON`, of any length, are made safe. A name of `own` belongs to another file.
     """
     is_device = _DEVICE.fullmatch(name) is not None
-    # what stands before the first dot makes the device: `nul.txt` is one too
+    # The text before the first dot makes a device: `nul.txt` is a device too.
     cleaned = _UNSAFE.sub("_", name.replace(".", "_") if is_device else name)
     if len(cleaned.encode()) > _LONGEST:
         cleaned = cleaned.encode()[: _LONGEST - 9].decode(errors="ignore")
@@ -104,19 +103,15 @@ def safe_name(name: str, own: Collection[str] = ()) -> str:
 
 
 def safe_path(name: str) -> str:
-    """A relative path for any text: `name` itself if each part between slashes is a file name, else one safe name."""
+    """A relative path for any text: `name` itself if each part between slashes is a safe name, else one safe name."""
     parts = name.split("/")
     return name if [safe_name(part, OWN_NAMES) for part in parts] == parts else safe_name(name, OWN_NAMES)
 
 
 def name_in(folder: str | Path, name: str, suffix: str = "", taken: Collection[str] = ()) -> str:
-    """The `safe_name` of an entry of a folder, with a hash where the name differs from another entry only in case.
+    """The `safe_name` of an entry of a folder, with a hash if the name differs from another entry only in case.
 
-    Args:
-        folder: May be missing.
-        name: What the entry is called after.
-        suffix: The suffix of the file, such as `.safetensors`.
-        taken: Names of entries that are about to be made.
+    The folder may be missing. `suffix` is that of the file, and `taken` has names of entries that will be made.
     """
     usual = safe_name(name, OWN_NAMES)
     there = {*taken, *(path.name for path in (Path(folder).iterdir() if Path(folder).is_dir() else ()))}
@@ -126,7 +121,7 @@ def name_in(folder: str | Path, name: str, suffix: str = "", taken: Collection[s
 
 
 def _folded(name: str) -> str:
-    """Equal for names that some file systems take for the same."""
+    """A form of a name that is equal for names that some file systems do not tell apart."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
@@ -136,13 +131,13 @@ def resolve_output_path(
     """The place of an artifact: `explicit_path`, else its default place in the experiment directory.
 
     Args:
-        experiment_dir: Root of the experiment.
-        explicit_path: Is returned as it is.
+        experiment_dir: The root of the experiment.
+        explicit_path: A path that is returned unchanged.
         artifact_type: One of the `ARTIFACT_…` constants.
-        **extra: `target_class`, the directory of a rewritten model (`ARTIFACT_MODEL_CHANGED`).
+        **extra: `target_class`, which names the directory of a rewritten model (`ARTIFACT_MODEL_CHANGED`).
 
     Returns:
-        The path; None without either, or without a default place.
+        The path; None without an experiment directory and a path, or without a default place.
     """
     if explicit_path:
         return str(explicit_path)
@@ -153,7 +148,7 @@ def resolve_output_path(
 
 
 def require_output_path(experiment_dir: str | None, explicit_path: str | None, artifact_type: str, **extra: Any) -> str:
-    """See `resolve_output_path`; raises ValueError instead of returning None."""
+    """The place of an artifact, see `resolve_output_path`; raises ValueError instead of returning None."""
     path = resolve_output_path(experiment_dir, explicit_path, artifact_type, **extra)
     if path is None:
         raise ValueError(
@@ -165,8 +160,7 @@ def require_output_path(experiment_dir: str | None, explicit_path: str | None, a
 def create_readable_key(components: Mapping[str, Any]) -> str:
     """`name_value` pairs in the order of the names, joined by underscores; None is skipped, lists are joined too.
 
-    `{"split": "test", "max_size": 100, "source": None}` gives `max_size_100_split_test`; a very long key is cut, and
-    gets a hash.
+    `{"split": "test", "max_size": 100, "source": None}` gives `max_size_100_split_test`; a long key ends with a hash.
     """
     key = "_".join(f"{name}_{_readable(value)}" for name, value in sorted(components.items()) if value is not None)
     key = re.sub(r"[\x00-\x1f/\\]", "_", key)
@@ -188,26 +182,20 @@ def resolve_encoder_eval_result_path(
 
 
 def resolve_encoder_eval_result_path_legacy(experiment_dir: str | None, **key: Any) -> str | None:
-    """`encoder_eval_result[_key].json`, where older versions kept the metrics."""
+    """`encoder_eval_result[_key].json`, the metrics of older versions."""
     return _inside(experiment_dir, None, _keyed(OLD_ENCODER_RESULT, key, ".json"))
 
 
 def resolve_encoder_plot_path(experiment_dir: str | None, explicit_path: str | None = None, **key: Any) -> str | None:
-    """`encoder_analysis[_key].pdf`."""
+    """`encoder_analysis[_key].pdf`, the plot of the encodings."""
     return _inside(experiment_dir, explicit_path, _keyed(ENCODER_PLOT, key, ".pdf"))
 
 
 def resolve_decoder_stats_path(
-    experiment_dir: str | None,
-    *,
-    feature_factors: Any = None,
-    lrs: Any = None,
-    topk: Any = None,
-    part: Any = None,
-    topk_part: Any = None,
-    metric_name: Any = None,
-) -> str | None:
-    """`decoder_stats_<key>.json`, whose directory is made if need be; see `create_readable_key`."""
+    experiment_dir: str | None, *, feature_factors: Any = None, lrs: Any = None, topk: Any = None, part: Any = None,
+    topk_part: Any = None, metric_name: Any = None,
+) -> str | None:  # fmt: skip
+    """`decoder_stats_<key>.json`, in a directory that is made if it is missing; see `create_readable_key`."""
     if experiment_dir is None:
         return None
     key = {
@@ -219,7 +207,7 @@ def resolve_decoder_stats_path(
 
 
 def resolve_decoder_per_model_cache_path(experiment_dir: str | None, cache_folder: str = "") -> str | None:
-    """`decoder/<name>.json`, the measurements of one rewritten model; of the base model for an empty name."""
+    """`decoder/<name>.json`, the measurements of a rewritten model, or of the base model for an empty name."""
     return _inside(experiment_dir, None, f"{DECODER_DIR}/{safe_name(cache_folder or 'base')}.json")
 
 
@@ -234,17 +222,17 @@ def resolve_decoder_mlm_head_dir(experiment_dir: str | None, explicit_path: str 
 
 
 def resolve_classification_head_dir(experiment_dir: str | None, explicit_path: str | None = None) -> str | None:
-    """`classification_head`."""
+    """`classification_head`, the folder of a classification head."""
     return _inside(experiment_dir, explicit_path, CLASSIFICATION_HEAD)
 
 
 def resolve_custom_prediction_head_dir(experiment_dir: str | None, explicit_path: str | None = None) -> str | None:
-    """`custom_prediction_head`."""
+    """`custom_prediction_head`, the folder of a prediction head of the user."""
     return _inside(experiment_dir, explicit_path, CUSTOM_HEAD)
 
 
 def has_saved_model(directory: str | Path | None) -> bool:
-    """Whether a directory has config.json and a weight file; their contents are not looked at."""
+    """Whether a directory has config.json and a weight file; the contents of the files are not checked."""
     if directory is None:
         return False
     folder = Path(directory)
@@ -252,7 +240,7 @@ def has_saved_model(directory: str | Path | None) -> bool:
 
 
 def should_use_cached(path: str | Path | None, use_cache: bool | None) -> bool:
-    """Whether a cache is wanted and its file exists."""
+    """Whether a cache is wanted and the file of the cache exists."""
     return bool(use_cache) and path is not None and Path(path).exists()
 
 
@@ -279,7 +267,7 @@ def invalidate_experiment_caches(experiment_dir: str | Path | None) -> None:
 
 
 def forget_choices(experiment_dir: str | Path) -> None:
-    """Remove the results of decoder evaluations, which say which rewrites were chosen; the measurements stay."""
+    """Remove the choices of decoder evaluations; the measurements stay."""
     root = Path(experiment_dir)
     for path in [root / DECODER_GRID, *root.glob(f"{DECODER_STATS}_*.json")]:
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""From base models to GRADIENDs."""
+"""The parameters of a base model that a GRADIEND maps."""
 
 from gradiend.model.core.backbone import build_gradiend_from_base_model as build_gradiend_from_base_model
 from gradiend.model.core.backbone import debug_param_overlap as debug_param_overlap

@@ -1,4 +1,4 @@
-"""Which parameters of a base model are its backbone, and a GRADIEND over them."""
+"""The backbone parameters of a base model, and a new GRADIEND over these parameters."""
 
 from __future__ import annotations
 
@@ -26,27 +26,25 @@ Patterns = Sequence[str]
 def get_backbone_module(model: nn.Module) -> nn.Module:
     """The submodule named by `base_model_prefix`, else `base_model`, else the model itself."""
     children = dict(model.named_children())
-    # transformers declares base_model_prefix on every PreTrainedModel; other modules need not have it.
+    # Only the models of transformers have a base_model_prefix for certain.
     prefix = getattr(model, "base_model_prefix", "")
     return next((children[name] for name in (prefix, "base_model") if name in children), model)
 
 
 def backbone_prefix(model: nn.Module) -> str:
-    """What the names of backbone parameters start with, such as "bert."; empty for a model without a head."""
+    """The prefix of the names of backbone parameters, such as "bert."; empty for a model without a head."""
     backbone = get_backbone_module(model)
     return next((f"{name}." for name, child in model.named_children() if child is backbone), "")
 
 
 @known_keywords("split_backbone_vs_head_params", suggest=False)
-def split_backbone_vs_head_params(
-    model: nn.Module,
-) -> tuple[OrderedDict[str, nn.Parameter], list[dict[str, Any]]]:
-    """Backbone parameters under their full-model names, and a description of each that is not one.
+def split_backbone_vs_head_params(model: nn.Module) -> tuple[OrderedDict[str, nn.Parameter], list[dict[str, Any]]]:
+    """The backbone parameters under their names in the whole model, and a description of each other parameter.
 
     A tensor shared by backbone and head (tied embeddings) is a backbone parameter.
 
     Returns:
-        (name → parameter in the model's order, [{"name", "shape", "numel"} of the head's parameters]).
+        (name → parameter in the model's order, [{"name", "shape", "numel"} of each parameter of the head]).
     """
     in_backbone = {id(parameter) for parameter in get_backbone_module(model).parameters()}
     backbone: OrderedDict[str, nn.Parameter] = OrderedDict()
@@ -61,7 +59,7 @@ def split_backbone_vs_head_params(
 
 @known_keywords("debug_param_overlap", suggest=False)
 def debug_param_overlap(model: nn.Module) -> dict[str, int]:
-    """Numbers of parameter tensors: of the model, its backbone, its head, and those that both use."""
+    """The numbers of parameter tensors of the model, of its backbone, of its head, and of both."""
     backbone, head = split_backbone_vs_head_params(model)
     occurrences = [id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False)]
     return {
@@ -88,7 +86,7 @@ def matching_names(names: Sequence[str], patterns: Patterns) -> list[str]:
 
 
 def as_patterns(patterns: str | Patterns) -> list[str]:
-    """A list; one string is one pattern."""
+    """The patterns as a list; a single string is one pattern."""
     return [patterns] if isinstance(patterns, str) else list(patterns)
 
 
@@ -97,17 +95,13 @@ def select_parameters(
     params: Patterns | None = None,
     param_map: Patterns | Mapping[str, Any] | ParameterMap | None = None,
 ) -> ParameterMap:
-    """The map of the backbone parameters that pass `params` and then `param_map`, in the model's order.
+    """The map of the backbone parameters that match `params` and then `param_map`, in the model's order.
 
-    Args:
-        base_model: Any module with named parameters.
-        params: Names or wildcards, or None for all.
-        param_map: Names or wildcards; or a finished map, also as the documented dict, whose order and selections are
-            kept and which may name head parameters.
+    Both are names or wildcards; None matches all. `param_map` may also be a finished map (or the documented dict),
+    whose order and selections are kept, and which may name parameters of the head.
 
-    Raises:
-        ValueError: A pattern without a match, nothing left, or a map entry of another shape.
-        KeyError: A map entry that the model does not have.
+    Raises ValueError for a pattern without a match, nothing left or a map entry of another shape, and KeyError for a
+    map entry that the model does not have.
     """
     if isinstance(param_map, (ParameterMap, Mapping)):
         mapping = param_map if isinstance(param_map, ParameterMap) else ParameterMap.from_specs(param_map)
@@ -127,33 +121,27 @@ def select_parameters(
 
 
 def build_gradiend_from_base_model(
-    base_model: nn.Module,
-    load_directory: str,
-    param_map: Patterns | Mapping[str, Any] | ParameterMap | None = None,
-    params: Patterns | None = None,
-    latent_dim: int = 1,
-    torch_dtype: torch.dtype | None = None,
-    device_encoder: Device = None,
-    device_decoder: Device = None,
-    lazy_init: bool = False,
-    **kwargs: Any,
-) -> ParamMappedGradiendModel:
+    base_model: nn.Module, load_directory: str, param_map: Patterns | Mapping[str, Any] | ParameterMap | None = None,
+    params: Patterns | None = None, latent_dim: int = 1, torch_dtype: torch.dtype | None = None,
+    device_encoder: Device = None, device_decoder: Device = None, lazy_init: bool = False, **kwargs: Any,
+) -> ParamMappedGradiendModel:  # fmt: skip
     """A new GRADIEND over a base model's backbone.
 
     Args:
         base_model: The model whose parameters are mapped.
-        load_directory: Name or path of the base model, which the metadata keep as `base_model`.
+        load_directory: The name or path of the base model, which the metadata keep as `base_model`.
         param_map: Names or wildcards of the parameters, the documented dict, or a finished map. Default: the backbone.
         params: Names or wildcards that restrict the backbone first.
-        latent_dim: Number of latent features.
-        torch_dtype: Dtype of the GRADIEND, default float32.
-        device_encoder: Where the encoder goes.
-        device_decoder: Where the decoder goes.
-        lazy_init: Create no weights yet.
-        **kwargs: More arguments of `GradiendModel`.
+        latent_dim: The number of latent features.
+        torch_dtype: The dtype of the GRADIEND. Default: float32.
+        device_encoder: The device of the encoder.
+        device_decoder: The device of the decoder.
+        lazy_init: Whether to create no weights yet.
+        **kwargs: Further arguments of `GradiendModel`.
 
     Raises:
-        ValueError, KeyError: See `select_parameters`.
+        ValueError: A pattern has no match, nothing is left, or a map entry has another shape than the parameter.
+        KeyError: A map entry names a parameter that the model does not have.
     """
     mapping = select_parameters(base_model, params, param_map)
     return ParamMappedGradiendModel(
@@ -170,10 +158,10 @@ def build_gradiend_from_base_model(
 
 
 def without_parameters(model: M, patterns: Sequence[str]) -> M:
-    """A copy whose encoder does not see the gradients of parameters with these names, as if it had no weights for them.
+    """A copy that shares the base model, and whose encoder does not read gradients of parameters with these names.
 
-    The base model is shared and stays whole; the biases stay too, so encodings are shifted, each by the same amount
-    before the activation. A pattern that matches no parameter of the map, or nothing left, is a ValueError.
+    The biases stay, so all encodings are shifted by the same amount before the activation. Raises ValueError for a
+    pattern that matches no parameter of the map, and if no parameter is left.
     """
     mapping = model.gradiend.mapping
     excluded = set(matching_names([entry.name for entry in mapping], patterns))
