@@ -139,11 +139,5 @@ class Causal(Objective):
 
 
 def is_decoder_only_model(x: Any) -> bool:
-    """Whether a model or tokenizer is that of a causal, decoder-only language model.
-
-    A tokenizer is, iff it has no mask token. A model is judged by its class and the classes that this one is derived
-    from: decoder-only unless a name says MaskedLM, MLM or ForPreTraining (a masked model with one more head). XLM and
-    FlauBERT have one class for both kinds and follow `config.causal`. A model with an auxiliary head is what it is
-    without it.
-    """
+    """See `gradiend.model.is_decoder_only_model`."""
     return issubclass(kind_of(x.to_original_model() if hasattr(x, "to_original_model") else x), Causal)

@@ -23,9 +23,8 @@ from gradiend.objectives.causal_with_head import (
 )
 from gradiend.objectives.loading import load_with_tokenizer
 from gradiend.objectives.registry import objective_of
-from gradiend.util._cache import FINGERPRINT, read_cached
+from gradiend.util._cache import Cache
 from gradiend.util._digest import digest_frame, hash_model_weights
-from gradiend.util._files import write_json
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import OWN_BASE_MODEL
 
@@ -137,16 +136,11 @@ def train_mlm_head(
         )
     limit = objective_of(model, tokenizer, max_length=max_length).max_length
     data = DataFrameMLMDataset(train_df, tokenizer, pooling_length=pooling_length, max_length=limit)
-    made_from = {
-        "version": __version__,
-        "model": hash_model_weights(model),
-        "rows": digest_frame(train_df[["masked", "label"]]),
-        **numbers,
-        "lr": lr,
-        "max_length": limit,
-    }
+    rows = digest_frame(train_df[["masked", "label"]])
+    made_from = {"version": __version__, "model": hash_model_weights(model), "rows": rows}
+    cache = Cache(Path(output_path) / MADE_FROM, {**made_from, **numbers, "lr": lr, "max_length": limit})
     if use_cache and CausalWithHead.is_saved(output_path):
-        known, other = read_cached(Path(output_path) / MADE_FROM, made_from)
+        known, other = cache.read()
         if known is not None:
             logger.info("The auxiliary head in %s was trained on the same model and rows: it is kept.", output_path)
             return str(output_path)
@@ -167,10 +161,10 @@ def train_mlm_head(
         100 * accuracy, len(data), n_labels,
     )  # fmt: skip
     with_head.mlm_head_weight, with_head.mlm_head_bias = weight, bias
-    # If the process ends here, the new head must not be taken for one that was trained on what the older one was.
-    (Path(output_path) / MADE_FROM).unlink(missing_ok=True)
+    # If the process ends before the last line, the new head must not be taken for one of the older head's rows.
+    cache.forget()
     with_head.save_pretrained(output_path)
-    write_json(Path(output_path) / MADE_FROM, {FINGERPRINT: made_from})
+    cache.write({})
     if not model.name_or_path:
         tokenizer.save_pretrained(Path(output_path) / OWN_BASE_MODEL)
     return str(output_path)

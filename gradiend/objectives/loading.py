@@ -15,7 +15,7 @@ from gradiend.model._refusals import (
     refuse_quantized_config,
     refuse_undefined_weights,
 )
-from gradiend.objectives.registry import OBJECTIVES, kind_named, refuse_unsupported
+from gradiend.objectives.registry import OBJECTIVES, kind_named, kind_of, refuse_unsupported
 from gradiend.util.paths import OWN_BASE_MODEL
 
 
@@ -28,6 +28,7 @@ class AutoModelForLM:
         *,
         torch_dtype: torch.dtype = torch.float32,
         trust_remote_code: bool = False,
+        objective: str | None = None,
         **kwargs: Any,
     ) -> PreTrainedModel:
         """Load a model with its language-modelling head.
@@ -36,20 +37,23 @@ class AutoModelForLM:
             name_or_path: Hub id or directory.
             torch_dtype: Type of the weights; float32 whatever the checkpoint was saved in, unless asked otherwise.
             trust_remote_code: Whether code from the hub may run.
+            objective: Name of the kind of model. Default: what the checkpoint's config says.
             **kwargs: For transformers.
 
         Raises:
             ValueError: Neither a masked nor a causal language model, one that was saved without its head or quantized,
-                or a folder with a PEFT adapter.
+                or a folder with a PEFT adapter; or an unknown objective.
         """
         refuse_adapter_folder(name_or_path)
         require_model(name_or_path)
         config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
         architecture = (config.architectures or [""])[0]
-        refuse_unsupported(config, name_or_path, architecture)
+        kind = None if objective is None else kind_of(None, objective)
+        if kind is None or kind.loader(config) is None:
+            refuse_unsupported(config, name_or_path, architecture)
+            kinds = (kind for kind in OBJECTIVES.values() if kind.loader(config) is not None)
+            kind = kind_named(architecture, config) or next(kinds, None)
         refuse_quantized_config(config, name_or_path)
-        kinds = [kind for kind in OBJECTIVES.values() if kind.loader(config) is not None]
-        kind = kind_named(architecture, config) or next(iter(kinds), None)
         if kind is None:
             called = architecture or type(config).__name__
             raise ValueError(f"{name_or_path} ({called}) is neither a masked nor a causal language model.")

@@ -18,7 +18,13 @@ from gradiend.model._base_model import BaseDigest
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core._kept_gradients import GradientStore
-from gradiend.trainer.core._memory import MemoryEstimate, estimate_training, explained_memory_errors, require_memory
+from gradiend.trainer.core._memory import (
+    MemoryEstimate,
+    estimate_training,
+    explained_memory_errors,
+    require_memory,
+    return_freed_memory,
+)
 from gradiend.trainer.core._step import resolve_target
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import CurveEvaluation, TrainingCallback
@@ -26,7 +32,6 @@ from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune, pre_prune
 from gradiend.util._digest import digest_frame, gradiend_digest
 from gradiend.util._files import read_json, write_json
-from gradiend.util._free_memory import return_freed_memory
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import CACHED_GRADIENTS, MODEL_DIR, NAMES, SEEDS_DIR, safe_path
 

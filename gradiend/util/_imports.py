@@ -17,10 +17,10 @@ logger = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
-DEFAULT_CLASS: list[Callable[[], Any]] = []
-"""Gives the class that loads a checkpoint when the abstract `ModelWithGradiend` is asked to.
+LATER: dict[str, Callable[[], Any]] = {}
+"""What an earlier step of the flow needs of a later one: name → a function that imports it when it is needed.
 
-That class lives in a later layer; the package's `__init__` puts a function here that imports it when it is needed."""
+The package's `__init__` fills the table, so that no step imports from one that comes after it."""
 
 COMMAND = "gradiend.cli:main"
 """The command that this project's distribution has, and that the other one of the same name does not have."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
+import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +21,6 @@ from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.trainer.core._optimizers import OPTIMIZERS
 from gradiend.trainer.core._step import steps_analytically
 from gradiend.trainer.core.arguments import TrainingArguments
-from gradiend.util._free_memory import free_memory
 
 GIB = 2**30
 BASE_MODEL = "base model"
@@ -27,6 +29,45 @@ RUNTIME = 100 * 2**20
 HEAP = 0.25
 """The share of activations by which the heap of the CPU is larger than what lives in it (measured, glibc)."""
 PRE_PRUNING, STEPS, EVALUATION, SAVING = "pre-pruning", "training steps", "evaluation", "loading the best model"
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that can still be allocated on a device; None where that cannot be found out."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    if device.type != "cpu":
+        return None
+    limits = [value for value in (_free_in_the_machine(), _free_in_the_container()) if value is not None]
+    return min(limits, default=None)
+
+
+def _free_in_the_machine() -> int | None:
+    path = Path("/proc/meminfo")
+    if not path.is_file():
+        return None
+    fields = dict(line.split(":", 1) for line in path.read_text().splitlines())
+    return int(fields["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in fields else None
+
+
+def _free_in_the_container() -> int | None:
+    limit, used = CGROUP / "memory.max", CGROUP / "memory.current"
+    if not limit.is_file() or not used.is_file() or limit.read_text().strip() == "max":
+        return None
+    # Cached files are given up when memory is short.
+    counts = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+    return int(limit.read_text()) - int(used.read_text()) + int(counts.get("inactive_file", 0))
+
+
+def return_freed_memory() -> None:
+    """Give memory that the C library keeps for later allocations back to the system, where the library is glibc.
+
+    Many tensors of some megabytes, made and freed, leave a heap that no large tensor can use.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @dataclass(frozen=True)

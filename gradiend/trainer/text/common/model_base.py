@@ -12,7 +12,7 @@ from typing_extensions import Self
 
 from gradiend.gradients import unreached_parameters
 from gradiend.model._architecture import parse_dtype
-from gradiend.model._base_model import BaseDigest
+from gradiend.model._base_model import GRADIEND_ARGUMENTS, BaseDigest
 from gradiend.model._parameter_map import ParameterMap
 from gradiend.model.core.backbone import (
     as_patterns,
@@ -22,12 +22,13 @@ from gradiend.model.core.backbone import (
 )
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.param_mapped import ParamMappedGradiendModel
-from gradiend.objectives import OBJECTIVES, Objective, is_decoder_only_model, objective_of
+from gradiend.objectives import OBJECTIVES, Objective, is_decoder_only_model, kind_of, objective_of
 from gradiend.objectives.loading import AutoModelForLM, AutoTokenizerForLM, load_with_tokenizer, save_base_model
 from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.text.common._instruct import InstructTokenizerWrapper
 from gradiend.util import PLACEHOLDER
 from gradiend.util._digest import tokenizer_digest
+from gradiend.util._keywords import resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import OWN_BASE_MODEL, OWN_TOKENIZER
 
@@ -35,6 +36,8 @@ logger = get_logger(__name__)
 
 INSTRUCT = "instruct"
 """Key of a checkpoint's metadata: the roles of an `InstructTokenizerWrapper`."""
+OBJECTIVE = "objective"
+"""Key of a checkpoint's metadata: the objective's name, where the user has named it."""
 LARGEST_STORED = 2 * 2**30
 """Bytes of a base model that a checkpoint may hold."""
 
@@ -78,7 +81,7 @@ class TextModelWithGradiend(ModelWithGradiend):
             base_model, gradiend, gradient_creator=gradient_creator, source=source, target=target, **kwargs
         )
         self.tokenizer = tokenizer
-        self.objective = objective_of(base_model, tokenizer)
+        self.objective = objective_of(base_model, tokenizer, gradiend.kwargs.get(OBJECTIVE))
 
     @property
     def is_decoder_only_model(self) -> bool:
@@ -93,7 +96,9 @@ class TextModelWithGradiend(ModelWithGradiend):
     def _sharing(self, base_model: Any, gradiend: ParamMappedGradiendModel) -> Self:
         model = super()._sharing(base_model, gradiend)
         if base_model is not self.base_model:
-            model.objective = objective_of(base_model, self.tokenizer)
+            # The name that the user gave is that of this kind of model; the same model without its head is another.
+            named = gradiend.kwargs.get(OBJECTIVE) if type(base_model) is type(self.base_model) else None
+            model.objective = objective_of(base_model, self.tokenizer, named)
         return model
 
     def _for_rewriting(self) -> Self:
@@ -184,6 +189,7 @@ class TextModelWithGradiend(ModelWithGradiend):
         tokenizer: Any = None,
         trust_remote_code: bool = False,
         beside: str | Path | None = None,
+        objective: str | None = None,
         **kwargs: Any,
     ) -> tuple[Any, ...]:
         """(base model, tokenizer) of a checkpoint, a name or path, or a model that is already loaded.
@@ -191,16 +197,20 @@ class TextModelWithGradiend(ModelWithGradiend):
         `load_directory` may be what an objective saved, such as an auxiliary head; `beside` is put on the base model.
         """
         recorded = gradiend_kwargs or {}
-        if not isinstance(load_directory, nn.Module) and (kind := _kind_saved_in(load_directory)) is not None:
-            load_directory, beside = kind.base_of(load_directory), load_directory
+        known = recorded.get(OBJECTIVE, objective)
         wanted = kwargs.pop("base_model_dtype", None)
-        if wanted is None and not isinstance(load_directory, nn.Module):
-            wanted = recorded.get("base_model_dtype")
+        place = load_directory
+        if isinstance(place, nn.Module):
+            resolve_keywords("ModelWithGradiend.from_pretrained", kwargs, ["torch_dtype"], named=GRADIEND_ARGUMENTS)
+        else:
+            if (kind := kind_saved_in(place)) is not None:
+                place, beside = kind.base_of(place), place
+            if not (Path(place) / OWN_BASE_MODEL).is_dir():
+                place = base_model_id or place
+            wanted = recorded.get("base_model_dtype") if wanted is None else wanted
+            kwargs["objective"] = known
         if wanted is not None:
             kwargs["torch_dtype"] = parse_dtype("base_model_dtype", wanted)
-        place = load_directory
-        if not isinstance(place, nn.Module) and not (Path(place) / OWN_BASE_MODEL).is_dir():
-            place = base_model_id or place
         saved = recorded.get("tokenizer")
         model, loaded = load_with_tokenizer(
             place, tokenizer, saved if saved and Path(saved).exists() else None, trust_remote_code=trust_remote_code,
@@ -209,38 +219,51 @@ class TextModelWithGradiend(ModelWithGradiend):
         if loaded is not tokenizer and INSTRUCT in recorded:
             loaded = InstructTokenizerWrapper(loaded, *recorded[INSTRUCT])
         if beside is not None:
-            kind = _kind_saved_in(beside)
+            kind = kind_saved_in(beside)
             assert kind is not None
             model = kind.put_on(original_model(model), beside)
+        if objective is not None and gradiend_kwargs is not None:
+            _refuse_other_objective(objective, kind_of(model, known).name)
         return model, loaded
 
     @classmethod
-    def _gradiend_arguments(cls, shape: Mapping[str, Any], extra: Sequence[Any]) -> dict[str, Any]:
-        return {**shape, "tokenizer": extra[0]}
+    def _gradiend_arguments(
+        cls, shape: Mapping[str, Any], extra: Sequence[Any], load_arguments: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        return {**shape, "tokenizer": extra[0], "objective": load_arguments.get("objective")}
 
     @classmethod
     def _create_gradiend(
-        cls, base_model: Any, load_directory: str, tokenizer: Any = None, **kwargs: Any
+        cls, base_model: Any, load_directory: str, tokenizer: Any = None, objective: str | None = None, **kwargs: Any
     ) -> ParamMappedGradiendModel:
         """A new GRADIEND over what a loss of the base model can reach (see `reachable_map`)."""
-        plain = original_model(base_model)
+        plain, named = original_model(base_model), objective
         if plain is not base_model:
             # The map and the name are those of the original model, which is what gets rewritten.
-            base_model, load_directory = plain, str(plain.name_or_path)
+            base_model, load_directory, named = plain, str(plain.name_or_path), None
         if not isinstance(kwargs.get("param_map"), (Mapping, ParameterMap)):
-            named = kwargs.pop("param_map", None)
-            kwargs["param_map"] = reachable_map(
-                base_model, tokenizer, params=kwargs.pop("params", None), param_map=named
-            )
-        return build_gradiend_from_base_model(base_model, load_directory, **kwargs)
+            asked = kwargs.pop("params", None), kwargs.pop("param_map", None)
+            kwargs["param_map"] = reachable_map(base_model, objective_of(base_model, tokenizer, named), *asked)
+        gradiend = build_gradiend_from_base_model(base_model, load_directory, **kwargs)
+        if objective is not None:
+            gradiend.kwargs[OBJECTIVE] = objective
+        return gradiend
 
 
-def _kind_saved_in(directory: str | Path) -> type[Objective] | None:
-    """The objective that has written a directory."""
+def _refuse_other_objective(asked: str, own: str) -> None:
+    if asked != own:
+        raise ValueError(
+            f"The GRADIEND of this checkpoint has the objective {own!r}, not {asked!r}: leave objective out, or train "
+            "a new GRADIEND with the other one."
+        )
+
+
+def kind_saved_in(directory: str | Path) -> type[Objective] | None:
+    """The objective that has written a directory; None if none has."""
     return next((kind for kind in OBJECTIVES.values() if kind.is_saved(directory)), None)
 
 
-def reachable_map(base_model: Any, tokenizer: Any, *, params: Any = None, param_map: Any = None) -> ParameterMap:
+def reachable_map(base_model: Any, objective: Objective, params: Any = None, param_map: Any = None) -> ParameterMap:
     """The map of the backbone parameters, or of those asked for, without any that no gradient reaches.
 
     Raises:
@@ -248,7 +271,6 @@ def reachable_map(base_model: Any, tokenizer: Any, *, params: Any = None, param_
     """
     mapping = select_parameters(base_model, params, param_map)
     backbone, _ = split_backbone_vs_head_params(base_model)
-    objective = objective_of(base_model, tokenizer)
     unreached = unreached_parameters(
         base_model,
         {entry.name: backbone[entry.name] for entry in mapping},

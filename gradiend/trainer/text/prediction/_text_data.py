@@ -34,10 +34,10 @@ from gradiend.trainer.core._modality import Modality
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend
 from gradiend.trainer.text.prediction._memory_probe import probe_training
+from gradiend.trainer.text.prediction._rows import checked_neutral, encoder_data, labelled, scorable_rows, told_apart
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
 from gradiend.trainer.text.prediction.dataset import TextTrainingDataset
 from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
-from gradiend.trainer.text.prediction.rows import checked_neutral, encoder_data, labelled, scorable_rows, told_apart
 from gradiend.util._digest import digest_frame, frame_part
 from gradiend.util._keywords import nearest, normalize_split_name
 from gradiend.util.logging import get_logger

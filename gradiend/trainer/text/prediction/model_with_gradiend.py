@@ -12,7 +12,7 @@ from gradiend.gradients import GradientEngine, TokenizedWord, encode_words
 from gradiend.model._context import Side
 from gradiend.trainer.core._kept_gradients import words_key
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend
-from gradiend.trainer.text.prediction.random_masks import mask_at_random, parse_ignored
+from gradiend.trainer.text.prediction._random_masks import mask_at_random, parse_ignored
 from gradiend.util._checks import require_ordered, require_texts
 from gradiend.util._keywords import known_keywords
 from gradiend.util.logging import get_logger

@@ -30,11 +30,7 @@ from gradiend.trainer.core._kept_gradients import GradientCache
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend
-from gradiend.trainer.text.prediction._text_data import TextData
-from gradiend.trainer.text.prediction.config import TextPredictionConfig
-from gradiend.trainer.text.prediction.dataset import TextGradientBatches, TextTrainingDataset
-from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
-from gradiend.trainer.text.prediction.rows import (
+from gradiend.trainer.text.prediction._rows import (
     checked_neutral,
     encoder_data,
     filled,
@@ -42,6 +38,10 @@ from gradiend.trainer.text.prediction.rows import (
     scorable_rows,
     training_like_rows,
 )
+from gradiend.trainer.text.prediction._text_data import TextData
+from gradiend.trainer.text.prediction.config import TextPredictionConfig
+from gradiend.trainer.text.prediction.dataset import TextGradientBatches, TextTrainingDataset
+from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
 from gradiend.trainer.trainer import Trainer
 from gradiend.util._digest import frame_part, language_model_parts
 from gradiend.util._keywords import known_keywords, resolve_keywords
