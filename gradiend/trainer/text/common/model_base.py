@@ -49,18 +49,18 @@ PROBE_TEXT = f"a {PLACEHOLDER} b"
 class TextModelWithGradiend(ModelWithGradiend):
     """`ModelWithGradiend` of a language model.
 
-    The base model may be one that exists for training only (it has `to_original_model`, as a `DecoderModelWithMLMHead`
-    does). Gradients and encodings are then those of its loss. The original model is rewritten, and a checkpoint names
-    it and keeps what the objective needs beside it.
+    The base model may exist for training only; such a model has `to_original_model`, as a `DecoderModelWithMLMHead`
+    does. Its loss then gives the gradients and encodings, while the original model is what is rewritten. A checkpoint
+    names the original model and keeps what the objective needs beside it.
 
     Args:
         base_model: The language model, with its head, or a model with an objective of its own (`gradiend.objectives`).
-        gradiend: The GRADIEND of the model.
+        gradiend: The GRADIEND of the model; its metadata may name the objective.
         tokenizer: The model's fast tokenizer.
         gradient_creator: See `ModelWithGradiend`.
         source: See `ModelWithGradiend`.
         target: See `ModelWithGradiend`.
-        **kwargs: Devices, see `ModelWithGradiend`.
+        **kwargs: Devices of the parts, see `ModelWithGradiend`.
 
     Raises:
         ValueError: A masked model with a tokenizer that has no mask token.
@@ -68,15 +68,9 @@ class TextModelWithGradiend(ModelWithGradiend):
     """
 
     def __init__(
-        self,
-        base_model: Any,
-        gradiend: ParamMappedGradiendModel,
-        tokenizer: Any,
-        gradient_creator: Any = None,
-        source: str = "factual",
-        target: str | None = "diff",
-        **kwargs: Any,
-    ) -> None:
+        self, base_model: Any, gradiend: ParamMappedGradiendModel, tokenizer: Any, gradient_creator: Any = None,
+        source: str = "factual", target: str | None = "diff", **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__(
             base_model, gradiend, gradient_creator=gradient_creator, source=source, target=target, **kwargs
         )
@@ -89,7 +83,7 @@ class TextModelWithGradiend(ModelWithGradiend):
         return is_decoder_only_model(self.base_model)
 
     def without_head(self) -> Self:
-        """A copy around the original model, with the same GRADIEND; this model if its base model is the original."""
+        """A copy around the original model with the same GRADIEND, or this model if its base model is the original."""
         plain = original_model(self.base_model)
         return self if plain is self.base_model else self._sharing(plain, self.gradiend)
 
@@ -105,16 +99,16 @@ class TextModelWithGradiend(ModelWithGradiend):
         return self.without_head()
 
     def base_arguments(self) -> dict[str, Any]:
-        """See `ModelWithGradiend.base_arguments`; the tokenizer is this model's too."""
+        """See `ModelWithGradiend.base_arguments`; another checkpoint also gets this model's tokenizer."""
         return {**super().base_arguments(), "tokenizer": self.tokenizer}
 
     def _save_model(self, save_directory: str, **kwargs: Any) -> None:
-        """Name the base model where its name loads it and the tokenizer again, and store what differs."""
+        """Record the name of the base model, and store the base model or tokenizer if the name loads others."""
         del kwargs
         own, own_tokenizer = Path(save_directory) / OWN_BASE_MODEL, Path(save_directory) / OWN_TOKENIZER
         beside = [kind.folder for kind in OBJECTIVES.values() if kind.folder is not None]
         for name in (OWN_BASE_MODEL, OWN_TOKENIZER, *beside):
-            # What an earlier model in the same place had is not this model's.
+            # These folders may belong to an earlier model in the same place.
             shutil.rmtree(Path(save_directory) / name, ignore_errors=True)
         if self.objective.folder is not None:
             self.objective.save(self.base_model, Path(save_directory) / self.objective.folder)
@@ -133,18 +127,18 @@ class TextModelWithGradiend(ModelWithGradiend):
             recorded[INSTRUCT] = [self.tokenizer.user_prompt_header, self.tokenizer.assistant_prompt_header]
 
     def _stores_base(self) -> bool:
-        """Whether a checkpoint needs the base model's weights: no name loads them, and they are not too large."""
+        """Whether a checkpoint must hold the base model's weights: no name loads them, and they are not too large."""
         name, now = self._recorded_base, self._base_digest()
         size = sum(parameter.numel() * parameter.element_size() for parameter in self.base_model.parameters())
         if size <= LARGEST_STORED:
             there = self._loads(name, self._base_by_name) if name else None
             return there is None or bool(now.differences(there))
-        # Another model of this size is not loaded for a comparison: loading the checkpoint compares.
+        # A model of this size is not loaded again for a comparison; loading the checkpoint compares the weights.
         there = self._loaded.get(name)
         if not name or (there is not None and now.differences(there)):
             logger.warning(
                 "The base model in memory is not what %s loads, and with %.1f GiB it is too large to be kept beside a "
-                "GRADIEND: save it yourself, and load the GRADIEND with base_model=<its place>.",
+                "GRADIEND: save the base model yourself, and load the GRADIEND with base_model=<its place>.",
                 name or "a name", size / 2**30,
             )  # fmt: skip
         return False
@@ -156,11 +150,11 @@ class TextModelWithGradiend(ModelWithGradiend):
         )
 
     def _tokenizer_by_name(self) -> str:
-        """Digest of what the base model's name loads: the tokenizer's own may be the folder of another checkpoint."""
+        """The digest of the tokenizer that the base model's name loads."""
         return tokenizer_digest(AutoTokenizerForLM.from_pretrained(self._recorded_base, local_files_only=True))
 
     def _loads(self, name: str, load: Callable[[], T]) -> T | None:
-        """What a name or path gives, asked once; None where it gives nothing on this machine."""
+        """What `load` gives for a name or path, called once; None if nothing of this name is on this machine."""
         if name not in self._loaded:
             try:
                 self._loaded[name] = load()
@@ -182,16 +176,10 @@ class TextModelWithGradiend(ModelWithGradiend):
 
     @classmethod
     def _load_model(
-        cls,
-        load_directory: Any,
-        base_model_id: str | None = None,
-        gradiend_kwargs: Mapping[str, Any] | None = None,
-        tokenizer: Any = None,
-        trust_remote_code: bool = False,
-        beside: str | Path | None = None,
-        objective: str | None = None,
-        **kwargs: Any,
-    ) -> tuple[Any, ...]:
+        cls, load_directory: Any, base_model_id: str | None = None, gradiend_kwargs: Mapping[str, Any] | None = None,
+        tokenizer: Any = None, trust_remote_code: bool = False, beside: str | Path | None = None,
+        objective: str | None = None, **kwargs: Any,
+    ) -> tuple[Any, ...]:  # fmt: skip
         """(base model, tokenizer) of a checkpoint, a name or path, or a model that is already loaded.
 
         `load_directory` may be what an objective saved, such as an auxiliary head; `beside` is put on the base model.
@@ -267,7 +255,7 @@ def reachable_map(base_model: Any, objective: Objective, params: Any = None, par
     """The map of the backbone parameters, or of those asked for, without any that no gradient reaches.
 
     Raises:
-        ValueError: A parameter that was asked for without a wildcard is one that no gradient reaches, or all are.
+        ValueError: No gradient reaches any parameter, or one that was asked for without a wildcard.
     """
     mapping = select_parameters(base_model, params, param_map)
     backbone, _ = split_backbone_vs_head_params(base_model)
