@@ -42,12 +42,9 @@ class ForwardModeRules(TorchFunctionMode):
 
 
 def _layer_norm(
-    input: Tensor,
-    normalized_shape: Sequence[int],
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
+    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None,
     eps: float = 1e-5,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     wide = torch.promote_types(input.dtype, torch.float32)
     weight, bias = (None if tensor is None else tensor.to(wide) for tensor in (weight, bias))
     return functional.layer_norm(input.to(wide), list(normalized_shape), weight, bias, eps).to(input.dtype)
@@ -66,7 +63,8 @@ def _attention(
     mask = _additive_mask(attn_mask, is_causal, query, key)
     if mask is None:
         return None
-    tensors = [tensor for dual in duals for tensor in (dual.primal, _or_zeros(dual.tangent, dual.primal))]
+    tangents = [torch.zeros_like(dual.primal) if dual.tangent is None else dual.tangent for dual in duals]
+    tensors = [tensor for dual, tangent in zip(duals, tangents, strict=True) for tensor in (dual.primal, tangent)]
     if enable_gqa and key.shape[1] != query.shape[1]:
         repeats = query.shape[1] // key.shape[1]
         tensors[2:] = [tensor.repeat_interleave(repeats, 1) for tensor in tensors[2:]]
@@ -107,7 +105,3 @@ def _additive_mask(given: Tensor | None, is_causal: bool, query: Tensor, key: Te
         mask = query.new_zeros(mask.shape).masked_fill_(~mask, -torch.inf)
     mask = mask.reshape((1,) * (4 - mask.dim()) + tuple(mask.shape))
     return mask if bool((mask > -torch.inf).any(-1).all()) else None
-
-
-def _or_zeros(tangent: Tensor | None, primal: Tensor) -> Tensor:
-    return torch.zeros_like(primal) if tangent is None else tangent

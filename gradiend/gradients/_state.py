@@ -63,12 +63,9 @@ def differentiating(module: nn.Module, parameters: Collection[nn.Parameter]) -> 
 
 
 def hand_over_gradients(
-    loss: Tensor,
-    parameters: Mapping[str, nn.Parameter],
-    receive: Callable[[str, Tensor], None],
-    *,
+    loss: Tensor, parameters: Mapping[str, nn.Parameter], receive: Callable[[str, Tensor], None], *,
     retain_graph: bool = False,
-) -> None:
+) -> None:  # fmt: skip
     """Backpropagate, and hand each parameter's gradient over and free it as soon as the gradient is complete.
 
     All gradients never exist together. `receive` is not called for parameters that `loss` does not reach.

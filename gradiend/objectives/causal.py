@@ -20,17 +20,9 @@ MARKS = ("CausalLM", "LMHeadModel")
 
 
 class Causal(Objective):
-    """The word is scored after the whole context that stands left of it.
+    """The word is scored after the whole left context; a text that is too long keeps the context next to the word.
 
-    The language-modelling score is 1 / (1 + mean negative log-likelihood per token).
-
-    Args:
-        tokenizer: See `Objective`.
-        max_length: See `Objective`; a longer text keeps the context that is nearest to the word.
-        vocabulary_size: See `Objective`.
-
-    Raises:
-        TypeError: A slow tokenizer.
+    The language-modelling score is 1 / (1 + mean negative log-likelihood per token). See `Objective` for the arguments.
     """
 
     name = "causal"

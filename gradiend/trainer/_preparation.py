@@ -95,12 +95,9 @@ class Preparation:
     """
 
     def __init__(
-        self,
-        trainer: Any,
-        plan: TrainingPlan,
-        model: ModelWithGradiend | None = None,
+        self, trainer: Any, plan: TrainingPlan, model: ModelWithGradiend | None = None,
         gradients: GradientStore | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.trainer = trainer
         self.plan = plan
         self.gradients = gradients
@@ -146,12 +143,9 @@ class Preparation:
         """The training examples, tokenized once for all seeds."""
         args = self.plan.args
         return self.trainer.create_training_data(
-            self.model,
-            split="train",
-            batch_size=args.train_batch_size,
-            max_size=args.train_max_size,
+            self.model, split="train", batch_size=args.train_batch_size, max_size=args.train_max_size,
             include_other_classes=args.add_identity_for_other_classes,
-        )
+        )  # fmt: skip
 
     @cached_property
     def evaluation_rows(self) -> Any:

@@ -209,13 +209,10 @@ class Trainer(FeatureLearningDefinition):
     # Training
 
     def train(
-        self,
-        output_dir: str | None = None,
-        model: Any = None,
+        self, output_dir: str | None = None, model: Any = None,
         model_with_gradiend_cls: type[ModelWithGradiend] | None = None,
-        callbacks: Sequence[TrainingCallback] | None = None,
-        **training_args_overrides: Any,
-    ) -> Any:
+        callbacks: Sequence[TrainingCallback] | None = None, **training_args_overrides: Any,
+    ) -> Any:  # fmt: skip
         """Train a GRADIEND, trying seeds until enough have converged, and keep the best.
 
         Args:
@@ -349,12 +346,9 @@ class Trainer(FeatureLearningDefinition):
         return encoded_frame(model, data, source=source, batch_size=batch_size)["encoded"].tolist()
 
     def evaluate(
-        self,
-        *,
-        kwargs_encoder: Mapping[str, Any] | None = None,
-        kwargs_decoder: Mapping[str, Any] | None = None,
+        self, *, kwargs_encoder: Mapping[str, Any] | None = None, kwargs_decoder: Mapping[str, Any] | None = None,
         **kwargs: Any,
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any]:  # fmt: skip
         """{"encoder": result of `evaluate_encoder`, "decoder": result of `evaluate_decoder`}; `kwargs` go to both."""
         return {
             "encoder": self.evaluate_encoder(**{**kwargs, **(kwargs_encoder or {})}),

@@ -238,11 +238,11 @@ def require_memory(estimate: MemoryEstimate, arguments: TrainingArguments) -> No
 def advice(estimate: MemoryEstimate, arguments: TrainingArguments, device: str, excess: int) -> str:
     """What to lower, and by how much, so that the most demanding phase takes `excess` bytes less."""
     phase = estimate.worst_phase(device)
-    found: dict[str, int] = {}
+    found: Counter[str] = Counter()
     for use in estimate.phases[phase]:
         if use.device == device:
-            found[use.name] = found.get(use.name, 0) + use.nbytes
-    entries, activations = sum(found.get(name, 0) for name in NETWORK), found.get("activations", 0)
+            found[use.name] += use.nbytes
+    entries, activations = sum(found[name] for name in NETWORK), found["activations"]
     ways: list[tuple[int, str]] = []
     if entries:
         left = max(1, int(estimate.entries * (1 - excess / entries)))
@@ -250,7 +250,7 @@ def advice(estimate: MemoryEstimate, arguments: TrainingArguments, device: str, 
         ways.append((entries, way))
     ways.append((activations, _smaller_batches(arguments, phase, activations, excess)))
     if "importance" in found:
-        half = (found["importance"] + found.get("accumulator", 0)) // 2
+        half = (found["importance"] + found["accumulator"]) // 2
         ways.append((half, f"PrePruneConfig(importance_dtype=torch.bfloat16) saves {size(half)}"))
     if "accumulator" in found:
         whole = found["accumulator"]

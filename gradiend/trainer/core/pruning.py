@@ -112,12 +112,9 @@ class StreamsGradients(Protocol):
 
 
 def class_mean_importance(
-    model: Any,
-    dataset: Examples,
-    classes: Sequence[Sequence[int]],
-    config: PrePruneConfig,
+    model: Any, dataset: Examples, classes: Sequence[Sequence[int]], config: PrePruneConfig,
     cache: GradientCache | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Mean over the classes of |mean gradient over the class's items|.
 
     The result is (input_dim,); the weights of the model's GRADIEND need not exist. If the model streams, no gradient of

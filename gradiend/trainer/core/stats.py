@@ -100,12 +100,9 @@ def best_correlation(training_stats: Mapping[str, Any], best: Mapping[str, Any])
 
 
 def convergence(
-    arguments: TrainingArguments,
-    training_stats: Mapping[str, Any],
-    best: Mapping[str, Any],
-    losses: Sequence[float],
+    arguments: TrainingArguments, training_stats: Mapping[str, Any], best: Mapping[str, Any], losses: Sequence[float],
     evaluation: Mapping[str, Any] | None = None,
-) -> Convergence:
+) -> Convergence:  # fmt: skip
     """Whether a finished training has converged: its metric has reached the thresholds, and its loss has not grown.
 
     `best` describes the model that was kept (`best_score_checkpoint`), `losses` are those of all steps. Encoder metrics

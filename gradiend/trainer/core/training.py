@@ -43,12 +43,9 @@ LAST_BATCHES = 8
 
 
 def train(
-    model_with_gradiend: Any,
-    data: GradientBatches | Iterable[Mapping[str, Any]],
-    training_args: TrainingArguments | None = None,
-    callbacks: Sequence[TrainingCallback] | None = None,
-    **kwargs: Any,
-) -> str:
+    model_with_gradiend: Any, data: GradientBatches | Iterable[Mapping[str, Any]],
+    training_args: TrainingArguments | None = None, callbacks: Sequence[TrainingCallback] | None = None, **kwargs: Any,
+) -> str:  # fmt: skip
     """Train a GRADIEND on (source, target) gradients.
 
     Args:

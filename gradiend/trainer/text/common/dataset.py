@@ -17,23 +17,10 @@ TEXT_CACHE_KEY = ("input_text", "label")
 
 
 class TextGradientTrainingDataset(GradientTrainingDataset):
-    """`GradientTrainingDataset` of tokenized texts: input_ids are padded with the tokenizer's padding token.
+    """`GradientTrainingDataset` of tokenized texts: input_ids are padded with the padding token of `tokenizer`.
 
-    Args:
-        training_data: See `GradientTrainingDataset`; the inputs of an item are dicts of tensors, as those of a
-            `TextTrainingDataset`. A cache needs input_text and label in every item.
-        tokenizer: The tokenizer of the texts.
-        gradient_creator: See `GradientTrainingDataset`.
-        source: See `GradientTrainingDataset`.
-        target: See `GradientTrainingDataset`.
-        cache_dir: See `GradientTrainingDataset`.
-        use_cached_gradients: See `GradientTrainingDataset`.
-        dtype: See `GradientTrainingDataset`.
-        device: See `GradientTrainingDataset`.
-        return_metadata: See `GradientTrainingDataset`.
-
-    Raises:
-        AssertionError: An invalid source or target.
+    The inputs of an item are dicts of tensors, as those of a `TextTrainingDataset`; a cache needs input_text and label
+    in every item. `GradientTrainingDataset` describes the other arguments and the errors.
     """
 
     def __init__(

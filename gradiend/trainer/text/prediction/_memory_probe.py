@@ -56,12 +56,9 @@ def probe_training(trainer: Any, model: TextPredictionModelWithGradiend, args: T
 
 
 def probe_gradients(
-    model: TextPredictionModelWithGradiend,
-    data: TextTrainingDataset,
-    rows: Sequence[int],
-    sides: Sequence[Side],
+    model: TextPredictionModelWithGradiend, data: TextTrainingDataset, rows: Sequence[int], sides: Sequence[Side],
     size: int,
-) -> ProbedPass:
+) -> ProbedPass:  # fmt: skip
     """Trace the gradients of a batch of `size` examples among `rows`; only the longest examples are run."""
     factual, alternative = data.tokenized
     lengths = {row: max(len(factual[row].input_ids), len(alternative[row].input_ids)) for row in rows}

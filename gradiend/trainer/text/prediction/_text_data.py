@@ -170,12 +170,9 @@ class TextData(Modality):
         """Unified rows of the classes that are no target: each word with itself as the alternative."""
         if self._others is None:
             self._others = other_classes(
-                self._data(),
-                pair=self.target_classes,
-                columns=self.config.columns(),
-                merge=self.config.class_merge(),
+                self._data(), pair=self.target_classes, columns=self.config.columns(), merge=self.config.class_merge(),
                 only=self.config.all_classes,
-            )
+            )  # fmt: skip
         return self._others
 
     @property

@@ -188,13 +188,10 @@ class TextPredictionTrainer(Trainer):
         """
         cached = cache_dir is not None and use_cached_gradients
         return TextGradientBatches(
-            training_data,
-            model_with_gradiend,
-            source=model_with_gradiend.source if source == "model" else source,
+            training_data, model_with_gradiend, source=model_with_gradiend.source if source == "model" else source,
             target=model_with_gradiend.target if target == "model" else target,
-            kept=GradientCache(cache_dir, model_with_gradiend) if cached and cache_dir is not None else None,
-            bf16=bf16,
-        )
+            kept=GradientCache(cache_dir, model_with_gradiend) if cached and cache_dir is not None else None, bf16=bf16,
+        )  # fmt: skip
 
     # Auxiliary head
 
