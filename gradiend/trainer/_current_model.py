@@ -51,11 +51,6 @@ class CurrentModel:
         weakref.finalize(self._trainer, shutil.rmtree, directory, ignore_errors=True)
         return str(Path(directory) / MODEL_DIR)
 
-    @property
-    def is_given(self) -> bool:
-        """Whether the model is still the given one: no call has trained or pruned it."""
-        return self.directory is None and self.pruned is None
-
     def start(self, model: Any = None) -> tuple[Any, bool]:
         """(the start of a training, whether `Trainer.pre_prune` made this start); `model` wins if it is given."""
         if model is not None:
@@ -88,17 +83,14 @@ class CurrentModel:
         self._take_earlier()
         return self.model is not None or is_checkpoint(self.path)
 
-    def has_earlier(self) -> bool:
-        """Whether the directory in which a training would put its model holds a trained model."""
-        return self._earlier() is not None
-
     def _earlier(self) -> str | None:
+        """The directory in which a training would put its model, if it holds a trained model."""
         output = model_directory(self._trainer, self._trainer.training_args)
         return output if output is not None and is_checkpoint(output) else None
 
     def _take_earlier(self) -> None:
         """Take the model in the experiment directory, if there is no other and a training would make the same model."""
-        if not self.is_given:
+        if self.directory is not None or self.pruned is not None:
             return
         if self.model is not None and not (self.model is self.given and self.model.gradiend.is_untrained):
             return

@@ -104,7 +104,8 @@ class Preparation:
         if model is not None:
             self.model = model
         self.estimate: MemoryEstimate | None = None
-        self._encodings: dict[tuple[str, str], pd.DataFrame] = {}
+        self.encodings: dict[tuple[str, str], pd.DataFrame] = {}
+        """Encodings of the current seed, by the digests of model and rows."""
 
     @cached_property
     def model(self) -> ModelWithGradiend:
@@ -153,10 +154,6 @@ class Preparation:
         split, most = self.trainer.modality.evaluation_split(), self.plan.args.encoder_eval_train_max_size
         return self.trainer.create_eval_data(self.model, split=split, max_size=most)
 
-    def forget_encodings(self) -> None:
-        """Free the encodings of an earlier seed."""
-        self._encodings.clear()
-
     def encoded(self, model: Any, data: Any, args: TrainingArguments) -> pd.DataFrame:
         """The encodings of evaluation rows.
 
@@ -166,10 +163,10 @@ class Preparation:
         if args.max_seeds == 1 or not isinstance(data, EncoderData):
             return encoded_frame(model, data, batch_size=args.eval_batch_size)
         key = gradiend_digest(model), digest_frame(data.rows)
-        if key not in self._encodings:
+        if key not in self.encodings:
             made = data.encode(model, batch_size=args.eval_batch_size)
-            self._encodings[key] = made.drop(columns=data.rows.columns)
-        return pd.concat([data.rows, self._encodings[key]], axis=1)
+            self.encodings[key] = made.drop(columns=data.rows.columns)
+        return pd.concat([data.rows, self.encodings[key]], axis=1)
 
     def evaluation(
         self, model: Any, args: TrainingArguments, every: int | None

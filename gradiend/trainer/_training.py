@@ -63,7 +63,7 @@ def train_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> bool:
         current.take(plan.output)
         return True
     saved.forget(run_directory(trainer, plan.args))
-    ready.forget_encodings()
+    ready.encodings.clear()
     # The model is prepared before seeding, so that the first seed draws the same numbers as it would as a later seed.
     model, before = ready.model, current.model
     if plan.pruned:
