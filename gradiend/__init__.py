@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from gradiend._version import __version__ as __version__
-from gradiend.util._imports import DEFAULT_CLASS, lazy_names, warn_of_namesake
+from gradiend.util._imports import LATER, lazy_names, warn_of_namesake
 
 if TYPE_CHECKING:
     from gradiend.data import SpacyTagSpec as SpacyTagSpec
@@ -46,6 +46,5 @@ warn_of_namesake(__path__[0])
 # On first use: `import gradiend` stays fast, and needs no optional package.
 __all__, __dir__, __getattr__ = lazy_names(__name__)
 
-DEFAULT_CLASS[:] = [
-    lambda: import_module("gradiend.trainer.text.prediction.model_with_gradiend").TextPredictionModelWithGradiend
-]
+LATER["default model class"] = lambda: import_module("gradiend.trainer.text").TextPredictionModelWithGradiend
+LATER["is_decoder_only_model"] = lambda: import_module("gradiend.objectives").is_decoder_only_model

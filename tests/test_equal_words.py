@@ -10,9 +10,9 @@ import tiny
 import tiny_data
 
 from gradiend import TextPredictionTrainer
+from gradiend.trainer.text.prediction._rows import encoder_data
 from gradiend.trainer.text.prediction.decoder_eval_utils import evaluate_probability_shift_score
 from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
-from gradiend.trainer.text.prediction.rows import encoder_data
 
 TEXT = "the old cat was near the house and then [MASK] saw the bread ."
 

@@ -16,7 +16,7 @@ from gradiend import GradiendModel, ModelWithGradiend, TextPredictionTrainer, Tr
 from gradiend.evaluator import LMSThresholdPolicy
 from gradiend.gradients import TokenizedWord
 from gradiend.model._architecture import ACTIVATIONS, Activation
-from gradiend.objectives import OBJECTIVES, ModelWithHead, Objective, kind_of, register
+from gradiend.objectives import OBJECTIVES, Masked, ModelWithHead, Objective, kind_of, register
 from gradiend.trainer.core import _step
 from gradiend.trainer.core._optimizers import OPTIMIZERS, AutogradOptimizer, OptimizerKind
 from gradiend.trainer.core._step import create_optimizer
@@ -112,6 +112,35 @@ class TestObjective:
         names = "mean read-out, causal with head, masked, causal"
         with pytest.raises(ValueError, match=rf"objective must be one of {names}; got 'maskd'.*'masked'"):
             kind_of(tiny.bert(), "maskd")
+
+    def test_a_name_chooses_the_kind_and_a_checkpoint_keeps_it(self, bert, tmp_path, monkeypatch):
+        class Plural(Masked):
+            """A masked model that is asked for the same word, whatever the text had."""
+
+            name = "always they"
+
+            def _written(self, word):
+                return "they"
+
+        kinds = {**OBJECTIVES, Plural.name: Plural}
+        for name, kind in kinds.items():
+            monkeypatch.setitem(OBJECTIVES, name, kind)
+        text, plain = "the nurse said [MASK] was near the house .", ModelWithGradiend.from_pretrained(bert)
+        for given in (bert, BertForMaskedLM.from_pretrained(bert)):
+            model = ModelWithGradiend.from_pretrained(given, tokenizer=tiny.bert_tokenizer(), objective=Plural.name)
+            assert type(model.objective) is Plural
+            assert torch.equal(model.create_gradients(text, "he"), plain.create_gradients(text, "they"))
+            model.save_pretrained(str(tmp_path / "named"))
+            again = ModelWithGradiend.from_pretrained(str(tmp_path / "named"))
+            assert type(again.objective) is Plural
+            assert torch.equal(again.encode(text, "he"), model.encode(text, "he"))
+        with pytest.raises(ValueError, match="has the objective 'always they', not 'masked'"):
+            ModelWithGradiend.from_pretrained(str(tmp_path / "named"), objective="masked")
+        with pytest.raises(ValueError, match=r"objective must be one of .*; got 'maskd'.*'masked'"):
+            ModelWithGradiend.from_pretrained(bert, objective="maskd")
+        plain.save_pretrained(str(tmp_path / "plain"))
+        known = [json.loads((tmp_path / name / "config.json").read_text()) for name in ("named", "plain")]
+        assert ["always they" in json.dumps(config) for config in known] == [True, False]
 
     def test_it_is_what_trains_and_is_kept(self, read_out, tmp_path):
         text = "the old nurse was near the house and then [MASK] saw the bread ."

@@ -351,3 +351,5 @@ def test_an_unknown_keyword_of_the_loading_names_the_nearest(tmp_path):
     tiny.bert_tokenizer().save_pretrained(tmp_path)
     with pytest.raises(TypeError, match=r"from_pretrained got an unknown argument 'latent_dm'.* mean 'latent_dim'\?"):
         ModelWithGradiend.from_pretrained(str(tmp_path), latent_dm=2)
+    with pytest.raises(TypeError, match=r"from_pretrained got an unknown argument 'latent_dm'.* mean 'latent_dim'\?"):
+        ModelWithGradiend.from_pretrained(tiny.bert(), tokenizer=tiny.bert_tokenizer(), latent_dm=2)

@@ -13,7 +13,7 @@ import torch
 from gradiend import util
 from gradiend.evaluator import read_decoder_stats_file
 from gradiend.util import paths
-from gradiend.util._cache import FINGERPRINT, Cache, differences, read_cached
+from gradiend.util._cache import FINGERPRINT, Cache, differences
 from gradiend.util._digest import ROW, digest_frame, digest_tensors, digest_weights
 
 
@@ -170,14 +170,14 @@ class TestFingerprints:
     @pytest.mark.parametrize("content", ["{", "[1]", "{}", '{"fingerprint": {"lr": 1}}'])
     def test_damaged_and_unmarked_files_are_no_cache(self, tmp_path, content):
         (tmp_path / "x.json").write_text(content)
-        value, why = read_cached(tmp_path / "x.json", {"lr": 2})
+        value, why = Cache(tmp_path / "x.json", {"lr": 2}).read()
         assert value is None
         assert why
 
     def test_the_same_is_read(self, tmp_path):
         (tmp_path / "x.json").write_text(json.dumps({"value": 1, FINGERPRINT: {"lr": 2}}))
-        assert read_cached(tmp_path / "x.json", {"lr": 2}) == ({"value": 1}, [])
-        assert read_cached(tmp_path / "no.json", {}) == (None, [])
+        assert Cache(tmp_path / "x.json", {"lr": 2}).read() == ({"value": 1}, [])
+        assert Cache(tmp_path / "no.json", {}).read() == (None, [])
 
     def test_a_result_in_another_file_is_watched(self, tmp_path):
         table = tmp_path / "table.txt"

@@ -3,11 +3,11 @@
 Notation (docs/method.md): L(word) = −log p(word), g_f and g_a its gradients for the factual and the alternative word,
 diff = g_f − g_a, θ the mapped entries of the base model's parameters.
 
-The engine knows no kind of model: an `Objective` says what a word's tokens are and computes the logits. Nor does a
-training know that its vectors are gradients. It asks for `mapping` and `dtype` (the length and type of a vector),
-`gradients` and `stream` (the vectors of a batch, whole or in pieces), and `directional_derivatives` (products of every
-word's vector with a direction). A source of other vectors, such as the hidden states at a word's positions, is a class
-with these, and it takes the words from the same objective.
+The engine knows no kind of model: an `Objective` says what a word's tokens are and computes the logits. A training, in
+turn, does not know that its vectors are gradients. A training asks for `mapping` and `dtype` (the length and type of a
+vector), `gradients` and `stream` (the vectors of a batch, whole or in pieces), and `directional_derivatives` (products
+of every word's vector with a direction). A source of other vectors, such as the hidden states at a word's positions, is
+a class with these members that takes its words from the same objective.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 class GradientEngine:
     """Gradients of a language model on the entries of a parameter map.
 
-    The model is in evaluation mode while it is used and left as it was found.
+    The model is in evaluation mode while the engine uses it, and is left as it was found.
 
     Args:
         model: A language model.
@@ -65,21 +65,16 @@ class GradientEngine:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of the results: float32, whatever less precise type the model has; float64 if the model has that."""
+        """The type of the results: float64 for a model with float64 weights, float32 for every other model."""
         return functools.reduce(
             torch.promote_types, {parameter.dtype for parameter in self.parameters.values()}, torch.float32
         )
 
     def gradients(
-        self,
-        factual: Sequence[TokenizedWord],
-        alternative: Sequence[TokenizedWord],
-        sides: Sequence[Side],
-        out: Sequence[Tensor] | None = None,
-        *,
-        bf16: bool = False,
-    ) -> list[Tensor]:
-        """Gradients of the mean loss over a batch: one (mapping.size,) tensor per side, equal sides the same.
+        self, factual: Sequence[TokenizedWord], alternative: Sequence[TokenizedWord], sides: Sequence[Side],
+        out: Sequence[Tensor] | None = None, *, bf16: bool = False,
+    ) -> list[Tensor]:  # fmt: skip
+        """Gradients of the mean loss over a batch: one (mapping.size,) tensor per side; equal sides share a tensor.
 
         Words with the same input share one forward pass; each distinct side costs one backward pass (`diff` is the
         gradient of L(factual) − L(alternative), not a difference of two gradients).
@@ -87,8 +82,8 @@ class GradientEngine:
         Args:
             factual: The factual word of every example.
             alternative: The alternative word of every example.
-            sides: Which gradients.
-            out: Buffers to fill, one per side. Default: new ones of type `dtype`.
+            sides: The gradients to compute.
+            out: Buffers to fill, one per side. Default: new buffers of type `dtype`.
             bf16: Run the model under bfloat16 autocast: matrix products in bfloat16, sums and norms in float32.
         """
         buffers = dict(zip(sides, out, strict=True)) if out is not None else {}
@@ -107,18 +102,13 @@ class GradientEngine:
         return [buffers[side] for side in sides]
 
     def stream(
-        self,
-        factual: Sequence[TokenizedWord],
-        alternative: Sequence[TokenizedWord],
-        sides: Sequence[Side],
-        receive: Callable[[Side, slice, Tensor], None],
-        *,
-        bf16: bool = False,
-    ) -> None:
-        """The same gradients, each side once, parameter by parameter: at no time does all of a gradient exist.
+        self, factual: Sequence[TokenizedWord], alternative: Sequence[TokenizedWord], sides: Sequence[Side],
+        receive: Callable[[Side, slice, Tensor], None], *, bf16: bool = False,
+    ) -> None:  # fmt: skip
+        """The gradients of `gradients`, each side once, parameter by parameter, so that no whole gradient ever exists.
 
-        `receive` gets a side, a range of the input space and its entries, which it may overwrite. It is not called for
-        parameters that the loss does not reach.
+        `receive` gets a side, a range of the input space and the entries of this range, which `receive` may overwrite.
+        For a parameter that the loss does not reach, `receive` is not called.
         """
         parameters = list(self.parameters.values())
         with (
@@ -137,13 +127,9 @@ class GradientEngine:
                 hand_over_gradients(losses.pop(side), self.parameters, hand_on, retain_graph=more)
 
     def _losses(
-        self,
-        factual: Sequence[TokenizedWord],
-        alternative: Sequence[TokenizedWord],
-        sides: Sequence[Side],
-        *,
+        self, factual: Sequence[TokenizedWord], alternative: Sequence[TokenizedWord], sides: Sequence[Side], *,
         bf16: bool = False,
-    ) -> dict[Side, Tensor]:
+    ) -> dict[Side, Tensor]:  # fmt: skip
         needed = {
             Side.FACTUAL: factual if sides != [Side.ALTERNATIVE] else (),
             Side.ALTERNATIVE: alternative if sides != [Side.FACTUAL] else (),
@@ -158,18 +144,13 @@ class GradientEngine:
         return {side: by_side[side].mean() for side in sides}
 
     def directional_derivatives(
-        self,
-        words: Sequence[TokenizedWord],
-        directions: Tensor,
-        batch_size: int = 32,
-        *,
-        progress: str | None = None,
+        self, words: Sequence[TokenizedWord], directions: Tensor, batch_size: int = 32, *, progress: str | None = None
     ) -> Tensor:
         """d/dε log p(word; θ + ε · direction) at ε = 0, of every word along every direction.
 
-        Forward-mode differentiation of a batch gives each word's own derivative without any backward pass. Where an
-        operator of the model has no forward-mode rule, or a part of the model stops gradients only on their way back
-        (`torch.no_grad`; found out once, by one word), per-word backward passes give the numbers of the gradients.
+        Forward-mode differentiation of a batch gives each word's own derivative without any backward pass. A backward
+        pass for each word replaces it where an operator of the model has no forward-mode rule, or where a module stops
+        gradients only on their way back (`torch.no_grad`; one word is compared once to find this out).
 
         Args:
             words: N words.
@@ -205,7 +186,7 @@ class GradientEngine:
         self.stream([word], [word], [Side.FACTUAL], add)
         found = float(self._forward_derivatives([word], direction[None], 1, None))
         precise = all(parameter.dtype.itemsize >= 4 for parameter in self.parameters.values())
-        # Of sums whose terms cancel, what is left is as imprecise as the terms.
+        # Where the terms of a sum cancel, the sum is as imprecise as its terms.
         agrees = abs(found - slope) <= (1e-3 * abs(slope) + 1e-5 * size if precise else 0.1 * abs(slope) + 0.05 * size)
         if not agrees:
             logger.info(
@@ -224,7 +205,7 @@ class GradientEngine:
             _bar(n_batches, progress) as bar,
             torch.no_grad(),
             ForwardModeRules(),
-            # Calls of attention that are not ours must take the one kernel with a forward-mode rule.
+            # Attention that `ForwardModeRules` leaves alone must take the one kernel with a forward-mode rule.
             sdpa_kernel(SDPBackend.MATH),
         ):
             for row, direction in enumerate(directions):
@@ -237,7 +218,7 @@ class GradientEngine:
                         moving = {n: forward_ad.make_dual(primals[n], tangents[n]) for n in primals}
                         log_probs = self.scorer.log_probs(batch.to(self.scorer.device), moving)
                         slopes = forward_ad.unpack_dual(log_probs).tangent
-                    # None: no mapped parameter has an influence.
+                    # None means that no mapped parameter has an influence.
                     result[row, indices] = 0 if slopes is None else slopes.to(result)
                     bar.update()
         return result
@@ -258,28 +239,18 @@ def _bar(total: int, label: str | None) -> tqdm[Any]:
 
 @torch.no_grad()
 def encode_words(
-    engine: GradientEngine,
-    gradiend: GradiendModel,
-    factual: Sequence[TokenizedWord],
-    alternative: Sequence[TokenizedWord],
-    side: Side,
-    *,
-    batch_size: int = 32,
-    progress: str | None = None,
-) -> Tensor:
+    engine: GradientEngine, gradiend: GradiendModel, factual: Sequence[TokenizedWord],
+    alternative: Sequence[TokenizedWord], side: Side, *, batch_size: int = 32, progress: str | None = None,
+) -> Tensor:  # fmt: skip
     """Each example's own latent, as if its gradient had been computed alone and encoded.
 
     The encoder's pre-activation is a directional derivative: W_e · ∇L(θ) = d/dε L(θ + ε · W_e) at ε = 0.
 
-    The result is (N, latent_dim) on the CPU, float32; float64 if base model or GRADIEND is.
+    The result is (N, latent_dim) on the CPU: float64 if the base model or the GRADIEND is float64, else float32.
     """
-    words = {
-        Side.FACTUAL: list(factual),
-        Side.ALTERNATIVE: list(alternative),
-        Side.DIFF: [*factual, *alternative],
-    }[side]
+    by_side = {Side.FACTUAL: factual, Side.ALTERNATIVE: alternative, Side.DIFF: [*factual, *alternative]}
     linear = gradiend.encoder_linear
-    slopes = -engine.directional_derivatives(words, linear.weight.detach(), batch_size, progress=progress)
+    slopes = -engine.directional_derivatives(by_side[side], linear.weight.detach(), batch_size, progress=progress)
     if side is Side.DIFF:
         slopes = slopes[:, : len(factual)] - slopes[:, len(factual) :]
     assert linear.bias is not None
@@ -291,7 +262,7 @@ def encode_words(
 def unreached_parameters(
     model: nn.Module, parameters: Mapping[str, nn.Parameter], words: Sequence[TokenizedWord], objective: Objective
 ) -> list[str]:
-    """Names of the `parameters` that the loss of `words`, a small probe batch, does not depend on: poolers, say."""
+    """Names of those `parameters`, such as a pooler's, that the loss of `words`, a small batch, does not depend on."""
     scorer = WordScorer(model, objective)
     unreached = dict.fromkeys(parameters)
     with measurement_mode(model), differentiating(model, list(parameters.values())):

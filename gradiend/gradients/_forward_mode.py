@@ -18,15 +18,15 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 SCORES_AT_ONCE = 1 << 20
-"""Scores that are worked on together: they and their tangents stay in a processor's cache."""
+"""Scores that are computed together, so that the scores and their tangents stay in a processor's cache."""
 
 
 class ForwardModeRules(TorchFunctionMode):
     """Inside the block, two functions of dual tensors have other forward-mode rules than PyTorch's.
 
-    `scaled_dot_product_attention` computes its tangent by the formula above. Calls that it does not cover (dropout, a
-    mask with a tangent, a position that may look nowhere) are left alone. `layer_norm` of bfloat16 and float16 works in
-    float32: on a GPU PyTorch's rule gives a float32 tangent, which the next product refuses.
+    `scaled_dot_product_attention` computes its tangent by the formula above. Calls that the formula does not cover
+    (dropout, a mask with a tangent, a position that may look nowhere) are left to PyTorch. `layer_norm` of bfloat16 and
+    float16 works in float32: on a GPU PyTorch's rule gives a float32 tangent, which the next product refuses.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -42,28 +42,19 @@ class ForwardModeRules(TorchFunctionMode):
 
 
 def _layer_norm(
-    input: Tensor,
-    normalized_shape: Sequence[int],
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
+    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None,
     eps: float = 1e-5,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     wide = torch.promote_types(input.dtype, torch.float32)
     weight, bias = (None if tensor is None else tensor.to(wide) for tensor in (weight, bias))
     return functional.layer_norm(input.to(wide), list(normalized_shape), weight, bias, eps).to(input.dtype)
 
 
 def _attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Tensor | None:
-    """The output with its tangent, (B, H, L, E); None where this is not for us."""
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
+    is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
+) -> Tensor | None:  # fmt: skip
+    """The output with its tangent, (B, H, L, E); None for a call that the formula does not cover."""
     if dropout_p or query.dim() != 4:
         return None
     duals = [forward_ad.unpack_dual(tensor) for tensor in (query, key, value)]
@@ -72,7 +63,8 @@ def _attention(
     mask = _additive_mask(attn_mask, is_causal, query, key)
     if mask is None:
         return None
-    tensors = [tensor for dual in duals for tensor in (dual.primal, _or_zeros(dual.tangent, dual.primal))]
+    tangents = [torch.zeros_like(dual.primal) if dual.tangent is None else dual.tangent for dual in duals]
+    tensors = [tensor for dual, tangent in zip(duals, tangents, strict=True) for tensor in (dual.primal, tangent)]
     if enable_gqa and key.shape[1] != query.shape[1]:
         repeats = query.shape[1] // key.shape[1]
         tensors[2:] = [tensor.repeat_interleave(repeats, 1) for tensor in tensors[2:]]
@@ -92,9 +84,9 @@ def _attention(
 def _rows_with_tangent(
     q: Tensor, q_dot: Tensor, k: Tensor, k_dot: Tensor, v: Tensor, v_dot: Tensor, mask: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """O and Ȯ; the queries have been scaled."""
+    """O and Ȯ for queries that are scaled already."""
     attention = (q @ k.mT).add_(mask).softmax(-1)
-    # Q̇ Kᵀ + Q K̇ᵀ as one product.
+    # Q̇ Kᵀ + Q K̇ᵀ is computed as one product.
     moved = (torch.cat([q_dot, q], -1) @ torch.cat([k, k_dot], -1).mT).mul_(attention)
     output = attention @ v
     tangent = (moved @ v).add_(attention @ v_dot).sub_(moved.sum(-1, keepdim=True) * output)
@@ -102,7 +94,7 @@ def _rows_with_tangent(
 
 
 def _additive_mask(given: Tensor | None, is_causal: bool, query: Tensor, key: Tensor) -> Tensor | None:
-    """What is added to the scores, broadcastable to (B, H, L, S); None where a row of it lets nothing through."""
+    """What is added to the scores, broadcastable to (B, H, L, S); None where a row of the mask lets nothing through."""
     if given is not None and (is_causal or forward_ad.unpack_dual(given).tangent is not None):
         return None
     mask = query.new_zeros(1, 1, 1, 1) if given is None else given
@@ -113,7 +105,3 @@ def _additive_mask(given: Tensor | None, is_causal: bool, query: Tensor, key: Te
         mask = query.new_zeros(mask.shape).masked_fill_(~mask, -torch.inf)
     mask = mask.reshape((1,) * (4 - mask.dim()) + tuple(mask.shape))
     return mask if bool((mask > -torch.inf).any(-1).all()) else None
-
-
-def _or_zeros(tangent: Tensor | None, primal: Tensor) -> Tensor:
-    return torch.zeros_like(primal) if tangent is None else tangent

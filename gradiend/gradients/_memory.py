@@ -1,4 +1,4 @@
-"""How much memory a pass over a model takes, from one small run of it."""
+"""How much memory a pass over a model takes, measured by one small run."""
 
 from __future__ import annotations
 
@@ -14,26 +14,23 @@ from torch.utils._pytree import tree_leaves
 
 @dataclass(frozen=True)
 class MemoryTrace:
-    """The tensors that a pass over `rows` inputs holds from moment to moment, beyond those that existed before.
-
-    Attributes:
-        rows: Distinct inputs of the pass.
-        moments: (bytes that do not depend on the number of inputs, bytes in proportion to it), after each operation.
-    """
+    """The tensors that a pass over `rows` inputs holds from moment to moment, beyond those that existed before."""
 
     rows: int
+    """Distinct inputs of the pass."""
     moments: tuple[tuple[int, int], ...]
+    """(bytes that do not depend on the number of inputs, bytes in proportion to this number), after each operation."""
 
     def peak(self, rows: float) -> int:
-        """Most bytes held at once by a pass over so many inputs of the same length."""
+        """The most bytes that a pass over `rows` inputs of the same length holds at once."""
         return max((int(fixed + scaling * rows / self.rows) for fixed, scaling in self.moments), default=0)
 
 
 def trace_memory(model: nn.Module, run: Callable[[], Any], rows: int) -> MemoryTrace:
-    """Run something and follow the tensors that it makes.
+    """Call `run` and follow the tensors that the call makes.
 
-    Tensors of a parameter's shape (gradients, tangents), also flat, do not depend on the number of inputs; all others
-    are taken to grow with it. What operators use inside themselves is not seen.
+    Tensors of a parameter's shape (gradients, tangents), also flat ones, do not depend on the number of inputs; all
+    other tensors are taken to grow with this number. What operators use inside themselves is not seen.
     """
     shapes = [parameter.shape for parameter in model.parameters()]
     tracer = _Tracer({*shapes, *(Size([shape.numel()]) for shape in shapes)})

@@ -1,4 +1,4 @@
-"""What differs between kinds of models, as the engine, the data and the evaluations ask for it.
+"""The protocol of an objective: what the engine, the data and the evaluations ask of a kind of model.
 
 `gradiend.objectives` has one file for each kind and finds the objective of a model.
 """
@@ -28,19 +28,19 @@ TOKENIZATION_CHUNK = 4096
 """Texts per tokenizer call: large enough for its threads, small enough that offsets do not pile up."""
 
 KEPT_WORDS = 1 << 16
-"""Words that an objective remembers the tokens of: a run asks for its rows again in every check and evaluation."""
+"""Words whose tokens an objective remembers: a run asks for the tokens of its rows in every check and evaluation."""
 
 
 class Objective(ABC):
-    """A kind of model, with a tokenizer: texts → tokens and what of them is scored, tokens → logits, and the LMS.
+    """A kind of model, with a tokenizer: texts → tokens, which tokens are scored, tokens → logits, and the LMS.
 
-    The engine adds log-softmax, gradients and batches, which are the same for every kind. Where the scored word stands
-    in the input at its own position, only `_word` and `names` or `fits` need be written.
+    The engine adds log-softmax, gradients and batches, which are the same for every kind. A kind whose word stands in
+    the input at its own position needs only `_word`, and `names` or `fits`.
 
     Args:
         tokenizer: A fast tokenizer, which gives character offsets.
         max_length: Longest model input in tokens, special tokens included.
-        vocabulary_size: How many tokens the model has embeddings for; None: as many as the tokenizer needs.
+        vocabulary_size: Number of tokens that the model has embeddings for. None: as many as the tokenizer needs.
 
     Raises:
         TypeError: A slow tokenizer.
@@ -51,7 +51,7 @@ class Objective(ABC):
     arguments: ClassVar[Mapping[str, Any]] = {}
     """Further arguments of the model's forward pass."""
     folder: ClassVar[str | None] = None
-    """The folder of a checkpoint where `save` puts what the GRADIEND does not hold; None: there is no more to save."""
+    """The folder of a checkpoint where `save` puts what the GRADIEND does not hold; None if nothing else is saved."""
     min_prefix: ClassVar[int] = 0
     """Characters that must stand before a word that is scored."""
     unscorable: ClassVar[str] = "A word cannot be scored"
@@ -73,25 +73,25 @@ class Objective(ABC):
 
     @classmethod
     def fits(cls, model: Any) -> bool:
-        """Whether a model, by its class, is of this kind whatever the class is called; also asked for tokenizers."""
+        """Whether a model or tokenizer is of this kind, judged by its class or attributes and not by a name."""
         del model
         return False
 
     @classmethod
     def names(cls, architecture: str, config: Any) -> bool:
-        """Whether the class of this name, with this config, is of this kind; asked where no kind `fits`."""
+        """Whether models of the class `architecture` with this config are of this kind; asked where no kind `fits`."""
         del architecture, config
         return False
 
     @classmethod
     def of_model(cls, model: Any, tokenizer: Any, *, max_length: int, vocabulary_size: int | None) -> Self:
-        """The objective of a model that is of this kind."""
+        """The objective of one model of this kind."""
         del model
         return cls(tokenizer, max_length=max_length, vocabulary_size=vocabulary_size)
 
     @classmethod
     def loader(cls, config: Any) -> Any:
-        """The class of transformers that loads models of this kind with such a config; None where there is none."""
+        """The class of transformers that loads models of this kind with this config; None if there is no such class."""
         del config
 
     # What is saved and loaded beside the GRADIEND
@@ -120,34 +120,28 @@ class Objective(ABC):
 
     @property
     def pad_token_id(self) -> int:
-        """The id for padding on the right; padded positions are masked out, so any id gives the same numbers."""
+        """The token for padding on the right; padded positions are masked out, so any token gives the same numbers."""
         return self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
 
     @property
     def unknown_id(self) -> int | None:
-        """The token of words that the tokenizer does not know; None where a word's tokens are other numbers."""
+        """The token of words that the tokenizer does not know; None if words become other numbers than tokens."""
         return self.tokenizer.unk_token_id
 
     def encode(self, texts: Sequence[str], **arguments: Any) -> Any:
-        """What the tokenizer makes of texts, with offsets and a mask of special tokens; it is left as it was.
+        """What the tokenizer makes of texts, with offsets and a mask of special tokens; the tokenizer does not change.
 
         Args:
-            texts: At least one.
-            **arguments: For the tokenizer.
+            texts: At least one text.
+            **arguments: Arguments of the tokenizer.
 
         Raises:
             ValueError: A token that the model has no embedding for.
         """
         encoded = tokenize(
-            self.tokenizer,
-            list(texts),
-            return_offsets_mapping=True,
-            return_special_tokens_mask=True,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-            **arguments,
-        )
+            self.tokenizer, list(texts), return_offsets_mapping=True, return_special_tokens_mask=True,
+            return_attention_mask=False, return_token_type_ids=False, verbose=False, **arguments,
+        )  # fmt: skip
         size = self.vocabulary_size
         for ids in encoded["input_ids"] if size is not None else ():
             if ids and max(ids) >= size:
@@ -159,17 +153,17 @@ class Objective(ABC):
         return encoded
 
     def tokenize(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord]:
-        """Tokenize each word at the first placeholder of its text. What was asked for lately is remembered.
+        """Tokenize each word at the first placeholder of its text; the latest results are remembered.
 
         Args:
-            masked_texts: Each with at least one `[MASK]`.
-            words: One per text.
+            masked_texts: Texts with at least one `[MASK]` each.
+            words: One word per text.
 
         Returns:
             One `TokenizedWord` per pair.
 
         Raises:
-            ValueError: A text without placeholder, a word that is no token of its filled text, or one that cannot be
+            ValueError: A text without placeholder, a word that is no token of its filled text, or a word that cannot be
                 scored (see `scorable`).
         """
         result = []
@@ -180,15 +174,15 @@ class Objective(ABC):
         return result
 
     def scorable(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[bool]:
-        """Which pairs can be scored: here all. Arguments are those of `tokenize`, which refuses other pairs."""
+        """Which pairs can be scored: all, unless a kind says otherwise. See `tokenize` for the arguments."""
         del words
         return [True] * len(masked_texts)
 
     def tokenize_known(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord]:
-        """`tokenize`, which here also refuses unknown words.
+        """Like `tokenize`, but words that become unknown tokens are refused.
 
         Raises:
-            ValueError: Words that become unknown tokens; the message lists them. See also `tokenize`.
+            ValueError: Words that become unknown tokens; the message lists these words. See also `tokenize`.
         """
         words = list(words)
         tokenized = self.tokenize(list(masked_texts), words)
@@ -203,24 +197,24 @@ class Objective(ABC):
         return tokenized
 
     def require_known(self, words: Sequence[str]) -> None:
-        """Raise a ValueError for class words that the tokenizer does not know, as far as words alone can tell."""
+        """Raise a ValueError for class words that the tokenizer does not know, where this can be told without texts."""
         del words
 
     @abstractmethod
     def _word(self, span: Span, word: str) -> TokenizedWord | None:
-        """What of a text is read and scored, given its tokens and where the word is; None: it cannot be scored."""
+        """The tokens that are read and scored, given a text's tokens and the word's place; None: not scorable."""
 
     def _written(self, word: str) -> str:
         """What stands at the placeholder while a text is tokenized."""
         return word
 
     def _right_of(self, after: str) -> str:
-        """What of the text after the placeholder is kept: here, a later placeholder ends the text."""
+        """The text that is kept behind the placeholder: a later placeholder ends the text, unless a kind can use it."""
         return after.split(PLACEHOLDER, maxsplit=1)[0]
 
     def _remembered(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord | None]:
         if len(self.tokenizer) != self._known_size:
-            # Tokens were added: texts may have other tokens now.
+            # The tokenizer has more tokens than before, so texts may have other tokens now.
             self._known.clear()
             self._known_size = len(self.tokenizer)
         pairs = list(zip(masked_texts, words, strict=True))
@@ -236,10 +230,10 @@ class Objective(ABC):
         return [found[pair] for pair in pairs]
 
     def _located(self, pairs: Sequence[tuple[str, str]]) -> list[Span]:
-        """The tokens of texts with a word each at their first placeholder, and which of them the word is.
+        """The tokens of each (text, word), with the word at the first placeholder, and which tokens are the word's.
 
-        A word's tokens are those that overlap its character span when the filled text is tokenized, so leading space,
-        casing and sentence start follow from the text (not from a tokenizer call on the bare word).
+        The tokens of a word are those that overlap the word's characters in the filled text. A leading space, capitals
+        and the start of a sentence therefore follow from the text, and not from a tokenizer call on the bare word.
         """
         texts, places = [], []
         for masked, word in pairs:
@@ -258,12 +252,12 @@ class Objective(ABC):
     def inputs_of(self, word: TokenizedWord) -> dict[str, Tensor]:
         """The word as model inputs: 1-D input_ids, attention_mask and labels (−100 where nothing is scored).
 
-        Labels follow transformers: here, at the scored position itself.
+        Labels follow the convention of transformers, which is the scored position itself unless a kind says otherwise.
         """
         return labelled_inputs(word.input_ids, word.positions, word.tokens)
 
     def words_of(self, inputs: Mapping[str, Tensor]) -> list[TokenizedWord]:
-        """The inverse of `inputs_of`, for 1-D inputs or a batch of them padded on either side.
+        """The inverse of `inputs_of`, for 1-D inputs or a batch that is padded on either side.
 
         Raises:
             ValueError: An input without label.
@@ -290,48 +284,48 @@ class Objective(ABC):
 
         Args:
             model: The model.
-            input_ids: (B, L).
-            attention_mask: (B, L).
-            parameters: Values to use instead of the model's own, by name.
+            input_ids: The tokens, (B, L).
+            attention_mask: 1 where a token is attended to, (B, L).
+            parameters: Name → values to use instead of the model's own parameter.
         """
         arguments = {"input_ids": input_ids, "attention_mask": attention_mask, **self.arguments}
         if parameters is None:
             output = model(**arguments)
         else:
             output = torch.func.functional_call(model, dict(parameters), kwargs=arguments)
-        # A tuple where the model's config says return_dict=False; without labels, logits come first.
+        # A model whose config says return_dict=False gives a tuple; without labels, logits come first.
         return output[0] if isinstance(output, tuple) else output.logits
 
     def check(self, model: nn.Module, ids: Tensor, logits: Tensor, logits_of: Callable[[Tensor], Tensor]) -> None:
-        """Raise a ValueError for a model that does not do what this kind does, seen on its first input.
+        """Raise a ValueError for a model that its first input shows to be of another kind.
 
         Args:
             model: The model.
-            ids: (L,), at least two.
-            logits: (L, V), those of `ids`.
-            logits_of: Gives the logits of other ids of the same length.
+            ids: At least two tokens, (L,).
+            logits: The logits of `ids`, (L, V).
+            logits_of: Gives the logits of other tokens of the same length.
         """
         del model, ids, logits, logits_of
 
     # Whole texts
 
     def together(self, words: Sequence[TokenizedWord]) -> list[TokenizedWord]:
-        """Words of one text, each tokenized alone → the same words, all asked for at once."""
+        """Words of one text that were tokenized one by one, as one question for all of these words."""
         raise NotImplementedError(self._only_for_training())
 
     def neutral_words(self, tokenized: Sequence[tuple[list[int], list[int]]]) -> list[tuple[int, TokenizedWord]]:
-        """What the language-modelling score asks of texts.
+        """The words that the language-modelling score asks for.
 
         Args:
-            tokenized: (token ids, positions that may be scored) of every text.
+            tokenized: (tokens, positions that may be scored) of every text.
 
         Returns:
-            (number of the text, words that are asked for in one pass over it).
+            (number of a text, words that are asked for in one pass over this text).
         """
         raise NotImplementedError(self._only_for_training())
 
     def language_modeling_score(self, scorer: WordScorer, batches: Sequence[WordBatch], n_tokens: int) -> float:
-        """The LMS, between 0 and 1, of the scorer's model on batches of `neutral_words` with so many tokens."""
+        """The LMS, between 0 and 1, of the scorer's model on batches of `neutral_words` with `n_tokens` tokens."""
         raise NotImplementedError(self._only_for_training())
 
     def _only_for_training(self) -> str:
@@ -339,7 +333,7 @@ class Objective(ABC):
 
 
 def equal_logits(found: Tensor, expected: Tensor) -> bool:
-    """Whether logits are the same but for rounding."""
+    """Whether logits differ by no more than rounding."""
     tolerance = 1e-4 if expected.dtype.itemsize >= 4 else 5e-2
     return bool((found - expected).float().norm() <= tolerance * expected.float().norm())
 
@@ -348,8 +342,4 @@ def labelled_inputs(ids: Sequence[int], places: Sequence[int], tokens: Sequence[
     """1-D input_ids, attention_mask and labels, with `tokens` as the labels at `places` and −100 elsewhere."""
     labels = torch.full((len(ids),), IGNORED)
     labels[torch.tensor(places)] = torch.tensor(tokens)
-    return {
-        "input_ids": torch.tensor(ids),
-        "attention_mask": torch.ones(len(ids), dtype=torch.long),
-        "labels": labels,
-    }
+    return {"input_ids": torch.tensor(ids), "attention_mask": torch.ones(len(ids), dtype=torch.long), "labels": labels}

@@ -23,22 +23,23 @@ CHECKED_ROWS = 2
 class WordScorer:
     """Runs a language model on word batches.
 
-    A hook narrows the backbone's last hidden state to the scored sites, so the model's own head code runs on U vectors
-    instead of B · L. On the first batch this is compared with full logits; where it does not hold, full logits are
-    used from then on, and one log line says so. A model that padding changes, although it is masked out (some mix
-    positions without a mask), is found out in the same way; its rows are then computed in groups of equal length.
+    A hook narrows the backbone's last hidden state to the scored sites, so the model's own head runs on U vectors
+    instead of B · L. The first batch compares the result with full logits; where they differ, full logits are computed
+    from then on, and one log line says so. The first batch also shows whether padding changes the model's numbers
+    although it is masked out (some models mix positions without a mask); rows of equal length are then computed
+    together.
 
     Args:
         model: A language model of transformers.
-        objective: The model's objective, which computes the logits and, at the first batch, refuses a model that does
-            not do what its kind does.
+        objective: The model's objective, which computes the logits and, at the first batch, refuses a model of another
+            kind.
     """
 
     def __init__(self, model: nn.Module, objective: Objective) -> None:
         self.model = model
         self.objective = objective
         self.backbone = get_backbone_module(model)
-        # Heads of OPT and of BART's decoder read the one module inside the backbone, not the backbone.
+        # The heads of OPT and of BART's decoder read the one module inside the backbone, not the backbone.
         while self.backbone is not model and len(inside := list(self.backbone.children())) == 1:
             self.backbone = inside[0]
         self.pads: bool | None = None
@@ -54,8 +55,8 @@ class WordScorer:
         """log p(word) of every word, float32 or wider, (N,).
 
         Args:
-            batch: On the model's device.
-            parameters: Values to use instead of the model's own, by name.
+            batch: The words, on the model's device.
+            parameters: Name → values to use instead of the model's own parameter.
 
         Raises:
             ValueError: See `Objective.check`.
@@ -109,7 +110,7 @@ class WordScorer:
 
     @torch.no_grad()
     def _look_at(self, ids: Tensor) -> None:
-        """Find out by one row whether the model is what it is said to be, and whether padding changes its numbers."""
+        """Find out with one row whether the model is of its kind, and whether padding changes the model's numbers."""
         ids = ids if len(ids) > 1 else ids.repeat(2)
         full, less = torch.ones_like(ids), len(ids) - 1
         whole = self._logits_of(ids, full)
@@ -119,7 +120,7 @@ class WordScorer:
             padded = self._logits_of(ids, (torch.arange(len(ids), device=ids.device) < less) * full)
             self.pads = equal_logits(alone, padded[:less])
         except (RuntimeError, IndexError, ValueError):
-            # Some models take no input as short as this one.
+            # Some models take no input as short as `less`.
             self.pads = False
         if not self.pads:
             logger.info(

@@ -1,8 +1,8 @@
 """How the base model runs and is left as it was found: its modes, its flags, its products, and what a pass keeps.
 
 PyTorch hands float32 products on a CPU to Intel's MKL, whose code for AMD processors leaves AVX-512 unused. oneDNN,
-which comes with PyTorch too, uses it and is about twice as fast there (`benchmarks/matrix_products.py`). Both compute
-in float32 and differ by rounding only.
+which comes with PyTorch too, uses AVX-512 and is about twice as fast there (`benchmarks/matrix_products.py`). Both
+libraries compute in float32 and differ by rounding only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LEAST_WEIGHT = 1 << 14
 
 @contextmanager
 def measurement_mode(module: nn.Module) -> Iterator[None]:
-    """The model runs without dropout and with the fastest matrix products; every submodule gets its own mode back."""
+    """Inside the block, the model runs without dropout and with the fastest products; its modes are restored."""
     training = [part for part in module.modules() if part.training]
     try:
         module.eval()
@@ -43,10 +43,10 @@ def measurement_mode(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def differentiating(module: nn.Module, parameters: Collection[nn.Parameter]) -> Iterator[None]:
-    """Only `parameters` require gradients, and all `.grad` are None; both are restored afterwards.
+    """Inside the block, only `parameters` require gradients, and all `.grad` are None; both are restored afterwards.
 
     Gradients are recorded even where the caller has switched that off (`torch.no_grad`). Everything else is a constant,
-    so a backward pass stops at the lowest layer that holds one of them.
+    so a backward pass stops at the lowest layer that holds one of the `parameters`.
     """
     wanted = {id(parameter) for parameter in parameters}
     before = [(parameter, parameter.requires_grad, parameter.grad) for parameter in module.parameters()]
@@ -63,15 +63,12 @@ def differentiating(module: nn.Module, parameters: Collection[nn.Parameter]) -> 
 
 
 def hand_over_gradients(
-    loss: Tensor,
-    parameters: Mapping[str, nn.Parameter],
-    receive: Callable[[str, Tensor], None],
-    *,
+    loss: Tensor, parameters: Mapping[str, nn.Parameter], receive: Callable[[str, Tensor], None], *,
     retain_graph: bool = False,
-) -> None:
-    """Backpropagate; each parameter's gradient is handed over as soon as it is complete, and freed.
+) -> None:  # fmt: skip
+    """Backpropagate, and hand each parameter's gradient over and free it as soon as the gradient is complete.
 
-    At no time do all gradients exist together. `receive` is not called for parameters that `loss` does not reach.
+    All gradients never exist together. `receive` is not called for parameters that `loss` does not reach.
     """
 
     def hand_over(name: str, parameter: Tensor) -> None:
@@ -79,7 +76,7 @@ def hand_over_gradients(
         receive(name, parameter.grad)
         parameter.grad = None
 
-    # A loss that reaches none of them is a constant to autograd, which would refuse it.
+    # Autograd would refuse a loss that reaches none of the parameters, because such a loss is a constant.
     if not loss.requires_grad:
         return
     handles = [
@@ -93,10 +90,10 @@ def hand_over_gradients(
 
 
 def checkpointable_layers(module: nn.Module) -> list[nn.Module]:
-    """The layers of a transformers model that can be run again.
+    """The layers of a transformers model that can run again in a backward pass.
 
     Raises:
-        ValueError: There are none.
+        ValueError: The model has no such layers.
     """
     layers: list[nn.Module] = [part for part in module.modules() if isinstance(part, GradientCheckpointingLayer)]
     if not layers:
@@ -108,12 +105,12 @@ def checkpointable_layers(module: nn.Module) -> list[nn.Module]:
 
 @contextmanager
 def layer_checkpoints(module: nn.Module, enabled: bool) -> Iterator[None]:
-    """Checkpoint every layer inside the block, with the same numbers.
+    """Inside the block, every layer runs again in backward passes if `enabled`, with the same numbers.
 
-    The models' own switch works in training mode only, where dropout would be on.
+    The switch of transformers works in training mode only, where dropout would be on.
     """
     layers = checkpointable_layers(module) if enabled else []
-    # A tool that places layers on devices may have given some a forward of their own.
+    # A tool that places layers on devices may have given some layers a forward of their own.
     before: list[Any] = [vars(layer).get("forward") for layer in layers]
     for layer in layers:
         vars(layer)["forward"] = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
@@ -128,7 +125,7 @@ def layer_checkpoints(module: nn.Module, enabled: bool) -> Iterator[None]:
 
 
 class OneDnnProducts(TorchDispatchMode):
-    """Inside the block, float32 products of matrices on the CPU are oneDNN's, those of derivatives included."""
+    """Inside the block, oneDNN computes the float32 matrix products on the CPU, also in derivatives."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,7 +146,7 @@ class OneDnnProducts(TorchDispatchMode):
 
 @contextmanager
 def fast_matrix_products(model: nn.Module) -> Iterator[None]:
-    """The fastest float32 matrix products for a model, in its passes and their derivatives."""
+    """Inside the block, a model's passes and derivatives have the fastest float32 matrix products."""
     if onednn_is_faster() and any(_plain(p) and p.dim() == 2 and p.numel() >= LEAST_WEIGHT for p in model.parameters()):
         with OneDnnProducts():
             yield
@@ -161,7 +158,7 @@ def fast_matrix_products(model: nn.Module) -> Iterator[None]:
 def onednn_is_faster() -> bool:
     """Whether this is an AMD processor with AVX-512 on which PyTorch uses MKL.
 
-    Known by name rather than by timing it, so that two runs on one machine give the same bits.
+    The name of the processor decides, not a timing, so that two runs on one machine give the same bits.
     """
     if torch.backends.cpu.get_cpu_capability() != "AVX512" or not torch.backends.mkl.is_available():
         return False
@@ -190,8 +187,8 @@ def _large(left: Tensor, right: Tensor) -> bool:
 
 
 def _dense(matrix: Tensor) -> bool:
-    """Whether rows or columns lie in one piece each. For other strides oneDNN has a slow reference: a tangent that is
-    zero everywhere is one number, expanded."""
+    """Whether each row, or each column, lies in one piece. For other strides, such as those of an expanded zero
+    tangent, oneDNN has only slow reference code."""
     if not _plain(matrix):
         return False
     (rows, columns), (down, right) = matrix.shape, matrix.stride()

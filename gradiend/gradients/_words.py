@@ -1,4 +1,4 @@
-"""Words as token ids, and batches of them as padded tensors: equal inputs are one row, equal positions one site."""
+"""Words as tokens, and batches of words as padded tensors: equal inputs share a row, equal positions share a site."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TokenizedWord:
 
 
 def tokenize(tokenizer: Any, texts: Any, **arguments: Any) -> Any:
-    """Call a fast tokenizer and leave it as it was: a call sets the truncation and padding of its backend."""
+    """Call a fast tokenizer, and restore the truncation and padding that the call sets in its backend."""
     backend = tokenizer.backend_tokenizer
     truncation, padding = backend.truncation, backend.padding
     try:
@@ -31,14 +31,14 @@ def tokenize(tokenizer: Any, texts: Any, **arguments: Any) -> Any:
 
 
 def name_of_tokenizer(tokenizer: Any) -> str:
-    """What errors call a tokenizer: its class, and where the tokenizer is from if that is known."""
+    """The name of a tokenizer in messages: its class and, if that is known, where the tokenizer is from."""
     source = getattr(tokenizer, "name_or_path", "")
     return f"The tokenizer {type(tokenizer).__name__}" + (f" of {source!r}" if source else "")
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A text's tokens, and which of them stand at a place of the text: ids[start:end]."""
+    """A text's tokens, of which ids[start:end] stand at a place of the text."""
 
     prefix: tuple[int, ...]
     ids: tuple[int, ...]
@@ -50,7 +50,7 @@ class Span:
 def locate(
     ids: list[int], offsets: list[tuple[int, int]], special: list[int], begin: int, end: int, *, text: str
 ) -> Span:
-    """Split off the tokenizer's own leading and trailing tokens and find those that overlap text[begin:end]."""
+    """Split off the tokenizer's own leading and trailing tokens, and find the tokens that overlap text[begin:end]."""
     left = 0
     while left < len(ids) and special[left] and offsets[left][0] == offsets[left][1]:
         left += 1
@@ -64,10 +64,10 @@ def locate(
 
 
 def room_beside(size: int, n_tokens: int, *, context: int = 0) -> int:
-    """Tokens that fit beside a word of `n_tokens`; at least `context` must.
+    """How many tokens fit beside a word of `n_tokens` into an input of `size` tokens.
 
     Raises:
-        ValueError: They do not.
+        ValueError: Fewer than `context` tokens fit.
     """
     if size <= context:
         raise ValueError(
@@ -91,8 +91,8 @@ class WordBatch:
         site_rows: (U,) row of each site.
         site_positions: (U,) position of each site.
         score_sites: (S,) site of each scored token.
-        score_tokens: (S,) its token id.
-        score_words: (S,) the word that it belongs to.
+        score_tokens: (S,) scored tokens.
+        score_words: (S,) number of the word that each scored token belongs to.
         n_words: N.
     """
 
@@ -111,25 +111,18 @@ class WordBatch:
         return WordBatch(**moved, n_words=self.n_words)
 
     def of_length(self, length: int) -> WordBatch:
-        """The rows that have this many tokens, without padding, and their sites; the scores are left out."""
+        """The rows of `length` tokens, without padding, and their sites; the scored tokens are left out."""
         kept = self.attention_mask.sum(1) == length
         own = kept[self.site_rows]
         rows = kept.nonzero().squeeze(1)
         none = self.score_sites[:0]
-        return WordBatch(
-            self.input_ids[kept, :length],
-            self.attention_mask[kept, :length],
-            torch.searchsorted(rows, self.site_rows[own]),
-            self.site_positions[own],
-            none,
-            none,
-            none,
-            0,
-        )
+        ids, mask = self.input_ids[kept, :length], self.attention_mask[kept, :length]
+        sites = torch.searchsorted(rows, self.site_rows[own]), self.site_positions[own]
+        return WordBatch(ids, mask, *sites, none, none, none, n_words=0)
 
 
 def collate(words: Sequence[TokenizedWord], pad_token_id: int) -> WordBatch:
-    """Pad to the longest, on the right; words with the same input share its row."""
+    """Words as one batch, padded on the right to the longest input; words with the same input share a row."""
     rows: dict[tuple[int, ...], int] = {}
     sites: dict[tuple[int, int], int] = {}
     scores = []
@@ -143,24 +136,18 @@ def collate(words: Sequence[TokenizedWord], pad_token_id: int) -> WordBatch:
     site_rows, site_positions = torch.tensor(list(sites)).T
     score_sites, score_tokens, score_words = torch.tensor(scores).T
     return WordBatch(
-        input_ids,
-        attention_mask,
-        site_rows,
-        site_positions,
-        score_sites,
-        score_tokens,
-        score_words,
-        len(words),
+        input_ids, attention_mask, site_rows, site_positions, score_sites, score_tokens, score_words, len(words)
     )
 
 
 def batches_by_length(
     words: Sequence[TokenizedWord], batch_size: int, pad_token_id: int
 ) -> Iterator[tuple[Tensor, WordBatch]]:
-    """Batches of at most `batch_size` distinct inputs of similar length, longest first.
+    """Batches of at most `batch_size` distinct inputs of similar length.
 
     Yields:
-        (indices (N,) into `words`, their batch). Longest first, so that memory runs out at once or never.
+        (indices (N,) into `words`, the batch of these words). The longest inputs come first, so that memory runs out at
+        once or never.
     """
     groups: dict[tuple[int, ...], list[int]] = {}
     for index, word in enumerate(words):

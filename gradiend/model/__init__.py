@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 from gradiend.util._imports import lazy_names
 
-# Names are imported on first use, because objectives, which define `is_decoder_only_model`, are a later step.
 if TYPE_CHECKING:
     from gradiend.model._delta import AppliedDelta as AppliedDelta
     from gradiend.model._delta import apply_delta as apply_delta
@@ -15,6 +14,6 @@ if TYPE_CHECKING:
     from gradiend.model.model import GradiendModel as GradiendModel
     from gradiend.model.model_with_gradiend import ModelWithGradiend as ModelWithGradiend
     from gradiend.model.param_mapped import ParamMappedGradiendModel as ParamMappedGradiendModel
-    from gradiend.objectives import is_decoder_only_model as is_decoder_only_model
+    from gradiend.model.utils import is_decoder_only_model as is_decoder_only_model
 
 __all__, __dir__, __getattr__ = lazy_names(__name__)

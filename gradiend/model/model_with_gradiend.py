@@ -37,7 +37,7 @@ from gradiend.model._refusals import refuse_undefined_weights, refuse_wrapped
 from gradiend.model._rewriting import RewritesBaseModel
 from gradiend.model.core.backbone import build_gradiend_from_base_model
 from gradiend.model.param_mapped import ParamMappedGradiendModel
-from gradiend.util._imports import DEFAULT_CLASS
+from gradiend.util._imports import LATER
 from gradiend.util._keywords import strict_methods
 from gradiend.util.paths import OWN_BASE_MODEL
 
@@ -336,7 +336,7 @@ class ModelWithGradiend(RewritesBaseModel):
             **kwargs: The shape of a new GRADIEND (latent_dim, param_map, params, activation_encoder,
                 activation_decoder, bias_decoder, lazy_init; pre_prune_config implies lazy_init), torch_dtype (also of a
                 checkpoint), encoder_decoder_same_device, and arguments for the loading of the base model (tokenizer,
-                trust_remote_code).
+                trust_remote_code; for a language model also objective, the name of its kind in `gradiend.objectives`).
 
         Raises:
             FileNotFoundError: `require_gradiend_model` or `base_model` is given and there is no checkpoint, or a
@@ -346,7 +346,7 @@ class ModelWithGradiend(RewritesBaseModel):
             TypeError: None or two load directories are given.
         """
         if cls is ModelWithGradiend:
-            cls = DEFAULT_CLASS[0]()  # noqa: PLW0642 - the abstract class stands for the registered one
+            cls = LATER["default model class"]()  # noqa: PLW0642 - the abstract class stands for this one
         load_directory, base_model, kwargs = resolve_directory(load_directory, base_model, kwargs)
         shape, load_arguments = split_gradiend_arguments(kwargs)
         for given in (load_directory, base_model):
@@ -367,7 +367,7 @@ class ModelWithGradiend(RewritesBaseModel):
             )
         else:
             loaded, *extra = load_base_model(cls, load_directory, load_arguments)
-            arguments = cls._gradiend_arguments(shape, extra)
+            arguments = cls._gradiend_arguments(shape, extra, load_arguments)
             gradiend = cls._create_gradiend(loaded, identity_of(load_directory), **arguments)
             model = cls(loaded, gradiend, *extra, source=source or "factual", target=target or "diff")
             if isinstance(load_directory, (str, Path)):
@@ -378,9 +378,11 @@ class ModelWithGradiend(RewritesBaseModel):
         return model
 
     @classmethod
-    def _gradiend_arguments(cls, shape: Mapping[str, Any], extra: Sequence[Any]) -> dict[str, Any]:
+    def _gradiend_arguments(
+        cls, shape: Mapping[str, Any], extra: Sequence[Any], load_arguments: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """The arguments of `_create_gradiend`; a subclass may add objects that it loaded beside the base model."""
-        del extra
+        del extra, load_arguments
         return dict(shape)
 
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from torch import nn
 
@@ -12,14 +12,20 @@ from gradiend.model._checkpoint import load_model_weights as load_model_weights
 from gradiend.model._checkpoint import save_model_weights as save_model_weights
 from gradiend.model._context import read_gradiend_context as read_gradiend_context
 from gradiend.model._context import write_gradiend_context as write_gradiend_context
-from gradiend.util._imports import lazy_names
+from gradiend.util._imports import LATER
 from gradiend.util._keywords import known_keywords, nearest
 
-if TYPE_CHECKING:
-    from gradiend.objectives import is_decoder_only_model as is_decoder_only_model
 
-# Objectives, which define `is_decoder_only_model`, are a later step and therefore imported on first use.
-__getattr__ = lazy_names(__name__)[-1]
+def is_decoder_only_model(x: Any) -> bool:
+    """Whether a model or tokenizer is that of a causal, decoder-only language model.
+
+    A tokenizer is one if it has no mask token. A model is judged by its class and the classes that this one is derived
+    from: it is decoder-only unless a name says MaskedLM, MLM or ForPreTraining (a masked model with one more head). XLM
+    and FlauBERT have one class for both kinds and follow `config.causal`. A model with an auxiliary head is judged
+    without the head.
+    """
+    # Objectives tell kinds of models apart, and they are a later step.
+    return LATER["is_decoder_only_model"]()(x)
 
 
 @known_keywords("get_activation", suggest=False)

@@ -16,21 +16,13 @@ from gradiend.gradients._words import Span, room_beside
 from gradiend.objectives.registry import kind_of
 
 MARKS = ("CausalLM", "LMHeadModel")
-"""What names of classes say."""
+"""Parts of the class names of causal models."""
 
 
 class Causal(Objective):
-    """The word is scored after the whole context that stands left of it.
+    """The word is scored after the whole left context; a text that is too long keeps the context next to the word.
 
-    The language-modelling score is 1 / (1 + mean negative log-likelihood per token).
-
-    Args:
-        tokenizer: See `Objective`.
-        max_length: See `Objective`; longer texts keep the nearest left context.
-        vocabulary_size: See `Objective`.
-
-    Raises:
-        TypeError: A slow tokenizer.
+    The language-modelling score is 1 / (1 + mean negative log-likelihood per token). See `Objective` for the arguments.
     """
 
     name = "causal"
@@ -41,7 +33,7 @@ class Causal(Objective):
 
     @classmethod
     def fits(cls, model: Any) -> bool:
-        """See `Objective.fits`: a tokenizer without a mask token is that of a causal model."""
+        """See `Objective.fits`: a tokenizer without a mask token belongs to a causal model."""
         return not isinstance(model, nn.Module) and getattr(model, "mask_token", "") is None
 
     @classmethod
@@ -61,11 +53,11 @@ class Causal(Objective):
         tokens = span.ids[span.start : span.end]
         prefix = span.prefix
         if not prefix and span.start == 0:
-            # There is nothing to predict the word from but a BOS token, if the tokenizer has one.
+            # The word can be predicted from nothing but a BOS token, if the tokenizer has one.
             if self.tokenizer.bos_token_id is None:
                 return None
             prefix = (self.tokenizer.bos_token_id,)
-        # The last token is no input of the score, but one of a forward pass with labels (`inputs_of`).
+        # The score does not read the last token, but a forward pass with labels does (`inputs_of`).
         room = room_beside(self.max_length - len(prefix), len(tokens), context=0 if prefix else 1)
         context = (*prefix, *span.ids[max(0, span.start - room) : span.start])
         first = len(context) - 1
@@ -78,7 +70,7 @@ class Causal(Objective):
         return [word is not None for word in self._remembered(masked_texts, words)]
 
     def inputs_of(self, word: TokenizedWord) -> dict[str, Tensor]:
-        """See `Objective.inputs_of`: labels stand at the token that is predicted, one position after the scored one."""
+        """See `Objective.inputs_of`: a label stands at the predicted token, one position after the scored position."""
         return labelled_inputs(
             (*word.input_ids, word.tokens[-1]), [position + 1 for position in word.positions], word.tokens
         )
@@ -95,17 +87,17 @@ class Causal(Objective):
         ]
 
     def check(self, model: nn.Module, ids: Tensor, logits: Tensor, logits_of: Callable[[Tensor], Tensor]) -> None:
-        """See `Objective.check`: no token may look at those after it."""
+        """See `Objective.check`: no token may look at later tokens."""
         other = ids.clone()
         other[-1] = int(ids[-1] == 0)
         seen = logits_of(other)
-        # Rounding in half precision may send a token to other experts, which looks like a glance ahead.
+        # In half precision, rounding may send a token to other experts, which looks like a glance ahead.
         config: Any = model.config
         told = getattr(config, "is_decoder", None) is False
         if not equal_logits(logits[:-1], seen[:-1]) and (logits.dtype.itemsize >= 4 or told):
             raise ValueError(
                 f"{type(model).__name__}, as it is loaded, attends to both sides, so it sees the word that a "
-                "causal model is asked for: load it with is_decoder=True if it was trained that way, or with "
+                "causal model is asked for: load the model with is_decoder=True if it was trained that way, or with "
                 "AutoModelForMaskedLM."
             )
 
@@ -131,7 +123,7 @@ class Causal(Objective):
 
     @torch.no_grad()
     def negative_log_likelihood(self, scorer: WordScorer, batches: Sequence[WordBatch]) -> float:
-        """The sum over all tokens of the batches."""
+        """The negative log-likelihood, summed over all tokens of the batches."""
         total = 0.0
         for batch in batches:
             total -= float(scorer.log_probs(batch.to(scorer.device)).double().sum())
@@ -139,11 +131,5 @@ class Causal(Objective):
 
 
 def is_decoder_only_model(x: Any) -> bool:
-    """Whether a model or tokenizer is that of a causal, decoder-only language model.
-
-    A tokenizer is, iff it has no mask token. A model is judged by its class and the classes that this one is derived
-    from: decoder-only unless a name says MaskedLM, MLM or ForPreTraining (a masked model with one more head). XLM and
-    FlauBERT have one class for both kinds and follow `config.causal`. A model with an auxiliary head is what it is
-    without it.
-    """
+    """See `gradiend.model.is_decoder_only_model`."""
     return issubclass(kind_of(x.to_original_model() if hasattr(x, "to_original_model") else x), Causal)

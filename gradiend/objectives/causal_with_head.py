@@ -34,15 +34,15 @@ from gradiend.util.paths import MLM_HEAD, OWN_BASE_MODEL
 class CausalWithHead(Objective):
     """The word is scored where it stands, and its one token is its number among the head's labels.
 
-    A stand-in token is at the placeholder. What follows the tokens that the head pools cannot influence a causal model
-    there, so it is cut off.
+    A stand-in token is at the placeholder. Tokens after those that the head pools cannot influence a causal model at
+    the placeholder, so they are cut off.
 
     Args:
         tokenizer: See `Objective`.
         stand_in: The token at the placeholder.
-        labels: The head's words, lower case.
-        pooling_length: Positions that the head pools.
-        max_length: See `Objective`; longer texts keep the nearest left context.
+        labels: The head's words in lower case.
+        pooling_length: Number of positions that the head pools.
+        max_length: See `Objective`; a longer text keeps the left context that is nearest to the word.
         vocabulary_size: See `Objective`.
 
     Raises:
@@ -53,15 +53,9 @@ class CausalWithHead(Objective):
     folder = MLM_HEAD
 
     def __init__(
-        self,
-        tokenizer: Any,
-        stand_in: str,
-        labels: Sequence[str],
-        *,
-        pooling_length: int,
-        max_length: int,
+        self, tokenizer: Any, stand_in: str, labels: Sequence[str], *, pooling_length: int, max_length: int,
         vocabulary_size: int | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(tokenizer, max_length=max_length, vocabulary_size=vocabulary_size)
         self.stand_in_id = tokenizer.convert_tokens_to_ids(stand_in)
         self.pooling_length = pooling_length
@@ -103,7 +97,7 @@ class CausalWithHead(Objective):
 
     @property
     def unknown_id(self) -> None:
-        """See `Objective.unknown_id`: tokens are numbers of labels."""
+        """See `Objective.unknown_id`: words become numbers of labels."""
 
     def _remembered(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord | None]:
         unknown = sorted({word for word in words if word.lower() not in self._numbers})
@@ -115,7 +109,7 @@ class CausalWithHead(Objective):
         return super()._remembered(masked_texts, words)
 
     def _written(self, word: str) -> str:
-        """Always the same word, so that the input tells none of them."""
+        """Always the same word, so that the input does not tell the word."""
         del word
         return next(iter(self._numbers))
 
@@ -136,7 +130,7 @@ def stand_in_token(tokenizer: Any) -> str:
     """The token that stands for the placeholder: the mask token if there is one, else the unknown, else the end token.
 
     Raises:
-        ValueError: The tokenizer has none of them.
+        ValueError: The tokenizer has none of these tokens.
     """
     for token in (tokenizer.mask_token, tokenizer.unk_token, tokenizer.eos_token):
         if token is not None:
@@ -152,17 +146,17 @@ class MLMHead:
     """A linear classifier of the word at a placeholder, on pooled hidden states of a causal model."""
 
     base_model: str
-    """Name or path of the causal model that it was trained on; empty where it has none."""
+    """Name or path of the causal model that the head was trained on; empty if that model has neither."""
     labels: tuple[str, ...]
-    """The words, lower case; logit i is that of labels[i]."""
+    """The words in lower case; logit i belongs to labels[i]."""
     stand_in: str
     """The token at the placeholder."""
     pooling_length: int
-    """Hidden states that are averaged, from the placeholder on."""
+    """Number of hidden states that are averaged, from the placeholder on."""
     weight: Tensor
-    """(n_labels, hidden_size)."""
+    """Weight of the classifier, (n_labels, hidden_size)."""
     bias: Tensor
-    """(n_labels,)."""
+    """Bias of the classifier, (n_labels,)."""
 
     def save(self, directory: str | Path) -> None:
         """Write weights and config; config.json comes last, so a directory with one is complete."""
@@ -174,10 +168,10 @@ class MLMHead:
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
-        """What `save` wrote.
+        """The head that `save` wrote.
 
         Raises:
-            FileNotFoundError: No head there.
+            FileNotFoundError: The directory holds no head.
             ValueError: A damaged file, or weights that do not fit the labels; the message names the file.
         """
         if not CausalWithHead.is_saved(directory):
@@ -198,8 +192,8 @@ class MLMHead:
 class ModelWithHead(nn.Module):
     """A base model with another head, which an objective trains through.
 
-    Parameters are those of the base model, under their own names and shared with it, so one parameter map fits both.
-    Weights of the head are registered as buffers: they are no part of what is learned from or rewritten.
+    The parameters are those of the base model, shared with it and under the same names, so one parameter map fits both
+    models. The weights of the head are buffers: they are neither learned from nor rewritten.
 
     Args:
         base_model: A model of transformers.
@@ -209,9 +203,9 @@ class ModelWithHead(nn.Module):
         super().__init__()
         for name, child in base_model.named_children():
             self.add_module(name, child)
-        # Not as a submodule: that would put its name before every parameter.
+        # As a submodule, the base model would put its name before every parameter.
         object.__setattr__(self, "_original", base_model)
-        # Not train(…), which would also change the modes of the base model's parts.
+        # A call of train(…) would also change the modes of the base model's modules.
         self.training = base_model.training
 
     def to_original_model(self) -> Any:
@@ -238,14 +232,14 @@ class DecoderModelWithMLMHead(ModelWithHead):
     """A causal model with an auxiliary masked-LM head, whose gradients reach the causal model's own parameters.
 
     The head is linear on the mean of the last hidden states at the placeholder and the `pooling_length` − 1 positions
-    after it: a causal state at the placeholder knows the left context only, those after it some of the right.
+    after it. The state at the placeholder knows the left context only; the later states know some of the right context.
 
     Args:
         base_model: A causal language model of transformers.
-        head: The head, for hidden states of its width.
+        head: A head for hidden states of the model's width.
 
     Raises:
-        ValueError: A head for another width.
+        ValueError: A head for hidden states of another width.
     """
 
     mlm_head_weight: Tensor
@@ -268,22 +262,22 @@ class DecoderModelWithMLMHead(ModelWithHead):
 
     @property
     def head(self) -> MLMHead:
-        """The head as it can be saved."""
+        """The head in the form that can be saved."""
         return MLMHead(
             self.name_or_path, self.labels, self.stand_in, self.pooling_length, self.mlm_head_weight,
             self.mlm_head_bias,
         )  # fmt: skip
 
     def extra_repr(self) -> str:
-        """What the head computes, beside its weights."""
+        """The settings of the head, for `repr`."""
         return f"labels={self.labels}, stand_in={self.stand_in!r}, pooling_length={self.pooling_length}"
 
     def pooled(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """What the head reads at every position: (B, L, hidden_size), float32 or wider.
 
         Args:
-            input_ids: (B, L).
-            attention_mask: (B, L). Only attended positions are averaged.
+            input_ids: The tokens, (B, L).
+            attention_mask: 1 where a token is attended to, (B, L). Only attended positions are averaged.
         """
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         backbone = get_backbone_module(self.to_original_model())
@@ -296,11 +290,11 @@ class DecoderModelWithMLMHead(ModelWithHead):
         return MaskedLMOutput(logits=linear(pooled, self.mlm_head_weight.to(pooled), self.mlm_head_bias.to(pooled)))
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
-        """Save the head, and the causal model by its name or path, or in a subdirectory where it has none.
+        """Save the head with the causal model's name or path; a model without either is saved in a subdirectory.
 
         Args:
-            save_directory: Created if missing.
-            **kwargs: For transformers, where the causal model is saved.
+            save_directory: The directory, which is created if it is missing.
+            **kwargs: Arguments of transformers' `save_pretrained`, if the causal model is saved.
         """
         if not self.name_or_path:
             save_base_model(self.to_original_model(), Path(save_directory) / OWN_BASE_MODEL, **kwargs)
@@ -309,15 +303,15 @@ class DecoderModelWithMLMHead(ModelWithHead):
 
     @classmethod
     def from_pretrained(cls, load_directory: str | Path, *, base_model: Any = None, **kwargs: Any) -> Self:
-        """What `save_pretrained` wrote.
+        """The model that `save_pretrained` wrote.
 
         Args:
-            load_directory: With a head.
-            base_model: The causal model. Default: loaded by the name or path in the head's config.
-            **kwargs: For `AutoModelForLM.from_pretrained` (torch_dtype, trust_remote_code).
+            load_directory: The directory of the head.
+            base_model: The causal model. Default: the model whose name or path the head's config has.
+            **kwargs: Arguments of `AutoModelForLM.from_pretrained` (torch_dtype, trust_remote_code).
 
         Raises:
-            FileNotFoundError: No head there.
+            FileNotFoundError: The directory holds no head.
             ValueError: A head that does not fit the model, or a model with other weights than the head was trained on.
         """
         head = MLMHead.load(load_directory)
@@ -336,7 +330,7 @@ class DecoderModelWithMLMHead(ModelWithHead):
 def mean_of_following(hidden: Tensor, mask: Tensor, length: int) -> Tensor:
     """The mean of `hidden`, (B, L, H), over the attended positions among i, …, i + length − 1, for every i.
 
-    `mask` is (B, L), 1 where attended; the result is float32 or wider.
+    `mask`, (B, L), is 1 where a token is attended to. The mean has type float32 or wider.
     """
     hidden = hidden.float() if hidden.dtype.itemsize < 4 else hidden
     weights = mask.to(hidden).unsqueeze(-1)
@@ -349,9 +343,9 @@ def mean_of_following(hidden: Tensor, mask: Tensor, length: int) -> Tensor:
 
 
 def with_saved_head(model: Any, directory: str) -> Any:
-    """What is trained on in place of a base model where a head for it lies in a directory.
+    """What a training loads in place of a base model for which `directory` holds a head.
 
-    An instance gets the head put on; a name or path stands for the directory.
+    For an instance, the result is the instance with the head; for a name or path, it is the directory.
 
     Raises:
         ValueError: The head was trained for another model.
@@ -360,7 +354,7 @@ def with_saved_head(model: Any, directory: str) -> Any:
         plain = model.to_original_model() if CausalWithHead.fits(model) else model
         return CausalWithHead.put_on(plain, directory)
     trained_for = CausalWithHead.base_of(directory)
-    # A relative and an absolute path may mean the same folder.
+    # A relative path and an absolute path may mean the same folder.
     if str(model) != trained_for and Path(model).resolve() != Path(trained_for).resolve():
         raise ValueError(
             f"The auxiliary head in {directory} was trained for {trained_for}, not for {model}: train it again "

@@ -15,52 +15,41 @@ from tqdm.auto import tqdm
 from gradiend._version import __version__
 from gradiend.gradients import TokenizedWord, batches_by_length, count_batches, measurement_mode
 from gradiend.objectives.causal import is_decoder_only_model
-from gradiend.objectives.causal_with_head import (
-    CausalWithHead,
-    DecoderModelWithMLMHead,
-    MLMHead,
-    stand_in_token,
-)
+from gradiend.objectives.causal_with_head import CausalWithHead, DecoderModelWithMLMHead, MLMHead, stand_in_token
 from gradiend.objectives.loading import load_with_tokenizer
 from gradiend.objectives.registry import objective_of
-from gradiend.util._cache import FINGERPRINT, read_cached
+from gradiend.util._cache import Cache
 from gradiend.util._digest import digest_frame, hash_model_weights
-from gradiend.util._files import write_json
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import OWN_BASE_MODEL
 
 logger = get_logger(__name__)
 
 MADE_FROM = "made_from.json"
-"""File beside a head: what it was trained on."""
+"""The file beside a head that says what the head was trained on."""
 
 FORWARD_BATCH_SIZE = 32
-"""Texts per pass while hidden states are collected; the numbers do not depend on it."""
+"""Texts per pass while hidden states are collected; it does not change the numbers."""
 
 
 class DataFrameMLMDataset(Dataset[dict[str, Tensor]]):
     """Masked texts and their words, as an auxiliary head reads them.
 
     Args:
-        data: Columns masked (with `[MASK]`) and label (the word).
+        data: A frame with the columns masked (with `[MASK]`) and label (the word).
         tokenizer: A fast tokenizer.
-        labels: The head's words. Default: the distinct words of `data`, lower case, sorted.
-        pooling_length: Positions that the head pools.
+        labels: The head's words. Default: the distinct words of `data` in lower case, sorted.
+        pooling_length: Number of positions that the head pools.
         max_length: Longest input in tokens.
 
     Raises:
-        ValueError: A missing column, no or empty entries, or fewer than two distinct words.
+        ValueError: A missing column, missing or empty entries, or fewer than two distinct words.
     """
 
     def __init__(
-        self,
-        data: pd.DataFrame,
-        tokenizer: Any,
-        labels: Sequence[str] | None = None,
-        *,
-        pooling_length: int = 3,
+        self, data: pd.DataFrame, tokenizer: Any, labels: Sequence[str] | None = None, *, pooling_length: int = 3,
         max_length: int = 128,
-    ) -> None:
+    ) -> None:  # fmt: skip
         missing = [name for name in ("masked", "label") if name not in data]
         if missing:
             raise ValueError(
@@ -88,36 +77,27 @@ class DataFrameMLMDataset(Dataset[dict[str, Tensor]]):
 
 
 def train_mlm_head(
-    base_model: Any,
-    train_df: pd.DataFrame,
-    output_path: str | Path,
-    *,
-    batch_size: int = 4,
-    epochs: int = 5,
-    lr: float = 1e-4,
-    pooling_length: int = 3,
-    max_length: int = 128,
-    trust_remote_code: bool = False,
-    tokenizer: Any = None,
-    use_cache: bool | None = None,
-) -> str:
+    base_model: Any, train_df: pd.DataFrame, output_path: str | Path, *, batch_size: int = 4, epochs: int = 5,
+    lr: float = 1e-4, pooling_length: int = 3, max_length: int = 128, trust_remote_code: bool = False,
+    tokenizer: Any = None, use_cache: bool | None = None,
+) -> str:  # fmt: skip
     """Train an auxiliary masked-LM head on a frozen causal model, and save it.
 
-    As the causal model does not change, its hidden states are computed once. They are standardised for the optimizer,
-    so that one step size fits any model, and the standardisation is folded into the saved weights.
+    The causal model does not change, so its hidden states are computed once. The states are standardised for the
+    optimizer, so that one step size fits any model, and the standardisation is folded into the saved weights.
 
     Args:
         base_model: Name, path or instance of a causal language model.
-        train_df: Columns masked (with `[MASK]`) and label (the word that stood there).
-        output_path: Where the head is saved, see `DecoderModelWithMLMHead.from_pretrained`.
+        train_df: A frame with the columns masked (with `[MASK]`) and label (the word at the placeholder).
+        output_path: Directory of the head, see `DecoderModelWithMLMHead.from_pretrained`.
         batch_size: Rows per optimizer step.
         epochs: Passes over the rows.
         lr: Step size of Adam.
-        pooling_length: Hidden states that are averaged, from the placeholder on.
+        pooling_length: Number of hidden states that are averaged, from the placeholder on.
         max_length: Longest input in tokens.
         trust_remote_code: Whether code from the hub may run.
-        tokenizer: The tokenizer of the model. Default: loaded by the model's name.
-        use_cache: Keep the head that is there already, if it was trained on the same model, rows and numbers.
+        tokenizer: The tokenizer of the model. Default: the tokenizer that the model's name loads.
+        use_cache: Whether a head in `output_path` is kept if it was trained on the same model, rows and numbers.
 
     Returns:
         output_path.
@@ -137,16 +117,11 @@ def train_mlm_head(
         )
     limit = objective_of(model, tokenizer, max_length=max_length).max_length
     data = DataFrameMLMDataset(train_df, tokenizer, pooling_length=pooling_length, max_length=limit)
-    made_from = {
-        "version": __version__,
-        "model": hash_model_weights(model),
-        "rows": digest_frame(train_df[["masked", "label"]]),
-        **numbers,
-        "lr": lr,
-        "max_length": limit,
-    }
+    rows = digest_frame(train_df[["masked", "label"]])
+    made_from = {"version": __version__, "model": hash_model_weights(model), "rows": rows}
+    cache = Cache(Path(output_path) / MADE_FROM, {**made_from, **numbers, "lr": lr, "max_length": limit})
     if use_cache and CausalWithHead.is_saved(output_path):
-        known, other = read_cached(Path(output_path) / MADE_FROM, made_from)
+        known, other = cache.read()
         if known is not None:
             logger.info("The auxiliary head in %s was trained on the same model and rows: it is kept.", output_path)
             return str(output_path)
@@ -167,10 +142,10 @@ def train_mlm_head(
         100 * accuracy, len(data), n_labels,
     )  # fmt: skip
     with_head.mlm_head_weight, with_head.mlm_head_bias = weight, bias
-    # If the process ends here, the new head must not be taken for one that was trained on what the older one was.
-    (Path(output_path) / MADE_FROM).unlink(missing_ok=True)
+    # If the process ends before the last line, the new head must not be taken for one of the older head's rows.
+    cache.forget()
     with_head.save_pretrained(output_path)
-    write_json(Path(output_path) / MADE_FROM, {FINGERPRINT: made_from})
+    cache.write({})
     if not model.name_or_path:
         tokenizer.save_pretrained(Path(output_path) / OWN_BASE_MODEL)
     return str(output_path)
@@ -178,7 +153,7 @@ def train_mlm_head(
 
 @torch.no_grad()
 def pooled_states(model: DecoderModelWithMLMHead, words: Sequence[TokenizedWord], pad_token_id: int) -> Tensor:
-    """What the head reads at each word's placeholder, (N, hidden_size) float32 on the CPU."""
+    """What the head reads at the placeholder of each word: (N, hidden_size), float32 on the CPU."""
     result = torch.empty(len(words), model.mlm_head_weight.shape[1])
     batches = batches_by_length(words, FORWARD_BATCH_SIZE, pad_token_id)
     total = count_batches(words, FORWARD_BATCH_SIZE)
@@ -193,7 +168,7 @@ def pooled_states(model: DecoderModelWithMLMHead, words: Sequence[TokenizedWord]
 def fit_linear(
     features: Tensor, targets: Tensor, n_labels: int, *, batch_size: int, epochs: int, lr: float
 ) -> tuple[Tensor, Tensor]:
-    """A linear classifier by Adam on the cross entropy, always in the same order of rows.
+    """A linear classifier, trained by Adam on the cross entropy, always with the same order of rows.
 
     `features` are (N, H), `targets` (N,) numbers below `n_labels`; `lr` is for features of unit variance. The result,
     weight (n_labels, H) and bias (n_labels,), is for the features as they are given.

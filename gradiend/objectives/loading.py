@@ -15,45 +15,45 @@ from gradiend.model._refusals import (
     refuse_quantized_config,
     refuse_undefined_weights,
 )
-from gradiend.objectives.registry import OBJECTIVES, kind_named, refuse_unsupported
+from gradiend.objectives.registry import OBJECTIVES, kind_named, kind_of, refuse_unsupported
 from gradiend.util.paths import OWN_BASE_MODEL
 
 
 class AutoModelForLM:
-    """A masked or causal language model, whichever the checkpoint is."""
+    """Loads a masked or causal language model, whichever the checkpoint holds."""
 
     @staticmethod
     def from_pretrained(
-        name_or_path: str,
-        *,
-        torch_dtype: torch.dtype = torch.float32,
-        trust_remote_code: bool = False,
-        **kwargs: Any,
-    ) -> PreTrainedModel:
+        name_or_path: str, *, torch_dtype: torch.dtype = torch.float32, trust_remote_code: bool = False,
+        objective: str | None = None, **kwargs: Any,
+    ) -> PreTrainedModel:  # fmt: skip
         """Load a model with its language-modelling head.
 
         Args:
             name_or_path: Hub id or directory.
-            torch_dtype: Type of the weights; float32 whatever the checkpoint was saved in, unless asked otherwise.
+            torch_dtype: Type of the weights. The default does not depend on the type that the checkpoint has.
             trust_remote_code: Whether code from the hub may run.
-            **kwargs: For transformers.
+            objective: Name of the kind of model. Default: the kind that the checkpoint's config says.
+            **kwargs: Arguments of transformers' `from_pretrained`.
 
         Raises:
-            ValueError: Neither a masked nor a causal language model, one that was saved without its head or quantized,
-                or a folder with a PEFT adapter.
+            ValueError: Neither a masked nor a causal language model, a model that was saved without its head or
+                quantized, or a folder with a PEFT adapter; or an unknown objective.
         """
         refuse_adapter_folder(name_or_path)
         require_model(name_or_path)
         config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
         architecture = (config.architectures or [""])[0]
-        refuse_unsupported(config, name_or_path, architecture)
+        kind = None if objective is None else kind_of(None, objective)
+        if kind is None or kind.loader(config) is None:
+            refuse_unsupported(config, name_or_path, architecture)
+            kinds = (kind for kind in OBJECTIVES.values() if kind.loader(config) is not None)
+            kind = kind_named(architecture, config) or next(kinds, None)
         refuse_quantized_config(config, name_or_path)
-        kinds = [kind for kind in OBJECTIVES.values() if kind.loader(config) is not None]
-        kind = kind_named(architecture, config) or next(iter(kinds), None)
         if kind is None:
             called = architecture or type(config).__name__
             raise ValueError(f"{name_or_path} ({called}) is neither a masked nor a causal language model.")
-        # Code from the hub may name a causal class and register it for masked models.
+        # Code from the hub may have the class name of a causal model and be registered for masked models.
         loader = kind.loader(config) or AutoModelForMaskedLM
         loaded: Any = loader.from_pretrained(
             name_or_path, dtype=torch_dtype, trust_remote_code=trust_remote_code, output_loading_info=True, **kwargs
@@ -68,7 +68,7 @@ class AutoModelForLM:
 
 
 def save_base_model(model: PreTrainedModel, directory: str | Path, **kwargs: Any) -> None:
-    """Save a model, and leave its config as it was: transformers notes class and dtype in it."""
+    """Save a model, and restore the config, in which transformers notes class and dtype."""
     before = dict(vars(model.config))
     try:
         model.save_pretrained(directory, **kwargs)
@@ -78,7 +78,7 @@ def save_base_model(model: PreTrainedModel, directory: str | Path, **kwargs: Any
 
 
 def require_model(name_or_path: str | Path) -> None:
-    """Raise FileNotFoundError for what is clearly a path but no model's: hub ids have one slash at most."""
+    """Raise FileNotFoundError for a path without a model; a name with one slash at most may be a hub id."""
     path = Path(name_or_path)
     if path.is_dir():
         if not (path / "config.json").is_file():
@@ -92,18 +92,18 @@ def require_model(name_or_path: str | Path) -> None:
 
 
 class AutoTokenizerForLM:
-    """The tokenizer of a language model."""
+    """Loads the tokenizer of a language model."""
 
     @staticmethod
     def from_pretrained(name_or_path: str | Path, **kwargs: Any) -> Any:
         """Load a fast tokenizer. Extra arguments go to transformers.
 
         Raises:
-            OSError: There is none of this name.
-            ValueError: A folder that transformers can make no tokenizer from, or one without a word in it.
+            OSError: No tokenizer has this name.
+            ValueError: A folder that transformers can make no tokenizer from, or a tokenizer without any word.
         """
         tokenizer = AutoTokenizer.from_pretrained(name_or_path, use_fast=True, **kwargs)
-        # Of a folder with a model alone, transformers makes a tokenizer with nothing but special tokens.
+        # From a folder without tokenizer files, transformers makes a tokenizer with nothing but special tokens.
         if len(tokenizer) <= len(tokenizer.added_tokens_decoder):
             raise ValueError(f"The folder {name_or_path} has no tokenizer's files (tokenizer.json): save it there too.")
         return tokenizer
@@ -115,11 +115,11 @@ def load_with_tokenizer(
     """(language model, tokenizer), checked.
 
     Args:
-        model: Name or path (also of a folder with the model in `base_model/`), or an instance, which is given back.
-        tokenizer: The same of the tokenizer. Default: loaded from `tokenizer_place`, else by the model's name.
+        model: Name or path (also of a folder with the model in `base_model/`), or an instance, which is returned.
+        tokenizer: Name, path or instance of the tokenizer. Default: `tokenizer_place`, else the model's name.
         tokenizer_place: See `tokenizer`.
         trust_remote_code: Whether code from the hub may run.
-        **kwargs: For `AutoModelForLM.from_pretrained`; torch_dtype is also compared with that of an instance.
+        **kwargs: Arguments of `AutoModelForLM.from_pretrained`; an instance must have the given torch_dtype.
 
     Raises:
         ValueError: Weights that are not in memory, or undefined; no tokenizer; an instance of another dtype.
@@ -144,7 +144,7 @@ def load_with_tokenizer(
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"No tokenizer of the {type(model).__name__} can be loaded from {str(place)!r}: {error} "
-                "Or give it: ModelWithGradiend.from_pretrained(model, tokenizer=tokenizer), and for a training "
-                "what that returns."
+                "Or give the tokenizer: ModelWithGradiend.from_pretrained(model, tokenizer=tokenizer); a trainer takes "
+                "the result as its model."
             ) from error
     return model, tokenizer

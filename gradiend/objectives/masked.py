@@ -1,4 +1,4 @@
-"""Masked language models: a word is predicted at mask tokens, from the text on both sides of it."""
+"""Masked language models: a word is predicted at mask tokens, from the text on both sides of the word."""
 
 from __future__ import annotations
 
@@ -17,27 +17,24 @@ from gradiend.gradients._words import Span, room_beside
 from gradiend.util import PLACEHOLDER
 
 MARKS = ("MaskedLM", "MLM", "ForPreTraining")
-"""What names of classes say; one with `ForPreTraining` is a masked model with one more head."""
+"""Parts of the class names of masked models; `ForPreTraining` is a masked model with one more head."""
 
 MASKED_SHARE = 0.15
+"""Share of the tokens that the language-modelling score masks at a time."""
 MIN_SCORED_TOKENS = 2000
+"""Tokens that the language-modelling score asks for at least, if the texts have so many."""
 SEED = 0
+"""Seed of the order in which the tokens of neutral texts are masked."""
 
 
 class Masked(Objective):
     """Each token of the word is replaced by a mask token and scored there, all of them in one pass.
 
-    The language-modelling score is the accuracy on 15 % of the tokens, each replaced by the mask. Where that makes
-    fewer than 2 000 tokens, the texts are masked again at other places, until there are enough or every token was
-    masked once.
-
-    Args:
-        tokenizer: See `Objective`.
-        max_length: See `Objective`; longer texts keep a window around the placeholder.
-        vocabulary_size: See `Objective`.
+    The language-modelling score is the accuracy on 15 % of the tokens, each replaced by the mask. If 15 % are fewer
+    than 2 000 tokens, the texts are masked again at other places, until 2 000 tokens are asked for or every token was
+    masked once. A text that is too long keeps a window around the placeholder. See `Objective` for the arguments.
 
     Raises:
-        TypeError: A slow tokenizer.
         ValueError: A tokenizer without mask token.
     """
 
@@ -53,7 +50,7 @@ class Masked(Objective):
 
     @classmethod
     def fits(cls, model: Any) -> bool:
-        """See `Objective.fits`: a tokenizer with a mask token is that of a masked model."""
+        """See `Objective.fits`: a tokenizer with a mask token belongs to a masked model."""
         return not isinstance(model, nn.Module) and getattr(model, "mask_token", None) is not None
 
     @classmethod
@@ -105,7 +102,7 @@ class Masked(Objective):
         self.tokenize_known([PLACEHOLDER] * len(words), words)
 
     def together(self, words: Sequence[TokenizedWord]) -> list[TokenizedWord]:
-        """See `Objective.together`: each word is predicted from the text with all of them masked."""
+        """See `Objective.together`: each word is predicted from the text with all words masked."""
         ids = list(words[0].input_ids)
         for word in words:
             for position in word.positions:

@@ -1,4 +1,4 @@
-"""Which objective a model has, and which models have none."""
+"""Which objective a model has, and which models have no objective."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gradiend.model._refusals import refuse_absent_weights
 from gradiend.util._keywords import one_of
 
 OBJECTIVES: dict[str, type[Objective]] = {}
-"""All kinds by name, in the order in which models are shown to them."""
+"""Name → kind, in the order in which the kinds are asked about a model."""
 
 DEFAULT = "causal"
 """The kind of a model whose class says nothing."""
 
 MAX_LENGTH = 256
-"""Longest input in tokens, unless the model takes less."""
+"""Longest input in tokens, unless the model or the tokenizer allows fewer."""
 
 IMAGE_MARKS = ("vision_config", "image_size", "num_channels")
 """Keys in the config of a model that reads images."""
@@ -27,7 +27,7 @@ CLASSIFIER_MARKS = (
     "ForSequenceClassification", "ForTokenClassification", "ForMultipleChoice", "ForQuestionAnswering",
     "ForNextSentencePrediction",
 )  # fmt: skip
-"""What the class of a classifier is called."""
+"""Ends of the class names of classifiers."""
 
 Test = Callable[[dict[str, Any], str], bool]
 UNSUPPORTED: dict[str, tuple[Test, str]] = {
@@ -44,12 +44,12 @@ UNSUPPORTED: dict[str, tuple[Test, str]] = {
         "It predicts no word at a placeholder, but a label of the text: give the language model that it was made from.",
     ),
 }
-"""Kinds of models without an objective: how a config and a class's name tell them, and why they have none. An objective
-for one of them is a file beside this one (encoder_decoder.py, classifier.py) and takes its line from here."""
+"""Kinds of models without an objective → (test of a config and a class's name, the reason). An objective for such a
+kind is a file beside this one (encoder_decoder.py, classifier.py) and replaces its entry here."""
 
 
 def register(kind: type[Objective]) -> type[Objective]:
-    """Let models have this objective. It is asked before all others; one of the same name is replaced."""
+    """Add a kind, which is asked before all other kinds; a kind of the same name is replaced."""
     others = {name: other for name, other in OBJECTIVES.items() if name != kind.name}
     OBJECTIVES.clear()
     OBJECTIVES.update({kind.name: kind, **others})
@@ -59,29 +59,29 @@ def register(kind: type[Objective]) -> type[Objective]:
 def kind_of(model: Any, name: str | None = None) -> type[Objective]:
     """The kind of a model, or of a tokenizer where there is no model.
 
-    A model is judged by its class and the classes that this one is derived from, never by `config.architectures`, which
-    names the class of the checkpoint.
+    A model is judged by its class and the classes that this class is derived from, never by `config.architectures`,
+    which names the class of the checkpoint.
 
     Args:
         model: Any module, or a tokenizer.
-        name: The kind's name, where it is known. Default: the first that says that the model is one of it.
+        name: The name of the kind, if it is known. Default: the first kind that recognizes the model.
 
     Raises:
-        ValueError: Another name.
+        ValueError: No kind has this name.
     """
     if name is not None:
         return OBJECTIVES[one_of("objective", name, OBJECTIVES)]
     for kind in OBJECTIVES.values():
         if kind.fits(model):
             return kind
-    # Modules without a config are legitimate.
+    # A module need not have a config.
     config = getattr(model, "config", None)
     by_class = (kind_named(cls.__name__, config) for cls in type(model).__mro__)
     return next((kind for kind in by_class if kind is not None), OBJECTIVES[DEFAULT])
 
 
 def kind_named(architecture: str, config: Any) -> type[Objective] | None:
-    """The kind that the name of a class, with this config, says; None where it says none."""
+    """The kind that recognizes a class by its name and config; None if no kind does."""
     return next((kind for kind in OBJECTIVES.values() if kind.names(architecture, config)), None)
 
 
@@ -95,9 +95,9 @@ def objective_of(model: Any, tokenizer: Any, name: str | None = None, *, max_len
         max_length: Longest input in tokens.
 
     Raises:
-        ValueError: An encoder–decoder model, a classifier, one that reads images or has no head, or two, a masked one
-            without mask token, weights that are not in memory, or a tokenizer with tokens that the model has no
-            embeddings for.
+        ValueError: An encoder–decoder model, a classifier, a model that reads images, or that has no head or two heads,
+            a masked model without mask token, weights that are not in memory, or a tokenizer with tokens that the model
+            has no embeddings for.
         TypeError: A slow tokenizer.
     """
     kind = kind_of(model, name)
@@ -111,7 +111,7 @@ def objective_of(model: Any, tokenizer: Any, name: str | None = None, *, max_len
 
 
 def refuse_unsupported(config: Any, name: str, architecture: str) -> None:
-    """Raise ValueError for a model without an objective, told by its config and the name of its class."""
+    """Raise ValueError for a model whose config or class name says that it has no objective."""
     for kind, (test, reason) in UNSUPPORTED.items():
         if test(config.to_dict(), architecture):
             raise ValueError(
@@ -132,14 +132,14 @@ def require_language_head(model: Any) -> None:
     if name.endswith("ForPreTraining"):
         raise ValueError(
             f"{name} has a second head beside that for language modelling: load the model with "
-            "AutoModelForMaskedLM, which leaves that out."
+            "AutoModelForMaskedLM, which leaves the second head out."
         )
 
 
 def refuse_other_vocabulary(model: nn.Module, tokenizer: Any) -> None:
     """Raise ValueError for a tokenizer with tokens that the model has no embeddings for.
 
-    Further special tokens, which plain texts never become (images, say), may lie beyond them.
+    Special tokens that plain texts never become, such as those for images, need no embeddings.
     """
     size = vocabulary_size(model)
     if size is None or len(tokenizer) <= size:
@@ -152,13 +152,13 @@ def refuse_other_vocabulary(model: nn.Module, tokenizer: Any) -> None:
         raise ValueError(
             f"The tokenizer has {len(tokenizer)} tokens, and the model ({type(model).__name__}) embeddings for {size}: "
             f"it cannot read {shown}{', …' if len(beyond) > 5 else ''}. If tokens were added, call "
-            "model.resize_token_embeddings(len(tokenizer)), train the new ones, and save both; else the tokenizer is "
-            "another model's."
+            "model.resize_token_embeddings(len(tokenizer)), train the new ones, and save both; otherwise the tokenizer "
+            "belongs to another model."
         )
 
 
 def vocabulary_size(model: nn.Module) -> int | None:
-    """How many tokens the model can both read and predict; None for modules that do not say."""
+    """How many tokens the model can both read and predict; None for a module that is no model of transformers."""
     embeddings: Any = model
     if hasattr(embeddings, "to_original_model"):
         embeddings = embeddings.to_original_model()
@@ -169,13 +169,13 @@ def vocabulary_size(model: nn.Module) -> int | None:
 
 
 def _role_ids(tokenizer: Any) -> list[int]:
-    """Ids of the special tokens that inputs are made with."""
+    """The special tokens that inputs are made with."""
     roles = ("mask_token_id", "pad_token_id", "bos_token_id", "cls_token_id", "sep_token_id", "unk_token_id")
     return [number for role in roles if (number := getattr(tokenizer, role)) is not None]
 
 
 def position_limit(base_model: Any) -> int | None:
-    """The most tokens that the model has positions for; None if its config sets no limit."""
+    """The number of positions that the model has; None if its config sets no limit."""
     config = base_model.config
     limit = config.to_dict().get(config.attribute_map.get("max_position_embeddings", "max_position_embeddings"))
     for name, module in base_model.named_modules():

@@ -1,4 +1,4 @@
-"""Arguments, callbacks, the loop, seeds; `gradiend.trainer.text` is what is specific to text."""
+"""Arguments, callbacks, the training loop and seeds; `gradiend.trainer.text` has what only texts need."""
 
 from gradiend.trainer.core._seeds import set_seed as set_seed
 from gradiend.trainer.core.arguments import TrainingArguments as TrainingArguments

@@ -20,25 +20,20 @@ logger = get_logger(__name__)
 
 
 class CurrentModel:
-    """The model that a trainer works on: the one that was given, pruned by a call, trained, or found trained.
-
-    Args:
-        trainer: Whose model.
-        given: Name or path of a base model or checkpoint, or a model.
-    """
+    """The model that a trainer works on: given by the user, pruned by a call, trained, or found trained."""
 
     def __init__(self, trainer: Any, given: Any) -> None:
         # Not the trainer itself: in a circle of references, models would stay in memory until Python looks for circles.
         self._trainer_of = weakref.ref(trainer)
         self.given = given
         self.started_from = given
-        """What the last training started from."""
+        """The model, name or path that the last training started from."""
         self.directory: str | None = None
-        """Of the trained model; None before a training."""
+        """Directory of the trained model; None before a training."""
         self.model: ModelWithGradiend | None = given if isinstance(given, ModelWithGradiend) else None
         """The model in memory; None until it is needed."""
         self.pruned: ModelWithGradiend | None = None
-        """What `Trainer.pre_prune` has prepared for the next training."""
+        """The model that `Trainer.pre_prune` has prepared for the next training."""
 
     @property
     def _trainer(self) -> Any:
@@ -46,7 +41,7 @@ class CurrentModel:
 
     @property
     def given_path(self) -> str:
-        """The model that was given, by name or path."""
+        """Name or path of the model that was given."""
         return self.given if isinstance(self.given, str) else str(getattr(self.given, "name_or_path", self.given))
 
     @property
@@ -56,24 +51,19 @@ class CurrentModel:
 
     @cached_property
     def temporary(self) -> str:
-        """Directory of a trained model that has no other; it lasts as long as the trainer, or this process."""
+        """Directory of a trained model for which the user names none; it lasts as long as the trainer or process."""
         directory = tempfile.mkdtemp(prefix="gradiend_")
         weakref.finalize(self._trainer, shutil.rmtree, directory, ignore_errors=True)
         return str(Path(directory) / MODEL_DIR)
 
-    @property
-    def is_given(self) -> bool:
-        """Whether no call has made another model of the one that was given."""
-        return self.directory is None and self.pruned is None
-
     def start(self, model: Any = None) -> tuple[Any, bool]:
-        """(what a training starts from, whether a call has pruned it); `model` is one that the training is given."""
+        """(the start of a training, whether `Trainer.pre_prune` made this start); `model` wins if it is given."""
         if model is not None:
             return model, False
         return (self.given, False) if self.pruned is None else (self.pruned, True)
 
     def get(self, **kwargs: Any) -> ModelWithGradiend:
-        """The model, loaded with these keywords if it is not in memory."""
+        """The model, which is loaded with these keywords if it is not in memory."""
         self._take_earlier()
         if self.model is None:
             if not is_checkpoint(self.path):
@@ -82,60 +72,57 @@ class CurrentModel:
         return self.model
 
     def load(self, source: Any, model_class: type[ModelWithGradiend] | None = None, **kwargs: Any) -> Any:
-        """Another model, around the base model in memory where it was trained on that; the current one stays."""
+        """Another model, around the base model in memory if it was trained on that; the current model stays."""
         return load(self._trainer, source, model_class, self._trainer.training_args, self.started_from, **kwargs)
 
     def take(self, directory: str) -> None:
-        """Go on with the trained model in a directory."""
+        """Make the trained model in a directory the current model."""
         self.directory, self.model = directory, None
 
     def unload(self) -> None:
-        """Let go of the model in memory, unless it is the one that was given."""
+        """Free the model in memory, unless it is the instance that was given."""
         self.model = self.given if self.directory is None and isinstance(self.given, ModelWithGradiend) else None
 
     def exists(self) -> bool:
-        """Whether there is a model in memory, or a trained one that `get` would load."""
+        """Whether there is a model in memory, or a trained model that `get` would load."""
         self._take_earlier()
         return self.model is not None or is_checkpoint(self.path)
 
-    def has_earlier(self) -> bool:
-        """Whether a trained model lies where a training would put its own."""
+    def _earlier(self) -> str | None:
+        """The directory in which a training would put its model, if it holds a trained model."""
         output = model_directory(self._trainer, self._trainer.training_args)
-        return output is not None and is_checkpoint(output)
+        return output if output is not None and is_checkpoint(output) else None
 
     def _take_earlier(self) -> None:
-        """Go on with the model in the experiment directory, if there is no other and a training would make the same."""
-        if not self.is_given:
+        """Take the model in the experiment directory, if there is no other and a training would make the same model."""
+        if self.directory is not None or self.pruned is not None:
             return
         if self.model is not None and not (self.model is self.given and self.model.gradiend.is_untrained):
             return
-        if is_checkpoint(self.path) or not self.has_earlier() or self._why_not_earlier():
+        output = None if is_checkpoint(self.path) else self._earlier()
+        if output is None or self._why_not(output):
             return
-        output = model_directory(self._trainer, self._trainer.training_args)
-        assert output is not None
         self.take(output)
         logger.info(
             "The model in %s was trained from the same model and data, with the same arguments: it is used.", output
         )
 
-    def _why_not_earlier(self) -> list[str]:
-        """Why the model in the experiment directory is not what a training would make; nothing if it is."""
+    def _why_not(self, output: str) -> list[str]:
+        """Why the model in `output` is not the model that a training would make; an empty list if it is."""
         args = self._trainer.training_args
-        output = model_directory(self._trainer, args)
-        assert output is not None
         parts = training_parts if args.max_seeds == 1 else seeds_parts
         try:
-            return SavedTraining(
-                output, parts(self._trainer, TrainingPlan(args, output, *self.start()))
-            ).why_not_current()
+            wanted = parts(self._trainer, TrainingPlan(args, output, *self.start()))
         except ValueError as error:
             return [f"what this trainer would train from cannot be told: {error}"]
+        return SavedTraining(output, wanted).why_not_current()
 
     def why_untrained(self) -> str:
-        """How to come to a trained model, and why one that lies in the experiment directory was not taken."""
-        if not self.has_earlier():
+        """How to get a trained model, and why a model in the experiment directory is not used."""
+        output = self._earlier()
+        if output is None:
             return "Call train() first, or get_model(load_directory=…) for a trained one."
-        output, why = model_directory(self._trainer, self._trainer.training_args), self._why_not_earlier()
+        why = self._why_not(output)
         reason = f"it was not trained from what this trainer has ({'; '.join(why)})" if why else "it is not in use"
         return (
             f"There is a trained model in {output}, but {reason}. Call get_model(load_directory={output!r}) to use it "

@@ -1,4 +1,4 @@
-"""The encodings of a trainer: made, kept in the experiment directory, and found there again."""
+"""The encodings of a trainer: how they are made, kept in the experiment directory, and read again."""
 
 from __future__ import annotations
 
@@ -23,19 +23,13 @@ from gradiend.util.paths import resolve_encoder_analysis_path
 logger = get_logger(__name__)
 
 ENCODER_ARGUMENTS = ("model_with_gradiend", "encoder_df", "use_cache", "return_df", "plot", "plot_kwargs")
-"""What else `Trainer.evaluate_encoder` is called with."""
+"""Further arguments of `Trainer.evaluate_encoder`."""
 KEY = ("split", "source", "max_size", "exclude_params")
-"""The arguments of an encoder evaluation that the name of its file is made of."""
+"""The arguments of an encoder evaluation that make the name of its file."""
 
 
 def hook_options(trainer: Any, call: str, given: Mapping[str, Any], own: Collection[str] = ()) -> dict[str, Any]:
-    """Keywords that a call passes on to the trainer's `_analyze_encoder`; second spellings are resolved.
-
-    Args:
-        trainer: Whose hook.
-        call: What was called, for the message.
-        given: The keywords.
-        own: Keywords that the call itself takes.
+    """The keywords in `given` that a call passes on to the trainer's `_analyze_encoder`, beside those of its `own`.
 
     Raises:
         TypeError: Neither the call nor the hook takes a keyword; the message names the nearest.
@@ -48,14 +42,14 @@ def hook_options(trainer: Any, call: str, given: Mapping[str, Any], own: Collect
 
 
 def side_name(source: str | None) -> str | None:
-    """The name of a side, whichever spelling was used; None for None."""
+    """The name of a side for any spelling; None for None."""
     return None if source is None else Side.parse("source", source).value
 
 
 def encoder_key(
     trainer: Any, split: str | None, source: str | None, max_size: int | None, excluded: str | Sequence[str] | None
 ) -> dict[str, Any]:
-    """What the name of a file of encodings is made of; the training arguments fill in what a call leaves out."""
+    """The arguments that make the name of a file of encodings; the training arguments give what a call leaves out."""
     return {
         "split": split or "test",
         "source": side_name(source),
@@ -65,22 +59,12 @@ def encoder_key(
 
 
 def encodings(
-    trainer: Any,
-    model: Any,
-    key: Mapping[str, Any],
-    neutral: pd.DataFrame | None,
-    use_cache: bool,
+    trainer: Any, model: Any, key: Mapping[str, Any], neutral: pd.DataFrame | None, use_cache: bool,
     options: Mapping[str, Any],
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Encodings and their metrics: read from disk where that is wanted and they were made from the same, else made.
+) -> tuple[pd.DataFrame, dict[str, Any]]:  # fmt: skip
+    """Encodings and their metrics: read from disk if `use_cache` and they depend on the same, otherwise made.
 
-    Args:
-        trainer: Gives the rows.
-        model: What encodes them.
-        key: See `encoder_key`.
-        neutral: Neutral texts instead of the trainer's.
-        use_cache: Whether encodings on disk are read.
-        options: Further arguments of the trainer's `_analyze_encoder`.
+    `key` is what `encoder_key` gives, `options` are further arguments of the trainer's `_analyze_encoder`.
     """
     place = resolve_encoder_analysis_path(trainer.experiment_dir, **key)
     parts = _parts(trainer, model, key, neutral, options) if place is not None else None
@@ -100,7 +84,7 @@ def encodings(
 def earlier_encodings(
     trainer: Any, model_path: str | None, given: Mapping[str, Any]
 ) -> tuple[pd.DataFrame, dict[str, Any]] | None:
-    """The encodings and metrics in the experiment directory; None without any, or if they are another model's."""
+    """The encodings and metrics in the experiment directory; None if there are none, or only another model's."""
     options = hook_options(trainer, "Trainer.get_encodings", given, KEY)
     neutral = options.pop("neutral_data_df", None)
     key = encoder_key(trainer, *(options.pop(name, None) for name in KEY))
@@ -124,14 +108,13 @@ def earlier_encodings(
 def _parts(
     trainer: Any, model: Any, key: Mapping[str, Any], neutral: pd.DataFrame | None, options: Mapping[str, Any]
 ) -> Fingerprint:
-    """What encodings depend on; see `gradiend.util._cache`."""
+    """The parts that encodings depend on, see `gradiend.util._cache`."""
     others = trainer.training_args.add_identity_for_other_classes
-    rows = trainer.data_parts(key["split"], "train", include_other_classes=others)
-    data = {**rows, **trainer.measurement_parts(), **model_parts(model)}
-    if neutral is not None:
-        data["neutral texts"] = frame_part(neutral)
     return {
-        **data,
+        **trainer.data_parts(key["split"], "train", include_other_classes=others),
+        **trainer.measurement_parts(),
+        **model_parts(model),
+        **({} if neutral is None else {"neutral texts": frame_part(neutral)}),
         **key,
         **{name: plain(value) for name, value in options.items()},
         "source": key["source"] or model.source,

@@ -1,4 +1,4 @@
-"""From what a call of `train` asks for to a model that is ready to be trained: a plan, a model, its pruning."""
+"""From a call of `train` to a model that is ready to be trained: the plan, the model, its pruning, the rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ from gradiend.model._base_model import BaseDigest
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core._kept_gradients import GradientStore
-from gradiend.trainer.core._memory import MemoryEstimate, estimate_training, explained_memory_errors, require_memory
+from gradiend.trainer.core._memory import (
+    MemoryEstimate,
+    estimate_training,
+    explained_memory_errors,
+    require_memory,
+    return_freed_memory,
+)
 from gradiend.trainer.core._step import resolve_target
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import CurveEvaluation, TrainingCallback
@@ -26,14 +32,13 @@ from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune, pre_prune
 from gradiend.util._digest import digest_frame, gradiend_digest
 from gradiend.util._files import read_json, write_json
-from gradiend.util._free_memory import return_freed_memory
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import CACHED_GRADIENTS, MODEL_DIR, NAMES, SEEDS_DIR, safe_path
 
 logger = get_logger(__name__)
 
 ROWS_OF_A_GLANCE = 8
-"""Rows of each label: fewer together than a usual training batch, without a backward pass."""
+"""Rows of each label in a glance, which reads fewer rows than a usual training batch and needs no backward pass."""
 
 
 @runtime_checkable
@@ -48,29 +53,29 @@ class KeepsGradients(Protocol):
     """Training batches that can read gradients which another seed or epoch has computed."""
 
     store: GradientStore | None
-    """None: the batches keep their gradients elsewhere, or not at all."""
+    """Where the batches keep their gradients; None if they keep them elsewhere, or not at all."""
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What one call of `Trainer.train` does, or one seed of it. Nothing of a plan changes while it is carried out."""
+    """What one call of `Trainer.train`, or one seed of a call, does. A plan does not change while it is carried out."""
 
     args: TrainingArguments
-    """The trainer's arguments with those of the call."""
+    """The trainer's arguments, overridden by those of the call."""
     output: str
     """Directory of the trained model."""
     source: Any
-    """What the training starts from: a name, a path or a model."""
+    """The start of the training: a name, a path or a model."""
     pruned: bool = False
-    """Whether `Trainer.pre_prune` has made `source`: then the arguments' pre-pruning is done."""
+    """Whether `Trainer.pre_prune` made `source`, so that the training must not prune it again."""
     model_class: type[ModelWithGradiend] | None = None
-    """Class of a new model. None: the trainer's."""
+    """Class of a new model; None is the trainer's class."""
     callbacks: Sequence[TrainingCallback] | None = None
-    """Called after the default callbacks."""
+    """Callbacks, which are called after the default callbacks."""
 
     @property
     def seeds_directory(self) -> Path:
-        """Where the seed runs go."""
+        """Directory of the seed runs."""
         return Path(self.args.seed_runs_dir or Path(self.output).parent / SEEDS_DIR)
 
     def for_seed(self, seed: int) -> TrainingPlan:
@@ -83,36 +88,34 @@ class Preparation:
     """What the seeds of a training share. Each part is made when the first seed needs it, and not before.
 
     Args:
-        trainer: Gives data and models.
-        plan: Of the training.
-        model: The model, where it is ready.
-        gradients: Where the gradients of training batches are kept. None: nowhere.
+        trainer: The trainer, which gives data and models.
+        plan: The plan of the training.
+        model: The model, if it is ready.
+        gradients: Store of the gradients of training batches; None keeps no gradients.
     """
 
     def __init__(
-        self,
-        trainer: Any,
-        plan: TrainingPlan,
-        model: ModelWithGradiend | None = None,
+        self, trainer: Any, plan: TrainingPlan, model: ModelWithGradiend | None = None,
         gradients: GradientStore | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.trainer = trainer
         self.plan = plan
         self.gradients = gradients
         if model is not None:
             self.model = model
         self.estimate: MemoryEstimate | None = None
-        self._encodings: dict[tuple[str, str], pd.DataFrame] = {}
+        self.encodings: dict[tuple[str, str], pd.DataFrame] = {}
+        """Encodings of the current seed, by the digests of model and rows."""
 
     @cached_property
     def model(self) -> ModelWithGradiend:
-        """The model that every seed starts from, pruned before its training where the arguments say so.
+        """The model that every seed starts from, already pruned if the arguments say so.
 
-        A new GRADIEND has no weights yet, so that each seed draws its own; what pruning keeps does not depend on them.
+        A new GRADIEND has no weights yet, so that each seed draws its own; pruning by gradients needs no weights.
 
         Raises:
-            MemoryError: The training will not fit.
-            ValueError: A mask for pruning after the training that has another length.
+            MemoryError: The training needs more memory than is free.
+            ValueError: The mask for pruning after the training has another length.
         """
         plan, args = self.plan, self.plan.args
         given = isinstance(plan.source, ModelWithGradiend)
@@ -123,7 +126,7 @@ class Preparation:
         config = None if plan.pruned else args.pre_prune_config
         self.estimate = memory_of(self.trainer, model, args.replace(pre_prune_config=config), held=given)
         logger.info("This training will take %s.", self.estimate)
-        # The base model is in memory by now, whoever has loaded it.
+        # By now the base model is in memory, whoever has loaded it.
         require_memory(self.estimate.with_base_model(), args)
         if config is not None:
             model = pre_pruned(self.trainer, model, config, args, inplace=not given)
@@ -141,12 +144,9 @@ class Preparation:
         """The training examples, tokenized once for all seeds."""
         args = self.plan.args
         return self.trainer.create_training_data(
-            self.model,
-            split="train",
-            batch_size=args.train_batch_size,
-            max_size=args.train_max_size,
+            self.model, split="train", batch_size=args.train_batch_size, max_size=args.train_max_size,
             include_other_classes=args.add_identity_for_other_classes,
-        )
+        )  # fmt: skip
 
     @cached_property
     def evaluation_rows(self) -> Any:
@@ -154,34 +154,24 @@ class Preparation:
         split, most = self.trainer.modality.evaluation_split(), self.plan.args.encoder_eval_train_max_size
         return self.trainer.create_eval_data(self.model, split=split, max_size=most)
 
-    def forget_encodings(self) -> None:
-        """Let go of the encodings of an earlier seed."""
-        self._encodings.clear()
-
     def encoded(self, model: Any, data: Any, args: TrainingArguments) -> pd.DataFrame:
         """The encodings of evaluation rows.
 
-        The best model of a seed is compared with other seeds by the very rows that it was evaluated on while it
-        trained: what is known from there is not computed again.
+        Seeds are compared by the rows on which their models were evaluated in training, so encodings that are known
+        from there are not computed again.
         """
         if args.max_seeds == 1 or not isinstance(data, EncoderData):
             return encoded_frame(model, data, batch_size=args.eval_batch_size)
         key = gradiend_digest(model), digest_frame(data.rows)
-        if key not in self._encodings:
+        if key not in self.encodings:
             made = data.encode(model, batch_size=args.eval_batch_size)
-            self._encodings[key] = made.drop(columns=data.rows.columns)
-        return pd.concat([data.rows, self._encodings[key]], axis=1)
+            self.encodings[key] = made.drop(columns=data.rows.columns)
+        return pd.concat([data.rows, self.encodings[key]], axis=1)
 
     def evaluation(
         self, model: Any, args: TrainingArguments, every: int | None
     ) -> Callable[..., Mapping[str, Any]] | None:
-        """The function that evaluates a model in training; None without rows for it.
-
-        Args:
-            model: In training.
-            args: Of the seed.
-            every: Steps between glances at a few rows; None: no glances.
-        """
+        """The function that evaluates a model in training; None without rows. `every` is what `glance_every` gives."""
         data = self.evaluation_rows
         if not len(data):
             logger.warning("There are no rows to evaluate the encoder on during training.")
@@ -204,7 +194,7 @@ class Preparation:
 
 @contextmanager
 def prepared_once(trainer: Any, plan: TrainingPlan) -> Iterator[Preparation]:
-    """A `Preparation` whose kept gradients go at the end; running out of memory inside says what to lower."""
+    """A `Preparation`, whose kept gradients are removed at the end; an error for lack of memory says what to lower."""
     gradients = GradientStore(plan.args.kept_gradients_size)
     ready = Preparation(trainer, plan, gradients=gradients)
     try:
@@ -221,19 +211,19 @@ def run_directory(trainer: Any, args: TrainingArguments) -> str | None:
 
 
 def model_directory(trainer: Any, args: TrainingArguments) -> str | None:
-    """Where a trained model goes; None for a temporary directory."""
+    """Directory of a trained model; None for a temporary directory."""
     root = run_directory(trainer, args)
     return args.output_dir or (None if root is None else str(Path(root) / MODEL_DIR))
 
 
 def gradient_directory(trainer: Any, args: TrainingArguments) -> str | None:
-    """Where `use_cached_gradients` keeps gradients; None without an experiment directory."""
+    """Directory in which `use_cached_gradients` keeps gradients; None without an experiment directory."""
     root = run_directory(trainer, args)
     return None if root is None else str(Path(root) / CACHED_GRADIENTS)
 
 
 def record_name(trainer: Any, args: TrainingArguments) -> None:
-    """Write down which run_id a folder is called after, where the folder has another name."""
+    """Record which run_id a folder belongs to, if the folder has another name than the run_id."""
     run_id = trainer.run_id
     if not args.experiment_dir or not run_id or safe_path(run_id) == run_id:
         return
@@ -248,22 +238,13 @@ def is_new(source: Any) -> bool:
 
 
 def load(
-    trainer: Any,
-    source: Any,
-    model_class: type[ModelWithGradiend] | None,
-    args: TrainingArguments,
-    base: Any = None,
+    trainer: Any, source: Any, model_class: type[ModelWithGradiend] | None, args: TrainingArguments, base: Any = None,
     **kwargs: Any,
-) -> Any:
-    """Load a model for a trainer's feature, built as the arguments say where it is new.
+) -> Any:  # fmt: skip
+    """The model of a name, path or instance for a trainer's feature; the arguments shape a new GRADIEND.
 
-    Args:
-        trainer: Whose feature.
-        source: Name, path or instance.
-        model_class: Class of the result. None: the trainer's.
-        args: Shape of a new GRADIEND, and how the base model is loaded.
-        base: A model that the caller has in memory; a checkpoint that was trained on it is loaded around it.
-        **kwargs: For `create_model_with_gradiend`; they win.
+    A checkpoint that was trained on `base`, a model in memory, is loaded around `base`. Keywords go to
+    `create_model_with_gradiend` and win.
     """
     new = is_new(source)
     shape = {
@@ -290,7 +271,7 @@ def load(
 def _base_in_hand(given: Any, checkpoint: str | Path) -> dict[str, Any]:
     """Keywords that load a checkpoint around a base model in memory, if the checkpoint was trained on that model.
 
-    A copy from disk may be another model, of another dtype or in another place.
+    A copy from disk may be another model, or the same model with another dtype or on another device.
     """
     trained_on = None if given is None or isinstance(given, (str, Path)) else BaseDigest.load(checkpoint)
     if trained_on is None:
@@ -307,7 +288,7 @@ def unpruned(
     """The model that a training starts from; a new GRADIEND has no weights.
 
     Raises:
-        ValueError: Gradient checkpointing, and a model or base model that cannot do it.
+        ValueError: Gradient checkpointing is on, and the model or its base model does not support it.
     """
     if isinstance(source, ModelWithGradiend):
         model = source
@@ -326,7 +307,7 @@ def unpruned(
 
 
 def without_weights(model: ModelWithGradiend) -> ModelWithGradiend:
-    """The model around a GRADIEND of the same shape that has no weights yet."""
+    """A copy of the model with a GRADIEND of the same shape that has no weights yet."""
     empty = model.with_original_base_model(model.base_model)
     empty.gradiend = model.gradiend.without_weights()
     return empty
@@ -335,10 +316,10 @@ def without_weights(model: ModelWithGradiend) -> ModelWithGradiend:
 def pre_pruned(
     trainer: Any, model: ModelWithGradiend, config: PrePruneConfig, args: TrainingArguments, *, inplace: bool
 ) -> ModelWithGradiend:
-    """The model, pruned by gradients of the configuration's examples, or of the trainer's."""
+    """The model, pruned by the gradients of the configuration's examples, or else of the trainer's examples."""
     examples = None
     if config.dataset is None:
-        # Batches of one: the configuration says how many examples are taken at a time.
+        # Batches have one example, because the configuration says how many examples are taken at a time.
         examples = trainer.create_training_data(model, split="train", batch_size=1, max_size=args.train_max_size)
     cache = gradient_directory(trainer, args)
     pruned = pre_prune(model, examples, config, definition=trainer, inplace=inplace, cache_dir=cache)
@@ -347,13 +328,13 @@ def pre_pruned(
 
 
 def post_pruned(model: ModelWithGradiend, args: TrainingArguments, directory: str) -> ModelWithGradiend:
-    """A trained model, pruned by its weights where the arguments say so, also in its directory."""
+    """A trained model, pruned by its weights if the arguments say so, in memory and in its directory."""
     if args.post_prune_config is None:
         return model
     try:
         pruned = post_prune(model, dataclasses.replace(args.post_prune_config, return_mask=False))
     except ValueError as error:
-        # Only the trained weights can tell that a threshold is too high: that must not cost the training.
+        # Only the trained weights can tell that a threshold is too high, and this must not cost the training.
         logger.warning("The trained model in %s stays as it is, unpruned: %s", directory, error)
         return model
     pruned.save_pretrained(directory)
@@ -361,7 +342,7 @@ def post_pruned(model: ModelWithGradiend, args: TrainingArguments, directory: st
 
 
 def memory_of(trainer: Any, model: ModelWithGradiend, args: TrainingArguments, *, held: bool) -> MemoryEstimate:
-    """What a training of the model will take; see `estimate_training`."""
+    """The memory that a training of the model will need, see `estimate_training`."""
     config = args.pre_prune_config
     per_class = 0 if config is None else -(-config.n_samples // max(2, len(trainer.target_classes or ())))
     probe = trainer.modality.memory_probe(trainer, model, args)
@@ -373,7 +354,7 @@ def memory_of(trainer: Any, model: ModelWithGradiend, args: TrainingArguments, *
 
 
 def warn_of_ignored_arguments(model: ModelWithGradiend, args: TrainingArguments) -> None:
-    """Say which arguments shape a new GRADIEND only, where they are not what this one has."""
+    """Warn of arguments that shape only a new GRADIEND, if this trained GRADIEND has other values."""
     gradiend = model.gradiend
     has = {
         "source": model.source,
@@ -399,8 +380,8 @@ def pruning_config(name: str, given: Any, default: Any, kind: type[PrePruneConfi
     """The configuration of a call of `pre_prune` or `post_prune`.
 
     Raises:
-        ValueError: None given, and none in the training arguments.
-        TypeError: Something else.
+        ValueError: Neither the call nor the training arguments have a configuration.
+        TypeError: The configuration is of another class.
     """
     config = default if given is None else given
     if config is None:

@@ -31,9 +31,9 @@ from gradiend.util.paths import (
 logger = get_logger(__name__)
 
 STATS_KEYS = ("feature_factors", "lrs", "topk", "part", "topk_part")
-"""What the name of a file of decoder results is made of, beside the metric."""
+"""The arguments that, with the metric, make the name of a file of decoder results."""
 REWRITE_KEYS = ("decoder_results", "target_class", "strengthen", "weaken", "output_dir", "base_model")
-"""What else `rewrite_base_model` is called with."""
+"""Further arguments of `rewrite_base_model`."""
 
 R = TypeVar("R")
 
@@ -43,11 +43,12 @@ class LastResults:
     """What a trainer without an experiment directory remembers of its decoder evaluations."""
 
     results: Mapping[str, Any]
+    """The results of `evaluate_decoder`."""
     made_from: Mapping[str, Any]
     """The parts of the model, see `gradiend.util._digest.model_parts`."""
 
     def joined(self, earlier: LastResults | None) -> LastResults:
-        """With what was chosen earlier for the same model, for other classes or the other direction."""
+        """These results, with earlier results of the same model for other classes or the other direction."""
         if earlier is None or earlier.made_from != self.made_from:
             return self
         return LastResults({**earlier.results, **self.results}, self.made_from)
@@ -58,9 +59,9 @@ class Rewrite:
     """The rewrite that an evaluation chose."""
 
     key: str
-    """Its key in the decoder results: a class, `<class>_weaken`, or another metric."""
+    """Key of the rewrite in the decoder results: a class, `<class>_weaken`, or another metric."""
     target_class: str
-    """What was asked for."""
+    """The class that the caller asked for."""
     learning_rate: float
     feature_factor: float
     part: str
@@ -70,49 +71,43 @@ class Rewrite:
     base_lms: float | None
 
     def arguments(self) -> dict[str, Any]:
-        """Keywords of `ModelWithGradiend.rewrite_base_model`; parts other than decoder take the factor in the step."""
+        """Keywords of `ModelWithGradiend.rewrite_base_model`; other parts than decoder take the factor in the step."""
         if self.part == "decoder":
             return {"learning_rate": self.learning_rate, "feature_factor": self.feature_factor}
         step = self.learning_rate * self.feature_factor
         return {"learning_rate": step, "feature_factor": self.feature_factor, "part": self.part}
 
     def choice(self, gradiend_path: str | None) -> RewriteChoice:
-        """What is kept of the evaluation beside a rewritten model."""
+        """What is written of the evaluation beside a rewritten model."""
         return RewriteChoice(
-            self.target_class,
-            "strengthen" if self.strengthens else "weaken",
-            gradiend_path,
-            self.value,
-            self.lms,
+            self.target_class, "strengthen" if self.strengthens else "weaken", gradiend_path, self.value, self.lms,
             self.base_lms,
-        )
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class RewritePlan:
-    """What is to be rewritten and where to, with every argument checked."""
+    """The rewrites that a call asks for and their places on disk; every argument is checked."""
 
     rewrites: Sequence[Rewrite]
     places: Sequence[str | None]
-    """Directory (file, for deltas) of each; None keeps the model in memory."""
+    """Directory (for a delta: file) of each rewrite; None keeps the model in memory."""
     single: bool
-    """Whether one result is asked for, not a list."""
+    """Whether the caller asks for one result and not for a list."""
     read_from: str | None = None
-    """Where the rewrites come from: a file, or the last evaluation; None where the caller gave them."""
+    """Where the rewrites were found: a file, or the last evaluation; None if the caller gave the results."""
     made_from: Mapping[str, Any] | None = None
-    """The fingerprint that lay beside them."""
+    """The fingerprint of the results that were found."""
 
     def require_model(self, model: Any) -> None:
-        """Raise ValueError for rewrites that the caller did not give, and that were chosen for another model, or for
-        the same before it was changed.
-        """
+        """Raise ValueError for rewrites that were found, not given, and chosen for another model or other weights."""
         if self.read_from is None:
             return
         saved = self.made_from
         if saved is None:
             raise ValueError(
                 f"{self.read_from} does not say which model its rewrites were chosen for: another tool or an older "
-                "version wrote it, whose signs may be others. Run evaluate_decoder() for this model, or pass "
+                "version, whose signs may differ, wrote it. Run evaluate_decoder() for this model, or pass "
                 "decoder_results to apply them all the same."
             )
         now = plain(model_parts(model))
@@ -124,7 +119,7 @@ class RewritePlan:
             )
 
     def models(self, model: Any, gradiend_path: str | None) -> Any:
-        """The rewritten models, or the directories that they are saved in with their tokenizer."""
+        """The rewritten models, or the directories in which the models and their tokenizer are saved."""
         self.require_model(model)
 
         def rewritten(rewrite: Rewrite, place: str | None) -> Any:
@@ -136,7 +131,7 @@ class RewritePlan:
         return self._each(rewritten)
 
     def deltas(self, model: ModelWithGradiend) -> Any:
-        """The files that the deltas are written to; they are handed on, and do not name the checkpoint's folder."""
+        """The files of the deltas; users hand deltas on, so that the files do not name the checkpoint's folder."""
         self.require_model(model)
 
         def exported(rewrite: Rewrite, place: str | None) -> str:
@@ -151,24 +146,13 @@ class RewritePlan:
 
 
 def plan_rewrites(
-    decoder_results: Mapping[str, Any] | None,
-    target_class: str | Sequence[str] | None,
-    strengthen: bool,
-    experiment_dir: str | None,
-    metric_name: str | None = None,
-    stats: Mapping[str, Any] | None = None,
+    decoder_results: Mapping[str, Any] | None, target_class: str | Sequence[str] | None, strengthen: bool,
+    experiment_dir: str | None, metric_name: str | None = None, stats: Mapping[str, Any] | None = None,
     last: LastResults | None = None,
-) -> RewritePlan:
-    """The chosen rewrite of each class, to be kept in memory.
+) -> RewritePlan:  # fmt: skip
+    """The chosen rewrite of each class, to be kept in memory; see `Trainer.rewrite_base_model` for the arguments.
 
-    Args:
-        decoder_results: What `evaluate_decoder` returned. None reads them from the experiment.
-        target_class: One key of the results, or several.
-        strengthen: False takes `<class>_weaken`.
-        experiment_dir: Where the results are read from.
-        metric_name: In the name of their file. Default: the first class.
-        stats: What else is in its name, see `STATS_KEYS`.
-        last: What the trainer evaluated last, which is taken without an experiment.
+    Results that are not given are read from the experiment directory; without a directory, they are `last`.
 
     Raises:
         TypeError: Results, classes or keywords of another kind.
@@ -200,10 +184,10 @@ def plan_rewrites(
 
 
 def with_model_directories(plan: RewritePlan, output_dir: str | None, experiment_dir: str | None) -> RewritePlan:
-    """The plan with a directory for each model: `output_dir` itself for one, `<experiment_dir>/<key>` for several.
+    """The plan with a directory for each model: `output_dir` for one model, `<experiment_dir>/<key>` for several.
 
     Raises:
-        ValueError: No directory, a file in its place, or a directory that holds a GRADIEND.
+        ValueError: There is no directory, the path is a file, or the directory holds a GRADIEND.
     """
     if output_dir is None:
         return plan
@@ -229,11 +213,10 @@ def with_model_directories(plan: RewritePlan, output_dir: str | None, experiment
 
 
 def with_delta_files(plan: RewritePlan, path: str | Path | None, experiment_dir: str | None) -> RewritePlan:
-    """The plan with a file for each delta: `path` if that is one, else `<key>.safetensors` in `path` or
-    `<experiment_dir>/deltas`.
+    """The plan with a file for each delta: the file `path`, or `<key>.safetensors` in `path` or `…/deltas`.
 
     Raises:
-        ValueError: No place, or one file for several deltas.
+        ValueError: There is no directory, or one file for several deltas.
     """
     if path and Path(path).suffix == ".safetensors":
         if len(plan.rewrites) > 1:
@@ -248,7 +231,7 @@ def with_delta_files(plan: RewritePlan, path: str | Path | None, experiment_dir:
 
 
 def _places(directory: str | Path, plan: RewritePlan, suffix: str = "") -> list[str]:
-    """What each rewrite is called in a directory: like its key, as far as that is a file name."""
+    """The path of each rewrite in a directory: its key, made a safe file name."""
     names: list[str] = []
     for rewrite in plan.rewrites:
         names.append(name_in(directory, rewrite.key, suffix, names))
@@ -256,16 +239,16 @@ def _places(directory: str | Path, plan: RewritePlan, suffix: str = "") -> list[
 
 
 def find_rewrite(decoder_results: Mapping[str, Any], name: str, strengthen: bool) -> Rewrite:
-    """The rewrite that the results have for a class, or for a key given as such.
+    """The rewrite that the results have for a class or another key.
 
     Raises:
-        ValueError: They have none, or not what a rewrite needs.
+        ValueError: The results have no such rewrite, or not all values of one.
     """
     nested = decoder_results.get("summary")
     if isinstance(nested, Mapping) and "learning_rate" not in nested:
         decoder_results = nested
     keys = _keys(name, strengthen)
-    key = next((one for one in keys if one in decoder_results), keys[0])
+    key = next((name for name in keys if name in decoder_results), keys[0])
     known = [item for item in decoder_results if item not in RESULT_KEYS]
     if key not in known:
         there = ", ".join(nearest_first(key, known)) or "the grid"
@@ -281,38 +264,28 @@ def find_rewrite(decoder_results: Mapping[str, Any], name: str, strengthen: bool
     if summary["learning_rate"] is None:
         why = summary.get("reason", "The evaluation has chosen no step.")
         raise ValueError(f"There is no rewrite for {key!r}. {why} Then run evaluate_decoder() again.")
-    return Rewrite(
-        key,
-        name,
-        summary["learning_rate"],
-        summary["feature_factor"],
-        parse_rewrite_part(summary.get("part", "decoder")),
-        bool(summary.get("strengthen", strengthen)),
-        summary.get("value"),
-        summary.get("lms"),
-        summary.get("base_lms"),
-    )
+    part, strengthens = parse_rewrite_part(summary.get("part", "decoder")), summary.get("strengthen", strengthen)
+    measured = [summary.get(measure) for measure in ("value", "lms", "base_lms")]
+    return Rewrite(key, name, summary["learning_rate"], summary["feature_factor"], part, bool(strengthens), *measured)
 
 
 def _keys(name: str, strengthen: bool) -> list[str]:
-    """The keys that a class may have in results: to weaken it, also one that is given as such."""
+    """The keys that a class may have in results; a name that ends in `_weaken` may be such a key itself."""
     if strengthen:
         return [name]
     return [f"{name}_weaken", name] if name.endswith("_weaken") else [f"{name}_weaken"]
 
 
 def evaluation_call(strengthen: bool) -> str:
-    """The call that measures rewrites of a direction, for messages."""
+    """The call that measures rewrites in one direction, for messages."""
     return f"evaluate_decoder({'' if strengthen else 'increase_target_probabilities=False'})"
 
 
 def find_results(experiment_dir: str | None, names: Iterable[str], stats: Mapping[str, Any], call: str) -> str:
     """The file of an experiment's decoder results: `decoder_stats_<key>.json`, else the cached grid.
 
-    `call` is what makes such results, for the message.
-
     Raises:
-        ValueError: No experiment directory, or nothing in it.
+        ValueError: There is no experiment directory, or it holds no results, which `call` would make.
     """
     if experiment_dir is None:
         raise ValueError(
@@ -320,7 +293,7 @@ def find_results(experiment_dir: str | None, names: Iterable[str], stats: Mappin
             "with an experiment_dir they are also found there."
         )
     places: list[str | None] = []
-    # Resolving a path creates the directory, which looking for results shall not.
+    # Resolving a path creates the directory, and a search for results must not do that.
     if Path(experiment_dir).is_dir():
         places = [resolve_decoder_stats_path(experiment_dir, metric_name=name, **stats) for name in names]
         places.append(resolve_decoder_grid_cache_path(experiment_dir))
@@ -334,10 +307,8 @@ def find_results(experiment_dir: str | None, names: Iterable[str], stats: Mappin
 
 
 def save_rewritten(result: Any, model: Any, directory: str, rewrite: Rewrite, gradiend_path: str | None) -> None:
-    """Save a rewritten base model and the tokenizer beside it, so that plain transformers loads both, and how it was
-    made (gradiend_rewrite.json).
-    """
-    # How an older model was made is not said of this one, were it to end here.
+    """Save a rewritten base model with its tokenizer, for plain transformers, and the record gradiend_rewrite.json."""
+    # The record of an older model must not stay if the process ends before the new record is written.
     (Path(directory) / REWRITE_RECORD).unlink(missing_ok=True)
     result.save_pretrained(directory)
     tokenizer = tokenizer_of(model)
@@ -355,10 +326,10 @@ def class_and_direction(
     strengthen: str | Sequence[str] | None,
     weaken: str | Sequence[str] | None,
 ) -> tuple[str | Sequence[str] | None, bool]:
-    """The class or classes, and whether they are strengthened.
+    """(the class or classes, whether they are strengthened).
 
     Raises:
-        TypeError: Classes in two places.
+        TypeError: The call names classes by two arguments.
     """
     goal = one_goal(strengthen, weaken)
     if goal is None:

@@ -1,4 +1,4 @@
-"""Whether a training that is asked for has been done: what it depends on, kept beside the saved model."""
+"""Whether a training was done before: what a training depends on, recorded beside the saved model."""
 
 from __future__ import annotations
 
@@ -24,25 +24,20 @@ SEEDS_CAP = "seed_selection_eval_max_size"
 
 
 class SavedTraining:
-    """The trained model in a directory, and what it was made from.
-
-    Args:
-        directory: Of the model.
-        parts: What the training that is asked for depends on.
-    """
+    """The trained model in a directory, and whether it depends on the same `parts` as the training to be done."""
 
     def __init__(self, directory: str, parts: Fingerprint) -> None:
         self._directory = Path(directory)
         self._cache = Cache(self._directory / FINGERPRINT_FILE, plain(parts), lambda: source_digest(self._directory))
 
     def why_not_current(self) -> list[str]:
-        """Why the saved model is not that of this training; nothing if it is."""
+        """Why the saved model is not the result of this training; an empty list if it is."""
         content, why = self._cache.read()
         why = [line.replace(SEEDS_CAP, f"{SEEDS_CAP} (by default encoder_eval_max_size)") for line in why]
         return [] if content is not None else why or ["it does not say what it was made from"]
 
     def is_current(self) -> bool:
-        """Whether the saved model is that of this training; the log says what differs otherwise."""
+        """Whether the saved model is the result of this training; if not, the log says what differs."""
         if not has_saved_model(self._directory):
             return False
         why = self.why_not_current()
@@ -56,36 +51,31 @@ class SavedTraining:
         return True
 
     def forget(self, experiment_dir: str | None) -> None:
-        """Say no longer that the model is current, and drop rewrites that were chosen for it."""
+        """Remove the record of the saved model, and the rewrites that were chosen for this model."""
         self._cache.forget()
         if experiment_dir is not None:
             forget_choices(experiment_dir)
 
     def mark(self) -> None:
-        """Say what the model was made from, and what it is."""
+        """Record what the saved model depends on, and its digest."""
         if has_saved_model(self._directory):
             self._cache.write({})
 
 
 def training_parts(definition: FeatureLearningDefinition, plan: TrainingPlan) -> Fingerprint:
-    """What one training with one seed depends on.
-
-    Args:
-        definition: Gives the data, and the auxiliary head, if there is one.
-        plan: What the training does.
-    """
+    """The parts that one training with one seed depends on."""
     return _parts(definition, plan, plan.args.names("training"))
 
 
 def seeds_parts(definition: FeatureLearningDefinition, plan: TrainingPlan) -> Fingerprint:
-    """What the choice among several seeds depends on; see `training_parts`."""
+    """The parts that the choice among several seeds depends on."""
     cap = plan.args.seed_selection_eval_max_size or plan.args.encoder_eval_max_size
     parts = _parts(definition, plan, plan.args.names("training", "seeds"))
     return {**parts, SEEDS_CAP: cap}
 
 
 def kept_models(trainer: Any, plan: TrainingPlan) -> dict[int, Any] | None:
-    """seed → model of kept seed runs; {} where none are kept; None where one is missing."""
+    """seed → model of the kept seed runs; {} if the plan keeps none; None if a run is missing."""
     if not plan.args.keep_seed_runs:
         return {}
     report = plan.seeds_directory / SEED_REPORT
@@ -123,14 +113,14 @@ def _parts(definition: FeatureLearningDefinition, plan: TrainingPlan, names: Col
 
 
 def _function(function: Callable[..., Any]) -> str:
-    """The name of a function; a callable object, whose state may matter and is not known, is another each time."""
+    """The name of a function; any other callable may have a state that matters, so it is never the same as before."""
     if isinstance(function, (FunctionType, MethodType)):
         return f"{function.__module__}.{function.__qualname__}"
     return _unknown(function)
 
 
 def _examples(dataset: Examples) -> str:
-    """A digest of all items; of items that cannot be compared across runs, another one each time."""
+    """A digest of all items; items that cannot be compared across runs are never the same as before."""
     try:
         return digest_json([dataset[index] for index in range(len(dataset))])
     except TypeError:

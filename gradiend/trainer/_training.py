@@ -25,14 +25,10 @@ logger = get_logger(__name__)
 
 
 def plan_training(
-    trainer: Any,
-    output_dir: str | None,
-    model: Any,
-    model_class: type[ModelWithGradiend] | None,
-    callbacks: Sequence[TrainingCallback] | None,
-    overrides: Mapping[str, Any],
-) -> TrainingPlan:
-    """What a call of `Trainer.train` asks for. What can be refused without any work is refused here.
+    trainer: Any, output_dir: str | None, model: Any, model_class: type[ModelWithGradiend] | None,
+    callbacks: Sequence[TrainingCallback] | None, overrides: Mapping[str, Any],
+) -> TrainingPlan:  # fmt: skip
+    """The plan of a call of `Trainer.train`. All errors that need no work to be found are raised here.
 
     Raises:
         TypeError, ValueError: See `Trainer.train`.
@@ -56,10 +52,10 @@ def plan_training(
 
 
 def train_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> bool:
-    """Train with `plan.args.seed` through the trainer's `_train`, or find that done.
+    """Train with `plan.args.seed` through the trainer's `_train`, unless the same training was done before.
 
     Returns:
-        Whether an earlier training of the same was found. The trainer's current model is the result.
+        Whether it was done before. The trainer's current model is the result.
     """
     saved = SavedTraining(plan.output, training_parts(trainer, plan))
     current = trainer.current
@@ -67,30 +63,30 @@ def train_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> bool:
         current.take(plan.output)
         return True
     saved.forget(run_directory(trainer, plan.args))
-    ready.forget_encodings()
-    # Made ready before seeding, so that the first seed draws what every other draws from the same start.
+    ready.encodings.clear()
+    # The model is prepared before seeding, so that the first seed draws the same numbers as it would as a later seed.
     model, before = ready.model, current.model
     if plan.pruned:
         current.pruned = None
     set_seed(plan.args.seed)
-    # An override with the documented arguments alone trains too; its data is prepared again for every seed.
+    # An override that takes only the documented arguments prepares its data again for every seed.
     shared = {"ready": ready} if "ready" in inspect.signature(trainer._train).parameters else {}
     current.directory = trainer._train(
         output_dir=plan.output, args=plan.args, model=model, model_with_gradiend_cls=plan.model_class,
         callbacks=plan.callbacks, **shared,
     )  # fmt: skip
     if current.model is before:
-        # An override of _train may give a path and nothing else.
+        # An override of _train may return a path and set no model.
         current.model = None
     saved.mark()
     return False
 
 
 def train_seeds(trainer: Any, plan: TrainingPlan, ready: Preparation) -> tuple[bool, dict[int, Any]]:
-    """Train and judge seeds until enough have converged, or find that done; the best lies in `plan.output`.
+    """Train and judge seeds until enough have converged, unless that was done before; the best is in `plan.output`.
 
     Returns:
-        (whether an earlier training of the same was found, seed → model with `keep_seed_runs`, else {}).
+        (whether it was done before, seed → model with `keep_seed_runs`, else {}).
     """
     saved = SavedTraining(plan.output, seeds_parts(trainer, plan))
     kept = kept_models(trainer, plan) if plan.args.use_cache and saved.is_current() else None
@@ -119,7 +115,7 @@ def _judged_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> SeedRu
 
 
 def selection_metrics(trainer: Any, model: Any, args: TrainingArguments, ready: Preparation) -> dict[str, Any]:
-    """Encoder metrics on the validation split, by which seeds are compared; {} without a trained encoder."""
+    """Encoder metrics on the validation split, by which seeds are compared; {} if no encoder was trained."""
     if not args.trains_encoder:
         return {}
     most = args.seed_selection_eval_max_size or args.encoder_eval_max_size
@@ -130,7 +126,7 @@ def selection_metrics(trainer: Any, model: Any, args: TrainingArguments, ready: 
 
 
 def _kept_seeds(trainer: Any, plan: TrainingPlan, runs: Sequence[SeedRun]) -> dict[int, Any]:
-    """seed → model with `keep_seed_runs`; else only the statistics of the seeds stay."""
+    """seed → model with `keep_seed_runs`; otherwise {}, and of the seed runs only the statistics stay."""
     if plan.args.keep_seed_runs:
         return trainer.load_seed_runs({run.seed: run.output_dir for run in runs})
     drop_weights([run.output_dir for run in runs])

@@ -1,4 +1,4 @@
-"""Models with a GRADIEND from what a user has in hand."""
+"""A model with a GRADIEND from a name, a path or an instance."""
 
 from __future__ import annotations
 
@@ -13,16 +13,10 @@ from gradiend.model.model_with_gradiend import ModelWithGradiend
 
 
 def create_model_with_gradiend(
-    model: Any,
-    model_class: type[ModelWithGradiend],
-    param_map: Sequence[str] | None = None,
-    activation_encoder: str = "tanh",
-    activation_decoder: str = "id",
-    bias_decoder: bool = True,
-    torch_dtype: torch.dtype = torch.float32,
-    latent_dim: int = 1,
-    **kwargs: Any,
-) -> ModelWithGradiend:
+    model: Any, model_class: type[ModelWithGradiend], param_map: Sequence[str] | None = None,
+    activation_encoder: str = "tanh", activation_decoder: str = "id", bias_decoder: bool = True,
+    torch_dtype: torch.dtype = torch.float32, latent_dim: int = 1, **kwargs: Any,
+) -> ModelWithGradiend:  # fmt: skip
     """A new GRADIEND on a base model, or a saved one.
 
     Args:
@@ -30,12 +24,12 @@ def create_model_with_gradiend(
             `ModelWithGradiend` is returned unchanged.
         model_class: Class of the result.
         param_map: Names or wildcards of the base-model parameters to use. Default: the whole backbone.
-        activation_encoder: Of a new GRADIEND, see `GradiendModel`.
-        activation_decoder: Likewise.
-        bias_decoder: Likewise.
-        torch_dtype: Likewise.
-        latent_dim: Likewise.
-        **kwargs: See `ModelWithGradiend.from_pretrained`.
+        activation_encoder: Encoder activation of a new GRADIEND, see `GradiendModel`.
+        activation_decoder: Decoder activation of a new GRADIEND, see `GradiendModel`.
+        bias_decoder: Whether the decoder of a new GRADIEND has a bias.
+        torch_dtype: Type of the weights of a new GRADIEND.
+        latent_dim: Number of latents of a new GRADIEND.
+        **kwargs: Further arguments of `ModelWithGradiend.from_pretrained`.
 
     Raises:
         TypeError: A model_class that is no subclass of `ModelWithGradiend`.

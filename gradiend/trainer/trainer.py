@@ -1,4 +1,8 @@
-"""The public face of an experiment: train, evaluate, plot, rewrite. The work is done by the parts that it calls."""
+"""The public face of an experiment: train, evaluate, plot, rewrite. The functions that `Trainer` calls do the work.
+
+The file is longer than others because more than half of it documents the arguments of the public methods, most of which
+are a few lines that call one function of `gradiend.trainer._preparation`, `_training`, `_evaluation` or `_rewrites`.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +80,7 @@ class Trainer(FeatureLearningDefinition):
     """Train, evaluate and apply a GRADIEND; a subclass supplies the modality (see `FeatureLearningDefinition`).
 
     Args:
-        model: Name or path of a base model or checkpoint, or a `ModelWithGradiend`. Loaded when first needed.
+        model: Name or path of a base model or checkpoint, which is loaded when first needed, or a `ModelWithGradiend`.
         target_classes: The two classes; the first is encoded as +1.
         args: Training and evaluation arguments.
         run_id: Subdirectory of `args.experiment_dir` for this run.
@@ -88,24 +92,19 @@ class Trainer(FeatureLearningDefinition):
     """
 
     def __init__(
-        self,
-        model: Any,
-        target_classes: Sequence[str] | None = None,
-        args: TrainingArguments | None = None,
-        run_id: str | None = None,
-        n_features: int = 1,
-        evaluator_class: Callable[..., Evaluator] | None = None,
-    ) -> None:
+        self, model: Any, target_classes: Sequence[str] | None = None, args: TrainingArguments | None = None,
+        run_id: str | None = None, n_features: int = 1, evaluator_class: Callable[..., Evaluator] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(target_classes, run_id, n_features)
         if args is not None and not isinstance(args, TrainingArguments):
             raise TypeError(f"args must be gradiend.TrainingArguments(…); got {type(args).__name__}.")
         self._args = args or TrainingArguments()
         self.current = CurrentModel(self, model)
-        """The model that calls work on where they are given no other."""
+        """The model that a call works on if the call is given no other model."""
         self._last_results: LastResults | None = None
-        """What decoder evaluations found, where there is no directory for the results."""
+        """The results of decoder evaluations, if there is no directory for them."""
         self.reused = False
-        """Whether the last training was found done."""
+        """Whether the last call of `train` found a finished training instead of training again."""
         self._evaluator_class = evaluator_class or Evaluator
         self._evaluator: Evaluator | None = None
 
@@ -113,11 +112,11 @@ class Trainer(FeatureLearningDefinition):
         name, classes = type(self).__name__, self._target_classes
         return f"{name}(model={self.base_model_path}, target_classes={classes}, run_id={self.run_id})"
 
-    # What it works on
+    # The model and the arguments
 
     @property
     def training_args(self) -> TrainingArguments:
-        """The arguments that hold where a call gives no other."""
+        """The arguments of every call that gives no others."""
         return self._args
 
     @property
@@ -143,11 +142,11 @@ class Trainer(FeatureLearningDefinition):
         return self._evaluator
 
     def get_model(self, use_cache: bool | None = None, *, load_directory: Any = None, **kwargs: Any) -> Any:
-        """The model in memory, or the one at `model_path`, which is then kept in memory.
+        """The model in memory, or the model at `model_path`, which is then kept in memory.
 
-        Without either it is the one that an earlier training has left in the experiment directory, if this trainer
-        would train the same (model, data and arguments): the log says so. Otherwise it is a new GRADIEND, which can
-        encode, and be trained, but not be evaluated.
+        If there is neither, the result is the model that an earlier training left in the experiment directory, provided
+        that this trainer would train the same (model, data and arguments); the log says so. Otherwise the result is a
+        new GRADIEND, which can encode and be trained, but not be evaluated.
 
         Args:
             use_cache: Accepted for compatibility; a loaded model is always kept.
@@ -161,36 +160,32 @@ class Trainer(FeatureLearningDefinition):
         return self.current.get(**kwargs)
 
     def why_untrained(self) -> str:
-        """How to come to a trained model, and why one that lies in the experiment directory was not taken."""
+        """How to get a trained model, and why a model in the experiment directory is not used."""
         return self.current.why_untrained()
 
     def unload_model(self) -> None:
-        """Let go of the model in memory, and of changes to it that were not saved; `get_model` loads it again.
+        """Free the model in memory, with changes that were not saved; `get_model` loads the model again.
 
-        A model that was given as one at construction and not trained stays.
+        An instance that was given at construction and not trained stays.
         """
         self.current.unload()
 
     def has_model(self) -> bool:
-        """Whether there is a model in memory, or a trained one that `get_model` would load."""
+        """Whether there is a model in memory, or a trained model that `get_model` would load."""
         return self.current.exists()
 
     def load_model(
         self, load_directory: str, model_with_gradiend_cls: type[ModelWithGradiend] | None = None, **kwargs: Any
     ) -> Any:
-        """A specific checkpoint; this trainer's own model stays.
+        """The model in the checkpoint `load_directory`; this trainer's own model stays.
 
         Raises:
-            FileNotFoundError: No checkpoint there.
+            FileNotFoundError: The directory holds no checkpoint.
         """
         return self.current.load(load_directory, model_with_gradiend_cls, require_gradiend_model=True, **kwargs)
 
     def load_seed_runs(self, directories: Mapping[int, str]) -> dict[int, Any]:
-        """seed → checkpoint; all share one base model.
-
-        Args:
-            directories: seed → checkpoint directory.
-        """
+        """Load the checkpoints of `directories` (seed → directory) as seed → model; all models share one base model."""
         models: dict[int, Any] = {}
         for seed, directory in directories.items():
             first = next(iter(models.values()), None)
@@ -198,37 +193,34 @@ class Trainer(FeatureLearningDefinition):
         return models
 
     def to(self, device: torch.device | str) -> Self:
-        """Move the loaded model; nothing happens before it is loaded. Returns self."""
+        """Move the loaded model, if there is one, to a device. Returns self."""
         if self.current.model is not None:
             self.current.model.to(device)
         return self
 
     def cpu(self) -> Self:
-        """See `to`."""
+        """Move the loaded model to the CPU, see `to`."""
         return self.to("cpu")
 
     def cuda(self, device: int | str | torch.device | None = None) -> Self:
-        """See `to`; None is the current CUDA device, an int its index."""
+        """Move the loaded model to a CUDA device (None: the current one; int: its index), see `to`."""
         return self.to(torch.device("cuda", device) if isinstance(device, int) else (device or "cuda"))
 
     # Training
 
     def train(
-        self,
-        output_dir: str | None = None,
-        model: Any = None,
+        self, output_dir: str | None = None, model: Any = None,
         model_with_gradiend_cls: type[ModelWithGradiend] | None = None,
-        callbacks: Sequence[TrainingCallback] | None = None,
-        **training_args_overrides: Any,
-    ) -> Any:
+        callbacks: Sequence[TrainingCallback] | None = None, **training_args_overrides: Any,
+    ) -> Any:  # fmt: skip
         """Train a GRADIEND, trying seeds until enough have converged, and keep the best.
 
         Args:
-            output_dir: Where the model goes. Default: the arguments', `<experiment_dir>/model`, or a temporary one,
-                which is removed when this trainer goes, or the process ends.
-            model: Instead of the one given at construction.
+            output_dir: Directory of the trained model. Default: that of the arguments, else `<experiment_dir>/model`,
+                else a temporary one, which is removed with this trainer or when the process ends.
+            model: The model to train instead of the one given at construction.
             model_with_gradiend_cls: Class of a new model.
-            callbacks: Called after the default ones.
+            callbacks: Callbacks, which are called after the default ones.
             **training_args_overrides: Fields of `TrainingArguments` that hold for this training only.
 
         Returns:
@@ -236,12 +228,12 @@ class Trainer(FeatureLearningDefinition):
 
         Raises:
             TypeError: An unknown override; the message names the nearest field.
-            ValueError: Data or arguments that cannot be trained on; before any work.
+            ValueError: Data or arguments that cannot be trained on; raised before any work.
         """
         plan = plan_training(self, output_dir, model, model_with_gradiend_cls, callbacks, training_args_overrides)
         self.current.started_from = plan.source
         kept: dict[int, Any] = {}
-        # The model is loaded, the rows are tokenized, and it is pruned as soon as a seed is not found done.
+        # Loading, tokenizing and pruning happen when the first seed needs them, and not if all are found done.
         with prepared_once(self, plan) as ready:
             if plan.args.max_seeds == 1:
                 self.reused = train_seed(self, plan, ready)
@@ -252,23 +244,19 @@ class Trainer(FeatureLearningDefinition):
         return kept or self
 
     def _train(
-        self,
-        output_dir: str,
-        args: TrainingArguments,
-        model: Any,
-        model_with_gradiend_cls: type[ModelWithGradiend] | None,
-        callbacks: Sequence[TrainingCallback] | None,
+        self, output_dir: str, args: TrainingArguments, model: Any,
+        model_with_gradiend_cls: type[ModelWithGradiend] | None, callbacks: Sequence[TrainingCallback] | None,
         ready: Preparation | None = None,
-    ) -> str:
+    ) -> str:  # fmt: skip
         """One training with one seed: model, data, loop, pruning. Override to change how a model is trained.
 
         Args:
-            output_dir: Where the model goes.
+            output_dir: Directory of the trained model.
             args: Arguments of this run.
             model: Name or path, or a `ModelWithGradiend`, which is not changed.
             model_with_gradiend_cls: Class of a new model.
-            callbacks: Called after the default ones.
-            ready: What the seeds of a training share; an override that takes it passes it on.
+            callbacks: Callbacks, which are called after the default ones.
+            ready: What the seeds of a training share; an override that takes this argument passes it on.
 
         Returns:
             output_dir.
@@ -302,21 +290,21 @@ class Trainer(FeatureLearningDefinition):
         return path
 
     def selection_metrics(self, model: Any, args: TrainingArguments) -> dict[str, Any]:
-        """Encoder metrics on the validation split, by which seeds are compared; {} without a trained encoder."""
+        """Encoder metrics on the validation split, by which seeds are compared; {} if no encoder was trained."""
         return selection_metrics(self, model, args, Preparation(self, TrainingPlan(args, "", model), model))
 
     def post_training(self, model: Any) -> None:
-        """Called with the trained model; override to add what you need."""
+        """Do nothing with the trained model; override this method to add what you need."""
 
     def _plot_convergence_of(self, output: str) -> None:
         stats = self.get_training_stats(output)
-        # Without an evaluation, as the arguments may want it, there is nothing to draw.
+        # If the arguments ask for no evaluation, there is nothing to draw.
         if self.experiment_dir is None or stats is None or not stats["training_stats"].get("scores"):
             return
         try:
             self.plot_training_convergence(model_path=output, show=False)
         except (ImportError, ValueError, OSError) as error:
-            # The training is done and saved; a figure is not worth losing the call for.
+            # The training is done and saved: a figure that fails must not cost the result of the call.
             logger.warning("The convergence plot was not made: %s", error)
 
     # Plots
@@ -326,9 +314,7 @@ class Trainer(FeatureLearningDefinition):
         return self.evaluator.plot_training_convergence(**{**self.modality.plot_style, **kwargs})
 
     def plot_encoder_distributions(self, encoder_df: Encodings | None = None, **kwargs: Any) -> str:
-        """See `gradiend.visualizer.plot_encoder_distributions`; without `encoder_df` (a frame, or a result with one),
-        the test split is encoded.
-        """
+        """See `gradiend.visualizer.plot_encoder_distributions`; without `encoder_df`, the test split is encoded."""
         kwargs = checked_plot_options(plot_encoder_distributions, kwargs)
         if encoder_df is None:
             require_matplotlib()
@@ -340,7 +326,7 @@ class Trainer(FeatureLearningDefinition):
         return self.evaluator.plot_encoder_scatter(encoder_df, **kwargs)
 
     def plot_probability_shifts(self, **kwargs: Any) -> Any:
-        """See `gradiend.visualizer.plot_probability_shifts`; with an experiment directory the figure is saved there."""
+        """See `gradiend.visualizer.plot_probability_shifts`; an experiment directory gets the figure."""
         if kwargs.get("output") is None and self.experiment_dir is not None:
             img_format = self.modality.plot_style.get("img_format", "png")
             kwargs["output"] = str(Path(self.experiment_dir) / f"{SHIFTS_PLOT}.{img_format}")
@@ -360,63 +346,50 @@ class Trainer(FeatureLearningDefinition):
         return encoded_frame(model, data, source=source, batch_size=batch_size)["encoded"].tolist()
 
     def evaluate(
-        self,
-        *,
-        kwargs_encoder: Mapping[str, Any] | None = None,
-        kwargs_decoder: Mapping[str, Any] | None = None,
+        self, *, kwargs_encoder: Mapping[str, Any] | None = None, kwargs_decoder: Mapping[str, Any] | None = None,
         **kwargs: Any,
-    ) -> dict[str, Any]:
-        """{"encoder": `evaluate_encoder`, "decoder": `evaluate_decoder`}; `kwargs` go to both."""
+    ) -> dict[str, Any]:  # fmt: skip
+        """{"encoder": result of `evaluate_encoder`, "decoder": result of `evaluate_decoder`}; `kwargs` go to both."""
         return {
             "encoder": self.evaluate_encoder(**{**kwargs, **(kwargs_encoder or {})}),
             "decoder": self.evaluate_decoder(**{**kwargs, **(kwargs_decoder or {})}),
         }
 
     def evaluate_encoder(
-        self,
-        model_with_gradiend: Any = None,
-        encoder_df: Encodings | None = None,
-        split: str = "test",
-        source: str | None = None,
-        max_size: int | None = None,
-        neutral_data_df: pd.DataFrame | None = None,
-        use_cache: bool | None = None,
-        return_df: bool = False,
-        plot: bool = False,
-        plot_kwargs: Mapping[str, Any] | None = None,
-        is_decoder_only_model: bool | None = None,
-        pre_load_gradients: bool | None = None,
-        exclude_params: str | Sequence[str] | None = None,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
+        self, model_with_gradiend: Any = None, encoder_df: Encodings | None = None, split: str = "test",
+        source: str | None = None, max_size: int | None = None, neutral_data_df: pd.DataFrame | None = None,
+        use_cache: bool | None = None, return_df: bool = False, plot: bool = False,
+        plot_kwargs: Mapping[str, Any] | None = None, is_decoder_only_model: bool | None = None,
+        pre_load_gradients: bool | None = None, exclude_params: str | Sequence[str] | None = None, **kwargs: Any,
+    ) -> dict[str, Any]:  # fmt: skip
         """Encode a split and neutral texts, and measure how well the encoder tells the classes apart.
 
         With an experiment directory, encodings and metrics are written there (`encoded_values_….csv` and `.json`).
 
         Args:
-            model_with_gradiend: Default: the trainer's.
+            model_with_gradiend: The model that encodes. Default: the trainer's model.
             encoder_df: Finished encodings (a frame, or a result with return_df); nothing is encoded then.
-            split: Which rows.
+            split: Name of the split.
             source: The gradient that is encoded: factual, alternative (or counterfactual), diff. Default: the model's.
             max_size: Cap on rows per variant (transition or neutral type). Default: `encoder_eval_max_size`.
             neutral_data_df: Neutral texts (column `text`). Default: the trainer's neutral data.
             use_cache: Read encodings of the same model, rows and settings instead of making them again. Default: the
-                training arguments'.
+                value in the training arguments.
             return_df: Add the frame as "encoder_df".
-            plot: Also draw the distributions; without matplotlib they are left out, with a warning before the work.
-            plot_kwargs: For `plot_encoder_distributions`.
-            is_decoder_only_model: Accepted for compatibility: the model itself says it.
-            pre_load_gradients: Accepted for compatibility: encodings need no gradients.
-            exclude_params: Parameters, by name or wildcard, whose gradients the encoder shall not see, such as
-                `"*embeddings*"`; the model itself stays as it is.
+            plot: Also draw the distributions; without matplotlib, a warning before the work says that none are drawn.
+            plot_kwargs: Arguments of `plot_encoder_distributions`.
+            is_decoder_only_model: Accepted for compatibility; the model's class decides.
+            pre_load_gradients: Accepted for compatibility; encodings need no gradients.
+            exclude_params: Parameters, by name or wildcard, whose gradients the encoder must not read, such as
+                `"*embeddings*"`; the model itself does not change.
             **kwargs: Further arguments of `_analyze_encoder`.
 
         Returns:
-            See `get_encoder_metrics_from_dataframe`; with a plot also "plot_path".
+            The metrics, see `get_encoder_metrics_from_dataframe`; with a plot also "plot_path".
 
         Raises:
             ValueError: A GRADIEND that is not trained, an unknown or empty split, a result without encodings, use_cache
-                without an experiment directory, or a plot that is neither shown nor saved.
+                without an experiment directory, or a plot that would be neither shown nor saved.
         """
         del is_decoder_only_model, pre_load_gradients
         plot_kwargs = dict(plot_kwargs or {})
@@ -444,47 +417,26 @@ class Trainer(FeatureLearningDefinition):
         return {**result, "encoder_df": frame} if return_df else result
 
     def evaluate_decoder(
-        self,
-        lrs: Sequence[float] | None = None,
-        feature_factors: Sequence[float] | None = None,
-        use_cache: bool | None = None,
-        max_size_training_like: int | None = None,
-        max_size_neutral: int | None = None,
-        eval_batch_size: int | None = None,
-        training_like_df: pd.DataFrame | None = None,
-        neutral_df: pd.DataFrame | None = None,
-        selector: SelectionPolicy | None = None,
-        summary_extractor: Extractor | None = None,
-        summary_metrics: str | Sequence[str] | None = None,
-        target_class: str | Sequence[str] | None = None,
-        increase_target_probabilities: bool = True,
-        plot: bool = False,
-        show: bool | None = None,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
+        self, lrs: Sequence[float] | None = None, feature_factors: Sequence[float] | None = None,
+        use_cache: bool | None = None, max_size_training_like: int | None = None, max_size_neutral: int | None = None,
+        eval_batch_size: int | None = None, training_like_df: pd.DataFrame | None = None,
+        neutral_df: pd.DataFrame | None = None, selector: SelectionPolicy | None = None,
+        summary_extractor: Extractor | None = None, summary_metrics: str | Sequence[str] | None = None,
+        target_class: str | Sequence[str] | None = None, increase_target_probabilities: bool = True, plot: bool = False,
+        show: bool | None = None, **kwargs: Any,
+    ) -> dict[str, Any]:  # fmt: skip
         """Search a grid of rewrites for the best per class; see `DecoderEvaluator.evaluate_decoder` for the arguments.
 
-        With an experiment directory, measurements and results are written there, and `use_cache=True` reads them.
-        Without one, this trainer remembers the results for `rewrite_base_model` and `export_delta`.
+        Measurements and results are written to the experiment directory, where `use_cache=True` reads them. A trainer
+        without an experiment directory remembers the results for `rewrite_base_model` and `export_delta`.
         """
         results = self.evaluator.evaluate_decoder(
-            lrs=lrs,
-            feature_factors=feature_factors,
-            use_cache=use_cache,
-            max_size_training_like=max_size_training_like,
-            max_size_neutral=max_size_neutral,
-            eval_batch_size=eval_batch_size,
-            training_like_df=training_like_df,
-            neutral_df=neutral_df,
-            selector=selector,
-            summary_extractor=summary_extractor,
-            summary_metrics=summary_metrics,
-            target_class=target_class,
-            increase_target_probabilities=increase_target_probabilities,
-            plot=plot,
-            show=show,
-            **kwargs,
-        )
+            lrs=lrs, feature_factors=feature_factors, use_cache=use_cache, max_size_neutral=max_size_neutral,
+            max_size_training_like=max_size_training_like, eval_batch_size=eval_batch_size, neutral_df=neutral_df,
+            training_like_df=training_like_df, selector=selector, summary_extractor=summary_extractor,
+            summary_metrics=summary_metrics, target_class=target_class, plot=plot, show=show,
+            increase_target_probabilities=increase_target_probabilities, **kwargs,
+        )  # fmt: skip
         if self.experiment_dir is None:
             model = kwargs.get("model_with_gradiend")
             made_from = plain(model_parts(self.get_model() if model is None else model))
@@ -492,11 +444,11 @@ class Trainer(FeatureLearningDefinition):
         return results
 
     def get_training_stats(self, model_path: str | None = None) -> dict[str, Any] | None:
-        """What is known of the training of a model directory. Default: `model_path`."""
+        """The training statistics of the model in a directory (default: `model_path`), see `load_training_stats`."""
         return super().get_training_stats(model_path or self.model_path)
 
     def get_seed_report(self) -> dict[str, Any] | None:
-        """What the last choice among several seeds wrote to seed_report.json; None if there was none."""
+        """The content of seed_report.json, written by the last choice among seeds; None if there was none."""
         home = Path(self.model_path).parent if is_checkpoint(self.model_path) else self.experiment_dir
         beside = None if home is None else Path(home) / SEEDS_DIR
         directory = self.training_args.seed_runs_dir or beside
@@ -504,11 +456,11 @@ class Trainer(FeatureLearningDefinition):
         return read_json(path) if path is not None and path.is_file() else None
 
     def get_encodings(self, model_path: str | None = None, **key: Any) -> pd.DataFrame | None:
-        """The encodings that `evaluate_encoder` wrote for a model; None if there are none, or they are another model's.
+        """The encodings that `evaluate_encoder` wrote for a model; None if it wrote none, or for another model only.
 
         Args:
-            model_path: Default: the current model.
-            **key: The arguments of that evaluation: split (default: test), source, max_size, exclude_params, ….
+            model_path: Name or path of the model. Default: the current model.
+            **key: The arguments of the evaluation: split (default: test), source, max_size, exclude_params, ….
         """
         found = earlier_encodings(self, model_path, key)
         return None if found is None else found[0]
@@ -519,8 +471,8 @@ class Trainer(FeatureLearningDefinition):
         """See `FeatureLearningDefinition.get_encoder_metrics`; only metrics of the same model and rows are read.
 
         Args:
-            model_path: Default: the current model.
-            encoder_df: Encodings to measure, or a result that holds them.
+            model_path: Name or path of the model. Default: the current model.
+            encoder_df: Encodings to measure, or a result that holds encodings.
             **kwargs: use_cache, and the arguments of the evaluation; see `get_encodings`.
         """
         if encoder_df is not None:
@@ -528,8 +480,8 @@ class Trainer(FeatureLearningDefinition):
         use_cache = kwargs.pop("use_cache", None)
         if not wants_cache(self, use_cache, "get_encoder_metrics"):
             raise ValueError(
-                "get_encoder_metrics needs encodings: pass encoder_df=…, or use_cache=True for those of an earlier "
-                "evaluate_encoder()."
+                "get_encoder_metrics needs encodings: pass encoder_df=…, or use_cache=True for the encodings of an "
+                "earlier evaluate_encoder()."
             )
         found = earlier_encodings(self, model_path, kwargs)
         return None if found is None else restored(found[1])
@@ -537,42 +489,35 @@ class Trainer(FeatureLearningDefinition):
     # Rewriting
 
     def rewrite_base_model(
-        self,
-        decoder_results: Mapping[str, Any] | None = None,
-        target_class: str | Sequence[str] | None = None,
-        increase_target_probabilities: bool = True,
-        output_dir: str | None = None,
-        base_model: Any = None,
-        decoder_stats_metric_name: str | None = None,
-        *,
-        strengthen: str | Sequence[str] | None = None,
-        weaken: str | Sequence[str] | None = None,
-        **decoder_stats_kwargs: Any,
-    ) -> Any:
-        """The base model with the rewrite applied that a decoder evaluation chose.
+        self, decoder_results: Mapping[str, Any] | None = None, target_class: str | Sequence[str] | None = None,
+        increase_target_probabilities: bool = True, output_dir: str | None = None, base_model: Any = None,
+        decoder_stats_metric_name: str | None = None, *, strengthen: str | Sequence[str] | None = None,
+        weaken: str | Sequence[str] | None = None, **decoder_stats_kwargs: Any,
+    ) -> Any:  # fmt: skip
+        """The base model, changed by the rewrite that a decoder evaluation chose.
 
             trainer.rewrite_base_model(results, strengthen="feminine", output_dir="rewritten")
 
         Args:
-            decoder_results: What `evaluate_decoder` returned. Default: those in the experiment directory; without one,
-                what this trainer's last evaluations of the same model have chosen.
-            target_class: A key of the results (a class, or another metric), or several for one model each.
+            decoder_results: The result of `evaluate_decoder`. Default: the results in the experiment directory; without
+                a directory, the results of this trainer's last evaluations of the same model.
+            target_class: A key of the results (a class, or another metric), or several keys for one model each.
             increase_target_probabilities: False applies the weakening rewrite, `<class>_weaken`.
-            output_dir: Save there, with the tokenizer and `gradiend_rewrite.json`. Several go to
+            output_dir: Directory of the saved model, its tokenizer and `gradiend_rewrite.json`. Several models go to
                 `<experiment_dir>/<key>`.
-            base_model: The `ModelWithGradiend` to rewrite. Default: the trainer's.
-            decoder_stats_metric_name: In the name of the file of the results. Default: the first class.
-            strengthen: Short for `target_class` (one or several).
+            base_model: The `ModelWithGradiend` to rewrite. Default: the trainer's model.
+            decoder_stats_metric_name: Metric in the file name of the results. Default: the first class.
+            strengthen: Short for `target_class` (one class or several).
             weaken: Short for `target_class` with `increase_target_probabilities=False`.
-            **decoder_stats_kwargs: What else is in that name (feature_factors, lrs, topk, part, topk_part).
+            **decoder_stats_kwargs: Other parts of that file name (feature_factors, lrs, topk, part, topk_part).
 
         Returns:
-            One class: the model, or the path with output_dir. Several: a list.
+            For one class the model, or its directory with output_dir; for several classes a list.
 
         Raises:
-            TypeError, ValueError: An argument of another kind, no results or none for a class, no directory to save
-                to; before any model is loaded. Or results in the experiment directory that another model gave; or a
-                GRADIEND that is not trained.
+            TypeError, ValueError: An argument of another kind, no results, no result for a class, or no directory to
+                save to (raised before any model is loaded); results in the experiment directory that belong to another
+                model; or a GRADIEND that is not trained.
         """
         root = self.experiment_dir
         goal = class_and_direction(target_class, increase_target_probabilities, strengthen, weaken)
@@ -583,29 +528,23 @@ class Trainer(FeatureLearningDefinition):
 
     @known_keywords("Trainer.export_delta")
     def export_delta(
-        self,
-        decoder_results: Mapping[str, Any] | None = None,
-        target_class: str | Sequence[str] | None = None,
-        increase_target_probabilities: bool = True,
-        path: str | Path | None = None,
-        base_model: Any = None,
-        *,
-        strengthen: str | Sequence[str] | None = None,
-        weaken: str | Sequence[str] | None = None,
-    ) -> Any:
+        self, decoder_results: Mapping[str, Any] | None = None, target_class: str | Sequence[str] | None = None,
+        increase_target_probabilities: bool = True, path: str | Path | None = None, base_model: Any = None, *,
+        strengthen: str | Sequence[str] | None = None, weaken: str | Sequence[str] | None = None,
+    ) -> Any:  # fmt: skip
         """Write the entries that `rewrite_base_model` changes; `gradiend.apply_delta` applies them to a base model.
 
         Args:
             decoder_results: See `rewrite_base_model`.
-            target_class: See `rewrite_base_model`; several give one delta each.
+            target_class: See `rewrite_base_model`; several classes give one delta each.
             increase_target_probabilities: See `rewrite_base_model`.
-            path: A .safetensors file (one class), or a directory. Default: `<experiment_dir>/deltas`.
+            path: A directory or, for one class, a .safetensors file. Default: `<experiment_dir>/deltas`.
             base_model: See `rewrite_base_model`.
             strengthen: See `rewrite_base_model`.
             weaken: See `rewrite_base_model`.
 
         Returns:
-            One class: the path of the file. Several: a list.
+            For one class the path of the file; for several classes a list.
 
         Raises:
             TypeError, ValueError: See `rewrite_base_model`.
@@ -616,26 +555,26 @@ class Trainer(FeatureLearningDefinition):
         return plan.deltas(self._rewritten_model(base_model)[0])
 
     def _rewritten_model(self, given: Any) -> tuple[Any, str | None]:
-        """The model whose GRADIEND rewrites, and the checkpoint that it comes from, if known."""
+        """The model whose GRADIEND rewrites, and the directory of its checkpoint, if that is known."""
         model = self.get_model() if given is None else given
         require_trained(self, model)
         return model, self.model_path if given is None and is_checkpoint(self.model_path) else None
 
-    # Pruning, and what a training takes
+    # Pruning, and the memory of a training
 
     @known_keywords("Trainer.pre_prune")
     def pre_prune(self, pre_cfg: PrePruneConfig | None = None, *, inplace: bool = True) -> Self:
         """Prune by gradients now; the next `train()` starts from the pruned model, which is kept in memory, not saved.
 
         Args:
-            pre_cfg: Default: `pre_prune_config` of the training arguments.
-            inplace: Whether a model that is already in memory is itself pruned, or a copy.
+            pre_cfg: What to prune. Default: `pre_prune_config` of the training arguments.
+            inplace: Whether a model that is already in memory is pruned itself; otherwise a copy is pruned.
 
         Returns:
             self.
 
         Raises:
-            ValueError: No configuration, or data that it does not fit.
+            ValueError: No configuration, or a configuration that does not fit the data.
         """
         config = pruning_config("pre_prune", pre_cfg, self._args.pre_prune_config, PrePruneConfig)
         current = self.current
@@ -647,31 +586,31 @@ class Trainer(FeatureLearningDefinition):
 
     @known_keywords("Trainer.post_prune")
     def post_prune(self, post_cfg: PostPruneConfig | None = None) -> Self:
-        """Prune the current model by its weights; evaluations then use the pruned one. Nothing is saved.
+        """Prune the current model by its weights; evaluations then use the pruned model. Nothing is saved.
 
         Args:
-            post_cfg: Default: `post_prune_config` of the training arguments.
+            post_cfg: What to prune. Default: `post_prune_config` of the training arguments.
 
         Returns:
             self.
 
         Raises:
-            ValueError: No configuration, or one that would keep nothing.
+            ValueError: No configuration, or a configuration that would keep nothing.
         """
         config = pruning_config("post_prune", post_cfg, self._args.post_prune_config, PostPruneConfig)
         self.current.model = post_prune(self.get_model(), dataclasses.replace(config, return_mask=False))
         return self
 
     def estimate_memory(self, **training_args_overrides: Any) -> MemoryEstimate:
-        """What `train()` will take, per device, beyond what this process holds now.
+        """The memory that `train()` will need on each device, beyond what this process holds now.
 
-        The base model is loaded for this, unless it is in memory, and runs two of the longest training examples.
+        The base model is loaded, unless it is in memory, and runs two of the longest training examples.
 
         Args:
-            **training_args_overrides: As for `train`.
+            **training_args_overrides: Fields of `TrainingArguments`, as for `train`.
 
         Returns:
-            Its `peak` is device → bytes; as text, it says what for.
+            The estimate: `peak` is device → bytes, and `str(…)` says what the memory is for.
 
         Raises:
             TypeError: An unknown override; the message names the nearest field.

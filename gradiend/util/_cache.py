@@ -44,10 +44,18 @@ class Cache:
         """
         if self.parts is None:
             return None, ["nobody knows what it depends on"]
-        content, why = read_cached(self.path, self.parts)
-        if content is not None and self.digest is not None and content.pop(RESULT, None) != self.digest():
-            return None, ["it was changed after it was made"]
-        return content, why
+        if not self.path.is_file():
+            return None, []
+        try:
+            content = read_json(self.path)
+        except ValueError:
+            return None, ["it cannot be read"]
+        if not isinstance(content, dict):
+            return None, ["it holds something else"]
+        why = differences(self.parts, content.pop(FINGERPRINT, None))
+        if not why and self.digest is not None and content.pop(RESULT, None) != self.digest():
+            why = ["it was changed after it was made"]
+        return (None, why) if why else (content, [])
 
     def write(self, content: Mapping[str, Any]) -> None:
         """Write the file, whole or not at all; a result in other files must be written before."""
@@ -58,20 +66,6 @@ class Cache:
     def forget(self) -> None:
         """Remove the file."""
         self.path.unlink(missing_ok=True)
-
-
-def read_cached(path: str | Path, now: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
-    """Read a result with the parts `now`, see `Cache.read`."""
-    if not Path(path).is_file():
-        return None, []
-    try:
-        content = read_json(path)
-    except ValueError:
-        return None, ["it cannot be read"]
-    if not isinstance(content, dict):
-        return None, ["it holds something else"]
-    found = differences(now, content.pop(FINGERPRINT, None))
-    return (None, found) if found else (content, [])
 
 
 def differences(now: Mapping[str, Any], saved: Any) -> list[str]:

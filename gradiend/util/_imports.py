@@ -17,10 +17,10 @@ logger = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
-DEFAULT_CLASS: list[Callable[[], Any]] = []
-"""A function that imports the class which loads a checkpoint for the abstract `ModelWithGradiend`.
+LATER: dict[str, Callable[[], Any]] = {}
+"""What an earlier step of the flow needs of a later one: name → a function that imports it when it is needed.
 
-The class belongs to a later step; the package's `__init__` puts the function here."""
+The package's `__init__` fills the table, so that no step imports from one that comes after it."""
 
 COMMAND = "gradiend.cli:main"
 """The command of this project's distribution, which the other distribution of the same name does not have."""

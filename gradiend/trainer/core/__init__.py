@@ -1,4 +1,4 @@
-"""Arguments, callbacks, batches, optimizer and loop: independent of the modality."""
+"""Arguments, callbacks, batches, optimizers and the training loop, for data of any modality."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What happens around the steps of a training: the hooks that a callback may override."""
+"""The hooks around the steps of a training that a callback may override."""
 
 from __future__ import annotations
 
@@ -8,52 +8,54 @@ from dataclasses import dataclass
 from typing import Any
 
 GLANCE = "glance"
-"""Key of an `eval_result` that few rows gave: a point of the training's curve, by which nothing is chosen or ended."""
+"""Key of an `eval_result` that only a few rows gave: a point of the training's curve that decides nothing."""
 
 
 @dataclass
 class TrainingControl:
-    """Set by callbacks, read by the loop."""
+    """What callbacks ask of the training loop."""
 
     should_stop: bool = False
-    """End the training after this step. The result is the best model evaluated so far, or without one the last."""
+    """Whether the training ends after this step; the result is then the best model so far, or else the last one."""
 
 
 class TrainingCallback(ABC):  # noqa: B024 - every hook is optional
-    """Override what you need. The loop passes everything by keyword and may pass more than is named here."""
+    """The hooks of a training, to be overridden as needed; the loop calls them by keyword and may pass more
+    keywords."""
 
     def settings(self) -> Mapping[str, Any]:
-        """What it was made with, where that changes a training: JSON values, by which `use_cache` tells trainings
-        apart. Default: nothing, so that the class alone counts.
+        """The settings of the callback that change a training, as JSON values: `use_cache` compares them.
+
+        By default there are none, so that `use_cache` compares the class alone.
         """
         return {}
 
     def on_train_begin(self, config: Any, **kwargs: Any) -> None:
-        """Before the first step."""
+        """Called before the first step."""
 
     def on_train_end(self, config: Any, **kwargs: Any) -> None:
-        """After the last step."""
+        """Called after the last step."""
 
     def on_epoch_begin(self, epoch: int, config: Any, **kwargs: Any) -> None:
-        """Before an epoch; they count from 0."""
+        """Called before each epoch; epochs count from 0."""
 
     def on_step_begin(self, step: int, config: Any, **kwargs: Any) -> None:
-        """Before a step; they count from 1."""
+        """Called before each step; steps count from 1."""
 
     def on_step_end(self, step: int, loss: float, model: Any, config: Any, **kwargs: Any) -> Mapping[str, Any] | None:
-        """After a step.
+        """Called after each step.
 
         Args:
-            step: Counts from 1.
-            loss: Of this step; on an accelerator a tensor () that is not yet read, at most steps.
+            step: Number of the step, from 1.
+            loss: Loss of the step; at most steps on an accelerator, a tensor () that nobody has read yet.
             model: The `ModelWithGradiend`.
             config: The `TrainingArguments`.
-            **kwargs: training_stats, eval_result (what a callback before this one returned at this step), losses,
-                last_losses, last_iteration, best_score_checkpoint, epoch, optimizer, control (a `TrainingControl`).
+            **kwargs: training_stats, eval_result (what an earlier callback returned at this step), losses, last_losses,
+                last_iteration, best_score_checkpoint, epoch, optimizer, control (a `TrainingControl`).
 
         Returns:
-            An evaluation result for the callbacks after this one, or None.
+            An evaluation result for the later callbacks, or None.
         """
 
     def on_epoch_end(self, epoch: int, model: Any, config: Any, **kwargs: Any) -> None:
-        """After an epoch."""
+        """Called after each epoch."""

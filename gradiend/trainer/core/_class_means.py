@@ -21,25 +21,25 @@ from gradiend.model.model import GradiendModel
 from gradiend.trainer.core.arguments import TrainingArguments
 
 LEVEL = 0.9
-"""Where the class means of the encodings shall lie, with either sign."""
+"""Where the class means of the encodings should lie, with either sign."""
 CALIBRATION_BATCHES = 2
-"""Batches per class for α and b_e."""
+"""Batches per class by which α and b_e are calibrated."""
 
 
 def batches_for_class_means(arguments: TrainingArguments) -> int:
-    """Batches, of both classes together, that the initialization reads; 0 without it."""
+    """Number of batches of both classes together that the initialization reads; 0 without this initialization."""
     if arguments.init != "class_means":
         return 0
     return 2 * (means_batches(arguments) + CALIBRATION_BATCHES)
 
 
 def means_batches(arguments: TrainingArguments) -> int:
-    """Batches of each class that hold `init_samples` examples."""
+    """Number of batches of each class that hold `init_samples` examples."""
     return math.ceil(arguments.init_samples / arguments.train_batch_size)
 
 
 def require_closed_form(gradiend: GradiendModel) -> None:
-    """Raise ValueError for a network that the closed form does not know."""
+    """Raise ValueError for a network for which the closed form does not hold."""
     known = [name for name, entry in ACTIVATIONS.items() if entry.odd and entry.inverse is not None]
     if gradiend.latent_dim != 1 or gradiend.activation_encoder not in known or gradiend.activation_decoder != "id":
         raise ValueError(
@@ -51,18 +51,18 @@ def require_closed_form(gradiend: GradiendModel) -> None:
 
 @torch.no_grad()
 def initialize_from_class_means(gradiend: GradiendModel, batches: Iterable[Mapping[str, Any]], per_class: int) -> None:
-    """Set the weights of a GRADIEND from `per_class` batches of each class, and scale them on two others.
+    """Set the weights of a GRADIEND from `per_class` batches of each class, and scale the weights on two further ones.
 
-    The sums are accumulated in the weights themselves: no other vector of length n is needed.
+    The sums are accumulated in the weights themselves, so that no other vector of length n is needed.
 
     Args:
-        gradiend: Changed in place.
-        batches: Dicts with source and target (input_dim,) and label (+1, −1; others are skipped), in any order; reading
-            stops when there are enough of both. Where they have a batch_id, none is used twice.
-        per_class: Batches per class for the means.
+        gradiend: The network, which is changed in place.
+        batches: Dicts with source and target (input_dim,) and label (+1 or −1; other labels are skipped), in any order.
+            Reading stops when both classes have enough batches. No batch_id, if there is one, is used twice.
+        per_class: Number of batches per class for the means.
 
     Raises:
-        ValueError: See `require_closed_form`; or too few batches of a class; or classes whose gradients are the same.
+        ValueError: See `require_closed_form`; or too few batches of a class; or classes with the same gradients.
     """
     require_closed_form(gradiend)
     encoder, decoder = gradiend.encoder_linear, gradiend.decoder_linear
@@ -118,7 +118,7 @@ def initialize_from_class_means(gradiend: GradiendModel, batches: Iterable[Mappi
 
 
 def _made_with_autograd(batches: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """The same batches: gradients that are made when they are asked for need autograd."""
+    """The same batches, each made with autograd switched on, because making its gradients needs autograd."""
     iterator = iter(batches)
     while True:
         with torch.enable_grad():

@@ -19,12 +19,12 @@ logger = logging.getLogger(__name__)
 
 
 class EarlyStoppingCallback(TrainingCallback):
-    """Ends a training by its evaluations: when they stop improving, or when one is good enough.
+    """Ends a training when its evaluations stop improving, or when one evaluation is good enough.
 
     Args:
         patience: Evaluations in a row that may fail to improve on the best before the training ends. None: any number.
-        min_improvement: By how much |correlation| must exceed the best to be an improvement.
-        threshold: |correlation| at which the training ends at once. None: no such end.
+        min_improvement: By how much |correlation| must exceed the best one to be an improvement.
+        threshold: |correlation| at which the training ends at once. None: there is no such end.
 
     Raises:
         ValueError: A number outside its range, or neither patience nor threshold.
@@ -53,20 +53,14 @@ class EarlyStoppingCallback(TrainingCallback):
         self.evaluations_without_improvement = 0
 
     def on_train_begin(self, config: Any, **kwargs: Any) -> None:
-        """Forget an earlier training (another seed)."""
+        """Forget the evaluations of an earlier training (another seed)."""
         self._start()
 
     def on_step_end(
-        self,
-        step: int,
-        loss: float,
-        model: Any,
-        config: Any,
-        eval_result: Mapping[str, Any] | None = None,
-        control: TrainingControl | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Look at the evaluation of this step, if there was one."""
+        self, step: int, loss: float, model: Any, config: Any, eval_result: Mapping[str, Any] | None = None,
+        control: TrainingControl | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """Stop the training if the evaluation of this step, if there is one, says so."""
         if eval_result is None or GLANCE in eval_result:
             return
         correlation = eval_result.get("correlation")
@@ -91,10 +85,10 @@ EXTRA = "tracking"
 
 
 class TrackingCallback(TrainingCallback):
-    """Sends numbers of a training somewhere: train/loss, and after each evaluation what it found.
+    """Sends numbers of a training to a tracker: train/loss, and the results of each evaluation.
 
     Args:
-        loss_every: Steps between reports of the loss; each is the mean since the one before.
+        loss_every: Steps between reports of the loss; a report is the mean loss since the previous report.
 
     Raises:
         ValueError: `loss_every` below 1.
@@ -108,20 +102,13 @@ class TrackingCallback(TrainingCallback):
 
     @abstractmethod
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Send named numbers of a step."""
+        """Send the named numbers of a step to the tracker."""
 
     def on_step_end(
-        self,
-        step: int,
-        loss: float,
-        model: Any,
-        config: Any,
-        eval_result: Mapping[str, Any] | None = None,
-        training_stats: Mapping[str, Any] | None = None,
-        last_iteration: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        """Report what is new."""
+        self, step: int, loss: float, model: Any, config: Any, eval_result: Mapping[str, Any] | None = None,
+        training_stats: Mapping[str, Any] | None = None, last_iteration: bool = False, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """Report the loss and the evaluation of this step, if they are due."""
         values: dict[str, float] = {}
         self._losses.append(loss)
         if step % self.loss_every == 0 or last_iteration:
@@ -134,7 +121,7 @@ class TrackingCallback(TrainingCallback):
 
 
 def evaluation_numbers(result: Mapping[str, Any], training_stats: Mapping[str, Any], step: int) -> dict[str, float]:
-    """eval/correlation, eval/mean/<class> and the norms of encoder and decoder, as far as they are known."""
+    """The known numbers among eval/correlation, eval/mean/<class> and the norms of encoder and decoder."""
     values = {"eval/correlation": result.get("correlation")}
     means = result.get("mean_by_feature_class") or result.get("mean_by_class") or {}
     values |= {f"eval/mean/{name}": mean for name, mean in means.items()}
@@ -144,7 +131,7 @@ def evaluation_numbers(result: Mapping[str, Any], training_stats: Mapping[str, A
 
 
 def name_of(config: TrainingArguments) -> str:
-    """The run's name: that of its output directory."""
+    """The name of a run, which is the name of its output directory."""
     return Path(config.output_dir or "run").name
 
 
@@ -152,7 +139,7 @@ class TensorBoardCallback(TrackingCallback):
     """Writes event files for `tensorboard --logdir DIR`, one run for each training (seed).
 
     Args:
-        log_dir: Where runs go. Default: `tensorboard/` beside the output directory.
+        log_dir: Directory of the runs. Default: `tensorboard/` beside the output directory.
         loss_every: Steps between reports of the loss.
 
     Raises:
@@ -185,9 +172,9 @@ class WandbCallback(TrackingCallback):
     """Logs to Weights & Biases, one run for each training (seed).
 
     Args:
-        project: Of Weights & Biases.
+        project: Name of the Weights & Biases project.
         loss_every: Steps between reports of the loss.
-        **init_arguments: For `wandb.init`: name, group, tags, mode="offline", dir, …
+        **init_arguments: Arguments of `wandb.init`: name, group, tags, mode="offline", dir, …
 
     Raises:
         ImportError: wandb is not installed.

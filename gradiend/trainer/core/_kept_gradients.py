@@ -1,6 +1,4 @@
-"""Gradients that were computed once and are needed again: within a run (`GradientStore`), or by later runs
-(`GradientCache`).
-"""
+"""Gradients that are kept because a run needs them again (`GradientStore`), or a later run (`GradientCache`)."""
 
 from __future__ import annotations
 
@@ -24,17 +22,13 @@ from gradiend.util._digest import digest_json, digest_weights
 from gradiend.util._files import read_tensors, write_tensors
 
 GRADIENT = "gradient"
-"""Name of the tensor in a file."""
+"""Name of the gradient in a file."""
 FEWEST = 16
-"""A store with room for fewer keys would write much and hardly ever be asked: it keeps nothing."""
+"""Least number of keys: a store with less room would write much and rarely be read, so it keeps nothing."""
 
 
 class ModuleDigest:
-    """A digest of a module's structure, configuration, weights and buffers, computed again when these have changed.
-
-    Args:
-        module: Any module.
-    """
+    """A digest of a module's structure, configuration, weights and buffers, computed again when they have changed."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
@@ -42,11 +36,9 @@ class ModuleDigest:
         self._digest = ""
 
     def __call__(self, *, afresh: bool = False) -> str:
-        """The digest.
+        """The digest. With `afresh` it is computed in any case.
 
-        Args:
-            afresh: Compute the digest in any case. Otherwise PyTorch's version counters say whether anything has
-                changed, which they do for every operation but those through `.data`.
+        Otherwise PyTorch's version counters say whether a tensor has changed, except by operations through `.data`.
         """
         tensors = dict(self.module.state_dict())
         seen = tuple((tensor.data_ptr(), tensor._version) for tensor in tensors.values())
@@ -59,26 +51,23 @@ class ModuleDigest:
 
 
 def words_key(side: Side, factual: Sequence[TokenizedWord], alternative: Sequence[TokenizedWord], bf16: bool) -> str:
-    """The key of a batch's gradient, besides the model.
-
-    The words hold everything that an input consists of: token ids, positions, and the tokens asked for.
-    """
+    """The key of a batch's gradient, without the model: token ids, positions and scored tokens of all words."""
     words = {Side.FACTUAL: tuple(factual), Side.ALTERNATIVE: tuple(alternative)}
     return repr((words.get(side, tuple(words.values())), bf16))
 
 
 def owner_of(creator: Any) -> Any:
-    """The object of a bound method that creates gradients; any other creator itself."""
+    """The object that creates gradients if the creator is a bound method; otherwise the creator itself."""
     return creator.__self__ if inspect.ismethod(creator) else creator
 
 
 class GradientCache:
-    """Gradients in safetensors files, one each, named after everything that a gradient is computed from.
+    """Gradients in safetensors files, one file each, named after everything that a gradient is computed from.
 
     Args:
-        directory: Where the files are; created when the first is written.
-        model: What makes the gradients. The weights of a module, and a GRADIEND's parameter map, are part of every key.
-            Of what is no module, nothing is known but what the keys say.
+        directory: Directory of the files; it is created when the first file is written.
+        model: The maker of the gradients. The weights of a module and the parameter map of a GRADIEND are part of every
+            key; of any other maker nothing is known, so its keys must say everything.
     """
 
     def __init__(self, directory: str | Path, model: Any) -> None:
@@ -88,17 +77,12 @@ class GradientCache:
         self.weights = ModuleDigest(module) if isinstance(module, nn.Module) else None
 
     def refresh(self) -> None:
-        """Look at the model's weights again, however they may have been changed."""
+        """Compute the digest of the model's weights again, however they may have been changed."""
         if self.weights is not None:
             self.weights(afresh=True)
 
     def path(self, name: str, key: Any) -> Path:
-        """The file of a gradient.
-
-        Args:
-            name: factual, alternative or diff.
-            key: What it is computed from, besides the model.
-        """
+        """The file of a gradient by its side's name and the key of what it is computed from, besides the model."""
         weights = None if self.weights is None else self.weights()
         mapping = None if self.mapping is None else self.mapping.param_map_hash
         digest = digest_json([__version__, name, weights, mapping, key])
@@ -111,20 +95,21 @@ class GradientCache:
 
     @staticmethod
     def write(path: Path, gradient: Tensor) -> None:
-        """Keep a gradient."""
+        """Write a gradient to a file."""
         write_tensors(path, {GRADIENT: gradient})
 
 
 class GradientStore:
     """Flat gradients by key, in a temporary file that is mapped into memory.
 
-    A base model in evaluation mode gives the same gradient for the same batch whenever it is asked. What is kept here
-    is read back with the same bits. The file is sparse, never larger than the limit, and has no name: the file goes
-    away with the object, or with the process, however that ends.
+    A base model in evaluation mode always gives the same gradient for the same batch, and the store gives the same bits
+    back. The file is sparse, never larger than the limit, and has no name, so it is removed with the object or with the
+    process, however that ends.
 
     Args:
-        limit: Bytes at most. What does not fit is not kept; nothing at all with room for fewer than `FEWEST` keys.
-        directory: Where the file lies. Default: the system's temporary directory.
+        limit: Largest size of the file in bytes. Gradients that do not fit are not kept; a store with room for fewer
+            than `FEWEST` keys keeps none.
+        directory: Directory of the file. Default: the system's temporary directory.
     """
 
     def __init__(self, limit: int, directory: str | Path | None = None) -> None:
@@ -139,7 +124,7 @@ class GradientStore:
         return len(self._rows)
 
     def get(self, key: Hashable) -> tuple[Tensor, ...] | None:
-        """The gradients kept under `key`, views into the file; None if there are none."""
+        """The gradients under `key`, as views into the file; None if the store does not have the key."""
         row = self._rows.get(key)
         if row is None:
             return None
@@ -150,7 +135,7 @@ class GradientStore:
         """Copy gradients, all of one length and type, under a new key, if there is room.
 
         Raises:
-            ValueError: Gradients of another number, length or type than those before.
+            ValueError: Gradients of another number, length or type than those of the other keys.
         """
         shape = (len(gradients), gradients[0].numel())
         if self._values is None:
@@ -168,7 +153,7 @@ class GradientStore:
         self._rows[key] = row
 
     def close(self) -> None:
-        """Forget everything; the file goes when what `get` has given goes."""
+        """Forget all gradients; the file is removed when nobody holds a result of `get` any more."""
         self._rows.clear()
         self._values = None
         self._file.close()

@@ -1,12 +1,15 @@
-"""How much memory a training will take, on which device, for what; and what to lower where that is too much."""
+"""How much memory a training will need on each device and for what, and what to lower if that is too much."""
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
+import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,15 +21,55 @@ from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.trainer.core._optimizers import OPTIMIZERS
 from gradiend.trainer.core._step import steps_analytically
 from gradiend.trainer.core.arguments import TrainingArguments
-from gradiend.util._free_memory import free_memory
 
 GIB = 2**30
 BASE_MODEL = "base model"
 RUNTIME = 100 * 2**20
-"""What libraries, tokenizer and buffers of operators take on the CPU beside tensors (measured)."""
+"""Bytes that libraries, the tokenizer and buffers of operators need on the CPU beside tensors (measured)."""
 HEAP = 0.25
-"""The share of activations by which the heap of the CPU is larger than what lives in it (measured, glibc)."""
+"""Share of the activations by which the heap of the CPU is larger than the tensors in it (measured with glibc)."""
 PRE_PRUNING, STEPS, EVALUATION, SAVING = "pre-pruning", "training steps", "evaluation", "loading the best model"
+NETWORK = "GRADIEND weights", "optimizer state", "gradients of the GRADIEND", "gradient buffers", "the best weights"
+"""Purposes whose memory is in proportion to the entries of the GRADIEND."""
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that can still be allocated on a device; None where that cannot be found out."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    if device.type != "cpu":
+        return None
+    limits = [value for value in (_free_in_the_machine(), _free_in_the_container()) if value is not None]
+    return min(limits, default=None)
+
+
+def _free_in_the_machine() -> int | None:
+    path = Path("/proc/meminfo")
+    if not path.is_file():
+        return None
+    fields = dict(line.split(":", 1) for line in path.read_text().splitlines())
+    return int(fields["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in fields else None
+
+
+def _free_in_the_container() -> int | None:
+    limit, used = CGROUP / "memory.max", CGROUP / "memory.current"
+    if not limit.is_file() or not used.is_file() or limit.read_text().strip() == "max":
+        return None
+    # Cached files are given up when memory is short.
+    counts = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+    return int(limit.read_text()) - int(used.read_text()) + int(counts.get("inactive_file", 0))
+
+
+def return_freed_memory() -> None:
+    """Give memory that the C library keeps for later allocations back to the system, where the library is glibc.
+
+    Many tensors of some megabytes, made and freed, leave a heap that no large tensor can use.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @dataclass(frozen=True)
@@ -37,24 +80,24 @@ class MemoryUse:
     device: str
     nbytes: int
     held: bool = False
-    """Whether they are already there when the estimate is made."""
+    """Whether the bytes are already in use when the estimate is made."""
 
 
 @dataclass(frozen=True)
 class ProbedPass:
-    """A pass over the base model, traced on a few examples, and how many it will have."""
+    """A pass over the base model, traced on a few examples, and the number of examples that it will have."""
 
     trace: MemoryTrace
     rows: int
 
     def nbytes(self, slack: float = 0.0) -> int:
-        """Its peak, with a share more for what depends on the number of inputs."""
+        """The peak of the pass; what depends on the number of inputs is enlarged by the share `slack`."""
         return self.trace.peak(self.rows * (1 + slack))
 
 
 @dataclass(frozen=True)
 class Probe:
-    """The passes of a training over the base model; None for one that does not happen."""
+    """The passes of a training over the base model; None for a pass that does not happen."""
 
     step: ProbedPass | None
     importance: ProbedPass | None = None
@@ -63,24 +106,21 @@ class Probe:
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """What each phase of a training holds at its worst moment, beyond what the process held before.
-
-    Attributes:
-        phases: Phase → uses.
-        entries: Entries of the GRADIEND's map that are trained.
-    """
+    """What each phase of a training holds at its worst moment, beyond what the process held before."""
 
     phases: Mapping[str, tuple[MemoryUse, ...]]
+    """Phase → what it uses memory for."""
     entries: int
+    """Entries of the GRADIEND's map that are trained."""
 
     @property
     def peak(self) -> dict[str, int]:
-        """Device → bytes in the most demanding phase that are not there yet: beyond what the process holds now."""
+        """Device → bytes that the most demanding phase needs beyond what the process holds now."""
         return {device: max(self._total(uses, device) for uses in self.phases.values()) for device in self.devices}
 
     @property
     def devices(self) -> list[str]:
-        """Those that are used."""
+        """The devices that the training uses."""
         return list(dict.fromkeys(use.device for uses in self.phases.values() for use in uses))
 
     def worst_phase(self, device: str) -> str:
@@ -88,7 +128,7 @@ class MemoryEstimate:
         return max(self.phases, key=lambda phase: self._total(self.phases[phase], device))
 
     def with_base_model(self) -> MemoryEstimate:
-        """The same, made when the base model has been loaded."""
+        """The same estimate for a process that has loaded the base model."""
         phases = {
             phase: tuple(dataclasses.replace(use, held=use.held or use.name == BASE_MODEL) for use in uses)
             for phase, uses in self.phases.items()
@@ -113,28 +153,18 @@ class MemoryEstimate:
 
 
 def size(nbytes: float) -> str:
-    """Bytes for people: `1.50 GiB`, `12 MiB`."""
+    """Bytes as text: `1.50 GiB`, `12 MiB`."""
     return f"{nbytes / GIB:.2f} GiB" if nbytes >= GIB / 10 else f"{nbytes / 2**20:.0f} MiB"
 
 
 def estimate_training(
-    base_model: Any,
-    gradiend: ParamMappedGradiendModel,
-    arguments: TrainingArguments,
-    probe: Probe | None,
-    *,
-    class_batches: int = 1,
-    base_held: bool = False,
-) -> MemoryEstimate:
-    """What a training will take.
+    base_model: Any, gradiend: ParamMappedGradiendModel, arguments: TrainingArguments, probe: Probe | None, *,
+    class_batches: int = 1, base_held: bool = False,
+) -> MemoryEstimate:  # fmt: skip
+    """The memory that a training will need; without a `probe`, activations are left out.
 
-    Args:
-        base_model: The loaded base model.
-        gradiend: The GRADIEND before pruning; its weights need not exist.
-        arguments: Of the training.
-        probe: Passes over the base model; without one, their activations are left out.
-        class_batches: Batches of pre-pruning per class; several need an accumulator.
-        base_held: Whether the base model was in memory before the training was asked for.
+    `gradiend` is the network before pruning, whose weights need not exist. Pre-pruning with several `class_batches` per
+    class needs an accumulator. `base_held`: the base model was in memory before the call of the training.
     """
     probe = probe or Probe(None)
     on_base = str(base_model.device)
@@ -188,17 +218,13 @@ def _passes(found: ProbedPass | None, device: str) -> list[MemoryUse]:
 
 
 def _tangents(base_model: Any, mapping: ParameterMap) -> int:
-    """Dense directions of forward-mode encodings that the trace of an unpruned map does not have: views, in float32."""
+    """Bytes of the dense directions of encodings; the trace of an unpruned map lacks float32 ones, which are views."""
     parameters = dict(base_model.named_parameters())
     return sum(parameters[e.name].nbytes for e in mapping if parameters[e.name].dtype == torch.float32)
 
 
 def require_memory(estimate: MemoryEstimate, arguments: TrainingArguments) -> None:
-    """Refuse a training that will not fit.
-
-    Raises:
-        MemoryError: What is missing where, and what to lower by how much.
-    """
+    """Raise MemoryError for a training that needs more than is free; the message says what to lower by how much."""
     for device in estimate.devices:
         free = free_memory(torch.device(device))
         missing = estimate.peak[device]
@@ -212,35 +238,23 @@ def require_memory(estimate: MemoryEstimate, arguments: TrainingArguments) -> No
 def advice(estimate: MemoryEstimate, arguments: TrainingArguments, device: str, excess: int) -> str:
     """What to lower, and by how much, so that the most demanding phase takes `excess` bytes less."""
     phase = estimate.worst_phase(device)
-    found: dict[str, int] = {}
+    found: Counter[str] = Counter()
     for use in estimate.phases[phase]:
         if use.device == device:
-            found[use.name] = found.get(use.name, 0) + use.nbytes
-    network = (
-        "GRADIEND weights",
-        "optimizer state",
-        "gradients of the GRADIEND",
-        "gradient buffers",
-        "the best weights",
-    )
-    entries = sum(found.get(name, 0) for name in network)
+            found[use.name] += use.nbytes
+    entries, activations = sum(found[name] for name in NETWORK), found["activations"]
     ways: list[tuple[int, str]] = []
     if entries:
         left = max(1, int(estimate.entries * (1 - excess / entries)))
-        ways.append(
-            (entries, f"keep at most {left} entries with PrePruneConfig(topk={left}), or fewer parameters (params=)")
-        )
-    ways.append((found.get("activations", 0), _smaller_batches(arguments, phase, found.get("activations", 0), excess)))
+        way = f"keep at most {left} entries with PrePruneConfig(topk={left}), or fewer parameters (params=)"
+        ways.append((entries, way))
+    ways.append((activations, _smaller_batches(arguments, phase, activations, excess)))
     if "importance" in found:
-        half = (found["importance"] + found.get("accumulator", 0)) // 2
+        half = (found["importance"] + found["accumulator"]) // 2
         ways.append((half, f"PrePruneConfig(importance_dtype=torch.bfloat16) saves {size(half)}"))
     if "accumulator" in found:
-        ways.append(
-            (
-                found["accumulator"],
-                f"a larger PrePruneConfig(batch_size=) than a class has samples saves {size(found['accumulator'])}",
-            )
-        )
+        whole = found["accumulator"]
+        ways.append((whole, f"a larger PrePruneConfig(batch_size=) than a class has samples saves {size(whole)}"))
     if arguments.base_model_dtype is None and BASE_MODEL in found:
         half = found[BASE_MODEL] // 2
         ways.append((half, f"base_model_dtype=torch.bfloat16 saves {size(half)}"))
@@ -266,20 +280,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that an allocation failed."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    # The CPU allocator has no exception of its own.
+    # The allocator of the CPU has no exception class.
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
 @contextmanager
 def explained_memory_errors(latest: Any, arguments: TrainingArguments) -> Iterator[None]:
-    """Say what to lower when memory runs out inside the block.
+    """Turn an allocator's error inside the block into a MemoryError that says what to lower.
 
-    Args:
-        latest: Called without arguments, gives the `MemoryEstimate` of the training, or None.
-        arguments: Of the training.
-
-    Raises:
-        MemoryError: From the error of the allocator.
+    `latest` is called without arguments and gives the `MemoryEstimate` of the training, or None.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a trainer asks of its kind of data."""
+"""The protocol of a modality: what a trainer asks of its kind of data."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ if TYPE_CHECKING:
 class Modality:
     """What a trainer asks of its kind of data, beside the six methods of `FeatureLearningDefinition`.
 
-    The defaults know nothing of the data and are right for every kind: override what is known.
+    The defaults know nothing of the data and are right for every kind of data: override what is known.
     """
 
     @property
     def target_classes(self) -> list[str] | None:
-        """The classes that are told apart where the trainer names none; None if the data does not say them.
+        """The classes that are told apart if the trainer names none; None if the data does not say them.
 
         Raises:
-            ValueError: The data has other than two, or a name that decoder results use for something else.
+            ValueError: The data does not have two classes, or a class has a name that decoder results use already.
         """
         return None
 
     @property
     def all_classes(self) -> list[str] | None:
-        """All classes in the data; None: the target classes."""
+        """All classes in the data; None means that these are the target classes."""
         return None
 
     @property
     def plot_style(self) -> Mapping[str, Any]:
-        """`img_format` and `dpi` of saved plots, where they are not the usual ones."""
+        """`img_format` and `dpi` of saved plots, if they differ from the defaults."""
         return {}
 
     def evaluation_split(self) -> str:
@@ -40,7 +40,7 @@ class Modality:
         return "validation"
 
     def check_training_data(self, arguments: TrainingArguments) -> None:
-        """Raise what is wrong with the training data, before a model is loaded or trained.
+        """Check the training data before a model is loaded or trained.
 
         Raises:
             ValueError: Data that cannot be trained on with these arguments.
@@ -53,22 +53,22 @@ class Modality:
 
         Args:
             model: The `ModelWithGradiend` that will encode the rows.
-            split: Which rows.
+            split: Name of the split.
             max_size: Cap on rows per class.
-            include_other_classes: Whether classes that are no target come along, with label 0.
+            include_other_classes: Whether rows of classes that are no target are added, with label 0.
 
         Returns:
-            None: the rows are encoded through their gradients, see `FeatureLearningDefinition.create_eval_data`.
+            The rows; None if they are encoded by their gradients, see `FeatureLearningDefinition.create_eval_data`.
         """
 
     def memory_probe(self, trainer: Any, model: Any, arguments: TrainingArguments) -> Probe | None:
-        """Trace the passes of a training over the base model; None: what these passes take is not known."""
+        """The traced passes of a training over the base model; None if their memory is not known."""
 
     def data_parts(self, *splits: str, include_other_classes: bool = False) -> dict[str, Any]:
-        """Name → digest or setting of the data that results depend on; a cache only notices what is named here.
+        """Name → digest or setting of the data that results depend on; a cache only notices changes of these.
 
         Args:
-            *splits: Whose rows matter.
+            *splits: Names of the splits whose rows matter.
             include_other_classes: Whether rows of classes that are no target matter too.
         """
         del splits, include_other_classes
@@ -79,12 +79,12 @@ class Modality:
         return {}
 
     def head_directory(self, experiment_dir: str | None) -> str | None:
-        """Directory of an auxiliary prediction head that a base model is trained with; None: without one."""
+        """Directory of the auxiliary prediction head that a base model is trained with; None without a head."""
         del experiment_dir
         return None
 
     def with_head(self, model: Any, directory: str) -> Any:
-        """What is loaded so that a base model has the auxiliary head in `directory`: by default the directory itself.
+        """What is loaded to give a base model the auxiliary head in `directory`: by default the directory itself.
 
         Args:
             model: Name, path or instance of the base model.

@@ -1,7 +1,7 @@
-"""Optimizers by name, and one GRADIEND step of any of them: loss between decoded source and target, and update.
+"""The optimizers by name, and a GRADIEND step: the loss between decoded source and target, and the update.
 
-`AutogradOptimizer` is for every network, criterion and optimizer; `AnalyticOptimizer` and `CompiledOptimizer` do the
-same to the usual ones (`steps_analytically`) without an intermediate of length n.
+`AutogradOptimizer` is for every network, criterion and optimizer. `AnalyticOptimizer` and `CompiledOptimizer` make the
+same step for usual networks (`steps_analytically`) without an intermediate of length n.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class OptimizerKind:
     """An optimizer that `TrainingArguments(optim=…)` may name."""
 
     create: Callable[..., torch.optim.Optimizer]
-    """Makes the optimizer of some weights; called with them and lr=, betas=, eps= and weight_decay=."""
+    """Makes the optimizer; called with the weights and lr=, betas=, eps= and weight_decay=."""
     state: int
-    """Numbers that it keeps for each weight."""
+    """Numbers that the optimizer keeps for each weight."""
     moments: tuple[str, ...] = ()
-    """Names in its state of what changes sign when the weights do."""
+    """Names of the entries of the optimizer's state that change sign when the weights do."""
     decoupled: bool | None = None
-    """Of Adam's formula, the one that the analytic and the compiled step know: whether the weight decay is applied to
-    the weights (True) or added to the gradient (False). None: another formula, which goes through autograd."""
+    """For Adam's formula, which the analytic and the compiled step know: whether the weight decay is applied to the
+    weights (True) or added to the gradient (False). None: an optimizer with another formula, which needs autograd."""
 
 
 OPTIMIZERS: dict[str, OptimizerKind] = {
@@ -46,10 +46,10 @@ class GradiendOptimizer(Protocol):
     """Trains a GRADIEND in place."""
 
     def step(self, source: Tensor, target: Tensor) -> Tensor:
-        """One update on flat gradients (input_dim,); returns the loss before it, ()."""
+        """One update on flat gradients (input_dim,); returns the loss before the update, ()."""
 
     def invert(self) -> None:
-        """Negate the first moments of what `GradiendModel.invert_encoding` negates."""
+        """Negate the first moments of the weights that `GradiendModel.invert_encoding` negates."""
 
 
 class AutogradOptimizer:
@@ -67,12 +67,9 @@ class AutogradOptimizer:
             raise TypeError(f"criterion must return a tensor of one number; it returned {what}.")
         self.kind = OPTIMIZERS[arguments.optim]
         self.optimizer = self.kind.create(
-            gradiend.parameters(),
-            lr=arguments.learning_rate,
-            betas=BETAS,
-            eps=arguments.adam_epsilon,
+            gradiend.parameters(), lr=arguments.learning_rate, betas=BETAS, eps=arguments.adam_epsilon,
             weight_decay=arguments.weight_decay,
-        )
+        )  # fmt: skip
 
     def step(self, source: Tensor, target: Tensor) -> Tensor:
         """See `GradiendOptimizer.step`."""
@@ -84,7 +81,7 @@ class AutogradOptimizer:
         return loss.detach()
 
     def predict(self, source: Tensor) -> Tensor:
-        """What the target is compared with."""
+        """The prediction, which the loss compares with the target."""
         return self.gradiend(source)
 
     def invert(self) -> None:

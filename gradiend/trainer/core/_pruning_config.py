@@ -1,4 +1,4 @@
-"""What to prune: before training by gradients, after training by weights."""
+"""The configurations of pruning: by gradients before training, by weights after training."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _mask(name: str, value: Any) -> Tensor:
 
 
 def _kept(mask: Tensor) -> dict[str, Any]:
-    """A mask as JSON knows it."""
+    """A mask as JSON values."""
     return {"size": len(mask), "kept": mask.nonzero().squeeze(1).tolist()}
 
 
@@ -65,28 +65,29 @@ class PrePruneConfig(Arguments):
     """
 
     n_samples: int = argument(16, checked(require_whole, 1))
-    """Examples that the mean gradients are taken over, all classes together."""
+    """Number of examples of all classes together over which the mean gradients are taken."""
     topk: int | float | None = None
-    """Keep so many dimensions (int), or this proportion of them (float in (0, 1]; 1.0 keeps all)."""
+    """Number (int) or proportion (float in (0, 1]; 1.0 keeps all) of the dimensions that are kept."""
     threshold: float | None = None
-    """Keep dimensions of at least this importance; with topk, the top-k of those."""
+    """Least importance of the dimensions that are kept; with topk, only the top-k of these are kept."""
     source: str = argument("factual", lambda name, value: Side.parse(name, value).value)
-    """The gradient: factual, alternative, or diff, their difference."""
+    """The gradient that importance is taken from: factual, alternative, or diff, the difference of the two."""
     batch_size: int = argument(8, checked(require_whole, 1), affects="neither")
-    """Examples whose gradient is computed at a time. Several batches per class cost an accumulator of full width."""
+    """Examples whose gradient is computed at a time. Several batches per class need an accumulator of full width."""
     feature_class_key: str = argument("feature_class_id", checked(require_text))
     """Key of an example's class in the items of the dataset."""
     target_feature_class_ids: Sequence[Any] | None = argument(None, _class_ids)
-    """The classes that count; others (identity, neutral) are ignored. Default: those of the definition or trainer."""
+    """Ids of the classes that count; other classes (identity, neutral) are ignored. Default: the target classes of the
+    definition or trainer."""
     dataset: Any = argument(None, checked(_dataset), save=None)
-    """Examples to use instead of the dataset passed to `pre_prune` (the training examples, in a trainer)."""
+    """Examples to use instead of the dataset that `pre_prune` is given (in a trainer: the training examples)."""
     use_cached_gradients: bool = argument(False, affects="neither")
-    """Keep the gradients in the experiment's `cache/gradients`, by the same keys as training's, and read those that are
-    there: pruning again, with another topk, computes none. Takes a file of full width per batch."""
+    """Whether gradients are kept in the experiment's `cache/gradients`, where training keeps its gradients too, and
+    read from there: pruning again, with another topk, computes none. Each batch takes a file of full width."""
     importance_dtype: torch.dtype | None = argument(None, parse_dtype, save=str)
-    """Of the importance vector. Default: float32; torch.bfloat16 takes half the memory, with more ties."""
+    """Type of the importance vector. Default: float32; torch.bfloat16 takes half the memory, with more ties."""
     importance_device: Device = argument(None, checked(_device), affects="neither", save=str)
-    """Where the importance vector is. Default: beside the base model."""
+    """Device of the importance vector. Default: the device of the base model."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -112,17 +113,17 @@ class PostPruneConfig(Arguments):
     """
 
     topk: int | float | None = None
-    """Keep so many dimensions (int), or this proportion of them (float in (0, 1])."""
+    """Number (int) or proportion (float in (0, 1]) of the dimensions that are kept."""
     threshold: float | None = None
-    """Keep dimensions of at least this importance."""
+    """Least importance of the dimensions that are kept."""
     mask: Tensor | None = argument(None, _mask, save=_kept)
-    """Keep these dimensions, bool (input_dim,)."""
+    """Bool mask (input_dim,) of the dimensions that are kept."""
     part: str = argument("decoder-weight", lambda _, value: parse_weight_part(value))
-    """The weights that importance is read off: encoder-weight, decoder-weight, decoder-bias or decoder-sum."""
+    """The weights that give the importance: encoder-weight, decoder-weight, decoder-bias or decoder-sum."""
     inplace: bool = True
-    """Change the model; otherwise a copy that shares the base model is pruned."""
+    """Whether the model itself is pruned; otherwise a copy that shares the base model is pruned."""
     return_mask: bool = False
-    """Let `post_prune` also return the bool mask of what was kept."""
+    """Whether `post_prune` also returns the bool mask of the dimensions that were kept."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

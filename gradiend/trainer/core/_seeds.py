@@ -1,4 +1,4 @@
-"""Several seeds: which are tried, how each is judged, which is the best, and what is kept of the others."""
+"""Several seeds: which seeds are tried, how a run is judged, which run is the best, and what is kept of the others."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ logger = get_logger(__name__)
 
 
 SEED_RANGE = 2**31
-"""First seeds that are drawn lie below."""
+"""A first seed that is drawn lies below this number."""
 
 
 def set_seed(seed: int | None) -> None:
-    """Seed Python, NumPy and PyTorch (all devices); None leaves them as they are."""
+    """Seed the random generators of Python, NumPy and PyTorch (all devices); None changes no generator."""
     if seed is not None:
         random.seed(seed)
         np.random.seed(seed % 2**32)
@@ -45,7 +45,7 @@ class SeedRun:
     seed: int
     output_dir: str
     training_score: float | None
-    """|correlation| of the model that was kept, during training; without evaluation the last losses' mean, negated."""
+    """|correlation| of the kept model during training; without evaluations, the negated mean of the last losses."""
     eval_correlation: float | None
     """Correlation on the validation split after training."""
     convergence_metric: str
@@ -53,32 +53,20 @@ class SeedRun:
     threshold: float
     converged: bool
     reason: str | None = None
-    """Why it has not converged, where that is not the metric."""
+    """Why the run has not converged, if the reason is not the metric."""
     used_cache: bool = False
-    """Whether an earlier training of the same was found, and none was made."""
+    """Whether the same training was done before, so that it was not done again."""
 
     @property
     def selection_score(self) -> float | None:
-        """|eval_correlation| when available, else training_score: higher is better."""
+        """|eval_correlation| if it is known, else training_score; higher is better."""
         return self.training_score if self.eval_correlation is None else abs(self.eval_correlation)
 
 
 def judge(
-    seed: int,
-    output_dir: str,
-    stats: Mapping[str, Any],
-    evaluation: Mapping[str, Any],
-    arguments: TrainingArguments,
+    seed: int, output_dir: str, stats: Mapping[str, Any], evaluation: Mapping[str, Any], arguments: TrainingArguments
 ) -> SeedRun:
-    """Whether a finished training has converged, and how good it is.
-
-    Args:
-        seed: Of the run.
-        output_dir: Where it was saved.
-        stats: Content of its training.json.
-        evaluation: Encoder metrics on the validation split, or {}.
-        arguments: Metric and thresholds.
-    """
+    """Whether a training has converged, and how good it is, by its training.json (`stats`) and its encoder metrics."""
     training, best, losses = (stats[name] for name in ("training_stats", "best_score_checkpoint", "losses"))
     outcome = convergence(arguments, training, best, losses, evaluation)
     correlation = best_correlation(training, best)
@@ -87,10 +75,10 @@ def judge(
 
 
 def run_seeds(arguments: TrainingArguments, run_one: Callable[[int], SeedRun]) -> tuple[list[SeedRun], str | None]:
-    """Run seed, seed + 1, … until enough have converged or all are used up. Without a seed, the first is drawn.
+    """Run seed, seed + 1, … until enough seeds have converged or all are used up; without a seed, the first is drawn.
 
     Returns:
-        (the runs, why it stopped early or None).
+        (the runs, why not all seeds were run or None).
     """
     runs: list[SeedRun] = []
     first = secrets.randbelow(SEED_RANGE) if arguments.seed is None else arguments.seed
@@ -104,40 +92,20 @@ def run_seeds(arguments: TrainingArguments, run_one: Callable[[int], SeedRun]) -
 
 
 def best_run(runs: list[SeedRun]) -> SeedRun:
-    """The converged run (or, if none has, any run) with the highest selection score; the earlier one of equals."""
-    candidates = [run for run in runs if run.converged] or runs
-    return max(candidates, key=_rank)
+    """The first run with the highest selection score among the converged runs or, if there is none, among all runs."""
 
+    def score(run: SeedRun) -> float:
+        found = run.selection_score
+        return -math.inf if found is None or math.isnan(found) else found
 
-def _rank(run: SeedRun) -> float:
-    """The selection score; none, and an undefined one, is the lowest."""
-    score = run.selection_score
-    return -math.inf if score is None or math.isnan(score) else score
+    return max([run for run in runs if run.converged] or runs, key=score)
 
 
 def choose_seed(
     directory: str | Path, runs: list[SeedRun], arguments: TrainingArguments, stopped: str | None
 ) -> SeedRun:
-    """The best run, after the report of all is written; one warning where none has converged."""
-    write_seed_report(directory, runs, arguments, stopped)
-    if not any(run.converged for run in runs):
-        logger.warning(
-            "None of %d seeds has converged (%s): the best is kept. Try more steps or another learning_rate.",
-            len(runs),
-            "; ".join(
-                f"seed {run.seed}: {run.reason or f'{run.convergence_metric} {run.convergence_metric_value}'}"
-                for run in runs
-            ),
-        )
-    return best_run(runs)
-
-
-def write_seed_report(
-    directory: str | Path, runs: list[SeedRun], arguments: TrainingArguments, stopped: str | None
-) -> str:
-    """Write `seed_report.json` and return its path."""
+    """The best run; all runs are reported in seed_report.json, and one warning is logged if none has converged."""
     best = best_run(runs)
-    path = Path(directory) / SEED_REPORT
     report = {
         "convergence_metric": arguments.convergent_metric,
         "threshold": arguments.convergent_score_threshold,
@@ -153,21 +121,28 @@ def write_seed_report(
             for run in runs
         ],
     }
-    write_json(path, plain(report))
-    return str(path)
+    write_json(Path(directory) / SEED_REPORT, plain(report))
+    if not any(run.converged for run in runs):
+        whys = [run.reason or f"{run.convergence_metric} {run.convergence_metric_value}" for run in runs]
+        shown = "; ".join(f"seed {run.seed}: {why}" for run, why in zip(runs, whys, strict=True))
+        logger.warning(
+            "None of %d seeds has converged (%s): the best is kept. Try more steps or another learning_rate.",
+            len(runs), shown,
+        )  # fmt: skip
+    return best
 
 
 def intermediate_checkpoints(directory: str | Path) -> list[Path]:
-    """What a training has written beside its result: `<directory>_step_<n>` and `<directory>_epoch_<n>`."""
+    """The checkpoints `<directory>_step_<n>` and `<directory>_epoch_<n>` that a training wrote beside its result."""
     result = Path(directory)
     pattern = re.compile(re.escape(result.name) + r"_(step|epoch)_\d+")
     return sorted(path for path in result.parent.glob("*") if path.is_dir() and pattern.fullmatch(path.name))
 
 
 def promote(best: str, output: str) -> None:
-    """Copy a seed's directory to `output`, and its intermediate checkpoints beside that.
+    """Copy a seed's directory to `output`, and the seed's intermediate checkpoints beside `output`.
 
-    What else lies in `output` stays: it may be any folder of the user's.
+    Other files in `output` stay, because `output` may be any folder of the user.
     """
     for source in (Path(best), *intermediate_checkpoints(best)):
         target = Path(output + source.name.removeprefix(Path(best).name))
@@ -178,7 +153,7 @@ def promote(best: str, output: str) -> None:
 
 
 def _take_over(staging: Path, target: Path) -> None:
-    """Move a complete checkpoint to `target`; its config.json goes first and comes last, see `write_checkpoint`."""
+    """Move a checkpoint to `target`, whose config.json is removed first and written last, see `write_checkpoint`."""
     (target / CONFIG).unlink(missing_ok=True)
     target.mkdir(parents=True, exist_ok=True)
     for name in (*CHECKPOINT_FILES, MLM_HEAD, OWN_BASE_MODEL, OWN_TOKENIZER):
@@ -208,9 +183,9 @@ def drop_weights(directories: Sequence[str]) -> None:
 
 
 def remove_checkpoint(directory: str | Path) -> None:
-    """Remove a checkpoint with all that lies in it, if there is one.
+    """Remove a checkpoint with all its files, if there is one.
 
-    Its config.json goes first: a directory with one is complete, however the process ends.
+    The config.json is removed first: a directory with a config.json is complete, however the process ends.
     """
     (Path(directory) / CONFIG).unlink(missing_ok=True)
     shutil.rmtree(directory, ignore_errors=True)

@@ -1,15 +1,15 @@
 """One step of a GRADIEND: what is trained, and by which arithmetic.
 
-A usual network (one latent, mean squared error, an optimizer of Adam's formula) is stepped analytically: the gradient
-of its objective is known, so no autograd graph is needed. On a CPU the update runs in chunks that stay in the cache;
-for GPUs the same step is one function of whole vectors, which `torch.compile` makes a few kernels of. Every other
-network goes through autograd.
+A usual network (one latent, mean squared error, an optimizer with Adam's formula) takes analytic steps: the formula of
+the gradient is known, so no autograd graph is needed. On a CPU the update runs in chunks that stay in the cache. For
+GPUs the same step is one function of whole vectors, which `torch.compile` turns into a few kernels. Every other network
+needs autograd.
 
 One half can be trained alone, on the labels (docs/method.md, "Supervised halves"):
 
     encoder alone:  loss(act_enc(W_e · s + b_e), y)        decoder alone:  loss(act_dec(W_d · y + b_d), t)
 
-with the label y of the batch: +1, −1 or 0. The other half gets no gradient, so no optimizer touches it.
+with the label y of the batch: +1, −1 or 0. The other half gets no gradient, so no optimizer changes it.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.util.logging import get_logger
 
 CHUNK = 1 << 18
-"""Entries per chunk of the update on a CPU: its dozen float32 vectors then stay in the cache."""
+"""Entries per chunk of the update on a CPU, so that the dozen float32 vectors of a chunk stay in the cache."""
 
 
 def steps_analytically(gradiend: GradiendModel, arguments: TrainingArguments) -> bool:
-    """Whether the analytic optimizer applies; the weights need not exist."""
+    """Whether the analytic step is right for the network and the arguments; the weights need not exist."""
     return (
         gradiend.latent_dim == 1
         and ACTIVATIONS[gradiend.activation_encoder].slope is not None
@@ -51,8 +51,8 @@ def steps_analytically(gradiend: GradiendModel, arguments: TrainingArguments) ->
 class _Adam:
     """Adam's or AdamW's update of one parameter, slice by slice (Kingma & Ba 2015; Loshchilov & Hutter 2019).
 
-    torch's own fused kernel reads and writes each vector once; the optimizer classes of torch.optim would call it too,
-    but on whole parameters only, after the gradient of length n has been written to memory.
+    The fused kernel of torch reads and writes each vector once. The classes of torch.optim call the same kernel, but
+    on whole parameters only, after the gradient of length n has been written to memory.
     """
 
     def __init__(self, parameter: Tensor, arguments: TrainingArguments) -> None:
@@ -79,8 +79,8 @@ class AnalyticOptimizer:
 
     With p = W_e·s + b_e, h = act(p), r = W_d h + b_d − t and loss = Σ r² / n:
         ∂W_d = 2 r h / n,  ∂b_d = 2 r / n,  δ = act'(p) Σ 2 r W_d / n,  ∂W_e = δ s,  ∂b_e = δ.
-    One pass over W_e and s for p, one over the decoder for r (its update included), one over W_e for its update:
-    about 22 n numbers are read or written. h, δ and the loss stay tensors, so that no step waits for the device.
+    One pass over W_e and s gives p, one pass over the decoder gives r and updates the decoder, and one pass over W_e
+    updates W_e: about 22 n numbers are read or written. h, δ and the loss stay tensors, so a step never waits for them.
     """
 
     def __init__(self, gradiend: GradiendModel, arguments: TrainingArguments) -> None:
@@ -138,11 +138,11 @@ class AnalyticOptimizer:
 logger = get_logger(__name__)
 
 State = tuple[Tensor, Tensor, Tensor]
-"""A flat parameter with its first and second moments."""
+"""A flat parameter, its first moments and its second moments."""
 
 
 class CompiledOptimizer(AnalyticOptimizer):
-    """The analytic optimizer with its step fused by `torch.compile`; the plain step where that finds no compiler."""
+    """The analytic optimizer with a step that `torch.compile` fuses; without a compiler it makes the plain step."""
 
     def __init__(self, gradiend: GradiendModel, arguments: TrainingArguments) -> None:
         super().__init__(gradiend, arguments)
@@ -171,27 +171,13 @@ class CompiledOptimizer(AnalyticOptimizer):
 
 
 def fused_step(
-    states: Sequence[State],
-    source: Tensor,
-    target: Tensor,
-    step: Tensor,
-    activation: nn.Module,
-    slope: Callable[[Tensor], Tensor],
-    options: Mapping[str, Any],
-) -> Tensor:
-    """One update in place, see `AnalyticOptimizer` for the formulas.
+    states: Sequence[State], source: Tensor, target: Tensor, step: Tensor, activation: nn.Module,
+    slope: Callable[[Tensor], Tensor], options: Mapping[str, Any],
+) -> Tensor:  # fmt: skip
+    """One update in place, see `AnalyticOptimizer` for the formulas; returns the loss before the update, ().
 
-    Args:
-        states: Of the encoder's weight and bias, the decoder's weight and, if it has one, its bias.
-        source: (n,).
-        target: (n,).
-        step: (), from 1.
-        activation: Of the encoder.
-        slope: Of the activation, see `Activation`.
-        options: See `adam_`.
-
-    Returns:
-        The loss before the update, ().
+    `states` are those of the encoder's weight and bias, the decoder's weight and, if there is one, the decoder's bias.
+    `source` and `target` are (n,), `step` () counts from 1, and `options` are the keywords of `adam_`.
     """
     encoder, encoder_bias, decoder, *rest = states
     latent = activation(encoder[0] @ source + encoder_bias[0].squeeze())
@@ -210,17 +196,9 @@ def fused_step(
 
 
 def adam_(
-    state: State,
-    gradient: Tensor,
-    step: Tensor,
-    *,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    weight_decay: float,
-    eps: float,
-    decoupled: bool,
-) -> None:
+    state: State, gradient: Tensor, step: Tensor, *, lr: float, beta1: float, beta2: float, weight_decay: float,
+    eps: float, decoupled: bool,
+) -> None:  # fmt: skip
     """Adam (Kingma & Ba 2015) or, with `decoupled` weight decay, AdamW (Loshchilov & Hutter 2019), in place."""
     values, first, second = state
     # 1 − βᵗ, exact in the weights' own type.
@@ -235,12 +213,12 @@ def adam_(
 
 @functools.cache
 def compiled_step() -> Callable[..., Tensor]:
-    """`fused_step`, compiled when it is first called; made on demand, since the compiler takes seconds to import."""
+    """`fused_step`, compiled at its first call; it is made on demand, because importing the compiler takes seconds."""
     return torch.compile(fused_step, fullgraph=True)
 
 
 class EncoderOptimizer(AutogradOptimizer):
-    """Encodings against labels; the decoder stays as it is."""
+    """Trains the encoder alone: encodings are compared with labels."""
 
     def predict(self, source: Tensor) -> Tensor:
         """The encoding, (latent_dim,)."""
@@ -248,7 +226,7 @@ class EncoderOptimizer(AutogradOptimizer):
 
 
 class DecoderOptimizer(AutogradOptimizer):
-    """Decoded labels against target gradients; the encoder stays as it is."""
+    """Trains the decoder alone: decoded labels are compared with target gradients."""
 
     def predict(self, source: Tensor) -> Tensor:
         """The decoded label, (input_dim,)."""
@@ -256,7 +234,7 @@ class DecoderOptimizer(AutogradOptimizer):
 
 
 def optimizer_for(gradiend: GradiendModel, arguments: TrainingArguments) -> GradiendOptimizer:
-    """The optimizer of the half, or halves, that the arguments say are trained.
+    """The optimizer of the half or halves that the arguments train.
 
     Raises:
         ValueError: A supervised mode with several latents: a label is one number.
@@ -272,7 +250,7 @@ def optimizer_for(gradiend: GradiendModel, arguments: TrainingArguments) -> Grad
 
 
 def create_optimizer(gradiend: GradiendModel, arguments: TrainingArguments) -> GradiendOptimizer:
-    """The optimizer of both halves: the analytic one where it applies, compiled if that is asked for; else autograd."""
+    """The optimizer of both halves: analytic or, with torch_compile, compiled where this is possible; else autograd."""
     if steps_analytically(gradiend, arguments):
         return (CompiledOptimizer if arguments.torch_compile else AnalyticOptimizer)(gradiend, arguments)
     if arguments.torch_compile:
@@ -284,12 +262,9 @@ def create_optimizer(gradiend: GradiendModel, arguments: TrainingArguments) -> G
 
 
 def resolve_target(model: ModelWithGradiend, arguments: TrainingArguments, *, new: bool) -> None:
-    """Give a model the target that it is trained for: none for a new one whose encoder alone is trained.
+    """Set a model's target to that of the arguments, unless a trained GRADIEND has one already.
 
-    Args:
-        model: Changed in place.
-        arguments: Mode and target.
-        new: Whether its GRADIEND is not trained yet. A trained one keeps its target, if it has one.
+    A `new` GRADIEND, which has not been trained, gets no target if its encoder alone is trained.
     """
     if new and arguments.supervised_encoder:
         model.set_target(None)
@@ -298,12 +273,9 @@ def resolve_target(model: ModelWithGradiend, arguments: TrainingArguments, *, ne
 
 
 def gradient_arguments(model: ModelWithGradiend, arguments: TrainingArguments, cache_dir: str | None) -> dict[str, Any]:
-    """Keywords of `create_gradient_training_dataset` that differ from the usual.
+    """Keywords of `create_gradient_training_dataset` that differ from the defaults.
 
-    Args:
-        model: Names source and target.
-        arguments: The half that is not trained needs no gradient.
-        cache_dir: Where gradients are kept, or None.
+    A half that is not trained needs no gradient; `cache_dir` is the directory in which gradients are kept, if any.
     """
     given: dict[str, Any] = {}
     if arguments.supervised:
@@ -320,7 +292,7 @@ def training_pair(batch: Mapping[str, Any], arguments: TrainingArguments) -> tup
     """(input, wanted output) of one step, both flat.
 
     Raises:
-        KeyError: A batch without what its step needs; the message names it.
+        KeyError: The batch lacks what the step needs; the message names the missing keys.
     """
     needed = ("source", "label") if arguments.supervised_encoder else ("source", "target")
     needed = ("label", "target") if arguments.supervised_decoder else needed
@@ -332,5 +304,5 @@ def training_pair(batch: Mapping[str, Any], arguments: TrainingArguments) -> tup
 
 
 def label_of(batch: Mapping[str, Any]) -> Tensor:
-    """The label of a batch, (1,): a number, or the mean of its examples' labels."""
+    """The label of a batch, (1,): its number, or the mean of its examples' labels."""
     return torch.as_tensor(batch["label"], dtype=torch.float64).mean().reshape(1)

@@ -28,20 +28,22 @@ from gradiend.util._keywords import one_of, resolve_keywords, strict_keywords
 
 DEFAULT_CORRELATION_THRESHOLD = 0.5
 LARGEST_SEED = 2**63
-"""Seeds lie below it: PyTorch takes no others."""
+"""Seeds lie below this number, because PyTorch takes no larger ones."""
 
 Metric = Literal["correlation", "loss"]
 C = TypeVar("C", PrePruneConfig, PostPruneConfig)
 
 
 class DefaultSteps(int):
-    """The number of a default, which a number of the user's is not: a training too short for a curve looks more often
-    than the default says, but never more often than the user says.
+    """The number of steps of a default, which is told apart from a number of the user.
+
+    A training that is too short for a curve is evaluated more often than the default says, but never more often than
+    the user says.
     """
 
 
 def whole(least: int | None = None, below: int | None = None) -> Callable[[str, Any], int]:
-    """Whole numbers of at least `least`; a wrong one is a ValueError, whatever its type."""
+    """A parser of whole numbers of at least `least`; any other value is a ValueError, whatever its type."""
     at_least = "" if least is None else f" of at least {least}"
 
     def parse(name: str, value: Any) -> int:
@@ -68,7 +70,7 @@ def _numbers(name: str, value: Any) -> Any:
 
 def _directory(name: str, value: Any) -> str:
     require_path(name, value)
-    # A path with a slash at its end has no name that "_best" could be put after.
+    # The name "…_best" can only be made from a path without a slash at its end.
     return str(Path(value))
 
 
@@ -99,7 +101,7 @@ def _criterion(name: str, value: Any) -> Any:
 
 
 def _config(kind: type[C]) -> Callable[[str, Any], C]:
-    """A pruning configuration, also as the dict that its `to_dict` gives."""
+    """A parser of a pruning configuration, also as the dict that its `to_dict` gives."""
 
     def parse(name: str, value: Any) -> C:
         if isinstance(value, kind):
@@ -112,11 +114,7 @@ def _config(kind: type[C]) -> Callable[[str, Any], C]:
 
 
 def require_evaluation(name: str, function: Any) -> None:
-    """Refuse a function that cannot be called as it will be, or that returns a constant such as None.
-
-    Raises:
-        TypeError: It is no function of config= and training_stats=, or returns no dict.
-    """
+    """Raise TypeError for what is not callable with config= and training_stats=, or returns a constant such as None."""
     expected = f"{name} must be a function that is called with config= and training_stats= and returns a dict"
     if not callable(function):
         raise TypeError(f"{expected}; got {function!r:.60}.")
@@ -130,7 +128,7 @@ def require_evaluation(name: str, function: Any) -> None:
     ends = [
         (before, end) for before, end in itertools.pairwise(steps) if end.opname in {"RETURN_VALUE", "RETURN_CONST"}
     ]
-    # RETURN_CONST has its value with it; RETURN_VALUE takes the one before. No constant is a dict.
+    # RETURN_CONST holds its value; RETURN_VALUE takes that of the step before. No constant is a dict.
     results = [end if end.opname == "RETURN_CONST" else before for before, end in ends]
     if results and all(one.opname in {"RETURN_CONST", "LOAD_CONST"} for one in results):
         raise TypeError(f"{expected}; {function.__qualname__} returns {results[0].argval!r}. Is a return missing?")
@@ -148,60 +146,62 @@ class TrainingArguments(Arguments):
     """
 
     experiment_dir: str | None = argument(None, _directory, affects="neither")
-    """Where everything of an experiment is written; a trainer's `run_id` adds a subdirectory."""
+    """Directory of all files of an experiment; a trainer's `run_id` adds a subdirectory."""
     output_dir: str | None = argument(None, _directory, affects="neither")
-    """Where the trained model goes. Default: `<experiment_dir>/model`, or a temporary directory."""
+    """Directory of the trained model. Default: `<experiment_dir>/model`, or a temporary directory."""
     use_cache: bool = argument(False, affects="neither")
-    """Whether what was computed before, from the same model, data and arguments, is read instead of computed again."""
+    """Whether results that were computed before from the same model, data and arguments are read, not computed
+    again."""
     add_identity_for_other_classes: bool = False
-    """Whether to train on the classes in the data that are no target too: each word against itself, with label 0."""
+    """Whether to train also on classes in the data that are no target: each word against itself, with label 0."""
     source: str = argument("alternative", lambda name, value: Side.parse(name, value).value)
     """Gradient that the encoder reads: factual, alternative or diff."""
     target: str | None = "diff"
     """Gradient that the decoder reproduces: factual, alternative or diff; None with `supervised_encoder`."""
     train_batch_size: int = argument(32, whole(1))
-    """Examples of one class whose mean loss gives one gradient, that is one training step."""
+    """Examples of one class whose mean loss gives the gradient of one training step."""
     train_max_size: int | None = argument(None, whole(1))
     """Cap on training examples (all classes together)."""
     learning_rate: float = argument(1e-5, _not_negative)
-    """Step size of the optimizer, the same for the whole training. Fewer entries take a larger one."""
+    """Step size of the optimizer, the same for the whole training. A GRADIEND with fewer entries takes a larger one."""
     num_train_epochs: int = argument(3, whole(1))
     """Passes over the training batches."""
     max_steps: int = argument(-1, whole())
-    """Overrides `num_train_epochs` when positive; the batches are then repeated as often as needed. 0: see `init`."""
+    """Number of steps, if it is positive: `num_train_epochs` is then ignored, and batches are repeated as needed. 0
+    trains no step and needs `init="class_means"`."""
     torch_compile: bool = argument(False, affects="neither")
-    """Fuse the GRADIEND step (one latent, tanh or id, MSE) with `torch.compile`, for GPUs: the same numbers up to
-    rounding."""
+    """Whether `torch.compile` fuses the GRADIEND step (one latent, tanh or id, MSE), for GPUs; the numbers differ by
+    rounding only."""
     bf16: bool = False
-    """Compute training gradients under bfloat16 autocast, where the hardware has it; evaluations stay precise."""
+    """Whether training gradients are computed under bfloat16 autocast; evaluations keep their precision."""
     init: Literal["random", "class_means"] = argument("random", checked(one_of, ("random", "class_means")))
-    """Where the weights start: random, or in closed form from class means of gradients (docs/method.md). With
-    class_means, `max_steps=0` ends there."""
+    """The weights before the first step: random, or in closed form from class means of gradients (docs/method.md). With
+    class_means, `max_steps=0` saves these weights."""
     init_samples: int = argument(128, whole(1))
     """Examples per class for the means of `init="class_means"`; two more batches per class set the scale."""
     kept_gradients_size: int = argument(2**30, whole(0), affects="neither")
-    """Bytes of gradients that may be kept in a temporary file, so that later epochs and seeds need not compute them
-    again. Large, unpruned gradients, of which only a few would fit, are not kept."""
+    """Bytes of gradients that a temporary file may hold, so that later epochs and seeds need not compute them again.
+    Large, unpruned gradients, of which only a few would fit, are not kept."""
     weight_decay: float = argument(1e-2, _not_negative)
     """Weight decay of the optimizer."""
     adam_epsilon: float = argument(1e-8, _not_negative)
-    """Epsilon of the optimizer, which keeps its steps finite where gradients are tiny."""
+    """Epsilon of the optimizer, which keeps steps finite where gradients are tiny."""
     optim: Literal["adamw", "adam"] = argument("adamw", checked(one_of, OPTIMIZERS))
-    """The optimizer."""
+    """Name of the optimizer."""
     criterion: nn.Module | None = argument(None, _criterion, save=None)
     """Loss between decoded and target gradient. Default: MSELoss."""
     eval_strategy: Literal["steps", "no"] = argument("steps", checked(one_of, ("steps", "no")))
-    """Whether to evaluate the encoder during training."""
+    """When the encoder is evaluated during training: every `eval_steps` steps, or never."""
     eval_steps: int = argument(DefaultSteps(250), whole(1))
-    """Steps between evaluations; the last step is always evaluated. Where it is left out and a training has fewer than
-    2500 steps, a few rows are also encoded every tenth of it (at least 5 steps), so that there is a curve; what is
-    kept is still chosen by the evaluations."""
+    """Steps between evaluations; the last step is always evaluated. By default, a training of fewer than 2500 steps
+    also encodes a few rows after each tenth of its steps (at least 5 steps), for its curve; evaluations alone choose
+    the model that is kept."""
     encoder_eval_train_max_size: int | None = argument(None, whole(1))
     """Cap on validation examples per class for evaluations during training."""
     encoder_eval_max_size: int | None = argument(None, whole(1), affects="neither")
     """Cap on examples per variant (transition or neutral type) in `evaluate_encoder`."""
     encoder_eval_balance: bool = argument(True, affects="neither")
-    """Whether `evaluate_encoder` caps every class at the size of the smallest."""
+    """Whether `evaluate_encoder` caps every class at the size of the smallest class."""
     seed_selection_eval_max_size: int | None = argument(None, whole(1), affects="seeds")
     """Cap on validation examples when seeds are compared. Default: `encoder_eval_max_size`."""
     decoder_eval_max_size_training_like: int | None = argument(None, whole(1), affects="neither")
@@ -211,80 +211,81 @@ class TrainingArguments(Arguments):
     decoder_eval_lrs: Sequence[float] | None = argument(None, _numbers, affects="neither")
     """Learning rates of the decoder grid. Default: 0.001, 0.003, 0.01, 0.03, 0.1, 0."""
     decoder_eval_feature_factors: Sequence[float] | None = argument(None, _numbers, affects="neither")
-    """Feature factors of the decoder grid. Default: the one that strengthens (or weakens) each class."""
+    """Feature factors of the decoder grid. Default: the factor that strengthens (or weakens) each class."""
     eval_batch_size: int = argument(32, whole(1), affects="neither")
     """Texts per forward pass in evaluations."""
     do_eval: bool = True
     """Whether to evaluate the encoder during training."""
     evaluate_fn: Callable[..., Mapping[str, Any]] | None = argument(None, checked(require_evaluation), save=None)
-    """Replaces the evaluation during training; called with config= and training_stats=, returns a dict with
-    `correlation` and, optionally, `mean_by_class`."""
+    """Function that replaces the evaluation during training; it is called with config= and training_stats= and returns
+    a dict with `correlation` and, optionally, `mean_by_class`."""
     save_strategy: Literal["best", "steps", "no"] = argument("best", checked(one_of, ("best", "steps", "no")))
-    """best keeps the model with the best evaluation; steps also writes one every `save_steps`; no keeps the last."""
+    """Which model is kept: best keeps the model with the best evaluation, steps also writes a checkpoint every
+    `save_steps` steps, and no keeps the last model."""
     save_steps: int = argument(5000, whole(1))
     """Steps between checkpoints with `save_strategy="steps"`."""
     save_only_best: bool = True
-    """False also writes a checkpoint after every epoch."""
+    """Whether only the best model is saved; False also writes a checkpoint after every epoch."""
     delete_models: bool = argument(False, affects="neither")
-    """Remove the checkpoints after steps and epochs once a training is done: only its result stays."""
+    """Whether the checkpoints of steps and epochs are removed after a training, so that only its result stays."""
     trust_remote_code: bool = argument(False, affects="neither")
-    """Passed on when the base model is loaded."""
+    """Whether code from the hub may run when the base model is loaded."""
     model_use_cache: bool = argument(False, affects="neither")
     """Whether `train_decoder_only_mlm_head` keeps a head that was trained on the same model and rows."""
     params: Sequence[str] | None = argument(None, _params)
     """Names or wildcards of the base-model parameters to use. Default: the whole backbone."""
     activation_encoder: str | None = argument(None, _activation)
-    """Default: tanh."""
+    """Activation of the encoder. Default: tanh."""
     activation_decoder: str | None = argument(None, _activation)
-    """Default: id."""
+    """Activation of the decoder. Default: id, the identity."""
     bias_decoder: bool | None = argument(None, checked(require_flag))
-    """Default: True."""
+    """Whether the decoder has a bias. Default: True."""
     latent_dim: int | None = argument(None, whole(1))
-    """Number of latent features. Default: 1. Of several, evaluations are about the first, and none is inverted."""
+    """Number of latent features. Default: 1. With several latents, evaluations read the first, and none is inverted."""
     normalize_gradiend: bool = True
-    """Whether the first class shall encode positive: a negative correlation inverts the encoding (of one latent)."""
+    """Whether the first class must encode positive: a negative correlation inverts the encoding of a single latent."""
     torch_dtype: torch.dtype | str | None = argument(None, parse_dtype, save=str)
-    """Of the GRADIEND, as a dtype or by name. Default: float32."""
+    """Type of the GRADIEND's weights, as a dtype or its name. Default: float32."""
     encoder_decoder_same_device: bool = argument(False, affects="neither")
-    """Whether encoder and decoder share one GPU where there are several."""
+    """Whether encoder and decoder share one GPU on a machine with several GPUs."""
     base_model_dtype: torch.dtype | str | None = argument(None, parse_dtype, save=str)
-    """Of the base model where it is loaded by name or path, also by name. Default: float32."""
+    """Type of the weights of a base model that is loaded by name or path, as a dtype or its name. Default: float32."""
     gradient_checkpointing: bool = argument(False, affects="neither")
-    """Whether the base model's layers run again in backward passes instead of keeping what they computed: less memory,
-    about a third more time, the same numbers."""
+    """Whether the base model's layers run again in backward passes instead of keeping their results: less memory, about
+    a third more time, the same numbers."""
     max_seeds: int = argument(3, whole(1), affects="seeds")
-    """Seeds to try, one after the other: seed, seed + 1, …"""
+    """Most seeds that are tried one after the other: seed, seed + 1, …"""
     min_convergent_seeds: int | None = argument(1, whole(1), optional=True, affects="seeds")
-    """Stop after so many seeds have converged; None runs all."""
+    """Number of converged seeds after which no more seeds are tried; None runs all seeds."""
     convergent_metric: Metric | None = argument(None, checked(one_of, get_args(Metric)), affects="seeds")
-    """What decides whether a seed has converged. Default: correlation."""
+    """Metric that decides whether a seed has converged. Default: correlation."""
     convergent_score_threshold: float | None = argument(None, affects="seeds")
-    """|correlation| at least, or loss at most. Default: 0.5 for correlation. A training whose loss has grown has not
-    converged whatever its metric is (docs/evaluation.md)."""
+    """Least |correlation|, or largest loss, of a converged seed. Default: 0.5 for correlation. A training whose loss
+    has grown has not converged, whatever its metric is (docs/evaluation.md)."""
     convergent_mean_by_class_threshold: float | None = argument(None, checked(require_finite, 0.0), affects="seeds")
-    """Also require the two class means to lie this far from 0 on opposite sides."""
+    """Least distance from 0 that the two class means of a converged seed have, on opposite sides. Default: any."""
     seed: int | None = argument(0, whole(0, LARGEST_SEED), optional=True)
-    """First seed; None: every run is another. (One run leaves the random generators as they are; several draw a first
-    seed, which the report names.)"""
+    """First seed. With None every run differs: a single run uses the random generators as they are, and several runs
+    draw a first seed, which the report names."""
     seed_runs_dir: str | None = argument(None, _directory, affects="neither")
-    """Where seed runs are written. Default: `<experiment_dir>/seeds`."""
+    """Directory of the seed runs. Default: `<experiment_dir>/seeds`."""
     keep_seed_runs: bool = argument(False, affects="seeds")
-    """Keep the weights of every seed; `train` then returns a dict seed → model."""
+    """Whether the weights of every seed are kept; `train` then returns a dict seed → model."""
     supervised_encoder: bool = False
-    """Train the encoder alone, on the labels: the loss is between encoding and label (docs/method.md)."""
+    """Whether the encoder is trained alone, with a loss between encoding and label (docs/method.md)."""
     supervised_decoder: bool = False
-    """Train the decoder alone, from the labels: the loss is between the decoded label and the target gradient. Seeds
-    are then judged by their loss, so `convergent_score_threshold` is needed."""
+    """Whether the decoder is trained alone, with a loss between decoded label and target gradient. Seeds are then
+    judged by their loss, so `convergent_score_threshold` is needed."""
     use_cached_gradients: bool = argument(False, affects="neither")
     """Whether training gradients are kept in `<experiment_dir>/cache/gradients` and read from there. Without an
-    experiment_dir only `kept_gradients_size` holds."""
+    experiment_dir, gradients are kept within `kept_gradients_size` only."""
     pre_prune_config: PrePruneConfig | None = argument(None, _config(PrePruneConfig), save=methodcaller("to_dict"))
-    """Prune by gradients before training, once for all seeds."""
+    """Configuration of pruning by gradients before the training, once for all seeds. Default: no such pruning."""
     post_prune_config: PostPruneConfig | None = argument(None, _config(PostPruneConfig), save=methodcaller("to_dict"))
-    """Prune by weights after training; the pruned model is what is evaluated and saved. What its training.json says was
-    measured before."""
+    """Configuration of pruning by weights after the training; the pruned model is evaluated and saved, while its
+    training.json holds measurements from before. Default: no such pruning."""
     metadata: dict[str, Any] = field(default_factory=dict, metadata={"parse": _notes, "affects": "neither"})
-    """Free, JSON-serialisable notes, written with the training statistics."""
+    """Free notes, as JSON values, which are written with the training statistics."""
 
     __repr__ = short_repr
 
@@ -317,7 +318,7 @@ class TrainingArguments(Arguments):
         self.convergent_metric = "loss" if self.supervised_decoder else self.convergent_metric or "correlation"
 
     def _check_together(self) -> None:
-        """Refuse values that are right by themselves."""
+        """Refuse values that are right alone but not together."""
         most = 1.0 if self.convergent_metric == "correlation" else None
         require_finite("convergent_score_threshold", self.convergent_score_threshold, 0.0, most)
         if self.min_convergent_seeds is not None and self.min_convergent_seeds > self.max_seeds:
@@ -344,7 +345,7 @@ class TrainingArguments(Arguments):
         values = {name: vars(self)[name] for name in self.names()}
         metric = "loss" if resolved.get("supervised_decoder") else resolved.get("convergent_metric")
         if metric is not None and metric != self.convergent_metric:
-            # The threshold of one metric says nothing about the other.
+            # A threshold for one metric says nothing about the other metric.
             values["convergent_score_threshold"] = None
         if self.supervised_encoder and not resolved.get("supervised_encoder", True):
             values["target"] = type(self).target
@@ -352,7 +353,7 @@ class TrainingArguments(Arguments):
 
     @property
     def trains_encoder(self) -> bool:
-        """Whether there is a trained encoder to evaluate: not with `supervised_decoder`."""
+        """Whether the encoder is trained, so that it can be evaluated: not with `supervised_decoder`."""
         return not self.supervised_decoder
 
     @property
@@ -362,5 +363,5 @@ class TrainingArguments(Arguments):
 
     @property
     def normalizes(self) -> bool:
-        """Whether the first class is made positive by inversion; labels give supervised halves their sign."""
+        """Whether inversion makes the first class positive; in supervised modes the labels give the sign."""
         return self.normalize_gradiend and not self.supervised

@@ -1,4 +1,4 @@
-"""What happens around the steps of a training: evaluation, normalisation, checkpoints, logging."""
+"""The callbacks of every training: evaluation, normalisation, checkpoints and logging."""
 
 from __future__ import annotations
 
@@ -32,28 +32,22 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 MEANS = ("mean_by_class", "mean_by_feature_class")
-"""Figures of an evaluation that change sign with the encoding, beside the correlation."""
+"""Results of an evaluation, beside the correlation, that change sign with the encoding."""
 
 INVERT_BELOW = -0.5
-"""During training the encoding is inverted only when it is clearly on the wrong side."""
-
+"""Correlation below which the encoding is inverted during training."""
 
 CURVE_POINTS = 10
-"""Evaluations that make a curve."""
+"""Number of evaluations that make a curve."""
 
 LEAST_STEPS_BETWEEN = 5
-"""Between glances, so that they cost a small share of the steps."""
+"""Least steps between glances, so that glances cost a small share of the time of the steps."""
 
 
 def glance_every(steps: int, eval_steps: int) -> int | None:
-    """Steps between the glances of a training that `DefaultSteps` would give too few evaluations for a curve.
+    """Steps between glances, for a training of `steps` steps to which the default `eval_steps` gives no curve.
 
-    Args:
-        steps: Of the whole training.
-        eval_steps: Between evaluations, as in the arguments.
-
-    Returns:
-        None: no glances, because the user said how often, there are enough evaluations, or hardly any steps.
+    None means no glances, because the user has set `eval_steps`, or there are enough evaluations, or hardly any steps.
     """
     every = max(LEAST_STEPS_BETWEEN, steps // CURVE_POINTS)
     wanted = isinstance(eval_steps, DefaultSteps) and every < eval_steps and steps >= 4 * LEAST_STEPS_BETWEEN
@@ -65,9 +59,9 @@ class CurveEvaluation:
     """An evaluation during training, with glances in between."""
 
     full: Callable[..., Mapping[str, Any]]
-    """See `EvaluationCallback`."""
+    """The evaluation on all rows, see `EvaluationCallback`."""
     glance: Callable[[], Mapping[str, Any]]
-    """The same of a few rows."""
+    """The same evaluation on a few rows."""
     every: int
     """Steps between glances."""
 
@@ -77,11 +71,11 @@ class CurveEvaluation:
 
 
 class EvaluationCallback(TrainingCallback):
-    """Evaluates every `n_evaluation` steps and at the last one.
+    """Evaluates every `n_evaluation` steps and at the last step.
 
     Args:
-        evaluate_fn: Called with config= and training_stats=; returns a dict with `correlation`, and optionally
-            `mean_by_class` and `mean_by_feature_class`. None never evaluates.
+        evaluate_fn: Function that is called with config= and training_stats= and returns a dict with `correlation`, and
+            optionally `mean_by_class` and `mean_by_feature_class`. None never evaluates.
         n_evaluation: Steps between evaluations.
         do_eval: False never evaluates.
 
@@ -90,10 +84,7 @@ class EvaluationCallback(TrainingCallback):
     """
 
     def __init__(
-        self,
-        evaluate_fn: Callable[..., Mapping[str, Any]] | None,
-        n_evaluation: int = 250,
-        do_eval: bool = True,
+        self, evaluate_fn: Callable[..., Mapping[str, Any]] | None, n_evaluation: int = 250, do_eval: bool = True
     ) -> None:
         _require_steps("n_evaluation", n_evaluation, "do_eval=False")
         self.evaluate_fn = evaluate_fn
@@ -102,16 +93,10 @@ class EvaluationCallback(TrainingCallback):
         self.last_eval_step = -1
 
     def on_step_end(
-        self,
-        step: int,
-        loss: float,
-        model: Any,
-        config: Any,
-        training_stats: dict[str, Any] | None = None,
-        last_iteration: bool = False,
-        **kwargs: Any,
-    ) -> Mapping[str, Any] | None:
-        """Evaluate if it is time, and record the result in `training_stats`."""
+        self, step: int, loss: float, model: Any, config: Any, training_stats: dict[str, Any] | None = None,
+        last_iteration: bool = False, **kwargs: Any,
+    ) -> Mapping[str, Any] | None:  # fmt: skip
+        """Evaluate if an evaluation is due, and record the result in `training_stats`."""
         due = last_iteration or step % self.n_evaluation == 0
         glances = isinstance(self.evaluate_fn, CurveEvaluation) and step % self.evaluate_fn.every == 0
         if not self.do_eval or self.evaluate_fn is None or not (due or glances):
@@ -135,7 +120,7 @@ class EvaluationCallback(TrainingCallback):
 
 
 def record_evaluation(training_stats: dict[str, Any], step: int, result: Mapping[str, Any]) -> None:
-    """Write an evaluation result into the statistics of `step`, replacing an earlier one."""
+    """Write an evaluation result into the statistics of `step`, in place of an earlier result."""
     if GLANCE not in result:
         training_stats["correlation"] = result.get("correlation")
     training_stats.setdefault("scores", {})[step] = result.get("correlation")
@@ -149,8 +134,8 @@ def record_evaluation(training_stats: dict[str, Any], step: int, result: Mapping
 class NormalizationCallback(TrainingCallback):
     """Inverts the encoding when the first class clearly encodes negative.
 
-    W_e, b_e and W_d change sign, and so do the optimizer's first moments and the figures reported for the step. Several
-    latents, and activations that are not odd, stay as they are, with a warning.
+    W_e, b_e and W_d change sign, and so do the optimizer's first moments and the results reported for the step. A
+    network with several latents, or an activation that is not odd, does not change, and a warning says so.
 
     Args:
         normalize: False never inverts.
@@ -160,32 +145,21 @@ class NormalizationCallback(TrainingCallback):
         self.normalize = normalize
 
     def on_step_end(
-        self,
-        step: int,
-        loss: float,
-        model: Any,
-        config: Any,
-        eval_result: Mapping[str, Any] | None = None,
-        training_stats: dict[str, Any] | None = None,
-        optimizer: Any = None,
-        **kwargs: Any,
-    ) -> Mapping[str, Any] | None:
-        """Invert if the correlation just measured is below −0.5."""
+        self, step: int, loss: float, model: Any, config: Any, eval_result: Mapping[str, Any] | None = None,
+        training_stats: dict[str, Any] | None = None, optimizer: Any = None, **kwargs: Any,
+    ) -> Mapping[str, Any] | None:  # fmt: skip
+        """Invert the encoding if the evaluation of this step has a correlation below −0.5."""
         correlation = None if eval_result is None else eval_result.get("correlation")
-        # An undefined correlation is not below anything.
+        # The comparison is negated, because an undefined correlation is not below any number.
         if not self.normalize or correlation is None or not correlation < INVERT_BELOW:
             return None
         return invert(model, eval_result, training_stats, optimizer, step)
 
 
 def invert(
-    model: Any,
-    eval_result: Mapping[str, Any] | None,
-    training_stats: dict[str, Any] | None,
-    optimizer: Any,
-    step: int,
+    model: Any, eval_result: Mapping[str, Any] | None, training_stats: dict[str, Any] | None, optimizer: Any, step: int
 ) -> Mapping[str, Any] | None:
-    """Invert a one-latent encoding, its optimizer's moments and the figures of `step`; returns the inverted result."""
+    """Invert a one-latent encoding, the optimizer's moments and the results of `step`; returns the inverted result."""
     if model.gradiend.latent_dim != 1 or not model.invert_encoding(update_direction=False):
         logger.warning(
             "The first class encodes negative, and this network cannot be inverted: the signs stay as they are."
@@ -200,7 +174,7 @@ def invert(
 
 
 def inverted_result(result: Mapping[str, Any]) -> dict[str, Any]:
-    """An evaluation result as it would be with every encoding negated."""
+    """An evaluation result for the same encodings with the opposite sign."""
     inverted = dict(result)
     if inverted.get("correlation") is not None:
         inverted["correlation"] = -inverted["correlation"]
@@ -211,27 +185,22 @@ def inverted_result(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class CheckpointCallback(TrainingCallback):
-    """Saves the model with the best score to `output` + "_best", and others when asked.
+    """Saves the model with the best score to `output` + "_best", and further checkpoints if they are asked for.
 
     Args:
         output: Path of the final model; checkpoints get a suffix.
-        checkpoints: False: none besides the best. True: also `_step_<n>` every `checkpoint_interval` steps. An int: its
-            own interval.
+        checkpoints: False saves only the best model; True also saves `_step_<n>` every `checkpoint_interval` steps; an
+            int is an interval of its own.
         keep_only_best: False also saves `_epoch_<n>` after each epoch.
         checkpoint_interval: See `checkpoints`.
-        use_loss_for_best: The best has the lowest loss instead of the highest |correlation|.
-        keep_best: False never saves a best model: the last one is the result.
+        use_loss_for_best: Whether the best model has the lowest loss instead of the highest |correlation|.
+        keep_best: False never saves a best model, so that the last model is the result.
     """
 
     def __init__(
-        self,
-        output: str,
-        checkpoints: bool | int = False,
-        keep_only_best: bool = True,
-        checkpoint_interval: int = 5000,
-        use_loss_for_best: bool = False,
-        keep_best: bool = True,
-    ) -> None:
+        self, output: str, checkpoints: bool | int = False, keep_only_best: bool = True,
+        checkpoint_interval: int = 5000, use_loss_for_best: bool = False, keep_best: bool = True,
+    ) -> None:  # fmt: skip
         self.keep_best = keep_best
         self.output = output
         self.keep_only_best = keep_only_best
@@ -242,16 +211,10 @@ class CheckpointCallback(TrainingCallback):
         self.best_score: float | None = None
 
     def on_step_end(
-        self,
-        step: int,
-        loss: float,
-        model: Any,
-        config: Any,
-        training_stats: Mapping[str, Any] | None = None,
-        eval_result: Mapping[str, Any] | None = None,
-        best_score_checkpoint: dict[str, Any] | None = None,
+        self, step: int, loss: float, model: Any, config: Any, training_stats: Mapping[str, Any] | None = None,
+        eval_result: Mapping[str, Any] | None = None, best_score_checkpoint: dict[str, Any] | None = None,
         **kwargs: Any,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Save what is due after this step."""
         if self.checkpoint_step and step % self.checkpoint_step == 0:
             save_finite(model, f"{self.output}_step_{step}", config)
@@ -271,15 +234,10 @@ class CheckpointCallback(TrainingCallback):
         return score < self.best_score if self.use_loss_for_best else abs(score) > abs(self.best_score)
 
     def on_epoch_end(
-        self,
-        epoch: int,
-        model: Any,
-        config: Any,
-        training_stats: Mapping[str, Any] | None = None,
-        losses: list[float] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Save the epoch's model if asked to, and the best one if no evaluation has ever chosen it."""
+        self, epoch: int, model: Any, config: Any, training_stats: Mapping[str, Any] | None = None,
+        losses: list[float] | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """Save the model of the epoch if that is asked for; without any evaluation so far, save it as the best one."""
         if not self.keep_only_best:
             save_finite(model, f"{self.output}_epoch_{epoch + 1}", config)
         elif self.keep_best and self.best_score is None:
@@ -287,7 +245,7 @@ class CheckpointCallback(TrainingCallback):
 
 
 def save_finite(model: Any, directory: str, config: Any) -> None:
-    """Save a model in training, unless its weights are not finite, which would replace an earlier one's."""
+    """Save a model in training; weights that are not finite are an error, so that they never replace earlier ones."""
     if isinstance(model, ModelWithGradiend):
         require_finite_weights(model, config)
     model.save_pretrained(directory)
@@ -296,7 +254,7 @@ def save_finite(model: Any, directory: str, config: Any) -> None:
 def require_finite_weights(model: Any, config: Any) -> None:
     """Raise FloatingPointError if a weight of the GRADIEND is infinite or undefined: the training has diverged."""
     for name, parameter in model.gradiend.named_parameters():
-        # In pieces: there is no room for another vector of full width beside the optimizer's.
+        # The weights are read in pieces, because memory may have no room for another vector of full width.
         if not all(piece.isfinite().all() for piece in parameter.detach().reshape(-1).split(1 << 22)):
             raise FloatingPointError(
                 f"The training has diverged: {name} has infinite or undefined entries. {way_out(model, config)}."
@@ -304,7 +262,7 @@ def require_finite_weights(model: Any, config: Any) -> None:
 
 
 def way_out(model: Any, config: Any) -> str:
-    """What helps against numbers that grow out of range."""
+    """The advice for numbers that grow out of range."""
     if model.gradiend.torch_dtype == torch.float16:
         return (
             "float16 loses the small numbers of an optimizer (its epsilon, the squares of gradients): set torch_dtype "
@@ -318,7 +276,7 @@ class LoggingCallback(TrainingCallback):
 
     Args:
         n_loss_report: Steps between reports.
-        loss_only: Leave the correlation out.
+        loss_only: Whether the correlation is left out.
 
     Raises:
         ValueError: An n_loss_report below 1.
@@ -330,16 +288,10 @@ class LoggingCallback(TrainingCallback):
         self.loss_only = loss_only
 
     def on_step_end(
-        self,
-        step: int,
-        loss: float,
-        model: Any,
-        config: Any,
-        last_losses: list[float] | None = None,
-        training_stats: Mapping[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Report if it is time; `last_losses` is emptied then."""
+        self, step: int, loss: float, model: Any, config: Any, last_losses: list[float] | None = None,
+        training_stats: Mapping[str, Any] | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """Log a report if one is due; a report empties `last_losses`."""
         if step % self.n_loss_report or not last_losses:
             return
         mean = torch.tensor(last_losses).mean().item()
@@ -349,14 +301,9 @@ class LoggingCallback(TrainingCallback):
         last_losses.clear()
 
     def on_epoch_end(
-        self,
-        epoch: int,
-        model: Any,
-        config: Any,
-        time_stats: Mapping[str, float] | None = None,
-        **kwargs: Any,
+        self, epoch: int, model: Any, config: Any, time_stats: Mapping[str, float] | None = None, **kwargs: Any
     ) -> None:
-        """Report the times of the epoch at level DEBUG."""
+        """Log the times of the epoch at level DEBUG."""
         logger.debug("epoch %d done: %s", epoch + 1, dict(time_stats or {}))
 
 
@@ -366,13 +313,13 @@ def _require_steps(name: str, value: int, otherwise: str) -> None:
 
 
 def get_default_callbacks(config: TrainingArguments | Mapping[str, Any]) -> list[TrainingCallback]:
-    """[Evaluation, Normalization, Checkpoint, Logging] as the arguments ask; a dict may leave fields out."""
+    """The callbacks [Evaluation, Normalization, Checkpoint, Logging] for arguments, or for a dict of some of them."""
     arguments = config if isinstance(config, TrainingArguments) else TrainingArguments(**config)
     return [
         EvaluationCallback(
             arguments.evaluate_fn, arguments.eval_steps, arguments.do_eval and arguments.eval_strategy != "no"
         ),
-        # Labels say themselves which class is positive.
+        # In supervised modes the labels say which class is positive.
         NormalizationCallback(arguments.normalizes),
         CheckpointCallback(
             arguments.output_dir or "",

@@ -1,4 +1,4 @@
-"""Training examples and batches → (source, target) gradients."""
+"""From training examples and batches to (source, target) gradients."""
 
 from __future__ import annotations
 
@@ -22,27 +22,28 @@ INPUTS = ("factual", "alternative")
 class GradientTrainingDataset(Dataset[dict[str, Any]]):
     """(source, target) gradients of any training data, computed when they are asked for.
 
-    For the language models of this package, `TextPredictionTrainer` makes the same gradients faster; this class asks
-    nothing of the data but a factual and an alternative input. It can be iterated, and put into a DataLoader with
+    For the language models of this package, `TextPredictionTrainer` makes the same gradients faster. This class needs
+    only a factual and an alternative input for each item. It can be iterated, and put into a DataLoader with
     batch_size=1.
 
     Args:
-        training_data: `len()` and `[i]` → a dict with factual and alternative. With an attribute `batch_size` above 1,
-            so many consecutive items make one gradient; a last, incomplete batch is left out.
-        gradient_creator: Called with an input, returns its flat gradient: a `ModelWithGradiend`, or any function. It
-            gets the input of a single item as that is. Of a batch, tensors are padded and stacked, dicts of tensors
-            entry by entry; anything else comes as a list.
-        source: factual, alternative, diff, or None, which computes nothing for that side.
-        target: Likewise.
-        cache_dir: Keep gradients here, two files for each batch.
+        training_data: Object whose `len()` is the number of items and whose `[i]` is a dict with factual and
+            alternative. If it has an attribute `batch_size` above 1, so many consecutive items make one gradient, and a
+            last, incomplete batch is left out.
+        gradient_creator: A `ModelWithGradiend`, or any function from an input to its flat gradient. It gets the input
+            of a single item unchanged. The tensors of a batch are padded and stacked, in dicts entry by entry; other
+            inputs of a batch come as a list.
+        source: The gradient that the encoder reads: factual, alternative, diff, or None, which computes nothing.
+        target: The gradient that the decoder reproduces: factual, alternative, diff, or None, which computes nothing.
+        cache_dir: Directory in which gradients are kept, two files for each batch.
         use_cached_gradients: Whether `cache_dir` is used.
-        cache_key_fields: Keys of the items that tell gradients apart, beside the inputs themselves and, where the
-            creator is a `ModelWithGradiend` or module, its weights and map.
-        dtype: Of the results.
-        device: Of the results. Default: the GPU if there is one.
-        return_metadata: Also return `metadata`, where the items have it.
-        get_padding_value: Name of a tensor in an input → what it is padded with; an input that is a tensor itself is
-            called factual or alternative. Default: 0.
+        cache_key_fields: Keys of the items that tell gradients apart, beside the inputs and, if the creator is a
+            `ModelWithGradiend` or module, its weights and map.
+        dtype: Type of the gradients.
+        device: Device of the gradients. Default: the GPU if there is one.
+        return_metadata: Whether items that have `metadata` keep it.
+        get_padding_value: Function from the name of a tensor in an input to its padding value; an input that is a
+            tensor itself is called factual or alternative. Default: always 0.
 
     Raises:
         AssertionError: An invalid source or target.
@@ -50,20 +51,12 @@ class GradientTrainingDataset(Dataset[dict[str, Any]]):
     """
 
     def __init__(
-        self,
-        training_data: Any,
-        gradient_creator: Callable[[Any], Tensor],
-        *,
-        source: str | None = "factual",
-        target: str | None = "diff",
-        cache_dir: str | Path | None = None,
-        use_cached_gradients: bool = True,
-        cache_key_fields: Sequence[str] | None = None,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str | None = None,
-        return_metadata: bool = False,
+        self, training_data: Any, gradient_creator: Callable[[Any], Tensor], *, source: str | None = "factual",
+        target: str | None = "diff", cache_dir: str | Path | None = None, use_cached_gradients: bool = True,
+        cache_key_fields: Sequence[str] | None = None, dtype: torch.dtype = torch.float32,
+        device: torch.device | str | None = None, return_metadata: bool = False,
         get_padding_value: Callable[[str], float] | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.source, self.target = _side("source", source), _side("target", target)
         caching = cache_dir is not None and use_cached_gradients
         if caching and not cache_key_fields:
@@ -101,12 +94,12 @@ class GradientTrainingDataset(Dataset[dict[str, Any]]):
         """The gradients of one batch.
 
         Returns:
-            source and target, (input_dim,) or None, and what else the items have: a list with one entry for each of the
-            batch, or, where that is one item, as it is.
+            source and target, (input_dim,) or None, and the other values of the items: a list with one entry for each
+            item of the batch, or the value itself if batches have one item.
 
         Raises:
-            IndexError: Past the end.
-            KeyError: A cache key field, factual or alternative that an item lacks.
+            IndexError: There is no batch of this number.
+            KeyError: An item lacks a cache key field, factual or alternative.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"There are {len(self)} batches; there is no number {index}.")
@@ -177,25 +170,25 @@ def _side(name: str, value: str | None) -> str | None:
 __all__ = ["GradientBatches", "GradientTrainingDataset", "compose_batches", "take_turns"]
 
 WINDOW = 8
-"""Batches of a group whose order depends on the seed of a run."""
+"""Number of consecutive batches of a group within which the seed of a run decides the order."""
 
 
 class GradientBatches(ABC):
-    """What a training loop consumes: one gradient pair per batch, in an order that depends on epoch and seed."""
+    """The data of a training loop: one gradient pair per batch, in an order that depends on epoch and seed."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """Batches per epoch."""
+        """Number of batches per epoch."""
 
     @abstractmethod
     def epoch(self, index: int, seed: int | None) -> Iterator[Mapping[str, Any]]:
         """Dicts with `source` and `target`, flat (input_dim,), and what is known of the batch (`label`, `batch_id`, …).
 
-        The tensors may be overwritten when the next batch is asked for.
+        The next batch may overwrite the tensors.
         """
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """The first epoch, with tensors that stay as they are."""
+        """The batches of the first epoch, in tensors that are not overwritten."""
         for batch in self.epoch(0, 0):
             yield {key: value.clone() if isinstance(value, Tensor) else value for key, value in batch.items()}
 
@@ -203,12 +196,9 @@ class GradientBatches(ABC):
 def compose_batches(
     groups: Sequence[np.ndarray], batch_size: int, seed: int | Sequence[int], *, shuffle: bool = True
 ) -> list[list[np.ndarray]]:
-    """Cut each group of row numbers, shuffled unless asked otherwise, into batches of exactly `batch_size`.
+    """The batches of exactly `batch_size` into which each group of row numbers is cut, after shuffling by default.
 
     A last, incomplete batch is filled up from the start of its group, so that no row is lost.
-
-    Returns:
-        Per group the list of its batches.
     """
     generator = np.random.default_rng(seed)
     composed = []
@@ -220,11 +210,11 @@ def compose_batches(
 
 
 def take_turns(batches: Sequence[Sequence[Any]], epoch: int, seed: int | None) -> Iterator[tuple[int, int]]:
-    """(group, batch) numbers of one epoch: groups take turns, and smaller ones are cycled up to the largest.
+    """(group, batch) numbers of one epoch: groups take turns, and smaller groups are repeated up to the largest.
 
-    The order within each group is drawn from the epoch, and within windows of `WINDOW` batches from the seed too (None:
-    from fresh entropy). Seeds therefore use nearly the same batches in their first steps, however many there are,
-    and can share gradients (`GradientStore`).
+    The order within each group is drawn from the epoch, and within windows of `WINDOW` batches also from the seed
+    (None: from fresh entropy). Different seeds therefore use nearly the same batches in their first steps, and can
+    share gradients (`GradientStore`).
     """
     shared = np.random.default_rng(epoch)
     own = np.random.default_rng(None if seed is None else [seed, epoch])

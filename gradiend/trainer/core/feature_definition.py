@@ -1,4 +1,4 @@
-"""What a feature is: its classes, its data, and how a model of it is made and measured."""
+"""The definition of a feature: its classes, its data, and how a model of the feature is made and measured."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gradiend.util.paths import CONTEXT, resolve_encoder_analysis_path
 
 @runtime_checkable
 class AuxiliaryModel(Protocol):
-    """A base model with a head made for training; evaluations and rewriting want the model without it."""
+    """A base model with a head that is used in training only; evaluations and rewriting use the model without it."""
 
     def to_original_model(self) -> Any:
         """The model without the auxiliary head, sharing its parameters."""
@@ -44,12 +44,12 @@ class FeatureLearningDefinition(ABC):
         n_features: Number of latent features.
 
     Raises:
-        ValueError: A class named twice, or with a name that decoder results use for something else.
+        ValueError: A class named twice, or a class with a name that decoder results use for something else.
         TypeError: A set, which has no order.
     """
 
     modality = Modality()
-    """What is known of the kind of data."""
+    """What the trainer knows of its kind of data."""
     default_model_with_gradiend_cls: type[ModelWithGradiend] = ModelWithGradiend  # type: ignore[type-abstract]
 
     def __init__(
@@ -63,7 +63,7 @@ class FeatureLearningDefinition(ABC):
         self.run_id = run_id
         self.n_features = n_features
 
-    # What a modality supplies
+    # The methods that a modality supplies
 
     @abstractmethod
     def create_training_data(self, *args: Any, **kwargs: Any) -> Any:
@@ -83,31 +83,31 @@ class FeatureLearningDefinition(ABC):
 
     @abstractmethod
     def _get_decoder_eval_targets(self) -> dict[str, list[str]]:
-        """Class → the words whose probability is the class's."""
+        """Class → the words whose probabilities make the probability of the class."""
 
     @abstractmethod
     def _analyze_encoder(self, *args: Any, **kwargs: Any) -> pd.DataFrame:
         """Encodings of training and neutral rows."""
 
     def data_parts(self, *splits: str, include_other_classes: bool = False) -> dict[str, Any]:
-        """What results depend on besides models and arguments, by name; see `Modality.data_parts`."""
+        """Name → part that results depend on besides models and arguments; see `Modality.data_parts`."""
         own = self.modality.data_parts(*splits, include_other_classes=include_other_classes)
         return {"target classes": self.target_classes, **own}
 
     def measurement_parts(self) -> dict[str, Any]:
-        """What evaluations depend on besides the rows, by name."""
+        """Name → part that evaluations depend on besides the rows."""
         return {"class words": self._get_decoder_eval_targets(), **self.modality.measurement_parts()}
 
     # Classes
 
     @property
     def experiment_dir(self) -> str | None:
-        """Where results are written, or None."""
+        """Directory of the results; None if nothing is written."""
         return None
 
     @property
     def target_classes(self) -> list[str] | None:
-        """The classes that are told apart: those given, else those that the data says, if it says them.
+        """The classes that are told apart: the given classes, or else those of the data if they are known.
 
         Raises:
             ValueError: See `Modality.target_classes`.
@@ -135,13 +135,13 @@ class FeatureLearningDefinition(ABC):
 
     @property
     def all_classes(self) -> list[str] | None:
-        """All classes in the data, as far as they are known; else the target classes."""
+        """All classes in the data; if these are not known, the target classes."""
         known = self.modality.all_classes
         return self.target_classes if known is None else known
 
     @property
     def non_target_classes(self) -> list[str]:
-        """Classes in the data that are no target."""
+        """The classes in the data that are no target."""
         targets = self.target_classes or []
         return [name for name in self.all_classes or [] if name not in targets]
 
@@ -150,7 +150,7 @@ class FeatureLearningDefinition(ABC):
         return self.target_classes
 
     def map_target_feature_class_ids(self, ids: Sequence[Any] | None) -> list[Any] | None:
-        """The target classes that ids stand for; what is no such id stays as it is, and None is None."""
+        """The target classes that ids stand for; other values, and None, are returned unchanged."""
         if ids is None:
             return None
         names = dict(enumerate(self.target_classes or ()))
@@ -162,23 +162,20 @@ class FeatureLearningDefinition(ABC):
         return self.default_model_with_gradiend_cls
 
     def create_model_with_gradiend(
-        self,
-        load_directory: Any,
-        model_with_gradiend_cls: type[ModelWithGradiend] | None = None,
-        **kwargs: Any,
+        self, load_directory: Any, model_with_gradiend_cls: type[ModelWithGradiend] | None = None, **kwargs: Any
     ) -> ModelWithGradiend:
-        """A model for this feature: a checkpoint, or a new GRADIEND on a base model; an instance stays as it is."""
+        """A model for this feature: a checkpoint, a new GRADIEND on a base model, or the given instance itself."""
         if isinstance(load_directory, ModelWithGradiend):
             return load_directory
         cls = model_with_gradiend_cls or self.model_with_gradiend_cls
         return cls.from_pretrained(load_directory, feature_definition=self, **kwargs)
 
     def resolve_custom_prediction_head_dir(self) -> str | None:
-        """Directory of an auxiliary prediction head to train with, or None."""
+        """Directory of the auxiliary prediction head to train with; None without a head."""
         return self.modality.head_directory(self.experiment_dir)
 
     def resolve_model_path(self, model: Any) -> Any:
-        """What is loaded for `model`: a GRADIEND checkpoint is itself; otherwise an auxiliary head wins, if any.
+        """What is loaded for `model`: a GRADIEND checkpoint itself; for a base model its auxiliary head, if any.
 
         Args:
             model: Name, path or instance of a base model, or a checkpoint.
@@ -189,30 +186,23 @@ class FeatureLearningDefinition(ABC):
         return model if head is None else self.modality.with_head(model, head)
 
     def create_eval_data(
-        self,
-        model_with_gradiend: Any,
-        split: str = "val",
-        source: str | None = None,
-        max_size: int | None = None,
-        is_decoder_only_model: bool | None = None,
-        pre_load_gradients: bool | None = None,
-        include_other_classes: bool = False,
-        **kwargs: Any,
-    ) -> Any:
-        """Labelled rows of a split, ready to be encoded; empty if the split is.
+        self, model_with_gradiend: Any, split: str = "val", source: str | None = None, max_size: int | None = None,
+        is_decoder_only_model: bool | None = None, pre_load_gradients: bool | None = None,
+        include_other_classes: bool = False, **kwargs: Any,
+    ) -> Any:  # fmt: skip
+        """Labelled rows of a split, ready to be encoded; empty if the split is empty.
 
-        They are an `EncoderData` where the modality makes one, else the training data of that split, one by one, as
-        gradients.
+        The rows are an `EncoderData` if the modality makes one, else the gradients of the split's examples, one by one.
 
         Args:
-            model_with_gradiend: What encodes them.
-            split: Which rows.
+            model_with_gradiend: The model that will encode the rows.
+            split: Name of the split.
             source: The gradient that is encoded. Default: the model's source.
             max_size: Cap on rows per class.
-            is_decoder_only_model: Accepted for compatibility; the model says it.
+            is_decoder_only_model: Accepted for compatibility; the model's class decides.
             pre_load_gradients: Accepted for compatibility.
-            include_other_classes: Whether classes that are no target come along, with label 0.
-            **kwargs: What else `create_training_data` takes, where the modality makes no `EncoderData`.
+            include_other_classes: Whether rows of classes that are no target are added, with label 0.
+            **kwargs: Further arguments of `create_training_data`, if the modality makes no `EncoderData`.
 
         Raises:
             TypeError: An unknown argument; the message names the nearest.
@@ -235,22 +225,22 @@ class FeatureLearningDefinition(ABC):
 
     @staticmethod
     def _model_for_decoder_eval(model: Any) -> Any:
-        """A model with an auxiliary head without it, sharing the GRADIEND; any other as it is."""
+        """The model without its auxiliary head, sharing the GRADIEND; a model without a head is returned unchanged."""
         original = original_model(model.base_model)
         return model if original is model.base_model else model.with_original_base_model(original)
 
     # Results
 
     def get_training_stats(self, model_path: str) -> dict[str, Any] | None:
-        """See `load_training_stats`."""
+        """The training statistics of a model directory, see `load_training_stats`."""
         return load_training_stats(model_path)
 
     def get_encodings(self, model_path: str, **key: Any) -> pd.DataFrame | None:
-        """The encodings in the experiment directory, or None.
+        """The encodings in the experiment directory; None if there are none.
 
         Args:
-            model_path: Whose; a definition alone cannot tell whether they are, a `Trainer` can.
-            **key: As in the name of the file, see `resolve_encoder_analysis_path`; split is test by default.
+            model_path: The model of the encodings; only a `Trainer` checks that they belong to this model.
+            **key: Parts of the file name, see `resolve_encoder_analysis_path`; the default split is test.
         """
         del model_path
         path = resolve_encoder_analysis_path(self.experiment_dir, **{"split": "test", **key})
@@ -259,18 +249,18 @@ class FeatureLearningDefinition(ABC):
     def get_encoder_metrics(
         self, model_path: str, encoder_df: pd.DataFrame | None = None, **kwargs: Any
     ) -> dict[str, Any] | None:
-        """Metrics of encodings that are given, or were written by an earlier evaluation.
+        """Metrics of encodings that are given, or that an earlier evaluation wrote.
 
         Args:
-            model_path: Whose encodings.
-            encoder_df: Encodings; nothing is read then.
-            **kwargs: use_cache, which must be True without `encoder_df`; the rest is the key of `get_encodings`.
+            model_path: The model of the encodings.
+            encoder_df: Encodings; no file is read then.
+            **kwargs: use_cache, which must be True without `encoder_df`, and the key of `get_encodings`.
 
         Returns:
             See `get_encoder_metrics_from_dataframe`; None for an empty frame, or if there are no encodings.
 
         Raises:
-            ValueError: Neither encodings nor use_cache, or use_cache without an experiment directory.
+            ValueError: Neither encodings nor use_cache are given, or use_cache without an experiment directory.
         """
         use_cache = kwargs.pop("use_cache", None)
         if encoder_df is None:

@@ -1,4 +1,4 @@
-"""Pruning before training, by gradients, and after it, by weights."""
+"""Pruning by gradients before a training, and by weights after a training."""
 
 from __future__ import annotations
 
@@ -27,25 +27,20 @@ class Examples(Protocol):
 
 @runtime_checkable
 class ListsValues(Protocol):
-    """A dataset that knows a value of all its items without making them."""
+    """A dataset that knows the values of its items without making the items."""
 
     def values_of(self, key: str) -> Sequence[Any]:
         """The value of `key` of every item."""
 
 
 def class_examples(dataset: Examples, config: PrePruneConfig, definition: Any = None) -> list[list[int]]:
-    """Indices of `config.n_samples` items, spread evenly over the target classes; the same ones every time.
+    """For each target class, the indices of its share of `config.n_samples` items; they are the same in every call.
 
-    Args:
-        dataset: The items.
-        config: Says how many, of which classes.
-        definition: Its `get_target_feature_class_ids()` names the classes where the config does not.
-
-    Returns:
-        One list per class. A class with fewer items gives all of them.
+    A class with fewer items gives all its items. `definition.get_target_feature_class_ids()` names the classes if the
+    config does not.
 
     Raises:
-        ValueError: Classes that cannot be told, that have no items, or that are more than n_samples; no items.
+        ValueError: Classes that are not known, that have no items, or that are more than n_samples; or no items.
         KeyError: Items without the class key.
     """
     key = config.feature_class_key
@@ -107,36 +102,24 @@ class StreamsGradients(Protocol):
     """A model that gives the gradient of several examples' mean loss parameter by parameter."""
 
     def streams(self, items: Sequence[Mapping[str, Any]]) -> bool:
-        """Whether it can, for such items."""
+        """Whether `stream_gradient` takes such items."""
 
     def stream_gradient(self, items: Sequence[Mapping[str, Any]], side: Side, receive: Receiver) -> None:
-        """Call `receive` with ranges of the input space and their entries; with none that the loss does not reach."""
+        """Call `receive` with ranges of the input space that the loss reaches, and with their entries."""
 
     def gradient_key(self, items: Sequence[Mapping[str, Any]], side: Side) -> str:
-        """What that gradient depends on, besides the model."""
+        """The key of what this gradient depends on, besides the model."""
 
 
 def class_mean_importance(
-    model: Any,
-    dataset: Examples,
-    classes: Sequence[Sequence[int]],
-    config: PrePruneConfig,
+    model: Any, dataset: Examples, classes: Sequence[Sequence[int]], config: PrePruneConfig,
     cache: GradientCache | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Mean over the classes of |mean gradient over the class's items|.
 
-    Where the model streams, no gradient of full width exists beside the result; a class that takes several batches
-    needs one accumulator of its size.
-
-    Args:
-        model: A `ModelWithGradiend`; its weights need not exist.
-        dataset: Items with `factual` and `alternative`.
-        classes: Indices of each class's items.
-        config: Side, batch size, dtype and device.
-        cache: Where gradients of whole batches are kept and looked for. One of full width exists at a time then.
-
-    Returns:
-        (input_dim,).
+    The result is (input_dim,); the weights of the model's GRADIEND need not exist. If the model streams, no gradient of
+    full width exists beside the result. A class with several batches needs one accumulator of this size, and a cache
+    needs one gradient of full width at a time.
     """
     if cache is not None:
         cache.refresh()
@@ -178,7 +161,7 @@ def _weighted_into(accumulator: Tensor, weight: float) -> Receiver:
 def _kept(
     model: Any, items: Sequence[Mapping[str, Any]], side: Side, receive: Receiver, cache: GradientCache | None
 ) -> None:
-    """`_stream`, or the same from the cache, which then has it; of another gradient creator, nothing is kept."""
+    """Like `_stream`, but the gradient is read from the cache or written to it, if the model streams."""
     if cache is None or not _streams(model, items):
         _stream(model, items, side, receive)
         return
@@ -198,7 +181,7 @@ def _kept(
 
 
 def _stream(model: Any, items: Sequence[Mapping[str, Any]], side: Side, receive: Receiver) -> None:
-    """The gradient of the items' mean loss, by the model's own engine or as the mean of the creator's gradients."""
+    """The gradient of the items' mean loss, streamed by the model, or as the mean of the creator's gradients."""
     if _streams(model, items):
         model.stream_gradient(items, side, receive)
         return
@@ -235,35 +218,29 @@ logger = logging.getLogger(__name__)
 
 
 def pre_prune(
-    model_with_gradiend: Any,
-    dataset: Examples | None,
-    config: PrePruneConfig,
-    *,
-    definition: Any = None,
-    inplace: bool = True,
-    return_mask: bool = False,
-    cache_dir: str | Path | None = None,
-) -> Any:
+    model_with_gradiend: Any, dataset: Examples | None, config: PrePruneConfig, *, definition: Any = None,
+    inplace: bool = True, return_mask: bool = False, cache_dir: str | Path | None = None,
+) -> Any:  # fmt: skip
     """Keep the input dimensions with the largest class-mean gradients (see `PrePruneConfig`).
 
-    A GRADIEND that has no weights yet (`lazy_init`) gets them at the pruned size: the unpruned one never exists.
+    A GRADIEND that has no weights yet (`lazy_init`) gets weights of the pruned size: the unpruned weights never exist.
 
     Args:
         model_with_gradiend: The model.
-        dataset: `len` and items with `factual`, `alternative` (whatever the model's gradient_creator accepts) and the
-            class; `config.dataset` replaces it.
-        config: Which examples and how many dimensions.
-        definition: Its `get_target_feature_class_ids()` names the classes where the config does not, e.g. a trainer.
-        inplace: Prune this model; otherwise a copy that shares the base model.
-        return_mask: Also return what was kept, bool (old input_dim,) on the CPU.
-        cache_dir: Where gradients are kept with `config.use_cached_gradients`; a trainer takes the `cache/gradients` of
-            its experiment.
+        dataset: Examples with a length and items that have `factual`, `alternative` (as the model's gradient_creator
+            takes them) and the class; `config.dataset` replaces them.
+        config: Which examples are used and how many dimensions are kept.
+        definition: A trainer, say, whose `get_target_feature_class_ids()` names the classes if the config does not.
+        inplace: Whether the model itself is pruned; otherwise a copy that shares the base model is pruned.
+        return_mask: Whether the bool mask of the kept dimensions, (old input_dim,) on the CPU, is returned too.
+        cache_dir: Directory of the gradients that `config.use_cached_gradients` keeps; a trainer uses the
+            `cache/gradients` of its experiment.
 
     Returns:
         The pruned model, or (model, mask).
 
     Raises:
-        ValueError: No dataset, an empty one, classes that are missing or cannot be told, or nothing left to keep.
+        ValueError: No dataset, an empty dataset, classes that are missing or not known, or no dimension left to keep.
         KeyError: Items without the class key.
     """
     examples = dataset if config.dataset is None else config.dataset
@@ -293,13 +270,13 @@ def post_prune(model_with_gradiend: Any, config: PostPruneConfig) -> Any:
 
     Args:
         model_with_gradiend: A model with a trained GRADIEND.
-        config: Which weights and how many dimensions.
+        config: Which weights count and how many dimensions are kept.
 
     Returns:
         The model, or with `config.return_mask` (model, mask).
 
     Raises:
-        ValueError: A mask of another length, or nothing left to keep.
+        ValueError: A mask of another length, or no dimension left to keep.
         RuntimeError: The weights do not exist yet.
     """
     model_with_gradiend.gradiend.encoder_linear  # noqa: B018 - the teaching error before weights exist

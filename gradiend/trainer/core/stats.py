@@ -1,4 +1,4 @@
-"""What a training has come to: training.json, and whether the training has converged or diverged."""
+"""The result of a training: training.json, and whether the training has converged or diverged."""
 
 from __future__ import annotations
 
@@ -14,19 +14,15 @@ from gradiend.util._files import read_json, write_json
 from gradiend.util.paths import TRAINING
 
 ZEROS = ("0", "0.0", "-0.0")
-"""Labels of classes that are no target, as they are written in JSON too."""
+"""Labels of classes that are no target, in Python and in JSON."""
 
 
 def write_training_stats(
-    output_dir: str | Path,
-    training_stats: Mapping[str, Any],
-    best_score_checkpoint: Mapping[str, Any] | None,
-    training_args: TrainingArguments | Mapping[str, Any] | None,
-    time_stats: Mapping[str, float] | None = None,
-    losses: Sequence[float] | None = None,
-    convergence_info: Mapping[str, Any] | None = None,
-) -> str:
-    """Write `training.json` into `output_dir`, replacing an older one, and return its path."""
+    output_dir: str | Path, training_stats: Mapping[str, Any], best_score_checkpoint: Mapping[str, Any] | None,
+    training_args: TrainingArguments | Mapping[str, Any] | None, time_stats: Mapping[str, float] | None = None,
+    losses: Sequence[float] | None = None, convergence_info: Mapping[str, Any] | None = None,
+) -> str:  # fmt: skip
+    """Write `training.json` into `output_dir`, in place of an older file, and return the path of the file."""
     arguments = training_args.to_dict() if isinstance(training_args, TrainingArguments) else training_args
     content = {
         "training_stats": training_stats,
@@ -42,9 +38,9 @@ def write_training_stats(
 
 
 def load_training_stats(model_path: str | Path) -> dict[str, Any] | None:
-    """The content of `training.json` in a model directory, or None without one.
+    """The content of `training.json` in a model directory; None if there is no such file.
 
-    JSON has turned steps and labels, which are keys, into strings.
+    JSON turns steps and labels, which are keys, into strings.
     """
     path = Path(model_path) / TRAINING
     return read_json(path) if path.is_file() else None
@@ -52,46 +48,43 @@ def load_training_stats(model_path: str | Path) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class Convergence:
-    """Whether a training has converged, and by what."""
+    """Whether a training has converged, and by which metric."""
 
     convergence_metric: str
-    """correlation or loss."""
+    """Name of the metric: correlation or loss."""
     convergence_metric_value: float | None
-    """None where nothing was measured."""
+    """Value of the metric; None if the metric was not measured."""
     threshold: float
-    """|correlation| at least, loss at most."""
+    """Least |correlation|, or largest loss, of a converged training."""
     converged: bool
     reason: str | None = None
-    """Why not, where that is not the metric: the training has diverged."""
+    """Why the training has not converged, if the reason is not the metric."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As it is written to training.json; a reason only where there is one."""
+        """The content of training.json; see `without_reason`."""
         return without_reason(asdict(self))
 
 
 def without_reason(content: dict[str, Any]) -> dict[str, Any]:
-    """What is written of an outcome: a reason only where there is one."""
+    """The content without the key `reason` if there is no reason."""
     return {name: value for name, value in content.items() if name != "reason" or value is not None}
 
 
 def last_loss(losses: Sequence[float]) -> float:
-    """The mean over the last tenth of the steps; infinite without any (`max_steps=0`)."""
+    """The mean loss of the last tenth of the steps; infinite if there is no step (`max_steps=0`)."""
     last = losses[-max(1, len(losses) // 10) :]
     return sum(last) / len(last) if last else math.inf
 
 
 def divergence(first: Sequence[float], last: Sequence[float], of_nothing: Sequence[float]) -> str | None:
-    """Why a training has diverged: its loss has grown; None if it has not.
+    """Why a training has diverged, which means that its loss has grown; None if it has not.
 
-    A training has diverged when the mean loss of its last batches is more than twice that of its first batch, and more
-    than twice what reproducing nothing (zeros) costs on the same batches. Either alone means little: gradients of one
-    batch are several times those of another, and a training that goes on from a trained GRADIEND, or from class means,
-    starts with a low loss. Weights that no step has changed cannot meet both, however many steps there are.
+    A training has diverged when the mean loss of its last batches is more than twice the loss of its first batch, and
+    more than twice the loss that zeros would have on the last batches. Either condition alone means little: gradients
+    of one batch are several times those of another, and a training that goes on from a trained GRADIEND, or from class
+    means, starts with a low loss. Weights that no step has changed cannot meet both conditions.
 
-    Args:
-        first: Loss of the first batch; empty without any step.
-        last: Losses of the last batches.
-        of_nothing: What they would be for zeros.
+    `first` has the loss of the first batch, `last` the losses of the last batches, `of_nothing` those of zeros.
     """
     if not first or not last:
         return None
@@ -102,25 +95,18 @@ def divergence(first: Sequence[float], last: Sequence[float], of_nothing: Sequen
 
 
 def best_correlation(training_stats: Mapping[str, Any], best: Mapping[str, Any]) -> float | None:
-    """Of the model that was kept; None without evaluation."""
+    """The correlation of the model that was kept; None if there was no evaluation."""
     return best.get("correlation", training_stats.get("correlation"))
 
 
 def convergence(
-    arguments: TrainingArguments,
-    training_stats: Mapping[str, Any],
-    best: Mapping[str, Any],
-    losses: Sequence[float],
+    arguments: TrainingArguments, training_stats: Mapping[str, Any], best: Mapping[str, Any], losses: Sequence[float],
     evaluation: Mapping[str, Any] | None = None,
-) -> Convergence:
+) -> Convergence:  # fmt: skip
     """Whether a finished training has converged: its metric has reached the thresholds, and its loss has not grown.
 
-    Args:
-        arguments: Metric and thresholds.
-        training_stats: See `load_training_stats`.
-        best: What is known of the model that was kept (`best_score_checkpoint`).
-        losses: Of all steps.
-        evaluation: Encoder metrics after training, which then replace those during training.
+    `best` describes the model that was kept (`best_score_checkpoint`), `losses` are those of all steps. Encoder metrics
+    after the training, `evaluation`, replace those during the training.
     """
     evaluation = evaluation or {}
     threshold = arguments.convergent_score_threshold
@@ -141,6 +127,6 @@ def convergence(
         converged = converged and bool(signed) and min(signed) <= -least_mean and max(signed) >= least_mean
     reason = training_stats.get("diverged")
     if not arguments.learning_rate and losses:
-        # A random start can reach the threshold by luck.
+        # A random start can reach the threshold by chance.
         reason = "no step has changed a weight (learning_rate=0)"
     return Convergence(str(arguments.convergent_metric), value, threshold, converged and reason is None, reason)

@@ -37,36 +37,33 @@ from gradiend.util.paths import TRAINING
 logger = logging.getLogger(__name__)
 
 LOSS_WINDOW = 20
-"""Steps that the loss beside the progress bar is averaged over, and after which an accelerator's losses are read."""
+"""Steps over which the loss in the progress bar is averaged, and after which the losses on an accelerator are read."""
 LAST_BATCHES = 8
-"""Last batches by which a training is judged: whether it has diverged and, where it is not evaluated, its sign."""
+"""Number of last batches that decide whether a training has diverged and, without an evaluation, its sign."""
 
 
 def train(
-    model_with_gradiend: Any,
-    data: GradientBatches | Iterable[Mapping[str, Any]],
-    training_args: TrainingArguments | None = None,
-    callbacks: Sequence[TrainingCallback] | None = None,
-    **kwargs: Any,
-) -> str:
+    model_with_gradiend: Any, data: GradientBatches | Iterable[Mapping[str, Any]],
+    training_args: TrainingArguments | None = None, callbacks: Sequence[TrainingCallback] | None = None, **kwargs: Any,
+) -> str:  # fmt: skip
     """Train a GRADIEND on (source, target) gradients.
 
     Args:
-        model_with_gradiend: Its GRADIEND is trained; the base model is not touched.
-        data: Gradients, a pair each step: `GradientBatches`, a `GradientTrainingDataset`, a DataLoader with
+        model_with_gradiend: The model whose GRADIEND is trained; its base model does not change.
+        data: A pair of gradients for each step: `GradientBatches`, a `GradientTrainingDataset`, a DataLoader with
             batch_size=1, or any other sized iterable of dicts with `source` and `target`, each (input_dim,) or
-            (1, input_dim). The supervised modes read `label` instead of one of them.
-        training_args: `output_dir` must be set here or as a keyword.
-        callbacks: Called after the default ones.
-        **kwargs: Override fields of `training_args`.
+            (1, input_dim). The supervised modes read `label` in place of `source` or `target`.
+        training_args: The arguments; `output_dir` must be set here or as a keyword.
+        callbacks: Callbacks, which are called after the default ones.
+        **kwargs: Fields of `training_args` that are overridden.
 
     Returns:
-        The output directory: checkpoint and training.json.
+        The output directory, which holds the checkpoint and training.json.
 
     Raises:
         ValueError: An unknown keyword, no data, data without a length, or no output_dir.
         KeyError: A batch without source or target.
-        FloatingPointError: A loss or weight that is infinite or undefined; nothing is saved then.
+        FloatingPointError: A loss or weight is infinite or undefined; nothing is saved then.
     """
     arguments = training_args or TrainingArguments()
     try:
@@ -82,7 +79,7 @@ def train(
     if arguments.init == "class_means":
         require_closed_form(model_with_gradiend.gradiend)
     Path(arguments.output_dir).mkdir(parents=True, exist_ok=True)
-    # A best model that an earlier, interrupted run has left is not this run's.
+    # An earlier, interrupted run may have left a best model, which does not belong to this run.
     remove_checkpoint(best_path(arguments.output_dir))
     if arguments.init == "class_means":
         initialize_from_class_means(
@@ -94,15 +91,15 @@ def train(
 
 
 def best_path(output_dir: str | Path) -> Path:
-    """Where `CheckpointCallback` keeps the best model of a training while it runs."""
+    """Directory of the best model so far, which `CheckpointCallback` writes."""
     return Path(f"{output_dir}_best")
 
 
 def total_steps(batches_per_epoch: int, arguments: TrainingArguments) -> int:
-    """Steps of a training: max_steps unless that is negative, else whole epochs.
+    """Number of steps of a training: max_steps, or those of whole epochs if max_steps is negative.
 
     Raises:
-        ValueError: No batches.
+        ValueError: There are no batches.
     """
     if not batches_per_epoch:
         raise ValueError("There is no training batch: the training data is empty.")
@@ -115,7 +112,7 @@ def batches_of(data: Any, epoch: int, arguments: TrainingArguments) -> Iterator[
 
 
 class TrainingRun:
-    """One training: the loop, and the state that callbacks see."""
+    """One training: its loop, and the state that callbacks see."""
 
     def __init__(self, model: Any, arguments: TrainingArguments, callbacks: Sequence[TrainingCallback]) -> None:
         self.model = model
@@ -129,13 +126,13 @@ class TrainingRun:
         self.best: dict[str, Any] = {}
         self.stats: dict[str, Any] = {"global_step": 0}
         self.agreement: list[Tensor] = []
-        """label · encoding of the last batches, where no evaluation says which class encodes positive."""
+        """label · encoding of the last batches, if no evaluation says which class encodes positive."""
         self.of_nothing: dict[int, Tensor] = {}
-        """Step → what the loss of its batch would be if the GRADIEND gave only zeros."""
+        """Step → the loss that a GRADIEND with zeros as output would have on the batch of this step."""
         self.seconds = {"total": 0.0, "gradients": 0.0, "gradiend": 0.0, "callbacks": 0.0}
 
     def run(self, data: Any, steps: int) -> None:
-        """Take `steps` steps, in as many epochs as that needs. No step at all: what was initialized is evaluated."""
+        """Take `steps` steps, in as many epochs as they need; with 0 steps, only evaluate the initial weights."""
         start = time.perf_counter()
         if steps:
             self.optimizer = optimizer_for(self.model.gradiend, self.arguments)
@@ -172,7 +169,7 @@ class TrainingRun:
                     break
 
     def _sign_is_open(self, batch: Mapping[str, Any]) -> bool:
-        """Whether only the batches themselves can tell which class encodes positive."""
+        """Whether only the training batches can tell which class encodes positive."""
         known = self.stats.get("correlation") is not None or self.model.gradiend.latent_dim > 1
         return self.arguments.normalizes and not known and "label" in batch
 
@@ -209,14 +206,14 @@ class TrainingRun:
         self.unread.append(loss)
         self.seconds["gradiend"] += time.perf_counter() - start
         self.stats["global_step"] = step
-        # Reading a number makes the host wait for an accelerator; on a CPU it costs nothing.
+        # Reading a number makes the host wait for an accelerator; on a CPU reading costs nothing.
         if loss.device.type == "cpu" or last or step % LOSS_WINDOW == 0:
             self._read_losses()
         if last:
             require_finite_weights(self.model, self.arguments)
         self._end_step(loss if self.unread else self.losses[-1], epoch, last=last)
         if left <= LAST_BATCHES or self.control.should_stop:
-            # The criterion decides what reproducing nothing costs, whatever the size of this batch's gradients.
+            # Zeros in place of the target make the loss comparable between batches with gradients of different size.
             assert self.arguments.criterion is not None
             self.of_nothing[step] = self.arguments.criterion(torch.zeros_like(target), target).detach()
 
@@ -225,13 +222,9 @@ class TrainingRun:
         result: Mapping[str, Any] | None = None
         for callback in self.callbacks:
             returned = callback.on_step_end(
-                step=self.stats["global_step"],
-                loss=loss,
-                eval_result=result,
-                last_iteration=last or self.control.should_stop,
-                epoch=epoch,
-                **self._shared(),
-            )
+                step=self.stats["global_step"], loss=loss, eval_result=result,
+                last_iteration=last or self.control.should_stop, epoch=epoch, **self._shared(),
+            )  # fmt: skip
             result = result if returned is None else returned
         self.seconds["callbacks"] += time.perf_counter() - start
 
@@ -256,12 +249,12 @@ class TrainingRun:
         bar.update()
 
     def finish(self) -> str:
-        """Take the best model if one was kept, make the first class positive, and write the output directory."""
+        """Take the best model if there is one, make the first class positive, and write the output directory."""
         assert self.arguments.output_dir is not None
         output = Path(self.arguments.output_dir)
         best = best_path(output)
         correlation = self.stats.get("correlation")
-        # Its moments, twice the weights, are not needed beside the model that is loaded now.
+        # The moments of the optimizer are twice as large as the weights, and the best model needs room now.
         del self.optimizer
         require_finite_weights(self.model, self.arguments)
         self.model.gradiend.mark_trained()
@@ -276,7 +269,7 @@ class TrainingRun:
             correlation = torch.stack(self.agreement).sum().item()
         if self.arguments.normalizes and correlation is not None and correlation < 0:
             self._make_positive()
-        # What an earlier training has measured is not said of this one's model, were it to end here.
+        # Measurements of an earlier training must not stay beside this model, should the process end too early.
         (output / TRAINING).unlink(missing_ok=True)
         self.model.save_pretrained(str(output))
         outcome = convergence(self.arguments, self.stats, self.best, self.losses)
@@ -290,7 +283,7 @@ class TrainingRun:
         return str(output)
 
     def _notice_divergence(self) -> None:
-        """Record and say that the loss has grown, see `gradiend.trainer.core.stats.divergence`."""
+        """Record and log that the training has diverged, if it has; see `gradiend.trainer.core.stats.divergence`."""
         if self.unread:
             self._read_losses()
         last = sorted(self.of_nothing)
@@ -302,7 +295,7 @@ class TrainingRun:
             logger.warning("The training has diverged and does not count as converged: %s.", self.stats["diverged"])
 
     def _make_positive(self) -> None:
-        """Invert the encoding of the model that is kept, with what was measured of it."""
+        """Invert the encoding of the kept model, and the measurements of this model."""
         scores = self.stats.get("scores", {})
         latest = max(scores, default=None)
         kept = self.best.get("global_step", latest)

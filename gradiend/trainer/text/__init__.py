@@ -1,4 +1,4 @@
-"""Training on text."""
+"""Training on texts: the language model, its data and its trainer."""
 
 from gradiend.objectives.loading import AutoModelForLM as AutoModelForLM
 from gradiend.objectives.loading import AutoTokenizerForLM as AutoTokenizerForLM

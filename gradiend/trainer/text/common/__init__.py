@@ -1,4 +1,4 @@
-"""What every text trainer shares."""
+"""The parts that every text trainer needs."""
 
 from typing import TYPE_CHECKING
 

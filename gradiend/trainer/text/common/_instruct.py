@@ -1,4 +1,4 @@
-"""Texts as a chat model wants to be asked."""
+"""Texts inside the chat prompt of an instruction-tuned model."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from jinja2 import TemplateError
 INSTRUCTION = "Continue the user's text: answer with the next word alone, without punctuation, quotes or comments."
 
 MARK = "TEXT0GOES1HERE"
-"""A text that no template contains."""
+"""A text that no chat template contains."""
 
 
 class InstructTokenizerWrapper:
     """A tokenizer that puts every text into a chat prompt, as the user's turn after an instruction to continue it.
 
-    The tokenizer's own chat template is used; one without gets the headers of Llama 3. Words are scored where they
-    stand in the text: what is before them is the template's beginning and the text's, and no token of the template is
-    ever scored.
+    The tokenizer's own chat template is used; a tokenizer without template gets the headers of Llama 3. Words are
+    scored where they stand in the text: the beginnings of the template and of the text come before a word, and no token
+    of the template is ever scored.
 
     Args:
         tokenizer: The tokenizer of an instruction-tuned causal model.
@@ -62,15 +62,15 @@ class InstructTokenizerWrapper:
     def __call__(self, text: str | Sequence[str], **kwargs: Any) -> Any:
         """Tokenize the prompt of one text or several; arguments are those of the tokenizer.
 
-        Offsets, where asked for, are those in the text; the tokens of the template around it count as special, with
-        the offsets (0, 0).
+        Offsets, if they are asked for, refer to the text; the tokens of the template count as special tokens with the
+        offsets (0, 0).
 
         Raises:
             ValueError: A chat template that changes the text by more than the spaces around it.
         """
         texts = [text] if isinstance(text, str) else list(text)
         prompts = [self.prompt(one) for one in texts]
-        # The prompt has its special tokens already.
+        # The prompt holds its special tokens already.
         encoded = self.tokenizer(
             prompts[0] if isinstance(text, str) else prompts, **{**kwargs, "add_special_tokens": False}
         )
@@ -88,10 +88,10 @@ class InstructTokenizerWrapper:
         return len(self.tokenizer)
 
     def _in_text(self, encoding: Any, prompt: str, text: str) -> dict[str, list[Any]]:
-        """Offsets and special tokens of one prompt, as those of the text in it."""
+        """The offsets and special tokens of one prompt, expressed for the text inside the prompt."""
         head, tail = self._around
         inside = prompt[len(head) : len(prompt) - len(tail)]
-        # Templates strip the text.
+        # Templates strip spaces around the text.
         lead = text.find(inside)
         if not (prompt.startswith(head) and prompt.endswith(tail)) or lead < 0:
             raise ValueError(
@@ -109,7 +109,7 @@ class InstructTokenizerWrapper:
 
     @property
     def _around(self) -> tuple[str, str]:
-        """What the prompt has before the text and after it."""
+        """(the beginning of the prompt before the text, the end of the prompt after the text)."""
         head, _, tail = self.prompt(MARK).rpartition(MARK)
         return head, tail
 

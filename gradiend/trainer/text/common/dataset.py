@@ -17,52 +17,23 @@ TEXT_CACHE_KEY = ("input_text", "label")
 
 
 class TextGradientTrainingDataset(GradientTrainingDataset):
-    """`GradientTrainingDataset` of tokenized texts: input_ids are padded with the tokenizer's padding id.
+    """`GradientTrainingDataset` of tokenized texts: input_ids are padded with the padding token of `tokenizer`.
 
-    Args:
-        training_data: See `GradientTrainingDataset`; its items' inputs are dicts of tensors, as a `TextTrainingDataset`
-            has them. For a cache they need input_text and label.
-        tokenizer: The tokenizer of the texts.
-        gradient_creator: See `GradientTrainingDataset`.
-        source: See `GradientTrainingDataset`.
-        target: See `GradientTrainingDataset`.
-        cache_dir: See `GradientTrainingDataset`.
-        use_cached_gradients: See `GradientTrainingDataset`.
-        dtype: See `GradientTrainingDataset`.
-        device: See `GradientTrainingDataset`.
-        return_metadata: See `GradientTrainingDataset`.
-
-    Raises:
-        AssertionError: An invalid source or target.
+    The inputs of an item are dicts of tensors, as those of a `TextTrainingDataset`; a cache needs input_text and label
+    in every item. `GradientTrainingDataset` describes the other arguments and the errors.
     """
 
     def __init__(
-        self,
-        training_data: Any,
-        tokenizer: Any,
-        gradient_creator: Callable[[Any], Tensor],
-        *,
-        source: str | None = "factual",
-        target: str | None = "diff",
-        cache_dir: str | Path | None = None,
-        use_cached_gradients: bool = True,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str | None = None,
+        self, training_data: Any, tokenizer: Any, gradient_creator: Callable[[Any], Tensor], *,
+        source: str | None = "factual", target: str | None = "diff", cache_dir: str | Path | None = None,
+        use_cached_gradients: bool = True, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None,
         return_metadata: bool = False,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(
-            training_data,
-            gradient_creator,
-            source=source,
-            target=target,
-            cache_dir=cache_dir,
-            use_cached_gradients=use_cached_gradients,
-            cache_key_fields=None if cache_dir is None else TEXT_CACHE_KEY,
-            dtype=dtype,
-            device=device,
-            return_metadata=return_metadata,
-            get_padding_value=self._padding_value,
-        )
+            training_data, gradient_creator, source=source, target=target, cache_dir=cache_dir,
+            use_cached_gradients=use_cached_gradients, dtype=dtype, device=device, return_metadata=return_metadata,
+            cache_key_fields=None if cache_dir is None else TEXT_CACHE_KEY, get_padding_value=self._padding_value,
+        )  # fmt: skip
         self.tokenizer = tokenizer
 
     def _padding_value(self, name: str) -> int:
@@ -72,39 +43,32 @@ class TextGradientTrainingDataset(GradientTrainingDataset):
 class TextBatchedDatasetBase:
     """Rows in batches that never mix the values of a criterion.
 
-    A last, incomplete batch of a group is filled up from the group's start, so that no row is lost; with `max_size` it
-    is left out.
+    A last, incomplete batch of a group is filled up from the start of the group, so that no row is lost; with
+    `max_size` such a batch is left out.
 
     Args:
         data: The rows.
-        tokenizer: Kept for subclasses.
+        tokenizer: A tokenizer, which only subclasses use.
         batch_size: Rows per batch.
-        batch_criterion: Column, columns, or function of a row, whose value never varies within a batch.
-        max_size: Cap on rows, spread evenly over the groups; the seed chooses them.
-        seed: Decides the composition.
-        shuffle_batches: Whether batches come in random order. None: unless groups take turns, see `balance_column`.
-        max_length: Longest input in tokens, kept for subclasses.
+        batch_criterion: Column, columns, or function of a row, whose value is the same in all rows of a batch.
+        max_size: Cap on rows, spread evenly over the groups; the seed chooses the rows.
+        seed: Seed of the composition.
+        shuffle_batches: Whether batches come in random order. Default: yes, unless a `balance_column` is given.
+        max_length: Longest input in tokens, which only subclasses use.
         balance_column: Column whose values take turns.
-        shuffle_within: Whether rows are shuffled before they are put into batches; None does.
+        shuffle_within: Whether rows are shuffled before they are put into batches. Default: yes.
 
     Raises:
-        KeyError: A column that the data lacks.
-        ValueError: No rows, a group with fewer rows than a batch, or a max_size below one batch of each.
+        KeyError: The data lacks a column.
+        ValueError: No rows, a group with fewer rows than a batch, or a max_size below one batch of each group.
     """
 
     def __init__(
-        self,
-        data: pd.DataFrame,
-        tokenizer: Any,
-        batch_size: int,
-        batch_criterion: str | Sequence[str] | Callable[[pd.Series], Any],
-        max_size: int | None = None,
-        seed: int = 42,
-        shuffle_batches: bool | None = None,
-        max_length: int = 256,
-        balance_column: str | None = None,
+        self, data: pd.DataFrame, tokenizer: Any, batch_size: int,
+        batch_criterion: str | Sequence[str] | Callable[[pd.Series], Any], max_size: int | None = None, seed: int = 42,
+        shuffle_batches: bool | None = None, max_length: int = 256, balance_column: str | None = None,
         shuffle_within: bool | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         if data.empty:
             raise ValueError("The training data has no rows.")
         self.data = data.reset_index(drop=True)
@@ -140,7 +104,7 @@ class TextBatchedDatasetBase:
         return groups if self.max_size is None else self._capped(groups, self.max_size)
 
     def _capped(self, groups: Sequence[np.ndarray], max_size: int) -> list[np.ndarray]:
-        """Whole batches of each group within its share of `max_size`: rows that the seed chooses, in their order."""
+        """Whole batches of each group within its share of `max_size`: the rows that the seed chooses, in order."""
         share = max_size // len(groups)
         if share < self.batch_size:
             raise ValueError(
@@ -163,7 +127,7 @@ class TextBatchedDatasetBase:
         self._flat = turns
 
     def reshuffle(self) -> None:
-        """Compose other batches of the same rows: the next of a sequence that the seed decides."""
+        """Compose other batches of the same rows: the next composition in a sequence that the seed decides."""
         self._composition += 1
         self._compose()
 
@@ -172,14 +136,14 @@ class TextBatchedDatasetBase:
         return len(self._flat) * self.batch_size
 
     def __getitem__(self, index: int) -> Any:
-        """The row at place `index`: consecutive places, `batch_size` at a time, are a batch. Subclasses tokenize it."""
+        """The row at place `index`; each `batch_size` consecutive places are a batch. Subclasses tokenize the row."""
         return self.data.iloc[self.row_number(index)]
 
     def row_number(self, index: int) -> int:
-        """Which row of `data` stands at a place.
+        """The number of the row of `data` at a place.
 
         Raises:
-            IndexError: Past the end.
+            IndexError: There is no place of this number.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"There are {len(self)} examples; there is no number {index}.")

@@ -18,24 +18,19 @@ from gradiend.util.metrics import accuracy_score, f1_score, precision_score, rec
 
 
 def evaluate_mlm(
-    model: Any,
-    tokenizer: Any,
-    text_data: Sequence[str],
-    file: str | Path | None = None,
-    verbose: bool = True,
-    batch_size: int = 32,
-    ignore: Collection[str] | None = None,
-) -> tuple[dict[str, float], pd.DataFrame]:
-    """Predict 15 % of the tokens of each text from the others; see `LanguageModelingScore` for which.
+    model: Any, tokenizer: Any, text_data: Sequence[str], file: str | Path | None = None, verbose: bool = True,
+    batch_size: int = 32, ignore: Collection[str] | None = None,
+) -> tuple[dict[str, float], pd.DataFrame]:  # fmt: skip
+    """Predict 15 % of the tokens of each text from the others; `LanguageModelingScore` says which tokens.
 
     Args:
         model: A masked language model.
         tokenizer: The model's fast tokenizer.
-        text_data: Texts.
-        file: Also write the frame there, as CSV.
+        text_data: The texts.
+        file: CSV file to which the frame is written. Default: no file.
         verbose: Accepted for compatibility.
         batch_size: Texts per forward pass.
-        ignore: Words that are not asked for, in any case.
+        ignore: Words in lower or upper case that are not asked for.
 
     Returns:
         ({accuracy, precision, recall and f1 (weighted by label), lms (the accuracy)}, one row per token with sentence,
@@ -53,23 +48,19 @@ def evaluate_mlm(
 
 
 def evaluate_clm(
-    model: Any,
-    tokenizer: Any,
-    text_data: Sequence[str],
-    file: str | Path | None = None,
-    batch_size: int = 128,
+    model: Any, tokenizer: Any, text_data: Sequence[str], file: str | Path | None = None, batch_size: int = 128
 ) -> tuple[dict[str, float], pd.DataFrame]:
     """Predict the last token of each text from those before it.
 
     Args:
         model: A causal language model.
         tokenizer: The model's fast tokenizer.
-        text_data: Texts.
-        file: Also write the frame there, as CSV.
+        text_data: The texts.
+        file: CSV file to which the frame is written. Default: no file.
         batch_size: Texts per forward pass.
 
     Returns:
-        As `evaluate_mlm`, without lms.
+        The result of `evaluate_mlm`, without lms.
 
     Raises:
         ValueError: A masked model, or no token to ask for.
@@ -79,29 +70,25 @@ def evaluate_clm(
         (number, TokenizedWord(word.input_ids[: word.positions[-1] + 1], word.positions[-1:], word.tokens[-1:]))
         for number, word in objective.neutral_words(list(tokenize_texts(text_data, objective, ())))
     ]
-    # A token is predicted one position before its own.
+    # A token is predicted at the position before its own.
     frame = _predictions(model, objective, text_data, last, batch_size, file, shift=1)
     return _scores(frame), frame
 
 
 @torch.no_grad()
 def evaluate_clm_perplexity(
-    model: Any,
-    tokenizer: Any,
-    text_data: Sequence[str],
-    file: str | Path | None = None,
-    batch_size: int = 32,
+    model: Any, tokenizer: Any, text_data: Sequence[str], file: str | Path | None = None, batch_size: int = 32,
     ignore: Collection[str] | None = None,
-) -> dict[str, float]:
-    """Perplexity per token, each token predicted from those before it.
+) -> dict[str, float]:  # fmt: skip
+    """The perplexity per token, where each token is predicted from the tokens before it.
 
     Args:
         model: A causal language model.
         tokenizer: The model's fast tokenizer.
-        text_data: Texts.
-        file: Also write the result there, as JSON.
+        text_data: The texts.
+        file: JSON file to which the result is written. Default: no file.
         batch_size: Texts per forward pass.
-        ignore: Words that are not scored, in any case.
+        ignore: Words in lower or upper case that are not scored.
 
     Returns:
         perplexity, total_log_likelihood (the summed negative log-likelihood), total_tokens, and
@@ -144,15 +131,10 @@ def _objective(model: Any, tokenizer: Any, kind: type[Kind]) -> Kind:
 
 @torch.no_grad()
 def _predictions(
-    model: Any,
-    objective: Objective,
-    texts: Sequence[str],
-    asked: Sequence[tuple[int, TokenizedWord]],
-    batch_size: int,
-    file: str | Path | None,
-    shift: int = 0,
-) -> pd.DataFrame:
-    """One row per token asked for; a token stands `shift` positions after the one that predicts it."""
+    model: Any, objective: Objective, texts: Sequence[str], asked: Sequence[tuple[int, TokenizedWord]], batch_size: int,
+    file: str | Path | None, shift: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """One row for each token asked for; a token stands `shift` positions after the position that predicts it."""
     if not asked:
         raise ValueError("The texts contain no token to ask for: give texts of several words each.")
     scorer, tokenizer = WordScorer(model, objective), objective.tokenizer

@@ -12,7 +12,7 @@ from typing_extensions import Self
 
 from gradiend.gradients import unreached_parameters
 from gradiend.model._architecture import parse_dtype
-from gradiend.model._base_model import BaseDigest
+from gradiend.model._base_model import GRADIEND_ARGUMENTS, BaseDigest
 from gradiend.model._parameter_map import ParameterMap
 from gradiend.model.core.backbone import (
     as_patterns,
@@ -22,12 +22,13 @@ from gradiend.model.core.backbone import (
 )
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.param_mapped import ParamMappedGradiendModel
-from gradiend.objectives import OBJECTIVES, Objective, is_decoder_only_model, objective_of
+from gradiend.objectives import OBJECTIVES, Objective, is_decoder_only_model, kind_of, objective_of
 from gradiend.objectives.loading import AutoModelForLM, AutoTokenizerForLM, load_with_tokenizer, save_base_model
 from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.text.common._instruct import InstructTokenizerWrapper
 from gradiend.util import PLACEHOLDER
 from gradiend.util._digest import tokenizer_digest
+from gradiend.util._keywords import resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import OWN_BASE_MODEL, OWN_TOKENIZER
 
@@ -35,6 +36,8 @@ logger = get_logger(__name__)
 
 INSTRUCT = "instruct"
 """Key of a checkpoint's metadata: the roles of an `InstructTokenizerWrapper`."""
+OBJECTIVE = "objective"
+"""Key of a checkpoint's metadata: the objective's name, where the user has named it."""
 LARGEST_STORED = 2 * 2**30
 """Bytes of a base model that a checkpoint may hold."""
 
@@ -46,18 +49,18 @@ PROBE_TEXT = f"a {PLACEHOLDER} b"
 class TextModelWithGradiend(ModelWithGradiend):
     """`ModelWithGradiend` of a language model.
 
-    The base model may be one that exists for training only (it has `to_original_model`, as a `DecoderModelWithMLMHead`
-    does). Gradients and encodings are then those of its loss. The original model is rewritten, and a checkpoint names
-    it and keeps what the objective needs beside it.
+    The base model may exist for training only; such a model has `to_original_model`, as a `DecoderModelWithMLMHead`
+    does. Its loss then gives the gradients and encodings, while the original model is what is rewritten. A checkpoint
+    names the original model and keeps what the objective needs beside it.
 
     Args:
         base_model: The language model, with its head, or a model with an objective of its own (`gradiend.objectives`).
-        gradiend: The GRADIEND of the model.
+        gradiend: The GRADIEND of the model; its metadata may name the objective.
         tokenizer: The model's fast tokenizer.
         gradient_creator: See `ModelWithGradiend`.
         source: See `ModelWithGradiend`.
         target: See `ModelWithGradiend`.
-        **kwargs: Devices, see `ModelWithGradiend`.
+        **kwargs: Devices of the parts, see `ModelWithGradiend`.
 
     Raises:
         ValueError: A masked model with a tokenizer that has no mask token.
@@ -65,20 +68,14 @@ class TextModelWithGradiend(ModelWithGradiend):
     """
 
     def __init__(
-        self,
-        base_model: Any,
-        gradiend: ParamMappedGradiendModel,
-        tokenizer: Any,
-        gradient_creator: Any = None,
-        source: str = "factual",
-        target: str | None = "diff",
-        **kwargs: Any,
-    ) -> None:
+        self, base_model: Any, gradiend: ParamMappedGradiendModel, tokenizer: Any, gradient_creator: Any = None,
+        source: str = "factual", target: str | None = "diff", **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__(
             base_model, gradiend, gradient_creator=gradient_creator, source=source, target=target, **kwargs
         )
         self.tokenizer = tokenizer
-        self.objective = objective_of(base_model, tokenizer)
+        self.objective = objective_of(base_model, tokenizer, gradiend.kwargs.get(OBJECTIVE))
 
     @property
     def is_decoder_only_model(self) -> bool:
@@ -86,30 +83,32 @@ class TextModelWithGradiend(ModelWithGradiend):
         return is_decoder_only_model(self.base_model)
 
     def without_head(self) -> Self:
-        """A copy around the original model, with the same GRADIEND; this model if its base model is the original."""
+        """A copy around the original model with the same GRADIEND, or this model if its base model is the original."""
         plain = original_model(self.base_model)
         return self if plain is self.base_model else self._sharing(plain, self.gradiend)
 
     def _sharing(self, base_model: Any, gradiend: ParamMappedGradiendModel) -> Self:
         model = super()._sharing(base_model, gradiend)
         if base_model is not self.base_model:
-            model.objective = objective_of(base_model, self.tokenizer)
+            # The name that the user gave is that of this kind of model; the same model without its head is another.
+            named = gradiend.kwargs.get(OBJECTIVE) if type(base_model) is type(self.base_model) else None
+            model.objective = objective_of(base_model, self.tokenizer, named)
         return model
 
     def _for_rewriting(self) -> Self:
         return self.without_head()
 
     def base_arguments(self) -> dict[str, Any]:
-        """See `ModelWithGradiend.base_arguments`; the tokenizer is this model's too."""
+        """See `ModelWithGradiend.base_arguments`; another checkpoint also gets this model's tokenizer."""
         return {**super().base_arguments(), "tokenizer": self.tokenizer}
 
     def _save_model(self, save_directory: str, **kwargs: Any) -> None:
-        """Name the base model where its name loads it and the tokenizer again, and store what differs."""
+        """Record the name of the base model, and store the base model or tokenizer if the name loads others."""
         del kwargs
         own, own_tokenizer = Path(save_directory) / OWN_BASE_MODEL, Path(save_directory) / OWN_TOKENIZER
         beside = [kind.folder for kind in OBJECTIVES.values() if kind.folder is not None]
         for name in (OWN_BASE_MODEL, OWN_TOKENIZER, *beside):
-            # What an earlier model in the same place had is not this model's.
+            # These folders may belong to an earlier model in the same place.
             shutil.rmtree(Path(save_directory) / name, ignore_errors=True)
         if self.objective.folder is not None:
             self.objective.save(self.base_model, Path(save_directory) / self.objective.folder)
@@ -128,18 +127,18 @@ class TextModelWithGradiend(ModelWithGradiend):
             recorded[INSTRUCT] = [self.tokenizer.user_prompt_header, self.tokenizer.assistant_prompt_header]
 
     def _stores_base(self) -> bool:
-        """Whether a checkpoint needs the base model's weights: no name loads them, and they are not too large."""
+        """Whether a checkpoint must hold the base model's weights: no name loads them, and they are not too large."""
         name, now = self._recorded_base, self._base_digest()
         size = sum(parameter.numel() * parameter.element_size() for parameter in self.base_model.parameters())
         if size <= LARGEST_STORED:
             there = self._loads(name, self._base_by_name) if name else None
             return there is None or bool(now.differences(there))
-        # Another model of this size is not loaded for a comparison: loading the checkpoint compares.
+        # A model of this size is not loaded again for a comparison; loading the checkpoint compares the weights.
         there = self._loaded.get(name)
         if not name or (there is not None and now.differences(there)):
             logger.warning(
                 "The base model in memory is not what %s loads, and with %.1f GiB it is too large to be kept beside a "
-                "GRADIEND: save it yourself, and load the GRADIEND with base_model=<its place>.",
+                "GRADIEND: save the base model yourself, and load the GRADIEND with base_model=<its place>.",
                 name or "a name", size / 2**30,
             )  # fmt: skip
         return False
@@ -151,11 +150,11 @@ class TextModelWithGradiend(ModelWithGradiend):
         )
 
     def _tokenizer_by_name(self) -> str:
-        """Digest of what the base model's name loads: the tokenizer's own may be the folder of another checkpoint."""
+        """The digest of the tokenizer that the base model's name loads."""
         return tokenizer_digest(AutoTokenizerForLM.from_pretrained(self._recorded_base, local_files_only=True))
 
     def _loads(self, name: str, load: Callable[[], T]) -> T | None:
-        """What a name or path gives, asked once; None where it gives nothing on this machine."""
+        """What `load` gives for a name or path, called once; None if nothing of this name is on this machine."""
         if name not in self._loaded:
             try:
                 self._loaded[name] = load()
@@ -177,30 +176,29 @@ class TextModelWithGradiend(ModelWithGradiend):
 
     @classmethod
     def _load_model(
-        cls,
-        load_directory: Any,
-        base_model_id: str | None = None,
-        gradiend_kwargs: Mapping[str, Any] | None = None,
-        tokenizer: Any = None,
-        trust_remote_code: bool = False,
-        beside: str | Path | None = None,
-        **kwargs: Any,
-    ) -> tuple[Any, ...]:
+        cls, load_directory: Any, base_model_id: str | None = None, gradiend_kwargs: Mapping[str, Any] | None = None,
+        tokenizer: Any = None, trust_remote_code: bool = False, beside: str | Path | None = None,
+        objective: str | None = None, **kwargs: Any,
+    ) -> tuple[Any, ...]:  # fmt: skip
         """(base model, tokenizer) of a checkpoint, a name or path, or a model that is already loaded.
 
         `load_directory` may be what an objective saved, such as an auxiliary head; `beside` is put on the base model.
         """
         recorded = gradiend_kwargs or {}
-        if not isinstance(load_directory, nn.Module) and (kind := _kind_saved_in(load_directory)) is not None:
-            load_directory, beside = kind.base_of(load_directory), load_directory
+        known = recorded.get(OBJECTIVE, objective)
         wanted = kwargs.pop("base_model_dtype", None)
-        if wanted is None and not isinstance(load_directory, nn.Module):
-            wanted = recorded.get("base_model_dtype")
+        place = load_directory
+        if isinstance(place, nn.Module):
+            resolve_keywords("ModelWithGradiend.from_pretrained", kwargs, ["torch_dtype"], named=GRADIEND_ARGUMENTS)
+        else:
+            if (kind := kind_saved_in(place)) is not None:
+                place, beside = kind.base_of(place), place
+            if not (Path(place) / OWN_BASE_MODEL).is_dir():
+                place = base_model_id or place
+            wanted = recorded.get("base_model_dtype") if wanted is None else wanted
+            kwargs["objective"] = known
         if wanted is not None:
             kwargs["torch_dtype"] = parse_dtype("base_model_dtype", wanted)
-        place = load_directory
-        if not isinstance(place, nn.Module) and not (Path(place) / OWN_BASE_MODEL).is_dir():
-            place = base_model_id or place
         saved = recorded.get("tokenizer")
         model, loaded = load_with_tokenizer(
             place, tokenizer, saved if saved and Path(saved).exists() else None, trust_remote_code=trust_remote_code,
@@ -209,46 +207,58 @@ class TextModelWithGradiend(ModelWithGradiend):
         if loaded is not tokenizer and INSTRUCT in recorded:
             loaded = InstructTokenizerWrapper(loaded, *recorded[INSTRUCT])
         if beside is not None:
-            kind = _kind_saved_in(beside)
+            kind = kind_saved_in(beside)
             assert kind is not None
             model = kind.put_on(original_model(model), beside)
+        if objective is not None and gradiend_kwargs is not None:
+            _refuse_other_objective(objective, kind_of(model, known).name)
         return model, loaded
 
     @classmethod
-    def _gradiend_arguments(cls, shape: Mapping[str, Any], extra: Sequence[Any]) -> dict[str, Any]:
-        return {**shape, "tokenizer": extra[0]}
+    def _gradiend_arguments(
+        cls, shape: Mapping[str, Any], extra: Sequence[Any], load_arguments: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        return {**shape, "tokenizer": extra[0], "objective": load_arguments.get("objective")}
 
     @classmethod
     def _create_gradiend(
-        cls, base_model: Any, load_directory: str, tokenizer: Any = None, **kwargs: Any
+        cls, base_model: Any, load_directory: str, tokenizer: Any = None, objective: str | None = None, **kwargs: Any
     ) -> ParamMappedGradiendModel:
         """A new GRADIEND over what a loss of the base model can reach (see `reachable_map`)."""
-        plain = original_model(base_model)
+        plain, named = original_model(base_model), objective
         if plain is not base_model:
             # The map and the name are those of the original model, which is what gets rewritten.
-            base_model, load_directory = plain, str(plain.name_or_path)
+            base_model, load_directory, named = plain, str(plain.name_or_path), None
         if not isinstance(kwargs.get("param_map"), (Mapping, ParameterMap)):
-            named = kwargs.pop("param_map", None)
-            kwargs["param_map"] = reachable_map(
-                base_model, tokenizer, params=kwargs.pop("params", None), param_map=named
-            )
-        return build_gradiend_from_base_model(base_model, load_directory, **kwargs)
+            asked = kwargs.pop("params", None), kwargs.pop("param_map", None)
+            kwargs["param_map"] = reachable_map(base_model, objective_of(base_model, tokenizer, named), *asked)
+        gradiend = build_gradiend_from_base_model(base_model, load_directory, **kwargs)
+        if objective is not None:
+            gradiend.kwargs[OBJECTIVE] = objective
+        return gradiend
 
 
-def _kind_saved_in(directory: str | Path) -> type[Objective] | None:
-    """The objective that has written a directory."""
+def _refuse_other_objective(asked: str, own: str) -> None:
+    if asked != own:
+        raise ValueError(
+            f"The GRADIEND of this checkpoint has the objective {own!r}, not {asked!r}: leave objective out, or train "
+            "a new GRADIEND with the other one."
+        )
+
+
+def kind_saved_in(directory: str | Path) -> type[Objective] | None:
+    """The objective that has written a directory; None if none has."""
     return next((kind for kind in OBJECTIVES.values() if kind.is_saved(directory)), None)
 
 
-def reachable_map(base_model: Any, tokenizer: Any, *, params: Any = None, param_map: Any = None) -> ParameterMap:
+def reachable_map(base_model: Any, objective: Objective, params: Any = None, param_map: Any = None) -> ParameterMap:
     """The map of the backbone parameters, or of those asked for, without any that no gradient reaches.
 
     Raises:
-        ValueError: A parameter that was asked for without a wildcard is one that no gradient reaches, or all are.
+        ValueError: No gradient reaches any parameter, or one that was asked for without a wildcard.
     """
     mapping = select_parameters(base_model, params, param_map)
     backbone, _ = split_backbone_vs_head_params(base_model)
-    objective = objective_of(base_model, tokenizer)
     unreached = unreached_parameters(
         base_model,
         {entry.name: backbone[entry.name] for entry in mapping},

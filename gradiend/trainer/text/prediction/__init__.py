@@ -1,1 +1,1 @@
-"""Features seen in the prediction of a word at a placeholder."""
+"""Features that show in the prediction of a word at a placeholder."""

@@ -1,4 +1,4 @@
-"""What the passes of a training over a language model take, traced on its two longest examples."""
+"""The memory of the passes of a training over a language model, traced on the longest examples."""
 
 from __future__ import annotations
 
@@ -20,62 +20,46 @@ from gradiend.trainer.text.prediction.dataset import TextTrainingDataset
 from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
 
 PROBED = (2, 3, 5)
-"""Examples of a probe: the first number for which no activation can be taken for a gradient by its shape."""
+"""Numbers of examples of a probe: the first one with which no activation has the shape of a gradient is taken."""
 
 Words = Sequence[TokenizedWord]
 
 
 def probe_training(trainer: Any, model: TextPredictionModelWithGradiend, args: TrainingArguments) -> Probe:
-    """Trace what a training of a text trainer will run on the base model.
-
-    The weights of the model's GRADIEND need not exist.
-    """
+    """Trace the passes of a training over the base model; the weights of the model's GRADIEND need not exist."""
     common = {"split": "train", "max_size": args.train_max_size}
-    batches = trainer.create_training_data(model, batch_size=args.train_batch_size, **common)
-    single = trainer.create_training_data(model, batch_size=1, **common)
-    steps = max(total_steps(batches.n_turns, args), batches_for_class_means(args))
-    rows = sorted(batches.rows_of_steps(steps, args.seed if args.max_seeds == 1 else None))
+    data = trainer.create_training_data(model, batch_size=args.train_batch_size, **common)
+    steps = max(total_steps(data.n_turns, args), batches_for_class_means(args))
+    rows = sorted(data.rows_of_steps(steps, args.seed if args.max_seeds == 1 else None))
     sides = [Side.parse("side", side) for side in (model.source, model.target) if side is not None]
     importance = None
     config = args.pre_prune_config
     if config is not None:
         classes = [rows[: config.n_samples]]
         if config.dataset is None:
+            # Both have the same rows, whose numbers do not depend on the batches.
+            single = trainer.create_training_data(model, batch_size=1, **common)
             examples = class_examples(single, config, trainer)
             classes = [[single.row_number(index) for index in indices] for indices in examples]
         chosen = [row for indices in classes for row in indices]
         size = min(config.batch_size, max(map(len, classes)))
-        importance = probe_gradients(model, single, chosen, [Side(config.source)], size)
+        importance = probe_gradients(model, data, chosen, [Side(config.source)], size)
     evaluation = None
     if args.do_eval and args.evaluate_fn is None:
-        data = trainer.create_eval_data(
+        evaluated: EncoderData = trainer.create_eval_data(
             model, split=trainer.modality.evaluation_split(), max_size=args.encoder_eval_train_max_size
         )
-        words = [*data.factual, *data.alternative] if Side.DIFF is sides[0] else _side(data, sides[0])
+        by_side = {Side.FACTUAL: evaluated.factual, Side.ALTERNATIVE: evaluated.alternative}
+        words = by_side.get(sides[0], [*evaluated.factual, *evaluated.alternative])
         evaluation = probe_encoding(model, words, args.eval_batch_size) if words else None
-    return Probe(probe_gradients(model, single, rows, sides, args.train_batch_size), importance, evaluation)
-
-
-def _side(data: EncoderData, side: Side) -> Words:
-    return data.factual if side is Side.FACTUAL else data.alternative
+    return Probe(probe_gradients(model, data, rows, sides, args.train_batch_size), importance, evaluation)
 
 
 def probe_gradients(
-    model: TextPredictionModelWithGradiend,
-    data: TextTrainingDataset,
-    rows: Sequence[int],
-    sides: Sequence[Side],
+    model: TextPredictionModelWithGradiend, data: TextTrainingDataset, rows: Sequence[int], sides: Sequence[Side],
     size: int,
-) -> ProbedPass:
-    """Trace the gradients of a batch, of whose examples the longest ones are run.
-
-    Args:
-        model: The model.
-        data: The examples.
-        rows: Row numbers of those that the batch may have.
-        sides: Which gradients.
-        size: Examples in the batch.
-    """
+) -> ProbedPass:  # fmt: skip
+    """Trace the gradients of a batch of `size` examples among `rows`; only the longest examples are run."""
     factual, alternative = data.tokenized
     lengths = {row: max(len(factual[row].input_ids), len(alternative[row].input_ids)) for row in rows}
     longest = sorted(rows, key=lambda row: -lengths[row])[: _probed(model, max(lengths.values()))]
@@ -88,11 +72,11 @@ def probe_gradients(
 
 
 def probe_encoding(model: TextPredictionModelWithGradiend, words: Words, rows: int) -> ProbedPass:
-    """Trace the encoding of a batch of `rows` distinct inputs."""
+    """Trace the encoding of a batch of `rows` distinct inputs; only the longest inputs are run."""
     longest = sorted(words, key=lambda word: -len(word.input_ids))
     longest = longest[: _probed(model, len(longest[0].input_ids))]
     _check_head(model.engine, longest)
-    # Memory that is never written to takes none.
+    # Memory that is allocated but never written to takes no space.
     direction = torch.empty(1, model.engine.mapping.size)
     distinct = len({word.input_ids for word in longest})
     trace = trace_memory(model.engine.model, lambda: model.engine.directional_derivatives(longest, direction), distinct)
@@ -100,7 +84,7 @@ def probe_encoding(model: TextPredictionModelWithGradiend, words: Words, rows: i
 
 
 def _check_head(engine: GradientEngine, words: Words) -> None:
-    """The first pass of a model also checks how its head works, on full logits of a few rows."""
+    """Run a pass before the trace: the first pass of a model computes full logits of a few rows to check its head."""
     if engine.scorer.narrows is None:
         engine.stream(words, words, [Side.FACTUAL], _drop)
 

@@ -1,4 +1,4 @@
-"""The data of a text feature: from what the configuration names to the rows of a split."""
+"""The data of a text feature: from the source that the configuration names to the rows of a split."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from gradiend.data._summary import DataSummary, summarise
+from gradiend.data.text._neutral_masking import mask_random_words
 from gradiend.data.text._preprocess import LONG_CHARACTERS
 from gradiend.data.unified import (
     UNIFIED_FACTUAL,
@@ -23,21 +24,29 @@ from gradiend.data.unified import (
     require_split,
     to_unified,
 )
+from gradiend.data.unified._casing import own_spellings
 from gradiend.data.unified._parsed_tables import of_other_class
 from gradiend.data.unified._schema import listed
 from gradiend.evaluator._requests import check_class_names
 from gradiend.evaluator.encoder import EncoderData
-from gradiend.objectives import MAX_LENGTH, CausalWithHead, kind_of
-from gradiend.objectives.causal_with_head import with_saved_head
+from gradiend.objectives import MAX_LENGTH, kind_of, with_saved_head
 from gradiend.trainer.core._memory import Probe
 from gradiend.trainer.core._modality import Modality
 from gradiend.trainer.core.arguments import TrainingArguments
-from gradiend.trainer.text.common.model_base import TextModelWithGradiend
+from gradiend.trainer.text.common.model_base import TextModelWithGradiend, kind_saved_in
 from gradiend.trainer.text.prediction._memory_probe import probe_training
+from gradiend.trainer.text.prediction._rows import (
+    checked_neutral,
+    encoder_data,
+    filled,
+    labelled,
+    scorable_rows,
+    told_apart,
+    training_like_rows,
+)
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
 from gradiend.trainer.text.prediction.dataset import TextTrainingDataset
 from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
-from gradiend.trainer.text.prediction.rows import checked_neutral, encoder_data, labelled, scorable_rows, told_apart
 from gradiend.util._digest import digest_frame, frame_part
 from gradiend.util._keywords import nearest, normalize_split_name
 from gradiend.util.logging import get_logger
@@ -45,13 +54,12 @@ from gradiend.util.paths import MLM_HEAD
 
 logger = get_logger(__name__)
 
+NEUTRAL_TRAINING, NEUTRAL_DATASET = "neutral_training_masked", "neutral_dataset"
+"""Types of neutral rows: the texts of the rows with another word masked, and texts of the neutral data."""
+
 
 class TextData(Modality):
-    """Texts with a masked word; frames are read when they are first needed, and kept.
-
-    Args:
-        config: Says where the data is, how its columns are called, and which classes matter.
-    """
+    """Texts with a masked word; frames are read when they are first needed, and kept."""
 
     def __init__(self, config: TextPredictionConfig) -> None:
         self.config = config
@@ -62,14 +70,14 @@ class TextData(Modality):
         self._others: pd.DataFrame | None = None
         self._neutral: pd.DataFrame | None = None
         self.trained_head: str | None = None
-        """Directory of the auxiliary head that the trainer has trained."""
+        """Directory of the auxiliary head that the trainer has trained; None without a head."""
 
     @property
     def target_classes(self) -> list[str]:
-        """The two classes: those given, else the two merged ones, else those in the data.
+        """The two classes: the given classes, else the two merged classes, else those in the data.
 
         Raises:
-            ValueError: None given, and there are not exactly two; or a name that decoder results use themselves.
+            ValueError: No classes are given, and the data has not exactly two; or a name that decoder results use.
         """
         if self._target_classes is None:
             found = self.config.pair() or self.all_classes
@@ -87,7 +95,7 @@ class TextData(Modality):
 
     @property
     def all_classes(self) -> list[str]:
-        """All classes: those given, else the merged ones and the target classes, else those in the data."""
+        """All classes: the given classes, else the merged classes and the target classes, else those in the data."""
         if self.config.all_classes is not None:
             return list(self.config.all_classes)
         if self.config.class_merge_map is not None:
@@ -101,7 +109,7 @@ class TextData(Modality):
 
     @property
     def seed(self) -> int:
-        """`config.random_state`, or 0."""
+        """The seed of the data: `config.random_state`, or 0."""
         return self.config.random_state or 0
 
     @property
@@ -110,14 +118,14 @@ class TextData(Modality):
         return {"img_format": self.config.img_format, "dpi": self.config.img_dpi}
 
     def _data(self) -> pd.DataFrame | Mapping[str, pd.DataFrame]:
-        """What the configuration names, read once."""
+        """The data that the configuration names, read once."""
         if self._loaded is None:
             self._loaded = self.config.source().load(self.config.columns())
             self._require_known_classes(self._loaded)
         return self._loaded
 
     def _require_known_classes(self, data: pd.DataFrame | Mapping[str, pd.DataFrame]) -> None:
-        """Raise a ValueError if all_classes has one that the data has not."""
+        """Raise a ValueError if the data lacks a class of all_classes."""
         if not (self.config.all_classes and (found := classes_in(data, self.config.columns()))):
             return
         columns = self.config.columns()
@@ -138,19 +146,15 @@ class TextData(Modality):
         if key not in self._frames:
             self._dropped[key] = Counter()
             self._frames[key] = to_unified(
-                self._data(),
-                pair=key,
-                columns=self.config.columns(),
-                max_counterfactuals_per_sentence=self.config.max_counterfactuals_per_sentence,
-                seed=self.seed,
-                merge=self.config.class_merge(),
-                dropped=self._dropped[key],
-            )
+                self._data(), pair=key, columns=self.config.columns(),
+                max_counterfactuals_per_sentence=self.config.max_counterfactuals_per_sentence, seed=self.seed,
+                merge=self.config.class_merge(), dropped=self._dropped[key],
+            )  # fmt: skip
             self._say_if_long(self._frames[key][UNIFIED_MASKED])
         return self._frames[key]
 
     def _say_if_long(self, texts: pd.Series) -> None:
-        """Warn once if rows are paragraphs rather than sentences."""
+        """Warn once if rows are paragraphs instead of sentences."""
         n_long = int((texts.str.len() > LONG_CHARACTERS).sum())
         if not n_long or len(self._frames) > 1:
             return
@@ -166,20 +170,17 @@ class TextData(Modality):
         """Unified rows of the classes that are no target: each word with itself as the alternative."""
         if self._others is None:
             self._others = other_classes(
-                self._data(),
-                pair=self.target_classes,
-                columns=self.config.columns(),
-                merge=self.config.class_merge(),
+                self._data(), pair=self.target_classes, columns=self.config.columns(), merge=self.config.class_merge(),
                 only=self.config.all_classes,
-            )
+            )  # fmt: skip
         return self._others
 
     @property
     def neutral_data(self) -> pd.DataFrame | None:
-        """The neutral texts (column `text`), or None.
+        """The neutral texts (column `text`); None if the configuration names none.
 
         Raises:
-            ValueError: No column `text`.
+            ValueError: The data has no column `text`.
         """
         if self._neutral is None and self.config.eval_neutral_data is not None:
             self._neutral = checked_neutral(
@@ -190,7 +191,7 @@ class TextData(Modality):
         return self._neutral
 
     def rows(self, split: str, include_other_classes: bool = False) -> pd.DataFrame:
-        """Unified rows of a split, those of other classes behind the others."""
+        """Unified rows of a split, followed by the rows of other classes if these are included."""
         rows = require_split(self.combined_data, split)
         if not include_other_classes:
             return rows
@@ -247,22 +248,16 @@ class TextData(Modality):
                     present,
                     "" if self.has_split("test") else " Evaluations need a test split.",
                 )
-        self.neutral_data  # noqa: B018 - read here, so that a bad file costs no training
+        self.neutral_data  # noqa: B018 - the texts are read here, so that a bad file costs no training
 
     def evaluation_split(self) -> str:
-        """validation; or train, where the data has no validation rows."""
+        """The name validation, or train if the data has no validation rows."""
         return "validation" if self.has_split("validation") else "train"
 
     def examples(
-        self,
-        model_or_tokenizer: Any,
-        split: str,
-        batch_size: int,
-        class_pair: Sequence[str] | None = None,
-        max_size: int | None = None,
-        include_other_classes: bool = False,
-        balance_column: str = "feature_class_id",
-    ) -> TextTrainingDataset:
+        self, model_or_tokenizer: Any, split: str, batch_size: int, class_pair: Sequence[str] | None = None,
+        max_size: int | None = None, include_other_classes: bool = False, balance_column: str = "feature_class_id",
+    ) -> TextTrainingDataset:  # fmt: skip
         """See `TextPredictionTrainer.create_training_data`."""
         if isinstance(model_or_tokenizer, TextModelWithGradiend):
             tokenizer, objective = model_or_tokenizer.tokenizer, model_or_tokenizer.objective
@@ -275,19 +270,14 @@ class TextData(Modality):
             rows = labelled(require_split(self._unified(class_pair), split), class_pair)
         rows = told_apart(scorable_rows(rows, objective, "training"), objective, "training")
         return TextTrainingDataset(
-            rows.rename(columns={"source_id": "factual_id", "target_id": "alternative_id"}),
-            tokenizer,
-            batch_size,
-            max_size=max_size,
-            balance_column=balance_column,
-            seed=self.seed,
-            objective=objective,
-        )
+            rows.rename(columns={"source_id": "factual_id", "target_id": "alternative_id"}), tokenizer, batch_size,
+            max_size=max_size, balance_column=balance_column, seed=self.seed, objective=objective,
+        )  # fmt: skip
 
     def eval_data(
         self, model: Any, split: str, max_size: int | None = None, include_other_classes: bool = False
     ) -> EncoderData:
-        """See `Modality.eval_data`; no rows if the data has no such split."""
+        """See `Modality.eval_data`; there are no rows if the data has no such split."""
         if self.has_split(split):
             rows = self.labelled_rows(split, include_other_classes)
         else:
@@ -300,9 +290,62 @@ class TextData(Modality):
         return probe_training(trainer, model, arguments) if known else None
 
     def labelled_rows(self, split: str, include_other_classes: bool = False) -> pd.DataFrame:
-        """The rows of a split with their labels and ids, see `labelled`."""
+        """The rows of a split with labels and ids, see `labelled`."""
         others = [name for name in self.all_classes if name not in self.target_classes] if include_other_classes else ()
         return labelled(self.rows(split, include_other_classes), self.target_classes, others)
+
+    def encoder_rows(
+        self, split: str, args: TrainingArguments, max_size: int | None, neutral: Any, ignored: Sequence[str]
+    ) -> list[pd.DataFrame]:
+        """The rows of an encoder evaluation: those of a split, then neutral rows, one frame for each kind of text."""
+        rows = self.labelled_rows(split, args.add_identity_for_other_classes)
+        rows = self.capped(rows, "source_id", max_size)
+        if args.encoder_eval_balance:
+            targets = rows.loc[rows["label"] != 0, "label"]
+            rows = self.capped(rows, "source_id", int(targets.value_counts().min()))
+        neutral = self.neutral_data if neutral is None else checked_neutral(neutral)
+        texts = {NEUTRAL_TRAINING: filled(rows)}
+        if neutral is not None:
+            texts[NEUTRAL_DATASET] = neutral["text"].tolist()
+        frames = [rows]
+        for kind, own in texts.items():
+            _, masked, words = mask_random_words(own[: max_size or len(rows)], ignored, self.seed)
+            columns = {"masked": masked, "factual": words, "alternative": words, "label": 0.0}
+            frames.append(pd.DataFrame({**columns, "source_id": kind, "target_id": kind, "type": kind}))
+        return frames
+
+    def class_words(self) -> dict[str, list[str]]:
+        """Class → words of the class; see `TextPredictionTrainer._get_decoder_eval_targets`."""
+        if (targets := self.config.eval_targets(self.target_classes)) is not None:
+            return targets
+        data, names = self.combined_data, self.target_classes
+        if not self.config.decoder_eval_restrict_to_target_classes:
+            data = pd.concat([data, self.other_data], ignore_index=True)
+            names = [*names, *self.other_data[UNIFIED_FACTUAL_CLASS].unique()]
+        words: dict[str, list[str]] = {}
+        for name in names:
+            own = data[data[UNIFIED_FACTUAL_CLASS] == name]
+            spelled = own_spellings(own[UNIFIED_MASKED].tolist(), own[UNIFIED_FACTUAL].tolist())
+            words[name] = [word for word, _ in Counter(spelled).most_common()]
+        return words
+
+    def decoder_rows(self, split: str, max_size: int | None, given: pd.DataFrame | None) -> pd.DataFrame:
+        """The distinct rows of a decoder evaluation: the given ones, or those of a split."""
+        if given is not None:
+            return training_like_rows(given, self.config.columns())
+        rows = self.rows(split, not self.config.decoder_eval_restrict_to_target_classes)
+        rows = rows.drop_duplicates([UNIFIED_MASKED, UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS])
+        return self.capped(rows, UNIFIED_FACTUAL_CLASS, max_size)
+
+    def decoder_neutral(self, rows: pd.DataFrame, max_size: int | None, given: Any) -> pd.DataFrame:
+        """The neutral texts of a decoder evaluation; without neutral data, the texts of the rows."""
+        neutral = self.neutral_data if given is None else checked_neutral(given)
+        if neutral is None:
+            neutral = pd.DataFrame({"text": filled(rows)})
+        caps = [cap for cap in (max_size, self.config.decoder_eval_lms_max_samples) if cap is not None]
+        if caps and len(neutral) > min(caps):
+            neutral = neutral.sample(min(caps), random_state=self.seed).sort_index()
+        return neutral
 
     def head_rows(self, split: str, max_size: int | None) -> pd.DataFrame:
         """See `TextPredictionTrainer.get_decoder_mlm_training_data`."""
@@ -332,9 +375,9 @@ class TextData(Modality):
         return {"ignored words": ignored, "neutral texts": frame_part(self.neutral_data)}
 
     def head_directory(self, experiment_dir: str | None) -> str | None:
-        """The head that the trainer has trained, else the one in the experiment directory, else None."""
+        """Directory of the head that the trainer has trained, or of the one in the experiment directory, or None."""
         found = self.trained_head or (experiment_dir and str(Path(experiment_dir) / MLM_HEAD))
-        return found if found and CausalWithHead.is_saved(found) else None
+        return found if found and kind_saved_in(found) is not None else None
 
     def with_head(self, model: Any, directory: str) -> Any:
         """See `Modality.with_head`."""

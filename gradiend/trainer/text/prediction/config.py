@@ -1,4 +1,4 @@
-"""Where a text feature's data is and how its columns are called."""
+"""The configuration of a text feature: the place of its data and the names of the columns."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from gradiend.util._keywords import nearest, strict_keywords
 
 @dataclass
 class TrainerConfig:
-    """What every kind of trainer needs to know beside its arguments."""
+    """What every kind of trainer needs beside its training arguments."""
 
     img_format: str = "png"
-    """Format of saved plots."""
+    """File format of saved plots."""
     img_dpi: int | None = None
-    """Resolution of saved plots."""
+    """Resolution of saved plots. Default: that of matplotlib."""
     run_id: str | None = None
     """Name of the run; a subdirectory of the experiment directory."""
     target_classes: Sequence[str] | None = None
-    """The two classes; the first is encoded as +1. Default: those in the data, if they are two."""
+    """The two classes; the first is encoded as +1. Default: the classes in the data, if there are two."""
     n_features: int = 1
     """Number of latent features."""
 
@@ -37,66 +37,67 @@ class TextPredictionConfig(TrainerConfig):
     """Data of a `TextPredictionTrainer`.
 
     Raises:
-        TypeError: An unknown argument; the message names the nearest. A set where the order matters, or words of a
+        TypeError: An unknown argument (the message names the nearest), a set where the order matters, or words of a
             class that are no list of strings.
         ValueError: target_classes that are not two distinct names, a class in two merged classes, or a target class
             that is merged into another or missing from all_classes.
     """
 
     data: Any = None
-    """A DataFrame, a dict class → DataFrame, the path of a CSV, JSON Lines or Parquet file, a `Dataset` or
+    """The data: a DataFrame, a dict class → DataFrame, the path of a CSV, JSON Lines or Parquet file, a `Dataset` or
     `DatasetDict`, or the hub id or folder of a data set with a config for each class."""
     hf_dataset: Any = None
-    """A data set (hub id, folder, or a `Dataset` or `DatasetDict`) with one table for all classes; wins over `data`."""
+    """A data set (hub id, folder, or a `Dataset` or `DatasetDict`) with one table for all classes; it replaces
+    `data`."""
     hf_subset: str | Sequence[str] | None = None
-    """Its config, or several; of a data set with a config for each class, the classes to load."""
+    """Config of the data set, or several; if the data set has a config for each class, the classes to load."""
     hf_splits: Sequence[str] | None = None
-    """Splits of the data set to load. Default: all."""
+    """Splits of the data set to load. Default: all splits."""
     dataset_trust_remote_code: bool = False
     """Whether a data set of the hub may run its own loading script."""
     all_classes: Sequence[str] | None = None
-    """The classes that are looked at besides the target classes. Default: all in the data."""
+    """The classes that are looked at, target classes included. Default: all classes in the data."""
     masked_col: str = "masked"
     """Column with the text and its `[MASK]`."""
     label_col: str = "label"
-    """Column with the word that stood there."""
+    """Column with the factual word, which stood at the `[MASK]`."""
     label_class_col: str = "label_class"
-    """Column with the class of that word."""
+    """Column with the class of the factual word."""
     split_col: str = "split"
-    """Column with train, validation or test."""
+    """Column with the split: train, validation or test."""
     document_col: str = "document"
-    """Column with the document that the text is from, if known; read by the data report."""
+    """Column with the document that the text is from, if the data has one; only the data report reads it."""
     alternative_col: str = "alternative"
-    """Column with the word of the other class, if the data has one."""
+    """Column with the alternative word of the other class, if the data has one."""
     alternative_class_col: str = "alternative_class"
-    """Column with the class of that word."""
+    """Column with the class of the alternative word."""
     use_class_names_as_columns: bool = True
-    """In a dict of frames: whether a column called like a class holds its words."""
+    """Whether, in a dict of frames, a column with the name of a class holds the words of this class."""
     max_counterfactuals_per_sentence: int = 1
-    """Distinct alternatives to sample per text, where the data has none."""
+    """Number of distinct alternatives that are sampled for each text, if the data has no alternatives."""
     random_state: int | None = None
     """Seed of the data: sampled alternatives, composition of batches, masked neutral words. None is 0."""
     class_merge_map: Mapping[str, Sequence[str]] | None = None
     """Merged class → classes of the data that count as one, such as {"singular": ["1SG", "3SG"]}. Classes that are not
     merged are dropped, unless they are target classes. With two merged classes, target_classes may be left out."""
     class_merge_transition_groups: Sequence[Sequence[str]] | None = None
-    """Sets of classes of the data: before they are merged, words are compared within a set only, such as
-    [["1SG", "1PL"], ["3SG", "3PL"]]. Default: with all classes of the other side."""
+    """Sets of classes of the data within which words are compared before classes are merged, such as
+    [["1SG", "1PL"], ["3SG", "3PL"]]. Default: words are compared with all classes of the other merged class."""
     decoder_eval_targets: Mapping[str, Sequence[str]] | None = None
-    """Class → words whose probability is the class's. Default: the class's words in the data."""
+    """Class → words whose probabilities make that of the class. Default: the words of the class in the data."""
     decoder_eval_restrict_to_target_classes: bool = True
     """Whether the decoder evaluation measures the texts and words of the target classes only."""
     decoder_eval_prob_on_other_class: bool = True
-    """Whether strengthening a class is measured on the other class's texts; otherwise on its own."""
+    """Whether strengthening a class is measured on texts of the other class; otherwise on texts of the same class."""
     decoder_eval_lms_max_samples: int | None = None
     """Cap on the texts of the language-modelling score."""
     decoder_eval_ignore_tokens: Sequence[str] | None = None
-    """More words that the language-modelling score leaves out, besides the class words."""
+    """Words that the language-modelling score leaves out besides the class words."""
     eval_neutral_data: Any = None
     """Neutral texts (column `text`): a DataFrame, the path of a CSV, JSON Lines or Parquet file, or the hub id or
     folder of a data set (its split train). Default: the test split with its words filled in."""
     eval_neutral_max_rows: int | None = None
-    """Use only the first rows of it."""
+    """Number of first rows of the neutral texts that are used. Default: all rows."""
 
     __repr__ = short_repr
 
@@ -123,20 +124,20 @@ class TextPredictionConfig(TrainerConfig):
             )
 
     def pair(self) -> tuple[str, str] | None:
-        """The target classes as far as the configuration says them: those given, or the two merged ones."""
+        """The target classes that the configuration says: the given classes, or the two merged ones; None without."""
         names = self.target_classes
         if names is None and self.class_merge_map is not None and len(self.class_merge_map) == 2:
             names = [str(name) for name in self.class_merge_map]
         return None if names is None else (names[0], names[1])
 
     def class_merge(self) -> ClassMerge | None:
-        """What is merged, or None."""
+        """The merging of classes, or None."""
         if self.class_merge_map is None:
             return None
         return ClassMerge.parse(self.class_merge_map, self.class_merge_transition_groups)
 
     def bases_of(self, classes: Sequence[str]) -> list[str]:
-        """The classes of the data that classes stand for."""
+        """The classes of the data that `classes`, which may be merged, stand for."""
         merged = self.class_merge_map or {}
         return [str(base) for name in classes for base in merged.get(name, (name,))]
 
@@ -158,18 +159,13 @@ class TextPredictionConfig(TrainerConfig):
         return targets
 
     def source(self) -> DataSource:
-        """Where the data is, as the data layer takes it."""
+        """The place of the data, in the form that the data layer takes."""
         return DataSource(self.data, self.hf_dataset, self.hf_subset, self.hf_splits, self.dataset_trust_remote_code)
 
     def columns(self) -> ColumnNames:
-        """The column names as the data layer takes them."""
+        """The names of the columns, in the form that the data layer takes."""
         return ColumnNames(
-            masked=self.masked_col,
-            label=self.label_col,
-            label_class=self.label_class_col,
-            split=self.split_col,
-            alternative=self.alternative_col,
-            alternative_class=self.alternative_class_col,
-            document=self.document_col,
+            masked=self.masked_col, label=self.label_col, label_class=self.label_class_col, split=self.split_col,
+            alternative=self.alternative_col, alternative_class=self.alternative_class_col, document=self.document_col,
             use_class_names_as_columns=self.use_class_names_as_columns,
-        )
+        )  # fmt: skip

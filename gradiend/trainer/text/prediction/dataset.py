@@ -28,21 +28,21 @@ REQUIRED_COLUMNS = ("masked", "factual", "alternative", "label", "feature_class_
 
 
 class TextTrainingDataset(TextBatchedDatasetBase):
-    """Examples composed into batches, each of one class; classes take turns, and smaller ones are cycled.
+    """Examples in batches of one class each; classes take turns, and smaller classes are repeated.
 
     Args:
-        data: Columns masked, factual, alternative, label (+1, −1, 0) and feature_class_id; factual_id and
-            alternative_id are optional.
+        data: A frame with the columns masked, factual, alternative, label (+1, −1, 0) and feature_class_id, and
+            optionally factual_id and alternative_id.
         tokenizer: A fast tokenizer.
         batch_size: Examples per batch.
         is_decoder_only_model: Whether the model predicts from the left context only.
         max_size: Cap on examples, spread evenly over the classes.
-        target_key: Column that never varies within a batch.
+        target_key: Column whose value is the same in all rows of a batch.
         balance_column: Column whose values take turns.
         max_length: Longest input in tokens.
-        seed: Decides the composition. None is 0.
-        objective: The model's objective; `is_decoder_only_model` and `max_length` say nothing then. Default: a new one,
-            for which a decoder-only model's tokenizer without padding token gets its end token as one.
+        seed: Seed of the composition. None is 0.
+        objective: The model's objective, which replaces `is_decoder_only_model` and `max_length`. Default: a new one;
+            the tokenizer of a decoder-only model, if it has no padding token, then gets its end token as padding.
 
     Raises:
         ValueError: A missing column, no rows, a class with fewer examples than a batch, or words that the tokenizer
@@ -50,18 +50,10 @@ class TextTrainingDataset(TextBatchedDatasetBase):
     """
 
     def __init__(
-        self,
-        data: pd.DataFrame,
-        tokenizer: Any,
-        batch_size: int,
-        is_decoder_only_model: bool = False,
-        max_size: int | None = None,
-        target_key: str = "label",
-        balance_column: str = "feature_class_id",
-        max_length: int = 256,
-        seed: int | None = None,
-        objective: Objective | None = None,
-    ) -> None:
+        self, data: pd.DataFrame, tokenizer: Any, batch_size: int, is_decoder_only_model: bool = False,
+        max_size: int | None = None, target_key: str = "label", balance_column: str = "feature_class_id",
+        max_length: int = 256, seed: int | None = None, objective: Objective | None = None,
+    ) -> None:  # fmt: skip
         missing = [name for name in dict.fromkeys((*REQUIRED_COLUMNS, target_key, balance_column)) if name not in data]
         if missing:
             raise ValueError(
@@ -80,11 +72,11 @@ class TextTrainingDataset(TextBatchedDatasetBase):
 
     @property
     def n_turns(self) -> int:
-        """Batches of an epoch: every class has as many as the largest."""
+        """Number of batches of an epoch, in which every class has as many batches as the largest one."""
         return len(self.batches) * max(map(len, self.batches))
 
     def rows_of_steps(self, steps: int, seed: int | None) -> set[int]:
-        """Row numbers of the examples that the first `steps` batches of a training have; without a seed, of all."""
+        """Row numbers of the examples in the first `steps` batches of a training; without a seed, of all examples."""
         if seed is None or steps >= self.n_turns:
             return {int(row) for group in self.batches for batch in group for row in batch}
         turns = itertools.islice(take_turns(self.batches, 0, seed), steps)
@@ -97,7 +89,7 @@ class TextTrainingDataset(TextBatchedDatasetBase):
 
     @cached_property
     def tokenized(self) -> tuple[list[TokenizedWord], list[TokenizedWord]]:
-        """(factual, alternative) of every row of `data`, tokenized once. Raises ValueError for unknown words."""
+        """(factual, alternative) words of every row of `data`, tokenized once. Raises ValueError for unknown words."""
         texts = self.data["masked"].tolist()
         factual, alternative = (
             self.objective.tokenize_known(texts, self.data[side].tolist()) for side in ("factual", "alternative")
@@ -105,7 +97,7 @@ class TextTrainingDataset(TextBatchedDatasetBase):
         return factual, alternative
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """One example: factual and alternative as model inputs, label, ids, and its texts."""
+        """One example: factual and alternative as model inputs, label, ids, and texts."""
         row_number = self.row_number(index)
         row = self.data.iloc[row_number].to_dict()
         factual, alternative = (self.objective.inputs_of(side[row_number]) for side in self.tokenized)
@@ -125,29 +117,23 @@ class TextTrainingDataset(TextBatchedDatasetBase):
 
 
 class TextGradientBatches(GradientBatches):
-    """(source, target) gradients of a `TextTrainingDataset`, batch by batch; what the trainer trains on.
+    """(source, target) gradients of a `TextTrainingDataset`, batch by batch, on which the trainer trains.
 
     Args:
         training_data: The batches.
         model: A `TextPredictionModelWithGradiend`, whose engine makes the gradients.
-        source: factual, alternative, diff, or None, which computes nothing for that side.
-        target: One of these too.
-        kept: Where gradients are kept for the next time; batches are composed from the data's seed, so later epochs,
-            seeds and runs meet the same ones. A `GradientCache` of the model's is for good; a `GradientStore`
-            may be shared by instances over the same batches and model weights.
-        bf16: Compute them under bfloat16 autocast.
+        source: factual, alternative, diff, or None, which computes no source.
+        target: factual, alternative, diff, or None, which computes no target.
+        kept: Store of gradients that are needed again: the data's seed composes the batches, so later epochs, seeds and
+            runs have the same ones. A `GradientCache` of the model keeps gradients for good; a `GradientStore` may be
+            shared by instances with the same batches and model weights.
+        bf16: Whether gradients are computed under bfloat16 autocast.
     """
 
     def __init__(
-        self,
-        training_data: TextTrainingDataset,
-        model: Any,
-        *,
-        source: str | None,
-        target: str | None,
-        kept: GradientCache | GradientStore | None = None,
-        bf16: bool = False,
-    ) -> None:
+        self, training_data: TextTrainingDataset, model: Any, *, source: str | None, target: str | None,
+        kept: GradientCache | GradientStore | None = None, bf16: bool = False,
+    ) -> None:  # fmt: skip
         self.training_data = training_data
         self.model = model
         named = {"source": source, "target": target}
@@ -155,15 +141,15 @@ class TextGradientBatches(GradientBatches):
         self.cache = kept if isinstance(kept, GradientCache) else None
         self.store = kept if isinstance(kept, GradientStore) else None
         self.bf16 = bf16
-        # Tokenized here, so that bad words are an error before the first step.
+        # The words are tokenized here, so that bad words are an error before the first step.
         self._factual, self._alternative = training_data.tokenized
 
     def __len__(self) -> int:
-        """Batches per epoch."""
+        """Number of batches per epoch."""
         return self.training_data.n_turns
 
     def epoch(self, index: int, seed: int | None) -> Iterator[Mapping[str, Any]]:
-        """See `GradientBatches.epoch`; `source` and `target` are overwritten by the next batch."""
+        """See `GradientBatches.epoch`; the next batch overwrites `source` and `target`."""
         data = self.training_data
         engine = self.model.engine
         buffers = [
@@ -203,25 +189,21 @@ class TextGradientBatches(GradientBatches):
 
 
 def create_masked_pair_from_text(
-    text: str,
-    tokenizer: Any,
-    is_decoder_only_model: bool,
-    excluded_tokens: Collection[str] | None = None,
-    mask_token: str | None = None,
-    min_prefix_tokens: int = 5,
-) -> tuple[str, str] | None:
+    text: str, tokenizer: Any, is_decoder_only_model: bool, excluded_tokens: Collection[str] | None = None,
+    mask_token: str | None = None, min_prefix_tokens: int = 5,
+) -> tuple[str, str] | None:  # fmt: skip
     """Mask one word, chosen by Python's random generator (see `set_seed`).
 
     Args:
-        text: Without placeholder.
-        tokenizer: A fast tokenizer, which counts the prefix.
-        is_decoder_only_model: Leave out what stands right of the word, since such a model does not see it.
-        excluded_tokens: Words never to mask, in any case.
-        mask_token: What stands in the word's place. Default: `[MASK]`.
-        min_prefix_tokens: Tokens that must stand before the word.
+        text: A text without placeholder.
+        tokenizer: A fast tokenizer, which counts the tokens before the word.
+        is_decoder_only_model: Whether the text right of the word is left out, because such a model does not see it.
+        excluded_tokens: Words, in lower or upper case, that are never masked.
+        mask_token: Text in the place of the word. Default: `[MASK]`.
+        min_prefix_tokens: Least number of tokens before the word.
 
     Returns:
-        (masked text, word), or None if no word qualifies.
+        (masked text, word), or None if no word can be masked.
     """
     never = ExcludedWords(excluded_tokens or ())
     offsets = tokenize(tokenizer, text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]

@@ -1,4 +1,4 @@
-"""Single measurements of a language model, as the decoder evaluation makes them for every candidate."""
+"""The measurements of a language model that the decoder evaluation makes for every candidate."""
 
 from __future__ import annotations
 
@@ -17,20 +17,16 @@ BATCH_SIZE = 32
 
 
 def evaluate_probability_shift_score(
-    model: Any,
-    tokenizer: Any,
-    targets: Mapping[str, Sequence[str]],
-    eval_data_df: pd.DataFrame,
-    key_text: str = "masked",
-    dataset_class_col: str | None = None,
-) -> dict[str, dict[str, float]]:
+    model: Any, tokenizer: Any, targets: Mapping[str, Sequence[str]], eval_data_df: pd.DataFrame,
+    key_text: str = "masked", dataset_class_col: str | None = None,
+) -> dict[str, dict[str, float]]:  # fmt: skip
     """The mean probability of each class's words at the placeholder, for each class of texts.
 
     Args:
         model: A language model.
         tokenizer: The model's fast tokenizer.
-        targets: Class → its words.
-        eval_data_df: Rows with the text; a column `factual`, if there is one, tells where class words have a capital.
+        targets: Class → words of the class.
+        eval_data_df: Rows with the texts; a column `factual`, if there is one, tells where class words have a capital.
         key_text: Column with the text and its `[MASK]`.
         dataset_class_col: Column with the class of the text. Default: label_class, else factual_id.
 
@@ -38,7 +34,7 @@ def evaluate_probability_shift_score(
         {class of the texts: {class: probability}}; see `ClassProbabilities`.
 
     Raises:
-        ValueError: A missing column.
+        ValueError: A column is missing.
     """
     present = [name for name in CLASS_COLUMNS if name in eval_data_df]
     column = dataset_class_col or (present[0] if present else CLASS_COLUMNS[0])
@@ -57,21 +53,17 @@ def evaluate_probability_shift_score(
 
 
 def compute_lms(
-    model: Any,
-    tokenizer: Any,
-    texts: Sequence[str],
-    ignore: Collection[str] | None = None,
-    max_texts: int | None = None,
-    batch_size: int = BATCH_SIZE,
-) -> dict[str, float]:
+    model: Any, tokenizer: Any, texts: Sequence[str], ignore: Collection[str] | None = None,
+    max_texts: int | None = None, batch_size: int = BATCH_SIZE,
+) -> dict[str, float]:  # fmt: skip
     """The language-modelling score, see `LanguageModelingScore`.
 
     Args:
         model: A language model.
         tokenizer: The model's fast tokenizer.
         texts: Neutral texts.
-        ignore: Words that are not scored, in any case.
-        max_texts: Use only the first of them.
+        ignore: Words, in lower or upper case, that are not scored.
+        max_texts: Number of first texts that are used. Default: all texts.
         batch_size: Texts per forward pass.
 
     Returns:

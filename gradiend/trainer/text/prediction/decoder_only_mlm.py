@@ -1,6 +1,6 @@
-"""The auxiliary masked-LM head of decoder-only models: model, training, data."""
+"""The auxiliary masked-LM head of decoder-only models: the model, its training and its data."""
 
-from gradiend.objectives.causal_with_head import DecoderModelWithMLMHead
+from gradiend.objectives import DecoderModelWithMLMHead
 from gradiend.objectives.head_training import DataFrameMLMDataset, train_mlm_head
 
 __all__ = ["DataFrameMLMDataset", "DecoderModelWithMLMHead", "train_mlm_head"]

@@ -12,7 +12,7 @@ from gradiend.gradients import GradientEngine, TokenizedWord, encode_words
 from gradiend.model._context import Side
 from gradiend.trainer.core._kept_gradients import words_key
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend
-from gradiend.trainer.text.prediction.random_masks import mask_at_random, parse_ignored
+from gradiend.trainer.text.prediction._random_masks import mask_at_random, parse_ignored
 from gradiend.util._checks import require_ordered, require_texts
 from gradiend.util._keywords import known_keywords
 from gradiend.util.logging import get_logger
@@ -23,24 +23,20 @@ logger = get_logger(__name__)
 class TextPredictionModelWithGradiend(TextModelWithGradiend):
     """Gradients of −log p(word) at the first `[MASK]` of a text, and their encodings.
 
-    With a `DecoderModelWithMLMHead` as base model, gradients and encodings are those of the auxiliary head's loss, on
-    the causal model's parameters; `rewrite_base_model` rewrites the causal model, and a checkpoint keeps the head.
+    With a `DecoderModelWithMLMHead` as base model, the loss of the auxiliary head gives gradients and encodings on the
+    parameters of the causal model; `rewrite_base_model` rewrites the causal model, and a checkpoint keeps the head.
     """
 
     _engine: GradientEngine | None = None
     gradient_checkpointing: bool = False
-    """Whether the base model's layers run again in backward passes, instead of keeping what they computed."""
+    """Whether the base model's layers run again in backward passes instead of keeping their results."""
 
     @property
     def engine(self) -> GradientEngine:
         """The gradient engine of the current base model and map."""
         engine = self._engine
         if engine is None or engine.model is not self.base_model or engine.mapping is not self.gradiend.mapping:
-            engine = self._engine = GradientEngine(
-                self.base_model,
-                self.gradiend.mapping,
-                self.objective,
-            )
+            engine = self._engine = GradientEngine(self.base_model, self.gradiend.mapping, self.objective)
         engine.checkpoints_layers = self.gradient_checkpointing
         return engine
 
@@ -48,7 +44,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
         """Model inputs for predicting `label` at the placeholder: 1-D input_ids, attention_mask, labels.
 
         Raises:
-            ValueError: No placeholder in the text.
+            ValueError: The text has no placeholder.
         """
         return self.objective.inputs_of(self._word(masked_text, label))
 
@@ -56,16 +52,16 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
         """The gradient of −log p(label) at the placeholder of `text`.
 
         Args:
-            text: With `[MASK]`.
+            text: A text with `[MASK]`.
             label: The word.
-            return_dict: Full-shape tensors by parameter name instead of one vector.
-            verbose: Log the tokens that the model reads and those that it predicts.
+            return_dict: Whether the result is a dict of parameter names and full-shape tensors instead of one vector.
+            verbose: Whether the tokens that the model reads and those that it predicts are logged.
 
         Returns:
             (input_dim,) float32, or the dict.
 
         Raises:
-            ValueError: No placeholder in the text.
+            ValueError: The text has no placeholder.
         """
         word = self._word(text, label)
         if verbose:
@@ -77,7 +73,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
         """The gradient of the mean loss of `inputs` (see `create_inputs`; a batch may be padded on either side).
 
         Args:
-            inputs: input_ids, attention_mask, labels, each (L,) or (B, L).
+            inputs: A dict of input_ids, attention_mask and labels, each (L,) or (B, L).
             return_dict: See `create_gradients`.
 
         Returns:
@@ -96,7 +92,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
         return self.gradiend.mapping.unflatten(flat) if return_dict else flat
 
     def streams(self, items: Sequence[Mapping[str, Any]]) -> bool:
-        """Whether `stream_gradient` takes such items: model inputs, and gradients that are this model's own."""
+        """Whether `stream_gradient` takes such items: model inputs whose gradients this model makes itself."""
         sides = (item[side.value] for item in items for side in (Side.FACTUAL, Side.ALTERNATIVE))
         return self.gradient_creator is self and all(isinstance(inputs, Mapping) for inputs in sides)
 
@@ -106,15 +102,15 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
         """The gradient of the items' mean loss, parameter by parameter; see `GradientEngine.stream`.
 
         Args:
-            items: Each with `factual` and `alternative`, model inputs as of `create_inputs`.
-            side: Which gradient.
-            receive: Gets ranges of the input space and their entries.
+            items: Dicts with `factual` and `alternative`, which are model inputs from `create_inputs`.
+            side: The gradient to compute.
+            receive: Function that gets ranges of the input space and their entries.
         """
         factual, alternative = self._words_of_items(items)
         self.engine.stream(factual, alternative, [side], lambda _, place, gradient: receive(place, gradient))
 
     def gradient_key(self, items: Sequence[Mapping[str, Any]], side: Side) -> str:
-        """What `stream_gradient` depends on, besides the model: the key by which training keeps the same gradient."""
+        """The key, without the model, by which training keeps the gradient that `stream_gradient` computes."""
         factual, alternative = self._words_of_items(items)
         return words_key(side, factual, alternative, bf16=False)
 
@@ -127,34 +123,29 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
     @torch.no_grad()
     @known_keywords("encode")
     def encode(
-        self,
-        input: Any,
-        label: Any = None,
-        return_float: bool = False,
-        *,
-        factual: str | Sequence[str] | None = None,
+        self, input: Any, label: Any = None, return_float: bool = False, *, factual: str | Sequence[str] | None = None,
         alternative: str | Sequence[str] | None = None,
-    ) -> Any:
+    ) -> Any:  # fmt: skip
         """The latent of a gradient, or of one text or several, read as this GRADIEND reads its examples.
 
             model.encode("The nurse said that [MASK] was late.", factual="she", alternative="he", return_float=True)
 
         Args:
-            input: With `factual` or `alternative`: a text with `[MASK]`, or a list of N texts. Otherwise see
-                `ModelWithGradiend.encode`.
-            label: The word whose gradient is encoded, whatever the source; not with `factual` and `alternative`.
-            return_float: Python floats instead of a tensor (latent_dim 1).
-            factual: The word that stood at the placeholder, one for all texts or one each. Source factual needs
-                it, source diff needs both.
-            alternative: The word of the other class; source alternative needs it.
+            input: A text with `[MASK]` or a list of N texts, together with `factual` or `alternative`. Without these
+                words, see `ModelWithGradiend.encode`.
+            label: The word whose gradient is encoded, whatever the source; not with `factual` or `alternative`.
+            return_float: Whether the result is Python floats instead of a tensor (latent_dim 1).
+            factual: The word that stood at the placeholder, one for all texts or one for each; needed by the sources
+                factual and diff.
+            alternative: The word of the other class, in the same form; needed by the sources alternative and diff.
 
         Returns:
             (latent_dim,) or a float for one text, (N, latent_dim) or a list of floats for several.
 
         Raises:
             AssertionError: A raw input without any word.
-            TypeError: A word that the source needs is missing, or a label beside it.
-            ValueError: Not as many words as texts; see also `ModelWithGradiend.encode`.
+            TypeError: A word that the source needs is missing, or a label is given beside words.
+            ValueError: The numbers of words and texts differ; see also `ModelWithGradiend.encode`.
         """
         if factual is None and alternative is None:
             return super().encode(input, label, return_float)
@@ -169,7 +160,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
                 f"This GRADIEND reads source={self.source!r}: encode needs {' and '.join(f'{n}=…' for n in missing)}."
             )
         texts = [input] if isinstance(input, str) else list(input)
-        # Where the source reads one word only, that one stands for the other too.
+        # If the source reads only one of the words, this word stands for the other word too.
         known = [word for word in given.values() if word is not None]
         words = [_one_each(name, known[0] if word is None else word, texts) for name, word in given.items()]
         latents = self.encode_texts(texts, *words)
@@ -177,22 +168,17 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
         return found[0] if isinstance(input, str) else found
 
     def encode_words(
-        self,
-        factual: Sequence[TokenizedWord],
-        alternative: Sequence[TokenizedWord],
-        *,
-        source: str | None = None,
-        batch_size: int = 32,
-        progress: str | None = None,
-    ) -> Tensor:
+        self, factual: Sequence[TokenizedWord], alternative: Sequence[TokenizedWord], *, source: str | None = None,
+        batch_size: int = 32, progress: str | None = None,
+    ) -> Tensor:  # fmt: skip
         """Latents of many examples at once, each as if encoded alone; see `gradiend.gradients.encode_words`.
 
         Args:
             factual: The factual words, tokenized by `self.objective`.
-            alternative: The alternatives.
+            alternative: The alternative words, tokenized by `self.objective`.
             source: The gradient that is encoded. Default: this model's source.
             batch_size: Distinct inputs per pass.
-            progress: Label of a progress bar.
+            progress: Label of a progress bar; None shows none.
 
         Returns:
             (N, latent_dim) float32 on the CPU.
@@ -203,29 +189,25 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
         )
 
     def mask_and_encode(
-        self,
-        text: str,
-        ignore_tokens: Collection[str | int] | Literal[False] | None = False,
-        return_masked_text: bool = False,
-        single_mask: bool = True,
-        topk: int | float | None = None,
+        self, text: str, ignore_tokens: Collection[str | int] | Literal[False] | None = False,
+        return_masked_text: bool = False, single_mask: bool = True, topk: int | float | None = None,
         topk_part: str | None = None,
-    ) -> float | tuple[float, str, list[str]]:
+    ) -> float | tuple[float, str, list[str]]:  # fmt: skip
         """Mask random words of a text and encode the gradient of predicting them, as for a neutral text.
 
-        The words are drawn by torch's generator, so `torch.manual_seed` before a call repeats it. A model with an
+        The generator of torch draws the words, so `torch.manual_seed` before a call repeats it. A model with an
         auxiliary head, which knows the class words only, encodes with the causal model itself.
 
         Args:
-            text: Without `[MASK]`.
-            ignore_tokens: Words that are never masked, in any case, or ids of tokens that no masked word has.
-            return_masked_text: Also return the text with a `[MASK]` for each word, and the words.
-            single_mask: Mask one word. False: 15 % of the words, at least one, and encode the gradient of their mean
-                loss; a masked model reads the text with all of them masked, a causal one predicts each from the
-                words before it.
-            topk: Encode only the `topk` most important entries of the gradient (int: a count; float: a share); the
-                others count as zero.
-            topk_part: The weights that say what is important, see `GradiendModel.get_weight_importance`. Default:
+            text: A text without `[MASK]`.
+            ignore_tokens: Words, in lower or upper case, that are never masked, or tokens that no masked word has.
+            return_masked_text: Whether the text with a `[MASK]` for each word, and the words, are returned too.
+            single_mask: Whether one word is masked. False masks 15 % of the words, at least one, and encodes the
+                gradient of their mean loss; a masked model reads the text with all these words masked, a causal model
+                predicts each word from the words before it.
+            topk: Number (int) or share (float) of the most important entries of the gradient that are encoded; the
+                other entries count as zero. Default: all entries.
+            topk_part: The weights that give the importance, see `GradiendModel.get_weight_importance`. Default:
                 encoder-weight.
 
         Returns:
@@ -233,9 +215,9 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
             `encode(masked text, label=word)`.
 
         Raises:
-            ValueError: A text with `[MASK]`, no word that may be masked, a GRADIEND with several latents, or a bad
+            ValueError: A text with `[MASK]`, no word that may be masked, a GRADIEND with several latents, or an invalid
                 topk or part.
-            TypeError: No string, or another kind of `ignore_tokens`.
+            TypeError: A text that is no string, or `ignore_tokens` of another type.
         """
         model = self.without_head()
         masks = mask_at_random(text, model.objective, excluded=parse_ignored(ignore_tokens), single=single_mask)
@@ -248,24 +230,18 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
 
     @torch.no_grad()
     def encode_texts(
-        self,
-        masked_texts: Sequence[str],
-        factual: Sequence[str],
-        alternative: Sequence[str],
-        *,
-        source: str | None = None,
-        batch_size: int = 32,
-        progress: str | None = None,
-    ) -> Tensor:
+        self, masked_texts: Sequence[str], factual: Sequence[str], alternative: Sequence[str], *,
+        source: str | None = None, batch_size: int = 32, progress: str | None = None,
+    ) -> Tensor:  # fmt: skip
         """Latents of many texts at once; see `encode_words`.
 
         Args:
             masked_texts: N texts with `[MASK]`.
-            factual: The word that stood there.
-            alternative: The word of the other class.
+            factual: For each text, the word that stood at the placeholder.
+            alternative: For each text, the word of the other class.
             source: The gradient that is encoded. Default: this model's source.
             batch_size: Distinct inputs per pass.
-            progress: Label of a progress bar.
+            progress: Label of a progress bar; None shows none.
 
         Returns:
             (N, latent_dim) float32 on the CPU.
@@ -275,11 +251,11 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
 
 
 def _one_each(name: str, words: str | Sequence[str], texts: Sequence[str]) -> list[str]:
-    """A word for every text: the one word, or those given.
+    """A word for every text: the given words, or the single given word for all texts.
 
     Raises:
-        TypeError: Neither a word nor a list of words.
-        ValueError: Another number of words.
+        TypeError: `words` is neither a word nor a list of words.
+        ValueError: The numbers of words and texts differ.
     """
     if not isinstance(words, str):
         require_ordered(name, words)

@@ -1,9 +1,8 @@
-"""The trainer for text features: factual and alternative words at a placeholder."""
+"""The trainer for text features, which are seen in factual and alternative words at a placeholder."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from gradiend.data._summary import DataSummary
-from gradiend.data.text._neutral_masking import mask_random_words
-from gradiend.data.unified import (
-    UNIFIED_FACTUAL,
-    UNIFIED_FACTUAL_CLASS,
-    UNIFIED_MASKED,
-    UNIFIED_SPLIT,
-)
-from gradiend.data.unified._casing import own_spellings
+from gradiend.data.unified import UNIFIED_FACTUAL_CLASS, UNIFIED_SPLIT
 from gradiend.evaluator._grid import CandidateFiles
 from gradiend.evaluator._measurements import ClassProbabilities, LanguageModelingScore, TextMeasurement, measure_all
 from gradiend.evaluator._requests import wants_cache
@@ -30,18 +22,11 @@ from gradiend.trainer.core._kept_gradients import GradientCache
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend
+from gradiend.trainer.text.prediction._rows import encoder_data, held_out_rows, scorable_rows
 from gradiend.trainer.text.prediction._text_data import TextData
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
 from gradiend.trainer.text.prediction.dataset import TextGradientBatches, TextTrainingDataset
 from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
-from gradiend.trainer.text.prediction.rows import (
-    checked_neutral,
-    encoder_data,
-    filled,
-    held_out_rows,
-    scorable_rows,
-    training_like_rows,
-)
 from gradiend.trainer.trainer import Trainer
 from gradiend.util._digest import frame_part, language_model_parts
 from gradiend.util._keywords import known_keywords, resolve_keywords
@@ -51,24 +36,23 @@ from gradiend.util.paths import MLM_HEAD
 logger = get_logger(__name__)
 
 CONFIG_FIELDS = [field.name for field in dataclasses.fields(TextPredictionConfig)]
-NEUTRAL_TRAINING, NEUTRAL_DATASET = "neutral_training_masked", "neutral_dataset"
 
 
 class TextPredictionTrainer(Trainer):
     """Finds a feature of a language model from texts with the feature word masked.
 
-    A causal model predicts the word from what stands left of it. Where that says little about the feature, an
-    auxiliary head that also sees some of the right context can be trained first (`train_decoder_only_mlm_head`);
-    gradients are then those of its loss, while decoder evaluation and rewriting stay with the causal model itself.
+    A causal model predicts the word from the left context. If this context says little about the feature, an auxiliary
+    head that also sees some of the right context can be trained first (`train_decoder_only_mlm_head`). The loss of the
+    head then gives the gradients, while the causal model itself is evaluated and rewritten.
 
     Args:
         model: Name or path of a base model or checkpoint, or a `ModelWithGradiend`.
         run_id: Subdirectory of `args.experiment_dir` for this run.
         data: A DataFrame, a dict class → DataFrame, a file, or a data set; see `TextPredictionConfig.data`.
-        correlation_mapping: Kept as `correlation_mapping` and otherwise unused, as in the existing tool: labels follow
-            from `target_classes`, and a warning says so where the mapping says something else.
-        config: All of `TextPredictionConfig` at once; it wins over single fields, `target_classes` excepted.
-        target_classes: The two classes; the first is encoded as +1. Default: those in the data, if they are two.
+        correlation_mapping: Kept as the attribute `correlation_mapping` and otherwise unused: labels follow from
+            `target_classes`, and a warning says so if the mapping has other labels.
+        config: A whole `TextPredictionConfig`, which replaces the single fields except `target_classes`.
+        target_classes: The two classes; the first is encoded as +1. Default: the classes in the data, if they are two.
         args: Training and evaluation arguments; `training_args` is a second name.
         evaluator_class: See `Trainer`.
         **config_fields: Any field of `TextPredictionConfig`.
@@ -87,18 +71,11 @@ class TextPredictionTrainer(Trainer):
     default_model_with_gradiend_cls = TextPredictionModelWithGradiend
 
     def __init__(
-        self,
-        model: Any,
-        run_id: str | None = None,
-        data: Any = None,
-        correlation_mapping: Mapping[str, float] | None = None,
-        config: TextPredictionConfig | None = None,
-        target_classes: Sequence[str] | None = None,
-        *,
-        args: TrainingArguments | None = None,
-        evaluator_class: Callable[..., Any] | None = None,
-        **config_fields: Any,
-    ) -> None:
+        self, model: Any, run_id: str | None = None, data: Any = None,
+        correlation_mapping: Mapping[str, float] | None = None, config: TextPredictionConfig | None = None,
+        target_classes: Sequence[str] | None = None, *, args: TrainingArguments | None = None,
+        evaluator_class: Callable[..., Any] | None = None, **config_fields: Any,
+    ) -> None:  # fmt: skip
         fields = resolve_keywords("TextPredictionTrainer", config_fields, [*CONFIG_FIELDS, "args"])
         args = fields.pop("args", args)
         if config is None:
@@ -136,26 +113,26 @@ class TextPredictionTrainer(Trainer):
 
     @property
     def neutral_data(self) -> pd.DataFrame | None:
-        """The neutral texts (column `text`), or None. Raises ValueError without such a column."""
+        """The neutral texts (column `text`), or None. Raises ValueError if the column is missing."""
         return self.modality.neutral_data
 
     @property
     def strengthens_on_other_classes(self) -> bool:
-        """`config.decoder_eval_prob_on_other_class`, as the decoder evaluation asks for it."""
+        """The value of `config.decoder_eval_prob_on_other_class`, which the decoder evaluation asks for."""
         return self.config.decoder_eval_prob_on_other_class
 
     @known_keywords("data_summary")
     def data_summary(self, tokenizer: Any = None, include_other_classes: bool | None = None) -> DataSummary:
-        """What the data is made of: rows, words and their tokens, lengths, leaks between splits, what was dropped.
+        """A report on the data: rows, words and their tokens, lengths, leaks between splits, and dropped rows.
 
         Args:
-            tokenizer: Whose tokens the words are told in: a tokenizer, or its name or path. Default: that of the
-                model, if it is loaded.
-            include_other_classes: Describe the classes that are no target too. Default: as they are trained on
-                (`add_identity_for_other_classes`).
+            tokenizer: The tokenizer, or its name or path, whose tokens the report counts. Default: the tokenizer of the
+                model, if the model is loaded.
+            include_other_classes: Whether classes that are no target are described too. Default: whether they are
+                trained on (`add_identity_for_other_classes`).
 
         Returns:
-            A report to print, to show in a notebook, or to take as a dict (`to_dict`).
+            A report to print, to show in a notebook, or to convert to a dict (`to_dict`).
 
         Raises:
             ValueError: See `gradiend.data.unified`.
@@ -168,29 +145,24 @@ class TextPredictionTrainer(Trainer):
 
     @known_keywords("create_training_data")
     def create_training_data(
-        self,
-        model_or_tokenizer: Any,
-        split: str = "train",
-        class_pair: Sequence[str] | None = None,
-        batch_size: int | None = None,
-        max_size: int | None = None,
-        include_other_classes: bool = False,
+        self, model_or_tokenizer: Any, split: str = "train", class_pair: Sequence[str] | None = None,
+        batch_size: int | None = None, max_size: int | None = None, include_other_classes: bool = False,
         balance_column: str = "feature_class_id",
-    ) -> TextTrainingDataset:
+    ) -> TextTrainingDataset:  # fmt: skip
         """The examples of a split, composed into batches of one class.
 
         Args:
             model_or_tokenizer: A `ModelWithGradiend`, or a tokenizer.
-            split: Which rows.
+            split: Name of the split.
             class_pair: The two classes. Default: the target classes.
-            batch_size: Default: `train_batch_size`.
+            batch_size: Examples per batch. Default: `train_batch_size`.
             max_size: Cap on examples, spread evenly over the classes.
-            include_other_classes: Add the rows of the classes that are no target, with their own word as the
-                alternative and the label 0; their feature_class_id follows those of the pair (0 and 1).
+            include_other_classes: Whether rows of classes that are no target are added, with their own word as the
+                alternative, the label 0, and a feature_class_id after those of the pair (0 and 1).
             balance_column: Column whose values take turns.
 
         Raises:
-            ValueError: See `TextTrainingDataset`; a class whose words the tokenizer makes equal to the other's.
+            ValueError: See `TextTrainingDataset`; or classes whose words become the same tokens.
         """
         batch_size = batch_size or self.training_args.train_batch_size
         return self.modality.examples(
@@ -199,36 +171,27 @@ class TextPredictionTrainer(Trainer):
 
     @known_keywords("create_gradient_training_dataset")
     def create_gradient_training_dataset(
-        self,
-        training_data: TextTrainingDataset,
-        model_with_gradiend: Any,
-        *,
-        cache_dir: str | None = None,
-        use_cached_gradients: bool = True,
-        source: str | None = "model",
-        target: str | None = "model",
+        self, training_data: TextTrainingDataset, model_with_gradiend: Any, *, cache_dir: str | None = None,
+        use_cached_gradients: bool = True, source: str | None = "model", target: str | None = "model",
         bf16: bool = False,
-    ) -> TextGradientBatches:
+    ) -> TextGradientBatches:  # fmt: skip
         """The examples as (source, target) gradients of the model.
 
         Args:
-            training_data: See `create_training_data`.
-            model_with_gradiend: Makes the gradients.
-            cache_dir: Keep gradients here, and read those that are known.
+            training_data: The result of `create_training_data`.
+            model_with_gradiend: The model that makes the gradients.
+            cache_dir: Directory in which gradients are kept, and from which they are read.
             use_cached_gradients: Whether `cache_dir` is used.
-            source: factual, alternative, diff, None (computes nothing for that side), or that of the model.
-            target: Likewise.
-            bf16: Compute them under bfloat16 autocast.
+            source: factual, alternative, diff, None (no source is computed), or "model" for the model's source.
+            target: factual, alternative, diff, None (no target is computed), or "model" for the model's target.
+            bf16: Whether gradients are computed under bfloat16 autocast.
         """
         cached = cache_dir is not None and use_cached_gradients
         return TextGradientBatches(
-            training_data,
-            model_with_gradiend,
-            source=model_with_gradiend.source if source == "model" else source,
+            training_data, model_with_gradiend, source=model_with_gradiend.source if source == "model" else source,
             target=model_with_gradiend.target if target == "model" else target,
-            kept=GradientCache(cache_dir, model_with_gradiend) if cached and cache_dir is not None else None,
-            bf16=bf16,
-        )
+            kept=GradientCache(cache_dir, model_with_gradiend) if cached and cache_dir is not None else None, bf16=bf16,
+        )  # fmt: skip
 
     # Auxiliary head
 
@@ -237,11 +200,11 @@ class TextPredictionTrainer(Trainer):
         """The distinct texts of a split and the words that stood there, for an auxiliary head.
 
         Args:
-            split: Which rows.
-            max_size: Cap on rows; a random choice.
+            split: Name of the split.
+            max_size: Cap on rows, which are chosen at random.
 
         Returns:
-            Columns masked and label.
+            A frame with the columns masked and label.
 
         Raises:
             ValueError: An unknown or empty split.
@@ -250,26 +213,16 @@ class TextPredictionTrainer(Trainer):
 
     @known_keywords("train_decoder_only_mlm_head")
     def train_decoder_only_mlm_head(
-        self,
-        model: Any,
-        output: str | None = None,
-        *,
-        split: str = "train",
-        batch_size: int = 4,
-        epochs: int = 5,
-        lr: float = 1e-4,
-        pooling_length: int = 3,
-        max_length: int = 128,
-        max_size: int | None = None,
-        use_cache: bool | None = None,
-        model_use_cache: bool | None = None,
-    ) -> str:
-        """Train an auxiliary masked-LM head on a causal model; from then on, `train` uses it.
+        self, model: Any, output: str | None = None, *, split: str = "train", batch_size: int = 4, epochs: int = 5,
+        lr: float = 1e-4, pooling_length: int = 3, max_length: int = 128, max_size: int | None = None,
+        use_cache: bool | None = None, model_use_cache: bool | None = None,
+    ) -> str:  # fmt: skip
+        """Train an auxiliary masked-LM head on a causal model; from then on, `train` uses the head.
 
         Args:
-            model: Name, path or instance of the causal model, or a `ModelWithGradiend` of it.
-            output: Where the head goes. Default: `<experiment_dir>/decoder_mlm_head`.
-            split: Rows to train on.
+            model: Name, path or instance of the causal model, or a `ModelWithGradiend` with this base model.
+            output: Directory of the head. Default: `<experiment_dir>/decoder_mlm_head`.
+            split: Name of the split to train on.
             batch_size: See `train_mlm_head`.
             epochs: See `train_mlm_head`.
             lr: See `train_mlm_head`.
@@ -277,7 +230,7 @@ class TextPredictionTrainer(Trainer):
             max_length: See `train_mlm_head`.
             max_size: Cap on rows.
             use_cache: See `train_mlm_head`. Default: `model_use_cache`.
-            model_use_cache: Likewise. Default: that of the training arguments.
+            model_use_cache: Another name of `use_cache`. Default: the value in the training arguments.
 
         Returns:
             The directory of the head.
@@ -310,32 +263,19 @@ class TextPredictionTrainer(Trainer):
     # Encoder evaluation
 
     def _analyze_encoder(
-        self,
-        model_with_gradiend: Any,
-        split: str = "test",
-        source: str | None = None,
-        max_size: int | None = None,
+        self, model_with_gradiend: Any, split: str = "test", source: str | None = None, max_size: int | None = None,
         neutral_data_df: pd.DataFrame | None = None,
-    ) -> pd.DataFrame:
+    ) -> pd.DataFrame:  # fmt: skip
         """Encodings of a split's rows, of the same texts with another word masked, and of neutral texts.
 
-        An auxiliary head knows the class words only: neutral rows are encoded by the causal model itself.
+        An auxiliary head knows the class words only, so the causal model itself encodes neutral rows.
 
         Returns:
-            Columns input_text, factual, alternative, label, source_id, target_id, type, encoded, and held_out: whether
-            no word that the row's encoding reads occurs in the training split, in any case or class.
+            A frame with the columns input_text, factual, alternative, label, source_id, target_id, type, encoded, and
+            held_out, which says whether no word that the encoding reads occurs in the training split in any class.
         """
-        data = self.modality
-        rows = data.labelled_rows(split, self.training_args.add_identity_for_other_classes)
-        rows = data.capped(rows, "source_id", max_size)
-        if self.training_args.encoder_eval_balance:
-            targets = rows.loc[rows["label"] != 0, "label"]
-            rows = data.capped(rows, "source_id", int(targets.value_counts().min()))
-        n_neutral = max_size or len(rows)
-        neutral = self.neutral_data if neutral_data_df is None else checked_neutral(neutral_data_df)
-        others = [self._neutral_rows(filled(rows), NEUTRAL_TRAINING, n_neutral)]
-        if neutral is not None:
-            others.append(self._neutral_rows(neutral["text"].tolist(), NEUTRAL_DATASET, n_neutral))
+        ignored = [word for words in self._get_decoder_eval_targets().values() for word in words]
+        rows, *others = self.modality.encoder_rows(split, self.training_args, max_size, neutral_data_df, ignored)
         plain = self._model_for_decoder_eval(model_with_gradiend)
         parts = [(model_with_gradiend, [rows]), (plain, others)]
         if plain is model_with_gradiend:
@@ -351,75 +291,32 @@ class TextPredictionTrainer(Trainer):
         training = self.combined_data.loc[self.combined_data[UNIFIED_SPLIT] == "train"]
         return frame.assign(held_out=held_out_rows(frame, training, source or model_with_gradiend.source))
 
-    def _neutral_rows(self, texts: Sequence[str], kind: str, max_size: int) -> pd.DataFrame:
-        ignored = [word for words in self._get_decoder_eval_targets().values() for word in words]
-        _, masked, words = mask_random_words(texts[:max_size], ignored, self.modality.seed)
-        return pd.DataFrame(
-            {
-                "masked": masked, "factual": words, "alternative": words, "label": 0.0, "source_id": kind,
-                "target_id": kind, "type": kind,
-            }
-        )  # fmt: skip
-
     # Decoder evaluation
 
     def _get_decoder_eval_targets(self) -> dict[str, list[str]]:
-        """Class → its words: `decoder_eval_targets`, or the distinct words in the data, commonest first.
+        """Class → words of the class: `decoder_eval_targets`, or the distinct words in the data, commonest first.
 
-        A capital that a word has only at the start of sentences is none of its own, see `own_spellings`.
+        A word that has a capital only at the start of sentences is written without it, see `own_spellings`.
         """
-        if (targets := self.config.eval_targets(self.modality.target_classes)) is not None:
-            return targets
-        data, names = self.combined_data, self.modality.target_classes
-        if not self.config.decoder_eval_restrict_to_target_classes:
-            data = pd.concat([data, self.other_data], ignore_index=True)
-            names = [*names, *self.other_data[UNIFIED_FACTUAL_CLASS].unique()]
-        words: dict[str, list[str]] = {}
-        for name in names:
-            own = data[data[UNIFIED_FACTUAL_CLASS] == name]
-            spelled = own_spellings(own[UNIFIED_MASKED].tolist(), own[UNIFIED_FACTUAL].tolist())
-            words[name] = [word for word, _ in Counter(spelled).most_common()]
-        return words
+        return self.modality.class_words()
 
     def _get_decoder_eval_dataframe(
-        self,
-        tokenizer: Any,
-        max_size_training_like: int | None = None,
-        max_size_neutral: int | None = None,
-        split: str = "test",
-        cached_training_like_df: pd.DataFrame | None = None,
+        self, tokenizer: Any, max_size_training_like: int | None = None, max_size_neutral: int | None = None,
+        split: str = "test", cached_training_like_df: pd.DataFrame | None = None,
         cached_neutral_df: pd.DataFrame | None = None,
-    ) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """(rows with masked, factual and factual_class; neutral texts). Without neutral data, the filled rows serve."""
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
+        """(rows with masked, factual and factual_class; neutral texts, which are the filled rows by default)."""
         del tokenizer
-        if cached_training_like_df is not None:
-            rows = training_like_rows(cached_training_like_df, self.config.columns())
-        else:
-            data = self.modality
-            rows = data.rows(split, not self.config.decoder_eval_restrict_to_target_classes)
-            rows = rows.drop_duplicates([UNIFIED_MASKED, UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS])
-            rows = data.capped(rows, UNIFIED_FACTUAL_CLASS, max_size_training_like)
-        neutral = self.neutral_data if cached_neutral_df is None else checked_neutral(cached_neutral_df)
-        if neutral is None:
-            neutral = pd.DataFrame({"text": filled(rows)})
-        caps = [max_size_neutral, self.config.decoder_eval_lms_max_samples]
-        max_size_neutral = min((cap for cap in caps if cap is not None), default=None)
-        if max_size_neutral is not None and len(neutral) > max_size_neutral:
-            neutral = neutral.sample(max_size_neutral, random_state=self.modality.seed).sort_index()
-        return rows, neutral
+        rows = self.modality.decoder_rows(split, max_size_training_like, cached_training_like_df)
+        return rows, self.modality.decoder_neutral(rows, max_size_neutral, cached_neutral_df)
 
     def prepare_base_model_evaluation(
-        self,
-        model: Any,
-        tokenizer: Any,
-        training_like_df: pd.DataFrame,
-        neutral_df: pd.DataFrame,
-        *,
+        self, model: Any, tokenizer: Any, training_like_df: pd.DataFrame, neutral_df: pd.DataFrame, *,
         eval_batch_size: int,
-    ) -> TextMeasurement:
-        """Tokenize and mask once; the result measures the model as it is when it is asked.
+    ) -> TextMeasurement:  # fmt: skip
+        """Tokenize and mask texts once; the result measures the model, as it is at the time of the measurement.
 
-        A model with an auxiliary head is measured without it.
+        A model with an auxiliary head is measured without the head.
         """
         model = original_model(model)
         objective = objective_of(model, tokenizer)
@@ -443,36 +340,29 @@ class TextPredictionTrainer(Trainer):
 
     @known_keywords("evaluate_base_model")
     def evaluate_base_model(
-        self,
-        model: Any,
-        tokenizer: Any,
-        use_cache: bool | None = None,
-        cache_folder: str = "",
-        model_id: str | None = None,
-        training_like_df: pd.DataFrame | None = None,
-        neutral_df: pd.DataFrame | None = None,
-        max_size_training_like: int | None = None,
-        max_size_neutral: int | None = None,
-        eval_batch_size: int | None = None,
-    ) -> dict[str, Any]:
-        """Class probabilities and language-modelling score of a language model, e.g. a rewritten one.
+        self, model: Any, tokenizer: Any, use_cache: bool | None = None, cache_folder: str = "",
+        model_id: str | None = None, training_like_df: pd.DataFrame | None = None,
+        neutral_df: pd.DataFrame | None = None, max_size_training_like: int | None = None,
+        max_size_neutral: int | None = None, eval_batch_size: int | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Class probabilities and language-modelling score of a language model, such as a rewritten model.
 
         Args:
             model: A language model of transformers.
-            tokenizer: Its tokenizer.
+            tokenizer: The tokenizer of the model.
             use_cache: Read `<experiment_dir>/decoder/<name>.json` if it was measured on the same model, rows and texts,
-                and write it otherwise. Default: the training arguments'.
-            cache_folder: That name. Default: `model_id`, else base.
+                and write it otherwise. Default: the value in the training arguments.
+            cache_folder: The name in this path. Default: `model_id`, else base.
             model_id: See `cache_folder`.
             training_like_df: Rows with masked, factual and factual_class, or with the columns of the training data.
                 Default: the test split.
-            neutral_df: Neutral texts (column `text`). Default: the trainer's.
+            neutral_df: Neutral texts (column `text`). Default: the trainer's neutral texts.
             max_size_training_like: Cap on rows per dataset class.
             max_size_neutral: Cap on neutral texts.
             eval_batch_size: Texts per forward pass.
 
         Returns:
-            See `gradiend.evaluator._measurements.measure_all`.
+            The measurements, see `gradiend.evaluator._measurements.measure_all`.
         """
         use_cache = wants_cache(self, use_cache, "evaluate_base_model")
         rows, neutral = self._get_decoder_eval_dataframe(
@@ -499,48 +389,39 @@ class TextPredictionTrainer(Trainer):
         return {key: value for key, value in entry.items() if key != "id"}
 
     def analyze_decoder_for_plotting(
-        self,
-        decoder_results: Mapping[str, Any] | None = None,
-        model_with_gradiend: Any = None,
-        class_ids: Sequence[str] | None = None,
-        use_cache: bool | None = None,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
-        """Decoder results in which every candidate was measured on all dataset classes, as a plot needs them.
+        self, decoder_results: Mapping[str, Any] | None = None, model_with_gradiend: Any = None,
+        class_ids: Sequence[str] | None = None, use_cache: bool | None = None, **kwargs: Any,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Decoder results for a plot, for which every candidate is measured on all dataset classes.
 
         Args:
-            decoder_results: Finished results, whose grid is the default one then; what they lack is measured, the rest
-                is kept.
-            model_with_gradiend: Default: the trainer's.
-            class_ids: Classes to choose for. Default: all target classes.
+            decoder_results: Finished results, whose grid becomes the default grid; only missing values are measured.
+            model_with_gradiend: The model. Default: the trainer's model.
+            class_ids: Classes for which a candidate is chosen. Default: all target classes.
             use_cache: See `evaluate_decoder`.
-            **kwargs: See `evaluate_decoder`.
+            **kwargs: Further arguments of `evaluate_decoder`.
 
         Returns:
             {"plotting_data": the grid, "summary": class → the chosen candidate}.
 
         Raises:
-            ValueError: `decoder_results` without candidates; see `evaluate_decoder` for more.
+            ValueError: `decoder_results` has no candidates; see `evaluate_decoder` for more.
         """
         if decoder_results is not None:
             kwargs = {**_grid_of(decoder_results), **kwargs}
         results = self.evaluator.evaluate_decoder(
-            model_with_gradiend=model_with_gradiend,
-            target_class=class_ids,
-            use_cache=use_cache,
-            complete=True,
-            known=None if decoder_results is None else decoder_results["grid"],
-            **kwargs,
-        )
+            model_with_gradiend=model_with_gradiend, target_class=class_ids, use_cache=use_cache, complete=True,
+            known=None if decoder_results is None else decoder_results["grid"], **kwargs,
+        )  # fmt: skip
         grid = results.pop("grid")
         return {"plotting_data": grid, "summary": results}
 
 
 def _grid_of(decoder_results: Mapping[str, Any]) -> dict[str, list[float]]:
-    """The learning rates, and the feature factors unless they are the usual ones, of finished decoder results.
+    """The learning rates of finished decoder results, and their feature factors unless they are the default ones.
 
     Raises:
-        ValueError: They have no candidates.
+        ValueError: The results have no candidates.
     """
     candidates = [key for key in decoder_results.get("grid", ()) if key != BASE]
     if not candidates:

@@ -31,16 +31,11 @@ logger = get_logger(__name__)
 
 
 def labelled(rows: pd.DataFrame, pair: Sequence[str], others: Sequence[str] = ()) -> pd.DataFrame:
-    """Give unified rows their labels and ids.
+    """Unified rows with labels and ids; rows that neither compare the pair nor belong to `others` are dropped.
 
-    Args:
-        rows: Unified rows; those that neither compare the pair nor belong to `others` are dropped.
-        pair: The target classes.
-        others: Classes whose rows have their own word as the alternative.
-
-    Returns:
-        The rows with label (+1 for the first class, −1 for the second, 0 for others), feature_class_id (0 and 1 for the
-        directions of the pair, then one for each of the others), source_id, target_id and type.
+    `others` are classes whose rows have their own word as the alternative. The new columns are label (+1 for the first
+    class, −1 for the second, 0 for others), feature_class_id (0 and 1 for the directions of the pair, then a number for
+    each other class), source_id, target_id and type.
     """
     transitions = [transition_id(pair[0], pair[1]), transition_id(pair[1], pair[0])]
     transitions += [transition_id(name, name) for name in others if name not in pair]
@@ -55,13 +50,7 @@ def labelled(rows: pd.DataFrame, pair: Sequence[str], others: Sequence[str] = ()
 
 
 def scorable_rows(rows: pd.DataFrame, objective: Objective, purpose: str) -> pd.DataFrame:
-    """The rows whose words can be scored; one log line counts the others.
-
-    Args:
-        rows: Columns masked and factual.
-        objective: The model's objective.
-        purpose: What the rows are for.
-    """
+    """The rows whose words can be scored; one log line counts the other rows and names the `purpose`."""
     kept = objective.scorable(rows[UNIFIED_MASKED].tolist(), rows[UNIFIED_FACTUAL].tolist())
     if all(kept):
         return rows
@@ -74,19 +63,16 @@ def scorable_rows(rows: pd.DataFrame, objective: Objective, purpose: str) -> pd.
 
 
 def told_apart(rows: pd.DataFrame, objective: Objective, purpose: str) -> pd.DataFrame:
-    """The rows whose two words have different tokens; one warning counts the others, whose gradients would not differ.
+    """The rows without different words of the same tokens; one warning counts the other rows and names the `purpose`.
 
-    Args:
-        rows: Columns masked, factual, alternative, label and source_id. Rows with one word on both sides are kept.
-        objective: The model's objective.
-        purpose: What the rows are for.
+    The gradients of words with the same tokens would not differ. Rows with one word on both sides are kept.
 
     Raises:
         ValueError: No row of a target class is left; the message names the words and the tokenizer.
     """
     sides = [UNIFIED_FACTUAL, UNIFIED_ALTERNATIVE]
     differ = (rows[sides[0]] != rows[sides[1]]).to_numpy()
-    # One row of each pair of words finds out about nearly all of them; only rows of suspicious pairs are looked at.
+    # One row for each pair of words is tokenized first; then all rows of the pairs that had the same tokens there.
     examples = rows[differ].drop_duplicates(sides)
     pairs = pd.MultiIndex.from_frame(examples.loc[_same_tokens(examples, objective), sides])
     dropped = differ & pd.MultiIndex.from_frame(rows[sides]).isin(pairs)
@@ -110,25 +96,21 @@ def told_apart(rows: pd.DataFrame, objective: Objective, purpose: str) -> pd.Dat
 
 
 def _same_tokens(rows: pd.DataFrame, objective: Objective) -> NDArray[np.bool_]:
-    """Whether both words of each row have the same tokens; `Objective.tokenize_known` refuses unknown ones."""
+    """Whether the two words of each row have the same, known tokens."""
     texts = rows[UNIFIED_MASKED].tolist()
     factual, alternative = (
         objective.tokenize(texts, rows[side].tolist()) for side in (UNIFIED_FACTUAL, UNIFIED_ALTERNATIVE)
     )
     unknown = objective.unknown_id
-    same = (one == other and unknown not in one.tokens for one, other in zip(factual, alternative, strict=True))
+    same = (word == other and unknown not in word.tokens for word, other in zip(factual, alternative, strict=True))
     return np.fromiter(same, bool, len(rows))
 
 
 def encoder_data(rows: pd.DataFrame, model: Any) -> EncoderData:
     """Rows for the encoder, tokenized for a `TextPredictionModelWithGradiend`; see `scorable_rows` and `told_apart`.
 
-    Args:
-        rows: Columns masked, factual, alternative, label, source_id, target_id and type.
-        model: Its tokenizer is used.
-
     Raises:
-        ValueError: Words that the tokenizer does not know, or a class whose words it makes equal to the other's.
+        ValueError: Words that the tokenizer does not know, or classes whose words become the same tokens.
     """
     rows = told_apart(scorable_rows(rows, model.objective, "the encoder"), model.objective, "the encoder")
     columns = [UNIFIED_FACTUAL, UNIFIED_ALTERNATIVE, "label", "source_id", "target_id", "type"]
@@ -138,12 +120,9 @@ def encoder_data(rows: pd.DataFrame, model: Any) -> EncoderData:
 
 
 def held_out_rows(frame: pd.DataFrame, training: pd.DataFrame, source: str) -> pd.Series:
-    """Whether none of the words that an encoding reads occurs in the training rows, on either side, in any case.
+    """Whether no word that an encoding with this source reads occurs in the training rows, in lower or upper case.
 
-    Args:
-        frame: Columns factual, alternative and type; neutral rows are never held out.
-        training: Unified rows of the training split.
-        source: The gradient that is encoded: its words are the factual one, the alternative, or both (diff).
+    Neutral rows of the `frame` are never held out.
     """
     sides = [UNIFIED_FACTUAL, UNIFIED_ALTERNATIVE]
     known = set(pd.concat([training[side] for side in sides]).str.lower())
@@ -163,7 +142,7 @@ def checked_neutral(data: Any, max_rows: int | None = None, *, trust_remote_code
     """Neutral texts from a frame, a file or a data set (see `resolve_dataframe`).
 
     Raises:
-        ValueError: No column `text`, or entries in it that are no text.
+        ValueError: There is no column `text`, or the column has entries that are no text.
     """
     frame = resolve_dataframe(data, max_rows=max_rows, trust_remote_code=trust_remote_code)
     assert frame is not None
@@ -184,14 +163,12 @@ def checked_neutral(data: Any, max_rows: int | None = None, *, trust_remote_code
 def training_like_rows(frame: pd.DataFrame, columns: ColumnNames) -> pd.DataFrame:
     """Rows for the decoder evaluation under the names of the unified frame: masked, factual and factual_class.
 
-    Args:
-        frame: Unified rows, rows of training data as it was handed in, or with the class in `factual_id`. Without the
-            word, class words keep their own casing, and the texts have nothing in its place when they serve as neutral.
-        columns: How training data that is handed in calls its columns.
+    `frame` has unified rows, or rows with the columns of the training data, or the class in `factual_id`. If there is
+    no word, class words keep their own casing, and neutral texts have nothing at the placeholder.
 
     Raises:
-        TypeError: No frame.
-        ValueError: It has no rows, or lacks the text or its class, or some of the values.
+        TypeError: `frame` is no DataFrame.
+        ValueError: The frame has no rows, or lacks the text, its class, or some of the values.
     """
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(f"training_like_df must be a DataFrame; got {type(frame).__name__}.")
@@ -203,7 +180,7 @@ def training_like_rows(frame: pd.DataFrame, columns: ColumnNames) -> pd.DataFram
         UNIFIED_FACTUAL_CLASS: (UNIFIED_FACTUAL_CLASS, columns.label_class, "factual_id"),
     }
     found = {name: [column for column in names if column in frame.columns] for name, names in wanted.items()}
-    # A column of this name may also hold the labels +1 and −1.
+    # A column with the name of the factual word may also hold the labels +1 and −1.
     found[UNIFIED_FACTUAL] = [name for name in found[UNIFIED_FACTUAL] if not is_numeric_dtype(frame[name])]
     for name in (UNIFIED_MASKED, UNIFIED_FACTUAL_CLASS):
         if not found[name]:

@@ -1,4 +1,4 @@
-"""Random words of one text, masked alone or together, as a model is scored on them."""
+"""Random words of one text, masked alone or together, and tokenized for a model."""
 
 from __future__ import annotations
 
@@ -16,35 +16,30 @@ from gradiend.util import PLACEHOLDER
 
 @dataclass(frozen=True)
 class RandomMasks:
-    """A text with words masked."""
+    """A text with masked words."""
 
     text: str
-    """With a placeholder for each of them."""
+    """The text with a placeholder for each masked word."""
     words: list[str]
-    """What stood there."""
+    """The masked words."""
     tokenized: list[TokenizedWord]
-    """The same words as the model is scored on them."""
+    """The masked words, tokenized for the model."""
 
 
 def mask_at_random(text: str, objective: Objective, *, excluded: Collection[str | int], single: bool) -> RandomMasks:
-    """Mask words that the tokenizer knows, chosen by torch's generator.
+    """Mask words that the tokenizer knows, chosen by torch's generator; see `mask_and_encode` for the arguments.
 
-    Args:
-        text: Without placeholders. If several words are masked, what exceeds the longest model input is cut off.
-        objective: The model's objective.
-        excluded: Words never to mask, in any case, and ids of tokens that no masked word may have.
-        single: One word; otherwise 15 % of them, at least one. A masked model then reads the text with all of them
-            masked; a causal model predicts each from the unmasked words before it.
+    If several words are masked, text beyond the longest model input is cut off.
 
     Raises:
-        TypeError: No string.
-        ValueError: A placeholder in the text, or no word that may be masked.
+        TypeError: The text is no string.
+        ValueError: The text has a placeholder, or no word that may be masked.
     """
     if not isinstance(text, str):
         raise TypeError(f"Expected one text, a string; got {type(text).__name__}. Call it once for each text.")
     if PLACEHOLDER in text:
         raise ValueError(
-            f"The text already has {PLACEHOLDER}: encode(text, label=…) takes it with the word to predict."
+            f"The text already has {PLACEHOLDER}: encode(text, label=…) takes such a text with the word to predict."
         )
     if not single:
         text = _beginning(text, objective)
@@ -63,18 +58,14 @@ def mask_at_random(text: str, objective: Objective, *, excluded: Collection[str 
         raise ValueError(f"No word of {text[:80]!r} may be masked: too short a text, or ignore_tokens names all words.")
     matches = [places[number] for number in sorted(chosen)]
     tokenized = [chosen[number] for number in sorted(chosen)]
-    return RandomMasks(
-        mask_words(text, matches),
-        [match.group() for match in matches],
-        objective.together(tokenized),
-    )
+    return RandomMasks(mask_words(text, matches), [match.group() for match in matches], objective.together(tokenized))
 
 
 def parse_ignored(ignore_tokens: Any) -> frozenset[str | int]:
-    """`ignore_tokens` as a set; False and None are none.
+    """`ignore_tokens` as a set; False and None give an empty set.
 
     Raises:
-        TypeError: True, a string, or other entries than words and token ids.
+        TypeError: The value is True or a string, or has other entries than words and tokens.
     """
     if ignore_tokens is None or ignore_tokens is False:
         return frozenset()
