@@ -16,7 +16,7 @@ import torch
 from torch.nn.functional import linear
 from workload import seconds
 
-from gradiend.gradients._state import OneDnnProducts, onednn_is_faster
+from gradiend.gradients._model_modes import OneDnnProducts, onednn_is_faster
 
 REPEATS = 21
 SHAPES = [(256, 384, 1536), (800, 384, 384), (800, 1536, 384), (1024, 768, 3072)]

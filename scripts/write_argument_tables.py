@@ -11,7 +11,7 @@ import dataclasses
 from pathlib import Path
 
 from gradiend import PostPruneConfig, PrePruneConfig, TextPredictionConfig, TrainingArguments
-from gradiend.util._arguments import field_default, field_sentences
+from gradiend.util._argument_fields import field_default, field_sentences
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "arguments.md"
 

@@ -18,7 +18,7 @@ from gradiend.trainer import EarlyStoppingCallback
 from gradiend.trainer._preparation import TrainingPlan
 from gradiend.trainer._saved_training import seeds_parts, training_parts
 from gradiend.trainer.text import TextPredictionModelWithGradiend
-from gradiend.util._arguments import plain
+from gradiend.util._argument_fields import plain
 from gradiend.util._cache import differences
 from gradiend.util.paths import resolve_decoder_stats_path
 

@@ -15,13 +15,13 @@ from transformers.modeling_outputs import MaskedLMOutput
 from gradiend import GradiendModel, ModelWithGradiend, TextPredictionTrainer, TrainingArguments
 from gradiend.evaluator import LMSThresholdPolicy
 from gradiend.gradients import TokenizedWord
-from gradiend.model._architecture import ACTIVATIONS, Activation
+from gradiend.model._activations import ACTIVATIONS, Activation
 from gradiend.objectives import OBJECTIVES, Masked, ModelWithHead, Objective, kind_of, register
 from gradiend.trainer.core import _step
 from gradiend.trainer.core._optimizers import OPTIMIZERS, AutogradOptimizer, OptimizerKind
 from gradiend.trainer.core._step import create_optimizer
 from gradiend.trainer.core.arguments import whole
-from gradiend.util._arguments import argument
+from gradiend.util._argument_fields import argument
 
 
 @pytest.fixture(scope="module")

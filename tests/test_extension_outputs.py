@@ -8,7 +8,7 @@ import pytest
 import tiny_data
 
 from gradiend import TextFilterConfig, TextPredictionDataCreator, TextPredictionTrainer, resolve_base_data
-from gradiend.data.core._tables import TABLE_FORMATS, TableFormat
+from gradiend.data.core._table_formats import TABLE_FORMATS, TableFormat
 from gradiend.data.unified import resolve_dataframe
 from gradiend.evaluator import EncoderEvaluator, Evaluator, LMSThresholdPolicy, read_decoder_stats_file
 from gradiend.util.paths import resolve_decoder_stats_path

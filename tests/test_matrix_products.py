@@ -7,7 +7,7 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import BertConfig, BertForMaskedLM
 
 from gradiend.gradients import GradientEngine, measurement_mode
-from gradiend.gradients._state import OneDnnProducts, onednn_is_faster
+from gradiend.gradients._model_modes import OneDnnProducts, onednn_is_faster
 from gradiend.model._context import Side
 from gradiend.model.core.backbone import select_parameters
 from gradiend.objectives import Masked

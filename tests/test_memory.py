@@ -14,7 +14,7 @@ from transformers import BertConfig, BertForMaskedLM
 from gradiend import PrePruneConfig, TextPredictionTrainer, TrainingArguments
 from gradiend.demo import model_path
 from gradiend.gradients import GradientEngine, TokenizedWord, trace_memory
-from gradiend.model import _selection as selection
+from gradiend.model import _topk as selection
 from gradiend.model._context import Side
 from gradiend.model.core.backbone import build_gradiend_from_base_model, select_parameters
 from gradiend.objectives import Masked

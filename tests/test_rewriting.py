@@ -15,7 +15,7 @@ import gradiend
 from gradiend import TextPredictionTrainer, TrainingArguments, apply_delta, read_delta, read_rewrite_record
 from gradiend.evaluator._grid import write_decoder_stats
 from gradiend.trainer.text import TextPredictionModelWithGradiend
-from gradiend.util._arguments import plain
+from gradiend.util._argument_fields import plain
 from gradiend.util._digest import hash_model_weights, model_parts
 
 RESULTS = {

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from gradiend.data.core._tables import csv_table
-from gradiend.util._arguments import plain
+from gradiend.data.core._table_formats import csv_table
+from gradiend.util._argument_fields import plain
 from gradiend.util._cache import CACHE_FORMAT, FINGERPRINT, RESULT, Cache, Fingerprint
 from gradiend.util._digest import digest_files
 from gradiend.util._files import read_json, replacing

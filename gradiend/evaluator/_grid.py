@@ -19,7 +19,7 @@ from gradiend.evaluator._measurements import BaseModelMeasurement, WholeMeasurem
 from gradiend.evaluator._selection import BASE, SKIPPED, UNCHANGED, SelectionPolicy, base_context, least_lms, lms_of
 from gradiend.model._rewriting import temporarily_updated
 from gradiend.model.model_with_gradiend import ModelWithGradiend
-from gradiend.util._arguments import plain
+from gradiend.util._argument_fields import plain
 from gradiend.util._cache import FINGERPRINT, Cache, Fingerprint
 from gradiend.util._digest import frame_part, model_parts, restore_tuple_keys_recursively, tokenizer_of
 from gradiend.util._files import read_json, write_json

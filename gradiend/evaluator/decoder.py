@@ -10,9 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
-from gradiend.evaluator._grid import GridSearch, Key, read_decoder_stats_file, write_results
-from gradiend.evaluator._measurements import dataset_column
-from gradiend.evaluator._requests import (
+from gradiend.evaluator._goals import (
     RESULT_KEYS,
     Goal,
     default_decoder_feature_factors,
@@ -23,6 +21,8 @@ from gradiend.evaluator._requests import (
     require_trained,
     wants_cache,
 )
+from gradiend.evaluator._grid import GridSearch, Key, read_decoder_stats_file, write_results
+from gradiend.evaluator._measurements import dataset_column
 from gradiend.evaluator._selection import (
     BASE,
     BaseContext,
@@ -45,7 +45,7 @@ from gradiend.util._files import require_directory
 from gradiend.util._imports import without_package
 from gradiend.util._keywords import known_keywords, nearest_first
 from gradiend.util.paths import resolve_decoder_grid_cache_path
-from gradiend.visualizer._door import plot_is_possible
+from gradiend.visualizer._output import plot_is_possible
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gradiend.evaluator._encoding_files import kept_encodings
-from gradiend.evaluator._requests import require_trained, wants_cache
+from gradiend.evaluator._goals import require_trained, wants_cache
 from gradiend.evaluator.encoder_metrics import N_RESAMPLES, get_encoder_metrics_from_dataframe
 from gradiend.gradients import TokenizedWord
 from gradiend.util._cache import Fingerprint

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from gradiend.gradients._engine import unreached_parameters as unreached_parameters
     from gradiend.gradients._memory import MemoryTrace as MemoryTrace
     from gradiend.gradients._memory import trace_memory as trace_memory
+    from gradiend.gradients._model_modes import checkpointable_layers as checkpointable_layers
+    from gradiend.gradients._model_modes import fast_matrix_products as fast_matrix_products
+    from gradiend.gradients._model_modes import measurement_mode as measurement_mode
     from gradiend.gradients._objective import Objective as Objective
     from gradiend.gradients._scorer import WordScorer as WordScorer
-    from gradiend.gradients._state import checkpointable_layers as checkpointable_layers
-    from gradiend.gradients._state import fast_matrix_products as fast_matrix_products
-    from gradiend.gradients._state import measurement_mode as measurement_mode
     from gradiend.gradients._words import TokenizedWord as TokenizedWord
     from gradiend.gradients._words import WordBatch as WordBatch
     from gradiend.gradients._words import batches_by_length as batches_by_length

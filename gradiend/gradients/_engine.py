@@ -24,9 +24,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import tqdm
 
 from gradiend.gradients._forward_mode import ForwardModeRules
+from gradiend.gradients._model_modes import differentiating, hand_over_gradients, layer_checkpoints, measurement_mode
 from gradiend.gradients._objective import Objective
 from gradiend.gradients._scorer import WordScorer
-from gradiend.gradients._state import differentiating, hand_over_gradients, layer_checkpoints, measurement_mode
 from gradiend.gradients._words import TokenizedWord, batches_by_length, collate, count_batches
 from gradiend.model._context import Side
 from gradiend.model._parameter_map import ParameterMap, mapped_parameters

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from gradiend.model._architecture import ACTIVATIONS, Architecture, Device, cuda_device, parse_weight_part
+from gradiend.model._activations import ACTIVATIONS
+from gradiend.model._architecture import Architecture, Device, cuda_device, parse_weight_part
 from gradiend.model._checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from gradiend.model._parameter_map import ParameterMap
-from gradiend.model._selection import Selection, ranking, select_dimensions, topk_count, weight_importance
+from gradiend.model._topk import Selection, ranking, select_dimensions, topk_count, weight_importance
 from gradiend.model.layers import LargeLinear
 from gradiend.util._digest import digest_weights
 from gradiend.util._keywords import strict_methods

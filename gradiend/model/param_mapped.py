@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gradiend.model._architecture import Device
 from gradiend.model._parameter_map import ParameterMap, mapped_parameters
-from gradiend.model._selection import Selection
+from gradiend.model._topk import Selection
 from gradiend.model.model import GradiendModel
 from gradiend.util._keywords import strict_methods
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from gradiend.model._architecture import ACTIVATIONS, activation_name
+from gradiend.model._activations import ACTIVATIONS, activation_name
 from gradiend.model._architecture import resolve_device_config_for_model as resolve_device_config_for_model
 from gradiend.model._checkpoint import load_model_weights as load_model_weights
 from gradiend.model._checkpoint import save_model_weights as save_model_weights

@@ -13,7 +13,7 @@ from gradiend.evaluator._encoding_files import kept_encodings, read_encodings
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._context import Side
 from gradiend.model.core.backbone import without_parameters
-from gradiend.util._arguments import plain
+from gradiend.util._argument_fields import plain
 from gradiend.util._cache import Fingerprint
 from gradiend.util._digest import frame_part, model_parts
 from gradiend.util._keywords import resolve_keywords

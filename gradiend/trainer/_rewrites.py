@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gradiend.evaluator._goals import RESULT_KEYS
 from gradiend.evaluator._grid import read_decoder_stats_file, read_fingerprint
-from gradiend.evaluator._requests import RESULT_KEYS
 from gradiend.model._architecture import parse_rewrite_part
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._context import one_goal
 from gradiend.model._rewrite_files import RewriteChoice, write_rewrite_record
 from gradiend.model.model_with_gradiend import ModelWithGradiend
-from gradiend.util._arguments import plain
+from gradiend.util._argument_fields import plain
 from gradiend.util._cache import differences
 from gradiend.util._digest import model_parts, tokenizer_of
 from gradiend.util._files import require_directory

@@ -11,7 +11,7 @@ from typing import Any
 from gradiend.trainer._preparation import TrainingPlan
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 from gradiend.trainer.core.pruning import Examples
-from gradiend.util._arguments import plain
+from gradiend.util._argument_fields import plain
 from gradiend.util._cache import CACHE_FORMAT, Cache, Fingerprint
 from gradiend.util._digest import digest_json, source_digest
 from gradiend.util._files import read_json

@@ -18,7 +18,7 @@ from typing_extensions import Self
 
 from gradiend.evaluator import Evaluator
 from gradiend.evaluator._encoding_files import restored
-from gradiend.evaluator._requests import require_plot_directory, require_trained, wants_cache
+from gradiend.evaluator._goals import require_plot_directory, require_trained, wants_cache
 from gradiend.evaluator._selection import Extractor, SelectionPolicy
 from gradiend.evaluator.encoder import encoded_frame
 from gradiend.model._checkpoint import is_checkpoint
@@ -49,7 +49,7 @@ from gradiend.trainer._rewrites import (
     with_delta_files,
     with_model_directories,
 )
-from gradiend.trainer._training import plan_training, selection_metrics, train_seed, train_seeds
+from gradiend.trainer._seed_training import plan_training, selection_metrics, train_seed, train_seeds
 from gradiend.trainer.core._memory import MemoryEstimate
 from gradiend.trainer.core._seeds import set_seed
 from gradiend.trainer.core._step import gradient_arguments, resolve_target
@@ -59,7 +59,7 @@ from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune
 from gradiend.trainer.core.training import total_steps
 from gradiend.trainer.core.training import train as train_core
-from gradiend.util._arguments import plain
+from gradiend.util._argument_fields import plain
 from gradiend.util._checks import AS_IN_ARGUMENTS, require_whole
 from gradiend.util._digest import model_parts
 from gradiend.util._files import read_json
@@ -68,8 +68,8 @@ from gradiend.util._keywords import known_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import SEED_REPORT, SEEDS_DIR, SHIFTS_PLOT
 from gradiend.visualizer import Visualizer, plot_encoder_distributions
-from gradiend.visualizer._door import checked_plot_options, plot_is_possible, require_matplotlib
 from gradiend.visualizer._encodings import Encodings, frame_of
+from gradiend.visualizer._output import checked_plot_options, plot_is_possible, require_matplotlib
 
 __all__ = ["Trainer", "set_seed"]
 

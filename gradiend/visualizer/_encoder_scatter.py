@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from gradiend.util._files import replacing
 from gradiend.util._imports import install_hint
 from gradiend.util.paths import SCATTER_PLOT
-from gradiend.visualizer._door import plot_keywords
 from gradiend.visualizer._encodings import Encodings, checked_frame
+from gradiend.visualizer._output import plot_keywords
 from gradiend.visualizer._style import DEFAULT_CMAP, GOLDEN_RATIO, NEUTRAL_COLORS, distinct_colors, shortened
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gradiend.util._files import read_json
 from gradiend.util.paths import CONVERGENCE_PLOT, TRAINING
-from gradiend.visualizer._door import deliver, heading, new_figure, plot_keywords, require_destination, with_format
+from gradiend.visualizer._output import deliver, heading, new_figure, plot_keywords, require_destination, with_format
 from gradiend.visualizer._style import MARKERS, REFERENCE_COLOR, LegendPlace, add_legend, distinct_colors, shown, tidy
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from gradiend.util.paths import ENCODER_PLOT, safe_name
-from gradiend.visualizer._door import deliver, heading, new_figure, plot_keywords, require_destination, with_format
 from gradiend.visualizer._encodings import (
     EncodingGroup,
     Encodings,
@@ -24,6 +23,7 @@ from gradiend.visualizer._encodings import (
     ordered,
     paired,
 )
+from gradiend.visualizer._output import deliver, heading, new_figure, plot_keywords, require_destination, with_format
 from gradiend.visualizer._style import (
     DEFAULT_CMAP,
     GOLDEN_RATIO,

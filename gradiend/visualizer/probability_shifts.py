@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from gradiend.util._keywords import nearest, nearest_first
-from gradiend.visualizer._door import deliver, format_of, new_figure, plot_keywords, require_destination
+from gradiend.visualizer._output import deliver, format_of, new_figure, plot_keywords, require_destination
 from gradiend.visualizer._style import (
     MARKERS,
     REFERENCE_COLOR,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import pandas as pd
 
-from gradiend.data.core._tables import CSV_SUFFIXES, csv_rows
+from gradiend.data.core._table_formats import CSV_SUFFIXES, csv_rows
 from gradiend.util._files import read_json
 from gradiend.util._imports import require_package
 from gradiend.util._keywords import nearest, normalize_split_name

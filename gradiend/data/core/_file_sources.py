@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from gradiend.data.core._datasets import decoded, label_names
-from gradiend.data.core._tables import csv_rows, json_object, json_rows, not_utf8
+from gradiend.data.core._table_formats import csv_rows, json_object, json_rows, not_utf8
 from gradiend.data.core._text_source import Chunk, Columns, TextSource, make_chunk, shuffled
 from gradiend.util._imports import require_package
 

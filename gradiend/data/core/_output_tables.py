@@ -15,7 +15,7 @@ import pandas as pd
 
 from gradiend._version import __version__
 from gradiend.data.core._datasets import find_saved
-from gradiend.data.core._tables import format_of, formats, one_of_suffixes, read_table, suffixes
+from gradiend.data.core._table_formats import format_of, formats, one_of_suffixes, read_table, suffixes
 from gradiend.util._cache import Cache, Fingerprint
 from gradiend.util._checks import require_path
 from gradiend.util._files import replacing

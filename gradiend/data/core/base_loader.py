@@ -11,7 +11,7 @@ import pandas as pd
 
 from gradiend.data.core._datasets import is_data_set, load_hub_dataset, looks_like_hub_id, split_of
 from gradiend.data.core._file_sources import CsvFile, DatasetRows, LineFile, ParquetFile
-from gradiend.data.core._tables import CSV_SUFFIXES, JSON_SUFFIXES, format_of, suffixes
+from gradiend.data.core._table_formats import CSV_SUFFIXES, JSON_SUFFIXES, format_of, suffixes
 from gradiend.data.core._text_source import Columns, MemoryTexts, TextSource, make_chunk
 from gradiend.util._checks import require_path, require_text, require_whole
 from gradiend.util._keywords import known_keywords

@@ -21,7 +21,7 @@ from gradiend.data.core._datasets import (
     splits_of,
     to_frame,
 )
-from gradiend.data.core._tables import is_table_path, read_table
+from gradiend.data.core._table_formats import is_table_path, read_table
 from gradiend.data.unified._schema import ColumnNames, require_columns
 from gradiend.util._checks import require_ordered, require_whole
 

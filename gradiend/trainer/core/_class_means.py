@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from gradiend.model._architecture import ACTIVATIONS
+from gradiend.model._activations import ACTIVATIONS
 from gradiend.model.model import GradiendModel
 from gradiend.trainer.core.arguments import TrainingArguments
 

@@ -16,7 +16,7 @@ import torch
 
 from gradiend.gradients import MemoryTrace
 from gradiend.model._parameter_map import ParameterMap
-from gradiend.model._selection import topk_count
+from gradiend.model._topk import topk_count
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.trainer.core._optimizers import OPTIMIZERS
 from gradiend.trainer.core._step import steps_analytically

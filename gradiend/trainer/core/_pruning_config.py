@@ -11,8 +11,8 @@ from torch import Tensor
 
 from gradiend.model._architecture import Device, parse_dtype, parse_weight_part
 from gradiend.model._context import Side
-from gradiend.model._selection import topk_count
-from gradiend.util._arguments import Arguments, argument, checked
+from gradiend.model._topk import topk_count
+from gradiend.util._argument_fields import Arguments, argument, checked
 from gradiend.util._checks import require_finite, require_text, require_whole
 from gradiend.util._keywords import strict_keywords
 

@@ -18,7 +18,7 @@ import torch
 from gradiend.model._checkpoint import CHECKPOINT_FILES, CONFIG
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.stats import best_correlation, convergence, last_loss, without_reason
-from gradiend.util._arguments import plain
+from gradiend.util._argument_fields import plain
 from gradiend.util._files import write_json
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import MLM_HEAD, OWN_BASE_MODEL, OWN_TOKENIZER, SEED_REPORT, TRAINING

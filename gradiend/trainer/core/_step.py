@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradiend.model._architecture import ACTIVATIONS
+from gradiend.model._activations import ACTIVATIONS
 from gradiend.model.model import GradiendModel
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.utils import get_activation

@@ -18,11 +18,12 @@ import torch
 from torch import nn
 from torch.nn.modules.loss import _Loss
 
-from gradiend.model._architecture import activation_name, parse_dtype
+from gradiend.model._activations import activation_name
+from gradiend.model._architecture import parse_dtype
 from gradiend.model._context import Side
 from gradiend.trainer.core._optimizers import OPTIMIZERS
 from gradiend.trainer.core._pruning_config import PostPruneConfig, PrePruneConfig
-from gradiend.util._arguments import Arguments, argument, checked, fields_in_docstring, short_repr
+from gradiend.util._argument_fields import Arguments, argument, checked, fields_in_docstring, short_repr
 from gradiend.util._checks import numbers, require_finite, require_flag, require_path, require_texts
 from gradiend.util._keywords import one_of, resolve_keywords, strict_keywords
 

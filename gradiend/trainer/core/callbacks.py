@@ -13,7 +13,7 @@ import torch
 
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core._callback import GLANCE, TrainingCallback, TrainingControl
-from gradiend.trainer.core._further_callbacks import EarlyStoppingCallback, TensorBoardCallback, WandbCallback
+from gradiend.trainer.core._stopping_and_tracking import EarlyStoppingCallback, TensorBoardCallback, WandbCallback
 from gradiend.trainer.core.arguments import DefaultSteps, TrainingArguments
 
 __all__ = [

@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import pandas as pd
 
 from gradiend.evaluator._encoding_files import read_frame
-from gradiend.evaluator._requests import check_class_names
+from gradiend.evaluator._goals import check_class_names
 from gradiend.evaluator.encoder_metrics import get_encoder_metrics_from_dataframe
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend

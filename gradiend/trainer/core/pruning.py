@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gradiend.model._context import Side
-from gradiend.model._selection import blocks
+from gradiend.model._topk import blocks
 from gradiend.trainer.core._kept_gradients import GradientCache
 from gradiend.trainer.core._pruning_config import PostPruneConfig, PrePruneConfig
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gradiend.trainer.core.arguments import TrainingArguments
-from gradiend.util._arguments import plain
+from gradiend.util._argument_fields import plain
 from gradiend.util._files import read_json, write_json
 from gradiend.util.paths import TRAINING
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradiend.util._keywords import one_of
-from gradiend.visualizer._door import (
+from gradiend.visualizer._output import (
     deliver,
     heading,
     new_figure,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradiend.util._keywords import nearest
-from gradiend.visualizer._door import plot_keywords
+from gradiend.visualizer._output import plot_keywords
 
 Matrix = NDArray[np.float64]
 

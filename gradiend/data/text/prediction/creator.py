@@ -25,8 +25,8 @@ from gradiend.data.core._text_source import Columns, TextBlock, TextSource, stre
 from gradiend.data.core.base_loader import BaseData, open_source
 from gradiend.data.text._preprocess import Segmenter, TextPreprocessConfig, require_preprocess
 from gradiend.data.text.filter_config import SpacyTagSpec, TextFilterConfig
-from gradiend.data.text.prediction._arguments import TrainingRequest, parse_classes, require_folder_names
 from gradiend.data.text.prediction._collector import BALANCING, Collected, collect_examples, collect_neutral
+from gradiend.data.text.prediction._creation_arguments import TrainingRequest, parse_classes, require_folder_names
 from gradiend.data.text.prediction._frames import (
     from_unified,
     minimal_frame,

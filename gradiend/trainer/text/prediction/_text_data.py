@@ -27,7 +27,7 @@ from gradiend.data.unified import (
 from gradiend.data.unified._casing import own_spellings
 from gradiend.data.unified._parsed_tables import of_other_class
 from gradiend.data.unified._schema import listed
-from gradiend.evaluator._requests import check_class_names
+from gradiend.evaluator._goals import check_class_names
 from gradiend.evaluator.encoder import EncoderData
 from gradiend.objectives import MAX_LENGTH, kind_of, with_saved_head
 from gradiend.trainer.core._memory import Probe

@@ -9,7 +9,7 @@ from typing import Any
 from gradiend.data.unified._contrast import ClassMerge
 from gradiend.data.unified._schema import ColumnNames, parse_pair
 from gradiend.data.unified._source import DataSource
-from gradiend.util._arguments import fields_in_docstring, short_repr
+from gradiend.util._argument_fields import fields_in_docstring, short_repr
 from gradiend.util._checks import require_class_words, require_ordered
 from gradiend.util._keywords import nearest, strict_keywords
 

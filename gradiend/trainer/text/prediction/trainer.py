@@ -11,9 +11,9 @@ import pandas as pd
 
 from gradiend.data._summary import DataSummary
 from gradiend.data.unified import UNIFIED_FACTUAL_CLASS, UNIFIED_SPLIT
+from gradiend.evaluator._goals import wants_cache
 from gradiend.evaluator._grid import CandidateFiles
 from gradiend.evaluator._measurements import ClassProbabilities, LanguageModelingScore, TextMeasurement, measure_all
-from gradiend.evaluator._requests import wants_cache
 from gradiend.evaluator._selection import BASE
 from gradiend.gradients import WordScorer
 from gradiend.objectives import objective_of
