@@ -161,7 +161,7 @@ def check(name):
     assert isinstance(words, Causal if causal else Masked)
     factual, alternative = (words.tokenize(TEXTS, side) for side in WORDS)
     with tiny.TrueDouble():
-        mapping = reachable_map(model, tiny.bert_tokenizer())
+        mapping = reachable_map(model, objective_of(model, tiny.bert_tokenizer()))
         # A few parameters of every kind: the whole is no more of a proof.
         mapping = ParameterMap([entry for number, entry in enumerate(mapping) if number % 3 == 0 or number < 2])
         rows = [

@@ -201,7 +201,7 @@ def test_experts_that_no_token_is_routed_to_count_as_zero():
     silent = [not expert.any() for expert in gradient[name]]
     assert any(silent)
     assert not all(silent)
-    assert name in [entry.name for entry in reachable_map(model, family.tokenizer())]
+    assert name in [entry.name for entry in reachable_map(model, objective_of(model, family.tokenizer()))]
 
 
 def test_without_a_forward_mode_rule_encodings_come_from_backward_passes(caplog):
@@ -225,7 +225,8 @@ def bert_with_pooler():
 
 def test_parameters_that_no_gradient_reaches_are_left_out_of_the_default_map(caplog):
     with caplog.at_level("INFO", logger="gradiend"):
-        mapping = reachable_map(bert_with_pooler(), tiny.bert_tokenizer())
+        model = bert_with_pooler()
+        mapping = reachable_map(model, objective_of(model, tiny.bert_tokenizer()))
     assert not [entry.name for entry in mapping if "pooler" in entry.name]
     assert len(mapping) == len(select_parameters(tiny.bert()))
     assert caplog.text.count("Left out of the map") == 1
@@ -241,8 +242,9 @@ def test_parameters_that_no_gradient_reaches_are_left_out_of_the_default_map(cap
     ],
 )
 def test_asking_for_a_parameter_that_no_gradient_reaches_is_an_error(asked):
+    model = bert_with_pooler()
     with pytest.raises(ValueError, match=r"No gradient ever reaches bert\.pooler\.dense"):
-        reachable_map(bert_with_pooler(), tiny.bert_tokenizer(), **asked)
+        reachable_map(model, objective_of(model, tiny.bert_tokenizer()), **asked)
 
 
 def test_a_map_of_which_a_batch_reaches_nothing_has_zero_gradient():
