@@ -12,8 +12,8 @@ from torch import nn
 from gradiend.model._refusals import refuse_absent_weights, refuse_wrapped
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._preparation import Preparation, TrainingPlan, model_directory, record_name, run_directory
-from gradiend.trainer._saved_training import SavedTraining, kept_models, seeds_parts, training_parts
-from gradiend.trainer.core._seeds import SeedRun, choose_seed, drop_weights, judge, promote, run_seeds, set_seed
+from gradiend.trainer._saved_training import SavedTraining, training_parts
+from gradiend.trainer.core._seeds import SeedRun, drop_weights, judge, set_seed
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback
 from gradiend.trainer.core.stats import load_training_stats
@@ -82,26 +82,8 @@ def train_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> bool:
     return False
 
 
-def train_seeds(trainer: Any, plan: TrainingPlan, ready: Preparation) -> tuple[bool, dict[int, Any]]:
-    """Train and judge seeds until enough have converged, unless that was done before; the best is in `plan.output`.
-
-    Returns:
-        (whether it was done before, seed → model with `keep_seed_runs`, else {}).
-    """
-    saved = SavedTraining(plan.output, seeds_parts(trainer, plan))
-    kept = kept_models(trainer, plan) if plan.args.use_cache and saved.is_current() else None
-    reused = kept is not None
-    if kept is None:
-        runs, stopped = run_seeds(plan.args, lambda seed: _judged_seed(trainer, plan.for_seed(seed), ready))
-        best = choose_seed(plan.seeds_directory, runs, plan.args, stopped)
-        promote(best.output_dir, plan.output)
-        saved.mark()
-        kept = _kept_seeds(trainer, plan, runs)
-    trainer.current.take(plan.output)
-    return reused, kept
-
-
-def _judged_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> SeedRun:
+def judged_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> SeedRun:
+    """Train one of several seeds and judge it on the validation split."""
     reused = train_seed(trainer, plan, ready)
     evaluation = selection_metrics(trainer, trainer.get_model(), plan.args, ready)
     correlation = evaluation.get("correlation")
@@ -125,7 +107,7 @@ def selection_metrics(trainer: Any, model: Any, args: TrainingArguments, ready: 
     return trainer.evaluator.evaluate_encoder(encoder_df=ready.encoded(model, data, args))
 
 
-def _kept_seeds(trainer: Any, plan: TrainingPlan, runs: Sequence[SeedRun]) -> dict[int, Any]:
+def kept_seeds(trainer: Any, plan: TrainingPlan, runs: Sequence[SeedRun]) -> dict[int, Any]:
     """seed → model with `keep_seed_runs`; otherwise {}, and of the seed runs only the statistics stay."""
     if plan.args.keep_seed_runs:
         return trainer.load_seed_runs({run.seed: run.output_dir for run in runs})

@@ -1,7 +1,8 @@
 """The public face of an experiment: train, evaluate, plot, rewrite. The functions that `Trainer` calls do the work.
 
-The file is longer than others because more than half of it documents the arguments of the public methods, most of which
-are a few lines that call one function of `gradiend.trainer._preparation`, `_training`, `_evaluation` or `_rewrites`.
+The file is longer than others because more than half of it documents the arguments of the public methods, most of
+which are a few lines that call one function of `gradiend.trainer._preparation`, `_seed_training`, `_evaluation` or
+`_rewrites`.
 """
 
 from __future__ import annotations
@@ -49,9 +50,10 @@ from gradiend.trainer._rewrites import (
     with_delta_files,
     with_model_directories,
 )
-from gradiend.trainer._seed_training import plan_training, selection_metrics, train_seed, train_seeds
+from gradiend.trainer._saved_training import SavedTraining, kept_models, seeds_parts
+from gradiend.trainer._seed_training import judged_seed, kept_seeds, plan_training, selection_metrics, train_seed
 from gradiend.trainer.core._memory import MemoryEstimate
-from gradiend.trainer.core._seeds import set_seed
+from gradiend.trainer.core._seeds import choose_seed, promote, run_seeds, set_seed
 from gradiend.trainer.core._step import gradient_arguments, resolve_target
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback, glance_every
@@ -232,13 +234,22 @@ class Trainer(FeatureLearningDefinition):
         """
         plan = plan_training(self, output_dir, model, model_with_gradiend_cls, callbacks, training_args_overrides)
         self.current.started_from = plan.source
-        kept: dict[int, Any] = {}
-        # Loading, tokenizing and pruning happen when the first seed needs them, and not if all are found done.
+        kept: dict[int, Any] | None = None
+        # Loading the model, tokenizing the rows and pruning happen once for all seeds, and not if all are found done.
         with prepared_once(self, plan) as ready:
             if plan.args.max_seeds == 1:
                 self.reused = train_seed(self, plan, ready)
             else:
-                self.reused, kept = train_seeds(self, plan, ready)
+                saved = SavedTraining(plan.output, seeds_parts(self, plan))
+                kept = kept_models(self, plan) if plan.args.use_cache and saved.is_current() else None
+                self.reused = kept is not None
+                if kept is None:
+                    runs, stopped = run_seeds(plan.args, lambda seed: judged_seed(self, plan.for_seed(seed), ready))
+                    best = choose_seed(plan.seeds_directory, runs, plan.args, stopped)
+                    promote(best.output_dir, plan.output)
+                    saved.mark()
+                    kept = kept_seeds(self, plan, runs)
+                self.current.take(plan.output)
         if not self.reused:
             self._plot_convergence_of(plan.output)
         return kept or self
