@@ -46,6 +46,10 @@ T = TypeVar("T")
 PROBE_TEXT = f"a {PLACEHOLDER} b"
 
 
+word_tokenizer = objective_of
+"""A second name: what a model is scored on."""
+
+
 class TextModelWithGradiend(ModelWithGradiend):
     """`ModelWithGradiend` of a language model.
 
@@ -76,6 +80,11 @@ class TextModelWithGradiend(ModelWithGradiend):
         )
         self.tokenizer = tokenizer
         self.objective = objective_of(base_model, tokenizer, gradiend.kwargs.get(OBJECTIVE))
+
+    @property
+    def words(self) -> Objective:
+        """A second name of `objective`; called with masked texts and words, it gives their tokens."""
+        return self.objective
 
     @property
     def is_decoder_only_model(self) -> bool:
