@@ -10,7 +10,7 @@ from torch import nn
 
 from gradiend import GradientTrainingDataset, PostPruneConfig, PrePruneConfig, TrainingArguments
 from gradiend.evaluator.encoder import encoded_frame
-from gradiend.trainer import Trainer
+from gradiend.trainer import Modality, Trainer
 
 DIGITS = {"low": "1", "high": "5"}
 OTHER = {"low": "high", "high": "low"}
@@ -159,3 +159,36 @@ def test_nothing_is_done_twice(trained):
     again.train()
     assert again.reused
     assert again.evaluate_encoder() == trained.evaluate_encoder()
+
+
+def test_a_modality_says_what_the_six_methods_do_not(tmp_path):
+    class Digits(Modality):
+        version = "first"
+
+        @property
+        def target_classes(self):
+            return ["low", "high"]
+
+        def evaluation_split(self):
+            return "test"
+
+        def check_training_data(self, arguments):
+            if arguments.train_batch_size > 6:
+                raise ValueError("there are six digits of a class")
+
+        def data_parts(self, *splits, include_other_classes=False):
+            return {"digits": self.version}
+
+    class Informed(DigitTrainer):
+        modality = Digits()
+
+    args = TrainingArguments(
+        experiment_dir=str(tmp_path), max_steps=2, max_seeds=1, use_cache=True, train_batch_size=1, learning_rate=1e-3
+    )
+    assert Informed("tiny/base", args=args).target_classes == ["low", "high"]
+    with pytest.raises(ValueError, match="six digits"):
+        Informed("tiny/base", args=args).train(train_batch_size=8)
+    assert not Informed("tiny/base", args=args).train().reused
+    assert Informed("tiny/base", args=args).train().reused
+    Digits.version = "second"
+    assert not Informed("tiny/base", args=args).train().reused

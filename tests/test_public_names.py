@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import tiny
 
 UNIFIED_SCHEMA = """UNIFIED_MASKED UNIFIED_SPLIT UNIFIED_FACTUAL_CLASS UNIFIED_ALTERNATIVE_CLASS UNIFIED_FACTUAL
     UNIFIED_ALTERNATIVE UNIFIED_TRANSITION transition_id"""
@@ -172,3 +173,14 @@ def test_another_project_of_our_name_is_noticed_once(tmp_path):
 def test_this_project_found_twice_or_one_that_only_sounds_alike_is_no_other(tmp_path):
     alike = {"folder": "gradiend_iend-1.0.dist-info", "METADATA": METADATA.replace("gradiend", "gradiend-iend")}
     assert import_beside(tmp_path, {**OURS}, alike) == [""]
+
+
+def test_second_names_of_what_a_model_is_scored_on():
+    path_words = importlib.import_module("gradiend.trainer.text.common.model_base").word_tokenizer
+    assert path_words is importlib.import_module("gradiend.objectives").objective_of
+    assert importlib.import_module("gradiend.evaluator.lms").tokenize_texts is not None
+    model = importlib.import_module("gradiend.trainer.text").TextPredictionModelWithGradiend.from_pretrained(
+        tiny.bert(), tokenizer=tiny.bert_tokenizer()
+    )
+    text, word = ["the cat saw [MASK] ."], ["he"]
+    assert model.words(text, word) == model.objective.tokenize(text, word)
