@@ -63,6 +63,10 @@ def _not_negative(name: str, value: Any) -> float:
     return value
 
 
+def _numbers_or_auto(name: str, value: Any) -> Any:
+    return value if isinstance(value, str) and value == "auto" else _numbers(name, value)
+
+
 def _numbers(name: str, value: Any) -> Any:
     value = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
     numbers(name, value)
@@ -209,8 +213,8 @@ class TrainingArguments(Arguments):
     """Cap on rows per dataset class in `evaluate_decoder`."""
     decoder_eval_max_size_neutral: int | None = argument(None, whole(1), affects="neither")
     """Cap on neutral texts in `evaluate_decoder`."""
-    decoder_eval_lrs: Sequence[float] | None = argument(None, _numbers, affects="neither")
-    """Learning rates of the decoder grid. Default: 0.001, 0.003, 0.01, 0.03, 0.1, 0."""
+    decoder_eval_lrs: Sequence[float] | Literal["auto"] | None = argument(None, _numbers_or_auto, affects="neither")
+    """Steps of the decoder evaluation, or "auto" to find the best ones. Default: 0.001, 0.003, 0.01, 0.03, 0.1, 0."""
     decoder_eval_feature_factors: Sequence[float] | None = argument(None, _numbers, affects="neither")
     """Feature factors of the decoder grid. Default: the factor that strengthens (or weakens) each class."""
     eval_batch_size: int = argument(32, whole(1), affects="neither")

@@ -13,8 +13,9 @@ from gradiend.data._summary import DataSummary
 from gradiend.data.unified import UNIFIED_FACTUAL_CLASS, UNIFIED_SPLIT
 from gradiend.evaluator._goals import wants_cache
 from gradiend.evaluator._grid import CandidateFiles
-from gradiend.evaluator._measurements import ClassProbabilities, LanguageModelingScore, TextMeasurement, measure_all
-from gradiend.evaluator._selection import BASE
+from gradiend.evaluator._language_score import LanguageModelingScore
+from gradiend.evaluator._measurements import BalanceOfClasses, ClassProbabilities, TextMeasurement
+from gradiend.evaluator._selection import BASE, LikelihoodPolicy
 from gradiend.gradients import WordScorer
 from gradiend.objectives import objective_of
 from gradiend.objectives.head_training import train_mlm_head
@@ -312,11 +313,12 @@ class TextPredictionTrainer(Trainer):
 
     def prepare_base_model_evaluation(
         self, model: Any, tokenizer: Any, training_like_df: pd.DataFrame, neutral_df: pd.DataFrame, *,
-        eval_batch_size: int,
+        eval_batch_size: int, scored_by: LikelihoodPolicy | None = None, balance_texts: Sequence[str] | None = None,
     ) -> TextMeasurement:  # fmt: skip
         """Tokenize and mask texts once; the result measures the model, as it is at the time of the measurement.
 
-        A model with an auxiliary head is measured without the head.
+        A model with an auxiliary head is measured without the head. With `scored_by`, as many tokens of the neutral
+        texts are scored as this policy asks for.
         """
         model = original_model(model)
         objective = objective_of(model, tokenizer)
@@ -335,8 +337,25 @@ class TextPredictionTrainer(Trainer):
         probabilities = ClassProbabilities(rows, targets, objective, batch_size=eval_batch_size)
         ignored += list(self.config.decoder_eval_ignore_tokens or ())
         texts = neutral_df["text"].tolist()
-        lms = LanguageModelingScore(texts, objective, ignore=ignored, batch_size=eval_batch_size)
-        return TextMeasurement(WordScorer(model, objective), probabilities, lms)
+        score = LanguageModelingScore(
+            texts, objective, ignore=ignored, batch_size=eval_batch_size, in_blocks=scored_by is not None
+        )
+        balance = None
+        if balance_texts is not None:
+            own = {name: targets[name] for name in self.target_classes}
+            balance = BalanceOfClasses(balance_texts, own, objective, batch_size=eval_batch_size)
+        return TextMeasurement(
+            WordScorer(model, objective), probabilities, score,
+            enough=None if scored_by is None else scored_by.enough, balance=balance,
+        )  # fmt: skip
+
+    def balance_texts(self, given: Any = None) -> list[str]:
+        """The texts of the goal "balance": those given, or those of the configuration; see `evaluate_decoder`.
+
+        Raises:
+            ValueError: There are no texts, or texts without a `[MASK]`.
+        """
+        return self.modality.balance_texts(given)
 
     @known_keywords("evaluate_base_model")
     def evaluate_base_model(
@@ -362,7 +381,9 @@ class TextPredictionTrainer(Trainer):
             eval_batch_size: Texts per forward pass.
 
         Returns:
-            The measurements, see `gradiend.evaluator._measurements.measure_all`.
+            probs_by_dataset {dataset class: {class: mean probability}}, probs {X: mean probability of the other classes
+            on X's texts}, probs_factual {X: mean probability of X on X's texts}, probs_interval (bootstrap intervals
+            over texts; None: not estimable), and lms {"lms": the score, "likelihood": …, "n_tokens": …}.
         """
         use_cache = wants_cache(self, use_cache, "evaluate_base_model")
         rows, neutral = self._get_decoder_eval_dataframe(
@@ -382,9 +403,10 @@ class TextPredictionTrainer(Trainer):
         datasets = list(dict.fromkeys(rows[UNIFIED_FACTUAL_CLASS]))
         if set(measured) < set(datasets):
             batch_size = eval_batch_size or self.training_args.eval_batch_size
-            entry = measure_all(
-                self.prepare_base_model_evaluation(model, tokenizer, rows, neutral, eval_batch_size=batch_size)
+            measurement = self.prepare_base_model_evaluation(
+                model, tokenizer, rows, neutral, eval_batch_size=batch_size
             )
+            entry = measurement.base(None)
             files.store(name, {"id": name, **entry}, datasets)
         return {key: value for key, value in entry.items() if key != "id"}
 
