@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from gradiend.data.text._neutral_masking import ExcludedWords
 from gradiend.data.unified._casing import write_in_place
@@ -23,6 +24,10 @@ from gradiend.gradients import (
     measurement_mode,
     name_of_tokenizer,
 )
+from gradiend.util import PLACEHOLDER
+from gradiend.util._bootstrap import Weights, resampled_weights
+
+Floats = NDArray[np.float64]
 
 DATASET_COLUMNS = (UNIFIED_FACTUAL_CLASS, "label_class", "factual_id")
 """Columns that may name the class of a row; the first column that a frame has is used."""
@@ -43,10 +48,14 @@ class ClassProbabilities:
     ) -> None:
         self.classes = list(class_words)
         self.datasets = list(dict.fromkeys(rows[UNIFIED_FACTUAL_CLASS]))
-        self._dataset_sizes = {name: int((rows[UNIFIED_FACTUAL_CLASS] == name).sum()) for name in self.datasets}
+        self._whole_texts: dict[str, list[str]] = {name: [] for name in self.datasets}
+        self._weights: dict[str, Weights] = {}
         texts, written, place = [], [], []
         columns = [UNIFIED_MASKED, UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS]
-        for row, (text, factual, dataset) in enumerate(rows[columns].itertuples(index=False)):
+        for text, factual, dataset in rows[columns].itertuples(index=False):
+            row = len(self._whole_texts[dataset])
+            # Several words of one text may be masked in turn; with its word back, the text shows that it is the same.
+            self._whole_texts[dataset].append(text.replace(PLACEHOLDER, factual, 1))
             for number, given in enumerate(class_words.values()):
                 for word in dict.fromkeys(write_in_place(word, text, factual) for word in given):
                     texts.append(text)
@@ -58,26 +67,34 @@ class ClassProbabilities:
         _require_told_apart(class_words, of_place, objective.tokenizer)
         tokenized = [(where, item) for where, items in of_place.items() for item in items]
         # Each dataset class has batches of its own, because a candidate is often measured on one dataset class only.
-        self._batches: dict[str, list[tuple[torch.Tensor, WordBatch]]] = {}
+        self._batches: dict[str, list[tuple[NDArray[np.int64], WordBatch]]] = {}
         for dataset in self.datasets:
-            chosen = [(number, item) for (name, number, _), item in tokenized if name == dataset]
-            numbers, items = torch.tensor([number for number, _ in chosen]), [item for _, item in chosen]
+            chosen = [((row, number), item) for (name, number, row), item in tokenized if name == dataset]
+            places, items = np.array([where for where, _ in chosen]), [item for _, item in chosen]
             batches = batches_by_length(items, batch_size, objective.pad_token_id)
-            self._batches[dataset] = [(numbers[indices], batch) for indices, batch in batches]
+            self._batches[dataset] = [(places[indices.numpy()].T, batch) for indices, batch in batches]
 
     @torch.no_grad()
+    def rows(self, scorer: WordScorer, dataset: str) -> Floats:
+        """The probability of each class on each row of a dataset class, (rows, classes)."""
+        result = np.zeros((len(self._whole_texts[dataset]), len(self.classes)))
+        with measurement_mode(scorer.model):
+            for (rows, numbers), batch in self._batches[dataset]:
+                found = scorer.log_probs(batch.to(scorer.device)).exp().cpu().double().numpy()
+                np.add.at(result, (rows, numbers), found)
+        return result
+
     def measure(self, scorer: WordScorer, datasets: Collection[str] | None = None) -> dict[str, dict[str, float]]:
         """{dataset class: {class: mean probability of the class}} for some (default: all) dataset classes."""
-        result = {}
-        with measurement_mode(scorer.model):
-            for dataset in self.datasets if datasets is None else datasets:
-                totals = np.zeros(len(self.classes))
-                for numbers, batch in self._batches[dataset]:
-                    probabilities = scorer.log_probs(batch.to(scorer.device)).exp().cpu().double().numpy()
-                    totals += np.bincount(numbers.numpy(), weights=probabilities, minlength=len(self.classes))
-                means = totals / self._dataset_sizes[dataset]
-                result[dataset] = dict(zip(self.classes, means.tolist(), strict=True))
-        return result
+        wanted = self.datasets if datasets is None else datasets
+        means = {dataset: self.rows(scorer, dataset).mean(axis=0).tolist() for dataset in wanted}
+        return {dataset: dict(zip(self.classes, values, strict=True)) for dataset, values in means.items()}
+
+    def weights(self, dataset: str) -> Weights:
+        """How often each row of a dataset class counts in each resample of its texts, (resamples, rows)."""
+        if dataset not in self._weights:
+            self._weights[dataset] = resampled_weights(self._whole_texts[dataset])
+        return self._weights[dataset]
 
 
 def _require_told_apart(

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Weights = NDArray[np.uint16]
+Weights = NDArray[np.integer[Any]]
 """(resamples, rows): how often the text of each row was drawn."""
 Interval = tuple[float, float]
 Groups = Sequence[Hashable] | NDArray[Any]
