@@ -129,10 +129,11 @@ def _draw_classes(ax: Axes, rows: pd.DataFrame) -> None:
     keys = zip(rows["group"], rows["name"], strict=True)
     for key, place, old, new in zip(keys, places, before, after, strict=True):
         ax.plot([old, new], [place, place], color=colors[key], linewidth=1.6, zorder=2)
-        ax.plot([old], [place], "o", color=colors[key], markerfacecolor="white", markersize=6, zorder=3)
-        ax.plot([new], [place], "o", color=colors[key], markersize=6, zorder=3)
+        dot: dict[str, Any] = {"color": colors[key], "markersize": 6, "zorder": 3, "clip_on": False}
+        ax.plot([old], [place], "o", markerfacecolor="white", **dot)
+        ax.plot([new], [place], "o", **dot)
         ax.annotate(
-            f"{old:.3f} → {new:.3f} ({signed(new - old, '.3f')})", (1.0, place), xycoords=("axes fraction", "data"),
+            f"{old:.3g} → {new:.3g} ({signed(new - old, '.2g')})", (1.0, place), xycoords=("axes fraction", "data"),
             xytext=(4, 0), textcoords="offset points", va="center", fontsize=8,
         )  # fmt: skip
     ax.set_yticks(places, [_class_label(row) for row in rows.to_dict("records")], fontsize=9)
