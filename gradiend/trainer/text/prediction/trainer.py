@@ -1,4 +1,7 @@
-"""The trainer for text features, which are seen in factual and alternative words at a placeholder."""
+"""The trainer for text features, which are seen in factual and alternative words at a placeholder.
+
+Half of the file documents the arguments of the public methods, most of which are a few lines that call one function.
+"""
 
 from __future__ import annotations
 
