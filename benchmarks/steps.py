@@ -50,8 +50,7 @@ PREPROCESS = TextPreprocessConfig(split_to_sentences=True, min_chars=30, max_cha
 def read_feature(name: str, given: argparse.Namespace) -> tuple[pd.DataFrame, list[str], list[str]]:
     """(rows, classes, words of the classes)."""
     if name == "gender":
-        rows = pd.read_csv(given.gender)
-        return rows, ["masculine", "feminine"], ["he", "she", "him", "her", "his"]
+        return pd.read_csv(given.gender), ["masculine", "feminine"], ["he", "she", "him", "her", "his"]
     words = FEATURES[name]
     targets = [TextFilterConfig(targets=own, id=label) for label, own in words.items()]
     creator = TextPredictionDataCreator(given.corpus, preprocess=PREPROCESS, feature_targets=targets)
@@ -124,6 +123,19 @@ def compare(trainer: TextPredictionTrainer, target: str, neutral: pd.DataFrame, 
     return line
 
 
+def shown(line: dict[str, Any]) -> str:
+    """One line of the table, as text."""
+    choices = [
+        f"{name} {line[f'{name} lr']!s:7} {line[f'{name} P'] or 0:.3f} [{line[f'{name} fresh']}]"
+        for name in ("auto", "usual")
+    ]
+    return (
+        f"{line['model']:18}{line['feature']:9}{line['class']:10} base {line['base']:.3f}  {'  '.join(choices)}  "
+        f"best of 33 {line['best lr']:.4g} {line['best P']:.3f}  ratio {line['ratio']:.3f}  {line['measured']} measured, "
+        f"{line['seconds']:.1f} s"
+    )
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -144,9 +156,9 @@ def main() -> None:
             trainer = TextPredictionTrainer(
                 model=given.model, data=rows, target_classes=classes, eval_neutral_data=neutral,
                 args=TrainingArguments(
-                    experiment_dir=str(Path(directory) / name), max_steps=given.steps, learning_rate=given.learning_rate,
-                    train_batch_size=16, max_seeds=1, eval_steps=given.steps, encoder_eval_train_max_size=100,
-                    pre_prune_config=PrePruneConfig(n_samples=64, topk=0.01),
+                    experiment_dir=str(Path(directory) / name), max_steps=given.steps,
+                    learning_rate=given.learning_rate, train_batch_size=16, max_seeds=1, eval_steps=given.steps,
+                    encoder_eval_train_max_size=100, pre_prune_config=PrePruneConfig(n_samples=64, topk=0.01),
                 ),
             )  # fmt: skip
             trainer.train()
@@ -156,12 +168,7 @@ def main() -> None:
             for target in classes:
                 line = {"model": Path(given.model).name, "feature": name, **compare(trainer, target, neutral, fresh)}
                 lines.append(line)
-                print(
-                    f"{line['model']:18}{name:9}{target:10} base {line['base']:.3f}  auto {line['auto lr']!s:7} "
-                    f"{line['auto P'] or 0:.3f} [{line['auto fresh']}]  usual {line['usual lr']!s:6} "
-                    f"{line['usual P'] or 0:.3f} [{line['usual fresh']}]  "
-                    f"best of 33 {line['best lr']:.4g} {line['best P']:.3f}  ratio {line['ratio']:.3f}  {line['measured']} measured, {line['seconds']:.1f} s", flush=True,
-                )  # fmt: skip
+                print(shown(line), flush=True)
     if given.out:
         place = Path(given.out)
         pd.DataFrame(lines).to_csv(place, mode="a", header=not place.exists(), index=False)

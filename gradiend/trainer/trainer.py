@@ -11,7 +11,7 @@ import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -428,7 +428,7 @@ class Trainer(FeatureLearningDefinition):
         return {**result, "encoder_df": frame} if return_df else result
 
     def evaluate_decoder(
-        self, lrs: Sequence[float] | None = None, feature_factors: Sequence[float] | None = None,
+        self, lrs: Sequence[float] | Literal["auto"] | None = None, feature_factors: Sequence[float] | None = None,
         use_cache: bool | None = None, max_size_training_like: int | None = None, max_size_neutral: int | None = None,
         eval_batch_size: int | None = None, training_like_df: pd.DataFrame | None = None,
         neutral_df: pd.DataFrame | None = None, selector: SelectionPolicy | None = None,
@@ -436,7 +436,7 @@ class Trainer(FeatureLearningDefinition):
         target_class: str | Sequence[str] | None = None, increase_target_probabilities: bool = True, plot: bool = False,
         show: bool | None = None, **kwargs: Any,
     ) -> dict[str, Any]:  # fmt: skip
-        """Search a grid of rewrites for the best per class; see `DecoderEvaluator.evaluate_decoder` for the arguments.
+        """Search rewrites for the best per class; see `DecoderEvaluator.evaluate_decoder` for the arguments.
 
         Measurements and results are written to the experiment directory, where `use_cache=True` reads them. A trainer
         without an experiment directory remembers the results for `rewrite_base_model` and `export_delta`.

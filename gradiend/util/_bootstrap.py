@@ -10,18 +10,21 @@ import pandas as pd
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Weights = NDArray[np.uint16]
+Weights = NDArray[np.integer[Any]]
 """(resamples, rows): how often the text of each row was drawn."""
 Interval = tuple[float, float]
+Groups = Sequence[Hashable] | NDArray[Any]
 
 N_RESAMPLES = 1000
 LEVEL = 0.95
 SEED = 0
+EQUAL = 1e-9
+"""Resampled numbers of the order of 1 that differ by no more than this are equal: the rest is rounding."""
 _CHUNK = 1 << 21
 """How many numbers are drawn, or weights used, at once."""
 
 
-def resampled_weights(groups: Sequence[Hashable], n_resamples: int = N_RESAMPLES, seed: int = SEED) -> Weights:
+def resampled_weights(groups: Groups, n_resamples: int = N_RESAMPLES, seed: int = SEED) -> Weights:
     """How often each row counts in each resample of the texts, drawn with replacement: an array (resamples, rows).
 
     Args:
@@ -33,7 +36,7 @@ def resampled_weights(groups: Sequence[Hashable], n_resamples: int = N_RESAMPLES
     return np.concatenate(found) if found else np.zeros((0, len(groups)), np.uint16)
 
 
-def weight_chunks(groups: Sequence[Hashable], n_resamples: int = N_RESAMPLES, seed: int = SEED) -> Iterator[Weights]:
+def weight_chunks(groups: Groups, n_resamples: int = N_RESAMPLES, seed: int = SEED) -> Iterator[Weights]:
     """Yield the rows of `resampled_weights`, as many at a time as a moderate amount of memory holds."""
     group_of_row = numbers_of_groups(groups)
     n_groups = int(group_of_row.max(initial=-1)) + 1
@@ -48,7 +51,7 @@ def weight_chunks(groups: Sequence[Hashable], n_resamples: int = N_RESAMPLES, se
         yield counts.astype(np.uint16)[:, group_of_row]
 
 
-def numbers_of_groups(groups: Sequence[Hashable]) -> NDArray[np.int64]:
+def numbers_of_groups(groups: Groups) -> NDArray[np.int64]:
     """The groups as numbers 0, 1, … in the order of their first rows."""
     # A column of objects, because a list of tuples would become a frame with several columns.
     column = pd.Series(np.fromiter(groups, object, len(groups)), dtype=object)
@@ -76,8 +79,8 @@ def intervals_of_means(values: Floats, weights: Weights, level: float = LEVEL) -
     # Centred and scaled, so that rounding is easily told from variation.
     centre = values.mean(axis=0)
     scale = np.abs(values - centre).max(axis=0)
-    # Where all values are equal, the rounding of their mean is no variation either.
-    varies = np.ptp(values, axis=0) > 0
+    # Values that differ by rounding alone, such as a difference of sums, are equal.
+    varies = np.ptp(values, axis=0) > 1e-12 * np.abs(values).max(axis=0)
     scaled = np.where(varies, (values - centre) / np.where(varies, scale, 1.0), 0.0)
     rows = max(1, _CHUNK // len(values))
     means = []
@@ -89,7 +92,7 @@ def intervals_of_means(values: Floats, weights: Weights, level: float = LEVEL) -
     if not len(resampled):
         return [None] * values.shape[1]
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    estimable = np.ptp(resampled, axis=0) > 1e-9
+    estimable = np.ptp(resampled, axis=0) > EQUAL
     return [
         (float(centre[i] + scale[i] * low[i]), float(centre[i] + scale[i] * high[i])) if estimable[i] else None
         for i in range(values.shape[1])
