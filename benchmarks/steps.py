@@ -131,8 +131,8 @@ def shown(line: dict[str, Any]) -> str:
     ]
     return (
         f"{line['model']:18}{line['feature']:9}{line['class']:10} base {line['base']:.3f}  {'  '.join(choices)}  "
-        f"best of 33 {line['best lr']:.4g} {line['best P']:.3f}  ratio {line['ratio']:.3f}  {line['measured']} measured, "
-        f"{line['seconds']:.1f} s"
+        f"best of 33 {line['best lr']:.4g} {line['best P']:.3f}  ratio {line['ratio']:.3f}  "
+        f"{line['measured']} measured, {line['seconds']:.1f} s"
     )
 
 
