@@ -118,6 +118,11 @@ class Goal:
         """The key of the goal's result."""
         return self.target_class if self.strengthen else f"{self.target_class}_weaken"
 
+    @property
+    def aim(self) -> str:
+        """What the choice looks for, in words."""
+        return f"the {'highest' if self.strengthen else 'lowest'} P({self.target_class})"
+
     def accepts(self, factor: float, given: Sequence[float] | None) -> bool:
         """Whether a rewrite with `factor` is a candidate: every factor that the user gave, otherwise the goal's own.
 
@@ -178,6 +183,11 @@ class BalanceGoal(Goal):
     def summary(self) -> str:
         """The key of the goal's result."""
         return BALANCE
+
+    @property
+    def aim(self) -> str:
+        """What the choice looks for, in words."""
+        return "the smallest gap between the classes"
 
     def accepts(self, factor: float, given: Sequence[float] | None) -> bool:
         """Whether a rewrite with `factor` is a candidate: every one is."""

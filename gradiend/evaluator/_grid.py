@@ -168,7 +168,7 @@ class GridSearch:
                     if refused is not None:
                         # An entry without measurements has empty probabilities, so that readers of all entries find
                         # no numbers.
-                        return {**summarise({}), **entry, SKIPPED: refused}, measured
+                        return {**summarise({}), **entry, SKIPPED: f"{refused}: not measured further"}, measured
                     return _joined(entry, measurement.on(missing)), [*measured, *missing]
             measurement.more_of_base()
 

@@ -62,7 +62,7 @@ def why_refused(policy: SelectionPolicy, scores: Mapping[str, Any], ctx: BaseCon
     score, least = scores.get("lms"), least_lms(policy, ctx)
     if score is None or least is None or score >= least:
         return None
-    return f"LMS {score:.4f} is below {least:.4f}, the least that the selection accepts: not measured further"
+    return f"LMS {score:.4f} is below {least:.4f}, the least that the selection accepts"
 
 
 def least_lms(policy: SelectionPolicy, ctx: BaseContext) -> float | None:
@@ -273,8 +273,9 @@ def summarise_choice(
     metric: str,
     selector: SelectionPolicy,
     strengthen: bool,
+    aim: str | None = None,
 ) -> dict[str, Any] | None:
-    """The summary of what `selector` chooses among the candidates that change the model.
+    """The summary of what `selector` chooses among the candidates that change the model; `aim` says what is chosen for.
 
     A step that changes nothing would always keep the language-modelling score, and pass for a rewrite.
     """
@@ -296,7 +297,7 @@ def summarise_choice(
             # A likelihood policy scores as many tokens of each candidate as it needs.
             "base_lms": chosen.scores.get("base_lms", base.base_lms),
             **{name: chosen.scores[name] for name in RATIOS if name in chosen.scores},
-            "why": _why_chosen(chosen, grid, metric, selector, base),
+            "why": _why_chosen(chosen, grid, aim or f"the highest {metric}", selector, base),
         }
     if not any(SKIPPED in entry for entry in grid.values()) and not any(metric in one.metrics for one in candidates):
         return None
@@ -306,12 +307,12 @@ def summarise_choice(
 
 
 def _why_chosen(
-    chosen: Candidate, grid: Mapping[Any, Mapping[str, Any]], metric: str, selector: SelectionPolicy, base: BaseContext
+    chosen: Candidate, grid: Mapping[Any, Mapping[str, Any]], aim: str, selector: SelectionPolicy, base: BaseContext
 ) -> str:
     """One sentence: what was chosen, among what, by which rule, and what the next larger step would give."""
     rate, factor = chosen.id["learning_rate"], chosen.id["feature_factor"]
     steps = {key[1]: entry for key, entry in grid.items() if not isinstance(key, str) and key[0] == factor}
-    told = f"Of {len(steps)} measured steps, {rate:.4g} has the best {metric}"
+    told = f"Of {len(steps)} measured steps, {rate:.4g} has {aim}"
     scores = chosen.scores or {"lms": chosen.lms}
     if isinstance(selector, LikelihoodPolicy):
         told += (
@@ -324,9 +325,8 @@ def _why_chosen(
     larger = min((step for step in steps if abs(step) > abs(rate)), key=abs, default=None)
     if larger is None:
         return f"{told}."
-    if SKIPPED not in steps[larger]:
-        return f"{told}; the next larger step, {larger:.4g}, is no better or not allowed."
-    return f"{told}; of the next larger step, {larger:.4g}: {steps[larger][SKIPPED]}."
+    refused = why_refused(selector, steps[larger].get("lms", {}), base) or "it is no better"
+    return f"{told}. The next larger step is {larger:.4g}: {refused}."
 
 
 def edge_of_grid(rate: float, grid: Mapping[Any, Mapping[str, Any]]) -> tuple[str, list[float]] | None:

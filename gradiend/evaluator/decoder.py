@@ -24,7 +24,7 @@ from gradiend.evaluator._goals import (
     wants_cache,
 )
 from gradiend.evaluator._grid import GridSearch, Key, read_decoder_stats_file, write_results
-from gradiend.evaluator._measurements import dataset_column
+from gradiend.evaluator._measurements import BALANCE, dataset_column
 from gradiend.evaluator._selection import (
     BASE,
     BaseContext,
@@ -221,10 +221,10 @@ class DecoderEvaluator:
         if output is not None:
             write_results(output, trainer.experiment_dir, result, search.parts, names)
         if plot:
-            asked = {"target_class": target_class, "increase_target_probabilities": increase_target_probabilities}
-            asked["show"] = True if show is None else show
-            path = without_package(lambda: trainer.plot_probability_shifts(decoder_results=result, **asked), "The plot")
-            result |= {} if path is None else {"plot_path": path, "plot_paths": [path]}
+            shows = True if show is None else show
+            drawn = without_package(lambda: _plots(trainer, result, goals, show=shows), "The plot")
+            paths = [path for path in drawn or () if path is not None]
+            result |= {"plot_path": paths[0], "plot_paths": paths} if paths else {}
         return result
 
 
@@ -261,7 +261,8 @@ class _Choice:
         result = {}
         for name in metrics:
             strengthen = goals[name].strengthen if name in goals else self.goals[0].strengthen
-            chosen = summarise_choice(grid, own.get(name, found[0]), found[1], name, self.selector, strengthen)
+            aim = goals[name].aim if name in goals else None
+            chosen = summarise_choice(grid, own.get(name, found[0]), found[1], name, self.selector, strengthen, aim)
             if chosen is None:
                 reason = self._why_unmeasured(goals.get(name), name, found[0])
                 logger.warning("Nothing was measured for %s: %s.", name, reason)
@@ -289,6 +290,19 @@ class _Choice:
             return f"the entries of the grid have only {', '.join(nearest_first(name, known)) or 'no numbers'}"
         missing = [name for name in goal.datasets if name not in set(self.rows[column])]
         return f"there are no texts of {', '.join(missing)}" if missing else "no candidate has its feature factor"
+
+
+def _plots(trainer: Any, result: Mapping[str, Any], goals: Sequence[Goal], *, show: bool) -> list[Any]:
+    """Draw the classes over the size of the rewrite, and the balance, if these are goals; returns the files."""
+    classes = [goal for goal in goals if not isinstance(goal, BalanceGoal) and goal.summary in result]
+    drawn = []
+    if classes:
+        asked = {"target_class": [goal.target_class for goal in classes], "show": show}
+        asked["increase_target_probabilities"] = classes[0].strengthen
+        drawn.append(trainer.plot_probability_shifts(decoder_results=result, **asked))
+    if result.get(BALANCE, {}).get("learning_rate") is not None:
+        drawn.append(trainer.plot_balance(result, show=show))
+    return drawn
 
 
 def _dataset_classes(trainer: Any, rows: Any) -> list[str]:

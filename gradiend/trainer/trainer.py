@@ -68,8 +68,8 @@ from gradiend.util._files import read_json
 from gradiend.util._imports import without_package
 from gradiend.util._keywords import known_keywords
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import SEED_REPORT, SEEDS_DIR, SHIFTS_PLOT
-from gradiend.visualizer import Visualizer, plot_encoder_distributions
+from gradiend.util.paths import BALANCE_PLOT, SEED_REPORT, SEEDS_DIR, SHIFTS_PLOT
+from gradiend.visualizer import Visualizer, plot_balance, plot_encoder_distributions
 from gradiend.visualizer._encodings import Encodings, frame_of
 from gradiend.visualizer._output import checked_plot_options, plot_is_possible, require_matplotlib
 
@@ -338,10 +338,18 @@ class Trainer(FeatureLearningDefinition):
 
     def plot_probability_shifts(self, **kwargs: Any) -> Any:
         """See `gradiend.visualizer.plot_probability_shifts`; an experiment directory gets the figure."""
-        if kwargs.get("output") is None and self.experiment_dir is not None:
-            img_format = self.modality.plot_style.get("img_format", "png")
-            kwargs["output"] = str(Path(self.experiment_dir) / f"{SHIFTS_PLOT}.{img_format}")
-        return self.evaluator.plot_probability_shifts(**kwargs)
+        return self.evaluator.plot_probability_shifts(**self._with_output(SHIFTS_PLOT, kwargs))
+
+    def plot_balance(self, decoder_results: Mapping[str, Any], **kwargs: Any) -> Any:
+        """See `gradiend.visualizer.plot_balance`; an experiment directory gets the figure."""
+        return plot_balance(decoder_results, **self._with_output(BALANCE_PLOT, kwargs))
+
+    def _with_output(self, name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Keywords of a plot, with a file in the experiment directory, if there is one and no other file is given."""
+        if kwargs.get("output") is not None or self.experiment_dir is None:
+            return dict(kwargs)
+        img_format = self.modality.plot_style.get("img_format", "png")
+        return {**kwargs, "output": str(Path(self.experiment_dir) / f"{name}.{img_format}")}
 
     # Evaluation
 

@@ -204,7 +204,8 @@ def shift_curves(
     base = _point(grid["base"], 0.0, 0.0, by_ratio) if "base" in grid else None
     points = []
     for key, entry in grid.items():
-        if key == "base":
+        # The goal of balance moves factor and step together, which has no place on this axis.
+        if key == "base" or "balance" in entry:
             continue
         identity = entry.get("id")
         factor, rate = (identity["feature_factor"], identity["learning_rate"]) if isinstance(identity, Mapping) else key
