@@ -157,7 +157,7 @@ def test_without_ratios_the_likelihood_policy_compares_the_scores():
 
 
 def test_tokens_are_scored_until_the_question_is_answered():
-    policy = LikelihoodPolicy(resolution=0.002)
+    policy = LikelihoodPolicy(resolution=0.003)
     assert policy.enough(Ratio(0.9905, 0.0012)) is None
     assert "0.00099" in policy.enough(Ratio(0.9905, 0.00099))
     assert "from the limit" in policy.enough(Ratio(0.97, 0.004))

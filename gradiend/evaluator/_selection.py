@@ -15,6 +15,9 @@ SKIPPED = "skipped"
 """The key in a grid entry for the reason why the entry's probabilities were not measured."""
 RATIOS = ("likelihood", "likelihood_ratio", "accuracy_ratio", "n_tokens", "scored_until")
 """What a summary takes over from the scores of the chosen candidate."""
+PRECISION = 3.0
+"""The resolution of a likelihood policy in standard errors. With two, one choice in twenty was not allowed on other
+texts (dev/LOG.md)."""
 CLEARLY = 4.0
 """Distance from the limit, in standard errors, at which a ratio is decided without further tokens."""
 UNCHANGED = "unchanged"
@@ -118,8 +121,8 @@ class LikelihoodPolicy:
 
     A candidate holds it if its ratio to the base model's score on the same tokens is at least `ratio`, and if the
     one-sided 95 % lower bound of that ratio is at least `ratio − resolution`. Tokens of the neutral texts are scored
-    until the standard error is at most half the `resolution`, the ratio is clearly on one side of the limit, or the
-    texts end. Of equal metrics, the smaller learning rate wins.
+    until the standard error is at most a third of the `resolution`, the ratio is clearly on one side of the limit, or
+    the texts end. Of equal metrics, the smaller learning rate wins.
     """
 
     ratio: float = 0.99
@@ -141,7 +144,7 @@ class LikelihoodPolicy:
         error = found.standard_error
         if error is None:
             return None
-        if error <= self.resolution / 2:
+        if error <= self.resolution / PRECISION:
             return f"a standard error of {error:.2g}"
         # Far from the limit, no exact number is needed.
         away = abs(found.value - self.ratio) / error

@@ -62,11 +62,10 @@ class StepSearch:
     def run(self, first: float | None) -> None:
         """Measure steps, beginning with `first`, until the best allowed one is known."""
         step: float | None = FIRST if first is None or not math.isfinite(first) else first
-        while step is not None and len(self.points) < self.most:
-            self._measure(step)
+        while self._measured(step):
             step = self._towards_the_limit()
-        while (step := self._towards_the_peak()) is not None and len(self.points) < self.most:
-            self._measure(step)
+        while self._measured(self._towards_the_peak()):
+            pass
 
     def allowed(self) -> list[float]:
         """The allowed steps below every step that is not, in order."""
@@ -78,9 +77,13 @@ class StepSearch:
     def _loss(self, step: float) -> float:
         return self.allowance.loss(self.points[step])
 
-    def _measure(self, step: float) -> None:
-        rounded = float(f"{step:.3g}")
+    def _measured(self, step: float | None) -> bool:
+        """Measure a step, unless there is none, it is known, or no more measurements are allowed; whether it was."""
+        rounded = None if step is None else float(f"{step:.3g}")
+        if rounded is None or rounded in self.points or len(self.points) == self.most:
+            return False
         self.points[rounded] = self.measure(rounded)
+        return True
 
     def _towards_the_limit(self) -> float | None:
         """The next step to measure on the way to the largest allowed step; None once it is found, or of no use."""
