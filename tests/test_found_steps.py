@@ -1,6 +1,8 @@
 """evaluate_decoder(lrs="auto") and the goal "balance", on a tiny trained model."""
 
 import copy
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,8 +27,8 @@ WORDS = {"SG": ["he", "she", "it"], "PL": ["they"]}
 TEXTS = ["That evening [MASK] went home.", "In the end [MASK] won.", "For a long time [MASK] said nothing."]
 NEUTRAL = TextPredictionDataCreator(
     sentences(), feature_targets=[TextFilterConfig([*WORDS["SG"], *WORDS["PL"]], id="words")]
-).generate_neutral_data(max_size=120)  # fmt: skip
-COARSE = LikelihoodPolicy(resolution=0.008)
+).generate_neutral_data(max_size=60)  # fmt: skip
+COARSE = LikelihoodPolicy(resolution=0.01)
 """What so few texts can tell."""
 
 
@@ -84,12 +86,13 @@ def test_the_search_is_the_same_twice(trained, results):
 
 
 def test_an_interrupted_search_goes_on_where_it_stopped(trained, results, monkeypatch):
+    shutil.rmtree(Path(trained.experiment_dir) / "decoder")
     measured = []
     lms = TextMeasurement.lms
 
     def interrupted(self):
         measured.append(1)
-        if len(measured) == 3:
+        if len(measured) == 2:
             raise KeyboardInterrupt
         return lms(self)
 
@@ -106,7 +109,7 @@ def test_an_interrupted_search_goes_on_where_it_stopped(trained, results, monkey
     assert found(trained, use_cache=True)["grid"] == again["grid"]
     assert measured == []
     found(trained)
-    assert len(measured) == whole + 2
+    assert len(measured) == whole + 1
 
 
 def test_the_accuracy_rule_can_be_searched_too(trained):

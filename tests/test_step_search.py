@@ -21,7 +21,7 @@ def line(value, largest=0.1, power=2.0, most=MOST):
 
 
 def best(search):
-    return max(search.allowed(), key=lambda step: search.points[step]["value"])
+    return search.best()
 
 
 @pytest.mark.parametrize("first", [None, 1e-4, 0.03, 0.1, 0.13, 10.0])
@@ -87,7 +87,7 @@ def test_the_factor_moves_where_that_is_better():
         return seen[factor, step]
 
     plane = PlaneSearch(remembered, ALLOWANCE, lambda entry: entry["value"], most=30)
-    plane.run(0.0, start)
+    plane.run({0.0: start})
     found = max((key for key in seen if seen[key]["value"] is not None), key=lambda key: seen[key]["value"])
     assert abs(found[0] - 0.13) <= 0.05
     assert plane.n_measured == len(seen) <= 30

@@ -77,13 +77,18 @@ class Candidates:
             return search.measure_point((factor, step), datasets)
 
         lines: dict[float, StepSearch] = {}
-        for factor in self.factors_of(goal, searched=True, model=search.model):
-            lines[factor] = StepSearch(functools.partial(measured, factor), allowance, worth)
-            lines[factor].run(search.first_step(factor, allowance.limit))
+
+        def search_along(factors: Sequence[float]) -> None:
+            for factor in factors:
+                lines[factor] = StepSearch(functools.partial(measured, factor), allowance, worth)
+                lines[factor].run(search.first_step(factor, allowance.limit))
+
+        search_along(self.factors_of(goal, searched=True, model=search.model))
         if self.factors is None and isinstance(goal, BalanceGoal) and search.part == "decoder":
-            plane = PlaneSearch(measured, allowance, worth)
-            for factor, line in lines.items():
-                plane.run(factor, line)
+            if all(line.best() is None for line in lines.values()):
+                # The decoder's bias alone costs the classes their probability, so they are moved as well.
+                search_along([factor for factor in (1.0, -1.0) if factor not in lines])
+            PlaneSearch(measured, allowance, worth).run(lines)
 
 
 def _allowance(policy: SelectionPolicy, context: BaseContext, goal: Goal) -> Allowance:

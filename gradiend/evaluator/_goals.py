@@ -160,6 +160,11 @@ class Goal:
                 result.append(Candidate(entry["id"], lms_of(entry), {self.summary: worth}, entry.get("lms", {})))
         return result
 
+    def why_none(self, grid: Mapping[Any, Mapping[str, Any]]) -> str | None:
+        """Why no measured rewrite was chosen, where it is not the language-modelling score; else None."""
+        del grid
+        return None
+
     def report(self, entry: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
         """What the summary of the chosen entry says beyond step and scores: value, base_value and their intervals."""
         result = {"value": self.value(entry), "base_value": self.value(base)}
@@ -204,6 +209,17 @@ class BalanceGoal(Goal):
         if BALANCE not in entry or entry[BALANCE]["sum"] < base[BALANCE]["sum"]:
             return None
         return 1 - float(entry[BALANCE]["gap"])
+
+    def why_none(self, grid: Mapping[Any, Mapping[str, Any]]) -> str | None:
+        """See `Goal.why_none`."""
+        kept = [entry for key, entry in grid.items() if key != BASE and BALANCE in entry]
+        if not kept:
+            return None
+        total = max(entry[BALANCE]["sum"] for entry in kept)
+        return (
+            "No measured rewrite that is allowed leaves the classes together as likely as before: their mean sum is "
+            f"{total:.3f} at most, and {grid[BASE][BALANCE]['sum']:.3f} in the base model."
+        )
 
     def report(self, entry: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
         """See `Goal.report`; also every measure of balance, and P of the right word on the rows of each class."""

@@ -277,8 +277,11 @@ def summarise_choice(
     selector: SelectionPolicy,
     strengthen: bool,
     aim: str | None = None,
+    why_none: str | None = None,
 ) -> dict[str, Any] | None:
-    """The summary of what `selector` chooses among the candidates that change the model; `aim` says what is chosen for.
+    """The summary of what `selector` chooses among the candidates that change the model.
+
+    `aim` says in words what is looked for, and `why_none` why nothing was found, where it is not the score.
 
     A step that changes nothing would always keep the language-modelling score, and pass for a rewrite.
     """
@@ -302,11 +305,12 @@ def summarise_choice(
             **{name: chosen.scores[name] for name in RATIOS if name in chosen.scores},
             "why": _why_chosen(chosen, grid, aim or f"the highest {metric}", selector, base),
         }
-    if not any(SKIPPED in entry for entry in grid.values()) and not any(metric in one.metrics for one in candidates):
+    measured = any(SKIPPED in entry for entry in grid.values()) or any(metric in one.metrics for one in candidates)
+    if not measured and why_none is None:
         return None
     nothing = dict.fromkeys(("value", "feature_factor", "learning_rate", "id"))
     scores = {"lms": None, "base_lms": base.base_lms}
-    return {**nothing, "strengthen": strengthen, **scores, "reason": _why_none(grid, selector, base)}
+    return {**nothing, "strengthen": strengthen, **scores, "reason": why_none or _why_none(grid, selector, base)}
 
 
 def _why_chosen(

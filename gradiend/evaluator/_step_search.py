@@ -71,6 +71,11 @@ class StepSearch:
         """The allowed steps below every step that is not, in order."""
         return [step for step in sorted(self.points) if self._loss(step) <= 1 and step < self._first_refused()]
 
+    def best(self) -> float | None:
+        """The allowed step with the highest value, of equal ones the smallest; None if no allowed step has a value."""
+        worth = {step: value for step in self.allowed() if (value := self.value(self.points[step])) is not None}
+        return max(worth, key=lambda step: (worth[step], -step), default=None)
+
     def _first_refused(self) -> float:
         return min((step for step in self.points if self._loss(step) > 1), default=math.inf)
 
@@ -111,11 +116,11 @@ class StepSearch:
 
     def _towards_the_peak(self) -> float | None:
         """The next step to measure on the way to the best allowed step; None once it is found."""
-        allowed = [step for step in self.allowed() if self.value(self.points[step]) is not None]
-        if not allowed:
+        best = self.best()
+        if best is None:
             return None
-        values = {step: float(self.value(self.points[step]) or 0.0) for step in allowed}
-        best = max(allowed, key=lambda step: (values[step], -step))
+        values = {step: value for step in self.allowed() if (value := self.value(self.points[step])) is not None}
+        allowed = list(values)
         place = allowed.index(best)
         if place == 0 and len(allowed) > 1:
             return best / WITHIN
@@ -143,7 +148,7 @@ def _vertex(x: Sequence[float], y: Sequence[float]) -> float:
 class PlaneSearch:
     """The search over feature factor and step together: a compass search (Kolda, Lewis & Torczon 2003).
 
-    It begins with the best step of `start` and moves the factor or the step as long as that is better.
+    It begins with the best of the points that are known, and moves the factor or the step as long as that is better.
     """
 
     measure: Callable[[float, float], Mapping[str, Any]]
@@ -154,20 +159,19 @@ class PlaneSearch:
     most: int = MOST
     n_measured: int = 0
 
-    def run(self, factor: float, start: StepSearch, *, width: float = 0.1, narrowest: float = 0.02) -> None:
-        """Measure points around the best step of `start`, a finished search along `factor`.
+    def run(self, lines: Mapping[float, StepSearch], *, width: float = 0.1, narrowest: float = 0.02) -> None:
+        """Measure points around the best step of finished searches.
 
         Args:
-            factor: The feature factor of `start`.
-            start: The finished search.
+            lines: Feature factor → the search along it.
             width: How far the factor moves at first.
             narrowest: The width at which the search ends.
         """
-        known = {(factor, step): entry for step, entry in start.points.items()}
-        steps = [step for step in start.allowed() if self.value(start.points[step]) is not None]
-        if not steps:
+        known = {(factor, step): entry for factor, line in lines.items() for step, entry in line.points.items()}
+        starts = [(factor, step) for factor, line in lines.items() if (step := line.best()) is not None]
+        if not starts:
             return
-        best = factor, max(steps, key=lambda step: (float(self.value(start.points[step]) or 0.0), -step))
+        best = max(starts, key=lambda point: self._worth(known[point]))
         while width >= narrowest and self.n_measured < self.most:
             moved = self._better_neighbour(best, width, known)
             if moved is None:

@@ -260,22 +260,23 @@ class _Choice:
             }
         result = {}
         for name in metrics:
-            strengthen = goals[name].strengthen if name in goals else self.goals[0].strengthen
-            aim = goals[name].aim if name in goals else None
-            chosen = summarise_choice(grid, own.get(name, found[0]), found[1], name, self.selector, strengthen, aim)
+            goal = goals.get(name)
+            words = {} if goal is None else {"aim": goal.aim, "why_none": goal.why_none(grid)}
+            strengthen = (goal or self.goals[0]).strengthen
+            chosen = summarise_choice(grid, own.get(name, found[0]), found[1], name, self.selector, strengthen, **words)
             if chosen is None:
-                reason = self._why_unmeasured(goals.get(name), name, found[0])
+                reason = self._why_unmeasured(goal, name, found[0])
                 logger.warning("Nothing was measured for %s: %s.", name, reason)
                 continue
             result[name] = {**chosen, "base_value": before.get(name), "part": self.part}
-            if name in goals and "reason" not in chosen and isinstance(extracted, Mapping):
-                key = chosen["feature_factor"], chosen["learning_rate"]
-                result[name] |= goals[name].report(grid[key], grid.get(BASE, {}))
-            if "why" in chosen:
-                logger.info("%s: %s", name, chosen["why"])
             if "reason" in chosen:
                 logger.warning("There is no rewrite for %s. %s", name, chosen["reason"])
-            elif not self.searched and (edge := edge_of_grid(chosen["learning_rate"], grid)) is not None:
+                continue
+            logger.info("%s: %s", name, chosen["why"])
+            if goal is not None and isinstance(extracted, Mapping):
+                key = chosen["feature_factor"], chosen["learning_rate"]
+                result[name] |= goal.report(grid[key], grid.get(BASE, {}))
+            if not self.searched and (edge := edge_of_grid(chosen["learning_rate"], grid)) is not None:
                 result[name]["note"] = edge[0]
                 logger.warning(
                     "The rewrite for %s is at the edge of the grid: %s. lrs=%s would show whether more can be had.",
