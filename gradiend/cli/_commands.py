@@ -130,12 +130,12 @@ def summarise(encoder: Mapping[str, Any], decoder: Mapping[str, Any], seconds: M
     goals = {}
     for name in GOALS:
         if _was_chosen(decoder, name):
-            chosen = decoder[name]
-            measured = ("learning_rate", "feature_factor", "lms", "base_lms", "likelihood_ratio", "why")
-            goals[name] = {
-                "base_value": chosen["base_value"], "value": chosen["value"], **{key: chosen[key] for key in measured}
-            }  # fmt: skip
-            goals[name] |= {key: chosen[key] for key in ("measures", "base_measures") if key in chosen}
+            chosen, measured = decoder[name], "gap" if name == "balance" else "probability"
+            goals[name] = {f"base_{measured}": chosen["base_value"], measured: chosen["value"]}
+            for key in ("learning_rate", "feature_factor", "lms", "base_lms", "likelihood_ratio", "why"):
+                goals[name][key] = chosen[key]
+    if "balance" in goals:
+        goals["balance"] |= {key: decoder["balance"][key] for key in ("measures", "base_measures")}
     return {
         "encoder": {"correlation": encoder["correlation"], "mean_by_class": encoder["mean_by_feature_class"]},
         "decoder": goals, "seconds": dict(seconds),
@@ -160,16 +160,15 @@ def _print(
     encoder = summary["encoder"]
     means = ", ".join(f"{name} at {mean:+.2f}" for name, mean in encoder["mean_by_class"].items())
     print(f"\nThe encoder tells the classes apart: correlation {encoder['correlation']:.3f} on test texts,\n{means}.\n")
-    table = Table("rewritten towards", "measured on", "what", "before", "after", "likelihood of other words")
+    table = Table("rewritten towards", "measured", "before", "after", "likelihood of other words")
     for name, row in summary["decoder"].items():
-        on, what = f"{'/'.join(CLASSES[OTHER[name]])} texts" if name in OTHER else "texts that fit both", f"P({name})"
-        if name not in OTHER:
-            what = "mean |difference| / sum"
+        if name in OTHER:
+            told = name, f"P({name}) on {'/'.join(CLASSES[OTHER[name]])} texts"
+            values = row["base_probability"], row["probability"]
+        else:
+            told, values = ("neither", "|difference| / sum on texts that fit both"), (row["base_gap"], row["gap"])
         kept = row["likelihood_ratio"]["value"]
-        table.add_row(
-            name if name in OTHER else "neither", on, what, f"{row['base_value']:.3f}", f"{row['value']:.3f}",
-            f"{kept:.2%} of before",
-        )  # fmt: skip
+        table.add_row(*told, *(f"{value:.3f}" for value in values), f"{kept:.1%} of before")
     console.print(table)
     words = "; ".join(f"{name} is {'/'.join(values)}" for name, values in CLASSES.items())
     print(f"P is the probability of the class that the model was rewritten towards; {words}.")

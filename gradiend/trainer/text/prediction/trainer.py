@@ -348,7 +348,8 @@ class TextPredictionTrainer(Trainer):
         )
         balance = None
         if balance_texts is not None:
-            own = {name: targets[name] for name in self.target_classes}
+            restricted = self.config.decoder_eval_restrict_to_target_classes
+            own = {name: targets[name] for name in self.target_classes} if restricted else targets
             balance = BalanceOfClasses(balance_texts, own, objective, batch_size=eval_batch_size)
         return TextMeasurement(
             WordScorer(model, objective), probabilities, score,
