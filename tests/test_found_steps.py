@@ -106,8 +106,11 @@ def test_an_interrupted_search_goes_on_where_it_stopped(trained, results, monkey
     assert {key: again[key] for key in trained.target_classes} == {key: results[key] for key in trained.target_classes}
     whole = len(measured)
     measured.clear()
+    monkeypatch.setattr(TextMeasurement, "base", None)
     assert found(trained, use_cache=True)["grid"] == again["grid"]
     assert measured == []
+    monkeypatch.undo()
+    monkeypatch.setattr(TextMeasurement, "lms", lambda self: measured.append(1) or lms(self))
     found(trained)
     assert len(measured) == whole + 1
 
@@ -240,6 +243,16 @@ def test_every_probability_has_an_interval(results):
                 if key != "base":
                     change = entry["probs_change_interval"][dataset][name]
                     assert change is None or change[0] <= change[1]
+
+
+@pytest.mark.parametrize("strengthen", [True, False])
+def test_the_intervals_of_a_choice_are_those_of_its_value(trained, strengthen):
+    chosen = found(trained, target_class="SG", increase_target_probabilities=strengthen)
+    chosen = chosen["SG" if strengthen else "SG_weaken"]
+    assert chosen["value_interval"][0] <= chosen["value"] <= chosen["value_interval"][1]
+    assert chosen["base_value_interval"][0] <= chosen["base_value"] <= chosen["base_value_interval"][1]
+    low, high = chosen["change_interval"]
+    assert low <= chosen["value"] - chosen["base_value"] <= high
 
 
 def test_an_unchanged_model_has_no_change_to_estimate(trained):

@@ -167,13 +167,18 @@ class Goal:
 
     def report(self, entry: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
         """What the summary of the chosen entry says beyond step and scores: value, base_value and their intervals."""
-        result = {"value": self.value(entry), "base_value": self.value(base)}
-        if len(self.datasets) == 1 and self.strengthen:
-            for name, source, key in (
-                ("value_interval", entry, "probs_interval"), ("base_value_interval", base, "probs_interval"),
-                ("change_interval", entry, "probs_change_interval"),
-            ):  # fmt: skip
-                result[name] = source.get(key, {}).get(self.datasets[0], {}).get(self.target_class)
+        result: dict[str, Any] = {"value": self.value(entry), "base_value": self.value(base)}
+        for name, source, key in (
+            ("value_interval", entry, "probs_interval"), ("base_value_interval", base, "probs_interval"),
+            ("change_interval", entry, "probs_change_interval"),
+        ):  # fmt: skip
+            found = [source.get(key, {}).get(dataset, {}).get(self.target_class) for dataset in self.datasets]
+            # An interval over the texts of several classes would need all of their rows.
+            interval = found[0] if len(found) == 1 else None
+            if interval is not None and not self.strengthen:
+                whole = 0.0 if name == "change_interval" else 1.0
+                interval = [whole - interval[1], whole - interval[0]]
+            result[name] = interval
         return result
 
 

@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 DATASETS = "datasets"
 """Key in the file of a measurement: the dataset classes that the measurement was made on."""
 GRID = "grid"
+FIRST_STEP = "first_step"
+"""The beginning of the name of the file with the first step of a search."""
 BY_DATASET = ("probs_by_dataset", "probs", "probs_factual", "probs_interval", "probs_change_interval")
 """Keys in the entry of a rewrite that have a value for each dataset class."""
 
@@ -119,9 +121,14 @@ class GridSearch:
         """About the step that keeps `ratio` of the score, by the curvature of the loss; None if that is unknown."""
         if not isinstance(self.model, ModelWithGradiend):
             return None
-        self._prepared.base([])
-        direction = self._scale(factor, 1.0) * self.model.update_vector(factor, self.part).float()
-        return self._prepared.first_step(self.model.gradiend.mapping, direction, ratio)
+        found, _ = self._files.load((FIRST_STEP, factor))
+        if found.get("ratio") != ratio:
+            self._prepared.base([])
+            direction = self._scale(factor, 1.0) * self.model.update_vector(factor, self.part).float()
+            step = self._prepared.first_step(self.model.gradiend.mapping, direction, ratio)
+            found = {"step": step, "ratio": ratio}
+            self._files.store((FIRST_STEP, factor), found, [])
+        return found["step"]
 
     def _measure(self, key: Key, datasets: Sequence[str]) -> dict[str, Any]:
         self.grid[key] = self._entry(key, datasets)
