@@ -12,7 +12,8 @@ import torch
 
 from gradiend import PostPruneConfig, PrePruneConfig, TextPredictionTrainer, TrainingArguments
 from gradiend.evaluator import EncoderEvaluator, LMSThresholdPolicy, get_model_metrics, read_decoder_stats_file
-from gradiend.evaluator._measurements import TextMeasurement
+from gradiend.evaluator._language_score import LanguageModelingScore
+from gradiend.evaluator._measurements import ClassProbabilities, TextMeasurement
 from gradiend.evaluator.encoder_metrics import invalidate_encoder_metrics_cache
 from gradiend.trainer import EarlyStoppingCallback
 from gradiend.trainer._preparation import TrainingPlan
@@ -95,9 +96,14 @@ def work(monkeypatch):
 
     counted(TextPredictionTrainer, "_train", "train")
     counted(TextPredictionTrainer, "_analyze_encoder", "encode")
-    counted(TextMeasurement, "lms", "lms")
-    counted(TextMeasurement, "on", "probabilities")
+    counted(LanguageModelingScore, "measure", "lms")
+    counted(ClassProbabilities, "rows", "probabilities")
     return done
+
+
+def counts(work):
+    """How often a model was measured on the neutral texts, and on the rows of a dataset class."""
+    return work.count("lms"), work.count("probabilities")
 
 
 class TestTraining:
@@ -447,7 +453,8 @@ class TestDecoder:
         work.clear()
         grid = trained.evaluate_decoder(lrs=[*LRS, 0.001])["grid"]
         assert len(grid) == 7
-        assert work == ["lms", "probabilities"] * 2
+        # The base model is measured too, text by text, to be compared with.
+        assert counts(work) == (3, 4)
 
     def test_an_interrupted_grid_goes_on(self, make, work, monkeypatch):
         trained = make().train()
@@ -466,38 +473,37 @@ class TestDecoder:
                 trained.evaluate_decoder(lrs=LRS)
         work.clear()
         resumed = trained.evaluate_decoder(lrs=LRS)
-        assert work == ["lms", "probabilities"] * 3
+        assert counts(work) == (4, 5)
         assert resumed == make(use_cache=False).train().evaluate_decoder(lrs=LRS)
 
     def test_what_matters_is_measured_again(self, make, work, caplog):
         trained = make().train()
         trained.evaluate_decoder(lrs=[0.1], target_class="one")
-        both = ["lms", "probabilities"] * 2
+        both = (2, 2)
         for changed, asked in (
-            ({}, {"training_like_df": trained.combined_data.head(6)}),
+            ({}, {"training_like_df": trained.combined_data.groupby("factual_class").head(3)}),
             ({}, {"neutral_df": NEUTRAL.head(1)}),
             ({"neutral": NEUTRAL.head(2)}, {}),
             ({}, {"max_size_training_like": 2}),
             ({"data": rows().iloc[:-1]}, {}),
         ):
             other = make(**changed).train()
-            for expected in (both, []):
+            for expected in (both, (0, 0)):
                 work.clear()
                 other.evaluate_decoder(lrs=[0.1], target_class="one", **asked)
-                assert work == expected, (changed, asked)
+                assert counts(work) == expected, (changed, asked)
         other.evaluate_decoder(lrs=[0.1], target_class="one")
         model = other.get_model()
         with torch.no_grad():
             model.gradiend.decoder_linear.weight.mul_(2)
         work.clear()
         other.evaluate_decoder(lrs=[0.1], target_class="one")
-        # The base model is the same.
-        assert work == ["lms", "probabilities"]
+        assert counts(work) == both
         with torch.no_grad():
             next(model.base_model.parameters()).add_(0.01)
         work.clear()
         other.evaluate_decoder(lrs=[0.1], target_class="one")
-        assert work == both
+        assert counts(work) == both
 
     def test_parts_do_not_answer_for_each_other(self, make, work):
         trained = make().train()
@@ -514,8 +520,8 @@ class TestDecoder:
         trained.evaluate_decoder(lrs=[0.1], selector=LMSThresholdPolicy(ratio=0.0))
         work.clear()
         plotted = trained.evaluate_decoder(lrs=[0.1], plot=True, show=False)
-        # The base model has both datasets; each candidate lacks one, and no LMS.
-        assert work == ["probabilities"] * 2
+        # Each candidate lacks one dataset, and no LMS; the base model is measured to be compared with.
+        assert counts(work) == (0, 4)
         assert all(set(entry["probs_by_dataset"]) == {"one", "many"} for entry in plotted["grid"].values())
         fresh = make(use_cache=False).train().evaluate_decoder(lrs=[0.1], plot=True, show=False)
         assert fresh["grid"] == plotted["grid"]
@@ -528,7 +534,7 @@ class TestDecoder:
         results = trained.evaluate_decoder(lrs=[0.1], selector=LMSThresholdPolicy(ratio=0.0))
         work.clear()
         completed = trained.analyze_decoder_for_plotting(results, lrs=[0.1])
-        assert work == ["probabilities"] * 2
+        assert counts(work) == (0, 4)
         assert set(completed["plotting_data"]) == set(results["grid"])
 
     @pytest.mark.parametrize("grid", [{"lrs": [0.1]}, {"lrs": [0.05, 0.1], "feature_factors": [0.5, -0.5]}])
@@ -544,7 +550,7 @@ class TestDecoder:
         trained = make().train()
         strict, lenient = LMSThresholdPolicy(ratio=1.5), LMSThresholdPolicy(ratio=0.0)
         grid = trained.evaluate_decoder(lrs=LRS, target_class="one", selector=strict)["grid"]
-        assert work[1:] == ["lms", "probabilities", "lms", "lms"]
+        assert counts(work) == (3, 1)
         entry = next(entry for key, entry in grid.items() if key != "base")
         assert "LMS" in entry["skipped"]
         assert entry["probs_by_dataset"] == {}
@@ -552,7 +558,7 @@ class TestDecoder:
         assert trained.evaluate_decoder(lrs=LRS, target_class="one", selector=strict)["grid"] == grid
         assert work == []
         complete = trained.evaluate_decoder(lrs=LRS, target_class="one", selector=lenient)
-        assert work == ["probabilities"] * 2
+        assert counts(work) == (0, 3)
         assert not any("skipped" in entry for entry in complete["grid"].values())
         # The step along the gradient of the first class's own word makes that word less likely.
         assert complete["one"]["feature_factor"] == -1.0
@@ -628,15 +634,15 @@ class TestDecoder:
         model = trained.get_model()
         work.clear()
         first = trained.evaluate_base_model(model.base_model, model.tokenizer, model_id="plain")
-        assert set(first) == {"probs_by_dataset", "probs", "probs_factual", "lms"}
+        assert set(first) == {"probs_by_dataset", "probs", "probs_factual", "probs_interval", "lms"}
         assert trained.evaluate_base_model(model.base_model, model.tokenizer, model_id="plain") == first
-        assert work == ["lms", "probabilities"]
+        assert counts(work) == (1, 2)
         rewritten = model.rewrite_base_model(1.0, 1.0)
         other = trained.evaluate_base_model(rewritten, model.tokenizer, model_id="plain")
         assert other["probs"] != first["probs"]
         few = trained.combined_data.head(4)
         trained.evaluate_base_model(model.base_model, model.tokenizer, model_id="plain", training_like_df=few)
-        assert work == ["lms", "probabilities"] * 3
+        assert counts(work) == (3, 5)
 
 
 class TestEncoderExtras:

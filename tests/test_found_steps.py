@@ -106,7 +106,7 @@ def test_an_interrupted_search_goes_on_where_it_stopped(trained, results, monkey
     assert {key: again[key] for key in trained.target_classes} == {key: results[key] for key in trained.target_classes}
     whole = len(measured)
     measured.clear()
-    monkeypatch.setattr(TextMeasurement, "base", None)
+    monkeypatch.setattr(TextMeasurement, "hold_base", None)
     assert found(trained, use_cache=True)["grid"] == again["grid"]
     assert measured == []
     monkeypatch.undo()

@@ -11,6 +11,7 @@ pytest.importorskip("matplotlib")
 MISTAKES = {
     "plot_training_convergence": ("best_stp", "best_step"),
     "plot_encoder_distributions": ("violin_orders", "violin_order"),
+    "plot_balance": ("decoder_result", "decoder_results"),
     "plot_encoder_scatter": ("colour_by", "color_by"),
     "plot_probability_shifts": ("target_clas", "target_class"),
     "plot_side_effects": ("side_effect", "side_effects"),

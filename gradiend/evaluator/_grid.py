@@ -123,7 +123,7 @@ class GridSearch:
             return None
         found, _ = self._files.load((FIRST_STEP, factor))
         if found.get("ratio") != ratio:
-            self._prepared.base([])
+            self._prepared.hold_base([], scores=True)
             direction = self._scale(factor, 1.0) * self.model.update_vector(factor, self.part).float()
             step = self._prepared.first_step(self.model.gradiend.mapping, direction, ratio)
             found = {"step": step, "ratio": ratio}
@@ -162,8 +162,7 @@ class GridSearch:
         """The entry of a rewritten model with its measurements, and the dataset classes that it was measured on."""
         in_place = isinstance(self.model, ModelWithGradiend)
         if in_place:
-            # What the rewritten model is compared with.
-            self._prepared.base(missing)
+            self._prepared.hold_base(missing, scores="lms" not in entry)
         while True:
             with self._rewritten(key, entry) as base_model:
                 measurement = self._prepared if in_place else self._prepare(base_model)

@@ -207,6 +207,9 @@ class BaseModelMeasurement(Protocol):
     def base(self, datasets: Collection[str] | None) -> dict[str, Any]:
         """All measurements of the unchanged model, which later measurements are compared with."""
 
+    def hold_base(self, datasets: Collection[str] | None, *, scores: bool) -> None:
+        """Measure the unchanged model where a later measurement will be compared with it; with its scores if asked."""
+
     def more_of_base(self) -> None:
         """Score more tokens of the unchanged model, after a rewritten model was not `settled`."""
 
@@ -256,20 +259,26 @@ class TextMeasurement:
 
     def base(self, datasets: Collection[str] | None) -> dict[str, Any]:
         """See `BaseModelMeasurement.base`."""
-        if not self._base_scores:
+        self.hold_base(datasets, scores=True)
+        entry = {"lms": _described(_joined(self._base_scores))}
+        entry |= self._summary({name: self._base_rows[name] for name in self._known(datasets)})
+        if self.balance is not None and (datasets is None or BALANCE in datasets):
+            assert self._base_balance is not None
+            entry[BALANCE] = self.balance.summary(self._base_balance)
+        return entry
+
+    def hold_base(self, datasets: Collection[str] | None, *, scores: bool) -> None:
+        """See `BaseModelMeasurement.hold_base`."""
+        if scores and not self._base_scores:
             # Two blocks at first, because one is rarely enough to tell a ratio.
             n_blocks = len(self.score.blocks) if self.enough is None else 2
             self._base_scores = [self.score.measure(self.scorer, [b]) for b in range(len(self.score.blocks))[:n_blocks]]
         for name in self._known(datasets):
             if name not in self._base_rows:
                 self._base_rows[name] = self.probabilities.rows(self.scorer, name)
-        entry = {"lms": _described(_joined(self._base_scores))}
-        entry |= self._summary({name: self._base_rows[name] for name in self._known(datasets)})
-        if self.balance is not None and (datasets is None or BALANCE in datasets):
-            if self._base_balance is None:
-                self._base_balance = self.balance.measure(self.scorer)
-            entry[BALANCE] = self.balance.summary(self._base_balance)
-        return entry
+        wanted = datasets is None or BALANCE in datasets
+        if self.balance is not None and wanted and self._base_balance is None:
+            self._base_balance = self.balance.measure(self.scorer)
 
     def more_of_base(self) -> None:
         """See `BaseModelMeasurement.more_of_base`."""
@@ -369,6 +378,9 @@ class WholeMeasurement:
     def base(self, datasets: Collection[str] | None) -> dict[str, Any]:
         """See `BaseModelMeasurement.base`."""
         return self.on(datasets)
+
+    def hold_base(self, datasets: Collection[str] | None, *, scores: bool) -> None:
+        """Do nothing: nothing is measured text by text."""
 
     def more_of_base(self) -> None:
         """Do nothing: every measurement is whole."""
