@@ -25,6 +25,7 @@ from gradiend.trainer.core._memory import (
     require_memory,
     return_freed_memory,
 )
+from gradiend.trainer.core._rate_search import HELD_OUT
 from gradiend.trainer.core._step import resolve_target
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import CurveEvaluation, TrainingCallback
@@ -153,6 +154,14 @@ class Preparation:
         """The rows that trainings are evaluated on while they run."""
         split, most = self.trainer.modality.evaluation_split(), self.plan.args.encoder_eval_train_max_size
         return self.trainer.create_eval_data(self.model, split=split, max_size=most)
+
+    def held_out(self, model: ModelWithGradiend) -> Iterator[Mapping[str, Any]]:
+        """Evaluation rows as dicts with `source`, a gradient of the model's map, and `label`, the same at every call.
+
+        The next row may overwrite the gradient.
+        """
+        rows = self.evaluation_rows
+        return rows.few(HELD_OUT).gradients(model) if isinstance(rows, EncoderData) else iter(rows)
 
     def encoded(self, model: Any, data: Any, args: TrainingArguments) -> pd.DataFrame:
         """The encodings of evaluation rows.

@@ -295,7 +295,9 @@ class Trainer(FeatureLearningDefinition):
         if args.evaluate_fn is None and args.do_eval and args.trains_encoder:
             every = glance_every(total_steps(len(gradients), args), args.eval_steps)
             args = args.replace(evaluate_fn=ready.evaluation(trained, args, every))
-        path = train_core(trained, gradients, args, callbacks, output_dir=output_dir)
+        path = train_core(
+            trained, gradients, args, callbacks, held_out=lambda: ready.held_out(trained), output_dir=output_dir
+        )
         self.current.model = post_pruned(trained, args, path)
         self.post_training(self.current.model)
         return path
