@@ -3,8 +3,8 @@
     python benchmarks/learning_rate.py MODELS DATA [--steps 120] [--only "he/she" …]
 
 MODELS is a folder with minilm-mlm, german-bert-small and gpt-small-en, DATA one with english_gender.csv,
-german_articles_gold.csv and english_novels.txt.gz. For every case, one training with "auto" and one with the rate that it
-chose, as a number, are timed as whole calls of `train()` in this process, in seconds of its processor. The second one
+german_articles_gold.csv and english_novels.txt.gz. For every case, one training with "auto" and one with the rate that
+it chose, as a number, are timed as whole calls of `train()` in this process, in seconds of its processor. The second
 also feeds its batches to a GRADIEND of each fixed rate, with the same weights to begin with; that time is left out. All
 measurements are on single examples of the test split, which neither training nor search has seen: correlation and class
 means at the end, and the first step with a correlation of at least 0.95.
@@ -145,8 +145,8 @@ class WithOthers(TextPredictionTrainer):
 def read_rows(data: Path, classes: tuple[str, str], words: Any) -> pd.DataFrame:
     """The rows of a feature."""
     if words is None:
-        rows = pd.read_csv(data)
-        return rows[rows["label_class"].isin(classes)]
+        table = pd.read_csv(data)
+        return table[table["label_class"].isin(classes)]
     targets = [TextFilterConfig(forms, id=name) for forms, name in zip(words, classes, strict=True)]
     preprocess = TextPreprocessConfig(split_to_sentences=True, min_chars=30, max_chars=200)
     creator = TextPredictionDataCreator(str(data), preprocess=preprocess, feature_targets=targets)
@@ -190,12 +190,12 @@ def case(name: str, model: str, rows: pd.DataFrame, classes: tuple[str, str], st
     print(f"\n{name}, {Path(model).name}, {kind} ({len(fixed.get_model())}), {steps} steps", flush=True)
     print(f"{'rate':>10}{'correlation':>13}{'steps to 0.95':>15}{'class mean':>12}{'converged':>11}{'seconds':>9}")
     curves = fixed.lockstep.curves
-    for rate in [*RATES, "auto"]:
-        curve = curves[chosen if rate == "auto" else rate]
+    for rate, is_auto in [*((rate, False) for rate in RATES), (chosen, True)]:
+        curve = curves[rate]
         _, correlation, mean = curve.points[-1]
         reached = "never" if math.isinf(curve.steps) else f"{curve.steps:.0f}"
-        seconds = f"{with_search:.1f}" if rate == "auto" else ""
-        shown = f"{chosen:g}*" if rate == "auto" else f"{rate:g}"
+        seconds = f"{with_search:.1f}" if is_auto else ""
+        shown = f"{rate:g}*" if is_auto else f"{rate:g}"
         verdict = "yes" if correlation >= REACHED else "no"
         print(f"{shown:>10}{correlation:13.3f}{reached:>15}{mean:12.3f}{verdict:>11}{seconds:>9}")
     seven, own = [curves[rate] for rate in RATES], curves[chosen]

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gradiend.visualizer._output import deliver, heading, new_figure, plot_keywords, require_destination, with_image_suffix
+from gradiend.visualizer._output import (
+    deliver,
+    heading,
+    new_figure,
+    plot_keywords,
+    require_destination,
+    with_image_suffix,
+)
 from gradiend.visualizer._style import MARKERS, REFERENCE_COLOR, distinct_colors, tidy
 
 

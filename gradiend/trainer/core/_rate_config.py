@@ -45,12 +45,12 @@ class LRSearchConfig(Arguments):
     """
 
     probe_steps: int = argument(150, checked(require_whole, 1))
-    """Most steps of a probe, the short training that tries one rate; a shorter training has probes of its own length."""
+    """Most steps of a probe, the short training that tries one rate. A shorter training has probes of its length."""
     probe_eval_steps: int | None = argument(None, checked(require_whole, 1))
     """Steps between evaluations of a probe. Default: often in the first steps, less often later."""
     early_stop: bool = True
-    """Whether a probe ends early when its rate cannot be chosen any more: diverged, saturated or far slower than another
-    one."""
+    """Whether a probe ends early when its rate cannot be chosen any more: diverged, saturated or far slower than
+    another one."""
     max_probes: int = argument(12, checked(require_whole, 1))
     """Most rates that are tried."""
     resolution: Literal["coarse", "fine"] = argument("coarse", checked(one_of, tuple(MANTISSAS)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -69,15 +70,14 @@ class LRProbe:
 
     @property
     def steps_to_reach(self) -> float:
-        """Steps until the correlation is at least 0.95, between evaluations by a straight line; infinite if never."""
-        before = ProbePoint(0, 0.0, None, None, 1.0)
-        for point in self.curve:
-            now, then = point.correlation or 0.0, before.correlation or 0.0
-            if now >= REACHED:
-                share = 1.0 if now <= then else max(0.0, (REACHED - then) / (now - then))
-                return before.step + share * (point.step - before.step)
-            before = point
-        return math.inf
+        """Steps after which the correlation stays at 0.95 or more, between evaluations by a straight line; infinite if
+        it does not."""
+        points = [(0, 0.0), *((point.step, point.correlation or 0.0) for point in self.curve)]
+        below = max(number for number, (_, correlation) in enumerate(points) if correlation < REACHED)
+        if below == len(points) - 1:
+            return math.inf
+        (step, correlation), (next_step, next_correlation) = points[below : below + 2]
+        return step + (REACHED - correlation) / (next_correlation - correlation) * (next_step - step)
 
     def to_dict(self) -> dict[str, Any]:
         """The content of training.json and lr_search.json; numbers that JSON does not have become None."""
@@ -99,32 +99,32 @@ def _json(value: Any) -> Any:
 def classify(curve: Sequence[ProbePoint], losses: Sequence[float], of_nothing: Sequence[float]) -> ProbeStatus:
     """The class of a probe by its evaluations, the losses of its steps, and those that zeros would have had."""
     last = curve[-1]
-    sizes = [1.0 if point.size is None else point.size for point in curve]
-    if not all(map(math.isfinite, [*losses, *sizes])):
-        return "diverged"
-    if divergence(losses[:1], losses[-LAST:], of_nothing[-LAST:]) is not None:
+    numbers = [*losses, *(point.size for point in curve if point.size is not None)]
+    rising = divergence(losses[:1], losses[-LAST:], of_nothing[-LAST:]) is not None
+    if rising or not all(map(math.isfinite, numbers)):
         return "diverged"
     if last.correlation is None or last.mean_by_class is None or last.size is None:
         return "converged" if last.loss < 1 else "slow"
     first, second = last.mean_by_class["1"], last.mean_by_class["-1"]
     best = max(point.correlation or 0.0 for point in curve)
-    if first * second > 0 and min(abs(first), abs(second)) >= ONE_SIDE:
-        return "collapsed"
-    if last.correlation < best - LOST and best >= REACHED:
-        return "degrading"
-    if last.correlation >= REACHED and last.separation >= MOVED:
-        return "converged"
-    if last.size > SATURATED:
-        return "collapsed"
-    return "frozen" if first - second < MOVED else "slow"
+    one_side = first * second > 0 and min(abs(first), abs(second)) >= ONE_SIDE
+    rules: list[tuple[bool, ProbeStatus]] = [
+        (one_side, "collapsed"),
+        (best >= REACHED and last.correlation < best - LOST, "degrading"),
+        (last.correlation >= REACHED and last.separation >= MOVED, "converged"),
+        (last.size > SATURATED, "collapsed"),
+        (first - second < MOVED, "frozen"),
+    ]
+    return next((status for holds, status in rules if holds), "slow")
 
 
 def preferred(probes: Sequence[LRProbe], *, center: bool = True) -> LRProbe:
     """The probe whose rate a training should have.
 
-    A rate above one that is too large separated the classes by chance, if at all. Among the other converged probes: those whose last correlation and class means are as good as the best ones, of these
-    the fastest to a correlation of 0.95, of these the middle one. Without a converged one: the highest correlation
-    among the rates that are not too large, else the lowest rate.
+    A rate above one that has failed separated the classes by chance, if at all. Among the other converged probes:
+    those whose last correlation and class means are as good as the best ones, of these the fastest to a correlation of
+    0.95, of these the middle one. Without a converged one: the highest correlation among the rates that are not too
+    large, else the lowest rate.
     """
     sound = within_window(probes)
     if not sound:
@@ -143,13 +143,10 @@ def preferred(probes: Sequence[LRProbe], *, center: bool = True) -> LRProbe:
 
 
 def within_window(probes: Sequence[LRProbe]) -> list[LRProbe]:
-    """The converged probes of the lowest rates, in rising order, up to the first rate above them that is too large."""
-    found: list[LRProbe] = []
-    for probe in sorted(probes, key=lambda probe: probe.lr):
-        if found and probe.status in TOO_LARGE:
-            break
-        found += [probe] if probe.status == "converged" else []
-    return found
+    """The converged probes of the lowest rates, in rising order, up to the first rate above them that has failed."""
+    ordered = sorted(probes, key=lambda probe: probe.lr)
+    after_small = itertools.dropwhile(lambda probe: probe.status != "converged", ordered)
+    return list(itertools.takewhile(lambda probe: probe.status == "converged", after_small))
 
 
 def _best(probes: Sequence[LRProbe], scores: Sequence[float], tolerance: float) -> list[LRProbe]:
@@ -159,6 +156,24 @@ def _best(probes: Sequence[LRProbe], scores: Sequence[float], tolerance: float) 
 
 def _middle(probes: Sequence[LRProbe]) -> LRProbe:
     return probes[(len(probes) - 1) // 2]
+
+
+def why(best: LRProbe, probes: Sequence[LRProbe]) -> str:
+    """One sentence about the choice of `best` among probes in rising order."""
+    tried = f"of {len(probes)} rates from {probes[0].lr:g} to {probes[-1].lr:g}"
+    last, means = best.last, best.last.mean_by_class
+    if best.status != "converged":
+        measured = "" if last.correlation is None else f", correlation {last.correlation:.3f} after {last.step} steps"
+        return f"No learning rate separates the classes: {tried} the best is {best.lr:g} ({best.status}{measured})."
+    if means is None:
+        share = f"{last.loss:.3g} of that of zeros"
+        return f"learning_rate={best.lr:g}: {tried} it has the lowest loss after {last.step} steps, {share}."
+    above = [f"; {probe.lr:g} {probe.status}" for probe in probes if probe.lr > best.lr and probe.status in TOO_LARGE]
+    return (
+        f"learning_rate={best.lr:g}: {tried} it is among the fastest to a correlation of {REACHED} on held-out "
+        f"examples (step {best.steps_to_reach:.0f}), with correlation {last.correlation:.3f} and class means "
+        f"{means['1']:+.2f} and {means['-1']:+.2f} after {last.step} steps{above[0] if above else ''}."
+    )
 
 
 @dataclass(frozen=True)
@@ -232,7 +247,7 @@ class LRSearchResult:
         return plot_learning_rate_search(self.to_dict(), output=output, show=show, title=title)
 
 
-class NoConvergentLearningRate(RuntimeError):
+class NoConvergentLearningRate(RuntimeError):  # noqa: N818 - the documented name
     """No rate that was tried separates the classes; `result` is the `LRSearchResult`."""
 
     def __init__(self, result: LRSearchResult) -> None:

@@ -18,13 +18,8 @@ from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.trainer.core._class_means import initialize_from_class_means, means_batches, require_closed_form
 from gradiend.trainer.core._optimizers import GradiendOptimizer
 from gradiend.trainer.core._rate_result import LRSearchResult
-from gradiend.trainer.core._rate_search import (
-    MOST_BATCHES,
-    Examples,
-    batches_to_read,
-    find_learning_rate,
-    read_batches,
-)
+from gradiend.trainer.core._rate_sample import Examples
+from gradiend.trainer.core._rate_search import MOST_BATCHES, batches_to_read, find_learning_rate, read_batches
 from gradiend.trainer.core._seeds import intermediate_checkpoints, remove_checkpoint
 from gradiend.trainer.core._step import label_of, optimizer_for, training_pair
 from gradiend.trainer.core.arguments import TrainingArguments
