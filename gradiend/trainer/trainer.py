@@ -302,7 +302,6 @@ class Trainer(FeatureLearningDefinition):
             # The training is done and saved: a figure that fails must not cost the result of the call.
             logger.warning("The convergence plot was not made: %s", error)
 
-    @known_keywords("Trainer.tune_learning_rate")
     def tune_learning_rate(
         self, initial_lr: float | None = None, config: LRSearchConfig | None = None, force: bool = False,
         **training_args_overrides: Any,

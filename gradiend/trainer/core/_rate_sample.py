@@ -123,7 +123,7 @@ class ProbeData:
         cls, batches: Iterable[Mapping[str, Any]], held_out: Examples | None, gradiend: GradiendModel,
         arguments: TrainingArguments,
     ) -> ProbeData:  # fmt: skip
-        """Read the batches and the held-out examples; without examples, a quarter of the batches is held out."""
+        """Read the batches and the held-out examples; without examples, batches of both classes are held out."""
         reader = iter(batches)
         sample, first = Sample(), list[Mapping[str, Any]]()
         if gradiend.input_dim > ENTRIES and steps_analytically(gradiend, arguments) and not arguments.supervised:
@@ -133,11 +133,8 @@ class ProbeData:
         kept = [sample.of_batch(batch) for batch in itertools.chain(first, reader)]
         del first
         sources, labels = _held_out_examples(held_out, sample) if arguments.trains_encoder else ([], [])
-        if arguments.trains_encoder and len(set(labels)) < 2 and all("label" in batch for batch in kept):
-            last = len(kept) - max(2, len(kept) // 4)
-            known = [(batch["source"], float(np.mean(batch["label"]))) for batch in kept[last:]]
-            sources, labels = [pair[0] for pair in known if pair[1]], [np.sign(pair[1]) for pair in known if pair[1]]
-            kept = kept[:last]
+        if arguments.trains_encoder and len(set(labels)) < 2:
+            kept, sources, labels = _without_held_out(kept)
         pairs = [training_pair(batch, arguments) for batch in kept]
         nothing = [sample.loss_of_zeros(target, arguments, gradiend.input_dim) for _, target in pairs]
         judged = sample.weighted(torch.stack(sources)) if len(set(labels)) == 2 else None
@@ -159,3 +156,18 @@ def _held_out_examples(examples: Examples | None, sample: Sample) -> tuple[list[
         if min(labels.count(1.0), labels.count(-1.0)) >= HELD_OUT:
             break
     return sources, labels
+
+
+def _without_held_out(
+    batches: Sequence[Mapping[str, Any]],
+) -> tuple[list[Mapping[str, Any]], list[Tensor], list[float]]:
+    """Batches without the last ones of both classes, and the sources and labels of these."""
+    rest, sources, labels = list[Mapping[str, Any]](), list[Tensor](), list[float]()
+    for batch in reversed(batches):
+        label = float(np.mean(batch["label"])) if "label" in batch else 0.0
+        if label in (1.0, -1.0) and labels.count(label) < max(1, len(batches) // 8):
+            sources.append(batch["source"])
+            labels.append(label)
+        else:
+            rest.insert(0, batch)
+    return (rest, sources, labels) if len(set(labels)) == 2 and rest else (list(batches), [], [])

@@ -266,7 +266,7 @@ def evaluations(steps: int) -> list[int]:
     marks, mark = list(range(2, min(steps, FINE_STEPS) + 1, 2)), float(FINE_STEPS)
     while (mark := max(mark * GROWTH, mark + 2)) < steps:
         marks.append(int(mark))
-    return [*marks, steps]
+    return sorted({*marks, steps})
 
 
 def rounded(rate: float) -> float:
