@@ -14,7 +14,7 @@ from test_training_loop import Synthetic, new_model
 from gradiend import LRSearchConfig, NoConvergentLearningRate, TrainingArguments
 from gradiend.model import GradiendModel
 from gradiend.trainer import LRSearchResult, set_seed, train_core
-from gradiend.trainer.core import _rate_sample
+from gradiend.trainer.core import _rate_sample, _rate_search
 from gradiend.trainer.core._rate_result import LRProbe, ProbePoint, classify, preferred, within_window
 from gradiend.trainer.core._rate_sample import ProbeData, Sample
 from gradiend.trainer.core._rate_search import Probe, batches_to_read, evaluations, find_learning_rate, lattice
@@ -312,6 +312,28 @@ def test_a_search_where_everything_diverges_says_so(path):
         tiny_data.trainer(path, {**QUICK, "lr_search_config": config}).tune_learning_rate(initial_lr=1e5)
     assert error.value.result.best_lr is None
     assert {one.status for one in error.value.result.probes} <= {"diverged", "collapsed", "degrading"}
+
+
+def test_probes_that_were_ended_for_nothing_are_tried_to_the_end(monkeypatch):
+    batches, held_out = synthetic()
+    # The same gradients under both labels: nothing tells these classes apart.
+    same_for_both = [{**row, "label": label} for row in held_out for label in (1.0, -1.0)]
+    monkeypatch.setattr(Probe, "is_over", lambda self, fastest: True)
+    arguments = TrainingArguments(learning_rate="auto", lr_search_config=LRSearchConfig(lr_bounds=(1e-6, 1e-5)))
+    result = find_learning_rate(network(), batches, lambda: same_for_both, arguments, 40, initial_lr=1e-6)
+    assert result.status == "no_convergent_lr"
+    assert {one.last.step for one in result.probes} == {40}
+
+
+def test_probes_one_after_the_other_are_those_in_lockstep(monkeypatch):
+    batches, held_out = synthetic()
+    arguments = TrainingArguments(learning_rate="auto", criterion=torch.nn.L1Loss())
+    found = []
+    for entries in (100, 10**6):
+        for module in (_rate_sample, _rate_search):
+            monkeypatch.setattr(module, "ENTRIES", entries)
+        found.append(find_learning_rate(network(), batches, lambda: held_out, arguments, 20))
+    assert found[0].probes == found[1].probes
 
 
 # The door

@@ -34,6 +34,11 @@ Examples = Callable[[], Iterable[Mapping[str, Any]]]
 """Gives held-out examples: dicts with `source`, flat, which the next one may overwrite, and `label`."""
 
 
+def is_sampled(gradiend: GradiendModel, arguments: TrainingArguments) -> bool:
+    """Whether probes have a sample of the entries instead of all of them."""
+    return gradiend.input_dim > ENTRIES and steps_analytically(gradiend, arguments) and not arguments.supervised
+
+
 @dataclass(frozen=True)
 class Sample:
     """Entries of a GRADIEND, and how often each of them counts; None stands for all entries, once."""
@@ -118,6 +123,11 @@ class ProbeData:
     labels: np.ndarray
     """The labels of the held-out examples, +1 and −1."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether the probes have all entries."""
+        return self.sample.places is None
+
     @classmethod
     def read(
         cls, batches: Iterable[Mapping[str, Any]], held_out: Examples | None, gradiend: GradiendModel,
@@ -126,11 +136,11 @@ class ProbeData:
         """Read the batches and the held-out examples; without examples, batches of both classes are held out."""
         reader = iter(batches)
         sample, first = Sample(), list[Mapping[str, Any]]()
-        if gradiend.input_dim > ENTRIES and steps_analytically(gradiend, arguments) and not arguments.supervised:
+        if is_sampled(gradiend, arguments):
             # Classes take turns: two batches show where the gradients of both are large.
             first = [_copied(batch) for batch in itertools.islice(reader, 2)]
             sample = Sample.draw(first, ENTRIES // 2)
-        kept = [sample.of_batch(batch) for batch in itertools.chain(first, reader)]
+        kept: list[Mapping[str, Any]] = [sample.of_batch(batch) for batch in itertools.chain(first, reader)]
         del first
         sources, labels = _held_out_examples(held_out, sample) if arguments.trains_encoder else ([], [])
         if arguments.trains_encoder and len(set(labels)) < 2:

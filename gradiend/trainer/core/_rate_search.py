@@ -33,8 +33,9 @@ from gradiend.trainer.core._rate_result import (
     classify,
     preferred,
     why,
+    within_window,
 )
-from gradiend.trainer.core._rate_sample import Examples, ProbeData
+from gradiend.trainer.core._rate_sample import ENTRIES, Examples, ProbeData
 from gradiend.trainer.core.arguments import TrainingArguments
 
 logger = logging.getLogger(__name__)
@@ -156,6 +157,12 @@ class RateSearch:
             if not new:
                 break
             self.probe(new)
+        ended = [
+            lr for lr, probe in self.probes.items() if probe.status not in TOO_LARGE and probe.last.step < self.steps
+        ]
+        if ended and not within_window(list(self.probes.values())):
+            # They were ended for being slower than a rate that failed later.
+            self.probe(ended, to_the_end=True)
 
     def guess(self) -> float:
         """A power of ten near the rate that moves the pre-activation by 1 in Adam's first step, which is 1/‖s‖₁."""
@@ -165,27 +172,32 @@ class RateSearch:
         usual = float(np.median(norms))
         return float(f"1e{round(-math.log10(usual))}") if 0 < usual < math.inf else 1e-3
 
-    def probe(self, rates: Sequence[float]) -> None:
-        """Try rates in lockstep: one pass over the kept gradients for all of them."""
+    def probe(self, rates: Sequence[float], *, to_the_end: bool = False) -> None:
+        """Try rates in lockstep, or one after the other where each has all entries of a large GRADIEND."""
+        at_once = 1 if self.data.whole and self.gradiend.input_dim > ENTRIES else max(1, len(rates))
+        for start in range(0, len(rates), at_once):
+            self._lockstep(rates[start : start + at_once], to_the_end=to_the_end)
+
+    def _lockstep(self, rates: Sequence[float], *, to_the_end: bool) -> None:
+        """One pass over the kept gradients for all rates."""
         every = self.config.probe_eval_steps
-        marks = {*range(every, self.steps, every)} if every else set(evaluations(self.steps))
+        marks = {*range(every, self.steps, every), self.steps} if every else set(evaluations(self.steps))
         live = [Probe(lr, self.data, self.gradiend, self.arguments) for lr in rates]
-        fastest = min((probe.steps_to_reach for probe in self.probes.values()), default=math.inf)
-        done: list[Probe] = []
+        fastest = min((probe.steps_to_reach for probe in within_window(list(self.probes.values()))), default=math.inf)
         for step in range(1, self.steps + 1):
             for one in live:
                 one.step()
-            if step not in marks and step < self.steps:
+            if step not in marks:
                 continue
             for one in live:
                 one.evaluate()
-            over = [one for one in live if step == self.steps or (self.config.early_stop and one.is_over(fastest))]
+            reached = [one.taken for one in live if (one.curve[-1].correlation or 0.0) >= REACHED]
+            fastest = min([fastest, *reached])
+            early = self.config.early_stop and not to_the_end
+            over = [one for one in live if step == self.steps or (early and one.is_over(fastest))]
             live = [one for one in live if one not in over]
-            done += over
             for one in over:
                 self._take(one.result())
-            reached = [one.taken for one in (*live, *over) if (one.curve[-1].correlation or 0.0) >= REACHED]
-            fastest = min([fastest, *reached])
             if not live:
                 break
 

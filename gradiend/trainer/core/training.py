@@ -18,8 +18,14 @@ from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.trainer.core._class_means import initialize_from_class_means, means_batches, require_closed_form
 from gradiend.trainer.core._optimizers import GradiendOptimizer
 from gradiend.trainer.core._rate_result import LRSearchResult
-from gradiend.trainer.core._rate_sample import Examples
-from gradiend.trainer.core._rate_search import MOST_BATCHES, batches_to_read, find_learning_rate, read_batches
+from gradiend.trainer.core._rate_sample import ENTRIES, Examples, is_sampled
+from gradiend.trainer.core._rate_search import (
+    FEWEST_BATCHES,
+    MOST_BATCHES,
+    batches_to_read,
+    find_learning_rate,
+    read_batches,
+)
 from gradiend.trainer.core._seeds import intermediate_checkpoints, remove_checkpoint
 from gradiend.trainer.core._step import label_of, optimizer_for, training_pair
 from gradiend.trainer.core.arguments import TrainingArguments
@@ -122,6 +128,10 @@ def search_rate(
     """Search for the learning rate of a training on `data`, see `find_learning_rate`."""
     again = isinstance(data, GradientBatches) and data.reads_again(MOST_BATCHES)
     count = min(batches_to_read(steps, read_again=again), len(data))
+    if gradiend.input_dim > ENTRIES and not is_sampled(gradiend, arguments):
+        # All entries of every batch are held in memory.
+        room = arguments.kept_gradients_size // (2 * gradiend.input_dim * gradiend.torch_dtype.itemsize)
+        count = min(count, max(FEWEST_BATCHES // 2, room))
     if not again:
         logger.info(
             "The search for a learning rate computes the gradients of %d of %d batches, which the training computes "
