@@ -52,7 +52,11 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize(("name", "ways"), WAYS.items(), ids=WAYS)
+SLOW = ("gradients that are not kept", "class means", "the decoder alone")
+CASES = [pytest.param(name, ways, marks=[pytest.mark.slow] * (name in SLOW)) for name, ways in WAYS.items()]
+
+
+@pytest.mark.parametrize(("name", "ways"), CASES, ids=WAYS)
 def test_a_found_rate_trains_like_the_same_rate_given_as_a_number(path, name, ways, monkeypatch):
     if name == "a sample of the entries":
         monkeypatch.setattr(_rate_sample, "ENTRIES", 1000)
