@@ -44,7 +44,7 @@ def main() -> None:
             encoder_eval_train_max_size=50,
             seed_selection_eval_max_size=50,
             decoder_eval_max_size_training_like=100,
-            decoder_eval_lrs=[0.02, 0.05, 0.1, 0.15, 0.2, 0.5],
+            decoder_eval_lrs="auto",
         ),
     )
     if options.mlm_head:
@@ -61,7 +61,7 @@ def main() -> None:
             continue
         print(
             f"towards {name}, on {other} texts: P {row['base_value']:.3f} -> {row['value']:.3f} at learning rate "
-            f"{row['learning_rate']:g}, LMS {row['base_lms']:.4f} -> {row['lms']:.4f}"
+            f"{row['learning_rate']:g}, {row['likelihood_ratio']['value']:.2%} of the likelihood kept"
         )
 
 

@@ -24,7 +24,8 @@ def size_in_mib(directory: str) -> float:
 def describe(name: str, trainer: TextPredictionTrainer, directory: str) -> str:
     encoder = trainer.evaluate_encoder()
     bare = trainer.evaluate_encoder(exclude_params="*embeddings*")
-    low, high = (encoder["correlation_interval"][end] for end in ("low", "high"))
+    interval = encoder["correlation_interval"]
+    shown = "not estimable" if interval is None else f"{interval['low']:.4f}, {interval['high']:.4f}"
     means = " / ".join(f"{encoder['mean_by_feature_class'][c]:+.2f}" for c in trainer.target_classes)
     decoder = trainer.evaluate_decoder(lrs=LRS)
     shifts = []
@@ -37,7 +38,7 @@ def describe(name: str, trainer: TextPredictionTrainer, directory: str) -> str:
     size = size_in_mib(directory)
     return (
         f"| {name} | {len(trainer.get_model()):,} | {size:.1f} MiB | {encoder['correlation']:.4f} "
-        f"[{low:.4f}, {high:.4f}] | {bare['correlation']:.4f} | {means} | {' | '.join(shifts)} |"
+        f"[{shown}] | {bare['correlation']:.4f} | {means} | {' | '.join(shifts)} |"
     )
 
 

@@ -456,7 +456,7 @@ class TestDecoder:
 
         def interrupted(self, datasets):
             calls.append(1)
-            if len(calls) == 3:
+            if len(calls) == 2:
                 raise KeyboardInterrupt
             return on(self, datasets)
 

@@ -7,7 +7,8 @@ import pytest
 import tiny
 import torch
 
-from gradiend.evaluator._measurements import ClassProbabilities, LanguageModelingScore
+from gradiend.evaluator._language_score import LanguageModelingScore
+from gradiend.evaluator._measurements import ClassProbabilities
 from gradiend.gradients import WordScorer
 from gradiend.objectives import Masked
 
@@ -72,16 +73,16 @@ def test_the_accuracy_is_that_of_the_masked_positions():
     with torch.no_grad():
         model.cls.predictions.bias.zero_()
         model.cls.predictions.bias[TOKENIZER.convert_tokens_to_ids("the")] = 1e4
-    found = score(ignore=()).measure(WordScorer(model, WORDS))
+    found = score(ignore=()).measure(WordScorer(model, WORDS)).lms
     tokens = [token for text in TEXTS for token in TOKENIZER.tokenize(text)]
     assert found == pytest.approx(tokens.count("the") / len(tokens))
-    ignoring = score(ignore=("THE",)).measure(WordScorer(model, WORDS))
+    ignoring = score(ignore=("THE",)).measure(WordScorer(model, WORDS)).lms
     assert ignoring == 0
 
 
 def test_the_score_does_not_depend_on_batches_and_is_repeatable():
     model = tiny.bert()
-    scores = {score(batch_size=size).measure(WordScorer(model, WORDS)) for size in (1, 3, 32)}
+    scores = {score(batch_size=size).measure(WordScorer(model, WORDS)).lms for size in (1, 3, 32)}
     assert len(scores) == 1
 
 

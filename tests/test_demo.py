@@ -15,7 +15,7 @@ FILES = (
     "summary.json data/training.csv data/neutral.csv model/config.json model/model.safetensors model/training.json "
     "seeds/seed_report.json training_convergence.png encoder_analysis.png probability_shifts.png "
     "encoded_values_split_test.csv encoded_values_split_test.json decoder_grid_cache.json "
-    "rewritten/3SG/model.safetensors rewritten/3PL/tokenizer.json"
+    "rewritten/3SG/model.safetensors rewritten/3PL/tokenizer.json balance.png rewritten/balance/config.json"
 ).split()
 
 
@@ -47,7 +47,15 @@ def test_each_class_is_moved_and_the_rest_is_kept(demo, name):
     row = demo[1]["decoder"][name]
     before, after = row["base_probability"], row["probability"]
     assert after >= before + 0.2 or after >= max(3 * before, 0.05)
-    assert row["lms"] >= 0.99 * row["base_lms"]
+    assert row["likelihood_ratio"]["value"] >= 0.99
+    assert f"the highest P({name})" in row["why"]
+
+
+def test_neither_class_is_preferred_and_the_rest_is_kept(demo):
+    row = demo[1]["decoder"]["balance"]
+    assert row["gap"] <= 0.75 * row["base_gap"]
+    assert row["measures"]["sum"] >= row["base_measures"]["sum"]
+    assert row["likelihood_ratio"]["value"] >= 0.99
 
 
 def test_it_takes_less_than_three_minutes(demo):

@@ -16,6 +16,7 @@ MISSPELLED = {
         "cach_",
         "cache_folder",
     ),
+    "evaluate_side_effects": (lambda t, m: t.evaluate_side_effects(target_clas="old"), "target_clas", "target_class"),
     "data_summary": (lambda t, m: t.data_summary(tokeniser=None), "tokeniser", "tokenizer"),
     "encode": (lambda t, m: t.encode(splt="test"), "splt", "split"),
     "evaluate_encoder": (lambda t, m: t.evaluate_encoder(splt="test"), "splt", "split"),

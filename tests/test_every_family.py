@@ -14,7 +14,7 @@ import tiny
 import torch
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
-from gradiend.evaluator._measurements import LanguageModelingScore
+from gradiend.evaluator._language_score import LanguageModelingScore
 from gradiend.gradients import GradientEngine, TokenizedWord, WordScorer, collate
 from gradiend.model._context import Side
 from gradiend.model._parameter_map import ParameterMap
@@ -183,7 +183,7 @@ def check(name):
             together = engine.scorer.log_probs(collate(everything, 0))
             assert tiny.distance(together.exp(), alone.exp()) <= 1e-5
         score = {
-            size: LanguageModelingScore(NEUTRAL, words, batch_size=size).measure(WordScorer(model, words))
+            size: LanguageModelingScore(NEUTRAL, words, batch_size=size).measure(WordScorer(model, words)).lms
             for size in (1, 3)
         }
         assert score[3] == pytest.approx(score[1], rel=1e-5)

@@ -6,7 +6,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from gradiend.data.text._neutral_masking import ExcludedWords, mask_random_words
-from gradiend.evaluator._measurements import tokenize_texts
+from gradiend.evaluator._language_score import tokenize_texts
 from gradiend.objectives import Masked
 
 CASES = {

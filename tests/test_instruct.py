@@ -6,7 +6,7 @@ import torch
 
 from gradiend import ModelWithGradiend
 from gradiend.data._summary import tokens_of_word
-from gradiend.evaluator._measurements import tokenize_texts
+from gradiend.evaluator._language_score import tokenize_texts
 from gradiend.gradients import TokenizedWord
 from gradiend.objectives import objective_of
 from gradiend.trainer.text import InstructTokenizerWrapper, TextPredictionModelWithGradiend

@@ -13,6 +13,7 @@ MISTAKES = {
     "plot_encoder_distributions": ("violin_orders", "violin_order"),
     "plot_encoder_scatter": ("colour_by", "color_by"),
     "plot_probability_shifts": ("target_clas", "target_class"),
+    "plot_side_effects": ("side_effect", "side_effects"),
     "plot_topk_overlap_heatmap": ("clusters", "cluster"),
     "plot_topk_overlap_venn": ("label_mappings", "label_mapping"),
     "plot_topk_venn": ("label_mappings", "label_mapping"),

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from gradiend.data import hold_out_words
-from gradiend.evaluator import get_encoder_metrics_from_dataframe
+from gradiend.evaluator import get_encoder_metrics_from_dataframe, get_model_metrics
 from gradiend.evaluator.encoder_metrics import correlation_interval, roc_auc
 
 
@@ -56,7 +56,79 @@ def test_the_interval_covers_the_truth_and_narrows_with_rows():
 def test_undefined_intervals_are_none_and_constant_resamples_do_not_count():
     assert correlation_interval(np.ones(5), np.array([1.0, -1, 1, -1, 1])) is None
     assert correlation_interval(np.array([1.0]), np.array([1.0])) is None
-    assert correlation_interval(np.array([1.0, -1.0]), np.array([1.0, -1.0]))["n_resamples"] < 1000
+    assert correlation_interval(np.array([1.0, -1.0, 0.0]), np.array([1.0, -1.0, 1.0]))["n_resamples"] < 1000
+
+
+def test_where_nothing_varies_nothing_is_estimated():
+    encoded, label = example(12, 1.0)
+    assert correlation_interval(encoded, label, texts=["one text"] * 12) is None
+    # Encodings that are equal in each class correlate perfectly, whatever is drawn.
+    assert correlation_interval(0.9 * label, label) is None
+    frame = pd.DataFrame({"encoded": 0.9 * label, "label": label, "type": "training", "source_id": "a"})
+    metrics = get_encoder_metrics_from_dataframe(frame)
+    assert metrics["correlation_interval"] is None
+    assert metrics["mean_by_class_interval"] == {-1.0: None, 1.0: None}
+    # The two labels differ, so the mean over both varies.
+    assert (
+        metrics["mean_by_feature_class_interval"]["a"]["low"]
+        < 0
+        < metrics["mean_by_feature_class_interval"]["a"]["high"]
+    )
+
+
+def test_intervals_resample_texts_and_not_rows(tmp_path):
+    # Two words of each sentence are masked, one of each class, and each row has two alternatives.
+    generator = np.random.default_rng(5)
+    sentences = [f"Number {i}: {{}} saw {{}}." for i in range(8)]
+    rows = []
+    for sentence in sentences:
+        common = generator.standard_normal()
+        for masked, word, label in (
+            (sentence.format("[MASK]", "they"), "he", 1.0), (sentence.format("he", "[MASK]"), "they", -1.0),
+        ):  # fmt: skip
+            for alternative in ("she", "it"):
+                encoded = label + common + 0.1 * generator.standard_normal()
+                rows.append((masked, word, alternative, label, encoded, word))
+    columns = ["input_text", "factual", "alternative", "label", "encoded", "source_id"]
+    frame = pd.DataFrame(rows, columns=columns).assign(type="training")
+    frame = frame.sample(frac=1, random_state=0).reset_index(drop=True)
+    found = get_encoder_metrics_from_dataframe(frame, n_resamples=200)
+
+    text = [masked.replace("[MASK]", word) for masked, word in zip(frame["input_text"], frame["factual"], strict=True)]
+    first = list(dict.fromkeys(text))
+    assert len(first) == 8
+    draws = np.random.default_rng(0).integers(0, 8, (200, 8))
+    resampled = [pd.concat([frame[np.array(text) == first[number]] for number in draw]) for draw in draws]
+    correlations = [np.corrcoef(one["encoded"], one["label"])[0, 1] for one in resampled]
+    assert between(found["correlation_interval"]) == pytest.approx(tuple(np.quantile(correlations, [0.025, 0.975])))
+    alone = get_encoder_metrics_from_dataframe(frame.drop(columns="input_text"), n_resamples=200)
+    assert alone["correlation_interval"] == correlation_interval(
+        frame["encoded"].to_numpy(), frame["label"].to_numpy(), n_resamples=200
+    )
+    assert found["mean_by_class_interval"].keys() == found["mean_by_class"].keys()
+    for name, label in (("he", 1.0), ("they", -1.0)):
+        # A class has all eight texts, which stand in another order in its own rows.
+        own = frame[frame["label"] == label]
+        order = list(dict.fromkeys(np.array(text)[own.index]))
+        means = [
+            np.mean([own["encoded"][np.array(text)[own.index] == order[n]].mean() for n in draw]) for draw in draws
+        ]
+        expected = pytest.approx(tuple(np.quantile(means, [0.025, 0.975])))
+        assert between(found["mean_by_class_interval"][label]) == expected
+        assert between(found["mean_by_feature_class_interval"][name]) == expected
+        # What is common to the rows of a text must not count once for each row.
+        widths = [np.ptp(between(one["mean_by_class_interval"][label])) for one in (found, alone)]
+        assert widths[0] > 1.2 * widths[1]
+    assert not {name for name in get_encoder_metrics_from_dataframe(frame, n_resamples=0) if name.endswith("interval")}
+
+    frame.to_csv(tmp_path / "encoded_values.csv", index=False)
+    made = get_model_metrics(tmp_path / "encoded_values.csv")
+    assert made["mean_by_class_interval"].keys() == {-1.0, 1.0}
+    assert get_model_metrics(tmp_path / "encoded_values.csv") == made
+
+
+def between(interval):
+    return interval["low"], interval["high"]
 
 
 def test_metrics_carry_both_and_the_held_out_rows():

@@ -30,10 +30,12 @@ def test_evaluations_with_a_plot_give_their_results(trained, without_matplotlib,
     lenient = {"lrs": [0.1], "selector": LMSThresholdPolicy(ratio=0.0)}
     encoder = trained.evaluate_encoder(plot=True)
     decoder = trained.evaluate_decoder(plot=True, **lenient)
+    effects = trained.evaluate_side_effects(decoder, "SG", plot=True)
     assert "plot_path" not in encoder
     assert decoder.keys() == {"SG", "PL", "grid"}
+    assert set(effects["kind"]) == {"divergence", "gained", "lost", "class"}
     said = [record.message for record in caplog.records if "left out" in record.message]
-    assert said == ["The plot is left out. A plot needs matplotlib: " + HINT] * 2
+    assert said == ["The plot is left out. A plot needs matplotlib: " + HINT] * 3
     # Before the work, while there is time to stop it.
     assert caplog.records[0].message == said[0]
 

@@ -18,10 +18,15 @@ from gradiend.util._files import write_json
 from gradiend.util._imports import install_hint
 
 CLASSES = {"3SG": ["he", "she", "it"], "3PL": ["they"]}
+GOALS = [*CLASSES, "balance"]
 OTHER = dict(zip(CLASSES, reversed(CLASSES), strict=True))
-LEARNING_RATES = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
-SMALL_LEARNING_RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
-"""Learning rates of rewrites for other models, which are larger than the embedded model and need smaller ones."""
+BALANCE_TEXTS = (
+    "That evening [MASK] went home.", "After the rain [MASK] walked along the river.", "In the end [MASK] won.",
+    "When the door opened, [MASK] looked up.", "For a long time [MASK] said nothing.", "At noon [MASK] had a rest.",
+    "Before the war [MASK] lived in the south.", "Without a word [MASK] left the room.", "Then [MASK] began to sing.",
+    "By the next morning [MASK] knew the truth.", "On the way [MASK] met a friend.", "Late at night [MASK] came back.",
+)  # fmt: skip
+"""Texts that fit both classes; the goal "balance" makes the model prefer neither."""
 SUMMARY = "summary.json"
 
 
@@ -90,6 +95,7 @@ def run_demo(output: Path, *, model: str | None = None, seed: int = 0) -> dict[s
         eval_neutral_data=neutral,
         target_classes=list(CLASSES),
         decoder_eval_targets=CLASSES,
+        balance_texts=list(BALANCE_TEXTS),
         args=gradiend.TrainingArguments(
             experiment_dir=str(output),
             train_batch_size=16,
@@ -98,18 +104,18 @@ def run_demo(output: Path, *, model: str | None = None, seed: int = 0) -> dict[s
             eval_steps=20,
             encoder_eval_train_max_size=40,
             seed=seed,
-            decoder_eval_lrs=LEARNING_RATES if model is None else SMALL_LEARNING_RATES,
+            decoder_eval_lrs="auto",
         ),
     )
     with _timed(seconds, "train", console, "Training a GRADIEND on the model's gradients"):
         trainer.train()
     with _timed(seconds, "encoder", console, "Encoding the test split and neutral texts"):
         encoder = trainer.evaluate_encoder(plot=True, plot_kwargs={"show": False})
-    with _timed(seconds, "decoder", console, "Rewriting the model, both ways, in steps of growing size"):
-        decoder = trainer.evaluate_decoder(plot=True, show=False)
+    with _timed(seconds, "decoder", console, "Rewriting the model: towards each class, and towards neither"):
+        decoder = trainer.evaluate_decoder(target_class=GOALS, plot=True, show=False)
     rewritten = [
         trainer.rewrite_base_model(decoder, name, output_dir=str(output / "rewritten" / name))
-        for name in CLASSES
+        for name in GOALS
         if _was_chosen(decoder, name)
     ]
 
@@ -121,17 +127,18 @@ def run_demo(output: Path, *, model: str | None = None, seed: int = 0) -> dict[s
 
 def summarise(encoder: Mapping[str, Any], decoder: Mapping[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
     """Make the content of `summary.json`: encoder, decoder and seconds."""
-    classes = {}
-    for name in CLASSES:
+    goals = {}
+    for name in GOALS:
         if _was_chosen(decoder, name):
-            chosen = decoder[name]
-            classes[name] = {
-                "base_probability": chosen["base_value"], "probability": chosen["value"],
-                **{key: chosen[key] for key in ("learning_rate", "feature_factor", "lms", "base_lms")},
-            }  # fmt: skip
+            chosen, measured = decoder[name], "gap" if name == "balance" else "probability"
+            goals[name] = {f"base_{measured}": chosen["base_value"], measured: chosen["value"]}
+            for key in ("learning_rate", "feature_factor", "lms", "base_lms", "likelihood_ratio", "why"):
+                goals[name][key] = chosen[key]
+    if "balance" in goals:
+        goals["balance"] |= {key: decoder["balance"][key] for key in ("measures", "base_measures")}
     return {
         "encoder": {"correlation": encoder["correlation"], "mean_by_class": encoder["mean_by_feature_class"]},
-        "decoder": classes, "seconds": dict(seconds),
+        "decoder": goals, "seconds": dict(seconds),
     }  # fmt: skip
 
 
@@ -153,20 +160,23 @@ def _print(
     encoder = summary["encoder"]
     means = ", ".join(f"{name} at {mean:+.2f}" for name, mean in encoder["mean_by_class"].items())
     print(f"\nThe encoder tells the classes apart: correlation {encoder['correlation']:.3f} on test texts,\n{means}.\n")
-    # The language-modelling score of a masked model is an accuracy; a causal model's is 1 / (1 + mean loss).
-    score = "language-modelling score" if decoder_only else "other words still right"
-    table = Table("rewritten towards", "on texts with", "P before", "P after", score)
+    table = Table("rewritten towards", "measured", "before", "after", "likelihood of other words")
     for name, row in summary["decoder"].items():
-        table.add_row(
-            name, "/".join(CLASSES[OTHER[name]]), f"{row['base_probability']:.3f}", f"{row['probability']:.3f}",
-            f"{row['lms'] / row['base_lms']:.1%} of before",
-        )  # fmt: skip
+        if name in OTHER:
+            told = name, f"P({name}) on {'/'.join(CLASSES[OTHER[name]])} texts"
+            values = row["base_probability"], row["probability"]
+        else:
+            told, values = ("neither", "|difference| / sum on texts that fit both"), (row["base_gap"], row["gap"])
+        kept = row["likelihood_ratio"]["value"]
+        table.add_row(*told, *(f"{value:.3f}" for value in values), f"{kept:.1%} of before")
     console.print(table)
     words = "; ".join(f"{name} is {'/'.join(values)}" for name, values in CLASSES.items())
     print(f"P is the probability of the class that the model was rewritten towards; {words}.")
-    for name in CLASSES:
+    for name, row in summary["decoder"].items():
+        print(f"{name}: {row['why']}")
+    for name in GOALS:
         if name not in summary["decoder"]:
-            console.print(f"No rewrite towards {name} kept the language-modelling score.")
+            console.print(f"No rewrite towards {name} kept the likelihood of the other words.")
     plots = f"{output}/*.png" if any(output.glob("*.png")) else f"none: {install_hint('matplotlib', 'plot')}"
     print(f"\nPlots:             {plots}\nAll figures:       {output / SUMMARY}")
     loader = "AutoModelForCausalLM" if decoder_only else "AutoModelForMaskedLM"

@@ -2,6 +2,7 @@
 
 from gradiend.evaluator._evaluator import Evaluator as Evaluator
 from gradiend.evaluator._grid import read_decoder_stats_file as read_decoder_stats_file
+from gradiend.evaluator._selection import LikelihoodPolicy as LikelihoodPolicy
 from gradiend.evaluator._selection import LMSThresholdPolicy as LMSThresholdPolicy
 from gradiend.evaluator._selection import LMSTimesMetricPolicy as LMSTimesMetricPolicy
 from gradiend.evaluator.decoder import DecoderEvaluator as DecoderEvaluator

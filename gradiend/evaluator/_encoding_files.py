@@ -12,7 +12,7 @@ import pandas as pd
 
 from gradiend.data.core._table_formats import csv_table
 from gradiend.util._argument_fields import plain
-from gradiend.util._cache import CACHE_FORMAT, FINGERPRINT, RESULT, Cache, Fingerprint
+from gradiend.util._cache import FINGERPRINT, RESULT, Cache, Fingerprint
 from gradiend.util._digest import digest_files
 from gradiend.util._files import read_json, replacing
 
@@ -24,7 +24,9 @@ ENCODINGS = "encodings"
 _NUMBER = re.compile(r"encoded|label|latent_\d+")
 """The columns that hold numbers in every file of encodings; the other columns are texts."""
 
-_FLOAT_KEYS = ("mean_by_class", "label_value_to_class_name")
+_FLOAT_KEYS = ("mean_by_class", "mean_by_class_interval", "label_value_to_class_name")
+METRICS_FORMAT = 3
+"""The number is raised when the same encodings give other metrics; metrics with another number are made again."""
 
 
 def kept_encodings(
@@ -59,7 +61,7 @@ def kept_encodings(
 def write_metrics(path: Path, frame: pd.DataFrame, metrics: Mapping[str, Any], parts: Fingerprint | None) -> None:
     """Write the JSON file with the metrics of the frame that the CSV file `path` holds."""
     types = {name: str(dtype) for name, dtype in frame.dtypes.items()}
-    _record(path, parts).write(plain({**metrics, ENCODINGS: {"types": types, "format": CACHE_FORMAT}}))
+    _record(path, parts).write(plain({**metrics, ENCODINGS: {"types": types, "format": METRICS_FORMAT}}))
 
 
 def read_encodings(path: Path, parts: Fingerprint) -> tuple[tuple[pd.DataFrame, dict[str, Any]] | None, list[str]]:
@@ -69,8 +71,10 @@ def read_encodings(path: Path, parts: Fingerprint) -> tuple[tuple[pd.DataFrame, 
     content, why = _record(path, parts).read()
     if content is None:
         return None, why or ["it does not say what it was made from"]
-    types = content.pop(ENCODINGS)["types"]
-    return (_read_frame(path, types), restored(content)), []
+    described = content.pop(ENCODINGS)
+    if described["format"] != METRICS_FORMAT:
+        return None, ["an earlier version made their metrics"]
+    return (_read_frame(path, described["types"]), restored(content)), []
 
 
 def read_frame(path: Path) -> pd.DataFrame:
@@ -95,7 +99,7 @@ def kept_beside(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict) or content.get(RESULT) != _digest(path):
         return {}
-    return content if content.get(ENCODINGS, {}).get("format") == CACHE_FORMAT else {}
+    return content if content.get(ENCODINGS, {}).get("format") == METRICS_FORMAT else {}
 
 
 def restored(metrics: Mapping[str, Any]) -> dict[str, Any]:

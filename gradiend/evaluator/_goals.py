@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gradiend.evaluator._selection import Candidate, lms_of, numbers_of
+from gradiend.evaluator._measurements import BALANCE
+from gradiend.evaluator._selection import BASE, Candidate, lms_of, numbers_of
 from gradiend.model._context import moving_factor
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.util._cache import FINGERPRINT
@@ -88,6 +89,8 @@ def check_class_names(names: Sequence[Any]) -> None:
                 f"A class cannot be called {name!r}: decoder results use {', '.join(RESULT_KEYS)} as keys of "
                 "their own. Rename the class."
             )
+        if name == BALANCE:
+            raise ValueError(f"A class cannot be called {name!r}, the goal of no preference. Rename the class.")
         for suffix in SUFFIXES:
             if name.endswith(suffix) and name.removesuffix(suffix) in names:
                 raise ValueError(
@@ -115,6 +118,11 @@ class Goal:
         """The key of the goal's result."""
         return self.target_class if self.strengthen else f"{self.target_class}_weaken"
 
+    @property
+    def aim(self) -> str:
+        """What the choice looks for, in words."""
+        return f"the {'highest' if self.strengthen else 'lowest'} P({self.target_class})"
+
     def accepts(self, factor: float, given: Sequence[float] | None) -> bool:
         """Whether a rewrite with `factor` is a candidate: every factor that the user gave, otherwise the goal's own.
 
@@ -138,14 +146,98 @@ class Goal:
             return float(entry["probs"][self.datasets[0]])
         return numbers_of(entry).get(self.summary)
 
+    def worth(self, entry: Mapping[str, Any], base: Mapping[str, Any]) -> float | None:
+        """The number that a choice maximises: the value; None for an entry that may not be chosen."""
+        del base
+        return self.value(entry)
+
     def candidates(self, grid: Mapping[Any, Mapping[str, Any]], given: Sequence[float] | None) -> list[Candidate]:
         """The measured rewrites that may be chosen, with the metric `summary`."""
         result = []
         for key, entry in grid.items():
-            value = None if isinstance(key, str) else self.value(entry)
-            if value is not None and self.accepts(key[0], given):
-                result.append(Candidate(entry["id"], lms_of(entry), {self.summary: value}))
+            worth = None if isinstance(key, str) else self.worth(entry, grid[BASE])
+            if worth is not None and self.accepts(key[0], given):
+                result.append(Candidate(entry["id"], lms_of(entry), {self.summary: worth}, entry.get("lms", {})))
         return result
+
+    def why_none(self, grid: Mapping[Any, Mapping[str, Any]]) -> str | None:
+        """Why no measured rewrite was chosen, where it is not the language-modelling score; else None."""
+        del grid
+        return None
+
+    def report(self, entry: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+        """What the summary of the chosen entry says beyond step and scores: value, base_value and their intervals."""
+        result: dict[str, Any] = {"value": self.value(entry), "base_value": self.value(base)}
+        for name, source, key in (
+            ("value_interval", entry, "probs_interval"), ("base_value_interval", base, "probs_interval"),
+            ("change_interval", entry, "probs_change_interval"),
+        ):  # fmt: skip
+            found = [source.get(key, {}).get(dataset, {}).get(self.target_class) for dataset in self.datasets]
+            # An interval over the texts of several classes would need all of their rows.
+            interval = found[0] if len(found) == 1 else None
+            if interval is not None and not self.strengthen:
+                whole = 0.0 if name == "change_interval" else 1.0
+                interval = [whole - interval[1], whole - interval[0]]
+            result[name] = interval
+        return result
+
+
+@dataclass(frozen=True)
+class BalanceGoal(Goal):
+    """No preference among the target classes on texts that fit all of them; `datasets` begins with `BALANCE`.
+
+    Rewrites that lower the probability of all classes are no balance: the classes together must keep their probability.
+    """
+
+    @property
+    def summary(self) -> str:
+        """The key of the goal's result."""
+        return BALANCE
+
+    @property
+    def aim(self) -> str:
+        """What the choice looks for, in words."""
+        return "the smallest gap between the classes"
+
+    def accepts(self, factor: float, given: Sequence[float] | None) -> bool:
+        """Whether a rewrite with `factor` is a candidate: every one is."""
+        del factor, given
+        return True
+
+    def value(self, entry: Mapping[str, Any]) -> float | None:
+        """The mean gap |P(a) − P(b)| / (P(a) + P(b)); None if it was not measured."""
+        found = entry.get(BALANCE)
+        return None if found is None else float(found["gap"])
+
+    def worth(self, entry: Mapping[str, Any], base: Mapping[str, Any]) -> float | None:
+        """1 − gap; None if the classes together are less likely than in the base model."""
+        if BALANCE not in entry or entry[BALANCE]["sum"] < base[BALANCE]["sum"]:
+            return None
+        return 1 - float(entry[BALANCE]["gap"])
+
+    def why_none(self, grid: Mapping[Any, Mapping[str, Any]]) -> str | None:
+        """See `Goal.why_none`."""
+        kept = [entry for key, entry in grid.items() if key != BASE and BALANCE in entry]
+        if not kept:
+            return None
+        total = max(entry[BALANCE]["sum"] for entry in kept)
+        return (
+            "No measured rewrite that is allowed leaves the classes together as likely as before: their mean sum is "
+            f"{total:.3f} at most, and {grid[BASE][BALANCE]['sum']:.3f} in the base model."
+        )
+
+    def report(self, entry: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+        """See `Goal.report`; also every measure of balance, and P of the right word on the rows of each class."""
+        return {
+            "value": self.value(entry), "base_value": self.value(base),
+            "measures": without_texts(entry), "base_measures": without_texts(base),
+            "probs_factual": entry.get("probs_factual", {}), "base_probs_factual": base.get("probs_factual", {}),
+        }  # fmt: skip
+
+
+def without_texts(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The measures of balance in an entry of the grid, without the probabilities of each text."""
+    return {name: value for name, value in entry[BALANCE].items() if name != "by_text"}
 
 
 def goals_of(
@@ -156,14 +248,19 @@ def goals_of(
     Raises TypeError unless `target_class` is a name or a list, and ValueError without a class or for an unknown class.
     """
     classes = list(trainer.target_classes)
+    if not strengthen and target_class is not None and BALANCE in target_class:
+        raise ValueError(f"{BALANCE!r} is a goal of its own, which is neither strengthened nor weakened.")
     target_class = classes if target_class is None else target_class
     if not isinstance(target_class, (str, list, tuple)):
         raise TypeError(f"target_class must be a class name or a list of them; got {target_class!r:.60}.")
     chosen = [target_class] if isinstance(target_class, str) else list(target_class)
     if not chosen:
         raise ValueError("target_class=[] names no class to move: leave it out for all target classes.")
-    goals = []
+    goals: list[Goal] = []
     for name in chosen:
+        if name == BALANCE:
+            goals.append(BalanceGoal(BALANCE, True, (BALANCE, *classes), 0.0))
+            continue
         factor = derive_feature_factor_for_class(trainer, model, name, strengthen=strengthen)
         others = tuple(other for other in classes if other != name)
         goals.append(Goal(name, strengthen, others if strengthen and on_others else (name,), factor))

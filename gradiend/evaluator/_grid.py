@@ -9,19 +9,28 @@ import functools
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from tqdm.auto import tqdm
 
 from gradiend.evaluator._measurements import BaseModelMeasurement, WholeMeasurement, summarise
-from gradiend.evaluator._selection import BASE, SKIPPED, UNCHANGED, SelectionPolicy, base_context, least_lms, lms_of
+from gradiend.evaluator._selection import (
+    BASE,
+    SKIPPED,
+    UNCHANGED,
+    BaseContext,
+    LikelihoodPolicy,
+    SelectionPolicy,
+    base_context,
+    why_refused,
+)
 from gradiend.model._rewriting import temporarily_updated
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import FINGERPRINT, Cache, Fingerprint
-from gradiend.util._digest import frame_part, model_parts, restore_tuple_keys_recursively, tokenizer_of
+from gradiend.util._digest import digest_json, frame_part, model_parts, restore_tuple_keys_recursively, tokenizer_of
 from gradiend.util._files import read_json, write_json
 from gradiend.util.paths import DECODER_DIR, resolve_decoder_stats_path, safe_name
 
@@ -30,6 +39,10 @@ logger = logging.getLogger(__name__)
 DATASETS = "datasets"
 """Key in the file of a measurement: the dataset classes that the measurement was made on."""
 GRID = "grid"
+FIRST_STEP = "first_step"
+"""The beginning of the name of the file with the first step of a search."""
+BY_DATASET = ("probs_by_dataset", "probs", "probs_factual", "probs_interval", "probs_change_interval")
+"""Keys in the entry of a rewrite that have a value for each dataset class."""
 
 Key = Any
 """`"base"` or the name of another model that is not rewritten, or (feature_factor, learning_rate)."""
@@ -40,8 +53,9 @@ class PreparesMeasurements(Protocol):
     """A trainer that tokenizes once for many measurements; of every other trainer `evaluate_base_model` is called."""
 
     def prepare_base_model_evaluation(
-        self, model: Any, tokenizer: Any, training_like_df: Any, neutral_df: Any, *, eval_batch_size: int
-    ) -> BaseModelMeasurement:
+        self, model: Any, tokenizer: Any, training_like_df: Any, neutral_df: Any, *, eval_batch_size: int,
+        scored_by: LikelihoodPolicy | None = None, balance_texts: Sequence[str] | None = None,
+    ) -> BaseModelMeasurement:  # fmt: skip
         """A measurement that can be repeated whenever the base model has changed."""
 
 
@@ -64,24 +78,63 @@ class GridSearch:
     """The policy says which candidates need no probabilities; None measures all candidates."""
     known: Mapping[Key, Mapping[str, Any]]
     """Entries of a grid that was measured before; these entries are preferred to entries on disk."""
+    scored_by: LikelihoodPolicy | None = None
+    """The policy that says how many tokens are scored; None scores those of the documented score."""
+    balance_texts: Sequence[str] | None = None
+    """The texts on which the balance of the classes is measured, if it is."""
+    grid: dict[Key, dict[str, Any]] = field(default_factory=dict)
+    """What was measured: "base" or (feature_factor, learning_rate) → measurements."""
 
     @functools.cached_property
     def parts(self) -> Fingerprint:
         """Everything that the measurement of a rewritten model depends on."""
-        data = {"rows": frame_part(self.rows), "neutral texts": frame_part(self.neutral)}
+        data: dict[str, Any] = {"rows": frame_part(self.rows), "neutral texts": frame_part(self.neutral)}
+        if self.scored_by is not None:
+            data["scored tokens"] = asdict(self.scored_by)
+        if self.balance_texts is not None:
+            data["balance texts"] = digest_json(list(self.balance_texts))
         return {**self.trainer.measurement_parts(), **data, **model_parts(self.model), "part": self.part}
 
     def measure(
         self, base_datasets: Sequence[str], points: Mapping[tuple[float, float], Sequence[str]]
     ) -> dict[Key, dict[str, Any]]:
         """Measure the base model and each point of the grid on its dataset classes; see `DecoderEvaluator`."""
-        grid: dict[Key, dict[str, Any]] = {BASE: self._entry(BASE, base_datasets, None)}
-        least = None if self.policy is None else least_lms(self.policy, base_context(grid))
+        self.measure_base(base_datasets)
         for point, datasets in tqdm(points.items(), desc="Decoder grid", unit="model"):
-            grid[point] = self._entry(point, datasets, least)
-        return grid
+            self.measure_point(point, datasets)
+        return self.grid
 
-    def _entry(self, key: Key, datasets: Sequence[str], least: float | None) -> dict[str, Any]:
+    def measure_base(self, datasets: Sequence[str]) -> None:
+        """Measure the unchanged model on dataset classes, unless this was done before."""
+        self._measure(BASE, datasets)
+
+    def measure_point(self, point: tuple[float, float], datasets: Sequence[str]) -> dict[str, Any]:
+        """The entry of (feature_factor, learning_rate), measured on dataset classes unless this was done before."""
+        return self._measure(point, datasets)
+
+    @property
+    def context(self) -> BaseContext:
+        """What policies need of the base model."""
+        return base_context(self.grid)
+
+    def first_step(self, factor: float, ratio: float) -> float | None:
+        """About the step that keeps `ratio` of the score, by the curvature of the loss; None if that is unknown."""
+        if not isinstance(self.model, ModelWithGradiend):
+            return None
+        found, _ = self._files.load((FIRST_STEP, factor))
+        if found.get("ratio") != ratio:
+            self._prepared.base([])
+            direction = self._scale(factor, 1.0) * self.model.update_vector(factor, self.part).float()
+            step = self._prepared.first_step(self.model.gradiend.mapping, direction, ratio)
+            found = {"step": step, "ratio": ratio}
+            self._files.store((FIRST_STEP, factor), found, [])
+        return found["step"]
+
+    def _measure(self, key: Key, datasets: Sequence[str]) -> dict[str, Any]:
+        self.grid[key] = self._entry(key, datasets)
+        return self.grid[key]
+
+    def _entry(self, key: Key, datasets: Sequence[str]) -> dict[str, Any]:
         if key in self.known:
             entry, measured = dict(self.known[key]), list(self.known[key].get("probs_by_dataset", {}))
         else:
@@ -90,31 +143,56 @@ class GridSearch:
         if measured and not missing:
             entry.pop(SKIPPED, None)
             return entry
-        if SKIPPED in entry and _collapsed(entry, least):
+        if SKIPPED in entry and self._refused(entry) is not None:
             return entry
         if not entry:
             entry = {"id": BASE if key == BASE else {"feature_factor": key[0], "learning_rate": key[1]}}
-        with self._rewritten(key, entry) as base_model:
-            measurement = self._prepared if isinstance(self.model, ModelWithGradiend) else self._prepare(base_model)
-            if "lms" not in entry:
-                entry.update(measurement.lms())
-            skip = _collapsed(entry, least)
-            entry.pop(SKIPPED, None)
-            if skip is not None:
-                # An entry without measurements has empty probabilities, so that readers of all entries find no numbers.
-                entry = {**summarise({}), **entry, SKIPPED: skip}
-            else:
-                entry = _joined(entry, measurement.on(missing))
-                measured = [*measured, *missing]
+        if key == BASE:
+            measurement = self._prepared
+            entry = _joined(entry, measurement.base(missing))
+            measured = [*measured, *missing]
+        else:
+            entry, measured = self._rewritten_entry(key, entry, measured, missing)
         self._files.store(key, entry, measured)
         return entry
+
+    def _rewritten_entry(
+        self, key: Key, entry: dict[str, Any], measured: list[str], missing: Sequence[str]
+    ) -> tuple[dict[str, Any], list[str]]:
+        """The entry of a rewritten model with its measurements, and the dataset classes that it was measured on."""
+        in_place = isinstance(self.model, ModelWithGradiend)
+        if in_place:
+            # What the rewritten model is compared with.
+            self._prepared.base(missing)
+        while True:
+            with self._rewritten(key, entry) as base_model:
+                measurement = self._prepared if in_place else self._prepare(base_model)
+                if "lms" not in entry:
+                    entry.update(measurement.lms())
+                if measurement.settled:
+                    refused = self._refused(entry)
+                    entry.pop(SKIPPED, None)
+                    if refused is not None:
+                        # An entry without measurements has empty probabilities, so that readers of all entries find
+                        # no numbers.
+                        return {**summarise({}), **entry, SKIPPED: f"{refused}: not measured further"}, measured
+                    return _joined(entry, measurement.on(missing)), [*measured, *missing]
+            measurement.more_of_base()
+
+    def _refused(self, entry: Mapping[str, Any]) -> str | None:
+        if self.policy is None or "lms" not in entry:
+            return None
+        return why_refused(self.policy, entry["lms"], self.context)
 
     @functools.cached_property
     def _files(self) -> CandidateFiles:
         if self.output is None:
             return CandidateFiles(None, {}, {}, part=self.part, use_cache=False)
         base = {name: value for name, value in self.parts.items() if name not in {"GRADIEND", "part"}}
-        return CandidateFiles(self.output.parent, base, self.parts, part=self.part, use_cache=self.use_cache)
+        prefix = "" if self.scored_by is None else "likelihood_"
+        return CandidateFiles(
+            self.output.parent, base, self.parts, part=self.part, use_cache=self.use_cache, prefix=prefix
+        )
 
     @functools.cached_property
     def _prepared(self) -> BaseModelMeasurement:
@@ -125,8 +203,9 @@ class GridSearch:
         tokenizer = tokenizer_of(self.model)
         if isinstance(self.trainer, PreparesMeasurements):
             return self.trainer.prepare_base_model_evaluation(
-                base_model, tokenizer, self.rows, self.neutral, eval_batch_size=self.batch_size
-            )
+                base_model, tokenizer, self.rows, self.neutral, eval_batch_size=self.batch_size,
+                scored_by=self.scored_by, balance_texts=self.balance_texts,
+            )  # fmt: skip
 
         def evaluate(rows: Any) -> dict[str, Any]:
             return self.trainer.evaluate_base_model(
@@ -134,6 +213,11 @@ class GridSearch:
             )
 
         return WholeMeasurement(evaluate, self.rows)
+
+    def _scale(self, factor: float, rate: float) -> float:
+        """The number that the update vector is multiplied with."""
+        # Only the decoder takes a feature factor; the sign of the step gives the direction of the other parts.
+        return rate if self.part == "decoder" else rate * factor
 
     @contextmanager
     def _rewritten(self, key: Key, entry: dict[str, Any]) -> Iterator[Any]:
@@ -145,8 +229,7 @@ class GridSearch:
             yield self.model.base_model
             return
         factor, rate = key
-        # Only the decoder takes a feature factor; the sign of the step gives the direction of the other parts.
-        scale = rate if self.part == "decoder" else rate * factor
+        scale = self._scale(factor, rate)
         if not isinstance(self.model, ModelWithGradiend):
             yield self.model.rewrite_base_model(learning_rate=scale, feature_factor=factor, part=self.part)
             return
@@ -170,6 +253,8 @@ class CandidateFiles:
     part: str
     use_cache: bool
     """Whether earlier measurements are read."""
+    prefix: str = ""
+    """The beginning of the files' names, which tells measurements of other tokens apart."""
     told: bool = False
     """Whether the log says already why measurements are not used."""
 
@@ -192,8 +277,8 @@ class CandidateFiles:
     def _cache(self, key: Key) -> Cache | None:
         if self.directory is None:
             return None
-        prefix = "" if self.part == "decoder" else f"{self.part}_"
-        name = safe_name(key) if isinstance(key, str) else f"{prefix}{key[0]}_{key[1]}"
+        part = "" if self.part == "decoder" else f"{self.part}_"
+        name = self.prefix + (safe_name(key) if isinstance(key, str) else f"{part}{key[0]}_{key[1]}")
         parts = self.base if isinstance(key, str) else self.rewrite
         return Cache(self.directory / DECODER_DIR / f"{name}.json", plain(parts))
 
@@ -278,17 +363,9 @@ def grid_key(identity: Any) -> Any:
     return (tuple(factor) if isinstance(factor, list) else float(factor)), float(rate)
 
 
-def _collapsed(entry: Mapping[str, Any], least: float | None) -> str | None:
-    """The reason why the probabilities of an entry need not be measured, or None."""
-    score = lms_of(entry)
-    if score is None or least is None or score >= least:
-        return None
-    return f"LMS {score:.4f} is below {least:.4f}, the least that the selection accepts: not measured further"
-
-
 def _joined(entry: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
     """An entry with further measurements; the results of all dataset classes are kept."""
-    both = [name for name in ("probs_by_dataset", "probs", "probs_factual") if name in entry and name in found]
+    both = [name for name in BY_DATASET if name in entry and name in found]
     return {**entry, **found, **{name: {**entry[name], **found[name]} for name in both}}
 
 

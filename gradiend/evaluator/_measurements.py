@@ -1,8 +1,11 @@
-"""Measurements of a base model for the decoder evaluation: class probabilities and the language-modelling score."""
+"""Measurements of a base model for the decoder evaluation: class probabilities and scores on neutral texts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import functools
+import math
+import operator
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Protocol
@@ -10,11 +13,14 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from gradiend.data.text._neutral_masking import ExcludedWords
 from gradiend.data.unified._casing import write_in_place
 from gradiend.data.unified._schema import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, UNIFIED_MASKED
+from gradiend.evaluator._language_score import LanguageModelingScore, Ratio, TextScores
 from gradiend.gradients import (
+    GradientEngine,
     Objective,
     TokenizedWord,
     WordBatch,
@@ -23,9 +29,20 @@ from gradiend.gradients import (
     measurement_mode,
     name_of_tokenizer,
 )
+from gradiend.model._parameter_map import ParameterMap
+from gradiend.util import PLACEHOLDER
+from gradiend.util._bootstrap import Weights, intervals_of_means, resampled_weights
+
+Floats = NDArray[np.float64]
 
 DATASET_COLUMNS = (UNIFIED_FACTUAL_CLASS, "label_class", "factual_id")
 """Columns that may name the class of a row; the first column that a frame has is used."""
+BALANCE = "balance"
+"""The goal of no preference among the classes, and in an entry of the grid the measurements of that goal."""
+ALL_TEXTS = "the end of the texts"
+"""Why no more tokens are scored: there are none."""
+FEW_TEXTS = 64
+"""Texts whose derivatives give a first guess of the step."""
 
 
 class ClassProbabilities:
@@ -43,10 +60,14 @@ class ClassProbabilities:
     ) -> None:
         self.classes = list(class_words)
         self.datasets = list(dict.fromkeys(rows[UNIFIED_FACTUAL_CLASS]))
-        self._dataset_sizes = {name: int((rows[UNIFIED_FACTUAL_CLASS] == name).sum()) for name in self.datasets}
+        self._whole_texts: dict[str, list[str]] = {name: [] for name in self.datasets}
+        self._weights: dict[str, Weights] = {}
         texts, written, place = [], [], []
         columns = [UNIFIED_MASKED, UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS]
-        for row, (text, factual, dataset) in enumerate(rows[columns].itertuples(index=False)):
+        for text, factual, dataset in rows[columns].itertuples(index=False):
+            row = len(self._whole_texts[dataset])
+            # Several words of one text may be masked in turn; with its word back, the text shows that it is the same.
+            self._whole_texts[dataset].append(text.replace(PLACEHOLDER, factual, 1))
             for number, given in enumerate(class_words.values()):
                 for word in dict.fromkeys(write_in_place(word, text, factual) for word in given):
                     texts.append(text)
@@ -58,26 +79,34 @@ class ClassProbabilities:
         _require_told_apart(class_words, of_place, objective.tokenizer)
         tokenized = [(where, item) for where, items in of_place.items() for item in items]
         # Each dataset class has batches of its own, because a candidate is often measured on one dataset class only.
-        self._batches: dict[str, list[tuple[torch.Tensor, WordBatch]]] = {}
+        self._batches: dict[str, list[tuple[NDArray[np.int64], WordBatch]]] = {}
         for dataset in self.datasets:
-            chosen = [(number, item) for (name, number, _), item in tokenized if name == dataset]
-            numbers, items = torch.tensor([number for number, _ in chosen]), [item for _, item in chosen]
+            chosen = [((row, number), item) for (name, number, row), item in tokenized if name == dataset]
+            places, items = np.array([where for where, _ in chosen]), [item for _, item in chosen]
             batches = batches_by_length(items, batch_size, objective.pad_token_id)
-            self._batches[dataset] = [(numbers[indices], batch) for indices, batch in batches]
+            self._batches[dataset] = [(places[indices.numpy()].T, batch) for indices, batch in batches]
 
     @torch.no_grad()
+    def rows(self, scorer: WordScorer, dataset: str) -> Floats:
+        """The probability of each class on each row of a dataset class, (rows, classes)."""
+        result = np.zeros((len(self._whole_texts[dataset]), len(self.classes)))
+        with measurement_mode(scorer.model):
+            for (rows, numbers), batch in self._batches[dataset]:
+                found = scorer.log_probs(batch.to(scorer.device)).exp().cpu().double().numpy()
+                np.add.at(result, (rows, numbers), found)
+        return result
+
     def measure(self, scorer: WordScorer, datasets: Collection[str] | None = None) -> dict[str, dict[str, float]]:
         """{dataset class: {class: mean probability of the class}} for some (default: all) dataset classes."""
-        result = {}
-        with measurement_mode(scorer.model):
-            for dataset in self.datasets if datasets is None else datasets:
-                totals = np.zeros(len(self.classes))
-                for numbers, batch in self._batches[dataset]:
-                    probabilities = scorer.log_probs(batch.to(scorer.device)).exp().cpu().double().numpy()
-                    totals += np.bincount(numbers.numpy(), weights=probabilities, minlength=len(self.classes))
-                means = totals / self._dataset_sizes[dataset]
-                result[dataset] = dict(zip(self.classes, means.tolist(), strict=True))
-        return result
+        wanted = self.datasets if datasets is None else datasets
+        means = {dataset: self.rows(scorer, dataset).mean(axis=0).tolist() for dataset in wanted}
+        return {dataset: dict(zip(self.classes, values, strict=True)) for dataset, values in means.items()}
+
+    def weights(self, dataset: str) -> Weights:
+        """How often each row of a dataset class counts in each resample of its texts, (resamples, rows)."""
+        if dataset not in self._weights:
+            self._weights[dataset] = resampled_weights(self._whole_texts[dataset])
+        return self._weights[dataset]
 
 
 def _require_told_apart(
@@ -103,79 +132,227 @@ def _require_told_apart(
             )
 
 
-class LanguageModelingScore:
-    """Scores a model on neutral texts that are tokenized and masked once, so that all candidates see the same texts.
+class BalanceOfClasses:
+    """How evenly a model's probability is spread over classes at the placeholders of texts that fit all of them.
 
-    The model's objective chooses the tokens and defines the score: see `Masked` and `Causal` (`gradiend.objectives`).
-    Special tokens and the words in `ignore` (the class words), in upper or lower case, are never scored.
-
-    Raises ValueError if no token is left to score.
+    Args:
+        texts: Texts with a `[MASK]`, such as "The nurse said that [MASK] was tired."
+        class_words: Class → words.
+        objective: The model's objective.
+        batch_size: Inputs per forward pass.
     """
 
     def __init__(
-        self, texts: Sequence[str], objective: Objective, *, ignore: Collection[str] = (), batch_size: int = 32
+        self, texts: Sequence[str], class_words: Mapping[str, Sequence[str]], objective: Objective, *, batch_size: int
     ) -> None:
-        self.objective = objective
-        scored = [word for _, word in objective.neutral_words(list(tokenize_texts(texts, objective, ignore)))]
-        self.n_tokens = sum(len(word.tokens) for word in scored)
-        if not self.n_tokens:
-            raise ValueError(
-                "The neutral texts contain no token to score. Give neutral texts of several words each "
-                "(eval_neutral_data, or neutral_df with a column 'text')."
-            )
-        self._batches = [batch for _, batch in batches_by_length(scored, batch_size, objective.pad_token_id)]
+        # A word with a capital gives class words a capital wherever the place asks for one.
+        frame = pd.DataFrame({UNIFIED_MASKED: texts, UNIFIED_FACTUAL: "X", UNIFIED_FACTUAL_CLASS: BALANCE})
+        words = [word for own in class_words.values() for word in own]
+        self.texts = list(texts)
+        self.classes = list(class_words)
+        self._of_each = ClassProbabilities(frame, class_words, objective, batch_size=batch_size)
+        # Classes may share words, which count once.
+        self._of_any = ClassProbabilities(frame, {BALANCE: words}, objective, batch_size=batch_size)
 
-    def measure(self, scorer: WordScorer) -> float:
-        """The LMS of the scorer's model, between 0 and 1."""
-        with measurement_mode(scorer.model):
-            return self.objective.language_modeling_score(scorer, self._batches, self.n_tokens)
+    def measure(self, scorer: WordScorer) -> Floats:
+        """The probabilities of the classes and, in the last column, of any of their words, (texts, classes + 1)."""
+        return np.hstack([part.rows(scorer, BALANCE) for part in (self._of_each, self._of_any)])
+
+    def summary(self, found: Floats, base: Floats | None = None) -> dict[str, Any]:
+        """The measures of docs/evaluation.md, each the mean over texts, with bootstrap intervals over texts.
+
+        Args:
+            found: What `measure` gives.
+            base: The same of the unchanged model, for the intervals of the changes.
+
+        Returns:
+            balance, gap, difference, sum; interval and, with `base`, change_interval, each with the same keys;
+            by_text {text: {class: probability}} and n_texts.
+        """
+        measures, before = _balance_measures(found), None if base is None else _balance_measures(base)
+        names = list(measures)
+        weights = self._of_each.weights(BALANCE)
+
+        def intervals(values: Mapping[str, Floats]) -> dict[str, list[float] | None]:
+            rows = intervals_of_means(np.stack([values[name] for name in names], axis=1), weights)
+            return {n: None if interval is None else list(interval) for n, interval in zip(names, rows, strict=True)}
+
+        result: dict[str, Any] = {name: float(values.mean()) for name, values in measures.items()}
+        result["interval"] = intervals(measures)
+        if before is not None:
+            result["change_interval"] = intervals({name: measures[name] - before[name] for name in names})
+        rows = [dict(zip(self.classes, row.tolist(), strict=True)) for row in found[:, :-1]]
+        return {**result, "by_text": dict(zip(self.texts, rows, strict=True)), "n_texts": len(self.texts)}
 
 
-def tokenize_texts(
-    texts: Sequence[str], objective: Objective, ignore: Collection[str]
-) -> Iterator[tuple[list[int], list[int]]]:
-    """Yield (token ids, positions that may be scored) of every text."""
-    if not texts:
-        return
-    excluded = ExcludedWords(ignore)
-    encoded = objective.encode(texts, truncation=True, max_length=objective.max_length)
-    rows = zip(texts, encoded["input_ids"], encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True)
-    for text, ids, offsets, special in rows:
-        spans = excluded.places(text)
-        free = [
-            position
-            for position, (begin, end) in enumerate(offsets)
-            if not special[position] and not any(begin < stop and end > start for start, stop in spans)
-        ]
-        yield ids, free
+def _balance_measures(found: Floats) -> dict[str, Floats]:
+    """Each measure of `BalanceOfClasses.summary`, text by text; `found` is what `BalanceOfClasses.measure` gives."""
+    classes, of_any = found[:, :-1], found[:, -1]
+    total, difference = classes.sum(axis=1), np.ptp(classes, axis=1)
+    return {
+        "balance": (1 - difference) * of_any,
+        "gap": difference / np.where(total > 0, total, 1.0),
+        "difference": difference,
+        "sum": total,
+    }
 
 
 class BaseModelMeasurement(Protocol):
-    """Measures a base model as it is at the moment of the call."""
+    """Measures a base model as it is at the moment of the call: unchanged, or rewritten."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the last call of `lms` scored as many tokens as are asked for."""
+
+    def base(self, datasets: Collection[str] | None) -> dict[str, Any]:
+        """All measurements of the unchanged model, which later measurements are compared with."""
+
+    def more_of_base(self) -> None:
+        """Score more tokens of the unchanged model, after a rewritten model was not `settled`."""
 
     def lms(self) -> dict[str, Any]:
-        """The score without class probabilities, {"lms": {"lms": score}}; {} if the score only comes with them."""
+        """The scores without class probabilities, {"lms": {"lms": score, …}}; {} if they only come with them."""
 
     def on(self, datasets: Collection[str] | None) -> dict[str, Any]:
         """The measurements on the rows of some dataset classes (None: all), at least probs_by_dataset."""
 
+    def first_step(self, mapping: ParameterMap, direction: Tensor, ratio: float) -> float | None:
+        """About the step along `direction` (mapping.size,) that keeps `ratio` of the score; None if that is unknown."""
 
-@dataclass(frozen=True)
+
 class TextMeasurement:
-    """Measures class probabilities and LMS of a scorer's model; texts and masks are fixed."""
+    """Measures class probabilities and scores of a scorer's model; texts and masks are fixed.
 
-    scorer: WordScorer
-    probabilities: ClassProbabilities
-    score: LanguageModelingScore
+    The values of the unchanged model are kept text by text, so that rewritten models are compared with them in pairs.
+
+    Args:
+        scorer: The scorer of the model, which is changed between measurements.
+        probabilities: The rows and classes whose probabilities are measured.
+        score: The neutral texts.
+        enough: A function of the ratio to the base model that says why no more blocks of tokens are scored, or None if
+            more are needed. Default: every block is scored.
+        balance: The texts on which the balance of the classes is measured, if it is.
+    """
+
+    def __init__(
+        self, scorer: WordScorer, probabilities: ClassProbabilities, score: LanguageModelingScore, *,
+        enough: Callable[[Ratio], str | None] | None = None, balance: BalanceOfClasses | None = None,
+    ) -> None:  # fmt: skip
+        self.scorer = scorer
+        self.probabilities = probabilities
+        self.score = score
+        self.enough = enough
+        self.balance = balance
+        self._settled = True
+        self._base_scores: list[TextScores] = []
+        self._base_rows: dict[str, Floats] = {}
+        self._base_balance: Floats | None = None
+        self._unfinished: list[TextScores] = []
+
+    @property
+    def settled(self) -> bool:
+        """See `BaseModelMeasurement.settled`."""
+        return self._settled
+
+    def base(self, datasets: Collection[str] | None) -> dict[str, Any]:
+        """See `BaseModelMeasurement.base`."""
+        if not self._base_scores:
+            # Two blocks at first, because one is rarely enough to tell a ratio.
+            n_blocks = len(self.score.blocks) if self.enough is None else 2
+            self._base_scores = [self.score.measure(self.scorer, [b]) for b in range(len(self.score.blocks))[:n_blocks]]
+        for name in self._known(datasets):
+            if name not in self._base_rows:
+                self._base_rows[name] = self.probabilities.rows(self.scorer, name)
+        entry = {"lms": _described(_joined(self._base_scores))}
+        entry |= self._summary({name: self._base_rows[name] for name in self._known(datasets)})
+        if self.balance is not None and (datasets is None or BALANCE in datasets):
+            if self._base_balance is None:
+                self._base_balance = self.balance.measure(self.scorer)
+            entry[BALANCE] = self.balance.summary(self._base_balance)
+        return entry
+
+    def more_of_base(self) -> None:
+        """See `BaseModelMeasurement.more_of_base`."""
+        self._base_scores.append(self.score.measure(self.scorer, [len(self._base_scores)]))
 
     def lms(self) -> dict[str, Any]:
-        """The LMS of the scorer's model, see `BaseModelMeasurement.lms`."""
-        return {"lms": {"lms": self.score.measure(self.scorer)}}
+        """See `BaseModelMeasurement.lms`."""
+        if not self._base_scores:
+            return {"lms": _described(self.score.measure(self.scorer))}
+        found, why = self._unfinished, None
+        while why is None and len(found) < len(self._base_scores):
+            found.append(self.score.measure(self.scorer, [len(found)]))
+            own, base = _joined(found), _joined(self._base_scores[: len(found)])
+            if len(found) == len(self.score.blocks):
+                why = ALL_TEXTS
+            elif self.enough is not None:
+                why = self.enough(own.likelihood_ratio(base))
+        self._settled = why is not None
+        if why is None:
+            return {}
+        self._unfinished = []
+        return {"lms": {**_described(own, base), **({} if self.enough is None else {"scored_until": why})}}
 
     def on(self, datasets: Collection[str] | None) -> dict[str, Any]:
         """The probabilities, see `BaseModelMeasurement.on`; dataset classes without rows are left out."""
-        known = None if datasets is None else [name for name in datasets if name in self.probabilities.datasets]
-        return summarise(self.probabilities.measure(self.scorer, known))
+        result = self._summary({name: self.probabilities.rows(self.scorer, name) for name in self._known(datasets)})
+        if self.balance is not None and (datasets is None or BALANCE in datasets):
+            result[BALANCE] = self.balance.summary(self.balance.measure(self.scorer), self._base_balance)
+        return result
+
+    @torch.no_grad()
+    def first_step(self, mapping: ParameterMap, direction: Tensor, ratio: float) -> float | None:
+        """See `BaseModelMeasurement.first_step`.
+
+        The mean loss is quadratic near the model: with the derivative J·v of the logits along the direction v, and p
+        the model's predictions, loss(lr) ≈ loss − lr · mean(J·v[token] − E_p J·v) + ½ lr² · mean Var_p(J·v).
+        """
+        words = [word for _, word in self.score.blocks[0]][:FEW_TEXTS]
+        derivatives = GradientEngine(self.scorer.model, mapping, self.score.objective).token_derivatives(
+            words, direction, self.score.batch_size
+        )
+        if derivatives is None:
+            return None
+        slope, curvature = (float(values.double().mean()) for values in derivatives)
+        loss = 1 / _joined(self._base_scores).likelihood
+        allowed = loss * (1 / ratio - 1)
+        return (slope + math.sqrt(slope**2 + 2 * curvature * allowed)) / curvature if curvature > 0 else None
+
+    def _known(self, datasets: Collection[str] | None) -> list[str]:
+        return [name for name in self.probabilities.datasets if datasets is None or name in datasets]
+
+    def _summary(self, by_dataset: Mapping[str, Floats]) -> dict[str, Any]:
+        """The entries of `summarise`, with intervals and, if the base model is known, intervals of the changes."""
+        names = self.probabilities.classes
+        means = {d: dict(zip(names, rows.mean(axis=0).tolist(), strict=True)) for d, rows in by_dataset.items()}
+        result = summarise(means)
+        result["probs_interval"] = {d: self._intervals(d, rows) for d, rows in by_dataset.items()}
+        pairs = {d: (rows, self._base_rows[d]) for d, rows in by_dataset.items() if d in self._base_rows}
+        moved = {d: after - before for d, (after, before) in pairs.items() if after is not before}
+        if moved:
+            result["probs_change_interval"] = {d: self._intervals(d, rows) for d, rows in moved.items()}
+        return result
+
+    def _intervals(self, dataset: str, rows: Floats) -> dict[str, list[float] | None]:
+        found = intervals_of_means(rows, self.probabilities.weights(dataset))
+        return {
+            name: None if interval is None else list(interval)
+            for name, interval in zip(self.probabilities.classes, found, strict=True)
+        }
+
+
+def _joined(scores: Sequence[TextScores]) -> TextScores:
+    return functools.reduce(operator.add, scores)
+
+
+def _described(scores: TextScores, base: TextScores | None = None) -> dict[str, Any]:
+    """What an entry of the grid has under "lms"; `base` has the scores of the unchanged model on the same tokens."""
+    result: dict[str, Any] = {"lms": scores.lms, "likelihood": scores.likelihood}
+    if base is not None:
+        accuracy = scores.accuracy_ratio(base)
+        result |= {"base_lms": base.lms, "likelihood_ratio": scores.likelihood_ratio(base).to_dict()}
+        result |= {} if accuracy is None else {"accuracy_ratio": accuracy.to_dict()}
+    return {**result, "n_tokens": scores.n_tokens, "n_texts": int((scores.tokens > 0).sum())}
 
 
 @dataclass(frozen=True)
@@ -187,9 +364,22 @@ class WholeMeasurement:
     rows: Any
     """The rows of all dataset classes."""
 
+    settled: bool = True
+
+    def base(self, datasets: Collection[str] | None) -> dict[str, Any]:
+        """See `BaseModelMeasurement.base`."""
+        return self.on(datasets)
+
+    def more_of_base(self) -> None:
+        """Do nothing: every measurement is whole."""
+
     def lms(self) -> dict[str, Any]:
         """{}, because the LMS comes with the probabilities."""
         return {}
+
+    def first_step(self, mapping: ParameterMap, direction: Tensor, ratio: float) -> None:
+        """None, because nothing is known of the model."""
+        del mapping, direction, ratio
 
     def on(self, datasets: Collection[str] | None) -> dict[str, Any]:
         """All measurements, see `BaseModelMeasurement.on`; of all rows if no row belongs to the dataset classes."""
@@ -207,18 +397,13 @@ def dataset_column(rows: Any) -> str | None:
     return next((name for name in DATASET_COLUMNS if name in rows.columns), None)
 
 
-def measure_all(measurement: BaseModelMeasurement, datasets: Collection[str] | None = None) -> dict[str, Any]:
-    """All measurements on the rows of some dataset classes (default: all).
+def summarise(by_dataset: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """The summaries of mean probabilities {dataset class: {class: mean probability}}.
 
     Returns:
-        probs_by_dataset {dataset class: {class: mean probability}}, probs {X: mean probability of the other classes on
-        X's texts}, probs_factual {X: mean probability of X on X's texts}, lms {"lms": score}.
+        probs_by_dataset, the argument; probs {X: mean probability of the other classes on X's texts}; probs_factual
+        {X: mean probability of X on X's texts}.
     """
-    return {**measurement.lms(), **measurement.on(datasets)}
-
-
-def summarise(by_dataset: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    """The entries probs_by_dataset, probs and probs_factual of `measure_all`."""
     probs, factual = {}, {}
     for dataset, means in by_dataset.items():
         others = [mean for name, mean in means.items() if name != dataset]

@@ -6,10 +6,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from gradiend.evaluator._language_score import Ratio
+from gradiend.util._checks import require_finite
+
 BASE = "base"
 """The grid key of the unchanged model."""
 SKIPPED = "skipped"
 """The key in a grid entry for the reason why the entry's probabilities were not measured."""
+RATIOS = ("likelihood", "likelihood_ratio", "accuracy_ratio", "n_tokens", "scored_until")
+"""What a summary takes over from the scores of the chosen candidate."""
+PRECISION = 3.0
+"""The resolution of a likelihood policy in standard errors. With two, one choice in twenty was not allowed on other
+texts (dev/LOG.md)."""
+CLEARLY = 4.0
+"""Distance from the limit, in standard errors, at which a ratio is decided without further tokens."""
 UNCHANGED = "unchanged"
 """The key in a grid entry whose step changes no weight: the step is 0, or rounding undoes the step."""
 
@@ -24,6 +34,8 @@ class Candidate:
     """The language-modelling score of the rewritten model."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Name of a metric → value; a higher value is better."""
+    scores: Mapping[str, Any] = field(default_factory=dict)
+    """The scores on neutral texts, as in the grid under "lms"; they may have the ratios to the base model."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,16 @@ class SelectionPolicy(Protocol):
 
     def select(self, metric: str, candidates: Sequence[Candidate], ctx: BaseContext) -> Candidate | None:
         """The chosen candidate, or None if no candidate is acceptable."""
+
+
+def why_refused(policy: SelectionPolicy, scores: Mapping[str, Any], ctx: BaseContext) -> str | None:
+    """Why the scores of an entry alone rule it out for `policy`, so that it is not measured further; None if not."""
+    if isinstance(policy, LikelihoodPolicy):
+        return policy.why_refused(scores, ctx)
+    score, least = scores.get("lms"), least_lms(policy, ctx)
+    if score is None or least is None or score >= least:
+        return None
+    return f"LMS {score:.4f} is below {least:.4f}, the least that the selection accepts"
 
 
 def least_lms(policy: SelectionPolicy, ctx: BaseContext) -> float | None:
@@ -94,6 +116,81 @@ class LMSThresholdPolicy:
 
 
 @dataclass(frozen=True)
+class LikelihoodPolicy:
+    """Choose the highest metric among the candidates that hold the base model's likelihood score.
+
+    A candidate holds it if its ratio to the base model's score on the same tokens is at least `ratio`, and if the
+    one-sided 95 % lower bound of that ratio is at least `ratio − resolution`. Tokens of the neutral texts are scored
+    until the standard error is at most a third of the `resolution`, the ratio is clearly on one side of the limit, or
+    the texts end. Of equal metrics, the smaller learning rate wins.
+    """
+
+    ratio: float = 0.99
+    """The least share of the base model's likelihood score that a candidate must keep."""
+    resolution: float = 0.002
+    """The difference of ratios that the choice can tell; with half of it, four times as many tokens are scored."""
+
+    def __post_init__(self) -> None:
+        require_finite("ratio", self.ratio, 0.0)
+        require_finite("resolution", self.resolution, 0.0)
+        if not 0 < self.ratio <= 1 or not 0 < self.resolution < self.ratio:
+            raise ValueError(
+                "LikelihoodPolicy needs 0 < ratio <= 1 and 0 < resolution < ratio; got "
+                f"ratio={self.ratio}, resolution={self.resolution}."
+            )
+
+    def enough(self, found: Ratio) -> str | None:
+        """Why no more tokens need to be scored after this ratio; None if more are needed."""
+        error = found.standard_error
+        if error is None:
+            return None
+        if error <= self.resolution / PRECISION:
+            return f"a standard error of {error:.2g}"
+        # Far from the limit, no exact number is needed.
+        away = abs(found.value - self.ratio) / error
+        return f"a ratio {away:.0f} standard errors from the limit" if away >= CLEARLY else None
+
+    def kept(self, scores: Mapping[str, Any], ctx: BaseContext) -> float | None:
+        """The share of the score that is held for sure; a candidate is allowed if it is at least `ratio`.
+
+        The smaller of the ratio and of its lower bound plus the resolution. Where no ratio was measured it is the ratio
+        of the language-modelling scores; None without these.
+        """
+        measured = scores.get("likelihood_ratio")
+        if measured is not None:
+            found = Ratio(measured["value"], measured["standard_error"])
+            return min(found.value, found.lower_bound() + self.resolution)
+        if scores.get("lms") is None or not ctx.base_lms:
+            return None
+        return float(scores["lms"] / ctx.base_lms)
+
+    def why_refused(self, scores: Mapping[str, Any], ctx: BaseContext) -> str | None:
+        """Why a candidate with these scores is not allowed, or None."""
+        kept = self.kept(scores, ctx)
+        if kept is None or kept >= self.ratio:
+            return None
+        return f"{described_ratio(scores, ctx)} of the likelihood is kept, too little for {self.ratio:g}"
+
+    def select(self, metric: str, candidates: Sequence[Candidate], ctx: BaseContext) -> Candidate | None:
+        """Choose a candidate, see `SelectionPolicy.select`."""
+        eligible = []
+        for candidate in candidates:
+            kept = self.kept(candidate.scores or {"lms": candidate.lms}, ctx)
+            if metric in candidate.metrics and kept is not None and kept >= self.ratio:
+                eligible.append(candidate)
+        return max(eligible, key=lambda c: (c.metrics[metric], -abs(learning_rate_of(c.id))), default=None)
+
+
+def described_ratio(scores: Mapping[str, Any], ctx: BaseContext) -> str:
+    """The share of the base model's score that is kept, with its standard error where there is one."""
+    found = scores.get("likelihood_ratio")
+    if found is None:
+        return f"{scores['lms'] / ctx.base_lms:.4f}" if ctx.base_lms else f"{scores['lms']:.4f}"
+    error = found["standard_error"]
+    return f"{found['value']:.4f}" + ("" if error is None else f" ± {error:.4f}")
+
+
+@dataclass(frozen=True)
 class LMSTimesMetricPolicy:
     """Choose the highest product of LMS and metric."""
 
@@ -116,7 +213,9 @@ def default_extract_candidates(results: Mapping[Any, Mapping[str, Any]]) -> tupl
     `probs` gives the metric <class>, `probs_factual` gives <class>_factual and <class>_weaken = 1 − p, and every
     top-level number is a metric with its own name.
     """
-    candidates = [Candidate(e["id"], lms_of(e), metrics_of(e)) for key, e in results.items() if key != BASE]
+    candidates = [
+        Candidate(e["id"], lms_of(e), metrics_of(e), e.get("lms", {})) for key, e in results.items() if key != BASE
+    ]
     return candidates, base_context(results)
 
 
@@ -177,8 +276,12 @@ def summarise_choice(
     metric: str,
     selector: SelectionPolicy,
     strengthen: bool,
+    aim: str | None = None,
+    why_none: str | None = None,
 ) -> dict[str, Any] | None:
     """The summary of what `selector` chooses among the candidates that change the model.
+
+    `aim` says in words what is looked for, and `why_none` why nothing was found, where it is not the score.
 
     A step that changes nothing would always keep the language-modelling score, and pass for a rewrite.
     """
@@ -197,13 +300,40 @@ def summarise_choice(
             "id": dict(chosen.id),
             "strengthen": strengthen,
             "lms": chosen.lms,
-            "base_lms": base.base_lms,
+            # A likelihood policy scores as many tokens of each candidate as it needs.
+            "base_lms": chosen.scores.get("base_lms", base.base_lms),
+            **{name: chosen.scores[name] for name in RATIOS if name in chosen.scores},
+            "why": _why_chosen(chosen, grid, aim or f"the highest {metric}", selector, base),
         }
-    if not any(SKIPPED in entry for entry in grid.values()) and not any(metric in one.metrics for one in candidates):
+    measured = any(SKIPPED in entry for entry in grid.values()) or any(metric in one.metrics for one in candidates)
+    if not measured and why_none is None:
         return None
     nothing = dict.fromkeys(("value", "feature_factor", "learning_rate", "id"))
     scores = {"lms": None, "base_lms": base.base_lms}
-    return {**nothing, "strengthen": strengthen, **scores, "reason": _why_none(grid, selector, base)}
+    return {**nothing, "strengthen": strengthen, **scores, "reason": why_none or _why_none(grid, selector, base)}
+
+
+def _why_chosen(
+    chosen: Candidate, grid: Mapping[Any, Mapping[str, Any]], aim: str, selector: SelectionPolicy, base: BaseContext
+) -> str:
+    """One sentence: what was chosen, among what, by which rule, and what the next larger step would give."""
+    rate, factor = chosen.id["learning_rate"], chosen.id["feature_factor"]
+    steps = {key[1]: entry for key, entry in grid.items() if not isinstance(key, str) and key[0] == factor}
+    told = f"Of {len(steps)} measured steps, {rate:.4g} has {aim}"
+    scores = chosen.scores or {"lms": chosen.lms}
+    if isinstance(selector, LikelihoodPolicy):
+        told += (
+            f" among those that keep {selector.ratio:g} of the likelihood (it keeps {described_ratio(scores, base)})"
+        )
+    elif isinstance(selector, LMSThresholdPolicy) and base.base_lms and chosen.lms is not None:
+        told += f" among those that keep {selector.ratio:g} of the LMS (it keeps {chosen.lms / base.base_lms:.4f})"
+    else:
+        told += f" by {type(selector).__name__}"
+    larger = min((step for step in steps if abs(step) > abs(rate)), key=abs, default=None)
+    if larger is None:
+        return f"{told}."
+    refused = why_refused(selector, steps[larger].get("lms", {}), base) or "it is no better"
+    return f"{told}. The next larger step is {larger:.4g}: {refused}."
 
 
 def edge_of_grid(rate: float, grid: Mapping[Any, Mapping[str, Any]]) -> tuple[str, list[float]] | None:
@@ -239,6 +369,8 @@ def _why_none(grid: Mapping[Any, Mapping[str, Any]], selector: SelectionPolicy, 
     steps = ", ".join(f"{step:g}" for step in _steps(grid))
     if not steps:
         return "Every step given leaves the model as it is: give larger lrs."
+    if isinstance(selector, LikelihoodPolicy):
+        return f"None of the steps {steps} keeps {selector.ratio:g} of the base model's likelihood: give smaller lrs."
     limit = least_lms(selector, base)
     if limit is not None and base.base_lms:
         least = f"{limit / base.base_lms:.4g} of the base model's language-modelling score {base.base_lms:.4f}"

@@ -6,12 +6,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import pandas as pd
 
+from gradiend.evaluator._candidates import Candidates
 from gradiend.evaluator._goals import (
     RESULT_KEYS,
+    BalanceGoal,
     Goal,
     default_decoder_feature_factors,
     derive_default_feature_factor,
@@ -22,12 +24,13 @@ from gradiend.evaluator._goals import (
     wants_cache,
 )
 from gradiend.evaluator._grid import GridSearch, Key, read_decoder_stats_file, write_results
-from gradiend.evaluator._measurements import dataset_column
+from gradiend.evaluator._measurements import BALANCE, dataset_column
 from gradiend.evaluator._selection import (
     BASE,
     BaseContext,
     Candidate,
     Extractor,
+    LikelihoodPolicy,
     LMSThresholdPolicy,
     LMSTimesMetricPolicy,
     SelectionPolicy,
@@ -50,11 +53,22 @@ from gradiend.visualizer._output import plot_is_possible
 logger = logging.getLogger(__name__)
 
 DEFAULT_LEARNING_RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.0)
+AUTO = "auto"
 
 __all__ = [
-    "BaseContext", "Candidate", "DecoderEvaluator", "LMSThresholdPolicy", "LMSTimesMetricPolicy", "SelectionPolicy",
-    "compute_metric_summaries", "default_decoder_feature_factors", "default_extract_candidates",
-    "derive_default_feature_factor", "derive_feature_factor_for_class", "read_decoder_stats_file",
+    "BaseContext",
+    "Candidate",
+    "DecoderEvaluator",
+    "LMSThresholdPolicy",
+    "LMSTimesMetricPolicy",
+    "LikelihoodPolicy",
+    "SelectionPolicy",
+    "compute_metric_summaries",
+    "default_decoder_feature_factors",
+    "default_extract_candidates",
+    "derive_default_feature_factor",
+    "derive_feature_factor_for_class",
+    "read_decoder_stats_file",
 ]  # fmt: skip
 
 
@@ -67,21 +81,30 @@ class ChoosesMeasuredTexts(Protocol):
         """Whether P(class) is measured on the texts of the other classes."""
 
 
+@runtime_checkable
+class GivesBalanceTexts(Protocol):
+    """A trainer whose modality has texts that fit every class."""
+
+    def balance_texts(self, given: Any) -> list[str]:
+        """The texts of an argument `balance_texts` or, without one, of the configuration."""
+
+
 class DecoderEvaluator:
     """Grid search over rewrites of a trained model."""
 
     @known_keywords("evaluate_decoder")
     def evaluate_decoder(
         self, trainer: Any, model_with_gradiend: Any = None, feature_factors: Sequence[float] | None = None,
-        lrs: Sequence[float] | None = None, part: str = "decoder", output_path: str | None = None,
+        lrs: Sequence[float] | Literal["auto"] | None = None, part: str = "decoder", output_path: str | None = None,
         selector: SelectionPolicy | None = None, summary_extractor: Extractor | None = None,
         use_cache: bool | None = None, max_size_training_like: int | None = None, max_size_neutral: int | None = None,
         eval_batch_size: int | None = None, training_like_df: pd.DataFrame | None = None,
         neutral_df: pd.DataFrame | None = None, summary_metrics: str | Sequence[str] | None = None,
         target_class: str | Sequence[str] | None = None, increase_target_probabilities: bool = True, plot: bool = False,
         show: bool | None = None, complete: bool = False, known: Mapping[Any, Mapping[str, Any]] | None = None,
+        balance_texts: Any = None,
     ) -> dict[str, Any]:  # fmt: skip
-        """Measure every rewrite of the grid and choose a rewrite for each class.
+        """Measure rewrites, and choose a rewrite for each class.
 
         The strengthening of a class is measured on the texts of the *other* classes, and weakening on the texts of the
         class itself; other measurements are only made with `plot` or `complete`. Under the default policy a rewrite
@@ -95,10 +118,13 @@ class DecoderEvaluator:
             trainer: A `Trainer`.
             model_with_gradiend: The model to evaluate. Default: the model of the trainer.
             feature_factors: The factors to decode. Default: for each class the factor that strengthens (weakens) it.
-            lrs: The steps to try. Default: those of the training arguments, else 0.001, 0.003, 0.01, 0.03, 0.1, 0.
+            lrs: The steps to try, or "auto": for each factor the largest step that the policy allows is found from the
+                curvature of the loss and a few measurements, and the best step up to there is chosen. Default: those
+                of the training arguments, else 0.001, 0.003, 0.01, 0.03, 0.1, 0.
             part: The part that is added to the weights, see `ModelWithGradiend.update_vector`.
             output_path: The file of the results, instead of the file in the experiment directory.
-            selector: The policy that chooses a candidate. Default: `LMSThresholdPolicy()`.
+            selector: The policy that chooses a candidate. Default: `LMSThresholdPolicy()`, or with lrs="auto"
+                `LikelihoodPolicy()`.
             summary_extractor: A function of the grid that gives candidates and base context, or a grid with further
                 numbers in its entries. Default: `default_extract_candidates`.
             use_cache: Read measurements of the same model, rows and texts instead of measuring again. Default: the
@@ -110,17 +136,25 @@ class DecoderEvaluator:
                 training data.
             neutral_df: Neutral texts to use (column `text`).
             summary_metrics: One or several metrics to choose for instead of the classes; names of classes are allowed.
-            target_class: One or several classes. Default: all target classes.
+            target_class: One or several classes; "balance" is the goal of no preference among the target classes.
+                Default: all target classes.
             increase_target_probabilities: Whether to strengthen the classes (True) or to weaken them (False).
             plot: Also draw the probability shifts; without matplotlib a warning before the work says that the plot is
                 left out.
             show: Whether to show the plot. Default: True.
             complete: Measure every candidate on all dataset classes, as `plot` does.
             known: A grid of the same evaluation, whose measurements are not made again.
+            balance_texts: For "balance": texts with a `[MASK]` that fit every class, such as "The nurse said that
+                [MASK] was tired." (a list, a frame with the column `masked` or `text`, or a file), or "target_rows" for
+                the rows of the target classes. Default: `balance_texts` of the trainer's configuration.
 
         Returns:
             For each class `"X"` (or `"X_weaken"`): value, base_value (the value of the unchanged model; None if an
-            extractor gave the candidates), feature_factor, learning_rate, id, strengthen, part, lms, base_lms;
+            extractor gave the candidates), feature_factor, learning_rate, id, strengthen, part, lms, base_lms, the
+            ratios of both scores to the base model's (likelihood_ratio, accuracy_ratio: value, standard_error, low,
+            high), and why, a sentence; value_interval, base_value_interval and change_interval are bootstrap intervals
+            over texts (None: not estimable). "balance" has the mean gap as value, and measures, base_measures,
+            probs_factual and base_probs_factual (docs/evaluation.md).
             "grid": {"base" or (feature_factor, learning_rate): measurements}; with a plot, "plot_path" and
             "plot_paths". A step that changes nothing, such as 0, is never chosen: if no other step is acceptable, the
             learning_rate of the class is None, and "reason" says why. "note" says that a choice is at the edge of the
@@ -129,7 +163,8 @@ class DecoderEvaluator:
         Raises:
             TypeError: A size that is no whole number, a selector, extractor or metric of another kind, or no flag.
             ValueError: No class, an unknown class or part, a size below 1, no usable rows, use_cache without a place
-                for the files, or a plot that is neither shown nor saved; all before the first measurement.
+                for the files, a plot that is neither shown nor saved, no texts for "balance", or a factor of 0 without
+                a decoder bias, which is no direction; all before the first measurement.
         """
         part = parse_rewrite_part(part)
         sizes = {"max_size_training_like": max_size_training_like, "max_size_neutral": max_size_neutral}
@@ -143,7 +178,8 @@ class DecoderEvaluator:
         plot = plot and plot_is_possible()
         use_cache = wants_cache(trainer, use_cache, "evaluate_decoder", output_path)
         arguments = trainer.training_args
-        rates = _numbers("lrs", lrs, arguments.decoder_eval_lrs) or list(DEFAULT_LEARNING_RATES)
+        chooses_for_classes = summary_extractor is None and summary_metrics is None
+        rates = _steps(arguments.decoder_eval_lrs if lrs is None else lrs, chooses_for_classes)
         factors = _numbers("feature_factors", feature_factors, arguments.decoder_eval_feature_factors)
         model = trainer.get_model() if model_with_gradiend is None else model_with_gradiend
         require_trained(trainer, model)
@@ -151,6 +187,7 @@ class DecoderEvaluator:
             logger.warning("The decoder of this GRADIEND is not trained (supervised_encoder): its updates are random.")
         on_others = trainer.strengthens_on_other_classes if isinstance(trainer, ChoosesMeasuredTexts) else True
         goals = goals_of(trainer, model, target_class, increase_target_probabilities, on_others=on_others)
+        texts = _texts_of_balance(trainer, goals, balance_texts)
         rows, neutral = trainer._get_decoder_eval_dataframe(
             tokenizer_of(model),
             max_size_training_like=max_size_training_like or arguments.decoder_eval_max_size_training_like,
@@ -162,42 +199,33 @@ class DecoderEvaluator:
         output = None if place is None else Path(place)
         if summary_extractor is default_extract_candidates:
             summary_extractor = None
-        everything = None
-        if plot or complete or summary_extractor is not None or summary_metrics is not None:
-            column = dataset_column(rows)
-            everything = list(trainer.target_classes if column is None else dict.fromkeys(rows[column]))
-        policy = selector or LMSThresholdPolicy()
+        everything = _dataset_classes(trainer, rows) if plot or complete or not chooses_for_classes else []
+        policy = selector or (LMSThresholdPolicy() if rates else LikelihoodPolicy())
         search = GridSearch(
             trainer, model, part, rows, neutral, eval_batch_size or arguments.eval_batch_size, output, use_cache,
-            policy if everything is None else None, known or {},
+            None if everything else policy, known or {},
+            scored_by=policy if isinstance(policy, LikelihoodPolicy) else None, balance_texts=texts,
         )  # fmt: skip
-        grid = search.measure(*_points(goals, factors, rates, everything))
+        candidates = Candidates(goals, factors, everything)
+        _require_direction(model, candidates, searched=not rates)
+        if rates:
+            search.measure(*candidates.points(model, rates))
+        else:
+            candidates.find(search, policy)
+        grid = search.grid
         names = [goal.summary for goal in goals]
         if summary_metrics is not None:
             names = [summary_metrics] if isinstance(summary_metrics, str) else list(summary_metrics)
-        result = _Choice(goals, factors, policy, summary_extractor, part, rows).best(grid, names)
+        result = _Choice(goals, factors, policy, summary_extractor, part, rows, not rates).best(grid, names)
         result["grid"] = grid
         if output is not None:
             write_results(output, trainer.experiment_dir, result, search.parts, names)
         if plot:
-            asked = {"target_class": target_class, "increase_target_probabilities": increase_target_probabilities}
-            asked["show"] = True if show is None else show
-            path = without_package(lambda: trainer.plot_probability_shifts(decoder_results=result, **asked), "The plot")
-            result |= {} if path is None else {"plot_path": path, "plot_paths": [path]}
+            shows = True if show is None else show
+            drawn = without_package(lambda: _plots(trainer, result, goals, show=shows), "The plot")
+            paths = [path for path in drawn or () if path is not None]
+            result |= {"plot_path": paths[0], "plot_paths": paths} if paths else {}
         return result
-
-
-def _points(
-    goals: Sequence[Goal], factors: Sequence[float] | None, rates: Sequence[float], everything: Sequence[str] | None
-) -> tuple[list[str], dict[tuple[float, float], list[str]]]:
-    """The dataset classes for the base model and for each rewrite: those that the goals need, or `everything`."""
-    needed: dict[float, dict[str, None]] = {}
-    for goal in goals:
-        for factor in [goal.factor] if factors is None else factors:
-            datasets = goal.datasets if everything is None else everything
-            needed.setdefault(float(factor), {}).update(dict.fromkeys(datasets))
-    points = {(factor, rate): list(datasets) for factor, datasets in needed.items() for rate in rates}
-    return list(dict.fromkeys(name for datasets in needed.values() for name in datasets)), points
 
 
 @dataclass(frozen=True)
@@ -211,6 +239,8 @@ class _Choice:
     """See `compute_metric_summaries`; an extractor that gives candidates decides what the name of a goal measures."""
     part: str
     rows: Any
+    searched: bool = False
+    """Whether the steps were found by a search, whose largest and smallest steps say nothing."""
 
     def best(self, grid: Mapping[Key, Mapping[str, Any]], metrics: Sequence[str]) -> dict[str, Any]:
         """Metric → summary of the best candidate; a warning names a metric that was not measured and is left out."""
@@ -230,16 +260,23 @@ class _Choice:
             }
         result = {}
         for name in metrics:
-            strengthen = goals[name].strengthen if name in goals else self.goals[0].strengthen
-            chosen = summarise_choice(grid, own.get(name, found[0]), found[1], name, self.selector, strengthen)
+            goal = goals.get(name)
+            words = {} if goal is None else {"aim": goal.aim, "why_none": goal.why_none(grid)}
+            strengthen = (goal or self.goals[0]).strengthen
+            chosen = summarise_choice(grid, own.get(name, found[0]), found[1], name, self.selector, strengthen, **words)
             if chosen is None:
-                reason = self._why_unmeasured(goals.get(name), name, found[0])
+                reason = self._why_unmeasured(goal, name, found[0])
                 logger.warning("Nothing was measured for %s: %s.", name, reason)
                 continue
             result[name] = {**chosen, "base_value": before.get(name), "part": self.part}
             if "reason" in chosen:
                 logger.warning("There is no rewrite for %s. %s", name, chosen["reason"])
-            elif (edge := edge_of_grid(chosen["learning_rate"], grid)) is not None:
+                continue
+            logger.info("%s: %s", name, chosen["why"])
+            if goal is not None and isinstance(extracted, Mapping):
+                key = chosen["feature_factor"], chosen["learning_rate"]
+                result[name] |= goal.report(grid[key], grid.get(BASE, {}))
+            if not self.searched and (edge := edge_of_grid(chosen["learning_rate"], grid)) is not None:
                 result[name]["note"] = edge[0]
                 logger.warning(
                     "The rewrite for %s is at the edge of the grid: %s. lrs=%s would show whether more can be had.",
@@ -254,6 +291,66 @@ class _Choice:
             return f"the entries of the grid have only {', '.join(nearest_first(name, known)) or 'no numbers'}"
         missing = [name for name in goal.datasets if name not in set(self.rows[column])]
         return f"there are no texts of {', '.join(missing)}" if missing else "no candidate has its feature factor"
+
+
+def _plots(trainer: Any, result: Mapping[str, Any], goals: Sequence[Goal], *, show: bool) -> list[Any]:
+    """Draw the classes over the size of the rewrite, and the balance, if these are goals; returns the files."""
+    classes = [goal for goal in goals if not isinstance(goal, BalanceGoal) and goal.summary in result]
+    drawn = []
+    if classes:
+        asked = {"target_class": [goal.target_class for goal in classes], "show": show}
+        asked["increase_target_probabilities"] = classes[0].strengthen
+        drawn.append(trainer.plot_probability_shifts(decoder_results=result, **asked))
+    if result.get(BALANCE, {}).get("learning_rate") is not None:
+        drawn.append(trainer.plot_balance(result, show=show))
+    return drawn
+
+
+def _dataset_classes(trainer: Any, rows: Any) -> list[str]:
+    column = dataset_column(rows)
+    return list(trainer.target_classes if column is None else dict.fromkeys(rows[column]))
+
+
+def _steps(wanted: Any, chooses_for_classes: bool) -> list[float]:
+    """The steps to measure; empty for "auto".
+
+    Raises:
+        ValueError: "auto" for a choice by other metrics than those of classes.
+    """
+    if not isinstance(wanted, str) or wanted != AUTO:
+        return _numbers("lrs", wanted, None) or list(DEFAULT_LEARNING_RATES)
+    if not chooses_for_classes:
+        raise ValueError(
+            'lrs="auto" looks for the best step of a class: with summary_metrics or a summary_extractor, give lrs, the '
+            "steps to measure."
+        )
+    return []
+
+
+def _texts_of_balance(trainer: Any, goals: Sequence[Goal], given: Any) -> list[str] | None:
+    """The texts of the goal of balance; None without this goal.
+
+    Raises:
+        ValueError: There are no texts; or texts without the goal, which they would silently not serve.
+    """
+    if not any(isinstance(goal, BalanceGoal) for goal in goals):
+        if given is not None:
+            raise ValueError('balance_texts belongs to the goal "balance": add it to target_class.')
+        return None
+    if not isinstance(trainer, GivesBalanceTexts):
+        raise ValueError(f'"balance" is not available for a {type(trainer).__name__}: it gives no balance_texts.')
+    return trainer.balance_texts(given)
+
+
+def _require_direction(model: Any, candidates: Candidates, *, searched: bool) -> None:
+    """Raise ValueError for a factor of 0 without a decoder bias: that update is zero, whatever the step."""
+    if not isinstance(model, ModelWithGradiend) or model.gradiend.bias_decoder:
+        return
+    if any(0.0 in candidates.factors_of(goal, searched=searched, model=model) for goal in candidates.goals):
+        raise ValueError(
+            "feature_factor 0 decodes the decoder's bias, and this GRADIEND has none (bias_decoder=False): leave 0 out "
+            "of feature_factors."
+        )
 
 
 def _numbers(name: str, given: Any, otherwise: Any) -> list[float] | None:

@@ -1,7 +1,8 @@
-"""Metrics of encodings: correlation with its bootstrap interval, accuracies, rank statistic and means."""
+"""Metrics of encodings: correlation and class means with bootstrap intervals, accuracies, and a rank statistic."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,20 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradiend.evaluator._encoding_files import kept_beside, read_frame, restored, write_metrics
+from gradiend.util import PLACEHOLDER
+from gradiend.util._bootstrap import (
+    EQUAL,
+    LEVEL,
+    N_RESAMPLES,
+    SEED,
+    Floats,
+    Groups,
+    Weights,
+    interval_of_mean,
+    numbers_of_groups,
+    resampled_weights,
+    weight_chunks,
+)
 from gradiend.util._cache import FINGERPRINT
 from gradiend.util.metrics import accuracy_score
 from gradiend.util.paths import invalidate_encoder_metrics_cache
@@ -18,14 +33,6 @@ __all__ = [
     "correlation_interval", "get_correlation", "get_encoder_metrics_from_dataframe", "get_model_metrics",
     "invalidate_encoder_metrics_cache", "roc_auc",
 ]  # fmt: skip
-
-Floats = NDArray[np.float64]
-
-N_RESAMPLES = 1000
-LEVEL = 0.95
-SEED = 0
-_CHUNK = 1 << 21
-"""How many random numbers are drawn at once."""
 
 
 def get_correlation(df: pd.DataFrame, encoded_col: str = "encoded", label_col: str = "label") -> float:
@@ -63,20 +70,25 @@ def get_encoder_metrics_from_dataframe(
 
     Args:
         df: A frame with one row per example and the columns encoded (float), label (+1, −1 or 0), type and,
-            optionally, source_id (the factual class).
+            optionally, source_id (the factual class), and input_text and factual, which name the text of a row.
         neg_boundary: Encodings up to this number count as −1.
         pos_boundary: Encodings from this number on count as +1.
         neutral_boundary: Encodings of target classes count as +1 from this number on.
-        n_resamples: The number of resamples of the bootstrap interval; 0 leaves the interval out.
+        n_resamples: The number of resamples of the bootstrap intervals; 0 leaves the intervals out.
 
     Returns:
         n_samples, sample_counts, all_data, training_only, target_classes_only (each with correlation and accuracy),
         boundaries, correlation (of training_only), mean_by_class (keys are float labels), mean_by_type and
-        abs_mean_by_type. correlation_interval (low, high, level, n_resamples; a bootstrap) and roc_auc (of the labels
-        +1 and −1) are about the training rows. A column held_out gives held_out_words (n_samples, correlation,
-        correlation_interval, roc_auc), about the rows whose encoded words do not occur in the training split;
-        undefined numbers are None. Neutral rows give neutral_mean_by_type; source_id gives mean_by_feature_class and
-        label_value_to_class_name (labels that belong to one class only). Means by class leave neutral types out.
+        abs_mean_by_type. roc_auc (of the labels +1 and −1) is about the training rows. A column held_out gives
+        held_out_words (n_samples, correlation, correlation_interval, roc_auc), about the rows whose encoded words do
+        not occur in the training split; undefined numbers are None. Neutral rows give neutral_mean_by_type; source_id
+        gives mean_by_feature_class and label_value_to_class_name (labels that belong to one class only). Means by class
+        leave neutral types out.
+
+        correlation_interval, mean_by_class_interval and mean_by_feature_class_interval (the latter two with the keys of
+        the means) are bootstrap intervals: low, high, level, n_resamples; or None, not estimable, where nothing
+        varies, as with one text or equal encodings. Texts are drawn with replacement, each with all its rows; a text
+        is input_text with the factual word in its place. Without input_text each row is a text of its own.
 
     Raises:
         ValueError: The frame is empty, lacks a column, holds a value that is not finite, has only neutral
@@ -116,16 +128,22 @@ def get_encoder_metrics_from_dataframe(
         "mean_by_type": _means(values, kind.to_numpy()),
         "abs_mean_by_type": _means(values.abs(), kind.to_numpy()),
     }
+    texts = _texts(df)
     if n_resamples:
-        interval = correlation_interval(encoded[training], label[training], n_resamples=n_resamples)
-        metrics["correlation_interval"] = interval
+        own = texts[training]
+        metrics["correlation_interval"] = correlation_interval(
+            encoded[training], label[training], texts=own, n_resamples=n_resamples
+        )
+        means = _mean_intervals(encoded[training], label[training], own, n_resamples)
+        metrics["mean_by_class_interval"] = {float(key): interval for key, interval in means.items()}
     if "held_out" in df.columns:
         held_out = training & df["held_out"].to_numpy(bool)
-        metrics["held_out_words"] = _held_out(encoded[held_out], label[held_out], n_resamples)
+        metrics["held_out_words"] = _held_out(encoded[held_out], label[held_out], texts[held_out], n_resamples)
     if neutral.any():
         metrics["neutral_mean_by_type"] = _means(values[neutral], kind.to_numpy()[neutral])
     if "source_id" in df.columns:
-        _add_feature_classes(metrics, values[training], label[training], df["source_id"][training])
+        source = df["source_id"][training]
+        _add_feature_classes(metrics, values[training], label[training], source, texts[training], n_resamples)
     return metrics
 
 
@@ -170,36 +188,41 @@ def get_model_metrics(
 
 
 def correlation_interval(
-    encoded: Floats, label: Floats, *, n_resamples: int = N_RESAMPLES, level: float = LEVEL, seed: int = SEED
+    encoded: Floats,
+    label: Floats,
+    *,
+    texts: Groups | None = None,
+    n_resamples: int = N_RESAMPLES,
+    level: float = LEVEL,
+    seed: int = SEED,
 ) -> dict[str, Any] | None:
     """A percentile bootstrap interval of the Pearson correlation of `encoded` and `label`, both of shape (n,).
 
     Args:
         encoded: The encodings.
         label: The labels.
-        n_resamples: The number of resamples, with replacement; resamples with a constant column are left out.
+        texts: The text of each row, or another value that is equal for rows that belong together: texts are drawn with
+            replacement, each with all its rows. Default: each row is a text of its own.
+        n_resamples: The number of resamples; resamples with a constant column are left out.
         level: The share of the resamples within the interval.
         seed: The seed of the resamples.
 
     Returns:
-        low, high, level, n_resamples (the number of resamples that count); None if no resample has a correlation.
+        low, high, level, n_resamples (the number of resamples that count); None, not estimable, if no resample has a
+        correlation, or if all have the same, as with one text or with encodings that are equal in each class.
     """
     if encoded.size < 2 or np.ptp(encoded) == 0 or np.ptp(label) == 0:
         return None
     # Both are standardised, so that the sums in `_correlations` do not lose digits.
     x, y = ((v - v.mean()) / np.abs(v - v.mean()).max() for v in (encoded, label))
-    generator = np.random.default_rng(seed)
-    rows = max(1, _CHUNK // x.size)
-    found = [
-        _correlations(x, y, generator.integers(0, x.size, (min(rows, n_resamples - start), x.size)))
-        for start in range(0, n_resamples, rows)
-    ]
-    correlations = np.concatenate(found)
+    chunks = weight_chunks(range(x.size) if texts is None else texts, n_resamples, seed)
+    found = [_correlations(x, y, weights) for weights in chunks]
+    correlations = np.concatenate(found) if found else np.zeros(0)
     correlations = correlations[np.isfinite(correlations)]
-    if not correlations.size:
+    if not correlations.size or np.ptp(correlations) <= EQUAL:
         return None
     low, high = np.quantile(correlations, [(1 - level) / 2, (1 + level) / 2])
-    return {"low": float(low), "high": float(high), "level": level, "n_resamples": int(correlations.size)}
+    return _interval(float(low), float(high), level, int(correlations.size))
 
 
 def roc_auc(encoded: Floats, label: Floats) -> float | None:
@@ -217,23 +240,45 @@ def roc_auc(encoded: Floats, label: Floats) -> float | None:
     return float((ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
 
 
-def _held_out(encoded: Floats, label: Floats, n_resamples: int) -> dict[str, Any]:
+def _texts(df: pd.DataFrame) -> NDArray[np.int64]:
+    """The text of each row as a number: the masked text with its factual word; without text each row has its own."""
+    if "input_text" not in df.columns:
+        return np.arange(len(df))
+    words = df["factual"] if "factual" in df.columns else [None] * len(df)
+    filled: list[Hashable] = []
+    for row, (text, word) in enumerate(zip(df["input_text"], words, strict=True)):
+        known = text.replace(PLACEHOLDER, word) if isinstance(text, str) and isinstance(word, str) else text
+        filled.append(known if isinstance(known, str) else row)
+    return numbers_of_groups(filled)
+
+
+def _held_out(encoded: Floats, label: Floats, texts: NDArray[np.int64], n_resamples: int) -> dict[str, Any]:
     defined = encoded.size > 1 and np.unique(label).size > 1
     return {
         "n_samples": int(encoded.size),
         "correlation": _pearson(encoded, label) if defined else None,
-        "correlation_interval": correlation_interval(encoded, label, n_resamples=n_resamples) if n_resamples else None,
+        "correlation_interval": correlation_interval(encoded, label, texts=texts, n_resamples=n_resamples),
         "roc_auc": roc_auc(encoded, label),
     }
 
 
-def _add_feature_classes(metrics: dict[str, Any], encoded: pd.Series, label: Floats, source: pd.Series) -> None:
+def _add_feature_classes(
+    metrics: dict[str, Any],
+    encoded: pd.Series,
+    label: Floats,
+    source: pd.Series,
+    texts: NDArray[np.int64],
+    n_resamples: int,
+) -> None:
     known = source.notna().to_numpy(bool)
     if not known.any():
         return
     classes = source[known].astype(str).to_numpy()
     metrics["sample_counts"]["training_by_feature_class"] = _counts(pd.Series(classes))
     metrics["mean_by_feature_class"] = _means(encoded[known], classes)
+    if n_resamples:
+        own = encoded[known].to_numpy()
+        metrics["mean_by_feature_class_interval"] = _mean_intervals(own, classes, texts[known], n_resamples)
     names = pd.DataFrame({"label": label[known], "name": classes}).drop_duplicates()
     unique = names.drop_duplicates("label", keep=False)
     metrics["label_value_to_class_name"] = {
@@ -253,6 +298,23 @@ def _pearson(x: Floats, y: Floats) -> float:
 
 def _means(values: pd.Series, groups: NDArray[Any]) -> dict[Any, float]:
     return {key: float(mean) for key, mean in values.groupby(groups).mean().items()}
+
+
+def _mean_intervals(
+    values: Floats, groups: NDArray[Any], texts: NDArray[np.int64], n_resamples: int
+) -> dict[Any, dict[str, Any] | None]:
+    """Group → the interval of the mean of its rows, where the texts of the group are resampled; None: not estimable."""
+    found = {}
+    # The order is that of `_means`.
+    for key in sorted(set(groups.tolist())):
+        own = groups == key
+        ends = interval_of_mean(values[own], resampled_weights(texts[own], n_resamples))
+        found[key] = None if ends is None else _interval(*ends, LEVEL, n_resamples)
+    return found
+
+
+def _interval(low: float, high: float, level: float, n_resamples: int) -> dict[str, Any]:
+    return {"low": low, "high": high, "level": level, "n_resamples": n_resamples}
 
 
 def _counts(values: pd.Series) -> dict[str, int]:
@@ -304,13 +366,23 @@ def _check_training(labels: Floats, n_rows: int) -> None:
         )
 
 
-def _correlations(x: Floats, y: Floats, chosen: NDArray[np.int64]) -> Floats:
-    """The correlation of each row of `chosen` (resamples, n); NaN where a column is constant."""
-    a, b = x[chosen], y[chosen]
-    constant = (np.ptp(a, axis=1) == 0) | (np.ptp(b, axis=1) == 0)
-    a -= a.mean(axis=1, keepdims=True)
-    b -= b.mean(axis=1, keepdims=True)
-    squares = np.einsum("ij,ij->i", a, a) * np.einsum("ij,ij->i", b, b)
-    products = np.einsum("ij,ij->i", a, b)
+def _correlations(x: Floats, y: Floats, weights: Weights) -> Floats:
+    """The correlation of each resample, whose rows count as often as `weights` (resamples, n) says.
+
+    NaN stands where a column is constant.
+    """
+    drawn = weights > 0
+    constant = np.zeros(len(weights), bool)
+    counts = weights.astype(np.float64)
+    total = counts.sum(axis=1, keepdims=True)
+    centred = []
+    for values in (x, y):
+        # A constant column is recognised by its values: the rounding error of a mean would pass for variance.
+        high, low = np.where(drawn, values, -np.inf).max(axis=1), np.where(drawn, values, np.inf).min(axis=1)
+        constant |= high == low
+        centred.append(values - (counts @ values)[:, None] / total)
+    a, b = centred
+    squares = np.einsum("ij,ij,ij->i", counts, a, a) * np.einsum("ij,ij,ij->i", counts, b, b)
+    products = np.einsum("ij,ij,ij->i", counts, a, b)
     undefined = constant | (squares == 0)
     return np.where(undefined, np.nan, np.clip(products / np.sqrt(np.where(undefined, 1.0, squares)), -1.0, 1.0))

@@ -1,3 +1,3 @@
 """The tokens that the language-modelling score may ask for."""
 
-from gradiend.evaluator._measurements import tokenize_texts as tokenize_texts
+from gradiend.evaluator._language_score import tokenize_texts as tokenize_texts

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -200,28 +201,63 @@ class GradientEngine:
     ) -> Tensor:
         result = torch.zeros(len(directions), len(words), dtype=self.dtype)
         n_batches = len(directions) * count_batches(words, batch_size)
-        primals = {name: parameter.detach() for name, parameter in self.parameters.items()}
-        with (
-            _bar(n_batches, progress) as bar,
-            torch.no_grad(),
-            ForwardModeRules(),
-            # Attention that `ForwardModeRules` leaves alone must take the one kernel with a forward-mode rule.
-            sdpa_kernel(SDPBackend.MATH),
-        ):
+        with _bar(n_batches, progress) as bar, _forward_mode():
             for row, direction in enumerate(directions):
-                tangents = {
-                    name: entry.scatter(direction[place].to(primals[name]))
-                    for name, (entry, place) in self._places.items()
-                }
+                tangents = self._tangents(direction)
                 for indices, batch in batches_by_length(words, batch_size, self.objective.pad_token_id):
                     with forward_ad.dual_level():
-                        moving = {n: forward_ad.make_dual(primals[n], tangents[n]) for n in primals}
-                        log_probs = self.scorer.log_probs(batch.to(self.scorer.device), moving)
+                        log_probs = self.scorer.log_probs(batch.to(self.scorer.device), self._moving(tangents))
                         slopes = forward_ad.unpack_dual(log_probs).tangent
                     # None means that no mapped parameter has an influence.
                     result[row, indices] = 0 if slopes is None else slopes.to(result)
                     bar.update()
         return result
+
+    def token_derivatives(
+        self, words: Sequence[TokenizedWord], direction: Tensor, batch_size: int = 32
+    ) -> tuple[Tensor, Tensor] | None:
+        """The slope and the curvature of the loss along a direction, for every scored token.
+
+        With the derivative d of a site's logits along θ + ε · direction, and p the model's prediction there, these are
+        d/dε log p(token) = d[token] − E_p d, and Var_p d, which is the second derivative of KL(p ‖ p_ε) at ε = 0.
+
+        Args:
+            words: The words, S tokens in all.
+            direction: (mapping.size,).
+            batch_size: Distinct inputs per pass.
+
+        Returns:
+            Two tensors (S,) on the CPU, batch by batch; None if an operator of the model has no forward-mode rule.
+        """
+        parts = []
+        try:
+            with measurement_mode(self.model), _forward_mode():
+                tangents = self._tangents(direction)
+                for _, cpu_batch in batches_by_length(words, batch_size, self.objective.pad_token_id):
+                    batch = cpu_batch.to(self.scorer.device)
+                    with forward_ad.dual_level():
+                        logits = forward_ad.unpack_dual(self.scorer.site_logits(batch, self._moving(tangents)))
+                        predicted = logits.primal.float().softmax(-1)
+                        moved = torch.zeros_like(predicted) if logits.tangent is None else logits.tangent.float()
+                    mean = (predicted * moved).sum(-1)
+                    variance = (predicted * (moved - mean[:, None]).square()).sum(-1)
+                    sites = batch.score_sites
+                    parts.append(((moved[sites, batch.score_tokens] - mean[sites]).cpu(), variance[sites].cpu()))
+        except NotImplementedError as error:
+            logger.info("No forward-mode rule (%s): the curvature of the loss is not known.", error)
+            return None
+        slopes, curvatures = (torch.cat(some) for some in zip(*parts, strict=True))
+        return slopes, curvatures
+
+    def _tangents(self, direction: Tensor) -> dict[str, Tensor]:
+        return {
+            name: entry.scatter(direction[place].to(self.parameters[name].detach()))
+            for name, (entry, place) in self._places.items()
+        }
+
+    def _moving(self, tangents: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The parameters as dual numbers, inside a dual level."""
+        return {n: forward_ad.make_dual(self.parameters[n].detach(), tangent) for n, tangent in tangents.items()}
 
     def _backward_derivatives(self, words: Sequence[TokenizedWord], directions: Tensor, progress: str | None) -> Tensor:
         result = torch.zeros(len(directions), len(words), dtype=self.dtype)
@@ -231,6 +267,13 @@ class GradientEngine:
                 result[:, column] = -(directions.to(gradient) @ gradient)
                 bar.update()
         return result
+
+
+@contextmanager
+def _forward_mode() -> Iterator[None]:
+    # Attention that `ForwardModeRules` leaves alone must take the one kernel with a forward-mode rule.
+    with torch.no_grad(), ForwardModeRules(), sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 def _bar(total: int, label: str | None) -> tqdm[Any]:

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from gradiend.gradients._words import Span, TokenizedWord, WordBatch, locate, tokenize
+from gradiend.gradients._words import Span, TokenizedWord, locate, tokenize
 from gradiend.util import PLACEHOLDER
 
 if TYPE_CHECKING:
-    from gradiend.gradients._scorer import WordScorer
+    pass
 
 IGNORED = -100
 """Label of a token that is not scored (the convention of transformers)."""
@@ -54,6 +54,8 @@ class Objective(ABC):
     """The folder of a checkpoint where `save` puts what the GRADIEND does not hold; None if nothing else is saved."""
     min_prefix: ClassVar[int] = 0
     """Characters that must stand before a word that is scored."""
+    lms_is_accuracy: ClassVar[bool] = False
+    """Whether the language-modelling score is an accuracy; otherwise it is 1 / (1 + mean negative log-likelihood)."""
     unscorable: ClassVar[str] = "A word cannot be scored"
     """Why `_word` gave None, as the beginning of a message."""
 
@@ -317,19 +319,19 @@ class Objective(ABC):
         """Words of one text that were tokenized one by one, as one question for all of these words."""
         raise NotImplementedError(self._only_for_training())
 
-    def neutral_words(self, tokenized: Sequence[tuple[list[int], list[int]]]) -> list[tuple[int, TokenizedWord]]:
+    def neutral_words(
+        self, tokenized: Sequence[tuple[list[int], list[int]]], *, every: bool = False
+    ) -> list[tuple[int, TokenizedWord]]:
         """The words that the language-modelling score asks for.
 
         Args:
             tokenized: (tokens, positions that may be scored) of every text.
+            every: Whether every token is asked for once, in as many passes as this needs. Otherwise a kind may ask for
+                some tokens only.
 
         Returns:
-            (number of a text, words that are asked for in one pass over this text).
+            (number of a text, words that are asked for in one pass over this text), pass by pass.
         """
-        raise NotImplementedError(self._only_for_training())
-
-    def language_modeling_score(self, scorer: WordScorer, batches: Sequence[WordBatch], n_tokens: int) -> float:
-        """The LMS, between 0 and 1, of the scorer's model on batches of `neutral_words` with `n_tokens` tokens."""
         raise NotImplementedError(self._only_for_training())
 
     def _only_for_training(self) -> str:

@@ -20,6 +20,12 @@ logger = logging.getLogger(__name__)
 CHECKED_ROWS = 2
 
 
+def _word_log_probs(logits: Tensor, batch: WordBatch) -> Tensor:
+    logits = logits.float() if logits.dtype.itemsize < 4 else logits
+    token_scores = logits[batch.score_sites, batch.score_tokens] - logits.logsumexp(-1)[batch.score_sites]
+    return token_scores.new_zeros(batch.n_words).index_add(0, batch.score_words, token_scores)
+
+
 class WordScorer:
     """Runs a language model on word batches.
 
@@ -61,10 +67,16 @@ class WordScorer:
         Raises:
             ValueError: See `Objective.check`.
         """
-        logits = self.site_logits(batch, parameters)
-        logits = logits.float() if logits.dtype.itemsize < 4 else logits
-        token_scores = logits[batch.score_sites, batch.score_tokens] - logits.logsumexp(-1)[batch.score_sites]
-        return token_scores.new_zeros(batch.n_words).index_add(0, batch.score_words, token_scores)
+        return _word_log_probs(self.site_logits(batch, parameters), batch)
+
+    def log_probs_and_hits(self, batch: WordBatch) -> tuple[Tensor, Tensor]:
+        """log p(word), and how many of the word's tokens are the model's first prediction; both (N,).
+
+        Raises as `log_probs`.
+        """
+        logits = self.site_logits(batch)
+        hits = (logits.argmax(-1)[batch.score_sites] == batch.score_tokens).long()
+        return _word_log_probs(logits, batch), hits.new_zeros(batch.n_words).index_add(0, batch.score_words, hits)
 
     def site_logits(self, batch: WordBatch, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
         """Head logits at the sites, (U, vocabulary). Raises as `log_probs`."""

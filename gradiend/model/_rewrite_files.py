@@ -39,8 +39,8 @@ class RewriteChoice:
 
     target_class: str
     """The class that the rewrite moves, or another key of the results."""
-    direction: Literal["strengthen", "weaken"]
-    """Whether the rewrite strengthens or weakens the class."""
+    direction: Literal["strengthen", "weaken", "balance"]
+    """Whether the rewrite strengthens the class, weakens it, or aims at no preference among the classes."""
     gradiend_path: str | None = None
     """The checkpoint of the GRADIEND, if known; deltas do not keep this path, because users exchange deltas."""
     value: float | None = None

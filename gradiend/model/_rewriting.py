@@ -214,6 +214,22 @@ class RewritesBaseModel(nn.Module, ABC):
         logger.info("The rewrite changed %.1f %% of the mapped entries.", 100 * share)
         return rewritten
 
+    @contextmanager
+    def temporarily_rewritten(
+        self, learning_rate: float, feature_factor: Factor, part: str = "decoder"
+    ) -> Iterator[Any]:
+        """Change the base model in place in a with-block, as `rewrite_base_model` changes a copy; yield the base model.
+
+        Afterwards the base model has the same bits as before. The arguments are those of `rewrite_base_model`.
+
+        Raises:
+            ValueError: See `rewrite_base_model`.
+        """
+        model, step = self._for_rewriting(), self._step(learning_rate, feature_factor, part)
+        with temporarily_updated(model.base_model, model.gradiend.mapping, step) as share:
+            refuse_no_change(share, step)
+            yield model.base_model
+
     @known_keywords("ModelWithGradiend.export_delta")
     def export_delta(
         self, path: str | Path, learning_rate: float, feature_factor: Factor | None = None, part: str = "decoder", *,

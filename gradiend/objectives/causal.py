@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
 
-from gradiend.gradients import Objective, TokenizedWord, WordBatch, WordScorer
+from gradiend.gradients import Objective, TokenizedWord
 from gradiend.gradients._objective import equal_logits, labelled_inputs
 from gradiend.gradients._words import Span, room_beside
 from gradiend.objectives.registry import kind_of
@@ -105,8 +104,11 @@ class Causal(Objective):
         """See `Objective.together`: each word is predicted from the unmasked words before it."""
         return list(words)
 
-    def neutral_words(self, tokenized: Sequence[tuple[list[int], list[int]]]) -> list[tuple[int, TokenizedWord]]:
-        """See `Objective.neutral_words`."""
+    def neutral_words(
+        self, tokenized: Sequence[tuple[list[int], list[int]]], *, every: bool = False
+    ) -> list[tuple[int, TokenizedWord]]:
+        """See `Objective.neutral_words`: every token that has a token before it is asked for."""
+        del every
         result = []
         for number, (ids, free) in enumerate(tokenized):
             positions = [position for position in free if position > 0]
@@ -115,19 +117,6 @@ class Causal(Objective):
                 word = TokenizedWord(tuple(ids[:-1]), tuple(position - 1 for position in positions), tokens)
                 result.append((number, word))
         return result
-
-    @torch.no_grad()
-    def language_modeling_score(self, scorer: WordScorer, batches: Sequence[WordBatch], n_tokens: int) -> float:
-        """See `Objective.language_modeling_score`."""
-        return 1 / (1 + self.negative_log_likelihood(scorer, batches) / n_tokens)
-
-    @torch.no_grad()
-    def negative_log_likelihood(self, scorer: WordScorer, batches: Sequence[WordBatch]) -> float:
-        """The negative log-likelihood, summed over all tokens of the batches."""
-        total = 0.0
-        for batch in batches:
-            total -= float(scorer.log_probs(batch.to(scorer.device)).double().sum())
-        return total
 
 
 def is_decoder_only_model(x: Any) -> bool:

@@ -7,12 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 from transformers import MODEL_FOR_MASKED_LM_MAPPING, AutoModelForMaskedLM
 from typing_extensions import Self
 
-from gradiend.gradients import Objective, TokenizedWord, WordBatch, WordScorer
+from gradiend.gradients import Objective, TokenizedWord
 from gradiend.gradients._words import Span, room_beside
 from gradiend.util import PLACEHOLDER
 
@@ -39,6 +38,7 @@ class Masked(Objective):
     """
 
     name = "masked"
+    lms_is_accuracy = True
 
     def __init__(self, tokenizer: Any, *, max_length: int, vocabulary_size: int | None = None) -> None:
         super().__init__(tokenizer, max_length=max_length, vocabulary_size=vocabulary_size)
@@ -109,17 +109,20 @@ class Masked(Objective):
                 ids[position] = self.tokenizer.mask_token_id
         return [replace(word, input_ids=tuple(ids)) for word in words]
 
-    def neutral_words(self, tokenized: Sequence[tuple[list[int], list[int]]]) -> list[tuple[int, TokenizedWord]]:
+    def neutral_words(
+        self, tokenized: Sequence[tuple[list[int], list[int]]], *, every: bool = False
+    ) -> list[tuple[int, TokenizedWord]]:
         """See `Objective.neutral_words`."""
         generator = np.random.default_rng(SEED)
         orders = [generator.permutation(free) for _, free in tokenized]
         sizes = [max(1, round(MASKED_SHARE * len(order))) for order in orders]
         result: list[tuple[int, TokenizedWord]] = []
+        wanted = sum(map(len, orders)) if every else MIN_SCORED_TOKENS
         scored = turn = 0
-        while scored < MIN_SCORED_TOKENS:
+        while scored < wanted:
             before = scored
             for number, ((ids, _), order, size) in enumerate(zip(tokenized, orders, sizes, strict=True)):
-                if turn and scored >= MIN_SCORED_TOKENS:
+                if turn and scored >= wanted:
                     break
                 positions = sorted(int(position) for position in order[turn * size : (turn + 1) * size])
                 if positions:
@@ -133,13 +136,3 @@ class Masked(Objective):
                 break
             turn += 1
         return result
-
-    @torch.no_grad()
-    def language_modeling_score(self, scorer: WordScorer, batches: Sequence[WordBatch], n_tokens: int) -> float:
-        """See `Objective.language_modeling_score`."""
-        correct = 0
-        for batch in batches:
-            on_device = batch.to(scorer.device)
-            predicted = scorer.site_logits(on_device).argmax(-1)[on_device.score_sites]
-            correct += int((predicted == on_device.score_tokens).sum())
-        return correct / n_tokens

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from gradiend.evaluator._goals import RESULT_KEYS
 from gradiend.evaluator._grid import read_decoder_stats_file, read_fingerprint
+from gradiend.evaluator._measurements import BALANCE
 from gradiend.model._architecture import parse_rewrite_part
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._context import one_goal
@@ -80,9 +81,13 @@ class Rewrite:
     def choice(self, gradiend_path: str | None) -> RewriteChoice:
         """What is written of the evaluation beside a rewritten model."""
         return RewriteChoice(
-            self.target_class, "strengthen" if self.strengthens else "weaken", gradiend_path, self.value, self.lms,
-            self.base_lms,
+            self.target_class, self._direction(), gradiend_path, self.value, self.lms, self.base_lms,
         )  # fmt: skip
+
+    def _direction(self) -> Literal["strengthen", "weaken", "balance"]:
+        if self.key == BALANCE:
+            return "balance"
+        return "strengthen" if self.strengthens else "weaken"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -67,8 +67,8 @@ from gradiend.util._files import read_json
 from gradiend.util._imports import without_package
 from gradiend.util._keywords import known_keywords
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import SEED_REPORT, SEEDS_DIR, SHIFTS_PLOT
-from gradiend.visualizer import Visualizer, plot_encoder_distributions
+from gradiend.util.paths import BALANCE_PLOT, SEED_REPORT, SEEDS_DIR, SHIFTS_PLOT
+from gradiend.visualizer import Visualizer, plot_balance, plot_encoder_distributions
 from gradiend.visualizer._encodings import Encodings, frame_of
 from gradiend.visualizer._output import checked_plot_options, plot_is_possible, require_matplotlib
 
@@ -348,10 +348,18 @@ class Trainer(FeatureLearningDefinition):
 
     def plot_probability_shifts(self, **kwargs: Any) -> Any:
         """See `gradiend.visualizer.plot_probability_shifts`; an experiment directory gets the figure."""
-        if kwargs.get("output") is None and self.experiment_dir is not None:
-            img_format = self.modality.plot_style.get("img_format", "png")
-            kwargs["output"] = str(Path(self.experiment_dir) / f"{SHIFTS_PLOT}.{img_format}")
-        return self.evaluator.plot_probability_shifts(**kwargs)
+        return self.evaluator.plot_probability_shifts(**self._with_output(SHIFTS_PLOT, kwargs))
+
+    def plot_balance(self, decoder_results: Mapping[str, Any], **kwargs: Any) -> Any:
+        """See `gradiend.visualizer.plot_balance`; an experiment directory gets the figure."""
+        return plot_balance(decoder_results, **self._with_output(BALANCE_PLOT, kwargs))
+
+    def _with_output(self, name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Keywords of a plot, with a file in the experiment directory, if there is one and no other file is given."""
+        if kwargs.get("output") is not None or self.experiment_dir is None:
+            return dict(kwargs)
+        img_format = self.modality.plot_style.get("img_format", "png")
+        return {**kwargs, "output": str(Path(self.experiment_dir) / f"{name}.{img_format}")}
 
     # Evaluation
 
@@ -438,7 +446,7 @@ class Trainer(FeatureLearningDefinition):
         return {**result, "encoder_df": frame} if return_df else result
 
     def evaluate_decoder(
-        self, lrs: Sequence[float] | None = None, feature_factors: Sequence[float] | None = None,
+        self, lrs: Sequence[float] | Literal["auto"] | None = None, feature_factors: Sequence[float] | None = None,
         use_cache: bool | None = None, max_size_training_like: int | None = None, max_size_neutral: int | None = None,
         eval_batch_size: int | None = None, training_like_df: pd.DataFrame | None = None,
         neutral_df: pd.DataFrame | None = None, selector: SelectionPolicy | None = None,
@@ -446,7 +454,7 @@ class Trainer(FeatureLearningDefinition):
         target_class: str | Sequence[str] | None = None, increase_target_probabilities: bool = True, plot: bool = False,
         show: bool | None = None, **kwargs: Any,
     ) -> dict[str, Any]:  # fmt: skip
-        """Search a grid of rewrites for the best per class; see `DecoderEvaluator.evaluate_decoder` for the arguments.
+        """Search rewrites for the best per class; see `DecoderEvaluator.evaluate_decoder` for the arguments.
 
         Measurements and results are written to the experiment directory, where `use_cache=True` reads them. A trainer
         without an experiment directory remembers the results for `rewrite_base_model` and `export_delta`.

@@ -43,6 +43,7 @@ ENCODED_VALUES, OLD_ENCODER_RESULT = "encoded_values", "encoder_eval_result"
 DECODER_GRID, DECODER_STATS = "decoder_grid_cache.json", "decoder_stats"
 ENCODER_PLOT, CONVERGENCE_PLOT, SHIFTS_PLOT = "encoder_analysis", "training_convergence", "probability_shifts"
 SCATTER_PLOT = "encoder_analysis_scatter.html"
+SIDE_EFFECTS_PLOT, BALANCE_PLOT = "side_effects", "balance"
 
 # Files and folders of a checkpoint.
 CONFIG_FILE = "config.json"

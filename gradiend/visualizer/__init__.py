@@ -3,9 +3,11 @@
 from gradiend.util._imports import public_names
 from gradiend.visualizer._encoder_scatter import plot_encoder_scatter as plot_encoder_scatter
 from gradiend.visualizer._visualizer import Visualizer as Visualizer
+from gradiend.visualizer.balance import plot_balance as plot_balance
 from gradiend.visualizer.convergence import plot_training_convergence as plot_training_convergence
 from gradiend.visualizer.encoder_distributions import plot_encoder_distributions as plot_encoder_distributions
 from gradiend.visualizer.probability_shifts import plot_probability_shifts as plot_probability_shifts
+from gradiend.visualizer.side_effects import plot_side_effects as plot_side_effects
 from gradiend.visualizer.topk import compute_topk_sets as compute_topk_sets
 from gradiend.visualizer.topk import plot_topk_overlap_heatmap as plot_topk_overlap_heatmap
 from gradiend.visualizer.topk import plot_topk_overlap_venn as plot_topk_overlap_venn

@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 Grid = Mapping[Any, Mapping[str, Any]]
 
+LIKELIHOOD = "likelihood"
 LMS_RATIO = 0.99
 """Share of the base model's LMS below which the default policy selects no candidate."""
 
@@ -130,6 +131,7 @@ class _Rewrite:
     factor: float
     learning_rate: float
     lms: float | None
+    """The score on neutral text: the LMS, or the likelihood score as a ratio to the base model's."""
 
     @property
     def step(self) -> float:
@@ -165,6 +167,8 @@ class ShiftCurves:
     datasets: tuple[str, ...]
     """Dataset classes; each has a panel."""
     selected: tuple[Selected, ...]
+    score: str = "LMS"
+    """Name of the score by which candidates were judged."""
 
     def series(self, value: Callable[[GridPoint], float | None]) -> list[list[tuple[float, float]]]:
         """Return sorted (step, value) of the points of each |feature factor|, with the base model at 0."""
@@ -195,14 +199,17 @@ def shift_curves(
     summaries by class (`<class>_weaken` where the class was made less likely). By default all classes of the grid are
     drawn, and the selected candidate of each that has one is marked; a missing class or summary raises ValueError.
     """
-    base = _point(grid["base"], 0.0, 0.0) if "base" in grid else None
+    # Grids that a likelihood policy has scored have other numbers of tokens, of which only the ratios can be compared.
+    by_ratio = any("scored_until" in (entry.get("lms") or {}) for entry in grid.values())
+    base = _point(grid["base"], 0.0, 0.0, by_ratio) if "base" in grid else None
     points = []
     for key, entry in grid.items():
-        if key == "base":
+        # The goal of balance moves factor and step together, which has no place on this axis.
+        if key == "base" or "balance" in entry:
             continue
         identity = entry.get("id")
         factor, rate = (identity["feature_factor"], identity["learning_rate"]) if isinstance(identity, Mapping) else key
-        points.append(_point(entry, float(factor), float(rate)))
+        points.append(_point(entry, float(factor), float(rate), by_ratio))
     moved = tuple(point for point in points if point.step != 0.0)
     if len(moved) < len(points):
         logger.info("%d grid points with step 0 are not drawn: there the base model stands.", len(points) - len(moved))
@@ -224,11 +231,15 @@ def shift_curves(
             "which evaluate_decoder(plot=True) fills in."
         )
     selected = _selected(results, classes, target_classes, strengthen)
-    return ShiftCurves(base, moved, tuple(classes), tuple(datasets), selected)
+    score = LIKELIHOOD if by_ratio else "LMS"
+    return ShiftCurves(base, moved, tuple(classes), tuple(datasets), selected, score)
 
 
-def _point(entry: Mapping[str, Any], factor: float, rate: float) -> GridPoint:
-    lms = (entry.get("lms") or {}).get("lms")
+def _point(entry: Mapping[str, Any], factor: float, rate: float, by_ratio: bool) -> GridPoint:
+    scores = entry.get("lms") or {}
+    lms = scores.get("lms")
+    if by_ratio:
+        lms = scores["likelihood_ratio"]["value"] if "likelihood_ratio" in scores else 1.0
     return GridPoint(factor, rate, None if lms is None else float(lms), entry.get("probs_by_dataset") or {})
 
 
@@ -251,7 +262,8 @@ def _selected(
             # The evaluation found no rewrite for this class: there is nothing to mark.
             continue
         factor, rate = float(summary["feature_factor"]), float(summary["learning_rate"])
-        chosen.append(Selected(factor, rate, summary.get("lms"), name, strengthen, summary.get("value")))
+        score = summary["likelihood_ratio"]["value"] if "scored_until" in summary else summary.get("lms")
+        chosen.append(Selected(factor, rate, score, name, strengthen, summary.get("value")))
     return tuple(chosen)
 
 
@@ -286,7 +298,7 @@ def shift_figure(curves: ShiftCurves, *, figsize: tuple[float, float] | None = N
         marks = [
             ax.axvline(chosen.step, color=colors[chosen.name], linestyle="-.", linewidth=1.4, zorder=1.5) for ax in axes
         ]
-        marks[0].set_label(_describe(chosen))
+        marks[0].set_label(_describe(chosen, curves.score))
         handles.append(marks[0])
     for ax in axes:
         _signed_axis(ax, curves)
@@ -305,8 +317,8 @@ def _draw_lms(ax: Axes, curves: ShiftCurves) -> list[Line2D]:
     """Draw the LMS in per cent of the base model's, with triangles at the floor for lower points, or the LMS itself."""
     ax.set_title("Language modelling on neutral text", loc="left", fontsize=10)
     if not curves.base_lms:
-        _draw_series(ax, curves, lambda point: point.lms, color=REFERENCE_COLOR, label="LMS", marker="o")
-        ax.set_ylabel("LMS")
+        _draw_series(ax, curves, lambda point: point.lms, color=REFERENCE_COLOR, label=curves.score, marker="o")
+        ax.set_ylabel(curves.score)
         top = _highest(ax.lines)
         ax.set_ylim(0.0, 1.12 * top if top > 0 else 1.0)
         return []
@@ -315,14 +327,14 @@ def _draw_lms(ax: Axes, curves: ShiftCurves) -> list[Line2D]:
     def per_cent(point: GridPoint) -> float | None:
         return None if point.lms is None else 100 * point.lms / base
 
-    _draw_series(ax, curves, per_cent, color=REFERENCE_COLOR, label="LMS", marker="o")
+    _draw_series(ax, curves, per_cent, color=REFERENCE_COLOR, label=curves.score, marker="o")
     shares = [share for point in curves.points if (share := per_cent(point)) is not None]
     floor = max(LMS_FLOOR, min([limit, *shares]) - LMS_MARGIN)
     ax.set_ylim(floor, max([100.0, *shares]) + LMS_MARGIN)
     below = [point.step for point in curves.points if point.lms is not None and 100 * point.lms / base < floor]
     if below:
         ax.plot(below, [floor] * len(below), color=REFERENCE_COLOR, linestyle="none", marker="v", clip_on=False)
-    ax.set_ylabel("LMS, % of base")
+    ax.set_ylabel(f"{curves.score}, % of base")
     return [
         ax.axhline(100.0, color=REFERENCE_COLOR, linestyle=BASE_STYLE, linewidth=1.0, label="base model"),
         ax.axhline(
@@ -330,7 +342,7 @@ def _draw_lms(ax: Axes, curves: ShiftCurves) -> list[Line2D]:
             color="#CC0000",
             linestyle=":",
             linewidth=1.3,
-            label=f"{LMS_RATIO:.0%} of the base model's LMS\n(hollow points are below, triangles far below)",
+            label=f"{LMS_RATIO:.0%} of the base model's {curves.score}\n(hollow points are below, triangles far below)",
         ),
     ]
 
@@ -408,10 +420,10 @@ def _label_steps(ax: Axes, curves: ShiftCurves) -> None:
     ax.set_xticks(steps, [names.get(step, "") for step in steps], fontsize=_LABEL_POINTS, rotation=90 * upright)
 
 
-def _describe(chosen: Selected) -> str:
+def _describe(chosen: Selected, score: str) -> str:
     goal = "strengthened" if chosen.strengthen else "weakened"
     scores = [
-        f"{name} {value:.3f}" for name, value in (("value", chosen.value), ("LMS", chosen.lms)) if value is not None
+        f"{name} {value:.3f}" for name, value in (("value", chosen.value), (score, chosen.lms)) if value is not None
     ]
     setting = f"factor {signed(chosen.factor)}, lr {chosen.learning_rate:.3g}"
     tail = f"\n({', '.join(scores)})" if scores else ""

@@ -35,7 +35,7 @@ LARGEST_SEED = 2**63
 Metric = Literal["correlation", "loss"]
 C = TypeVar("C", PrePruneConfig, PostPruneConfig, LRSearchConfig)
 AUTO = "auto"
-"""The learning rate that is searched for before the training."""
+"""In place of a number: a learning rate, or steps of the decoder, that are searched for."""
 
 
 class DefaultSteps(int):
@@ -73,6 +73,10 @@ def _learning_rate(name: str, value: Any) -> float | str:
         return _not_negative(name, value)
     except ValueError as error:
         raise ValueError(f'{name} must be a finite number of at least 0, or "auto"; got {value!r}.') from error
+
+
+def _numbers_or_auto(name: str, value: Any) -> Any:
+    return value if isinstance(value, str) and value == AUTO else _numbers(name, value)
 
 
 def _numbers(name: str, value: Any) -> Any:
@@ -225,8 +229,8 @@ class TrainingArguments(Arguments):
     """Cap on rows per dataset class in `evaluate_decoder`."""
     decoder_eval_max_size_neutral: int | None = argument(None, whole(1), affects="neither")
     """Cap on neutral texts in `evaluate_decoder`."""
-    decoder_eval_lrs: Sequence[float] | None = argument(None, _numbers, affects="neither")
-    """Learning rates of the decoder grid. Default: 0.001, 0.003, 0.01, 0.03, 0.1, 0."""
+    decoder_eval_lrs: Sequence[float] | Literal["auto"] | None = argument(None, _numbers_or_auto, affects="neither")
+    """Steps of the decoder evaluation, or "auto" to find the best ones. Default: 0.001, 0.003, 0.01, 0.03, 0.1, 0."""
     decoder_eval_feature_factors: Sequence[float] | None = argument(None, _numbers, affects="neither")
     """Feature factors of the decoder grid. Default: the factor that strengthens (or weakens) each class."""
     eval_batch_size: int = argument(32, whole(1), affects="neither")

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pandas as pd
 import torch
 
-from gradiend.evaluator._measurements import tokenize_texts
+from gradiend.evaluator._language_score import LanguageModelingScore, tokenize_texts
 from gradiend.gradients import Objective, TokenizedWord, WordScorer, batches_by_length, measurement_mode
 from gradiend.objectives import Causal, Masked, objective_of
 from gradiend.util._files import replacing, write_json
@@ -98,20 +98,15 @@ def evaluate_clm_perplexity(
         ValueError: A masked model, or no token to score.
     """
     objective = _objective(model, tokenizer, Causal)
-    tokenized = list(tokenize_texts(text_data, objective, ignore or ()))
-    scored = [word for _, word in objective.neutral_words(tokenized)]
-    n_tokens = sum(len(word.tokens) for word in scored)
-    if not n_tokens:
-        raise ValueError("The texts contain no token to score: give texts of several words each.")
-    batches = [batch for _, batch in batches_by_length(scored, batch_size, objective.pad_token_id)]
-    with measurement_mode(model):
-        total = objective.negative_log_likelihood(WordScorer(model, objective), batches)
-    mean = total / n_tokens
+    scores = LanguageModelingScore(text_data, objective, ignore=ignore or (), batch_size=batch_size).measure(
+        WordScorer(model, objective)
+    )
+    total = float(scores.loss.sum())
     result = {
-        "lms": 1 / (1 + mean),
-        "perplexity": math.exp(mean),
+        "lms": scores.lms,
+        "perplexity": math.exp(total / scores.n_tokens),
         "total_log_likelihood": total,
-        "total_tokens": n_tokens,
+        "total_tokens": scores.n_tokens,
     }
     if file is not None:
         write_json(file, result)

@@ -25,9 +25,13 @@ from gradiend.evaluator.encoder import EncoderData
 from gradiend.gradients import Objective, name_of_tokenizer
 from gradiend.model._context import Side
 from gradiend.util import PLACEHOLDER
+from gradiend.util._checks import require_texts
 from gradiend.util.logging import get_logger
 
 logger = get_logger(__name__)
+
+TARGET_ROWS = "target_rows"
+"""The value of `balance_texts` that takes the rows of the target classes."""
 
 
 def labelled(rows: pd.DataFrame, pair: Sequence[str], others: Sequence[str] = ()) -> pd.DataFrame:
@@ -158,6 +162,30 @@ def checked_neutral(data: Any, max_rows: int | None = None, *, trust_remote_code
         )
     require_values(frame["text"][[bool(text.strip()) for text in frame["text"]]], "text", " of the neutral data")
     return frame
+
+
+def balance_texts(data: Any, masked_col: str) -> list[str]:
+    """The distinct texts of a list, or of a frame, file or data set with the column `masked_col` or `text`.
+
+    Raises:
+        TypeError: A list of something else.
+        ValueError: No text, no such column, or a text without a `[MASK]`.
+    """
+    if isinstance(data, (list, tuple)):
+        texts = list(require_texts("balance_texts", data))
+    else:
+        frame = resolve_dataframe(data)
+        assert frame is not None
+        column = next((name for name in (masked_col, "text") if name in frame), None)
+        if column is None:
+            has = ", ".join(map(str, frame.columns))
+            raise ValueError(f"balance_texts needs a column {masked_col!r} or 'text'; it has {has}.")
+        texts = frame[column].tolist()
+    without = [text for text in texts if not isinstance(text, str) or PLACEHOLDER not in text]
+    if without or not texts:
+        found = f"{without[0]!r:.60}" if without else "no text"
+        raise ValueError(f"Every text of balance_texts needs a {PLACEHOLDER}; got {found}.")
+    return list(dict.fromkeys(texts))
 
 
 def training_like_rows(frame: pd.DataFrame, columns: ColumnNames) -> pd.DataFrame:

@@ -36,6 +36,8 @@ from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend, kind_saved_in
 from gradiend.trainer.text.prediction._memory_probe import probe_training
 from gradiend.trainer.text.prediction._rows import (
+    TARGET_ROWS,
+    balance_texts,
     checked_neutral,
     encoder_data,
     filled,
@@ -346,6 +348,19 @@ class TextData(Modality):
         if caps and len(neutral) > min(caps):
             neutral = neutral.sample(min(caps), random_state=self.seed).sort_index()
         return neutral
+
+    def balance_texts(self, given: Any) -> list[str]:
+        """See `TextPredictionTrainer.balance_texts`."""
+        wanted = self.config.balance_texts if given is None else given
+        if wanted is None:
+            raise ValueError(
+                '"balance" needs texts that fit every class, such as "The nurse said that [MASK] was tired.": give '
+                "balance_texts=[…] (or a file; it is also a field of TextPredictionConfig). "
+                'balance_texts="target_rows" takes the rows of the target classes, whose context makes one class right.'
+            )
+        if isinstance(wanted, str) and wanted == TARGET_ROWS:
+            return self.decoder_rows("test", None, None)[UNIFIED_MASKED].drop_duplicates().tolist()
+        return balance_texts(wanted, self.config.masked_col)
 
     def head_rows(self, split: str, max_size: int | None) -> pd.DataFrame:
         """See `TextPredictionTrainer.get_decoder_mlm_training_data`."""

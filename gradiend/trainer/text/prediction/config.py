@@ -93,6 +93,10 @@ class TextPredictionConfig(TrainerConfig):
     """Cap on the texts of the language-modelling score."""
     decoder_eval_ignore_tokens: Sequence[str] | None = None
     """Words that the language-modelling score leaves out besides the class words."""
+    balance_texts: Any = None
+    """Texts with a `[MASK]` that fit every target class, such as "The nurse said that [MASK] was tired.", for the goal
+    "balance" of `evaluate_decoder`: a list, a DataFrame with the column masked or text, or the path of such a file;
+    "target_rows" takes the test rows of the target classes. Default: none, so that "balance" asks for them."""
     eval_neutral_data: Any = None
     """Neutral texts (column `text`): a DataFrame, the path of a CSV, JSON Lines or Parquet file, or the hub id or
     folder of a data set (its split train). Default: the test split with its words filled in."""

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from gradiend.data.unified import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, UNIFIED_MASKED
-from gradiend.evaluator._measurements import ClassProbabilities, LanguageModelingScore
+from gradiend.evaluator._language_score import LanguageModelingScore
+from gradiend.evaluator._measurements import ClassProbabilities
 from gradiend.gradients import WordScorer
 from gradiend.objectives import objective_of
 
@@ -74,4 +75,4 @@ def compute_lms(
     """
     objective = objective_of(model, tokenizer)
     score = LanguageModelingScore(list(texts)[:max_texts], objective, ignore=ignore or (), batch_size=batch_size)
-    return {"lms": score.measure(WordScorer(model, objective))}
+    return {"lms": score.measure(WordScorer(model, objective)).lms}

@@ -1,4 +1,7 @@
-"""The trainer for text features, which are seen in factual and alternative words at a placeholder."""
+"""The trainer for text features, which are seen in factual and alternative words at a placeholder.
+
+Half of the file documents the arguments of the public methods, most of which are a few lines that call one function.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +16,26 @@ from gradiend.data._summary import DataSummary
 from gradiend.data.unified import UNIFIED_FACTUAL_CLASS, UNIFIED_SPLIT
 from gradiend.evaluator._goals import wants_cache
 from gradiend.evaluator._grid import CandidateFiles
-from gradiend.evaluator._measurements import ClassProbabilities, LanguageModelingScore, TextMeasurement, measure_all
-from gradiend.evaluator._selection import BASE
+from gradiend.evaluator._language_score import LanguageModelingScore
+from gradiend.evaluator._measurements import BalanceOfClasses, ClassProbabilities, TextMeasurement
+from gradiend.evaluator._selection import BASE, LikelihoodPolicy
 from gradiend.gradients import WordScorer
 from gradiend.objectives import objective_of
 from gradiend.objectives.head_training import train_mlm_head
+from gradiend.trainer._rewrites import class_and_direction, plan_rewrites
 from gradiend.trainer.core._kept_gradients import GradientCache
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend
 from gradiend.trainer.text.prediction._rows import encoder_data, held_out_rows, scorable_rows
+from gradiend.trainer.text.prediction._side_effects import SideEffectsRequest, figure_drawer
 from gradiend.trainer.text.prediction._text_data import TextData
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
 from gradiend.trainer.text.prediction.dataset import TextGradientBatches, TextTrainingDataset
 from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
 from gradiend.trainer.trainer import Trainer
 from gradiend.util._digest import frame_part, language_model_parts
+from gradiend.util._imports import without_package
 from gradiend.util._keywords import known_keywords, resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import MLM_HEAD
@@ -312,11 +319,12 @@ class TextPredictionTrainer(Trainer):
 
     def prepare_base_model_evaluation(
         self, model: Any, tokenizer: Any, training_like_df: pd.DataFrame, neutral_df: pd.DataFrame, *,
-        eval_batch_size: int,
+        eval_batch_size: int, scored_by: LikelihoodPolicy | None = None, balance_texts: Sequence[str] | None = None,
     ) -> TextMeasurement:  # fmt: skip
         """Tokenize and mask texts once; the result measures the model, as it is at the time of the measurement.
 
-        A model with an auxiliary head is measured without the head.
+        A model with an auxiliary head is measured without the head. With `scored_by`, as many tokens of the neutral
+        texts are scored as this policy asks for.
         """
         model = original_model(model)
         objective = objective_of(model, tokenizer)
@@ -335,8 +343,26 @@ class TextPredictionTrainer(Trainer):
         probabilities = ClassProbabilities(rows, targets, objective, batch_size=eval_batch_size)
         ignored += list(self.config.decoder_eval_ignore_tokens or ())
         texts = neutral_df["text"].tolist()
-        lms = LanguageModelingScore(texts, objective, ignore=ignored, batch_size=eval_batch_size)
-        return TextMeasurement(WordScorer(model, objective), probabilities, lms)
+        score = LanguageModelingScore(
+            texts, objective, ignore=ignored, batch_size=eval_batch_size, in_blocks=scored_by is not None
+        )
+        balance = None
+        if balance_texts is not None:
+            restricted = self.config.decoder_eval_restrict_to_target_classes
+            own = {name: targets[name] for name in self.target_classes} if restricted else targets
+            balance = BalanceOfClasses(balance_texts, own, objective, batch_size=eval_batch_size)
+        return TextMeasurement(
+            WordScorer(model, objective), probabilities, score,
+            enough=None if scored_by is None else scored_by.enough, balance=balance,
+        )  # fmt: skip
+
+    def balance_texts(self, given: Any = None) -> list[str]:
+        """The texts of the goal "balance": those given, or those of the configuration; see `evaluate_decoder`.
+
+        Raises:
+            ValueError: There are no texts, or texts without a `[MASK]`.
+        """
+        return self.modality.balance_texts(given)
 
     @known_keywords("evaluate_base_model")
     def evaluate_base_model(
@@ -362,7 +388,9 @@ class TextPredictionTrainer(Trainer):
             eval_batch_size: Texts per forward pass.
 
         Returns:
-            The measurements, see `gradiend.evaluator._measurements.measure_all`.
+            probs_by_dataset {dataset class: {class: mean probability}}, probs {X: mean probability of the other classes
+            on X's texts}, probs_factual {X: mean probability of X on X's texts}, probs_interval (bootstrap intervals
+            over texts; None: not estimable), and lms {"lms": the score, "likelihood": …, "n_tokens": …}.
         """
         use_cache = wants_cache(self, use_cache, "evaluate_base_model")
         rows, neutral = self._get_decoder_eval_dataframe(
@@ -382,11 +410,79 @@ class TextPredictionTrainer(Trainer):
         datasets = list(dict.fromkeys(rows[UNIFIED_FACTUAL_CLASS]))
         if set(measured) < set(datasets):
             batch_size = eval_batch_size or self.training_args.eval_batch_size
-            entry = measure_all(
-                self.prepare_base_model_evaluation(model, tokenizer, rows, neutral, eval_batch_size=batch_size)
+            measurement = self.prepare_base_model_evaluation(
+                model, tokenizer, rows, neutral, eval_batch_size=batch_size
             )
+            entry = measurement.base(None)
             files.store(name, {"id": name, **entry}, datasets)
         return {key: value for key, value in entry.items() if key != "id"}
+
+    @known_keywords("evaluate_side_effects")
+    def evaluate_side_effects(
+        self, decoder_results: Mapping[str, Any] | None = None, target_class: str | None = None,
+        increase_target_probabilities: bool = True, *, strengthen: str | None = None, weaken: str | None = None,
+        neutral_df: pd.DataFrame | None = None, sentences: Sequence[str] | None = None,
+        other_classes: Mapping[str, Sequence[str]] | None = None,
+        other_gradiends: Mapping[str, Any] | None = None, top_k: int = 10, max_size_neutral: int | None = None,
+        eval_batch_size: int | None = None, output: str | Path | None = None, plot: bool = False,
+        show: bool | None = None,
+    ) -> pd.DataFrame:  # fmt: skip
+        """What a chosen rewrite changes beside its class: neutral texts, tokens, other classes, single sentences.
+
+            trainer.evaluate_side_effects(strengthen="feminine", sentences=["The doctor said that [MASK] was late."])
+
+        The base model is changed in place and restored bit by bit. Tokens of neutral texts are masked and scored as
+        for the language-modelling score, without class words.
+
+        Args:
+            decoder_results: See `rewrite_base_model`.
+            target_class: The class that the rewrite moves, see `rewrite_base_model`; one class.
+            increase_target_probabilities: See `rewrite_base_model`.
+            strengthen: See `rewrite_base_model`.
+            weaken: See `rewrite_base_model`.
+            neutral_df: Neutral texts (column `text`). Default: those of `evaluate_decoder`.
+            sentences: Texts with a `[MASK]`, whose most likely tokens are reported.
+            other_classes: Further classes to measure: name → words.
+            other_gradiends: Trainers of other features to measure on their own test rows: name → trainer, or trainers.
+            top_k: How many tokens that gained probability, and how many that lost, are reported.
+            max_size_neutral: Cap on neutral texts. Default: the value in the training arguments.
+            eval_batch_size: Texts per forward pass. Default: the value in the training arguments.
+            output: The file of the figure, which is then drawn. Default: `side_effects.<format>` in the experiment
+                directory.
+            plot: Also draw `gradiend.visualizer.plot_side_effects`; without matplotlib a warning before the work says
+                that it is left out.
+            show: Whether to show the figure. Default: True.
+
+        Returns:
+            A frame with the columns kind, group, name, token_id, context, before, after, change (after − before), low
+            and high (the 95 % bootstrap interval of the change over texts; NaN: not estimable), n (positions or rows),
+            n_texts, example, example_before and example_after. The kinds are:
+
+            - divergence: KL(base ‖ rewritten) in nats per scored position of neutral texts;
+            - gained, lost: the tokens whose probability, averaged over these positions, rose or fell most; `example`
+              is the text where it moved most, with `[MASK]` at the position, and its probabilities there;
+            - class: P(class) on the test rows of each class and at one masked word of each neutral text (context);
+              the group is "target classes", "other classes" or a name in `other_gradiends`;
+            - prediction: the five most likely tokens before, and those after, for each sentence (context).
+
+        Raises:
+            TypeError, ValueError: See `rewrite_base_model`; several classes, texts or words that cannot be scored, a
+                class named twice, or a figure that would be neither saved nor shown; all before the measurement.
+        """
+        goal = class_and_direction(target_class, increase_target_probabilities, strengthen, weaken)
+        asked = SideEffectsRequest(
+            self, neutral_df, sentences, other_classes, other_gradiends, top_k, max_size_neutral, eval_batch_size
+        )
+        draw = figure_drawer(self, output, show) if plot or output is not None else None
+        plan = plan_rewrites(decoder_results, *goal, self.experiment_dir, last=self._last_results)
+        if len(plan.rewrites) > 1:
+            raise ValueError("evaluate_side_effects measures one rewrite: name one class, and call it for each class.")
+        model, _ = self._rewritten_model(None)
+        plan.require_model(model)
+        frame = asked.measure(self._model_for_decoder_eval(model), plan.rewrites[0].arguments())
+        if draw is not None:
+            without_package(lambda: draw(frame), "The plot")
+        return frame
 
     def analyze_decoder_for_plotting(
         self, decoder_results: Mapping[str, Any] | None = None, model_with_gradiend: Any = None,

@@ -1,0 +1,210 @@
+"""How well a model predicts neutral texts: scores text by text, and ratios to the base model with their errors.
+
+Two scores are measured on the same tokens: the language-modelling score (LMS) of the documentation, which is an
+accuracy for masked models, and the likelihood score 1 / (1 + mean negative log-likelihood per token), which varies
+far less from sample to sample (docs/evaluation.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gradiend.data.text._neutral_masking import ExcludedWords
+from gradiend.gradients import Objective, TokenizedWord, WordBatch, WordScorer, batches_by_length, measurement_mode
+
+Floats = NDArray[np.float64]
+
+FIRST_BLOCK = 1000
+"""Tokens that are scored before a standard error is asked for."""
+GROWTH = 1.5
+"""Ratio of the tokens that are scored after a further block to those before."""
+SEED = 0
+"""Seed of the order of the texts, so that the first block is a sample of all texts."""
+LEVEL = 0.95
+"""Confidence level of intervals (two-sided) and of lower bounds (one-sided)."""
+
+
+@dataclass(frozen=True)
+class TextScores:
+    """What a model scored on T neutral texts; the sums of two measurements of other tokens are added with `+`."""
+
+    tokens: Floats
+    """Scored tokens of each text, (T,)."""
+    loss: Floats
+    """Negative log-likelihood in nats, summed over the tokens of each text, (T,)."""
+    hits: Floats | None
+    """Tokens of each text that are the model's first prediction, (T,); None for models whose LMS is no accuracy."""
+
+    def __add__(self, other: TextScores) -> TextScores:
+        hits = None if self.hits is None or other.hits is None else self.hits + other.hits
+        return TextScores(self.tokens + other.tokens, self.loss + other.loss, hits)
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of scored tokens."""
+        return int(self.tokens.sum())
+
+    @property
+    def likelihood(self) -> float:
+        """1 / (1 + mean negative log-likelihood per token)."""
+        return 1 / (1 + float(self.loss.sum()) / self.n_tokens)
+
+    @property
+    def lms(self) -> float:
+        """The documented score: the accuracy of a masked model, the likelihood score of a causal model."""
+        return self.likelihood if self.hits is None else float(self.hits.sum()) / self.n_tokens
+
+    def likelihood_ratio(self, base: TextScores) -> Ratio:
+        """The likelihood score as a ratio to that of the base model on the same tokens."""
+        own, before = (-_influence(s.loss, s.tokens) * s.likelihood for s in (self, base))
+        return _paired_ratio(self.likelihood, base.likelihood, own, before, self.tokens > 0)
+
+    def accuracy_ratio(self, base: TextScores) -> Ratio | None:
+        """The accuracy as a ratio to that of the base model on the same tokens; None without an accuracy."""
+        if self.hits is None or base.hits is None or not base.lms or not self.lms:
+            return None
+        own, before = (_influence(s.hits, s.tokens) / s.lms for s in (self, base) if s.hits is not None)
+        return _paired_ratio(self.lms, base.lms, own, before, self.tokens > 0)
+
+
+def _influence(sums: Floats, tokens: Floats) -> Floats:
+    """What each text adds to the error of the mean Σ sums / Σ tokens (the linearised ratio estimator), (T,)."""
+    return (sums - sums.sum() / tokens.sum() * tokens) / tokens.sum()
+
+
+def _paired_ratio(score: float, base: float, own: Floats, before: Floats, scored: NDArray[np.bool_]) -> Ratio:
+    """`own` and `before` are what each text adds to the error of the logarithm of either score."""
+    value, n_texts = score / base, int(scored.sum())
+    moved = own - before
+    if n_texts < 2 or not moved.any():
+        return Ratio(value, None)
+    return Ratio(value, value * math.sqrt(n_texts / (n_texts - 1) * float(moved @ moved)))
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A score as a ratio to that of the base model, on the same tokens of the same texts.
+
+    The standard error is that of a ratio estimator with texts as clusters (Cochran, Sampling Techniques, 1977, §6):
+    tokens of one text are not independent, and most of what makes a text hard is the same for both models.
+    """
+
+    value: float
+    standard_error: float | None
+    """None where it cannot be estimated: there is one text, or no text varies."""
+
+    def lower_bound(self) -> float:
+        """The one-sided lower confidence bound; the value itself where no error can be estimated."""
+        return self.value - NormalDist().inv_cdf(LEVEL) * (self.standard_error or 0.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """value, standard_error, and low and high, the ends of the 95 % interval; None where not estimable."""
+        low = high = None
+        if self.standard_error is not None:
+            reach = NormalDist().inv_cdf((1 + LEVEL) / 2) * self.standard_error
+            low, high = self.value - reach, self.value + reach
+        return {"value": self.value, "standard_error": self.standard_error, "low": low, "high": high}
+
+
+class LanguageModelingScore:
+    """Scores a model on neutral texts that are tokenized and masked once, so that all candidates see the same texts.
+
+    The model's objective chooses the tokens: see `Masked` and `Causal` (`gradiend.objectives`). Special tokens and the
+    words in `ignore` (the class words), in upper or lower case, are never scored.
+
+    Args:
+        texts: Neutral texts.
+        objective: The objective of the models.
+        ignore: Words that are not scored.
+        batch_size: Texts per forward pass.
+        in_blocks: Whether every token of the texts can be scored, in blocks of growing size: the texts in random
+            order, with a first block of `FIRST_BLOCK` tokens. Otherwise there is one block, of the tokens that the
+            documented score asks for.
+
+    Raises:
+        ValueError: No token is left to score.
+    """
+
+    def __init__(
+        self, texts: Sequence[str], objective: Objective, *, ignore: Collection[str] = (), batch_size: int = 32,
+        in_blocks: bool = False,
+    ) -> None:  # fmt: skip
+        self.objective = objective
+        self.batch_size = batch_size
+        self.n_texts = len(texts)
+        tokenized = list(tokenize_texts(texts, objective, ignore))
+        order = np.random.default_rng(SEED).permutation(len(tokenized)) if in_blocks else np.arange(len(tokenized))
+        asked = objective.neutral_words([tokenized[number] for number in order], every=in_blocks)
+        words = [(int(order[number]), word) for number, word in asked]
+        self.n_tokens = sum(len(word.tokens) for _, word in words)
+        if not self.n_tokens:
+            raise ValueError(
+                "The neutral texts contain no token to score. Give neutral texts of several words each "
+                "(eval_neutral_data, or neutral_df with a column 'text')."
+            )
+        self.blocks = _blocks(words) if in_blocks else [words]
+        self._batches: dict[int, list[tuple[NDArray[np.int64], WordBatch]]] = {}
+
+    @torch.no_grad()
+    def measure(self, scorer: WordScorer, blocks: Sequence[int] | None = None) -> TextScores:
+        """The scores of the scorer's model on some blocks (default: all)."""
+        tokens, loss, hits = np.zeros((3, self.n_texts))
+        with measurement_mode(scorer.model):
+            for block in range(len(self.blocks)) if blocks is None else blocks:
+                for texts, batch in self._batches_of(block):
+                    moved = batch.to(scorer.device)
+                    if self.objective.lms_is_accuracy:
+                        log_probs, right = scorer.log_probs_and_hits(moved)
+                        np.add.at(hits, texts, right.cpu().double().numpy())
+                    else:
+                        log_probs = scorer.log_probs(moved)
+                    np.add.at(loss, texts, -log_probs.cpu().double().numpy())
+                    np.add.at(tokens, texts, batch.score_words.bincount(minlength=batch.n_words).double().numpy())
+        return TextScores(tokens, loss, hits if self.objective.lms_is_accuracy else None)
+
+    def _batches_of(self, block: int) -> list[tuple[NDArray[np.int64], WordBatch]]:
+        if block not in self._batches:
+            texts = np.array([text for text, _ in self.blocks[block]])
+            words = [word for _, word in self.blocks[block]]
+            made = batches_by_length(words, self.batch_size, self.objective.pad_token_id)
+            self._batches[block] = [(texts[indices.numpy()], batch) for indices, batch in made]
+        return self._batches[block]
+
+
+def _blocks(words: Sequence[tuple[int, TokenizedWord]]) -> list[list[tuple[int, TokenizedWord]]]:
+    blocks: list[list[tuple[int, TokenizedWord]]] = [[]]
+    scored, full = 0, float(FIRST_BLOCK)
+    for item in words:
+        if scored >= full:
+            blocks.append([])
+            full *= GROWTH
+        blocks[-1].append(item)
+        scored += len(item[1].tokens)
+    return blocks
+
+
+def tokenize_texts(
+    texts: Sequence[str], objective: Objective, ignore: Collection[str]
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Yield (token ids, positions that may be scored) of every text."""
+    if not texts:
+        return
+    excluded = ExcludedWords(ignore)
+    encoded = objective.encode(texts, truncation=True, max_length=objective.max_length)
+    rows = zip(texts, encoded["input_ids"], encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True)
+    for text, ids, offsets, special in rows:
+        spans = excluded.places(text)
+        free = [
+            position
+            for position, (begin, end) in enumerate(offsets)
+            if not special[position] and not any(begin < stop and end > start for start, stop in spans)
+        ]
+        yield ids, free
