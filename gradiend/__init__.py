@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from gradiend.model import read_delta as read_delta
     from gradiend.model import read_rewrite_record as read_rewrite_record
     from gradiend.trainer import GradientTrainingDataset as GradientTrainingDataset
+    from gradiend.trainer import LRSearchConfig as LRSearchConfig
+    from gradiend.trainer import NoConvergentLearningRate as NoConvergentLearningRate
     from gradiend.trainer import PostPruneConfig as PostPruneConfig
     from gradiend.trainer import PrePruneConfig as PrePruneConfig
     from gradiend.trainer import TextGradientTrainingDataset as TextGradientTrainingDataset

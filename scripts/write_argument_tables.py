@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from gradiend import PostPruneConfig, PrePruneConfig, TextPredictionConfig, TrainingArguments
+from gradiend import LRSearchConfig, PostPruneConfig, PrePruneConfig, TextPredictionConfig, TrainingArguments
 from gradiend.util._argument_fields import field_default, field_sentences
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "arguments.md"
@@ -19,6 +19,7 @@ TABLES = {
     TrainingArguments: "Of `Trainer.train` and the evaluations; `trainer.train(…)` takes a field for one training.",
     TextPredictionConfig: "The data of a `TextPredictionTrainer`, which takes each field by itself too.",
     PrePruneConfig: "`TrainingArguments(pre_prune_config=…)`: before training, by gradients.",
+    LRSearchConfig: "`TrainingArguments(lr_search_config=…)`: how a learning rate is searched for.",
     PostPruneConfig: "`TrainingArguments(post_prune_config=…)`: after training, by weights.",
 }
 

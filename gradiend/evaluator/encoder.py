@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from gradiend.evaluator._encoding_files import kept_encodings
 from gradiend.evaluator._goals import require_trained, wants_cache
 from gradiend.evaluator.encoder_metrics import N_RESAMPLES, get_encoder_metrics_from_dataframe
 from gradiend.gradients import TokenizedWord
+from gradiend.model._context import Side
 from gradiend.util._cache import Fingerprint
 from gradiend.util._digest import digest_frame, model_parts
 from gradiend.util._keywords import nearest, resolve_keywords
@@ -62,6 +63,21 @@ class EncoderData:
             self.factual, self.alternative, source=source, batch_size=batch_size, progress=progress
         )
         return self.rows.assign(**{latent_column(i): column.numpy() for i, column in enumerate(latents.T)})
+
+    def gradients(self, model: Any, *, source: str | None = None) -> Iterator[dict[str, Any]]:
+        """Dicts with `source`, the gradient of one row (input_dim,), and its `label`, row by row.
+
+        The next row overwrites the gradient.
+
+        Args:
+            model: A `TextPredictionModelWithGradiend`.
+            source: The gradient: factual, alternative or diff. Default: the model's source.
+        """
+        side, engine = Side.parse("source", source or model.source), model.engine
+        buffer = torch.empty(engine.mapping.size, dtype=engine.dtype, device=engine.scorer.device)
+        for factual, alternative, label in zip(self.factual, self.alternative, self.rows["label"], strict=True):
+            engine.gradients([factual], [alternative], [side], out=[buffer])
+            yield {"source": buffer, "label": label}
 
 
 def latent_column(number: int) -> str:

@@ -1,6 +1,9 @@
 """Arguments, callbacks, the training loop and seeds; `gradiend.trainer.text` has what only texts need."""
 
 from gradiend.trainer.core._modality import Modality as Modality
+from gradiend.trainer.core._rate_config import LRSearchConfig as LRSearchConfig
+from gradiend.trainer.core._rate_result import LRSearchResult as LRSearchResult
+from gradiend.trainer.core._rate_result import NoConvergentLearningRate as NoConvergentLearningRate
 from gradiend.trainer.core._seeds import set_seed as set_seed
 from gradiend.trainer.core.arguments import TrainingArguments as TrainingArguments
 from gradiend.trainer.core.callbacks import CheckpointCallback as CheckpointCallback

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from gradiend.evaluator.encoder import EncoderData, encoded_frame
 from gradiend.gradients import checkpointable_layers
 from gradiend.model._base_model import BaseDigest
 from gradiend.model._checkpoint import is_checkpoint
+from gradiend.model._context import encoding_direction
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core._kept_gradients import GradientStore
 from gradiend.trainer.core._memory import (
@@ -25,7 +27,8 @@ from gradiend.trainer.core._memory import (
     require_memory,
     return_freed_memory,
 )
-from gradiend.trainer.core._step import resolve_target
+from gradiend.trainer.core._rate_sample import HELD_OUT
+from gradiend.trainer.core._step import gradient_arguments, resolve_target
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import CurveEvaluation, TrainingCallback
 from gradiend.trainer.core.feature_definition import original_model
@@ -153,6 +156,14 @@ class Preparation:
         """The rows that trainings are evaluated on while they run."""
         split, most = self.trainer.modality.evaluation_split(), self.plan.args.encoder_eval_train_max_size
         return self.trainer.create_eval_data(self.model, split=split, max_size=most)
+
+    def held_out(self, model: ModelWithGradiend) -> Iterator[Mapping[str, Any]]:
+        """Evaluation rows as dicts with `source`, a gradient of the model's map, and `label`, the same at every call.
+
+        The next row may overwrite the gradient.
+        """
+        rows = self.evaluation_rows
+        return rows.few(HELD_OUT).gradients(model) if isinstance(rows, EncoderData) else iter(rows)
 
     def encoded(self, model: Any, data: Any, args: TrainingArguments) -> pd.DataFrame:
         """The encodings of evaluation rows.
@@ -311,6 +322,35 @@ def without_weights(model: ModelWithGradiend) -> ModelWithGradiend:
     empty = model.with_original_base_model(model.base_model)
     empty.gradiend = model.gradiend.without_weights()
     return empty
+
+
+def with_weights(
+    trainer: Any, source: Any, model_class: type[ModelWithGradiend] | None, args: TrainingArguments
+) -> ModelWithGradiend:
+    """The model that is trained: a copy of a model in memory, else loaded; its weights exist."""
+    if isinstance(source, ModelWithGradiend):
+        model = source.with_original_base_model(source.base_model)
+        model.gradiend = copy.deepcopy(source.gradiend)
+        model.gradiend.build()
+        resolve_target(model, args, new=False)
+    else:
+        model = load(trainer, trainer.resolve_model_path(source), model_class, args)
+    if model.feature_class_encoding_direction is None:
+        model.set_feature_class_encoding_direction(encoding_direction(trainer))
+    return model
+
+
+def training_gradients(trainer: Any, model: ModelWithGradiend, args: TrainingArguments, ready: Preparation) -> Any:
+    """The batches of a training, which read gradients that are kept."""
+    cache = gradient_directory(trainer, args) if args.use_cached_gradients else None
+    if args.use_cached_gradients and cache is None:
+        logger.info("use_cached_gradients has no effect on this training: there is no experiment_dir to keep them in.")
+    gradients = trainer.create_gradient_training_dataset(
+        ready.examples, model, **gradient_arguments(model, args, cache)
+    )
+    if cache is None and isinstance(gradients, KeepsGradients):
+        gradients.store = ready.gradients
+    return gradients
 
 
 def pre_pruned(

@@ -7,7 +7,6 @@ which are a few lines that call one function of `gradiend.trainer._preparation`,
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,26 +22,25 @@ from gradiend.evaluator._goals import require_plot_directory, require_trained, w
 from gradiend.evaluator._selection import Extractor, SelectionPolicy
 from gradiend.evaluator.encoder import encoded_frame
 from gradiend.model._checkpoint import is_checkpoint
-from gradiend.model._context import encoding_direction
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._current_model import CurrentModel
 from gradiend.trainer._evaluation import earlier_encodings, encoder_key, encodings, hook_options, side_name
 from gradiend.trainer._preparation import (
-    KeepsGradients,
     Preparation,
     TrainingPlan,
-    gradient_directory,
     is_new,
-    load,
     memory_of,
     post_pruned,
     pre_pruned,
     prepared_once,
     pruning_config,
     run_directory,
+    training_gradients,
     unpruned,
+    with_weights,
     without_weights,
 )
+from gradiend.trainer._rate_tuning import tune_learning_rate
 from gradiend.trainer._rewrites import (
     LastResults,
     class_and_direction,
@@ -53,8 +51,9 @@ from gradiend.trainer._rewrites import (
 from gradiend.trainer._saved_training import SavedTraining, kept_models, seeds_parts
 from gradiend.trainer._seed_training import judged_seed, kept_seeds, plan_training, selection_metrics, train_seed
 from gradiend.trainer.core._memory import MemoryEstimate
+from gradiend.trainer.core._rate_config import LRSearchConfig
+from gradiend.trainer.core._rate_result import LRSearchResult
 from gradiend.trainer.core._seeds import choose_seed, promote, run_seeds, set_seed
-from gradiend.trainer.core._step import gradient_arguments, resolve_target
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback, glance_every
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
@@ -272,30 +271,15 @@ class Trainer(FeatureLearningDefinition):
         Returns:
             output_dir.
         """
-        if isinstance(model, ModelWithGradiend):
-            trained = model.with_original_base_model(model.base_model)
-            trained.gradiend = copy.deepcopy(model.gradiend)
-            trained.gradiend.build()
-            resolve_target(trained, args, new=False)
-        else:
-            trained = load(self, self.resolve_model_path(model), model_with_gradiend_cls, args)
-        if trained.feature_class_encoding_direction is None:
-            trained.set_feature_class_encoding_direction(encoding_direction(self))
+        trained = with_weights(self, model, model_with_gradiend_cls, args)
         ready = ready or Preparation(self, TrainingPlan(args, output_dir, model), trained)
-        cache = gradient_directory(self, args) if args.use_cached_gradients else None
-        if args.use_cached_gradients and cache is None:
-            logger.info(
-                "use_cached_gradients has no effect on this training: there is no experiment_dir to keep them in."
-            )
-        gradients = self.create_gradient_training_dataset(
-            ready.examples, trained, **gradient_arguments(trained, args, cache)
-        )
-        if cache is None and isinstance(gradients, KeepsGradients):
-            gradients.store = ready.gradients
+        gradients = training_gradients(self, trained, args, ready)
         if args.evaluate_fn is None and args.do_eval and args.trains_encoder:
             every = glance_every(total_steps(len(gradients), args), args.eval_steps)
             args = args.replace(evaluate_fn=ready.evaluation(trained, args, every))
-        path = train_core(trained, gradients, args, callbacks, output_dir=output_dir)
+        path = train_core(
+            trained, gradients, args, callbacks, held_out=lambda: ready.held_out(trained), output_dir=output_dir
+        )
         self.current.model = post_pruned(trained, args, path)
         self.post_training(self.current.model)
         return path
@@ -317,6 +301,32 @@ class Trainer(FeatureLearningDefinition):
         except (ImportError, ValueError, OSError) as error:
             # The training is done and saved: a figure that fails must not cost the result of the call.
             logger.warning("The convergence plot was not made: %s", error)
+
+    def tune_learning_rate(
+        self, initial_lr: float | None = None, config: LRSearchConfig | None = None, force: bool = False,
+        **training_args_overrides: Any,
+    ) -> LRSearchResult:  # fmt: skip
+        """Search for a learning rate without training; `train(learning_rate="auto")` does both.
+
+            trainer.train(learning_rate=trainer.tune_learning_rate().best_lr)
+
+        With an experiment directory, the result is written to `lr_search.json` there.
+
+        Args:
+            initial_lr: Middle of the first grid of rates. Default: a guess from the size of the gradients.
+            config: How to search. Default: `lr_search_config` of the training arguments.
+            force: Search even if `lr_search.json` has the result of the same search.
+            **training_args_overrides: Fields of `TrainingArguments` that hold for this search only.
+
+        Returns:
+            The choice, and the curve of every rate.
+
+        Raises:
+            NoConvergentLearningRate: No rate separates the classes; the error has the result.
+            TypeError: An unknown override; the message names the nearest field.
+            ValueError: Data or arguments that cannot be trained on, or an initial_lr that is not positive.
+        """
+        return tune_learning_rate(self, initial_lr, config, force, training_args_overrides)
 
     # Plots
 

@@ -158,9 +158,14 @@ class GradientStore:
         self._values = None
         self._file.close()
 
+    def capacity(self, count: int, length: int, dtype: torch.dtype) -> int:
+        """Number of keys for which there is room, with `count` gradients of `length` entries each."""
+        n_rows = self.limit // (count * length * dtype.itemsize)
+        return n_rows if n_rows >= FEWEST else 0
+
     def _map(self, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
-        n_rows = self.limit // (shape[0] * shape[1] * dtype.itemsize)
-        if n_rows < FEWEST:
+        n_rows = self.capacity(*shape, dtype)
+        if not n_rows:
             return torch.empty(0, *shape, dtype=dtype)
         held = np.memmap(self._file, np.uint8, "w+", shape=(n_rows * shape[0] * shape[1] * dtype.itemsize,))
         return torch.from_numpy(held).view(dtype).view(n_rows, *shape)

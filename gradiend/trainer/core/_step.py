@@ -135,6 +135,43 @@ class AnalyticOptimizer:
             state.first.neg_()
 
 
+class SampledOptimizer(AnalyticOptimizer):
+    """The analytic step of a network that has only a sample of the entries, which estimates both sums over entries.
+
+    Args:
+        gradiend: The network of the sampled entries.
+        arguments: The arguments of the training.
+        weights: How often each sampled entry counts in a sum, (sampled entries,).
+        entries: Number of entries of the whole network, over which the loss is a mean.
+    """
+
+    def __init__(self, gradiend: GradiendModel, arguments: TrainingArguments, weights: Tensor, entries: int) -> None:
+        super().__init__(gradiend, arguments)
+        self.weights = weights.to(self.encoder_weight.values)
+        self.entries = entries
+
+    @torch.no_grad()
+    def step(self, source: Tensor, target: Tensor) -> Tensor:
+        """See `GradiendOptimizer.step`; the gradients are (sampled entries,)."""
+        self.steps += 1
+        source, target = (tensor.to(self.encoder_weight.values) for tensor in (source, target))
+        latent = self.gradiend.forward_encoder(source * self.weights).squeeze()
+        weight, everywhere = self.decoder_weight.values, slice(None)
+        residual = weight * latent - target
+        if self.decoder_bias is not None:
+            residual += self.decoder_bias.values
+        weighted = residual * self.weights
+        loss, backward = weighted @ residual / self.entries, weighted @ weight
+        residual *= 2 / self.entries
+        self.decoder_weight.update(everywhere, residual * latent, self.steps)
+        if self.decoder_bias is not None:
+            self.decoder_bias.update(everywhere, residual, self.steps)
+        delta = 2 / self.entries * backward * self.slope(latent)
+        self.encoder_weight.update(everywhere, source * delta, self.steps)
+        self.encoder_bias.update(everywhere, delta.reshape(1), self.steps)
+        return loss
+
+
 logger = get_logger(__name__)
 
 State = tuple[Tensor, Tensor, Tensor]

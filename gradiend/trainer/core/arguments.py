@@ -23,6 +23,7 @@ from gradiend.model._architecture import parse_dtype
 from gradiend.model._context import Side
 from gradiend.trainer.core._optimizers import OPTIMIZERS
 from gradiend.trainer.core._pruning_config import PostPruneConfig, PrePruneConfig
+from gradiend.trainer.core._rate_config import LRSearchConfig
 from gradiend.util._argument_fields import Arguments, argument, checked, fields_in_docstring, short_repr
 from gradiend.util._checks import numbers, require_finite, require_flag, require_path, require_texts
 from gradiend.util._keywords import one_of, resolve_keywords, strict_keywords
@@ -32,7 +33,9 @@ LARGEST_SEED = 2**63
 """Seeds lie below this number, because PyTorch takes no larger ones."""
 
 Metric = Literal["correlation", "loss"]
-C = TypeVar("C", PrePruneConfig, PostPruneConfig)
+C = TypeVar("C", PrePruneConfig, PostPruneConfig, LRSearchConfig)
+AUTO = "auto"
+"""In place of a number: a learning rate, or steps of the decoder, that are searched for."""
 
 
 class DefaultSteps(int):
@@ -63,8 +66,17 @@ def _not_negative(name: str, value: Any) -> float:
     return value
 
 
+def _learning_rate(name: str, value: Any) -> float | str:
+    if isinstance(value, str) and value in (AUTO, "tune"):
+        return AUTO
+    try:
+        return _not_negative(name, value)
+    except ValueError as error:
+        raise ValueError(f'{name} must be a finite number of at least 0, or "auto"; got {value!r}.') from error
+
+
 def _numbers_or_auto(name: str, value: Any) -> Any:
-    return value if isinstance(value, str) and value == "auto" else _numbers(name, value)
+    return value if isinstance(value, str) and value == AUTO else _numbers(name, value)
 
 
 def _numbers(name: str, value: Any) -> Any:
@@ -106,7 +118,7 @@ def _criterion(name: str, value: Any) -> Any:
 
 
 def _config(kind: type[C]) -> Callable[[str, Any], C]:
-    """A parser of a pruning configuration, also as the dict that its `to_dict` gives."""
+    """A parser of a configuration, also as the dict that its `to_dict` gives."""
 
     def parse(name: str, value: Any) -> C:
         if isinstance(value, kind):
@@ -167,8 +179,12 @@ class TrainingArguments(Arguments):
     """Examples of one class whose mean loss gives the gradient of one training step."""
     train_max_size: int | None = argument(None, whole(1))
     """Cap on training examples (all classes together)."""
-    learning_rate: float = argument(1e-5, _not_negative)
-    """Step size of the optimizer, the same for the whole training. A GRADIEND with fewer entries takes a larger one."""
+    learning_rate: float | str = argument(1e-5, _learning_rate)
+    """Step size of the optimizer, the same for the whole training. A GRADIEND with fewer entries takes a larger one.
+    "auto" tries rates on the gradients of the first batches before the training, and takes the best (docs/method.md);
+    "tune" is a second name of "auto"."""
+    lr_search_config: LRSearchConfig | None = argument(None, _config(LRSearchConfig), save=methodcaller("to_dict"))
+    """How `learning_rate="auto"` searches. Default: LRSearchConfig()."""
     num_train_epochs: int = argument(3, whole(1))
     """Passes over the training batches."""
     max_steps: int = argument(-1, whole())
@@ -355,6 +371,11 @@ class TrainingArguments(Arguments):
         if self.supervised_encoder and not resolved.get("supervised_encoder", True):
             values["target"] = type(self).target
         return type(self)(**{**values, **resolved})
+
+    @property
+    def searches_rate(self) -> bool:
+        """Whether the learning rate is searched for before the training."""
+        return self.learning_rate == AUTO
 
     @property
     def trains_encoder(self) -> bool:

@@ -187,6 +187,11 @@ class GradientBatches(ABC):
         The next batch may overwrite the tensors.
         """
 
+    def reads_again(self, batches: int) -> bool:
+        """Whether the gradients of so many batches, once computed, are read instead of computed again."""
+        del batches
+        return False
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """The batches of the first epoch, in tensors that are not overwritten."""
         for batch in self.epoch(0, 0):

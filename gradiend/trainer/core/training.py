@@ -17,6 +17,15 @@ from tqdm.auto import tqdm
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.trainer.core._class_means import initialize_from_class_means, means_batches, require_closed_form
 from gradiend.trainer.core._optimizers import GradiendOptimizer
+from gradiend.trainer.core._rate_result import LRSearchResult
+from gradiend.trainer.core._rate_sample import ENTRIES, Examples, is_sampled
+from gradiend.trainer.core._rate_search import (
+    FEWEST_BATCHES,
+    MOST_BATCHES,
+    batches_to_read,
+    find_learning_rate,
+    read_batches,
+)
 from gradiend.trainer.core._seeds import intermediate_checkpoints, remove_checkpoint
 from gradiend.trainer.core._step import label_of, optimizer_for, training_pair
 from gradiend.trainer.core.arguments import TrainingArguments
@@ -44,7 +53,8 @@ LAST_BATCHES = 8
 
 def train(
     model_with_gradiend: Any, data: GradientBatches | Iterable[Mapping[str, Any]],
-    training_args: TrainingArguments | None = None, callbacks: Sequence[TrainingCallback] | None = None, **kwargs: Any,
+    training_args: TrainingArguments | None = None, callbacks: Sequence[TrainingCallback] | None = None, *,
+    held_out: Examples | None = None, **kwargs: Any,
 ) -> str:  # fmt: skip
     """Train a GRADIEND on (source, target) gradients.
 
@@ -55,6 +65,8 @@ def train(
             (1, input_dim). The supervised modes read `label` in place of `source` or `target`.
         training_args: The arguments; `output_dir` must be set here or as a keyword.
         callbacks: Callbacks, which are called after the default ones.
+        held_out: Function that gives examples by which `learning_rate="auto"` judges rates: dicts with `source`
+            (input_dim,) and `label` (+1 or −1). Default: some of the batches are held out of the search.
         **kwargs: Fields of `training_args` that are overridden.
 
     Returns:
@@ -64,6 +76,7 @@ def train(
         ValueError: An unknown keyword, no data, data without a length, or no output_dir.
         KeyError: A batch without source or target.
         FloatingPointError: A loss or weight is infinite or undefined; nothing is saved then.
+        NoConvergentLearningRate: The learning rate is "auto", and every rate diverges.
     """
     arguments = training_args or TrainingArguments()
     try:
@@ -81,13 +94,51 @@ def train(
     Path(arguments.output_dir).mkdir(parents=True, exist_ok=True)
     # An earlier, interrupted run may have left a best model, which does not belong to this run.
     remove_checkpoint(best_path(arguments.output_dir))
-    if arguments.init == "class_means":
-        initialize_from_class_means(
-            model_with_gradiend.gradiend, batches_of(data, 0, arguments), means_batches(arguments)
-        )
+    initialize(model_with_gradiend.gradiend, data, arguments)
+    found: dict[str, Any] = {}
+    if arguments.searches_rate:
+        arguments, found = with_found_rate(model_with_gradiend.gradiend, data, arguments, steps, held_out)
     run = TrainingRun(model_with_gradiend, arguments, [*get_default_callbacks(arguments), *(callbacks or ())])
+    run.stats |= found
     run.run(data, steps)
     return run.finish()
+
+
+def initialize(gradiend: Any, data: Any, arguments: TrainingArguments) -> None:
+    """Set the weights before the first step, if the arguments ask for other weights than those of the network."""
+    if arguments.init == "class_means":
+        initialize_from_class_means(gradiend, batches_of(data, 0, arguments), means_batches(arguments))
+
+
+def with_found_rate(
+    gradiend: Any, data: Any, arguments: TrainingArguments, steps: int, held_out: Examples | None
+) -> tuple[TrainingArguments, dict[str, Any]]:
+    """The arguments with a learning rate that was searched for, and what training.json says about the search."""
+    if not steps:
+        logger.info('learning_rate="auto" has no effect on a training without steps.')
+        return arguments.replace(learning_rate=TrainingArguments.learning_rate), {}
+    result = search_rate(gradiend, data, arguments, steps, held_out)
+    return arguments.replace(learning_rate=result.best_lr), {"learning_rate_search": result.to_dict()}
+
+
+def search_rate(
+    gradiend: Any, data: Any, arguments: TrainingArguments, steps: int, held_out: Examples | None,
+    initial_lr: float | None = None,
+) -> LRSearchResult:  # fmt: skip
+    """Search for the learning rate of a training on `data`, see `find_learning_rate`."""
+    again = isinstance(data, GradientBatches) and data.reads_again(MOST_BATCHES)
+    count = min(batches_to_read(steps, read_again=again), len(data))
+    if gradiend.input_dim > ENTRIES and not is_sampled(gradiend, arguments):
+        # All entries of every batch are held in memory.
+        room = arguments.kept_gradients_size // (2 * gradiend.input_dim * gradiend.torch_dtype.itemsize)
+        count = min(count, max(FEWEST_BATCHES // 2, room))
+    if not again:
+        logger.info(
+            "The search for a learning rate computes the gradients of %d of %d batches, which the training computes "
+            "again: kept_gradients_size has no room for them.", count, steps,
+        )  # fmt: skip
+    batches = read_batches(batches_of(data, 0, arguments), count)
+    return find_learning_rate(gradiend, batches, held_out, arguments, steps, initial_lr=initial_lr)
 
 
 def best_path(output_dir: str | Path) -> Path:

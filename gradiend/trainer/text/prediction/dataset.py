@@ -148,6 +148,13 @@ class TextGradientBatches(GradientBatches):
         """Number of batches per epoch."""
         return self.training_data.n_turns
 
+    def reads_again(self, batches: int) -> bool:
+        """See `GradientBatches.reads_again`."""
+        if self.store is None:
+            return self.cache is not None
+        engine = self.model.engine
+        return self.store.capacity(len(self.sides), engine.mapping.size, engine.dtype) >= min(batches, len(self))
+
     def epoch(self, index: int, seed: int | None) -> Iterator[Mapping[str, Any]]:
         """See `GradientBatches.epoch`; the next batch overwrites `source` and `target`."""
         data = self.training_data

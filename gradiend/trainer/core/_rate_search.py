@@ -1,0 +1,295 @@
+"""A learning rate that is found instead of guessed: many short trainings on the gradients of a few batches.
+
+The gradients of a batch do not depend on the GRADIEND. Those of the first batches of a training are therefore computed
+once, kept, and every rate is tried on them, from the weights that the training starts with; the training itself reads
+them again where they are kept as a whole.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from gradiend.model.model import GradiendModel
+from gradiend.trainer.core._rate_config import MANTISSAS, LRSearchConfig
+from gradiend.trainer.core._rate_result import (
+    REACHED,
+    SATURATED,
+    TOO_LARGE,
+    LRProbe,
+    LRSearchResult,
+    NoConvergentLearningRate,
+    ProbePoint,
+    SearchStatus,
+    classify,
+    preferred,
+    why,
+    within_window,
+)
+from gradiend.trainer.core._rate_sample import ENTRIES, Examples, ProbeData
+from gradiend.trainer.core.arguments import TrainingArguments
+
+logger = logging.getLogger(__name__)
+
+FEWEST_BATCHES, MOST_BATCHES = 8, 48
+"""Least and largest number of batches whose gradients the probes share."""
+SHARE_OF_STEPS = 10
+"""Gradients that the training cannot read again are computed for one batch in so many steps."""
+WIDE = 2
+"""Rates of the first grid on either side of its middle."""
+FINE_STEPS, GROWTH = 12, 1.12
+"""A probe is evaluated at each second of the first steps, and then whenever the steps have grown by this ratio."""
+STILL = 1e-3
+"""Largest change of an encoding between two evaluations that calls a saturated probe finished."""
+HOPELESS = 4.0
+"""A probe ends early when another rate has reached `REACHED` in so many times fewer steps."""
+
+
+class Probe:
+    """A short training with one rate."""
+
+    def __init__(self, lr: float, data: ProbeData, gradiend: GradiendModel, arguments: TrainingArguments) -> None:
+        self.lr = lr
+        self.data = data
+        self.network = data.sample.network(gradiend)
+        arguments = arguments.replace(learning_rate=lr)
+        self.optimizer = data.sample.optimizer(self.network, arguments, gradiend.input_dim)
+        self.taken = 0
+        self.unread: list[Tensor] = []
+        self.losses: list[float] = []
+        self.of_nothing: list[float] = []
+        self.curve: list[ProbePoint] = []
+        self.encoded: Tensor | None = None
+        self.moved = math.inf
+
+    def step(self) -> None:
+        """Take the next step."""
+        number = self.taken % len(self.data.pairs)
+        self.unread.append(self.optimizer.step(*self.data.pairs[number]).detach().double())
+        self.of_nothing.append(self.data.of_nothing[number])
+        self.taken += 1
+
+    def evaluate(self) -> None:
+        """Add a point to the curve."""
+        read = torch.stack(self.unread).tolist()
+        self.unread.clear()
+        nothing = sum(self.of_nothing[len(self.losses) :])
+        self.losses += read
+        loss = sum(read) / nothing if nothing else math.inf
+        if self.data.held_out is None:
+            self.curve.append(ProbePoint(self.taken, None, None, None, loss))
+            return
+        with torch.no_grad():
+            encoded = self.network.forward_encoder(self.data.held_out)[:, 0].double().cpu()
+        self.moved = math.inf if self.encoded is None else (encoded - self.encoded).abs().max().item()
+        self.encoded = encoded
+        self.curve.append(point(self.taken, encoded.numpy(), self.data.labels, loss))
+
+    def is_over(self, fastest: float) -> bool:
+        """Whether no further step can make this rate the chosen one; `fastest` is the best `steps_to_reach` so far."""
+        last = self.curve[-1]
+        if not math.isfinite(last.loss) or (last.size is not None and not math.isfinite(last.size)):
+            return True
+        if last.correlation is None or last.size is None or last.correlation >= REACHED:
+            return False
+        saturated = last.size > SATURATED and self.moved < STILL and self.taken > FINE_STEPS
+        return saturated or self.taken > HOPELESS * fastest + FINE_STEPS
+
+    def result(self) -> LRProbe:
+        """What the probe has shown."""
+        return LRProbe(self.lr, classify(self.curve, self.losses, self.of_nothing), tuple(self.curve))
+
+
+def point(step: int, encoded: np.ndarray, labels: np.ndarray, loss: float) -> ProbePoint:
+    """One evaluation: encodings (rows,) of examples with labels +1 and −1."""
+    first, second = (float(encoded[labels == label].mean()) for label in (1.0, -1.0))
+    size = float(np.abs(encoded).mean())
+    spread = float(encoded.std()) if math.isfinite(size) else 0.0
+    correlation = float(np.corrcoef(encoded, labels)[0, 1]) if spread > 0 else 0.0
+    sign = -1.0 if correlation < 0 else 1.0
+    return ProbePoint(step, abs(correlation), {"1": sign * first, "-1": sign * second}, size, loss)
+
+
+class RateSearch:
+    """The rates that were tried so far, and which to try next."""
+
+    def __init__(
+        self, data: ProbeData, gradiend: GradiendModel, arguments: TrainingArguments, steps: int,
+        config: LRSearchConfig,
+    ) -> None:  # fmt: skip
+        self.data = data
+        self.gradiend = gradiend
+        self.arguments = arguments
+        self.steps = min(steps, config.probe_steps)
+        self.config = config
+        self.probes: dict[float, LRProbe] = {}
+
+    def run(self, initial_lr: float | None) -> None:
+        """Try a wide grid, extend it where the best rate lies at its end, and refine it around the best rate."""
+        middle = initial_lr or self.guess()
+        grid = [rounded(middle * self.config.factor**power) for power in range(-WIDE, WIDE + 1)]
+        grid.sort(key=lambda lr: abs(math.log(lr / middle)))
+        self.probe(self._new(grid))
+        refined = False
+        while len(self.probes) < self.config.max_probes:
+            rates = sorted(self.probes)
+            best = preferred(list(self.probes.values()))
+            place = rates.index(best.lr)
+            factor = self.config.factor
+            beyond = [rounded(rates[0] / factor)] if place == 0 else []
+            beyond += [rounded(rates[-1] * factor)] if place == len(rates) - 1 and best.status not in TOO_LARGE else []
+            new = self._new(beyond)
+            if not new and not refined:
+                refined = True
+                low, high = rates[max(0, place - 1)], rates[min(len(rates) - 1, place + 1)]
+                between = lattice(low, high, self.config.resolution)
+                between.sort(key=lambda lr: abs(math.log(lr / best.lr)))
+                new = self._new(between)[: self.config.max_window_probes]
+            if not new:
+                break
+            self.probe(new)
+        ended = [
+            lr for lr, probe in self.probes.items() if probe.status not in TOO_LARGE and probe.last.step < self.steps
+        ]
+        if ended and not within_window(list(self.probes.values())):
+            # They were ended for being slower than a rate that failed later.
+            self.probe(ended, to_the_end=True)
+
+    def guess(self) -> float:
+        """A power of ten near the rate that moves the pre-activation by 1 in Adam's first step, which is 1/‖s‖₁."""
+        if self.arguments.supervised_decoder:
+            return 1e-3
+        norms = [float(self.data.sample.weighted(source).abs().sum()) for source, _ in self.data.pairs]
+        usual = float(np.median(norms))
+        return float(f"1e{round(-math.log10(usual))}") if 0 < usual < math.inf else 1e-3
+
+    def probe(self, rates: Sequence[float], *, to_the_end: bool = False) -> None:
+        """Try rates in lockstep, or one after the other where each has all entries of a large GRADIEND."""
+        at_once = 1 if self.data.whole and self.gradiend.input_dim > ENTRIES else max(1, len(rates))
+        for start in range(0, len(rates), at_once):
+            self._lockstep(rates[start : start + at_once], to_the_end=to_the_end)
+
+    def _lockstep(self, rates: Sequence[float], *, to_the_end: bool) -> None:
+        """One pass over the kept gradients for all rates."""
+        every = self.config.probe_eval_steps
+        marks = {*range(every, self.steps, every), self.steps} if every else set(evaluations(self.steps))
+        live = [Probe(lr, self.data, self.gradiend, self.arguments) for lr in rates]
+        fastest = min((probe.steps_to_reach for probe in within_window(list(self.probes.values()))), default=math.inf)
+        for step in range(1, self.steps + 1):
+            for one in live:
+                one.step()
+            if step not in marks:
+                continue
+            for one in live:
+                one.evaluate()
+            reached = [one.taken for one in live if (one.curve[-1].correlation or 0.0) >= REACHED]
+            fastest = min([fastest, *reached])
+            early = self.config.early_stop and not to_the_end
+            over = [one for one in live if step == self.steps or (early and one.is_over(fastest))]
+            live = [one for one in live if one not in over]
+            for one in over:
+                self._take(one.result())
+            if not live:
+                break
+
+    def _take(self, probe: LRProbe) -> None:
+        self.probes[probe.lr] = probe
+        level = logging.INFO if self.config.verbose else logging.DEBUG
+        last = probe.last
+        shown = "" if last.correlation is None else f", correlation {last.correlation:.3f}"
+        logger.log(level, "learning rate %g: %s after %d steps%s", probe.lr, probe.status, last.step, shown)
+
+    def _new(self, rates: Iterable[float]) -> list[float]:
+        low, high = self.config.lr_bounds
+        new = [lr for lr in rates if low <= lr <= high and lr not in self.probes]
+        return new[: self.config.max_probes - len(self.probes)]
+
+    def result(self, seconds: float) -> LRSearchResult:
+        """The choice and the probes it was made from."""
+        probes = sorted(self.probes.values(), key=lambda probe: probe.lr)
+        best = preferred(probes, center=self.config.center_window)
+        converged = best.status == "converged"
+        spent: SearchStatus = "budget_exhausted" if len(probes) >= self.config.max_probes else "no_convergent_lr"
+        data = self.data
+        cost = {
+            "batches": len(data.pairs),
+            "held_out": 0 if data.held_out is None else len(data.labels),
+            "entries": max(tensor.numel() for tensor in data.pairs[0]),
+            "of": self.gradiend.input_dim,
+            "seconds": round(seconds, 1),
+        }
+        usable = None if best.status == "diverged" else best.lr
+        return LRSearchResult("converged" if converged else spent, usable, tuple(probes), why(best, probes), cost)
+
+
+def find_learning_rate(
+    gradiend: GradiendModel, batches: Iterable[Mapping[str, Any]], held_out: Examples | None,
+    arguments: TrainingArguments, steps: int, *, initial_lr: float | None = None,
+) -> LRSearchResult:  # fmt: skip
+    """The learning rate for a training of `steps` steps that starts with the weights of `gradiend`.
+
+    Args:
+        gradiend: The network, which does not change.
+        batches: The first batches of the training, see `batches_to_read`.
+        held_out: Gives examples to judge by; see `ProbeData.read` for what happens without any.
+        arguments: The arguments of the training; `lr_search_config` says how to search.
+        steps: Steps of the training.
+        initial_lr: Middle of the first grid. Default: a guess from the size of the gradients.
+
+    Raises:
+        NoConvergentLearningRate: All rates diverged.
+    """
+    start = time.perf_counter()
+    config = arguments.lr_search_config or LRSearchConfig()
+    config.say_what_has_no_effect()
+    data = ProbeData.read(batches, held_out, gradiend, arguments)
+    search = RateSearch(data, gradiend, arguments, steps, config)
+    search.run(initial_lr)
+    result = search.result(time.perf_counter() - start)
+    if result.best_lr is None:
+        raise NoConvergentLearningRate(result)
+    logger.log(logging.INFO if result.status == "converged" else logging.WARNING, "%s", result.reason)
+    return result
+
+
+def batches_to_read(steps: int, *, read_again: bool) -> int:
+    """Batches whose gradients a search needs: more where the training reads them again, which then cost nothing."""
+    wanted = MOST_BATCHES if read_again else min(MOST_BATCHES, max(FEWEST_BATCHES, steps // SHARE_OF_STEPS))
+    # Classes take turns, also where the batches begin anew.
+    return wanted if steps >= wanted else max(2, steps - steps % 2)
+
+
+def read_batches(batches: Iterable[Mapping[str, Any]], count: int) -> Iterator[Mapping[str, Any]]:
+    """The first `count` batches, with a progress bar."""
+    return iter(tqdm(itertools.islice(batches, count), desc="Learning rate", total=count, unit="batch", leave=False))
+
+
+def evaluations(steps: int) -> list[int]:
+    """Steps at which a probe is evaluated: often in the beginning, where the fast rates differ."""
+    marks, mark = list(range(2, min(steps, FINE_STEPS) + 1, 2)), float(FINE_STEPS)
+    while (mark := max(mark * GROWTH, mark + 2)) < steps:
+        marks.append(int(mark))
+    return sorted({*marks, steps})
+
+
+def rounded(rate: float) -> float:
+    """A rate with two digits."""
+    return float(f"{rate:.2g}")
+
+
+def lattice(low: float, high: float, resolution: str) -> list[float]:
+    """The rates of a resolution that lie strictly between two rates."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    rates = [float(f"{mantissa}e{power}") for power in powers for mantissa in MANTISSAS[resolution]]
+    return [
+        rate for rate in rates if low < rate < high and not math.isclose(rate, low) and not math.isclose(rate, high)
+    ]
