@@ -22,7 +22,10 @@ from gradiend.visualizer import plot_encoder_distributions
 CLASSES = ["3SG", "3PL"]
 SEEDS = 3
 TOPK = 1000
-OF_THE_DEMO = {"probability_shifts.png": "demo_probability_shifts.png", "encoder_analysis.png": "demo_encodings.png"}
+OF_THE_DEMO = {
+    "probability_shifts.png": "demo_probability_shifts.png", "encoder_analysis.png": "demo_encodings.png",
+    "balance.png": "demo_balance.png",
+}  # fmt: skip
 
 
 def train_seeds(rows: Path, directory: str) -> TextPredictionTrainer:
