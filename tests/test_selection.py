@@ -73,7 +73,8 @@ def test_summaries_say_what_was_chosen():
         "strengthen": True,
         "lms": 0.8,
         "base_lms": 0.8,
-        "why": "Of 1 measured steps, 0.1 has the highest A among those that keep 0.99 of the LMS (it keeps 1.0000).",
+        "why": "Of 1 measured steps with the feature factor 1, 0.1 has the highest A among those that keep 0.99 of the "
+        "LMS (it keeps 1.0000).",
     }
     assert compute_metric_summaries(GRID, ["nothing"]) == {}
 

@@ -319,7 +319,7 @@ def _why_chosen(
     """One sentence: what was chosen, among what, by which rule, and what the next larger step would give."""
     rate, factor = chosen.id["learning_rate"], chosen.id["feature_factor"]
     steps = {key[1]: entry for key, entry in grid.items() if not isinstance(key, str) and key[0] == factor}
-    told = f"Of {len(steps)} measured steps, {rate:.4g} has {aim}"
+    told = f"Of {len(steps)} measured steps with the feature factor {factor:g}, {rate:.4g} has {aim}"
     scores = chosen.scores or {"lms": chosen.lms}
     if isinstance(selector, LikelihoodPolicy):
         told += (
@@ -333,7 +333,7 @@ def _why_chosen(
     if larger is None:
         return f"{told}."
     refused = why_refused(selector, steps[larger].get("lms", {}), base) or "it is no better"
-    return f"{told}. The next larger step is {larger:.4g}: {refused}."
+    return f"{told}; the next larger step, {larger:.4g}, is not chosen: {refused}."
 
 
 def edge_of_grid(rate: float, grid: Mapping[Any, Mapping[str, Any]]) -> tuple[str, list[float]] | None:
