@@ -8,7 +8,8 @@ repeat a fresh process (`benchmarks/workload.py`); the two tools alternate. Besi
 machine's limit that we reach: the operations are counted in one more process and divided by the rate of
 `benchmarks/limits.py`, measured in the same run; to those of a training step comes the traffic of the GRADIEND step.
 With --bert-base, a model of the size of BERT-base with random weights stands for MODEL, whose tokenizer it takes.
---options go to every workload, to make it smaller.
+--options go to every workload, to make it smaller. In the rows "decoder steps" we find the steps (lrs="auto"), while
+the existing tool measures the grid of "decoder grid".
 """
 
 from __future__ import annotations
@@ -34,12 +35,17 @@ ROWS: dict[str, tuple[str, list[str]]] = {
     "encode, 1 %, 256 tokens": ("encode", ["--prune", "0.01", "--steps", "1", "--long", "--size", "4"]),
     "decoder grid": ("grid", ["--prune", "0.01", "--steps", "1"]),
     "decoder grid, 700 texts": ("grid", ["--prune", "0.01", "--steps", "1", "--neutral-texts", "700"]),
+    "decoder steps, 30 texts": ("grid", ["--prune", "0.01", "--steps", "1"]),
+    "decoder steps, 700 texts": ("grid", ["--prune", "0.01", "--steps", "1", "--neutral-texts", "700"]),
     "pre-prune to 1 %": ("prune", ["--prune", "0.01"]),
     "three seeds, 1 %": ("seeds", ["--prune", "0.01", "--steps", "6", "--size", "8"]),
     "save": ("save", ["--prune", "0.01", "--steps", "1"]),
     "load": ("load", ["--prune", "0.01", "--steps", "1"]),
 }
 """Name → (workload, its options)."""
+OURS = {name: ["--auto", "--steps", "60"] for name in ROWS if name.startswith("decoder steps")}
+"""Name → options of our workload alone: it finds the steps, of a trained GRADIEND, since where a search goes depends on
+the training; the existing tool measures the given steps, which takes as long whatever they do."""
 COUNTED = ("train", "encode", "grid", "prune", "seeds")
 """Workloads that are bound by arithmetic."""
 
@@ -60,7 +66,8 @@ def run_workload(python: str, name: str, files: list[str], *more: str) -> dict[s
     """The JSON line of a row's workload in a fresh process and an empty folder."""
     workload, options = ROWS[name]
     with tempfile.TemporaryDirectory(prefix="gradiend_benchmark_") as directory:
-        return run(python, "workload.py", workload, *files, directory, *options, *more)
+        own = OURS.get(name, []) if python == sys.executable else []
+        return run(python, "workload.py", workload, *files, directory, *options, *own, *more)
 
 
 def limit_of(name: str, files: list[str], more: list[str], limits: dict[str, Any]) -> float | None:

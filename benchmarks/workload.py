@@ -142,6 +142,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=20, help="rows per class that are encoded or measured")
     parser.add_argument("--neutral-texts", type=int, default=30, help="neutral texts of the grid")
     parser.add_argument("--rates", type=int, default=len(LEARNING_RATES), help="learning rates of the grid")
+    parser.add_argument("--auto", action="store_true", help="find the steps, of the factor that strengthens each class")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--count", action="store_true", help="also count the operations, in all, a step or a row")
     return parser.parse_args()
@@ -198,10 +199,12 @@ def main() -> None:
         if given.count:
             result["gflop"] /= result["n"]
     elif given.workload == "grid":
+        steps: dict[str, Any] = {"lrs": LEARNING_RATES[-given.rates :], "feature_factors": [1.0, -1.0]}
+        if given.auto:
+            steps = {"lrs": "auto"}
         result["seconds"] = whole(
             lambda: trainer.evaluate_decoder(
-                lrs=LEARNING_RATES[-given.rates :],
-                feature_factors=[1.0, -1.0],
+                **steps,
                 max_size_training_like=given.size,
                 max_size_neutral=given.neutral_texts,
             )
