@@ -91,7 +91,7 @@ def test_the_first_step_loses_what_may_be_lost(kind):
     """In a direction in which the loss rises, and for a loss so small that it is linear or quadratic in the step."""
     model, objective = kind
     mapping = tiny.mixed_map(model)
-    score = LanguageModelingScore(TEXTS[:4], objective, in_blocks=True)
+    score = LanguageModelingScore(TEXTS[:2], objective, in_blocks=True)
     rows = ClassProbabilities(ROWS, {"a": ["he"], "b": ["they"]}, objective, batch_size=8)
     measurement = TextMeasurement(WordScorer(model, objective), rows, score)
     base = measurement.base([])

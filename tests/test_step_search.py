@@ -17,7 +17,7 @@ def line(value, largest=0.1, power=2.0, most=MOST):
         kept = 1 - (1 - LIMIT) * (step / largest) ** power
         return {"kept": kept, "value": value(step) if kept >= LIMIT else None}
 
-    return StepSearch(measure, ALLOWANCE, lambda entry: entry["value"], most)
+    return StepSearch(measure, ALLOWANCE, lambda entry: entry["value"], most=most)
 
 
 def best(search):
@@ -37,6 +37,21 @@ def test_a_good_guess_needs_few_measurements():
     search = line(lambda step: step / (step + 0.05))
     search.run(0.1 * math.sqrt(AIM))
     assert len(search.points) == 2
+
+
+def test_a_glance_at_the_value_spares_a_measurement_unless_the_value_is_higher():
+    for value, expected in ((lambda step: step, 1), (lambda step: -step, MOST)):
+        search = line(value)
+        search.glance = value
+        search.run(0.1 * math.sqrt(AIM))
+        assert len(search.points) == expected
+
+
+def test_a_direction_that_only_lowers_the_value_is_left():
+    search = line(lambda step: 0.1 - step)
+    search.base = 0.1
+    search.run(0.09)
+    assert len(search.points) <= 4
 
 
 @pytest.mark.parametrize("first", [0.001, 0.02, 0.09])

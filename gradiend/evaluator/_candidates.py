@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,11 +77,17 @@ class Candidates:
         def measured(factor: float, step: float) -> Mapping[str, Any]:
             return search.measure_point((factor, step), datasets)
 
+        def glance(factor: float, step: float) -> float | None:
+            return goal.worth(search.measure_point((factor, step), datasets, scores=False), base)
+
         lines: dict[float, StepSearch] = {}
 
         def search_along(factors: Sequence[float]) -> None:
             for factor in factors:
-                lines[factor] = StepSearch(functools.partial(measured, factor), allowance, worth)
+                lines[factor] = StepSearch(
+                    functools.partial(measured, factor), allowance, worth, functools.partial(glance, factor),
+                    base=goal.worth(base, base) or -math.inf,
+                )  # fmt: skip
                 lines[factor].run(search.first_step(factor, allowance.limit))
 
         search_along(self.factors_of(goal, searched=True, model=search.model))

@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 DATASETS = "datasets"
 """Key in the file of a measurement: the dataset classes that the measurement was made on."""
 GRID = "grid"
+UNSCORED = "unscored"
+"""The key in an entry whose model was not scored on the neutral texts, because its probabilities said enough."""
 FIRST_STEP = "first_step"
 """The beginning of the name of the file with the first step of a search."""
 BY_DATASET = ("probs_by_dataset", "probs", "probs_factual", "probs_interval", "probs_change_interval")
@@ -108,9 +110,14 @@ class GridSearch:
         """Measure the unchanged model on dataset classes, unless this was done before."""
         self._measure(BASE, datasets)
 
-    def measure_point(self, point: tuple[float, float], datasets: Sequence[str]) -> dict[str, Any]:
-        """The entry of (feature_factor, learning_rate), measured on dataset classes unless this was done before."""
-        return self._measure(point, datasets)
+    def measure_point(
+        self, point: tuple[float, float], datasets: Sequence[str], *, scores: bool = True
+    ) -> dict[str, Any]:
+        """The entry of (feature_factor, learning_rate), measured on dataset classes unless this was done before.
+
+        Without `scores`, a model that is not scored yet is not scored on the neutral texts either.
+        """
+        return self._measure(point, datasets, scores=scores)
 
     @property
     def context(self) -> BaseContext:
@@ -130,17 +137,17 @@ class GridSearch:
             self._files.store((FIRST_STEP, factor), found, [])
         return found["step"]
 
-    def _measure(self, key: Key, datasets: Sequence[str]) -> dict[str, Any]:
-        self.grid[key] = self._entry(key, datasets)
+    def _measure(self, key: Key, datasets: Sequence[str], *, scores: bool = True) -> dict[str, Any]:
+        self.grid[key] = self._entry(key, datasets, scores=scores)
         return self.grid[key]
 
-    def _entry(self, key: Key, datasets: Sequence[str]) -> dict[str, Any]:
+    def _entry(self, key: Key, datasets: Sequence[str], *, scores: bool) -> dict[str, Any]:
         if key in self.known:
             entry, measured = dict(self.known[key]), list(self.known[key].get("probs_by_dataset", {}))
         else:
             entry, measured = self._files.load(key)
         missing = [name for name in datasets if name not in measured]
-        if measured and not missing:
+        if measured and not missing and not (scores and UNSCORED in entry):
             entry.pop(SKIPPED, None)
             return entry
         if SKIPPED in entry and self._refused(entry) is not None:
@@ -152,23 +159,27 @@ class GridSearch:
             entry = _joined(entry, measurement.base(missing))
             measured = [*measured, *missing]
         else:
-            entry, measured = self._rewritten_entry(key, entry, measured, missing)
+            scores = scores and "lms" not in entry
+            entry, measured = self._rewritten_entry(key, entry, measured, missing, scores=scores)
         self._files.store(key, entry, measured)
         return entry
 
     def _rewritten_entry(
-        self, key: Key, entry: dict[str, Any], measured: list[str], missing: Sequence[str]
+        self, key: Key, entry: dict[str, Any], measured: list[str], missing: Sequence[str], *, scores: bool
     ) -> tuple[dict[str, Any], list[str]]:
         """The entry of a rewritten model with its measurements, and the dataset classes that it was measured on."""
         in_place = isinstance(self.model, ModelWithGradiend)
         if in_place:
-            self._prepared.hold_base(missing, scores="lms" not in entry)
+            self._prepared.hold_base(missing, scores=scores)
         while True:
             with self._rewritten(key, entry) as base_model:
                 measurement = self._prepared if in_place else self._prepare(base_model)
-                if "lms" not in entry:
+                entry.pop(UNSCORED, None)
+                if scores:
                     entry.update(measurement.lms())
-                if measurement.settled:
+                elif "lms" not in entry:
+                    entry[UNSCORED] = True
+                if not scores or measurement.settled:
                     refused = self._refused(entry)
                     entry.pop(SKIPPED, None)
                     if refused is not None:

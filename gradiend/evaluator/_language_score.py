@@ -22,7 +22,7 @@ from gradiend.gradients import Objective, TokenizedWord, WordBatch, WordScorer, 
 
 Floats = NDArray[np.float64]
 
-FIRST_BLOCK = 1000
+FIRST_BLOCK = 400
 """Tokens that are scored before a standard error is asked for."""
 GROWTH = 1.5
 """Ratio of the tokens that are scored after a further block to those before."""

@@ -41,7 +41,7 @@ BALANCE = "balance"
 """The goal of no preference among the classes, and in an entry of the grid the measurements of that goal."""
 ALL_TEXTS = "the end of the texts"
 """Why no more tokens are scored: there are none."""
-FEW_TEXTS = 64
+FEW_TEXTS = 16
 """Texts whose derivatives give a first guess of the step."""
 
 

@@ -55,6 +55,10 @@ class StepSearch:
     allowance: Allowance
     value: Callable[[Mapping[str, Any]], float | None]
     """The value of an entry, which is to be large; None if an entry is not measured further or does not count."""
+    glance: Callable[[float], float | None] | None = None
+    """A step → its value, measured without its loss, which is cheaper. Default: the whole measurement."""
+    base: float = -math.inf
+    """The value of the base model."""
     most: int = MOST
     points: dict[float, Mapping[str, Any]] = field(default_factory=dict)
     """Step → entry, of all measured steps."""
@@ -84,10 +88,9 @@ class StepSearch:
 
     def _measured(self, step: float | None) -> bool:
         """Measure a step, unless there is none, it is known, or no more measurements are allowed; whether it was."""
-        rounded = None if step is None else float(f"{step:.3g}")
-        if rounded is None or rounded in self.points or len(self.points) == self.most:
+        if step is None or rounded(step) in self.points or len(self.points) == self.most:
             return False
-        self.points[rounded] = self.measure(rounded)
+        self.points[rounded(step)] = self.measure(rounded(step))
         return True
 
     def _towards_the_limit(self) -> float | None:
@@ -123,17 +126,26 @@ class StepSearch:
         allowed = list(values)
         place = allowed.index(best)
         if place == 0 and len(allowed) > 1:
-            return best / WITHIN
+            # A direction that only lowers the value has no peak to look for.
+            return None if len(allowed) > 2 and values[best] <= self.base else best / WITHIN
         if place == len(allowed) - 1:
             # The value may fall before the largest step: one step below it shows whether it does.
-            near = place > 0 and allowed[place - 1] >= best / WITHIN
-            return None if near else best / math.sqrt(WITHIN)
+            if place > 0 and allowed[place - 1] >= best / WITHIN:
+                return None
+            below = rounded(best / math.sqrt(WITHIN))
+            seen = None if self.glance is None else self.glance(below)
+            return None if seen is not None and seen <= values[best] else below
         below, above = allowed[place - 1], allowed[place + 1]
         found = _vertex([math.log(step) for step in (below, best, above)], [values[s] for s in (below, best, above)])
         step = math.exp(found)
         known = min(abs(math.log(step / other)) for other in allowed)
         gain = (values[best] - min(values[below], values[above])) / max(abs(values[best]), 1e-12)
         return None if known < math.log(SAME) or gain < LEAST_GAIN else step
+
+
+def rounded(step: float) -> float:
+    """A step with three digits."""
+    return float(f"{step:.3g}")
 
 
 def _vertex(x: Sequence[float], y: Sequence[float]) -> float:
@@ -188,7 +200,7 @@ class PlaneSearch:
             (factor + width, step), (factor - width, step), (factor, step * (1 + 2 * width)),
             (factor, step / (1 + 2 * width)),
         ):  # fmt: skip
-            point = round(neighbour[0], 4), float(f"{neighbour[1]:.3g}")
+            point = round(neighbour[0], 4), rounded(neighbour[1])
             if point not in known:
                 if self.n_measured >= self.most:
                     return None

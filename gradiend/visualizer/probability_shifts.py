@@ -239,7 +239,7 @@ def _point(entry: Mapping[str, Any], factor: float, rate: float, by_ratio: bool)
     scores = entry.get("lms") or {}
     lms = scores.get("lms")
     if by_ratio:
-        lms = scores["likelihood_ratio"]["value"] if "likelihood_ratio" in scores else 1.0
+        lms = scores["likelihood_ratio"]["value"] if "likelihood_ratio" in scores else None if factor else 1.0
     return GridPoint(factor, rate, None if lms is None else float(lms), entry.get("probs_by_dataset") or {})
 
 
