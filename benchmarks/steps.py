@@ -41,6 +41,9 @@ FEATURES: dict[str, dict[str, list[str]]] = {
     "der": {"der": ["der"], "die": ["die"]},
 }
 GRID = [float(f"{step:.4g}") for step in np.geomspace(1e-4, 10, 33)]
+NEAR = 8, 3
+"""Of the grid, steps below an eighth of the found one are left out, whose P is smaller, and those above three times, whose
+loss is some nine times as large as allowed."""
 RATIO, RESOLUTION = 0.99, 0.002
 FRESH_TOKENS = 10_000
 N_NEUTRAL = 700
@@ -95,14 +98,16 @@ def compare(trainer: TextPredictionTrainer, target: str, neutral: pd.DataFrame, 
     factor = next(key[0] for key in auto["grid"] if key != "base")
     chosen = {"auto": auto[target]["learning_rate"], "usual": usual[target]["learning_rate"]}
     own = [step for step in chosen.values() if step is not None]
-    grid = judged(trainer, sorted({*GRID, *own}), target, fresh)
+    middle = chosen["auto"] or 0.01
+    near = [step for step in GRID if middle / NEAR[0] <= step <= middle * NEAR[1]]
+    grid = judged(trainer, sorted({*near, *own}), target, fresh)
     allowed = {
         step: entry["probs"]
         for (_, step), entry in ((key, e) for key, e in grid["grid"].items() if key != "base")
         if "skipped" not in entry
     }
     p = {step: next(iter(probs.values())) for step, probs in allowed.items()}
-    best = max((step for step in GRID if step in p), key=lambda step: p[step])
+    best = max((step for step in near if step in p), key=lambda step: p[step])
     line: dict[str, Any] = {"class": target, "base": auto[target].get("base_value")}
     for name, results in (("auto", auto), ("usual", usual)):
         text, ok = described(grid, factor, chosen[name])
