@@ -42,8 +42,8 @@ FEATURES: dict[str, dict[str, list[str]]] = {
 }
 GRID = [float(f"{step:.4g}") for step in np.geomspace(1e-4, 10, 33)]
 NEAR = 8, 3
-"""Of the grid, steps below an eighth of the found one are left out, whose P is smaller, and those above three times, whose
-loss is some nine times as large as allowed."""
+"""Of the grid, steps below an eighth of the found one are left out, whose P is smaller, and those above three times the
+found one, whose loss is some nine times as large as allowed."""
 RATIO, RESOLUTION = 0.99, 0.002
 FRESH_TOKENS = 10_000
 N_NEUTRAL = 700
