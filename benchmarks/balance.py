@@ -124,7 +124,7 @@ def main() -> None:
         show("base, other occupations", judged["base"])
         show("rewritten, fresh neutral texts", judged[point])
         before, after = (judged[key]["balance"]["difference"] for key in ("base", point))
-        print(f"mean |P(he) − P(she)| on the other occupations: {after / before:.3f} of the base model's")
+        print(f"mean difference on the other occupations: {after / before:.3f} of the base model's")
 
 
 if __name__ == "__main__":
