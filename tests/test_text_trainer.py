@@ -267,7 +267,7 @@ class TestDecoder:
 
     def test_a_step_of_zero_is_the_base_model(self, results):
         base, still = results["grid"]["base"], results["grid"][-1.0, 0.0]
-        assert still["lms"] == base["lms"]
+        assert still["lms"]["lms"] == base["lms"]["lms"]
         assert still["probs_by_dataset"]["3PL"] == base["probs_by_dataset"]["3PL"]
 
     def test_the_chosen_rewrite_raises_the_probability_and_keeps_the_score(self, results):
