@@ -20,6 +20,7 @@ from gradiend import (
 from gradiend.demo import model_path, sentences
 from gradiend.evaluator import LikelihoodPolicy, LMSThresholdPolicy
 from gradiend.evaluator._measurements import BalanceOfClasses, TextMeasurement
+from gradiend.evaluator._selection import BaseContext
 from gradiend.gradients import WordScorer
 from gradiend.objectives import Masked
 
@@ -71,14 +72,16 @@ def test_the_step_keeps_the_likelihood_and_moves_the_class(trained, results):
         assert "note" not in chosen
 
 
-def test_no_larger_measured_step_that_is_allowed_is_better(trained, results):
-    for name in trained.target_classes:
-        factor = results[name]["feature_factor"]
-        for key, entry in results["grid"].items():
-            if key != "base" and key[0] == factor and "skipped" not in entry:
-                assert (
-                    entry["probs"][trained.target_classes[name == trained.target_classes[0]]] <= results[name]["value"]
-                )
+def test_no_measured_step_that_is_allowed_is_better(trained, results):
+    policy, base = COARSE, results["grid"]["base"]
+    for name, other in zip(trained.target_classes, reversed(trained.target_classes), strict=True):
+        allowed = [
+            entry["probs"][other]
+            for key, entry in results["grid"].items()
+            if key != "base" and key[0] == results[name]["feature_factor"] and "lms" in entry
+            and policy.why_refused(entry["lms"], BaseContext(base["lms"]["lms"])) is None
+        ]  # fmt: skip
+        assert results[name]["value"] == max(allowed)
 
 
 def test_the_search_is_the_same_twice(trained, results):
@@ -133,6 +136,7 @@ def test_weakening_is_searched_along_the_other_direction(trained, results):
         ({"target_class": "balance"}, "texts that fit every class"),
         ({"target_class": "balance", "balance_texts": ["no placeholder"]}, "needs a \\[MASK\\]"),
         ({"target_class": "balance", "balance_texts": []}, "no text"),
+        ({"target_class": "imbalance", "increase_target_probabilities": False}, "imbalance"),
         ({"target_class": "SG", "balance_texts": TEXTS}, 'belongs to the goal "balance"'),
         (
             {"target_class": "balance", "balance_texts": TEXTS, "increase_target_probabilities": False},
@@ -143,6 +147,27 @@ def test_weakening_is_searched_along_the_other_direction(trained, results):
 def test_what_cannot_be_searched_is_said_before_the_work(trained, wrong, message):
     with pytest.raises(ValueError, match=message):
         found(trained, **wrong)
+
+
+class Greedy:
+    """A policy of a user's own, which reads the score of every candidate."""
+
+    def select(self, metric, candidates, ctx):
+        kept = [one for one in candidates if one.lms > 0.9 * ctx.base_lms]
+        return max(kept, key=lambda one: one.metrics[metric], default=None)
+
+
+def test_steps_are_searched_for_a_policy_of_ones_own(trained):
+    results = found(trained, selector=Greedy(), target_class="SG")
+    chosen, grid = results["SG"], results["grid"]
+    assert chosen["lms"] > 0.9 * chosen["base_lms"]
+    values = [
+        entry["probs"]["PL"]
+        for key, entry in grid.items()
+        if key != "base" and entry["lms"]["lms"] > 0.9 * chosen["base_lms"]
+    ]
+    assert chosen["value"] == max(values)
+    assert chosen["value"] > chosen["base_value"]
 
 
 def test_another_word_than_auto_is_no_step(trained):
@@ -238,11 +263,12 @@ def test_every_probability_has_an_interval(results):
     for key, entry in results["grid"].items():
         for dataset, means in entry["probs_by_dataset"].items():
             for name, mean in means.items():
-                interval = entry["probs_interval"][dataset][name]
-                assert interval is None or interval[0] <= mean <= interval[1]
+                low, high = entry["probs_interval"][dataset][name]
+                assert low <= mean <= high
                 if key != "base":
-                    change = entry["probs_change_interval"][dataset][name]
-                    assert change is None or change[0] <= change[1]
+                    moved = mean - results["grid"]["base"]["probs_by_dataset"][dataset][name]
+                    low, high = entry["probs_change_interval"][dataset][name]
+                    assert low <= moved <= high
 
 
 @pytest.mark.parametrize("strengthen", [True, False])

@@ -80,13 +80,15 @@ class Candidates:
         def glance(factor: float, step: float) -> float | None:
             return goal.worth(search.measure_point((factor, step), datasets, scores=False), base)
 
+        # A policy of the user's own may read the score of every candidate.
+        glances = isinstance(policy, (LikelihoodPolicy, LMSThresholdPolicy))
         lines: dict[float, StepSearch] = {}
 
         def search_along(factors: Sequence[float]) -> None:
             for factor in factors:
                 lines[factor] = StepSearch(
-                    functools.partial(measured, factor), allowance, worth, functools.partial(glance, factor),
-                    base=goal.worth(base, base) or -math.inf,
+                    functools.partial(measured, factor), allowance, worth,
+                    functools.partial(glance, factor) if glances else None, base=goal.worth(base, base) or -math.inf,
                 )  # fmt: skip
                 lines[factor].run(search.first_step(factor, allowance.limit))
 

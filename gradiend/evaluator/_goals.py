@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gradiend.evaluator._measurements import BALANCE
 from gradiend.evaluator._selection import BASE, Candidate, lms_of, numbers_of
 from gradiend.model._context import moving_factor
 from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.util import BALANCE
 from gradiend.util._cache import FINGERPRINT
 
 RESULT_KEYS = ("grid", "summary", "plot_path", "plot_paths", FINGERPRINT)
@@ -248,14 +248,14 @@ def goals_of(
     Raises TypeError unless `target_class` is a name or a list, and ValueError without a class or for an unknown class.
     """
     classes = list(trainer.target_classes)
-    if not strengthen and target_class is not None and BALANCE in target_class:
-        raise ValueError(f"{BALANCE!r} is a goal of its own, which is neither strengthened nor weakened.")
     target_class = classes if target_class is None else target_class
     if not isinstance(target_class, (str, list, tuple)):
         raise TypeError(f"target_class must be a class name or a list of them; got {target_class!r:.60}.")
     chosen = [target_class] if isinstance(target_class, str) else list(target_class)
     if not chosen:
         raise ValueError("target_class=[] names no class to move: leave it out for all target classes.")
+    if not strengthen and BALANCE in chosen:
+        raise ValueError(f"{BALANCE!r} is a goal of its own, which is neither strengthened nor weakened.")
     goals: list[Goal] = []
     for name in chosen:
         if name == BALANCE:

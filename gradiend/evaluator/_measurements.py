@@ -30,15 +30,13 @@ from gradiend.gradients import (
     name_of_tokenizer,
 )
 from gradiend.model._parameter_map import ParameterMap
-from gradiend.util import PLACEHOLDER
+from gradiend.util import BALANCE, PLACEHOLDER
 from gradiend.util._bootstrap import Weights, intervals_of_means, resampled_weights
 
 Floats = NDArray[np.float64]
 
 DATASET_COLUMNS = (UNIFIED_FACTUAL_CLASS, "label_class", "factual_id")
 """Columns that may name the class of a row; the first column that a frame has is used."""
-BALANCE = "balance"
-"""The goal of no preference among the classes, and in an entry of the grid the measurements of that goal."""
 ALL_TEXTS = "the end of the texts"
 """Why no more tokens are scored: there are none."""
 FEW_TEXTS = 16

@@ -16,7 +16,7 @@ SKIPPED = "skipped"
 RATIOS = ("likelihood", "likelihood_ratio", "accuracy_ratio", "n_tokens", "scored_until")
 """What a summary takes over from the scores of the chosen candidate."""
 PRECISION = 3.0
-"""The resolution of a likelihood policy in standard errors. With two, one choice in twenty was not allowed on other
+"""The resolution of a likelihood policy in standard errors. With two, one of five choices was not allowed on other
 texts (dev/LOG.md)."""
 CLEARLY = 4.0
 """Distance from the limit, in standard errors, at which a ratio is decided without further tokens."""

@@ -24,7 +24,7 @@ from gradiend.evaluator._goals import (
     wants_cache,
 )
 from gradiend.evaluator._grid import GridSearch, Key, read_decoder_stats_file, write_results
-from gradiend.evaluator._measurements import BALANCE, dataset_column
+from gradiend.evaluator._measurements import dataset_column
 from gradiend.evaluator._selection import (
     BASE,
     BaseContext,
@@ -42,6 +42,7 @@ from gradiend.evaluator._selection import (
 )
 from gradiend.model._architecture import parse_rewrite_part
 from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.util import AUTO, BALANCE
 from gradiend.util._checks import AS_IN_ARGUMENTS, numbers, require_flag, require_path, require_texts, require_whole
 from gradiend.util._digest import tokenizer_of
 from gradiend.util._files import require_directory
@@ -53,7 +54,6 @@ from gradiend.visualizer._output import plot_is_possible
 logger = logging.getLogger(__name__)
 
 DEFAULT_LEARNING_RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.0)
-AUTO = "auto"
 
 __all__ = [
     "BaseContext",
@@ -90,7 +90,7 @@ class GivesBalanceTexts(Protocol):
 
 
 class DecoderEvaluator:
-    """Grid search over rewrites of a trained model."""
+    """Measures rewrites of a trained model, and chooses among them."""
 
     @known_keywords("evaluate_decoder")
     def evaluate_decoder(

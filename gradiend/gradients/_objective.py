@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +17,6 @@ from typing_extensions import Self
 
 from gradiend.gradients._words import Span, TokenizedWord, locate, tokenize
 from gradiend.util import PLACEHOLDER
-
-if TYPE_CHECKING:
-    pass
 
 IGNORED = -100
 """Label of a token that is not scored (the convention of transformers)."""

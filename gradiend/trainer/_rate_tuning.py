@@ -13,8 +13,8 @@ from gradiend.trainer._seed_training import plan_training
 from gradiend.trainer.core._rate_config import LRSearchConfig
 from gradiend.trainer.core._rate_result import LRSearchResult, NoConvergentLearningRate
 from gradiend.trainer.core._seeds import set_seed
-from gradiend.trainer.core.arguments import AUTO
 from gradiend.trainer.core.training import initialize, search_rate, total_steps
+from gradiend.util import AUTO
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import Cache
 from gradiend.util._checks import require_finite

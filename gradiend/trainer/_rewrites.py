@@ -9,12 +9,12 @@ from typing import Any, Literal, TypeVar
 
 from gradiend.evaluator._goals import RESULT_KEYS
 from gradiend.evaluator._grid import read_decoder_stats_file, read_fingerprint
-from gradiend.evaluator._measurements import BALANCE
 from gradiend.model._architecture import parse_rewrite_part
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._context import one_goal
 from gradiend.model._rewrite_files import RewriteChoice, write_rewrite_record
 from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.util import BALANCE
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import differences
 from gradiend.util._digest import model_parts, tokenizer_of

@@ -19,5 +19,10 @@ if TYPE_CHECKING:
 PLACEHOLDER = "[MASK]"
 """The placeholder of the feature word, for every tokenizer; only the first placeholder of a text is scored."""
 
+AUTO = "auto"
+"""In place of numbers: a learning rate, or steps of the decoder, that are searched for."""
+BALANCE = "balance"
+"""The goal of no preference among the classes; in an entry of a decoder grid, the measurements of that goal."""
+
 # Names are imported on first use, because importing the package must not import torch, which digests need.
 __all__, __dir__, __getattr__ = lazy_names(__name__)

@@ -123,6 +123,15 @@ def require_destination(path: Path | None, show: bool, ways: str) -> None:
         raise ValueError(f"show=False without a path would draw for nobody: pass {ways}, or show=True.")
 
 
+def checked_output(output: str | Path | None, visible: bool) -> Path | None:
+    """Return the argument `output` of a plot as a path, or raise ValueError for a format or for a figure for nobody."""
+    path = None if output is None else Path(output)
+    require_destination(path, visible, "output")
+    if path is not None:
+        format_of(path)
+    return path
+
+
 def deliver(figure: Figure, path: Path | None, *, show: bool, dpi: float | None = None) -> str:
     """Save `figure` whole or not at all, make the folders for it, show it on request; return the path or ""."""
     cover_characters(figure)

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradiend.visualizer._output import deliver, format_of, new_figure, plot_keywords, require_destination
+from gradiend.util import BALANCE
+from gradiend.visualizer._output import checked_output, deliver, heading, new_figure, plot_keywords
 from gradiend.visualizer._style import REFERENCE_COLOR, distinct_colors, shown, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BALANCE = "balance"
 MOST_TEXTS = 60
 """Texts that are drawn; of more texts, evenly spaced ones in the order of their preference."""
 _ROW = 0.22
@@ -50,10 +50,7 @@ def plot_balance(
             `show`.
         ImportError: matplotlib is not installed.
     """
-    path = None if output is None else Path(output)
-    require_destination(path, show or return_fig_ax, "output")
-    if path is not None:
-        format_of(path)
+    path = checked_output(output, show or return_fig_ax)
     figure = balance_figure(*_found(decoder_results), title=title, figsize=figsize)
     deliver(figure, path, show=show)
     return (figure, figure.axes) if return_fig_ax else output
@@ -81,7 +78,7 @@ def balance_figure(
     if len(texts) > MOST_TEXTS:
         texts = [texts[i * (len(texts) - 1) // (MOST_TEXTS - 1)] for i in range(MOST_TEXTS)]
     size = figsize or (9.0, 1.7 + _ROW * max(len(texts), 6))
-    figure = new_figure(size, _title(summary) if title is True else title or None, fontsize=11)
+    figure = new_figure(size, heading(title, _title(summary)), fontsize=11)
     ax = figure.subplots()
     _draw(ax, texts, before["by_text"], after["by_text"])
     tidy(ax)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from gradiend.util import BALANCE
 from gradiend.util._keywords import nearest, nearest_first
-from gradiend.visualizer._output import deliver, format_of, new_figure, plot_keywords, require_destination
+from gradiend.visualizer._output import checked_output, deliver, new_figure, plot_keywords
 from gradiend.visualizer._style import (
     MARKERS,
     REFERENCE_COLOR,
@@ -93,10 +94,7 @@ def plot_probability_shifts(
             unknown, or there is neither `output` nor `show`.
         ImportError: matplotlib is not installed.
     """
-    path = None if output is None else Path(output)
-    require_destination(path, show or return_fig_ax, "output")
-    if path is not None:
-        format_of(path)
+    path = checked_output(output, show or return_fig_ax)
     if class_ids is None and trainer is not None:
         class_ids = trainer.target_classes
     curves = shift_curves(
@@ -205,7 +203,7 @@ def shift_curves(
     points = []
     for key, entry in grid.items():
         # The goal of balance moves factor and step together, which has no place on this axis.
-        if key == "base" or "balance" in entry:
+        if key == "base" or BALANCE in entry:
             continue
         identity = entry.get("id")
         factor, rate = (identity["feature_factor"], identity["learning_rate"]) if isinstance(identity, Mapping) else key

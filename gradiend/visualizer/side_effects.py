@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from gradiend.visualizer._output import deliver, format_of, new_figure, plot_keywords, require_destination
+from gradiend.visualizer._output import checked_output, deliver, new_figure, plot_keywords
 from gradiend.visualizer._style import REFERENCE_COLOR, distinct_colors, shown, signed, tidy
 
 if TYPE_CHECKING:
@@ -53,10 +53,7 @@ def plot_side_effects(
         TypeError, ValueError: There is no such frame, the format is unknown, or there is neither `output` nor `show`.
         ImportError: matplotlib is not installed.
     """
-    path = None if output is None else Path(output)
-    require_destination(path, show or return_fig_ax, "output")
-    if path is not None:
-        format_of(path)
+    path = checked_output(output, show or return_fig_ax)
     frame = _checked(side_effects)
     figure = side_effects_figure(frame, title=title, figsize=figsize)
     deliver(figure, path, show=show)

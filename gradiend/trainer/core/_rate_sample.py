@@ -50,7 +50,7 @@ class Sample:
     def draw(cls, batches: Sequence[Mapping[str, Any]], size: int) -> Sample:
         """About `size` entries, drawn by the size of their gradients in `batches`; half of the draws are even."""
         importance = torch.zeros_like(batches[0]["source"].reshape(-1))
-        for side in ("source", "target"):
+        for side in SIDES:
             for batch in batches:
                 values = batch[side].reshape(-1).to(importance).abs()
                 importance += values / values.sum().clamp_(min=torch.finfo(values.dtype).tiny)

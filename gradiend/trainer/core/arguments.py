@@ -24,6 +24,7 @@ from gradiend.model._context import Side
 from gradiend.trainer.core._optimizers import OPTIMIZERS
 from gradiend.trainer.core._pruning_config import PostPruneConfig, PrePruneConfig
 from gradiend.trainer.core._rate_config import LRSearchConfig
+from gradiend.util import AUTO
 from gradiend.util._argument_fields import Arguments, argument, checked, fields_in_docstring, short_repr
 from gradiend.util._checks import numbers, require_finite, require_flag, require_path, require_texts
 from gradiend.util._keywords import one_of, resolve_keywords, strict_keywords
@@ -34,8 +35,6 @@ LARGEST_SEED = 2**63
 
 Metric = Literal["correlation", "loss"]
 C = TypeVar("C", PrePruneConfig, PostPruneConfig, LRSearchConfig)
-AUTO = "auto"
-"""In place of a number: a learning rate, or steps of the decoder, that are searched for."""
 
 
 class DefaultSteps(int):

@@ -107,9 +107,7 @@ def figure_drawer(trainer: Any, output: str | Path | None, show: bool | None) ->
         require_plot_directory(trainer.experiment_dir)
     if not plot_is_possible():
         return None
-    if output is None and trainer.experiment_dir is not None:
-        img_format = trainer.modality.plot_style.get("img_format", "png")
-        output = Path(trainer.experiment_dir) / f"{SIDE_EFFECTS_PLOT}.{img_format}"
+    output = trainer._with_output(SIDE_EFFECTS_PLOT, {"output": output})["output"]
     if output is not None:
         format_of(Path(output))
     return lambda frame: plot_side_effects(frame, output=output, show=True if show is None else show)
