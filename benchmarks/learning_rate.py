@@ -120,7 +120,7 @@ class Lockstep(GradientBatches):
         first, second = self.labels > 0, self.labels < 0
         for curve in self.curves.values():
             with torch.no_grad():
-                encoded = curve.network.forward_encoder(self.sources)[:, 0].double().numpy()
+                encoded = curve.network.forward_encoder(self.sources)[:, 0].cpu().double().numpy()
             spread = encoded.std() if np.isfinite(encoded).all() else 0.0
             correlation = np.corrcoef(encoded, self.labels)[0, 1] if spread > 0 else 0.0
             sign = -1.0 if correlation < 0 else 1.0

@@ -173,7 +173,7 @@ def _print(
     words = "; ".join(f"{name} is {'/'.join(values)}" for name, values in CLASSES.items())
     print(f"P is the probability of the class that the model was rewritten towards; {words}.")
     for name, row in summary["decoder"].items():
-        print(f"{name}: {row['why']}")
+        print(f"{name if name in OTHER else 'neither'}: {row['why']}")
     for name in GOALS:
         if name not in summary["decoder"]:
             console.print(f"No rewrite towards {name} kept the likelihood of the other words.")
