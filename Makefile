@@ -10,7 +10,7 @@ TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-load
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo test test-all check format demo-model clean
+.PHONY: help demo test test-all check format docs demo-model clean
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -39,8 +39,11 @@ format: $(INSTALLED) ## Format the code and fix what the linter can.
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+docs: $(INSTALLED) ## Build the documentation into site/, strictly; runs the notebooks (a minute).
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --fail-on-warning --quiet -d site/.doctrees docs site
+
 demo-model: $(INSTALLED) ## Pre-train the embedded model again (under 10 minutes).
 	$(BIN)/python scripts/pretrain_demo_model.py
 
 clean: ## Remove the environment and everything that was made.
-	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) runs site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,7 +5,7 @@
 ROWS is a CSV of he and she (masked, label, label_class, split), NEUTRAL one of neutral texts. A GRADIEND is trained
 (1 % of the entries), a rewrite is chosen on sentences about half of the occupations, and judged on sentences about the
 other half and on neutral texts that the choice has not seen. Printed for the base model and the rewrite: the measures
-of docs/evaluation.md, P of the right word on the test rows, and the likelihood ratio. With --three, *they* is a third
+of docs/debias.md, P of the right word on the test rows, and the likelihood ratio. With --three, *they* is a third
 class.
 """
 

@@ -2,7 +2,7 @@
 
 Two scores are measured on the same tokens: the language-modelling score (LMS) of the documentation, which is an
 accuracy for masked models, and the likelihood score 1 / (1 + mean negative log-likelihood per token), which varies
-far less from sample to sample (docs/evaluation.md).
+far less from sample to sample (docs/measure.md).
 """
 
 from __future__ import annotations

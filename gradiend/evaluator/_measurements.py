@@ -157,7 +157,7 @@ class BalanceOfClasses:
         return np.hstack([part.rows(scorer, BALANCE) for part in (self._of_each, self._of_any)])
 
     def summary(self, found: Floats, base: Floats | None = None) -> dict[str, Any]:
-        """The measures of docs/evaluation.md, each the mean over texts, with bootstrap intervals over texts.
+        """The measures of docs/debias.md, each the mean over texts, with bootstrap intervals over texts.
 
         Args:
             found: What `measure` gives.

@@ -299,8 +299,8 @@ class GradiendModel(nn.Module):
         """The importance of each input dimension, (input_dim,) float32 on the CPU; higher is more important.
 
         Args:
-            part: encoder-weight (column-wise L1 of W_e), decoder-weight (row-wise L1 of W_d), decoder-bias (|b_d|,
-                zeros without a bias) or decoder-sum (|row sum of W_d + b_d|).
+            part: encoder-weight (column-wise L1 of W_e), decoder-weight (row-wise L1 of W_d), decoder-bias (`|b_d|`,
+                zeros without a bias) or decoder-sum (`|row sum of W_d + b_d|`).
 
         Raises:
             ValueError: The part is unknown.

@@ -57,7 +57,7 @@ def _kept(mask: Tensor) -> dict[str, Any]:
 class PrePruneConfig(Arguments):
     """Keep the dimensions with the largest mean gradients, before any weights of the GRADIEND exist.
 
-    Importance is the mean over the classes of |mean gradient of the class|. `keep_top_k` is a second name of `topk`.
+    Importance is the mean over the classes of `|mean gradient of the class|`. `keep_top_k` is a second name of `topk`.
 
     Raises:
         ValueError: Neither topk nor threshold, or a value out of its range.

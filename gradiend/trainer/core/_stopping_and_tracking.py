@@ -23,8 +23,8 @@ class EarlyStoppingCallback(TrainingCallback):
 
     Args:
         patience: Evaluations in a row that may fail to improve on the best before the training ends. None: any number.
-        min_improvement: By how much |correlation| must exceed the best one to be an improvement.
-        threshold: |correlation| at which the training ends at once. None: there is no such end.
+        min_improvement: By how much `|correlation|` must exceed the best one to be an improvement.
+        threshold: `|correlation|` at which the training ends at once. None: there is no such end.
 
     Raises:
         ValueError: A number outside its range, or neither patience nor threshold.

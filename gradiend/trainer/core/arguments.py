@@ -280,8 +280,8 @@ class TrainingArguments(Arguments):
     convergent_metric: Metric | None = argument(None, checked(one_of, get_args(Metric)), affects="seeds")
     """Metric that decides whether a seed has converged. Default: correlation."""
     convergent_score_threshold: float | None = argument(None, affects="seeds")
-    """Least |correlation|, or largest loss, of a converged seed. Default: 0.5 for correlation. A training whose loss
-    has grown has not converged, whatever its metric is (docs/evaluation.md)."""
+    """Least `|correlation|`, or largest loss, of a converged seed. Default: 0.5 for correlation. A training whose loss
+    has grown has not converged, whatever its metric is (docs/measure.md)."""
     convergent_mean_by_class_threshold: float | None = argument(None, checked(require_finite, 0.0), affects="seeds")
     """Least distance from 0 that the two class means of a converged seed have, on opposite sides. Default: any."""
     seed: int | None = argument(0, whole(0, LARGEST_SEED), optional=True)

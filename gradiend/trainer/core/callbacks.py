@@ -193,7 +193,7 @@ class CheckpointCallback(TrainingCallback):
             int is an interval of its own.
         keep_only_best: False also saves `_epoch_<n>` after each epoch.
         checkpoint_interval: See `checkpoints`.
-        use_loss_for_best: Whether the best model has the lowest loss instead of the highest |correlation|.
+        use_loss_for_best: Whether the best model has the lowest loss instead of the highest `|correlation|`.
         keep_best: False never saves a best model, so that the last model is the result.
     """
 

@@ -115,7 +115,7 @@ def class_mean_importance(
     model: Any, dataset: Examples, classes: Sequence[Sequence[int]], config: PrePruneConfig,
     cache: GradientCache | None = None,
 ) -> Tensor:  # fmt: skip
-    """Mean over the classes of |mean gradient over the class's items|.
+    """Mean over the classes of `|mean gradient over the class's items|`.
 
     The result is (input_dim,); the weights of the model's GRADIEND need not exist. If the model streams, no gradient of
     full width exists beside the result. A class with several batches needs one accumulator of this size, and a cache

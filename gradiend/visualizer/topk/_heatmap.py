@@ -127,7 +127,7 @@ def plot_topk_overlap_heatmap(
         models: {name: model}, two or more; a model needs only `get_topk_weights(part=, topk=)`.
         topk: How many weights of each model, or which share of them.
         part: The part whose weights are ranked, e.g. decoder-weight.
-        value: "intersection" (|A ∩ B|) or "intersection_frac" (|A ∩ B| / min(|A|, |B|)).
+        value: "intersection" (`|A ∩ B|`) or "intersection_frac" (`|A ∩ B| / min(|A|, |B|)`).
         order: "input", "name", or a list of the models to show.
         cluster: Put models that overlap beside each other.
         annot: Write the numbers into the cells; "auto" writes them for up to 15 models.

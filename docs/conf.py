@@ -1,0 +1,37 @@
+"""How Sphinx builds the site from the pages of this folder and the docstrings. `make docs` calls it."""
+
+from importlib.util import find_spec
+
+from gradiend import __version__
+
+project = "gradiend"
+author = "the authors of gradiend"
+release = __version__
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+exclude_patterns = [] if find_spec("gradiend.report") else ["api/report.rst"]
+
+# Docstrings write a name between single backticks: a link if the name has a place in the API, code otherwise.
+default_role = "py:obj"
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+python_maximum_signature_line_length = 100
+toc_object_entries_show_parents = "hide"
+
+myst_heading_anchors = 4
+
+# Notebooks are stored without outputs and run at every build: what the site shows is what this version does.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
+nb_execution_in_temp = True
+nb_output_stderr = "remove"
+nb_merge_streams = True
+
+# Nothing is loaded from elsewhere: the theme has its own styles and uses the fonts of the system.
+html_theme = "furo"
+html_title = f"gradiend {release}"
+html_show_sourcelink = False
+html_copy_source = False
+html_theme_options = {"top_of_page_buttons": []}
