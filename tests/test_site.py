@@ -14,9 +14,10 @@ from test_public_names import SURFACE
 
 pytest.importorskip("myst_nb", reason="the site needs the extra docs")
 
-PACKAGES = [
-    "gradiend", *(f"gradiend.{name}" for name in "data evaluator model objectives trainer trainer.text util visualizer".split())
-]  # fmt: skip
+PACKAGES = """gradiend gradiend.data gradiend.evaluator gradiend.model gradiend.objectives gradiend.trainer
+    gradiend.trainer.text gradiend.util gradiend.visualizer""".split()
+pytestmark = pytest.mark.timeout(900)  # the build runs all notebooks
+
 NOTEBOOKS = sorted(path.stem for path in (DOCS / "notebooks").glob("*.ipynb"))
 
 
