@@ -27,8 +27,8 @@ TEXT_BYTES = 1_200_000
 """Bytes of all texts of points; longer texts are cut until they fit."""
 WIDTHS = (320, 200, 120, 60)
 """Characters of a text that are tried, the longest first."""
-N_EXTREMES = 8
-"""Texts at each end of the encodings, and neutral texts that are farthest from 0."""
+N_EXTREMES = 5
+"""Texts of each class that are encoded most and least as their class, and neutral texts that are farthest from 0."""
 MOST_MISCLASSIFIED = 40
 """Misclassified texts that are listed."""
 BAND_WIDTH, BAND_HEIGHT = 1000.0, 64.0
@@ -90,7 +90,8 @@ class Encodings:
     """The places and texts of all points, for the script; see `_points`."""
     n_drawn: int
     n_all: int
-    extremes: Sequence[Example]
+    surest: Sequence[Example]
+    unsure: Sequence[Example]
     neutral_extremes: Sequence[Example]
     misclassified: Sequence[Example]
     n_misclassified: int
@@ -111,7 +112,7 @@ def encodings_of(encoder: Mapping[str, Any], classes: Sequence[str]) -> Encoding
     frame = _described(checked_frame(encoder, ("encoded", "label", "type")))
     order = _order(frame, classes)
     drawn = thinned(frame, MOST_POINTS, "group")
-    limit = max(1.0, float(frame["encoded"].abs().max())) * 1.04
+    limit = max(1.0, float(frame["encoded"].abs().max())) * 1.12
     looks = {name: place for place, name in enumerate(classes)}
     bands, points = [], []
     for name in order:
@@ -133,14 +134,15 @@ def encodings_of(encoder: Mapping[str, Any], classes: Sequence[str]) -> Encoding
     # A row is judged as `accuracy` of the metrics judges it: by the side of 0 on which it is encoded.
     wrong = target[np.where(target["encoded"] >= 0, 1.0, -1.0) != np.sign(target["label"])]
     by_size = wrong.assign(size=wrong["encoded"].abs()).sort_values("size", ascending=False)
-    ordered = target.sort_values("encoded", ascending=False)
-    n_ends = min(N_EXTREMES, len(ordered) // 2)
+    # How far an encoding lies on the side of its own class.
+    own_side = target.assign(side=target["encoded"] * np.sign(target["label"])).sort_values("side", ascending=False)
+    by_label = own_side.groupby("label", sort=False)
     neutral = frame[frame["neutral"]]
-    far = neutral.assign(size=neutral["encoded"].abs()).sort_values("size", ascending=False).head(N_EXTREMES)
+    far = neutral.assign(size=neutral["encoded"].abs()).sort_values("size", ascending=False).head(2 * N_EXTREMES)
     return Encodings(
-        bands, [(round((tick / limit + 1) * 50, 2), signed(tick, 1) if tick else "0") for tick in _ticks(limit)],
+        bands, [(round((tick / limit + 1) * 50, 2), signed(tick, 1)) for tick, _ in nice_ticks(-limit, limit)],
         _points(points), len(drawn), len(frame),
-        _examples(pd.concat([ordered.head(n_ends), ordered.tail(n_ends)])), _examples(far),
+        _examples(by_label.head(N_EXTREMES)), _examples(by_label.tail(N_EXTREMES).iloc[::-1]), _examples(far),
         _examples(by_size.head(MOST_MISCLASSIFIED)), len(wrong), len(target),
     )  # fmt: skip
 
@@ -179,14 +181,13 @@ def _interval_of(encoder: Mapping[str, Any], name: str, own: pd.DataFrame) -> An
     return interval_of_mean(own["encoded"].to_numpy(np.float64), resampled_weights(texts))
 
 
-def _ticks(limit: float) -> list[float]:
-    return [tick for tick in nice_ticks(-limit, limit, 5) if abs(tick) <= limit]
-
-
 def _ridge(values: NDArray[np.float64], limit: float) -> str:
     """The density of values as a closed path: a histogram of fine bins, smoothed by a normal curve."""
     counts, edges = np.histogram(values, bins=_BINS, range=(-limit, limit))
-    width = max(1.06 * float(values.std()) * len(values) ** -0.2, 0.012 * limit) / (edges[1] - edges[0])
+    # Silverman's rule, with the smaller of two measures of spread: a few outliers must not smooth everything.
+    low, high = np.quantile(values, (0.25, 0.75))
+    spread = min(float(values.std()), float(high - low) / 1.34) or float(values.std())
+    width = max(0.9 * spread * len(values) ** -0.2, 0.012 * limit) / (edges[1] - edges[0])
     reach = min(int(4 * width) + 1, _BINS // 2 - 1)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
     density = np.convolve(counts, kernel, mode="same")

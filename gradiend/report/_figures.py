@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from gradiend.report._words import is_number, number, step
 from gradiend.visualizer._style import shortened
 
-WIDTH, HEIGHT = 360.0, 212.0
-_LEFT, _TOP, _BOTTOM = 40.0, 12.0, 36.0
+WIDTH, HEIGHT = 330.0, 210.0
+_LEFT, _TOP, _BOTTOM = 46.0, 20.0, 36.0
 _CHARACTER = 6.1
 """Width of a character of a label, a little more than fonts of 11 pixels need."""
 _LABEL_CHARS = 14
@@ -23,15 +23,15 @@ _LABEL_GAP = 13.0
 Point = tuple[float, float]
 
 
-def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Round numbers between `low` and `high`, at most `most` + 1 of them."""
-    if not high > low:
-        return [low]
+def nice_ticks(low: float, high: float, most: int = 5) -> list[tuple[float, str]]:
+    """Round numbers between `low` and `high`, at most `most` + 1 of them, written with the decimals that they need."""
     raw = (high - low) / most
-    power = 10.0 ** math.floor(math.log10(raw))
-    gap = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * (1 - 1e-9))
+    power = math.floor(math.log10(raw))
+    gap = next(factor * 10.0**power for factor in (1, 2, 5, 10) if factor * 10.0**power >= raw * (1 - 1e-9))
+    decimals = max(0, -math.floor(math.log10(gap) + 1e-9))
     first = math.ceil(low / gap - 1e-9)
-    return [round(i * gap, 12) for i in range(first, math.floor(high / gap + 1e-9) + 1)]
+    ticks = [i * gap for i in range(first, math.floor(high / gap + 1e-9) + 1)]
+    return [(tick, number(tick, decimals)) for tick in ticks]
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,17 @@ class Axis:
         return round(self.start + share * (self.end - self.start), 1)
 
     def ticks(self, most: int = 5) -> list[tuple[float, str]]:
-        """(pixel, label) of round numbers; the ticks of a logarithmic axis are 1, 2 and 5 times powers of ten."""
-        if not self.log:
-            return [(self(tick), step(tick)) for tick in nice_ticks(self.low, self.high, most)]
-        powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-        for factors in ((1, 2, 5), (1,)):
-            found = [factor * 10.0**power for power in powers for factor in factors]
-            found = [value for value in found if self.low <= value <= self.high]
-            if len(found) <= most + 1:
-                break
-        return [(self(value), f"{value:.12g}") for value in found[:: math.ceil(len(found) / (most + 1)) or 1]]
+        """(pixel, label) of round numbers; those of a long logarithmic axis are 1, 2 and 5 times powers of ten."""
+        found = nice_ticks(self.low, self.high, most)
+        if self.log and self.high > 4 * self.low:
+            powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+            for factors in ((1, 2, 5), (1,)):
+                values = [factor * 10.0**power for power in powers for factor in factors]
+                found = [(value, f"{value:.12g}") for value in values if self.low <= value <= self.high]
+                if len(found) <= most + 1:
+                    break
+            found = found[:: math.ceil(len(found) / (most + 1)) or 1]
+        return [(self(value), label) for value, label in found]
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ class Series:
     """Whether each point is drawn hollow; empty for none."""
     marked: bool = True
     """Whether points have markers; a line of very many points has none."""
+    joined: bool = True
+    """Whether a line connects the points."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ class Chart:
 
 
 def chart(
-    title: str, series: Sequence[Series], *, x_name: str, y_name: str, rules: Sequence[Rule] = (), log_x: bool = False,
+    title: str, series: Sequence[Series], *, x_name: str, y_name: str, rules: Sequence[Rule] = (), log_x: bool = False, x_range: tuple[float, float] | None = None,
     y_range: tuple[float, float] | None = None, labels: bool = True,
 ) -> Chart | None:  # fmt: skip
     """Lay out a chart; None if no series has a point.
@@ -147,6 +150,7 @@ def chart(
         y_name: Name of the vertical axis.
         rules: Reference lines, which the axes include.
         log_x: Whether the horizontal axis is logarithmic; its numbers must then be positive.
+        x_range: Least range of the horizontal axis.
         y_range: Least range of the vertical axis.
         labels: Whether lines have their names at their ends.
     """
@@ -154,6 +158,7 @@ def chart(
     if not drawn:
         return None
     xs = [x for one in drawn for x, _ in one.points] + [rule.value for rule in rules if rule.vertical]
+    xs += x_range or ()
     ys = [y for one in drawn for _, y in one.points] + [rule.value for rule in rules if not rule.vertical]
     ys += [end for one in drawn for pair in one.intervals if pair is not None for end in pair]
     names = [shortened(one.name, _LABEL_CHARS) for one in drawn] if labels else [""] * len(drawn)
@@ -163,12 +168,19 @@ def chart(
     y_axis = Axis(*_range(ys, y_range), bottom, _TOP)
     ends = _apart([y_axis(one.points[-1][1]) for one in drawn], _TOP, bottom)
     lines = [
-        DrawnLine(one.name, one.look, _path(one.points, x_axis, y_axis), _marks(one, x_axis, y_axis, x_name), name, end)
+        DrawnLine(
+            one.name,
+            one.look,
+            _path(one.points, x_axis, y_axis) if one.joined else "",
+            _marks(one, x_axis, y_axis, x_name),
+            name,
+            end,
+        )
         for one, name, end in zip(drawn, names, ends, strict=True)
     ]
     placed = [((x_axis if rule.vertical else y_axis)(rule.value), rule) for rule in rules]
     told = "; ".join(
-        f"{one.name} from {number(one.points[0][1])} to {number(one.points[-1][1])}, {len(one.points)} points"
+        f"{one.name} from {step(one.points[0][1])} to {step(one.points[-1][1])}, {len(one.points)} points"
         for one in drawn
     )
     return Chart(
@@ -207,11 +219,11 @@ def _marks(one: Series, x_axis: Axis, y_axis: Axis, x_name: str) -> tuple[Mark, 
     intervals = one.intervals or [None] * len(one.points)
     found = []
     for (x, y), is_hollow, pair in zip(one.points, hollow, intervals, strict=True):
-        told = f"{x_name} {step(x)}: {one.name} {number(y)}"
+        told = f"{x_name} {step(x)}: {one.name} {step(y)}"
         bar = None
         if pair is not None and all(map(is_number, pair)):
             bar = (y_axis(pair[0]), y_axis(pair[1]))
-            told += f", 95 % interval {number(pair[0])} to {number(pair[1])}"
+            told += f", 95 % interval {step(pair[0])} to {step(pair[1])}"
         found.append(Mark(x_axis(x), y_axis(y), told, is_hollow, bar))
     return tuple(found)
 

@@ -17,11 +17,13 @@ from gradiend.trainer.text.common.model_base import TextModelWithGradiend
 from gradiend.visualizer._style import shortened
 
 PART = "decoder-weight"
-N_ENTRIES = 20
+N_ENTRIES = 10
 """Single entries that are listed."""
+N_TOKENS = 12
+"""Tokens whose embeddings are listed."""
 N_TOP = 1000
 """Entries among which parameters are counted."""
-MOST_PARAMETERS = 40
+MOST_PARAMETERS = 20
 """Parameters that are listed, by their share."""
 _TENSOR = re.compile(r"[._](weight|bias)$")
 
@@ -86,6 +88,8 @@ class Importance:
     parameters: Sequence[Parameter]
     n_parameters: int
     entries: Sequence[Entry]
+    tokens: Sequence[tuple[str, float]]
+    """(token, share of all importance) of the rows of the word embeddings that have most; empty without a tokenizer."""
     size: int
     """Entries in the map."""
     unpruned_size: int
@@ -155,11 +159,13 @@ def importance_of(gradiend: ParamMappedGradiendModel, trainer: Any) -> Importanc
         for cell in own.values():
             _add(total, cell)
         rows.append(Row(name, [own.get(kind) for kind in kinds], _finish(total, whole)))
+    embedding = _embedding(trainer)
     by_share = sorted(parameters, key=lambda item: -item[1].share)
     return Importance(
         kinds, _short_names(rows), sorted(outside.items(), key=lambda item: -item[1].share),
         [Parameter(name, cell.entries, cell.share, cell.density, n) for name, cell, n in by_share[:MOST_PARAMETERS]],
-        len(parameters), _entries(gradiend, importance, top[:N_ENTRIES], whole, _embedding(trainer)),
+        len(parameters), _entries(gradiend, importance, top[:N_ENTRIES], whole, embedding),
+        _tokens(gradiend, importance, whole, embedding),
         gradiend.input_dim, gradiend.mapping.unpruned_size, n_top, _half(importance),
         max((cell.share for row in rows for cell in row.cells if cell is not None), default=0.0),
     )  # fmt: skip
@@ -216,8 +222,30 @@ def _entries(
             at = [int(i) for i in np.unravel_index(int(selected[index - place.start]), parameter.shape)]
             token = None
             if embedding is not None and parameter.name == embedding[0]:
-                token = str(embedding[1].convert_ids_to_tokens(at[0]))
+                token = _token(embedding[1], at[0])
             weights = [float(encoder[0, index]), float(decoder[index, 0])] if decoder.shape[1] == 1 else []
             share = float(importance[index]) / whole.importance if whole.importance else 0.0
             found.append(Entry(rank + 1, parameter.name, ", ".join(map(str, at)), token, share, weights))
     return sorted(found, key=lambda entry: entry.rank)
+
+
+def _tokens(
+    gradiend: ParamMappedGradiendModel, importance: torch.Tensor, whole: Cell, embedding: tuple[str, Any] | None
+) -> list[tuple[str, float]]:
+    """The tokens whose embeddings have most importance, and the share of each."""
+    if embedding is None or not whole.importance:
+        return []
+    name, tokenizer = embedding
+    for parameter, place in gradiend.mapping.slices():
+        if parameter.name == name and parameter.num_selected:
+            rows = parameter.indices() // parameter.shape[1]
+            sums = torch.bincount(rows, weights=importance[place].double(), minlength=parameter.shape[0])
+            best = sums.topk(min(N_TOKENS, len(sums)))
+            found = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+            return [(_token(tokenizer, row), value / whole.importance) for row, value in found if value]
+    return []
+
+
+def _token(tokenizer: Any, number: int) -> str:
+    """A token by its name in the vocabulary; embeddings may have more rows than the vocabulary has tokens."""
+    return str(tokenizer.convert_ids_to_tokens(number)) if number < len(tokenizer) else f"token {number}"

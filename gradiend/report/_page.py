@@ -20,6 +20,7 @@ from gradiend.report._verdict import converged, feature_sentence, moved, separat
 from gradiend.report._words import is_number
 from gradiend.util._checks import require_finite
 from gradiend.util._imports import require_package
+from gradiend.util.paths import MODEL_DIR
 from gradiend.visualizer.convergence import training_curves
 
 
@@ -104,8 +105,11 @@ def write_report(
 
 
 def model_name(path: str) -> str:
-    """The name of a model; of a directory only the last part, so that a page tells nothing of its writer's disk."""
-    return Path(path).name if Path(path).is_dir() or Path(path).is_absolute() else path
+    """The name of a model; of a path only the last part, or two parts if the last is `model`, which says nothing."""
+    place = Path(path)
+    if not (place.is_absolute() or place.is_dir()):
+        return path
+    return f"{place.parent.name}/{place.name}" if place.name == MODEL_DIR else place.name
 
 
 def convergence_charts(stats: Mapping[str, Any]) -> list[Chart]:

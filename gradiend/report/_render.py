@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
-FILTERS = ("number", "signed", "step", "percent", "count", "interval", "duration", "listed")
+FILTERS = ("number", "signed", "step", "percent", "count", "interval", "duration", "probability")
 
 
 def write_page(path: str | Path, template: str, view: Mapping[str, Any]) -> str:

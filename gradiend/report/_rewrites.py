@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from gradiend.evaluator._goals import RESULT_KEYS, BalanceGoal, Goal
 from gradiend.evaluator._selection import BASE
 from gradiend.evaluator._side_effects import CLASS, DIVERGENCE, GAINED, LOST, N_PREDICTIONS, OTHER, PREDICTION, TARGET
 from gradiend.report._figures import Chart, Rule, Series, chart
-from gradiend.report._words import Text, interval, is_number, number, percent, step
+from gradiend.report._words import Text, interval, is_number, listed, number, step
 from gradiend.util import BALANCE
 from gradiend.visualizer.balance import preference
 
@@ -74,14 +74,25 @@ class BalanceText:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """A mean over the texts of the goal of balance, or over the rows of a class, before and after."""
+
+    name: str
+    told: str
+    before: float | None
+    before_interval: Any
+    after: float | None
+    after_interval: Any
+
+
+@dataclass(frozen=True)
 class Balance:
     """The preference between the classes text by text, before and after."""
 
     classes: Sequence[str]
     texts: Sequence[BalanceText]
     n_all: int
-    measures: Sequence[tuple[str, str, float | None, float | None]]
-    """(name, what it is, before, after)."""
+    measures: Sequence[Measure]
     signed: bool
     """Whether the axis goes from one class to the other (two classes), or from 0 to 1."""
 
@@ -137,11 +148,16 @@ def _moved(decoder: Mapping[str, Any], key: str, goal: Goal) -> Moved:
         name: _turned(summary.get(f"{name}_interval"), turned, whole=0.0 if name == "change" else 1.0)
         for name in ("value", "base_value", "change")
     }
+    if key == BALANCE and summary["learning_rate"] is not None:
+        own, old = summary["measures"], summary["base_measures"]
+        found = (own.get("interval"), old.get("interval"), own.get("change_interval"))
+        ends = {name: (pairs or {}).get("gap") for name, pairs in zip(ends, found, strict=True)}
     value, base = (
         1 - found if turned and is_number(found) else found for found in (summary["value"], summary.get("base_value"))
     )
     name = "likelihood of neutral text" if score == "likelihood_ratio" else "score of neutral text (LMS)"
-    rows = _measured_steps(grid, goal, score, turned)
+    class_factors = {decoder[other]["feature_factor"] for other in goal_keys(decoder) if other != BALANCE}
+    rows = _measured_steps(grid, goal, score, turned, class_factors)
     limit = summary.get("least_share")
     return Moved(
         key, title_of(key, summary), measured, base, ends["base_value"], value, ends["value"], ends["change"],
@@ -156,21 +172,29 @@ def _turned(pair: Any, turned: bool, *, whole: float) -> Any:
 
 
 def _measured_steps(
-    grid: Mapping[Any, Mapping[str, Any]], goal: Goal, score: str, turned: bool
+    grid: Mapping[Any, Mapping[str, Any]], goal: Goal, score: str, turned: bool, class_factors: Collection[Any]
 ) -> list[dict[str, Any]]:
     """The measured steps of a goal: step, factor, value with its interval, kept share with its interval, skipped."""
     base = grid.get(BASE, {})
     rows = []
     for key, entry in grid.items():
-        if key == BASE or (BALANCE in entry) != isinstance(goal, BalanceGoal):
+        if key == BASE or not key[1]:
             continue
         factor, rate = key
-        if not rate or not (isinstance(goal, BalanceGoal) or factor == goal.factor):
+        if isinstance(goal, BalanceGoal):
+            # Steps that cost too much have no measures of balance; their factors tell that they were tried for it.
+            own = BALANCE in entry or ("skipped" in entry and factor not in class_factors)
+        else:
+            own = BALANCE not in entry and factor == goal.factor
+        if not own:
             continue
         value = goal.value(entry)
         if turned and value is not None:
             value = 1 - value
-        pair = None if isinstance(goal, BalanceGoal) else goal.report(entry, base)["value_interval"]
+        if isinstance(goal, BalanceGoal):
+            pair = entry.get(BALANCE, {}).get("interval", {}).get("gap")
+        else:
+            pair = goal.report(entry, base)["value_interval"]
         scores = entry.get("lms", {})
         ratio = scores.get(score) or {}
         share = ratio.get("value")
@@ -189,32 +213,56 @@ def _charts(
     goal: Goal, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], base: float | None, limit: float | None,
     score: str,
 ) -> list[Chart]:  # fmt: skip
-    """The value and the kept share against the step."""
-    chosen = [] if summary["learning_rate"] is None else [Rule(abs(summary["learning_rate"]), "chosen", True, "chosen")]
-    is_balance = isinstance(goal, BalanceGoal)
-    y_name = "gap" if is_balance else f"P({goal.target_class})"
+    """The value and the kept share against the step; for balance the gap against the kept share.
+
+    The search for balance moves factor and step together, so that a step alone does not say which rewrite it is.
+    """
     measured = [row for row in rows if row["value"] is not None]
     kept = [row for row in rows if row["kept"] is not None]
-    values = chart(
-        "Gap between the classes" if is_balance else y_name,
-        [Series(
-            y_name, [(abs(row["step"]), row["value"]) for row in measured], 0,
-            [row["interval"] for row in measured], [_fails(row, limit) for row in measured],
-        )],
-        x_name="step (learning rate)", y_name=y_name, log_x=True, labels=False, y_range=(0.0, 0.0),
-        rules=chosen + ([Rule(base, "base model")] if is_number(base) else []),
+    least = [Rule(limit, f"at least {step(limit)}", isinstance(goal, BalanceGoal), "limit")] if limit else []
+    if isinstance(goal, BalanceGoal):
+        both = sorted((row for row in measured if row["kept"] is not None), key=lambda row: row["kept"])
+        points = [(row["kept"], row["value"]) for row in both]
+        chosen = [
+            row for row in both if (row["factor"], row["step"]) == (summary["feature_factor"], summary["learning_rate"])
+        ]
+        series = [
+            Series(
+                "gap", points, 0, [row["interval"] for row in both], [_fails(row, limit) for row in both], joined=False
+            )
+        ]
+        rules = [*least, *(Rule(row["kept"], "chosen", True, "chosen") for row in chosen)]
+        rules += [Rule(base, "base model")] if is_number(base) else []
+        found = chart(
+            "Gap between the classes", series, x_name=f"kept {score}, share of the base model's", y_name="gap",
+            labels=False, y_range=(0.0, 0.0), rules=rules,
+        )  # fmt: skip
+        return [] if found is None else [found]
+    steps = [abs(row["step"]) for row in rows]
+    common: dict[str, Any] = {"x_name": "step (learning rate)", "log_x": True, "labels": False}
+    common["x_range"] = (min(steps), max(steps)) if steps else None
+    mark = [] if summary["learning_rate"] is None else [Rule(abs(summary["learning_rate"]), "chosen", True, "chosen")]
+    name = f"P({goal.target_class})"
+    values = Series(
+        name, [(abs(row["step"]), row["value"]) for row in measured], 0, [row["interval"] for row in measured],
+        [_fails(row, limit) for row in measured],
     )  # fmt: skip
-    shares = chart(
-        f"Kept {score}",
-        [Series(
-            "kept", [(abs(row["step"]), row["kept"]) for row in kept], 2,
-            [row["kept_interval"] if all(map(is_number, row["kept_interval"])) else None for row in kept],
-            [_fails(row, limit) for row in kept],
-        )],
-        x_name="step (learning rate)", y_name="share of the base model's", log_x=True, labels=False,
-        rules=[*chosen, Rule(1.0, "base model"), *([Rule(limit, "least share", False, "limit")] if limit else [])],
+    shares = Series(
+        "kept", [(abs(row["step"]), row["kept"]) for row in kept], 2,
+        [row["kept_interval"] if all(map(is_number, row["kept_interval"])) else None for row in kept],
+        [_fails(row, limit) for row in kept],
     )  # fmt: skip
-    return [one for one in (values, shares) if one is not None]
+    drawn = (
+        chart(
+            f"{name} on texts of {listed(goal.datasets, 2)}", [values], y_name=name, y_range=(0.0, 0.0),
+            rules=[*mark, *([Rule(base, "base model")] if is_number(base) else [])], **common,
+        ),
+        chart(
+            f"Kept {score}", [shares], y_name="share of the base model's",
+            rules=[*mark, Rule(1.0, "base model"), *least], **common,
+        ),
+    )  # fmt: skip
+    return [one for one in drawn if one is not None]
 
 
 def _fails(row: Mapping[str, Any], limit: float | None) -> bool:
@@ -247,8 +295,26 @@ def balance_of(decoder: Mapping[str, Any]) -> Balance | None:
         "difference": "largest − smallest P",
         "sum": "P of all the classes together",
     }
-    old, new = summary["base_measures"], summary["measures"]
-    measures = [(name, what, old.get(name), new.get(name)) for name, what in told.items()]
+    sides = (summary["base_measures"], summary["measures"])
+    measures = [
+        Measure(
+            name, what, *(found for side in sides for found in (side.get(name), side.get("interval", {}).get(name)))
+        )
+        for name, what in told.items()
+    ]
+    # A model without a preference should still read what the context says.
+    right = (summary["base_probs_factual"], summary["probs_factual"])
+    measures += [
+        Measure(
+            f"P({name})",
+            f"on the test texts of {name}, where it is right",
+            right[0].get(name),
+            None,
+            right[1].get(name),
+            None,
+        )
+        for name in classes
+    ]
     return Balance(classes, rows, len(names), measures, two)
 
 
@@ -331,15 +397,3 @@ def side_effects_of(key: str, frame: pd.DataFrame, title: str) -> SideEffects:
             f"{found['n_texts']} neutral texts"
         )
     return SideEffects(key, title, told, moved, classes[:MOST_CLASSES], max(0, len(classes) - MOST_CLASSES))
-
-
-def told_move(moved: Moved) -> str:
-    """One sentence on what came of a goal."""
-    if moved.step is None:
-        return f"{moved.title}: no rewrite was acceptable. {moved.why}"
-    ends = interval(moved.after_interval)
-    kept = "" if moved.kept is None else f", with {percent(moved.kept)} of the {moved.score} kept"
-    return (
-        f"{moved.title}: {moved.measured} goes from {number(moved.before)} to {number(moved.after)}"
-        f"{f' {ends}' if ends else ''} at step {step(moved.step)}{kept}."
-    )

@@ -53,16 +53,18 @@ def converged(stats: Mapping[str, Any] | None, seeds: Mapping[str, Any] | None, 
     outcome = (None if running else chosen or stats.get("convergence_info")) or {}
     sentences = []
     step, correlation = best.get("global_step"), best.get("correlation")
-    if is_number(correlation):
-        sentences.append(
-            f"The best evaluation during training has the correlation {number(correlation)} on validation texts"
-            + (f", at step {step}." if is_number(step) else ".")
-        )
     value, threshold = outcome.get("convergence_metric_value"), outcome.get("threshold")
     metric = outcome.get("convergence_metric", "correlation")
-    if threshold is not None:
+    if is_number(threshold):
         least = "at most" if metric == "loss" else "at least"
-        sentences.append(f"A training counts as converged with a {metric} of {least} {number(threshold, 2)}.")
+        sentences.append(
+            f"On validation texts the {metric} is {number(value)}; {least} {number(threshold, 2)} counts as converged."
+        )
+    if is_number(correlation) and is_number(step):
+        sentences.append(
+            f"The {'best' if running else 'kept'} weights are those of step {step:g}, whose evaluation during the "
+            f"training was the best ({number(correlation)})."
+        )
     if outcome.get("reason"):
         sentences.append(f"It has not converged, because {outcome['reason']}.")
     if seeds is not None:

@@ -37,32 +37,38 @@ def is_number(value: Any) -> bool:
 
 
 def number(value: Any, digits: int = 3) -> str:
-    """A number with `digits` decimals; a small number has two significant digits."""
-    if not is_number(value):
-        return UNKNOWN
-    if value and abs(value) < 0.5 * 10.0**-digits:
-        base, power = f"{value:.1e}".split("e")
-        return f"{base} × 10{str(int(power)).translate(_SUPERSCRIPT)}".replace("-", "−")
-    return f"{value:.{digits}f}".replace("-", "−")
+    """A number with `digits` decimals."""
+    return f"{value:.{digits}f}".replace("-", "−") if is_number(value) else UNKNOWN
+
+
+def probability(value: Any, digits: int = 3) -> str:
+    """A probability with `digits` decimals; one that is too small for these is said to be below the smallest."""
+    return (
+        f"<{10.0**-digits:.{digits}f}"
+        if is_number(value) and 0 < value < 0.5 * 10.0**-digits
+        else number(value, digits)
+    )
 
 
 def signed(value: Any, digits: int = 2) -> str:
-    """A number with its sign and `digits` decimals."""
+    """A number with its sign and `digits` decimals; what rounds to zero has no sign."""
     text = number(value, digits)
+    if text.strip("−0.") == "":
+        return text.lstrip("−")
     return f"+{text}" if is_number(value) and value > 0 else text
 
 
 def step(value: Any) -> str:
-    """A step or another number whose size is not known: three significant digits."""
+    """A number of any size: three significant digits."""
     if not is_number(value):
         return UNKNOWN
-    text = f"{value:.3g}"
-    return number(value, 0) if "e-" in text else text.replace("-", "−").replace("e+0", "e").replace("e+", "e")
+    base, _, power = f"{value:.3g}".replace("-", "−").partition("e")
+    return f"{base} × 10{str(int(power.replace('−', '-'))).translate(_SUPERSCRIPT)}" if power else base
 
 
 def percent(value: Any, digits: int = 1) -> str:
     """A share in per cent, with a narrow space before the sign."""
-    return f"{number(100 * value, digits)} %" if is_number(value) else UNKNOWN
+    return f"{number(100 * value, 0 if value == 1 else digits)} %" if is_number(value) else UNKNOWN
 
 
 def count(value: Any) -> str:
