@@ -138,8 +138,8 @@ class Chart:
 
 
 def chart(
-    title: str, series: Sequence[Series], *, x_name: str, y_name: str, rules: Sequence[Rule] = (), log_x: bool = False, x_range: tuple[float, float] | None = None,
-    y_range: tuple[float, float] | None = None, labels: bool = True,
+    title: str, series: Sequence[Series], *, x_name: str, y_name: str, rules: Sequence[Rule] = (), log_x: bool = False,
+    x_range: tuple[float, float] | None = None, y_range: tuple[float, float] | None = None, labels: bool = True,
 ) -> Chart | None:  # fmt: skip
     """Lay out a chart; None if no series has a point.
 

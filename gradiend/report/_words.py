@@ -37,8 +37,11 @@ def is_number(value: Any) -> bool:
 
 
 def number(value: Any, digits: int = 3) -> str:
-    """A number with `digits` decimals."""
-    return f"{value:.{digits}f}".replace("-", "−") if is_number(value) else UNKNOWN
+    """A number with `digits` decimals; what rounds to zero has no sign."""
+    if not is_number(value):
+        return UNKNOWN
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
 
 
 def probability(value: Any, digits: int = 3) -> str:
@@ -53,9 +56,7 @@ def probability(value: Any, digits: int = 3) -> str:
 def signed(value: Any, digits: int = 2) -> str:
     """A number with its sign and `digits` decimals; what rounds to zero has no sign."""
     text = number(value, digits)
-    if text.strip("−0.") == "":
-        return text.lstrip("−")
-    return f"+{text}" if is_number(value) and value > 0 else text
+    return f"+{text}" if is_number(value) and value > 0 and float(text) else text
 
 
 def step(value: Any) -> str:
