@@ -1,6 +1,8 @@
 """How Sphinx builds the site from the pages of this folder and the docstrings. `make docs` calls it."""
 
-from importlib.util import find_spec
+from typing import Any
+
+from sphinx.application import Sphinx
 
 from gradiend import __version__
 
@@ -9,7 +11,6 @@ author = "the authors of gradiend"
 release = __version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
-exclude_patterns = [] if find_spec("gradiend.report") else ["api/report.rst"]
 
 # Docstrings write a name between single backticks: a link if the name has a place in the API, code otherwise.
 default_role = "py:obj"
@@ -24,7 +25,7 @@ myst_heading_anchors = 4
 # Notebooks are stored without outputs and run at every build: what the site shows is what this version does.
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 120
+nb_execution_timeout = 300
 nb_execution_in_temp = True
 nb_output_stderr = "remove"
 nb_merge_streams = True
@@ -35,3 +36,16 @@ html_title = f"gradiend {release}"
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {"top_of_page_buttons": []}
+html_static_path = ["static"]
+html_css_files = ["wide.css"]
+
+
+def keep_first_line(_app: Sphinx, what: str, _name: str, _thing: Any, _options: Any, lines: list[str]) -> None:
+    """Keep "The unified frame: masked, …" a sentence; of an attribute, napoleon would take the part before the colon for a type."""
+    if what in ("attribute", "data", "property") and lines and ":" in lines[0]:
+        lines.insert(0, "")
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx; the priority is before that of napoleon."""
+    app.connect("autodoc-process-docstring", keep_first_line, priority=400)
