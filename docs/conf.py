@@ -37,13 +37,13 @@ html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {"top_of_page_buttons": []}
 html_static_path = ["static"]
-html_css_files = ["wide.css"]
+html_css_files = ["site.css"]
 
 
 def keep_first_line(_app: Sphinx, what: str, _name: str, _thing: Any, _options: Any, lines: list[str]) -> None:
-    """Keep "The unified frame: masked, …" a sentence; of an attribute, napoleon would take the part before the colon for a type."""
+    """Keep "The unified frame: masked, …" a sentence: napoleon reads the words before a colon as a type."""
     if what in ("attribute", "data", "property") and lines and ":" in lines[0]:
-        lines.insert(0, "")
+        lines[:0] = ["..", ""]
 
 
 def setup(app: Sphinx) -> None:

@@ -1,5 +1,7 @@
-"""The Python of the guides on evaluation, plots and rewriting runs as written, on a tiny model."""
+"""The Python of the guides runs as written: start and find on the demo model, the others on a tiny model."""
 
+import contextlib
+import io
 import re
 from pathlib import Path
 
@@ -59,23 +61,63 @@ def run(code: str, names: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return known
 
 
-@pytest.mark.parametrize("code", python_blocks(DOCS / "evaluation.md"))
-def test_the_evaluation_guide(code, names, tmp_path, monkeypatch):
-    run(code, names, tmp_path, monkeypatch)
+@pytest.fixture(scope="module")
+def started(tmp_path_factory):
+    """The folder in which start.md and then find.md have run, what they printed, and their names."""
+    folder, names, printed = tmp_path_factory.mktemp("start"), {}, io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.chdir(folder)
+        for page in ("start.md", "find.md"):
+            exec(compile("".join(python_blocks(DOCS / page)), page, "exec"), names)
+    return folder, printed.getvalue(), names
 
 
-@pytest.mark.parametrize("code", python_blocks(DOCS / "plots.md"))
-def test_the_guide_to_plots(code, names, tmp_path, monkeypatch):
+def test_the_first_result(started):
+    folder, printed, names = started
+    assert names["encoder"]["correlation"] > 0.95
+    assert names["results"]["3PL"]["value"] > 2 * names["results"]["3PL"]["base_value"]
+    assert (folder / "runs" / "start" / "encoder_analysis.png").is_file()
+    assert (folder / "says-they" / "config.json").is_file()
+    before, after = re.findall(r"^\[\('(\w+)', [\d.]+\)", printed, re.MULTILINE)
+    assert before in ("he", "she", "it")
+    assert after == "they"
+
+
+def test_the_guide_to_finding(started, monkeypatch):
+    folder, printed, names = started
+    monkeypatch.chdir(folder)
+    assert "learning_rate=" in printed
+    assert set(names["models"]) == {0, 1}
+    assert float(printed.strip().splitlines()[-1]) > 0.5
+    assert 0 < len(names["pruned"].get_model()) < 0.1 * len(names["trainer"].get_model())
+    assert names["pruned"].evaluate_encoder()["correlation"] > 0.9
+
+
+def test_what_responsible_use_puts_on_a_model_card(started, monkeypatch):
+    folder, _, names = started
+    monkeypatch.chdir(folder)
+    known = {}
+    exec("".join(python_blocks(DOCS / "responsible_use.md")), known)
+    assert str(names["model_path"]()) in known["card"]
+    assert "strengthen\n3PL" in known["card"]
+    assert not [name for name in vars(known["record"]) if getattr(known["record"], name) is None]
+
+
+GUIDES = ("measure.md", "debias.md", "plots.md")
+
+
+@pytest.mark.parametrize("code", [code for name in GUIDES for code in python_blocks(DOCS / name)])
+def test_the_guides_to_measuring_debiasing_and_plots(code, names, tmp_path, monkeypatch):
     run(code, names, tmp_path, monkeypatch)
 
 
 def test_the_guide_to_rewriting(names, tmp_path, monkeypatch):
-    weak = next(call for call in calls("rewriting.md") if call.startswith("weak = "))
-    known = run("\n".join([weak, *python_blocks(DOCS / "rewriting.md")]), names, tmp_path, monkeypatch)
+    weak = next(call for call in calls("rewrite.md") if call.startswith("weak = "))
+    known = run("\n".join([weak, *python_blocks(DOCS / "rewrite.md")]), names, tmp_path, monkeypatch)
     assert (tmp_path / "says-they" / "gradiend_rewrite.json").is_file()
     assert Path(known["path"]).is_file()
 
 
-@pytest.mark.parametrize("call", sorted({call for name in ("evaluation.md", "plots.md") for call in calls(name)}))
+@pytest.mark.parametrize("call", sorted({call for name in GUIDES for call in calls(name)}))
 def test_calls_in_the_text(call, names, tmp_path, monkeypatch):
     run("dec = trainer.evaluate_decoder()\n" * ("=dec" in call) + call, names, tmp_path, monkeypatch)
