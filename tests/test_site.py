@@ -14,8 +14,8 @@ from test_public_names import SURFACE
 
 pytest.importorskip("myst_nb", reason="the site needs the extra docs")
 
-PACKAGES = """gradiend gradiend.data gradiend.evaluator gradiend.model gradiend.objectives gradiend.trainer
-    gradiend.trainer.text gradiend.util gradiend.visualizer""".split()
+PACKAGES = """gradiend gradiend.data gradiend.evaluator gradiend.model gradiend.objectives gradiend.report
+    gradiend.trainer gradiend.trainer.text gradiend.util gradiend.visualizer""".split()
 pytestmark = pytest.mark.timeout(900)  # the build runs all notebooks
 
 NOTEBOOKS = sorted(path.stem for path in (DOCS / "notebooks").glob("*.ipynb"))
@@ -35,7 +35,7 @@ def site(tmp_path_factory):
 def test_every_public_name_is_in_the_api(site):
     inventory = (site / "objects.inv").read_bytes().split(b"\n", 4)[4]
     entries = [line.split() for line in zlib.decompress(inventory).decode().splitlines()]
-    kinds = ("py:class", "py:function", "py:exception")
+    kinds = ("py:class", "py:function", "py:exception", "py:data")
     shown = {id(pkgutil.resolve_name(name)) for name, kind, *_ in entries if kind in kinds}
     public = {module: set(names.split()) for module, names in SURFACE.items()}
     for module in PACKAGES:
