@@ -38,8 +38,8 @@ FLAGS_NOTE = (
     "`--evaluate.decoder.strengthen '[she, balance]'`. Values are those of YAML."
 )
 # A flag's name is never cut: what the value is stands behind the sentence.
-click.rich_click.SHOW_METAVARS_COLUMN = False
-click.rich_click.APPEND_METAVARS_HELP = True
+click.rich_click.OPTIONS_TABLE_COLUMN_TYPES = ["required", "opt_short", "opt_long", "help"]
+click.rich_click.OPTIONS_TABLE_HELP_SECTIONS = ["help", "metavar", "default", "required"]
 
 
 class Terminated(KeyboardInterrupt):
@@ -66,12 +66,10 @@ class FieldFlag(click.RichOption):
 
 def field_flags() -> list[click.RichOption]:
     """A flag for every field of an experiment's file, in panels by section."""
-    from gradiend.experiment._reading import options  # noqa: PLC0415 - `gradiend --help` answers at once without it
+    from gradiend.experiment._fields import options  # noqa: PLC0415 - `gradiend --help` answers at once without it
 
     return [
-        FieldFlag(
-            ["__".join(option.keys), option.flag], metavar=option.kind, help=option.help, panel=_panel(option)
-        )
+        FieldFlag(["__".join(option.keys), option.flag], metavar=option.kind, help=option.help, panel=_panel(option))
         for option in options()
     ]
 
@@ -140,21 +138,31 @@ def working(experiment: Any, step: Any, *, as_json: bool, quiet: bool, verbose: 
 
 @contextmanager
 def messages(*, quiet: bool, verbose: bool) -> Iterator[None]:
-    """Log and progress on stderr."""
-    from transformers.utils.logging import disable_progress_bar, set_verbosity_error  # noqa: PLC0415
+    """Log and progress on stderr, in the form of the command."""
+    from transformers.utils import logging as of_transformers  # noqa: PLC0415
 
-    # Loading and saving take moments; their bars would hide those that matter.
-    disable_progress_bar()
     handler = logging.StreamHandler()
     handler.setFormatter(_Plain())
-    logger = logging.getLogger("gradiend")
+    logger, steps = logging.getLogger("gradiend"), logging.getLogger("gradiend.experiment")
+    before = logger.handlers, logger.propagate, logger.level, steps.level, of_transformers.get_verbosity()
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING)
-    logging.getLogger("gradiend.experiment").setLevel(logging.ERROR if quiet else logging.INFO)
+    steps.setLevel(logging.ERROR if quiet else logging.INFO)
+    # Loading and saving take moments; their bars would hide those that matter.
+    of_transformers.disable_progress_bar()
     if quiet:
-        set_verbosity_error()
+        of_transformers.set_verbosity_error()
         os.environ["TQDM_DISABLE"] = "1"
-    yield
+    try:
+        yield
+    finally:
+        logger.handlers, logger.propagate = before[:2]
+        logger.setLevel(before[2])
+        steps.setLevel(before[3])
+        of_transformers.set_verbosity(before[4])
+        of_transformers.enable_progress_bar()
+        if quiet:
+            del os.environ["TQDM_DISABLE"]
 
 
 class _Plain(logging.Formatter):

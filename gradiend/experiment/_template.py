@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_type_hints
 
 from gradiend._version import __version__
-from gradiend.experiment._reading import HIDDEN, Keys, Option, dataclass_of, options
+from gradiend.experiment._fields import HIDDEN, Keys, Option, dataclass_of, options
 from gradiend.experiment.sections import Experiment
 from gradiend.util._argument_fields import field_sentences
 
