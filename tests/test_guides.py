@@ -99,7 +99,7 @@ def test_what_responsible_use_puts_on_a_model_card(started, monkeypatch):
     known = {}
     exec("".join(python_blocks(DOCS / "responsible_use.md")), known)
     assert str(names["model_path"]()) in known["card"]
-    assert "strengthen\n3PL" in known["card"]
+    assert "strengthen 3PL:" in known["card"]
     assert not [name for name in vars(known["record"]) if getattr(known["record"], name) is None]
 
 

@@ -84,7 +84,7 @@ def _checked(records: Any) -> list[Mapping[str, Any]]:
 def _row(run: Mapping[str, Any]) -> dict[str, Any]:
     metrics, arguments = run.get("metrics") or {}, dict(_flat(run["experiment"]))
     means = metrics.get("mean_by_class") or {}
-    classes = _last(arguments, "target_classes")
+    classes = metrics.get("classes") or _last(arguments, "target_classes")
     correlation = metrics.get("correlation") or {}
     row: dict[str, Any] = {
         "model": _last(arguments, "model"),
