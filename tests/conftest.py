@@ -8,7 +8,18 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-LONG_FILES = ["demo", "memory", "killed_runs", "same_files", "caching", "text_trainer", "readme", "without_directory"]
+LONG_FILES = [
+    "site",
+    "guides",
+    "demo",
+    "memory",
+    "killed_runs",
+    "same_files",
+    "caching",
+    "text_trainer",
+    "readme",
+    "without_directory",
+]
 """What takes longest begins first, so that the processes of a run end together."""
 
 

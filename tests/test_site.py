@@ -14,8 +14,8 @@ from test_public_names import SURFACE
 
 pytest.importorskip("myst_nb", reason="the site needs the extra docs")
 
-PACKAGES = """gradiend gradiend.data gradiend.evaluator gradiend.model gradiend.objectives gradiend.report
-    gradiend.trainer gradiend.trainer.text gradiend.util gradiend.visualizer""".split()
+PACKAGES = """gradiend gradiend.data gradiend.evaluator gradiend.experiment gradiend.model gradiend.objectives
+    gradiend.report gradiend.trainer gradiend.trainer.text gradiend.util gradiend.visualizer""".split()
 pytestmark = pytest.mark.timeout(900)  # the build runs all notebooks
 
 NOTEBOOKS = sorted(path.stem for path in (DOCS / "notebooks").glob("*.ipynb"))
@@ -45,6 +45,10 @@ def test_every_public_name_is_in_the_api(site):
     }
     assert len(objects) > 200
     assert sorted(name for name, thing in objects.items() if callable(thing) and id(thing) not in shown) == []
+
+
+def test_the_api_shows_values_and_no_places_in_memory(site):
+    assert [page.name for page in (site / "api").glob("*.html") if " at 0x" in page.read_text(encoding="utf-8")] == []
 
 
 def test_nothing_is_loaded_from_elsewhere(site):

@@ -113,10 +113,11 @@ def fields_in_docstring(cls: T) -> T:
     """Decorate a dataclass: the docstring, which `help` shows, ends with every field, its default and its text."""
     texts = field_sentences(cls)
     if cls.__doc__ is not None and texts:
-        lines = [
-            f"    {item.name} (default {field_default(item)}): {texts.get(item.name, '')}"
-            for item in dataclasses.fields(cls)
-        ]
+        lines = []
+        for item in dataclasses.fields(cls):
+            required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+            default = "" if required else f" (default {field_default(item)})"
+            lines.append(f"    {item.name}{default}: {texts.get(item.name, '')}")
         cls.__doc__ = "\n".join([inspect.cleandoc(cls.__doc__), "", "Args:", *lines])
     return cls
 
