@@ -15,6 +15,7 @@ from gradiend import (
     plot_topk_overlap_heatmap,
     plot_topk_overlap_venn,
 )
+from gradiend.demo import model_path, sentences
 
 pytest.importorskip("matplotlib_venn")
 pytest.importorskip("plotly")
@@ -101,6 +102,18 @@ def test_what_responsible_use_puts_on_a_model_card(started, monkeypatch):
     assert str(names["model_path"]()) in known["card"]
     assert "strengthen 3PL:" in known["card"]
     assert not [name for name in vars(known["record"]) if getattr(known["record"], name) is None]
+
+
+def test_the_guide_to_the_command(tmp_path, monkeypatch):
+    text = (DOCS / "command_line.md").read_text(encoding="utf-8")
+    (short,) = re.findall(r"^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    Path("novels.txt").write_text("\n".join(sentences(400)), encoding="utf-8")
+    Path("experiment.yaml").write_text(short.replace("bert-base-cased", str(model_path())), encoding="utf-8")
+    known = {}
+    exec("".join(python_blocks(DOCS / "command_line.md")), known)
+    assert known["run"].metrics["correlation"] > 0.9
+    assert Path(known["run"].report_path).is_file()
 
 
 GUIDES = ("measure.md", "debias.md", "plots.md")
