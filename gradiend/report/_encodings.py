@@ -43,6 +43,9 @@ NEUTRAL_NAMES = {
     "neutral_dataset": "neutral texts",
 }
 
+Drawn = tuple[pd.DataFrame, NDArray[np.float64], NDArray[np.float64]]
+"""The drawn rows of a band, and their places in its box."""
+
 
 @dataclass(frozen=True)
 class Band:
@@ -114,22 +117,23 @@ def encodings_of(encoder: Mapping[str, Any], classes: Sequence[str]) -> Encoding
     drawn = thinned(frame, MOST_POINTS, "group")
     limit = max(1.0, float(frame["encoded"].abs().max())) * 1.12
     looks = {name: place for place, name in enumerate(classes)}
-    bands, points = [], []
+    bands: list[Band] = []
+    points: list[Drawn] = []
     for name in order:
         own, shown = frame[frame["group"] == name], drawn[drawn["group"] == name].sort_values("encoded")
         look = None if own["neutral"].iloc[0] else looks.get(name, len(looks) + len(bands))
         x = (shown["encoded"].to_numpy(np.float64) / limit + 1) / 2 * BAND_WIDTH
         y = _MIDDLE + _SPREAD * (2 * (np.arange(len(x)) * GOLDEN_RATIO % 1.0) - 1)
-        x, y = np.round(x, 1), np.round(y, 1)
+        places = np.round(x, 1), np.round(y, 1).astype(np.float64)
         values = own["encoded"].to_numpy(np.float64)
         mean = float(values.mean())
         bands.append(
             Band(
-                name, look, len(own), mean, _interval_of(encoder, name, own), _ridge(values, limit), _dots(x, y),
+                name, look, len(own), mean, _interval_of(encoder, name, own), _ridge(values, limit), _dots(*places),
                 round((mean / limit + 1) / 2 * BAND_WIDTH, 1),
             )
         )  # fmt: skip
-        points.append((shown, x, y))
+        points.append((shown, *places))
     target = frame[~frame["neutral"] & (frame["label"] != 0)]
     # A row is judged as `accuracy` of the metrics judges it: by the side of 0 on which it is encoded.
     wrong = target[np.where(target["encoded"] >= 0, 1.0, -1.0) != np.sign(target["label"])]
@@ -204,7 +208,7 @@ def _dots(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[str, ...]:
     return tuple(layer for layer in layers if layer)
 
 
-def _points(bands: Sequence[tuple[pd.DataFrame, NDArray[np.float64], NDArray[np.float64]]]) -> dict[str, Any]:
+def _points(bands: Sequence[Drawn]) -> dict[str, Any]:
     """Places and texts of points: texts and words stand in the JSON once, and points have their numbers.
 
     Returns:

@@ -148,17 +148,17 @@ def importance_of(gradiend: ParamMappedGradiendModel, trainer: Any) -> Importanc
         target = outside if layer is None else layers.setdefault(layer, {})
         _add(target.setdefault(kind, Cell()), cell)
     whole = Cell(sum(cell.importance for _, cell, _ in parameters), gradiend.input_dim)
-    for cell in (*outside.values(), *(cell for own in layers.values() for cell in own.values())):
+    for cell in (*outside.values(), *(cell for cells in layers.values() for cell in cells.values())):
         _finish(cell, whole)
     for _, cell, _ in parameters:
         _finish(cell, whole)
-    kinds = list(dict.fromkeys(kind for own in layers.values() for kind in own))
+    kinds = list(dict.fromkeys(kind for cells in layers.values() for kind in cells))
     rows = []
-    for name, own in layers.items():
+    for name, cells in layers.items():
         total = Cell()
-        for cell in own.values():
+        for cell in cells.values():
             _add(total, cell)
-        rows.append(Row(name, [own.get(kind) for kind in kinds], _finish(total, whole)))
+        rows.append(Row(name, [cells.get(kind) for kind in kinds], _finish(total, whole)))
     embedding = _embedding(trainer)
     by_share = sorted(parameters, key=lambda item: -item[1].share)
     return Importance(

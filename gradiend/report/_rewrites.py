@@ -232,9 +232,9 @@ def _charts(
             )
         ]
         rules = [*least, *(Rule(row["kept"], "chosen", True, "chosen") for row in chosen)]
-        rules += [Rule(base, "base model")] if is_number(base) else []
+        rules += [] if base is None else [Rule(base, "base model")]
         found = chart(
-            "Gap between the classes", series, x_name=f"kept {score}, share of the base model's", y_name="gap",
+            "Gap between the classes", series, x_name=f"kept {score}", y_name="gap",
             labels=False, y_range=(0.0, 0.0), rules=rules,
         )  # fmt: skip
         return [] if found is None else [found]
@@ -255,7 +255,7 @@ def _charts(
     drawn = (
         chart(
             f"{name} on texts of {listed(goal.datasets, 2)}", [values], y_name=name, y_range=(0.0, 0.0),
-            rules=[*mark, *([Rule(base, "base model")] if is_number(base) else [])], **common,
+            rules=[*mark, *([] if base is None else [Rule(base, "base model")])], **common,
         ),
         chart(
             f"Kept {score}", [shares], y_name="share of the base model's",

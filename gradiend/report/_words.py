@@ -12,6 +12,8 @@ from gradiend.util import PLACEHOLDER
 
 UNKNOWN = "–"
 """What stands in place of a number that was not measured."""
+THIN = "\u202f"
+"""A narrow space at which no line is broken."""
 _TEXT_WIDTH = 220
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -69,12 +71,12 @@ def step(value: Any) -> str:
 
 def percent(value: Any, digits: int = 1) -> str:
     """A share in per cent, with a narrow space before the sign."""
-    return f"{number(100 * value, 0 if value == 1 else digits)} %" if is_number(value) else UNKNOWN
+    return f"{number(100 * value, 0 if value == 1 else digits)}{THIN}%" if is_number(value) else UNKNOWN
 
 
 def count(value: Any) -> str:
     """A whole number in groups of three digits."""
-    return f"{value:,}".replace(",", " ") if is_number(value) else UNKNOWN
+    return f"{value:,}".replace(",", THIN) if is_number(value) else UNKNOWN
 
 
 def interval(found: Any, digits: int = 3) -> str:
@@ -90,9 +92,9 @@ def duration(seconds: Any) -> str:
     if not is_number(seconds):
         return UNKNOWN
     if seconds < 100:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+        return f"{seconds:.1f}{THIN}s" if seconds < 10 else f"{seconds:.0f}{THIN}s"
     minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes}{THIN}min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def size(n_bytes: Any) -> str:
@@ -100,7 +102,7 @@ def size(n_bytes: Any) -> str:
     if not is_number(n_bytes):
         return UNKNOWN
     mib = n_bytes / 2**20
-    return f"{mib:.0f} MiB" if mib < 1000 else f"{mib / 1024:.1f} GiB"
+    return f"{mib:.0f}{THIN}MiB" if mib < 1000 else f"{mib / 1024:.1f}{THIN}GiB"
 
 
 def listed(names: Iterable[str], most: int = 6) -> str:
