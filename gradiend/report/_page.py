@@ -17,10 +17,9 @@ from gradiend.report._importance import importance_of, trained_gradiend
 from gradiend.report._render import write_page
 from gradiend.report._rewrites import balance_of, moves_of, predictions_of, side_effects_of, title_of
 from gradiend.report._verdict import converged, feature_sentence, moved, separated
-from gradiend.report._words import is_number
+from gradiend.report._words import is_number, model_name
 from gradiend.util._checks import require_finite
 from gradiend.util._imports import require_package
-from gradiend.util.paths import MODEL_DIR
 from gradiend.visualizer.convergence import training_curves
 
 
@@ -102,14 +101,6 @@ def write_report(
         "data": {} if encodings is None else encodings.points,
     }
     return write_page(path, "report.html.j2", view)
-
-
-def model_name(path: str) -> str:
-    """The name of a model; of a path only the last part, or two parts if the last is `model`, which says nothing."""
-    place = Path(path)
-    if not (place.is_absolute() or place.is_dir()):
-        return path
-    return f"{place.parent.name}/{place.name}" if place.name == MODEL_DIR else place.name
 
 
 def convergence_charts(stats: Mapping[str, Any]) -> list[Chart]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from gradiend.data._summary import shortened
 from gradiend.util import PLACEHOLDER
+from gradiend.util.paths import MODEL_DIR
 
 UNKNOWN = "–"
 """What stands in place of a number that was not measured."""
@@ -110,3 +112,11 @@ def listed(names: Iterable[str], most: int = 6) -> str:
     found = list(names)
     rest = f" and {len(found) - most} more" if len(found) > most else ""
     return ", ".join(found[:most]) + rest
+
+
+def model_name(path: str) -> str:
+    """The name of a model; of a path only the last part, or two parts if the last is `model`, which says nothing."""
+    place = Path(path)
+    if not (place.is_absolute() or place.is_dir()):
+        return path
+    return f"{place.parent.name}/{place.name}" if place.name == MODEL_DIR else place.name
