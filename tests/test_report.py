@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import re
+import runpy
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny_data
+from documents import DOCS, ROOT, python_blocks
 
 from gradiend import TextPredictionTrainer, TrainingArguments
 from gradiend.evaluator import LMSThresholdPolicy
@@ -26,7 +29,10 @@ from gradiend.report._importance import place_of
 from gradiend.report._words import count, duration, interval, model_name, number, percent, probability, signed, step
 
 SG, PL = "SG <b>", "PL</script>"
-EVIL = "</script><script>alert(1)</script> [MASK] <img src=x onerror=alert(2)> & \"a\" 'b' {{ 7 * 7 }} \u2028 {% x %} \ud800"
+EVIL = (
+    "</script><script>alert(1)</script> [MASK] <img src=x onerror=alert(2)> & \"a\" 'b' {{ 7 * 7 }} \u2028 {% x %} "
+    "\ud800"
+)
 IN_DATA = "the <old> baker was near the </lamp> & then [MASK] saw the bread ."
 """The data refuses half characters, and the tiny model knows few words."""
 SHOWN = EVIL.replace("\ud800", "?")
@@ -36,9 +42,8 @@ BALANCE_TEXTS = [
     "then [MASK] was near <u>the</u> door .",
     "the cat saw that [MASK] was old .",
 ]
-SECTIONS = (
-    "verdict convergence encodings examples steps balance predictions side-effects weights data seeds arguments reproduce"
-).split()
+SECTIONS = """verdict convergence encodings examples steps balance predictions side-effects weights data seeds arguments
+    reproduce""".split()
 VOID = {"meta", "br", "wbr", "link", "img", "input", "hr"}
 RECORD: dict[str, Any] = {
     "format": 1, "gradiend": "9.8.7", "command": "gradiend run <x>.yaml", "started": "2026-01-02T03:04:05+00:00",
@@ -568,8 +573,9 @@ def test_a_chart_places_numbers_in_proportion():
         (probability(0.0004), "<0.001"), (probability(0.0), "0.000"), (probability(0.25), "0.250"),
         (step(1e-05), "1 × 10⁻⁵"), (step(0.0316), "0.0316"), (step(-250_000), "−2.5 × 10⁵"), (step(True), "–"),
         (percent(1.0), "100\u202f%"), (percent(0.9996), "100.0\u202f%"), (percent(0.5), "50.0\u202f%"),
-        (count(1234567), "1\u202f234\u202f567"), (interval((0.1, None)), ""), (interval({"low": 0, "high": 1}, 1), "[0.0, 1.0]"),
-        (duration(3.21), "3.2\u202fs"), (duration(75), "75\u202fs"), (duration(600), "10\u202fmin"), (duration(9000), "2 h 30 min"),
+        (count(1234567), "1\u202f234\u202f567"), (interval((0.1, None)), ""),
+        (interval({"low": 0, "high": 1}, 1), "[0.0, 1.0]"), (duration(9000), "2 h 30 min"),
+        (duration(3.21), "3.2\u202fs"), (duration(75), "75\u202fs"), (duration(600), "10\u202fmin"),
         (model_name("org/name"), "org/name"), (model_name("/a/demo/model"), "demo/model"), (model_name("/a/b"), "b"),
     ],
 )  # fmt: skip
@@ -626,12 +632,54 @@ def test_what_is_no_record_is_refused(records, tmp_path):
         write_comparison(tmp_path / "c.html", records)
 
 
+# The guide, the browser, the package
+
+
+def test_the_guide_to_the_report(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("small", "large"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "run.json").write_text(json.dumps(record(name)), encoding="utf-8")
+    for code in python_blocks(DOCS / "report.md"):
+        exec(compile(code, "guide", "exec"), {"trainer": run.trainer})
+    assert section(read("report.html"), "verdict")
+    assert section(read("comparison.html"), "runs").all("table")
+
+
+def browser_check(path: Path) -> subprocess.CompletedProcess[str]:
+    script = ROOT / "scripts" / "check_report.py"
+    if runpy.run_path(str(script))["find_browser"]() is None:
+        pytest.skip("there is no Chromium on this machine")
+    return subprocess.run([sys.executable, script, path], capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_browser_opens_it_without_a_request_or_an_error(run, tmp_path):
+    path = write_report(tmp_path / "x.html", run.trainer, record=RECORD, **run.results())
+    done = browser_check(Path(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    for line in ("tables sort    yes", "pointer shows", "keys show", "requests       0", "errors         0"):
+        assert line in done.stdout
+
+
+@pytest.mark.slow
+def test_the_check_in_the_browser_finds_what_is_wrong(run, tmp_path):
+    path = Path(write_report(tmp_path / "x.html", run.trainer, **run.results()))
+    page = path.read_text(encoding="utf-8")
+    path.write_text(
+        page.replace("</main>", '<img src="http://127.0.0.1:9/x.png"><div style="width: 3000px">x</div></main>'),
+        encoding="utf-8",
+    )
+    done = browser_check(path)
+    assert done.returncode == 1
+    assert "px too wide" in done.stdout
+    assert "WRONG: the page logs" in done.stdout
+
+
 def test_the_templates_are_part_of_the_package():
     from gradiend.report._render import TEMPLATES  # noqa: PLC0415
 
-    project = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     patterns = re.search(r"\[tool\.setuptools\.package-data\]\ngradiend = \[(.*)\]", project)
     assert patterns is not None
-    root = Path(__file__).parents[1] / "gradiend"
-    shipped = {path for pattern in re.findall(r'"(.*?)"', patterns[1]) for path in root.glob(pattern)}
+    shipped = {path for pattern in re.findall(r'"(.*?)"', patterns[1]) for path in (ROOT / "gradiend").glob(pattern)}
     assert set(TEMPLATES.iterdir()) <= shipped
