@@ -397,9 +397,24 @@ def test_a_pruned_map_names_the_entries_of_the_base_model(run):
     assert found.size == 7
     assert [entry.rank for entry in found.entries] == list(range(1, 8))
     total = sum(float(weights[e.name][tuple(map(int, e.place.split(", ")))]) for e in found.entries)
+    tokens = run.trainer.get_model().tokenizer
+    embeddings = next(tensor for name, tensor in weights.items() if "word_embeddings" in name)
     for entry in found.entries:
+        if "word_embeddings" in entry.name:
+            assert entry.token == tokens.convert_ids_to_tokens(int(entry.place.split(", ")[0]))
         own = float(weights[entry.name][tuple(map(int, entry.place.split(", ")))])
         assert entry.share == pytest.approx(own / total)
+    whole = importance_of(full, run.trainer)
+    rows = embeddings.double().sum(1)
+    expected = {tokens.convert_ids_to_tokens(int(i)): float(rows[i]) for i in rows.topk(12).indices}
+    assert dict(whole.tokens) == pytest.approx(
+        {t: x / float(sum(w.double().sum() for w in weights.values())) for t, x in expected.items()}
+    )
+    kept = {entry.token for entry in found.entries if entry.token}
+    assert {token for token, _ in found.tokens} == kept
+    ordered = full.get_weight_importance("decoder-weight").double().sort(descending=True).values.cumsum(0)
+    naive = int((ordered < ordered[-1] / 2).sum()) + 1
+    assert whole.half == pytest.approx(naive, abs=2)
 
 
 @pytest.mark.parametrize(
@@ -493,6 +508,13 @@ def test_encodings_without_texts_and_with_other_classes(run, tmp_path):
     page = read(write_report(tmp_path / "x.html", run.trainer, encoder=encoder))
     names = [node.attributes["data-name"] for node in page.all("div") if "data-name" in node.attributes]
     assert names == ["label 1", "label 0", "label −1"]
+    # A class may have the name of a kind of neutral texts.
+    frame = frame.assign(
+        source_id=["neutral texts", "b", "b", None], type=["training", "training", "training", "neutral_dataset"]
+    )
+    encoder = run.trainer.evaluate_encoder(encoder_df=frame, return_df=True)
+    page = read(write_report(tmp_path / "x.html", run.trainer, encoder=encoder))
+    assert [len(band["e"]) for band in points(page)["bands"]] == [1, 2, 1]
     with pytest.raises(ValueError, match="return_df=True"):
         write_report(tmp_path / "y.html", run.trainer, encoder={"correlation": 1.0})
     assert not (tmp_path / "y.html").exists()

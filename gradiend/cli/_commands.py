@@ -69,9 +69,7 @@ def field_flags() -> list[click.RichOption]:
     from gradiend.experiment._reading import options  # noqa: PLC0415 - `gradiend --help` answers at once without it
 
     return [
-        FieldFlag(
-            ["__".join(option.keys), option.flag], metavar=option.kind, help=option.help, panel=_panel(option)
-        )
+        FieldFlag(["__".join(option.keys), option.flag], metavar=option.kind, help=option.help, panel=_panel(option))
         for option in options()
     ]
 

@@ -15,7 +15,8 @@ from gradiend.report._facts import arguments_of, described_data, reproduction
 from gradiend.report._figures import Chart, Rule, Series, chart, thinned_means
 from gradiend.report._importance import importance_of, trained_gradiend
 from gradiend.report._render import write_page
-from gradiend.report._rewrites import balance_of, moves_of, predictions_of, side_effects_of, title_of
+from gradiend.report._rewrites import balance_of, moves_of, title_of
+from gradiend.report._side_effects import predictions_of, side_effects_of
 from gradiend.report._verdict import converged, feature_sentence, moved, separated
 from gradiend.report._words import is_number, model_name
 from gradiend.util._checks import require_finite
@@ -64,7 +65,9 @@ def write_report(
     classes, words = trainer.target_classes, trainer.modality.class_words()
     model = model_name(trainer.base_model_path)
     stats = training if running else trainer.get_training_stats() if trainer.has_model() else None
-    seeds = None if running or stats is None else trainer.get_seed_report()
+    # A report of seeds beside a training of one seed is that of an earlier training.
+    one_seed = trainer.training_args.max_seeds == 1
+    seeds = None if running or stats is None or one_seed else trainer.get_seed_report()
     moves = None
     if decoder is not None:
         moves = moves_of(decoder, classes, on_others=trainer.strengthens_on_other_classes)
