@@ -289,6 +289,21 @@ def test_the_verdict_has_the_numbers_of_the_results(run, page):
         assert row[3].split()[0] == number(found["value"])
         assert row[5] == step(found["learning_rate"])
     assert len(rows) == 4
+    ends = [found["change_interval"] for key, found in run.decoder.items() if key in (SG, PL, f"{SG}_weaken")]
+    ends.append(run.decoder["balance"]["measures"]["change_interval"]["gap"])
+    clear = sum(pair is not None and not pair[0] <= 0 <= pair[1] for pair in ends)
+    assert f"{clear} of 4 goals moved" in verdict
+    assert verdict.count("which may be chance") == 4 - clear
+
+
+def test_a_change_that_may_be_chance_is_said_to_be(run, tmp_path):
+    decoder = copy.deepcopy(run.decoder)
+    decoder[SG]["change_interval"], decoder[PL]["change_interval"] = [-0.1, 0.2], [0.1, 0.2]
+    decoder = {key: decoder[key] for key in (SG, PL, "grid")}
+    page = read(write_report(tmp_path / "x.html", run.trainer, decoder=decoder))
+    answer = section(page, "verdict").all("div", class_="answer")[2]
+    assert answer.all("p", class_="big bad")[0].text == "1 of 2 goals moved"
+    assert [("may be chance" in item.text) for item in answer.all("li")] == [True, False]
 
 
 def test_weakening_is_told_as_the_probability_of_the_class(run, page):
