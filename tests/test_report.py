@@ -627,9 +627,9 @@ def record(name: str, **train: Any) -> dict[str, Any]:
     found = copy.deepcopy(RECORD)
     found["experiment"] = {"model": "/x/models/<m>", "experiment_dir": f"/x/{name}", "train": {"max_steps": 4, **train}}
     found["metrics"] = {
-        "convergence": {"converged": True}, "entries": 1234, "correlation": 0.9,
-        "correlation_interval": {"low": 0.8, "high": 0.95}, "mean_by_feature_class": {"a": 0.7, PL: -0.6},
-        "goals": {PL: {"base_value": 0.1, "value": 0.6, "learning_rate": 0.02, "likelihood_ratio": {"value": 0.991}}},
+        "classes": ["a", PL], "converged": True, "entries": 1234,
+        "correlation": {"value": 0.9, "low": 0.8, "high": 0.95}, "mean_by_class": {"a": 0.7, PL: -0.6},
+        "goals": {PL: {"base": 0.1, "value": 0.6, "learning_rate": 0.02, "likelihood_ratio": {"value": 0.991}}},
     }  # fmt: skip
     return found
 
@@ -640,14 +640,14 @@ def test_runs_stand_side_by_side():
     del other["metrics"]["goals"][PL]["likelihood_ratio"]
     other["metrics"]["goals"][PL] |= {"lms": 0.45, "base_lms": 0.5}
     table = comparison_table([one, other, empty])
-    assert list(table.columns) == ["one (1)", "other", "one (3)"]
-    assert table["one (1)"].to_dict() == {
+    assert list(table.index) == ["one (1)", "other", "one (3)"]
+    assert table.loc["one (1)"].to_dict() == {
         "model": "<m>", "classes": f"a / {PL}", "entries": 1234, "rows train": 7, "rows test": 2, "converged": True,
         "correlation": 0.9, "correlation low": 0.8, "correlation high": 0.95, "mean of a": 0.7, f"mean of {PL}": -0.6,
         f"{PL}: before": 0.1, f"{PL}: after": 0.6, f"{PL}: step": 0.02, f"{PL}: kept": 0.991, "seconds": 12.5,
     }  # fmt: skip
-    assert table.loc[f"{PL}: kept", "other"] == pytest.approx(0.9)
-    assert table["one (3)"].dropna().to_dict() == {"model": "<m>", "seconds": 12.5}
+    assert table.loc["other", f"{PL}: kept"] == pytest.approx(0.9)
+    assert table.loc["one (3)"].dropna().to_dict() == {"model": "<m>", "seconds": 12.5}
 
 
 def test_a_page_of_runs_names_the_arguments_that_differ(tmp_path):

@@ -27,6 +27,7 @@ from gradiend.cli._output import (
     print_results,
     results_dict,
 )
+from gradiend.experiment._fields import SCHEMA_FILE, experiment_schema, fields
 
 CONVERGED, FAILED, REFUSED, NOT_CONVERGED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 EXIT_CODES = (
@@ -38,8 +39,8 @@ FLAGS_NOTE = (
     "`--evaluate.decoder.strengthen '[she, balance]'`. Values are those of YAML."
 )
 # A flag's name is never cut: what the value is stands behind the sentence.
-click.rich_click.SHOW_METAVARS_COLUMN = False
-click.rich_click.APPEND_METAVARS_HELP = True
+click.rich_click.OPTIONS_TABLE_COLUMN_TYPES = ["required", "opt_short", "opt_long", "help"]
+click.rich_click.OPTIONS_TABLE_HELP_SECTIONS = ["help", "metavar", "default", "required"]
 
 
 class Terminated(KeyboardInterrupt):
@@ -66,16 +67,16 @@ class FieldFlag(click.RichOption):
 
 def field_flags() -> list[click.RichOption]:
     """A flag for every field of an experiment's file, in panels by section."""
-    from gradiend.experiment._reading import options  # noqa: PLC0415 - `gradiend --help` answers at once without it
-
     return [
-        FieldFlag(["__".join(option.keys), option.flag], metavar=option.kind, help=option.help, panel=_panel(option))
-        for option in options()
+        FieldFlag(
+            ["__".join(field.keys), field.flag], metavar=field.kind, help=field.sentence, panel=_panel(field.keys)
+        )
+        for field in fields()
     ]
 
 
-def _panel(option: Any) -> str:
-    return "The experiment" if len(option.keys) == 1 else f"Section {option.keys[0]}"
+def _panel(keys: tuple[str, ...]) -> str:
+    return "The experiment" if len(keys) == 1 else f"Section {keys[0]}"
 
 
 class ExperimentCommand(click.RichCommand):
@@ -138,21 +139,31 @@ def working(experiment: Any, step: Any, *, as_json: bool, quiet: bool, verbose: 
 
 @contextmanager
 def messages(*, quiet: bool, verbose: bool) -> Iterator[None]:
-    """Log and progress on stderr."""
-    from transformers.utils.logging import disable_progress_bar, set_verbosity_error  # noqa: PLC0415
+    """Log and progress on stderr, in the form of the command."""
+    from transformers.utils import logging as of_transformers  # noqa: PLC0415
 
-    # Loading and saving take moments; their bars would hide those that matter.
-    disable_progress_bar()
     handler = logging.StreamHandler()
     handler.setFormatter(_Plain())
-    logger = logging.getLogger("gradiend")
+    logger, steps = logging.getLogger("gradiend"), logging.getLogger("gradiend.experiment")
+    before = logger.handlers, logger.propagate, logger.level, steps.level, of_transformers.get_verbosity()
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING)
-    logging.getLogger("gradiend.experiment").setLevel(logging.ERROR if quiet else logging.INFO)
+    steps.setLevel(logging.ERROR if quiet else logging.INFO)
+    # Loading and saving take moments; their bars would hide those that matter.
+    of_transformers.disable_progress_bar()
     if quiet:
-        set_verbosity_error()
+        of_transformers.set_verbosity_error()
         os.environ["TQDM_DISABLE"] = "1"
-    yield
+    try:
+        yield
+    finally:
+        logger.handlers, logger.propagate = before[:2]
+        logger.setLevel(before[2])
+        steps.setLevel(before[3])
+        of_transformers.set_verbosity(before[4])
+        of_transformers.enable_progress_bar()
+        if quiet:
+            del os.environ["TQDM_DISABLE"]
 
 
 class _Plain(logging.Formatter):
@@ -268,7 +279,7 @@ def demo(output: str, model: str | None, seed: int, *, as_json: bool, quiet: boo
 def init(file: str, flags: Mapping[str, str], *, everything: bool, force: bool) -> None:
     """Write a commented FILE to begin with, and experiment.schema.json, by which editors complete it."""
     from gradiend.experiment._reading import flag_value  # noqa: PLC0415
-    from gradiend.experiment._template import SCHEMA_FILE, new_file  # noqa: PLC0415
+    from gradiend.experiment._template import new_file  # noqa: PLC0415
     from gradiend.util._files import write_json  # noqa: PLC0415
 
     place = Path(file)
@@ -277,20 +288,14 @@ def init(file: str, flags: Mapping[str, str], *, everything: bool, force: bool) 
     values = {(keys := tuple(key.split("."))): flag_value(keys, text) for key, text in flags.items()}
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(new_file(values, everything=everything), encoding="utf-8")
-    write_json(place.with_name(SCHEMA_FILE), _schema())
+    write_json(place.with_name(SCHEMA_FILE), experiment_schema())
     print(f"{file} is written. Say in it which model and which text, then: gradiend run --dry-run {file}")
 
 
 @app.command()
 def schema() -> None:
     """Print the JSON schema of an experiment's file."""
-    print_json(_schema())
-
-
-def _schema() -> dict[str, Any]:
-    from gradiend.experiment import experiment_schema  # noqa: PLC0415
-
-    return experiment_schema()
+    print_json(experiment_schema())
 
 
 @app.command()

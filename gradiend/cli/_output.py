@@ -81,11 +81,11 @@ def _print_training(metrics: Mapping[str, Any]) -> None:
 
 
 def _print_encoder(metrics: Mapping[str, Any]) -> None:
-    interval = metrics.get("correlation_interval")
-    within = "" if interval is None else f" (95 % interval {interval['low']:.3f} to {interval['high']:.3f})"
-    means = ", ".join(f"{name} at {mean:+.2f}" for name, mean in metrics["mean_by_feature_class"].items())
-    verdict = "tells the classes apart" if abs(metrics["correlation"]) >= 0.5 else "hardly tells the classes apart"
-    print(f"The encoder {verdict}: correlation {metrics['correlation']:.3f}{within} on test texts,\n{means}.")
+    value, low, high = (metrics["correlation"][name] for name in ("value", "low", "high"))
+    within = "" if low is None else f" (95 % interval {low:.3f} to {high:.3f})"
+    means = ", ".join(f"{name} at {mean:+.2f}" for name, mean in metrics["mean_by_class"].items())
+    verdict = "tells the classes apart" if abs(value) >= 0.5 else "hardly tells the classes apart"
+    print(f"The encoder {verdict}: correlation {value:.3f}{within} on test texts,\n{means}.")
 
 
 def _print_goals(console: Console, run: ExperimentRun, goals: Mapping[str, Any]) -> None:
@@ -97,7 +97,7 @@ def _print_goals(console: Console, run: ExperimentRun, goals: Mapping[str, Any])
             continue
         ratio = entry.get("likelihood_ratio")
         kept = "" if ratio is None else f"{ratio['value']:.1%}"
-        values = (f"{entry[key]:.3f}" for key in ("base_value", "value"))
+        values = (f"{entry[key]:.3f}" for key in ("base", "value"))
         table.add_row(escape(name), escape(what), *values, f"{entry['learning_rate']:g}", kept)
     console.print(table)
     for goal, entry in goals.items():
@@ -155,8 +155,8 @@ def _shown(value: Any) -> str:
 
 
 def print_comparison(table: pd.DataFrame) -> None:
-    """A frame with a column for each run."""
-    shown = Table(str(table.index.name or ""), *(escape(str(name)) for name in table.columns), box=box.SIMPLE_HEAD)
-    for name, row in table.iterrows():
+    """A frame with a row for each run, which becomes a column."""
+    shown = Table("", *(escape(str(name)) for name in table.index), box=box.SIMPLE_HEAD)
+    for name, row in table.T.iterrows():
         shown.add_row(escape(str(name)), *(escape(_shown(value)) for value in row))
     Console(highlight=False).print(shown)

@@ -96,12 +96,12 @@ def _of_run(place: Path) -> dict[str, Any]:
         "seconds": {name: phase["seconds"] for name, phase in record.get("phases", {}).items()},
     }
     if "correlation" in metrics:
-        found["correlation"] = metrics["correlation"]
-        found["class means"] = metrics.get("mean_by_feature_class")
+        found["correlation"] = metrics["correlation"]["value"]
+        found["class means"] = metrics["mean_by_class"]
     for goal, entry in (metrics.get("goals") or {}).items():
         found[f"goal {goal}"] = (
             entry.get("reason")
             if entry.get("learning_rate") is None
-            else f"{entry['base_value']:.3f} → {entry['value']:.3f} with the step {entry['learning_rate']:g}"
+            else f"{entry['base']:.3f} → {entry['value']:.3f} with the step {entry['learning_rate']:g}"
         )
     return found

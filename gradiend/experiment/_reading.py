@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import inspect
 import json
-import types
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
+from gradiend.experiment._fields import HIDDEN, Keys, class_names, fields, fields_at, flag_of
+from gradiend.experiment._schema import validator
 from gradiend.experiment.sections import Experiment
 from gradiend.util import PLACEHOLDER
-from gradiend.util._argument_fields import field_sentences
-from gradiend.util._imports import require_package
 from gradiend.util._keywords import nearest
 
-EXTRA = "cli"
-PYTHON_ONLY = {"is_instance_of", "callable_type"}
+PYTHON_ONLY = {"is_instance_of", "callable_type", "needs_python_object"}
 """Kinds of errors for values that a file cannot hold, such as a function."""
-HIDDEN = {("train", "experiment_dir"), ("train", "output_dir"), ("data", "run_id")}
-"""Fields that the top of the file replaces: everything of an experiment is in its `experiment_dir`."""
-SCHEMA = "https://json-schema.org/draft/2020-12/schema"
-
-Keys = tuple[str, ...]
-"""The keys that lead to a value: ("train", "max_steps")."""
+_MISSING = object()
 
 
 class ExperimentError(ValueError):
@@ -38,22 +28,6 @@ class ExperimentError(ValueError):
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = list(faults)
         super().__init__("\n".join(self.faults))
-
-
-@dataclasses.dataclass(frozen=True)
-class Option:
-    """A field of the file that is a flag as well."""
-
-    keys: Keys
-    kind: str
-    """What the value is, in words: "whole number", "list of numbers", …."""
-    help: str
-    default: Any
-
-    @property
-    def flag(self) -> str:
-        """The flag: `--train.max-steps`."""
-        return "--" + ".".join(self.keys).replace("_", "-")
 
 
 def read_experiment(path: str | Path | None = None, flags: Mapping[str, str] | None = None) -> Experiment:
@@ -77,40 +51,6 @@ def read_experiment(path: str | Path | None = None, flags: Mapping[str, str] | N
     return validate(_Source.of(None if path is None else Path(path), flags or {}))
 
 
-def experiment_schema() -> dict[str, Any]:
-    """The JSON schema of an experiment's file, by which editors complete and check it."""
-    from pydantic.json_schema import GenerateJsonSchema  # noqa: PLC0415 - an optional package
-    from pydantic_core import PydanticOmit  # noqa: PLC0415
-
-    class Schema(GenerateJsonSchema):
-        def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> Any:  # noqa: ARG002
-            # A function or a tensor cannot stand in a file.
-            raise PydanticOmit
-
-        def default_schema(self, schema: Any) -> Any:
-            # Defaults that are objects have no form in JSON; the sentences say them.
-            return self.generate_inner(schema["schema"])
-
-    schema = _adapter().json_schema(schema_generator=Schema)
-    classes = {cls.__name__: cls for cls in (Experiment, *(cls for _, cls in _sections(Experiment)))}
-    for name, part in [(Experiment.__name__, schema), *schema["$defs"].items()]:
-        if name in classes:
-            part["description"] = inspect.cleandoc(classes[name].__doc__ or "").splitlines()[0]
-            for key, text in field_sentences(classes[name]).items():
-                if key in part["properties"]:
-                    part["properties"][key]["description"] = text
-    for section, key in HIDDEN:
-        owner = classes[dict(_sections(Experiment))[(section,)].__name__].__name__
-        schema["$defs"][owner]["properties"].pop(key, None)
-    return {"$schema": SCHEMA, "title": "An experiment of gradiend", **schema}
-
-
-@functools.cache
-def options() -> tuple[Option, ...]:
-    """Every field of the file, in the order of the sections."""
-    return tuple(_options(Experiment, ()))
-
-
 def validate(source: _Source) -> Experiment:
     """The experiment of a parsed file, see `read_experiment`."""
     from pydantic import ValidationError  # noqa: PLC0415 - an optional package
@@ -126,22 +66,10 @@ def validate(source: _Source) -> Experiment:
         # A file describes one experiment, which is finished by running it again.
         train.setdefault("use_cache", True)
     try:
-        return _adapter().validate_json(json.dumps(tree, default=str), strict=True)
+        # Values are those of JSON, with no conversion: `true` is not 1, and "500" is no number.
+        return validator().validate_json(json.dumps(tree, default=str), strict=True)
     except ValidationError as error:
         raise ExperimentError(_faults(source, error.errors(include_url=False))) from None
-
-
-@functools.cache
-def _adapter() -> Any:
-    """The validator. Values are those of JSON, with no conversion: `true` is not 1, and "500" no number."""
-    for package in ("pydantic", "ruamel.yaml"):
-        require_package(package, "Reading an experiment", EXTRA)
-    from pydantic import TypeAdapter  # noqa: PLC0415
-
-    return TypeAdapter(Experiment)
-
-
-_MISSING = object()
 
 
 class _Source:
@@ -168,16 +96,16 @@ class _Source:
             _put(tree, keys, flag_value(keys, text))
         return cls(tree, marked, None if path is None else str(path), by_path)
 
-    def place(self, path: Keys) -> str:
-        """`file:line:column` of a key or the nearest key above it, or the flag that gave the value."""
+    def place(self, path: Keys, *, of_value: bool = False) -> str:
+        """`file:line:column` of a key (or its value) or the nearest key above it, or the flag that gave the value."""
         for end in range(len(path), 0, -1):
             if path[:end] in self.flags:
-                return "--" + ".".join(path[:end]).replace("_", "-")
+                return flag_of(path[:end])
         node: Any = self.marked
         mark = None
         for key in path:
             if isinstance(node, dict) and key in node:
-                mark = node.lc.key(key)  # type: ignore[attr-defined]  # ruamel.yaml's dicts know where a key stands
+                mark = node.lc.value(key) if of_value else node.lc.key(key)  # type: ignore[attr-defined]  # ruamel.yaml's dicts know where a key stands
                 node = node[key]
             elif isinstance(node, list) and key.isdigit() and int(key) < len(node):
                 mark = node.lc.item(int(key))  # type: ignore[attr-defined]
@@ -198,7 +126,7 @@ def _parse(text: str, name: str) -> Any:
     except MarkedYAMLError as error:
         mark = error.problem_mark
         place = name if mark is None else f"{name}:{mark.line + 1}:{mark.column + 1}"
-        problem = str(error.problem).splitlines()[0].rstrip(".") if error.problem else "its structure is unclear"
+        problem = str(error.problem).splitlines()[0].split(" with value")[0].rstrip(".") if error.problem else "unclear"
         line = text.splitlines()[mark.line] if mark is not None and mark.line < len(text.splitlines()) else ""
         quotes = ' A text with [MASK] needs quotes: "… [MASK] …".' if PLACEHOLDER in line else ""
         raise ExperimentError([f"{place}: this is not YAML: {problem}.{quotes}"]) from None
@@ -208,10 +136,10 @@ def _parse(text: str, name: str) -> Any:
 
 def flag_value(path: Keys, text: str) -> Any:
     """The value of a flag. A field that is text takes it as it is; other fields read it as YAML."""
-    option = {one.keys: one for one in options()}.get(path)
-    if option is not None and option.kind in ("text", "text or null"):
-        return None if text == "null" and option.kind != "text" else text
-    return json.loads(json.dumps(_parse(text, "--" + ".".join(path).replace("_", "-")), default=str))
+    known = {one.keys: one for one in fields()}.get(path)
+    if known is not None and known.kind in ("text", "text or null"):
+        return None if text == "null" and known.kind != "text" else text
+    return json.loads(json.dumps(_parse(text, flag_of(path)), default=str))
 
 
 def _put(tree: dict[str, Any], path: Keys, value: Any) -> None:
@@ -224,9 +152,12 @@ def _put(tree: dict[str, Any], path: Keys, value: Any) -> None:
 
 def _found(tree: Any, path: Keys) -> Any:
     for key in path:
-        if not isinstance(tree, dict) or key not in tree:
+        if isinstance(tree, dict) and key in tree:
+            tree = tree[key]
+        elif isinstance(tree, list) and key.isdigit() and int(key) < len(tree):
+            tree = tree[int(key)]
+        else:
             return _MISSING
-        tree = tree[key]
     return tree
 
 
@@ -268,33 +199,30 @@ def _real(tree: Any, location: Sequence[Any]) -> Keys:
 def _is_kind(key: Any) -> bool:
     """Whether a part of a location names a kind of value that was tried, such as `float` or `list[str]`."""
     text = str(key)
-    return not text.isidentifier() or text in _KINDS or text in {cls.__name__ for _, cls in _sections(Experiment)}
-
-
-_KINDS = {"str", "int", "float", "bool", "none", "nullable"}
+    return not text.isidentifier() or text in {"str", "int", "float", "bool", "none", "nullable"} | class_names()
 
 
 def _fault(source: _Source, path: Keys, errors: Sequence[Any]) -> str:
     kinds = {error["type"] for error in errors}
     name, place = ".".join(path), source.place(path)
     if kinds & {"unexpected_keyword_argument", "extra_forbidden"}:
-        known = [name for name in _fields_at(path[:-1]) if (*path[:-1], name) not in HIDDEN]
         where = f"of {'.'.join(path[:-1])}" if path[:-1] else "of an experiment"
-        return f"{place}: {path[-1]} is no key {where}.{nearest(path[-1], known)}"
+        return f"{place}: {path[-1]} is no key {where}.{nearest(path[-1], fields_at(path[:-1]))}"
     if kinds & {"missing", "missing_argument"}:
-        sentence = _sentences_at(path[:-1]).get(path[-1], "")
+        sentence = fields_at(path[:-1])[path[-1]].sentence
         return f"{source.place(path[:-1])}: {name} is missing. {sentence}".rstrip()
-    found = _found(source.tree, path)
+    found, at_value = _found(source.tree, path), source.place(path, of_value=True)
     if "value_error" in kinds or "assertion_error" in kinds:
         message = str(next(error for error in errors if "error" in error.get("ctx", {}))["ctx"]["error"])
         # A check of a section names the field that it is about first.
         first = message.split(" ", maxsplit=1)[0].strip(":,.").split("=")[0]
         inner = (*path, *first.split("."))
-        return f"{source.place(inner if _found(source.tree, inner) is not _MISSING else path)}: {message}"
+        at_field = source.place(inner, of_value=True)
+        return f"{at_field if _found(source.tree, inner) is not _MISSING else place}: {message}"
     if kinds <= PYTHON_ONLY:
-        return f"{place}: {name} is given in Python only: a file cannot hold it; found {_short(found)}."
+        return f"{at_value}: {name} can be given in Python only, no file can hold it; found {_short(found)}."
     wanted = dict.fromkeys(_expected(error) for error in errors if error["type"] not in PYTHON_ONLY)
-    return f"{place}: {name}: expected {' or '.join(wanted)}; found {_short(found)}."
+    return f"{at_value}: {name}: expected {' or '.join(wanted)}; found {_short(found)}."
 
 
 def _expected(error: Mapping[str, Any]) -> str:
@@ -312,85 +240,3 @@ def _expected(error: Mapping[str, Any]) -> str:
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else f"{text[:57]}…"
-
-
-# The fields, read from the dataclasses
-
-
-def _sections(cls: type) -> Iterator[tuple[Keys, type]]:
-    """Every dataclass within a dataclass, with the path to it."""
-    hints = get_type_hints(cls)
-    for item in dataclasses.fields(cls):
-        inner = dataclass_of(hints[item.name])
-        if inner is not None:
-            yield (item.name,), inner
-            for path, deeper in _sections(inner):
-                yield (item.name, *path), deeper
-
-
-def dataclass_of(hint: Any) -> Any:
-    """The dataclass that a field holds, if it holds one or null."""
-    kinds = [one for one in _alternatives(hint) if one is not type(None)]
-    return kinds[0] if len(kinds) == 1 and dataclasses.is_dataclass(kinds[0]) else None
-
-
-def _alternatives(hint: Any) -> tuple[Any, ...]:
-    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-
-
-def _class_at(path: Keys) -> type | None:
-    return Experiment if not path else dict(_sections(Experiment)).get(path)
-
-
-def _fields_at(path: Keys) -> list[str]:
-    cls = _class_at(path)
-    return [] if cls is None else [item.name for item in dataclasses.fields(cls)]
-
-
-def _sentences_at(path: Keys) -> dict[str, str]:
-    cls = _class_at(path)
-    return {} if cls is None else field_sentences(cls)
-
-
-def _options(cls: type, above: Keys) -> Iterator[Option]:
-    hints, sentences = get_type_hints(cls), field_sentences(cls)
-    for item in dataclasses.fields(cls):
-        path = (*above, item.name)
-        if path[:2] in HIDDEN:
-            continue
-        inner = dataclass_of(hints[item.name])
-        if inner is not None:
-            yield from _options(inner, path)
-        elif (kind := _kind(hints[item.name])) is not None:
-            yield Option(path, kind, sentences.get(item.name, ""), _default(item))
-
-
-def _default(item: dataclasses.Field[Any]) -> Any:
-    if item.default_factory is not dataclasses.MISSING:
-        return item.default_factory()
-    return item.default
-
-
-def _kind(hint: Any) -> str | None:
-    """What a value is, in words; None for values that a file cannot hold."""
-    words = [word for one in _alternatives(hint) if (word := _word(one)) is not None]
-    # `float | str` is a number, or the text that the field's sentence names.
-    kinds = [word for word in words if word != "null"]
-    return " or ".join(words) if kinds else None
-
-
-LISTED = {"whole number": "whole numbers", "number": "numbers", "text": "texts"}
-
-
-def _word(hint: Any) -> str | None:
-    plain = {int: "whole number", float: "number", str: "text", bool: "true/false", type(None): "null", Any: "value"}
-    if hint in plain:
-        return plain[hint]
-    origin = get_origin(hint)
-    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
-        return "keys with values"
-    if origin is not None and isinstance(origin, type) and issubclass(origin, Sequence):
-        return f"list of {LISTED.get(_word(get_args(hint)[0]) or '', 'values')}"
-    if get_args(hint) and origin is not None and not isinstance(origin, type):
-        return "|".join(map(str, get_args(hint)))
-    return None

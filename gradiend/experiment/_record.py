@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 
 from gradiend._version import __version__
-from gradiend.experiment._reading import HIDDEN
+from gradiend.experiment._fields import HIDDEN
 from gradiend.experiment.sections import Experiment
 from gradiend.util._argument_fields import Arguments, plain
 from gradiend.util._files import read_json, write_json

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -184,12 +184,15 @@ class ExperimentRun:
             report = trainer.get_seed_report()
             stats = trainer.get_training_stats()
             assert stats is not None
-            self.record.content["seeds"] = report
+            tried = None if report is None else report["seeds_tried"]
+            self.record.content["seeds"] = tried or [trainer.training_args.seed]
             best = stats["best_score_checkpoint"] or {}
             if not trainer.reused:
                 self.metrics, self.record.content["phases"] = {}, {"data": self.record.content["phases"]["data"]}
+            verdict = stats["convergence_info"]
             self.metrics |= {
-                "convergence": stats["convergence_info"], "best_step": best.get("global_step"),
+                "classes": list(trainer.target_classes), "converged": verdict["converged"], "convergence": verdict,
+                "best_seed": stats["training_args"]["seed"], "best_step": best.get("global_step"),
                 "entries": len(trainer.get_model().gradiend),
             }  # fmt: skip
 
@@ -205,8 +208,7 @@ class ExperimentRun:
     @property
     def converged(self) -> bool:
         """Whether the training has converged; True where the run has not trained."""
-        found = self.metrics.get("convergence")
-        return found is None or bool(found["converged"])
+        return bool(self.metrics.get("converged", True))
 
     # Evaluation
 
@@ -325,10 +327,12 @@ class ExperimentRun:
                 title=None if asked is None else asked.title,
             )  # fmt: skip
 
-    def phase(self, name: str) -> AbstractContextManager[dict[str, Any]]:
+    @contextmanager
+    def phase(self, name: str) -> Iterator[dict[str, Any]]:
         """A measured part of the run, see `RunRecord.phase`."""
-        logger.info("%s …", PHASES[name])
-        return self.record.phase(name)
+        with self.record.phase(name) as entry:
+            logger.info("%s …", PHASES[name])
+            yield entry
 
     @contextmanager
     def _reading(self, name: str, pattern: str) -> Iterator[None]:
@@ -395,20 +399,21 @@ def direction(goal: str) -> dict[str, Any]:
 
 def encoder_metrics(result: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of an encoder evaluation that a record keeps."""
-    names = (
-        "correlation", "correlation_interval", "roc_auc", "mean_by_feature_class", "mean_by_feature_class_interval",
-        "n_samples",
-    )  # fmt: skip
-    return {name: result[name] for name in names if name in result}
+    interval = result.get("correlation_interval") or {}
+    correlation = {"value": result["correlation"], "low": interval.get("low"), "high": interval.get("high")}
+    return {"correlation": correlation, "mean_by_class": result["mean_by_feature_class"]}
 
 
 def goal_metrics(results: Mapping[str, Any]) -> dict[str, Any]:
     """Goal → the numbers of its chosen step; a goal without a step has the reason."""
     names = (
-        "base_value", "value", "value_interval", "change_interval", "learning_rate", "feature_factor", "part", "lms",
-        "base_lms", "likelihood_ratio", "why", "reason",
+        "value", "value_interval", "change_interval", "learning_rate", "feature_factor", "part", "lms", "base_lms",
+        "likelihood_ratio", "why", "reason",
     )  # fmt: skip
-    return {goal: {name: entry[name] for name in names if name in entry} for goal, entry in goals_of(results).items()}
+    return {
+        goal: {"base": entry.get("base_value"), **{name: entry[name] for name in names if name in entry}}
+        for goal, entry in goals_of(results).items()
+    }
 
 
 def goals_of(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

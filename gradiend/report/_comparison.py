@@ -22,14 +22,14 @@ _PLACES = ("experiment_dir", "output_dir", "seed_runs_dir", "run_id", "name")
 
 
 def comparison_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Put several runs side by side, one column for each run.
+    """Put several runs side by side, one row for each run.
 
     Args:
         records: Contents of run.json files.
 
     Returns:
-        A frame with a column for each run, by its name. The rows are model, classes, entries (in the map), rows of each
-        split, converged, correlation with its interval (low, high), the mean of each class, for each goal before,
+        A frame whose index has the names of the runs. The columns are model, classes, entries (in the map), rows of
+        each split, converged, correlation with its interval (low, high), the mean of each class, for each goal before,
         after, step and kept (the share of the score of neutral text), and seconds. What a run has not measured is
         None.
 
@@ -42,8 +42,8 @@ def comparison_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     # Quantities stand in the order of the run that has most of them.
     quantities = dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row)
     return pd.DataFrame(
-        [[row.get(name) for row in rows] for name in quantities], index=pd.Index(quantities, name="run"),
-        columns=_names(runs), dtype=object,
+        [[row.get(name) for name in quantities] for row in rows], index=pd.Index(_names(runs), name="run"),
+        columns=list(quantities), dtype=object,
     )  # fmt: skip
 
 
@@ -69,9 +69,9 @@ def write_comparison(path: str | Path, records: Sequence[Mapping[str, Any]], *, 
     view = {
         "title": title or f"{len(runs)} runs side by side",
         "names": names,
-        "rows": [dict(table[name]) for name in names],
-        "means": [name for name in table.index if name.startswith(MEAN)],
-        "sizes": [name for name in table.index if name.startswith(ROWS)],
+        "rows": [{str(name): value for name, value in row.items()} for row in table.to_dict("records")],
+        "means": [name for name in table.columns if name.startswith(MEAN)],
+        "sizes": [name for name in table.columns if name.startswith(ROWS)],
         "goals": [(goal, title_of(goal)) for goal in goals],
         "differences": _differences(runs),
         "data": {},
@@ -93,24 +93,24 @@ def _checked(records: Any) -> list[Mapping[str, Any]]:
 
 def _row(run: Mapping[str, Any]) -> dict[str, Any]:
     metrics, arguments = run["metrics"], dict(_flat(run["experiment"]))
-    model, means = _last(arguments, "model"), metrics.get("mean_by_feature_class") or {}
-    ends = metrics.get("correlation_interval") or {}
+    model, means = _last(arguments, "model"), metrics.get("mean_by_class") or {}
+    correlation = metrics.get("correlation") or {}
     row: dict[str, Any] = {
-        "model": None if model is None else model_name(str(model)), "classes": " / ".join(means) or None,
-        "entries": metrics.get("entries"),
+        "model": None if model is None else model_name(str(model)),
+        "classes": " / ".join(metrics.get("classes") or means) or None, "entries": metrics.get("entries"),
     }  # fmt: skip
     rows = (run.get("data") or {}).get("rows") or {}
     row |= {f"{ROWS}{split}": sum(by_class.values()) for split, by_class in rows.items()}
     row |= {
-        "converged": (metrics.get("convergence") or {}).get("converged"), "correlation": metrics.get("correlation"),
-        "correlation low": ends.get("low"), "correlation high": ends.get("high"),
+        "converged": metrics.get("converged"), "correlation": correlation.get("value"),
+        "correlation low": correlation.get("low"), "correlation high": correlation.get("high"),
     }  # fmt: skip
     row |= {f"{MEAN}{name}": value for name, value in means.items()}
     for goal, found in _goals(run).items():
         kept = (found.get("likelihood_ratio") or {}).get("value")
         if kept is None and found.get("lms") is not None and found.get("base_lms"):
             kept = found["lms"] / found["base_lms"]
-        values = (found.get("base_value"), found.get("value"), found.get("learning_rate"), kept)
+        values = (found.get("base"), found.get("value"), found.get("learning_rate"), kept)
         row |= {f"{goal}: {name}": value for name, value in zip(GOAL_VALUES, values, strict=True)}
     row["seconds"] = total_seconds(run)
     return row
