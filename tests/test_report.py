@@ -22,7 +22,6 @@ from documents import DOCS, ROOT, python_blocks
 
 from gradiend import TextPredictionTrainer, TrainingArguments
 from gradiend.evaluator import LMSThresholdPolicy
-from gradiend.model import ParamMappedGradiendModel
 from gradiend.report import comparison_table, write_comparison, write_report
 from gradiend.report._figures import Series, chart, nice_ticks
 from gradiend.report._importance import place_of
@@ -48,7 +47,7 @@ VOID = {"meta", "br", "wbr", "link", "img", "input", "hr"}
 RECORD: dict[str, Any] = {
     "format": 1, "gradiend": "9.8.7", "command": "gradiend run <x>.yaml", "started": "2026-01-02T03:04:05+00:00",
     "finished": None, "experiment": {"model": "<model>", "train": {"max_steps": 4}}, "versions": {"torch": "1.2.3"},
-    "platform": "Linux", "device": "cpu", "git": {"commit": "abc123", "dirty": True}, "seeds": None,
+    "platform": "Linux", "device": "cpu", "git": {"commit": "abc123", "dirty": True}, "seeds": [41, 42],
     "data": {"fingerprint": "f1ng3r", "rows": {"train": {"a": 3, "b": 4}, "test": {"a": 1, "b": 1}}},
     "phases": {"train": {"seconds": 12.5, "peak_memory_bytes": {"cpu": 3 * 2**20}, "reused": True}}, "metrics": {},
 }  # fmt: skip
@@ -468,6 +467,7 @@ def test_data_seeds_arguments_and_record(run, page):
         "abc123 with changes",
         "torch 1.2.3",
         "9.8.7",
+        "seeds41, 42",
         "3\u202fMiB (cpu)",
         "found done",
     ):
@@ -500,21 +500,19 @@ def test_the_weights_are_read_without_the_base_model(run, tmp_path, monkeypatch)
     assert section(page, "convergence").all("figure")
 
 
-def test_a_running_training_is_shown_without_its_model(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(ParamMappedGradiendModel, "from_pretrained", lambda *a, **k: pytest.fail("weights were read"))
-    trainer = tiny_data.trainer(run.trainer.base_model_path)
+def test_a_running_training_is_shown_without_its_model(run, tmp_path):
     stats = {
         "training_stats": {"scores": {2: 0.25, 4: 0.75}, "mean_by_class": {2: {1.0: 0.1, -1.0: -0.2}}},
         "best_score_checkpoint": None, "losses": [3.0, 2.0, 1.0, 0.5], "convergence_info": None,
     }  # fmt: skip
-    page = read(write_report(tmp_path / "x.html", trainer, training=stats, refresh=3))
+    page = read(write_report(tmp_path / "x.html", run.trainer, training=stats, refresh=3))
     assert page.all("body")[0].attributes["data-refresh"] == "3"
     assert "Still running" in section(page, "verdict").text
     titles = [figure.all("figcaption")[0].text for figure in section(page, "convergence").all("figure")]
     assert titles == ["Correlation on validation texts", "Mean encoding of each class", "Training loss"]
     assert "when the training has ended" in section(page, "weights").text
     with pytest.raises(ValueError, match=r"refresh must be a finite number of at least 0\.1"):
-        write_report(tmp_path / "x.html", trainer, refresh=0)
+        write_report(tmp_path / "x.html", run.trainer, refresh=0)
 
 
 def test_encodings_without_texts_and_with_other_classes(run, tmp_path):

@@ -108,9 +108,11 @@ def described_data(summary: DataSummary) -> dict[str, Any]:
     }
 
 
-def reproduction(record: Mapping[str, Any] | None, seeds: Sequence[int]) -> Reproduction:
+def reproduction(record: Mapping[str, Any] | None, seeds: Sequence[int | None]) -> Reproduction:
     """How to reproduce a run, from its record if there is one."""
-    seed_line = ("seeds", ", ".join(map(str, seeds)) if seeds else "none: every run differs")
+    seeds = (record or {}).get("seeds") or seeds
+    known_seeds = [str(seed) for seed in seeds if seed is not None]
+    seed_line = ("seeds", ", ".join(known_seeds) or "none: every run differs")
     if record is None:
         known = [("gradiend", __version__), ("python", platform.python_version()), *_installed()]
         return Reproduction(None, [seed_line, ("platform", platform.platform())], known, [], None, False)

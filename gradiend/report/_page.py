@@ -100,7 +100,7 @@ def write_report(
         "data_summary": described_data(trainer.data_summary()),
         "seeds": seeds,
         "arguments": arguments_of(trainer),
-        "reproduction": reproduction(record, [seed for seed in tried if seed is not None]),
+        "reproduction": reproduction(record, tried),
         "data": {} if encodings is None else encodings.points,
     }
     return write_page(path, "report.html.j2", view)
