@@ -27,7 +27,7 @@ from gradiend.cli._output import (
     print_results,
     results_dict,
 )
-from gradiend.experiment._fields import SCHEMA_FILE, experiment_schema, fields
+from gradiend.experiment._fields import SCHEMA_FILE, Field, experiment_schema, fields
 
 CONVERGED, FAILED, REFUSED, NOT_CONVERGED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 EXIT_CODES = (
@@ -68,11 +68,15 @@ class FieldFlag(click.RichOption):
 def field_flags() -> list[click.RichOption]:
     """A flag for every field of an experiment's file, in panels by section."""
     return [
-        FieldFlag(
-            ["__".join(field.keys), field.flag], metavar=field.kind, help=field.sentence, panel=_panel(field.keys)
-        )
+        FieldFlag(["__".join(field.keys), field.flag], metavar=field.kind, help=_help(field), panel=_panel(field.keys))
         for field in fields()
     ]
+
+
+def _help(field: Field) -> str:
+    """The sentence of a field, and its default unless the sentence says it."""
+    told = "Default:" in field.sentence or field.default is None
+    return field.sentence if told else f"{field.sentence} Default: {json.dumps(field.default)}."
 
 
 def _panel(keys: tuple[str, ...]) -> str:
