@@ -40,7 +40,7 @@ format: $(INSTALLED) ## Format the code and fix what the linter can.
 	$(BIN)/ruff format .
 
 docs: $(INSTALLED) ## Build the documentation into site/, strictly; runs the notebooks (a minute).
-	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --fail-on-warning --quiet -d site/.doctrees docs site
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --fail-on-warning --quiet -d site/doctrees docs site/html
 
 demo-model: $(INSTALLED) ## Pre-train the embedded model again (under 10 minutes).
 	$(BIN)/python scripts/pretrain_demo_model.py

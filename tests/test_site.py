@@ -24,7 +24,7 @@ NOTEBOOKS = sorted(path.stem for path in (DOCS / "notebooks").glob("*.ipynb"))
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """The folder of the built site. A cell of a notebook that fails, also an assert, is an error of the build."""
-    output, kept = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("doctrees")
+    output, kept = tmp_path_factory.mktemp("site") / "html", tmp_path_factory.mktemp("doctrees")
     command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--quiet", "-d", kept, DOCS, output]
     root = os.pathsep.join(filter(None, [str(DOCS.parent), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True, check=False)
