@@ -115,7 +115,7 @@ class TextData(Modality):
         frame = None if pair is None else self._frames.get(parse_pair(pair))
         if frame is None:
             return "not read yet"
-        sizes = frame[UNIFIED_SPLIT].value_counts(sort=False)
+        sizes = frame[UNIFIED_SPLIT].value_counts()
         return f"{len(frame):,} rows: {', '.join(f'{split} {size:,}' for split, size in sizes.items())}"
 
     @property
