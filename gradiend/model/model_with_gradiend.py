@@ -133,6 +133,7 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
         name = getattr(self.base_model, "name_or_path", "")
         heading, network = self.gradiend._tables()
         classes = [f"{name} ({sign:+d})" for name, sign in (self._direction or {}).items() if sign]
+        classes.sort(key=lambda shown: shown.endswith("(-1)"))
         known = {
             "base model": f"{type(self.base_model).__name__} {name!r}",
             "classes": ", ".join(classes),

@@ -81,7 +81,7 @@ class Result(Shown, dict[str, Any]):
 
 def facts(title: str, known: Mapping[str, object | None], note: str = "") -> Table:
     """A table of names and values; a name without a value is left out."""
-    return Table(title, (), [(name, value) for name, value in known.items() if value not in (None, "")], note)
+    return Table(title, (), [(name, str(value)) for name, value in known.items() if value not in (None, "")], note)
 
 
 def number(value: float | None, form: str = ".3f") -> str:
@@ -114,19 +114,24 @@ def as_text(table: Table) -> str:
     notes = [one_line(note) for note in table.note.splitlines()]
     if not lines and table.title:
         return f"{table.title}: {' '.join(notes)}"
-    lines += [line for note in notes for line in wrap(note, WIDTH - 2, subsequent_indent="  ")]
+    lines += [line for note in notes for line in _broken(note, WIDTH - 2, "  ")]
     return "\n".join([*([table.title] if table.title else []), *("  " + line for line in lines)])
+
+
+def _broken(text: str, width: int, indent: str = "") -> list[str]:
+    """The lines of a text; words and paths stay whole, so that they can be copied."""
+    return wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _aligned(table: Table) -> list[str]:
     cells = [[one_line(cell) for cell in row] for row in [*([table.header] if table.header else []), *table.rows]]
     columns = range(len(cells[0]))
-    right = [all(isinstance(row[column], int | float) for row in table.rows) for column in columns]
+    right = _to_the_right(table)
     widths = [max(len(row[column]) for row in cells) for column in columns]
     if table.wraps or not table.header:
         before = sum(width + 2 for width in widths[:-1])
         widths[-1] = min(widths[-1], max(WIDTH - 2 - before, LEAST_WIDTH))
-        cells = [[*row[:-1], f"\n{' ' * before}".join(wrap(row[-1], widths[-1]))] for row in cells]
+        cells = [[*row[:-1], f"\n{' ' * before}".join(_broken(row[-1], widths[-1]))] for row in cells]
     lines = [
         "  ".join(
             cell.rjust(width) if to_right else cell.ljust(width)
@@ -141,22 +146,33 @@ def _aligned(table: Table) -> list[str]:
 
 def as_html(headline: str, tables: Sequence[Table]) -> str:
     """Write the tables for a notebook; all text is escaped, because texts and names of classes are anybody's."""
-    pieces = [f"<p>{html.escape(headline)}</p>"]
+    pieces = [f"<p>{_escaped(line)}</p>" for line in headline.splitlines()]
     for table in tables:
         if table.title:
-            pieces.append(f"<h4>{html.escape(table.title)}</h4>")
+            pieces.append(f"<h4>{_escaped(table.title)}</h4>")
         if table.rows:
-            header = "".join(f"<th>{html.escape(name)}</th>" for name in table.header)
-            head = f"<thead><tr>{header}</tr></thead>" if header else ""
-            rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in table.rows)
+            sides = ["right" if is_right else "left" for is_right in _to_the_right(table)]
+            head = f"<thead>{_html_row('th', table.header, sides)}</thead>" if table.header else ""
+            rows = "".join(_html_row("td", row, sides) for row in table.rows)
             pieces.append(f"<table>{head}<tbody>{rows}</tbody></table>")
-        pieces.extend(f"<p>{html.escape(line)}</p>" for line in table.note.splitlines())
+        pieces.extend(f"<p>{_escaped(line)}</p>" for line in table.note.splitlines())
     return f'<div class="gradiend">{"".join(pieces)}</div>'
 
 
-def _cell(value: object) -> str:
-    side = "right" if isinstance(value, int | float) else "left"
-    return f'<td style="text-align: {side}">{html.escape(one_line(value))}</td>'
+def _html_row(tag: str, row: Sequence[object], sides: Sequence[str]) -> str:
+    cells = [
+        f'<{tag} style="text-align: {side}">{_escaped(value)}</{tag}>' for value, side in zip(row, sides, strict=True)
+    ]
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _escaped(value: object) -> str:
+    return html.escape(one_line(value))
+
+
+def _to_the_right(table: Table) -> list[bool]:
+    """Whether each column has numbers only."""
+    return [all(isinstance(value, int | float) for value in column) for column in zip(*table.rows, strict=True)]
 
 
 def one_line(value: object) -> str:

@@ -159,8 +159,9 @@ class _Bar(tqdm):
         brief = progress._brief
         super().__init__(
             total=progress.total, leave=not brief, delay=0.5 if brief else 0.0, miniters=1, file=progress._file,
-            # A notebook has no columns.
-            dynamic_ncols=terminal, disable=False, bar_format="{before}{bar}{after}",
+            # A notebook has no columns, and where it cannot draw it keeps every line that is written.
+            dynamic_ncols=terminal, mininterval=0.1 if terminal else 0.5, disable=False,
+            bar_format="{before}{bar}{after}",
         )  # fmt: skip
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.util._argument_fields import plain
-from gradiend.util._display import Result, Table, facts, number
+from gradiend.util._display import UNSHOWABLE, Result, Table, facts, number
 from gradiend.util._files import read_json, write_json
 from gradiend.util.paths import TRAINING
 
@@ -88,11 +88,16 @@ class TrainingStats(Result):
 def known_of_training(model_path: str | Path) -> dict[str, object]:
     """What `training.json` in a model directory says of convergence; {} if there is none, or only a large one."""
     path = Path(model_path) / TRAINING
-    stats = load_training_stats(model_path) if path.is_file() and path.stat().st_size < SMALL else None
-    if stats is None:
-        return {}
-    known = stats.known()
-    return {"converged": known["converged"], "class means": known["class means"], "kept seed": known["seed"]}
+    try:
+        stats = load_training_stats(model_path) if path.is_file() and path.stat().st_size < SMALL else None
+        known = {} if stats is None else stats.known()
+    except UNSHOWABLE:
+        return {"converged": f"unknown: {TRAINING} is damaged"}
+    return {
+        "converged": known.get("converged"),
+        "class means": known.get("class means"),
+        "kept seed": known.get("seed"),
+    }
 
 
 class SeedReport(Result):
