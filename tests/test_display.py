@@ -154,7 +154,7 @@ GradiendModel: 20 entries → 2 → 20 entries
         mapped,
         """\
 ParamMappedGradiendModel: 6 entries → 1 → 6 entries
-  covers      6 of 10 entries (0.6) in 2 of 2 parameters
+  covers      6 of 10 entries (60 %) in 2 of 2 parameters
   activation  tanh, decoder id with bias
   weights     random, not trained; float32 on cpu
   base model  bert""",

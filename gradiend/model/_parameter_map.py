@@ -192,7 +192,7 @@ class ParameterMap(Sequence[MappedParameter]):
         if self.size == self.unpruned_size:
             return f"all {self.size:,} entries of {count}"
         reached = sum(parameter.num_selected > 0 for parameter in self.parameters)
-        return f"{self.size:,} of {self.unpruned_size:,} entries ({share:.3g}) in {reached} of {count}"
+        return f"{self.size:,} of {self.unpruned_size:,} entries ({100 * share:.3g} %) in {reached} of {count}"
 
     def __len__(self) -> int:
         """The number of parameters; `size` is the number of entries."""

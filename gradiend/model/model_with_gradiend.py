@@ -132,11 +132,10 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
         # Only the models of transformers have a name for certain.
         name = getattr(self.base_model, "name_or_path", "")
         heading, network = self.gradiend._tables()
-        classes = [f"{name} ({sign:+d})" for name, sign in (self._direction or {}).items() if sign]
-        classes.sort(key=lambda shown: shown.endswith("(-1)"))
+        signs = sorted((self._direction or {}).items(), key=lambda item: -item[1])
         known = {
             "base model": f"{type(self.base_model).__name__} {name!r}",
-            "classes": ", ".join(classes),
+            "classes": ", ".join(f"{name} ({sign:+d})" for name, sign in signs if sign),
             "reads": f"{self.source} gradients",
             "reproduces": None if self.target is None else f"{self.target} gradients",
         }
