@@ -182,7 +182,7 @@ Decoder: the chosen rewrites
   3SG         P(3SG)              0.074   0.794  0.0477  -1      0.9907 ± 0.0011
   3PL_weaken  1 - P(3PL)          0.074   0.794  0.0477  -1      1.0000
   balance     gap of the classes  0.074   0.794  0.0477  1, 0.5  0.9907 ± 0.0011
-  3PL         3PL                 0.100   –      –       –       –
+  3PL         –                   0.100   –      –       –       –
   3SG: It is the best.
   3PL_weaken: It is the best.
   3PL_weaken: At the edge.
@@ -229,7 +229,7 @@ Seeds: 1 of 2 have converged
         search,
         """\
 Search for a learning rate: converged
-  rate                     steps to 0.95  correlation  class means    loss / that of zeros
+  rate          outcome    steps to 0.95  correlation  class means    loss / that of zeros
   ------------  ---------  -------------  -----------  -------------  --------------------
   0.001 (best)  converged  19             0.990        +0.90 / -0.80  0.5
   0.1           diverged   –              –            –              inf

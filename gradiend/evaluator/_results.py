@@ -9,7 +9,7 @@ from typing import Any
 from gradiend.evaluator._goals import RESULT_KEYS
 from gradiend.evaluator._selection import BASE
 from gradiend.util import BALANCE
-from gradiend.util._display import Result, Table, facts, number, with_interval
+from gradiend.util._display import UNKNOWN, Result, Table, facts, number, with_interval
 
 
 class EncoderResult(Result):
@@ -74,7 +74,9 @@ class DecoderResult(Result):
 
     @staticmethod
     def _row(name: str, one: Mapping[str, Any]) -> list[object]:
-        if name == BALANCE:
+        if one["learning_rate"] is None:
+            measured = UNKNOWN
+        elif name == BALANCE:
             measured = "gap of the classes"
         elif "value_interval" not in one:
             measured = name

@@ -220,7 +220,7 @@ class LRSearchResult(Shown):
                 number(None if math.isinf(reached) else reached, ".0f"), number(last.correlation),
                 UNKNOWN if means is None else f"{means['1']:+.2f} / {means['-1']:+.2f}", number(last.loss, ".3g"),
             ])  # fmt: skip
-        header = ["rate", "", f"steps to {REACHED}", "correlation", "class means", "loss / that of zeros"]
+        header = ["rate", "outcome", f"steps to {REACHED}", "correlation", "class means", "loss / that of zeros"]
         return f"Search for a learning rate: {self.status}", [Table("", header, rows, self.reason)]
 
     def to_dict(self) -> dict[str, Any]:
