@@ -1,4 +1,4 @@
-"""Commands: thin, every one a call of the public API."""
+"""The `gradiend` command."""
 
 from __future__ import annotations
 
@@ -10,13 +10,22 @@ from gradiend.util._imports import install_hint
 def main() -> None:
     """Entry point of the `gradiend` command."""
     try:
-        from gradiend.cli._commands import app  # noqa: PLC0415 - typer and rich are needed by the command only
+        import click  # noqa: PLC0415 - click and rich are needed by the command only
+
+        from gradiend.cli._commands import FAILED, INTERRUPTED, REFUSED, app  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        if error.name not in {"typer", "rich"}:
+        if error.name not in {"rich_click", "click", "rich"}:
             raise
         sys.exit(f"The gradiend command needs {error.name}: {install_hint(error.name, 'cli')}")
     try:
-        app()
+        app(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(REFUSED)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(INTERRUPTED)
     except (ValueError, OSError, ImportError) as error:
+        refused = type(error).__name__ == "ExperimentError"
         # The message says what the user did wrong; a traceback would only hide it.
-        sys.exit(f"Error: {error}")
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(REFUSED if refused else FAILED)

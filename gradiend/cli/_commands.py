@@ -1,184 +1,345 @@
-"""The commands, and the demo: text → gradients → GRADIEND → evaluation → rewritten models, on the embedded model."""
+"""The commands: thin, every one a call of `gradiend.experiment`. Results go to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
+import functools
+import json
+import logging
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-from rich.console import Console
-from rich.table import Table
+import rich_click as click
+from click.shell_completion import get_completion_class
+from rich.text import Text
 
-import gradiend
-from gradiend.demo import model_path, sentences
-from gradiend.util._files import write_json
-from gradiend.util._imports import install_hint
+from gradiend._version import __version__
+from gradiend.cli._output import (
+    print_comparison,
+    print_description,
+    print_json,
+    print_plan,
+    print_results,
+    results_dict,
+)
 
-CLASSES = {"3SG": ["he", "she", "it"], "3PL": ["they"]}
-GOALS = [*CLASSES, "balance"]
-OTHER = dict(zip(CLASSES, reversed(CLASSES), strict=True))
-BALANCE_TEXTS = (
-    "That evening [MASK] went home.", "After the rain [MASK] walked along the river.", "In the end [MASK] won.",
-    "When the door opened, [MASK] looked up.", "For a long time [MASK] said nothing.", "At noon [MASK] had a rest.",
-    "Before the war [MASK] lived in the south.", "Without a word [MASK] left the room.", "Then [MASK] began to sing.",
-    "By the next morning [MASK] knew the truth.", "On the way [MASK] met a friend.", "Late at night [MASK] came back.",
-)  # fmt: skip
-"""Texts that fit both classes; the goal "balance" makes the model prefer neither."""
-SUMMARY = "summary.json"
-
-
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(gradiend.__version__)
-        raise typer.Exit
+CONVERGED, FAILED, REFUSED, NOT_CONVERGED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 an error while working; 2 the file or a flag was refused, and nothing was started; "
+    "3 done, but the training has not converged; 130 stopped by Ctrl-C, 143 by SIGTERM: run the same command to go on."
+)
+FLAGS_NOTE = (
+    "Every field of the file is a flag too, which wins over the file: `--train.max-steps 500`, "
+    "`--evaluate.decoder.strengthen '[she, balance]'`. Values are those of YAML."
+)
+# A flag's name is never cut: what the value is stands behind the sentence.
+click.rich_click.OPTIONS_TABLE_COLUMN_TYPES = ["required", "opt_short", "opt_long", "help"]
+click.rich_click.OPTIONS_TABLE_HELP_SECTIONS = ["help", "metavar", "default", "required"]
 
 
-@app.callback()
-def _command(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a run as Ctrl-C does."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+@click.version_option(__version__, message="%(version)s")
+def app() -> None:
     """Find one feature of a language model in its gradients, look at it, and rewrite the model with it."""
 
 
-@app.command()
-def demo(
-    output: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("runs/demo"),
-    model: Annotated[
-        str | None, typer.Option(help="Name or path of a masked or causal model. Default: the embedded one.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="First seed of the training.")] = 0,
-) -> None:
-    """From raw sentences to a rewritten model: 3rd person singular (he, she, it) against plural (they)."""
-    run_demo(output, model=model, seed=seed)
+class FieldFlag(click.RichOption):
+    """A flag whose name is folded, not cut, where the terminal is narrow."""
+
+    def get_rich_table_row(self, *args: Any, **kwargs: Any) -> Any:
+        """The cells of the flag in the help."""
+        row = super().get_rich_table_row(*args, **kwargs)
+        for cell in row:
+            if isinstance(cell, Text):
+                cell.overflow = "fold"
+        return row
 
 
-def run_demo(output: Path, *, model: str | None = None, seed: int = 0) -> dict[str, Any]:
-    """Run the demo and print its results.
+def field_flags() -> list[click.RichOption]:
+    """A flag for every field of an experiment's file, in panels by section."""
+    from gradiend.experiment._fields import options  # noqa: PLC0415 - `gradiend --help` answers at once without it
 
-    Args:
-        output: Directory for data, model, plots, rewritten models and `summary.json`.
-        model: Name or path of a masked or causal language model. Default: the embedded one.
-        seed: First seed of the training.
-
-    Returns:
-        The content of `summary.json`.
-    """
-    # torch and transformers are loaded only for work, so that `gradiend --help` answers at once.
-    from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
-
-    from gradiend.trainer.core.stats import plain  # noqa: PLC0415
-
-    # Loading and saving take milliseconds here; their progress bars would hide the two that matter.
-    disable_progress_bar()
-    console = Console()
-    seconds: dict[str, float] = {}
-    with _timed(seconds, "data", console, "Finding he/she/it and they in raw sentences"):
-        creator = gradiend.TextPredictionDataCreator(
-            base_data=sentences(),
-            feature_targets=[gradiend.TextFilterConfig(targets=words, id=name) for name, words in CLASSES.items()],
-            output_dir=str(output / "data"),
-        )
-        training = creator.generate_training_data(max_size_per_class=800)
-        neutral = creator.generate_neutral_data(max_size=800)
-
-    trainer = gradiend.TextPredictionTrainer(
-        model=model or str(model_path()),
-        data=training,
-        eval_neutral_data=neutral,
-        target_classes=list(CLASSES),
-        decoder_eval_targets=CLASSES,
-        balance_texts=list(BALANCE_TEXTS),
-        args=gradiend.TrainingArguments(
-            experiment_dir=str(output),
-            train_batch_size=16,
-            max_steps=200,
-            learning_rate=1e-3,
-            eval_steps=20,
-            encoder_eval_train_max_size=40,
-            seed=seed,
-            decoder_eval_lrs="auto",
-        ),
-    )
-    with _timed(seconds, "train", console, "Training a GRADIEND on the model's gradients"):
-        trainer.train()
-    with _timed(seconds, "encoder", console, "Encoding the test split and neutral texts"):
-        encoder = trainer.evaluate_encoder(plot=True, plot_kwargs={"show": False})
-    with _timed(seconds, "decoder", console, "Rewriting the model: towards each class, and towards neither"):
-        decoder = trainer.evaluate_decoder(target_class=GOALS, plot=True, show=False)
-    rewritten = [
-        trainer.rewrite_base_model(decoder, name, output_dir=str(output / "rewritten" / name))
-        for name in GOALS
-        if _was_chosen(decoder, name)
+    return [
+        FieldFlag(["__".join(option.keys), option.flag], metavar=option.kind, help=option.help, panel=_panel(option))
+        for option in options()
     ]
 
-    summary = summarise(encoder, decoder, seconds)
-    write_json(output / SUMMARY, plain(summary))
-    _print(console, summary, output, rewritten, decoder_only=trainer.get_model().is_decoder_only_model)
-    return summary
+
+def _panel(option: Any) -> str:
+    return "The experiment" if len(option.keys) == 1 else f"Section {option.keys[0]}"
 
 
-def summarise(encoder: Mapping[str, Any], decoder: Mapping[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
-    """Make the content of `summary.json`: encoder, decoder and seconds."""
-    goals = {}
-    for name in GOALS:
-        if _was_chosen(decoder, name):
-            chosen, measured = decoder[name], "gap" if name == "balance" else "probability"
-            goals[name] = {f"base_{measured}": chosen["base_value"], measured: chosen["value"]}
-            for key in ("learning_rate", "feature_factor", "lms", "base_lms", "likelihood_ratio", "why"):
-                goals[name][key] = chosen[key]
-    if "balance" in goals:
-        goals["balance"] |= {key: decoder["balance"][key] for key in ("measures", "base_measures")}
-    return {
-        "encoder": {"correlation": encoder["correlation"], "mean_by_class": encoder["mean_by_feature_class"]},
-        "decoder": goals, "seconds": dict(seconds),
-    }  # fmt: skip
+class ExperimentCommand(click.RichCommand):
+    """A command that takes the file of an experiment and a flag for each of its fields."""
+
+    @functools.cached_property
+    def _fields(self) -> list[click.RichOption]:
+        return field_flags()
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters of the command, and those of the file, which are made when they are asked for."""
+        return [*super().get_params(ctx), *self._fields]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the fields that are given into one parameter, `flags`."""
+        rest = super().parse_args(ctx, args)
+        given = {field.name: ctx.params.pop(field.name) for field in self._fields}
+        ctx.params["flags"] = {name.replace("__", "."): value for name, value in given.items() if value is not None}
+        return rest
 
 
-def _was_chosen(decoder: Mapping[str, Any], name: str) -> bool:
-    return name in decoder and decoder[name]["learning_rate"] is not None
+def experiment_command(name: str, **more: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Decorate the function of a command that takes a file and flags; the function gets the `Experiment`."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False))
+        @functools.wraps(function)
+        def call(file: str | None, flags: Mapping[str, str], **options: Any) -> Any:
+            from gradiend.experiment import read_experiment  # noqa: PLC0415
+
+            if file is None and not flags:
+                raise click.UsageError("Name a file (`gradiend init` writes one), or give its fields as flags.")
+            return function(read_experiment(file, flags), **options)
+
+        call.__doc__ = f"{function.__doc__}\n\n{FLAGS_NOTE}"
+        return app.command(name, cls=ExperimentCommand, epilog=EXIT_CODES, **more)(call)
+
+    return decorate
+
+
+def output_flags(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a command with --json, --quiet and --verbose."""
+    as_json = click.option("--json", "as_json", is_flag=True, help="Print results as JSON.")
+    quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no log on stderr, only errors.")
+    verbose = click.option("-v", "--verbose", is_flag=True, help="More log on stderr: what is read, and why not.")
+    return as_json(quiet(verbose(function)))
+
+
+def working(experiment: Any, step: Any, *, as_json: bool, quiet: bool, verbose: bool, watch: bool = False) -> None:
+    """Run an experiment, or a step of it, and print what it found."""
+    from gradiend.experiment import ExperimentRun  # noqa: PLC0415 - torch is loaded for work only
+
+    run = ExperimentRun(experiment, command_line())
+    with messages(quiet=quiet, verbose=verbose), stoppable(run):
+        run.do(run.steps(step), watch=watch)
+    print_json(results_dict(run)) if as_json else print_results(run)
+    if not run.converged:
+        sys.exit(NOT_CONVERGED)
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], name: str, console: Console, title: str) -> Iterator[None]:
-    console.print(f"[bold]{title}[/bold]")
-    start = time.perf_counter()
-    yield
-    seconds[name] = round(time.perf_counter() - start, 2)
+def messages(*, quiet: bool, verbose: bool) -> Iterator[None]:
+    """Log and progress on stderr, in the form of the command."""
+    from transformers.utils import logging as of_transformers  # noqa: PLC0415
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Plain())
+    logger, steps = logging.getLogger("gradiend"), logging.getLogger("gradiend.experiment")
+    before = logger.handlers, logger.propagate, logger.level, steps.level, of_transformers.get_verbosity()
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING)
+    steps.setLevel(logging.ERROR if quiet else logging.INFO)
+    # Loading and saving take moments; their bars would hide those that matter.
+    of_transformers.disable_progress_bar()
+    if quiet:
+        of_transformers.set_verbosity_error()
+        os.environ["TQDM_DISABLE"] = "1"
+    try:
+        yield
+    finally:
+        logger.handlers, logger.propagate = before[:2]
+        logger.setLevel(before[2])
+        steps.setLevel(before[3])
+        of_transformers.set_verbosity(before[4])
+        of_transformers.enable_progress_bar()
+        if quiet:
+            del os.environ["TQDM_DISABLE"]
 
 
-def _print(
-    console: Console, summary: Mapping[str, Any], output: Path, rewritten: list[str], *, decoder_only: bool
-) -> None:
-    encoder = summary["encoder"]
-    means = ", ".join(f"{name} at {mean:+.2f}" for name, mean in encoder["mean_by_class"].items())
-    print(f"\nThe encoder tells the classes apart: correlation {encoder['correlation']:.3f} on test texts,\n{means}.\n")
-    table = Table("rewritten towards", "measured", "before", "after", "likelihood of other words")
-    for name, row in summary["decoder"].items():
-        if name in OTHER:
-            told = name, f"P({name}) on {'/'.join(CLASSES[OTHER[name]])} texts"
-            values = row["base_probability"], row["probability"]
-        else:
-            told, values = ("neither", "|difference| / sum on texts that fit both"), (row["base_gap"], row["gap"])
-        kept = row["likelihood_ratio"]["value"]
-        table.add_row(*told, *(f"{value:.3f}" for value in values), f"{kept:.1%} of before")
-    console.print(table)
-    words = "; ".join(f"{name} is {'/'.join(values)}" for name, values in CLASSES.items())
-    print(f"P is the probability of the class that the model was rewritten towards; {words}.")
-    for name, row in summary["decoder"].items():
-        print(f"{name if name in OTHER else 'neither'}: {row['why']}")
-    for name in GOALS:
-        if name not in summary["decoder"]:
-            console.print(f"No rewrite towards {name} kept the likelihood of the other words.")
-    plots = f"{output}/*.png" if any(output.glob("*.png")) else f"none: {install_hint('matplotlib', 'plot')}"
-    print(f"\nPlots:             {plots}\nAll figures:       {output / SUMMARY}")
-    loader = "AutoModelForCausalLM" if decoder_only else "AutoModelForMaskedLM"
-    for path in rewritten:
-        print(f"A rewritten model: {loader}.from_pretrained('{path}')")
+class _Plain(logging.Formatter):
+    """Messages as sentences; only warnings and errors say what they are."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter`."""
+        text = super().format(record)
+        return text if record.levelno < logging.WARNING else f"{record.levelname.capitalize()}: {text}"
+
+
+@contextmanager
+def stoppable(run: Any) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end with one line that says how to go on."""
+
+    def terminate(number: int, frame: Any) -> None:
+        del number, frame
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        at = f" during {run.record.running}" if run.record.running else ""
+        print(f"\nStopped{at}. What is finished is kept; to go on: {command_line()}", file=sys.stderr)
+        sys.exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def command_line() -> str:
+    """The command, as a person types it."""
+    return shlex.join(["gradiend", *sys.argv[1:]])
+
+
+# Work
+
+
+@experiment_command("run")
+@click.option("--dry-run", is_flag=True, help="Print what would be done and what is found done, and start nothing.")
+@click.option("--watch", is_flag=True, help="Serve the growing report to this machine; the address is on stderr.")
+@output_flags
+def run_command(experiment: Any, *, dry_run: bool, watch: bool, as_json: bool, quiet: bool, verbose: bool) -> None:
+    """Run all steps of an experiment's FILE, or of a run.json; what is done already is not done again."""
+    if dry_run:
+        from gradiend.experiment import plan_run  # noqa: PLC0415
+
+        with messages(quiet=True, verbose=False):
+            plan = plan_run(experiment)
+        print_json(plan.to_dict()) if as_json else print_plan(plan)
+        return
+    working(experiment, None, watch=watch, as_json=as_json, quiet=quiet, verbose=verbose)
+
+
+def _step_command(step: str, text: str) -> None:
+    @experiment_command(step)
+    @output_flags
+    def command(experiment: Any, *, as_json: bool, quiet: bool, verbose: bool) -> None:
+        working(experiment, step, as_json=as_json, quiet=quiet, verbose=verbose)
+
+    app.commands[step].help = f"{text}\n\n{FLAGS_NOTE}"
+
+
+for _step, _text in {
+    "data": "Make the rows of an experiment from raw text, or read them, and describe them.",
+    "train": "Train the GRADIEND of an experiment, after `data`.",
+    "evaluate": "Measure encoder, decoder and side effects of an experiment, after `train`.",
+    "rewrite": "Save the rewritten models of an experiment, after `evaluate`.",
+    "delta": "Save small files with the changed weights alone, after `evaluate`.",
+    "report": "Write report.html of an experiment, after `evaluate`.",
+}.items():
+    _step_command(_step, _text)
+
+
+@experiment_command("estimate")
+@click.option("--json", "as_json", is_flag=True, help="Print results as JSON.")
+def estimate(experiment: Any, *, as_json: bool) -> None:
+    """The memory and the rough time of the training; the rows must be there (`gradiend data`)."""
+    from gradiend.experiment import plan_run  # noqa: PLC0415
+
+    with messages(quiet=True, verbose=False):
+        plan = plan_run(experiment.replace(train=experiment.train.replace(use_cache=False)), "train")
+    if plan.memory is None:
+        raise ValueError("The rows are not made yet: run `gradiend data` with the same file first.")
+    print_json(plan.to_dict()) if as_json else print_plan(plan)
+
+
+@app.command(epilog=EXIT_CODES)
+@click.option("--output", type=click.Path(file_okay=False), default="runs/demo", show_default=True, metavar="FOLDER",
+              help="Where everything is written.")  # fmt: skip
+@click.option("--model", help="Name or path of a masked or causal model. Default: the embedded one.")
+@click.option("--seed", type=int, default=0, show_default=True, help="First seed of the training.")
+@output_flags
+def demo(output: str, model: str | None, seed: int, *, as_json: bool, quiet: bool, verbose: bool) -> None:
+    """From raw sentences to a rewritten model: 3rd person singular (he, she, it) against plural (they).
+
+    The folder gets an experiment.yaml, to be changed and run again with `gradiend run`.
+    """
+    from gradiend.demo._experiment import write_experiment  # noqa: PLC0415
+    from gradiend.experiment import read_experiment  # noqa: PLC0415
+
+    file = write_experiment(output, model=model, seed=seed)
+    working(read_experiment(file), None, as_json=as_json, quiet=quiet, verbose=verbose)
+
+
+# Files
+
+
+@app.command(cls=ExperimentCommand, epilog=EXIT_CODES)
+@click.argument("file", default="experiment.yaml", type=click.Path(dir_okay=False))
+@click.option("--all", "everything", is_flag=True, help="Every field, also those that few need.")
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+def init(file: str, flags: Mapping[str, str], *, everything: bool, force: bool) -> None:
+    """Write a commented FILE to begin with, and experiment.schema.json, by which editors complete it."""
+    from gradiend.experiment._reading import flag_value  # noqa: PLC0415
+    from gradiend.experiment._template import SCHEMA_FILE, new_file  # noqa: PLC0415
+    from gradiend.util._files import write_json  # noqa: PLC0415
+
+    place = Path(file)
+    if place.exists() and not force:
+        raise click.UsageError(f"{file} is there already: choose another name, or replace it with --force.")
+    values = {(keys := tuple(key.split("."))): flag_value(keys, text) for key, text in flags.items()}
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(new_file(values, everything=everything), encoding="utf-8")
+    write_json(place.with_name(SCHEMA_FILE), _schema())
+    print(f"{file} is written. Say in it which model and which text, then: gradiend run --dry-run {file}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of an experiment's file."""
+    print_json(_schema())
+
+
+def _schema() -> dict[str, Any]:
+    from gradiend.experiment import experiment_schema  # noqa: PLC0415
+
+    return experiment_schema()
+
+
+@app.command()
+@click.argument("path", type=click.Path(exists=True))
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def info(path: str, *, as_json: bool) -> None:
+    """What is at PATH: a run, a trained GRADIEND, a rewritten model, or a delta. No weights are loaded."""
+    from gradiend.experiment import describe  # noqa: PLC0415
+
+    found = describe(path)
+    print_json(found) if as_json else print_description(found)
+
+
+@app.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True))
+@click.option("--html", type=click.Path(dir_okay=False), help="Also write a page.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def compare(runs: tuple[str, ...], *, html: str | None, as_json: bool) -> None:
+    """Set several RUNS side by side: their folders, or their run.json."""
+    from gradiend.experiment import read_record  # noqa: PLC0415
+    from gradiend.report import comparison_table, write_comparison  # noqa: PLC0415
+
+    records = [read_record(run) for run in runs]
+    table = comparison_table(records)
+    if as_json:
+        print_json(json.loads(table.to_json(orient="split")))
+    else:
+        print_comparison(table)
+    if html is not None:
+        print(f"The page: {write_comparison(html, records)}")
+
+
+@app.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the code by which SHELL completes commands and flags, for its start-up file.
+
+    For bash: `gradiend completion bash >> ~/.bashrc`
+    """
+    kind = get_completion_class(shell)
+    assert kind is not None
+    print(kind(app, {}, "gradiend", "_GRADIEND_COMPLETE").source())

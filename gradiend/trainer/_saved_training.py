@@ -89,6 +89,7 @@ def kept_models(trainer: Any, plan: TrainingPlan) -> dict[int, Any] | None:
 
 def _parts(definition: FeatureLearningDefinition, plan: TrainingPlan, names: Collection[str]) -> Fingerprint:
     args = plan.args
+    callbacks = [one for one in plan.callbacks or [] if not one.only_watches]
     given = {name: value for name, value in args.to_dict().items() if name in names}
     head = definition.resolve_custom_prediction_head_dir()
     pruning = args.pre_prune_config
@@ -101,7 +102,7 @@ def _parts(definition: FeatureLearningDefinition, plan: TrainingPlan, names: Col
         "model": source_digest(plan.source),
         "auxiliary head": None if head is None else source_digest(head),
         "model class": str(plan.model_class),
-        "callbacks": [{"class": type(one).__qualname__, **one.settings()} for one in plan.callbacks or []],
+        "callbacks": [{"class": type(one).__qualname__, **one.settings()} for one in callbacks],
         "criterion": repr(args.criterion),
         "evaluate_fn": None if args.evaluate_fn is None else _function(args.evaluate_fn),
         "examples to prune by": None if pruning is None or pruning.dataset is None else _examples(pruning.dataset),

@@ -43,7 +43,8 @@ ENCODED_VALUES, OLD_ENCODER_RESULT = "encoded_values", "encoder_eval_result"
 DECODER_GRID, DECODER_STATS = "decoder_grid_cache.json", "decoder_stats"
 ENCODER_PLOT, CONVERGENCE_PLOT, SHIFTS_PLOT = "encoder_analysis", "training_convergence", "probability_shifts"
 SCATTER_PLOT = "encoder_analysis_scatter.html"
-SIDE_EFFECTS_PLOT, BALANCE_PLOT = "side_effects", "balance"
+SIDE_EFFECTS, BALANCE_PLOT = "side_effects", "balance"
+"""`side_effects` is the name of a figure, and the beginning of the files with the measurements of a rewrite each."""
 
 # Files and folders of a checkpoint.
 CONFIG_FILE = "config.json"

@@ -23,6 +23,9 @@ class TrainingCallback(ABC):  # noqa: B024 - every hook is optional
     """The hooks of a training, to be overridden as needed; the loop calls them by keyword and may pass more
     keywords."""
 
+    only_watches: bool = False
+    """Whether the callback changes nothing of the training, so that `use_cache` does not ask for it."""
+
     def settings(self) -> Mapping[str, Any]:
         """The settings of the callback that change a training, as JSON values: `use_cache` compares them.
 

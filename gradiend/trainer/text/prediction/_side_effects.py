@@ -16,8 +16,11 @@ from gradiend.objectives import objective_of
 from gradiend.trainer.text.prediction._rows import scorable_rows
 from gradiend.trainer.text.prediction._text_data import TextData
 from gradiend.trainer.trainer import Trainer
+from gradiend.util._argument_fields import plain
+from gradiend.util._cache import CACHE_FORMAT, Cache
 from gradiend.util._checks import AS_IN_ARGUMENTS, require_class_words, require_path, require_whole
-from gradiend.util.paths import SIDE_EFFECTS_PLOT
+from gradiend.util._digest import digest_json, frame_part, model_parts
+from gradiend.util.paths import SIDE_EFFECTS, safe_name
 from gradiend.visualizer import plot_side_effects
 from gradiend.visualizer._output import format_of, plot_is_possible
 
@@ -50,6 +53,39 @@ class SideEffectsRequest:
         self.texts: list[str] = neutral["text"].tolist()
         words = [word for own in self.targets.values() for word in own]
         self.ignored = [*words, *(trainer.config.decoder_eval_ignore_tokens or ())]
+
+    def kept(self, model: Any, rewrite: Mapping[str, Any], directory: str | None, name: str) -> pd.DataFrame:
+        """The frame of results, which is read from a file of the directory if everything is as it was then.
+
+        Args:
+            model: See `measure`.
+            rewrite: See `measure`.
+            directory: The directory; None measures and keeps nothing.
+            name: Name of the rewrite, for the file.
+        """
+        if directory is None:
+            return self.measure(model, rewrite)
+        cache = Cache(Path(directory) / f"{SIDE_EFFECTS}_{safe_name(name)}.json", plain(self._parts(model, rewrite)))
+        content, _ = cache.read()
+        if content is None:
+            frame = self.measure(model, rewrite)
+            types = {name: str(kind) for name, kind in frame.dtypes.items()}
+            rows = frame.astype(object).where(frame.notna(), None).to_numpy().tolist()
+            cache.write({"types": types, "rows": plain(rows)})
+            return frame
+        return pd.DataFrame(content["rows"], columns=list(content["types"])).astype(content["types"])
+
+    def _parts(self, model: Any, rewrite: Mapping[str, Any]) -> dict[str, Any]:
+        """Everything that the results depend on."""
+        others = {
+            f"{name} {number}": [other._get_decoder_eval_targets(), frame_part(self._rows_of(other, None, None)[0])]
+            for number, (name, other) in enumerate(self.gradiends)
+        }
+        return {
+            "format": CACHE_FORMAT, **model_parts(model), "rewrite": dict(rewrite), "class words": self.targets,
+            "rows": frame_part(self.rows), "neutral texts": digest_json(self.texts), "ignored words": self.ignored,
+            "sentences": self.sentences, "other classes": self.others, "top_k": self.top_k, "other GRADIENDs": others,
+        }  # fmt: skip
 
     def measure(self, model: Any, rewrite: Mapping[str, Any]) -> pd.DataFrame:
         """The frame of results for a rewrite of a model without auxiliary head.
@@ -107,7 +143,7 @@ def figure_drawer(trainer: Any, output: str | Path | None, show: bool | None) ->
         require_plot_directory(trainer.experiment_dir)
     if not plot_is_possible():
         return None
-    output = trainer._with_output(SIDE_EFFECTS_PLOT, {"output": output})["output"]
+    output = trainer._with_output(SIDE_EFFECTS, {"output": output})["output"]
     if output is not None:
         format_of(Path(output))
     return lambda frame: plot_side_effects(frame, output=output, show=True if show is None else show)

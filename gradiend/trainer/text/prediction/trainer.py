@@ -425,7 +425,7 @@ class TextPredictionTrainer(Trainer):
         other_classes: Mapping[str, Sequence[str]] | None = None,
         other_gradiends: Mapping[str, Any] | None = None, top_k: int = 10, max_size_neutral: int | None = None,
         eval_batch_size: int | None = None, output: str | Path | None = None, plot: bool = False,
-        show: bool | None = None,
+        show: bool | None = None, use_cache: bool | None = None,
     ) -> pd.DataFrame:  # fmt: skip
         """What a chosen rewrite changes beside its class: neutral texts, tokens, other classes, single sentences.
 
@@ -452,6 +452,9 @@ class TextPredictionTrainer(Trainer):
             plot: Also draw `gradiend.visualizer.plot_side_effects`; without matplotlib a warning before the work says
                 that it is left out.
             show: Whether to show the figure. Default: True.
+            use_cache: Read the results of the same model, rewrite, texts and settings from
+                `<experiment_dir>/side_effects_<class>.json` instead of measuring again. Default: the value in the
+                training arguments.
 
         Returns:
             A frame with the columns kind, group, name, token_id, context, before, after, change (after − before), low
@@ -479,7 +482,9 @@ class TextPredictionTrainer(Trainer):
             raise ValueError("evaluate_side_effects measures one rewrite: name one class, and call it for each class.")
         model, _ = self._rewritten_model(None)
         plan.require_model(model)
-        frame = asked.measure(self._model_for_decoder_eval(model), plan.rewrites[0].arguments())
+        use_cache = wants_cache(self, use_cache, "evaluate_side_effects")
+        rewrite, directory = plan.rewrites[0], self.experiment_dir if use_cache else None
+        frame = asked.kept(self._model_for_decoder_eval(model), rewrite.arguments(), directory, rewrite.key)
         if draw is not None:
             without_package(lambda: draw(frame), "The plot")
         return frame

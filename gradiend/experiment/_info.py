@@ -1,0 +1,107 @@
+"""What is in a folder or a file: a run, a trained GRADIEND, a rewritten model, a delta. No weights are loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gradiend.experiment._record import RUN_RECORD, read_record
+from gradiend.model import read_delta, read_rewrite_record
+from gradiend.model._checkpoint import is_checkpoint, read_object
+from gradiend.model._rewrite_files import RewriteRecord
+from gradiend.trainer import load_training_stats
+from gradiend.util.paths import CONFIG_FILE, CONTEXT, MODEL_DIR, REWRITE_RECORD
+
+
+def describe(path: str | Path) -> dict[str, Any]:
+    """What is at a path, for people: name → value.
+
+    Args:
+        path: The folder of an experiment, a run.json, a checkpoint of a GRADIEND, a rewritten model, or a delta.
+
+    Raises:
+        FileNotFoundError: There is nothing.
+        ValueError: None of these is there, or a file of it is damaged.
+    """
+    place = Path(path)
+    if not place.exists():
+        raise FileNotFoundError(f"{place} does not exist.")
+    if place.suffix == ".safetensors":
+        delta = read_delta(place)
+        made = {} if delta.rewrite is None else _of_rewrite(delta.rewrite)
+        size = f"{delta.num_entries:,} entries of {len(delta.changes)} parameters"
+        return {"kind": "delta", "base model": delta.base_model, "size": size, **made}
+    if (place / REWRITE_RECORD).is_file():
+        record = read_rewrite_record(place)
+        return {"kind": "rewritten model", "base model": record.base_model, **_of_rewrite(record)}
+    if is_checkpoint(place):
+        return {"kind": "GRADIEND", **_of_checkpoint(place)}
+    if place.suffix == ".json" or (place / RUN_RECORD).is_file():
+        return {"kind": "run", **_of_run(place)}
+    if is_checkpoint(place / MODEL_DIR):
+        return {"kind": "experiment without run.json", **_of_checkpoint(place / MODEL_DIR)}
+    raise ValueError(
+        f"{place} is no folder of an experiment (no {RUN_RECORD}, no {MODEL_DIR}/), no trained GRADIEND, no rewritten "
+        "model and no delta."
+    )
+
+
+def _of_rewrite(record: RewriteRecord) -> dict[str, Any]:
+    choice = record.choice
+    found: dict[str, Any] = {} if choice is None else {"goal": f"{choice.direction} {choice.target_class}"}
+    found |= {"step": record.learning_rate, "feature factor": record.feature_factor, "part": record.part}
+    found["entries changed"] = f"{record.share_changed:.1%}"
+    if choice is not None:
+        found |= {"measured": choice.value, "LMS": choice.lms, "LMS of the base model": choice.base_lms}
+        found["made by"] = choice.gradiend_path
+    return {**found, "version": record.gradiend_version}
+
+
+def _of_checkpoint(place: Path) -> dict[str, Any]:
+    config = read_object(place / CONFIG_FILE)
+    metadata, architecture = config.get("metadata") or {}, config.get("architecture") or {}
+    context = read_object(place / CONTEXT) if (place / CONTEXT).is_file() else {}
+    classes = context.get("feature_class_encoding_direction") or {}
+    entries, latents = architecture.get("input_dim"), architecture.get("latent_dim")
+    found: dict[str, Any] = {
+        "base model": metadata.get("base_model"),
+        "classes": ", ".join(f"{name} ({sign:+})" for name, sign in classes.items()) or "not recorded",
+        "reads → reproduces": f"{context.get('source')} → {context.get('target')}",
+        "size": f"{entries:,} entries → {latents} → {entries:,}" if entries else "not recorded",
+        "parameters": len(((config.get("mapping") or {}).get("param_map")) or ()) or "see the checkpoint",
+        "activations": f"{architecture.get('activation_encoder')}, {architecture.get('activation_decoder')}",
+    }
+    stats = load_training_stats(place)
+    if stats is not None:
+        verdict, arguments = stats.get("convergence_info") or {}, stats.get("training_args") or {}
+        value = verdict.get("convergence_metric_value")
+        measured = "" if value is None else f" ({verdict.get('convergence_metric')} {value:.3f})"
+        found["converged"] = ("yes" if verdict.get("converged") else "no") + measured
+        best = (stats.get("best_score_checkpoint") or {}).get("global_step")
+        found["trained"] = f"{len(stats.get('losses') or ())} steps, best at {best}; seed {arguments.get('seed')}"
+    return found
+
+
+def _of_run(place: Path) -> dict[str, Any]:
+    record = read_record(place)
+    experiment, metrics = record["experiment"], record["metrics"]
+    found: dict[str, Any] = {
+        "model": experiment.get("model"),
+        "folder": experiment.get("experiment_dir"),
+        "started": record.get("started"),
+        "finished": record.get("finished") or "no: run it again to go on",
+        "command": record.get("command"),
+        "version": record.get("gradiend"),
+        "commit": (record.get("git") or {}).get("commit"),
+        "seconds": {name: phase["seconds"] for name, phase in record.get("phases", {}).items()},
+    }
+    if "correlation" in metrics:
+        found["correlation"] = metrics["correlation"]["value"]
+        found["class means"] = metrics["mean_by_class"]
+    for goal, entry in (metrics.get("goals") or {}).items():
+        found[f"goal {goal}"] = (
+            entry.get("reason")
+            if entry.get("learning_rate") is None
+            else f"{entry['base']:.3f} → {entry['value']:.3f} with the step {entry['learning_rate']:g}"
+        )
+    return found

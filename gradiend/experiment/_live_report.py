@@ -1,0 +1,127 @@
+"""The live view: a server, for this machine alone, that shows the report of a run as it grows."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+from gradiend.report import write_report
+from gradiend.trainer.core._callback import TrainingCallback
+from gradiend.util.logging import get_logger
+
+if TYPE_CHECKING:
+    from gradiend.experiment.run import ExperimentRun
+
+logger = get_logger(__name__)
+
+HOST = "127.0.0.1"
+REFRESH = 3
+"""Seconds after which the page asks for its next version."""
+LIVE = "report.live.html"
+NAMES = {"localhost", HOST, "[::1]"}
+"""Host names under which the page is served; other names come from pages that try to reach this server."""
+
+
+class LiveReport(AbstractContextManager["LiveReport"]):
+    """Serves the growing report of a run in a with-block.
+
+    Args:
+        run: The run, whose training it follows and whose `changed` it sets.
+        port: The port; 0 takes a free one.
+    """
+
+    def __init__(self, run: ExperimentRun, port: int = 0) -> None:
+        self.run = run
+        self.page = b"<!doctype html><title>gradiend</title><p>The run has begun."
+        self._path = run.directory / LIVE
+        self._server = ThreadingHTTPServer((HOST, port), _handler(self))
+        self._server.daemon_threads = True
+        self._training: dict[str, Any] | None = None
+
+    @property
+    def address(self) -> str:
+        """The address of the page."""
+        return f"http://{HOST}:{self._server.server_address[1]}/"
+
+    def __enter__(self) -> LiveReport:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.run.callbacks.append(_Follow(self))
+        self.run.changed = self.update
+        logger.warning("The report grows at %s", self.address)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._path.unlink(missing_ok=True)
+
+    def update(self) -> None:
+        """Make the page of what there is now."""
+        run = self.run
+        run.directory.mkdir(parents=True, exist_ok=True)
+        write_report(
+            self._path, run.trainer, encoder=run.encoder, decoder=run.decoder, side_effects=run.side_effects or None,
+            record=run.record.content, training=self._training, refresh=REFRESH,
+        )  # fmt: skip
+        self.page = self._path.read_bytes()
+
+    def follow(self, stats: Mapping[str, Any], losses: list[float], config: Any) -> None:
+        """Take over the statistics of the training that is running."""
+        self._training = {
+            "training_stats": dict(stats), "best_score_checkpoint": None, "training_args": config.to_dict(), "time": {},
+            "losses": list(losses), "convergence_info": None,
+        }  # fmt: skip
+        self.update()
+
+    def trained(self) -> None:
+        """Read the statistics of the finished training from now on."""
+        self._training = None
+
+
+class _Follow(TrainingCallback):
+    """Shows each evaluation of the training."""
+
+    only_watches = True
+
+    def __init__(self, page: LiveReport) -> None:
+        self._page = page
+
+    def on_step_end(
+        self, step: int, loss: float, model: Any, config: Any, training_stats: Mapping[str, Any] | None = None,
+        eval_result: Any = None, losses: list[float] | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """Show the curve after an evaluation."""
+        del step, loss, model, kwargs
+        if eval_result is not None:
+            self._page.follow(training_stats or {}, losses or [], config)
+
+    def on_train_end(self, config: Any, **kwargs: Any) -> None:
+        """The training is saved."""
+        del config, kwargs
+        self._page.trained()
+
+
+def _handler(page: LiveReport) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            host = (self.headers.get("Host") or "").rsplit(":", 1)[0]
+            if host not in NAMES:
+                self.send_error(403)
+            elif self.path != "/":
+                self.send_error(404)
+            else:
+                content = page.page
+                self.send_response(200)
+                self.send_header("Content-Type", "text/html; charset=utf-8")
+                self.send_header("Content-Length", str(len(content)))
+                self.send_header("Cache-Control", "no-store")
+                self.end_headers()
+                self.wfile.write(content)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            del format, args
+
+    return Handler

@@ -1,0 +1,421 @@
+"""The steps of an experiment, in their order: data, train, evaluate, rewrite, delta, report.
+
+Each step is a few calls of the public API, so that the numbers are those of a script. What is done already is read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import pandas as pd
+
+from gradiend.data import TextFilterConfig, TextPredictionDataCreator
+from gradiend.experiment._live_report import LiveReport
+from gradiend.experiment._record import RunRecord, data_summary
+from gradiend.experiment.sections import Corpus, Delta, Experiment, FeatureClass, Rewrite
+from gradiend.model import read_delta, read_rewrite_record
+from gradiend.model._rewrite_files import RewriteRecord
+from gradiend.report import write_report
+from gradiend.trainer._rewrites import RESULT_KEYS
+from gradiend.trainer.core._callback import TrainingCallback
+from gradiend.trainer.text import TextPredictionTrainer
+from gradiend.util import BALANCE
+from gradiend.util._digest import frame_part, hash_model_weights
+from gradiend.util._keywords import one_of
+from gradiend.util.logging import get_logger
+from gradiend.util.paths import (
+    DECODER_DIR,
+    DELTAS_DIR,
+    ENCODED_VALUES,
+    REWRITE_RECORD,
+    SIDE_EFFECTS,
+    has_saved_model,
+    safe_name,
+)
+
+logger = get_logger(__name__)
+
+Step = Literal["data", "train", "evaluate", "rewrite", "delta", "report"]
+STEPS: tuple[Step, ...] = get_args(Step)
+NEEDED: dict[Step, tuple[Step, ...]] = {
+    "data": (),
+    "train": ("data",),
+    "evaluate": ("data", "train"),
+    "rewrite": ("data", "train", "evaluate"),
+    "delta": ("data", "train", "evaluate"),
+    "report": ("data", "train", "evaluate"),
+}
+"""Step → the steps whose results it needs; if they are done, they are read."""
+REPORT, REWRITTEN_DIR, DATA_DIR = "report.html", "rewritten", "data"
+WEAKENED = "_weaken"
+PHASES = {
+    "data": "Reading the rows",
+    "train": "Training a GRADIEND on the gradients of the model",
+    "evaluate_encoder": "Encoding the split and neutral texts",
+    "evaluate_decoder": "Searching the step of each rewrite",
+    "side_effects": "Measuring what else the rewrites change",
+    "rewrite": "Saving rewritten models",
+    "delta": "Saving deltas",
+    "report": "Writing the report",
+}
+"""Part of a run → what it does, for the log."""
+
+
+def run_experiment(
+    experiment: Experiment, step: Step | None = None, *, command: str | None = None, watch: bool = False
+) -> ExperimentRun:
+    """Run an experiment, or one step of it and what that step needs. What is done already is not done again.
+
+    Everything is in `experiment_dir` afterwards: data, model, encodings, measurements, figures, rewritten models,
+    deltas, `report.html`, and `run.json`, by which `read_experiment` makes the same numbers again.
+
+    Args:
+        experiment: The experiment, from `read_experiment` or made in Python.
+        step: data, train, evaluate, rewrite, delta or report. Default: all steps that the experiment has.
+        command: The command line that `run.json` and the page show.
+        watch: Whether the growing page is served to this machine while the run goes on; the address is in the log.
+
+    Returns:
+        The finished run: trainer, results, record.
+
+    Raises:
+        ValueError: An unknown step, or data and arguments that do not fit; before any long work where possible.
+    """
+    run = ExperimentRun(experiment, command)
+    run.do(run.steps(step), watch=watch)
+    return run
+
+
+class ExperimentRun:
+    """One run of an experiment: its trainer and what the steps have found so far; see `run_experiment`.
+
+    Args:
+        experiment: The experiment.
+        command: The command line that `run.json` and the page show.
+    """
+
+    def __init__(self, experiment: Experiment, command: str | None = None) -> None:
+        self.experiment = experiment
+        self.directory = Path(experiment.experiment_dir)
+        self.record = RunRecord(experiment, command)
+        self.encoder: dict[str, Any] | None = None
+        """The result of `evaluate_encoder`, with encodings; None before."""
+        self.decoder: dict[str, Any] | None = None
+        """The result of `evaluate_decoder`, of both directions; None before."""
+        self.side_effects: dict[str, pd.DataFrame] = {}
+        """Goal → what else its rewrite changes."""
+        self.rewritten: dict[str, str] = {}
+        """Goal → folder of the rewritten model."""
+        self.deltas: dict[str, str] = {}
+        """Goal → file of the delta."""
+        self.report_path: str | None = None
+        self.callbacks: list[TrainingCallback] = []
+        """Callbacks that watch the training and do not change it."""
+        self.changed: Callable[[], None] | None = None
+        """Called whenever there is something new to see."""
+
+    def steps(self, step: Step | None = None) -> list[Step]:
+        """The steps that will be done: `step` and what it needs, or all that the experiment has."""
+        if step is not None:
+            one_of("step", step, STEPS)
+            return [*NEEDED[step], step]
+        experiment = self.experiment
+        wanted = {"rewrite": experiment.rewrite, "delta": experiment.delta, "report": experiment.report}
+        return [one for one in STEPS if wanted.get(one, True) is not None]
+
+    def do(self, steps: Sequence[Step], *, watch: bool = False) -> None:
+        """Do the steps, in this order, and finish the record; `watch` as for `run_experiment`."""
+        with LiveReport(self) if watch else nullcontext():
+            self._do(steps)
+
+    def _do(self, steps: Sequence[Step]) -> None:
+        work: dict[Step, Callable[[], None]] = {
+            "data": self.make_data, "train": self.train, "evaluate": self.evaluate, "rewrite": self.rewrite,
+            "delta": self.export_deltas, "report": self.write_report,
+        }  # fmt: skip
+        for step in steps:
+            work[step]()
+            if self.changed is not None:
+                self.changed()
+        self.record.finish()
+
+    # Data
+
+    @cached_property
+    def trainer(self) -> TextPredictionTrainer:
+        """The trainer of the experiment, which the first access makes from its rows."""
+        experiment = self.experiment
+        if experiment.corpus is None:
+            return trainer_of(experiment)
+        rows, neutral = rows_from(experiment.corpus, self.directory / DATA_DIR, experiment.train.use_cache)
+        return trainer_of(experiment, rows, neutral)
+
+    def make_data(self) -> None:
+        """Make or read the rows."""
+        with self.phase("data"):
+            rows = self.trainer.combined_data
+            found = data_summary(rows, frame_part(rows))
+            earlier = self.record.earlier or {}
+            if earlier.get("data") not in (None, found):
+                logger.warning("The rows are not those of the last run in %s.", self.directory)
+            elif earlier:
+                # Numbers of steps that are not done this time; another training makes them void.
+                self.metrics = earlier["metrics"]
+                self.record.content["phases"] = earlier["phases"]
+            self.record.content["data"] = found
+
+    # Training
+
+    def train(self) -> None:
+        """Train, or find the training done."""
+        head = self.experiment.head
+        with self.phase("train") as entry:
+            trainer = self.trainer
+            if head is not None:
+                model = trainer.base_model_path
+                trainer.train_decoder_only_mlm_head(model, use_cache=self.experiment.train.use_cache, **vars(head))
+            trainer.train(callbacks=self.callbacks or None)
+            entry["reused"] = trainer.reused
+            report = trainer.get_seed_report()
+            stats = trainer.get_training_stats()
+            assert stats is not None
+            tried = None if report is None else report["seeds_tried"]
+            self.record.content["seeds"] = tried or [trainer.training_args.seed]
+            best = stats["best_score_checkpoint"] or {}
+            if not trainer.reused:
+                self.metrics, self.record.content["phases"] = {}, {"data": self.record.content["phases"]["data"]}
+            verdict = stats["convergence_info"]
+            self.metrics |= {
+                "classes": list(trainer.target_classes), "converged": verdict["converged"], "convergence": verdict,
+                "best_seed": stats["training_args"]["seed"], "best_step": best.get("global_step"),
+                "entries": len(trainer.get_model().gradiend),
+            }  # fmt: skip
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The numbers of the record."""
+        return self.record.content["metrics"]
+
+    @metrics.setter
+    def metrics(self, value: Mapping[str, Any]) -> None:
+        self.record.content["metrics"] = dict(value)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the training has converged; True where the run has not trained."""
+        return bool(self.metrics.get("converged", True))
+
+    # Evaluation
+
+    def evaluate(self) -> None:
+        """Measure the encoder, the decoder, and what else the chosen rewrites change."""
+        asked = self.experiment.evaluate
+        if asked.encoder is not None:
+            with self._reading("evaluate_encoder", f"{ENCODED_VALUES}*.csv"):
+                options = dataclasses.asdict(asked.encoder)
+                plot = {"plot": options.pop("plot"), "plot_kwargs": {"show": False}}
+                self.encoder = self.trainer.evaluate_encoder(return_df=True, **plot, **options)
+                self.metrics |= encoder_metrics(self.encoder)
+            self._tell()
+        if asked.decoder is not None:
+            with self._reading("evaluate_decoder", f"{DECODER_DIR}/*.json"):
+                self.decoder = self._measured_steps()
+                self.metrics |= {"goals": goal_metrics(self.decoder)}
+            self._tell()
+        if asked.side_effects is not None and self.decoder is not None:
+            with self._reading("side_effects", f"{SIDE_EFFECTS}*.json"):
+                options = dataclasses.asdict(asked.side_effects)
+                sentences = list(self.experiment.report.sentences) if self.experiment.report else []
+                for goal in self.goals:
+                    self.side_effects[goal] = self.trainer.evaluate_side_effects(
+                        self.decoder, **direction(goal), sentences=sentences or None, **options
+                    )
+
+    def _measured_steps(self) -> dict[str, Any]:
+        """The results of both directions, in one dict: their goals have different keys."""
+        asked = self.experiment.evaluate.decoder
+        assert asked is not None
+        options: dict[str, Any] = {
+            "lrs": asked.lrs, "feature_factors": asked.feature_factors, "plot": asked.plot, "show": False,
+            "max_size_training_like": asked.max_size_training_like, "max_size_neutral": asked.max_size_neutral,
+        }  # fmt: skip
+        balance = [BALANCE] if self.experiment.data.balance_texts is not None else []
+        strengthen = [*self.trainer.target_classes, *balance] if asked.strengthen is None else list(asked.strengthen)
+        results: dict[str, Any] = {}
+        for classes, increase in ((strengthen, True), (list(asked.weaken), False)):
+            if classes:
+                found = self.trainer.evaluate_decoder(
+                    target_class=classes, increase_target_probabilities=increase, **options
+                )
+                grid = {**found.pop("grid"), **results.get("grid", {})}
+                results = {**results, **found, "grid": grid}
+        return results
+
+    @property
+    def goals(self) -> list[str]:
+        """The goals for which the decoder evaluation has chosen a step: classes, `<class>_weaken`, balance."""
+        return [key for key, entry in goals_of(self.decoder or {}).items() if entry.get("learning_rate") is not None]
+
+    # Results for others
+
+    def rewrite(self) -> None:
+        """Save a rewritten model for each goal that is asked for; a model that is there already stays."""
+        asked = self.experiment.rewrite or Rewrite()
+        folder = Path(asked.output_dir or self.directory / REWRITTEN_DIR)
+        with self.phase("rewrite") as entry:
+            entry["reused"] = True
+            for goal in self._chosen(asked):
+                place = folder / safe_name(goal)
+                self.rewritten[goal] = str(place)
+                made = has_saved_model(place) and (place / REWRITE_RECORD).is_file()
+                if made and self._is_of(read_rewrite_record(place), goal):
+                    logger.info("%s holds this rewrite already.", place)
+                    continue
+                self.trainer.rewrite_base_model(self.decoder, **direction(goal), output_dir=str(place))
+                entry["reused"] = False
+
+    def export_deltas(self) -> None:
+        """Write a delta for each goal that is asked for."""
+        asked = self.experiment.delta or Delta()
+        folder = Path(asked.output_dir or self.directory / DELTAS_DIR)
+        with self.phase("delta") as entry:
+            entry["reused"] = True
+            for goal in self._chosen(asked):
+                place = folder / f"{safe_name(goal)}.safetensors"
+                self.deltas[goal] = str(place)
+                if place.is_file() and self._is_of(read_delta(place).rewrite, goal):
+                    logger.info("%s is the delta of this rewrite already.", place)
+                    continue
+                self.trainer.export_delta(self.decoder, **direction(goal), path=place)
+                entry["reused"] = False
+
+    def _is_of(self, made: RewriteRecord | None, goal: str) -> bool:
+        """Whether a rewrite on disk is that of a goal, by the same GRADIEND."""
+        assert self.decoder is not None
+        chosen = self.decoder[goal]
+        return (
+            self.experiment.train.use_cache
+            and made is not None
+            and made.gradiend_fingerprint == hash_model_weights(self.trainer.get_model().gradiend)
+            and (made.learning_rate, made.feature_factor, made.part)
+            == (chosen["learning_rate"], chosen["feature_factor"], chosen["part"])
+        )
+
+    def _chosen(self, asked: Rewrite) -> list[str]:
+        """The goals that are asked for. Raises ValueError for a goal without a step."""
+        if self.decoder is None:
+            raise ValueError("A rewrite needs evaluate.decoder, which finds the step; the experiment has none.")
+        given = [*(asked.strengthen or ()), *(f"{name}{WEAKENED}" for name in asked.weaken or ())]
+        if asked.strengthen is None and asked.weaken is None:
+            return self.goals
+        for goal in given:
+            one_of("The goal of a rewrite", goal, self.goals)
+        return given
+
+    def write_report(self) -> None:
+        """Write `report.html`."""
+        asked = self.experiment.report
+        with self.phase("report"):
+            self.report_path = write_report(
+                self.directory / REPORT, self.trainer, encoder=self.encoder, decoder=self.decoder,
+                side_effects=self.side_effects or None, record=self.record.content,
+                title=None if asked is None else asked.title,
+            )  # fmt: skip
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[dict[str, Any]]:
+        """A measured part of the run, see `RunRecord.phase`."""
+        with self.record.phase(name) as entry:
+            logger.info("%s …", PHASES[name])
+            yield entry
+
+    @contextmanager
+    def _reading(self, name: str, pattern: str) -> Iterator[None]:
+        """A phase whose results were read, not measured, if no file of the pattern has changed."""
+        before = self._states(pattern)
+        with self.phase(name) as entry:
+            yield
+            entry["reused"] = bool(before) and before == self._states(pattern)
+
+    def _states(self, pattern: str) -> dict[str, int]:
+        return {path.name: path.stat().st_mtime_ns for path in self.directory.glob(pattern)}
+
+    def _tell(self) -> None:
+        if self.changed is not None:
+            self.changed()
+
+
+def trainer_of(experiment: Experiment, rows: Any = None, neutral: Any = None) -> TextPredictionTrainer:
+    """The trainer of an experiment; `rows` and `neutral` are those that were made from its raw text."""
+    config, corpus = experiment.data, experiment.corpus
+    if corpus is not None:
+        names = list(corpus.feature_targets)
+        config = dataclasses.replace(
+            config, data=rows, target_classes=config.target_classes or (names if len(names) == 2 else None),
+            eval_neutral_data=neutral if config.eval_neutral_data is None else config.eval_neutral_data,
+        )  # fmt: skip
+    return TextPredictionTrainer(experiment.model, config=config, args=experiment.train)
+
+
+def rows_from(
+    corpus: Corpus, folder: Path, use_cache: bool
+) -> tuple[dict[str, pd.DataFrame] | pd.DataFrame, pd.DataFrame | None]:
+    """(rows of each class, neutral texts) from raw text; both are written to a folder and read from there later."""
+    targets = [
+        given.config(name) if isinstance(given, FeatureClass) else TextFilterConfig(targets=list(given), id=name)
+        for name, given in corpus.feature_targets.items()
+    ]
+    creator = TextPredictionDataCreator(
+        corpus.base_data if isinstance(corpus.base_data, str) else list(corpus.base_data),
+        text_column=corpus.text_column, base_max_size=corpus.base_max_size, split=corpus.split,
+        hf_config=corpus.hf_config, trust_remote_code=corpus.trust_remote_code, preprocess=corpus.preprocess,
+        spacy_model=corpus.spacy_model, feature_targets=targets, seed=corpus.seed, output_dir=str(folder),
+        use_cache=use_cache, document_column=corpus.document_column,
+    )  # fmt: skip
+    rows = creator.generate_training_data(
+        max_size_per_class=corpus.max_size_per_class, balance="try" if corpus.balance else None,
+        min_rows_per_class_for_split=corpus.min_rows_per_class_for_split, split_by_document=corpus.split_by_document,
+        keep_several_classes=corpus.keep_several_classes,
+    )  # fmt: skip
+    if corpus.neutral_max_size == 0:
+        return rows, None
+    neutral = creator.generate_neutral_data(
+        max_size=corpus.neutral_max_size, additional_excluded_words=corpus.additional_excluded_words
+    )
+    return rows, neutral
+
+
+def direction(goal: str) -> dict[str, Any]:
+    """The argument of a rewrite that a goal stands for: strengthen or weaken."""
+    if goal.endswith(WEAKENED):
+        return {"weaken": goal.removesuffix(WEAKENED)}
+    return {"strengthen": goal}
+
+
+def encoder_metrics(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of an encoder evaluation that a record keeps."""
+    interval = result.get("correlation_interval") or {}
+    correlation = {"value": result["correlation"], "low": interval.get("low"), "high": interval.get("high")}
+    return {"correlation": correlation, "mean_by_class": result["mean_by_feature_class"]}
+
+
+def goal_metrics(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Goal → the numbers of its chosen step; a goal without a step has the reason."""
+    names = (
+        "value", "value_interval", "change_interval", "learning_rate", "feature_factor", "part", "lms", "base_lms",
+        "likelihood_ratio", "why", "reason",
+    )  # fmt: skip
+    return {
+        goal: {"base": entry.get("base_value"), **{name: entry[name] for name in names if name in entry}}
+        for goal, entry in goals_of(results).items()
+    }
+
+
+def goals_of(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Goal → its entry in the results of `evaluate_decoder`."""
+    return {key: entry for key, entry in results.items() if key not in RESULT_KEYS}

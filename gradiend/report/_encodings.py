@@ -1,0 +1,246 @@
+"""The encodings of the page: a band of points for each class, the text of each point, and tables of examples.
+
+A band is drawn once, by Python: its points are a few paths, which browsers paint in milliseconds. The texts lie beside
+the drawing as JSON, where a small script finds the text of the point under the pointer or of an arrow key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gradiend.report._figures import nice_ticks
+from gradiend.report._words import Text, interval, signed, step
+from gradiend.util._bootstrap import interval_of_mean, numbers_of_groups, resampled_weights
+from gradiend.visualizer._encoder_scatter import thinned
+from gradiend.visualizer._encodings import checked_frame
+from gradiend.visualizer._style import GOLDEN_RATIO
+
+MOST_POINTS = 5_000
+"""Points that are drawn; of more encodings, evenly spaced ones of each class."""
+TEXT_BYTES = 1_200_000
+"""Bytes of all texts of points; longer texts are cut until they fit."""
+WIDTHS = (320, 200, 120, 60)
+"""Characters of a text that are tried, the longest first."""
+N_EXTREMES = 5
+"""Texts of each class that are encoded most and least as their class, and neutral texts that are farthest from 0."""
+MOST_MISCLASSIFIED = 40
+"""Misclassified texts that are listed."""
+BAND_WIDTH, BAND_HEIGHT = 1000.0, 64.0
+"""The box of a band; it is stretched to the width of the page."""
+_RIDGE, _MIDDLE, _SPREAD = 34.0, 47.0, 12.0
+"""Base line of the density, middle line of the points, and how far points stand from that line."""
+_LAYERS = 6
+"""Paths that the points of a band are divided into: where paths overlap, the colour is stronger."""
+_BINS = 250
+NEUTRAL_NAMES = {
+    "neutral_training_masked": "another word masked",
+    "neutral_dataset": "neutral texts",
+}
+
+
+@dataclass(frozen=True)
+class Band:
+    """The encodings of one class, or of one kind of neutral texts."""
+
+    name: str
+    look: int | None
+    """Number of the class's colour; None for neutral texts."""
+    n: int
+    mean: float
+    interval: Any
+    """The 95 % interval of the mean, as a dict or a pair; None if it is not estimable."""
+    ridge: str
+    """The density as a path in the box of the band."""
+    dots: tuple[str, ...]
+    """The points as paths of lines without length."""
+    mean_x: float
+
+    @property
+    def told(self) -> str:
+        """Mean and interval in words."""
+        ends = interval(self.interval, 2)
+        return f"mean {signed(self.mean)}" + (f" {ends}" if ends else "")
+
+
+@dataclass(frozen=True)
+class Example:
+    """A row of a table of texts."""
+
+    encoded: float
+    name: str
+    word: str
+    alternative: str
+    text: Text
+
+
+@dataclass(frozen=True)
+class Encodings:
+    """What the page shows of the encoder."""
+
+    bands: Sequence[Band]
+    ticks: Sequence[tuple[float, str]]
+    """(per cent of the width, label)."""
+    points: Mapping[str, Any]
+    """The places and texts of all points, for the script; see `_points`."""
+    n_drawn: int
+    n_all: int
+    surest: Sequence[Example]
+    unsure: Sequence[Example]
+    neutral_extremes: Sequence[Example]
+    misclassified: Sequence[Example]
+    n_misclassified: int
+    n_judged: int
+    band_width: float = BAND_WIDTH
+    band_height: float = BAND_HEIGHT
+    ridge_base: float = _RIDGE
+    middle: float = _MIDDLE
+
+
+def encodings_of(encoder: Mapping[str, Any], classes: Sequence[str]) -> Encodings:
+    """Lay out the encodings of an encoder evaluation.
+
+    Args:
+        encoder: The result of `evaluate_encoder(return_df=True)`.
+        classes: The target classes, whose bands come first.
+    """
+    frame = _described(checked_frame(encoder, ("encoded", "label", "type")))
+    order = _order(frame, classes)
+    drawn = thinned(frame, MOST_POINTS, "group")
+    limit = max(1.0, float(frame["encoded"].abs().max())) * 1.12
+    looks = {name: place for place, name in enumerate(classes)}
+    bands, points = [], []
+    for name in order:
+        own, shown = frame[frame["group"] == name], drawn[drawn["group"] == name].sort_values("encoded")
+        look = None if own["neutral"].iloc[0] else looks.get(name, len(looks) + len(bands))
+        x = (shown["encoded"].to_numpy(np.float64) / limit + 1) / 2 * BAND_WIDTH
+        y = _MIDDLE + _SPREAD * (2 * (np.arange(len(x)) * GOLDEN_RATIO % 1.0) - 1)
+        x, y = np.round(x, 1), np.round(y, 1)
+        values = own["encoded"].to_numpy(np.float64)
+        mean = float(values.mean())
+        bands.append(
+            Band(
+                name, look, len(own), mean, _interval_of(encoder, name, own), _ridge(values, limit), _dots(x, y),
+                round((mean / limit + 1) / 2 * BAND_WIDTH, 1),
+            )
+        )  # fmt: skip
+        points.append((shown, x, y))
+    target = frame[~frame["neutral"] & (frame["label"] != 0)]
+    # A row is judged as `accuracy` of the metrics judges it: by the side of 0 on which it is encoded.
+    wrong = target[np.where(target["encoded"] >= 0, 1.0, -1.0) != np.sign(target["label"])]
+    by_size = wrong.assign(size=wrong["encoded"].abs()).sort_values("size", ascending=False)
+    # How far an encoding lies on the side of its own class.
+    own_side = target.assign(side=target["encoded"] * np.sign(target["label"])).sort_values("side", ascending=False)
+    by_label = own_side.groupby("label", sort=False)
+    neutral = frame[frame["neutral"]]
+    far = neutral.assign(size=neutral["encoded"].abs()).sort_values("size", ascending=False).head(2 * N_EXTREMES)
+    return Encodings(
+        bands, [(round((tick / limit + 1) * 50, 2), signed(tick, 1)) for tick, _ in nice_ticks(-limit, limit)],
+        _points(points), len(drawn), len(frame),
+        _examples(by_label.head(N_EXTREMES)), _examples(by_label.tail(N_EXTREMES).iloc[::-1]), _examples(far),
+        _examples(by_size.head(MOST_MISCLASSIFIED)), len(wrong), len(target),
+    )  # fmt: skip
+
+
+def _described(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with group, neutral, and the columns of texts, which are empty where a trainer gives none."""
+    frame = frame.reset_index(drop=True)
+    kind = frame["type"].astype(str)
+    neutral = kind.str.startswith("neutral")
+    texts = {
+        name: frame[name].fillna("").astype(str) if name in frame.columns else pd.Series("", index=frame.index)
+        for name in ("input_text", "factual", "alternative", "source_id")
+    }
+    labels = "label " + frame["label"].map(step)
+    group = texts["source_id"].where(texts["source_id"] != "", labels).where(~neutral, kind.replace(NEUTRAL_NAMES))
+    return frame[["encoded", "label"]].assign(**texts, neutral=neutral, group=group)
+
+
+def _order(frame: pd.DataFrame, classes: Sequence[str]) -> list[str]:
+    """Target classes first, then other classes, then neutral texts."""
+    place = {name: number for number, name in enumerate(classes)}
+    found = frame.groupby("group", sort=False).agg(neutral=("neutral", "first"), label=("label", "mean"))
+    keys = {
+        str(name): (bool(row["neutral"]), place.get(str(name), len(place)), -float(row["label"]))
+        for name, row in found.iterrows()
+    }
+    return sorted(keys, key=lambda name: keys[name])
+
+
+def _interval_of(encoder: Mapping[str, Any], name: str, own: pd.DataFrame) -> Any:
+    """The interval of a band's mean: that of the metrics, or for neutral texts one that is made in the same way."""
+    known = encoder.get("mean_by_feature_class_interval") or {}
+    if name in known:
+        return known[name]
+    texts = numbers_of_groups(list(own["input_text"]) if (own["input_text"] != "").all() else list(range(len(own))))
+    return interval_of_mean(own["encoded"].to_numpy(np.float64), resampled_weights(texts))
+
+
+def _ridge(values: NDArray[np.float64], limit: float) -> str:
+    """The density of values as a closed path: a histogram of fine bins, smoothed by a normal curve."""
+    counts, edges = np.histogram(values, bins=_BINS, range=(-limit, limit))
+    # Silverman's rule, with the smaller of two measures of spread: a few outliers must not smooth everything.
+    low, high = np.quantile(values, (0.25, 0.75))
+    spread = min(float(values.std()), float(high - low) / 1.34) or float(values.std())
+    width = max(0.9 * spread * len(values) ** -0.2, 0.012 * limit) / (edges[1] - edges[0])
+    reach = min(int(4 * width) + 1, _BINS // 2 - 1)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
+    density = np.convolve(counts, kernel, mode="same")
+    heights = _RIDGE - (_RIDGE - 3) * density / density.max()
+    x = (np.arange(_BINS) + 0.5) / _BINS * BAND_WIDTH
+    shown = np.flatnonzero(density > 0.004 * density.max())
+    first, last = shown[0], shown[-1]
+    line = "L".join(f"{a:g},{b:.1f}" for a, b in zip(x[first : last + 1], heights[first : last + 1], strict=True))
+    return f"M{x[first]:g},{_RIDGE:g}L{line}L{x[last]:g},{_RIDGE:g}Z"
+
+
+def _dots(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[str, ...]:
+    layers = ("".join(f"M{a:g},{b:g}h0" for a, b in zip(x[i::_LAYERS], y[i::_LAYERS], strict=True)) for i in range(6))
+    return tuple(layer for layer in layers if layer)
+
+
+def _points(bands: Sequence[tuple[pd.DataFrame, NDArray[np.float64], NDArray[np.float64]]]) -> dict[str, Any]:
+    """Places and texts of points: texts and words stand in the JSON once, and points have their numbers.
+
+    Returns:
+        texts; words; bands, each with x, y, e (encoding), t (text), w (word) and a (alternative), by rising encoding.
+    """
+    every = [text for shown, _, _ in bands for text in shown["input_text"]]
+    distinct = list(dict.fromkeys(every))
+    for width in WIDTHS:
+        texts = ["".join(_parts(text, width)) for text in distinct]
+        if sum(len(text.encode(errors="replace")) for text in texts) <= TEXT_BYTES:
+            break
+    number_of_text = {text: number for number, text in enumerate(distinct)}
+    words = list(dict.fromkeys(w for shown, _, _ in bands for c in ("factual", "alternative") for w in shown[c]))
+    number_of_word = {word: number for number, word in enumerate(words)}
+    return {
+        "texts": texts,
+        "words": words,
+        "bands": [
+            {
+                "x": x.tolist(), "y": y.tolist(), "e": shown["encoded"].round(3).tolist(),
+                "t": [number_of_text[text] for text in shown["input_text"]],
+                "w": [number_of_word[word] for word in shown["factual"]],
+                "a": [number_of_word[word] for word in shown["alternative"]],
+            }
+            for shown, x, y in bands
+        ],
+    }  # fmt: skip
+
+
+def _parts(text: str, width: int) -> tuple[str, str, str]:
+    cut = Text.of(text, width=width)
+    return cut.before, cut.word, cut.after
+
+
+def _examples(rows: pd.DataFrame) -> list[Example]:
+    columns = zip(
+        rows["encoded"].tolist(), rows["group"], rows["factual"], rows["alternative"], rows["input_text"], strict=True
+    )
+    return [Example(e, group, word, other, Text.of(text, word)) for e, group, word, other, text in columns]

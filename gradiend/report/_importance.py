@@ -1,0 +1,251 @@
+"""Where in the model the feature sits: the decoder's importance by layer and kind of parameter, and its top entries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from gradiend.model import ParamMappedGradiendModel
+from gradiend.model._checkpoint import is_checkpoint
+from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.trainer.text.common.model_base import TextModelWithGradiend
+from gradiend.visualizer._style import shortened
+
+PART = "decoder-weight"
+N_ENTRIES = 10
+"""Single entries that are listed."""
+N_TOKENS = 12
+"""Tokens whose embeddings are listed."""
+N_TOP = 1000
+"""Entries among which parameters are counted."""
+MOST_PARAMETERS = 20
+"""Parameters that are listed, by their share."""
+_TENSOR = re.compile(r"[._](weight|bias)$")
+
+
+@dataclass
+class Cell:
+    """The parameters of one kind in one layer."""
+
+    importance: float = 0.0
+    entries: int = 0
+    share: float = 0.0
+    """Share of the importance of all entries."""
+    density: float = 0.0
+    """The importance of an entry here, relative to that of the average entry."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A layer, or what stands outside of layers."""
+
+    name: str
+    cells: Sequence[Cell | None]
+    total: Cell
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of the base model."""
+
+    name: str
+    entries: int
+    """Entries in the map."""
+    share: float
+    density: float
+    n_top: int
+    """How many of the most important entries are its own."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One of the most important entries."""
+
+    rank: int
+    name: str
+    place: str
+    """Its indices in the parameter."""
+    token: str | None
+    """The token whose embedding it belongs to."""
+    share: float
+    weights: Sequence[float]
+    """Encoder and decoder weight; empty with several latents."""
+
+
+@dataclass(frozen=True)
+class Importance:
+    """What the page shows of the trained weights."""
+
+    kinds: Sequence[str]
+    rows: Sequence[Row]
+    outside: Sequence[tuple[str, Cell]]
+    """Parameters outside of layers, such as embeddings."""
+    parameters: Sequence[Parameter]
+    n_parameters: int
+    entries: Sequence[Entry]
+    tokens: Sequence[tuple[str, float]]
+    """(token, share of all importance) of the rows of the word embeddings that have most; empty without a tokenizer."""
+    size: int
+    """Entries in the map."""
+    unpruned_size: int
+    n_top: int
+    half: int
+    """How many entries hold half of the importance."""
+    largest: float
+    """The largest share of a cell, which has the full colour."""
+
+
+def trained_gradiend(trainer: Any) -> ParamMappedGradiendModel | None:
+    """The trained GRADIEND of a trainer: that in memory, or that of its directory; None before a training.
+
+    The base model is not loaded.
+    """
+    if not trainer.has_model():
+        return None
+    model = trainer.current.model
+    if model is None:
+        found: Any = ParamMappedGradiendModel.from_pretrained(trainer.model_path)
+    else:
+        found = model.gradiend if isinstance(model, ModelWithGradiend) else None
+    usable = isinstance(found, ParamMappedGradiendModel) and found.is_built and not found.is_untrained
+    return found if usable and (model is not None or is_checkpoint(trainer.model_path)) else None
+
+
+def place_of(name: str) -> tuple[str | None, str]:
+    """(layer, kind) of a parameter by its name: the first number is that of a layer; None outside of layers.
+
+    Weight and bias of a module are one kind, and so are the experts of a layer.
+    """
+    parts = _TENSOR.sub("", name).split(".")
+    for position, part in enumerate(parts):
+        if part.isdigit() and position + 1 < len(parts):
+            kind = ".".join("*" if piece.isdigit() else piece for piece in parts[position + 1 :])
+            return ".".join(parts[: position + 1]), kind
+    return None, ".".join(parts)
+
+
+def importance_of(gradiend: ParamMappedGradiendModel, trainer: Any) -> Importance:
+    """Sum up the importance of a trained GRADIEND's entries by layer, kind and parameter."""
+    importance = gradiend.get_weight_importance(PART)
+    n_top = min(N_TOP, gradiend.input_dim)
+    top = torch.tensor(gradiend.get_topk_weights(PART, n_top))
+    layers: dict[str, dict[str, Cell]] = {}
+    outside: dict[str, Cell] = {}
+    parameters: list[tuple[str, Cell, int]] = []
+    for parameter, place in gradiend.mapping.slices():
+        if not parameter.num_selected:
+            continue
+        own = float(importance[place].sum(dtype=torch.float64))
+        cell = Cell(own, parameter.num_selected)
+        n_own = int(((top >= place.start) & (top < place.stop)).sum())
+        parameters.append((parameter.name, cell, n_own))
+        layer, kind = place_of(parameter.name)
+        target = outside if layer is None else layers.setdefault(layer, {})
+        _add(target.setdefault(kind, Cell()), cell)
+    whole = Cell(sum(cell.importance for _, cell, _ in parameters), gradiend.input_dim)
+    for cell in (*outside.values(), *(cell for own in layers.values() for cell in own.values())):
+        _finish(cell, whole)
+    for _, cell, _ in parameters:
+        _finish(cell, whole)
+    kinds = list(dict.fromkeys(kind for own in layers.values() for kind in own))
+    rows = []
+    for name, own in layers.items():
+        total = Cell()
+        for cell in own.values():
+            _add(total, cell)
+        rows.append(Row(name, [own.get(kind) for kind in kinds], _finish(total, whole)))
+    embedding = _embedding(trainer)
+    by_share = sorted(parameters, key=lambda item: -item[1].share)
+    return Importance(
+        kinds, _short_names(rows), sorted(outside.items(), key=lambda item: -item[1].share),
+        [Parameter(name, cell.entries, cell.share, cell.density, n) for name, cell, n in by_share[:MOST_PARAMETERS]],
+        len(parameters), _entries(gradiend, importance, top[:N_ENTRIES], whole, embedding),
+        _tokens(gradiend, importance, whole, embedding),
+        gradiend.input_dim, gradiend.mapping.unpruned_size, n_top, _half(importance),
+        max((cell.share for row in rows for cell in row.cells if cell is not None), default=0.0),
+    )  # fmt: skip
+
+
+def _add(cell: Cell, other: Cell) -> None:
+    cell.importance += other.importance
+    cell.entries += other.entries
+
+
+def _finish(cell: Cell, whole: Cell) -> Cell:
+    cell.share = cell.importance / whole.importance if whole.importance else 0.0
+    cell.density = cell.share / (cell.entries / whole.entries)
+    return cell
+
+
+def _short_names(rows: Sequence[Row]) -> list[Row]:
+    """Rows whose names are numbers if there is one stack of layers, else the stack's name and the number."""
+    stacks = {row.name.rpartition(".")[0] for row in rows}
+    if len(stacks) > 1:
+        return [Row(shortened(row.name, 24), row.cells, row.total) for row in rows]
+    return [Row(row.name.rpartition(".")[2], row.cells, row.total) for row in rows]
+
+
+def _half(importance: torch.Tensor) -> int:
+    """How many of the most important entries hold half of the importance."""
+    ordered = np.sort(importance.numpy())[::-1]
+    sums = np.cumsum(ordered, dtype=np.float64)
+    return int(np.searchsorted(sums, sums[-1] / 2)) + 1
+
+
+def _embedding(trainer: Any) -> tuple[str, Any] | None:
+    """(name of the input embeddings, tokenizer) of the model in memory; None without one."""
+    model = trainer.current.model
+    if not isinstance(model, TextModelWithGradiend):
+        return None
+    embedding = model.base_model.get_input_embeddings()
+    names = [name for name, value in model.base_model.named_parameters() if value is embedding.weight]
+    return (names[0], model.tokenizer) if names else None
+
+
+def _entries(
+    gradiend: ParamMappedGradiendModel, importance: torch.Tensor, top: torch.Tensor, whole: Cell,
+    embedding: tuple[str, Any] | None,
+) -> list[Entry]:  # fmt: skip
+    encoder, decoder = gradiend.encoder_linear.weight.detach(), gradiend.decoder_linear.weight.detach()
+    found = []
+    for parameter, place in gradiend.mapping.slices():
+        inside = [(rank, index) for rank, index in enumerate(top.tolist()) if place.start <= index < place.stop]
+        if not inside:
+            continue
+        selected = parameter.indices()
+        for rank, index in inside:
+            at = [int(i) for i in np.unravel_index(int(selected[index - place.start]), parameter.shape)]
+            token = None
+            if embedding is not None and parameter.name == embedding[0]:
+                token = _token(embedding[1], at[0])
+            weights = [float(encoder[0, index]), float(decoder[index, 0])] if decoder.shape[1] == 1 else []
+            share = float(importance[index]) / whole.importance if whole.importance else 0.0
+            found.append(Entry(rank + 1, parameter.name, ", ".join(map(str, at)), token, share, weights))
+    return sorted(found, key=lambda entry: entry.rank)
+
+
+def _tokens(
+    gradiend: ParamMappedGradiendModel, importance: torch.Tensor, whole: Cell, embedding: tuple[str, Any] | None
+) -> list[tuple[str, float]]:
+    """The tokens whose embeddings have most importance, and the share of each."""
+    if embedding is None or not whole.importance:
+        return []
+    name, tokenizer = embedding
+    for parameter, place in gradiend.mapping.slices():
+        if parameter.name == name and parameter.num_selected:
+            rows = parameter.indices() // parameter.shape[1]
+            sums = torch.bincount(rows, weights=importance[place].double(), minlength=parameter.shape[0])
+            best = sums.topk(min(N_TOKENS, len(sums)))
+            found = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+            return [(_token(tokenizer, row), value / whole.importance) for row, value in found if value]
+    return []
+
+
+def _token(tokenizer: Any, number: int) -> str:
+    """A token by its name in the vocabulary; embeddings may have more rows than the vocabulary has tokens."""
+    return str(tokenizer.convert_ids_to_tokens(number)) if number < len(tokenizer) else f"token {number}"

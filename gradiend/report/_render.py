@@ -1,0 +1,68 @@
+"""View data → a page: templates with escaping, and a policy that lets the page run its own script and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradiend.report import _words
+from gradiend.util._files import replacing
+from gradiend.util._imports import require_package
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).parent / "templates"
+FILTERS = ("number", "signed", "step", "percent", "count", "interval", "duration", "probability")
+
+
+def write_page(path: str | Path, template: str, view: Mapping[str, Any]) -> str:
+    """Fill a template and write the page, in place of an older file.
+
+    Args:
+        path: The file of the page.
+        template: Name of the template.
+        view: What the template shows; every text in it is escaped.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ImportError: jinja2 is not installed.
+    """
+    html = _environment().get_template(template).render(view)
+    with replacing(path) as temporary:
+        # Half characters, which broken corpora have, are no text: a question mark stands for each.
+        temporary.write_text(html, encoding="utf-8", errors="replace")
+    return str(path)
+
+
+@cache
+def _environment() -> Environment:
+    require_package("jinja2", "A report", "report")
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - optional
+    from markupsafe import Markup  # noqa: PLC0415 - optional
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    # The template `tojson` escapes <, >, & and ' so that no text can end a script; other characters may stay.
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
+    environment.filters |= {name: vars(_words)[name] for name in FILTERS}
+    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment.globals |= {
+        "style": Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
+        "script": Markup(script),
+        # The script is allowed by its digest: even a text that were not escaped could run nothing.
+        "policy": (
+            f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:; "
+            "base-uri 'none'; form-action 'none'"
+        ),
+    }
+    return environment

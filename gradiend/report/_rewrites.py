@@ -1,0 +1,399 @@
+"""The rewrites of the page: what each goal moved, at which step and cost, and what else moved beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from gradiend.evaluator._goals import RESULT_KEYS, BalanceGoal, Goal
+from gradiend.evaluator._selection import BASE
+from gradiend.evaluator._side_effects import CLASS, DIVERGENCE, GAINED, LOST, N_PREDICTIONS, OTHER, PREDICTION, TARGET
+from gradiend.report._figures import Chart, Rule, Series, chart
+from gradiend.report._words import Text, interval, is_number, listed, number, step
+from gradiend.util import BALANCE
+from gradiend.visualizer.balance import preference
+
+MOST_BALANCE_TEXTS = 40
+"""Texts of the goal of balance that are drawn; of more texts, evenly spaced ones by the base model's preference."""
+MOST_CLASSES = 24
+"""Rows of classes that are listed for a rewrite."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What came of one goal."""
+
+    key: str
+    """The key of the goal in the results."""
+    title: str
+    """"towards feminine", "away from feminine" or "towards neither"."""
+    measured: str
+    """What `before` and `after` are."""
+    before: float | None
+    before_interval: Any
+    after: float | None
+    after_interval: Any
+    change_interval: Any
+    step: float | None
+    """The learning rate of the chosen rewrite; None if no rewrite was acceptable."""
+    factor: float | None
+    kept: float | None
+    """The score of neutral text, as a share of the base model's."""
+    kept_interval: Any
+    score: str
+    """The name of that score."""
+    limit: float | None
+    """The share that a rewrite had to keep; None if the policy has no such limit."""
+    why: str
+    """Why this rewrite was chosen, or why there is none."""
+    note: str | None
+    charts: Sequence[Chart]
+    table: Sequence[Mapping[str, Any]]
+    """The measured steps."""
+
+
+@dataclass(frozen=True)
+class Dumbbell:
+    """A value before and after, as places in per cent of a width."""
+
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class BalanceText:
+    """The preference of the model on one text."""
+
+    text: Text
+    before: float
+    after: float
+    drawn: Dumbbell
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A mean over the texts of the goal of balance, or over the rows of a class, before and after."""
+
+    name: str
+    told: str
+    before: float | None
+    before_interval: Any
+    after: float | None
+    after_interval: Any
+
+
+@dataclass(frozen=True)
+class Balance:
+    """The preference between the classes text by text, before and after."""
+
+    classes: Sequence[str]
+    texts: Sequence[BalanceText]
+    n_all: int
+    measures: Sequence[Measure]
+    signed: bool
+    """Whether the axis goes from one class to the other (two classes), or from 0 to 1."""
+
+
+def goal_keys(decoder: Mapping[str, Any]) -> list[str]:
+    """The goals of a decoder evaluation."""
+    return [name for name, found in decoder.items() if name not in RESULT_KEYS and isinstance(found, Mapping)]
+
+
+def moves_of(decoder: Mapping[str, Any], classes: Sequence[str], *, on_others: bool) -> list[Moved]:
+    """What came of each goal of a decoder evaluation.
+
+    Args:
+        decoder: The result of `evaluate_decoder`.
+        classes: The target classes.
+        on_others: Whether a class is strengthened on the texts of the other classes.
+    """
+    return [_moved(decoder, name, _goal(decoder[name], name, classes, on_others)) for name in goal_keys(decoder)]
+
+
+def title_of(key: str, summary: Mapping[str, Any] | None = None) -> str:
+    """The name of a goal in a sentence."""
+    if key == BALANCE:
+        return "towards neither"
+    if summary is not None and not summary["strengthen"]:
+        return f"away from {key.removesuffix('_weaken')}"
+    return f"towards {key}"
+
+
+def _goal(summary: Mapping[str, Any], key: str, classes: Sequence[str], on_others: bool) -> Goal:
+    factor = summary["feature_factor"] or 0.0
+    if key == BALANCE:
+        return BalanceGoal(BALANCE, True, (BALANCE, *classes), factor)
+    strengthen = bool(summary["strengthen"])
+    name = key if strengthen else key.removesuffix("_weaken")
+    others = tuple(other for other in classes if other != name)
+    return Goal(name, strengthen, others if strengthen and on_others else (name,), factor)
+
+
+def _moved(decoder: Mapping[str, Any], key: str, goal: Goal) -> Moved:
+    summary, grid = decoder[key], decoder["grid"]
+    score = "likelihood_ratio" if "scored_until" in summary else "accuracy_ratio"
+    kept = summary.get(score) or {}
+    share = kept.get("value")
+    if share is None and is_number(summary["lms"]) and summary["base_lms"]:
+        share = summary["lms"] / summary["base_lms"]
+    measured = "mean gap |difference| / sum on texts that fit all classes"
+    if key != BALANCE:
+        measured = f"P({goal.target_class}) on texts of {', '.join(goal.datasets)}"
+    # Results of weakening hold 1 − P, which is what the choice maximises; readers want P.
+    turned = key != BALANCE and not goal.strengthen
+    ends = {
+        name: _turned(summary.get(f"{name}_interval"), turned, whole=0.0 if name == "change" else 1.0)
+        for name in ("value", "base_value", "change")
+    }
+    if key == BALANCE and summary["learning_rate"] is not None:
+        own, old = summary["measures"], summary["base_measures"]
+        found = (own.get("interval"), old.get("interval"), own.get("change_interval"))
+        ends = {name: (pairs or {}).get("gap") for name, pairs in zip(ends, found, strict=True)}
+    value, base = (
+        1 - found if turned and is_number(found) else found for found in (summary["value"], summary.get("base_value"))
+    )
+    name = "likelihood of neutral text" if score == "likelihood_ratio" else "score of neutral text (LMS)"
+    class_factors = {decoder[other]["feature_factor"] for other in goal_keys(decoder) if other != BALANCE}
+    rows = _measured_steps(grid, goal, score, turned, class_factors)
+    limit = summary.get("least_share")
+    return Moved(
+        key, title_of(key, summary), measured, base, ends["base_value"], value, ends["value"], ends["change"],
+        summary["learning_rate"], summary["feature_factor"], share, (kept.get("low"), kept.get("high")), name, limit,
+        summary.get("why") or summary.get("reason") or "", summary.get("note"),
+        _charts(goal, rows, summary, base, limit, name), rows,
+    )  # fmt: skip
+
+
+def _turned(pair: Any, turned: bool, *, whole: float) -> Any:
+    return [whole - pair[1], whole - pair[0]] if turned and pair is not None else pair
+
+
+def _measured_steps(
+    grid: Mapping[Any, Mapping[str, Any]], goal: Goal, score: str, turned: bool, class_factors: Collection[Any]
+) -> list[dict[str, Any]]:
+    """The measured steps of a goal: step, factor, value with its interval, kept share with its interval, skipped."""
+    base = grid.get(BASE, {})
+    rows = []
+    for key, entry in grid.items():
+        if key == BASE or not key[1]:
+            continue
+        factor, rate = key
+        if isinstance(goal, BalanceGoal):
+            # Steps that cost too much have no measures of balance; their factors tell that they were tried for it.
+            own = BALANCE in entry or ("skipped" in entry and factor not in class_factors)
+        else:
+            own = BALANCE not in entry and factor == goal.factor
+        if not own:
+            continue
+        value = goal.value(entry)
+        if turned and value is not None:
+            value = 1 - value
+        if isinstance(goal, BalanceGoal):
+            pair = entry.get(BALANCE, {}).get("interval", {}).get("gap")
+        else:
+            pair = goal.report(entry, base)["value_interval"]
+        scores = entry.get("lms", {})
+        ratio = scores.get(score) or {}
+        share = ratio.get("value")
+        if share is None and is_number(scores.get("lms")) and base.get("lms", {}).get("lms"):
+            share = scores["lms"] / base["lms"]["lms"]
+        rows.append(
+            {
+                "step": rate, "factor": factor, "value": value, "interval": _turned(pair, turned, whole=1.0),
+                "kept": share, "kept_interval": (ratio.get("low"), ratio.get("high")), "skipped": entry.get("skipped"),
+            }
+        )  # fmt: skip
+    return sorted(rows, key=lambda row: abs(row["step"]))
+
+
+def _charts(
+    goal: Goal, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], base: float | None, limit: float | None,
+    score: str,
+) -> list[Chart]:  # fmt: skip
+    """The value and the kept share against the step; for balance the gap against the kept share.
+
+    The search for balance moves factor and step together, so that a step alone does not say which rewrite it is.
+    """
+    measured = [row for row in rows if row["value"] is not None]
+    kept = [row for row in rows if row["kept"] is not None]
+    least = [Rule(limit, f"at least {step(limit)}", isinstance(goal, BalanceGoal), "limit")] if limit else []
+    if isinstance(goal, BalanceGoal):
+        both = sorted((row for row in measured if row["kept"] is not None), key=lambda row: row["kept"])
+        points = [(row["kept"], row["value"]) for row in both]
+        chosen = [
+            row for row in both if (row["factor"], row["step"]) == (summary["feature_factor"], summary["learning_rate"])
+        ]
+        series = [
+            Series(
+                "gap", points, 0, [row["interval"] for row in both], [_fails(row, limit) for row in both], joined=False
+            )
+        ]
+        rules = [*least, *(Rule(row["kept"], "chosen", True, "chosen") for row in chosen)]
+        rules += [Rule(base, "base model")] if is_number(base) else []
+        found = chart(
+            "Gap between the classes", series, x_name=f"kept {score}, share of the base model's", y_name="gap",
+            labels=False, y_range=(0.0, 0.0), rules=rules,
+        )  # fmt: skip
+        return [] if found is None else [found]
+    steps = [abs(row["step"]) for row in rows]
+    common: dict[str, Any] = {"x_name": "step (learning rate)", "log_x": True, "labels": False}
+    common["x_range"] = (min(steps), max(steps)) if steps else None
+    mark = [] if summary["learning_rate"] is None else [Rule(abs(summary["learning_rate"]), "chosen", True, "chosen")]
+    name = f"P({goal.target_class})"
+    values = Series(
+        name, [(abs(row["step"]), row["value"]) for row in measured], 0, [row["interval"] for row in measured],
+        [_fails(row, limit) for row in measured],
+    )  # fmt: skip
+    shares = Series(
+        "kept", [(abs(row["step"]), row["kept"]) for row in kept], 2,
+        [row["kept_interval"] if all(map(is_number, row["kept_interval"])) else None for row in kept],
+        [_fails(row, limit) for row in kept],
+    )  # fmt: skip
+    drawn = (
+        chart(
+            f"{name} on texts of {listed(goal.datasets, 2)}", [values], y_name=name, y_range=(0.0, 0.0),
+            rules=[*mark, *([Rule(base, "base model")] if is_number(base) else [])], **common,
+        ),
+        chart(
+            f"Kept {score}", [shares], y_name="share of the base model's",
+            rules=[*mark, Rule(1.0, "base model"), *least], **common,
+        ),
+    )  # fmt: skip
+    return [one for one in drawn if one is not None]
+
+
+def _fails(row: Mapping[str, Any], limit: float | None) -> bool:
+    return limit is not None and row["kept"] is not None and row["kept"] < limit
+
+
+# Balance
+
+
+def balance_of(decoder: Mapping[str, Any]) -> Balance | None:
+    """The texts of the goal of balance before and after the chosen rewrite; None if there is no such rewrite."""
+    summary = decoder.get(BALANCE)
+    if summary is None or summary["learning_rate"] is None:
+        return None
+    before = decoder["grid"][BASE][BALANCE]["by_text"]
+    after = decoder["grid"][summary["feature_factor"], summary["learning_rate"]][BALANCE]["by_text"]
+    names = sorted(before, key=lambda text: preference(before[text]))
+    most = min(len(names), MOST_BALANCE_TEXTS)
+    chosen = [names[round(i * (len(names) - 1) / max(1, most - 1))] for i in range(most)]
+    classes = list(before[names[0]])
+    two = len(classes) == 2
+    rows = []
+    for text in chosen:
+        old, new = preference(before[text]), preference(after[text])
+        places = [50 * (value + 1) if two else 100 * value for value in (old, new)]
+        rows.append(BalanceText(Text.of(text), old, new, Dumbbell(round(places[0], 1), round(places[1], 1))))
+    told = {
+        "gap": "(largest − smallest P) / sum; 0 is no preference",
+        "balance": "(1 − (largest − smallest P)) · sum; larger is better",
+        "difference": "largest − smallest P",
+        "sum": "P of all the classes together",
+    }
+    sides = (summary["base_measures"], summary["measures"])
+    measures = [
+        Measure(
+            name, what, *(found for side in sides for found in (side.get(name), side.get("interval", {}).get(name)))
+        )
+        for name, what in told.items()
+    ]
+    # A model without a preference should still read what the context says.
+    right = (summary["base_probs_factual"], summary["probs_factual"])
+    measures += [
+        Measure(
+            f"P({name})",
+            f"on the test texts of {name}, where it is right",
+            right[0].get(name),
+            None,
+            right[1].get(name),
+            None,
+        )
+        for name in classes
+    ]
+    return Balance(classes, rows, len(names), measures, two)
+
+
+# Predictions and side effects
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The most likely tokens at the place of one sentence: first of the base model, then after each rewrite."""
+
+    sentence: Text
+    columns: Sequence[tuple[str, Sequence[tuple[str, float, float]]]]
+    """(title, (token, probability, change of the probability) of the most likely tokens)."""
+
+
+@dataclass(frozen=True)
+class SideEffects:
+    """What one rewrite moved beside its class."""
+
+    key: str
+    title: str
+    divergence: str | None
+    tokens: Sequence[Mapping[str, Any]]
+    """The tokens that gained and lost most."""
+    classes: Sequence[Mapping[str, Any]]
+    """P(class) before and after."""
+    n_more_classes: int
+
+
+def shown_token(name: str) -> str:
+    """A token as text; the space with which it may begin is made visible."""
+    return f"␣{name[1:]}" if name.startswith(" ") else name
+
+
+def predictions_of(effects: Mapping[str, pd.DataFrame], titles: Mapping[str, str]) -> list[Prediction]:
+    """The predictions for the sentences of the user, all goals side by side."""
+    by_goal = {key: frame[frame["kind"] == PREDICTION] for key, frame in effects.items()}
+    sentences = dict.fromkeys(text for rows in by_goal.values() for text in rows["context"])
+    found = []
+    for sentence in sentences:
+        columns: list[tuple[str, list[tuple[str, float, float]]]] = []
+        for key, rows in by_goal.items():
+            own = rows[rows["context"] == sentence]
+            if own.empty:
+                continue
+            if not columns:
+                columns.append(("before", _most_likely(own, "before")))
+            columns.append((titles.get(key, title_of(key)), _most_likely(own, "after")))
+        found.append(Prediction(Text.of(sentence), columns))
+    return found
+
+
+def _most_likely(rows: pd.DataFrame, column: str) -> list[tuple[str, float, float]]:
+    best = rows.sort_values(column, ascending=False, kind="stable").head(N_PREDICTIONS)
+    change = best["change"] if column == "after" else best["change"] * 0
+    names = map(shown_token, best["name"].astype(str))
+    return list(zip(names, best[column].astype(float), change.astype(float), strict=True))
+
+
+def side_effects_of(key: str, frame: pd.DataFrame, title: str) -> SideEffects:
+    """What one rewrite moved, from the frame of `evaluate_side_effects`."""
+    rows = [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+    moved = [row for row in rows if row["kind"] in (GAINED, LOST)]
+    widest = max((abs(row["change"]) for row in moved), default=1.0) or 1.0
+    for row in moved:
+        row["token"] = shown_token(str(row["name"]))
+        row["share"] = round(100 * abs(row["change"]) / widest, 1)
+        row["text"] = Text.of(str(row["example"])) if isinstance(row["example"], str) else None
+    classes = [row for row in rows if row["kind"] == CLASS]
+    for row in classes:
+        row["place"] = Dumbbell(round(100 * row["before"], 1), round(100 * row["after"], 1))
+        own = row["group"] in (TARGET, OTHER)
+        row["title"] = str(row["name"]) if own else f"{row['group']}: {row['name']}"
+    found = next((row for row in rows if row["kind"] == DIVERGENCE), None)
+    told = None
+    if found is not None:
+        ends = interval((found["low"], found["high"]), 4)
+        told = (
+            f"{number(found['after'], 4)} nats per position {ends}, over {found['n']} positions of "
+            f"{found['n_texts']} neutral texts"
+        )
+    return SideEffects(key, title, told, moved, classes[:MOST_CLASSES], max(0, len(classes) - MOST_CLASSES))

@@ -1,0 +1,110 @@
+"""How the page writes numbers, intervals and texts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gradiend.data._summary import shortened
+from gradiend.util import PLACEHOLDER
+
+UNKNOWN = "–"
+"""What stands in place of a number that was not measured."""
+_TEXT_WIDTH = 220
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text around its placeholder: what stands before the word, the word, and what stands after it."""
+
+    before: str
+    word: str
+    after: str
+
+    @classmethod
+    def of(cls, masked: str, word: str | None = None, width: int = _TEXT_WIDTH) -> Text:
+        """Split a text at its first placeholder, where `word` (default: the placeholder) is shown."""
+        before, found, after = shortened(masked, width).partition(PLACEHOLDER)
+        return cls(before, (word or PLACEHOLDER) if found else "", after)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number that can be written: no bool, no NaN, no infinity."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number with `digits` decimals; what rounds to zero has no sign."""
+    if not is_number(value):
+        return UNKNOWN
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def probability(value: Any, digits: int = 3) -> str:
+    """A probability with `digits` decimals; one that is too small for these is said to be below the smallest."""
+    return (
+        f"<{10.0**-digits:.{digits}f}"
+        if is_number(value) and 0 < value < 0.5 * 10.0**-digits
+        else number(value, digits)
+    )
+
+
+def signed(value: Any, digits: int = 2) -> str:
+    """A number with its sign and `digits` decimals; what rounds to zero has no sign."""
+    text = number(value, digits)
+    return f"+{text}" if is_number(value) and value > 0 and float(text) else text
+
+
+def step(value: Any) -> str:
+    """A number of any size: three significant digits."""
+    if not is_number(value):
+        return UNKNOWN
+    base, _, power = f"{value:.3g}".replace("-", "−").partition("e")
+    return f"{base} × 10{str(int(power.replace('−', '-'))).translate(_SUPERSCRIPT)}" if power else base
+
+
+def percent(value: Any, digits: int = 1) -> str:
+    """A share in per cent, with a narrow space before the sign."""
+    return f"{number(100 * value, 0 if value == 1 else digits)} %" if is_number(value) else UNKNOWN
+
+
+def count(value: Any) -> str:
+    """A whole number in groups of three digits."""
+    return f"{value:,}".replace(",", " ") if is_number(value) else UNKNOWN
+
+
+def interval(found: Any, digits: int = 3) -> str:
+    """[low, high] of a pair, or of a dict with low and high; "" where there is no interval."""
+    ends = (found.get("low"), found.get("high")) if isinstance(found, Mapping) else found
+    if ends is None or not all(map(is_number, ends)):
+        return ""
+    return f"[{number(ends[0], digits)}, {number(ends[1], digits)}]"
+
+
+def duration(seconds: Any) -> str:
+    """Seconds in the unit that a person would choose."""
+    if not is_number(seconds):
+        return UNKNOWN
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def size(n_bytes: Any) -> str:
+    """Bytes in MiB or GiB."""
+    if not is_number(n_bytes):
+        return UNKNOWN
+    mib = n_bytes / 2**20
+    return f"{mib:.0f} MiB" if mib < 1000 else f"{mib / 1024:.1f} GiB"
+
+
+def listed(names: Iterable[str], most: int = 6) -> str:
+    """Names with commas; beyond `most` only their number."""
+    found = list(names)
+    rest = f" and {len(found) - most} more" if len(found) > most else ""
+    return ", ".join(found[:most]) + rest

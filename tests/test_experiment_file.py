@@ -1,0 +1,192 @@
+"""An experiment's file and flags: what is read, and every fault with its place, what was expected, and a way out."""
+
+import json
+
+import jsonschema
+import pytest
+from ruamel.yaml import YAML
+
+from gradiend import PrePruneConfig, TextPredictionConfig, TrainingArguments
+from gradiend.experiment import Corpus, Experiment, ExperimentError, FeatureClass, experiment_schema, read_experiment
+from gradiend.experiment._fields import options
+from gradiend.experiment._record import experiment_dict
+from gradiend.experiment._template import new_file
+
+ROWS = "model: bert\nexperiment_dir: runs/x\ndata: {data: rows.csv}\n"
+TEXT = "model: bert\nexperiment_dir: runs/x\ncorpus: "
+
+FAULTS = {
+    # structure
+    "- a\n": ["x.yaml: expected keys such as model and data; found [\"a\"]."],
+    "model: [": ["x.yaml:1:9: this is not YAML: expected the node content, but found '<stream end>'."],
+    ROWS + "model: other\n": ['x.yaml:4:1: this is not YAML: found duplicate key "model".'],
+    TEXT[:-8] + "data: {data: rows.csv, balance_texts: [The [MASK] ran.]}\n": [
+        "x.yaml:3:44: this is not YAML: expected ',' or ']', but got '['. A text with [MASK] needs quotes: "
+        '"… [MASK] …".'
+    ],
+    "": [
+        "x.yaml: model is missing. Name or path of the base model, or of a GRADIEND to go on with.",
+        "x.yaml: experiment_dir is missing. Folder of everything that the experiment writes.",
+    ],
+    # unknown keys
+    ROWS + "trian: {}\n": ["x.yaml:4:1: trian is no key of an experiment. Did you mean 'train'?"],
+    ROWS + "train: {max_step: 3}\n": ["x.yaml:4:9: max_step is no key of train. Did you mean 'max_steps'?"],
+    ROWS + "train:\n  epochs: 3\n": ["x.yaml:5:3: epochs is no key of train. Did you mean 'num_train_epochs'?"],
+    ROWS + "train: {pre_prune_config: {top_k: 1}}\n": [
+        "x.yaml:4:28: top_k is no key of train.pre_prune_config. Did you mean 'topk'?"
+    ],
+    ROWS + "evaluate: {dekoder: {}}\n": ["x.yaml:4:12: dekoder is no key of evaluate. Did you mean 'decoder'?"],
+    TEXT + "{base_data: a.txt, feature_targets: {a: {targets: [x], lemma: true}, b: [y]}}\n": [
+        "x.yaml:3:64: lemma is no key of corpus.feature_targets.a. Did you mean 'use_lemma'?"
+    ],
+    # wrong types, with no conversion
+    ROWS + "train:\n  max_steps: many\n": [
+        'x.yaml:5:14: train.max_steps: expected a whole number; found "many".'
+    ],
+    ROWS + "train:\n  max_steps: 2.5\n": ["x.yaml:5:14: train.max_steps: expected a whole number; found 2.5."],
+    ROWS + "train:\n  max_steps: true\n": ["x.yaml:5:14: train.max_steps: expected a whole number; found true."],
+    ROWS + "train:\n  use_cache: yes\n": ['x.yaml:5:14: train.use_cache: expected true or false; found "yes".'],
+    ROWS + "train: 3\n": ["x.yaml:4:8: train: expected keys with values; found 3."],
+    ROWS + "train: {pre_prune_config: {topk: many}}\n": [
+        'x.yaml:4:34: train.pre_prune_config.topk: expected a whole number or a number; found "many".'
+    ],
+    ROWS + "evaluate: {decoder: {lrs: [0.1, x]}}\n": [
+        'x.yaml:4:33: evaluate.decoder.lrs.1: expected a number; found "x".'
+    ],
+    ROWS + "evaluate: {decoder: {lrs: autoo}}\n": [
+        "x.yaml:4:27: evaluate.decoder.lrs: expected 'auto' or a list; found \"autoo\"."
+    ],
+    ROWS + "report: {sentences: The}\n": ['x.yaml:4:21: report.sentences: expected a list; found "The".'],
+    TEXT + "{base_data: a.txt, feature_targets: {a: x, b: [y]}}\n": [
+        'x.yaml:3:49: corpus.feature_targets.a: expected a list or keys with values; found "x".'
+    ],
+    ROWS + "train: {criterion: mse}\n": [
+        'x.yaml:4:20: train.criterion can be given in Python only, no file can hold it; found "mse".'
+    ],
+    # wrong values
+    ROWS + "train: {source: alternativ}\n": [
+        "x.yaml:4:17: source must be one of factual, alternative, diff; got 'alternativ'. Did you mean 'alternative'?"
+    ],
+    ROWS + "train: {optim: sgd}\n": ["x.yaml:4:16: train.optim: expected 'adamw' or 'adam'; found \"sgd\"."],
+    ROWS + "train: {max_seeds: 0}\n": ["x.yaml:4:20: max_seeds must be an int of at least 1; got 0."],
+    # sections that do not fit together
+    TEXT[:-8]: ["x.yaml: data is missing: give rows (data.data), or text to make them from (corpus)."],
+    ROWS + "corpus: {base_data: a.txt, feature_targets: {a: [x], b: [y]}}\n": [
+        "x.yaml:3:14: data.data and corpus are both given: rows come either from a table or from raw text."
+    ],
+    TEXT + "{base_data: a.txt, feature_targets: {a: [x]}}\n": [
+        "x.yaml:3:45: feature_targets contrasts at least two classes; it has a."
+    ],
+    ROWS + "train: {experiment_dir: elsewhere}\n": [
+        "x.yaml:4:9: train.experiment_dir is `experiment_dir`, at the top, here."
+    ],
+    # several at once, in the order of the file
+    ROWS + "train:\n  max_steps: many\n  lr: 3\nreport: {titel: x}\n": [
+        'x.yaml:5:14: train.max_steps: expected a whole number; found "many".',
+        "x.yaml:6:3: lr is no key of train. Did you mean 'learning_rate'?",
+        "x.yaml:7:10: titel is no key of report. Did you mean 'title'?",
+    ],
+}  # fmt: skip
+
+FLAGS = {
+    ("train.max_steps", "many"): '--train.max-steps: train.max_steps: expected a whole number; found "many".',
+    ("train.lr", "3"): "--train.lr: lr is no key of train. Did you mean 'learning_rate'?",
+    ("train.max_steps", "["): "--train.max-steps:1:2: this is not YAML: expected the node content, but found "
+    "'<stream end>'.",
+    ("train.learning_rate", "fast"): '--train.learning-rate: learning_rate must be a finite number of at least 0, or '
+    "\"auto\"; got 'fast'.",
+    ("evaluate.decoder.weaken", "she"): '--evaluate.decoder.weaken: evaluate.decoder.weaken: expected a list; found '
+    '"she".',
+}  # fmt: skip
+
+
+def read(tmp_path, text, flags=None):
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    return read_experiment(path, flags)
+
+
+@pytest.mark.parametrize("text", FAULTS)
+def test_faults_of_a_file(tmp_path, text):
+    with pytest.raises(ExperimentError) as error:
+        read(tmp_path, text)
+    assert [line.replace(f"{tmp_path}/", "") for line in error.value.faults] == FAULTS[text]
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_faults_of_a_flag(tmp_path, flag):
+    with pytest.raises(ExperimentError) as error:
+        read(tmp_path, ROWS, dict([flag]))
+    assert error.value.faults == [FLAGS[flag]]
+
+
+def test_words_and_numbers_are_those_of_yaml_1_2(tmp_path):
+    text = (
+        TEXT + "{base_data: a.txt, feature_targets: {neg: [no, off], pos: [yes, on]}}\ntrain: {learning_rate: 1e-4}\n"
+    )
+    experiment = read(tmp_path, text)
+    assert experiment.corpus.feature_targets == {"neg": ["no", "off"], "pos": ["yes", "on"]}
+    assert experiment.train.learning_rate == 1e-4
+
+
+def test_file_flags_and_python_give_one_experiment(tmp_path):
+    written = Experiment(
+        model="bert", experiment_dir="runs/x", data=TextPredictionConfig(target_classes=["a", "b"]),
+        corpus=Corpus("a.txt", {"a": ["x"], "b": FeatureClass(["y"], use_lemma=True)}, spacy_model="m"),
+        train=TrainingArguments(use_cache=True, max_steps=7, pre_prune_config=PrePruneConfig(topk=0.1)),
+    )  # fmt: skip
+    file = read(
+        tmp_path,
+        TEXT + "{base_data: a.txt, feature_targets: {a: [x], b: {targets: [y], use_lemma: true}}, spacy_model: m}\n"
+        "data: {target_classes: [a, b]}\ntrain: {max_steps: 7, pre_prune_config: {topk: 0.1}}\n",
+    )
+    flags = read_experiment(flags={
+        "model": "bert", "experiment_dir": "runs/x", "data.target_classes": "[a, b]", "train.max_steps": "7",
+        "corpus.base_data": "a.txt", "corpus.spacy_model": "m", "train.pre_prune_config.topk": "0.1",
+        "corpus.feature_targets": "{a: [x], b: {targets: [y], use_lemma: true}}",
+    })  # fmt: skip
+    assert experiment_dict(file) == experiment_dict(flags) == experiment_dict(written)
+
+
+def test_a_flag_wins_over_the_file_and_text_is_taken_as_it_is(tmp_path):
+    experiment = read(tmp_path, ROWS + "train: {max_steps: 3}\n", {"train.max_steps": "9", "report.title": "007"})
+    assert experiment.train.max_steps == 9
+    assert experiment.report.title == "007"
+
+
+def test_a_file_finishes_what_it_began_unless_it_says_otherwise(tmp_path):
+    assert read(tmp_path, ROWS).train.use_cache is True
+    assert read(tmp_path, ROWS + "train: {use_cache: false}\n").train.use_cache is False
+
+
+def test_a_resolved_experiment_reads_as_the_same(tmp_path):
+    experiment = read(tmp_path, ROWS + "train: {torch_dtype: bfloat16, learning_rate: auto}\nrewrite: {}\n")
+    (tmp_path / "run.json").write_text(json.dumps({"experiment": experiment_dict(experiment), "metrics": {}}))
+    again = read_experiment(tmp_path / "run.json")
+    assert experiment_dict(again) == experiment_dict(experiment)
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_a_new_file_is_valid_and_documented(tmp_path, everything):
+    text = new_file({("model",): "bert", ("data", "data"): "rows.csv"}, everything=everything)
+    experiment = read(tmp_path, text)
+    assert (experiment.model, experiment.data.data, experiment.corpus) == ("bert", "rows.csv", None)
+    jsonschema.validate(json.loads(json.dumps(YAML(typ="safe").load(text))), experiment_schema())
+    if everything:
+        # Every comment that shows a default becomes a field when the # is removed.
+        missing = [option.flag for option in options() if f"{option.keys[-1]}:" not in text]
+        assert missing == []
+
+
+def test_the_schema_refuses_what_the_reader_refuses():
+    schema = experiment_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    fine = {"model": "bert", "experiment_dir": "x", "data": {"data": "rows.csv"}}
+    jsonschema.validate(fine, schema)
+    for wrong in ({"trian": {}}, {"train": {"max_steps": "many"}}, {"train": {"optim": "sgd"}}, {"rewrite": True}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**fine, **wrong}, schema)
+
+
+def test_every_field_has_a_sentence_and_a_kind():
+    assert [option.flag for option in options() if not option.help or not option.kind] == []
