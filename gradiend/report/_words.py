@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gradiend.data._summary import shortened
 from gradiend.util import PLACEHOLDER
+from gradiend.util._display import shortened
 
 UNKNOWN = "–"
 """What stands in place of a number that was not measured."""
