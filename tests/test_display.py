@@ -26,6 +26,7 @@ from gradiend import (
 from gradiend.demo import model_path
 from gradiend.evaluator import get_encoder_metrics_from_dataframe
 from gradiend.evaluator._results import DecoderResult, EncoderResult, EvaluationResult
+from gradiend.experiment import Corpus, Experiment
 from gradiend.model._rewrite_files import RewriteChoice, RewriteRecord
 from gradiend.trainer.core._memory import MemoryEstimate, MemoryUse
 from gradiend.trainer.core._rate_result import LRProbe, LRSearchResult, ProbePoint
@@ -270,6 +271,11 @@ TextPredictionDataCreator
     ),
     "pruning": (lambda: PrePruneConfig(topk=0.1), "PrePruneConfig(topk=0.1)"),
     "searching": (LRSearchConfig, "LRSearchConfig()"),
+    "experiment": (
+        lambda: Experiment("bert", "run", Corpus("a.txt", {"3SG": ["he"], "3PL": ["they"]})),
+        "Experiment(model='bert', experiment_dir='run', corpus=Corpus(base_data='a.txt', feature_targets={'3SG': ['he'], "
+        "'3PL': ['they']}), train=TrainingArguments(experiment_dir='run', use_cache=True))",
+    ),
     "cutting": (lambda: TextPreprocessConfig(min_chars=3), "TextPreprocessConfig(min_chars=3)"),
 }
 
@@ -379,6 +385,11 @@ def test_showing_loads_nothing():
     assert trainer.current.model is None
     with pytest.raises(OSError, match="no"):
         trainer.train()
+
+
+def test_help_says_which_fields_are_required():
+    assert "    base_data (required): The text" in Corpus.__doc__
+    assert "    split (default 'train'): Split" in Corpus.__doc__
 
 
 def test_tables():

@@ -10,13 +10,13 @@ from typing import Any, ClassVar, Literal
 from gradiend.data import SpacyTagSpec, TextFilterConfig, TextPreprocessConfig
 from gradiend.trainer import TrainingArguments
 from gradiend.trainer.text import TextPredictionConfig
-from gradiend.util._argument_fields import fields_in_docstring
+from gradiend.util._argument_fields import ShowsChanges, fields_in_docstring
 from gradiend.util._keywords import strict_keywords
 
 
 @strict_keywords
-@dataclass
-class FeatureClass:
+@dataclass(repr=False)
+class FeatureClass(ShowsChanges):
     """A class by its words, where a plain list of words is not enough; see `TextFilterConfig`."""
 
     targets: Sequence[str]
@@ -35,8 +35,8 @@ class FeatureClass:
 
 @fields_in_docstring
 @strict_keywords
-@dataclass
-class Corpus:
+@dataclass(repr=False)
+class Corpus(ShowsChanges):
     """Raw text, in which the rows of the classes are found; see `TextPredictionDataCreator`.
 
     Raises:
@@ -88,8 +88,8 @@ class Corpus:
 
 
 @strict_keywords
-@dataclass
-class AuxiliaryHead:
+@dataclass(repr=False)
+class AuxiliaryHead(ShowsChanges):
     """An auxiliary head of a causal model that sees words to the right; see `train_decoder_only_mlm_head`."""
 
     epochs: int = 5
@@ -107,8 +107,8 @@ class AuxiliaryHead:
 
 
 @strict_keywords
-@dataclass
-class EncoderEvaluation:
+@dataclass(repr=False)
+class EncoderEvaluation(ShowsChanges):
     """How well the encoder tells the classes apart; see `Trainer.evaluate_encoder`."""
 
     split: str = "test"
@@ -124,8 +124,8 @@ class EncoderEvaluation:
 
 
 @strict_keywords
-@dataclass
-class DecoderEvaluation:
+@dataclass(repr=False)
+class DecoderEvaluation(ShowsChanges):
     """How far the model can be moved; see `Trainer.evaluate_decoder`."""
 
     lrs: Literal["auto"] | Sequence[float] = "auto"
@@ -146,8 +146,8 @@ class DecoderEvaluation:
 
 
 @strict_keywords
-@dataclass
-class SideEffects:
+@dataclass(repr=False)
+class SideEffects(ShowsChanges):
     """What else a rewrite changes; see `TextPredictionTrainer.evaluate_side_effects`."""
 
     other_classes: Mapping[str, Sequence[str]] | None = None
@@ -159,8 +159,8 @@ class SideEffects:
 
 
 @strict_keywords
-@dataclass
-class Evaluation:
+@dataclass(repr=False)
+class Evaluation(ShowsChanges):
     """What is measured of the trained GRADIEND; null leaves a part out."""
 
     encoder: EncoderEvaluation | None = field(default_factory=EncoderEvaluation)
@@ -172,8 +172,8 @@ class Evaluation:
 
 
 @strict_keywords
-@dataclass
-class Rewrite:
+@dataclass(repr=False)
+class Rewrite(ShowsChanges):
     """Rewritten models to save, one folder each; see `Trainer.rewrite_base_model`."""
 
     strengthen: Sequence[str] | None = None
@@ -185,7 +185,7 @@ class Rewrite:
 
 
 @strict_keywords
-@dataclass
+@dataclass(repr=False)
 class Delta(Rewrite):
     """Small files with the changed entries alone; see `Trainer.export_delta`."""
 
@@ -194,8 +194,8 @@ class Delta(Rewrite):
 
 
 @strict_keywords
-@dataclass
-class Report:
+@dataclass(repr=False)
+class Report(ShowsChanges):
     """The page `report.html`."""
 
     title: str | None = None
@@ -206,8 +206,8 @@ class Report:
 
 @fields_in_docstring
 @strict_keywords
-@dataclass
-class Experiment:
+@dataclass(repr=False)
+class Experiment(ShowsChanges):
     """A whole experiment: data, training, evaluations, rewritten models, report.
 
         experiment = Experiment(model="bert-base-cased", experiment_dir="runs/gender", data=…)

@@ -22,6 +22,7 @@ from gradiend.util._display import UNSHOWABLE, Shown, Table
 
 T = TypeVar("T", bound=type)
 
+REQUIRED = "required"
 SHORT = reprlib.Repr()
 SHORT.maxlist = SHORT.maxtuple = 12
 SHORT.maxother = 200
@@ -123,8 +124,10 @@ def field_sentences(cls: type) -> dict[str, str]:
 
 
 def field_default(item: dataclasses.Field[Any]) -> str:
-    """The default of a field as Python source."""
-    return repr(item.default if item.default_factory is dataclasses.MISSING else item.default_factory())
+    """The default of a field as Python source, or that there is none."""
+    if item.default_factory is not dataclasses.MISSING:
+        return repr(item.default_factory())
+    return REQUIRED if item.default is dataclasses.MISSING else repr(item.default)
 
 
 def fields_in_docstring(cls: T) -> T:
@@ -132,8 +135,9 @@ def fields_in_docstring(cls: T) -> T:
     texts = field_sentences(cls)
     if cls.__doc__ is not None and texts:
         lines = [
-            f"    {item.name} (default {field_default(item)}): {texts.get(item.name, '')}"
+            f"    {item.name} ({usual if usual == REQUIRED else f'default {usual}'}): {texts.get(item.name, '')}"
             for item in dataclasses.fields(cls)
+            for usual in [field_default(item)]
         ]
         cls.__doc__ = "\n".join([inspect.cleandoc(cls.__doc__), "", "Args:", *lines])
     return cls
