@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gradiend import ModelWithGradiend, TextPredictionTrainer, TrainingArguments
-from gradiend.cli._commands import run_demo
+from gradiend.cli._commands import app
 from gradiend.demo import model_path
 from gradiend.trainer.text import TextPredictionModelWithGradiend
 
@@ -253,11 +253,14 @@ def test_the_demo_runs_on_a_causal_model(tmp_path, capsys):
     tokenizer.save_pretrained(tmp_path / "base")
     family = tiny.Family("GPT2LMHeadModel", "GPT2Config", lambda: tokenizer, {"n_inner": 32})
     family.build().save_pretrained(tmp_path / "base")
-    summary = run_demo(tmp_path / "demo", model=str(tmp_path / "base"))
-    assert summary["encoder"]["correlation"] > 0.95
+    words = ["demo", "--output", str(tmp_path / "demo"), "--model", str(tmp_path / "base"), "-q"]
+    app.main(words, standalone_mode=False)
+    metrics = read_record(tmp_path / "demo")["metrics"]
+    assert metrics["correlation"]["value"] > 0.95
     printed = capsys.readouterr().out
     assert "AutoModelForMaskedLM" not in printed
-    for name in summary["decoder"]:
-        path = tmp_path / "demo" / "rewritten" / name
-        assert f"AutoModelForCausalLM.from_pretrained('{path}')" in printed
-        AutoModelForCausalLM.from_pretrained(path)
+    for name, entry in metrics["goals"].items():
+        if entry["learning_rate"] is not None:
+            path = tmp_path / "demo" / "rewritten" / name
+            assert f"AutoModelForCausalLM.from_pretrained('{path}')" in printed
+            AutoModelForCausalLM.from_pretrained(path)

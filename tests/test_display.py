@@ -272,9 +272,9 @@ TextPredictionDataCreator
     "pruning": (lambda: PrePruneConfig(topk=0.1), "PrePruneConfig(topk=0.1)"),
     "searching": (LRSearchConfig, "LRSearchConfig()"),
     "experiment": (
-        lambda: Experiment("bert", "run", Corpus("a.txt", {"3SG": ["he"], "3PL": ["they"]})),
-        "Experiment(model='bert', experiment_dir='run', corpus=Corpus(base_data='a.txt', feature_targets={'3SG': ['he'], "
-        "'3PL': ['they']}), train=TrainingArguments(experiment_dir='run', use_cache=True))",
+        lambda: Experiment("bert", "run", Corpus("a.txt", {"a": ["he"], "b": ["they"]})),
+        "Experiment(model='bert', experiment_dir='run', corpus=Corpus(base_data='a.txt', feature_targets={'a': ['he'], "
+        "'b': ['they']}), train=TrainingArguments(experiment_dir='run', use_cache=True))",
     ),
     "cutting": (lambda: TextPreprocessConfig(min_chars=3), "TextPreprocessConfig(min_chars=3)"),
 }

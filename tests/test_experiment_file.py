@@ -8,8 +8,9 @@ from ruamel.yaml import YAML
 
 from gradiend import PrePruneConfig, TextPredictionConfig, TrainingArguments
 from gradiend.experiment import Corpus, Experiment, ExperimentError, FeatureClass, experiment_schema, read_experiment
-from gradiend.experiment._fields import options
+from gradiend.experiment._fields import fields
 from gradiend.experiment._record import experiment_dict
+from gradiend.experiment._schema import made_schema
 from gradiend.experiment._template import new_file
 
 ROWS = "model: bert\nexperiment_dir: runs/x\ndata: {data: rows.csv}\n"
@@ -174,7 +175,7 @@ def test_a_new_file_is_valid_and_documented(tmp_path, everything):
     jsonschema.validate(json.loads(json.dumps(YAML(typ="safe").load(text))), experiment_schema())
     if everything:
         # Every comment that shows a default becomes a field when the # is removed.
-        missing = [option.flag for option in options() if f"{option.keys[-1]}:" not in text]
+        missing = [field.flag for field in fields() if f"{field.keys[-1]}:" not in text]
         assert missing == []
 
 
@@ -189,4 +190,8 @@ def test_the_schema_refuses_what_the_reader_refuses():
 
 
 def test_every_field_has_a_sentence_and_a_kind():
-    assert [option.flag for option in options() if not option.help or not option.kind] == []
+    assert [field.flag for field in fields() if not field.sentence or not field.kind] == []
+
+
+def test_the_schema_in_the_package_is_that_of_the_dataclasses():
+    assert experiment_schema() == json.loads(json.dumps(made_schema())), "run scripts/write_schema.py"

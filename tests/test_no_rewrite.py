@@ -6,8 +6,10 @@ import pytest
 import tiny_data
 import torch
 
-from gradiend.cli._commands import summarise
+from gradiend import TextPredictionConfig
 from gradiend.evaluator import LMSThresholdPolicy, read_decoder_stats_file
+from gradiend.experiment import Experiment, ExperimentRun
+from gradiend.experiment.run import goal_metrics
 from gradiend.trainer.text import TextPredictionModelWithGradiend
 from gradiend.util.paths import resolve_decoder_stats_path
 
@@ -92,12 +94,12 @@ def test_a_step_that_rounding_undoes_is_not_chosen(path):
     json.dumps({name: entry for name, entry in results.items() if name != "grid"})
 
 
-def test_the_demo_leaves_out_what_was_not_chosen(trained):
-    results = trained.evaluate_decoder(lrs=[0.0])
-    entry = results["SG"]
-    base = {"probs_by_dataset": {"3SG": {"3PL": 0.1}, "3PL": {"3SG": 0.1}}}
-    decoder = {"3SG": entry, "grid": {"base": base}}
-    assert summarise({"correlation": 1.0, "mean_by_feature_class": {}}, decoder, {})["decoder"] == {}
+def test_the_command_has_no_goal_without_a_step(trained):
+    run = ExperimentRun(Experiment("x", trained.experiment_dir, data=TextPredictionConfig(data="rows.csv")))
+    run.decoder = trained.evaluate_decoder(lrs=[0.0])
+    assert run.goals == []
+    assert goal_metrics(run.decoder)["SG"]["learning_rate"] is None
+    assert "leaves the model as it is" in goal_metrics(run.decoder)["SG"]["reason"]
 
 
 CALLS = {

@@ -27,6 +27,7 @@ from gradiend.cli._output import (
     print_results,
     results_dict,
 )
+from gradiend.experiment._fields import SCHEMA_FILE, Field, experiment_schema, fields
 
 CONVERGED, FAILED, REFUSED, NOT_CONVERGED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 EXIT_CODES = (
@@ -66,16 +67,20 @@ class FieldFlag(click.RichOption):
 
 def field_flags() -> list[click.RichOption]:
     """A flag for every field of an experiment's file, in panels by section."""
-    from gradiend.experiment._fields import options  # noqa: PLC0415 - `gradiend --help` answers at once without it
-
     return [
-        FieldFlag(["__".join(option.keys), option.flag], metavar=option.kind, help=option.help, panel=_panel(option))
-        for option in options()
+        FieldFlag(["__".join(field.keys), field.flag], metavar=field.kind, help=_help(field), panel=_panel(field.keys))
+        for field in fields()
     ]
 
 
-def _panel(option: Any) -> str:
-    return "The experiment" if len(option.keys) == 1 else f"Section {option.keys[0]}"
+def _help(field: Field) -> str:
+    """The sentence of a field, and its default unless the sentence says it."""
+    told = "Default:" in field.sentence or field.default is None
+    return field.sentence if told else f"{field.sentence} Default: {json.dumps(field.default)}."
+
+
+def _panel(keys: tuple[str, ...]) -> str:
+    return "The experiment" if len(keys) == 1 else f"Section {keys[0]}"
 
 
 class ExperimentCommand(click.RichCommand):
@@ -278,7 +283,7 @@ def demo(output: str, model: str | None, seed: int, *, as_json: bool, quiet: boo
 def init(file: str, flags: Mapping[str, str], *, everything: bool, force: bool) -> None:
     """Write a commented FILE to begin with, and experiment.schema.json, by which editors complete it."""
     from gradiend.experiment._reading import flag_value  # noqa: PLC0415
-    from gradiend.experiment._template import SCHEMA_FILE, new_file  # noqa: PLC0415
+    from gradiend.experiment._template import new_file  # noqa: PLC0415
     from gradiend.util._files import write_json  # noqa: PLC0415
 
     place = Path(file)
@@ -287,20 +292,14 @@ def init(file: str, flags: Mapping[str, str], *, everything: bool, force: bool) 
     values = {(keys := tuple(key.split("."))): flag_value(keys, text) for key, text in flags.items()}
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(new_file(values, everything=everything), encoding="utf-8")
-    write_json(place.with_name(SCHEMA_FILE), _schema())
+    write_json(place.with_name(SCHEMA_FILE), experiment_schema())
     print(f"{file} is written. Say in it which model and which text, then: gradiend run --dry-run {file}")
 
 
 @app.command()
 def schema() -> None:
     """Print the JSON schema of an experiment's file."""
-    print_json(_schema())
-
-
-def _schema() -> dict[str, Any]:
-    from gradiend.experiment import experiment_schema  # noqa: PLC0415
-
-    return experiment_schema()
+    print_json(experiment_schema())
 
 
 @app.command()

@@ -16,7 +16,10 @@ BALANCE_TEXTS = (
     "By the next morning [MASK] knew the truth.", "On the way [MASK] met a friend.", "Late at night [MASK] came back.",
 )  # fmt: skip
 """Texts that fit both classes; the goal "balance" makes the model prefer neither."""
-SENTENCES = ("At dawn [MASK] opened the window.", "The two sisters sat down, and [MASK] began to read.")
+SENTENCES = (
+    "After [MASK] came home, the guard went to the tower.",
+    "The doctors came home. Then [MASK] ate some soup.",
+)
 """Texts whose most likely words the report shows."""
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gradiend.experiment._fields import HIDDEN, Keys, class_names, fields_at, flag_of, options, validator
+from gradiend.experiment._fields import HIDDEN, Keys, class_names, fields, fields_at, flag_of
+from gradiend.experiment._schema import validator
 from gradiend.experiment.sections import Experiment
 from gradiend.util import PLACEHOLDER
 from gradiend.util._keywords import nearest
@@ -135,9 +136,9 @@ def _parse(text: str, name: str) -> Any:
 
 def flag_value(path: Keys, text: str) -> Any:
     """The value of a flag. A field that is text takes it as it is; other fields read it as YAML."""
-    option = {one.keys: one for one in options()}.get(path)
-    if option is not None and option.kind in ("text", "text or null"):
-        return None if text == "null" and option.kind != "text" else text
+    known = {one.keys: one for one in fields()}.get(path)
+    if known is not None and known.kind in ("text", "text or null"):
+        return None if text == "null" and known.kind != "text" else text
     return json.loads(json.dumps(_parse(text, flag_of(path)), default=str))
 
 
@@ -208,7 +209,7 @@ def _fault(source: _Source, path: Keys, errors: Sequence[Any]) -> str:
         where = f"of {'.'.join(path[:-1])}" if path[:-1] else "of an experiment"
         return f"{place}: {path[-1]} is no key {where}.{nearest(path[-1], fields_at(path[:-1]))}"
     if kinds & {"missing", "missing_argument"}:
-        sentence = fields_at(path[:-1]).get(path[-1], "")
+        sentence = fields_at(path[:-1])[path[-1]].sentence
         return f"{source.place(path[:-1])}: {name} is missing. {sentence}".rstrip()
     found, at_value = _found(source.tree, path), source.place(path, of_value=True)
     if "value_error" in kinds or "assertion_error" in kinds:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import textwrap
 from collections.abc import Iterator, Mapping
-from typing import Any, get_type_hints
+from typing import Any
 
 from gradiend._version import __version__
-from gradiend.experiment._fields import HIDDEN, Keys, Option, dataclass_of, options
-from gradiend.experiment.sections import Experiment
-from gradiend.util._argument_fields import field_sentences
+from gradiend.experiment._fields import SCHEMA_FILE, Keys, fields_at, section_of
 
 WIDTH = 100
-SCHEMA_FILE = "experiment.schema.json"
 USUAL: dict[Keys, Any] = {
     ("model",): "bert-base-cased",
     ("experiment_dir",): "runs/my_feature",
@@ -59,38 +55,28 @@ def new_file(values: Mapping[Keys, Any] | None = None, *, everything: bool = Fal
         "# Lines with one # are fields that are not set; they show the default.",
         f"# yaml-language-server: $schema={SCHEMA_FILE}",
     ]
-    by_keys = {option.keys: option for option in options()}
-    return "\n".join([*head, *_section(Experiment, (), given, by_keys, everything)]) + "\n"
+    return "\n".join([*head, *_section((), given, everything)]) + "\n"
 
 
-def _section(
-    cls: type, above: Keys, given: Mapping[Keys, Any], known: Mapping[Keys, Option], everything: bool
-) -> Iterator[str]:
-    hints, sentences, margin = get_type_hints(cls), field_sentences(cls), "  " * len(above)
-    for item in dataclasses.fields(cls):
-        keys = (*above, item.name)
-        inner = dataclass_of(hints[item.name])
+def _section(above: Keys, given: Mapping[Keys, Any], everything: bool) -> Iterator[str]:
+    margin = "  " * len(above)
+    for name, field in fields_at(above).items():
+        keys = field.keys
         is_set = any(other[: len(keys)] == keys for other in given)
-        shown = everything or is_set or any(other[: len(keys)] == keys for other in SHOWN)
-        if not shown or keys in HIDDEN or (inner is None and keys not in known):
+        if not (everything or is_set or any(other[: len(keys)] == keys for other in SHOWN)):
             continue
         if not above:
             yield ""
-        text = textwrap.wrap(sentences.get(item.name, ""), WIDTH - len(margin))
-        yield from (f"{margin}## {line}" for line in text)
-        if inner is None:
-            value = given[keys] if keys in given else _default_of(known[keys])
-            yield f"{margin}{'' if keys in given else '# '}{item.name}: {as_yaml(value)}"
+        yield from (f"{margin}## {line}" for line in textwrap.wrap(field.sentence, WIDTH - len(margin)))
+        if section_of(field.schema) is None or isinstance(given.get(keys), list):
+            value = given.get(keys, field.default)
+            yield f"{margin}{'' if keys in given else '# '}{name}: {as_yaml(value)}"
         elif given.get(keys) == {}:
-            yield f"{margin}{item.name}: {{}}"
+            yield f"{margin}{name}: {{}}"
         else:
-            below = list(_section(inner, keys, given, known, everything))
-            yield f"{margin}{'' if is_set else '# '}{item.name}:{'' if below else ' {}'}"
+            below = list(_section(keys, given, everything))
+            yield f"{margin}{'' if is_set else '# '}{name}:{'' if below else ' {}'}"
             yield from below if is_set else (line if line.lstrip().startswith("#") else f"# {line}" for line in below)
-
-
-def _default_of(option: Option) -> Any:
-    return None if option.default is dataclasses.MISSING else option.default
 
 
 def as_yaml(value: Any) -> str:

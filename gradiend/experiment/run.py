@@ -408,7 +408,7 @@ def goal_metrics(results: Mapping[str, Any]) -> dict[str, Any]:
     """Goal → the numbers of its chosen step; a goal without a step has the reason."""
     names = (
         "value", "value_interval", "change_interval", "learning_rate", "feature_factor", "part", "lms", "base_lms",
-        "likelihood_ratio", "why", "reason",
+        "likelihood_ratio", "measures", "base_measures", "why", "reason",
     )  # fmt: skip
     return {
         goal: {"base": entry.get("base_value"), **{name: entry[name] for name in names if name in entry}}

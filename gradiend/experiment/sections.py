@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from gradiend.data import SpacyTagSpec, TextFilterConfig, TextPreprocessConfig
 from gradiend.trainer import TrainingArguments
@@ -13,8 +13,18 @@ from gradiend.trainer.text import TextPredictionConfig
 from gradiend.util._argument_fields import ShowsChanges, fields_in_docstring
 from gradiend.util._keywords import strict_keywords
 
+T = TypeVar("T", bound=type)
 
-@strict_keywords
+
+def section(cls: T) -> T:
+    """Decorate a section: it refuses unknown arguments, and errors of other calls do not name it as their owner.
+
+    Its fields are arguments of the calls that it stands for, and a script should be led to these.
+    """
+    return strict_keywords(cls, suggest=False)
+
+
+@section
 @dataclass(repr=False)
 class FeatureClass(ShowsChanges):
     """A class by its words, where a plain list of words is not enough; see `TextFilterConfig`."""
@@ -34,7 +44,7 @@ class FeatureClass(ShowsChanges):
 
 
 @fields_in_docstring
-@strict_keywords
+@section
 @dataclass(repr=False)
 class Corpus(ShowsChanges):
     """Raw text, in which the rows of the classes are found; see `TextPredictionDataCreator`.
@@ -87,7 +97,7 @@ class Corpus(ShowsChanges):
             )
 
 
-@strict_keywords
+@section
 @dataclass(repr=False)
 class AuxiliaryHead(ShowsChanges):
     """An auxiliary head of a causal model that sees words to the right; see `train_decoder_only_mlm_head`."""
@@ -106,7 +116,7 @@ class AuxiliaryHead(ShowsChanges):
     """Cap on rows."""
 
 
-@strict_keywords
+@section
 @dataclass(repr=False)
 class EncoderEvaluation(ShowsChanges):
     """How well the encoder tells the classes apart; see `Trainer.evaluate_encoder`."""
@@ -123,7 +133,7 @@ class EncoderEvaluation(ShowsChanges):
     """Whether figures are written beside the numbers."""
 
 
-@strict_keywords
+@section
 @dataclass(repr=False)
 class DecoderEvaluation(ShowsChanges):
     """How far the model can be moved; see `Trainer.evaluate_decoder`."""
@@ -145,7 +155,7 @@ class DecoderEvaluation(ShowsChanges):
     """Whether figures are written beside the numbers."""
 
 
-@strict_keywords
+@section
 @dataclass(repr=False)
 class SideEffects(ShowsChanges):
     """What else a rewrite changes; see `TextPredictionTrainer.evaluate_side_effects`."""
@@ -158,7 +168,7 @@ class SideEffects(ShowsChanges):
     """Cap on neutral texts."""
 
 
-@strict_keywords
+@section
 @dataclass(repr=False)
 class Evaluation(ShowsChanges):
     """What is measured of the trained GRADIEND; null leaves a part out."""
@@ -171,7 +181,7 @@ class Evaluation(ShowsChanges):
     """What else the chosen rewrites change; needs the decoder."""
 
 
-@strict_keywords
+@section
 @dataclass(repr=False)
 class Rewrite(ShowsChanges):
     """Rewritten models to save, one folder each; see `Trainer.rewrite_base_model`."""
@@ -184,7 +194,7 @@ class Rewrite(ShowsChanges):
     """Folder of the models. Default: `<experiment_dir>/rewritten`."""
 
 
-@strict_keywords
+@section
 @dataclass(repr=False)
 class Delta(Rewrite):
     """Small files with the changed entries alone; see `Trainer.export_delta`."""
@@ -193,7 +203,7 @@ class Delta(Rewrite):
     """Folder of the files. Default: `<experiment_dir>/deltas`."""
 
 
-@strict_keywords
+@section
 @dataclass(repr=False)
 class Report(ShowsChanges):
     """The page `report.html`."""
@@ -205,7 +215,7 @@ class Report(ShowsChanges):
 
 
 @fields_in_docstring
-@strict_keywords
+@section
 @dataclass(repr=False)
 class Experiment(ShowsChanges):
     """A whole experiment: data, training, evaluations, rewritten models, report.
