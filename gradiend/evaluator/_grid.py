@@ -151,7 +151,7 @@ class GridSearch:
         scores = self.grid[key].get("lms")
         if isinstance(key, str):
             return [f"{key} model"]
-        kept = [] if scores is None else [f"{described_ratio(scores, self.context)} of the score kept"]
+        kept = [] if scores is None else [f"{described_ratio(scores, self.context)} kept"]
         return [f"factor {key[0]:g} step {key[1]:g}", *kept]
 
     def _entry(self, key: Key, datasets: Sequence[str], *, scores: bool) -> dict[str, Any]:

@@ -295,7 +295,7 @@ class TrainingRun:
 
     def _show(self, bar: Progress) -> None:
         recent, step = self.losses[-LOSS_WINDOW:], self.stats["global_step"]
-        loss = f"loss {sum(recent) / len(recent):.3g}" if recent else None
+        loss = f"loss {sum(recent) / len(recent):.2g}" if recent else None
         bar.advance(1, loss, *self._measured(), news=step in self.stats.get("scores", {}))
 
     def _measured(self) -> list[str]:
