@@ -148,10 +148,10 @@ class GridSearch:
 
     def _notes(self, key: Key) -> list[str]:
         """What the bar says of a measurement."""
-        scores = self.grid[key].get("lms")
         if isinstance(key, str):
             return [f"{key} model"]
-        kept = [] if scores is None else [f"{described_ratio(scores, self.context)} kept"]
+        scores = self.grid[key].get("lms", {})
+        kept = [] if scores.get("lms") is None else [f"{described_ratio(scores, self.context)} kept"]
         return [f"factor {key[0]:g} step {key[1]:g}", *kept]
 
     def _entry(self, key: Key, datasets: Sequence[str], *, scores: bool) -> dict[str, Any]:
