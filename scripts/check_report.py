@@ -1,6 +1,6 @@
 """Open a report in Chromium, use it as a reader would, and say what came of it.
 
-    python scripts/check_report.py REPORT.html [--shots DIRECTORY]
+    python scripts/check_report.py REPORT.html [--shots DIRECTORY] [--height PIXELS]
 
 Chromium is driven through a pair of pipes, so that nothing needs to be installed beside it. The exit status is 1 if
 the page asks for anything from outside, logs an error, is too large or too slow, or does not do what it should.
@@ -150,8 +150,8 @@ def browser_page(browser: str) -> Iterator[Page]:
             os.close(answers)
 
 
-def check(path: Path, browser: str, shots: Path | None = None) -> tuple[list[str], list[str]]:
-    """(what was seen, what is wrong)."""
+def check(path: Path, browser: str, shots: Path | None = None, most: int | None = None) -> tuple[list[str], list[str]]:
+    """(what was seen, what is wrong); pictures show at most the first `most` pixels of the page."""
     seen, wrong = [], []
     size = path.stat().st_size
     seen.append(f"size           {size:,} bytes")
@@ -169,6 +169,7 @@ def check(path: Path, browser: str, shots: Path | None = None) -> tuple[list[str
             seen.append(f"tables sort    {told or 'yes'}")
             wrong += [f"tables: {told}"] * bool(told)
         wrong += _check_points(page, seen)
+        page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
         for screen, (width, height) in SCREENS.items():
             page.send(
                 "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
@@ -180,7 +181,7 @@ def check(path: Path, browser: str, shots: Path | None = None) -> tuple[list[str
             for scheme in SCHEMES:
                 page.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
                 if shots is not None:
-                    _save(page, shots / f"{path.stem}_{screen}_{scheme}.png")
+                    _save(page, shots / f"{path.stem}_{screen}_{scheme}.png", most)
         page.send("Emulation.setEmulatedMedia", features=[])
         printed = base64.b64decode(page.send("Page.printToPDF", printBackground=True)["data"])
         seen.append(f"printed        {len(printed):,} bytes of PDF")
@@ -214,8 +215,9 @@ def _check_points(page: Page, seen: list[str]) -> list[str]:
     return wrong + ([] if page.evaluate(TIP) == "" else ["Escape does not hide the text"])
 
 
-def _save(page: Page, file: Path) -> None:
+def _save(page: Page, file: Path, most: int | None) -> None:
     height = page.evaluate("document.documentElement.scrollHeight")
+    height = height if most is None else min(height, most)
     width = page.evaluate("document.documentElement.clientWidth")
     clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
     taken = page.send("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
@@ -250,6 +252,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("report", type=Path)
     parser.add_argument("--shots", type=Path, help="directory for pictures of the page and its PDF")
+    parser.add_argument("--height", type=int, help="pixels from the top that pictures show; default: the whole page")
     given = parser.parse_args()
     browser = find_browser()
     if browser is None:
@@ -257,7 +260,7 @@ def main() -> int:
         return 2
     if given.shots is not None:
         given.shots.mkdir(parents=True, exist_ok=True)
-    seen, wrong = check(given.report, browser, given.shots)
+    seen, wrong = check(given.report, browser, given.shots, given.height)
     print("\n".join(seen))
     for problem in wrong:
         print(f"WRONG: {problem}")

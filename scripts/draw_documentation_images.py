@@ -3,7 +3,7 @@
     python scripts/draw_documentation_images.py runs/demo docs/images
 
 Those of the README are the demo's own. The overlap of top-k weights needs several models: GRADIENDs of three seeds are
-trained on the rows of the demo, which takes a minute.
+trained on the rows of the demo, which takes a minute. The picture of the report needs Chromium.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
+from check_report import check, find_browser
+from PIL import Image
 
 from gradiend import TextPredictionTrainer, TrainingArguments, plot_topk_overlap_heatmap, plot_topk_overlap_venn
 from gradiend.demo import model_path
@@ -26,6 +28,9 @@ OF_THE_DEMO = {
     "probability_shifts.png": "demo_probability_shifts.png", "encoder_analysis.png": "demo_encodings.png",
     "balance.png": "demo_balance.png",
 }  # fmt: skip
+
+REPORT_HEIGHT = 2010
+"""Pixels of the report that its picture shows: to the end of the encodings."""
 
 
 def train_seeds(rows: Path, directory: str) -> TextPredictionTrainer:
@@ -56,6 +61,12 @@ def main() -> None:
 
     for drawn, name in OF_THE_DEMO.items():
         shutil.copyfile(options.demo / drawn, options.images / name)
+    browser = find_browser()
+    if browser is not None:
+        with tempfile.TemporaryDirectory() as shots:
+            check(options.demo / "report.html", browser, Path(shots), REPORT_HEIGHT)
+            picture = Image.open(Path(shots) / "report_wide_light.png").convert("RGB").quantize(256)
+            picture.save(options.images / "demo_report.png", optimize=True)
     with tempfile.TemporaryDirectory() as directory:
         trainer = train_seeds(options.demo / "data" / "training.csv", directory)
         plot_encoder_distributions(

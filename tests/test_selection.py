@@ -73,6 +73,7 @@ def test_summaries_say_what_was_chosen():
         "strengthen": True,
         "lms": 0.8,
         "base_lms": 0.8,
+        "least_share": 0.99,
         "why": "Of 1 measured steps with the feature factor 1, 0.1 has the highest A among those that keep 0.99 of the "
         "LMS (it keeps 1.0000).",
     }

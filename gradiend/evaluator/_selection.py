@@ -257,9 +257,10 @@ def compute_metric_summaries(
         strengthen: A flag that the summaries record.
 
     Returns:
-        name → value, feature_factor, learning_rate, id, strengthen, lms, base_lms. A step that changes nothing is never
-        chosen. If the policy accepts no other step, value, feature_factor, learning_rate, id and lms are None, and
-        reason says why. A metric that no candidate has is left out.
+        name → value, feature_factor, learning_rate, id, strengthen, lms, base_lms, and least_share, the share of the
+        base model's score that the policy asks for, if it does. A step that changes nothing is never chosen. If the
+        policy accepts no other step, value, feature_factor, learning_rate, id and lms are None, and reason says why. A
+        metric that no candidate has is left out.
     """
     extracted = results if extractor is None else extractor(results)
     candidates, base = default_extract_candidates(extracted) if isinstance(extracted, Mapping) else extracted

@@ -153,9 +153,10 @@ class DecoderEvaluator:
             For each class `"X"` (or `"X_weaken"`): value, base_value (the value of the unchanged model; None if an
             extractor gave the candidates), feature_factor, learning_rate, id, strengthen, part, lms, base_lms, the
             ratios of both scores to the base model's (likelihood_ratio, accuracy_ratio: value, standard_error, low,
-            high), and why, a sentence; value_interval, base_value_interval and change_interval are bootstrap intervals
-            over texts (None: not estimable). "balance" has the mean gap as value, and measures, base_measures,
-            probs_factual and base_probs_factual (docs/evaluation.md).
+            high), least_share, the share that the policy asks for, and why, a sentence; value_interval,
+            base_value_interval and change_interval are bootstrap intervals over texts (None: not estimable). "balance"
+            has the mean gap as value, and measures, base_measures, probs_factual and base_probs_factual
+            (docs/evaluation.md).
             "grid": {"base" or (feature_factor, learning_rate): measurements}; with a plot, "plot_path" and
             "plot_paths". A step that changes nothing, such as 0, is never chosen: if no other step is acceptable, the
             learning_rate of the class is None, and "reason" says why. "note" says that a choice is at the edge of the

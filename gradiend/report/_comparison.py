@@ -12,9 +12,10 @@ import pandas as pd
 from gradiend.report._facts import total_seconds
 from gradiend.report._render import write_page
 from gradiend.report._rewrites import title_of
-from gradiend.report._words import is_number
+from gradiend.report._words import model_name
 
-CORRELATION = ("correlation", "correlation low", "correlation high")
+ROWS, MEAN = "rows ", "mean of "
+"""What the names of rows with the sizes of splits, and with the means of classes, begin with."""
 GOAL_VALUES = ("before", "after", "step", "kept")
 _PLACES = ("experiment_dir", "output_dir", "seed_runs_dir", "run_id", "name")
 """Arguments that say where a run lies and what it is called; two runs always differ in them."""
@@ -24,19 +25,26 @@ def comparison_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Put several runs side by side, one row for each run.
 
     Args:
-        records: Contents of run.json files, with their metrics under "metrics".
+        records: Contents of run.json files.
 
     Returns:
-        A frame whose index has the names of the runs. The columns are model, classes, sizes of the data, correlation,
-        correlation low and high, mean of each class, and for each goal before, after, step and kept (the share of the
-        likelihood), then seconds, and converged where a run says so. What a run has not measured is missing (NaN).
+        A frame whose index has the names of the runs. The columns are model, classes, entries (in the map), rows of
+        each split, converged, correlation with its interval (low, high), the mean of each class, for each goal before,
+        after, step and kept (the share of the score of neutral text), and seconds. What a run has not measured is
+        None.
 
     Raises:
         TypeError: An entry is no record.
         ValueError: There are no records.
     """
     runs = _checked(records)
-    return pd.DataFrame([_row(run) for run in runs], index=pd.Index(_names(runs), name="run"))
+    rows = [_row(run) for run in runs]
+    # Quantities stand in the order of the run that has most of them.
+    quantities = dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row)
+    return pd.DataFrame(
+        [[row.get(name) for name in quantities] for row in rows], index=pd.Index(_names(runs), name="run"),
+        columns=list(quantities), dtype=object,
+    )  # fmt: skip
 
 
 def write_comparison(path: str | Path, records: Sequence[Mapping[str, Any]], *, title: str | None = None) -> str:
@@ -61,9 +69,9 @@ def write_comparison(path: str | Path, records: Sequence[Mapping[str, Any]], *, 
     view = {
         "title": title or f"{len(runs)} runs side by side",
         "names": names,
-        "rows": [{str(key): value for key, value in row.items()} for row in table.to_dict("records")],
-        "means": [name for name in table.columns if name.startswith("mean of ")],
-        "sizes": [name for name in table.columns if name.startswith("data: ")],
+        "rows": [{str(name): value for name, value in row.items()} for row in table.to_dict("records")],
+        "means": [name for name in table.columns if name.startswith(MEAN)],
+        "sizes": [name for name in table.columns if name.startswith(ROWS)],
         "goals": [(goal, title_of(goal)) for goal in goals],
         "differences": _differences(runs),
         "data": {},
@@ -76,36 +84,40 @@ def _checked(records: Any) -> list[Mapping[str, Any]]:
     if not runs:
         raise ValueError("There is nothing to compare: give the contents of at least one run.json.")
     for run in runs:
-        if not isinstance(run, Mapping) or "experiment" not in run:
-            raise TypeError(f'A record must be the content of a run.json, with "experiment"; got {run!r:.60}.')
+        if not isinstance(run, Mapping) or not {"experiment", "metrics"} <= run.keys():
+            raise TypeError(
+                f"A record must be the content of a run.json, which `gradiend run` writes; got {run!r:.60}."
+            )
     return runs
 
 
 def _row(run: Mapping[str, Any]) -> dict[str, Any]:
-    metrics, arguments = run.get("metrics") or {}, dict(_flat(run["experiment"]))
-    means = metrics.get("mean_by_class") or {}
-    classes = metrics.get("classes") or _last(arguments, "target_classes")
+    metrics, arguments = run["metrics"], dict(_flat(run["experiment"]))
+    model, means = _last(arguments, "model"), metrics.get("mean_by_class") or {}
     correlation = metrics.get("correlation") or {}
     row: dict[str, Any] = {
-        "model": _last(arguments, "model"),
-        "classes": " / ".join(map(str, classes if isinstance(classes, list) else means)) or None,
-    }
-    row |= {f"data: {name}": value for name, value in _flat(run.get("data") or {}) if is_number(value)}
-    row |= dict(zip(CORRELATION, (correlation.get(name) for name in ("value", "low", "high")), strict=True))
-    row |= {f"mean of {name}": value for name, value in means.items()}
+        "model": None if model is None else model_name(str(model)),
+        "classes": " / ".join(metrics.get("classes") or means) or None, "entries": metrics.get("entries"),
+    }  # fmt: skip
+    rows = (run.get("data") or {}).get("rows") or {}
+    row |= {f"{ROWS}{split}": sum(by_class.values()) for split, by_class in rows.items()}
+    row |= {
+        "converged": metrics.get("converged"), "correlation": correlation.get("value"),
+        "correlation low": correlation.get("low"), "correlation high": correlation.get("high"),
+    }  # fmt: skip
+    row |= {f"{MEAN}{name}": value for name, value in means.items()}
     for goal, found in _goals(run).items():
-        kept = found.get("likelihood_ratio")
-        kept = kept.get("value") if isinstance(kept, Mapping) else kept
+        kept = (found.get("likelihood_ratio") or {}).get("value")
+        if kept is None and found.get("lms") is not None and found.get("base_lms"):
+            kept = found["lms"] / found["base_lms"]
         values = (found.get("base"), found.get("value"), found.get("learning_rate"), kept)
         row |= {f"{goal}: {name}": value for name, value in zip(GOAL_VALUES, values, strict=True)}
     row["seconds"] = total_seconds(run)
-    if "converged" in metrics:
-        row["converged"] = metrics["converged"]
     return row
 
 
 def _goals(run: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    return (run.get("metrics") or {}).get("goals") or {}
+    return run["metrics"].get("goals") or {}
 
 
 def _names(runs: Sequence[Mapping[str, Any]]) -> list[str]:

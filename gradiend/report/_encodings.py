@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from gradiend.report._figures import nice_ticks
 from gradiend.report._words import Text, interval, signed, step
-from gradiend.util._bootstrap import interval_of_mean, numbers_of_groups, resampled_weights
+from gradiend.util import PLACEHOLDER
+from gradiend.util._bootstrap import interval_of_mean, resampled_weights
 from gradiend.visualizer._encoder_scatter import thinned
 from gradiend.visualizer._encodings import checked_frame
 from gradiend.visualizer._style import GOLDEN_RATIO
@@ -42,6 +43,9 @@ NEUTRAL_NAMES = {
     "neutral_training_masked": "another word masked",
     "neutral_dataset": "neutral texts",
 }
+
+Drawn = tuple[pd.DataFrame, NDArray[np.float64], NDArray[np.float64]]
+"""The drawn rows of a band, and their places in its box."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +102,6 @@ class Encodings:
     n_judged: int
     band_width: float = BAND_WIDTH
     band_height: float = BAND_HEIGHT
-    ridge_base: float = _RIDGE
-    middle: float = _MIDDLE
 
 
 def encodings_of(encoder: Mapping[str, Any], classes: Sequence[str]) -> Encodings:
@@ -110,45 +112,50 @@ def encodings_of(encoder: Mapping[str, Any], classes: Sequence[str]) -> Encoding
         classes: The target classes, whose bands come first.
     """
     frame = _described(checked_frame(encoder, ("encoded", "label", "type")))
-    order = _order(frame, classes)
-    drawn = thinned(frame, MOST_POINTS, "group")
+    drawn = thinned(frame, MOST_POINTS, "key")
     limit = max(1.0, float(frame["encoded"].abs().max())) * 1.12
     looks = {name: place for place, name in enumerate(classes)}
-    bands, points = [], []
-    for name in order:
-        own, shown = frame[frame["group"] == name], drawn[drawn["group"] == name].sort_values("encoded")
+    bands: list[Band] = []
+    points: list[Drawn] = []
+    for key in _order(frame, classes):
+        own, shown = frame[frame["key"] == key], drawn[drawn["key"] == key].sort_values("encoded", kind="stable")
+        name = str(own["group"].iloc[0])
         look = None if own["neutral"].iloc[0] else looks.get(name, len(looks) + len(bands))
         x = (shown["encoded"].to_numpy(np.float64) / limit + 1) / 2 * BAND_WIDTH
         y = _MIDDLE + _SPREAD * (2 * (np.arange(len(x)) * GOLDEN_RATIO % 1.0) - 1)
-        x, y = np.round(x, 1), np.round(y, 1)
+        places = np.round(x, 1), np.round(y, 1).astype(np.float64)
         values = own["encoded"].to_numpy(np.float64)
         mean = float(values.mean())
         bands.append(
             Band(
-                name, look, len(own), mean, _interval_of(encoder, name, own), _ridge(values, limit), _dots(x, y),
+                name, look, len(own), mean, _interval_of(encoder, name, own), _ridge(values, limit), _dots(*places),
                 round((mean / limit + 1) / 2 * BAND_WIDTH, 1),
             )
         )  # fmt: skip
-        points.append((shown, x, y))
+        points.append((shown, *places))
     target = frame[~frame["neutral"] & (frame["label"] != 0)]
     # A row is judged as `accuracy` of the metrics judges it: by the side of 0 on which it is encoded.
     wrong = target[np.where(target["encoded"] >= 0, 1.0, -1.0) != np.sign(target["label"])]
-    by_size = wrong.assign(size=wrong["encoded"].abs()).sort_values("size", ascending=False)
     # How far an encoding lies on the side of its own class.
-    own_side = target.assign(side=target["encoded"] * np.sign(target["label"])).sort_values("side", ascending=False)
-    by_label = own_side.groupby("label", sort=False)
-    neutral = frame[frame["neutral"]]
-    far = neutral.assign(size=neutral["encoded"].abs()).sort_values("size", ascending=False).head(2 * N_EXTREMES)
+    side = target.assign(side=target["encoded"] * np.sign(target["label"])).sort_values("side", kind="stable")
+    unsure = side.groupby("label", sort=False).head(N_EXTREMES)
+    surest = side.iloc[::-1].groupby("label", sort=False).head(N_EXTREMES).sort_values("label", kind="stable")
     return Encodings(
         bands, [(round((tick / limit + 1) * 50, 2), signed(tick, 1)) for tick, _ in nice_ticks(-limit, limit)],
         _points(points), len(drawn), len(frame),
-        _examples(by_label.head(N_EXTREMES)), _examples(by_label.tail(N_EXTREMES).iloc[::-1]), _examples(far),
-        _examples(by_size.head(MOST_MISCLASSIFIED)), len(wrong), len(target),
+        _examples(surest.iloc[::-1]), _examples(unsure),
+        _examples(_farthest(frame[frame["neutral"]], 2 * N_EXTREMES)),
+        _examples(_farthest(wrong, MOST_MISCLASSIFIED)), len(wrong), len(target),
     )  # fmt: skip
 
 
+def _farthest(rows: pd.DataFrame, most: int) -> pd.DataFrame:
+    """The rows whose encodings are farthest from 0."""
+    return rows.loc[rows["encoded"].abs().sort_values(ascending=False, kind="stable").index[:most]]
+
+
 def _described(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with group, neutral, and the columns of texts, which are empty where a trainer gives none."""
+    """The frame with group, neutral, key (of a band), and columns of texts, which are empty where there are none."""
     frame = frame.reset_index(drop=True)
     kind = frame["type"].astype(str)
     neutral = kind.str.startswith("neutral")
@@ -158,26 +165,36 @@ def _described(frame: pd.DataFrame) -> pd.DataFrame:
     }
     labels = "label " + frame["label"].map(step)
     group = texts["source_id"].where(texts["source_id"] != "", labels).where(~neutral, kind.replace(NEUTRAL_NAMES))
-    return frame[["encoded", "label"]].assign(**texts, neutral=neutral, group=group)
+    return frame[["encoded", "label"]].assign(
+        **texts,
+        neutral=neutral,
+        group=group,
+        # A class may have the name of a kind of neutral texts.
+        key=neutral.map({True: "neutral: ", False: "class: "}) + group,
+    )
 
 
 def _order(frame: pd.DataFrame, classes: Sequence[str]) -> list[str]:
-    """Target classes first, then other classes, then neutral texts."""
+    """The keys of bands: target classes first, then other classes, then neutral texts."""
     place = {name: number for number, name in enumerate(classes)}
-    found = frame.groupby("group", sort=False).agg(neutral=("neutral", "first"), label=("label", "mean"))
-    keys = {
-        str(name): (bool(row["neutral"]), place.get(str(name), len(place)), -float(row["label"]))
-        for name, row in found.iterrows()
+    found = frame.groupby("key", sort=False).agg(
+        neutral=("neutral", "first"), name=("group", "first"), label=("label", "mean")
+    )
+    ranks = {
+        str(key): (bool(row["neutral"]), place.get(row["name"], len(place)), -float(row["label"]))
+        for key, row in found.iterrows()
     }
-    return sorted(keys, key=lambda name: keys[name])
+    return sorted(ranks, key=lambda key: ranks[key])
 
 
 def _interval_of(encoder: Mapping[str, Any], name: str, own: pd.DataFrame) -> Any:
     """The interval of a band's mean: that of the metrics, or for neutral texts one that is made in the same way."""
     known = encoder.get("mean_by_feature_class_interval") or {}
-    if name in known:
+    if name in known and not own["neutral"].iloc[0]:
         return known[name]
-    texts = numbers_of_groups(list(own["input_text"]) if (own["input_text"] != "").all() else list(range(len(own))))
+    texts: list[Any] = list(range(len(own)))
+    if (own["input_text"] != "").all():
+        texts = [text.replace(PLACEHOLDER, word) for text, word in zip(own["input_text"], own["factual"], strict=True)]
     return interval_of_mean(own["encoded"].to_numpy(np.float64), resampled_weights(texts))
 
 
@@ -204,7 +221,7 @@ def _dots(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[str, ...]:
     return tuple(layer for layer in layers if layer)
 
 
-def _points(bands: Sequence[tuple[pd.DataFrame, NDArray[np.float64], NDArray[np.float64]]]) -> dict[str, Any]:
+def _points(bands: Sequence[Drawn]) -> dict[str, Any]:
     """Places and texts of points: texts and words stand in the JSON once, and points have their numbers.
 
     Returns:

@@ -12,7 +12,7 @@ from typing import Any
 
 from gradiend import __version__
 from gradiend.data._summary import DataSummary
-from gradiend.report._words import Text, duration, is_number, listed, size
+from gradiend.report._words import UNKNOWN, Text, duration, is_number, listed, size
 from gradiend.util._argument_fields import SHORT, field_sentences, plain
 
 PACKAGES = ("torch", "transformers", "safetensors", "numpy", "pandas")
@@ -108,19 +108,21 @@ def described_data(summary: DataSummary) -> dict[str, Any]:
     }
 
 
-def reproduction(record: Mapping[str, Any] | None, seeds: Sequence[int]) -> Reproduction:
+def reproduction(record: Mapping[str, Any] | None, seeds: Sequence[int | None]) -> Reproduction:
     """How to reproduce a run, from its record if there is one."""
-    seed_line = ("seeds", ", ".join(map(str, seeds)) if seeds else "none: every run differs")
+    seeds = (record or {}).get("seeds") or seeds
+    known_seeds = [str(seed) for seed in seeds if seed is not None]
+    seed_line = ("seeds", ", ".join(known_seeds) or "none: every run differs")
     if record is None:
         known = [("gradiend", __version__), ("python", platform.python_version()), *_installed()]
         return Reproduction(None, [seed_line, ("platform", platform.platform())], known, [], None, False)
     git = record.get("git")
-    lines = [("seeds", ", ".join(map(str, record.get("seeds") or seeds)) or seed_line[1])]
+    lines = [seed_line]
     if fingerprint := (record.get("data") or {}).get("fingerprint"):
         lines.append(("fingerprint of the data", _one_line(fingerprint)))
     if git:
         lines.append(("git commit", f"{git['commit']}{' with changes that are not committed' if git['dirty'] else ''}"))
-    lines += [(name, str(record[name])) for name in ("platform", "started", "finished") if record.get(name)]
+    lines += [(name, str(record[name])) for name in ("platform", "device", "started", "finished") if record.get(name)]
     versions = {"gradiend": record.get("gradiend"), **(record.get("versions") or {})}
     experiment = record.get("experiment")
     return Reproduction(
@@ -133,7 +135,7 @@ def reproduction(record: Mapping[str, Any] | None, seeds: Sequence[int]) -> Repr
 def phases_of(record: Mapping[str, Any]) -> list[Phase]:
     """The steps of a recorded run."""
     return [
-        Phase(str(name), duration(one.get("seconds")), size(one.get("peak_memory_bytes")), bool(one.get("reused")))
+        Phase(str(name), duration(one.get("seconds")), _memory(one.get("peak_memory_bytes")), bool(one.get("reused")))
         for name, one in (record.get("phases") or {}).items()
     ]
 
@@ -143,6 +145,11 @@ def total_seconds(record: Mapping[str, Any]) -> float | None:
     found = [one.get("seconds") for one in (record.get("phases") or {}).values()]
     known = [seconds for seconds in found if is_number(seconds)]
     return sum(known) if known else None
+
+
+def _memory(by_device: Mapping[str, Any] | None) -> str:
+    """The largest memory on each device."""
+    return ", ".join(f"{size(n)} ({device})" for device, n in (by_device or {}).items()) or UNKNOWN
 
 
 def _one_line(value: Any) -> str:

@@ -12,6 +12,7 @@ import torch
 
 from gradiend.model import ParamMappedGradiendModel
 from gradiend.model._checkpoint import is_checkpoint
+from gradiend.model._topk import BLOCK
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend
 from gradiend.visualizer._style import shortened
@@ -23,6 +24,8 @@ N_TOKENS = 12
 """Tokens whose embeddings are listed."""
 N_TOP = 1000
 """Entries among which parameters are counted."""
+_BINS = 1 << 16
+"""Bins by which the entries that hold half of the importance are counted."""
 MOST_PARAMETERS = 20
 """Parameters that are listed, by their share."""
 _TENSOR = re.compile(r"[._](weight|bias)$")
@@ -148,17 +151,17 @@ def importance_of(gradiend: ParamMappedGradiendModel, trainer: Any) -> Importanc
         target = outside if layer is None else layers.setdefault(layer, {})
         _add(target.setdefault(kind, Cell()), cell)
     whole = Cell(sum(cell.importance for _, cell, _ in parameters), gradiend.input_dim)
-    for cell in (*outside.values(), *(cell for own in layers.values() for cell in own.values())):
+    for cell in (*outside.values(), *(cell for cells in layers.values() for cell in cells.values())):
         _finish(cell, whole)
     for _, cell, _ in parameters:
         _finish(cell, whole)
-    kinds = list(dict.fromkeys(kind for own in layers.values() for kind in own))
+    kinds = list(dict.fromkeys(kind for cells in layers.values() for kind in cells))
     rows = []
-    for name, own in layers.items():
+    for name, cells in layers.items():
         total = Cell()
-        for cell in own.values():
+        for cell in cells.values():
             _add(total, cell)
-        rows.append(Row(name, [own.get(kind) for kind in kinds], _finish(total, whole)))
+        rows.append(Row(name, [cells.get(kind) for kind in kinds], _finish(total, whole)))
     embedding = _embedding(trainer)
     by_share = sorted(parameters, key=lambda item: -item[1].share)
     return Importance(
@@ -191,10 +194,23 @@ def _short_names(rows: Sequence[Row]) -> list[Row]:
 
 
 def _half(importance: torch.Tensor) -> int:
-    """How many of the most important entries hold half of the importance."""
-    ordered = np.sort(importance.numpy())[::-1]
-    sums = np.cumsum(ordered, dtype=np.float64)
-    return int(np.searchsorted(sums, sums[-1] / 2)) + 1
+    """About how many of the most important entries hold half of the importance, without sorting all entries.
+
+    Entries are counted in narrow bins of their size; within the bin of the last of them, they count as equal.
+    """
+    largest = float(importance.max())
+    if not largest:
+        return 0
+    counts, sums = np.zeros(_BINS), np.zeros(_BINS)
+    for block in importance.split(BLOCK):
+        places = ((block / largest).sqrt() * (_BINS - 1)).long().numpy()
+        counts += np.bincount(places, minlength=_BINS)
+        sums += np.bincount(places, weights=block.numpy(), minlength=_BINS)
+    held, half = np.cumsum(sums[::-1]), sums.sum() / 2
+    last = int(np.searchsorted(held, half))
+    before = held[last - 1] if last else 0.0
+    above = counts[::-1]
+    return int(np.ceil(above[:last].sum() + above[last] * (half - before) / (held[last] - before)))
 
 
 def _embedding(trainer: Any) -> tuple[str, Any] | None:
@@ -217,9 +233,10 @@ def _entries(
         inside = [(rank, index) for rank, index in enumerate(top.tolist()) if place.start <= index < place.stop]
         if not inside:
             continue
-        selected = parameter.indices()
+        selected = None if parameter.selection is None else parameter.indices()
         for rank, index in inside:
-            at = [int(i) for i in np.unravel_index(int(selected[index - place.start]), parameter.shape)]
+            flat = index - place.start if selected is None else int(selected[index - place.start])
+            at = [int(i) for i in np.unravel_index(flat, parameter.shape)]
             token = None
             if embedding is not None and parameter.name == embedding[0]:
                 token = _token(embedding[1], at[0])
@@ -238,8 +255,11 @@ def _tokens(
     name, tokenizer = embedding
     for parameter, place in gradiend.mapping.slices():
         if parameter.name == name and parameter.num_selected:
-            rows = parameter.indices() // parameter.shape[1]
-            sums = torch.bincount(rows, weights=importance[place].double(), minlength=parameter.shape[0])
+            own = importance[place].double()
+            if parameter.selection is None:
+                sums = own.view(parameter.shape[0], -1).sum(1)
+            else:
+                sums = torch.bincount(parameter.indices() // parameter.shape[1], own, parameter.shape[0])
             best = sums.topk(min(N_TOKENS, len(sums)))
             found = zip(best.indices.tolist(), best.values.tolist(), strict=True)
             return [(_token(tokenizer, row), value / whole.importance) for row, value in found if value]

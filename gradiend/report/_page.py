@@ -15,12 +15,12 @@ from gradiend.report._facts import arguments_of, described_data, reproduction
 from gradiend.report._figures import Chart, Rule, Series, chart, thinned_means
 from gradiend.report._importance import importance_of, trained_gradiend
 from gradiend.report._render import write_page
-from gradiend.report._rewrites import balance_of, moves_of, predictions_of, side_effects_of, title_of
+from gradiend.report._rewrites import balance_of, moves_of, title_of
+from gradiend.report._side_effects import predictions_of, side_effects_of
 from gradiend.report._verdict import converged, feature_sentence, moved, separated
-from gradiend.report._words import is_number
+from gradiend.report._words import is_number, model_name
 from gradiend.util._checks import require_finite
 from gradiend.util._imports import require_package
-from gradiend.util.paths import MODEL_DIR
 from gradiend.visualizer.convergence import training_curves
 
 
@@ -65,7 +65,9 @@ def write_report(
     classes, words = trainer.target_classes, trainer.modality.class_words()
     model = model_name(trainer.base_model_path)
     stats = training if running else trainer.get_training_stats() if trainer.has_model() else None
-    seeds = None if running or stats is None else trainer.get_seed_report()
+    # A report of seeds beside a training of one seed is that of an earlier training.
+    one_seed = trainer.training_args.max_seeds == 1
+    seeds = None if running or stats is None or one_seed else trainer.get_seed_report()
     moves = None
     if decoder is not None:
         moves = moves_of(decoder, classes, on_others=trainer.strengthens_on_other_classes)
@@ -98,18 +100,10 @@ def write_report(
         "data_summary": described_data(trainer.data_summary()),
         "seeds": seeds,
         "arguments": arguments_of(trainer),
-        "reproduction": reproduction(record, [seed for seed in tried if seed is not None]),
+        "reproduction": reproduction(record, tried),
         "data": {} if encodings is None else encodings.points,
     }
     return write_page(path, "report.html.j2", view)
-
-
-def model_name(path: str) -> str:
-    """The name of a model; of a path only the last part, or two parts if the last is `model`, which says nothing."""
-    place = Path(path)
-    if not (place.is_absolute() or place.is_dir()):
-        return path
-    return f"{place.parent.name}/{place.name}" if place.name == MODEL_DIR else place.name
 
 
 def convergence_charts(stats: Mapping[str, Any]) -> list[Chart]:

@@ -34,6 +34,7 @@ def write_page(path: str | Path, template: str, view: Mapping[str, Any]) -> str:
     Raises:
         ImportError: jinja2 is not installed.
     """
+    require_package("jinja2", "A report", "report")
     html = _environment().get_template(template).render(view)
     with replacing(path) as temporary:
         # Half characters, which broken corpora have, are no text: a question mark stands for each.
@@ -43,7 +44,6 @@ def write_page(path: str | Path, template: str, view: Mapping[str, Any]) -> str:
 
 @cache
 def _environment() -> Environment:
-    require_package("jinja2", "A report", "report")
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - optional
     from markupsafe import Markup  # noqa: PLC0415 - optional
 

@@ -1,4 +1,4 @@
-"""The rewrites of the page: what each goal moved, at which step and cost, and what else moved beside it."""
+"""The rewrites of the page: what each goal moved, at which step and cost, and the texts of the goal of balance."""
 
 from __future__ import annotations
 
@@ -6,20 +6,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from gradiend.evaluator._goals import RESULT_KEYS, BalanceGoal, Goal
 from gradiend.evaluator._selection import BASE
-from gradiend.evaluator._side_effects import CLASS, DIVERGENCE, GAINED, LOST, N_PREDICTIONS, OTHER, PREDICTION, TARGET
 from gradiend.report._figures import Chart, Rule, Series, chart
-from gradiend.report._words import Text, interval, is_number, listed, number, step
+from gradiend.report._words import Text, is_number, listed, step
 from gradiend.util import BALANCE
 from gradiend.visualizer.balance import preference
 
 MOST_BALANCE_TEXTS = 40
 """Texts of the goal of balance that are drawn; of more texts, evenly spaced ones by the base model's preference."""
-MOST_CLASSES = 24
-"""Rows of classes that are listed for a rewrite."""
 
 
 @dataclass(frozen=True)
@@ -232,9 +227,9 @@ def _charts(
             )
         ]
         rules = [*least, *(Rule(row["kept"], "chosen", True, "chosen") for row in chosen)]
-        rules += [Rule(base, "base model")] if is_number(base) else []
+        rules += [] if base is None else [Rule(base, "base model")]
         found = chart(
-            "Gap between the classes", series, x_name=f"kept {score}, share of the base model's", y_name="gap",
+            "Gap between the classes", series, x_name=f"kept {score}", y_name="gap",
             labels=False, y_range=(0.0, 0.0), rules=rules,
         )  # fmt: skip
         return [] if found is None else [found]
@@ -255,7 +250,7 @@ def _charts(
     drawn = (
         chart(
             f"{name} on texts of {listed(goal.datasets, 2)}", [values], y_name=name, y_range=(0.0, 0.0),
-            rules=[*mark, *([Rule(base, "base model")] if is_number(base) else [])], **common,
+            rules=[*mark, *([] if base is None else [Rule(base, "base model")])], **common,
         ),
         chart(
             f"Kept {score}", [shares], y_name="share of the base model's",
@@ -316,84 +311,3 @@ def balance_of(decoder: Mapping[str, Any]) -> Balance | None:
         for name in classes
     ]
     return Balance(classes, rows, len(names), measures, two)
-
-
-# Predictions and side effects
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The most likely tokens at the place of one sentence: first of the base model, then after each rewrite."""
-
-    sentence: Text
-    columns: Sequence[tuple[str, Sequence[tuple[str, float, float]]]]
-    """(title, (token, probability, change of the probability) of the most likely tokens)."""
-
-
-@dataclass(frozen=True)
-class SideEffects:
-    """What one rewrite moved beside its class."""
-
-    key: str
-    title: str
-    divergence: str | None
-    tokens: Sequence[Mapping[str, Any]]
-    """The tokens that gained and lost most."""
-    classes: Sequence[Mapping[str, Any]]
-    """P(class) before and after."""
-    n_more_classes: int
-
-
-def shown_token(name: str) -> str:
-    """A token as text; the space with which it may begin is made visible."""
-    return f"␣{name[1:]}" if name.startswith(" ") else name
-
-
-def predictions_of(effects: Mapping[str, pd.DataFrame], titles: Mapping[str, str]) -> list[Prediction]:
-    """The predictions for the sentences of the user, all goals side by side."""
-    by_goal = {key: frame[frame["kind"] == PREDICTION] for key, frame in effects.items()}
-    sentences = dict.fromkeys(text for rows in by_goal.values() for text in rows["context"])
-    found = []
-    for sentence in sentences:
-        columns: list[tuple[str, list[tuple[str, float, float]]]] = []
-        for key, rows in by_goal.items():
-            own = rows[rows["context"] == sentence]
-            if own.empty:
-                continue
-            if not columns:
-                columns.append(("before", _most_likely(own, "before")))
-            columns.append((titles.get(key, title_of(key)), _most_likely(own, "after")))
-        found.append(Prediction(Text.of(sentence), columns))
-    return found
-
-
-def _most_likely(rows: pd.DataFrame, column: str) -> list[tuple[str, float, float]]:
-    best = rows.sort_values(column, ascending=False, kind="stable").head(N_PREDICTIONS)
-    change = best["change"] if column == "after" else best["change"] * 0
-    names = map(shown_token, best["name"].astype(str))
-    return list(zip(names, best[column].astype(float), change.astype(float), strict=True))
-
-
-def side_effects_of(key: str, frame: pd.DataFrame, title: str) -> SideEffects:
-    """What one rewrite moved, from the frame of `evaluate_side_effects`."""
-    rows = [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
-    moved = [row for row in rows if row["kind"] in (GAINED, LOST)]
-    widest = max((abs(row["change"]) for row in moved), default=1.0) or 1.0
-    for row in moved:
-        row["token"] = shown_token(str(row["name"]))
-        row["share"] = round(100 * abs(row["change"]) / widest, 1)
-        row["text"] = Text.of(str(row["example"])) if isinstance(row["example"], str) else None
-    classes = [row for row in rows if row["kind"] == CLASS]
-    for row in classes:
-        row["place"] = Dumbbell(round(100 * row["before"], 1), round(100 * row["after"], 1))
-        own = row["group"] in (TARGET, OTHER)
-        row["title"] = str(row["name"]) if own else f"{row['group']}: {row['name']}"
-    found = next((row for row in rows if row["kind"] == DIVERGENCE), None)
-    told = None
-    if found is not None:
-        ends = interval((found["low"], found["high"]), 4)
-        told = (
-            f"{number(found['after'], 4)} nats per position {ends}, over {found['n']} positions of "
-            f"{found['n_texts']} neutral texts"
-        )
-    return SideEffects(key, title, told, moved, classes[:MOST_CLASSES], max(0, len(classes) - MOST_CLASSES))

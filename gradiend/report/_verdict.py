@@ -136,15 +136,21 @@ def moved(moves: Sequence[Moved] | None) -> Answer:
     done = [one for one in moves if one.step is not None]
     if not done:
         return Answer(question, "Not at this cost", False, "", [one.why for one in moves])
+    clear = [one for one in done if clearly_moved(one)]
     sentences = []
-    for one in done:
-        ends = interval(one.after_interval)
-        sentences.append(
-            f"{one.title[:1].upper()}{one.title[1:]}: {number(one.before)} → {number(one.after)} {ends}".rstrip() + "."
-        )
-    sentences += [
-        f"{one.title[:1].upper()}{one.title[1:]}: no acceptable rewrite." for one in moves if one.step is None
-    ]
+    for one in moves:
+        title = f"{one.title[:1].upper()}{one.title[1:]}"
+        if one.step is None:
+            sentences.append(f"{title}: no acceptable rewrite.")
+            continue
+        told = f"{title}: {number(one.before)} → {number(one.after)} {interval(one.after_interval)}".rstrip()
+        sentences.append(f"{told}." if one in clear else f"{told}, which may be chance.")
     kept = [one.kept for one in done if one.kept is not None]
     figure = f"at least {percent(min(kept))} of the {done[0].score} kept" if kept else ""
-    return Answer(question, f"{len(done)} of {len(moves)} goals reached", len(done) == len(moves), figure, sentences)
+    return Answer(question, f"{len(clear)} of {len(moves)} goals moved", len(clear) == len(moves), figure, sentences)
+
+
+def clearly_moved(one: Moved) -> bool:
+    """Whether the 95 % interval of the change does not include 0; False if the interval is not estimable."""
+    ends = one.change_interval
+    return ends is not None and (ends[0] > 0 or ends[1] < 0)

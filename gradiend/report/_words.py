@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
 from typing import Any
 
 from gradiend.util import PLACEHOLDER
 from gradiend.util._display import shortened
+from gradiend.util.paths import MODEL_DIR
 
 UNKNOWN = "–"
 """What stands in place of a number that was not measured."""
+THIN = "\u202f"
+"""A narrow space at which no line is broken."""
 _TEXT_WIDTH = 220
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -32,8 +37,8 @@ class Text:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number that can be written: no bool, no NaN, no infinity."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether a value is a number that can be written, also one of NumPy: no bool, no NaN, no infinity."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -69,12 +74,12 @@ def step(value: Any) -> str:
 
 def percent(value: Any, digits: int = 1) -> str:
     """A share in per cent, with a narrow space before the sign."""
-    return f"{number(100 * value, 0 if value == 1 else digits)} %" if is_number(value) else UNKNOWN
+    return f"{number(100 * value, 0 if value == 1 else digits)}{THIN}%" if is_number(value) else UNKNOWN
 
 
 def count(value: Any) -> str:
     """A whole number in groups of three digits."""
-    return f"{value:,}".replace(",", " ") if is_number(value) else UNKNOWN
+    return f"{value:,}".replace(",", THIN) if is_number(value) else UNKNOWN
 
 
 def interval(found: Any, digits: int = 3) -> str:
@@ -90,9 +95,9 @@ def duration(seconds: Any) -> str:
     if not is_number(seconds):
         return UNKNOWN
     if seconds < 100:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+        return f"{seconds:.1f}{THIN}s" if seconds < 10 else f"{seconds:.0f}{THIN}s"
     minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes}{THIN}min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def size(n_bytes: Any) -> str:
@@ -100,7 +105,7 @@ def size(n_bytes: Any) -> str:
     if not is_number(n_bytes):
         return UNKNOWN
     mib = n_bytes / 2**20
-    return f"{mib:.0f} MiB" if mib < 1000 else f"{mib / 1024:.1f} GiB"
+    return f"{mib:.0f}{THIN}MiB" if mib < 1000 else f"{mib / 1024:.1f}{THIN}GiB"
 
 
 def listed(names: Iterable[str], most: int = 6) -> str:
@@ -108,3 +113,11 @@ def listed(names: Iterable[str], most: int = 6) -> str:
     found = list(names)
     rest = f" and {len(found) - most} more" if len(found) > most else ""
     return ", ".join(found[:most]) + rest
+
+
+def model_name(path: str) -> str:
+    """The name of a model; of a path only the last part, or two parts if the last is `model`, which says nothing."""
+    place = Path(path)
+    if not (place.is_absolute() or place.is_dir()):
+        return path
+    return f"{place.parent.name}/{place.name}" if place.name == MODEL_DIR else place.name

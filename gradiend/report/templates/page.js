@@ -87,12 +87,6 @@
     bands.addEventListener("pointerleave", () => { if (!pinned) hide(); });
   }
 
-  // Paper has no buttons: everything is open while the page is printed.
-  const closed = () => [...document.querySelectorAll("details:not([open])")];
-  let opened = [];
-  addEventListener("beforeprint", () => { opened = closed(); for (const one of opened) one.open = true; });
-  addEventListener("afterprint", () => { for (const one of opened) one.open = false; });
-
   // The page of a run that goes on loads itself again, at the same place, unless somebody reads a point.
   const seconds = Number(document.body.dataset.refresh);
   if (seconds > 0) {
