@@ -1,4 +1,4 @@
-"""The experiment of `gradiend demo`: number of the third person, from raw sentences of the embedded model's language."""
+"""The experiment of `gradiend demo`: number of the third person, from sentences of the embedded model's language."""
 
 from __future__ import annotations
 
