@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from gradiend import ModelWithGradiend, TextPredictionTrainer, TrainingArguments
 from gradiend.cli._commands import app
 from gradiend.demo import model_path
+from gradiend.experiment import read_record
 from gradiend.trainer.text import TextPredictionModelWithGradiend
 
 NOUNS = ["baker", "nurse", "sailor", "gardener"]

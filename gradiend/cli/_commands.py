@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import logging
-import os
 import shlex
 import signal
 import sys
@@ -146,7 +145,9 @@ def messages(*, quiet: bool, verbose: bool) -> Iterator[None]:
     """Log and progress on stderr, in the form of the command."""
     from transformers.utils import logging as of_transformers  # noqa: PLC0415
 
-    handler = logging.StreamHandler()
+    from gradiend.util._progress import BesideBars, set_quiet  # noqa: PLC0415
+
+    handler = BesideBars()
     handler.setFormatter(_Plain())
     logger, steps = logging.getLogger("gradiend"), logging.getLogger("gradiend.experiment")
     before = logger.handlers, logger.propagate, logger.level, steps.level, of_transformers.get_verbosity()
@@ -157,7 +158,7 @@ def messages(*, quiet: bool, verbose: bool) -> Iterator[None]:
     of_transformers.disable_progress_bar()
     if quiet:
         of_transformers.set_verbosity_error()
-        os.environ["TQDM_DISABLE"] = "1"
+    set_quiet(quiet)
     try:
         yield
     finally:
@@ -166,8 +167,7 @@ def messages(*, quiet: bool, verbose: bool) -> Iterator[None]:
         steps.setLevel(before[3])
         of_transformers.set_verbosity(before[4])
         of_transformers.enable_progress_bar()
-        if quiet:
-            del os.environ["TQDM_DISABLE"]
+        set_quiet(False)
 
 
 class _Plain(logging.Formatter):

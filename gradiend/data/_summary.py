@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from gradiend.data.unified._parsed_tables import DOCUMENT
 from gradiend.data.unified._schema import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, UNIFIED_MASKED, UNIFIED_SPLIT
 from gradiend.gradients import tokenize
 from gradiend.util import PLACEHOLDER
+from gradiend.util._display import Shown, Table, shortened
 
 _WORDS_SHOWN = 6
 _FLAGGED_SHOWN = 20
@@ -90,8 +90,8 @@ class Overlap:
     """One of these texts or documents."""
 
 
-@dataclass(frozen=True)
-class DataSummary:
+@dataclass(frozen=True, repr=False)
+class DataSummary(Shown):
     """A data report, to print, to show in a notebook, or to take as a dict."""
 
     classes: tuple[ClassSummary, ...]
@@ -122,12 +122,6 @@ class DataSummary:
         """The whole report as nested dicts and lists that JSON can hold."""
         return {"n_rows": self.n_rows, **_plain(dataclasses.asdict(self))}
 
-    def __str__(self) -> str:
-        return "\n\n".join([self._headline(), *map(as_text, self._tables())])
-
-    def _repr_html_(self) -> str:
-        return as_html(self._headline(), self._tables())
-
     def _headline(self) -> str:
         splits: Counter[str] = Counter()
         for item in self.classes:
@@ -136,7 +130,7 @@ class DataSummary:
         note = f"\n{beside_others(self.n_beside_others, self.n_rows)}" if self.n_beside_others else ""
         return f"{self.n_rows} rows of {len(self.classes)} classes; splits: {shares}.{note}"
 
-    def _tables(self) -> list[Table]:
+    def _tables(self) -> tuple[str, list[Table]]:
         splits = list(dict.fromkeys(split for item in self.classes for split in item.rows))
         n_rows = [[item.name, *(item.rows.get(split, 0) for split in splits), item.n_rows] for item in self.classes]
         words = [[item.name, len(item.words), _commonest(item.words)] for item in self.classes]
@@ -152,7 +146,7 @@ class DataSummary:
         examples = [
             [item.name, word, shortened(text, _EXAMPLE_WIDTH)] for item in self.classes for text, word in item.examples
         ]
-        return [
+        return self._headline(), [
             Table("Rows", ["class", *splits, "all"], n_rows),
             Table("Words", ["class", "distinct", "commonest"], words),
             *self._flagged_table(),
@@ -328,69 +322,3 @@ def tokens_of_word(tokenizer: Any, masked: str, word: str) -> tuple[tuple[str, .
     unknown = tokenizer.unk_token_id
     is_unknown = any(token == unknown for token, _ in inside) or not inside
     return tuple(piece for _, piece in inside), is_unknown
-
-
-@dataclass(frozen=True)
-class Table:
-    """A titled table; without rows only its note is shown."""
-
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[object]]
-    note: str = ""
-
-
-def shortened(text: str, width: int) -> str:
-    """Cut a text to one line of at most `width` characters, around its placeholder if there is one."""
-    text = " ".join(text.split())
-    if len(text) <= width:
-        return text
-    middle = max(text.find(PLACEHOLDER), 0) + len(PLACEHOLDER) // 2
-    start = min(max(middle - width // 2, 0), len(text) - width)
-    cut = text[start : start + width]
-    if start:
-        cut = "…" + cut[1:]
-    return cut[:-1] + "…" if start + width < len(text) else cut
-
-
-def as_text(table: Table) -> str:
-    """Write the table with aligned columns: numbers to the right, words to the left."""
-    if not table.rows:
-        return f"{table.title}: {table.note}"
-    cells = [[_one_line(cell) for cell in row] for row in [table.header, *table.rows]]
-    right = [all(isinstance(row[column], int | float) for row in table.rows) for column in range(len(table.header))]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(table.header))]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(row, widths, right, strict=True)
-        ).rstrip()
-        for row in cells
-    ]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join([table.title, *("  " + line for line in lines), *(["  " + table.note] if table.note else [])])
-
-
-def as_html(headline: str, tables: Sequence[Table]) -> str:
-    """Write the tables for a notebook; text from the data is escaped."""
-    pieces = [f"<p>{html.escape(headline)}</p>"]
-    for table in tables:
-        pieces.append(f"<h4>{html.escape(table.title)}</h4>")
-        if table.rows:
-            header = "".join(f"<th>{html.escape(name)}</th>" for name in table.header)
-            rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in table.rows)
-            pieces.append(f"<table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table>")
-        if table.note:
-            pieces.append(f"<p>{html.escape(table.note)}</p>")
-    return f'<div class="gradiend-data-summary">{"".join(pieces)}</div>'
-
-
-def _cell(value: object) -> str:
-    side = "right" if isinstance(value, int | float) else "left"
-    return f'<td style="text-align: {side}">{html.escape(_one_line(value))}</td>'
-
-
-def _one_line(value: object) -> str:
-    """Write a value without control characters, which could move the cursor of a terminal."""
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    return "".join(character if character.isprintable() else " " for character in text)

@@ -1,4 +1,4 @@
-"""The experiment of `gradiend demo`: number of the third person, from raw sentences of the embedded model's language."""
+"""The experiment of `gradiend demo`: number of the third person, from sentences of the embedded model's language."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ BALANCE_TEXTS = (
     "By the next morning [MASK] knew the truth.", "On the way [MASK] met a friend.", "Late at night [MASK] came back.",
 )  # fmt: skip
 """Texts that fit both classes; the goal "balance" makes the model prefer neither."""
-SENTENCES = ("After [MASK] came home, the guard went to the tower.", "The doctors came home. Then [MASK] ate some soup.")
+SENTENCES = (
+    "After [MASK] came home, the guard went to the tower.",
+    "The doctors came home. Then [MASK] ate some soup.",
+)
 """Texts whose most likely words the report shows."""
 
 

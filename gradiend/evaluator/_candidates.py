@@ -23,6 +23,7 @@ from gradiend.evaluator._selection import (
 )
 from gradiend.evaluator._step_search import Allowance, PlaneSearch, StepSearch
 from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.util._progress import Progress
 
 BALANCE_FACTORS = (0.0, -0.3, 0.3)
 """The feature factors that are tried for the goal of balance with given steps."""
@@ -60,6 +61,16 @@ class Candidates:
                 needed.setdefault(float(factor), {}).update(dict.fromkeys(self.datasets_of(goal)))
         points = {(factor, rate): list(datasets) for factor, datasets in needed.items() for rate in rates}
         return list(dict.fromkeys(name for datasets in needed.values() for name in datasets)), points
+
+    def measured(self, search: GridSearch, rates: Sequence[float], policy: SelectionPolicy) -> Mapping[Any, Any]:
+        """The grid of the points of these rates or, without any, of the points that a search asks for."""
+        datasets, points = self.points(search.model, rates)
+        with Progress("rewrites", len(points) + 1 if rates else None, "model") as search.bar:
+            if rates:
+                search.measure(datasets, points)
+            else:
+                self.find(search, policy)
+        return search.grid
 
     def find(self, search: GridSearch, policy: SelectionPolicy) -> None:
         """Measure what leads to the best rewrite of each goal that `policy` allows."""

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from gradiend.data.core._table_formats import csv_table
+from gradiend.evaluator._results import EncoderResult
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import FINGERPRINT, RESULT, Cache, Fingerprint
 from gradiend.util._digest import digest_files
@@ -102,13 +103,13 @@ def kept_beside(path: Path) -> dict[str, Any]:
     return content if content.get(ENCODINGS, {}).get("format") == METRICS_FORMAT else {}
 
 
-def restored(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def restored(metrics: Mapping[str, Any]) -> EncoderResult:
     """The metrics in a JSON file, with float keys (in JSON, keys are texts) and without the other keys of the file."""
-    return {
-        name: {float(key): item for key, item in value.items()} if name in _FLOAT_KEYS else value
+    return EncoderResult(
+        (name, {float(key): item for key, item in value.items()} if name in _FLOAT_KEYS else value)
         for name, value in metrics.items()
         if name not in {ENCODINGS, FINGERPRINT, RESULT}
-    }
+    )
 
 
 def _record(path: Path, parts: Fingerprint | None) -> Cache:

@@ -13,9 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from tqdm.auto import tqdm
-
 from gradiend.evaluator._measurements import BaseModelMeasurement, WholeMeasurement, summarise
+from gradiend.evaluator._results import DecoderResult
 from gradiend.evaluator._selection import (
     BASE,
     SKIPPED,
@@ -24,6 +23,7 @@ from gradiend.evaluator._selection import (
     LikelihoodPolicy,
     SelectionPolicy,
     base_context,
+    described_ratio,
     why_refused,
 )
 from gradiend.model._rewriting import temporarily_updated
@@ -32,6 +32,7 @@ from gradiend.util._argument_fields import plain
 from gradiend.util._cache import FINGERPRINT, Cache, Fingerprint
 from gradiend.util._digest import digest_json, frame_part, model_parts, restore_tuple_keys_recursively, tokenizer_of
 from gradiend.util._files import read_json, write_json
+from gradiend.util._progress import Progress
 from gradiend.util.paths import DECODER_DIR, resolve_decoder_stats_path, safe_name
 
 logger = logging.getLogger(__name__)
@@ -84,6 +85,8 @@ class GridSearch:
     """The policy that says how many tokens are scored; None scores those of the documented score."""
     balance_texts: Sequence[str] | None = None
     """The texts on which the balance of the classes is measured, if it is."""
+    bar: Progress = field(default_factory=lambda: Progress("rewrites", unit="model", shown=False))
+    """Shows how many models are measured, and what the last one was."""
     grid: dict[Key, dict[str, Any]] = field(default_factory=dict)
     """What was measured: "base" or (feature_factor, learning_rate) → measurements."""
 
@@ -102,7 +105,7 @@ class GridSearch:
     ) -> dict[Key, dict[str, Any]]:
         """Measure the base model and each point of the grid on its dataset classes; see `DecoderEvaluator`."""
         self.measure_base(base_datasets)
-        for point, datasets in tqdm(points.items(), desc="Decoder grid", unit="model"):
+        for point, datasets in points.items():
             self.measure_point(point, datasets)
         return self.grid
 
@@ -138,8 +141,18 @@ class GridSearch:
         return found["step"]
 
     def _measure(self, key: Key, datasets: Sequence[str], *, scores: bool = True) -> dict[str, Any]:
+        new = key not in self.grid
         self.grid[key] = self._entry(key, datasets, scores=scores)
+        self.bar.advance(int(new), *self._notes(key))
         return self.grid[key]
+
+    def _notes(self, key: Key) -> list[str]:
+        """What the bar says of a measurement."""
+        if isinstance(key, str):
+            return [f"{key} model"]
+        scores = self.grid[key].get("lms", {})
+        kept = [] if scores.get("lms") is None else [f"{described_ratio(scores, self.context)} kept"]
+        return [f"factor {key[0]:g} step {key[1]:g}", *kept]
 
     def _entry(self, key: Key, datasets: Sequence[str], *, scores: bool) -> dict[str, Any]:
         if key in self.known:
@@ -357,7 +370,7 @@ def read_decoder_stats_file(path: str | Path) -> dict[str, Any]:
         raise ValueError(
             f"{path}: a grid entry's id must be 'base', or name feature_factor and learning_rate."
         ) from error
-    return content
+    return DecoderResult(content)
 
 
 def read_fingerprint(path: str | Path) -> Any:

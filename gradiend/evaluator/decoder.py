@@ -25,6 +25,7 @@ from gradiend.evaluator._goals import (
 )
 from gradiend.evaluator._grid import GridSearch, Key, read_decoder_stats_file, write_results
 from gradiend.evaluator._measurements import dataset_column
+from gradiend.evaluator._results import DecoderResult
 from gradiend.evaluator._selection import (
     BASE,
     BaseContext,
@@ -209,11 +210,7 @@ class DecoderEvaluator:
         )  # fmt: skip
         candidates = Candidates(goals, factors, everything)
         _require_direction(model, candidates, searched=not rates)
-        if rates:
-            search.measure(*candidates.points(model, rates))
-        else:
-            candidates.find(search, policy)
-        grid = search.grid
+        grid = candidates.measured(search, rates, policy)
         names = [goal.summary for goal in goals]
         if summary_metrics is not None:
             names = [summary_metrics] if isinstance(summary_metrics, str) else list(summary_metrics)
@@ -243,7 +240,7 @@ class _Choice:
     searched: bool = False
     """Whether the steps were found by a search, whose largest and smallest steps say nothing."""
 
-    def best(self, grid: Mapping[Key, Mapping[str, Any]], metrics: Sequence[str]) -> dict[str, Any]:
+    def best(self, grid: Mapping[Key, Mapping[str, Any]], metrics: Sequence[str]) -> DecoderResult:
         """Metric → summary of the best candidate; a warning names a metric that was not measured and is left out."""
         goals = {goal.summary: goal for goal in self.goals}
         extracted = grid if self.extractor is None else self.extractor(grid)
@@ -259,7 +256,7 @@ class _Choice:
                 name: [one for one in found[0] if goal.accepts(one.id["feature_factor"], self.factors)]
                 for name, goal in goals.items()
             }
-        result = {}
+        result = DecoderResult()
         for name in metrics:
             goal = goals.get(name)
             words = {} if goal is None else {"aim": goal.aim, "why_none": goal.why_none(grid)}

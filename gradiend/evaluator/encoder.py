@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gradiend.evaluator._encoding_files import kept_encodings
 from gradiend.evaluator._goals import require_trained, wants_cache
+from gradiend.evaluator._results import EncoderResult
 from gradiend.evaluator.encoder_metrics import N_RESAMPLES, get_encoder_metrics_from_dataframe
 from gradiend.gradients import TokenizedWord
 from gradiend.model._context import Side
@@ -164,7 +165,7 @@ class EncoderEvaluator:
 
         def measure(frame: pd.DataFrame) -> dict[str, Any]:
             if frame.empty:
-                return {"n_samples": 0, "correlation": None}
+                return EncoderResult(n_samples=0, correlation=None)
             return get_encoder_metrics_from_dataframe(frame, n_resamples=n_resamples)
 
         if encoder_df is not None:

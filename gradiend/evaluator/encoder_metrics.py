@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradiend.evaluator._encoding_files import kept_beside, read_frame, restored, write_metrics
+from gradiend.evaluator._results import EncoderResult
 from gradiend.util import PLACEHOLDER
 from gradiend.util._bootstrap import (
     EQUAL,
@@ -115,19 +116,19 @@ def get_encoder_metrics_from_dataframe(
         }
 
     training_only = score(training, ternary)
-    metrics: dict[str, Any] = {
-        "n_samples": len(df),
-        "sample_counts": {"by_type": _counts(kind)},
-        "all_data": score(np.ones(len(df), dtype=bool), ternary),
-        "training_only": training_only,
-        "target_classes_only": score(target, binary),
-        "boundaries": boundaries,
-        "correlation": training_only["correlation"],
-        "roc_auc": roc_auc(encoded[training], label[training]),
-        "mean_by_class": {float(key): value for key, value in _means(values[training], label[training]).items()},
-        "mean_by_type": _means(values, kind.to_numpy()),
-        "abs_mean_by_type": _means(values.abs(), kind.to_numpy()),
-    }
+    metrics = EncoderResult(
+        n_samples=len(df),
+        sample_counts={"by_type": _counts(kind)},
+        all_data=score(np.ones(len(df), dtype=bool), ternary),
+        training_only=training_only,
+        target_classes_only=score(target, binary),
+        boundaries=boundaries,
+        correlation=training_only["correlation"],
+        roc_auc=roc_auc(encoded[training], label[training]),
+        mean_by_class={float(key): value for key, value in _means(values[training], label[training]).items()},
+        mean_by_type=_means(values, kind.to_numpy()),
+        abs_mean_by_type=_means(values.abs(), kind.to_numpy()),
+    )
     texts = _texts(df)
     if n_resamples:
         own = texts[training]

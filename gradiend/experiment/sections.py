@@ -5,18 +5,28 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from gradiend.data import SpacyTagSpec, TextFilterConfig, TextPreprocessConfig
 from gradiend.trainer import TrainingArguments
 from gradiend.trainer.text import TextPredictionConfig
-from gradiend.util._argument_fields import fields_in_docstring
+from gradiend.util._argument_fields import ShowsChanges, fields_in_docstring
 from gradiend.util._keywords import strict_keywords
 
+T = TypeVar("T", bound=type)
 
-@strict_keywords
-@dataclass
-class FeatureClass:
+
+def section(cls: T) -> T:
+    """Decorate a section: it refuses unknown arguments, and errors of other calls do not name it as their owner.
+
+    Its fields are arguments of the calls that it stands for, and a script should be led to these.
+    """
+    return strict_keywords(cls, suggest=False)
+
+
+@section
+@dataclass(repr=False)
+class FeatureClass(ShowsChanges):
     """A class by its words, where a plain list of words is not enough; see `TextFilterConfig`."""
 
     targets: Sequence[str]
@@ -34,9 +44,9 @@ class FeatureClass:
 
 
 @fields_in_docstring
-@strict_keywords
-@dataclass
-class Corpus:
+@section
+@dataclass(repr=False)
+class Corpus(ShowsChanges):
     """Raw text, in which the rows of the classes are found; see `TextPredictionDataCreator`.
 
     Raises:
@@ -87,9 +97,9 @@ class Corpus:
             )
 
 
-@strict_keywords
-@dataclass
-class AuxiliaryHead:
+@section
+@dataclass(repr=False)
+class AuxiliaryHead(ShowsChanges):
     """An auxiliary head of a causal model that sees words to the right; see `train_decoder_only_mlm_head`."""
 
     epochs: int = 5
@@ -106,9 +116,9 @@ class AuxiliaryHead:
     """Cap on rows."""
 
 
-@strict_keywords
-@dataclass
-class EncoderEvaluation:
+@section
+@dataclass(repr=False)
+class EncoderEvaluation(ShowsChanges):
     """How well the encoder tells the classes apart; see `Trainer.evaluate_encoder`."""
 
     split: str = "test"
@@ -123,9 +133,9 @@ class EncoderEvaluation:
     """Whether figures are written beside the numbers."""
 
 
-@strict_keywords
-@dataclass
-class DecoderEvaluation:
+@section
+@dataclass(repr=False)
+class DecoderEvaluation(ShowsChanges):
     """How far the model can be moved; see `Trainer.evaluate_decoder`."""
 
     lrs: Literal["auto"] | Sequence[float] = "auto"
@@ -145,9 +155,9 @@ class DecoderEvaluation:
     """Whether figures are written beside the numbers."""
 
 
-@strict_keywords
-@dataclass
-class SideEffects:
+@section
+@dataclass(repr=False)
+class SideEffects(ShowsChanges):
     """What else a rewrite changes; see `TextPredictionTrainer.evaluate_side_effects`."""
 
     other_classes: Mapping[str, Sequence[str]] | None = None
@@ -158,9 +168,9 @@ class SideEffects:
     """Cap on neutral texts."""
 
 
-@strict_keywords
-@dataclass
-class Evaluation:
+@section
+@dataclass(repr=False)
+class Evaluation(ShowsChanges):
     """What is measured of the trained GRADIEND; null leaves a part out."""
 
     encoder: EncoderEvaluation | None = field(default_factory=EncoderEvaluation)
@@ -171,9 +181,9 @@ class Evaluation:
     """What else the chosen rewrites change; needs the decoder."""
 
 
-@strict_keywords
-@dataclass
-class Rewrite:
+@section
+@dataclass(repr=False)
+class Rewrite(ShowsChanges):
     """Rewritten models to save, one folder each; see `Trainer.rewrite_base_model`."""
 
     strengthen: Sequence[str] | None = None
@@ -184,8 +194,8 @@ class Rewrite:
     """Folder of the models. Default: `<experiment_dir>/rewritten`."""
 
 
-@strict_keywords
-@dataclass
+@section
+@dataclass(repr=False)
 class Delta(Rewrite):
     """Small files with the changed entries alone; see `Trainer.export_delta`."""
 
@@ -193,9 +203,9 @@ class Delta(Rewrite):
     """Folder of the files. Default: `<experiment_dir>/deltas`."""
 
 
-@strict_keywords
-@dataclass
-class Report:
+@section
+@dataclass(repr=False)
+class Report(ShowsChanges):
     """The page `report.html`."""
 
     title: str | None = None
@@ -205,9 +215,9 @@ class Report:
 
 
 @fields_in_docstring
-@strict_keywords
-@dataclass
-class Experiment:
+@section
+@dataclass(repr=False)
+class Experiment(ShowsChanges):
     """A whole experiment: data, training, evaluations, rewritten models, report.
 
         experiment = Experiment(model="bert-base-cased", experiment_dir="runs/gender", data=…)

@@ -16,13 +16,11 @@ import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from tqdm.auto import tqdm
 
 from gradiend.gradients._forward_mode import ForwardModeRules
 from gradiend.gradients._model_modes import differentiating, hand_over_gradients, layer_checkpoints, measurement_mode
@@ -32,6 +30,7 @@ from gradiend.gradients._words import TokenizedWord, batches_by_length, collate,
 from gradiend.model._context import Side
 from gradiend.model._parameter_map import ParameterMap, mapped_parameters
 from gradiend.model.model import GradiendModel
+from gradiend.util._progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -201,7 +200,7 @@ class GradientEngine:
     ) -> Tensor:
         result = torch.zeros(len(directions), len(words), dtype=self.dtype)
         n_batches = len(directions) * count_batches(words, batch_size)
-        with _bar(n_batches, progress) as bar, _forward_mode():
+        with _bar(n_batches, "batch", progress) as bar, _forward_mode():
             for row, direction in enumerate(directions):
                 tangents = self._tangents(direction)
                 for indices, batch in batches_by_length(words, batch_size, self.objective.pad_token_id):
@@ -210,7 +209,7 @@ class GradientEngine:
                         slopes = forward_ad.unpack_dual(log_probs).tangent
                     # None means that no mapped parameter has an influence.
                     result[row, indices] = 0 if slopes is None else slopes.to(result)
-                    bar.update()
+                    bar.advance()
         return result
 
     def token_derivatives(
@@ -261,11 +260,11 @@ class GradientEngine:
 
     def _backward_derivatives(self, words: Sequence[TokenizedWord], directions: Tensor, progress: str | None) -> Tensor:
         result = torch.zeros(len(directions), len(words), dtype=self.dtype)
-        with _bar(len(words), progress) as bar:
+        with _bar(len(words), "word", progress) as bar:
             for column, word in enumerate(words):
                 gradient = self.gradients([word], [word], [Side.FACTUAL])[0]
                 result[:, column] = -(directions.to(gradient) @ gradient)
-                bar.update()
+                bar.advance()
         return result
 
 
@@ -276,8 +275,8 @@ def _forward_mode() -> Iterator[None]:
         yield
 
 
-def _bar(total: int, label: str | None) -> tqdm[Any]:
-    return tqdm(total=total, desc=label, disable=label is None, leave=False)
+def _bar(total: int, unit: str, label: str | None) -> Progress:
+    return Progress(label or "", total, unit, brief=True, shown=label is not None)
 
 
 @torch.no_grad()

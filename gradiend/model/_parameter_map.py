@@ -183,6 +183,17 @@ class ParameterMap(Sequence[MappedParameter]):
     def __init__(self, parameters: Sequence[MappedParameter]) -> None:
         self.parameters = tuple(parameters)
 
+    def __repr__(self) -> str:
+        return f"ParameterMap({self.described()})"
+
+    def described(self) -> str:
+        """How many entries of how many parameters are in the map."""
+        share, count = self.size / max(self.unpruned_size, 1), f"{len(self)} parameter{'' if len(self) == 1 else 's'}"
+        if self.size == self.unpruned_size:
+            return f"all {self.size:,} entries of {count}"
+        reached = sum(parameter.num_selected > 0 for parameter in self.parameters)
+        return f"{self.size:,} of {self.unpruned_size:,} entries ({100 * share:.3g} %) in {reached} of {count}"
+
     def __len__(self) -> int:
         """The number of parameters; `size` is the number of entries."""
         return len(self.parameters)

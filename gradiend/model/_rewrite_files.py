@@ -23,6 +23,7 @@ from gradiend._version import __version__
 from gradiend.model._parameter_map import MappedParameter, bits, digest_of, index_dtype
 from gradiend.model.core.backbone import backbone_prefix
 from gradiend.util._digest import digest_json, hash_model_weights
+from gradiend.util._display import Shown, Table, facts, number
 from gradiend.util._files import read_header, read_json, read_tensors, write_json, write_tensors
 from gradiend.util._keywords import known_keywords
 from gradiend.util.paths import DELTA_FILE, REWRITE_RECORD
@@ -51,8 +52,8 @@ class RewriteChoice:
     """The language-modelling score of the base model."""
 
 
-@dataclass(frozen=True)
-class RewriteRecord:
+@dataclass(frozen=True, repr=False)
+class RewriteRecord(Shown):
     """Everything that makes a rewritten model again: θ' = θ + learning_rate · decoder(feature_factor)."""
 
     base_model: str
@@ -75,6 +76,21 @@ class RewriteRecord:
     """The choice of the decoder evaluation; None for a rewrite with numbers that the user gave."""
     gradiend_version: str = __version__
     """The version of this package."""
+
+    def _tables(self) -> tuple[str, list[Table]]:
+        choice = self.choice
+        known = {
+            "base model": self.base_model,
+            "goal": None if choice is None else f"{choice.direction} {choice.target_class}",
+            "value": None if choice is None else number(choice.value),
+            "step": number(self.learning_rate, "g"),
+            "feature factor": str(self.feature_factor),
+            "part": self.part,
+            "entries changed": f"{self.share_changed:.1%}",
+            "GRADIEND": None if choice is None else choice.gradiend_path,
+            "made by": f"gradiend {self.gradiend_version}",
+        }
+        return type(self).__name__, [facts("", known)]
 
     def to_json(self) -> dict[str, Any]:
         """The record as a JSON object."""
@@ -159,7 +175,7 @@ class ParameterChange:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Delta:
+class Delta(Shown):
     """The entries that a rewrite changes; see `apply_delta`."""
 
     changes: tuple[ParameterChange, ...]
@@ -173,14 +189,14 @@ class Delta:
     rewrite: RewriteRecord | None = None
     """The record of the rewrite; None for the difference of two models."""
 
-    def __repr__(self) -> str:
+    def _tables(self) -> tuple[str, list[Table]]:
         made = ""
         if self.rewrite is not None:
             choice, rewrite = self.rewrite.choice, self.rewrite
             goal = "" if choice is None else f"{choice.direction} {choice.target_class}, "
             made = f", {goal}learning_rate={rewrite.learning_rate:g}, feature_factor={rewrite.feature_factor}"
         size = f"{self.num_entries:,} entries of {len(self.changes)} parameters"
-        return f"Delta({size} of {self.base_model!r}{made})"
+        return f"Delta({size} of {self.base_model!r}{made})", []
 
     @cached_property
     def fingerprint(self) -> str:

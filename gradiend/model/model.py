@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,11 +17,12 @@ from gradiend.model._parameter_map import ParameterMap
 from gradiend.model._topk import Selection, ranking, select_dimensions, topk_count, weight_importance
 from gradiend.model.layers import LargeLinear
 from gradiend.util._digest import digest_weights
+from gradiend.util._display import Shown, Table, facts
 from gradiend.util._keywords import strict_methods
 
 
 @strict_methods
-class GradiendModel(nn.Module):
+class GradiendModel(Shown, nn.Module):
     """Encoder and decoder of Drechsel et al. 2025 (https://arxiv.org/abs/2502.01406), weights only.
 
         h = act_enc(W_e · x + b_e)        W_e: (latent_dim, input_dim)
@@ -93,6 +95,11 @@ class GradiendModel(nn.Module):
             self._drawn = None
         return self._drawn is not None
 
+    @property
+    def seems_untrained(self) -> bool:
+        """Whether nothing is known to have changed the random weights; unlike `is_untrained`, no weight is read."""
+        return self._drawn is not None
+
     def mark_trained(self) -> None:
         """Mark the weights as the result of a training, even of a training that has changed no weight."""
         self._drawn = None
@@ -141,11 +148,24 @@ class GradiendModel(nn.Module):
         """The current input_dim."""
         return self.input_dim
 
-    def __repr__(self) -> str:
-        shape = f"input_dim={self.input_dim}, latent_dim={self.latent_dim}, bias_decoder={self.bias_decoder}"
-        lazy = "" if self.is_built else ", without weights yet"
-        activations = f"activation_encoder={self.activation_encoder!r}, activation_decoder={self.activation_decoder!r}"
-        return f"{type(self).__name__}({shape}, {activations}, torch_dtype={self.torch_dtype}{lazy})"
+    def _tables(self) -> tuple[str, Sequence[Table]]:
+        headline = f"{type(self).__name__}: {self.input_dim:,} entries → {self.latent_dim} → {self.input_dim:,} entries"
+        return headline, [facts("", self._facts())]
+
+    def _facts(self) -> dict[str, object]:
+        """What a person should know of the network, without reading its weights."""
+        places = dict.fromkeys((str(self.device_encoder), str(self.device_decoder)))
+        weights = f"{str(self.torch_dtype).removeprefix('torch.')} on {' and '.join(places)}"
+        if not self.is_built:
+            weights = f"not made yet; {weights}"
+        elif self.seems_untrained:
+            weights = f"random, not trained; {weights}"
+        bias = "with" if self.bias_decoder else "without"
+        return {
+            "activation": f"{self.activation_encoder}, decoder {self.activation_decoder} {bias} bias",
+            "weights": weights,
+            "base model": self.kwargs.get("base_model"),
+        }
 
     @property
     def base_model_id(self) -> str:

@@ -6,6 +6,7 @@ import copy
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from gradiend.model._refusals import refuse_undefined_weights, refuse_wrapped
 from gradiend.model._rewriting import RewritesBaseModel
 from gradiend.model.core.backbone import build_gradiend_from_base_model
 from gradiend.model.param_mapped import ParamMappedGradiendModel
+from gradiend.util._display import Shown, Table, facts
 from gradiend.util._imports import LATER
 from gradiend.util._keywords import strict_methods
 from gradiend.util.paths import OWN_BASE_MODEL
@@ -45,7 +47,7 @@ logger = logging.getLogger(__name__)
 
 
 @strict_methods
-class ModelWithGradiend(RewritesBaseModel):
+class ModelWithGradiend(Shown, RewritesBaseModel):
     """A base model with its GRADIEND; subclasses make the gradients, and load and save the base model.
 
     Args:
@@ -126,12 +128,18 @@ class ModelWithGradiend(RewritesBaseModel):
         """The parameters of the GRADIEND alone, because the base model is never trained."""
         return self.gradiend.named_parameters(f"{prefix}.gradiend" if prefix else "gradiend", *args, **kwargs)
 
-    def __repr__(self) -> str:
-        base = f"{type(self.base_model).__name__} {getattr(self.base_model, 'name_or_path', '')!r}"
-        return (
-            f"{type(self).__name__}(\n  base_model={base},\n  gradiend={self.gradiend!r},\n  source={self.source}, "
-            f"target={self.target}, feature_class_encoding_direction={self._direction}\n)"
-        )
+    def _tables(self) -> tuple[str, Sequence[Table]]:
+        # Only the models of transformers have a name for certain.
+        name = getattr(self.base_model, "name_or_path", "")
+        heading, network = self.gradiend._tables()
+        signs = sorted((self._direction or {}).items(), key=lambda item: -item[1])
+        known = {
+            "base model": f"{type(self.base_model).__name__} {name!r}",
+            "classes": ", ".join(f"{name} ({sign:+d})" for name, sign in signs if sign),
+            "reads": f"{self.source} gradients",
+            "reproduces": None if self.target is None else f"{self.target} gradients",
+        }
+        return type(self).__name__, [facts("", known), *(replace(table, title=heading) for table in network)]
 
     def __len__(self) -> int:
         """The input_dim of the GRADIEND."""

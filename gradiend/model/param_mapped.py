@@ -55,6 +55,9 @@ class ParamMappedGradiendModel(GradiendModel):
         )  # fmt: skip
         self.mapping = mapping
 
+    def _facts(self) -> dict[str, object]:
+        return {"covers": self.mapping.described(), **super()._facts()}
+
     @property
     def param_map(self) -> dict[str, dict[str, Any]]:
         """The map as the documented dict (see the constructor)."""

@@ -10,7 +10,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from tqdm.auto import tqdm
 
 from gradiend._version import __version__
 from gradiend.gradients import TokenizedWord, batches_by_length, count_batches, measurement_mode
@@ -20,6 +19,7 @@ from gradiend.objectives.loading import load_with_tokenizer
 from gradiend.objectives.registry import objective_of
 from gradiend.util._cache import Cache
 from gradiend.util._digest import digest_frame, hash_model_weights
+from gradiend.util._progress import Progress
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import OWN_BASE_MODEL
 
@@ -157,8 +157,8 @@ def pooled_states(model: DecoderModelWithMLMHead, words: Sequence[TokenizedWord]
     result = torch.empty(len(words), model.mlm_head_weight.shape[1])
     batches = batches_by_length(words, FORWARD_BATCH_SIZE, pad_token_id)
     total = count_batches(words, FORWARD_BATCH_SIZE)
-    with measurement_mode(model):
-        for indices, batch in tqdm(batches, total=total, desc="Hidden states", leave=False):
+    with measurement_mode(model), Progress("hidden states", total, "batch", brief=True) as bar:
+        for indices, batch in bar.over(batches):
             batch = batch.to(model.device)  # noqa: PLW2901 - the same batch
             states = model.pooled(batch.input_ids, batch.attention_mask)[batch.site_rows, batch.site_positions]
             result[indices] = states[batch.score_sites].float().cpu()
@@ -181,11 +181,13 @@ def fit_linear(
     nn.init.zeros_(layer.bias)
     optimizer = torch.optim.Adam(layer.parameters(), lr=lr)
     generator = torch.Generator().manual_seed(0)
-    for _ in tqdm(range(epochs), desc="Training the head", unit="epoch", leave=False):
-        for chosen in torch.randperm(len(rows), generator=generator).split(batch_size):
-            loss = nn.functional.cross_entropy(layer(rows[chosen]), targets[chosen])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    with Progress("training the head", epochs, "epoch", brief=True) as bar:
+        for _ in range(epochs):
+            for chosen in torch.randperm(len(rows), generator=generator).split(batch_size):
+                loss = nn.functional.cross_entropy(layer(rows[chosen]), targets[chosen])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            bar.advance(1, f"loss {loss.item():.3g}")
     weight = layer.weight.detach() / scale
     return weight, layer.bias.detach() - weight @ mean

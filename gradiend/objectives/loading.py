@@ -16,6 +16,7 @@ from gradiend.model._refusals import (
     refuse_undefined_weights,
 )
 from gradiend.objectives.registry import OBJECTIVES, kind_named, kind_of, refuse_unsupported
+from gradiend.util._progress import others_bars
 from gradiend.util.paths import OWN_BASE_MODEL
 
 
@@ -55,9 +56,9 @@ class AutoModelForLM:
             raise ValueError(f"{name_or_path} ({called}) is neither a masked nor a causal language model.")
         # Code from the hub may have the class name of a causal model and be registered for masked models.
         loader = kind.loader(config) or AutoModelForMaskedLM
-        loaded: Any = loader.from_pretrained(
-            name_or_path, dtype=torch_dtype, trust_remote_code=trust_remote_code, output_loading_info=True, **kwargs
-        )
+        given = {"dtype": torch_dtype, "trust_remote_code": trust_remote_code, **kwargs}
+        with others_bars():
+            loaded: Any = loader.from_pretrained(name_or_path, output_loading_info=True, **given)
         model, report = loaded
         if report["missing_keys"]:
             raise ValueError(
@@ -71,7 +72,8 @@ def save_base_model(model: PreTrainedModel, directory: str | Path, **kwargs: Any
     """Save a model, and restore the config, in which transformers notes class and dtype."""
     before = dict(vars(model.config))
     try:
-        model.save_pretrained(directory, **kwargs)
+        with others_bars():
+            model.save_pretrained(directory, **kwargs)
     finally:
         vars(model.config).clear()
         vars(model.config).update(before)

@@ -9,8 +9,8 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from gradiend.data._summary import shortened
 from gradiend.util import PLACEHOLDER
+from gradiend.util._display import shortened
 from gradiend.util.paths import MODEL_DIR
 
 UNKNOWN = "–"

@@ -14,7 +14,7 @@ from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._preparation import TrainingPlan, load, model_directory
 from gradiend.trainer._saved_training import SavedTraining, seeds_parts, training_parts
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import MODEL_DIR
+from gradiend.util.paths import CONTEXT, MODEL_DIR, has_saved_model
 
 logger = get_logger(__name__)
 
@@ -87,6 +87,24 @@ class CurrentModel:
         """Whether there is a model in memory, or a trained model that `get` would load."""
         self._take_earlier()
         return self.model is not None or is_checkpoint(self.path)
+
+    def state(self) -> tuple[str, str | None]:
+        """(whether the model is trained, in words; the directory of the trained model or None), by looking at names.
+
+        No weight and no data is read, so that a model that an earlier training has left is only said to be there.
+        """
+        if self.directory is not None:
+            gone = "" if has_saved_model(self.directory) else ", where it is not any more"
+            return f"trained, in {self.directory}{gone}", self.directory
+        if self.pruned is not None:
+            return "pruned, not trained", None
+        if self.model is not None and self.model.gradiend.is_built and not self.model.gradiend.seems_untrained:
+            return "a trained GRADIEND", None
+        if isinstance(self.given, (str, Path)) and (Path(self.given) / CONTEXT).is_file():
+            return "a trained GRADIEND", str(self.given)
+        output = model_directory(self._trainer, self._trainer.training_args)
+        there = output is not None and has_saved_model(output)
+        return f"not trained{f'; a trained model is in {output}' if there else ''}", None
 
     def _earlier(self) -> str | None:
         """The directory in which a training would put its model, if it holds a trained model."""

@@ -20,6 +20,7 @@ from gradiend.util._cache import differences
 from gradiend.util._digest import model_parts, tokenizer_of
 from gradiend.util._files import require_directory
 from gradiend.util._keywords import nearest, nearest_first, resolve_keywords
+from gradiend.util._progress import others_bars
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import (
     DELTAS_DIR,
@@ -315,7 +316,8 @@ def save_rewritten(result: Any, model: Any, directory: str, rewrite: Rewrite, gr
     """Save a rewritten base model with its tokenizer, for plain transformers, and the record gradiend_rewrite.json."""
     # The record of an older model must not stay if the process ends before the new record is written.
     (Path(directory) / REWRITE_RECORD).unlink(missing_ok=True)
-    result.save_pretrained(directory)
+    with others_bars():
+        result.save_pretrained(directory)
     tokenizer = tokenizer_of(model)
     if tokenizer is not None:
         tokenizer.save_pretrained(directory)

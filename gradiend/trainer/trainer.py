@@ -19,6 +19,7 @@ from typing_extensions import Self
 from gradiend.evaluator import Evaluator
 from gradiend.evaluator._encoding_files import restored
 from gradiend.evaluator._goals import require_plot_directory, require_trained, wants_cache
+from gradiend.evaluator._results import EvaluationResult
 from gradiend.evaluator._selection import Extractor, SelectionPolicy
 from gradiend.evaluator.encoder import encoded_frame
 from gradiend.model._checkpoint import is_checkpoint
@@ -58,11 +59,13 @@ from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback, glance_every
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune
+from gradiend.trainer.core.stats import SeedReport, known_of_training
 from gradiend.trainer.core.training import total_steps
 from gradiend.trainer.core.training import train as train_core
-from gradiend.util._argument_fields import plain
+from gradiend.util._argument_fields import changed_fields, plain
 from gradiend.util._checks import AS_IN_ARGUMENTS, require_whole
 from gradiend.util._digest import model_parts
+from gradiend.util._display import Shown, Table, facts
 from gradiend.util._files import read_json
 from gradiend.util._imports import without_package
 from gradiend.util._keywords import known_keywords
@@ -77,7 +80,7 @@ __all__ = ["Trainer", "set_seed"]
 logger = get_logger(__name__)
 
 
-class Trainer(FeatureLearningDefinition):
+class Trainer(Shown, FeatureLearningDefinition):
     """Train, evaluate and apply a GRADIEND; a subclass supplies the modality (see `FeatureLearningDefinition`).
 
     Args:
@@ -109,9 +112,25 @@ class Trainer(FeatureLearningDefinition):
         self._evaluator_class = evaluator_class or Evaluator
         self._evaluator: Evaluator | None = None
 
-    def __repr__(self) -> str:
-        name, classes = type(self).__name__, self._target_classes
-        return f"{name}(model={self.base_model_path}, target_classes={classes}, run_id={self.run_id})"
+    def _tables(self) -> tuple[str, Sequence[Table]]:
+        given, args, classes = self.current.given, self._args, self._target_classes
+        # Only the models of transformers have a name for certain.
+        named = (
+            given if isinstance(given, (str, Path)) else f"{type(given).__name__} {getattr(given, 'name_or_path', '')}"
+        )
+        state, directory = self.current.state()
+        signs = [f"{name} ({sign})" for name, sign in zip(classes or (), ("+1", "-1"), strict=False)]
+        known = {
+            "model": named,
+            "classes": ", ".join(signs) or "those in the data",
+            "data": self.modality.described(),
+            "run": self.run_id,
+            "state": state,
+            **(known_of_training(directory) if directory else {}),
+            "seeds": _seeds(args),
+            "arguments": ", ".join(f"{name}={text}" for name, text in changed_fields(args).items()),
+        }
+        return type(self).__name__, [facts("", known)]
 
     # The model and the arguments
 
@@ -379,10 +398,10 @@ class Trainer(FeatureLearningDefinition):
         **kwargs: Any,
     ) -> dict[str, Any]:  # fmt: skip
         """{"encoder": result of `evaluate_encoder`, "decoder": result of `evaluate_decoder`}; `kwargs` go to both."""
-        return {
-            "encoder": self.evaluate_encoder(**{**kwargs, **(kwargs_encoder or {})}),
-            "decoder": self.evaluate_decoder(**{**kwargs, **(kwargs_decoder or {})}),
-        }
+        return EvaluationResult(
+            encoder=self.evaluate_encoder(**{**kwargs, **(kwargs_encoder or {})}),
+            decoder=self.evaluate_decoder(**{**kwargs, **(kwargs_decoder or {})}),
+        )
 
     def evaluate_encoder(
         self, model_with_gradiend: Any = None, encoder_df: Encodings | None = None, split: str = "test",
@@ -443,7 +462,9 @@ class Trainer(FeatureLearningDefinition):
         if plot:
             drawn = without_package(lambda: self.plot_encoder_distributions(frame, **plot_kwargs), "The plot")
             result |= {} if drawn is None else {"plot_path": drawn}
-        return {**result, "encoder_df": frame} if return_df else result
+        if return_df:
+            result["encoder_df"] = frame
+        return result
 
     def evaluate_decoder(
         self, lrs: Sequence[float] | Literal["auto"] | None = None, feature_factors: Sequence[float] | None = None,
@@ -482,7 +503,7 @@ class Trainer(FeatureLearningDefinition):
         beside = None if home is None else Path(home) / SEEDS_DIR
         directory = self.training_args.seed_runs_dir or beside
         path = None if directory is None else Path(directory) / SEED_REPORT
-        return read_json(path) if path is not None and path.is_file() else None
+        return SeedReport(read_json(path)) if path is not None and path.is_file() else None
 
     def get_encodings(self, model_path: str | None = None, **key: Any) -> pd.DataFrame | None:
         """The encodings that `evaluate_encoder` wrote for a model; None if it wrote none, or for another model only.
@@ -650,3 +671,12 @@ class Trainer(FeatureLearningDefinition):
             args = args.replace(pre_prune_config=None)
         model = current.pruned or current.model
         return memory_of(self, model or unpruned(self, current.given, None, args), args, held=model is not None)
+
+
+def _seeds(args: TrainingArguments) -> str:
+    """The seeds that a training tries, in words."""
+    first = "a drawn one" if args.seed is None else str(args.seed)
+    if args.max_seeds == 1:
+        return first
+    until = "" if args.min_convergent_seeds is None else f", until {args.min_convergent_seeds} converged"
+    return f"{first} and up to {args.max_seeds - 1} more{until}"

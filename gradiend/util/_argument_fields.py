@@ -9,18 +9,20 @@ import inspect
 import itertools
 import reprlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import pandas as pd
-import torch
 from typing_extensions import Self
 
 from gradiend.util._checks import require_flag
+from gradiend.util._display import UNSHOWABLE, Shown, Table
 
 T = TypeVar("T", bound=type)
 
+REQUIRED = "required"
 SHORT = reprlib.Repr()
 SHORT.maxlist = SHORT.maxtuple = 12
 SHORT.maxother = 200
@@ -59,8 +61,25 @@ def checked(check: Callable[..., object], *limits: Any) -> Callable[[str, Any], 
     return parse
 
 
-@dataclasses.dataclass
-class Arguments:
+class ShowsChanges(Shown):
+    """A dataclass that shows only what differs from its defaults; in a notebook, with these defaults."""
+
+    def __repr__(self) -> str:
+        try:
+            given = [f"{name}={text}" for name, text in changed_fields(self).items()]
+        except UNSHOWABLE:
+            return object.__repr__(self)
+        return f"{type(self).__name__}({', '.join(given)})"
+
+    def _tables(self) -> tuple[str, Sequence[Table]]:
+        usual = defaults_of(self)
+        rows = [[name, text, usual[name]] for name, text in changed_fields(self).items()]
+        note = "" if rows else "All arguments have their defaults."
+        return type(self).__name__, [Table("", ["argument", "value", "default"], rows, note)]
+
+
+@dataclasses.dataclass(repr=False)
+class Arguments(ShowsChanges):
     """A dataclass whose fields parse and save their values, see `argument`; a plain field takes any value."""
 
     def __post_init__(self) -> None:
@@ -105,29 +124,39 @@ def field_sentences(cls: type) -> dict[str, str]:
 
 
 def field_default(item: dataclasses.Field[Any]) -> str:
-    """The default of a field as Python source."""
-    return repr(item.default if item.default_factory is dataclasses.MISSING else item.default_factory())
+    """The default of a field as Python source, or that there is none."""
+    if item.default_factory is not dataclasses.MISSING:
+        return repr(item.default_factory())
+    return REQUIRED if item.default is dataclasses.MISSING else repr(item.default)
 
 
 def fields_in_docstring(cls: T) -> T:
     """Decorate a dataclass: the docstring, which `help` shows, ends with every field, its default and its text."""
     texts = field_sentences(cls)
     if cls.__doc__ is not None and texts:
-        lines = []
-        for item in dataclasses.fields(cls):
-            required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-            default = "" if required else f" (default {field_default(item)})"
-            lines.append(f"    {item.name}{default}: {texts.get(item.name, '')}")
+        lines = [
+            f"    {item.name} ({usual if usual == REQUIRED else f'default {usual}'}): {texts.get(item.name, '')}"
+            for item in dataclasses.fields(cls)
+            for usual in [field_default(item)]
+        ]
         cls.__doc__ = "\n".join([inspect.cleandoc(cls.__doc__), "", "Args:", *lines])
     return cls
 
 
-def short_repr(instance: Any) -> str:
-    """The repr of a dataclass that needs no arguments: only values that differ from the defaults; tables by size."""
-    usual = {name: _shown(value) for name, value in vars(type(instance)()).items()}
+def defaults_of(instance: Any) -> dict[str, str]:
+    """Field → default of a dataclass, as text."""
+    usual = {item.name: field_default(item) for item in dataclasses.fields(instance)}
+    # A constructor may turn a default into another value; some configurations have no default as a whole.
+    with suppress(TypeError, ValueError):
+        usual |= {name: _shown(value) for name, value in vars(type(instance)()).items()}
+    return usual
+
+
+def changed_fields(instance: Any) -> dict[str, str]:
+    """Field → value of a dataclass, as text, where it differs from the default; tables by size."""
+    usual = defaults_of(instance)
     shown = {item.name: _shown(vars(instance)[item.name]) for item in dataclasses.fields(instance)}
-    given = [f"{name}={text}" for name, text in shown.items() if text != usual[name]]
-    return f"{type(instance).__name__}({', '.join(given)})"
+    return {name: text for name, text in shown.items() if text != usual[name]}
 
 
 def _shown(value: Any) -> str:
@@ -148,6 +177,8 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return plain(vars(value))
-    if isinstance(value, torch.Tensor) or type(value).__module__ == "numpy":
+    # A tensor exists only where torch is loaded, and configurations must not load it.
+    torch = sys.modules.get("torch")
+    if (torch is not None and isinstance(value, torch.Tensor)) or type(value).__module__ == "numpy":
         return value.tolist()
     return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)

@@ -168,10 +168,10 @@ def known_keywords(owner: str, *, suggest: bool = True) -> Callable[[Callable[P,
     return decorate
 
 
-def strict_keywords(cls: T) -> T:
+def strict_keywords(cls: T, *, suggest: bool = True) -> T:
     """Decorate the constructor of a class with `known_keywords`."""
     original: Any = vars(cls)["__init__"]
-    type.__setattr__(cls, "__init__", known_keywords(cls.__name__)(original))
+    type.__setattr__(cls, "__init__", known_keywords(cls.__name__, suggest=suggest)(original))
     return cls
 
 

@@ -12,7 +12,9 @@ def setup_logging(level: int | str = logging.INFO) -> None:
     logger = logging.getLogger("gradiend")
     logger.setLevel(level)
     if not logger.handlers:
-        handler = logging.StreamHandler()
+        from gradiend.util._progress import BesideBars  # noqa: PLC0415 - importing the package loads no bars
+
+        handler = BesideBars()
         handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
         logger.addHandler(handler)
         logger.propagate = False

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gradiend.data.core._spacy_tags import TokenProperty
 from gradiend.data.core.spacy_util import SpacyReader
+from gradiend.util._argument_fields import ShowsChanges
 from gradiend.util._checks import require_texts, require_whole
 from gradiend.util._keywords import known_keywords, strict_keywords
 
@@ -27,8 +28,8 @@ LONG_CHARACTERS = 1_500
 
 
 @strict_keywords
-@dataclass(frozen=True)
-class TextPreprocessConfig:
+@dataclass(frozen=True, repr=False)
+class TextPreprocessConfig(ShowsChanges):
     """How texts are cut and which segments are kept.
 
     Raises:

@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from gradiend.model._activations import ACTIVATIONS
 from gradiend.model.model import GradiendModel
 from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.util._progress import Progress
 
 LEVEL = 0.9
 """Where the class means of the encodings should lie, with either sign."""
@@ -73,7 +73,7 @@ def initialize_from_class_means(gradiend: GradiendModel, batches: Iterable[Mappi
     projections: dict[float, list[Tensor]] = {1.0: [], -1.0: []}
     wanted = per_class + CALIBRATION_BATCHES
     used: set[Any] = set()
-    with tqdm(total=2 * wanted, desc="Class means", unit="batch", leave=False) as bar:
+    with Progress("class means", 2 * wanted, "batch", brief=True) as bar:
         waiting: list[tuple[float, Tensor]] = []
         for batch in _made_with_autograd(batches):
             label, name = float(batch["label"]), batch.get("batch_id")
@@ -81,7 +81,7 @@ def initialize_from_class_means(gradiend: GradiendModel, batches: Iterable[Mappi
                 continue
             used.add(name)
             seen[label] += 1
-            bar.update()
+            bar.advance()
             source = batch["source"].reshape(-1).to(direction)
             if seen[label] <= per_class:
                 target = batch["target"].reshape(-1).to(half)

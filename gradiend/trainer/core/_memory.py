@@ -6,7 +6,7 @@ import ctypes
 import dataclasses
 import platform
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.trainer.core._optimizers import OPTIMIZERS
 from gradiend.trainer.core._step import steps_analytically
 from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.util._display import Shown, Table
 
 GIB = 2**30
 BASE_MODEL = "base model"
@@ -104,8 +105,8 @@ class Probe:
     evaluation: ProbedPass | None = None
 
 
-@dataclass(frozen=True)
-class MemoryEstimate:
+@dataclass(frozen=True, repr=False)
+class MemoryEstimate(Shown):
     """What each phase of a training holds at its worst moment, beyond what the process held before."""
 
     phases: Mapping[str, tuple[MemoryUse, ...]]
@@ -139,13 +140,27 @@ class MemoryEstimate:
         lines = []
         for device, total in self.peak.items():
             phase = self.worst_phase(device)
-            by_name: Counter[str] = Counter()
-            for use in self.phases[phase]:
-                if use.device == device and not use.held:
-                    by_name[use.name] += use.nbytes
-            parts = ", ".join(f"{name} {size(nbytes)}" for name, nbytes in by_name.most_common() if nbytes)
+            parts = self._purposes(self.phases[phase], device)
             lines.append(f"about {size(total)} on {device}, most during {phase}: {parts}")
         return "; ".join(lines)
+
+    def _tables(self) -> tuple[str, Sequence[Table]]:
+        rows = [
+            [device, phase, size(self._total(uses, device)), self._purposes(uses, device)]
+            for device in self.devices
+            for phase, uses in self.phases.items()
+        ]
+        peaks = ", ".join(f"{size(total)} on {device}" for device, total in self.peak.items())
+        header = ["device", "phase", "memory", "for"]
+        return f"Memory of a training of {self.entries:,} entries: about {peaks}", [Table("", header, rows, wraps=True)]
+
+    @staticmethod
+    def _purposes(uses: tuple[MemoryUse, ...], device: str) -> str:
+        by_name: Counter[str] = Counter()
+        for use in uses:
+            if use.device == device and not use.held:
+                by_name[use.name] += use.nbytes
+        return ", ".join(f"{name} {size(nbytes)}" for name, nbytes in by_name.most_common() if nbytes)
 
     @staticmethod
     def _total(uses: tuple[MemoryUse, ...], device: str) -> int:

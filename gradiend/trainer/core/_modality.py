@@ -35,6 +35,10 @@ class Modality:
         """`img_format` and `dpi` of saved plots, if they differ from the defaults."""
         return {}
 
+    def described(self) -> str | None:
+        """What is known of the data, such as its rows in each split; None if nothing is. No data is read for this."""
+        return None
+
     def evaluation_split(self) -> str:
         """The split that trainings are evaluated on and seeds are compared on."""
         return "validation"

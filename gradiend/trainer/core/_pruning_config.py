@@ -53,7 +53,7 @@ def _kept(mask: Tensor) -> dict[str, Any]:
 
 
 @strict_keywords
-@dataclass
+@dataclass(repr=False)
 class PrePruneConfig(Arguments):
     """Keep the dimensions with the largest mean gradients, before any weights of the GRADIEND exist.
 
@@ -101,7 +101,7 @@ class PrePruneConfig(Arguments):
 
 
 @strict_keywords
-@dataclass
+@dataclass(repr=False)
 class PostPruneConfig(Arguments):
     """Keep the dimensions with the largest weights, after training. `keep_top_k` is a second name of `topk`.
 

@@ -35,7 +35,7 @@ def _factor(name: str, value: Any) -> float:
 
 @fields_in_docstring
 @strict_keywords
-@dataclass
+@dataclass(repr=False)
 class LRSearchConfig(Arguments):
     """How `learning_rate="auto"` and `Trainer.tune_learning_rate` search; the defaults suit most trainings.
 

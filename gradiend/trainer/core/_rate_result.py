@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gradiend.trainer.core.stats import divergence
+from gradiend.util._display import UNKNOWN, Shown, Table, number
 
 REACHED = 0.95
 """Correlation that a useful rate reaches, and of which the steps to it are counted."""
@@ -176,8 +177,8 @@ def why(best: LRProbe, probes: Sequence[LRProbe]) -> str:
     )
 
 
-@dataclass(frozen=True)
-class LRSearchResult:
+@dataclass(frozen=True, repr=False)
+class LRSearchResult(Shown):
     """The result of a search for a learning rate."""
 
     status: SearchStatus
@@ -208,6 +209,19 @@ class LRSearchResult:
         """The smallest and the largest rate that converged; (None, None) without one."""
         rates = [probe.lr for probe in within_window(self.probes)]
         return min(rates, default=None), max(rates, default=None)
+
+    def _tables(self) -> tuple[str, Sequence[Table]]:
+        rows = []
+        for probe in self.probes:
+            last, reached = probe.last, probe.steps_to_reach
+            means = last.mean_by_class
+            rows.append([
+                f"{probe.lr:g}{' (best)' if probe.lr == self.best_lr else ''}", probe.status,
+                number(None if math.isinf(reached) else reached, ".0f"), number(last.correlation),
+                UNKNOWN if means is None else f"{means['1']:+.2f} / {means['-1']:+.2f}", number(last.loss, ".3g"),
+            ])  # fmt: skip
+        header = ["rate", "outcome", f"steps to {REACHED}", "correlation", "class means", "loss / that of zeros"]
+        return f"Search for a learning rate: {self.status}", [Table("", header, rows, self.reason)]
 
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON values."""

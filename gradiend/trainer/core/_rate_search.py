@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from gradiend.model.model import GradiendModel
 from gradiend.trainer.core._rate_config import MANTISSAS, LRSearchConfig
@@ -37,6 +36,7 @@ from gradiend.trainer.core._rate_result import (
 )
 from gradiend.trainer.core._rate_sample import ENTRIES, Examples, ProbeData
 from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.util._progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -270,7 +270,8 @@ def batches_to_read(steps: int, *, read_again: bool) -> int:
 
 def read_batches(batches: Iterable[Mapping[str, Any]], count: int) -> Iterator[Mapping[str, Any]]:
     """The first `count` batches, with a progress bar."""
-    return iter(tqdm(itertools.islice(batches, count), desc="Learning rate", total=count, unit="batch", leave=False))
+    with Progress("gradients for the learning rate", count, "batch", brief=True) as bar:
+        yield from bar.over(itertools.islice(batches, count))
 
 
 def evaluations(steps: int) -> list[int]:

@@ -25,7 +25,7 @@ from gradiend.trainer.core._optimizers import OPTIMIZERS
 from gradiend.trainer.core._pruning_config import PostPruneConfig, PrePruneConfig
 from gradiend.trainer.core._rate_config import LRSearchConfig
 from gradiend.util import AUTO
-from gradiend.util._argument_fields import Arguments, argument, checked, fields_in_docstring, short_repr
+from gradiend.util._argument_fields import Arguments, argument, checked, fields_in_docstring
 from gradiend.util._checks import numbers, require_finite, require_flag, require_path, require_texts
 from gradiend.util._keywords import one_of, resolve_keywords, strict_keywords
 
@@ -306,8 +306,6 @@ class TrainingArguments(Arguments):
     training.json holds measurements from before. Default: no such pruning."""
     metadata: dict[str, Any] = field(default_factory=dict, metadata={"parse": _notes, "affects": "neither"})
     """Free notes, as JSON values, which are written with the training statistics."""
-
-    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -15,11 +15,12 @@ from torch.utils.data import Dataset
 
 from gradiend.model._context import Side
 from gradiend.trainer.core._kept_gradients import GradientCache, owner_of
+from gradiend.util._display import Shown, Table
 
 INPUTS = ("factual", "alternative")
 
 
-class GradientTrainingDataset(Dataset[dict[str, Any]]):
+class GradientTrainingDataset(Shown, Dataset[dict[str, Any]]):
     """(source, target) gradients of any training data, computed when they are asked for.
 
     For the language models of this package, `TextPredictionTrainer` makes the same gradients faster. This class needs
@@ -79,6 +80,10 @@ class GradientTrainingDataset(Dataset[dict[str, Any]]):
         if caching:
             assert cache_dir is not None
             self._cache = GradientCache(cache_dir, owner_of(gradient_creator))
+
+    def _tables(self) -> tuple[str, list[Table]]:
+        sides = f"source={self.source}, target={self.target}"
+        return f"{type(self).__name__}({len(self):,} batches of {self._size}, {sides})", []
 
     def __len__(self) -> int:
         """Number of whole batches."""
@@ -173,12 +178,15 @@ WINDOW = 8
 """Number of consecutive batches of a group within which the seed of a run decides the order."""
 
 
-class GradientBatches(ABC):
+class GradientBatches(Shown, ABC):
     """The data of a training loop: one gradient pair per batch, in an order that depends on epoch and seed."""
 
     @abstractmethod
     def __len__(self) -> int:
         """Number of batches per epoch."""
+
+    def _tables(self) -> tuple[str, list[Table]]:
+        return f"{type(self).__name__}({len(self):,} batches)", []
 
     @abstractmethod
     def epoch(self, index: int, seed: int | None) -> Iterator[Mapping[str, Any]]:

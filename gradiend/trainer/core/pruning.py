@@ -15,6 +15,7 @@ from gradiend.model._context import Side
 from gradiend.model._topk import blocks
 from gradiend.trainer.core._kept_gradients import GradientCache
 from gradiend.trainer.core._pruning_config import PostPruneConfig, PrePruneConfig
+from gradiend.util._progress import Progress
 
 
 class Examples(Protocol):
@@ -126,17 +127,20 @@ def class_mean_importance(
     side = Side(config.source)
     device = model.base_model.device if config.importance_device is None else config.importance_device
     result = torch.zeros(len(model), dtype=config.importance_dtype or torch.float32, device=device)
+    size, receive = config.batch_size, _absolute_into(result, len(classes))
     accumulator: Tensor | None = None
-    for indices in classes:
-        batches = [indices[start : start + config.batch_size] for start in range(0, len(indices), config.batch_size)]
-        if len(batches) == 1:
-            _kept(model, [dataset[index] for index in indices], side, _absolute_into(result, len(classes)), cache)
-            continue
-        accumulator = torch.zeros_like(result) if accumulator is None else accumulator.zero_()
-        for batch in batches:
-            items = [dataset[index] for index in batch]
-            _kept(model, items, side, _weighted_into(accumulator, len(batch) / len(indices)), cache)
-        _absolute_into(result, len(classes))(slice(0, len(result)), accumulator)
+    batches_of = [[own[start : start + size] for start in range(0, len(own), size)] for own in classes]
+    with Progress("pre-pruning", sum(map(len, batches_of)), "batch", brief=True) as bar:
+        for batches in batches_of:
+            if len(batches) == 1:
+                _kept(model, [dataset[index] for index in batches[0]], side, receive, cache)
+                bar.advance()
+                continue
+            accumulator = torch.zeros_like(result) if accumulator is None else accumulator.zero_()
+            for batch in bar.over(batches):
+                part = _weighted_into(accumulator, len(batch) / sum(map(len, batches)))
+                _kept(model, [dataset[index] for index in batch], side, part, cache)
+            receive(slice(0, len(result)), accumulator)
     return result
 
 

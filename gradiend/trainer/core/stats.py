@@ -10,11 +10,16 @@ from typing import Any
 
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.util._argument_fields import plain
+from gradiend.util._display import UNSHOWABLE, Result, Table, facts, number
 from gradiend.util._files import read_json, write_json
 from gradiend.util.paths import TRAINING
 
 ZEROS = ("0", "0.0", "-0.0")
 """Labels of classes that are no target, in Python and in JSON."""
+
+
+SMALL = 1 << 20
+"""The size of a training.json that is read for no more than a repr."""
 
 
 def write_training_stats(
@@ -37,13 +42,96 @@ def write_training_stats(
     return str(path)
 
 
-def load_training_stats(model_path: str | Path) -> dict[str, Any] | None:
+def load_training_stats(model_path: str | Path) -> TrainingStats | None:
     """The content of `training.json` in a model directory; None if there is no such file.
 
     JSON turns steps and labels, which are keys, into strings.
     """
     path = Path(model_path) / TRAINING
-    return read_json(path) if path.is_file() else None
+    return TrainingStats(read_json(path)) if path.is_file() else None
+
+
+class TrainingStats(Result):
+    """The content of training.json."""
+
+    def _tables(self) -> tuple[str, Sequence[Table]]:
+        return f"Training: {self['training_stats']['global_step']:,} steps", [facts("", self.known())]
+
+    def known(self) -> dict[str, object]:
+        """What a person should know of the training."""
+        training, best, losses = (self[name] for name in ("training_stats", "best_score_checkpoint", "losses"))
+        kept = (best or {}).get("global_step", training["global_step"])
+        names = training.get("label_value_to_class_name", {})
+        means = training.get("mean_by_class", {}).get(str(kept), {})
+        arguments, seconds = self["training_args"] or {}, self["time"]
+        return {
+            "converged": self._converged(),
+            "kept": f"step {kept}",
+            "class means": class_means(means, names),
+            "loss": f"{losses[0]:.3g} → {last_loss(losses):.3g}" if losses else None,
+            "learning rate": number(arguments.get("learning_rate"), "g"),
+            "searched": training.get("learning_rate_search", {}).get("reason"),
+            "seed": arguments.get("seed"),
+            "time": ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items()),
+        }
+
+    def _converged(self) -> str | None:
+        outcome = self["convergence_info"]
+        if outcome is None:
+            return None
+        name, value = outcome["convergence_metric"], outcome["convergence_metric_value"]
+        limit = "at most" if name == "loss" else "at least"
+        measured = f"{name} {number(value)}, {limit} {outcome['threshold']:g} is asked for"
+        return f"{_answer(outcome)}; {measured}"
+
+
+def known_of_training(model_path: str | Path) -> dict[str, object]:
+    """What `training.json` in a model directory says of convergence; {} if there is none, or only a large one."""
+    path = Path(model_path) / TRAINING
+    try:
+        stats = load_training_stats(model_path) if path.is_file() and path.stat().st_size < SMALL else None
+        known = {} if stats is None else stats.known()
+    except UNSHOWABLE:
+        return {"converged": f"unknown: {TRAINING} is damaged"}
+    return {
+        "converged": known.get("converged"),
+        "class means": known.get("class means"),
+        "kept seed": known.get("seed"),
+    }
+
+
+class SeedReport(Result):
+    """The content of seed_report.json."""
+
+    def _tables(self) -> tuple[str, Sequence[Table]]:
+        rows = [
+            [
+                f"{run['seed']}{' (kept)' if run['seed'] == self['best_seed'] else ''}",
+                _answer(run),
+                number(run["eval_correlation"]),
+                number(run["selection_score"]),
+            ]
+            for run in self["runs"]
+        ]
+        header = ["seed", "converged", "validation correlation", "score"]
+        note = f"No further seeds were tried: {self['early_stop_reason']}." if self["early_stop_reason"] else ""
+        return f"Seeds: {self['convergent_count']} of {len(rows)} have converged", [Table("", header, rows, note)]
+
+
+def class_means(by_label: Mapping[Any, float], names: Mapping[Any, str], between: str = ", ") -> str:
+    """Class means on one line, such as `3SG +0.98, 3PL -1.00`, for rising labels; other classes are left out.
+
+    Labels are numbers or, in JSON, their texts, as are the keys of `names` (label → class).
+    """
+    means = [(label, mean) for label, mean in reversed(list(by_label.items())) if str(label) not in ZEROS]
+    return between.join(f"{names.get(label, label)} {mean:+.2f}" for label, mean in means)
+
+
+def _answer(outcome: Mapping[str, Any]) -> str:
+    """Whether a run has converged, in words."""
+    if outcome["converged"]:
+        return "yes"
+    return f"no: {outcome['reason']}" if outcome.get("reason") else "no"
 
 
 @dataclass(frozen=True)

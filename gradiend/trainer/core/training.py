@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.trainer.core._class_means import initialize_from_class_means, means_batches, require_closed_form
@@ -39,8 +38,9 @@ from gradiend.trainer.core.callbacks import (
     way_out,
 )
 from gradiend.trainer.core.dataset import GradientBatches
-from gradiend.trainer.core.stats import convergence, divergence, write_training_stats
+from gradiend.trainer.core.stats import class_means, convergence, divergence, write_training_stats
 from gradiend.util._keywords import resolve_keywords
+from gradiend.util._progress import Progress
 from gradiend.util.paths import TRAINING
 
 logger = logging.getLogger(__name__)
@@ -198,7 +198,9 @@ class TrainingRun:
             callback.on_train_end(**self._shared())
 
     def _epochs(self, data: Any, steps: int) -> None:
-        with tqdm(total=steps, desc="Training", unit="step") as bar:
+        arguments = self.arguments
+        label = "training" if arguments.max_seeds == 1 else f"seed {arguments.seed}"
+        with Progress(label, steps) as bar:
             for epoch in itertools.count():
                 for callback in self.callbacks:
                     callback.on_epoch_begin(epoch=epoch, **self._shared())
@@ -291,13 +293,18 @@ class TrainingRun:
         self.losses += read
         self.last_losses += read
 
-    def _show(self, bar: tqdm) -> None:
-        recent = self.losses[-LOSS_WINDOW:]
-        shown = {"loss": f"{sum(recent) / len(recent):.3g}"} if recent else {}
-        if self.stats.get("correlation") is not None:
-            shown["correlation"] = f"{self.stats['correlation']:.3f}"
-        bar.set_postfix(shown, refresh=False)
-        bar.update()
+    def _show(self, bar: Progress) -> None:
+        recent, step = self.losses[-LOSS_WINDOW:], self.stats["global_step"]
+        loss = f"loss {sum(recent) / len(recent):.2g}" if recent else None
+        bar.advance(1, loss, *self._measured(), news=step in self.stats.get("scores", {}))
+
+    def _measured(self) -> list[str]:
+        """What the bar says of the latest evaluation; nothing before the first one."""
+        scores = self.stats.get("scores", {})
+        latest = max(scores, default=None)
+        notes = [] if latest is None or scores[latest] is None else [f"correlation {scores[latest]:.3f}"]
+        means = self.stats.get("mean_by_class", {}).get(latest, {})
+        return [*notes, class_means(means, self.stats.get("label_value_to_class_name", {}), " / ").replace("-", "−")]
 
     def finish(self) -> str:
         """Take the best model if there is one, make the first class positive, and write the output directory."""

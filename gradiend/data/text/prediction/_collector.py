@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from gradiend.data.core._text_source import TextBlock
 from gradiend.data.text._preprocess import Segmenter
@@ -17,6 +16,7 @@ from gradiend.data.text.prediction._masking import HAS_MASK, Masker, has_any
 from gradiend.data.text.prediction._matcher import SurfaceMatcher
 from gradiend.data.text.prediction._tag_resolver import TokenExclusion
 from gradiend.data.text.prediction._word_lookup import Places
+from gradiend.util._progress import Progress
 
 BALANCING = "to balance the classes"
 
@@ -89,12 +89,11 @@ def collect_examples(texts: Iterable[TextBlock], segmenter: Segmenter, masker: M
     """Find the examples of all classes in one pass; stop when the masker is full."""
     matcher = BlockMatcher(masker.surface, segmenter, keep_all=masker.resolver.needs_every_sentence)
     wanted = "" if masker.rules.limit is None else f"/{masker.rules.limit}"
-    with tqdm(desc="Creating training data", unit=" texts", delay=1.0) as bar:
+    with Progress("training data", unit="text", brief=True) as bar:
         for block in texts:
             masker.add(*matcher(block))
             counts = zip(masker.configs, masker.sizes, strict=True)
-            bar.set_postfix_str(", ".join(f"{config.id} {size}{wanted}" for config, size in counts), refresh=False)
-            bar.update(len(block.texts))
+            bar.advance(len(block.texts), ", ".join(f"{config.id} {size}{wanted}" for config, size in counts))
             if masker.is_full:
                 break
     matcher.dropped.update(masker.dropped)
@@ -113,7 +112,7 @@ def collect_neutral(
     """Find up to `limit` segments without any excluded word, token or mask, and count the other segments by reason."""
     matcher = BlockMatcher(SurfaceMatcher(excluded), segmenter, keep_all=True)
     neutral: list[str] = []
-    with tqdm(desc="Creating neutral data", unit=" texts", delay=1.0) as bar:
+    with Progress("neutral data", unit="text", brief=True) as bar:
         for segment, is_excluded in exclusion.split(_without_words(texts, matcher, masks, bar)):
             if is_excluded:
                 matcher.dropped["with an excluded tag or lemma"] += 1
@@ -125,7 +124,7 @@ def collect_neutral(
 
 
 def _without_words(
-    texts: Iterable[TextBlock], matcher: BlockMatcher, masks: Collection[str], bar: tqdm[NoReturn]
+    texts: Iterable[TextBlock], matcher: BlockMatcher, masks: Collection[str], bar: Progress
 ) -> Iterator[str]:
     for block in texts:
         segments, _, places = matcher(block)
@@ -137,4 +136,4 @@ def _without_words(
                 matcher.dropped["with an excluded word"] += 1
             else:
                 yield segment
-        bar.update(len(block.texts))
+        bar.advance(len(block.texts))

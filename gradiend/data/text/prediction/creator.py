@@ -59,13 +59,14 @@ from gradiend.data.unified._parsed_tables import DOCUMENT
 from gradiend.data.unified._schema import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS
 from gradiend.util import PLACEHOLDER
 from gradiend.util._checks import require_flag, require_path, require_text, require_texts, require_whole
+from gradiend.util._display import Shown, Table, facts
 from gradiend.util._keywords import known_keywords, strict_keywords
 
 logger = logging.getLogger(__name__)
 
 
 @strict_keywords
-class TextPredictionDataCreator:
+class TextPredictionDataCreator(Shown):
     """Builds masked examples of feature classes, and texts without the feature, from raw text.
 
     The same arguments give the same rows.
@@ -172,6 +173,19 @@ class TextPredictionDataCreator:
             )
         self._source = self._open(base_data, document_column)
         self._created: tuple[Callable[[], pd.DataFrame], Tally] | None = None
+
+    def _tables(self) -> tuple[str, list[Table]]:
+        known = {
+            "texts": self._source.name,
+            "at most": None if self.base_max_size is None else f"{self.base_max_size:,} texts",
+            "cut": self.preprocess and repr(self.preprocess),
+            "spaCy": self.spacy_model and str(self.spacy_model),
+            "output": self.output_dir and f"{self.output_dir} ({self.output_format})",
+            "seed": self.seed,
+        }
+        rows = [[config.id, ", ".join(config.words)] for config in self.classes]
+        classes = Table("", ["class", "words"], rows, "" if rows else "no classes.", wraps=True)
+        return type(self).__name__, [facts("", known), classes]
 
     @known_keywords("generate_training_data")
     def generate_training_data(

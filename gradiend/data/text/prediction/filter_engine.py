@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from tqdm.auto import tqdm
-
 from gradiend.data.core._spacy_tags import token_matches_tags
 from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction._matcher import Hit, SurfaceMatcher, mask_places
 from gradiend.data.text.prediction._tag_resolver import Segment, TagResolver, lemma_targets, resolve_doc
 from gradiend.util._checks import require_texts, require_whole
 from gradiend.util._keywords import known_keywords
+from gradiend.util._progress import Progress
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -154,15 +153,15 @@ def _filter(
     filtered = _Filtered([[] for _ in configs])
     checked = require_texts("sentences", sentences)
     number = len(sentences) if isinstance(sentences, Sized) else None
-    with tqdm(checked, desc or "Filtering sentences", number, unit="sentence", delay=1.0) as bar:
-        for sentence, hits in resolver.resolve(_with_hits(bar, matcher)):
+    with Progress(desc or "sentences", number, "sentence", brief=True) as bar:
+        for sentence, hits in resolver.resolve(_with_hits(bar.over(checked), matcher)):
             filtered.n_sentences += 1
             for index, spans in _spans_by_class(hits):
                 if index in filtered.full_after:
                     continue
                 filtered.matches[index].append((sentence, spans))
                 n_found += 1
-                bar.set_postfix_str(f"found {n_found}" + ("" if total is None else f"/{total}"), refresh=False)
+                bar.advance(0, f"found {n_found}" + ("" if total is None else f"/{total}"))
                 if len(filtered.matches[index]) == limit:
                     filtered.full_after[index] = filtered.n_sentences
             if configs and len(filtered.full_after) == len(configs):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gradiend.trainer.core.dataset import GradientTrainingDataset, compose_batches
+from gradiend.util._display import Shown, Table
 
 TEXT_CACHE_KEY = ("input_text", "label")
 
@@ -40,7 +41,7 @@ class TextGradientTrainingDataset(GradientTrainingDataset):
         return (self.tokenizer.pad_token_id or 0) if name == "input_ids" else 0
 
 
-class TextBatchedDatasetBase:
+class TextBatchedDatasetBase(Shown):
     """Rows in batches that never mix the values of a criterion.
 
     A last, incomplete batch of a group is filled up from the start of the group, so that no row is lost; with
@@ -125,6 +126,9 @@ class TextBatchedDatasetBase:
             order = np.random.default_rng([self.seed, self._composition, len(turns)]).permutation(len(turns))
             turns = [turns[number] for number in order]
         self._flat = turns
+
+    def _tables(self) -> tuple[str, list[Table]]:
+        return f"{type(self).__name__}({len(self):,} examples in batches of {self.batch_size})", []
 
     def reshuffle(self) -> None:
         """Compose other batches of the same rows: the next composition in a sequence that the seed decides."""

@@ -109,6 +109,15 @@ class TextData(Modality):
         """The unified frame: masked, split, factual_class, alternative_class, factual, alternative, transition."""
         return self._unified(self.target_classes)
 
+    def described(self) -> str:
+        """See `Modality.described`."""
+        pair = self._target_classes or self.config.pair()
+        frame = None if pair is None else self._frames.get(parse_pair(pair))
+        if frame is None:
+            return "not read yet"
+        sizes = frame[UNIFIED_SPLIT].value_counts()
+        return f"{len(frame):,} rows: {', '.join(f'{split} {size:,}' for split, size in sizes.items())}"
+
     @property
     def seed(self) -> int:
         """The seed of the data: `config.random_state`, or 0."""

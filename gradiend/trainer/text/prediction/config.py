@@ -9,13 +9,13 @@ from typing import Any
 from gradiend.data.unified._contrast import ClassMerge
 from gradiend.data.unified._schema import ColumnNames, parse_pair
 from gradiend.data.unified._source import DataSource
-from gradiend.util._argument_fields import fields_in_docstring, short_repr
+from gradiend.util._argument_fields import ShowsChanges, fields_in_docstring
 from gradiend.util._checks import require_class_words, require_ordered
 from gradiend.util._keywords import nearest, strict_keywords
 
 
-@dataclass
-class TrainerConfig:
+@dataclass(repr=False)
+class TrainerConfig(ShowsChanges):
     """What every kind of trainer needs beside its training arguments."""
 
     img_format: str = "png"
@@ -102,8 +102,6 @@ class TextPredictionConfig(TrainerConfig):
     folder of a data set (its split train). Default: the test split with its words filled in."""
     eval_neutral_max_rows: int | None = None
     """Number of first rows of the neutral texts that are used. Default: all rows."""
-
-    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         if self.target_classes is not None:

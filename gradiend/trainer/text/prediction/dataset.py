@@ -20,6 +20,7 @@ from gradiend.trainer.core._kept_gradients import GradientCache, GradientStore, 
 from gradiend.trainer.core.dataset import GradientBatches, take_turns
 from gradiend.trainer.text.common.dataset import TextBatchedDatasetBase
 from gradiend.util import PLACEHOLDER
+from gradiend.util._display import Table
 
 TextBatchedDataset = TextBatchedDatasetBase
 """The documented second name of the base class."""
@@ -143,6 +144,10 @@ class TextGradientBatches(GradientBatches):
         self.bf16 = bf16
         # The words are tokenized here, so that bad words are an error before the first step.
         self._factual, self._alternative = training_data.tokenized
+
+    def _tables(self) -> tuple[str, list[Table]]:
+        sides = ", ".join(f"{name}={side}" for name, side in self.sides.items())
+        return f"{type(self).__name__}({len(self):,} batches of {self.training_data.batch_size}, {sides})", []
 
     def __len__(self) -> int:
         """Number of batches per epoch."""

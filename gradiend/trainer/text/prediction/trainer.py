@@ -290,7 +290,7 @@ class TextPredictionTrainer(Trainer):
         batch_size = self.training_args.eval_batch_size
         encoded = [
             encoder_data(pd.concat(frames, ignore_index=True), model).encode(
-                model, source=source, batch_size=batch_size, progress="Encoding"
+                model, source=source, batch_size=batch_size, progress="encoding"
             )
             for model, frames in parts
         ]

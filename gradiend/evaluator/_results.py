@@ -1,0 +1,118 @@
+"""The results of evaluations: the documented dicts, which show themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from dataclasses import replace
+from typing import Any
+
+from gradiend.evaluator._goals import RESULT_KEYS
+from gradiend.evaluator._selection import BASE
+from gradiend.util import BALANCE
+from gradiend.util._display import UNKNOWN, Result, Table, facts, number, with_interval
+
+
+class EncoderResult(Result):
+    """Metrics of encodings, see `get_encoder_metrics_from_dataframe`."""
+
+    def _tables(self) -> tuple[str, Sequence[Table]]:
+        if not self["n_samples"]:
+            return "Encoder", [Table("", (), [], "no rows were encoded.")]
+        own, neutral = self["target_classes_only"], self.get("neutral_mean_by_type", {})
+        held_out = self.get("held_out_words")
+        known = {
+            "correlation": with_interval(self["correlation"], self.get("correlation_interval")),
+            "AUC": number(self["roc_auc"]),
+            "accuracy on target classes": number(own["accuracy"]),
+            "words not trained on": self._held_out(held_out) if held_out and held_out["n_samples"] else None,
+            "mean of neutral texts": ", ".join(f"{name} {mean:+.2f}" for name, mean in neutral.items()),
+            "plot": self.get("plot_path"),
+            "frame": _size(self.get("encoder_df")),
+        }
+        return f"Encoder: {self['n_samples']:,} rows encoded", [facts("", known), self._classes()]
+
+    def _held_out(self, found: Mapping[str, Any]) -> str:
+        interval = found["correlation_interval"]
+        return f"correlation {with_interval(found['correlation'], interval)}, {found['n_samples']:,} rows"
+
+    def _classes(self) -> Table:
+        names, means = "mean_by_feature_class", self.get("mean_by_feature_class")
+        labels = {name: label for label, name in self.get("label_value_to_class_name", {}).items()}
+        if means is None:
+            names, means = "mean_by_class", self["mean_by_class"]
+            labels = {label: label for label in means}
+        intervals = self.get(f"{names}_interval", {})
+        counts = self["sample_counts"].get("training_by_feature_class", {})
+        rows = [
+            [
+                name,
+                number(labels.get(name), "+g"),
+                counts.get(name, ""),
+                with_interval(mean, intervals.get(name), "+.2f"),
+            ]
+            for name, mean in sorted(means.items(), key=lambda item: -(labels.get(item[0]) or 0))
+        ]
+        return Table("", ["class", "label", "rows", "mean encoding"], rows)
+
+
+class DecoderResult(Result):
+    """The chosen rewrites and the grid that was measured, see `DecoderEvaluator.evaluate_decoder`."""
+
+    def _tables(self) -> tuple[str, Sequence[Table]]:
+        chosen = {
+            name: one
+            for name, one in self.items()
+            if name not in RESULT_KEYS and isinstance(one, Mapping) and "learning_rate" in one
+        }
+        rows = [self._row(name, one) for name, one in chosen.items()]
+        notes = [f"{name}: {text}" for name, one in chosen.items() for text in _sentences(one)]
+        header = ["goal", "measured", "before", "after", "step", "factor", "likelihood kept"]
+        n_measured = sum(key != BASE for key in self["grid"])
+        paths = self.get("plot_paths") or [self.get("plot_path")]
+        last = facts("", {"grid": f"{n_measured} measured rewrites", "plot": ", ".join(str(p) for p in paths if p)})
+        return "Decoder: the chosen rewrites", [Table("", header, rows, "\n".join(notes) or "none."), last]
+
+    @staticmethod
+    def _row(name: str, one: Mapping[str, Any]) -> list[object]:
+        if one["learning_rate"] is None:
+            measured = UNKNOWN
+        elif name == BALANCE:
+            measured = "gap of the classes"
+        elif "value_interval" not in one:
+            measured = name
+        elif one["strengthen"]:
+            measured = f"P({name})"
+        else:
+            measured = f"1 - P({name.removesuffix('_weaken')})"
+        lms, base, ratio = one.get("lms"), one.get("base_lms"), one.get("likelihood_ratio")
+        if ratio is not None:
+            error = ratio["standard_error"]
+            kept = number(ratio["value"], ".4f") + ("" if error is None else f" ± {error:.4f}")
+        else:
+            kept = number(lms / base if lms is not None and base else None, ".4f")
+        before, after = number(one.get("base_value")), number(one["value"])
+        return [name, measured, before, after, number(one["learning_rate"], "g"), _factor(one["feature_factor"]), kept]
+
+
+class EvaluationResult(Result):
+    """The results of encoder and decoder together, see `Trainer.evaluate`."""
+
+    def _tables(self) -> tuple[str, Sequence[Table]]:
+        tables: list[Table] = []
+        for part in ("encoder", "decoder"):
+            heading, (first, *rest) = self[part]._tables()
+            tables += [replace(first, title=heading), *rest]
+        return "Evaluation", tables
+
+
+def _sentences(one: Mapping[str, Any]) -> Iterator[str]:
+    """Why a rewrite was chosen, or none, and what is to be known of it."""
+    return (str(one[key]) for key in ("why", "reason", "note") if one.get(key))
+
+
+def _factor(factor: Any) -> str:
+    return ", ".join(format(one, "g") for one in factor) if isinstance(factor, Sequence) else number(factor, "g")
+
+
+def _size(frame: Any) -> str | None:
+    return f"{len(frame):,} rows in 'encoder_df'" if isinstance(frame, Sized) else None
