@@ -112,7 +112,7 @@ def test_the_guide_to_the_command(tmp_path, monkeypatch):
     # One goal: to search for three, and for what else they move, takes half a minute.
     short = (
         short.replace("bert-base-cased", str(model_path()))
-        + "evaluate: {side_effects: null, decoder: {strengthen: plural}}\n"
+        + "evaluate: {side_effects: null, decoder: {strengthen: [plural]}}\n"
     )
     Path("experiment.yaml").write_text(short, encoding="utf-8")
     known = {}
