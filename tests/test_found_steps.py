@@ -19,6 +19,7 @@ from gradiend import (
 )
 from gradiend.demo import model_path, sentences
 from gradiend.evaluator import LikelihoodPolicy, LMSThresholdPolicy
+from gradiend.evaluator._goals import BalanceGoal
 from gradiend.evaluator._measurements import BalanceOfClasses, TextMeasurement
 from gradiend.evaluator._selection import BaseContext
 from gradiend.gradients import WordScorer
@@ -216,6 +217,22 @@ def test_balance_lowers_the_gap_and_keeps_sum_and_likelihood(trained, balanced):
     ]  # fmt: skip
     assert chosen["value"] == min(allowed)
     assert "the smallest gap" in chosen["why"]
+
+
+def test_a_rewrite_that_widens_the_gap_is_no_balance(trained, balanced):
+    base = balanced["grid"]["base"]["balance"]
+    entry = next(entry for key, entry in balanced["grid"].items() if key != "base" and "balance" in entry)
+    goal = BalanceGoal("balance", True, ("balance", *trained.target_classes), 0.0)
+    for gap, total, why in (
+        (base["gap"] + 0.01, base["sum"], "brings the classes closer together: the gap is"),
+        (base["gap"] - 0.01, base["sum"] - 0.01, "leaves the classes together as likely as before"),
+    ):
+        grid = {"base": {"balance": base}, (1.0, 0.1): {**entry, "balance": {**base, "gap": gap, "sum": total}}}
+        assert goal.candidates(grid, None) == []
+        assert why in goal.why_none(grid)
+    grid = {"base": {"balance": base}, (1.0, 0.1): {**entry, "balance": {**base, "gap": base["gap"] - 0.01}}}
+    assert len(goal.candidates(grid, None)) == 1
+    assert goal.why_none(grid) is None
 
 
 def test_balance_is_rewritten_and_exported_like_a_class(trained, balanced, tmp_path):

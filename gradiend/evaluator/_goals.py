@@ -215,16 +215,31 @@ class BalanceGoal(Goal):
             return None
         return 1 - float(entry[BALANCE]["gap"])
 
+    def candidates(self, grid: Mapping[Any, Mapping[str, Any]], given: Sequence[float] | None) -> list[Candidate]:
+        """See `Goal.candidates`; a rewrite must have a smaller gap than the base model."""
+        found = super().candidates(grid, given)
+        least = 1 - float(grid[BASE][BALANCE]["gap"]) if found else 0.0
+        return [one for one in found if one.metrics[self.summary] > least]
+
     def why_none(self, grid: Mapping[Any, Mapping[str, Any]]) -> str | None:
         """See `Goal.why_none`."""
-        kept = [entry for key, entry in grid.items() if key != BASE and BALANCE in entry]
-        if not kept:
+        measured = [entry[BALANCE] for key, entry in grid.items() if key != BASE and BALANCE in entry]
+        if not measured:
             return None
-        total = max(entry[BALANCE]["sum"] for entry in kept)
-        return (
-            "No measured rewrite that is allowed leaves the classes together as likely as before: their mean sum is "
-            f"{total:.3f} at most, and {grid[BASE][BALANCE]['sum']:.3f} in the base model."
-        )
+        base = grid[BASE][BALANCE]
+        as_likely = [found for found in measured if found["sum"] >= base["sum"]]
+        if not as_likely:
+            return (
+                "No measured rewrite that is allowed leaves the classes together as likely as before: their mean sum "
+                f"is {max(found['sum'] for found in measured):.3f} at most, and {base['sum']:.3f} in the base model."
+            )
+        smallest = min(found["gap"] for found in as_likely)
+        if smallest >= base["gap"]:
+            return (
+                f"No measured rewrite brings the classes closer together: the gap is {smallest:.3f} at least, and "
+                f"{base['gap']:.3f} in the base model."
+            )
+        return None
 
     def report(self, entry: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
         """See `Goal.report`; also every measure of balance, and P of the right word on the rows of each class."""
