@@ -70,6 +70,9 @@ FAULTS = {
     ],
     ROWS + "train: {optim: sgd}\n": ["x.yaml:4:16: train.optim: expected 'adamw' or 'adam'; found \"sgd\"."],
     ROWS + "train: {max_seeds: 0}\n": ["x.yaml:4:20: max_seeds must be an int of at least 1; got 0."],
+    ROWS + "report: {sentences: [The end.]}\n": [
+        "x.yaml:4:21: sentences need the place to predict, [MASK]; got 'The end.'."
+    ],
     # sections that do not fit together
     TEXT[:-8]: ["x.yaml: data is missing: give rows (data.data), or text to make them from (corpus)."],
     ROWS + "corpus: {base_data: a.txt, feature_targets: {a: [x], b: [y]}}\n": [

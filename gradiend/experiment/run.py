@@ -17,7 +17,7 @@ import pandas as pd
 from gradiend.data import TextFilterConfig, TextPredictionDataCreator
 from gradiend.experiment._live_report import LiveReport
 from gradiend.experiment._record import RunRecord, data_summary
-from gradiend.experiment.sections import Corpus, Delta, Experiment, FeatureClass, Rewrite
+from gradiend.experiment.sections import Corpus, DecoderEvaluation, Delta, Experiment, FeatureClass, Rewrite
 from gradiend.model import read_delta, read_rewrite_record
 from gradiend.model._rewrite_files import RewriteRecord
 from gradiend.report import write_report
@@ -26,6 +26,7 @@ from gradiend.trainer.core._callback import TrainingCallback
 from gradiend.trainer.text import TextPredictionTrainer
 from gradiend.util import BALANCE
 from gradiend.util._digest import frame_part, hash_model_weights
+from gradiend.util._imports import require_package
 from gradiend.util._keywords import one_of
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import (
@@ -171,8 +172,38 @@ class ExperimentRun:
 
     # Training
 
+    def check(self) -> None:
+        """Raise ValueError for what later steps would refuse: unknown goals, "balance" without texts, no jinja2."""
+        experiment, classes = self.experiment, self.trainer.target_classes
+        asked = experiment.evaluate.decoder
+        if experiment.report is not None:
+            require_package("jinja2", "A report", "report")
+        for section in (experiment.rewrite, experiment.delta):
+            if section is not None and asked is None:
+                raise ValueError("rewrite and delta need evaluate.decoder, which finds the step: it is null.")
+        if asked is None:
+            return
+        strengthened = self._strengthened(asked)
+        for name, given, known in (
+            ("evaluate.decoder.strengthen", strengthened, [*classes, BALANCE]),
+            ("evaluate.decoder.weaken", asked.weaken, classes),
+            ("rewrite.strengthen", (experiment.rewrite or Rewrite()).strengthen, strengthened),
+            ("rewrite.weaken", (experiment.rewrite or Rewrite()).weaken, asked.weaken),
+            ("delta.strengthen", (experiment.delta or Delta()).strengthen, strengthened),
+            ("delta.weaken", (experiment.delta or Delta()).weaken, asked.weaken),
+        ):
+            for goal in given or ():
+                if not known:
+                    raise ValueError(
+                        f"{name} has {goal!r}, for which no step is looked for: evaluate.decoder.weaken is empty."
+                    )
+                one_of(name, goal, known)
+        if BALANCE in strengthened:
+            self.trainer.balance_texts()
+
     def train(self) -> None:
         """Train, or find the training done."""
+        self.check()
         head = self.experiment.head
         with self.phase("train") as entry:
             trainer = self.trainer
@@ -233,7 +264,7 @@ class ExperimentRun:
                 sentences = list(self.experiment.report.sentences) if self.experiment.report else []
                 for goal in self.goals:
                     self.side_effects[goal] = self.trainer.evaluate_side_effects(
-                        self.decoder, **direction(goal), sentences=sentences or None, **options
+                        self.decoder, **self._direction(goal), sentences=sentences or None, **options
                     )
 
     def _measured_steps(self) -> dict[str, Any]:
@@ -244,10 +275,8 @@ class ExperimentRun:
             "lrs": asked.lrs, "feature_factors": asked.feature_factors, "plot": asked.plot, "show": False,
             "max_size_training_like": asked.max_size_training_like, "max_size_neutral": asked.max_size_neutral,
         }  # fmt: skip
-        balance = [BALANCE] if self.experiment.data.balance_texts is not None else []
-        strengthen = [*self.trainer.target_classes, *balance] if asked.strengthen is None else list(asked.strengthen)
         results: dict[str, Any] = {}
-        for classes, increase in ((strengthen, True), (list(asked.weaken), False)):
+        for classes, increase in ((self._strengthened(asked), True), (list(asked.weaken), False)):
             if classes:
                 found = self.trainer.evaluate_decoder(
                     target_class=classes, increase_target_probabilities=increase, **options
@@ -255,6 +284,13 @@ class ExperimentRun:
                 grid = {**found.pop("grid"), **results.get("grid", {})}
                 results = {**results, **found, "grid": grid}
         return results
+
+    def _strengthened(self, asked: DecoderEvaluation) -> list[str]:
+        """The goals that are strengthened."""
+        if asked.strengthen is not None:
+            return list(asked.strengthen)
+        balance = [] if self.experiment.data.balance_texts is None else [BALANCE]
+        return [*self.trainer.target_classes, *balance]
 
     @property
     def goals(self) -> list[str]:
@@ -276,7 +312,7 @@ class ExperimentRun:
                 if made and self._is_of(read_rewrite_record(place), goal):
                     logger.info("%s holds this rewrite already.", place)
                     continue
-                self.trainer.rewrite_base_model(self.decoder, **direction(goal), output_dir=str(place))
+                self.trainer.rewrite_base_model(self.decoder, **self._direction(goal), output_dir=str(place))
                 entry["reused"] = False
 
     def export_deltas(self) -> None:
@@ -291,7 +327,7 @@ class ExperimentRun:
                 if place.is_file() and self._is_of(read_delta(place).rewrite, goal):
                     logger.info("%s is the delta of this rewrite already.", place)
                     continue
-                self.trainer.export_delta(self.decoder, **direction(goal), path=place)
+                self.trainer.export_delta(self.decoder, **self._direction(goal), path=place)
                 entry["reused"] = False
 
     def _is_of(self, made: RewriteRecord | None, goal: str) -> bool:
@@ -306,15 +342,20 @@ class ExperimentRun:
             == (chosen["learning_rate"], chosen["feature_factor"], chosen["part"])
         )
 
+    def _direction(self, goal: str) -> dict[str, Any]:
+        """The argument of a rewrite that a goal stands for: strengthen or weaken."""
+        assert self.decoder is not None
+        strengthens = self.decoder[goal]["strengthen"]
+        return {"strengthen": goal} if strengthens else {"weaken": goal.removesuffix(WEAKENED)}
+
     def _chosen(self, asked: Rewrite) -> list[str]:
         """The goals that are asked for. Raises ValueError for a goal without a step."""
-        if self.decoder is None:
-            raise ValueError("A rewrite needs evaluate.decoder, which finds the step; the experiment has none.")
         given = [*(asked.strengthen or ()), *(f"{name}{WEAKENED}" for name in asked.weaken or ())]
         if asked.strengthen is None and asked.weaken is None:
             return self.goals
-        for goal in given:
-            one_of("The goal of a rewrite", goal, self.goals)
+        missing = [goal for goal in given if goal not in self.goals]
+        if missing:
+            raise ValueError(f"No step was found for {', '.join(missing)}, so that there is nothing to save.")
         return given
 
     def write_report(self) -> None:
@@ -388,13 +429,6 @@ def rows_from(
         max_size=corpus.neutral_max_size, additional_excluded_words=corpus.additional_excluded_words
     )
     return rows, neutral
-
-
-def direction(goal: str) -> dict[str, Any]:
-    """The argument of a rewrite that a goal stands for: strengthen or weaken."""
-    if goal.endswith(WEAKENED):
-        return {"weaken": goal.removesuffix(WEAKENED)}
-    return {"strengthen": goal}
 
 
 def encoder_metrics(result: Mapping[str, Any]) -> dict[str, Any]:

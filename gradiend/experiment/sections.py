@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 from gradiend.data import SpacyTagSpec, TextFilterConfig, TextPreprocessConfig
 from gradiend.trainer import TrainingArguments
 from gradiend.trainer.text import TextPredictionConfig
+from gradiend.util import PLACEHOLDER
 from gradiend.util._argument_fields import ShowsChanges, fields_in_docstring
 from gradiend.util._keywords import strict_keywords
 
@@ -212,6 +213,11 @@ class Report(ShowsChanges):
     """Title of the page. Default: the feature and the model."""
     sentences: Sequence[str] = ()
     """Texts with a `[MASK]` whose most likely words are shown before and after each rewrite."""
+
+    def __post_init__(self) -> None:
+        for text in self.sentences:
+            if PLACEHOLDER not in text:
+                raise ValueError(f"sentences need the place to predict, {PLACEHOLDER}; got {text!r:.80}.")
 
 
 @fields_in_docstring
