@@ -31,12 +31,14 @@ from gradiend.experiment._live_report import LiveReport
 CLASSES = {"3SG": ["he", "she", "it"], "3PL": ["they"]}
 BALANCE = ["That evening [MASK] went home.", "In the end [MASK] won.", "At noon [MASK] had a rest."]
 ARGS = {
-    "train_batch_size": 8, "max_steps": 24, "learning_rate": 1e-3, "eval_steps": 12, "max_seeds": 1,
+    "train_batch_size": 8, "max_steps": 16, "learning_rate": 1e-3, "eval_steps": 8, "max_seeds": 1,
     "encoder_eval_train_max_size": 10,
 }  # fmt: skip
 FLAGS = {
-    "model": str(model_path()), "corpus.feature_targets": json.dumps(CLASSES), "corpus.max_size_per_class": "150",
-    "corpus.neutral_max_size": "60", "data.balance_texts": json.dumps(BALANCE), "rewrite": "{}", "delta": "{}",
+    "model": str(model_path()), "corpus.feature_targets": json.dumps(CLASSES), "corpus.max_size_per_class": "100",
+    "corpus.neutral_max_size": "40", "evaluate.side_effects.top_k": "2",
+    "evaluate.side_effects.max_size_neutral": "10",
+    "data.balance_texts": json.dumps(BALANCE), "rewrite": "{}", "delta": "{}",
     "report.sentences": '["Then [MASK] began to sing."]',
     **{f"train.{name}": str(value) for name, value in ARGS.items()},
 }  # fmt: skip
@@ -46,7 +48,7 @@ FLAGS = {
 def folder(tmp_path_factory):
     """A folder with text, and the file of an experiment on it."""
     place = tmp_path_factory.mktemp("experiment")
-    (place / "text.txt").write_text("\n".join(sentences(1500)))
+    (place / "text.txt").write_text("\n".join(sentences(1000)))
     (place / "x.yaml").write_text(
         f"""
 model: {model_path()}
@@ -54,11 +56,12 @@ experiment_dir: {place / "run"}
 corpus:
   base_data: {place / "text.txt"}
   feature_targets: {{3SG: [he, she, it], 3PL: [they]}}
-  max_size_per_class: 150
-  neutral_max_size: 60
+  max_size_per_class: 100
+  neutral_max_size: 40
 data:
   balance_texts: {json.dumps(BALANCE)}
 train: {json.dumps(ARGS)}
+evaluate: {{side_effects: {{top_k: 2, max_size_neutral: 10}}}}
 rewrite: {{}}
 delta: {{}}
 report: {{sentences: ["Then [MASK] began to sing."]}}
@@ -81,11 +84,13 @@ def by_command(*words):
     return 0
 
 
-def in_process(*words, **more):
+def in_process(*words):
     """The command in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "gradiend", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"}, **more,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        # A shell starts jobs in the background with Ctrl-C ignored, and processes of these inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )  # fmt: skip
 
 
@@ -115,9 +120,9 @@ def test_python_gives_the_same_numbers(run, folder, tmp_path):
     creator = TextPredictionDataCreator(
         str(folder / "text.txt"), feature_targets=[TextFilterConfig(words, id=name) for name, words in CLASSES.items()]
     )
-    rows = creator.generate_training_data(max_size_per_class=150)
+    rows = creator.generate_training_data(max_size_per_class=100)
     trainer = TextPredictionTrainer(
-        str(model_path()), data=rows, eval_neutral_data=creator.generate_neutral_data(max_size=60),
+        str(model_path()), data=rows, eval_neutral_data=creator.generate_neutral_data(max_size=40),
         target_classes=list(CLASSES), balance_texts=BALANCE,
         args=TrainingArguments(experiment_dir=str(tmp_path), **ARGS),
     )  # fmt: skip
@@ -248,7 +253,7 @@ def test_the_record_says_how_it_was_made(run):
     assert record["command"]
     assert record["versions"]["torch"] == torch.__version__
     assert record["seeds"] == [0]
-    assert record["data"]["rows"]["train"] == {"3SG": 120, "3PL": 120}
+    assert record["data"]["rows"]["train"] == {"3SG": 80, "3PL": 80}
     assert record["finished"] >= record["started"]
     assert record["phases"]["train"]["peak_memory_bytes"]["cpu"] > 2**20
     assert Path(record["experiment"]["corpus"]["base_data"]).is_absolute()

@@ -73,7 +73,7 @@ def test_a_whole_run_is_shown(trainer):
     """The numbers are those of the results; `test_display.py` has whole texts."""
     shown, stats, report = repr(trainer), trainer.get_training_stats(), trainer.get_seed_report()
     assert "data         80 rows: train 48, validation 16, test 16" in shown
-    assert f"state        trained, in {trainer.model_path}" in shown
+    assert f"state trained, in {trainer.model_path}" in words(trainer)
     assert f"kept seed    {report['best_seed']}" in shown
     correlation = stats["convergence_info"]["convergence_metric_value"]
     assert f"correlation {correlation:.3f}, at least 0.5 is asked for" in shown
