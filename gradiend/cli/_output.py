@@ -43,12 +43,12 @@ def print_results(run: ExperimentRun) -> None:
     done = [name for name in run.record.done if content["phases"][name]["reused"]]
     if done:
         console.print(f"[dim]Done before, and read: {', '.join(done)}.[/dim]")
-    if content["data"] is not None and "convergence" not in metrics:
-        _print_rows(console, content["data"]["rows"])
-    if "convergence" in metrics:
-        _print_training(metrics)
+    if run.record.done == ["data"]:
+        print(run.trainer.data_summary())
+    elif "convergence" in metrics:
+        _print_training(console, metrics)
     if "correlation" in metrics:
-        _print_encoder(metrics)
+        _print_encoder(console, metrics)
     if metrics.get("goals"):
         _print_goals(console, run, metrics["goals"])
     print()
@@ -64,28 +64,21 @@ def _is_causal(run: ExperimentRun) -> bool:
     return bool(run.rewritten) and run.trainer.get_model().is_decoder_only_model
 
 
-def _print_rows(console: Console, rows: Mapping[str, Mapping[str, int]]) -> None:
-    table = Table("split", *(escape(name) for name in next(iter(rows.values()), {})), box=box.SIMPLE)
-    for split, counts in rows.items():
-        table.add_row(escape(split), *(str(count) for count in counts.values()))
-    console.print(table)
-
-
-def _print_training(metrics: Mapping[str, Any]) -> None:
+def _print_training(console: Console, metrics: Mapping[str, Any]) -> None:
     found = metrics["convergence"]
     value = found["convergence_metric_value"]
     name, threshold = found["convergence_metric"], found["threshold"]
     measured = "" if value is None else f": {name} {value:.3f}, where {threshold:g} is asked for"
     why = f" ({found['reason']})" if found.get("reason") else ""
-    print(f"The training has {'' if found['converged'] else 'NOT '}converged{measured}{why}.")
+    console.print(f"The training has {'' if found['converged'] else 'NOT '}converged{measured}{why}.")
 
 
-def _print_encoder(metrics: Mapping[str, Any]) -> None:
+def _print_encoder(console: Console, metrics: Mapping[str, Any]) -> None:
     value, low, high = (metrics["correlation"][name] for name in ("value", "low", "high"))
     within = "" if low is None else f" (95 % interval {low:.3f} to {high:.3f})"
     means = ", ".join(f"{name} at {mean:+.2f}" for name, mean in metrics["mean_by_class"].items())
     verdict = "tells the classes apart" if abs(value) >= 0.5 else "hardly tells the classes apart"
-    print(f"The encoder {verdict}: correlation {value:.3f}{within} on test texts,\n{means}.")
+    console.print(f"The encoder {verdict}: correlation {value:.3f}{within} on test texts; {escape(means)}.")
 
 
 def _print_goals(console: Console, run: ExperimentRun, goals: Mapping[str, Any]) -> None:
@@ -123,11 +116,12 @@ def print_plan(plan: Plan) -> None:
     for step, state in plan.steps.items():
         table.add_row(step, escape(state))
     Console(highlight=False).print(table)
+    console = Console(highlight=False)
     if plan.memory is not None:
-        Console(highlight=False).print(f"Memory of the training, beyond what is loaded: {plan.memory}.")
+        console.print(f"Memory of the training, beyond what is loaded: {plan.memory}.")
     if plan.seconds is not None:
         seeds = "" if plan.seeds == 1 else f" with one seed; up to {plan.seeds} seeds are tried until one converges"
-        print(f"Time of the training on this machine: about {duration(plan.seconds)}{seeds}.")
+        console.print(f"Time of the training on this machine: about {duration(plan.seconds)}{seeds}.")
     if plan.memory is None and plan.steps.get("data") == "to do":
         print("Memory and time are known once the rows are made: gradiend data FILE")
 
