@@ -49,7 +49,7 @@ def main() -> None:
         print(f"undisturbed: {seconds:.0f} s")
         for _ in range(given.kills):
             process = start(given, killed)
-            after = draw.uniform(0.05, 0.5) * seconds
+            after = draw.uniform(0.05, 0.3) * seconds
             try:
                 process.wait(after)
                 print(f"ended before {after:.0f} s")
