@@ -151,15 +151,15 @@ def run(tmp_path_factory) -> Run:
     root = tmp_path_factory.mktemp("run")
     trainer = TextPredictionTrainer(
         tiny_data.save_bert(root / "base"), data=hostile_rows(), target_classes=[SG, PL], balance_texts=BALANCE_TEXTS,
-        args=TrainingArguments(**{**tiny_data.QUICK, "experiment_dir": str(root / "run"), "max_seeds": 2}),
+        args=TrainingArguments(**{**tiny_data.QUICK, "experiment_dir": str(root / "run"), "max_seeds": 2, "seed": 7}),
     )  # fmt: skip
     trainer.train()
     encoder = trainer.evaluate_encoder(return_df=True)
     lenient = LMSThresholdPolicy(ratio=0.0)
-    decoder = trainer.evaluate_decoder(lrs=[0.1, 1.0], selector=lenient, target_class=[SG, PL, "balance"])
+    decoder = trainer.evaluate_decoder(lrs=[0.1, 1.0, 4.0], selector=lenient, target_class=[SG, PL, "balance"])
     decoder["balance"]["learning_rate"] or pytest.fail("the fixture needs a rewrite for balance")
     weak = trainer.evaluate_decoder(
-        lrs=[0.1, 1.0], selector=lenient, target_class=SG, increase_target_probabilities=False
+        lrs=[0.1, 1.0, 4.0], selector=lenient, target_class=SG, increase_target_probabilities=False
     )
     decoder = {**decoder, **weak, "grid": {**weak["grid"], **decoder["grid"]}}
     other = {"animals </td>": ["cat", "dog"]}
@@ -336,7 +336,7 @@ def test_the_chosen_step_and_the_limit_are_drawn(run, page):
     # The policy of the fixture asks for nothing; that of the default asks for 0.99.
     assert not section(page, "steps").all("line", class_="limit")
     table = section(page, "steps").all("table")[0]
-    assert [row[0] for row in cells(table)[1:]] == ["0.1", "1"]
+    assert [row[0] for row in cells(table)[1:]] == ["0.1", "1", "4"]
 
 
 def test_the_limit_of_a_policy_is_drawn(run, tmp_path):
