@@ -213,16 +213,23 @@ def test_a_stopped_run_says_how_to_go_on_and_then_gives_the_same_numbers(run, fo
     [
         ({"evaluate.decoder.strengthen": "[3SH]"}, r"evaluate.decoder.strengthen must be one of .*Did you mean '3SG'"),
         ({"evaluate.decoder.weaken": "[balance]"}, "evaluate.decoder.weaken must be one of 3SG, 3PL"),
+        ({"model": "/no/model"}, "There is no folder /no/model"),
+        ({"corpus.base_data": "no.txt"}, "no file or folder 'no.txt'"),
         ({"rewrite.weaken": "[3SG]"}, "rewrite.weaken has '3SG', for which no step is looked for"),
         ({"evaluate.decoder": "null"}, "need evaluate.decoder, which finds the step"),
         ({"data.balance_texts": "null", "evaluate.decoder.strengthen": "[balance]"}, "balance_texts"),
     ],
 )
 def test_what_later_steps_would_refuse_is_refused_before_the_training(folder, tmp_path, flags, message):
-    experiment = read_experiment(folder / "x.yaml", {"experiment_dir": str(tmp_path), **flags})
-    with pytest.raises(ValueError, match=message):
-        run_experiment(experiment)
+    with pytest.raises((ValueError, OSError), match=message):
+        run_experiment(read_experiment(folder / "x.yaml", {"experiment_dir": str(tmp_path), **flags}))
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("flags", [{"model": "/no/model"}, {"corpus.base_data": "no.txt"}])
+def test_a_dry_run_looks_for_model_and_text(folder, tmp_path, flags):
+    with pytest.raises(OSError, match="There is no f"):
+        plan_run(read_experiment(folder / "x.yaml", {"experiment_dir": str(tmp_path / "new"), **flags}))
 
 
 # What is printed

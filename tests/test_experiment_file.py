@@ -40,6 +40,9 @@ FAULTS = {
     TEXT + "{base_data: a.txt, feature_targets: {a: {targets: [x], lemma: true}, b: [y]}}\n": [
         "x.yaml:3:64: lemma is no key of corpus.feature_targets.a. Did you mean 'use_lemma'?"
     ],
+    TEXT + "{base_data: a.txt, feature_targets: {a: [x], b: [y]}, target_classes: [a, b]}\n": [
+        "x.yaml:3:63: target_classes is no key of corpus. It is a key of data."
+    ],
     # wrong types, with no conversion
     ROWS + "train:\n  max_steps: many\n": [
         'x.yaml:5:14: train.max_steps: expected a whole number; found "many".'
@@ -72,6 +75,12 @@ FAULTS = {
     ROWS + "train: {max_seeds: 0}\n": ["x.yaml:4:20: max_seeds must be an int of at least 1; got 0."],
     ROWS + "report: {sentences: [The end.]}\n": [
         "x.yaml:4:21: sentences need the place to predict, [MASK]; got 'The end.'."
+    ],
+    TEXT + "{base_data: a.txt, feature_targets: {he: [x], she: [y]}}\nevaluate: {decoder: {weaken: [hee]}}\n": [
+        "x.yaml:4:30: evaluate.decoder.weaken must be one of he, she; got 'hee'. Did you mean 'he'?"
+    ],
+    ROWS + "train:\n\tmax_steps: 3\n": [
+        "x.yaml:5:1: this is not YAML: found character '\\t' that cannot start any token. Use spaces."
     ],
     # sections that do not fit together
     TEXT[:-8]: ["x.yaml: data is missing: give rows (data.data), or text to make them from (corpus)."],
@@ -161,6 +170,11 @@ def test_a_flag_wins_over_the_file_and_text_is_taken_as_it_is(tmp_path):
 def test_a_file_finishes_what_it_began_unless_it_says_otherwise(tmp_path):
     assert read(tmp_path, ROWS).train.use_cache is True
     assert read(tmp_path, ROWS + "train: {use_cache: false}\n").train.use_cache is False
+
+
+def test_a_section_of_comments_is_an_absent_section(tmp_path):
+    empty = read(tmp_path, ROWS + "train:\n  # max_steps: 3\nevaluate:\n")
+    assert experiment_dict(empty) == experiment_dict(read(tmp_path, ROWS))
 
 
 def test_a_resolved_experiment_reads_as_the_same(tmp_path):

@@ -22,6 +22,7 @@ from gradiend.cli._output import (
     print_comparison,
     print_description,
     print_json,
+    print_needs,
     print_plan,
     print_results,
     results_dict,
@@ -46,7 +47,14 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, which ends a run as Ctrl-C does."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+def _as_flag(token: str) -> str:
+    """Flags may be spelt as in the file, with underscores."""
+    return token.replace("_", "-")
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": _as_flag}, epilog=EXIT_CODES
+)
 @click.version_option(__version__, message="%(version)s")
 def app() -> None:
     """Find one feature of a language model in its gradients, look at it, and rewrite the model with it."""
@@ -252,7 +260,7 @@ def estimate(experiment: Any, *, as_json: bool) -> None:
         plan = plan_run(experiment.replace(train=experiment.train.replace(use_cache=False)), "train")
     if plan.memory is None:
         raise ValueError("The rows are not made yet: run `gradiend data` with the same file first.")
-    print_json(plan.to_dict()) if as_json else print_plan(plan)
+    print_json(plan.to_dict()) if as_json else print_needs(plan)
 
 
 @app.command(epilog=EXIT_CODES)

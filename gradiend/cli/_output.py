@@ -116,6 +116,11 @@ def print_plan(plan: Plan) -> None:
     for step, state in plan.steps.items():
         table.add_row(step, escape(state))
     Console(highlight=False).print(table)
+    print_needs(plan)
+
+
+def print_needs(plan: Plan) -> None:
+    """Memory and time of the training of a plan."""
     console = Console(highlight=False)
     if plan.memory is not None:
         console.print(f"Memory of the training, beyond what is loaded: {plan.memory}.")

@@ -169,7 +169,10 @@ class LikelihoodPolicy:
         kept = self.kept(scores, ctx)
         if kept is None or kept >= self.ratio:
             return None
-        return f"{described_ratio(scores, ctx)} of the likelihood is kept, too little for {self.ratio:g}"
+        alone = scores.get("likelihood_ratio", {}).get("value", 0.0)
+        # A ratio above the limit is refused if its error leaves too much doubt.
+        why = "too little for" if alone < self.ratio else "which may be less than"
+        return f"{described_ratio(scores, ctx)} of the likelihood is kept, {why} {self.ratio:g}"
 
     def select(self, metric: str, candidates: Sequence[Candidate], ctx: BaseContext) -> Candidate | None:
         """Choose a candidate, see `SelectionPolicy.select`."""

@@ -88,8 +88,8 @@ def _of_run(place: Path) -> dict[str, Any]:
     found: dict[str, Any] = {
         "model": experiment.get("model"),
         "folder": experiment.get("experiment_dir"),
-        "started": record.get("started"),
-        "finished": record.get("finished") or "no: run it again to go on",
+        "last run": record.get("started"),
+        "ended": record.get("finished") or "no: run it again to go on",
         "command": record.get("command"),
         "version": record.get("gradiend"),
         "commit": (record.get("git") or {}).get("commit"),

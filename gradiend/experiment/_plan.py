@@ -10,8 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gradiend.experiment.run import DATA_DIR, REPORT, REWRITTEN_DIR, ExperimentRun, Step, rows_from, trainer_of
+from gradiend.experiment.run import (
+    DATA_DIR,
+    REPORT,
+    REWRITTEN_DIR,
+    ExperimentRun,
+    Step,
+    creator_of,
+    rows_from,
+    trainer_of,
+)
 from gradiend.experiment.sections import Experiment
+from gradiend.objectives.loading import require_model
 from gradiend.trainer.core._memory import MemoryEstimate
 from gradiend.trainer.core.training import batches_of, total_steps
 from gradiend.trainer.text import TextPredictionTrainer
@@ -51,6 +61,7 @@ def plan_run(experiment: Experiment, step: Step | None = None) -> Plan:
     Raises:
         ValueError: Data, model and arguments that do not fit.
     """
+    require_model(experiment.model)
     run = ExperimentRun(experiment)
     wanted = run.steps(step)
     found: dict[str, str] = dict.fromkeys(wanted, TO_DO)
@@ -77,6 +88,7 @@ def _trainer(experiment: Experiment, folder: Path) -> TextPredictionTrainer | No
     if experiment.corpus is None:
         return trainer_of(experiment)
     if not folder.is_dir():
+        creator_of(experiment.corpus)
         return None
     # Rows of other text or settings are made anew, but not where the experiment keeps its own.
     with tempfile.TemporaryDirectory() as copy:

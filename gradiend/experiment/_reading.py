@@ -59,10 +59,12 @@ def validate(source: _Source) -> Experiment:
     for path in HIDDEN:
         if _found(tree, path) is not _MISSING:
             raise ExperimentError([f"{source.place(path)}: {'.'.join(path)} is `experiment_dir`, at the top, here."])
+    for section in ("data", "train", "evaluate"):
+        # A section whose fields are all comments.
+        if section in tree and tree[section] is None:
+            del tree[section]
     train = tree.get("train")
-    if train is None:
-        tree.pop("train", None)
-    elif isinstance(train, dict):
+    if isinstance(train, dict):
         # A file describes one experiment, which is finished by running it again.
         train.setdefault("use_cache", True)
     try:
@@ -129,7 +131,8 @@ def _parse(text: str, name: str) -> Any:
         problem = str(error.problem).splitlines()[0].split(" with value")[0].rstrip(".") if error.problem else "unclear"
         line = text.splitlines()[mark.line] if mark is not None and mark.line < len(text.splitlines()) else ""
         quotes = ' A text with [MASK] needs quotes: "… [MASK] …".' if PLACEHOLDER in line else ""
-        raise ExperimentError([f"{place}: this is not YAML: {problem}.{quotes}"]) from None
+        spaces = " Use spaces." if "\\t" in problem else ""
+        raise ExperimentError([f"{place}: this is not YAML: {problem}.{quotes}{spaces}"]) from None
     except YAMLError as error:
         raise ExperimentError([f"{name}: this is not YAML: {error}."]) from None
 
@@ -207,7 +210,9 @@ def _fault(source: _Source, path: Keys, errors: Sequence[Any]) -> str:
     name, place = ".".join(path), source.place(path)
     if kinds & {"unexpected_keyword_argument", "extra_forbidden"}:
         where = f"of {'.'.join(path[:-1])}" if path[:-1] else "of an experiment"
-        return f"{place}: {path[-1]} is no key {where}.{nearest(path[-1], fields_at(path[:-1]))}"
+        owners = [name for name in fields_at(()) if path[-1] in fields_at((name,)) and (name,) != path[:-1]]
+        hint = nearest(path[-1], fields_at(path[:-1])) or (f" It is a key of {' and '.join(owners)}." if owners else "")
+        return f"{place}: {path[-1]} is no key {where}.{hint}"
     if kinds & {"missing", "missing_argument"}:
         sentence = fields_at(path[:-1])[path[-1]].sentence
         return f"{source.place(path[:-1])}: {name} is missing. {sentence}".rstrip()

@@ -20,6 +20,7 @@ from gradiend.experiment._record import RunRecord, data_summary
 from gradiend.experiment.sections import Corpus, DecoderEvaluation, Delta, Experiment, FeatureClass, Rewrite
 from gradiend.model import read_delta, read_rewrite_record
 from gradiend.model._rewrite_files import RewriteRecord
+from gradiend.objectives.loading import require_model
 from gradiend.report import write_report
 from gradiend.trainer._rewrites import RESULT_KEYS
 from gradiend.trainer.core._callback import TrainingCallback
@@ -158,6 +159,7 @@ class ExperimentRun:
 
     def make_data(self) -> None:
         """Make or read the rows."""
+        require_model(self.experiment.model)
         with self.phase("data"):
             rows = self.trainer.combined_data
             found = data_summary(rows, frame_part(rows))
@@ -403,21 +405,26 @@ def trainer_of(experiment: Experiment, rows: Any = None, neutral: Any = None) ->
     return TextPredictionTrainer(experiment.model, config=config, args=experiment.train)
 
 
-def rows_from(
-    corpus: Corpus, folder: Path, use_cache: bool
-) -> tuple[dict[str, pd.DataFrame] | pd.DataFrame, pd.DataFrame | None]:
-    """(rows of each class, neutral texts) from raw text; both are written to a folder and read from there later."""
+def creator_of(corpus: Corpus, folder: Path | None = None, use_cache: bool = False) -> TextPredictionDataCreator:
+    """The creator of the rows, which has opened the text and not read it; without a folder it writes nothing."""
     targets = [
         given.config(name) if isinstance(given, FeatureClass) else TextFilterConfig(targets=list(given), id=name)
         for name, given in corpus.feature_targets.items()
     ]
-    creator = TextPredictionDataCreator(
+    return TextPredictionDataCreator(
         corpus.base_data if isinstance(corpus.base_data, str) else list(corpus.base_data),
         text_column=corpus.text_column, base_max_size=corpus.base_max_size, split=corpus.split,
         hf_config=corpus.hf_config, trust_remote_code=corpus.trust_remote_code, preprocess=corpus.preprocess,
-        spacy_model=corpus.spacy_model, feature_targets=targets, seed=corpus.seed, output_dir=str(folder),
+        spacy_model=corpus.spacy_model, feature_targets=targets, seed=corpus.seed, output_dir=folder,
         use_cache=use_cache, document_column=corpus.document_column,
     )  # fmt: skip
+
+
+def rows_from(
+    corpus: Corpus, folder: Path, use_cache: bool
+) -> tuple[dict[str, pd.DataFrame] | pd.DataFrame, pd.DataFrame | None]:
+    """(rows of each class, neutral texts) from raw text; both are written to a folder and read from there later."""
+    creator = creator_of(corpus, folder, use_cache)
     rows = creator.generate_training_data(
         max_size_per_class=corpus.max_size_per_class, balance="try" if corpus.balance else None,
         min_rows_per_class_for_split=corpus.min_rows_per_class_for_split, split_by_document=corpus.split_by_document,

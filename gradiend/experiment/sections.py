@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Literal, TypeVar
 from gradiend.data import SpacyTagSpec, TextFilterConfig, TextPreprocessConfig
 from gradiend.trainer import TrainingArguments
 from gradiend.trainer.text import TextPredictionConfig
-from gradiend.util import PLACEHOLDER
+from gradiend.util import BALANCE, PLACEHOLDER
 from gradiend.util._argument_fields import ShowsChanges, fields_in_docstring
-from gradiend.util._keywords import strict_keywords
+from gradiend.util._keywords import one_of, strict_keywords
 
 T = TypeVar("T", bound=type)
 
@@ -269,7 +269,20 @@ class Experiment(ShowsChanges):
             raise ValueError("data is missing: give rows (data.data), or text to make them from (corpus).")
         if self.corpus is not None and rows:
             raise ValueError("data.data and corpus are both given: rows come either from a table or from raw text.")
+        self._check_goals()
         self.train = self.train.replace(experiment_dir=self.experiment_dir)
+
+    def _check_goals(self) -> None:
+        """Refuse goals that are no class, where the file says the classes; otherwise the rows do."""
+        named = list(self.corpus.feature_targets) if self.corpus is not None else []
+        classes = list(self.data.target_classes or (named if len(named) == 2 else ()))
+        asked = self.evaluate.decoder
+        if asked is None or not classes:
+            return
+        for goal in asked.strengthen or ():
+            one_of("evaluate.decoder.strengthen", goal, [*classes, BALANCE])
+        for goal in asked.weaken:
+            one_of("evaluate.decoder.weaken", goal, classes)
 
     def replace(self, **sections: Any) -> Experiment:
         """A validated copy with other sections."""
