@@ -182,6 +182,8 @@ def test_a_dry_run_says_what_is_done_and_writes_nothing(run, folder, tmp_path):
     assert plan.memory is None
     fresh = plan_run(read_experiment(folder / "x.yaml", {"experiment_dir": str(tmp_path / "new")}))
     assert set(fresh.steps.values()) == {"to do"}
+    assert fresh.memory.peak["cpu"] > 2**20
+    assert 0 < fresh.seconds < 600
     assert not (tmp_path / "new").exists()
     other = plan_run(read_experiment(folder / "x.yaml", {"train.max_steps": "25"}))
     assert other.steps["train"] == "to do"

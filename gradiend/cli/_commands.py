@@ -253,13 +253,11 @@ for _step, _text in {
 @experiment_command("estimate")
 @click.option("--json", "as_json", is_flag=True, help="Print results as JSON.")
 def estimate(experiment: Any, *, as_json: bool) -> None:
-    """The memory and the rough time of the training; the rows must be there (`gradiend data`)."""
+    """The memory and the rough time of the training."""
     from gradiend.experiment import plan_run  # noqa: PLC0415
 
     with messages(quiet=True, verbose=False):
         plan = plan_run(experiment.replace(train=experiment.train.replace(use_cache=False)), "train")
-    if plan.memory is None:
-        raise ValueError("The rows are not made yet: run `gradiend data` with the same file first.")
     print_json(plan.to_dict()) if as_json else print_needs(plan)
 
 

@@ -127,8 +127,6 @@ def print_needs(plan: Plan) -> None:
     if plan.seconds is not None:
         seeds = "" if plan.seeds == 1 else f" with one seed; up to {plan.seeds} seeds are tried until one converges"
         console.print(f"Time of the training on this machine: about {duration(plan.seconds)}{seeds}.")
-    if plan.memory is None and plan.steps.get("data") == "to do":
-        print("Memory and time are known once the rows are made: gradiend data FILE")
 
 
 def duration(seconds: float) -> str:

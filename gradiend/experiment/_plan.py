@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from gradiend.experiment.run import (
     REWRITTEN_DIR,
     ExperimentRun,
     Step,
-    creator_of,
     rows_from,
     trainer_of,
 )
@@ -32,16 +31,17 @@ TIMED_BATCHES = 3
 """Batches whose gradients are timed; the first, which also warms up, is left out."""
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Plan:
     """What a run would do; see `plan_run`."""
 
     steps: dict[str, str]
     """Step → what is found of it."""
     memory: MemoryEstimate | None
-    """The memory of the training; None if it is done, or its rows are not there yet."""
+    """The memory of the training; None if it is done. Rows of raw text that are not made yet are sampled."""
     seconds: float | None
-    """Rough seconds of the training with one seed on this machine; None as for the memory."""
+    """Rough seconds of the training with one seed on this machine; None if it is done, or if only the rows will tell
+    how many steps there are."""
     seeds: int
     """How many seeds are tried at most."""
 
@@ -65,31 +65,38 @@ def plan_run(experiment: Experiment, step: Step | None = None) -> Plan:
     run = ExperimentRun(experiment)
     wanted = run.steps(step)
     found: dict[str, str] = dict.fromkeys(wanted, TO_DO)
-    trainer = _trainer(experiment, run.directory / DATA_DIR)
+    made = experiment.corpus is None or (run.directory / DATA_DIR).is_dir()
+    trainer = _trainer(experiment, run.directory / DATA_DIR) if made else _trainer_of_sample(experiment)
     args, memory, seconds = experiment.train, None, None
-    if trainer is None:
-        return Plan(found, None, None, args.max_seeds)
-    found["data"] = _rows(trainer, experiment)
+    if made:
+        found["data"] = _rows(trainer, experiment)
     trained = args.use_cache and "train" in found and trainer.has_model() and trainer.model_path != experiment.model
     if trained:
         found["train"] = f"done: {trainer.model_path}"
         _add_evaluations(found, experiment, trainer)
     elif "train" in found:
         memory = trainer.estimate_memory()
-        seconds = _seconds_of_training(trainer)
+        # A sample does not tell how many steps an epoch has.
+        seconds = _seconds_of_training(trainer) if made or args.max_steps >= 0 else None
     for name, place in (("rewrite", REWRITTEN_DIR), ("delta", DELTAS_DIR), ("report", REPORT)):
         if name in found and trained and (run.directory / place).exists():
             found[name] = f"there: {run.directory / place}; made again if it is not of this GRADIEND and step"
     return Plan(found, memory, seconds, args.max_seeds)
 
 
-def _trainer(experiment: Experiment, folder: Path) -> TextPredictionTrainer | None:
-    """The trainer of rows that are there; None if they have to be made from raw text first."""
+def _trainer_of_sample(experiment: Experiment) -> TextPredictionTrainer:
+    """The trainer of a few rows of raw text, which are not written; enough for two batches of each class."""
+    assert experiment.corpus is not None
+    few = max(100, 3 * experiment.train.train_batch_size)
+    most = min(few, experiment.corpus.max_size_per_class or few)
+    sample = dataclasses.replace(experiment.corpus, max_size_per_class=most, neutral_max_size=0)
+    return trainer_of(experiment, *rows_from(sample))
+
+
+def _trainer(experiment: Experiment, folder: Path) -> TextPredictionTrainer:
+    """The trainer of rows that are there."""
     if experiment.corpus is None:
         return trainer_of(experiment)
-    if not folder.is_dir():
-        creator_of(experiment.corpus)
-        return None
     # Rows of other text or settings are made anew, but not where the experiment keeps its own.
     with tempfile.TemporaryDirectory() as copy:
         shutil.copytree(folder, copy, dirs_exist_ok=True)

@@ -405,26 +405,21 @@ def trainer_of(experiment: Experiment, rows: Any = None, neutral: Any = None) ->
     return TextPredictionTrainer(experiment.model, config=config, args=experiment.train)
 
 
-def creator_of(corpus: Corpus, folder: Path | None = None, use_cache: bool = False) -> TextPredictionDataCreator:
-    """The creator of the rows, which has opened the text and not read it; without a folder it writes nothing."""
+def rows_from(
+    corpus: Corpus, folder: Path | None = None, use_cache: bool = False
+) -> tuple[dict[str, pd.DataFrame] | pd.DataFrame, pd.DataFrame | None]:
+    """(rows of each class, neutral texts) from raw text; written to the folder, if there is one, and read there."""
     targets = [
         given.config(name) if isinstance(given, FeatureClass) else TextFilterConfig(targets=list(given), id=name)
         for name, given in corpus.feature_targets.items()
     ]
-    return TextPredictionDataCreator(
+    creator = TextPredictionDataCreator(
         corpus.base_data if isinstance(corpus.base_data, str) else list(corpus.base_data),
         text_column=corpus.text_column, base_max_size=corpus.base_max_size, split=corpus.split,
         hf_config=corpus.hf_config, trust_remote_code=corpus.trust_remote_code, preprocess=corpus.preprocess,
         spacy_model=corpus.spacy_model, feature_targets=targets, seed=corpus.seed, output_dir=folder,
         use_cache=use_cache, document_column=corpus.document_column,
     )  # fmt: skip
-
-
-def rows_from(
-    corpus: Corpus, folder: Path, use_cache: bool
-) -> tuple[dict[str, pd.DataFrame] | pd.DataFrame, pd.DataFrame | None]:
-    """(rows of each class, neutral texts) from raw text; both are written to a folder and read from there later."""
-    creator = creator_of(corpus, folder, use_cache)
     rows = creator.generate_training_data(
         max_size_per_class=corpus.max_size_per_class, balance="try" if corpus.balance else None,
         min_rows_per_class_for_split=corpus.min_rows_per_class_for_split, split_by_document=corpus.split_by_document,
