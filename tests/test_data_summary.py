@@ -143,7 +143,7 @@ def test_leaks_between_splits() -> None:
     assert not trainer(data).data_summary().has_documents
 
 
-class _Tags(HTMLParser):
+class Tags(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.seen: set[str] = set()
@@ -158,7 +158,7 @@ def test_nothing_of_the_corpus_becomes_markup_or_moves_the_cursor() -> None:
     table = pd.DataFrame({"masked": evil, "split": ["<b>", "c"], "factual_class": "<i>", "factual": "<u>\x1b[31m"})
     summary = summarise(table.assign(document="<a>"), dropped={"<em>": 3})
     page = summary._repr_html_()
-    assert _Tags(page).seen == {"div", "p", "h4", "table", "thead", "tbody", "tr", "th", "td"}
+    assert Tags(page).seen == {"div", "p", "h4", "table", "thead", "tbody", "tr", "th", "td"}
     assert "&lt;script&gt;" in page
     assert "\x1b" not in page + str(summary)
     assert "\u202e" not in page + str(summary)

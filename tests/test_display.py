@@ -5,11 +5,11 @@ import html
 import json
 import pickle
 import sys
-from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
 import torch
+from test_data_summary import Tags
 
 from gradiend import (
     GradiendModel,
@@ -286,23 +286,13 @@ def test_objects_speak(name):
     thing = make()
     assert repr(thing) == text
     assert repr(copy.deepcopy(thing)) == text
-    page = Page(thing._repr_html_())
+    page = Tags(thing._repr_html_())
     assert page.seen <= {"div", "p", "h4", "table", "thead", "tbody", "tr", "th", "td"}
     # Both forms are made from the same rows.
     cells = [
         html.escape(str(cell)) for _, table in [thing._tables()] for one in table for row in one.rows for cell in row
     ]
     assert all(cell in thing._repr_html_() for cell in cells)
-
-
-class Page(HTMLParser):
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.seen: set[str] = set()
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs) -> None:
-        self.seen.add(tag)
 
 
 def evil_things():
@@ -326,7 +316,7 @@ def evil_things():
 @pytest.mark.parametrize("thing", evil_things(), ids=lambda thing: type(thing).__name__)
 def test_names_stay_text(thing):
     page = thing._repr_html_()
-    assert "script" not in Page(page).seen
+    assert "script" not in Tags(page).seen
     assert "&lt;script&gt;" in page
     assert "\x1b" not in page + repr(thing)
 

@@ -26,7 +26,6 @@ from gradiend.experiment import (
     read_record,
     run_experiment,
 )
-from gradiend.experiment._live_report import LiveReport
 
 CLASSES = {"3SG": ["he", "she", "it"], "3PL": ["they"]}
 BALANCE = ["That evening [MASK] went home.", "In the end [MASK] won.", "At noon [MASK] had a rest."]
@@ -359,7 +358,7 @@ def test_unknown_flags_and_missing_files_are_refused(words, message, monkeypatch
 def test_the_live_view_shows_this_machine_what_there_is(run, folder, tmp_path, caplog):
     again = ExperimentRun(read_experiment(folder / "x.yaml", {"experiment_dir": str(tmp_path), "report": "null"}))
     pages = []
-    with LiveReport(again) as live:
+    with again.watched() as live:
         again.make_data()
         live.update()
         changed = again.changed

@@ -609,7 +609,7 @@ def test_a_chart_places_numbers_in_proportion():
         (step(1e-05), "1 × 10⁻⁵"), (step(0.0316), "0.0316"), (step(-250_000), "−2.5 × 10⁵"), (step(True), "–"),
         (percent(1.0), "100\u202f%"), (percent(0.9996), "100.0\u202f%"), (percent(0.5), "50.0\u202f%"),
         (count(1234567), "1\u202f234\u202f567"), (interval((0.1, None)), ""),
-        (interval({"low": 0, "high": 1}, 1), "[0.0, 1.0]"), (duration(9000), "2 h 30 min"),
+        (interval({"low": 0, "high": 1}, 1), "[0.0, 1.0]"), (duration(9000), "2\u202fh\u202f30\u202fmin"),
         (duration(3.21), "3.2\u202fs"), (duration(75), "75\u202fs"), (duration(600), "10\u202fmin"),
         (model_name("org/name"), "org/name"), (model_name("/a/demo/model"), "demo/model"), (model_name("/a/b"), "b"),
     ],

@@ -13,6 +13,7 @@ def main() -> None:
         import click  # noqa: PLC0415 - click and rich are needed by the command only
 
         from gradiend.cli._commands import FAILED, INTERRUPTED, REFUSED, app  # noqa: PLC0415
+        from gradiend.experiment._fields import ExperimentError  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if error.name not in {"rich_click", "click", "rich"}:
             raise
@@ -25,7 +26,6 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
     except (ValueError, OSError, ImportError) as error:
-        refused = type(error).__name__ == "ExperimentError"
         # The message says what the user did wrong; a traceback would only hide it.
         print(f"Error: {error}", file=sys.stderr)
-        sys.exit(REFUSED if refused else FAILED)
+        sys.exit(REFUSED if isinstance(error, ExperimentError) else FAILED)

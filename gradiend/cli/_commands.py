@@ -29,7 +29,7 @@ from gradiend.cli._output import (
 )
 from gradiend.experiment._fields import SCHEMA_FILE, Field, experiment_schema, fields
 
-CONVERGED, FAILED, REFUSED, NOT_CONVERGED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
+FAILED, REFUSED, NOT_CONVERGED, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
 EXIT_CODES = (
     "Exit codes: 0 done; 1 an error while working; 2 the file or a flag was refused, and nothing was started; "
     "3 done, but the training has not converged; 130 stopped by Ctrl-C, 143 by SIGTERM: run the same command to go on."

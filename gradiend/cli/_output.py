@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from gradiend.util._progress import duration
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -77,8 +79,12 @@ def _print_encoder(console: Console, metrics: Mapping[str, Any]) -> None:
     value, low, high = (metrics["correlation"][name] for name in ("value", "low", "high"))
     within = "" if low is None else f" (95 % interval {low:.3f} to {high:.3f})"
     means = ", ".join(f"{name} at {mean:+.2f}" for name, mean in metrics["mean_by_class"].items())
-    verdict = "tells the classes apart" if abs(value) >= 0.5 else "hardly tells the classes apart"
-    console.print(f"The encoder {verdict}: correlation {value:.3f}{within} on test texts; {escape(means)}.")
+    from gradiend.trainer.core.arguments import DEFAULT_CORRELATION_THRESHOLD  # noqa: PLC0415 - it needs torch
+
+    verdict = "tells" if abs(value) >= DEFAULT_CORRELATION_THRESHOLD else "hardly tells"
+    console.print(
+        f"The encoder {verdict} the classes apart: correlation {value:.3f}{within} on test texts; {escape(means)}."
+    )
 
 
 def _print_goals(console: Console, run: ExperimentRun, goals: Mapping[str, Any]) -> None:
@@ -127,13 +133,6 @@ def print_needs(plan: Plan) -> None:
     if plan.seconds is not None:
         seeds = "" if plan.seeds == 1 else f" with one seed; up to {plan.seeds} seeds are tried until one converges"
         console.print(f"Time of the training on this machine: about {duration(plan.seconds)}{seeds}.")
-
-
-def duration(seconds: float) -> str:
-    """Seconds as text, as coarse as an estimate is: `40 s`, `3 min`, `2.5 h`."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def print_description(found: Mapping[str, Any]) -> None:

@@ -18,6 +18,11 @@ SUFFIXES = ("_weaken", "_factual")
 """Endings that turn the name of a class into the key of a metric."""
 
 
+def goal_entries(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Goal → its entry in the results of a decoder evaluation."""
+    return {key: one for key, one in results.items() if key not in RESULT_KEYS and isinstance(one, Mapping)}
+
+
 def wants_cache(trainer: Any, use_cache: bool | None, call: str, explicit_path: str | None = None) -> bool:
     """Whether a call reads earlier results; None asks the training arguments.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import replace
 from typing import Any
 
-from gradiend.evaluator._goals import RESULT_KEYS
+from gradiend.evaluator._goals import goal_entries
 from gradiend.evaluator._selection import BASE
 from gradiend.util import BALANCE
 from gradiend.util._display import UNKNOWN, Result, Table, facts, number, with_interval
@@ -59,11 +59,7 @@ class DecoderResult(Result):
     """The chosen rewrites and the grid that was measured, see `DecoderEvaluator.evaluate_decoder`."""
 
     def _tables(self) -> tuple[str, Sequence[Table]]:
-        chosen = {
-            name: one
-            for name, one in self.items()
-            if name not in RESULT_KEYS and isinstance(one, Mapping) and "learning_rate" in one
-        }
+        chosen = {name: one for name, one in goal_entries(self).items() if "learning_rate" in one}
         rows = [self._row(name, one) for name, one in chosen.items()]
         notes = [f"{name}: {text}" for name, one in chosen.items() for text in _sentences(one)]
         header = ["goal", "measured", "before", "after", "step", "factor", "likelihood kept"]

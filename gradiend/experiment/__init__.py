@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 from gradiend.util._imports import lazy_names
 
 if TYPE_CHECKING:
+    from gradiend.experiment._fields import ExperimentError as ExperimentError
     from gradiend.experiment._fields import experiment_schema as experiment_schema
     from gradiend.experiment._info import describe as describe
     from gradiend.experiment._plan import Plan as Plan
     from gradiend.experiment._plan import plan_run as plan_run
-    from gradiend.experiment._reading import ExperimentError as ExperimentError
     from gradiend.experiment._reading import read_experiment as read_experiment
     from gradiend.experiment._record import read_record as read_record
     from gradiend.experiment.run import ExperimentRun as ExperimentRun

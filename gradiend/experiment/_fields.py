@@ -1,10 +1,13 @@
-"""The fields of an experiment's file, as its JSON schema says them. Neither torch nor pydantic is loaded for this."""
+"""The fields of an experiment's file, as its JSON schema says them, and the error of a file that does not fit.
+
+Neither torch nor pydantic is loaded for this.
+"""
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,18 @@ WORDS = {
 """Type in the schema → the kind of value in words."""
 NAMED = "properties"
 """The key of a schema's object with named fields."""
+
+
+class ExperimentError(ValueError):
+    """A file or flags that do not describe an experiment; one line for each fault.
+
+    Args:
+        faults: The lines, each with the place, what was expected, and what was found.
+    """
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = list(faults)
+        super().__init__("\n".join(self.faults))
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gradiend.experiment._record import RUN_RECORD, read_record
+from gradiend.experiment._record import read_record
 from gradiend.model import read_delta, read_rewrite_record
 from gradiend.model._checkpoint import is_checkpoint, read_object
 from gradiend.model._rewrite_files import RewriteRecord
 from gradiend.trainer import load_training_stats
-from gradiend.util.paths import CONFIG_FILE, CONTEXT, MODEL_DIR, REWRITE_RECORD
+from gradiend.util.paths import CONFIG_FILE, CONTEXT, MODEL_DIR, REWRITE_RECORD, RUN_RECORD
 
 
 def describe(path: str | Path) -> dict[str, Any]:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from gradiend.report import write_report
 from gradiend.trainer.core._callback import TrainingCallback
+from gradiend.util._imports import require_package
 from gradiend.util.logging import get_logger
-
-if TYPE_CHECKING:
-    from gradiend.experiment.run import ExperimentRun
 
 logger = get_logger(__name__)
 
 HOST = "127.0.0.1"
 REFRESH = 3
 """Seconds after which the page asks for its next version."""
-LIVE = "report.live.html"
 NAMES = {"localhost", HOST, "[::1]"}
 """Host names under which the page is served; other names come from pages that try to reach this server."""
 
@@ -29,14 +26,20 @@ class LiveReport(AbstractContextManager["LiveReport"]):
     """Serves the growing report of a run in a with-block.
 
     Args:
-        run: The run, whose training it follows and whose `changed` it sets.
+        path: The file of the page, which goes with the end of the block.
+        write: Called as `write(path, training=…, refresh=…)` to write what there is now, see `write_report`.
         port: The port; 0 takes a free one.
+
+    Raises:
+        ImportError: jinja2 is not installed.
     """
 
-    def __init__(self, run: ExperimentRun, port: int = 0) -> None:
-        self.run = run
+    def __init__(self, path: Path, write: Callable[..., object], port: int = 0) -> None:
+        require_package("jinja2", "A report", "report")
         self.page = b"<!doctype html><title>gradiend</title><p>The run has begun."
-        self._path = run.directory / LIVE
+        self.callback = _Follow(self)
+        """A callback that shows each evaluation of a training."""
+        self._path, self._write = path, write
         self._server = ThreadingHTTPServer((HOST, port), _handler(self))
         self._server.daemon_threads = True
         self._training: dict[str, Any] | None = None
@@ -48,8 +51,6 @@ class LiveReport(AbstractContextManager["LiveReport"]):
 
     def __enter__(self) -> LiveReport:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.run.callbacks.append(_Follow(self))
-        self.run.changed = self.update
         logger.warning("The report grows at %s", self.address)
         return self
 
@@ -60,13 +61,13 @@ class LiveReport(AbstractContextManager["LiveReport"]):
 
     def update(self) -> None:
         """Make the page of what there is now."""
-        run = self.run
-        run.directory.mkdir(parents=True, exist_ok=True)
-        write_report(
-            self._path, run.trainer, encoder=run.encoder, decoder=run.decoder, side_effects=run.side_effects or None,
-            record=run.record.content, training=self._training, refresh=REFRESH,
-        )  # fmt: skip
-        self.page = self._path.read_bytes()
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._write(self._path, training=self._training, refresh=REFRESH)
+            self.page = self._path.read_bytes()
+        except (OSError, ValueError) as error:
+            # A page that cannot be written must not end the run that it shows.
+            logger.warning("The live report was not renewed: %s", error)
 
     def follow(self, stats: Mapping[str, Any], losses: list[float], config: Any) -> None:
         """Take over the statistics of the training that is running."""
@@ -107,6 +108,7 @@ class _Follow(TrainingCallback):
 def _handler(page: LiveReport) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            """Send the page; refuse other places, and pages of other hosts that were led here."""
             host = (self.headers.get("Host") or "").rsplit(":", 1)[0]
             if host not in NAMES:
                 self.send_error(403)

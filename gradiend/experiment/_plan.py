@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from gradiend.experiment.run import (
-    DATA_DIR,
-    REPORT,
-    REWRITTEN_DIR,
     ExperimentRun,
     Step,
     rows_from,
@@ -24,7 +21,7 @@ from gradiend.objectives.loading import require_model
 from gradiend.trainer.core._memory import MemoryEstimate
 from gradiend.trainer.core.training import batches_of, total_steps
 from gradiend.trainer.text import TextPredictionTrainer
-from gradiend.util.paths import DECODER_DIR, DELTAS_DIR
+from gradiend.util.paths import DATA_DIR, DECODER_DIR, DELTAS_DIR, REPORT, REWRITTEN_DIR
 
 TO_DO = "to do"
 TIMED_BATCHES = 3

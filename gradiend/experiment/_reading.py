@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gradiend.experiment._fields import HIDDEN, Keys, class_names, fields, fields_at, flag_of
+from gradiend.experiment._fields import HIDDEN, ExperimentError, Keys, class_names, fields, fields_at, flag_of
 from gradiend.experiment._schema import validator
 from gradiend.experiment.sections import Experiment
 from gradiend.util import PLACEHOLDER
@@ -16,18 +16,6 @@ from gradiend.util._keywords import nearest
 PYTHON_ONLY = {"is_instance_of", "callable_type", "needs_python_object"}
 """Kinds of errors for values that a file cannot hold, such as a function."""
 _MISSING = object()
-
-
-class ExperimentError(ValueError):
-    """A file or flags that do not describe an experiment; one line for each fault.
-
-    Args:
-        faults: The lines, each with the place, what was expected, and what was found.
-    """
-
-    def __init__(self, faults: Sequence[str]) -> None:
-        self.faults = list(faults)
-        super().__init__("\n".join(self.faults))
 
 
 def read_experiment(path: str | Path | None = None, flags: Mapping[str, str] | None = None) -> Experiment:

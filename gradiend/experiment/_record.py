@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,10 @@ from gradiend.experiment._fields import HIDDEN
 from gradiend.experiment.sections import Experiment
 from gradiend.util._argument_fields import Arguments, plain
 from gradiend.util._files import read_json, write_json
+from gradiend.util._imports import installed_versions
+from gradiend.util.paths import RUN_RECORD
 
-RUN_RECORD = "run.json"
 RECORD_FORMAT = 1
-PACKAGES = ("torch", "transformers", "safetensors", "numpy", "pandas", "tokenizers", "spacy", "datasets", "accelerate")
 PATHS = (("model",), ("corpus", "base_data"), ("data", "data"), ("data", "hf_dataset"), ("data", "eval_neutral_data"),
          ("data", "balance_texts"), ("corpus", "spacy_model"))  # fmt: skip
 """Keys whose value may be a local path; a record keeps it as an absolute path, so that it holds in any folder."""
@@ -54,7 +53,7 @@ class RunRecord:
             "started": _now(),
             "finished": None,
             "experiment": experiment_dict(experiment),
-            "versions": {"python": platform.python_version(), **_versions()},
+            "versions": {"python": platform.python_version(), **installed_versions()},
             "platform": platform.platform(),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
             "git": _git(),
@@ -156,16 +155,6 @@ def data_summary(frame: pd.DataFrame, fingerprint: str | None) -> dict[str, Any]
 
 def _now() -> str:
     return datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds")
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _git() -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 import pandas as pd
 
 from gradiend.data import TextFilterConfig, TextPredictionDataCreator
+from gradiend.evaluator._goals import goal_entries
 from gradiend.experiment._live_report import LiveReport
 from gradiend.experiment._record import RunRecord, data_summary
 from gradiend.experiment.sections import Corpus, DecoderEvaluation, Delta, Experiment, FeatureClass, Rewrite
@@ -22,8 +23,8 @@ from gradiend.model import read_delta, read_rewrite_record
 from gradiend.model._rewrite_files import RewriteRecord
 from gradiend.objectives.loading import require_model
 from gradiend.report import write_report
-from gradiend.trainer._rewrites import RESULT_KEYS
 from gradiend.trainer.core._callback import TrainingCallback
+from gradiend.trainer.core.stats import judgement
 from gradiend.trainer.text import TextPredictionTrainer
 from gradiend.util import BALANCE
 from gradiend.util._digest import frame_part, hash_model_weights
@@ -31,13 +32,17 @@ from gradiend.util._imports import require_package
 from gradiend.util._keywords import one_of
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import (
+    DATA_DIR,
     DECODER_DIR,
     DELTAS_DIR,
     ENCODED_VALUES,
+    LIVE_REPORT,
+    REPORT,
     REWRITE_RECORD,
+    REWRITTEN_DIR,
     SIDE_EFFECTS,
     has_saved_model,
-    safe_name,
+    name_in,
 )
 
 logger = get_logger(__name__)
@@ -53,8 +58,9 @@ NEEDED: dict[Step, tuple[Step, ...]] = {
     "report": ("data", "train", "evaluate"),
 }
 """Step → the steps whose results it needs; if they are done, they are read."""
-REPORT, REWRITTEN_DIR, DATA_DIR = "report.html", "rewritten", "data"
 WEAKENED = "_weaken"
+VERDICT = ("converged", "convergence_metric", "convergence_metric_value", "threshold", "reason")
+"""What a record keeps of how a training was judged."""
 PHASES = {
     "data": "Reading the rows",
     "train": "Training a GRADIEND on the gradients of the model",
@@ -132,8 +138,16 @@ class ExperimentRun:
 
     def do(self, steps: Sequence[Step], *, watch: bool = False) -> None:
         """Do the steps, in this order, and finish the record; `watch` as for `run_experiment`."""
-        with LiveReport(self) if watch else nullcontext():
+        with self.watched() if watch else nullcontext():
             self._do(steps)
+
+    @contextmanager
+    def watched(self) -> Iterator[LiveReport]:
+        """Serve the growing page in a with-block; see `LiveReport`."""
+        with LiveReport(self.directory / LIVE_REPORT, self._write_page) as live:
+            self.callbacks.append(live.callback)
+            self.changed = live.update
+            yield live
 
     def _do(self, steps: Sequence[Step]) -> None:
         work: dict[Step, Callable[[], None]] = {
@@ -214,17 +228,19 @@ class ExperimentRun:
                 trainer.train_decoder_only_mlm_head(model, use_cache=self.experiment.train.use_cache, **vars(head))
             trainer.train(callbacks=self.callbacks or None)
             entry["reused"] = trainer.reused
-            report = trainer.get_seed_report()
+            # A report of seeds beside a training of one seed is that of an earlier training.
+            report = None if trainer.training_args.max_seeds == 1 else trainer.get_seed_report()
             stats = trainer.get_training_stats()
             assert stats is not None
-            tried = None if report is None else report["seeds_tried"]
-            self.record.content["seeds"] = tried or [trainer.training_args.seed]
+            self.record.content["seeds"] = [trainer.training_args.seed] if report is None else report["seeds_tried"]
             best = stats["best_score_checkpoint"] or {}
             if not trainer.reused:
                 self.metrics, self.record.content["phases"] = {}, {"data": self.record.content["phases"]["data"]}
-            verdict = stats["convergence_info"]
+            verdict = judgement(stats, report)
+            assert verdict is not None
             self.metrics |= {
-                "classes": list(trainer.target_classes), "converged": verdict["converged"], "convergence": verdict,
+                "classes": list(trainer.target_classes), "converged": verdict["converged"],
+                "convergence": {name: verdict.get(name) for name in VERDICT},
                 "best_seed": stats["training_args"]["seed"], "best_step": best.get("global_step"),
                 "entries": len(trainer.get_model().gradiend),
             }  # fmt: skip
@@ -297,40 +313,55 @@ class ExperimentRun:
     @property
     def goals(self) -> list[str]:
         """The goals for which the decoder evaluation has chosen a step: classes, `<class>_weaken`, balance."""
-        return [key for key, entry in goals_of(self.decoder or {}).items() if entry.get("learning_rate") is not None]
+        return [
+            key for key, entry in goal_entries(self.decoder or {}).items() if entry.get("learning_rate") is not None
+        ]
 
     # Results for others
 
     def rewrite(self) -> None:
         """Save a rewritten model for each goal that is asked for; a model that is there already stays."""
         asked = self.experiment.rewrite or Rewrite()
-        folder = Path(asked.output_dir or self.directory / REWRITTEN_DIR)
-        with self.phase("rewrite") as entry:
-            entry["reused"] = True
-            for goal in self._chosen(asked):
-                place = folder / safe_name(goal)
-                self.rewritten[goal] = str(place)
-                made = has_saved_model(place) and (place / REWRITE_RECORD).is_file()
-                if made and self._is_of(read_rewrite_record(place), goal):
-                    logger.info("%s holds this rewrite already.", place)
-                    continue
-                self.trainer.rewrite_base_model(self.decoder, **self._direction(goal), output_dir=str(place))
-                entry["reused"] = False
+
+        def made(place: Path) -> RewriteRecord | None:
+            whole = has_saved_model(place) and (place / REWRITE_RECORD).is_file()
+            return read_rewrite_record(place) if whole else None
+
+        def make(goal: Mapping[str, Any], place: Path) -> None:
+            self.trainer.rewrite_base_model(self.decoder, **goal, output_dir=str(place))
+
+        self.rewritten = self._saved("rewrite", asked, REWRITTEN_DIR, "", made, make)
 
     def export_deltas(self) -> None:
-        """Write a delta for each goal that is asked for."""
+        """Write a delta for each goal that is asked for; a delta that is there already stays."""
         asked = self.experiment.delta or Delta()
-        folder = Path(asked.output_dir or self.directory / DELTAS_DIR)
-        with self.phase("delta") as entry:
+
+        def made(place: Path) -> RewriteRecord | None:
+            return read_delta(place).rewrite if place.is_file() else None
+
+        def make(goal: Mapping[str, Any], place: Path) -> None:
+            self.trainer.export_delta(self.decoder, **goal, path=place)
+
+        self.deltas = self._saved("delta", asked, DELTAS_DIR, ".safetensors", made, make)
+
+    def _saved(
+        self, phase: str, asked: Rewrite, usual: str, suffix: str, made: Callable[[Path], RewriteRecord | None],
+        make: Callable[[Mapping[str, Any], Path], None],
+    ) -> dict[str, str]:  # fmt: skip
+        """Goal → the place of its rewrite, which is made unless `made` says that it is there."""
+        folder = Path(asked.output_dir or self.directory / usual)
+        places: dict[str, str] = {}
+        with self.phase(phase) as entry:
             entry["reused"] = True
             for goal in self._chosen(asked):
-                place = folder / f"{safe_name(goal)}.safetensors"
-                self.deltas[goal] = str(place)
-                if place.is_file() and self._is_of(read_delta(place).rewrite, goal):
-                    logger.info("%s is the delta of this rewrite already.", place)
+                place = folder / name_in(folder, goal, suffix, [Path(one).name for one in places.values()])
+                places[goal] = str(place)
+                if self._is_of(made(place), goal):
+                    logger.info("%s holds this rewrite already.", place)
                     continue
-                self.trainer.export_delta(self.decoder, **self._direction(goal), path=place)
+                make(self._direction(goal), place)
                 entry["reused"] = False
+        return places
 
     def _is_of(self, made: RewriteRecord | None, goal: str) -> bool:
         """Whether a rewrite on disk is that of a goal, by the same GRADIEND."""
@@ -362,13 +393,15 @@ class ExperimentRun:
 
     def write_report(self) -> None:
         """Write `report.html`."""
-        asked = self.experiment.report
         with self.phase("report"):
-            self.report_path = write_report(
-                self.directory / REPORT, self.trainer, encoder=self.encoder, decoder=self.decoder,
-                side_effects=self.side_effects or None, record=self.record.content,
-                title=None if asked is None else asked.title,
-            )  # fmt: skip
+            self.report_path = self._write_page(self.directory / REPORT)
+
+    def _write_page(self, path: Path, **more: Any) -> str:
+        asked = self.experiment.report
+        return write_report(
+            path, self.trainer, encoder=self.encoder, decoder=self.decoder, side_effects=self.side_effects or None,
+            record=self.record.content, title=None if asked is None else asked.title, **more,
+        )  # fmt: skip
 
     @contextmanager
     def phase(self, name: str) -> Iterator[dict[str, Any]]:
@@ -448,10 +481,5 @@ def goal_metrics(results: Mapping[str, Any]) -> dict[str, Any]:
     )  # fmt: skip
     return {
         goal: {"base": entry.get("base_value"), **{name: entry[name] for name in names if name in entry}}
-        for goal, entry in goals_of(results).items()
+        for goal, entry in goal_entries(results).items()
     }
-
-
-def goals_of(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Goal → its entry in the results of `evaluate_decoder`."""
-    return {key: entry for key, entry in results.items() if key not in RESULT_KEYS}

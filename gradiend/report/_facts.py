@@ -5,18 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from gradiend import __version__
 from gradiend.data._summary import DataSummary
-from gradiend.report._words import UNKNOWN, Text, duration, is_number, listed, size
+from gradiend.report._words import THIN, UNKNOWN, Text, duration, is_number, listed
+from gradiend.trainer.core._memory import size
 from gradiend.util._argument_fields import SHORT, field_sentences, plain
+from gradiend.util._imports import installed_versions
 
-PACKAGES = ("torch", "transformers", "safetensors", "numpy", "pandas")
-"""Packages whose versions are shown where no record of a run says them."""
 MOST_CHARS = 200
 """Characters of the value of an argument that are shown."""
 _DATA_FIELDS = ("data", "eval_neutral_data", "balance_texts")
@@ -114,7 +113,7 @@ def reproduction(record: Mapping[str, Any] | None, seeds: Sequence[int | None]) 
     known_seeds = [str(seed) for seed in seeds if seed is not None]
     seed_line = ("seeds", ", ".join(known_seeds) or "none: every run differs")
     if record is None:
-        known = [("gradiend", __version__), ("python", platform.python_version()), *_installed()]
+        known = [("gradiend", __version__), ("python", platform.python_version()), *installed_versions().items()]
         return Reproduction(None, [seed_line, ("platform", platform.platform())], known, [], None, False)
     git = record.get("git")
     lines = [seed_line]
@@ -149,16 +148,8 @@ def total_seconds(record: Mapping[str, Any]) -> float | None:
 
 def _memory(by_device: Mapping[str, Any] | None) -> str:
     """The largest memory on each device."""
-    return ", ".join(f"{size(n)} ({device})" for device, n in (by_device or {}).items()) or UNKNOWN
+    return ", ".join(f"{size(n).replace(' ', THIN)} ({device})" for device, n in (by_device or {}).items()) or UNKNOWN
 
 
 def _one_line(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _installed() -> Iterator[tuple[str, str]]:
-    for name in PACKAGES:
-        try:
-            yield name, version(name)
-        except PackageNotFoundError:
-            continue

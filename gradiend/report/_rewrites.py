@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gradiend.evaluator._goals import RESULT_KEYS, BalanceGoal, Goal
+from gradiend.evaluator._goals import BalanceGoal, Goal, goal_entries
 from gradiend.evaluator._selection import BASE
 from gradiend.report._figures import Chart, Rule, Series, chart
 from gradiend.report._words import Text, is_number, listed, step
@@ -92,11 +92,6 @@ class Balance:
     """Whether the axis goes from one class to the other (two classes), or from 0 to 1."""
 
 
-def goal_keys(decoder: Mapping[str, Any]) -> list[str]:
-    """The goals of a decoder evaluation."""
-    return [name for name, found in decoder.items() if name not in RESULT_KEYS and isinstance(found, Mapping)]
-
-
 def moves_of(decoder: Mapping[str, Any], classes: Sequence[str], *, on_others: bool) -> list[Moved]:
     """What came of each goal of a decoder evaluation.
 
@@ -105,7 +100,7 @@ def moves_of(decoder: Mapping[str, Any], classes: Sequence[str], *, on_others: b
         classes: The target classes.
         on_others: Whether a class is strengthened on the texts of the other classes.
     """
-    return [_moved(decoder, name, _goal(decoder[name], name, classes, on_others)) for name in goal_keys(decoder)]
+    return [_moved(decoder, name, _goal(decoder[name], name, classes, on_others)) for name in goal_entries(decoder)]
 
 
 def title_of(key: str, summary: Mapping[str, Any] | None = None) -> str:
@@ -151,7 +146,7 @@ def _moved(decoder: Mapping[str, Any], key: str, goal: Goal) -> Moved:
         1 - found if turned and is_number(found) else found for found in (summary["value"], summary.get("base_value"))
     )
     name = "likelihood of neutral text" if score == "likelihood_ratio" else "score of neutral text (LMS)"
-    class_factors = {decoder[other]["feature_factor"] for other in goal_keys(decoder) if other != BALANCE}
+    class_factors = {decoder[other]["feature_factor"] for other in goal_entries(decoder) if other != BALANCE}
     rows = _measured_steps(grid, goal, score, turned, class_factors)
     limit = summary.get("least_share")
     return Moved(

@@ -8,6 +8,7 @@ from typing import Any
 
 from gradiend.report._rewrites import Moved
 from gradiend.report._words import interval, is_number, listed, number, percent, signed
+from gradiend.trainer.core.stats import judgement
 
 NOT_TRAINED = "There is no training yet."
 NO_ENCODER = "The encoder has not been evaluated yet."
@@ -49,8 +50,7 @@ def converged(stats: Mapping[str, Any] | None, seeds: Mapping[str, Any] | None, 
     if stats is None:
         return Answer(question, "Not trained", None, "", [NOT_TRAINED])
     best = stats.get("best_score_checkpoint") or {}
-    chosen = next((run for run in (seeds or {}).get("runs", ()) if run["seed"] == (seeds or {})["best_seed"]), None)
-    outcome = (None if running else chosen or stats.get("convergence_info")) or {}
+    outcome = (None if running else judgement(stats, seeds)) or {}
     sentences = []
     step, correlation = best.get("global_step"), best.get("correlation")
     value, threshold = outcome.get("convergence_metric_value"), outcome.get("threshold")

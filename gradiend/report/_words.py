@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gradiend.util import PLACEHOLDER
+from gradiend.util import _progress as progress
 from gradiend.util._display import shortened
 from gradiend.util.paths import MODEL_DIR
 
@@ -91,21 +92,10 @@ def interval(found: Any, digits: int = 3) -> str:
 
 
 def duration(seconds: Any) -> str:
-    """Seconds in the unit that a person would choose."""
+    """Seconds in the unit that a person would choose, with a decimal below ten."""
     if not is_number(seconds):
         return UNKNOWN
-    if seconds < 100:
-        return f"{seconds:.1f}{THIN}s" if seconds < 10 else f"{seconds:.0f}{THIN}s"
-    minutes = round(seconds / 60)
-    return f"{minutes}{THIN}min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def size(n_bytes: Any) -> str:
-    """Bytes in MiB or GiB."""
-    if not is_number(n_bytes):
-        return UNKNOWN
-    mib = n_bytes / 2**20
-    return f"{mib:.0f}{THIN}MiB" if mib < 1000 else f"{mib / 1024:.1f}{THIN}GiB"
+    return f"{seconds:.1f}{THIN}s" if seconds < 10 else progress.duration(seconds).replace(" ", THIN)
 
 
 def listed(names: Iterable[str], most: int = 6) -> str:

@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import distributions
+from importlib.metadata import PackageNotFoundError, distributions, version
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
@@ -62,6 +62,17 @@ def install_hint(name: str, extra: str) -> str:
     The command never names `gradiend` itself: on the package index, that name belongs to another project.
     """
     return f'pip install {name.replace("_", "-")} (or, in a clone of this project, pip install ".[{extra}]")'
+
+
+def installed_versions() -> dict[str, str]:
+    """Package → its version, of the packages that decide numbers, as far as they are installed."""
+    found = {}
+    for name in ("torch", "transformers", "safetensors", "numpy", "pandas", "tokenizers", "spacy", "datasets"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def require_package(name: str, purpose: str, extra: str) -> None:

@@ -27,6 +27,10 @@ CACHED_GRADIENTS = "cache/gradients"
 DECODER_DIR = "decoder"
 DELTAS_DIR = "deltas"
 TENSORBOARD_DIR = "tensorboard"
+DATA_DIR = "data"
+"""The folder of rows that an experiment made from raw text."""
+REWRITTEN_DIR = "rewritten"
+"""The folder of the rewritten models of an experiment in a file."""
 MLM_HEAD = "decoder_mlm_head"
 """The folder of an auxiliary head in an experiment or a checkpoint; the head's files name it as their type."""
 CLASSIFICATION_HEAD = "classification_head"
@@ -37,6 +41,9 @@ DECODER_ANALYSIS = "decoder_analysis"
 NAMES = "names.json"
 """The file with the run_id of each folder whose run_id is no file name."""
 SEED_REPORT = "seed_report.json"
+RUN_RECORD = "run.json"
+REPORT, LIVE_REPORT = "report.html", "report.live.html"
+"""The page of a finished run, and that of a run that goes on."""
 LR_SEARCH = "lr_search.json"
 """The file with the result of `Trainer.tune_learning_rate`."""
 ENCODED_VALUES, OLD_ENCODER_RESULT = "encoded_values", "encoder_eval_result"
@@ -70,7 +77,7 @@ DELTA_FILE = "gradiend_delta.safetensors"
 
 OWN_NAMES = (
     MODEL_DIR, SEEDS_DIR, "cache", DECODER_DIR, DELTAS_DIR, TENSORBOARD_DIR, MLM_HEAD, CLASSIFICATION_HEAD, CUSTOM_HEAD,
-    DECODER_ANALYSIS, NAMES,
+    DECODER_ANALYSIS, NAMES, DATA_DIR, REWRITTEN_DIR, RUN_RECORD, REPORT,
 )  # fmt: skip
 """Names of an experiment's own files and folders; other names, such as `model_step_<n>`, begin with one of these."""
 

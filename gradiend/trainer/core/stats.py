@@ -158,6 +158,17 @@ def without_reason(content: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in content.items() if name != "reason" or value is not None}
 
 
+def judgement(stats: Mapping[str, Any], seeds: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """How the kept training was judged: among several seeds by an evaluation of its own, else at its end.
+
+    Args:
+        stats: The content of training.json.
+        seeds: The content of seed_report.json; None without one.
+    """
+    runs = [] if seeds is None else [run for run in seeds["runs"] if run["seed"] == seeds["best_seed"]]
+    return runs[0] if runs else stats.get("convergence_info")
+
+
 def last_loss(losses: Sequence[float]) -> float:
     """The mean loss of the last tenth of the steps; infinite if there is no step (`max_steps=0`)."""
     last = losses[-max(1, len(losses) // 10) :]
