@@ -12,6 +12,12 @@ SCRIPTS = [path for folder in ("benchmarks", "examples", "scripts") for path in 
 
 
 def python_blocks(document: Path) -> list[str]:
-    """The fenced Python of a document, those blocks in lists too."""
+    """The fenced Python of a document."""
+    return fenced(document, "python")
+
+
+def fenced(document: Path, language: str) -> list[str]:
+    """The fenced blocks of a language in a document, those in lists too."""
     text = document.read_text(encoding="utf-8")
-    return [textwrap.dedent(code) for code in re.findall(r"^ *```python\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)]
+    blocks = re.findall(rf"^ *```{language}\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
+    return [textwrap.dedent(code) for code in blocks]

@@ -3,10 +3,12 @@
 import contextlib
 import io
 import re
+import shlex
 from pathlib import Path
 
+import click
 import pytest
-from documents import DOCS, python_blocks
+from documents import DOCS, README, fenced, python_blocks
 from test_caching import NEUTRAL, base, rows  # noqa: F401 - base is a fixture
 
 from gradiend import (
@@ -15,6 +17,7 @@ from gradiend import (
     plot_topk_overlap_heatmap,
     plot_topk_overlap_venn,
 )
+from gradiend.cli._commands import app
 from gradiend.demo import model_path, sentences
 
 pytest.importorskip("matplotlib_venn")
@@ -149,3 +152,19 @@ def test_the_guide_to_rewriting(names, tmp_path, monkeypatch):
 @pytest.mark.parametrize("call", sorted({call for name in GUIDES for call in calls(name)}))
 def test_calls_in_the_text(call, names, tmp_path, monkeypatch):
     run("dec = trainer.evaluate_decoder()\n" * ("=dec" in call) + call, names, tmp_path, monkeypatch)
+
+
+def shell_lines() -> list[str]:
+    """The lines of README and guides that call the command."""
+    blocks = [block for page in (README, *sorted(DOCS.glob("*.md"))) for block in fenced(page, "sh")]
+    lines = [line.strip() for block in blocks for line in block.splitlines()]
+    return [line for line in dict.fromkeys(lines) if line.startswith("gradiend ")]
+
+
+@pytest.mark.parametrize("line", shell_lines())
+def test_the_command_knows_what_the_guides_type(line):
+    name, *words = shlex.split(line, comments=True)[1:]
+    command = app.get_command(click.Context(app), name)
+    assert command is not None
+    context = click.Context(command, token_normalize_func=app.context_settings["token_normalize_func"])
+    command.make_parser(context).parse_args(list(words))
