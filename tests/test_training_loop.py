@@ -257,7 +257,10 @@ def test_a_callback_can_stop_the_training(tmp_path):
 def test_a_training_that_float16_cannot_hold_says_so(tmp_path):
     path = tiny_data.save_bert(tmp_path / "bert")
     trainer = tiny_data.trainer(path, {"torch_dtype": "float16", "output_dir": str(tmp_path / "out")})
-    with pytest.raises(FloatingPointError, match=r"became nan at step 2\. float16 .* set torch_dtype to bfloat16"):
+    with pytest.raises(
+        FloatingPointError,
+        match=r"became nan at step 2, on batch \(1, 0\) of class PL\. float16 .* set torch_dtype to bfloat16",
+    ):
         trainer.train()
 
 

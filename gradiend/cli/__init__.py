@@ -25,7 +25,7 @@ def main() -> None:
         sys.exit(REFUSED)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError, MemoryError) as error:
         # The message says what the user did wrong; a traceback would only hide it.
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(REFUSED if isinstance(error, ExperimentError) else FAILED)

@@ -6,7 +6,6 @@ import functools
 import json
 import logging
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,10 +28,11 @@ from gradiend.cli._output import (
 )
 from gradiend.experiment._fields import SCHEMA_FILE, Field, experiment_schema, fields
 
-FAILED, REFUSED, NOT_CONVERGED, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
+FAILED, REFUSED, NOT_CONVERGED, INTERRUPTED = 1, 2, 3, 130
 EXIT_CODES = (
     "Exit codes: 0 done; 1 an error while working; 2 the file or a flag was refused, and nothing was started; "
-    "3 done, but the training has not converged; 130 stopped by Ctrl-C, 143 by SIGTERM: run the same command to go on."
+    "3 done, but the training has not converged; 4 stopped by max_minutes, 130 by Ctrl-C, 143 by SIGTERM: run the same "
+    "command to go on."
 )
 FLAGS_NOTE = (
     "Every field of the file is a flag too, which wins over the file: `--train.max-steps 500`, "
@@ -41,10 +41,6 @@ FLAGS_NOTE = (
 # A flag's name is never cut: what the value is stands behind the sentence.
 click.rich_click.OPTIONS_TABLE_COLUMN_TYPES = ["required", "opt_short", "opt_long", "help"]
 click.rich_click.OPTIONS_TABLE_HELP_SECTIONS = ["help", "metavar", "default", "required"]
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends a run as Ctrl-C does."""
 
 
 def _as_flag(token: str) -> str:
@@ -189,21 +185,16 @@ class _Plain(logging.Formatter):
 
 @contextmanager
 def stoppable(run: Any) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end with one line that says how to go on."""
+    """Ctrl-C, SIGTERM and the end of `max_minutes` end with one line that says how to go on."""
+    from gradiend.util._stopping import Interrupted, StopRequest  # noqa: PLC0415
 
-    def terminate(number: int, frame: Any) -> None:
-        del number, frame
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        at = f" during {run.record.running}" if run.record.running else ""
-        print(f"\nStopped{at}. What is finished is kept; to go on: {command_line()}", file=sys.stderr)
-        sys.exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with StopRequest():
+        try:
+            yield
+        except Interrupted as stop:
+            during = f" during {run.record.running}" if run.record.running else ""
+            print(f"\n{stop.why}{during}. {stop.kept} To go on: {command_line()}", file=sys.stderr)
+            sys.exit(stop.code)
 
 
 def command_line() -> str:

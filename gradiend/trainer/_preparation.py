@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
+import torch
 
 from gradiend.evaluator.encoder import EncoderData, encoded_frame
 from gradiend.gradients import checkpointable_layers
@@ -28,6 +29,7 @@ from gradiend.trainer.core._memory import (
     return_freed_memory,
 )
 from gradiend.trainer.core._rate_sample import HELD_OUT
+from gradiend.trainer.core._resume import KeptStates
 from gradiend.trainer.core._step import gradient_arguments, resolve_target
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import CurveEvaluation, TrainingCallback
@@ -35,6 +37,7 @@ from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune, pre_prune
 from gradiend.util._digest import digest_frame, gradiend_digest
 from gradiend.util._files import read_json, write_json
+from gradiend.util._stopping import StopRequest
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import CACHED_GRADIENTS, MODEL_DIR, NAMES, SEEDS_DIR, safe_path
 
@@ -75,6 +78,13 @@ class TrainingPlan:
     """Class of a new model; None is the trainer's class."""
     callbacks: Sequence[TrainingCallback] | None = None
     """Callbacks, which are called after the default callbacks."""
+    resumes: bool = False
+    """Whether the training goes on where the same training was stopped, and keeps its state for that."""
+
+    @property
+    def reuses(self) -> bool:
+        """Whether a finished training of the same model, data and arguments is used."""
+        return self.args.use_cache or self.resumes
 
     @property
     def seeds_directory(self) -> Path:
@@ -95,20 +105,24 @@ class Preparation:
         plan: The plan of the training.
         model: The model, if it is ready.
         gradients: Store of the gradients of training batches; None keeps no gradients.
+        stop: What may ask the training to stop. Default: nothing.
     """
 
     def __init__(
         self, trainer: Any, plan: TrainingPlan, model: ModelWithGradiend | None = None,
-        gradients: GradientStore | None = None,
+        gradients: GradientStore | None = None, stop: StopRequest | None = None,
     ) -> None:  # fmt: skip
         self.trainer = trainer
         self.plan = plan
         self.gradients = gradients
+        self.stop = stop or StopRequest()
         if model is not None:
             self.model = model
         self.estimate: MemoryEstimate | None = None
         self.encodings: dict[tuple[str, str], pd.DataFrame] = {}
         """Encodings of the current seed, by the digests of model and rows."""
+        self.states: KeptStates | None = None
+        """The states of the training with the current seed; None keeps none."""
 
     @cached_property
     def model(self) -> ModelWithGradiend:
@@ -132,7 +146,11 @@ class Preparation:
         # By now the base model is in memory, whoever has loaded it.
         require_memory(self.estimate.with_base_model(), args)
         if config is not None:
-            model = pre_pruned(self.trainer, model, config, args, inplace=not given)
+            kept = None if self.states is None else self.states.entries
+            if kept is None:
+                model = pre_pruned(self.trainer, model, config, args, inplace=not given)
+            else:
+                model = model.prune_gradiend(mask=mask_of(model, kept), inplace=not given)
             model = without_weights(model) if new else model
         mask = None if args.post_prune_config is None else args.post_prune_config.mask
         if mask is not None and tuple(mask.shape) != (len(model),):
@@ -205,11 +223,15 @@ class Preparation:
 
 @contextmanager
 def prepared_once(trainer: Any, plan: TrainingPlan) -> Iterator[Preparation]:
-    """A `Preparation`, whose kept gradients are removed at the end; an error for lack of memory says what to lower."""
+    """A `Preparation`, whose kept gradients are removed at the end; an error for lack of memory says what to lower.
+
+    Ctrl-C, SIGTERM and the end of `max_minutes` stop a training that can be resumed when its state is kept.
+    """
     gradients = GradientStore(plan.args.kept_gradients_size)
-    ready = Preparation(trainer, plan, gradients=gradients)
+    stop = StopRequest(plan.args.max_minutes)
+    ready = Preparation(trainer, plan, gradients=gradients, stop=stop)
     try:
-        with explained_memory_errors(lambda: ready.estimate, plan.args):
+        with stop if plan.resumes else nullcontext(), explained_memory_errors(lambda: ready.estimate, plan.args):
             yield ready
     finally:
         gradients.close()
@@ -414,6 +436,14 @@ def warn_of_ignored_arguments(model: ModelWithGradiend, args: TrainingArguments)
             "The GRADIEND that is trained exists already: it keeps %s, whatever the training arguments say (%s).",
             ", ".join(own), ", ".join(asked),
         )  # fmt: skip
+
+
+def mask_of(model: ModelWithGradiend, entries: torch.Tensor) -> torch.Tensor:
+    """The mask (input_dim,) of the dimensions that are `entries`, see `ParameterMap.base_indices`."""
+    mapping = model.gradiend.mapping
+    wanted = torch.zeros(mapping.unpruned_size, dtype=torch.bool)
+    wanted[entries] = True
+    return wanted[mapping.base_indices()]
 
 
 def pruning_config(name: str, given: Any, default: Any, kind: type[PrePruneConfig] | type[PostPruneConfig]) -> Any:

@@ -13,6 +13,7 @@ from gradiend.model._refusals import refuse_absent_weights, refuse_wrapped
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._preparation import Preparation, TrainingPlan, model_directory, record_name, run_directory
 from gradiend.trainer._saved_training import SavedTraining, training_parts
+from gradiend.trainer.core._resume import KeptStates
 from gradiend.trainer.core._seeds import SeedRun, drop_weights, judge, set_seed
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback
@@ -39,7 +40,15 @@ def plan_training(
     model_class = given.pop("model_with_gradiend_cls", None)
     args: TrainingArguments = trainer.training_args.replace(**given)
     trainer.modality.check_training_data(args)
-    output = model_directory(trainer, args) or trainer.current.temporary
+    directory = model_directory(trainer, args)
+    resumes = args.resumes and directory is not None and args.seed is not None
+    for name, wanted in (("resume=True", args.resume), (f"max_minutes={args.max_minutes}", args.max_minutes)):
+        if wanted and not resumes:
+            raise ValueError(
+                f"{name} keeps the state of the training for the next call, which must find it and train the same: "
+                "give experiment_dir or output_dir, a seed, and resume=True or use_cache=True."
+            )
+    output = directory or trainer.current.temporary
     for place in (output, args.seed_runs_dir):
         if place is not None:
             require_directory(place)
@@ -48,26 +57,31 @@ def plan_training(
     if isinstance(source, nn.Module) and not isinstance(source, ModelWithGradiend):
         refuse_wrapped(source)
         refuse_absent_weights(source)
-    return TrainingPlan(args, output, source, pruned, model_class, callbacks)
+    return TrainingPlan(args, output, source, pruned, model_class, callbacks, resumes)
 
 
 def train_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> bool:
     """Train with `plan.args.seed` through the trainer's `_train`, unless the same training was done before.
 
+    A training that was stopped goes on from its newest state, if the plan says so.
+
     Returns:
         Whether it was done before. The trainer's current model is the result.
     """
-    saved = SavedTraining(plan.output, training_parts(trainer, plan))
+    ready.stop.check()
+    parts = training_parts(trainer, plan)
+    saved = SavedTraining(plan.output, parts)
     current = trainer.current
-    if plan.args.use_cache and saved.is_current():
+    if plan.reuses and saved.is_current():
         current.take(plan.output)
         return True
     saved.forget(run_directory(trainer, plan.args))
     ready.encodings.clear()
+    ready.states = KeptStates(plan.output, parts, plan.args, ready.stop) if plan.resumes else None
+    if ready.states is not None:
+        ready.states.find()
     # The model is prepared before seeding, so that the first seed draws the same numbers as it would as a later seed.
     model, before = ready.model, current.model
-    if plan.pruned:
-        current.pruned = None
     set_seed(plan.args.seed)
     # An override that takes only the documented arguments prepares its data again for every seed.
     shared = {"ready": ready} if "ready" in inspect.signature(trainer._train).parameters else {}
@@ -78,7 +92,11 @@ def train_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> bool:
     if current.model is before:
         # An override of _train may return a path and set no model.
         current.model = None
+    if plan.pruned:
+        current.pruned = None
     saved.mark()
+    if ready.states is not None:
+        ready.states.forget()
     return False
 
 

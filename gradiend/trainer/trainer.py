@@ -249,6 +249,7 @@ class Trainer(Shown, FeatureLearningDefinition):
         Raises:
             TypeError: An unknown override; the message names the nearest field.
             ValueError: Data or arguments that cannot be trained on; raised before any work.
+            Interrupted: Ctrl-C, SIGTERM or the end of `max_minutes` has stopped a training that the same call resumes.
         """
         plan = plan_training(self, output_dir, model, model_with_gradiend_cls, callbacks, training_args_overrides)
         self.current.started_from = plan.source
@@ -259,7 +260,7 @@ class Trainer(Shown, FeatureLearningDefinition):
                 self.reused = train_seed(self, plan, ready)
             else:
                 saved = SavedTraining(plan.output, seeds_parts(self, plan))
-                kept = kept_models(self, plan) if plan.args.use_cache and saved.is_current() else None
+                kept = kept_models(self, plan) if plan.reuses and saved.is_current() else None
                 self.reused = kept is not None
                 if kept is None:
                     runs, stopped = run_seeds(plan.args, lambda seed: judged_seed(self, plan.for_seed(seed), ready))
@@ -297,8 +298,9 @@ class Trainer(Shown, FeatureLearningDefinition):
             every = glance_every(total_steps(len(gradients), args), args.eval_steps)
             args = args.replace(evaluate_fn=ready.evaluation(trained, args, every))
         path = train_core(
-            trained, gradients, args, callbacks, held_out=lambda: ready.held_out(trained), output_dir=output_dir
-        )
+            trained, gradients, args, callbacks, held_out=lambda: ready.held_out(trained), kept=ready.states,
+            output_dir=output_dir,
+        )  # fmt: skip
         self.current.model = post_pruned(trained, args, path)
         self.post_training(self.current.model)
         return path

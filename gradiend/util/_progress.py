@@ -63,15 +63,17 @@ class Progress:
         unit: The unit, in the singular.
         brief: Whether the bar goes when the work is done, and work of less than `EVERY` seconds leaves no line.
         shown: Whether anything is shown.
+        done: The number of units that were done before.
     """
 
     def __init__(
-        self, label: str, total: int | None = None, unit: str = "step", *, brief: bool = False, shown: bool = True
-    ) -> None:
+        self, label: str, total: int | None = None, unit: str = "step", *, brief: bool = False, shown: bool = True,
+        done: int = 0,
+    ) -> None:  # fmt: skip
         self.label = one_line(label)
         self.total = total
         self.unit = unit
-        self.n = 0
+        self.n = self._before = done
         self.notes: tuple[str, ...] = ()
         self._brief = brief
         self._start = self._line_time = time.monotonic()
@@ -131,7 +133,8 @@ class Progress:
         spent = time.monotonic() - self._start
         if self._done:
             return [f"took {duration(spent)}"]
-        return [f"{duration(spent / self.n * (self.total - self.n))} left"] if self.total and self.n else []
+        done = self.n - self._before
+        return [f"{duration(spent / done * (self.total - self.n))} left"] if self.total and done else []
 
     def parts(self, width: int | None) -> tuple[str, str]:
         """What stands before and after the bar on a line of `width` columns; None is any width.
@@ -158,7 +161,8 @@ class _Bar(tqdm):
         self.progress = progress
         brief = progress._brief
         super().__init__(
-            total=progress.total, leave=not brief, delay=0.5 if brief else 0.0, miniters=1, file=progress._file,
+            total=progress.total, initial=progress.n, leave=not brief, delay=0.5 if brief else 0.0, miniters=1,
+            file=progress._file,
             # A notebook has no columns, and where it cannot draw it keeps every line that is written.
             dynamic_ncols=terminal, mininterval=0.1 if terminal else 0.5, disable=False,
             bar_format="{before}{bar}{after}",

@@ -33,8 +33,21 @@ class TrainingCallback(ABC):  # noqa: B024 - every hook is optional
         """
         return {}
 
+    def state_dict(self) -> dict[str, Any]:
+        """What the callback remembers between steps, so that a stopped training can go on: by default, its attributes.
+
+        The values are numbers, texts, tensors, None, and dicts, lists and tuples of such values. A callback with other
+        attributes, such as an open file, overrides this method and `load_state_dict`; else no state of the training is
+        kept. A callback that only watches is not asked.
+        """
+        return dict(vars(self))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Undo `state_dict`; called after `on_train_begin` of a training that goes on."""
+        vars(self).update(state)
+
     def on_train_begin(self, config: Any, **kwargs: Any) -> None:
-        """Called before the first step."""
+        """Called before the first step, also of a training that goes on after it was stopped."""
 
     def on_train_end(self, config: Any, **kwargs: Any) -> None:
         """Called after the last step."""

@@ -6,9 +6,9 @@ same step for usual networks (`steps_analytically`) without an intermediate of l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -51,6 +51,12 @@ class GradiendOptimizer(Protocol):
     def invert(self) -> None:
         """Negate the first moments of the weights that `GradiendModel.invert_encoding` negates."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """What the optimizer remembers between steps; tensors may be those that it goes on changing."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Undo `state_dict`."""
+
 
 class AutogradOptimizer:
     """An optimizer of torch on the autograd graph of the network."""
@@ -83,6 +89,14 @@ class AutogradOptimizer:
     def predict(self, source: Tensor) -> Tensor:
         """The prediction, which the loss compares with the target."""
         return self.gradiend(source)
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `GradiendOptimizer.state_dict`."""
+        return self.optimizer.state_dict()["state"]
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See `GradiendOptimizer.state_dict`."""
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": dict(state)})
 
     def invert(self) -> None:
         """See `GradiendOptimizer.invert`."""

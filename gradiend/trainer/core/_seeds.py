@@ -132,11 +132,12 @@ def choose_seed(
     return best
 
 
-def intermediate_checkpoints(directory: str | Path) -> list[Path]:
-    """The checkpoints `<directory>_step_<n>` and `<directory>_epoch_<n>` that a training wrote beside its result."""
+def intermediate_checkpoints(directory: str | Path, kind: str = "step|epoch") -> list[Path]:
+    """The checkpoints `<directory>_step_<n>` and `<directory>_epoch_<n>` that a training wrote, with rising numbers."""
     result = Path(directory)
-    pattern = re.compile(re.escape(result.name) + r"_(step|epoch)_\d+")
-    return sorted(path for path in result.parent.glob("*") if path.is_dir() and pattern.fullmatch(path.name))
+    pattern = re.compile(re.escape(result.name) + rf"_({kind})_(\d+)")
+    found = [(pattern.fullmatch(path.name), path) for path in result.parent.glob("*") if path.is_dir()]
+    return [path for *_, path in sorted((match[1], int(match[2]), path) for match, path in found if match)]
 
 
 def promote(best: str, output: str) -> None:

@@ -129,6 +129,23 @@ class AnalyticOptimizer:
         self.encoder_bias.update(slice(None), delta.reshape(1), self.steps)
         return squares / n
 
+    def state_dict(self) -> dict[str, Any]:
+        """See `GradiendOptimizer.state_dict`."""
+        return {"steps": self.steps, "moments": [[part.first, part.second] for part in self._parts]}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See `GradiendOptimizer.state_dict`."""
+        self.steps.copy_(state["steps"])
+        for part, (first, second) in zip(self._parts, state["moments"], strict=True):
+            part.first.copy_(first)
+            part.second.copy_(second)
+
+    @property
+    def _parts(self) -> list[_Adam]:
+        parts = (self.encoder_weight, self.encoder_bias, self.decoder_weight, self.decoder_bias)
+        return [part for part in parts if part is not None]
+
     def invert(self) -> None:
         """See `GradiendOptimizer.invert`."""
         for state in (self.encoder_weight, self.encoder_bias, self.decoder_weight):
@@ -183,8 +200,7 @@ class CompiledOptimizer(AnalyticOptimizer):
 
     def __init__(self, gradiend: GradiendModel, arguments: TrainingArguments) -> None:
         super().__init__(gradiend, arguments)
-        parts = (self.encoder_weight, self.encoder_bias, self.decoder_weight, self.decoder_bias)
-        self.states = [(part.values, part.first, part.second) for part in parts if part is not None]
+        self.states = [(part.values, part.first, part.second) for part in self._parts]
         self.options = {**self.encoder_weight.settings, "decoupled": OPTIMIZERS[arguments.optim].decoupled}
         self.activation = get_activation(gradiend.activation_encoder)
         self.compiles = True

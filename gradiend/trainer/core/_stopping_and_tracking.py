@@ -100,6 +100,10 @@ class TrackingCallback(TrainingCallback):
         self.loss_every = loss_every
         self._losses: list[float] = []
 
+    def state_dict(self) -> dict[str, Any]:
+        """See `TrainingCallback.state_dict`."""
+        return {"_losses": list(self._losses)}
+
     @abstractmethod
     def log(self, values: Mapping[str, float], step: int) -> None:
         """Send the named numbers of a step to the tracker."""

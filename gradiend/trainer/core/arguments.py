@@ -243,7 +243,18 @@ class TrainingArguments(Arguments):
     """Which model is kept: best keeps the model with the best evaluation, steps also writes a checkpoint every
     `save_steps` steps, and no keeps the last model."""
     save_steps: int = argument(5000, whole(1))
-    """Steps between checkpoints with `save_strategy="steps"`."""
+    """Steps between checkpoints with `save_strategy="steps"`, and most steps between two states of a training that can
+    be resumed."""
+    save_total_limit: int | None = argument(None, whole(1), affects="neither")
+    """Most checkpoints of steps that are kept, of which the oldest is removed first. Default: all."""
+    resume: bool | None = argument(None, checked(require_flag), affects="neither")
+    """Whether a training that was stopped goes on where it stopped, with the same bits, and whether its state is kept
+    for that (docs/reliability.md). Default: the value of `use_cache`, where there is a directory for the model."""
+    save_minutes: float = argument(1.0, _not_negative, affects="neither")
+    """Minutes between two states of a training that can be resumed. Where keeping one takes long, the time between them
+    is 20 times as long."""
+    max_minutes: float | None = argument(None, _not_negative, affects="neither")
+    """Minutes after which a call of `train` keeps its state and stops, to be resumed by the same call later."""
     save_only_best: bool = True
     """Whether only the best model is saved; False also writes a checkpoint after every epoch."""
     delete_models: bool = argument(False, affects="neither")
@@ -368,6 +379,11 @@ class TrainingArguments(Arguments):
         if self.supervised_encoder and not resolved.get("supervised_encoder", True):
             values["target"] = type(self).target
         return type(self)(**{**values, **resolved})
+
+    @property
+    def resumes(self) -> bool:
+        """Whether trainings go on where they stopped, if they have a directory."""
+        return bool(self.use_cache) if self.resume is None else self.resume
 
     @property
     def searches_rate(self) -> bool:

@@ -7,14 +7,18 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core._callback import GLANCE, TrainingCallback, TrainingControl
+from gradiend.trainer.core._seeds import intermediate_checkpoints, remove_checkpoint
 from gradiend.trainer.core._stopping_and_tracking import EarlyStoppingCallback, TensorBoardCallback, WandbCallback
 from gradiend.trainer.core.arguments import DefaultSteps, TrainingArguments
+from gradiend.trainer.core.stats import load_training_stats
+from gradiend.util.paths import has_saved_model
 
 __all__ = [
     "CheckpointCallback",
@@ -91,6 +95,10 @@ class EvaluationCallback(TrainingCallback):
         self.n_evaluation = n_evaluation
         self.do_eval = do_eval
         self.last_eval_step = -1
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `TrainingCallback.state_dict`."""
+        return {"last_eval_step": self.last_eval_step}
 
     def on_step_end(
         self, step: int, loss: float, model: Any, config: Any, training_stats: dict[str, Any] | None = None,
@@ -195,13 +203,16 @@ class CheckpointCallback(TrainingCallback):
         checkpoint_interval: See `checkpoints`.
         use_loss_for_best: Whether the best model has the lowest loss instead of the highest `|correlation|`.
         keep_best: False never saves a best model, so that the last model is the result.
+        total_limit: Most checkpoints `_step_<n>`, of which the oldest is removed first. None: all are kept.
     """
 
     def __init__(
         self, output: str, checkpoints: bool | int = False, keep_only_best: bool = True,
         checkpoint_interval: int = 5000, use_loss_for_best: bool = False, keep_best: bool = True,
+        total_limit: int | None = None,
     ) -> None:  # fmt: skip
         self.keep_best = keep_best
+        self.total_limit = total_limit
         self.output = output
         self.keep_only_best = keep_only_best
         self.use_loss_for_best = use_loss_for_best
@@ -209,6 +220,10 @@ class CheckpointCallback(TrainingCallback):
             (checkpoint_interval if checkpoints else 0) if isinstance(checkpoints, bool) else checkpoints
         )
         self.best_score: float | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `TrainingCallback.state_dict`."""
+        return {"best_score": self.best_score}
 
     def on_step_end(
         self, step: int, loss: float, model: Any, config: Any, training_stats: Mapping[str, Any] | None = None,
@@ -218,11 +233,14 @@ class CheckpointCallback(TrainingCallback):
         """Save what is due after this step."""
         if self.checkpoint_step and step % self.checkpoint_step == 0:
             save_finite(model, f"{self.output}_step_{step}", config)
+            if self.total_limit is not None:
+                for older in intermediate_checkpoints(self.output, "step")[: -self.total_limit]:
+                    remove_checkpoint(older)
         score = loss if self.use_loss_for_best else (training_stats or {}).get("correlation")
         if not self.keep_best or score is None or math.isnan(score) or step < 2 or not self._is_better(score):
             return
         self.best_score = score
-        save_finite(model, f"{self.output}_best", config)
+        save_finite(model, f"{self.output}_best", config, step)
         if best_score_checkpoint is not None:
             best_score_checkpoint.clear()
             metric = "loss" if self.use_loss_for_best else "correlation"
@@ -244,11 +262,23 @@ class CheckpointCallback(TrainingCallback):
             save_finite(model, f"{self.output}_best", config)
 
 
-def save_finite(model: Any, directory: str, config: Any) -> None:
-    """Save a model in training; weights that are not finite are an error, so that they never replace earlier ones."""
-    if isinstance(model, ModelWithGradiend):
-        require_finite_weights(model, config)
-    model.save_pretrained(directory)
+def save_finite(model: Any, directory: str, config: Any, step: int | None = None) -> None:
+    """Save a model in training; weights that are not finite are an error, so that they never replace earlier ones.
+
+    With a `step`, the checkpoint says of which step it is, see `step_of_checkpoint`.
+    """
+    if not isinstance(model, ModelWithGradiend):
+        model.save_pretrained(directory)
+        return
+    require_finite_weights(model, config)
+    said: dict[str, Any] = {} if step is None else {"training": {"global_step": step}}
+    model.save_pretrained(directory, **said)
+
+
+def step_of_checkpoint(directory: str | Path) -> int | None:
+    """The step that a checkpoint of `save_finite` is of; None if there is no whole checkpoint, or it says no step."""
+    stats = load_training_stats(directory) if has_saved_model(directory) else None
+    return None if stats is None else stats.get("global_step")
 
 
 def require_finite_weights(model: Any, config: Any) -> None:
@@ -327,6 +357,7 @@ def get_default_callbacks(config: TrainingArguments | Mapping[str, Any]) -> list
             keep_only_best=arguments.save_only_best,
             checkpoint_interval=arguments.save_steps,
             keep_best=arguments.save_strategy != "no",
+            total_limit=arguments.save_total_limit,
         ),
         LoggingCallback(),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -194,6 +195,13 @@ class GradientBatches(Shown, ABC):
 
         The next batch may overwrite the tensors.
         """
+
+    def epoch_from(self, index: int, seed: int | None, start: int) -> Iterator[Mapping[str, Any]]:
+        """The batches of an epoch without the first `start` batches, which a training that goes on has taken already.
+
+        By default these batches are made and dropped; override this method where they need not be made.
+        """
+        return itertools.islice(self.epoch(index, seed), start, None)
 
     def reads_again(self, batches: int) -> bool:
         """Whether the gradients of so many batches, once computed, are read instead of computed again."""

@@ -7,12 +7,14 @@ import logging
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.trainer.core._class_means import initialize_from_class_means, means_batches, require_closed_form
 from gradiend.trainer.core._optimizers import GradiendOptimizer
@@ -25,6 +27,7 @@ from gradiend.trainer.core._rate_search import (
     find_learning_rate,
     read_batches,
 )
+from gradiend.trainer.core._resume import KeptStates, random_state, set_random_state
 from gradiend.trainer.core._seeds import intermediate_checkpoints, remove_checkpoint
 from gradiend.trainer.core._step import label_of, optimizer_for, training_pair
 from gradiend.trainer.core.arguments import TrainingArguments
@@ -35,6 +38,7 @@ from gradiend.trainer.core.callbacks import (
     get_default_callbacks,
     invert,
     require_finite_weights,
+    step_of_checkpoint,
     way_out,
 )
 from gradiend.trainer.core.dataset import GradientBatches
@@ -47,6 +51,8 @@ logger = logging.getLogger(__name__)
 
 LOSS_WINDOW = 20
 """Steps over which the loss in the progress bar is averaged, and after which the losses on an accelerator are read."""
+KEPT = ("last_losses", "best", "stats", "agreement", "of_nothing", "seconds")
+"""Attributes of a `TrainingRun` that are parts of its state as they are."""
 LAST_BATCHES = 8
 """Number of last batches that decide whether a training has diverged and, without an evaluation, its sign."""
 
@@ -54,7 +60,7 @@ LAST_BATCHES = 8
 def train(
     model_with_gradiend: Any, data: GradientBatches | Iterable[Mapping[str, Any]],
     training_args: TrainingArguments | None = None, callbacks: Sequence[TrainingCallback] | None = None, *,
-    held_out: Examples | None = None, **kwargs: Any,
+    held_out: Examples | None = None, kept: KeptStates | None = None, **kwargs: Any,
 ) -> str:  # fmt: skip
     """Train a GRADIEND on (source, target) gradients.
 
@@ -67,6 +73,7 @@ def train(
         callbacks: Callbacks, which are called after the default ones.
         held_out: Function that gives examples by which `learning_rate="auto"` judges rates: dicts with `source`
             (input_dim,) and `label` (+1 or −1). Default: some of the batches are held out of the search.
+        kept: The states of this training, from the newest of which it goes on. Default: none are kept.
         **kwargs: Fields of `training_args` that are overridden.
 
     Returns:
@@ -75,7 +82,9 @@ def train(
     Raises:
         ValueError: An unknown keyword, no data, data without a length, or no output_dir.
         KeyError: A batch without source or target.
-        FloatingPointError: A loss or weight is infinite or undefined; nothing is saved then.
+        FloatingPointError: A loss or weight is infinite or undefined; the last good state and best model stay.
+        RuntimeError: The best model was removed, or replaced, while the training ran.
+        Interrupted: `kept` says that the training should stop; its state is kept.
         NoConvergentLearningRate: The learning rate is "auto", and every rate diverges.
     """
     arguments = training_args or TrainingArguments()
@@ -92,15 +101,20 @@ def train(
     if arguments.init == "class_means":
         require_closed_form(model_with_gradiend.gradiend)
     Path(arguments.output_dir).mkdir(parents=True, exist_ok=True)
-    # An earlier, interrupted run may have left a best model, which does not belong to this run.
-    remove_checkpoint(best_path(arguments.output_dir))
-    initialize(model_with_gradiend.gradiend, data, arguments)
+    state = None if kept is None else kept.take()
     found: dict[str, Any] = {}
-    if arguments.searches_rate:
-        arguments, found = with_found_rate(model_with_gradiend.gradiend, data, arguments, steps, held_out)
-    run = TrainingRun(model_with_gradiend, arguments, [*get_default_callbacks(arguments), *(callbacks or ())])
+    if state is not None:
+        arguments = arguments.replace(learning_rate=state["learning_rate"])
+    else:
+        assert arguments.output_dir is not None
+        # An earlier, interrupted run may have left a best model, which does not belong to this run.
+        remove_checkpoint(best_path(arguments.output_dir))
+        initialize(model_with_gradiend.gradiend, data, arguments)
+        if arguments.searches_rate:
+            arguments, found = with_found_rate(model_with_gradiend.gradiend, data, arguments, steps, held_out)
+    run = TrainingRun(model_with_gradiend, arguments, [*get_default_callbacks(arguments), *(callbacks or ())], kept)
     run.stats |= found
-    run.run(data, steps)
+    run.run(data, steps, state)
     return run.finish()
 
 
@@ -157,22 +171,32 @@ def total_steps(batches_per_epoch: int, arguments: TrainingArguments) -> int:
     return arguments.max_steps if arguments.max_steps >= 0 else arguments.num_train_epochs * batches_per_epoch
 
 
-def batches_of(data: Any, epoch: int, arguments: TrainingArguments) -> Iterator[Mapping[str, Any]]:
-    """The batches of an epoch, in the order of the run's seed."""
-    return iter(data.epoch(epoch, arguments.seed) if isinstance(data, GradientBatches) else data)
+def batches_of(data: Any, epoch: int, arguments: TrainingArguments, start: int = 0) -> Iterator[Mapping[str, Any]]:
+    """The batches of an epoch, in the order of the run's seed, without the first `start` batches."""
+    if isinstance(data, GradientBatches):
+        return iter(data.epoch_from(epoch, arguments.seed, start))
+    batches = iter(data)
+    for _ in itertools.islice(batches, start):
+        pass
+    return batches
 
 
 class TrainingRun:
     """One training: its loop, and the state that callbacks see."""
 
-    def __init__(self, model: Any, arguments: TrainingArguments, callbacks: Sequence[TrainingCallback]) -> None:
+    def __init__(
+        self, model: Any, arguments: TrainingArguments, callbacks: Sequence[TrainingCallback],
+        kept: KeptStates | None = None,
+    ) -> None:  # fmt: skip
         self.model = model
         self.arguments = arguments
         self.callbacks = callbacks
+        self.kept = kept
         self.optimizer: GradiendOptimizer | None = None
         self.control = TrainingControl()
         self.losses: list[float] = []
-        self.unread: list[Tensor] = []
+        self.unread: list[tuple[Tensor, Mapping[str, Any]]] = []
+        """Losses that are not read from an accelerator yet, and what is known of their batches."""
         self.last_losses: list[float] = []
         self.best: dict[str, Any] = {}
         self.stats: dict[str, Any] = {"global_step": 0}
@@ -181,45 +205,113 @@ class TrainingRun:
         self.of_nothing: dict[int, Tensor] = {}
         """Step → the loss that a GRADIEND with zeros as output would have on the batch of this step."""
         self.seconds = {"total": 0.0, "gradients": 0.0, "gradiend": 0.0, "callbacks": 0.0}
+        self.epoch = 0
+        self.position = 0
+        """Batches of the epoch that were taken."""
+        self.epoch_random: dict[str, Any] = {}
+        """The random generators at the begin of the epoch, by which data that draws its order draws it again."""
 
-    def run(self, data: Any, steps: int) -> None:
-        """Take `steps` steps, in as many epochs as they need; with 0 steps, only evaluate the initial weights."""
-        start = time.perf_counter()
+    def run(self, data: Any, steps: int, state: Mapping[str, Any] | None = None) -> None:
+        """Take `steps` steps, in as many epochs as they need; with 0 steps, only evaluate the initial weights.
+
+        With a `state`, the training goes on from there.
+        """
         if steps:
             self.optimizer = optimizer_for(self.model.gradiend, self.arguments)
         for callback in self.callbacks:
             callback.on_train_begin(**self._shared())
+        if state is not None:
+            self._restore(state)
+        start = time.perf_counter() - self.seconds["total"]
         if steps:
-            self._epochs(data, steps)
+            with nullcontext() if self.kept is None else self.kept.stop.waiting():
+                self._epochs(data, steps, start)
         else:
-            self._end_step(math.nan, epoch=0, last=True)
+            self._end_step(math.nan, last=True)
         self.seconds["total"] = time.perf_counter() - start
         for callback in self.callbacks:
             callback.on_train_end(**self._shared())
 
-    def _epochs(self, data: Any, steps: int) -> None:
+    def _epochs(self, data: Any, steps: int, start: float) -> None:
         arguments = self.arguments
         label = "training" if arguments.max_seeds == 1 else f"seed {arguments.seed}"
-        with Progress(label, steps) as bar:
-            for epoch in itertools.count():
-                for callback in self.callbacks:
-                    callback.on_epoch_begin(epoch=epoch, **self._shared())
-                taken = self.stats["global_step"]
-                for batch in itertools.islice(self._epoch(data, epoch), steps - taken):
+        with Progress(label, steps, done=self.stats["global_step"]) as bar:
+            while True:
+                if not self.position:
+                    self.epoch_random = random_state()
+                    for callback in self.callbacks:
+                        callback.on_epoch_begin(epoch=self.epoch, **self._shared())
+                for batch in itertools.islice(self._batches(data), steps - self.stats["global_step"]):
                     left = steps - self.stats["global_step"]
-                    self._step(batch, epoch, left=left)
+                    self._step(batch, left=left)
                     if left <= LAST_BATCHES and self._sign_is_open(batch):
                         encoded = self.model.gradiend.forward_encoder(batch["source"].reshape(-1)).detach()
                         self.agreement.append(encoded.cpu().double() * label_of(batch))
+                    self.position += 1
                     self._show(bar)
                     if self.control.should_stop:
                         break
-                if self.stats["global_step"] == taken:
-                    raise ValueError(f"The training data gave no batch in epoch {epoch + 1}: can it be iterated again?")
+                    if left > 1:
+                        self.seconds["total"] = time.perf_counter() - start
+                        self._keep(steps)
+                if not self.position:
+                    raise ValueError(
+                        f"The training data gave no batch in epoch {self.epoch + 1}: can it be iterated again?"
+                    )
                 for callback in self.callbacks:
-                    callback.on_epoch_end(epoch=epoch, time_stats=self.seconds, **self._shared())
+                    callback.on_epoch_end(epoch=self.epoch, time_stats=self.seconds, **self._shared())
                 if self.stats["global_step"] >= steps or self.control.should_stop:
                     break
+                self.epoch, self.position = self.epoch + 1, 0
+
+    # The state, by which a stopped training goes on
+
+    def _keep(self, steps: int) -> None:
+        """Keep the state if that is due, or if the training should stop, which it then does."""
+        if self.kept is None:
+            return
+        step, stops = self.stats["global_step"], self.kept.stop.wanted
+        if stops or self.kept.due(step):
+            self._read_losses()
+            require_finite_weights(self.model, self.arguments)
+            self.kept.save(self._state())
+        if stops:
+            self.kept.stop.check(f"The training has taken {step:,} of {steps:,} steps. {self.kept.described()}")
+
+    def _state(self) -> dict[str, Any]:
+        assert self.optimizer is not None
+        gradiend = self.model.gradiend
+        return {
+            "step": self.stats["global_step"],
+            "epoch": self.epoch,
+            "position": self.position,
+            "learning_rate": self.arguments.learning_rate,
+            "entries": gradiend.mapping.base_indices() if self.arguments.pre_prune_config else None,
+            "gradiend": dict(gradiend.state_dict()),
+            "optimizer": self.optimizer.state_dict(),
+            "random": random_state(),
+            "epoch_random": self.epoch_random,
+            "callbacks": self._changing,
+            "losses": torch.tensor(self.losses, dtype=torch.float64),
+            **{name: vars(self)[name] for name in KEPT},
+        }
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        assert self.optimizer is not None
+        self.model.gradiend.load_state_dict(state["gradiend"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self.position, self.epoch_random = state["epoch"], state["position"], state["epoch_random"]
+        self.losses = state["losses"].tolist()
+        for name in KEPT:
+            setattr(self, name, state[name])
+        for callback, own in zip(self._changing, state["callbacks"], strict=True):
+            callback.load_state_dict(own)
+        set_random_state(state["random"])
+
+    @property
+    def _changing(self) -> list[TrainingCallback]:
+        """The callbacks that may change the training."""
+        return [callback for callback in self.callbacks if not callback.only_watches]
 
     def _sign_is_open(self, batch: Mapping[str, Any]) -> bool:
         """Whether only the training batches can tell which class encodes positive."""
@@ -238,8 +330,16 @@ class TrainingRun:
             "control": self.control,
         }
 
-    def _epoch(self, data: Any, epoch: int) -> Iterator[Mapping[str, Any]]:
-        batches = batches_of(data, epoch, self.arguments)
+    def _batches(self, data: Any) -> Iterator[Mapping[str, Any]]:
+        """The batches of the epoch that are not taken yet."""
+        if self.position:
+            # Data may draw its order from the generators when an epoch begins.
+            now = random_state()
+            set_random_state(self.epoch_random)
+            batches = batches_of(data, self.epoch, self.arguments, self.position)
+            set_random_state(now)
+        else:
+            batches = batches_of(data, self.epoch, self.arguments)
         while True:
             start = time.perf_counter()
             batch = next(batches, None)
@@ -248,15 +348,15 @@ class TrainingRun:
                 return
             yield batch
 
-    def _step(self, batch: Mapping[str, Any], epoch: int, *, left: int) -> None:
+    def _step(self, batch: Mapping[str, Any], *, left: int) -> None:
         step, last = self.stats["global_step"] + 1, left == 1
         for callback in self.callbacks:
-            callback.on_step_begin(step=step, epoch=epoch, **self._shared())
+            callback.on_step_begin(step=step, epoch=self.epoch, **self._shared())
         source, target = training_pair(batch, self.arguments)
         start = time.perf_counter()
         assert self.optimizer is not None
         loss = self.optimizer.step(source, target)
-        self.unread.append(loss)
+        self.unread.append((loss, {name: batch[name] for name in ("batch_id", "label") if name in batch}))
         self.seconds["gradiend"] += time.perf_counter() - start
         self.stats["global_step"] = step
         # Reading a number makes the host wait for an accelerator; on a CPU reading costs nothing.
@@ -264,34 +364,57 @@ class TrainingRun:
             self._read_losses()
         if last:
             require_finite_weights(self.model, self.arguments)
-        self._end_step(loss if self.unread else self.losses[-1], epoch, last=last)
+        self._end_step(loss if self.unread else self.losses[-1], last=last)
         if left <= LAST_BATCHES or self.control.should_stop:
             # Zeros in place of the target make the loss comparable between batches with gradients of different size.
             assert self.arguments.criterion is not None
             self.of_nothing[step] = self.arguments.criterion(torch.zeros_like(target), target).detach()
 
-    def _end_step(self, loss: Any, epoch: int, *, last: bool) -> None:
+    def _described(self, batch: Mapping[str, Any]) -> str:
+        """Which batch it is, for an error."""
+        label = float(label_of(batch)) if "label" in batch else None
+        direction = self.model.feature_class_encoding_direction if isinstance(self.model, ModelWithGradiend) else None
+        names = [name for name, sign in (direction or {}).items() if sign == label]
+        known = [str(batch["batch_id"])] if "batch_id" in batch else []
+        known += [f"of class {' or '.join(names)}"] if names else []
+        return f", on batch {' '.join(known)}" if known else ""
+
+    def _end_step(self, loss: Any, *, last: bool) -> None:
         start = time.perf_counter()
         result: Mapping[str, Any] | None = None
         for callback in self.callbacks:
             returned = callback.on_step_end(
                 step=self.stats["global_step"], loss=loss, eval_result=result,
-                last_iteration=last or self.control.should_stop, epoch=epoch, **self._shared(),
+                last_iteration=last or self.control.should_stop, epoch=self.epoch, **self._shared(),
             )  # fmt: skip
             result = result if returned is None else returned
         self.seconds["callbacks"] += time.perf_counter() - start
 
     def _read_losses(self) -> None:
-        read = torch.stack(self.unread).tolist()
+        if not self.unread:
+            return
+        losses, batches = zip(*self.unread, strict=True)
+        read = torch.stack(losses).tolist()
         self.unread.clear()
-        for step, loss in enumerate(read, start=len(self.losses) + 1):
+        for step, (loss, batch) in enumerate(zip(read, batches, strict=True), start=len(self.losses) + 1):
             if not math.isfinite(loss):
                 raise FloatingPointError(
-                    f"The loss became {loss} at step {step}. {way_out(self.model, self.arguments)}, or check the base "
-                    "model's gradients for infinities."
+                    f"The loss became {loss} at step {step}{self._described(batch)}. {way_out(self.model, self.arguments)}, or "
+                    "check the base model's weights and its gradients of this batch for infinities."
+                    + self._still_there()
                 )
         self.losses += read
         self.last_losses += read
+
+    def _still_there(self) -> str:
+        """What a training that fails leaves behind, for an error."""
+        best, kept = self.best.get("global_step"), None if self.kept is None else self.kept.step
+        assert self.arguments.output_dir is not None
+        found = {f"the best model, of step {best}, in {best_path(self.arguments.output_dir)}": best}
+        if self.kept is not None:
+            found[f"the state after step {kept} in {self.kept.directory}"] = kept
+        there = [text for text, step in found.items() if step is not None]
+        return f" Still there: {' and '.join(there)}." if there else ""
 
     def _show(self, bar: Progress) -> None:
         recent, step = self.losses[-LOSS_WINDOW:], self.stats["global_step"]
@@ -311,6 +434,12 @@ class TrainingRun:
         assert self.arguments.output_dir is not None
         output = Path(self.arguments.output_dir)
         best = best_path(output)
+        noted = self.best.get("global_step")
+        if noted is not None and step_of_checkpoint(best) != noted:
+            raise RuntimeError(
+                f"{best} does not hold the best model, of step {noted}, any more: it was removed or replaced while the "
+                "training ran. Nothing is saved; train again, and let nothing else write there."
+            )
         correlation = self.stats.get("correlation")
         # The moments of the optimizer are twice as large as the weights, and the best model needs room now.
         del self.optimizer
@@ -334,6 +463,8 @@ class TrainingRun:
         write_training_stats(
             output, self.stats, self.best, self.arguments, self.seconds, self.losses, outcome.to_dict()
         )
+        # A later save of the same model, such as that of a pruned one, must not write what it was loaded with.
+        self.model.gradiend.kwargs.pop("training", None)
         remove_checkpoint(best)
         if self.arguments.delete_models:
             for checkpoint in intermediate_checkpoints(output):
@@ -342,8 +473,7 @@ class TrainingRun:
 
     def _notice_divergence(self) -> None:
         """Record and log that the training has diverged, if it has; see `gradiend.trainer.core.stats.divergence`."""
-        if self.unread:
-            self._read_losses()
+        self._read_losses()
         last = sorted(self.of_nothing)
         why = divergence(
             self.losses[:1], [self.losses[step - 1] for step in last], [float(self.of_nothing[step]) for step in last]

@@ -162,6 +162,10 @@ class TextGradientBatches(GradientBatches):
 
     def epoch(self, index: int, seed: int | None) -> Iterator[Mapping[str, Any]]:
         """See `GradientBatches.epoch`; the next batch overwrites `source` and `target`."""
+        return self.epoch_from(index, seed, 0)
+
+    def epoch_from(self, index: int, seed: int | None, start: int) -> Iterator[Mapping[str, Any]]:
+        """See `GradientBatches.epoch_from`; the gradients of the first batches are not computed."""
         data = self.training_data
         engine = self.model.engine
         buffers = [
@@ -169,7 +173,7 @@ class TextGradientBatches(GradientBatches):
         ]
         if self.cache is not None:
             self.cache.refresh()
-        for group, number in take_turns(data.batches, index, seed):
+        for group, number in itertools.islice(take_turns(data.batches, index, seed), start, None):
             rows = data.batches[group][number]
             first = data.data.iloc[rows[0]]
             key = (engine.mapping.hash, *self.sides.values(), group, number)
