@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from test_caching import ARGUMENTS, NEUTRAL, base, make, rows  # noqa: F401 - fixtures
@@ -267,6 +269,42 @@ def test_numbers_that_are_none_stop_at_their_step_and_keep_the_last_good_state(m
     with pytest.raises(FloatingPointError, match=message + r"and the state after step 11 in"):
         make(**LONG).train(callbacks=[Breaks()])
     assert [path.name for path in (tmp_path / "model_resume").iterdir()] == ["step_11.safetensors"]
+
+
+@contextmanager
+def passes(trainer, last=None):
+    """Count the passes of the base model; before the one after `last`, the process is asked to stop."""
+    counted = []
+
+    def count(*args):
+        if len(counted) == last:
+            raise KeyboardInterrupt
+        counted.append(1)
+
+    handle = trainer.get_model().base_model.register_forward_pre_hook(count)
+    try:
+        yield counted
+    finally:
+        handle.remove()
+
+
+def test_encodings_go_on_where_they_were_stopped(make, tmp_path):  # noqa: F811
+    given = {"eval_batch_size": 1, "save_minutes": 0.0}
+    make(**given).train()
+    trainer = make(**given)
+    with passes(trainer) as all_of_them:
+        expected = trainer.evaluate_encoder(use_cache=False, return_df=True)
+    stopped = make(**given)
+    with passes(stopped, 3 * len(all_of_them) // 4), pytest.raises(KeyboardInterrupt):
+        stopped.evaluate_encoder(use_cache=False)
+    assert list(tmp_path.glob("*.unfinished.safetensors"))
+    again = make(**given)
+    with passes(again) as rest:
+        found = again.evaluate_encoder(use_cache=False, return_df=True)
+    assert len(rest) < len(all_of_them)
+    pd.testing.assert_frame_equal(found.pop("encoder_df"), expected.pop("encoder_df"), check_exact=True)
+    assert found == expected
+    assert not list(tmp_path.glob("*.unfinished.safetensors"))
 
 
 SCRIPT = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from gradiend.util._argument_fields import plain
 from gradiend.util._cache import FINGERPRINT, RESULT, Cache, Fingerprint
 from gradiend.util._digest import digest_files
 from gradiend.util._files import read_json, replacing
+from gradiend.util._unfinished import kept_in
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +37,14 @@ def kept_encodings(
     parts: Fingerprint | None,
     *,
     use_cache: bool,
+    save_minutes: float | None,
     encode: Callable[[], pd.DataFrame],
     measure: Callable[[pd.DataFrame], dict[str, Any]],
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Read encodings and their metrics if the CSV file `path` was made from the same `parts`; else make and write them.
 
-    Without a path nothing is written, and without parts nothing is read. An empty frame is not written.
+    Without a path nothing is written, and without parts nothing is read. An empty frame is not written. Every
+    `save_minutes`, what is encoded so far is kept, from where a call that was stopped goes on; None keeps nothing.
     """
     if path is not None and use_cache and parts is not None:
         found, why = read_encodings(path, parts)
@@ -48,7 +52,11 @@ def kept_encodings(
             return found
         if why:
             logger.info("The encodings in %s are not used (%s): encoding again.", path, "; ".join(why))
-    frame = encode()
+    keeping: AbstractContextManager[None] = nullcontext()
+    if path is not None and parts is not None and save_minutes is not None:
+        keeping = kept_in(path.parent, path.stem, plain(parts), 60 * save_minutes)
+    with keeping:
+        frame = encode()
     metrics = measure(frame)
     if path is not None and not frame.empty:
         # Metrics of other encodings must not lie beside the new encodings, not even for a moment.

@@ -186,7 +186,10 @@ class EncoderEvaluator:
         if place is None:
             return measure(encode())
         parts = _parts(trainer, model, eval_data, {**key, **kwargs, "n_resamples": n_resamples})
-        return kept_encodings(Path(place), parts, use_cache=use_cache, encode=encode, measure=measure)[1]
+        every = trainer.training_args.resuming_minutes
+        return kept_encodings(
+            Path(place), parts, use_cache=use_cache, save_minutes=every, encode=encode, measure=measure
+        )[1]
 
 
 def _check_keywords(call: Callable[..., Any], hook: Callable[..., Any], given: Mapping[str, Any]) -> None:

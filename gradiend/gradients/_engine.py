@@ -13,6 +13,7 @@ a class with these members that takes its words from the same objective.
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ from gradiend.model._context import Side
 from gradiend.model._parameter_map import ParameterMap, mapped_parameters
 from gradiend.model.model import GradiendModel
 from gradiend.util._progress import Progress
+from gradiend.util._unfinished import UnfinishedResult, next_result
 
 logger = logging.getLogger(__name__)
 
@@ -161,17 +163,18 @@ class GradientEngine:
         Returns:
             (k, N) of type `dtype`, on the CPU.
         """
+        kept = next_result()
         with measurement_mode(self.model):
             if self._forward_mode:
                 try:
                     if self._forward_mode_agrees is None and len(words) and len(directions):
                         self._forward_mode_agrees = self._agrees(words[0], directions[0])
                     if self._forward_mode_agrees is not False:
-                        return self._forward_derivatives(words, directions, batch_size, progress)
+                        return self._forward_derivatives(words, directions, batch_size, progress, kept)
                 except NotImplementedError as error:
                     self._forward_mode = False
                     logger.info("No forward-mode rule (%s): encodings use per-word backward passes.", error)
-            return self._backward_derivatives(words, directions, progress)
+            return self._backward_derivatives(words, directions, progress, kept)
 
     def _agrees(self, word: TokenizedWord, direction: Tensor) -> bool:
         """Whether a backward pass of a word gives the derivative of the forward mode."""
@@ -184,7 +187,7 @@ class GradientEngine:
             slope, size = slope - float(moved.sum()), size + float(moved.abs().sum())
 
         self.stream([word], [word], [Side.FACTUAL], add)
-        found = float(self._forward_derivatives([word], direction[None], 1, None))
+        found = float(self._forward_derivatives([word], direction[None], 1, None, UnfinishedResult()))
         precise = all(parameter.dtype.itemsize >= 4 for parameter in self.parameters.values())
         # Where the terms of a sum cancel, the sum is as imprecise as its terms.
         agrees = abs(found - slope) <= (1e-3 * abs(slope) + 1e-5 * size if precise else 0.1 * abs(slope) + 0.05 * size)
@@ -196,20 +199,27 @@ class GradientEngine:
         return agrees
 
     def _forward_derivatives(
-        self, words: Sequence[TokenizedWord], directions: Tensor, batch_size: int, progress: str | None
-    ) -> Tensor:
+        self, words: Sequence[TokenizedWord], directions: Tensor, batch_size: int, progress: str | None,
+        kept: UnfinishedResult,
+    ) -> Tensor:  # fmt: skip
         result = torch.zeros(len(directions), len(words), dtype=self.dtype)
         n_batches = len(directions) * count_batches(words, batch_size)
-        with _bar(n_batches, "batch", progress) as bar, _forward_mode():
+        done = kept.begin(result, "forward", batch_size, words)
+        numbers = itertools.count()
+        with _bar(n_batches, "batch", progress, done) as bar, _forward_mode():
             for row, direction in enumerate(directions):
                 tangents = self._tangents(direction)
                 for indices, batch in batches_by_length(words, batch_size, self.objective.pad_token_id):
+                    number = next(numbers)
+                    if number < done:
+                        continue
                     with forward_ad.dual_level():
                         log_probs = self.scorer.log_probs(batch.to(self.scorer.device), self._moving(tangents))
                         slopes = forward_ad.unpack_dual(log_probs).tangent
                     # None means that no mapped parameter has an influence.
                     result[row, indices] = 0 if slopes is None else slopes.to(result)
                     bar.advance()
+                    kept.keep(result, number + 1)
         return result
 
     def token_derivatives(
@@ -258,13 +268,17 @@ class GradientEngine:
         """The parameters as dual numbers, inside a dual level."""
         return {n: forward_ad.make_dual(self.parameters[n].detach(), tangent) for n, tangent in tangents.items()}
 
-    def _backward_derivatives(self, words: Sequence[TokenizedWord], directions: Tensor, progress: str | None) -> Tensor:
+    def _backward_derivatives(
+        self, words: Sequence[TokenizedWord], directions: Tensor, progress: str | None, kept: UnfinishedResult
+    ) -> Tensor:
         result = torch.zeros(len(directions), len(words), dtype=self.dtype)
-        with _bar(len(words), "word", progress) as bar:
-            for column, word in enumerate(words):
+        done = kept.begin(result, "backward", words)
+        with _bar(len(words), "word", progress, done) as bar:
+            for column, word in enumerate(words[done:], start=done):
                 gradient = self.gradients([word], [word], [Side.FACTUAL])[0]
                 result[:, column] = -(directions.to(gradient) @ gradient)
                 bar.advance()
+                kept.keep(result, column + 1)
         return result
 
 
@@ -275,8 +289,8 @@ def _forward_mode() -> Iterator[None]:
         yield
 
 
-def _bar(total: int, unit: str, label: str | None) -> Progress:
-    return Progress(label or "", total, unit, brief=True, shown=label is not None)
+def _bar(total: int, unit: str, label: str | None, done: int) -> Progress:
+    return Progress(label or "", total, unit, brief=True, shown=label is not None, done=done)
 
 
 @torch.no_grad()

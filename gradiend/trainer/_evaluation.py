@@ -76,7 +76,8 @@ def encodings(
         return trainer._analyze_encoder(encoder, split=key["split"], **given)
 
     return kept_encodings(
-        None if place is None else Path(place), parts, use_cache=use_cache, encode=encode,
+        None if place is None else Path(place), parts, use_cache=use_cache,
+        save_minutes=trainer.training_args.resuming_minutes, encode=encode,
         measure=lambda frame: trainer.evaluator.evaluate_encoder(encoder_df=frame),
     )  # fmt: skip
 

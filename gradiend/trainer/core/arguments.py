@@ -251,8 +251,8 @@ class TrainingArguments(Arguments):
     """Whether a training that was stopped goes on where it stopped, with the same bits, and whether its state is kept
     for that (docs/reliability.md). Default: the value of `use_cache`, where there is a directory for the model."""
     save_minutes: float = argument(1.0, _not_negative, affects="neither")
-    """Minutes between two states of a training that can be resumed. Where keeping one takes long, the time between them
-    is 20 times as long."""
+    """Minutes between two states of a training, or of encodings, that can be resumed. Where keeping one takes long, the
+    time between them is 20 times as long."""
     max_minutes: float | None = argument(None, _not_negative, affects="neither")
     """Minutes after which a call of `train` keeps its state and stops, to be resumed by the same call later."""
     save_only_best: bool = True
@@ -384,6 +384,11 @@ class TrainingArguments(Arguments):
     def resumes(self) -> bool:
         """Whether trainings go on where they stopped, if they have a directory."""
         return bool(self.use_cache) if self.resume is None else self.resume
+
+    @property
+    def resuming_minutes(self) -> float | None:
+        """Minutes after which encodings on their way are kept again; None if they are not to be kept."""
+        return self.save_minutes if self.resumes else None
 
     @property
     def searches_rate(self) -> bool:

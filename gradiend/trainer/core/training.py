@@ -398,10 +398,10 @@ class TrainingRun:
         self.unread.clear()
         for step, (loss, batch) in enumerate(zip(read, batches, strict=True), start=len(self.losses) + 1):
             if not math.isfinite(loss):
+                at, advice = f"step {step}{self._described(batch)}", way_out(self.model, self.arguments)
                 raise FloatingPointError(
-                    f"The loss became {loss} at step {step}{self._described(batch)}. {way_out(self.model, self.arguments)}, or "
-                    "check the base model's weights and its gradients of this batch for infinities."
-                    + self._still_there()
+                    f"The loss became {loss} at {at}. {advice}, or check the base model's weights and its gradients of "
+                    f"this batch for infinities.{self._still_there()}"
                 )
         self.losses += read
         self.last_losses += read
