@@ -19,6 +19,7 @@ from gradiend.experiment.run import (
 from gradiend.experiment.sections import Experiment
 from gradiend.objectives.loading import require_model
 from gradiend.trainer.core._memory import MemoryEstimate
+from gradiend.trainer.core._resume import kept_states
 from gradiend.trainer.core.training import batches_of, total_steps
 from gradiend.trainer.text import TextPredictionTrainer
 from gradiend.util.paths import DATA_DIR, DECODER_DIR, DELTAS_DIR, REPORT, REWRITTEN_DIR
@@ -75,6 +76,8 @@ def plan_run(experiment: Experiment, step: Step | None = None) -> Plan:
         memory = trainer.estimate_memory()
         # A sample does not tell how many steps an epoch has.
         seconds = _seconds_of_training(trainer) if made or args.max_steps >= 0 else None
+        if args.resumes and (states := kept_states(run.directory)):
+            found["train"] = f"{TO_DO}, from {states[-1]} if that is of the same training"
     for name, place in (("rewrite", REWRITTEN_DIR), ("delta", DELTAS_DIR), ("report", REPORT)):
         if name in found and trained and (run.directory / place).exists():
             found[name] = f"there: {run.directory / place}; made again if it is not of this GRADIEND and step"

@@ -129,6 +129,14 @@ class KeptStates:
         return sorted(found, key=_step_of, reverse=True)
 
 
+def kept_states(experiment_dir: str | Path) -> list[Path]:
+    """The files of the states of unfinished trainings in an experiment, the newest last."""
+    found = [
+        path for path in Path(experiment_dir).glob("**/*_resume/step_*.safetensors") if _NUMBER.fullmatch(path.name)
+    ]
+    return sorted(found, key=lambda path: path.stat().st_mtime)
+
+
 def _step_of(path: Path) -> int:
     return int(path.stem.removeprefix("step_"))
 
