@@ -13,6 +13,7 @@ from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._preparation import TrainingPlan, load, model_directory
 from gradiend.trainer._saved_training import SavedTraining, seeds_parts, training_parts
+from gradiend.util._leftovers import temporary_folder
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import CONTEXT, MODEL_DIR, has_saved_model
 
@@ -52,9 +53,9 @@ class CurrentModel:
     @cached_property
     def temporary(self) -> str:
         """Directory of a trained model for which the user names none; it lasts as long as the trainer or process."""
-        directory = tempfile.mkdtemp(prefix="gradiend_")
+        directory = temporary_folder(tempfile.gettempdir())
         weakref.finalize(self._trainer, shutil.rmtree, directory, ignore_errors=True)
-        return str(Path(directory) / MODEL_DIR)
+        return str(directory / MODEL_DIR)
 
     def start(self, model: Any = None) -> tuple[Any, bool]:
         """(the start of a training, whether `Trainer.pre_prune` made this start); `model` wins if it is given."""

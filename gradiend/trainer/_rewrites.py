@@ -18,11 +18,12 @@ from gradiend.util import BALANCE
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import differences
 from gradiend.util._digest import model_parts, tokenizer_of
-from gradiend.util._files import require_directory
+from gradiend.util._files import made_aside, require_directory, take_over
 from gradiend.util._keywords import nearest, nearest_first, resolve_keywords
 from gradiend.util._progress import others_bars
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import (
+    CONFIG_FILE,
     DELTAS_DIR,
     REWRITE_RECORD,
     name_in,
@@ -36,6 +37,8 @@ STATS_KEYS = ("feature_factors", "lrs", "topk", "part", "topk_part")
 """The arguments that, with the metric, make the name of a file of decoder results."""
 REWRITE_KEYS = ("decoder_results", "target_class", "strengthen", "weaken", "output_dir", "base_model")
 """Further arguments of `rewrite_base_model`."""
+WEIGHTS_OF_A_MODEL = ("model*.safetensors", "model.safetensors.index.json", "pytorch_model*.bin*")
+"""The files in which transformers saves the weights of a model."""
 
 R = TypeVar("R")
 
@@ -314,17 +317,20 @@ def find_results(experiment_dir: str | None, names: Iterable[str], stats: Mappin
 
 def save_rewritten(result: Any, model: Any, directory: str, rewrite: Rewrite, gradiend_path: str | None) -> None:
     """Save a rewritten base model with its tokenizer, for plain transformers, and the record gradiend_rewrite.json."""
-    # The record of an older model must not stay if the process ends before the new record is written.
-    (Path(directory) / REWRITE_RECORD).unlink(missing_ok=True)
-    with others_bars():
-        result.save_pretrained(directory)
-    tokenizer = tokenizer_of(model)
-    if tokenizer is not None:
-        tokenizer.save_pretrained(directory)
-    if isinstance(model, ModelWithGradiend):
-        write_rewrite_record(
-            directory, model.rewrite_record(**rewrite.arguments(), choice=rewrite.choice(gradiend_path))
-        )
+    target = Path(directory)
+    with made_aside(target) as made:
+        with others_bars():
+            result.save_pretrained(made)
+        tokenizer = tokenizer_of(model)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(made)
+        if isinstance(model, ModelWithGradiend):
+            write_rewrite_record(
+                made, model.rewrite_record(**rewrite.arguments(), choice=rewrite.choice(gradiend_path))
+            )
+        # The weights of an older model may be in more files than the new ones.
+        old = [path for pattern in WEIGHTS_OF_A_MODEL for path in target.glob(pattern)]
+        take_over(made, target, old, [CONFIG_FILE, REWRITE_RECORD])
 
 
 def class_and_direction(

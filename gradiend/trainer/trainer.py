@@ -26,6 +26,7 @@ from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._current_model import CurrentModel
 from gradiend.trainer._evaluation import earlier_encodings, encoder_key, encodings, hook_options, side_name
+from gradiend.trainer._one_writer import one_writer
 from gradiend.trainer._preparation import (
     Preparation,
     TrainingPlan,
@@ -228,6 +229,7 @@ class Trainer(Shown, FeatureLearningDefinition):
 
     # Training
 
+    @one_writer("output_dir", "output")
     def train(
         self, output_dir: str | None = None, model: Any = None,
         model_with_gradiend_cls: type[ModelWithGradiend] | None = None,
@@ -321,6 +323,7 @@ class Trainer(Shown, FeatureLearningDefinition):
             # The training is done and saved: a figure that fails must not cost the result of the call.
             logger.warning("The convergence plot was not made: %s", error)
 
+    @one_writer()
     def tune_learning_rate(
         self, initial_lr: float | None = None, config: LRSearchConfig | None = None, force: bool = False,
         **training_args_overrides: Any,
@@ -403,6 +406,7 @@ class Trainer(Shown, FeatureLearningDefinition):
             decoder=self.evaluate_decoder(**{**kwargs, **(kwargs_decoder or {})}),
         )
 
+    @one_writer()
     def evaluate_encoder(
         self, model_with_gradiend: Any = None, encoder_df: Encodings | None = None, split: str = "test",
         source: str | None = None, max_size: int | None = None, neutral_data_df: pd.DataFrame | None = None,
@@ -466,6 +470,7 @@ class Trainer(Shown, FeatureLearningDefinition):
             result["encoder_df"] = frame
         return result
 
+    @one_writer()
     def evaluate_decoder(
         self, lrs: Sequence[float] | Literal["auto"] | None = None, feature_factors: Sequence[float] | None = None,
         use_cache: bool | None = None, max_size_training_like: int | None = None, max_size_neutral: int | None = None,
@@ -538,6 +543,7 @@ class Trainer(Shown, FeatureLearningDefinition):
 
     # Rewriting
 
+    @one_writer("output_dir", only_to_outputs=True)
     def rewrite_base_model(
         self, decoder_results: Mapping[str, Any] | None = None, target_class: str | Sequence[str] | None = None,
         increase_target_probabilities: bool = True, output_dir: str | None = None, base_model: Any = None,
@@ -577,6 +583,7 @@ class Trainer(Shown, FeatureLearningDefinition):
         return with_model_directories(plan, output_dir, root).models(*self._rewritten_model(base_model))
 
     @known_keywords("Trainer.export_delta")
+    @one_writer("path")
     def export_delta(
         self, decoder_results: Mapping[str, Any] | None = None, target_class: str | Sequence[str] | None = None,
         increase_target_probabilities: bool = True, path: str | Path | None = None, base_model: Any = None, *,

@@ -22,6 +22,7 @@ from gradiend.evaluator._selection import BASE, LikelihoodPolicy
 from gradiend.gradients import WordScorer
 from gradiend.objectives import objective_of
 from gradiend.objectives.head_training import train_mlm_head
+from gradiend.trainer._one_writer import one_writer
 from gradiend.trainer._rewrites import class_and_direction, plan_rewrites
 from gradiend.trainer.core._kept_gradients import GradientCache
 from gradiend.trainer.core.arguments import TrainingArguments
@@ -219,6 +220,7 @@ class TextPredictionTrainer(Trainer):
         return self.modality.head_rows(split, max_size)
 
     @known_keywords("train_decoder_only_mlm_head")
+    @one_writer("output")
     def train_decoder_only_mlm_head(
         self, model: Any, output: str | None = None, *, split: str = "train", batch_size: int = 4, epochs: int = 5,
         lr: float = 1e-4, pooling_length: int = 3, max_length: int = 128, max_size: int | None = None,
@@ -418,6 +420,7 @@ class TextPredictionTrainer(Trainer):
         return {key: value for key, value in entry.items() if key != "id"}
 
     @known_keywords("evaluate_side_effects")
+    @one_writer()
     def evaluate_side_effects(
         self, decoder_results: Mapping[str, Any] | None = None, target_class: str | None = None,
         increase_target_probabilities: bool = True, *, strengthen: str | None = None, weaken: str | None = None,
