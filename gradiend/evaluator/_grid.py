@@ -33,6 +33,7 @@ from gradiend.util._cache import FINGERPRINT, Cache, Fingerprint
 from gradiend.util._digest import digest_json, frame_part, model_parts, restore_tuple_keys_recursively, tokenizer_of
 from gradiend.util._files import read_json, write_json
 from gradiend.util._progress import Progress
+from gradiend.util._room import kept_if_possible
 from gradiend.util.paths import DECODER_DIR, resolve_decoder_stats_path, safe_name
 
 logger = logging.getLogger(__name__)
@@ -280,6 +281,8 @@ class CandidateFiles:
     """The beginning of the files' names, which tells measurements of other tokens apart."""
     told: bool = False
     """Whether the log says already why measurements are not used."""
+    refused: bool = False
+    """Whether a measurement could not be written, which the log says."""
 
     def load(self, key: Key) -> tuple[dict[str, Any], list[str]]:
         """The entry of a candidate and the dataset classes of its measurement; ({}, []) without a measurement."""
@@ -293,9 +296,14 @@ class CandidateFiles:
         return ({}, []) if content is None else (content, content.pop(DATASETS))
 
     def store(self, key: Key, entry: Mapping[str, Any], datasets: Collection[str]) -> None:
-        """Write an entry, whole or not at all."""
-        if cache := self._cache(key):
+        """Write an entry, whole or not at all; where nothing can be written, only once."""
+        cache = self._cache(key)
+        if cache is None or self.refused:
+            return
+        self.refused = True
+        with kept_if_possible("The measurements are"):
             cache.write(plain({**entry, DATASETS: list(datasets)}))
+            self.refused = False
 
     def _cache(self, key: Key) -> Cache | None:
         if self.directory is None:

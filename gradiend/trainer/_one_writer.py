@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from gradiend.util._files import ONLY_OF_WRITES, UnwrittenError, unwritten
 from gradiend.util._lock import writing
 from gradiend.util.paths import safe_path
 
@@ -46,7 +47,14 @@ def one_writer(*outputs: str, only_to_outputs: bool = False) -> Callable[[Callab
                     trainer, given.get("experiment_dir", arguments.experiment_dir), output or arguments.output_dir
                 )
             with writing(folder, given.get("lock_wait_minutes", arguments.lock_wait_minutes)):
-                return method(*args, **kwargs)
+                try:
+                    return method(*args, **kwargs)
+                except UnwrittenError:
+                    raise
+                except OSError as error:
+                    if error.errno not in ONLY_OF_WRITES or error.filename is None:
+                        raise
+                    raise unwritten(Path(error.filename), error.errno) from error
 
         return call
 

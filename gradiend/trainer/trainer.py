@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,8 +71,9 @@ from gradiend.util._display import Shown, Table, facts
 from gradiend.util._files import read_json
 from gradiend.util._imports import without_package
 from gradiend.util._keywords import known_keywords
+from gradiend.util._room import kept_if_possible
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import BALANCE_PLOT, SEED_REPORT, SEEDS_DIR, SHIFTS_PLOT
+from gradiend.util.paths import BALANCE_PLOT, CONVERGENCE_PLOT, SEED_REPORT, SEEDS_DIR, SHIFTS_PLOT
 from gradiend.visualizer import Visualizer, plot_balance, plot_encoder_distributions
 from gradiend.visualizer._encodings import Encodings, frame_of
 from gradiend.visualizer._output import checked_plot_options, plot_is_possible, require_matplotlib
@@ -270,8 +272,8 @@ class Trainer(Shown, FeatureLearningDefinition):
                     saved.mark()
                     kept = kept_seeds(self, plan, runs)
                 self.current.take(plan.output)
-        if not self.reused:
-            self._plot_convergence_of(plan.output)
+        self.current.remember()
+        self._plot_convergence_of(plan.output)
         return kept or self
 
     def _train(
@@ -316,6 +318,10 @@ class Trainer(Shown, FeatureLearningDefinition):
         stats = self.get_training_stats(output)
         # If the arguments ask for no evaluation, there is nothing to draw.
         if self.experiment_dir is None or stats is None or not stats["training_stats"].get("scores"):
+            return
+        # A run that found no room for the figure, or was killed before it, leaves a finished training without it.
+        there = any(Path(self.experiment_dir).glob(f"{CONVERGENCE_PLOT}.*"))
+        if self.reused and (there or find_spec("matplotlib") is None):
             return
         try:
             self.plot_training_convergence(model_path=output, show=False)
@@ -464,7 +470,9 @@ class Trainer(Shown, FeatureLearningDefinition):
             require_trained(self, model)
             frame, result = encodings(self, model, key, neutral_data_df, use_cache, options)
         if plot:
-            drawn = without_package(lambda: self.plot_encoder_distributions(frame, **plot_kwargs), "The plot")
+            drawn = None
+            with kept_if_possible("The plot is"):
+                drawn = without_package(lambda: self.plot_encoder_distributions(frame, **plot_kwargs), "The plot")
             result |= {} if drawn is None else {"plot_path": drawn}
         if return_df:
             result["encoder_df"] = frame

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -60,29 +60,6 @@ def made_aside(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(aside, ignore_errors=True)
 
 
-def take_over(made: Path, target: Path, old: Iterable[Path], last: Sequence[str]) -> None:
-    """Move the files of a folder that was made aside to `target`, in place of its `old` ones; other files stay.
-
-    The files that mark a complete folder, the names in `last`, are removed first and moved last, in this order.
-    """
-    for name in reversed(last):
-        (target / name).unlink(missing_ok=True)
-    target.mkdir(parents=True, exist_ok=True)
-    for path in old:
-        remove(path)
-    for path in sorted(made.iterdir(), key=lambda path: last.index(path.name) if path.name in last else -1):
-        remove(target / path.name)
-        path.rename(target / path.name)
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a whole folder, if it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 @contextmanager
 def explained_failure(path: Path) -> Iterator[None]:
     """An error of writing a file or folder in a with-block says what could not be written, why, and what is kept."""
@@ -94,10 +71,16 @@ def explained_failure(path: Path) -> Iterator[None]:
         number = _failure(error, path)
         if number is None:
             raise
-        raise UnwrittenError(
-            number, f"{path.name} could not be written to {path.parent} ({os.strerror(number)}). {FAILURES[number]}, "
-            "then run the same again. Everything that was finished before is kept.",
-        ) from error  # fmt: skip
+        raise unwritten(path, number) from error
+
+
+def unwritten(path: Path, number: int) -> UnwrittenError:
+    """The error of a file or folder that cannot be written, from the number of the system's error."""
+    return UnwrittenError(
+        number,
+        f"{path.name} could not be written to {path.parent} ({os.strerror(number)}). {FAILURES[number]}, then run the "
+        "same again. Everything that was finished before is kept.",
+    )
 
 
 class UnwrittenError(OSError):
@@ -114,6 +97,8 @@ FAILURES = {
     errno.EIO: "The disk reports an error: choose another one",
 }
 """The errors of a file that cannot be written → the way out."""
+ONLY_OF_WRITES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+"""Those errors that nothing but writing raises."""
 _ERROR_NUMBER = re.compile(r"(?:os error |\[Errno )(\d+)")
 _TORCH_WRITER = "PytorchStreamWriter"
 

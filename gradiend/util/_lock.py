@@ -130,6 +130,45 @@ def writing(folder: str | Path | None, wait_minutes: float | None = None) -> Ite
                     one.rmdir()
 
 
+@contextmanager
+def unchanged(mark: Path) -> Iterator[None]:
+    """A with-block that reads several files which belong together, without a lock, so that a reader never waits.
+
+    Args:
+        mark: The file that is removed, or replaced, whenever one of the others is about to change.
+
+    Raises:
+        ExperimentLocked: Another run changed them in the meantime; the message says who.
+    """
+    before = _state(mark)
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if _state(mark) != before:
+            raise ExperimentLocked(_changed(mark)) from error
+        raise
+    if _state(mark) != before:
+        raise ExperimentLocked(_changed(mark))
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _changed(mark: Path) -> str:
+    return f"{mark.parent} was changed while it was read{written_by(mark)}. Read it again when that run has ended."
+
+
+def written_by(path: str | Path) -> str:
+    """`, by process …`, if a run is known to write to a folder around `path`; else an empty text."""
+    found = next(filter(None, (Holder.of(folder) for folder in list(Path(path).absolute().parents)[:2])), None)
+    return f", by {found}" if found else ""
+
+
 def _release(lock: BaseFileLock, place: Path) -> None:
     with suppress(OSError):
         (place / LOCK_RECORD).unlink(missing_ok=True)

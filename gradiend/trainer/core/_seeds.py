@@ -19,7 +19,8 @@ from gradiend.model._checkpoint import CHECKPOINT_FILES, CONFIG
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.stats import best_correlation, convergence, last_loss, without_reason
 from gradiend.util._argument_fields import plain
-from gradiend.util._files import made_aside, remove, take_over, write_json
+from gradiend.util._files import made_aside, write_json
+from gradiend.util._room import require_room
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import MLM_HEAD, OWN_BASE_MODEL, OWN_TOKENIZER, SEED_REPORT, TRAINING
 
@@ -146,11 +147,30 @@ def promote(best: str, output: str) -> None:
     """
     for source in (Path(best), *intermediate_checkpoints(best)):
         target = Path(output + source.name.removeprefix(Path(best).name))
-        with made_aside(target) as copy:
-            shutil.copytree(source, copy)
-            old = [target / name for name in (*CHECKPOINT_FILES, MLM_HEAD, OWN_BASE_MODEL, OWN_TOKENIZER)]
-            # See `write_checkpoint`: a folder with a config.json is complete.
-            take_over(copy, target, old, [CONFIG])
+        size = sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
+        require_room(target.parent, size, f"The copy of {source}")
+        with made_aside(target) as staging:
+            shutil.copytree(source, staging)
+            _take_over(staging, target)
+
+
+def _take_over(staging: Path, target: Path) -> None:
+    """Move a checkpoint to `target`, whose config.json is removed first and written last, see `write_checkpoint`."""
+    (target / CONFIG).unlink(missing_ok=True)
+    target.mkdir(parents=True, exist_ok=True)
+    for name in (*CHECKPOINT_FILES, MLM_HEAD, OWN_BASE_MODEL, OWN_TOKENIZER):
+        _remove(target / name)
+    for path in sorted(staging.iterdir(), key=lambda path: path.name == CONFIG):
+        _remove(target / path.name)
+        path.rename(target / path.name)
+    staging.rmdir()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def drop_weights(directories: Sequence[str]) -> None:
@@ -159,7 +179,7 @@ def drop_weights(directories: Sequence[str]) -> None:
         (Path(directory) / CONFIG).unlink(missing_ok=True)
         for path in Path(directory).iterdir():
             if path.name != TRAINING:
-                remove(path)
+                _remove(path)
         for checkpoint in intermediate_checkpoints(directory):
             remove_checkpoint(checkpoint)
 

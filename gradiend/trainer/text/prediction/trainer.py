@@ -38,6 +38,7 @@ from gradiend.trainer.trainer import Trainer
 from gradiend.util._digest import frame_part, language_model_parts
 from gradiend.util._imports import without_package
 from gradiend.util._keywords import known_keywords, resolve_keywords
+from gradiend.util._room import kept_if_possible
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import MLM_HEAD
 
@@ -489,7 +490,8 @@ class TextPredictionTrainer(Trainer):
         rewrite, directory = plan.rewrites[0], self.experiment_dir if use_cache else None
         frame = asked.kept(self._model_for_decoder_eval(model), rewrite.arguments(), directory, rewrite.key)
         if draw is not None:
-            without_package(lambda: draw(frame), "The plot")
+            with kept_if_possible("The plot is"):
+                without_package(lambda: draw(frame), "The plot")
         return frame
 
     def analyze_decoder_for_plotting(
