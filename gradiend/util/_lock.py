@@ -25,7 +25,7 @@ from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout
 from gradiend.util._files import read_json, write_json
 from gradiend.util._leftovers import Process, remove_leftovers
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import LOCK_FILE, LOCK_RECORD
+from gradiend.util.paths import LOCK_FILE, LOCK_LEASE, LOCK_RECORD
 
 logger = get_logger(__name__)
 
@@ -107,7 +107,7 @@ def writing(folder: str | Path | None, wait_minutes: float | None = None) -> Ite
         return
     key = threading.get_ident(), os.path.realpath(folder)
     place = Path(key[1])
-    made = [folder for folder in (place, *place.parents) if not folder.exists()]
+    made = [folder for folder in (place, *place.parents) if not os.path.lexists(folder)]
     lock = _acquired(place, wait_minutes)
     if lock is None:
         yield
@@ -206,13 +206,15 @@ def _acquired(place: Path, wait_minutes: float | None) -> BaseFileLock | None:
             pause = FIRST_REMINDER if not pause else min(2 * pause, LONGEST_REMINDER)
         except OSError as error:
             if error.errno in UNSUPPORTED and not isinstance(lock, SoftFileLease):
-                lock = SoftFileLease(place / LOCK_FILE, lease_duration=DEAD, heartbeat_interval=TOUCHED)
+                with suppress(OSError):
+                    (place / LOCK_FILE).unlink()
+                lock = SoftFileLease(place / LOCK_LEASE, lease_duration=DEAD, heartbeat_interval=TOUCHED)
                 continue
             # The run that made the folder may remove it while this one opens its lock.
             vanished += error.errno in VANISHED
             if error.errno in VANISHED and vanished < ATTEMPTS:
                 continue
-            if place.is_dir() and os.access(place, os.W_OK):
+            if os.path.isdir(place) and os.access(place, os.W_OK):
                 logger.warning("%s cannot be locked (%s): two runs at once would mix up.", place, error.strerror)
             return None
 
