@@ -6,6 +6,7 @@ Each measurement is written to a file of its own, so that an interrupted grid go
 from __future__ import annotations
 
 import functools
+import json
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -328,17 +329,24 @@ def write_results(
     rejected = [name for name in asked if name not in results]
     earlier = {name: summary for name, summary in earlier.items() if name not in rejected}
     results = {**earlier, **results, "grid": {**earlier.get("grid", {}), **results["grid"]}}
+    before = content
     content = plain({**results, "grid": {repr(key): entry for key, entry in results["grid"].items()}})
+    places = [
+        stats for name, summary in results.items() if isinstance(summary, Mapping) and "learning_rate" in summary
+        for stats in ([] if experiment_dir is None else _stats_files(experiment_dir, name))
+    ]  # fmt: skip
+    written = json.loads(json.dumps({**content, GRID: list(content[GRID].values())}))
+    if before == written and not rejected and all(stats.is_file() for stats in places):
+        # Everything was found, maybe in a folder that takes no files.
+        return
     write_decoder_stats(path, content, **made_from)
     if experiment_dir is None:
         return
     for name in rejected:
         for stats in _stats_files(experiment_dir, name):
             stats.unlink(missing_ok=True)
-    for name, summary in results.items():
-        if isinstance(summary, Mapping) and "learning_rate" in summary:
-            for stats in _stats_files(experiment_dir, name):
-                write_decoder_stats(stats, content, **made_from)
+    for stats in places:
+        write_decoder_stats(stats, content, **made_from)
 
 
 def write_decoder_stats(path: str | Path, results: Mapping[str, Any], **more: Any) -> None:

@@ -100,7 +100,8 @@ FAILURES = {
 ONLY_OF_WRITES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 """Those errors that nothing but writing raises."""
 _ERROR_NUMBER = re.compile(r"(?:os error |\[Errno )(\d+)")
-_TORCH_WRITER = "PytorchStreamWriter"
+OF_TORCH = ("inline_container", "iostream error", "Parent directory")
+"""What the errors of `torch.save` say, which have no number."""
 
 
 def _failure(error: Exception, path: Path) -> int | None:
@@ -112,8 +113,7 @@ def _failure(error: Exception, path: Path) -> int | None:
     if number is None and (told := _ERROR_NUMBER.search(str(error))):
         # The errors of safetensors, and of a copy of many files, name the number in their texts.
         number = int(told[1])
-    elif isinstance(error, RuntimeError) and (_TORCH_WRITER in str(error) or "Parent directory" in str(error)):
-        # torch gives no number.
+    elif isinstance(error, RuntimeError) and any(text in str(error) for text in OF_TORCH):
         number = errno.ENOSPC if path.parent.is_dir() else errno.ENOENT
     if number == errno.ENOENT and path.parent.is_dir():
         return None
