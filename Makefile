@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV := .venv
+AUDIT := .venv-audit
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := runs/demo
@@ -10,7 +11,7 @@ TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-load
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo test test-all check format docs demo-model clean
+.PHONY: help demo test test-all check format docs audit demo-model clean
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -42,8 +43,13 @@ format: $(INSTALLED) ## Format the code and fix what the linter can.
 docs: $(INSTALLED) ## Build the documentation into site/, strictly; runs the notebooks (a minute).
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --fail-on-warning --quiet -d site/doctrees docs site/html
 
+audit: $(INSTALLED) ## Ask the advisory database of the package index about every installed package (needs the network).
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(AUDIT)/bin/python scripts/audit.py $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+
 demo-model: $(INSTALLED) ## Pre-train the embedded model again (under 10 minutes).
 	$(BIN)/python scripts/pretrain_demo_model.py
 
 clean: ## Remove the environment and everything that was made.
-	rm -rf $(VENV) runs site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(AUDIT) runs site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -63,7 +63,7 @@ def everything(folder):
         if name.endswith("training.json"):
             content = json.loads(content)
             content["time"] = {}
-            content["training_stats"].get("learning_rate_search", {}).pop("seconds", None)
+            content["training_stats"].get("learning_rate_search", {"cost": {}})["cost"].pop("seconds", None)
             arguments = content["training_args"]
             for place in ("experiment_dir", "output_dir"):
                 arguments[place] = None if arguments[place] is None else Path(arguments[place]).name
@@ -272,13 +272,13 @@ def test_numbers_that_are_none_stop_at_their_step_and_keep_the_last_good_state(m
 
 
 @contextmanager
-def passes(trainer, last=None):
+def passes(trainer, last=None, number=signal.SIGINT):
     """Count the passes of the base model; before the one after `last`, the process is asked to stop."""
     counted = []
 
     def count(*args):
         if len(counted) == last:
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), number)
         counted.append(1)
 
     handle = trainer.get_model().base_model.register_forward_pre_hook(count)
@@ -305,6 +305,18 @@ def test_encodings_go_on_where_they_were_stopped(make, tmp_path):  # noqa: F811
     pd.testing.assert_frame_equal(found.pop("encoder_df"), expected.pop("encoder_df"), check_exact=True)
     assert found == expected
     assert not list(tmp_path.glob("*.unfinished.safetensors"))
+
+
+def test_an_evaluation_that_is_stopped_says_what_is_kept(make, tmp_path):  # noqa: F811
+    make().train()
+    trainer = make()
+    with passes(trainer, 20, signal.SIGTERM), pytest.raises(Interrupted, match=r"SIGTERM\. What is finished is kept\."):
+        trainer.evaluate_decoder(lrs=[0.01, 0.02, 0.03])
+    kept = list((tmp_path / "decoder").glob("*.json"))
+    expected = make(use_cache=False).evaluate_decoder(lrs=[0.01, 0.02, 0.03])
+    again = make()
+    assert again.evaluate_decoder(lrs=[0.01, 0.02, 0.03]) == expected
+    assert kept
 
 
 SCRIPT = """

@@ -87,7 +87,7 @@ def test_they_go_with_the_process(path, tmp_path):
     environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip().startswith(str(tmp_path))
-    assert not list(tmp_path.glob("gradiend_*"))
+    assert not list(tmp_path.glob("gradiend*"))
 
 
 @pytest.mark.parametrize("name", ["experiment_dir", "output_dir", "seed_runs_dir"])

@@ -17,6 +17,7 @@ from gradiend.util._argument_fields import plain
 from gradiend.util._cache import FINGERPRINT, RESULT, Cache, Fingerprint
 from gradiend.util._digest import digest_files
 from gradiend.util._files import read_json, replacing
+from gradiend.util._room import kept_if_possible
 from gradiend.util._unfinished import kept_in
 
 logger = logging.getLogger(__name__)
@@ -59,11 +60,12 @@ def kept_encodings(
         frame = encode()
     metrics = measure(frame)
     if path is not None and not frame.empty:
-        # Metrics of other encodings must not lie beside the new encodings, not even for a moment.
-        _record(path, parts).forget()
-        with replacing(path) as temporary:
-            frame.to_csv(temporary, index=False)
-        write_metrics(path, frame, metrics, parts)
+        with kept_if_possible("The encodings are"):
+            # Metrics of other encodings must not lie beside the new encodings, not even for a moment.
+            _record(path, parts).forget()
+            with replacing(path) as temporary:
+                frame.to_csv(temporary, index=False)
+            write_metrics(path, frame, metrics, parts)
     return frame, metrics
 
 
@@ -83,7 +85,12 @@ def read_encodings(path: Path, parts: Fingerprint) -> tuple[tuple[pd.DataFrame, 
     described = content.pop(ENCODINGS)
     if described["format"] != METRICS_FORMAT:
         return None, ["an earlier version made their metrics"]
-    return (_read_frame(path, described["types"]), restored(content)), []
+    digest = _digest(path)
+    frame = _read_frame(path, described["types"])
+    # Another run may have replaced the file in the meantime.
+    if not path.is_file() or _digest(path) != digest or _record(path, parts).read()[0] is None:
+        return None, ["another run changed them"]
+    return (frame, restored(content)), []
 
 
 def read_frame(path: Path) -> pd.DataFrame:

@@ -6,6 +6,7 @@ Each measurement is written to a file of its own, so that an interrupted grid go
 from __future__ import annotations
 
 import functools
+import json
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ from gradiend.util._cache import FINGERPRINT, Cache, Fingerprint
 from gradiend.util._digest import digest_json, frame_part, model_parts, restore_tuple_keys_recursively, tokenizer_of
 from gradiend.util._files import read_json, write_json
 from gradiend.util._progress import Progress
+from gradiend.util._room import kept_if_possible
 from gradiend.util.paths import DECODER_DIR, resolve_decoder_stats_path, safe_name
 
 logger = logging.getLogger(__name__)
@@ -280,6 +282,8 @@ class CandidateFiles:
     """The beginning of the files' names, which tells measurements of other tokens apart."""
     told: bool = False
     """Whether the log says already why measurements are not used."""
+    refused: bool = False
+    """Whether a measurement could not be written, which the log says."""
 
     def load(self, key: Key) -> tuple[dict[str, Any], list[str]]:
         """The entry of a candidate and the dataset classes of its measurement; ({}, []) without a measurement."""
@@ -293,9 +297,14 @@ class CandidateFiles:
         return ({}, []) if content is None else (content, content.pop(DATASETS))
 
     def store(self, key: Key, entry: Mapping[str, Any], datasets: Collection[str]) -> None:
-        """Write an entry, whole or not at all."""
-        if cache := self._cache(key):
+        """Write an entry, whole or not at all; where nothing can be written, only once."""
+        cache = self._cache(key)
+        if cache is None or self.refused:
+            return
+        self.refused = True
+        with kept_if_possible("The measurements are"):
             cache.write(plain({**entry, DATASETS: list(datasets)}))
+            self.refused = False
 
     def _cache(self, key: Key) -> Cache | None:
         if self.directory is None:
@@ -320,17 +329,24 @@ def write_results(
     rejected = [name for name in asked if name not in results]
     earlier = {name: summary for name, summary in earlier.items() if name not in rejected}
     results = {**earlier, **results, "grid": {**earlier.get("grid", {}), **results["grid"]}}
+    before = content
     content = plain({**results, "grid": {repr(key): entry for key, entry in results["grid"].items()}})
+    places = [
+        stats for name, summary in results.items() if isinstance(summary, Mapping) and "learning_rate" in summary
+        for stats in ([] if experiment_dir is None else _stats_files(experiment_dir, name))
+    ]  # fmt: skip
+    written = json.loads(json.dumps({**content, GRID: list(content[GRID].values())}))
+    if before == written and not rejected and all(stats.is_file() for stats in places):
+        # Everything was found, maybe in a folder that takes no files.
+        return
     write_decoder_stats(path, content, **made_from)
     if experiment_dir is None:
         return
     for name in rejected:
         for stats in _stats_files(experiment_dir, name):
             stats.unlink(missing_ok=True)
-    for name, summary in results.items():
-        if isinstance(summary, Mapping) and "learning_rate" in summary:
-            for stats in _stats_files(experiment_dir, name):
-                write_decoder_stats(stats, content, **made_from)
+    for stats in places:
+        write_decoder_stats(stats, content, **made_from)
 
 
 def write_decoder_stats(path: str | Path, results: Mapping[str, Any], **more: Any) -> None:

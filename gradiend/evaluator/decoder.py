@@ -49,6 +49,7 @@ from gradiend.util._digest import tokenizer_of
 from gradiend.util._files import require_directory
 from gradiend.util._imports import without_package
 from gradiend.util._keywords import known_keywords, nearest_first
+from gradiend.util._room import kept_if_possible
 from gradiend.util.paths import resolve_decoder_grid_cache_path
 from gradiend.visualizer._output import plot_is_possible
 
@@ -217,10 +218,13 @@ class DecoderEvaluator:
         result = _Choice(goals, factors, policy, summary_extractor, part, rows, not rates).best(grid, names)
         result["grid"] = grid
         if output is not None:
-            write_results(output, trainer.experiment_dir, result, search.parts, names)
+            with kept_if_possible("The results are"):
+                write_results(output, trainer.experiment_dir, result, search.parts, names)
         if plot:
             shows = True if show is None else show
-            drawn = without_package(lambda: _plots(trainer, result, goals, show=shows), "The plot")
+            drawn = None
+            with kept_if_possible("The plot is"):
+                drawn = without_package(lambda: _plots(trainer, result, goals, show=shows), "The plot")
             paths = [path for path in drawn or () if path is not None]
             result |= {"plot_path": paths[0], "plot_paths": paths} if paths else {}
         return result

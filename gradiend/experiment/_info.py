@@ -10,6 +10,7 @@ from gradiend.model import read_delta, read_rewrite_record
 from gradiend.model._checkpoint import is_checkpoint, read_object
 from gradiend.model._rewrite_files import RewriteRecord
 from gradiend.trainer import load_training_stats
+from gradiend.util._lock import unchanged, written_by
 from gradiend.util.paths import CONFIG_FILE, CONTEXT, MODEL_DIR, REWRITE_RECORD, RUN_RECORD
 
 
@@ -35,14 +36,16 @@ def describe(path: str | Path) -> dict[str, Any]:
         record = read_rewrite_record(place)
         return {"kind": "rewritten model", "base model": record.base_model, **_of_rewrite(record)}
     if is_checkpoint(place):
-        return {"kind": "GRADIEND", **_of_checkpoint(place)}
+        with unchanged(place / CONFIG_FILE):
+            return {"kind": "GRADIEND", **_of_checkpoint(place)}
     if place.suffix == ".json" or (place / RUN_RECORD).is_file():
         return {"kind": "run", **_of_run(place)}
     if is_checkpoint(place / MODEL_DIR):
-        return {"kind": "experiment without run.json", **_of_checkpoint(place / MODEL_DIR)}
+        with unchanged(place / MODEL_DIR / CONFIG_FILE):
+            return {"kind": "experiment without run.json", **_of_checkpoint(place / MODEL_DIR)}
     raise ValueError(
         f"{place} is no folder of an experiment (no {RUN_RECORD}, no {MODEL_DIR}/), no trained GRADIEND, no rewritten "
-        "model and no delta."
+        f"model and no delta{written_by(place / MODEL_DIR)}."
     )
 
 

@@ -22,6 +22,7 @@ from gradiend.trainer.core._memory import MemoryEstimate
 from gradiend.trainer.core._resume import kept_states
 from gradiend.trainer.core.training import batches_of, total_steps
 from gradiend.trainer.text import TextPredictionTrainer
+from gradiend.util._leftovers import temporary_folder
 from gradiend.util.paths import DATA_DIR, DECODER_DIR, DELTAS_DIR, REPORT, REWRITTEN_DIR
 
 TO_DO = "to do"
@@ -98,9 +99,12 @@ def _trainer(experiment: Experiment, folder: Path) -> TextPredictionTrainer:
     if experiment.corpus is None:
         return trainer_of(experiment)
     # Rows of other text or settings are made anew, but not where the experiment keeps its own.
-    with tempfile.TemporaryDirectory() as copy:
+    copy = temporary_folder(tempfile.gettempdir())
+    try:
         shutil.copytree(folder, copy, dirs_exist_ok=True)
-        return trainer_of(experiment, *rows_from(experiment.corpus, Path(copy), use_cache=True))
+        return trainer_of(experiment, *rows_from(experiment.corpus, copy, use_cache=True))
+    finally:
+        shutil.rmtree(copy)
 
 
 def _rows(trainer: TextPredictionTrainer, experiment: Experiment) -> str:

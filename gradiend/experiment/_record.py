@@ -40,8 +40,9 @@ class RunRecord:
 
     def __init__(self, experiment: Experiment, command: str | None = None) -> None:
         self.path = Path(experiment.experiment_dir) / RUN_RECORD
-        self.earlier = read_record(self.path) if self.path.is_file() else None
+        self.earlier: dict[str, Any] | None = None
         """The record of the last run in the folder, if there was one."""
+        self.renew()
         self.running: str | None = None
         """The part of the run that is under way."""
         self.done: list[str] = []
@@ -62,6 +63,10 @@ class RunRecord:
             "phases": {},
             "metrics": {},
         }
+
+    def renew(self) -> None:
+        """Read the record of the last run again, which may have ended after this record was begun."""
+        self.earlier = read_record(self.path) if self.path.is_file() else None
 
     @contextmanager
     def phase(self, name: str) -> Iterator[dict[str, Any]]:

@@ -30,6 +30,7 @@ from gradiend.util import BALANCE
 from gradiend.util._digest import frame_part, hash_model_weights
 from gradiend.util._imports import require_package
 from gradiend.util._keywords import one_of
+from gradiend.util._lock import writing
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import (
     DATA_DIR,
@@ -138,8 +139,11 @@ class ExperimentRun:
 
     def do(self, steps: Sequence[Step], *, watch: bool = False) -> None:
         """Do the steps, in this order, and finish the record; `watch` as for `run_experiment`."""
-        with self.watched() if watch else nullcontext():
-            self._do(steps)
+        with writing(self.directory, self.experiment.train.lock_wait_minutes):
+            # The record of the last run may be one that has ended only now.
+            self.record.renew()
+            with self.watched() if watch else nullcontext():
+                self._do(steps)
 
     @contextmanager
     def watched(self) -> Iterator[LiveReport]:

@@ -26,6 +26,7 @@ from gradiend.util._digest import digest_json, hash_model_weights
 from gradiend.util._display import Shown, Table, facts, number
 from gradiend.util._files import read_header, read_json, read_tensors, write_json, write_tensors
 from gradiend.util._keywords import known_keywords
+from gradiend.util._room import require_room
 from gradiend.util.paths import DELTA_FILE, REWRITE_RECORD
 
 HEADER = "gradiend_delta"
@@ -242,6 +243,7 @@ def write_delta(path: str | Path, delta: Delta) -> str:
         "rewrite": None if delta.rewrite is None else delta.rewrite.to_json(),
     }
     file = delta_path(path)
+    require_room(file, sum(tensor.nbytes for tensor in tensors.values()), "The delta")
     write_tensors(file, tensors, {HEADER: json.dumps(content, ensure_ascii=False)})
     return str(file)
 

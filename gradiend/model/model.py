@@ -19,6 +19,7 @@ from gradiend.model.layers import LargeLinear
 from gradiend.util._digest import digest_weights
 from gradiend.util._display import Shown, Table, facts
 from gradiend.util._keywords import strict_methods
+from gradiend.util._room import require_room, weights_size
 
 
 @strict_methods
@@ -430,6 +431,7 @@ class GradiendModel(Shown, nn.Module):
         metadata = {**self.kwargs, **kwargs}
         training = metadata.pop("training", None)
         self.encoder_linear  # noqa: B018 - raises before any file is written
+        require_room(save_directory, weights_size(self), "The GRADIEND")
         checkpoint = Checkpoint(self._architecture(), self.state_dict(), self.mapping, metadata, training)
         write_checkpoint(save_directory, checkpoint, use_safetensors=use_safetensors)
 

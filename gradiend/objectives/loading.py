@@ -17,6 +17,7 @@ from gradiend.model._refusals import (
 )
 from gradiend.objectives.registry import OBJECTIVES, kind_named, kind_of, refuse_unsupported
 from gradiend.util._progress import others_bars
+from gradiend.util._room import require_room, weights_size
 from gradiend.util.paths import OWN_BASE_MODEL
 
 
@@ -70,6 +71,7 @@ class AutoModelForLM:
 
 def save_base_model(model: PreTrainedModel, directory: str | Path, **kwargs: Any) -> None:
     """Save a model, and restore the config, in which transformers notes class and dtype."""
+    require_room(directory, weights_size(model), "The copy of the base model")
     before = dict(vars(model.config))
     try:
         with others_bars():

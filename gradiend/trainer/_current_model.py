@@ -13,8 +13,10 @@ from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._preparation import TrainingPlan, load, model_directory
 from gradiend.trainer._saved_training import SavedTraining, seeds_parts, training_parts
+from gradiend.util._leftovers import temporary_folder
+from gradiend.util._lock import ExperimentLocked, written_by
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import CONTEXT, MODEL_DIR, has_saved_model
+from gradiend.util.paths import CONTEXT, FINGERPRINT_FILE, MODEL_DIR, has_saved_model
 
 logger = get_logger(__name__)
 
@@ -34,6 +36,7 @@ class CurrentModel:
         """The model in memory; None until it is needed."""
         self.pruned: ModelWithGradiend | None = None
         """The model that `Trainer.pre_prune` has prepared for the next training."""
+        self._made_by: bytes | None = None
 
     @property
     def _trainer(self) -> Any:
@@ -52,9 +55,9 @@ class CurrentModel:
     @cached_property
     def temporary(self) -> str:
         """Directory of a trained model for which the user names none; it lasts as long as the trainer or process."""
-        directory = tempfile.mkdtemp(prefix="gradiend_")
+        directory = temporary_folder(tempfile.gettempdir())
         weakref.finalize(self._trainer, shutil.rmtree, directory, ignore_errors=True)
-        return str(Path(directory) / MODEL_DIR)
+        return str(directory / MODEL_DIR)
 
     def start(self, model: Any = None) -> tuple[Any, bool]:
         """(the start of a training, whether `Trainer.pre_prune` made this start); `model` wins if it is given."""
@@ -66,10 +69,24 @@ class CurrentModel:
         """The model, which is loaded with these keywords if it is not in memory."""
         self._take_earlier()
         if self.model is None:
+            self._require_own()
             if not is_checkpoint(self.path):
                 logger.warning("This GRADIEND is new: its weights are random. %s", self.why_untrained())
             self.model = self.load(self._trainer.resolve_model_path(self.directory or self.given), **kwargs)
         return self.model
+
+    def remember(self) -> None:
+        """Remember which training the model in the directory is of, see `SavedTraining.mark`."""
+        self._made_by = None if self.directory is None else _fingerprint(self.directory)
+
+    def _require_own(self) -> None:
+        """Raise ExperimentLocked if another training has replaced the model in the directory, or is about to."""
+        if self.directory is not None and self._made_by not in (None, _fingerprint(self.directory)):
+            raise ExperimentLocked(
+                f"The model that this trainer trained in {self.directory} is not there any more: another run trained "
+                f"there{written_by(self.directory)}. Give each its own experiment_dir, or take what is there now with "
+                "get_model(load_directory=…)."
+            )
 
     def load(self, source: Any, model_class: type[ModelWithGradiend] | None = None, **kwargs: Any) -> Any:
         """Another model, around the base model in memory if it was trained on that; the current model stays."""
@@ -78,6 +95,7 @@ class CurrentModel:
     def take(self, directory: str) -> None:
         """Make the trained model in a directory the current model."""
         self.directory, self.model = directory, None
+        self.remember()
 
     def unload(self) -> None:
         """Free the model in memory, unless it is the instance that was given."""
@@ -139,10 +157,19 @@ class CurrentModel:
         """How to get a trained model, and why a model in the experiment directory is not used."""
         output = self._earlier()
         if output is None:
-            return "Call train() first, or get_model(load_directory=…) for a trained one."
+            wanted = model_directory(self._trainer, self._trainer.training_args)
+            now = "" if wanted is None else written_by(wanted)
+            running = f"A model is being trained or saved{now}. " if now else ""
+            return f"{running}Call train() first, or get_model(load_directory=…) for a trained one."
         why = self._why_not(output)
         reason = f"it was not trained from what this trainer has ({'; '.join(why)})" if why else "it is not in use"
         return (
             f"There is a trained model in {output}, but {reason}. Call get_model(load_directory={output!r}) to use it "
             "all the same, or train() first."
         )
+
+
+def _fingerprint(directory: str) -> bytes | None:
+    """The record of what a trained model was made from, as it is on disk."""
+    path = Path(directory) / FINGERPRINT_FILE
+    return path.read_bytes() if path.is_file() else None

@@ -37,9 +37,11 @@ from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune, pre_prune
 from gradiend.util._digest import digest_frame, gradiend_digest
 from gradiend.util._files import read_json, write_json
+from gradiend.util._lock import unchanged
+from gradiend.util._room import require_room
 from gradiend.util._stopping import StopRequest
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import CACHED_GRADIENTS, MODEL_DIR, NAMES, SEEDS_DIR, safe_path
+from gradiend.util.paths import CACHED_GRADIENTS, CONFIG_FILE, MODEL_DIR, NAMES, SEEDS_DIR, safe_path
 
 logger = get_logger(__name__)
 
@@ -158,6 +160,10 @@ class Preparation:
                 f"The mask of post_prune_config has the shape {tuple(mask.shape)}, but the GRADIEND that is trained "
                 f"has {len(model)} input dimensions."
             )
+        # Of several seeds, the best one is copied to the output.
+        copies, gradiend = 1 if args.max_seeds == 1 else 2, model.gradiend
+        entries = len(model) * (2 * gradiend.latent_dim + int(gradiend.bias_decoder))
+        require_room(plan.output, copies * entries * gradiend.torch_dtype.itemsize, "The trained GRADIEND")
         return model
 
     @cached_property
@@ -296,7 +302,9 @@ def load(
         shape["base_model_dtype"] = args.base_model_dtype
     if not new and "base_model" not in kwargs:
         shape |= _base_in_hand(base, source)
-    model = trainer.create_model_with_gradiend(source, model_class, **{**shape, **kwargs})
+    on_disk = not new and isinstance(source, (str, Path))
+    with unchanged(Path(source) / CONFIG_FILE) if on_disk else nullcontext():
+        model = trainer.create_model_with_gradiend(source, model_class, **{**shape, **kwargs})
     resolve_target(model, args, new=new)
     return model
 

@@ -18,6 +18,7 @@ from gradiend.util import AUTO
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import Cache
 from gradiend.util._checks import require_finite
+from gradiend.util._room import kept_if_possible
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import LR_SEARCH
 
@@ -47,7 +48,8 @@ def tune_learning_rate(
             logger.info("%s is not used (%s): searching again.", path, "; ".join(why))
     result = _searched(trainer, plan, initial_lr)
     if cache is not None:
-        cache.write(result.to_dict())
+        with kept_if_possible("The search for a learning rate is"):
+            cache.write(result.to_dict())
     return _converged(result)
 
 

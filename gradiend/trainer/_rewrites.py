@@ -18,11 +18,14 @@ from gradiend.util import BALANCE
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import differences
 from gradiend.util._digest import model_parts, tokenizer_of
-from gradiend.util._files import require_directory
+from gradiend.util._files import made_aside, require_directory
 from gradiend.util._keywords import nearest, nearest_first, resolve_keywords
+from gradiend.util._lock import unchanged
 from gradiend.util._progress import others_bars
+from gradiend.util._room import require_room, weights_size
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import (
+    CONFIG_FILE,
     DELTAS_DIR,
     REWRITE_RECORD,
     name_in,
@@ -36,6 +39,8 @@ STATS_KEYS = ("feature_factors", "lrs", "topk", "part", "topk_part")
 """The arguments that, with the metric, make the name of a file of decoder results."""
 REWRITE_KEYS = ("decoder_results", "target_class", "strengthen", "weaken", "output_dir", "base_model")
 """Further arguments of `rewrite_base_model`."""
+WEIGHTS_OF_A_MODEL = ("model*.safetensors", "model.safetensors.index.json", "pytorch_model*.bin*")
+"""The files in which transformers saves the weights of a model."""
 
 R = TypeVar("R")
 
@@ -127,6 +132,8 @@ class RewritePlan:
     def models(self, model: Any, gradiend_path: str | None) -> Any:
         """The rewritten models, or the directories in which the models and their tokenizer are saved."""
         self.require_model(model)
+        for place in filter(None, self.places):
+            require_room(place, len(self.places) * weights_size(model.base_model), "The rewritten models")
 
         def rewritten(rewrite: Rewrite, place: str | None) -> Any:
             result = model.rewrite_base_model(**rewrite.arguments())
@@ -184,7 +191,8 @@ def plan_rewrites(
     elif decoder_results is None:
         names = [metric_name] if metric_name else [*_keys(classes[0], strengthen), classes[0]]
         place = find_results(experiment_dir, names, stats, evaluation_call(strengthen))
-        decoder_results, made_from = read_decoder_stats_file(place), read_fingerprint(place)
+        with unchanged(Path(place)):
+            decoder_results, made_from = read_decoder_stats_file(place), read_fingerprint(place)
     rewrites = [find_rewrite(decoder_results, name, strengthen) for name in classes]
     return RewritePlan(rewrites, [None] * len(rewrites), isinstance(target_class, str), place, made_from)
 
@@ -314,17 +322,34 @@ def find_results(experiment_dir: str | None, names: Iterable[str], stats: Mappin
 
 def save_rewritten(result: Any, model: Any, directory: str, rewrite: Rewrite, gradiend_path: str | None) -> None:
     """Save a rewritten base model with its tokenizer, for plain transformers, and the record gradiend_rewrite.json."""
-    # The record of an older model must not stay if the process ends before the new record is written.
-    (Path(directory) / REWRITE_RECORD).unlink(missing_ok=True)
-    with others_bars():
-        result.save_pretrained(directory)
-    tokenizer = tokenizer_of(model)
-    if tokenizer is not None:
-        tokenizer.save_pretrained(directory)
-    if isinstance(model, ModelWithGradiend):
-        write_rewrite_record(
-            directory, model.rewrite_record(**rewrite.arguments(), choice=rewrite.choice(gradiend_path))
-        )
+    target = Path(directory)
+    with made_aside(target) as made:
+        with others_bars():
+            result.save_pretrained(made)
+        tokenizer = tokenizer_of(model)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(made)
+        if isinstance(model, ModelWithGradiend):
+            write_rewrite_record(
+                made, model.rewrite_record(**rewrite.arguments(), choice=rewrite.choice(gradiend_path))
+            )
+        _take_over(made, target)
+
+
+def _take_over(made: Path, target: Path) -> None:
+    """Move the files of a rewritten model to `target`; other files stay there.
+
+    The files without which the folder is no model are removed first and moved last, however the process ends.
+    """
+    last = [CONFIG_FILE, REWRITE_RECORD]
+    # The weights of an older model may be in more files than the new ones.
+    older = [path for pattern in WEIGHTS_OF_A_MODEL for path in target.glob(pattern)]
+    for path in (*(target / name for name in last), *older):
+        path.unlink(missing_ok=True)
+    files = [path.relative_to(made) for path in made.rglob("*") if path.is_file()]
+    for name in sorted(files, key=lambda name: last.index(str(name)) if str(name) in last else -1):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (made / name).replace(target / name)
 
 
 def class_and_direction(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._current_model import CurrentModel
 from gradiend.trainer._evaluation import earlier_encodings, encoder_key, encodings, hook_options, side_name
+from gradiend.trainer._one_writer import one_writer
 from gradiend.trainer._preparation import (
     Preparation,
     TrainingPlan,
@@ -69,8 +71,9 @@ from gradiend.util._display import Shown, Table, facts
 from gradiend.util._files import read_json
 from gradiend.util._imports import without_package
 from gradiend.util._keywords import known_keywords
+from gradiend.util._room import kept_if_possible
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import BALANCE_PLOT, SEED_REPORT, SEEDS_DIR, SHIFTS_PLOT
+from gradiend.util.paths import BALANCE_PLOT, CONVERGENCE_PLOT, SEED_REPORT, SEEDS_DIR, SHIFTS_PLOT
 from gradiend.visualizer import Visualizer, plot_balance, plot_encoder_distributions
 from gradiend.visualizer._encodings import Encodings, frame_of
 from gradiend.visualizer._output import checked_plot_options, plot_is_possible, require_matplotlib
@@ -228,6 +231,7 @@ class Trainer(Shown, FeatureLearningDefinition):
 
     # Training
 
+    @one_writer("output_dir", "output")
     def train(
         self, output_dir: str | None = None, model: Any = None,
         model_with_gradiend_cls: type[ModelWithGradiend] | None = None,
@@ -269,8 +273,8 @@ class Trainer(Shown, FeatureLearningDefinition):
                     saved.mark()
                     kept = kept_seeds(self, plan, runs)
                 self.current.take(plan.output)
-        if not self.reused:
-            self._plot_convergence_of(plan.output)
+        self.current.remember()
+        self._plot_convergence_of(plan.output)
         return kept or self
 
     def _train(
@@ -317,12 +321,17 @@ class Trainer(Shown, FeatureLearningDefinition):
         # If the arguments ask for no evaluation, there is nothing to draw.
         if self.experiment_dir is None or stats is None or not stats["training_stats"].get("scores"):
             return
+        # A run that found no room for the figure, or was killed before it, leaves a finished training without it.
+        there = any(Path(self.experiment_dir).glob(f"{CONVERGENCE_PLOT}.*"))
+        if self.reused and (there or find_spec("matplotlib") is None):
+            return
         try:
             self.plot_training_convergence(model_path=output, show=False)
         except (ImportError, ValueError, OSError) as error:
             # The training is done and saved: a figure that fails must not cost the result of the call.
             logger.warning("The convergence plot was not made: %s", error)
 
+    @one_writer()
     def tune_learning_rate(
         self, initial_lr: float | None = None, config: LRSearchConfig | None = None, force: bool = False,
         **training_args_overrides: Any,
@@ -405,6 +414,7 @@ class Trainer(Shown, FeatureLearningDefinition):
             decoder=self.evaluate_decoder(**{**kwargs, **(kwargs_decoder or {})}),
         )
 
+    @one_writer()
     def evaluate_encoder(
         self, model_with_gradiend: Any = None, encoder_df: Encodings | None = None, split: str = "test",
         source: str | None = None, max_size: int | None = None, neutral_data_df: pd.DataFrame | None = None,
@@ -462,12 +472,15 @@ class Trainer(Shown, FeatureLearningDefinition):
             require_trained(self, model)
             frame, result = encodings(self, model, key, neutral_data_df, use_cache, options)
         if plot:
-            drawn = without_package(lambda: self.plot_encoder_distributions(frame, **plot_kwargs), "The plot")
+            drawn = None
+            with kept_if_possible("The plot is"):
+                drawn = without_package(lambda: self.plot_encoder_distributions(frame, **plot_kwargs), "The plot")
             result |= {} if drawn is None else {"plot_path": drawn}
         if return_df:
             result["encoder_df"] = frame
         return result
 
+    @one_writer()
     def evaluate_decoder(
         self, lrs: Sequence[float] | Literal["auto"] | None = None, feature_factors: Sequence[float] | None = None,
         use_cache: bool | None = None, max_size_training_like: int | None = None, max_size_neutral: int | None = None,
@@ -540,6 +553,7 @@ class Trainer(Shown, FeatureLearningDefinition):
 
     # Rewriting
 
+    @one_writer("output_dir", only_to_outputs=True)
     def rewrite_base_model(
         self, decoder_results: Mapping[str, Any] | None = None, target_class: str | Sequence[str] | None = None,
         increase_target_probabilities: bool = True, output_dir: str | None = None, base_model: Any = None,
@@ -579,6 +593,7 @@ class Trainer(Shown, FeatureLearningDefinition):
         return with_model_directories(plan, output_dir, root).models(*self._rewritten_model(base_model))
 
     @known_keywords("Trainer.export_delta")
+    @one_writer("path")
     def export_delta(
         self, decoder_results: Mapping[str, Any] | None = None, target_class: str | Sequence[str] | None = None,
         increase_target_probabilities: bool = True, path: str | Path | None = None, base_model: Any = None, *,

@@ -5,14 +5,20 @@ The functions that need torch import torch, because functions that write tables 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import tempfile
+import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
+
+from gradiend.util._leftovers import temporary_name
 
 if TYPE_CHECKING:
     import torch
@@ -23,24 +29,95 @@ LONGEST_NAME = 255
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success the new file replaces `path`, on failure it is removed.
+    """Yield a temporary path of the same name; on success the new file replaces `path`, on failure it is removed.
 
-    The temporary name keeps the suffix, because some writers choose the format by the suffix.
+    The file is in a temporary folder beside `path`, because some writers make temporary files of their own beside it.
+
+    Raises:
+        OSError: The file cannot be written (disk full, read-only, folder removed); the message says what is kept.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    # mkstemp makes private files, but the result must have the permissions of any other new file.
-    umask = os.umask(0)
-    os.umask(umask)
-    temporary.chmod(0o666 & ~umask)
-    try:
+    with made_aside(path) as temporary:
+        temporary.touch()
         yield temporary
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def made_aside(path: str | Path) -> Iterator[Path]:
+    """Yield a path of the same name in a temporary folder beside `path`, which is removed at the end.
+
+    Raises:
+        OSError: See `replacing`.
+    """
+    path = Path(path)
+    aside = path.parent / temporary_name(path.name)
+    with explained_failure(path):
+        try:
+            aside.mkdir(parents=True)
+            yield aside / path.name
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def explained_failure(path: Path) -> Iterator[None]:
+    """An error of writing a file or folder in a with-block says what could not be written, why, and what is kept."""
+    try:
+        yield
+    except UnwrittenError:
+        raise
+    except (OSError, RuntimeError, SafetensorError) as error:
+        number = _failure(error, path)
+        if number is None:
+            raise
+        raise unwritten(path, number) from error
+
+
+def unwritten(path: Path, number: int) -> UnwrittenError:
+    """The error of a file or folder that cannot be written, from the number of the system's error."""
+    return UnwrittenError(
+        number,
+        f"{path.name} could not be written to {path.parent} ({os.strerror(number)}). {FAILURES[number]}, then run the "
+        "same again. Everything that was finished before is kept.",
+    )
+
+
+class UnwrittenError(OSError):
+    """A file that could not be written, for lack of room or rights, or because its folder was removed."""
+
+
+FAILURES = {
+    errno.ENOSPC: "Make room on the disk",
+    errno.EDQUOT: "Make room within the quota",
+    errno.EROFS: "Choose a folder that can be written to",
+    errno.EACCES: "Choose a folder that can be written to, or make this one so",
+    errno.EPERM: "Choose a folder that can be written to, or make this one so",
+    errno.ENOENT: "The folder was removed while it was in use: leave it in place",
+    errno.EIO: "The disk reports an error: choose another one",
+}
+"""The errors of a file that cannot be written → the way out."""
+ONLY_OF_WRITES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+"""Those errors that nothing but writing raises."""
+_ERROR_NUMBER = re.compile(r"(?:os error |\[Errno )(\d+)")
+OF_TORCH = ("inline_container", "iostream error", "Parent directory")
+"""What the errors of `torch.save` say, which have no number."""
+
+
+def _failure(error: Exception, path: Path) -> int | None:
+    """The number of an error of writing `path`; None for any other error."""
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, OSError) and isinstance(error.filename, str) and str(path.parent) not in error.filename:
+        # Another file failed, one that is read.
+        return None
+    if number is None and (told := _ERROR_NUMBER.search(str(error))):
+        # The errors of safetensors, and of a copy of many files, name the number in their texts.
+        number = int(told[1])
+    elif isinstance(error, RuntimeError) and any(text in str(error) for text in OF_TORCH):
+        number = errno.ENOSPC if path.parent.is_dir() else errno.ENOENT
+    if number == errno.ENOENT and path.parent.is_dir():
+        return None
+    return number if number in FAILURES else None
 
 
 def require_directory(path: str | Path) -> None:
@@ -57,7 +134,9 @@ def require_directory(path: str | Path) -> None:
                 raise ValueError(f"{path} cannot be a directory: {part} is a file. Choose another place.")
             try:
                 # Only a trial shows it: /proc, for example, refuses new folders whatever its permissions are.
-                tempfile.TemporaryDirectory(dir=part).cleanup()
+                trial = part / temporary_name()
+                trial.mkdir()
+                trial.rmdir()
             except OSError as error:
                 raise ValueError(
                     f"Nothing can be written to {path}: {part} is read-only or takes no folder ({error.strerror}). "

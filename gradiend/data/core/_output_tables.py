@@ -6,6 +6,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -18,9 +19,10 @@ from gradiend.data.core._datasets import find_saved
 from gradiend.data.core._table_formats import format_of, formats, one_of_suffixes, read_table, suffixes
 from gradiend.util._cache import Cache, Fingerprint
 from gradiend.util._checks import require_path
-from gradiend.util._files import replacing
+from gradiend.util._files import made_aside, replacing
 from gradiend.util._imports import require_package
 from gradiend.util._keywords import one_of
+from gradiend.util._lock import writing
 from gradiend.util.paths import MADE_FROM
 
 logger = logging.getLogger(__name__)
@@ -94,6 +96,10 @@ class Output:
     made_from: Fingerprint | None
     """What the table depends on, as JSON values by name; None keeps no record, so that no later call uses the table."""
 
+    def locked(self) -> AbstractContextManager[None]:
+        """Hold the lock of the folder in a with-block, if a later call may be answered from the table."""
+        return writing(None if self.path is None or self.made_from is None else self.path.parent)
+
     def read(self) -> tuple[pd.DataFrame, dict[str, Any]] | None:
         """Return the table of an earlier call and what that call counted, if the table would come out the same now.
 
@@ -151,8 +157,7 @@ def _write_folder(path: Path, table: pd.DataFrame, by_class: Mapping[str, pd.Dat
         features = datasets.Features({str(column): datasets.Value("string") for column in frame.columns})
         return datasets.Dataset.from_dict({column: frame[column].tolist() for column in frame.columns}, features)
 
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temporary:
-        unfinished = Path(temporary) / "new"
+    with made_aside(path) as unfinished:
         if by_class is None:
             # a data set that is saved in no shard cannot be loaded again
             dataset(table).save_to_disk(unfinished, num_shards=1 if table.empty else None)
@@ -160,5 +165,5 @@ def _write_folder(path: Path, table: pd.DataFrame, by_class: Mapping[str, pd.Dat
             datasets.DatasetDict({name: dataset(frame) for name, frame in by_class.items()}).save_to_disk(unfinished)
         write_table(table, unfinished / WHOLE_TABLE)
         if path.exists():
-            shutil.move(path, Path(temporary) / "old")
+            shutil.move(path, unfinished.with_name("old"))
         unfinished.replace(path)

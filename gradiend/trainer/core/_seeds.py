@@ -19,7 +19,8 @@ from gradiend.model._checkpoint import CHECKPOINT_FILES, CONFIG
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.stats import best_correlation, convergence, last_loss, without_reason
 from gradiend.util._argument_fields import plain
-from gradiend.util._files import write_json
+from gradiend.util._files import made_aside, write_json
+from gradiend.util._room import require_room
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import MLM_HEAD, OWN_BASE_MODEL, OWN_TOKENIZER, SEED_REPORT, TRAINING
 
@@ -147,10 +148,11 @@ def promote(best: str, output: str) -> None:
     """
     for source in (Path(best), *intermediate_checkpoints(best)):
         target = Path(output + source.name.removeprefix(Path(best).name))
-        staging = target.with_name(f".{target.name}.new")
-        shutil.rmtree(staging, ignore_errors=True)
-        shutil.copytree(source, staging)
-        _take_over(staging, target)
+        size = sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
+        require_room(target.parent, size, f"The copy of {source}")
+        with made_aside(target) as staging:
+            shutil.copytree(source, staging)
+            _take_over(staging, target)
 
 
 def _take_over(staging: Path, target: Path) -> None:

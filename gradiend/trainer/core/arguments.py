@@ -163,6 +163,9 @@ class TrainingArguments(Arguments):
 
     experiment_dir: str | None = argument(None, _directory, affects="neither")
     """Directory of all files of an experiment; a trainer's `run_id` adds a subdirectory."""
+    lock_wait_minutes: float | None = argument(None, _not_negative, affects="neither")
+    """Minutes that a call waits for another run that writes to the same experiment; then it is refused, with 0 at once.
+    None waits without limit."""
     output_dir: str | None = argument(None, _directory, affects="neither")
     """Directory of the trained model. Default: `<experiment_dir>/model`, or a temporary directory."""
     use_cache: bool = argument(False, affects="neither")

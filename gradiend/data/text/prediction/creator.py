@@ -252,11 +252,12 @@ class TextPredictionDataCreator(Shown):
                 "add another TextFilterConfig."
             )
         target = self._output(output, self.training_basename, self._source, **request.inputs())
-        if (kept := target.read()) is not None:
-            table, counts = kept
-            self._created = lambda: reported_from_unified(table), Tally(**counts)
-            return from_unified(table, request.format)
-        return self._create_training_data(request, target)
+        with target.locked():
+            if (kept := target.read()) is not None:
+                table, counts = kept
+                self._created = lambda: reported_from_unified(table), Tally(**counts)
+                return from_unified(table, request.format)
+            return self._create_training_data(request, target)
 
     @known_keywords("generate_neutral_data")
     def generate_neutral_data(
@@ -300,16 +301,17 @@ class TextPredictionDataCreator(Shown):
             output, self.neutral_basename, source, excluded=[config.words for config in excluded],
             excluded_spacy_tags=excluded_spacy_tags, max_size=max_size,
         )  # fmt: skip
-        if (kept := target.read()) is not None:
-            return kept[0]
+        with target.locked():
+            if (kept := target.read()) is not None:
+                return kept[0]
 
-        neutral, dropped = collect_neutral(
-            self._stream(source), excluded, self._segmenter, exclusion, masks=self._masks(), limit=max_size
-        )
-        frame = pd.DataFrame({"text": pd.Series(neutral, dtype=str)})
-        target.write(frame, asdict(Tally(dict(dropped))))
-        logger.log(logging.INFO if neutral else logging.WARNING, describe_neutral(len(frame), dropped, target.path))
-        return frame
+            neutral, dropped = collect_neutral(
+                self._stream(source), excluded, self._segmenter, exclusion, masks=self._masks(), limit=max_size
+            )
+            frame = pd.DataFrame({"text": pd.Series(neutral, dtype=str)})
+            target.write(frame, asdict(Tally(dict(dropped))))
+            logger.log(logging.INFO if neutral else logging.WARNING, describe_neutral(len(frame), dropped, target.path))
+            return frame
 
     def summary(self, tokenizer: Any = None) -> DataSummary:
         """Describe the training data that was generated last.

@@ -20,6 +20,7 @@ from gradiend.util._argument_fields import plain
 from gradiend.util._cache import CACHE_FORMAT, Cache
 from gradiend.util._checks import AS_IN_ARGUMENTS, require_class_words, require_path, require_whole
 from gradiend.util._digest import digest_json, frame_part, model_parts
+from gradiend.util._room import kept_if_possible
 from gradiend.util.paths import SIDE_EFFECTS, safe_name
 from gradiend.visualizer import plot_side_effects
 from gradiend.visualizer._output import format_of, plot_is_possible
@@ -71,7 +72,8 @@ class SideEffectsRequest:
             frame = self.measure(model, rewrite)
             types = {name: str(kind) for name, kind in frame.dtypes.items()}
             rows = frame.astype(object).where(frame.notna(), None).to_numpy().tolist()
-            cache.write({"types": types, "rows": plain(rows)})
+            with kept_if_possible("The side effects are"):
+                cache.write({"types": types, "rows": plain(rows)})
             return frame
         return pd.DataFrame(content["rows"], columns=list(content["types"])).astype(content["types"])
 

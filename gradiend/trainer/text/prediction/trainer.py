@@ -22,6 +22,7 @@ from gradiend.evaluator._selection import BASE, LikelihoodPolicy
 from gradiend.gradients import WordScorer
 from gradiend.objectives import objective_of
 from gradiend.objectives.head_training import train_mlm_head
+from gradiend.trainer._one_writer import one_writer
 from gradiend.trainer._rewrites import class_and_direction, plan_rewrites
 from gradiend.trainer.core._kept_gradients import GradientCache
 from gradiend.trainer.core.arguments import TrainingArguments
@@ -37,6 +38,7 @@ from gradiend.trainer.trainer import Trainer
 from gradiend.util._digest import frame_part, language_model_parts
 from gradiend.util._imports import without_package
 from gradiend.util._keywords import known_keywords, resolve_keywords
+from gradiend.util._room import kept_if_possible
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import MLM_HEAD
 
@@ -219,6 +221,7 @@ class TextPredictionTrainer(Trainer):
         return self.modality.head_rows(split, max_size)
 
     @known_keywords("train_decoder_only_mlm_head")
+    @one_writer("output")
     def train_decoder_only_mlm_head(
         self, model: Any, output: str | None = None, *, split: str = "train", batch_size: int = 4, epochs: int = 5,
         lr: float = 1e-4, pooling_length: int = 3, max_length: int = 128, max_size: int | None = None,
@@ -418,6 +421,7 @@ class TextPredictionTrainer(Trainer):
         return {key: value for key, value in entry.items() if key != "id"}
 
     @known_keywords("evaluate_side_effects")
+    @one_writer()
     def evaluate_side_effects(
         self, decoder_results: Mapping[str, Any] | None = None, target_class: str | None = None,
         increase_target_probabilities: bool = True, *, strengthen: str | None = None, weaken: str | None = None,
@@ -486,7 +490,8 @@ class TextPredictionTrainer(Trainer):
         rewrite, directory = plan.rewrites[0], self.experiment_dir if use_cache else None
         frame = asked.kept(self._model_for_decoder_eval(model), rewrite.arguments(), directory, rewrite.key)
         if draw is not None:
-            without_package(lambda: draw(frame), "The plot")
+            with kept_if_possible("The plot is"):
+                without_package(lambda: draw(frame), "The plot")
         return frame
 
     def analyze_decoder_for_plotting(
