@@ -20,9 +20,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from gradiend.gradients._forward_mode import ForwardModeRules
+from gradiend.gradients._forward_mode import ForwardModeRules, dual_level
 from gradiend.gradients._model_modes import differentiating, hand_over_gradients, layer_checkpoints, measurement_mode
 from gradiend.gradients._objective import Objective
 from gradiend.gradients._scorer import WordScorer
@@ -30,6 +29,7 @@ from gradiend.gradients._words import TokenizedWord, batches_by_length, collate,
 from gradiend.model._context import Side
 from gradiend.model._parameter_map import ParameterMap, mapped_parameters
 from gradiend.model.model import GradiendModel
+from gradiend.util._isolation import plain_modes
 from gradiend.util._progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -70,6 +70,7 @@ class GradientEngine:
             torch.promote_types, {parameter.dtype for parameter in self.parameters.values()}, torch.float32
         )
 
+    @plain_modes()
     def gradients(
         self, factual: Sequence[TokenizedWord], alternative: Sequence[TokenizedWord], sides: Sequence[Side],
         out: Sequence[Tensor] | None = None, *, bf16: bool = False,
@@ -204,7 +205,7 @@ class GradientEngine:
             for row, direction in enumerate(directions):
                 tangents = self._tangents(direction)
                 for indices, batch in batches_by_length(words, batch_size, self.objective.pad_token_id):
-                    with forward_ad.dual_level():
+                    with dual_level():
                         log_probs = self.scorer.log_probs(batch.to(self.scorer.device), self._moving(tangents))
                         slopes = forward_ad.unpack_dual(log_probs).tangent
                     # None means that no mapped parameter has an influence.
@@ -234,7 +235,7 @@ class GradientEngine:
                 tangents = self._tangents(direction)
                 for _, cpu_batch in batches_by_length(words, batch_size, self.objective.pad_token_id):
                     batch = cpu_batch.to(self.scorer.device)
-                    with forward_ad.dual_level():
+                    with dual_level():
                         logits = forward_ad.unpack_dual(self.scorer.site_logits(batch, self._moving(tangents)))
                         predicted = logits.primal.float().softmax(-1)
                         moved = torch.zeros_like(predicted) if logits.tangent is None else logits.tangent.float()
@@ -270,8 +271,7 @@ class GradientEngine:
 
 @contextmanager
 def _forward_mode() -> Iterator[None]:
-    # Attention that `ForwardModeRules` leaves alone must take the one kernel with a forward-mode rule.
-    with torch.no_grad(), ForwardModeRules(), sdpa_kernel(SDPBackend.MATH):
+    with torch.no_grad(), ForwardModeRules():
         yield
 
 
@@ -279,6 +279,7 @@ def _bar(total: int, unit: str, label: str | None) -> Progress:
     return Progress(label or "", total, unit, brief=True, shown=label is not None)
 
 
+@plain_modes()
 @torch.no_grad()
 def encode_words(
     engine: GradientEngine, gradiend: GradiendModel, factual: Sequence[TokenizedWord],

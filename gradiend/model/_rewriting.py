@@ -23,6 +23,7 @@ from gradiend.model._parameter_map import MappedParameter, ParameterMap, mapped_
 from gradiend.model._rewrite_files import RewriteChoice, RewriteRecord, delta_of, write_delta
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.util._digest import hash_model_weights
+from gradiend.util._isolation import exclusive, plain_modes
 from gradiend.util._keywords import known_keywords
 
 logger = logging.getLogger(__name__)
@@ -82,15 +83,19 @@ def refuse_no_change(share: float, update: Tensor) -> None:
 
 @contextmanager
 def temporarily_updated(base_model: nn.Module, mapping: ParameterMap, update: Tensor) -> Iterator[float]:
-    """Apply `add_update` in a with-block, yield the share of changed entries, and restore the same bits."""
-    parameters = mapped_parameters(base_model, mapping)
-    saved = {entry.name: entry.gather(parameters[entry.name].detach()).clone() for entry in mapping}
-    try:
-        yield add_update(base_model, mapping, update)
-    finally:
-        with torch.no_grad():
-            for entry in mapping:
-                entry.put(parameters[entry.name], saved[entry.name])
+    """Apply `add_update` in a with-block, yield the share of changed entries, and restore the same bits.
+
+    No other thread can use the base model meanwhile.
+    """
+    with exclusive(base_model):
+        parameters = mapped_parameters(base_model, mapping)
+        saved = {entry.name: entry.gather(parameters[entry.name].detach()).clone() for entry in mapping}
+        try:
+            yield add_update(base_model, mapping, update)
+        finally:
+            with torch.no_grad():
+                for entry in mapping:
+                    entry.put(parameters[entry.name], saved[entry.name])
 
 
 class RewritesBaseModel(nn.Module, ABC):
@@ -174,6 +179,7 @@ class RewritesBaseModel(nn.Module, ABC):
         return update
 
     @known_keywords("ModelWithGradiend.rewrite_base_model")
+    @plain_modes()
     def rewrite_base_model(
         self,
         learning_rate: float,
@@ -208,7 +214,8 @@ class RewritesBaseModel(nn.Module, ABC):
         """
         learning_rate, feature_factor = self._size_and_factor(learning_rate, feature_factor, part, strengthen, weaken)
         model, step = self._for_rewriting(), self._step(learning_rate, feature_factor, part)
-        rewritten = copy.deepcopy(model.base_model)
+        with exclusive(model.base_model):
+            rewritten = copy.deepcopy(model.base_model)
         share = add_update(rewritten, model.gradiend.mapping, step)
         refuse_no_change(share, step)
         logger.info("The rewrite changed %.1f %% of the mapped entries.", 100 * share)
@@ -231,6 +238,7 @@ class RewritesBaseModel(nn.Module, ABC):
             yield model.base_model
 
     @known_keywords("ModelWithGradiend.export_delta")
+    @plain_modes()
     def export_delta(
         self, path: str | Path, learning_rate: float, feature_factor: Factor | None = None, part: str = "decoder", *,
         choice: RewriteChoice | None = None, strengthen: str | None = None, weaken: str | None = None,
@@ -253,11 +261,14 @@ class RewritesBaseModel(nn.Module, ABC):
             TypeError, ValueError: See `rewrite_base_model`.
         """
         learning_rate, feature_factor = self._size_and_factor(learning_rate, feature_factor, part, strengthen, weaken)
-        record = self.rewrite_record(learning_rate, feature_factor, part, choice=choice)
         base_model, step = self._for_rewriting().base_model, self._step(learning_rate, feature_factor, part)
-        changed = updated_parameters(base_model, self.gradiend.mapping, step)
-        return write_delta(path, delta_of(base_model, changed, record))
+        with exclusive(base_model):
+            record = self.rewrite_record(learning_rate, feature_factor, part, choice=choice)
+            changed = updated_parameters(base_model, self.gradiend.mapping, step)
+            delta = delta_of(base_model, changed, record)
+        return write_delta(path, delta)
 
+    @plain_modes()
     def rewrite_record(
         self,
         learning_rate: float,
@@ -268,11 +279,13 @@ class RewritesBaseModel(nn.Module, ABC):
     ) -> RewriteRecord:
         """The record of a model that `rewrite_base_model` makes; arguments and errors are those of `export_delta`."""
         base_model, step = self._for_rewriting().base_model, self._step(learning_rate, feature_factor, part)
-        entries = rewritten_entries(base_model, self.gradiend.mapping, step)
-        share = sum(int((new != old).sum()) for *_, old, new in entries) / self.gradiend.mapping.size
+        with exclusive(base_model):
+            entries = rewritten_entries(base_model, self.gradiend.mapping, step)
+            share = sum(int((new != old).sum()) for *_, old, new in entries) / self.gradiend.mapping.size
+            fingerprint = hash_model_weights(base_model)
         refuse_no_change(share, step)
         factors = torch.as_tensor(feature_factor, dtype=torch.float64).squeeze().tolist()
-        hashes = hash_model_weights(base_model), hash_model_weights(self.gradiend), self.param_map_hash
+        hashes = fingerprint, hash_model_weights(self.gradiend), self.param_map_hash
         return RewriteRecord(self.name_or_path, *hashes, float(learning_rate), factors, part, share, choice)
 
     def _size_and_factor(

@@ -40,6 +40,7 @@ from gradiend.model.core.backbone import build_gradiend_from_base_model
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.util._display import Shown, Table, facts
 from gradiend.util._imports import LATER
+from gradiend.util._isolation import plain_modes
 from gradiend.util._keywords import strict_methods
 from gradiend.util.paths import OWN_BASE_MODEL
 
@@ -221,6 +222,7 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
 
     # Encoding and rewriting
 
+    @plain_modes()
     @torch.no_grad()
     def encode(
         self, input: Tensor | Mapping[str, Tensor] | Any, label: Any = None, return_float: bool = False
@@ -320,6 +322,7 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
         self.gradiend.save_pretrained(save_directory, **{"base_model": self._recorded_base, **kwargs})
 
     @classmethod
+    @plain_modes()
     def from_pretrained(
         cls, load_directory: Any = None, *, base_model: Any = None, require_gradiend_model: bool = False,
         feature_definition: Any = None, device: Device = None, device_encoder: Device = None,

@@ -28,6 +28,7 @@ from gradiend.trainer.core._memory import (
     return_freed_memory,
 )
 from gradiend.trainer.core._rate_sample import HELD_OUT
+from gradiend.trainer.core._seeds import set_seed
 from gradiend.trainer.core._step import gradient_arguments, resolve_target
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import CurveEvaluation, TrainingCallback
@@ -35,6 +36,7 @@ from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune, pre_prune
 from gradiend.util._digest import digest_frame, gradiend_digest
 from gradiend.util._files import read_json, write_json
+from gradiend.util._isolation import RANDOM_STATE, exclusive, plain_modes
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import CACHED_GRADIENTS, MODEL_DIR, NAMES, SEEDS_DIR, safe_path
 
@@ -209,7 +211,7 @@ def prepared_once(trainer: Any, plan: TrainingPlan) -> Iterator[Preparation]:
     gradients = GradientStore(plan.args.kept_gradients_size)
     ready = Preparation(trainer, plan, gradients=gradients)
     try:
-        with explained_memory_errors(lambda: ready.estimate, plan.args):
+        with plain_modes(), explained_memory_errors(lambda: ready.estimate, plan.args):
             yield ready
     finally:
         gradients.close()
@@ -331,7 +333,11 @@ def with_weights(
     if isinstance(source, ModelWithGradiend):
         model = source.with_original_base_model(source.base_model)
         model.gradiend = copy.deepcopy(source.gradiend)
-        model.gradiend.build()
+        if not model.gradiend.is_built:
+            with exclusive(RANDOM_STATE):
+                # Another thread may have drawn numbers since the training was seeded.
+                set_seed(args.seed)
+                model.gradiend.build()
         resolve_target(model, args, new=False)
     else:
         model = load(trainer, trainer.resolve_model_path(source), model_class, args)

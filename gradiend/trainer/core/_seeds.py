@@ -20,6 +20,7 @@ from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.stats import best_correlation, convergence, last_loss, without_reason
 from gradiend.util._argument_fields import plain
 from gradiend.util._files import write_json
+from gradiend.util._isolation import RANDOM_STATE, exclusive
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import MLM_HEAD, OWN_BASE_MODEL, OWN_TOKENIZER, SEED_REPORT, TRAINING
 
@@ -33,9 +34,10 @@ SEED_RANGE = 2**31
 def set_seed(seed: int | None) -> None:
     """Seed the random generators of Python, NumPy and PyTorch (all devices); None changes no generator."""
     if seed is not None:
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.manual_seed(seed)
+        with exclusive(RANDOM_STATE):
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            torch.manual_seed(seed)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from gradiend.model._context import Side
 from gradiend.model._topk import blocks
 from gradiend.trainer.core._kept_gradients import GradientCache
 from gradiend.trainer.core._pruning_config import PostPruneConfig, PrePruneConfig
+from gradiend.util._isolation import plain_modes
 from gradiend.util._progress import Progress
 
 
@@ -221,6 +222,7 @@ __all__ = ["PostPruneConfig", "PrePruneConfig", "post_prune", "pre_prune"]
 logger = logging.getLogger(__name__)
 
 
+@plain_modes()
 def pre_prune(
     model_with_gradiend: Any, dataset: Examples | None, config: PrePruneConfig, *, definition: Any = None,
     inplace: bool = True, return_mask: bool = False, cache_dir: str | Path | None = None,
@@ -269,6 +271,7 @@ def pre_prune(
     return (pruned, mask) if return_mask else pruned
 
 
+@plain_modes()
 def post_prune(model_with_gradiend: Any, config: PostPruneConfig) -> Any:
     """Keep the input dimensions with the largest weights (see `PostPruneConfig`).
 

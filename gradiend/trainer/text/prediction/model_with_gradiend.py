@@ -14,6 +14,7 @@ from gradiend.trainer.core._kept_gradients import words_key
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend
 from gradiend.trainer.text.prediction._random_masks import mask_at_random, parse_ignored
 from gradiend.util._checks import require_ordered, require_texts
+from gradiend.util._isolation import plain_modes
 from gradiend.util._keywords import known_keywords
 from gradiend.util.logging import get_logger
 
@@ -120,6 +121,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
             for side in (Side.FACTUAL, Side.ALTERNATIVE)
         ]
 
+    @plain_modes()
     @torch.no_grad()
     @known_keywords("encode")
     def encode(
@@ -188,6 +190,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
             self.engine, self.gradiend, factual, alternative, side, batch_size=batch_size, progress=progress
         )
 
+    @plain_modes()
     def mask_and_encode(
         self, text: str, ignore_tokens: Collection[str | int] | Literal[False] | None = False,
         return_masked_text: bool = False, single_mask: bool = True, topk: int | float | None = None,
