@@ -21,6 +21,7 @@ from gradiend.model._architecture import parse_rewrite_part
 from gradiend.model._context import Side, moving_factor, one_goal, parse_direction
 from gradiend.model._parameter_map import MappedParameter, ParameterMap, mapped_parameters
 from gradiend.model._rewrite_files import RewriteChoice, RewriteRecord, delta_of, write_delta
+from gradiend.model._saved_rewrite import require_saved
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.util._digest import hash_model_weights
 from gradiend.util._isolation import exclusive, plain_modes
@@ -261,12 +262,26 @@ class RewritesBaseModel(nn.Module, ABC):
             TypeError, ValueError: See `rewrite_base_model`.
         """
         learning_rate, feature_factor = self._size_and_factor(learning_rate, feature_factor, part, strengthen, weaken)
-        base_model, step = self._for_rewriting().base_model, self._step(learning_rate, feature_factor, part)
-        with exclusive(base_model):
+        with self._rewritten_parameters(learning_rate, feature_factor, part) as (base_model, changed):
             record = self.rewrite_record(learning_rate, feature_factor, part, choice=choice)
-            changed = updated_parameters(base_model, self.gradiend.mapping, step)
             delta = delta_of(base_model, changed, record)
         return write_delta(path, delta)
+
+    def require_saved(
+        self, directory: Path, rewritten: Any, learning_rate: float, feature_factor: Factor, part: str = "decoder"
+    ) -> None:
+        """Check that a folder holds the model that `rewrite_base_model` makes; raises `SavedRewriteError`."""
+        with self._rewritten_parameters(learning_rate, feature_factor, part) as (base_model, changed):
+            require_saved(directory, base_model, changed, rewritten)
+
+    @contextmanager
+    def _rewritten_parameters(
+        self, learning_rate: float, feature_factor: Factor, part: str
+    ) -> Iterator[tuple[Any, Iterator[tuple[str, Tensor]]]]:
+        """The base model, and name and new values of each parameter of a rewrite; no other thread uses the model."""
+        base_model, step = self._for_rewriting().base_model, self._step(learning_rate, feature_factor, part)
+        with exclusive(base_model):
+            yield base_model, updated_parameters(base_model, self.gradiend.mapping, step)
 
     @plain_modes()
     def rewrite_record(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+
+from transformers.utils import CHAT_TEMPLATE_FILE, CONFIG_NAME, GENERATION_CONFIG_NAME
 
 from gradiend.evaluator._goals import RESULT_KEYS
 from gradiend.evaluator._grid import read_decoder_stats_file, read_fingerprint
@@ -19,6 +22,7 @@ from gradiend.util._argument_fields import plain
 from gradiend.util._cache import differences
 from gradiend.util._digest import model_parts, tokenizer_of
 from gradiend.util._files import require_directory
+from gradiend.util._folders import remove, staging_folder, take_over
 from gradiend.util._keywords import nearest, nearest_first, resolve_keywords
 from gradiend.util._progress import others_bars
 from gradiend.util.logging import get_logger
@@ -36,6 +40,14 @@ STATS_KEYS = ("feature_factors", "lrs", "topk", "part", "topk_part")
 """The arguments that, with the metric, make the name of a file of decoder results."""
 REWRITE_KEYS = ("decoder_results", "target_class", "strengthen", "weaken", "output_dir", "base_model")
 """Further arguments of `rewrite_base_model`."""
+
+MODEL_FILES = frozenset({
+    CONFIG_NAME, GENERATION_CONFIG_NAME, CHAT_TEMPLATE_FILE, "chat_template.json", "special_tokens_map.json",
+    "added_tokens.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.txt", "vocab.json",
+    "merges.txt", "spiece.model", "sentencepiece.bpe.model", REWRITE_RECORD,
+})  # fmt: skip
+"""Files of a saved model with its tokenizer, beside the weights."""
+_WEIGHTS = re.compile(r"(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?")
 
 R = TypeVar("R")
 
@@ -313,18 +325,36 @@ def find_results(experiment_dir: str | None, names: Iterable[str], stats: Mappin
 
 
 def save_rewritten(result: Any, model: Any, directory: str, rewrite: Rewrite, gradiend_path: str | None) -> None:
-    """Save a rewritten base model with its tokenizer, for plain transformers, and the record gradiend_rewrite.json."""
-    # The record of an older model must not stay if the process ends before the new record is written.
-    (Path(directory) / REWRITE_RECORD).unlink(missing_ok=True)
-    with others_bars():
-        result.save_pretrained(directory)
-    tokenizer = tokenizer_of(model)
-    if tokenizer is not None:
-        tokenizer.save_pretrained(directory)
-    if isinstance(model, ModelWithGradiend):
-        write_rewrite_record(
-            directory, model.rewrite_record(**rewrite.arguments(), choice=rewrite.choice(gradiend_path))
-        )
+    """Save a rewritten base model with its tokenizer, for plain transformers, and the record gradiend_rewrite.json.
+
+    The folder appears, or replaces an earlier model in its place, after its files were compared with the base model.
+
+    Raises:
+        SavedRewriteError: The saved weights are not those of the base model with the update.
+    """
+    target = Path(directory)
+    staging = staging_folder(target)
+    remove(staging)
+    staging.mkdir(parents=True)
+    try:
+        with others_bars():
+            result.save_pretrained(staging)
+        tokenizer = tokenizer_of(model)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(staging)
+        if isinstance(model, ModelWithGradiend):
+            model.require_saved(staging, result, **rewrite.arguments())
+            write_rewrite_record(
+                staging, model.rewrite_record(**rewrite.arguments(), choice=rewrite.choice(gradiend_path))
+            )
+        take_over(staging, target, _is_of_a_model)
+    finally:
+        remove(staging)
+
+
+def _is_of_a_model(name: str) -> bool:
+    """Whether transformers, or this package, gives a file of a saved model this name."""
+    return name in MODEL_FILES or _WEIGHTS.fullmatch(name) is not None
 
 
 def class_and_direction(
