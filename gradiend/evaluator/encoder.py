@@ -16,7 +16,7 @@ from gradiend.evaluator._encoding_files import kept_encodings
 from gradiend.evaluator._goals import require_trained, wants_cache
 from gradiend.evaluator._results import EncoderResult
 from gradiend.evaluator.encoder_metrics import N_RESAMPLES, get_encoder_metrics_from_dataframe
-from gradiend.gradients import TokenizedWord
+from gradiend.gradients import TokenizedWord, UndefinedGradientError
 from gradiend.model._context import Side
 from gradiend.util._cache import Fingerprint
 from gradiend.util._digest import digest_frame, model_parts
@@ -61,9 +61,15 @@ class EncoderData:
             batch_size: The number of distinct texts per pass.
             progress: The label of a progress bar; None shows no bar.
         """
-        latents = model.encode_words(
-            self.factual, self.alternative, source=source, batch_size=batch_size, progress=progress
-        )
+        try:
+            latents = model.encode_words(
+                self.factual, self.alternative, source=source, batch_size=batch_size, progress=progress
+            )
+        except UndefinedGradientError as error:
+            classes = self.rows["source_id"].iloc[error.row], self.rows["target_id"].iloc[error.row]
+            raise UndefinedGradientError(
+                f"Row {error.row}, {' → '.join(map(str, classes))}: {error}", error.row
+            ) from error
         return self.rows.assign(**{latent_column(i): column.numpy() for i, column in enumerate(latents.T)})
 
     def gradients(self, model: Any, *, source: str | None = None) -> Iterator[dict[str, Any]]:

@@ -28,6 +28,7 @@ from gradiend.gradients._scorer import WordScorer
 from gradiend.gradients._words import TokenizedWord, batches_by_length, collate, count_batches
 from gradiend.model._context import Side
 from gradiend.model._parameter_map import ParameterMap, mapped_parameters
+from gradiend.model._refusals import is_finite, refuse_undefined_weights
 from gradiend.model.model import GradiendModel
 from gradiend.util._isolation import plain_modes
 from gradiend.util._progress import Progress
@@ -269,6 +270,31 @@ class GradientEngine:
         return result
 
 
+class UndefinedGradientError(FloatingPointError):
+    """The gradient of a word is infinite or undefined.
+
+    Args:
+        message: The message.
+        row: The number of the example.
+    """
+
+    def __init__(self, message: str, row: int) -> None:
+        super().__init__(message)
+        self.row = row
+
+
+def undefined_gradient(engine: GradientEngine, word: TokenizedWord, row: int = 0) -> UndefinedGradientError:
+    """The error for a word whose gradient is not finite. Raises ValueError if weights of the model are not finite."""
+    refuse_undefined_weights(engine.model)
+    decode = engine.objective.tokenizer.decode
+    return UndefinedGradientError(
+        f"The gradient of {decode(list(word.tokens))!r} in {decode(list(word.input_ids))!r:.300} is infinite or "
+        f"undefined: the model's {next(iter(engine.parameters.values())).dtype} has no such numbers. Load the model in "
+        "float32, or leave this text out.",
+        row,
+    )
+
+
 @contextmanager
 def _forward_mode() -> Iterator[None]:
     with torch.no_grad(), ForwardModeRules():
@@ -290,10 +316,16 @@ def encode_words(
     The encoder's pre-activation is a directional derivative: W_e · ∇L(θ) = d/dε L(θ + ε · W_e) at ε = 0.
 
     The result is (N, latent_dim) on the CPU: float64 if the base model or the GRADIEND is float64, else float32.
+
+    Raises UndefinedGradientError for a gradient that is infinite or undefined.
     """
     by_side = {Side.FACTUAL: factual, Side.ALTERNATIVE: alternative, Side.DIFF: [*factual, *alternative]}
     linear = gradiend.encoder_linear
-    slopes = -engine.directional_derivatives(by_side[side], linear.weight.detach(), batch_size, progress=progress)
+    words = by_side[side]
+    slopes = -engine.directional_derivatives(words, linear.weight.detach(), batch_size, progress=progress)
+    if not is_finite(slopes):
+        bad = int((~slopes.isfinite()).any(0).nonzero()[0])
+        raise undefined_gradient(engine, words[bad], bad % len(factual))
     if side is Side.DIFF:
         slopes = slopes[:, : len(factual)] - slopes[:, len(factual) :]
     assert linear.bias is not None

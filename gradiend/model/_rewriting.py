@@ -20,6 +20,7 @@ from typing_extensions import Self
 from gradiend.model._architecture import parse_rewrite_part
 from gradiend.model._context import Side, moving_factor, one_goal, parse_direction
 from gradiend.model._parameter_map import MappedParameter, ParameterMap, mapped_parameters
+from gradiend.model._refusals import is_finite, refuse_undefined_weights
 from gradiend.model._rewrite_files import RewriteChoice, RewriteRecord, delta_of, write_delta
 from gradiend.model._saved_rewrite import require_saved
 from gradiend.model.param_mapped import ParamMappedGradiendModel
@@ -60,11 +61,29 @@ def add_update(base_model: nn.Module, mapping: ParameterMap, update: Tensor) -> 
 
 @torch.no_grad()
 def updated_parameters(base_model: nn.Module, mapping: ParameterMap, update: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Yield name and new values of each mapped parameter, as after `add_update`, without a change of `base_model`."""
+    """Yield name and new values of each mapped parameter, as after `add_update`, without a change of `base_model`.
+
+    Raises ValueError for new values that are infinite or undefined.
+    """
     for entry, parameter, _, new in rewritten_entries(base_model, mapping, update):
         whole = parameter.detach().clone()
         entry.put(whole, new)
+        _require_range(entry.name, whole)
         yield entry.name, whole
+
+
+def refuse_overflow(base_model: nn.Module, mapping: ParameterMap) -> None:
+    """Raise ValueError for a rewritten model with mapped weights that are infinite or undefined."""
+    for name, parameter in mapped_parameters(base_model, mapping).items():
+        _require_range(name, parameter)
+
+
+def _require_range(name: str, values: Tensor) -> None:
+    if not is_finite(values):
+        raise ValueError(
+            f"The update drives weights of {name} out of the range of {values.dtype}: use a smaller learning_rate, or "
+            "load the base model in float32."
+        )
 
 
 def refuse_no_change(share: float, update: Tensor) -> None:
@@ -210,15 +229,18 @@ class RewritesBaseModel(nn.Module, ABC):
 
         Raises:
             TypeError: None or several of feature_factor, strengthen and weaken are given.
-            ValueError: A bad part, a class that is no target class, an update that is not finite, or an update that
-                changes no entry, because the update is 0 or rounding to the parameters' dtype undoes the update.
+            ValueError: A bad part, a class that is no target class, a base model with undefined weights, an update
+                that is not finite or drives weights out of the range of their dtype, or an update that changes no
+                entry, because the update is 0 or rounding to the parameters' dtype undoes the update.
         """
         learning_rate, feature_factor = self._size_and_factor(learning_rate, feature_factor, part, strengthen, weaken)
         model, step = self._for_rewriting(), self._step(learning_rate, feature_factor, part)
+        refuse_undefined_weights(model.base_model)
         with exclusive(model.base_model):
             rewritten = copy.deepcopy(model.base_model)
         share = add_update(rewritten, model.gradiend.mapping, step)
         refuse_no_change(share, step)
+        refuse_overflow(rewritten, model.gradiend.mapping)
         logger.info("The rewrite changed %.1f %% of the mapped entries.", 100 * share)
         return rewritten
 
@@ -236,6 +258,7 @@ class RewritesBaseModel(nn.Module, ABC):
         model, step = self._for_rewriting(), self._step(learning_rate, feature_factor, part)
         with temporarily_updated(model.base_model, model.gradiend.mapping, step) as share:
             refuse_no_change(share, step)
+            refuse_overflow(model.base_model, model.gradiend.mapping)
             yield model.base_model
 
     @known_keywords("ModelWithGradiend.export_delta")
@@ -281,6 +304,7 @@ class RewritesBaseModel(nn.Module, ABC):
         """The base model, and name and new values of each parameter of a rewrite; no other thread uses the model."""
         base_model, step = self._for_rewriting().base_model, self._step(learning_rate, feature_factor, part)
         with exclusive(base_model):
+            refuse_undefined_weights(base_model)
             yield base_model, updated_parameters(base_model, self.gradiend.mapping, step)
 
     @plain_modes()

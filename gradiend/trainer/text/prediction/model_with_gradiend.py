@@ -8,8 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gradiend.gradients import GradientEngine, TokenizedWord, encode_words
+from gradiend.gradients import GradientEngine, TokenizedWord, encode_words, undefined_gradient
 from gradiend.model._context import Side
+from gradiend.model._refusals import is_finite
 from gradiend.trainer.core._kept_gradients import words_key
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend
 from gradiend.trainer.text.prediction._random_masks import mask_at_random, parse_ignored
@@ -63,6 +64,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
 
         Raises:
             ValueError: The text has no placeholder.
+            FloatingPointError: The gradient is infinite or undefined.
         """
         word = self._word(text, label)
         if verbose:
@@ -90,6 +92,8 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
 
     def _gradients(self, words: Sequence[TokenizedWord], return_dict: bool) -> Any:
         flat = self.engine.gradients(words, words, [Side.FACTUAL])[0]
+        if not is_finite(flat):
+            raise undefined_gradient(self.engine, words[0])
         return self.gradiend.mapping.unflatten(flat) if return_dict else flat
 
     def streams(self, items: Sequence[Mapping[str, Any]]) -> bool:
