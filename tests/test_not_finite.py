@@ -1,5 +1,6 @@
 """Infinite and undefined numbers stop a call, which names the text, the class or the parameter."""
 
+import pandas as pd
 import pytest
 import tiny
 import tiny_data
@@ -11,6 +12,7 @@ from gradiend.trainer.core._step import AnalyticOptimizer, CompiledOptimizer, Sa
 from gradiend.trainer.core.pruning import pre_prune
 
 GOOD, BAD = "the old nurse was near the door and then [MASK] saw it .", "the nurse saw the lamp and [MASK] sold it ."
+NEUTRAL = pd.DataFrame({"text": ["the old nurse was near the door ."] * 4})
 WEIGHT = "bert.encoder.layer.0.output.dense.weight"
 
 
@@ -71,6 +73,8 @@ def test_an_evaluation_names_row_classes_and_text(model):
     with pytest.raises(FloatingPointError, match=r"^Row \d+, SG → PL: The gradient of '\w+' in '.*lamp"):
         trainer(model, ("SG", "test")).evaluate_encoder(split="test", model_with_gradiend=model)
     with pytest.raises(FloatingPointError, match=r"unchanged model gives no numbers \(NaN\) for a text of 'PL'.*lamp"):
+        trainer(model, ("PL", "test")).evaluate_decoder(lrs=[0.1], model_with_gradiend=model, neutral_df=NEUTRAL)
+    with pytest.raises(FloatingPointError, match=r"for a neutral text, '.*lamp"):
         trainer(model, ("PL", "test")).evaluate_decoder(lrs=[0.1], model_with_gradiend=model)
 
 
