@@ -1,5 +1,9 @@
 """Gradients that are kept are the gradients that would be computed."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -84,3 +88,66 @@ def test_seeds_that_share_gradients_are_the_seeds_one_after_the_other(data, tmp_
             assert torch.equal(tensor, results[10**9][seed].gradiend.state_dict()[name]), (seed, name)
     n_batches = 2 * 6  # 48 training rows of each class, in batches of 8
     assert counts[10**9] <= n_batches < counts[0]
+
+
+def test_a_disk_that_takes_no_more_ends_the_keeping_and_not_the_training(tmp_path, caplog):
+    """A write beyond the limit of the process fails as on a full disk."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    store = GradientStore(10**6, tmp_path)
+    store.keep(0, (torch.full((2000,), 0.0),))
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3 * 8000 + 100, before[1]))
+        for number in range(1, 6):
+            store.keep(number, (torch.full((2000,), float(number)),))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [store.get(number) is not None for number in range(6)] == [*[True] * 3, *[False] * 3]
+    assert all(torch.equal(store.get(number)[0], torch.full((2000,), float(number))) for number in range(3))
+    (line,) = caplog.messages
+    assert "takes no more kept gradients (File too large): 3 batches are kept" in line
+    assert store.capacity(1, 2000, torch.float32) == 3
+
+
+def test_a_file_that_cannot_be_made_keeps_nothing(tmp_path, caplog):
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    store, absent = GradientStore(10**6, tmp_path), GradientStore(10**6, tmp_path / "absent")
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        store.keep(0, (torch.ones(2000),))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    absent.keep(0, (torch.ones(2000),))
+    assert (store.get(0), absent.get(0)) == (None, None)
+    assert len(caplog.messages) == 1
+
+
+ON_A_SMALL_DISK = """
+import sys, torch
+from pathlib import Path
+from gradiend.trainer.core._kept_gradients import FEWEST, GradientStore
+store = GradientStore(FEWEST * 4000, sys.argv[1])
+store.keep(0, (torch.full((1000,), 0.0),))
+Path(sys.argv[1], "other").write_bytes(bytes(100_000 - 24_000))
+for number in range(1, FEWEST):
+    store.keep(number, (torch.full((1000,), float(number)),))
+kept = [number for number in range(FEWEST) if store.get(number) is not None]
+assert all(bool((store.get(number)[0] == number).all()) for number in kept)
+print(len(kept))
+"""
+
+
+@pytest.mark.slow
+def test_a_disk_that_others_fill_does_not_end_the_process(tmp_path):
+    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(tmp_path)]
+    if os.name != "posix" or subprocess.run(mount, check=False, stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("only root can mount a small file system")
+    try:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [sys.executable, "-c", ON_A_SMALL_DISK, str(tmp_path)]
+        done = subprocess.run(command, env=environment, timeout=60, capture_output=True, text=True, check=False)
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+    assert done.returncode == 0, done.stderr
+    assert 1 <= int(done.stdout) < FEWEST

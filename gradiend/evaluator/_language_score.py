@@ -139,6 +139,7 @@ class LanguageModelingScore:
     ) -> None:  # fmt: skip
         self.objective = objective
         self.batch_size = batch_size
+        self.texts = list(texts)
         self.n_texts = len(texts)
         tokenized = list(tokenize_texts(texts, objective, ignore))
         order = np.random.default_rng(SEED).permutation(len(tokenized)) if in_blocks else np.arange(len(tokenized))

@@ -30,6 +30,7 @@ from gradiend.gradients import (
     name_of_tokenizer,
 )
 from gradiend.model._parameter_map import ParameterMap
+from gradiend.model._refusals import refuse_undefined_weights
 from gradiend.util import BALANCE, PLACEHOLDER
 from gradiend.util._bootstrap import Weights, intervals_of_means, resampled_weights
 
@@ -93,6 +94,10 @@ class ClassProbabilities:
                 found = scorer.log_probs(batch.to(scorer.device)).exp().cpu().double().numpy()
                 np.add.at(result, (rows, numbers), found)
         return result
+
+    def texts(self, dataset: str) -> list[str]:
+        """The text of each row of a dataset class, with its word."""
+        return self._whole_texts[dataset]
 
     def measure(self, scorer: WordScorer, datasets: Collection[str] | None = None) -> dict[str, dict[str, float]]:
         """{dataset class: {class: mean probability of the class}} for some (default: all) dataset classes."""
@@ -270,13 +275,28 @@ class TextMeasurement:
         if scores and not self._base_scores:
             # Two blocks at first, because one is rarely enough to tell a ratio.
             n_blocks = len(self.score.blocks) if self.enough is None else 2
-            self._base_scores = [self.score.measure(self.scorer, [b]) for b in range(len(self.score.blocks))[:n_blocks]]
+            found = [self.score.measure(self.scorer, [b]) for b in range(len(self.score.blocks))[:n_blocks]]
+            self._require_numbers(_joined(found).loss, "a neutral text", self.score.texts)
+            self._base_scores = found
         for name in self._known(datasets):
             if name not in self._base_rows:
-                self._base_rows[name] = self.probabilities.rows(self.scorer, name)
+                rows = self.probabilities.rows(self.scorer, name)
+                self._require_numbers(rows.sum(axis=1), f"a text of {name!r}", self.probabilities.texts(name))
+                self._base_rows[name] = rows
         wanted = datasets is None or BALANCE in datasets
         if self.balance is not None and wanted and self._base_balance is None:
             self._base_balance = self.balance.measure(self.scorer)
+
+    def _require_numbers(self, values: Floats, what: str, texts: Sequence[str]) -> None:
+        """Raise an error for an undefined value of the unchanged model: no rewrite could be compared with it."""
+        if not np.isnan(values).any():
+            return
+        refuse_undefined_weights(self.scorer.model)
+        text = texts[int(np.flatnonzero(np.isnan(values))[0])]
+        raise FloatingPointError(
+            f"The unchanged model gives no numbers (NaN) for {what}, {text!r:.300}: load it in float32, or leave this "
+            "text out."
+        )
 
     def more_of_base(self) -> None:
         """See `BaseModelMeasurement.more_of_base`."""

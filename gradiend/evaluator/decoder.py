@@ -48,6 +48,7 @@ from gradiend.util._checks import AS_IN_ARGUMENTS, numbers, require_flag, requir
 from gradiend.util._digest import tokenizer_of
 from gradiend.util._files import require_directory
 from gradiend.util._imports import without_package
+from gradiend.util._isolation import plain_modes
 from gradiend.util._keywords import known_keywords, nearest_first
 from gradiend.util._room import kept_if_possible
 from gradiend.util.paths import resolve_decoder_grid_cache_path
@@ -95,6 +96,7 @@ class DecoderEvaluator:
     """Measures rewrites of a trained model, and chooses among them."""
 
     @known_keywords("evaluate_decoder")
+    @plain_modes()
     def evaluate_decoder(
         self, trainer: Any, model_with_gradiend: Any = None, feature_factors: Sequence[float] | None = None,
         lrs: Sequence[float] | Literal["auto"] | None = None, part: str = "decoder", output_path: str | None = None,

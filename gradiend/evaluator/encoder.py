@@ -16,10 +16,11 @@ from gradiend.evaluator._encoding_files import kept_encodings
 from gradiend.evaluator._goals import require_trained, wants_cache
 from gradiend.evaluator._results import EncoderResult
 from gradiend.evaluator.encoder_metrics import N_RESAMPLES, get_encoder_metrics_from_dataframe
-from gradiend.gradients import TokenizedWord
+from gradiend.gradients import TokenizedWord, UndefinedGradientError
 from gradiend.model._context import Side
 from gradiend.util._cache import Fingerprint
 from gradiend.util._digest import digest_frame, model_parts
+from gradiend.util._isolation import exclusive, plain_modes
 from gradiend.util._keywords import nearest, resolve_keywords
 from gradiend.util.paths import resolve_encoder_analysis_path
 from gradiend.visualizer._encodings import Encodings, frame_of
@@ -60,9 +61,15 @@ class EncoderData:
             batch_size: The number of distinct texts per pass.
             progress: The label of a progress bar; None shows no bar.
         """
-        latents = model.encode_words(
-            self.factual, self.alternative, source=source, batch_size=batch_size, progress=progress
-        )
+        try:
+            latents = model.encode_words(
+                self.factual, self.alternative, source=source, batch_size=batch_size, progress=progress
+            )
+        except UndefinedGradientError as error:
+            classes = self.rows["source_id"].iloc[error.row], self.rows["target_id"].iloc[error.row]
+            raise UndefinedGradientError(
+                f"Row {error.row}, {' → '.join(map(str, classes))}: {error}", error.row
+            ) from error
         return self.rows.assign(**{latent_column(i): column.numpy() for i, column in enumerate(latents.T)})
 
     def gradients(self, model: Any, *, source: str | None = None) -> Iterator[dict[str, Any]]:
@@ -129,6 +136,7 @@ def encoded_frame(
 class EncoderEvaluator:
     """Measures the encoder of a GRADIEND."""
 
+    @plain_modes()
     def evaluate_encoder(
         self, trainer: Any, encoder_df: Encodings | None = None, eval_data: Any = None, use_cache: bool | None = None,
         split: str | None = None, max_size: int | None = None, model_with_gradiend: Any = None,
@@ -210,9 +218,12 @@ def _parts(trainer: Any, model: Any, eval_data: Any, settings: Mapping[str, Any]
         return {"rows": digest_frame(eval_data.rows), **model_parts(model), **settings}
     if eval_data is not None:
         return None
+    # Another thread may measure rewrites of the same base model.
+    with exclusive(model.base_model):
+        made_by = model_parts(model)
     others = bool(settings.get("include_other_classes"))
     rows = trainer.data_parts(settings["split"] or "validation", include_other_classes=others)
-    return {**rows, **trainer.measurement_parts(), **model_parts(model), **settings}
+    return {**rows, **trainer.measurement_parts(), **made_by, **settings}
 
 
 def _described(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,9 @@ from gradiend.util._imports import lazy_names
 # Data are tokenized without the model libraries that the engine needs.
 if TYPE_CHECKING:
     from gradiend.gradients._engine import GradientEngine as GradientEngine
+    from gradiend.gradients._engine import UndefinedGradientError as UndefinedGradientError
     from gradiend.gradients._engine import encode_words as encode_words
+    from gradiend.gradients._engine import undefined_gradient as undefined_gradient
     from gradiend.gradients._engine import unreached_parameters as unreached_parameters
     from gradiend.gradients._memory import MemoryTrace as MemoryTrace
     from gradiend.gradients._memory import trace_memory as trace_memory

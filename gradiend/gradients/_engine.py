@@ -21,16 +21,17 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from gradiend.gradients._forward_mode import ForwardModeRules
+from gradiend.gradients._forward_mode import ForwardModeRules, dual_level
 from gradiend.gradients._model_modes import differentiating, hand_over_gradients, layer_checkpoints, measurement_mode
 from gradiend.gradients._objective import Objective
 from gradiend.gradients._scorer import WordScorer
 from gradiend.gradients._words import TokenizedWord, batches_by_length, collate, count_batches
 from gradiend.model._context import Side
 from gradiend.model._parameter_map import ParameterMap, mapped_parameters
+from gradiend.model._refusals import is_finite, refuse_undefined_weights
 from gradiend.model.model import GradiendModel
+from gradiend.util._isolation import plain_modes
 from gradiend.util._progress import Progress
 from gradiend.util._unfinished import UnfinishedResult, next_result
 
@@ -72,6 +73,7 @@ class GradientEngine:
             torch.promote_types, {parameter.dtype for parameter in self.parameters.values()}, torch.float32
         )
 
+    @plain_modes()
     def gradients(
         self, factual: Sequence[TokenizedWord], alternative: Sequence[TokenizedWord], sides: Sequence[Side],
         out: Sequence[Tensor] | None = None, *, bf16: bool = False,
@@ -213,7 +215,7 @@ class GradientEngine:
                     number = next(numbers)
                     if number < done:
                         continue
-                    with forward_ad.dual_level():
+                    with dual_level():
                         log_probs = self.scorer.log_probs(batch.to(self.scorer.device), self._moving(tangents))
                         slopes = forward_ad.unpack_dual(log_probs).tangent
                     # None means that no mapped parameter has an influence.
@@ -244,7 +246,7 @@ class GradientEngine:
                 tangents = self._tangents(direction)
                 for _, cpu_batch in batches_by_length(words, batch_size, self.objective.pad_token_id):
                     batch = cpu_batch.to(self.scorer.device)
-                    with forward_ad.dual_level():
+                    with dual_level():
                         logits = forward_ad.unpack_dual(self.scorer.site_logits(batch, self._moving(tangents)))
                         predicted = logits.primal.float().softmax(-1)
                         moved = torch.zeros_like(predicted) if logits.tangent is None else logits.tangent.float()
@@ -282,10 +284,34 @@ class GradientEngine:
         return result
 
 
+class UndefinedGradientError(FloatingPointError):
+    """The gradient of a word is infinite or undefined.
+
+    Args:
+        message: The message.
+        row: The number of the example.
+    """
+
+    def __init__(self, message: str, row: int) -> None:
+        super().__init__(message)
+        self.row = row
+
+
+def undefined_gradient(engine: GradientEngine, word: TokenizedWord, row: int = 0) -> UndefinedGradientError:
+    """The error for a word whose gradient is not finite. Raises ValueError if weights of the model are not finite."""
+    refuse_undefined_weights(engine.model)
+    decode = engine.objective.tokenizer.decode
+    return UndefinedGradientError(
+        f"The gradient of {decode(list(word.tokens))!r} in {decode(list(word.input_ids))!r:.300} is infinite or "
+        f"undefined: the model's {next(iter(engine.parameters.values())).dtype} has no such numbers. Load the model in "
+        "float32, or leave this text out.",
+        row,
+    )
+
+
 @contextmanager
 def _forward_mode() -> Iterator[None]:
-    # Attention that `ForwardModeRules` leaves alone must take the one kernel with a forward-mode rule.
-    with torch.no_grad(), ForwardModeRules(), sdpa_kernel(SDPBackend.MATH):
+    with torch.no_grad(), ForwardModeRules():
         yield
 
 
@@ -293,6 +319,7 @@ def _bar(total: int, unit: str, label: str | None, done: int) -> Progress:
     return Progress(label or "", total, unit, brief=True, shown=label is not None, done=done)
 
 
+@plain_modes()
 @torch.no_grad()
 def encode_words(
     engine: GradientEngine, gradiend: GradiendModel, factual: Sequence[TokenizedWord],
@@ -303,10 +330,16 @@ def encode_words(
     The encoder's pre-activation is a directional derivative: W_e · ∇L(θ) = d/dε L(θ + ε · W_e) at ε = 0.
 
     The result is (N, latent_dim) on the CPU: float64 if the base model or the GRADIEND is float64, else float32.
+
+    Raises UndefinedGradientError for a gradient that is infinite or undefined.
     """
     by_side = {Side.FACTUAL: factual, Side.ALTERNATIVE: alternative, Side.DIFF: [*factual, *alternative]}
     linear = gradiend.encoder_linear
-    slopes = -engine.directional_derivatives(by_side[side], linear.weight.detach(), batch_size, progress=progress)
+    words = by_side[side]
+    slopes = -engine.directional_derivatives(words, linear.weight.detach(), batch_size, progress=progress)
+    if not is_finite(slopes):
+        bad = int((~slopes.isfinite()).any(0).nonzero()[0])
+        raise undefined_gradient(engine, words[bad], bad % len(factual))
     if side is Side.DIFF:
         slopes = slopes[:, : len(factual)] - slopes[:, len(factual) :]
     assert linear.bias is not None

@@ -8,7 +8,8 @@ memory some twenty times. With S = scale · Q Kᵀ + mask, P = softmax(S), O = P
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,16 +18,26 @@ from torch.autograd import forward_ad
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from gradiend.util._isolation import FORWARD_MODE, exclusive
+
 SCORES_AT_ONCE = 1 << 20
 """Scores that are computed together, so that the scores and their tangents stay in a processor's cache."""
+
+
+@contextmanager
+def dual_level() -> Iterator[None]:
+    """Inside the block, tensors may have tangents; another thread waits, because PyTorch has one level for all."""
+    with exclusive(FORWARD_MODE), forward_ad.dual_level():
+        yield
 
 
 class ForwardModeRules(TorchFunctionMode):
     """Inside the block, two functions of dual tensors have other forward-mode rules than PyTorch's.
 
-    `scaled_dot_product_attention` computes its tangent by the formula above. Calls that the formula does not cover
-    (dropout, a mask with a tangent, a position that may look nowhere) are left to PyTorch. `layer_norm` of bfloat16 and
-    float16 works in float32: on a GPU PyTorch's rule gives a float32 tangent, which the next product refuses.
+    `scaled_dot_product_attention` computes its tangent by the formula above. For calls that the formula does not cover
+    (dropout, a mask with a tangent, a position that may look nowhere) PyTorch's mathematical form is called by name:
+    `sdpa_kernel` would choose it for every thread of the process. `layer_norm` of bfloat16 and float16 works in
+    float32: on a GPU PyTorch's rule gives a float32 tangent, which the next product refuses.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -34,9 +45,8 @@ class ForwardModeRules(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is functional.scaled_dot_product_attention:
             result = _attention(*args, **kwargs)
-            if result is not None:
-                return result
-        elif func is functional.layer_norm:
+            return _mathematical(*args, **kwargs) if result is None else result
+        if func is functional.layer_norm:
             return _layer_norm(*args, **kwargs)
         return func(*args, **kwargs)
 
@@ -81,6 +91,18 @@ def _attention(
     return forward_ad.make_dual(output, tangent)
 
 
+def _mathematical(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
+    is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
+) -> Tensor:  # fmt: skip
+    """Attention in PyTorch's mathematical form, the only one that has a forward-mode rule."""
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        attn_mask = _added(attn_mask, query)
+    return torch._scaled_dot_product_attention_math(
+        query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+    )[0]
+
+
 def _rows_with_tangent(
     q: Tensor, q_dot: Tensor, k: Tensor, k_dot: Tensor, v: Tensor, v_dot: Tensor, mask: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -102,6 +124,11 @@ def _additive_mask(given: Tensor | None, is_causal: bool, query: Tensor, key: Te
         allowed = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).tril()
         mask = allowed[None, None]
     if mask.dtype == torch.bool:
-        mask = query.new_zeros(mask.shape).masked_fill_(~mask, -torch.inf)
+        mask = _added(mask, query)
     mask = mask.reshape((1,) * (4 - mask.dim()) + tuple(mask.shape))
     return mask if bool((mask > -torch.inf).any(-1).all()) else None
+
+
+def _added(mask: Tensor, query: Tensor) -> Tensor:
+    """A bool mask as what is added to the scores."""
+    return query.new_zeros(mask.shape).masked_fill_(~mask, -torch.inf)

@@ -22,6 +22,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from gradiend.util._isolation import exclusive, plain_modes
+
 logger = logging.getLogger(__name__)
 
 LEAST_WEIGHT = 1 << 14
@@ -30,15 +32,19 @@ LEAST_WEIGHT = 1 << 14
 
 @contextmanager
 def measurement_mode(module: nn.Module) -> Iterator[None]:
-    """Inside the block, the model runs without dropout and with the fastest products; its modes are restored."""
-    training = [part for part in module.modules() if part.training]
-    try:
-        module.eval()
-        with fast_matrix_products(module):
-            yield
-    finally:
-        for part in training:
-            part.training = True
+    """Inside the block, the model runs without dropout and with the fastest products; its modes are restored.
+
+    No other thread runs or changes the model meanwhile, and no mode of the caller changes a number.
+    """
+    with exclusive(module), plain_modes():
+        training = [part for part in module.modules() if part.training]
+        try:
+            module.eval()
+            with fast_matrix_products(module):
+                yield
+        finally:
+            for part in training:
+                part.training = True
 
 
 @contextmanager
@@ -46,20 +52,21 @@ def differentiating(module: nn.Module, parameters: Collection[nn.Parameter]) -> 
     """Inside the block, only `parameters` require gradients, and all `.grad` are None; both are restored afterwards.
 
     Gradients are recorded even where the caller has switched that off (`torch.no_grad`). Everything else is a constant,
-    so a backward pass stops at the lowest layer that holds one of the `parameters`.
+    so a backward pass stops at the lowest layer that holds one of the `parameters`. No other thread uses the model.
     """
     wanted = {id(parameter) for parameter in parameters}
-    before = [(parameter, parameter.requires_grad, parameter.grad) for parameter in module.parameters()]
-    try:
-        for parameter, _, _ in before:
-            parameter.requires_grad_(id(parameter) in wanted)
-            parameter.grad = None
-        with torch.enable_grad():
-            yield
-    finally:
-        for parameter, required, gradient in before:
-            parameter.requires_grad_(required)
-            parameter.grad = gradient
+    with exclusive(module), plain_modes():
+        before = [(parameter, parameter.requires_grad, parameter.grad) for parameter in module.parameters()]
+        try:
+            for parameter, _, _ in before:
+                parameter.requires_grad_(id(parameter) in wanted)
+                parameter.grad = None
+            with torch.enable_grad():
+                yield
+        finally:
+            for parameter, required, gradient in before:
+                parameter.requires_grad_(required)
+                parameter.grad = gradient
 
 
 def hand_over_gradients(

@@ -17,6 +17,7 @@ from typing_extensions import Self
 
 from gradiend.gradients._words import Span, TokenizedWord, locate, tokenize
 from gradiend.util import PLACEHOLDER
+from gradiend.util._isolation import exclusive
 
 IGNORED = -100
 """Label of a token that is not scored (the convention of transformers)."""
@@ -216,6 +217,10 @@ class Objective(ABC):
         return after.split(PLACEHOLDER, maxsplit=1)[0]
 
     def _remembered(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord | None]:
+        with exclusive(self.tokenizer):
+            return self._looked_up(masked_texts, words)
+
+    def _looked_up(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord | None]:
         if len(self.tokenizer) != self._known_size:
             # The tokenizer has more tokens than before, so texts may have other tokens now.
             self._known.clear()

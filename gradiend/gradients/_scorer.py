@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gradiend.gradients._objective import Objective, equal_logits
 from gradiend.gradients._words import WordBatch
 from gradiend.model.core.backbone import get_backbone_module
+from gradiend.util._isolation import exclusive
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +81,11 @@ class WordScorer:
 
     def site_logits(self, batch: WordBatch, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
         """Head logits at the sites, (U, vocabulary). Raises as `log_probs`."""
+        # The hook that narrows a pass would narrow the pass of another thread too.
+        with exclusive(self.model):
+            return self._site_logits(batch, parameters)
+
+    def _site_logits(self, batch: WordBatch, parameters: Mapping[str, Tensor] | None) -> Tensor:
         if self.pads is None:
             self._look_at(batch.input_ids[0, : int(batch.attention_mask[0].sum())])
         lengths = batch.attention_mask.sum(1)

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradiend.util._isolation import exclusive
+
 
 @dataclass(frozen=True, slots=True)
 class TokenizedWord:
@@ -22,12 +24,13 @@ class TokenizedWord:
 def tokenize(tokenizer: Any, texts: Any, **arguments: Any) -> Any:
     """Call a fast tokenizer, and restore the truncation and padding that the call sets in its backend."""
     backend = tokenizer.backend_tokenizer
-    truncation, padding = backend.truncation, backend.padding
-    try:
-        return tokenizer(texts, **arguments)
-    finally:
-        backend.no_truncation() if truncation is None else backend.enable_truncation(**truncation)
-        backend.no_padding() if padding is None else backend.enable_padding(**padding)
+    with exclusive(tokenizer):
+        truncation, padding = backend.truncation, backend.padding
+        try:
+            return tokenizer(texts, **arguments)
+        finally:
+            backend.no_truncation() if truncation is None else backend.enable_truncation(**truncation)
+            backend.no_padding() if padding is None else backend.enable_padding(**padding)
 
 
 def name_of_tokenizer(tokenizer: Any) -> str:

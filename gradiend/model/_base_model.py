@@ -22,6 +22,7 @@ from typing_extensions import Self
 from gradiend.model._architecture import Device
 from gradiend.model._parameter_map import bits
 from gradiend.util._files import read_header, read_tensors, write_tensors
+from gradiend.util._isolation import exclusive
 from gradiend.util._keywords import nearest, resolve_keywords
 from gradiend.util.paths import BASE_DIGEST
 
@@ -122,13 +123,14 @@ class BaseDigest:
     def of(cls, base_model: Any) -> Self:
         """The sample of a model in memory; a shared tensor counts once."""
         entries, shapes, sums = {}, {}, {}
-        for name, parameter in base_model.named_parameters():
-            shapes[name] = list(parameter.shape)
-            flat = parameter.detach().reshape(-1)
-            places = torch.tensor(sampled_places(flat.numel()), dtype=torch.int64, device=flat.device)
-            entries[name] = flat[places].cpu()
-            # A sum of integers does not depend on the order of addition.
-            sums[name] = int(bits(flat).sum(dtype=torch.int64))
+        with exclusive(base_model):
+            for name, parameter in base_model.named_parameters():
+                shapes[name] = list(parameter.shape)
+                flat = parameter.detach().reshape(-1)
+                places = torch.tensor(sampled_places(flat.numel()), dtype=torch.int64, device=flat.device)
+                entries[name] = flat[places].cpu()
+                # A sum of integers does not depend on the order of addition.
+                sums[name] = int(bits(flat).sum(dtype=torch.int64))
         return cls(entries, shapes, sums)
 
     def differences(self, other: BaseDigest) -> list[str]:

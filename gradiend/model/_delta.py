@@ -22,6 +22,7 @@ from gradiend.model._parameter_map import MappedParameter, bits, digest_of
 from gradiend.model._rewrite_files import Delta, ParameterChange, read_delta
 from gradiend.model.core.backbone import backbone_prefix
 from gradiend.util._checks import require_number
+from gradiend.util._isolation import exclusive
 from gradiend.util._keywords import known_keywords
 
 
@@ -191,6 +192,10 @@ class AppliedDelta:
             RuntimeError: Another delta was applied to the same parameters later and is not undone yet, or the model
                 was converted to another dtype.
         """
+        with exclusive(*(target.module for target in self._targets)):
+            self._restore()
+
+    def _restore(self) -> None:
         done = list(zip(self._targets, self._replaced, strict=False))
         for target, replaced in done:
             if target.replaced[-1:] != [replaced]:
@@ -245,7 +250,7 @@ def apply_delta(model: nn.Module, path: str | Path | Delta, strength: float = 1.
     if not math.isfinite(strength):
         raise ValueError(f"strength must be finite; got {strength}.")
     delta = path if isinstance(path, Delta) else read_delta(path)
-    with ExitStack() as unfinished:
+    with exclusive(model), ExitStack() as unfinished:
         applied = unfinished.enter_context(AppliedDelta(delta, float(strength), find_targets(model, delta)))
         applied._apply()
         unfinished.pop_all()

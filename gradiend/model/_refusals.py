@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -107,12 +107,16 @@ def refuse_undefined_weights(model: nn.Module) -> None:
         )
 
 
-@torch.no_grad()
 def _undefined(model: nn.Module) -> Iterator[str]:
     for name, parameter in model.named_parameters():
-        # The extremes need no second tensor, and are undefined if any entry is undefined.
-        if parameter.numel() and not all(map(torch.isfinite, torch.aminmax(parameter.detach()))):
+        if not is_finite(parameter):
             yield name
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no entry is infinite or undefined."""
+    # The extremes need no second tensor, and are undefined if any entry is undefined.
+    return not tensor.numel() or all(map(torch.isfinite, torch.aminmax(tensor.detach())))
 
 
 def _some(names: list[str]) -> str:

@@ -20,9 +20,12 @@ from typing_extensions import Self
 from gradiend.model._architecture import parse_rewrite_part
 from gradiend.model._context import Side, moving_factor, one_goal, parse_direction
 from gradiend.model._parameter_map import MappedParameter, ParameterMap, mapped_parameters
+from gradiend.model._refusals import is_finite, refuse_undefined_weights
 from gradiend.model._rewrite_files import RewriteChoice, RewriteRecord, delta_of, write_delta
+from gradiend.model._saved_rewrite import require_saved
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.util._digest import hash_model_weights
+from gradiend.util._isolation import exclusive, plain_modes
 from gradiend.util._keywords import known_keywords
 
 logger = logging.getLogger(__name__)
@@ -58,11 +61,29 @@ def add_update(base_model: nn.Module, mapping: ParameterMap, update: Tensor) -> 
 
 @torch.no_grad()
 def updated_parameters(base_model: nn.Module, mapping: ParameterMap, update: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Yield name and new values of each mapped parameter, as after `add_update`, without a change of `base_model`."""
+    """Yield name and new values of each mapped parameter, as after `add_update`, without a change of `base_model`.
+
+    Raises ValueError for new values that are infinite or undefined.
+    """
     for entry, parameter, _, new in rewritten_entries(base_model, mapping, update):
         whole = parameter.detach().clone()
         entry.put(whole, new)
+        _require_range(entry.name, whole)
         yield entry.name, whole
+
+
+def refuse_overflow(base_model: nn.Module, mapping: ParameterMap) -> None:
+    """Raise ValueError for a rewritten model with mapped weights that are infinite or undefined."""
+    for name, parameter in mapped_parameters(base_model, mapping).items():
+        _require_range(name, parameter)
+
+
+def _require_range(name: str, values: Tensor) -> None:
+    if not is_finite(values):
+        raise ValueError(
+            f"The update drives weights of {name} out of the range of {values.dtype}: use a smaller learning_rate, or "
+            "load the base model in float32."
+        )
 
 
 def refuse_no_change(share: float, update: Tensor) -> None:
@@ -82,15 +103,19 @@ def refuse_no_change(share: float, update: Tensor) -> None:
 
 @contextmanager
 def temporarily_updated(base_model: nn.Module, mapping: ParameterMap, update: Tensor) -> Iterator[float]:
-    """Apply `add_update` in a with-block, yield the share of changed entries, and restore the same bits."""
-    parameters = mapped_parameters(base_model, mapping)
-    saved = {entry.name: entry.gather(parameters[entry.name].detach()).clone() for entry in mapping}
-    try:
-        yield add_update(base_model, mapping, update)
-    finally:
-        with torch.no_grad():
-            for entry in mapping:
-                entry.put(parameters[entry.name], saved[entry.name])
+    """Apply `add_update` in a with-block, yield the share of changed entries, and restore the same bits.
+
+    No other thread can use the base model meanwhile.
+    """
+    with exclusive(base_model):
+        parameters = mapped_parameters(base_model, mapping)
+        saved = {entry.name: entry.gather(parameters[entry.name].detach()).clone() for entry in mapping}
+        try:
+            yield add_update(base_model, mapping, update)
+        finally:
+            with torch.no_grad():
+                for entry in mapping:
+                    entry.put(parameters[entry.name], saved[entry.name])
 
 
 class RewritesBaseModel(nn.Module, ABC):
@@ -174,6 +199,7 @@ class RewritesBaseModel(nn.Module, ABC):
         return update
 
     @known_keywords("ModelWithGradiend.rewrite_base_model")
+    @plain_modes()
     def rewrite_base_model(
         self,
         learning_rate: float,
@@ -203,14 +229,18 @@ class RewritesBaseModel(nn.Module, ABC):
 
         Raises:
             TypeError: None or several of feature_factor, strengthen and weaken are given.
-            ValueError: A bad part, a class that is no target class, an update that is not finite, or an update that
-                changes no entry, because the update is 0 or rounding to the parameters' dtype undoes the update.
+            ValueError: A bad part, a class that is no target class, a base model with undefined weights, an update
+                that is not finite or drives weights out of the range of their dtype, or an update that changes no
+                entry, because the update is 0 or rounding to the parameters' dtype undoes the update.
         """
         learning_rate, feature_factor = self._size_and_factor(learning_rate, feature_factor, part, strengthen, weaken)
         model, step = self._for_rewriting(), self._step(learning_rate, feature_factor, part)
-        rewritten = copy.deepcopy(model.base_model)
+        refuse_undefined_weights(model.base_model)
+        with exclusive(model.base_model):
+            rewritten = copy.deepcopy(model.base_model)
         share = add_update(rewritten, model.gradiend.mapping, step)
         refuse_no_change(share, step)
+        refuse_overflow(rewritten, model.gradiend.mapping)
         logger.info("The rewrite changed %.1f %% of the mapped entries.", 100 * share)
         return rewritten
 
@@ -228,9 +258,11 @@ class RewritesBaseModel(nn.Module, ABC):
         model, step = self._for_rewriting(), self._step(learning_rate, feature_factor, part)
         with temporarily_updated(model.base_model, model.gradiend.mapping, step) as share:
             refuse_no_change(share, step)
+            refuse_overflow(model.base_model, model.gradiend.mapping)
             yield model.base_model
 
     @known_keywords("ModelWithGradiend.export_delta")
+    @plain_modes()
     def export_delta(
         self, path: str | Path, learning_rate: float, feature_factor: Factor | None = None, part: str = "decoder", *,
         choice: RewriteChoice | None = None, strengthen: str | None = None, weaken: str | None = None,
@@ -253,11 +285,29 @@ class RewritesBaseModel(nn.Module, ABC):
             TypeError, ValueError: See `rewrite_base_model`.
         """
         learning_rate, feature_factor = self._size_and_factor(learning_rate, feature_factor, part, strengthen, weaken)
-        record = self.rewrite_record(learning_rate, feature_factor, part, choice=choice)
-        base_model, step = self._for_rewriting().base_model, self._step(learning_rate, feature_factor, part)
-        changed = updated_parameters(base_model, self.gradiend.mapping, step)
-        return write_delta(path, delta_of(base_model, changed, record))
+        with self._rewritten_parameters(learning_rate, feature_factor, part) as (base_model, changed):
+            record = self.rewrite_record(learning_rate, feature_factor, part, choice=choice)
+            delta = delta_of(base_model, changed, record)
+        return write_delta(path, delta)
 
+    def require_saved(
+        self, directory: Path, rewritten: Any, learning_rate: float, feature_factor: Factor, part: str = "decoder"
+    ) -> None:
+        """Check that a folder holds the model that `rewrite_base_model` makes; raises `SavedRewriteError`."""
+        with self._rewritten_parameters(learning_rate, feature_factor, part) as (base_model, changed):
+            require_saved(directory, base_model, changed, rewritten)
+
+    @contextmanager
+    def _rewritten_parameters(
+        self, learning_rate: float, feature_factor: Factor, part: str
+    ) -> Iterator[tuple[Any, Iterator[tuple[str, Tensor]]]]:
+        """The base model, and name and new values of each parameter of a rewrite; no other thread uses the model."""
+        base_model, step = self._for_rewriting().base_model, self._step(learning_rate, feature_factor, part)
+        with exclusive(base_model):
+            refuse_undefined_weights(base_model)
+            yield base_model, updated_parameters(base_model, self.gradiend.mapping, step)
+
+    @plain_modes()
     def rewrite_record(
         self,
         learning_rate: float,
@@ -268,11 +318,13 @@ class RewritesBaseModel(nn.Module, ABC):
     ) -> RewriteRecord:
         """The record of a model that `rewrite_base_model` makes; arguments and errors are those of `export_delta`."""
         base_model, step = self._for_rewriting().base_model, self._step(learning_rate, feature_factor, part)
-        entries = rewritten_entries(base_model, self.gradiend.mapping, step)
-        share = sum(int((new != old).sum()) for *_, old, new in entries) / self.gradiend.mapping.size
+        with exclusive(base_model):
+            entries = rewritten_entries(base_model, self.gradiend.mapping, step)
+            share = sum(int((new != old).sum()) for *_, old, new in entries) / self.gradiend.mapping.size
+            fingerprint = hash_model_weights(base_model)
         refuse_no_change(share, step)
         factors = torch.as_tensor(feature_factor, dtype=torch.float64).squeeze().tolist()
-        hashes = hash_model_weights(base_model), hash_model_weights(self.gradiend), self.param_map_hash
+        hashes = fingerprint, hash_model_weights(self.gradiend), self.param_map_hash
         return RewriteRecord(self.name_or_path, *hashes, float(learning_rate), factors, part, share, choice)
 
     def _size_and_factor(

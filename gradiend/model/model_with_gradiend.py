@@ -34,12 +34,13 @@ from gradiend.model._context import (
     write_gradiend_context,
 )
 from gradiend.model._parameter_map import mapped_parameters
-from gradiend.model._refusals import refuse_undefined_weights, refuse_wrapped
+from gradiend.model._refusals import is_finite, refuse_undefined_weights, refuse_wrapped
 from gradiend.model._rewriting import RewritesBaseModel
 from gradiend.model.core.backbone import build_gradiend_from_base_model
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.util._display import Shown, Table, facts
 from gradiend.util._imports import LATER
+from gradiend.util._isolation import plain_modes
 from gradiend.util._keywords import strict_methods
 from gradiend.util.paths import OWN_BASE_MODEL
 
@@ -221,6 +222,7 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
 
     # Encoding and rewriting
 
+    @plain_modes()
     @torch.no_grad()
     def encode(
         self, input: Tensor | Mapping[str, Tensor] | Any, label: Any = None, return_float: bool = False
@@ -237,6 +239,7 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
 
         Raises:
             AssertionError: A raw input comes without a label.
+            FloatingPointError: The gradient is infinite or undefined.
             ValueError: A gradient has another length, or `return_float` is True and there are several latents.
         """
         if return_float and self.gradiend.latent_dim != 1:
@@ -249,7 +252,10 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
                 )
             with torch.enable_grad():
                 input = self.create_gradients(input, label)
-        latent = self.gradiend.forward_encoder(input)
+        flat = input if isinstance(input, Tensor) else self.gradiend.flatten_gradient_dict(input)
+        if not is_finite(flat):
+            raise FloatingPointError("The gradient to encode has infinite or undefined entries.")
+        latent = self.gradiend.forward_encoder(flat)
         return latent.item() if return_float else latent
 
     def with_original_base_model(self, new_base: Any) -> Self:
@@ -320,6 +326,7 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
         self.gradiend.save_pretrained(save_directory, **{"base_model": self._recorded_base, **kwargs})
 
     @classmethod
+    @plain_modes()
     def from_pretrained(
         cls, load_directory: Any = None, *, base_model: Any = None, require_gradiend_model: bool = False,
         feature_definition: Any = None, device: Device = None, device_encoder: Device = None,

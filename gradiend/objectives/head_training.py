@@ -165,6 +165,7 @@ def pooled_states(model: DecoderModelWithMLMHead, words: Sequence[TokenizedWord]
     return result
 
 
+@torch.enable_grad()
 def fit_linear(
     features: Tensor, targets: Tensor, n_labels: int, *, batch_size: int, epochs: int, lr: float
 ) -> tuple[Tensor, Tensor]:
@@ -177,8 +178,9 @@ def fit_linear(
     scale = features.std(0, correction=0).clamp(min=1e-6)
     rows = (features - mean) / scale
     layer = nn.Linear(features.shape[1], n_labels)
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.bias.zero_()
     optimizer = torch.optim.Adam(layer.parameters(), lr=lr)
     generator = torch.Generator().manual_seed(0)
     with Progress("training the head", epochs, "epoch", brief=True) as bar:

@@ -16,6 +16,7 @@ from gradiend.model._refusals import (
     refuse_undefined_weights,
 )
 from gradiend.objectives.registry import OBJECTIVES, kind_named, kind_of, refuse_unsupported
+from gradiend.util._isolation import LOADING, exclusive
 from gradiend.util._progress import others_bars
 from gradiend.util._room import require_room, weights_size
 from gradiend.util.paths import OWN_BASE_MODEL
@@ -58,7 +59,7 @@ class AutoModelForLM:
         # Code from the hub may have the class name of a causal model and be registered for masked models.
         loader = kind.loader(config) or AutoModelForMaskedLM
         given = {"dtype": torch_dtype, "trust_remote_code": trust_remote_code, **kwargs}
-        with others_bars():
+        with exclusive(LOADING), others_bars():
             loaded: Any = loader.from_pretrained(name_or_path, output_loading_info=True, **given)
         model, report = loaded
         if report["missing_keys"]:

@@ -16,6 +16,7 @@ from gradiend.model.core.backbone import without_parameters
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import Fingerprint
 from gradiend.util._digest import frame_part, model_parts
+from gradiend.util._isolation import exclusive, plain_modes
 from gradiend.util._keywords import resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import resolve_encoder_analysis_path
@@ -58,6 +59,7 @@ def encoder_key(
     }
 
 
+@plain_modes()
 def encodings(
     trainer: Any, model: Any, key: Mapping[str, Any], neutral: pd.DataFrame | None, use_cache: bool,
     options: Mapping[str, Any],
@@ -82,6 +84,7 @@ def encodings(
     )  # fmt: skip
 
 
+@plain_modes()
 def earlier_encodings(
     trainer: Any, model_path: str | None, given: Mapping[str, Any]
 ) -> tuple[pd.DataFrame, dict[str, Any]] | None:
@@ -111,10 +114,13 @@ def _parts(
 ) -> Fingerprint:
     """The parts that encodings depend on, see `gradiend.util._cache`."""
     others = trainer.training_args.add_identity_for_other_classes
+    # Another thread may measure rewrites of the same base model.
+    with exclusive(model.base_model):
+        made_by = model_parts(model)
     return {
         **trainer.data_parts(key["split"], "train", include_other_classes=others),
         **trainer.measurement_parts(),
-        **model_parts(model),
+        **made_by,
         **({} if neutral is None else {"neutral texts": frame_part(neutral)}),
         **key,
         **{name: plain(value) for name, value in options.items()},

@@ -30,6 +30,7 @@ from gradiend.trainer.core._memory import (
 )
 from gradiend.trainer.core._rate_sample import HELD_OUT
 from gradiend.trainer.core._resume import KeptStates
+from gradiend.trainer.core._seeds import set_seed
 from gradiend.trainer.core._step import gradient_arguments, resolve_target
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import CurveEvaluation, TrainingCallback
@@ -37,6 +38,7 @@ from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune, pre_prune
 from gradiend.util._digest import digest_frame, gradiend_digest
 from gradiend.util._files import read_json, write_json
+from gradiend.util._isolation import RANDOM_STATE, exclusive, plain_modes
 from gradiend.util._lock import unchanged
 from gradiend.util._room import require_room
 from gradiend.util._stopping import StopRequest
@@ -237,7 +239,11 @@ def prepared_once(trainer: Any, plan: TrainingPlan) -> Iterator[Preparation]:
     stop = StopRequest(plan.args.max_minutes)
     ready = Preparation(trainer, plan, gradients=gradients, stop=stop)
     try:
-        with stop if plan.resumes else nullcontext(), explained_memory_errors(lambda: ready.estimate, plan.args):
+        with (
+            stop if plan.resumes else nullcontext(),
+            plain_modes(),
+            explained_memory_errors(lambda: ready.estimate, plan.args),
+        ):
             yield ready
     finally:
         gradients.close()
@@ -361,7 +367,11 @@ def with_weights(
     if isinstance(source, ModelWithGradiend):
         model = source.with_original_base_model(source.base_model)
         model.gradiend = copy.deepcopy(source.gradiend)
-        model.gradiend.build()
+        if not model.gradiend.is_built:
+            with exclusive(RANDOM_STATE):
+                # Another thread may have drawn numbers since the training was seeded.
+                set_seed(args.seed)
+                model.gradiend.build()
         resolve_target(model, args, new=False)
     else:
         model = load(trainer, trainer.resolve_model_path(source), model_class, args)

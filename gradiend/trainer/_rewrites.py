@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+
+from transformers.utils import CHAT_TEMPLATE_FILE, CONFIG_NAME, GENERATION_CONFIG_NAME
 
 from gradiend.evaluator._goals import RESULT_KEYS
 from gradiend.evaluator._grid import read_decoder_stats_file, read_fingerprint
@@ -19,13 +22,13 @@ from gradiend.util._argument_fields import plain
 from gradiend.util._cache import differences
 from gradiend.util._digest import model_parts, tokenizer_of
 from gradiend.util._files import made_aside, require_directory
+from gradiend.util._folders import take_over
 from gradiend.util._keywords import nearest, nearest_first, resolve_keywords
 from gradiend.util._lock import unchanged
 from gradiend.util._progress import others_bars
 from gradiend.util._room import require_room, weights_size
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import (
-    CONFIG_FILE,
     DELTAS_DIR,
     REWRITE_RECORD,
     name_in,
@@ -39,8 +42,13 @@ STATS_KEYS = ("feature_factors", "lrs", "topk", "part", "topk_part")
 """The arguments that, with the metric, make the name of a file of decoder results."""
 REWRITE_KEYS = ("decoder_results", "target_class", "strengthen", "weaken", "output_dir", "base_model")
 """Further arguments of `rewrite_base_model`."""
-WEIGHTS_OF_A_MODEL = ("model*.safetensors", "model.safetensors.index.json", "pytorch_model*.bin*")
-"""The files in which transformers saves the weights of a model."""
+MODEL_FILES = frozenset({
+    CONFIG_NAME, GENERATION_CONFIG_NAME, CHAT_TEMPLATE_FILE, "chat_template.json", "special_tokens_map.json",
+    "added_tokens.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.txt", "vocab.json",
+    "merges.txt", "spiece.model", "sentencepiece.bpe.model", REWRITE_RECORD,
+})  # fmt: skip
+"""Files of a saved model with its tokenizer, beside the weights."""
+_WEIGHTS = re.compile(r"(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?")
 
 R = TypeVar("R")
 
@@ -321,7 +329,13 @@ def find_results(experiment_dir: str | None, names: Iterable[str], stats: Mappin
 
 
 def save_rewritten(result: Any, model: Any, directory: str, rewrite: Rewrite, gradiend_path: str | None) -> None:
-    """Save a rewritten base model with its tokenizer, for plain transformers, and the record gradiend_rewrite.json."""
+    """Save a rewritten base model with its tokenizer, for plain transformers, and the record gradiend_rewrite.json.
+
+    The folder appears, or replaces an earlier model in its place, after its files were compared with the base model.
+
+    Raises:
+        SavedRewriteError: The saved weights are not those of the base model with the update.
+    """
     target = Path(directory)
     with made_aside(target) as made:
         with others_bars():
@@ -330,26 +344,16 @@ def save_rewritten(result: Any, model: Any, directory: str, rewrite: Rewrite, gr
         if tokenizer is not None:
             tokenizer.save_pretrained(made)
         if isinstance(model, ModelWithGradiend):
+            model.require_saved(made, result, **rewrite.arguments())
             write_rewrite_record(
                 made, model.rewrite_record(**rewrite.arguments(), choice=rewrite.choice(gradiend_path))
             )
-        _take_over(made, target)
+        take_over(made, target, _is_of_a_model)
 
 
-def _take_over(made: Path, target: Path) -> None:
-    """Move the files of a rewritten model to `target`; other files stay there.
-
-    The files without which the folder is no model are removed first and moved last, however the process ends.
-    """
-    last = [CONFIG_FILE, REWRITE_RECORD]
-    # The weights of an older model may be in more files than the new ones.
-    older = [path for pattern in WEIGHTS_OF_A_MODEL for path in target.glob(pattern)]
-    for path in (*(target / name for name in last), *older):
-        path.unlink(missing_ok=True)
-    files = [path.relative_to(made) for path in made.rglob("*") if path.is_file()]
-    for name in sorted(files, key=lambda name: last.index(str(name)) if str(name) in last else -1):
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        (made / name).replace(target / name)
+def _is_of_a_model(name: str) -> bool:
+    """Whether transformers, or this package, gives a file of a saved model this name."""
+    return name in MODEL_FILES or _WEIGHTS.fullmatch(name) is not None
 
 
 def class_and_direction(

@@ -47,11 +47,14 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def made_aside(path: str | Path) -> Iterator[Path]:
     """Yield a path of the same name in a temporary folder beside `path`, which is removed at the end.
 
+    A folder that is a file system of its own, or whose parent takes no folder, has the temporary folder inside.
+
     Raises:
         OSError: See `replacing`.
     """
-    path = Path(path)
-    aside = path.parent / temporary_name(path.name)
+    path = Path(os.path.realpath(path)) if Path(path).is_dir() else Path(path)
+    inside = path.is_dir() and (os.path.ismount(path) or not os.access(path.parent, os.W_OK))
+    aside = (path if inside else path.parent) / temporary_name(path.name)
     with explained_failure(path):
         try:
             aside.mkdir(parents=True)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from gradiend.model._activations import ACTIVATIONS
+from gradiend.model._refusals import is_finite
 from gradiend.model.model import GradiendModel
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.util._progress import Progress
@@ -63,6 +64,7 @@ def initialize_from_class_means(gradiend: GradiendModel, batches: Iterable[Mappi
 
     Raises:
         ValueError: See `require_closed_form`; or too few batches of a class; or classes with the same gradients.
+        FloatingPointError: A gradient is infinite or undefined.
     """
     require_closed_form(gradiend)
     encoder, decoder = gradiend.encoder_linear, gradiend.decoder_linear
@@ -75,7 +77,7 @@ def initialize_from_class_means(gradiend: GradiendModel, batches: Iterable[Mappi
     used: set[Any] = set()
     with Progress("class means", 2 * wanted, "batch", brief=True) as bar:
         waiting: list[tuple[float, Tensor]] = []
-        for batch in _made_with_autograd(batches):
+        for batch in _finite(batches):
             label, name = float(batch["label"]), batch.get("batch_id")
             if label not in seen or seen[label] >= wanted or (name is not None and name in used):
                 continue
@@ -117,12 +119,19 @@ def initialize_from_class_means(gradiend: GradiendModel, batches: Iterable[Mappi
     encoder.bias.fill_(-scale * (positive + negative) / 2)
 
 
-def _made_with_autograd(batches: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """The same batches, each made with autograd switched on, because making its gradients needs autograd."""
+def _finite(batches: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The same batches, made with autograd switched on; raises FloatingPointError for gradients that are not finite."""
     iterator = iter(batches)
     while True:
         with torch.enable_grad():
             batch = next(iterator, None)
         if batch is None:
             return
+        for side in ("source", "target"):
+            if not is_finite(batch[side]):
+                place = f"the label {float(batch['label']):+g} (batch {batch.get('batch_id')})"
+                raise FloatingPointError(
+                    f"init='class_means' reads a {side} gradient of the class with {place} that is infinite or "
+                    "undefined: load the base model in float32, or leave texts out."
+                )
         yield batch

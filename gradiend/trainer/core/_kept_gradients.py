@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import logging
+import shutil
 import tempfile
 import weakref
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -20,6 +22,8 @@ from gradiend.model._context import Side
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.util._digest import digest_json, digest_weights
 from gradiend.util._files import read_tensors, write_tensors
+
+logger = logging.getLogger(__name__)
 
 GRADIENT = "gradient"
 """Name of the gradient in a file."""
@@ -103,8 +107,8 @@ class GradientStore:
     """Flat gradients by key, in a temporary file that is mapped into memory.
 
     A base model in evaluation mode always gives the same gradient for the same batch, and the store gives the same bits
-    back. The file is sparse, never larger than the limit, and has no name, so it is removed with the object or with the
-    process, however that ends.
+    back. The file is sparse, never larger than the limit or half of the free space, and has no name: it goes with the
+    object or with the process, however that ends. When the disk is full, the store keeps what it has.
 
     Args:
         limit: Largest size of the file in bytes. Gradients that do not fit are not kept; a store with room for fewer
@@ -114,8 +118,8 @@ class GradientStore:
 
     def __init__(self, limit: int, directory: str | Path | None = None) -> None:
         self.limit = limit
-        self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - lives as long as the store
-        weakref.finalize(self, self._file.close)
+        self.directory = directory
+        self._file: IO[bytes] | None = None
         self._rows: dict[Hashable, int] = {}
         self._values: Tensor | None = None
 
@@ -137,35 +141,80 @@ class GradientStore:
         Raises:
             ValueError: Gradients of another number, length or type than those of the other keys.
         """
-        shape = (len(gradients), gradients[0].numel())
+        shape, dtype = (len(gradients), gradients[0].numel()), gradients[0].dtype
         if self._values is None:
-            self._values = self._map(shape, gradients[0].dtype)
-        if self._values.shape[1:] != shape or self._values.dtype != gradients[0].dtype:
+            self._values = self._map(shape, dtype)
+        if self._values.shape[1:] != shape or self._values.dtype != dtype:
             raise ValueError(
                 f"This store holds {tuple(self._values.shape[1:])} numbers of {self._values.dtype} under a key; "
-                f"got {shape} of {gradients[0].dtype}."
+                f"got {shape} of {dtype}."
             )
-        if key in self._rows or len(self._rows) == len(self._values):
-            return
         row = len(self._rows)
-        for place, gradient in zip(self._values[row], gradients, strict=True):
-            place.copy_(gradient)
-        self._rows[key] = row
+        if key in self._rows or row == len(self._values):
+            return
+        try:
+            self._write(row, gradients)
+        except OSError as error:
+            self._end(error)
+        else:
+            self._rows[key] = row
 
     def close(self) -> None:
         """Forget all gradients; the file is removed when nobody holds a result of `get` any more."""
         self._rows.clear()
         self._values = None
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def capacity(self, count: int, length: int, dtype: torch.dtype) -> int:
         """Number of keys for which there is room, with `count` gradients of `length` entries each."""
-        n_rows = self.limit // (count * length * dtype.itemsize)
+        if self._values is not None:
+            return len(self._values)
+        # The other half is for what else is written there, such as the trained model.
+        n_rows = min(self.limit, self._free() // 2) // (count * length * dtype.itemsize)
         return n_rows if n_rows >= FEWEST else 0
+
+    def _free(self) -> int:
+        """The bytes that are free in the directory; 0 if there is none that can be written to."""
+        try:
+            return shutil.disk_usage(self.directory or tempfile.gettempdir()).free
+        except OSError:
+            return 0
 
     def _map(self, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
         n_rows = self.capacity(*shape, dtype)
+        nothing = torch.empty(0, *shape, dtype=dtype)
         if not n_rows:
-            return torch.empty(0, *shape, dtype=dtype)
-        held = np.memmap(self._file, np.uint8, "w+", shape=(n_rows * shape[0] * shape[1] * dtype.itemsize,))
+            return nothing
+        n_bytes = n_rows * shape[0] * shape[1] * dtype.itemsize
+        try:
+            self._file = tempfile.TemporaryFile(dir=self.directory, buffering=0)  # noqa: SIM115 - the store's own
+            weakref.finalize(self, self._file.close)
+            self._file.truncate(n_bytes)
+            held = np.memmap(self._file, np.uint8, "r+", shape=(n_bytes,))
+        except OSError as error:
+            self._end(error)
+            return nothing
         return torch.from_numpy(held).view(dtype).view(n_rows, *shape)
+
+    def _write(self, row: int, gradients: Sequence[Tensor]) -> None:
+        # On a full disk a write to the file is an error, and a write to the map would end the process (SIGBUS).
+        assert self._file is not None
+        self._file.seek(row * sum(gradient.nbytes for gradient in gradients))
+        for gradient in gradients:
+            left = gradient.detach().reshape(-1).cpu().contiguous().view(torch.uint8).numpy().data
+            while left:
+                left = left[self._file.write(left) :]
+
+    def _end(self, error: OSError) -> None:
+        """Keep no more gradients, and say so."""
+        logger.warning(
+            "The temporary folder %s takes no more kept gradients (%s): %d batches are kept, and the others are "
+            "computed again. A larger folder (TMPDIR) makes this faster; a lower kept_gradients_size leaves it room.",
+            self.directory or tempfile.gettempdir(), error.strerror, len(self._rows),
+        )  # fmt: skip
+        if self._values is not None:
+            self._values = self._values[: len(self._rows)]
+            assert self._file is not None
+            # What was written of the last gradients makes room for others.
+            self._file.truncate(self._values.nbytes)

@@ -77,6 +77,7 @@ class AutogradOptimizer:
             weight_decay=arguments.weight_decay,
         )  # fmt: skip
 
+    @torch.enable_grad()
     def step(self, source: Tensor, target: Tensor) -> Tensor:
         """See `GradiendOptimizer.step`."""
         predicted = self.predict(source)

@@ -23,6 +23,7 @@ from gradiend.model.model import GradiendModel
 from gradiend.trainer.core._optimizers import GradiendOptimizer
 from gradiend.trainer.core._step import SampledOptimizer, optimizer_for, steps_analytically, training_pair
 from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.util._isolation import RANDOM_STATE, exclusive
 
 ENTRIES = 1 << 18
 """Most entries of the GRADIEND that a probe has; of a larger one, it has a sample of about half as many."""
@@ -74,7 +75,7 @@ class Sample:
         if self.places is None:
             return copy.deepcopy(gradiend)
         # A new network draws its weights, which no other number of the training may depend on.
-        with torch.random.fork_rng():
+        with exclusive(RANDOM_STATE), torch.random.fork_rng():
             small = GradiendModel(
                 len(self.places), gradiend.latent_dim, gradiend.activation_encoder, gradiend.activation_decoder,
                 gradiend.bias_decoder, gradiend.torch_dtype, device_encoder=gradiend.device_encoder,

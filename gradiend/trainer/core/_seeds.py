@@ -20,6 +20,8 @@ from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.stats import best_correlation, convergence, last_loss, without_reason
 from gradiend.util._argument_fields import plain
 from gradiend.util._files import made_aside, write_json
+from gradiend.util._folders import remove, take_over
+from gradiend.util._isolation import RANDOM_STATE, exclusive
 from gradiend.util._room import require_room
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import MLM_HEAD, OWN_BASE_MODEL, OWN_TOKENIZER, SEED_REPORT, TRAINING
@@ -34,9 +36,10 @@ SEED_RANGE = 2**31
 def set_seed(seed: int | None) -> None:
     """Seed the random generators of Python, NumPy and PyTorch (all devices); None changes no generator."""
     if seed is not None:
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.manual_seed(seed)
+        with exclusive(RANDOM_STATE):
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            torch.manual_seed(seed)
 
 
 @dataclass(frozen=True)
@@ -152,26 +155,7 @@ def promote(best: str, output: str) -> None:
         require_room(target.parent, size, f"The copy of {source}")
         with made_aside(target) as staging:
             shutil.copytree(source, staging)
-            _take_over(staging, target)
-
-
-def _take_over(staging: Path, target: Path) -> None:
-    """Move a checkpoint to `target`, whose config.json is removed first and written last, see `write_checkpoint`."""
-    (target / CONFIG).unlink(missing_ok=True)
-    target.mkdir(parents=True, exist_ok=True)
-    for name in (*CHECKPOINT_FILES, MLM_HEAD, OWN_BASE_MODEL, OWN_TOKENIZER):
-        _remove(target / name)
-    for path in sorted(staging.iterdir(), key=lambda path: path.name == CONFIG):
-        _remove(target / path.name)
-        path.rename(target / path.name)
-    staging.rmdir()
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+            take_over(staging, target, {*CHECKPOINT_FILES, MLM_HEAD, OWN_BASE_MODEL, OWN_TOKENIZER}.__contains__)
 
 
 def drop_weights(directories: Sequence[str]) -> None:
@@ -180,7 +164,7 @@ def drop_weights(directories: Sequence[str]) -> None:
         (Path(directory) / CONFIG).unlink(missing_ok=True)
         for path in Path(directory).iterdir():
             if path.name != TRAINING:
-                _remove(path)
+                remove(path)
         for checkpoint in intermediate_checkpoints(directory):
             remove_checkpoint(checkpoint)
 

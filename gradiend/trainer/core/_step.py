@@ -81,6 +81,9 @@ class AnalyticOptimizer:
         ∂W_d = 2 r h / n,  ∂b_d = 2 r / n,  δ = act'(p) Σ 2 r W_d / n,  ∂W_e = δ s,  ∂b_e = δ.
     One pass over W_e and s gives p, one pass over the decoder gives r and updates the decoder, and one pass over W_e
     updates W_e: about 22 n numbers are read or written. h, δ and the loss stay tensors, so a step never waits for them.
+
+    The loss that a step returns has p − p added to it: 0, or undefined if the source gradient is infinite or undefined
+    anywhere, which tanh would hide.
     """
 
     def __init__(self, gradiend: GradiendModel, arguments: TrainingArguments) -> None:
@@ -88,6 +91,7 @@ class AnalyticOptimizer:
         slope = ACTIVATIONS[gradiend.activation_encoder].slope
         assert slope is not None
         self.slope = slope
+        self.activation = get_activation(gradiend.activation_encoder)
         encoder, decoder = gradiend.encoder_linear, gradiend.decoder_linear
         self.encoder_weight = _Adam(encoder.weight, arguments)
         assert encoder.bias is not None
@@ -106,7 +110,8 @@ class AnalyticOptimizer:
         self.steps += 1
         source, target = (tensor.to(self.encoder_weight.values) for tensor in (source, target))
         n = source.numel()
-        latent = self.gradiend.forward_encoder(source).squeeze()
+        before = self.gradiend.encoder_linear(source).squeeze()
+        latent = self.activation(before)
         squares, backward = torch.zeros_like(latent), torch.zeros_like(latent)
         for place in self.chunks:
             residual, gradient = self.scratch[:, : place.stop - place.start]
@@ -127,7 +132,7 @@ class AnalyticOptimizer:
             gradient = torch.mul(source[place], delta, out=self.scratch[0, : place.stop - place.start])
             self.encoder_weight.update(place, gradient, self.steps)
         self.encoder_bias.update(slice(None), delta.reshape(1), self.steps)
-        return squares / n
+        return squares / n + (before - before)
 
     def state_dict(self) -> dict[str, Any]:
         """See `GradiendOptimizer.state_dict`."""
@@ -172,7 +177,8 @@ class SampledOptimizer(AnalyticOptimizer):
         """See `GradiendOptimizer.step`; the gradients are (sampled entries,)."""
         self.steps += 1
         source, target = (tensor.to(self.encoder_weight.values) for tensor in (source, target))
-        latent = self.gradiend.forward_encoder(source * self.weights).squeeze()
+        before = self.gradiend.encoder_linear(source * self.weights).squeeze()
+        latent = self.activation(before)
         weight, everywhere = self.decoder_weight.values, slice(None)
         residual = weight * latent - target
         if self.decoder_bias is not None:
@@ -186,7 +192,7 @@ class SampledOptimizer(AnalyticOptimizer):
         delta = 2 / self.entries * backward * self.slope(latent)
         self.encoder_weight.update(everywhere, source * delta, self.steps)
         self.encoder_bias.update(everywhere, delta.reshape(1), self.steps)
-        return loss
+        return loss + (before - before)
 
 
 logger = get_logger(__name__)
@@ -202,7 +208,6 @@ class CompiledOptimizer(AnalyticOptimizer):
         super().__init__(gradiend, arguments)
         self.states = [(part.values, part.first, part.second) for part in self._parts]
         self.options = {**self.encoder_weight.settings, "decoupled": OPTIMIZERS[arguments.optim].decoupled}
-        self.activation = get_activation(gradiend.activation_encoder)
         self.compiles = True
 
     @torch.no_grad()
@@ -233,7 +238,8 @@ def fused_step(
     `source` and `target` are (n,), `step` () counts from 1, and `options` are the keywords of `adam_`.
     """
     encoder, encoder_bias, decoder, *rest = states
-    latent = activation(encoder[0] @ source + encoder_bias[0].squeeze())
+    before = encoder[0] @ source + encoder_bias[0].squeeze()
+    latent = activation(before)
     residual = decoder[0] * latent - target
     for bias in rest:
         residual = residual + bias[0]
@@ -245,7 +251,7 @@ def fused_step(
         adam_(bias, scale * residual, step, **options)
     adam_(encoder, delta * source, step, **options)
     adam_(encoder_bias, delta.reshape(1), step, **options)
-    return squares / source.numel()
+    return squares / source.numel() + (before - before)
 
 
 def adam_(

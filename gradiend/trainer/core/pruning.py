@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from gradiend.model._context import Side
+from gradiend.model._refusals import is_finite, refuse_undefined_weights
 from gradiend.model._topk import blocks
 from gradiend.trainer.core._kept_gradients import GradientCache
 from gradiend.trainer.core._pruning_config import PostPruneConfig, PrePruneConfig
+from gradiend.util._isolation import plain_modes
 from gradiend.util._progress import Progress
 
 
@@ -133,13 +135,13 @@ def class_mean_importance(
     with Progress("pre-pruning", sum(map(len, batches_of)), "batch", brief=True) as bar:
         for batches in batches_of:
             if len(batches) == 1:
-                _kept(model, [dataset[index] for index in batches[0]], side, receive, cache)
+                _checked(model, [dataset[index] for index in batches[0]], side, receive, cache, config)
                 bar.advance()
                 continue
             accumulator = torch.zeros_like(result) if accumulator is None else accumulator.zero_()
             for batch in bar.over(batches):
                 part = _weighted_into(accumulator, len(batch) / sum(map(len, batches)))
-                _kept(model, [dataset[index] for index in batch], side, part, cache)
+                _checked(model, [dataset[index] for index in batch], side, part, cache, config)
             receive(slice(0, len(result)), accumulator)
     return result
 
@@ -160,6 +162,25 @@ def _weighted_into(accumulator: Tensor, weight: float) -> Receiver:
             accumulator[block].add_(part, alpha=weight)
 
     return add
+
+
+def _checked(
+    model: Any, items: Sequence[Mapping[str, Any]], side: Side, receive: Receiver, cache: GradientCache | None,
+    config: PrePruneConfig,
+) -> None:  # fmt: skip
+    """Like `_kept`; raises FloatingPointError for a gradient that is infinite or undefined."""
+
+    def check(place: slice, gradient: Tensor) -> None:
+        if not is_finite(gradient):
+            refuse_undefined_weights(model.base_model)
+            texts = ", ".join(repr(item["text"]) for item in items if "text" in item)
+            raise FloatingPointError(
+                f"A gradient of {len(items)} examples of class {items[0][config.feature_class_key]!r} is infinite or "
+                f"undefined{f' ({texts:.300})' if texts else ''}: load the model in float32, or leave the text out."
+            )
+        receive(place, gradient)
+
+    _kept(model, items, side, check, cache)
 
 
 def _kept(
@@ -221,6 +242,7 @@ __all__ = ["PostPruneConfig", "PrePruneConfig", "post_prune", "pre_prune"]
 logger = logging.getLogger(__name__)
 
 
+@plain_modes()
 def pre_prune(
     model_with_gradiend: Any, dataset: Examples | None, config: PrePruneConfig, *, definition: Any = None,
     inplace: bool = True, return_mask: bool = False, cache_dir: str | Path | None = None,
@@ -246,6 +268,7 @@ def pre_prune(
     Raises:
         ValueError: No dataset, an empty dataset, classes that are missing or not known, or no dimension left to keep.
         KeyError: Items without the class key.
+        FloatingPointError: A gradient is infinite or undefined.
     """
     examples = dataset if config.dataset is None else config.dataset
     if examples is None:
@@ -269,6 +292,7 @@ def pre_prune(
     return (pruned, mask) if return_mask else pruned
 
 
+@plain_modes()
 def post_prune(model_with_gradiend: Any, config: PostPruneConfig) -> Any:
     """Keep the input dimensions with the largest weights (see `PostPruneConfig`).
 

@@ -8,12 +8,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gradiend.gradients import GradientEngine, TokenizedWord, encode_words
+from gradiend.gradients import GradientEngine, TokenizedWord, encode_words, undefined_gradient
 from gradiend.model._context import Side
+from gradiend.model._refusals import is_finite
 from gradiend.trainer.core._kept_gradients import words_key
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend
 from gradiend.trainer.text.prediction._random_masks import mask_at_random, parse_ignored
 from gradiend.util._checks import require_ordered, require_texts
+from gradiend.util._isolation import plain_modes
 from gradiend.util._keywords import known_keywords
 from gradiend.util.logging import get_logger
 
@@ -62,6 +64,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
 
         Raises:
             ValueError: The text has no placeholder.
+            FloatingPointError: The gradient is infinite or undefined.
         """
         word = self._word(text, label)
         if verbose:
@@ -89,6 +92,8 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
 
     def _gradients(self, words: Sequence[TokenizedWord], return_dict: bool) -> Any:
         flat = self.engine.gradients(words, words, [Side.FACTUAL])[0]
+        if not is_finite(flat):
+            raise undefined_gradient(self.engine, words[0])
         return self.gradiend.mapping.unflatten(flat) if return_dict else flat
 
     def streams(self, items: Sequence[Mapping[str, Any]]) -> bool:
@@ -120,6 +125,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
             for side in (Side.FACTUAL, Side.ALTERNATIVE)
         ]
 
+    @plain_modes()
     @torch.no_grad()
     @known_keywords("encode")
     def encode(
@@ -188,6 +194,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
             self.engine, self.gradiend, factual, alternative, side, batch_size=batch_size, progress=progress
         )
 
+    @plain_modes()
     def mask_and_encode(
         self, text: str, ignore_tokens: Collection[str | int] | Literal[False] | None = False,
         return_masked_text: bool = False, single_mask: bool = True, topk: int | float | None = None,

@@ -37,6 +37,7 @@ from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionM
 from gradiend.trainer.trainer import Trainer
 from gradiend.util._digest import frame_part, language_model_parts
 from gradiend.util._imports import without_package
+from gradiend.util._isolation import plain_modes
 from gradiend.util._keywords import known_keywords, resolve_keywords
 from gradiend.util._room import kept_if_possible
 from gradiend.util.logging import get_logger
@@ -222,6 +223,7 @@ class TextPredictionTrainer(Trainer):
 
     @known_keywords("train_decoder_only_mlm_head")
     @one_writer("output")
+    @plain_modes()
     def train_decoder_only_mlm_head(
         self, model: Any, output: str | None = None, *, split: str = "train", batch_size: int = 4, epochs: int = 5,
         lr: float = 1e-4, pooling_length: int = 3, max_length: int = 128, max_size: int | None = None,
@@ -368,6 +370,7 @@ class TextPredictionTrainer(Trainer):
         return self.modality.balance_texts(given)
 
     @known_keywords("evaluate_base_model")
+    @plain_modes()
     def evaluate_base_model(
         self, model: Any, tokenizer: Any, use_cache: bool | None = None, cache_folder: str = "",
         model_id: str | None = None, training_like_df: pd.DataFrame | None = None,
@@ -422,6 +425,7 @@ class TextPredictionTrainer(Trainer):
 
     @known_keywords("evaluate_side_effects")
     @one_writer()
+    @plain_modes()
     def evaluate_side_effects(
         self, decoder_results: Mapping[str, Any] | None = None, target_class: str | None = None,
         increase_target_probabilities: bool = True, *, strengthen: str | None = None, weaken: str | None = None,

@@ -1,0 +1,94 @@
+"""A rewritten model that was saved differs from the base model by the update, and by nothing else: read and compared.
+
+The files are read tensor by tensor, so no second model is in memory. Where transformers saves under other names than
+those of the model, or leaves tensors out, the folder is loaded instead, as a user would load it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from gradiend.model._parameter_map import bits
+from gradiend.util._isolation import LOADING, exclusive
+from gradiend.util._progress import others_bars
+
+
+class SavedRewriteError(RuntimeError):
+    """A saved model is not the base model with the update: the message names a parameter. Nothing was put in place."""
+
+
+def require_saved(directory: Path, base_model: nn.Module, changed: Iterable[tuple[str, Tensor]], result: Any) -> None:
+    """Check the files of a rewritten model.
+
+    Args:
+        directory: The folder that `result` was saved in.
+        base_model: The unchanged model.
+        changed: Name and expected values of each parameter that the rewrite may change.
+        result: The rewritten model, whose class loads the folder if the names in the files are others.
+
+    Raises:
+        SavedRewriteError: A parameter was saved with other values, or not at all.
+    """
+    names: dict[int, list[str]] = {}
+    tensors: dict[str, Tensor] = base_model.state_dict(keep_vars=True)
+    for name, tensor in tensors.items():
+        names.setdefault(id(tensor), []).append(name)
+    places = _places(directory)
+    saved: Mapping[str, Callable[[], Tensor]]
+    if places.keys() <= tensors.keys() and all(any(name in places for name in own) for own in names.values()):
+        saved = {name: partial(_read, place, name) for name, place in places.items()}
+    else:
+        with exclusive(LOADING), others_bars():
+            loaded = type(result).from_pretrained(directory, dtype="auto", local_files_only=True)
+        saved = {name: tensor.detach for name, tensor in loaded.state_dict().items()}
+    for name, expected in _expected(tensors, changed):
+        for own in names[id(tensors[name])]:
+            if own in saved and not _same(saved[own](), expected):
+                raise SavedRewriteError(
+                    f"The rewritten {type(result).__name__} was saved with other values of {own} than the base model "
+                    "with its update has. Its save_pretrained changes or loses weights, or the disk does: nothing was "
+                    f"written to the model's folder. Save in another place, or apply a delta (export_delta) instead."
+                )
+
+
+def _expected(tensors: dict[str, Tensor], changed: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    """A name of each tensor, with the values that it must have; shared tensors come once."""
+    seen = set()
+    for name, values in changed:
+        seen.add(id(tensors[name]))
+        yield name, values
+    for name, tensor in tensors.items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            yield name, tensor.detach()
+
+
+def _same(found: Tensor, expected: Tensor) -> bool:
+    if found.dtype != expected.dtype or found.shape != expected.shape:
+        return False
+    flat = (tensor.detach().cpu().contiguous().reshape(-1) for tensor in (found, expected))
+    return torch.equal(*map(bits, flat))
+
+
+def _places(directory: Path) -> dict[str, Path]:
+    """Name of each saved tensor → its file; {} for files of another format."""
+    places: dict[str, Path] = {}
+    try:
+        for path in sorted(directory.glob("*.safetensors")):
+            with safe_open(str(path), framework="pt") as file:
+                places |= dict.fromkeys(file.keys(), path)
+    except SafetensorError as error:
+        raise SavedRewriteError(f"{path.name}, a file of the rewritten model, cannot be read back: {error}.") from error
+    return places
+
+
+def _read(path: Path, name: str) -> Tensor:
+    with safe_open(str(path), framework="pt") as file:
+        return file.get_tensor(name)
