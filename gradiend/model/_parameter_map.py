@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gradiend.util._digest import digest_tensors
+from gradiend.util._isolation import exclusive
 from gradiend.util._keywords import one_of
 
 MASK_MARGIN = 1.1
@@ -275,7 +276,9 @@ class ParameterMap(Sequence[MappedParameter]):
 
 def mapped_parameters(base_model: nn.Module, mapping: ParameterMap) -> dict[str, nn.Parameter]:
     """The base model's parameters in the map. Raises KeyError for a missing parameter, ValueError for another shape."""
-    parameters = dict(base_model.named_parameters())
+    # A forward-mode pass puts other tensors in the place of the parameters, which no other thread must take for them.
+    with exclusive(base_model):
+        parameters = dict(base_model.named_parameters())
     for entry in mapping:
         if entry.name not in parameters:
             raise KeyError(

@@ -13,6 +13,7 @@ from torch import nn
 from gradiend.model._architecture import Device
 from gradiend.model._parameter_map import MappedParameter, ParameterMap, mapped_parameters
 from gradiend.model.param_mapped import ParamMappedGradiendModel
+from gradiend.util._isolation import exclusive
 from gradiend.util._keywords import known_keywords, nearest
 
 if TYPE_CHECKING:
@@ -46,10 +47,13 @@ def split_backbone_vs_head_params(model: nn.Module) -> tuple[OrderedDict[str, nn
     Returns:
         (name → parameter in the model's order, [{"name", "shape", "numel"} of each parameter of the head]).
     """
-    in_backbone = {id(parameter) for parameter in get_backbone_module(model).parameters()}
+    # Another thread may have other tensors in the place of the parameters for the time of a pass.
+    with exclusive(model):
+        in_backbone = {id(parameter) for parameter in get_backbone_module(model).parameters()}
+        parameters = dict(model.named_parameters())
     backbone: OrderedDict[str, nn.Parameter] = OrderedDict()
     excluded = []
-    for name, parameter in model.named_parameters():
+    for name, parameter in parameters.items():
         if id(parameter) in in_backbone:
             backbone[name] = parameter
         else:

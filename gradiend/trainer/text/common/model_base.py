@@ -28,6 +28,7 @@ from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.text.common._instruct import InstructTokenizerWrapper
 from gradiend.util import PLACEHOLDER
 from gradiend.util._digest import tokenizer_digest
+from gradiend.util._isolation import exclusive
 from gradiend.util._keywords import resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import OWN_BASE_MODEL, OWN_TOKENIZER
@@ -266,14 +267,15 @@ def reachable_map(base_model: Any, objective: Objective, params: Any = None, par
     Raises:
         ValueError: No gradient reaches any parameter, or one that was asked for without a wildcard.
     """
-    mapping = select_parameters(base_model, params, param_map)
-    backbone, _ = split_backbone_vs_head_params(base_model)
-    unreached = unreached_parameters(
-        base_model,
-        {entry.name: backbone[entry.name] for entry in mapping},
-        objective.tokenize([PROBE_TEXT], ["c"]),
-        objective,
-    )
+    with exclusive(base_model):
+        mapping = select_parameters(base_model, params, param_map)
+        backbone, _ = split_backbone_vs_head_params(base_model)
+        unreached = unreached_parameters(
+            base_model,
+            {entry.name: backbone[entry.name] for entry in mapping},
+            objective.tokenize([PROBE_TEXT], ["c"]),
+            objective,
+        )
     asked = {name for patterns in (params, param_map) if patterns is not None for name in as_patterns(patterns)}
     if asked & set(unreached) or len(unreached) == len(mapping):
         bad = sorted(asked & set(unreached)) or unreached
