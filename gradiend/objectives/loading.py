@@ -15,6 +15,7 @@ from gradiend.model._refusals import (
     refuse_quantized_config,
     refuse_undefined_weights,
 )
+from gradiend.model._rewrite_files import verify_rewritten
 from gradiend.objectives.registry import OBJECTIVES, kind_named, kind_of, refuse_unsupported
 from gradiend.util._progress import others_bars
 from gradiend.util.paths import OWN_BASE_MODEL
@@ -43,6 +44,7 @@ class AutoModelForLM:
         """
         refuse_adapter_folder(name_or_path)
         require_model(name_or_path)
+        verify_rewritten(name_or_path)
         config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
         architecture = (config.architectures or [""])[0]
         kind = None if objective is None else kind_of(None, objective)
@@ -104,6 +106,7 @@ class AutoTokenizerForLM:
             OSError: No tokenizer has this name.
             ValueError: A folder that transformers can make no tokenizer from, or a tokenizer without any word.
         """
+        verify_rewritten(name_or_path, weights=False)
         tokenizer = AutoTokenizer.from_pretrained(name_or_path, use_fast=True, **kwargs)
         # From a folder without tokenizer files, transformers makes a tokenizer with nothing but special tokens.
         if len(tokenizer) <= len(tokenizer.added_tokens_decoder):

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from gradiend.model._checkpoint import CHECKPOINT_FILES, CONFIG
+from gradiend.model._checkpoint_files import CONFIG, remove_files
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.stats import best_correlation, convergence, last_loss, without_reason
 from gradiend.util._argument_fields import plain
-from gradiend.util._files import write_json
+from gradiend.util._files import write_checked_json
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import MLM_HEAD, OWN_BASE_MODEL, OWN_TOKENIZER, SEED_REPORT, TRAINING
+from gradiend.util.paths import SEED_REPORT, TRAINING
 
 logger = get_logger(__name__)
 
@@ -121,7 +121,7 @@ def choose_seed(
             for run in runs
         ],
     }
-    write_json(Path(directory) / SEED_REPORT, plain(report))
+    write_checked_json(Path(directory) / SEED_REPORT, plain(report))
     if not any(run.converged for run in runs):
         whys = [run.reason or f"{run.convergence_metric} {run.convergence_metric_value}" for run in runs]
         shown = "; ".join(f"seed {run.seed}: {why}" for run, why in zip(runs, whys, strict=True))
@@ -154,38 +154,23 @@ def promote(best: str, output: str) -> None:
 
 def _take_over(staging: Path, target: Path) -> None:
     """Move a checkpoint to `target`, whose config.json is removed first and written last, see `write_checkpoint`."""
-    (target / CONFIG).unlink(missing_ok=True)
-    target.mkdir(parents=True, exist_ok=True)
-    for name in (*CHECKPOINT_FILES, MLM_HEAD, OWN_BASE_MODEL, OWN_TOKENIZER):
-        _remove(target / name)
-    for path in sorted(staging.iterdir(), key=lambda path: path.name == CONFIG):
-        _remove(target / path.name)
-        path.rename(target / path.name)
-    staging.rmdir()
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    remove_files(target)
+    paths = [path for path in staging.rglob("*") if not path.is_dir()]
+    for path in sorted(paths, key=lambda path: path == staging / CONFIG):
+        place = target / path.relative_to(staging)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(place)
+    shutil.rmtree(staging)
 
 
 def drop_weights(directories: Sequence[str]) -> None:
-    """Remove everything but the training statistics."""
+    """Remove the checkpoints but for the training statistics; files of others stay."""
     for directory in directories:
-        (Path(directory) / CONFIG).unlink(missing_ok=True)
-        for path in Path(directory).iterdir():
-            if path.name != TRAINING:
-                _remove(path)
+        remove_files(Path(directory), keep=[TRAINING])
         for checkpoint in intermediate_checkpoints(directory):
             remove_checkpoint(checkpoint)
 
 
 def remove_checkpoint(directory: str | Path) -> None:
-    """Remove a checkpoint with all its files, if there is one.
-
-    The config.json is removed first: a directory with a config.json is complete, however the process ends.
-    """
-    (Path(directory) / CONFIG).unlink(missing_ok=True)
-    shutil.rmtree(directory, ignore_errors=True)
+    """Remove a checkpoint, if there is one, and its folder, unless files of others are in it."""
+    remove_files(Path(directory))
