@@ -28,6 +28,13 @@ def describe(path: str | Path) -> dict[str, Any]:
     place = Path(path)
     if not place.exists():
         raise FileNotFoundError(f"{place} does not exist.")
+    try:
+        return _described(place)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"A file of {place} holds something else than gradiend writes ({error!r}).") from error
+
+
+def _described(place: Path) -> dict[str, Any]:
     if place.suffix == ".safetensors":
         delta = read_delta(place)
         made = {} if delta.rewrite is None else _of_rewrite(delta.rewrite)

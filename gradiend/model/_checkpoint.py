@@ -95,7 +95,7 @@ def read_checkpoint(directory: str | Path, *, with_mapping: bool = False, verify
     if version != FORMAT_VERSION:
         raise ValueError(f"{path} has format_version {version!r}; this version of gradiend reads {FORMAT_VERSION}.")
     for key in ("architecture", "mapping", "metadata", FILES):
-        if not isinstance(config.get(key) or {}, dict):
+        if not isinstance(config.get(key), (dict, type(None))):
             raise ValueError(f"{path}: {key} must be an object, not {type(config[key]).__name__}.")
     try:
         architecture = Architecture.from_json(config["architecture"])
@@ -225,7 +225,7 @@ def write_mapping(directory: Path, mapping: ParameterMap | None, *, binary: bool
 
 def _mapping_paths(config: Path, content: Mapping[str, Any]) -> dict[str, Path]:
     # Folders in the names of files are ignored: a checkpoint must not read outside its own directory.
-    return {kind: config.parent / Path(content[key]).name for kind, key in FIELDS.items() if content.get(key)}
+    return {kind: config.parent / Path(str(content[key])).name for kind, key in FIELDS.items() if content.get(key)}
 
 
 def read_mapping(config: Path, content: Mapping[str, Any], *, verify: bool = True) -> ParameterMap:
@@ -233,7 +233,10 @@ def read_mapping(config: Path, content: Mapping[str, Any], *, verify: bool = Tru
     paths = _mapping_paths(config, content)
     files = {kind: read_tensors(path, verify=verify) for kind, path in paths.items()}
     parameters = []
-    for position, entry in enumerate(content.get("param_map") or ()):
+    entries = content.get("param_map")
+    if not isinstance(entries, (list, type(None))):
+        raise ValueError(f"{config}: param_map must be a list, not {type(entries).__name__}.")
+    for position, entry in enumerate(entries or ()):
         if not isinstance(entry, dict):
             raise ValueError(f"{config}: entry {position} of the mapping must be an object, not {entry!r}.")
         try:
