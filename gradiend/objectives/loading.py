@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel
 
@@ -40,7 +41,7 @@ class AutoModelForLM:
 
         Raises:
             ValueError: Neither a masked nor a causal language model, a model that was saved without its head or
-                quantized, or a folder with a PEFT adapter; or an unknown objective.
+                quantized, damaged weights, or a folder with a PEFT adapter; or an unknown objective.
         """
         refuse_adapter_folder(name_or_path)
         require_model(name_or_path)
@@ -59,8 +60,11 @@ class AutoModelForLM:
         # Code from the hub may have the class name of a causal model and be registered for masked models.
         loader = kind.loader(config) or AutoModelForMaskedLM
         given = {"dtype": torch_dtype, "trust_remote_code": trust_remote_code, **kwargs}
-        with others_bars():
-            loaded: Any = loader.from_pretrained(name_or_path, output_loading_info=True, **given)
+        try:
+            with others_bars():
+                loaded: Any = loader.from_pretrained(name_or_path, output_loading_info=True, **given)
+        except SafetensorError as error:
+            raise ValueError(f"The weights of {name_or_path} cannot be read ({error}): copy them again.") from error
         model, report = loaded
         if report["missing_keys"]:
             raise ValueError(

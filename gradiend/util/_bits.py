@@ -78,15 +78,24 @@ def _sums(tensor: Tensor) -> bytes:
     whole = flat[: n_whole * 4 * ROW].view(torch.int32).view(n_whole, ROW)
     rest = torch.nn.functional.pad(flat[n_whole * 4 * ROW :], (0, -flat.numel() % 4)).view(torch.int32)
     factors = _factors(flat.device)
-    # On a CPU the products stay in the cache, and below 2 MiB, from where each intermediate result is a new huge page.
-    n_rows = 2 if flat.device.type == "cpu" else 64
-    products = torch.empty(min(n_rows, n_whole), ROW, dtype=torch.int64, device=flat.device)
     sums = torch.empty(n_whole + 1, dtype=torch.int64, device=flat.device)
-    for start in range(0, n_whole, n_rows):
-        rows = whole[start : start + n_rows]
-        torch.sum(torch.mul(rows, factors, out=products[: len(rows)]), 1, out=sums[start : start + len(rows)])
+    if flat.device.type == "cpu":
+        _sum_on_cpu(whole.numpy(), factors.numpy(), sums.numpy())
+    else:
+        n_rows = 64
+        products = torch.empty(min(n_rows, n_whole), ROW, dtype=torch.int64, device=flat.device)
+        for start in range(0, n_whole, n_rows):
+            rows = whole[start : start + n_rows]
+            torch.sum(torch.mul(rows, factors, out=products[: len(rows)]), 1, out=sums[start : start + len(rows)])
     sums[-1] = (rest * factors[: rest.numel()]).sum()
     return sums.cpu().numpy().tobytes()
+
+
+def _sum_on_cpu(rows: np.ndarray, factors: np.ndarray, sums: np.ndarray) -> None:
+    """The same with NumPy, which takes half the time of PyTorch; the products stay in the cache."""
+    products = np.empty(ROW, np.int64)
+    for number, row in enumerate(rows):
+        sums[number] = np.multiply(row, factors, out=products).sum()
 
 
 @functools.cache
