@@ -121,9 +121,10 @@ def flipped(content, share):
 
 
 def damages(name, count):
-    """(damage, where, as a share of the length): `count` cuts and `count` flips, other ones for each file."""
+    """(damage, where, as a share of the length): `count` cuts and flips in turn, other ones for each file."""
     drawn = random.Random(str(name))
-    return [(damage, drawn.random()) for damage in (cut, flipped) for _ in range(count)]
+    first = drawn.choice([0, 1])
+    return [((cut, flipped)[(first + number) % 2], drawn.random()) for number in range(count)]
 
 
 def outcome(read, folder, base):  # noqa: F811
@@ -156,7 +157,7 @@ def show_that_readers_notice(whole, base, place, caplog, count):  # noqa: F811
                 assert f"{name.name} was damaged" in caplog.text, where
             shutil.rmtree(copy)
             checked += 1
-    assert checked > 40 * count
+    assert checked > 30 * count
 
 
 def test_what_is_read_is_what_was_written(whole, base, tmp_path, caplog):  # noqa: F811
@@ -166,28 +167,22 @@ def test_what_is_read_is_what_was_written(whole, base, tmp_path, caplog):  # noq
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_twenty_lengths_and_twenty_bits_of_each_file(whole, base, tmp_path, caplog):  # noqa: F811
-    show_that_readers_notice(whole, base, tmp_path, caplog, 20)
+    show_that_readers_notice(whole, base, tmp_path, caplog, 40)
 
 
 @pytest.mark.parametrize("damage", [cut, flipped])
-def test_a_damaged_cache_is_made_again(whole, base, tmp_path, damage, caplog):  # noqa: F811
-    """All files of a kind at once, the later ones first, so that each is asked for."""
+def test_damaged_caches_are_made_again(whole, base, tmp_path, damage, caplog):  # noqa: F811
+    """All of them at once: the model is trained again from gradients, of which none can be read, and so on."""
     folder, expected = whole
     caplog.set_level(logging.INFO)
-    for beginning in reversed(CACHES):
-        copy = tmp_path / beginning
-        shutil.copytree(folder, copy)
-        damaged = [name for name in files_of(folder) if name.as_posix().startswith(beginning)]
-        assert damaged
-        for name in damaged:
-            (copy / name).write_bytes(damage((folder / name).read_bytes(), random.Random(str(name)).random()))
-        if beginning == "cache":
-            # A gradient is read by a training.
-            shutil.rmtree(copy / "model")
-            shutil.rmtree(copy / "seeds")
-        caplog.clear()
-        assert all_steps(copy, base) == expected.replace(str(folder), str(copy)), beginning
-        assert any(name.name in caplog.text for name in damaged), beginning
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy)
+    damaged = [name for name in files_of(folder) if name.as_posix().startswith(CACHES)]
+    for name in damaged:
+        (copy / name).write_bytes(damage((folder / name).read_bytes(), random.Random(str(name)).random()))
+    assert all_steps(copy, base) == expected.replace(str(folder), str(copy))
+    for beginning in CACHES:
+        assert any(name.name in caplog.text for name in damaged if name.as_posix().startswith(beginning)), beginning
 
 
 @pytest.mark.slow
@@ -197,7 +192,7 @@ def test_each_damaged_cache_is_made_again(whole, base, tmp_path):  # noqa: F811
     for name in files_of(folder):
         if not name.as_posix().startswith(CACHES):
             continue
-        for damage, share in damages(name, 2):
+        for damage, share in damages(name, 4):
             copy = tmp_path / "copy"
             shutil.copytree(folder, copy)
             (copy / name).write_bytes(damage((folder / name).read_bytes(), share))
