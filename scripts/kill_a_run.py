@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from gradiend.util._digest import digest_files
+from gradiend.util._bits import digest_files
 
 FILES = ("model/model.safetensors", "rewritten/*/model.safetensors", "deltas/*.safetensors", "encoded_values*.csv")
 

@@ -211,7 +211,8 @@ class TestSaveAndLoad:
     def test_the_context_file(self, model, tmp_path):
         model.save_pretrained(str(tmp_path))
         context = tmp_path / "gradiend_context.json"
-        assert json.loads(context.read_text()) == {"source": "factual", "target": "diff", "labels_of": "factual"}
+        written = {"source": "factual", "target": "diff", "labels_of": "factual"}
+        assert written.items() <= json.loads(context.read_text()).items()
         model.set_feature_class_encoding_direction(DIRECTION)
         model.save_pretrained(str(tmp_path))
         assert json.loads(context.read_text())["feature_class_encoding_direction"] == DIRECTION

@@ -13,8 +13,9 @@ import torch
 from gradiend import util
 from gradiend.evaluator import read_decoder_stats_file
 from gradiend.util import paths
+from gradiend.util._bits import ROW, digest_tensors, digest_weights
 from gradiend.util._cache import FINGERPRINT, Cache, differences
-from gradiend.util._digest import ROW, digest_frame, digest_tensors, digest_weights
+from gradiend.util._digest import digest_frame
 
 
 class TestPlaces:

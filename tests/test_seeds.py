@@ -1,6 +1,5 @@
 """Several seeds: which has converged, which is kept, what is written, and that a seed is a seed to the bit."""
 
-import json
 import random
 from pathlib import Path
 
@@ -32,7 +31,7 @@ def path(tmp_path_factory):
 def train(path, directory, **fields):
     arguments = {"max_seeds": 2, "min_convergent_seeds": None, "experiment_dir": str(directory), **fields}
     trainer = tiny_data.trainer(path, arguments)
-    return trainer, trainer.train(), json.loads((Path(directory) / "seeds" / "seed_report.json").read_text())
+    return trainer, trainer.train(), trainer.get_seed_report()
 
 
 def without_places(report):

@@ -265,7 +265,7 @@ class TestConvergence:
         with pytest.raises(ValueError, match=r"no .*training\.json"):
             plot_training_convergence(model_path=tmp_path, output=tmp_path / "plot", show=False)
         (tmp_path / "training.json").write_text("[]")
-        with pytest.raises(ValueError, match="holds a list"):
+        with pytest.raises(ValueError, match=r"training\.json must hold a JSON object, not list"):
             plot_training_convergence(model_path=tmp_path, output=tmp_path / "plot", show=False)
 
 

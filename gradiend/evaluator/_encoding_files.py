@@ -14,9 +14,9 @@ import pandas as pd
 from gradiend.data.core._table_formats import csv_table
 from gradiend.evaluator._results import EncoderResult
 from gradiend.util._argument_fields import plain
+from gradiend.util._bits import digest_files
 from gradiend.util._cache import FINGERPRINT, RESULT, Cache, Fingerprint
-from gradiend.util._digest import digest_files
-from gradiend.util._files import read_json, replacing
+from gradiend.util._files import read_checked_json, replacing
 from gradiend.util._room import kept_if_possible
 from gradiend.util._unfinished import kept_in
 
@@ -97,12 +97,15 @@ def read_frame(path: Path) -> pd.DataFrame:
     """The encodings in a file, with the column types of the JSON file beside the encodings, else the usual types."""
     if kept := kept_beside(path):
         return _read_frame(path, kept[ENCODINGS]["types"])
-    frame = csv_table(path)
-    for name in frame.columns:
-        if _NUMBER.fullmatch(name):
-            frame[name] = pd.to_numeric(frame[name])
-        elif name == "held_out":
-            frame[name] = frame[name] == "True"
+    try:
+        frame = csv_table(path)
+        for name in frame.columns:
+            if _NUMBER.fullmatch(name):
+                frame[name] = pd.to_numeric(frame[name])
+            elif name == "held_out":
+                frame[name] = frame[name] == "True"
+    except ValueError as error:
+        raise ValueError(f"{path} holds no encodings: {error} Make it again with evaluate_encoder().") from error
     return frame
 
 
@@ -110,12 +113,16 @@ def kept_beside(path: Path) -> dict[str, Any]:
     """The content of the JSON file beside encodings; {} unless the file describes the encodings as they are now."""
     beside = path.with_suffix(".json")
     try:
-        content = read_json(beside) if beside.is_file() else {}
-    except ValueError:
+        content = read_checked_json(beside) if beside.is_file() else {}
+    except ValueError as error:
+        logger.warning("The metrics of %s are measured again: %s", path, error)
         return {}
-    if not isinstance(content, dict) or content.get(RESULT) != _digest(path):
+    if RESULT in content and content[RESULT] != _digest(path):
+        logger.warning("%s was damaged, or changed after %s was written: it is read as it is now.", path, beside.name)
         return {}
-    return content if content.get(ENCODINGS, {}).get("format") == METRICS_FORMAT else {}
+    described = content.get(ENCODINGS)
+    is_known = RESULT in content and isinstance(described, dict) and described.get("format") == METRICS_FORMAT
+    return content if is_known else {}
 
 
 def restored(metrics: Mapping[str, Any]) -> EncoderResult:
@@ -128,7 +135,7 @@ def restored(metrics: Mapping[str, Any]) -> EncoderResult:
 
 
 def _record(path: Path, parts: Fingerprint | None) -> Cache:
-    return Cache(path.with_suffix(".json"), plain(parts), lambda: _digest(path))
+    return Cache(path.with_suffix(".json"), plain(parts), lambda: _digest(path), keys=[ENCODINGS])
 
 
 def _digest(path: Path) -> str:

@@ -32,7 +32,7 @@ from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import FINGERPRINT, Cache, Fingerprint
 from gradiend.util._digest import digest_json, frame_part, model_parts, restore_tuple_keys_recursively, tokenizer_of
-from gradiend.util._files import read_json, write_json
+from gradiend.util._files import read_checked_json, write_checked_json
 from gradiend.util._isolation import exclusive
 from gradiend.util._progress import Progress
 from gradiend.util._room import kept_if_possible
@@ -316,7 +316,7 @@ class CandidateFiles:
         part = "" if self.part == "decoder" else f"{self.part}_"
         name = self.prefix + (safe_name(key) if isinstance(key, str) else f"{part}{key[0]}_{key[1]}")
         parts = self.base if isinstance(key, str) else self.rewrite
-        return Cache(self.directory / DECODER_DIR / f"{name}.json", plain(parts))
+        return Cache(self.directory / DECODER_DIR / f"{name}.json", plain(parts), keys=[DATASETS])
 
 
 def write_results(
@@ -355,7 +355,7 @@ def write_results(
 
 def write_decoder_stats(path: str | Path, results: Mapping[str, Any], **more: Any) -> None:
     """Write decoder results as JSON: the summaries, the grid as a list of its entries, and the fingerprint."""
-    write_json(path, {**results, GRID: list(results[GRID].values()), **more})
+    write_checked_json(path, {**results, GRID: list(results[GRID].values()), **more})
 
 
 def read_decoder_stats_file(path: str | Path) -> dict[str, Any]:
@@ -372,30 +372,28 @@ def read_decoder_stats_file(path: str | Path) -> dict[str, Any]:
         FileNotFoundError: No such file.
         ValueError: The file holds something else; the message names the file.
     """
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no decoder results: they are a JSON object, not a {type(content).__name__}.")
+    content = read_checked_json(path)
     content.pop(FINGERPRINT, None)
     if isinstance(content.get("summary"), dict):
         content = {**content.pop("summary"), **content}
     grid = content.get(GRID, {})
-    if isinstance(grid, dict):
-        # Older grids have the candidate in the key only.
-        grid = [_with_id(key, entry) for key, entry in restore_tuple_keys_recursively(grid).items()]
-    if not isinstance(grid, list) or not all(isinstance(entry, dict) and "id" in entry for entry in grid):
-        raise ValueError(f"{path} holds no decoder results: every entry of its grid needs an 'id'.")
     try:
+        if isinstance(grid, dict):
+            # Older grids have the candidate in the key only.
+            grid = [_with_id(key, entry) for key, entry in restore_tuple_keys_recursively(grid).items()]
+        if not isinstance(grid, list) or not all(isinstance(entry, dict) and "id" in entry for entry in grid):
+            raise ValueError(f"{path} holds no decoder results: every entry of its grid needs an 'id'.")
         content[GRID] = {grid_key(entry["id"]): entry for entry in grid}
-    except (KeyError, TypeError, ValueError) as error:
+    except (IndexError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{path}: a grid entry's id must be 'base', or name feature_factor and learning_rate."
+            f"{path}: a grid entry's id must be 'base', or name feature_factor and learning_rate as numbers."
         ) from error
     return DecoderResult(content)
 
 
 def read_fingerprint(path: str | Path) -> Any:
     """The fingerprint in a file of decoder results; None in the files of older versions."""
-    return read_json(path).get(FINGERPRINT)
+    return read_checked_json(path).get(FINGERPRINT)
 
 
 def grid_key(identity: Any) -> Any:

@@ -170,6 +170,7 @@ def get_model_metrics(
 
     Raises:
         FileNotFoundError: There is no such file.
+        ValueError: The file holds no encodings that can be measured.
     """
     path = Path(csv_path)
     if not path.is_file():
@@ -183,7 +184,10 @@ def get_model_metrics(
     if use_cache is not False and kept.get("boundaries") == asked:
         return restored(kept)
     frame = read_frame(path)
-    metrics = get_encoder_metrics_from_dataframe(frame, **asked)
+    try:
+        metrics = get_encoder_metrics_from_dataframe(frame, **asked)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"The encodings in {path} cannot be measured: {error}") from error
     write_metrics(path, frame, metrics, kept.get(FINGERPRINT))
     return metrics
 

@@ -7,8 +7,10 @@ from typing import Any
 
 from gradiend.experiment._record import read_record
 from gradiend.model import read_delta, read_rewrite_record
-from gradiend.model._checkpoint import is_checkpoint, read_object
-from gradiend.model._rewrite_files import RewriteRecord
+from gradiend.model._checkpoint import is_checkpoint
+from gradiend.model._checkpoint_files import read_config, verify_files
+from gradiend.model._context import read_gradiend_context
+from gradiend.model._rewrite_files import RewriteRecord, verify_rewritten
 from gradiend.trainer import load_training_stats
 from gradiend.util._lock import unchanged, written_by
 from gradiend.util.paths import CONFIG_FILE, CONTEXT, MODEL_DIR, REWRITE_RECORD, RUN_RECORD
@@ -27,6 +29,13 @@ def describe(path: str | Path) -> dict[str, Any]:
     place = Path(path)
     if not place.exists():
         raise FileNotFoundError(f"{place} does not exist.")
+    try:
+        return _described(place)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"A file of {place} holds something else than gradiend writes ({error!r}).") from error
+
+
+def _described(place: Path) -> dict[str, Any]:
     if place.suffix == ".safetensors":
         delta = read_delta(place)
         made = {} if delta.rewrite is None else _of_rewrite(delta.rewrite)
@@ -34,6 +43,7 @@ def describe(path: str | Path) -> dict[str, Any]:
         return {"kind": "delta", "base model": delta.base_model, "size": size, **made}
     if (place / REWRITE_RECORD).is_file():
         record = read_rewrite_record(place)
+        verify_rewritten(place)
         return {"kind": "rewritten model", "base model": record.base_model, **_of_rewrite(record)}
     if is_checkpoint(place):
         with unchanged(place / CONFIG_FILE):
@@ -61,15 +71,18 @@ def _of_rewrite(record: RewriteRecord) -> dict[str, Any]:
 
 
 def _of_checkpoint(place: Path) -> dict[str, Any]:
-    config = read_object(place / CONFIG_FILE)
+    config = read_config(place)
     metadata, architecture = config.get("metadata") or {}, config.get("architecture") or {}
-    context = read_object(place / CONTEXT) if (place / CONTEXT).is_file() else {}
-    classes = context.get("feature_class_encoding_direction") or {}
+    source = target = direction = None
+    if (place / CONTEXT).is_file():
+        verify_files(place, config, [CONTEXT])
+        source, target, direction = read_gradiend_context(place)
+    classes = direction or {}
     entries, latents = architecture.get("input_dim"), architecture.get("latent_dim")
     found: dict[str, Any] = {
         "base model": metadata.get("base_model"),
         "classes": ", ".join(f"{name} ({sign:+})" for name, sign in classes.items()) or "not recorded",
-        "reads → reproduces": f"{context.get('source')} → {context.get('target')}",
+        "reads → reproduces": f"{source} → {target}",
         "size": f"{entries:,} entries → {latents} → {entries:,}" if entries else "not recorded",
         "parameters": len(((config.get("mapping") or {}).get("param_map")) or ()) or "see the checkpoint",
         "activations": f"{architecture.get('activation_encoder')}, {architecture.get('activation_decoder')}",

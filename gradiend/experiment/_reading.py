@@ -11,6 +11,7 @@ from gradiend.experiment._fields import HIDDEN, ExperimentError, Keys, class_nam
 from gradiend.experiment._schema import validator
 from gradiend.experiment.sections import Experiment
 from gradiend.util import PLACEHOLDER
+from gradiend.util._files import read_checked_json
 from gradiend.util._keywords import nearest
 
 PYTHON_ONLY = {"is_instance_of", "callable_type", "needs_python_object"}
@@ -74,11 +75,19 @@ class _Source:
     @classmethod
     def of(cls, path: Path | None, flags: Mapping[str, str]) -> _Source:
         """Read the file and put the flags into its values."""
-        marked = {} if path is None else _parse(path.read_text(encoding="utf-8"), str(path))
+        try:
+            marked = {} if path is None else _parse(path.read_text(encoding="utf-8"), str(path))
+        except UnicodeDecodeError as error:
+            raise ExperimentError([f"{path}: this is not a text in UTF-8 ({error})."]) from None
         marked = {} if marked is None else marked
         if not isinstance(marked, dict):
             raise ExperimentError([f"{path}: expected keys such as model and data; found {_short(marked)}."])
         if isinstance(marked.get("experiment"), dict) and "metrics" in marked:
+            if path is not None and path.suffix == ".json":
+                try:
+                    read_checked_json(path)
+                except ValueError as error:
+                    raise ExperimentError([str(error)]) from None
             marked = marked["experiment"]
         tree = json.loads(json.dumps(marked, default=str))
         by_path = {tuple(key.split(".")): text for key, text in flags.items()}
@@ -121,7 +130,7 @@ def _parse(text: str, name: str) -> Any:
         quotes = ' A text with [MASK] needs quotes: "… [MASK] …".' if PLACEHOLDER in line else ""
         spaces = " Use spaces." if "\\t" in problem else ""
         raise ExperimentError([f"{place}: this is not YAML: {problem}.{quotes}{spaces}"]) from None
-    except YAMLError as error:
+    except (YAMLError, RecursionError) as error:
         raise ExperimentError([f"{name}: this is not YAML: {error}."]) from None
 
 

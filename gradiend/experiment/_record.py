@@ -20,7 +20,7 @@ from gradiend._version import __version__
 from gradiend.experiment._fields import HIDDEN
 from gradiend.experiment.sections import Experiment
 from gradiend.util._argument_fields import Arguments, plain
-from gradiend.util._files import read_json, write_json
+from gradiend.util._files import read_checked_json, write_checked_json
 from gradiend.util._imports import installed_versions
 from gradiend.util.paths import RUN_RECORD
 
@@ -88,7 +88,7 @@ class RunRecord:
     def write(self) -> None:
         """Write the file, whole or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(self.path, plain(self.content))
+        write_checked_json(self.path, plain(self.content))
 
     def finish(self) -> None:
         """Note the time of the end."""
@@ -106,8 +106,9 @@ def read_record(path: str | Path) -> dict[str, Any]:
     file = Path(path) / RUN_RECORD if Path(path).is_dir() else Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"{file}: there is no record of a run; `gradiend run` writes {RUN_RECORD}.")
-    content = read_json(file)
-    if not isinstance(content, dict) or not {"format", "experiment", "metrics"} <= content.keys():
+    content = read_checked_json(file)
+    kinds = {"format": int, "experiment": dict, "metrics": dict}
+    if not all(isinstance(content.get(key), kind) for key, kind in kinds.items()):
         raise ValueError(f"{file} is no record of a run: it has no format, experiment and metrics.")
     if content["format"] > RECORD_FORMAT:
         raise ValueError(

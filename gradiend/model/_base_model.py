@@ -168,7 +168,7 @@ class BaseDigest:
         try:
             header = read_header(path)
             shapes, sums = json.loads(header["shapes"]), json.loads(header["sums"])
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} does not say shapes and sums of the parameters: it is damaged.") from error
         if not all(isinstance(part, dict) and part.keys() == entries.keys() for part in (shapes, sums)):
             raise ValueError(f"{path} names other parameters than it samples: it is damaged.")

@@ -1,6 +1,6 @@
 """The files of a GRADIEND checkpoint, written and read side by side.
 
-config.json                     format_version, architecture, mapping, metadata
+config.json                     format_version, architecture, mapping, metadata, checksums of the other files
 model.safetensors               or pytorch_model.bin, never both
 mapping_indices.safetensors     flat indices per parameter, where that is the smaller form
 mapping_masks.safetensors       bool masks (uint8) per parameter, where that is
@@ -22,23 +22,27 @@ import torch
 from torch import Tensor
 
 from gradiend.model._architecture import Architecture
+from gradiend.model._checkpoint_files import (
+    CONFIG,
+    FORMAT_VERSION,
+    MAPPING_FILES,
+    STEMS,
+    SUFFIXES,
+    WEIGHTS,
+    WEIGHTS_BIN,
+    list_again,
+    read_config,
+    verify_files,
+    write_config,
+)
 from gradiend.model._parameter_map import MappedParameter, ParameterMap
-from gradiend.util._files import read_json, read_tensors, write_json, write_tensors
+from gradiend.util._files import read_checked_json, read_tensors, write_checked_json, write_tensors
 from gradiend.util._keywords import known_keywords
-from gradiend.util.paths import BASE_DIGEST, CONFIG_FILE, TRAINING, WEIGHT_FILES
+from gradiend.util.paths import FILES, TRAINING, WEIGHT_FILES
 
 logger = logging.getLogger(__name__)
 
-FORMAT_VERSION = 0
-CONFIG = CONFIG_FILE
-WEIGHTS, WEIGHTS_BIN = WEIGHT_FILES
-STEMS = {"indices": "mapping_indices", "mask": "mapping_masks"}
 FIELDS = {"indices": "indices_file", "mask": "masks_file"}
-SUFFIXES = {False: "safetensors", True: "pth"}
-"""The suffix of the mapping files, by whether torch writes them."""
-MAPPING_FILES = tuple(f"{stem}.{suffix}" for stem in STEMS.values() for suffix in SUFFIXES.values())
-CHECKPOINT_FILES = (CONFIG, TRAINING, WEIGHTS, WEIGHTS_BIN, BASE_DIGEST, *MAPPING_FILES)
-"""All files that a checkpoint may have; map and format decide which of these files exist."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Checkpoint:
 def is_checkpoint(directory: str | Path) -> bool:
     """Whether `directory` holds a GRADIEND: its config.json has an architecture."""
     config = Path(directory) / CONFIG
-    return config.is_file() and "architecture" in read_object(config)
+    return config.is_file() and "architecture" in read_config(Path(directory))
 
 
 def write_checkpoint(directory: str | Path, checkpoint: Checkpoint, *, use_safetensors: bool | None = None) -> None:
@@ -66,14 +70,16 @@ def write_checkpoint(directory: str | Path, checkpoint: Checkpoint, *, use_safet
     save_model_weights(directory, checkpoint.tensors, use_safetensors)
     mapping = write_mapping(directory, checkpoint.mapping, binary=use_safetensors is False)
     if checkpoint.training is not None:
-        write_json(directory / TRAINING, checkpoint.training)
+        write_checked_json(directory / TRAINING, checkpoint.training)
     content = {"format_version": FORMAT_VERSION, "architecture": checkpoint.architecture.to_json(), "mapping": mapping}
     metadata = {key: _jsonable(value) for key, value in checkpoint.metadata.items()}
-    write_json(directory / CONFIG, {**content, "metadata": metadata})
+    write_config(directory, {**content, "metadata": metadata})
 
 
-def read_checkpoint(directory: str | Path, *, with_mapping: bool = False) -> Checkpoint:
+def read_checkpoint(directory: str | Path, *, with_mapping: bool = False, verify: bool = True) -> Checkpoint:
     """Read and verify all files; the parameter map is read, and required, only with `with_mapping`.
+
+    Without `verify`, files are not compared with their checksums, which takes a pass over all bits.
 
     Raises FileNotFoundError for a missing file or map, and a ValueError that names the file for contents that do not
     fit.
@@ -82,14 +88,14 @@ def read_checkpoint(directory: str | Path, *, with_mapping: bool = False) -> Che
     path = directory / CONFIG
     if not path.is_file():
         raise FileNotFoundError(f"{directory} is not a GRADIEND checkpoint: it has no {CONFIG}.")
-    config = read_object(path)
+    config = read_config(directory)
     if "architecture" not in config:
         raise ValueError(f"{path} has no architecture: this looks like a base model, not a GRADIEND checkpoint.")
     version = config.get("format_version", FORMAT_VERSION)
     if version != FORMAT_VERSION:
         raise ValueError(f"{path} has format_version {version!r}; this version of gradiend reads {FORMAT_VERSION}.")
-    for key in ("architecture", "mapping", "metadata"):
-        if not isinstance(config.get(key) or {}, dict):
+    for key in ("architecture", "mapping", "metadata", FILES):
+        if not isinstance(config.get(key), (dict, type(None))):
             raise ValueError(f"{path}: {key} must be an object, not {type(config[key]).__name__}.")
     try:
         architecture = Architecture.from_json(config["architecture"])
@@ -99,26 +105,21 @@ def read_checkpoint(directory: str | Path, *, with_mapping: bool = False) -> Che
         raise FileNotFoundError(
             f"{path} has no parameter mapping: load this checkpoint with GradiendModel.from_pretrained instead."
         )
-    mapping = read_mapping(path, config["mapping"]) if with_mapping else None
+    weights, maps = find_weights(directory), _mapping_paths(path, config["mapping"] or {}) if with_mapping else {}
+    if verify:
+        verify_files(directory, config, [file.name for file in (weights, *maps.values()) if file.is_file()])
+    mapping = read_mapping(path, config["mapping"], verify=verify) if with_mapping else None
     if mapping is not None and mapping.size != architecture.input_dim:
         raise ValueError(
             f"{path}: the mapping selects {mapping.size} entries, the network has {architecture.input_dim}."
         )
-    tensors = _read_weights(find_weights(directory), architecture, path)
-    training = read_json(directory / TRAINING) if (directory / TRAINING).is_file() else None
+    tensors = _read_weights(weights, architecture, path, verify=verify)
+    training = read_checked_json(directory / TRAINING) if (directory / TRAINING).is_file() else None
     return Checkpoint(architecture, tensors, mapping, config.get("metadata") or {}, training)
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object. Raises a ValueError that names the file for other contents."""
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold a JSON object, not {type(content).__name__}.")
-    return content
-
-
-def _read_weights(path: Path, architecture: Architecture, config: Path) -> dict[str, Tensor]:
-    tensors = read_tensors(path)
+def _read_weights(path: Path, architecture: Architecture, config: Path, *, verify: bool) -> dict[str, Tensor]:
+    tensors = read_tensors(path, verify=verify)
     expected = architecture.tensor_shapes()
     for kind, names in (("lacks", expected.keys() - tensors.keys()), ("also holds", tensors.keys() - expected.keys())):
         if names:
@@ -163,6 +164,7 @@ def save_model_weights(directory: str | Path, state: Mapping[str, Tensor], use_s
     name, other = (WEIGHTS_BIN, WEIGHTS) if use_safetensors is False else (WEIGHTS, WEIGHTS_BIN)
     write_tensors(Path(directory) / name, state)
     (Path(directory) / other).unlink(missing_ok=True)
+    list_again(Path(directory), name)
 
 
 def find_weights(directory: str | Path) -> Path:
@@ -181,7 +183,10 @@ def load_model_weights(directory: str | Path) -> dict[str, Tensor]:
         FileNotFoundError: There is no weight file.
         ValueError: The file is damaged; the message names the file.
     """
-    return read_tensors(find_weights(directory))
+    path = find_weights(directory)
+    if (Path(directory) / CONFIG).is_file():
+        verify_files(Path(directory), read_config(Path(directory)), [path.name])
+    return read_tensors(path)
 
 
 def _share_memory(state: Mapping[str, Tensor]) -> bool:
@@ -218,13 +223,20 @@ def write_mapping(directory: Path, mapping: ParameterMap | None, *, binary: bool
     return content
 
 
-def read_mapping(config: Path, content: Mapping[str, Any]) -> ParameterMap:
-    """Undo `write_mapping`; `content` is `mapping` in the file `config`. Errors are those of `read_checkpoint`."""
+def _mapping_paths(config: Path, content: Mapping[str, Any]) -> dict[str, Path]:
     # Folders in the names of files are ignored: a checkpoint must not read outside its own directory.
-    paths = {kind: config.parent / Path(content[key]).name for kind, key in FIELDS.items() if content.get(key)}
-    files = {kind: read_tensors(path) for kind, path in paths.items()}
+    return {kind: config.parent / Path(str(content[key])).name for kind, key in FIELDS.items() if content.get(key)}
+
+
+def read_mapping(config: Path, content: Mapping[str, Any], *, verify: bool = True) -> ParameterMap:
+    """Undo `write_mapping`; `content` is `mapping` in the file `config`. Errors are those of `read_checkpoint`."""
+    paths = _mapping_paths(config, content)
+    files = {kind: read_tensors(path, verify=verify) for kind, path in paths.items()}
     parameters = []
-    for position, entry in enumerate(content.get("param_map") or ()):
+    entries = content.get("param_map")
+    if not isinstance(entries, (list, type(None))):
+        raise ValueError(f"{config}: param_map must be a list, not {type(entries).__name__}.")
+    for position, entry in enumerate(entries or ()):
         if not isinstance(entry, dict):
             raise ValueError(f"{config}: entry {position} of the mapping must be an object, not {entry!r}.")
         try:

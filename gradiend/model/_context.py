@@ -12,8 +12,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gradiend.model._checkpoint import read_object
-from gradiend.util._files import write_json
+from gradiend.model._checkpoint_files import list_again
+from gradiend.util._files import read_checked_json, write_checked_json
 from gradiend.util._keywords import known_keywords, nearest, nearest_first, one_of
 from gradiend.util.paths import CONTEXT
 
@@ -64,7 +64,9 @@ def write_gradiend_context(
     """
     sides = {"source": str(source), "target": None if target is None else str(target), LABELS_OF: labels_of.value}
     path = Path(directory) / CONTEXT
-    write_json(path, sides if direction is None else {**sides, "feature_class_encoding_direction": dict(direction)})
+    content = sides if direction is None else {**sides, "feature_class_encoding_direction": dict(direction)}
+    write_checked_json(path, content)
+    list_again(Path(directory), CONTEXT)
     return str(path)
 
 
@@ -118,7 +120,7 @@ def _read_context(path: Path) -> dict[str, Any]:
             "positive: it was copied or deleted in part. Copy it whole; or, if you know what it was trained with, "
             "write the file with gradiend.model.utils.write_gradiend_context(directory, source, target, direction)."
         )
-    return read_object(path)
+    return read_checked_json(path)
 
 
 def parse_direction(direction: Mapping[str, int]) -> dict[str, int]:

@@ -220,7 +220,9 @@ class AppliedDelta:
 
 
 @known_keywords("apply_delta", suggest=False)
-def apply_delta(model: nn.Module, path: str | Path | Delta, strength: float = 1.0) -> AppliedDelta:
+def apply_delta(
+    model: nn.Module, path: str | Path | Delta, strength: float = 1.0, *, verify: bool = True
+) -> AppliedDelta:
     """Change a model in memory by a delta; the result can undo the change, also as a context manager.
 
         applied = apply_delta(model, "he.safetensors", strength=0.5)
@@ -237,6 +239,7 @@ def apply_delta(model: nn.Module, path: str | Path | Delta, strength: float = 1.
         path: The file or directory that `export_delta` wrote, or the result of `read_delta`.
         strength: The factor in θ + strength · (θ' − θ): 1 gives the bits of the rewritten model, 0 changes nothing, and
             a negative strength goes the other way.
+        verify: See `read_delta`.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -249,7 +252,7 @@ def apply_delta(model: nn.Module, path: str | Path | Delta, strength: float = 1.
     require_number("strength", strength)
     if not math.isfinite(strength):
         raise ValueError(f"strength must be finite; got {strength}.")
-    delta = path if isinstance(path, Delta) else read_delta(path)
+    delta = path if isinstance(path, Delta) else read_delta(path, verify=verify)
     with exclusive(model), ExitStack() as unfinished:
         applied = unfinished.enter_context(AppliedDelta(delta, float(strength), find_targets(model, delta)))
         applied._apply()

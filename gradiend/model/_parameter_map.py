@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradiend.util._digest import digest_tensors
+from gradiend.util._bits import digest_tensors
 from gradiend.util._isolation import exclusive
 from gradiend.util._keywords import one_of
 

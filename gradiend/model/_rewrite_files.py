@@ -1,6 +1,7 @@
 """The files of a rewrite: a record of how the rewrite was made, and a delta with the changed entries.
 
-gradiend_rewrite.json           in the directory of a rewritten model: from what and how the model was made
+gradiend_rewrite.json           in the directory of a rewritten model: from what and how the model was made, and the
+                                checksums of the files of the model
 gradiend_delta.safetensors      new values of the entries that a rewrite changed. Tensors: `<parameter>/values`, in the
                                 parameter's dtype, and `<parameter>/indices`, flat and ascending; a parameter without
                                 indices is stored whole, because that takes less space. The header has the rest as
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,15 +26,24 @@ from gradiend.model._parameter_map import MappedParameter, bits, digest_of, inde
 from gradiend.model.core.backbone import backbone_prefix
 from gradiend.util._digest import digest_json, hash_model_weights
 from gradiend.util._display import Shown, Table, facts, number
-from gradiend.util._files import read_header, read_json, read_tensors, write_json, write_tensors
+from gradiend.util._files import (
+    file_checksum,
+    read_checked_json,
+    read_header,
+    read_tensors,
+    write_checked_json,
+    write_tensors,
+)
 from gradiend.util._keywords import known_keywords
 from gradiend.util._room import require_room
-from gradiend.util.paths import DELTA_FILE, REWRITE_RECORD
+from gradiend.util.paths import DELTA_FILE, FILES, REWRITE_RECORD, model_files
 
 HEADER = "gradiend_delta"
 """The key in the header of the file of a delta."""
 FORMAT_VERSION = 1
 """The version of both files."""
+_MODEL_JSON = re.compile(r"(added_tokens|config|generation_config|model|pytorch_model|special_tokens|tokenizer|vocab)")
+"""The beginnings of the names of JSON files that transformers writes."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +113,7 @@ class RewriteRecord(Shown):
         """Undo `to_json`. Raises ValueError for another format version, or missing or unknown fields."""
         if not isinstance(content, Mapping):
             raise ValueError(f"A rewrite record must be a JSON object, not {type(content).__name__}.")
-        fields = dict(content)
+        fields = {name: value for name, value in content.items() if name != FILES}
         _require_version(fields.pop("format_version", None))
         try:
             choice = fields.pop("choice", None)
@@ -113,12 +124,48 @@ class RewriteRecord(Shown):
 
 def _require_version(version: Any) -> None:
     if version != FORMAT_VERSION:
-        raise ValueError(f"format_version is {version!r}; this version of gradiend reads {FORMAT_VERSION}.")
+        newer = " A newer version wrote it: update gradiend." if isinstance(version, int) and version > 1 else ""
+        raise ValueError(f"format_version is {version!r}; this version of gradiend reads {FORMAT_VERSION}.{newer}")
 
 
 def write_rewrite_record(directory: str | Path, record: RewriteRecord) -> None:
-    """Write gradiend_rewrite.json into a model directory."""
-    write_json(Path(directory) / REWRITE_RECORD, record.to_json())
+    """Write gradiend_rewrite.json into a model directory, with the checksums of the files of the model."""
+    files = {path.relative_to(directory).as_posix(): file_checksum(path) for path in _files_of(directory)}
+    write_checked_json(Path(directory) / REWRITE_RECORD, {**record.to_json(), FILES: files})
+
+
+def _files_of(directory: str | Path) -> list[Path]:
+    """The files of a model and its tokenizer; the folder may be one with other results in it, such as run.json."""
+    paths = (path for path in model_files(directory) if path.parent == Path(directory))
+    return [path for path in paths if path.suffix != ".json" or _MODEL_JSON.match(path.name)]
+
+
+def verify_rewritten(directory: str | Path, *, weights: bool = True) -> None:
+    """Compare the files of a rewritten model with its record; do nothing for a folder without such a record.
+
+    Args:
+        directory: The directory of a model.
+        weights: Whether the weights are compared too, which reads all of their bits.
+
+    Raises:
+        FileNotFoundError: A file of the model is missing.
+        ValueError: A file was damaged or changed after the rewrite; the message names the file.
+    """
+    record = Path(directory) / REWRITE_RECORD
+    listed = read_checked_json(record, own_version=FORMAT_VERSION).get(FILES) if record.is_file() else None
+    if listed is None:
+        return
+    there = {path.relative_to(directory).as_posix(): path for path in _files_of(directory)}
+    for name in listed:
+        if not weights and name.endswith((".safetensors", ".bin")):
+            continue
+        if name not in there:
+            raise FileNotFoundError(f"{Path(directory) / name} is missing, which {record} lists: copy the model again.")
+        if file_checksum(there[name]) != listed[name]:
+            raise ValueError(
+                f"{there[name]} is not the file that {record} was written with: it was damaged or changed after the "
+                f"rewrite. Copy or make the model again; if the change is meant, remove {REWRITE_RECORD}."
+            )
 
 
 @known_keywords("read_rewrite_record", suggest=False)
@@ -137,7 +184,7 @@ def read_rewrite_record(directory: str | Path) -> RewriteRecord:
         raise FileNotFoundError(
             f"{directory} has no {REWRITE_RECORD}: it is no model that Trainer.rewrite_base_model saved."
         )
-    content = read_json(path)
+    content = read_checked_json(path, own_version=FORMAT_VERSION)
     try:
         return RewriteRecord.from_json(content)
     except ValueError as error:
@@ -249,11 +296,12 @@ def write_delta(path: str | Path, delta: Delta) -> str:
 
 
 @known_keywords("read_delta", suggest=False)
-def read_delta(path: str | Path) -> Delta:
+def read_delta(path: str | Path, *, verify: bool = True) -> Delta:
     """Read and verify a delta.
 
     Args:
         path: The file, or a directory with gradiend_delta.safetensors.
+        verify: Whether to compare the tensors with their checksum, which reads all bits once more.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -266,7 +314,7 @@ def read_delta(path: str | Path) -> Delta:
     try:
         content = json.loads(header[HEADER])
         _require_version(content["format_version"])
-        tensors = read_tensors(file)
+        tensors = read_tensors(file, verify=verify)
         return Delta(
             changes=tuple(_read_change(entry, tensors) for entry in content["parameters"]),
             base_model=content["base_model"],
@@ -276,8 +324,8 @@ def read_delta(path: str | Path) -> Delta:
         )
     except KeyError as error:
         raise ValueError(f"{file}: {error} is missing.") from error
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{file}: {error}") from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(str(error) if str(file) in str(error) else f"{file}: {error}") from error
 
 
 def _read_change(content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ParameterChange:

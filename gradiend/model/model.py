@@ -16,7 +16,7 @@ from gradiend.model._checkpoint import Checkpoint, read_checkpoint, write_checkp
 from gradiend.model._parameter_map import ParameterMap
 from gradiend.model._topk import Selection, ranking, select_dimensions, topk_count, weight_importance
 from gradiend.model.layers import LargeLinear
-from gradiend.util._digest import digest_weights
+from gradiend.util._bits import digest_weights
 from gradiend.util._display import Shown, Table, facts
 from gradiend.util._keywords import strict_methods
 from gradiend.util._room import require_room, weights_size
@@ -445,6 +445,8 @@ class GradiendModel(Shown, nn.Module):
         device_encoder: Device = None,
         device_decoder: Device = None,
         torch_dtype: torch.dtype | None = None,
+        *,
+        verify: bool = True,
     ) -> Self:
         """Load a checkpoint that `save_pretrained` wrote, without the base model.
 
@@ -453,12 +455,13 @@ class GradiendModel(Shown, nn.Module):
             device_encoder: The device of the encoder.
             device_decoder: The device of the decoder.
             torch_dtype: The dtype of the weights. Default: the saved dtype.
+            verify: Whether to compare the files with their checksums, which reads all bits once more.
 
         Raises:
             FileNotFoundError: No config.json, no weights, or, for a `ParamMappedGradiendModel`, no parameter map.
-            ValueError: A file does not fit the configuration; the message names the file.
+            ValueError: A file was damaged or changed, or does not fit the configuration; the message names the file.
         """
-        checkpoint = read_checkpoint(load_directory, with_mapping=cls._has_map)
+        checkpoint = read_checkpoint(load_directory, with_mapping=cls._has_map, verify=verify)
         arguments: dict[str, Any] = {"param_map": checkpoint.mapping} if cls._has_map else {}
         arguments |= vars(checkpoint.architecture) | ({"torch_dtype": torch_dtype} if torch_dtype else {})
         model = cls(**arguments, device_encoder=device_encoder, device_decoder=device_decoder, lazy_init=True)

@@ -24,7 +24,8 @@ from gradiend.model._base_model import (
     resolve_directory,
     split_gradiend_arguments,
 )
-from gradiend.model._checkpoint import CONFIG, is_checkpoint
+from gradiend.model._checkpoint import is_checkpoint
+from gradiend.model._checkpoint_files import CONFIG, verify_others
 from gradiend.model._context import (
     Side,
     encoding_direction,
@@ -331,7 +332,7 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
         cls, load_directory: Any = None, *, base_model: Any = None, require_gradiend_model: bool = False,
         feature_definition: Any = None, device: Device = None, device_encoder: Device = None,
         device_decoder: Device = None, device_base_model: Device = None, source: str | None = None,
-        target: str | None = None, **kwargs: Any,
+        target: str | None = None, verify: bool = True, **kwargs: Any,
     ) -> Self:  # fmt: skip
         """Load a checkpoint with its base model, or put a new GRADIEND on a base model.
 
@@ -348,6 +349,7 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
             device_base_model: The device of the base model.
             source: The gradient that the encoder of a new GRADIEND reads; a checkpoint has a source of its own.
             target: The gradient that the decoder of a new GRADIEND reproduces; a checkpoint has a target of its own.
+            verify: Whether to compare the files of a checkpoint with their checksums, which reads all bits once more.
             **kwargs: The shape of a new GRADIEND (latent_dim, param_map, params, activation_encoder,
                 activation_decoder, bias_decoder, lazy_init; pre_prune_config implies lazy_init), torch_dtype (also of a
                 checkpoint), encoder_decoder_same_device, and arguments for the loading of the base model (tokenizer,
@@ -357,7 +359,7 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
             FileNotFoundError: `require_gradiend_model` or `base_model` is given and there is no checkpoint, or a
                 checkpoint lacks its context file or its base model.
             ValueError: The base model has other weights than the checkpoint was trained on, or is wrapped (PEFT,
-                torch.compile, DataParallel) or quantized.
+                torch.compile, DataParallel) or quantized; or a file of the checkpoint was damaged or changed.
             TypeError: None or two load directories are given.
         """
         if cls is ModelWithGradiend:
@@ -375,7 +377,7 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
         )
         shape |= zip(("device_encoder", "device_decoder"), halves, strict=True)
         if isinstance(load_directory, (str, Path)) and is_checkpoint(load_directory):
-            model = cls._from_checkpoint(Path(load_directory), base_model, shape, load_arguments)
+            model = cls._from_checkpoint(Path(load_directory), base_model, shape, load_arguments, verify=verify)
         elif require_gradiend_model or base_model is not None:
             raise FileNotFoundError(
                 f"{load_directory} is no GRADIEND checkpoint: there is no {CONFIG} with an architecture in it."
@@ -402,11 +404,14 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
 
     @classmethod
     def _from_checkpoint(
-        cls, directory: Path, base_model: Any, shape: Mapping[str, Any], load_arguments: Mapping[str, Any]
-    ) -> Self:
+        cls, directory: Path, base_model: Any, shape: Mapping[str, Any], load_arguments: Mapping[str, Any], *,
+        verify: bool,
+    ) -> Self:  # fmt: skip
         placement = {key: shape.get(key) for key in ("device_encoder", "device_decoder", "torch_dtype")}
-        gradiend = ParamMappedGradiendModel.from_pretrained(str(directory), **placement)
+        gradiend = ParamMappedGradiendModel.from_pretrained(str(directory), **placement, verify=verify)
         source, target, direction = read_gradiend_context(directory)
+        if verify:
+            verify_others(directory, with_base_model=base_model is None)
         named = gradiend.kwargs.get("base_model")
         try:
             loaded, *extra = load_base_model(

@@ -24,10 +24,10 @@ from typing_extensions import Self
 from gradiend.gradients import Objective, TokenizedWord
 from gradiend.gradients._words import Span
 from gradiend.model._base_model import BaseDigest
-from gradiend.model._checkpoint import CONFIG, FORMAT_VERSION, WEIGHTS
+from gradiend.model._checkpoint_files import CONFIG, FORMAT_VERSION, WEIGHTS, read_config, verify_files, write_config
 from gradiend.model.core.backbone import get_backbone_module
 from gradiend.objectives.loading import AutoModelForLM, save_base_model
-from gradiend.util._files import read_json, read_tensors, write_json, write_tensors
+from gradiend.util._files import read_tensors, write_tensors
 from gradiend.util.paths import MLM_HEAD, OWN_BASE_MODEL
 
 
@@ -82,7 +82,7 @@ class CausalWithHead(Objective):
     def is_saved(cls, directory: str | Path) -> bool:
         """See `Objective.is_saved`."""
         config = Path(directory) / CONFIG
-        return config.is_file() and read_json(config).get("type") == MLM_HEAD
+        return config.is_file() and read_config(Path(directory)).get("type") == MLM_HEAD
 
     @classmethod
     def base_of(cls, directory: str | Path) -> str:
@@ -164,7 +164,7 @@ class MLMHead:
         write_tensors(Path(directory) / WEIGHTS, tensors)
         content: dict[str, Any] = {"format_version": FORMAT_VERSION, "type": MLM_HEAD}
         fields = [field.name for field in dataclasses.fields(self) if field.name not in tensors]
-        write_json(Path(directory) / CONFIG, {**content, **{name: vars(self)[name] for name in fields}})
+        write_config(Path(directory), {**content, **{name: vars(self)[name] for name in fields}})
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
@@ -176,7 +176,12 @@ class MLMHead:
         """
         if not CausalWithHead.is_saved(directory):
             raise FileNotFoundError(f"{directory} holds no auxiliary head: train one with train_mlm_head.")
-        config, tensors = read_json(Path(directory) / CONFIG), read_tensors(Path(directory) / WEIGHTS)
+        config, tensors = read_config(Path(directory)), read_tensors(Path(directory) / WEIGHTS)
+        verify_files(Path(directory), config, [WEIGHTS])
+        missing = [key for key in ("base_model", "labels", "stand_in", "pooling_length") if key not in config]
+        missing += [name for name in ("weight", "bias") if name not in tensors]
+        if missing:
+            raise ValueError(f"The auxiliary head in {directory} lacks {', '.join(missing)}: train it again.")
         head = cls(
             config["base_model"], tuple(config["labels"]), config["stand_in"], config["pooling_length"],
             tensors["weight"], tensors["bias"],

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel
 
@@ -15,6 +16,7 @@ from gradiend.model._refusals import (
     refuse_quantized_config,
     refuse_undefined_weights,
 )
+from gradiend.model._rewrite_files import verify_rewritten
 from gradiend.objectives.registry import OBJECTIVES, kind_named, kind_of, refuse_unsupported
 from gradiend.util._isolation import LOADING, exclusive
 from gradiend.util._progress import others_bars
@@ -41,10 +43,11 @@ class AutoModelForLM:
 
         Raises:
             ValueError: Neither a masked nor a causal language model, a model that was saved without its head or
-                quantized, or a folder with a PEFT adapter; or an unknown objective.
+                quantized, damaged weights, or a folder with a PEFT adapter; or an unknown objective.
         """
         refuse_adapter_folder(name_or_path)
         require_model(name_or_path)
+        verify_rewritten(name_or_path)
         config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
         architecture = (config.architectures or [""])[0]
         kind = None if objective is None else kind_of(None, objective)
@@ -59,8 +62,11 @@ class AutoModelForLM:
         # Code from the hub may have the class name of a causal model and be registered for masked models.
         loader = kind.loader(config) or AutoModelForMaskedLM
         given = {"dtype": torch_dtype, "trust_remote_code": trust_remote_code, **kwargs}
-        with exclusive(LOADING), others_bars():
-            loaded: Any = loader.from_pretrained(name_or_path, output_loading_info=True, **given)
+        try:
+            with exclusive(LOADING), others_bars():
+                loaded: Any = loader.from_pretrained(name_or_path, output_loading_info=True, **given)
+        except SafetensorError as error:
+            raise ValueError(f"The weights of {name_or_path} cannot be read ({error}): copy them again.") from error
         model, report = loaded
         if report["missing_keys"]:
             raise ValueError(
@@ -107,6 +113,7 @@ class AutoTokenizerForLM:
             OSError: No tokenizer has this name.
             ValueError: A folder that transformers can make no tokenizer from, or a tokenizer without any word.
         """
+        verify_rewritten(name_or_path, weights=False)
         tokenizer = AutoTokenizer.from_pretrained(name_or_path, use_fast=True, **kwargs)
         # From a folder without tokenizer files, transformers makes a tokenizer with nothing but special tokens.
         if len(tokenizer) <= len(tokenizer.added_tokens_decoder):

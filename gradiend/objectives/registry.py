@@ -9,6 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from gradiend.gradients import Objective
+from gradiend.model._checkpoint_files import FOLDERS
 from gradiend.model._refusals import refuse_absent_weights
 from gradiend.util._keywords import one_of
 
@@ -53,6 +54,8 @@ def register(kind: type[Objective]) -> type[Objective]:
     others = {name: other for name, other in OBJECTIVES.items() if name != kind.name}
     OBJECTIVES.clear()
     OBJECTIVES.update({kind.name: kind, **others})
+    if kind.folder is not None and kind.folder not in FOLDERS:
+        FOLDERS.append(kind.folder)
     return kind
 
 

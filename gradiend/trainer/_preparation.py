@@ -37,7 +37,7 @@ from gradiend.trainer.core.callbacks import CurveEvaluation, TrainingCallback
 from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune, pre_prune
 from gradiend.util._digest import digest_frame, gradiend_digest
-from gradiend.util._files import read_json, write_json
+from gradiend.util._files import read_checked_json, write_checked_json
 from gradiend.util._isolation import RANDOM_STATE, exclusive, plain_modes
 from gradiend.util._lock import unchanged
 from gradiend.util._room import require_room
@@ -273,7 +273,7 @@ def record_name(trainer: Any, args: TrainingArguments) -> None:
     if not args.experiment_dir or not run_id or safe_path(run_id) == run_id:
         return
     path = Path(args.experiment_dir) / NAMES
-    write_json(path, {**(read_json(path) if path.is_file() else {}), safe_path(run_id): run_id})
+    write_checked_json(path, {**(read_checked_json(path) if path.is_file() else {}), safe_path(run_id): run_id})
     logger.info("The folder of run_id %r is %s; %s says so.", run_id, run_directory(trainer, args), path)
 
 

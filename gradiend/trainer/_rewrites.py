@@ -348,12 +348,14 @@ def save_rewritten(result: Any, model: Any, directory: str, rewrite: Rewrite, gr
             write_rewrite_record(
                 made, model.rewrite_record(**rewrite.arguments(), choice=rewrite.choice(gradiend_path))
             )
-        take_over(made, target, _is_of_a_model)
+        take_over(made, target, _remove_model)
 
 
-def _is_of_a_model(name: str) -> bool:
-    """Whether transformers, or this package, gives a file of a saved model this name."""
-    return name in MODEL_FILES or _WEIGHTS.fullmatch(name) is not None
+def _remove_model(folder: Path) -> None:
+    """Remove the files that transformers, or this package, has written for a model."""
+    for path in folder.iterdir():
+        if path.is_file() and (path.name in MODEL_FILES or _WEIGHTS.fullmatch(path.name)):
+            path.unlink()
 
 
 def class_and_direction(

@@ -11,10 +11,11 @@ from typing import Any
 from gradiend.trainer._preparation import TrainingPlan
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 from gradiend.trainer.core.pruning import Examples
+from gradiend.trainer.core.stats import load_training_stats
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import CACHE_FORMAT, Cache, Fingerprint
 from gradiend.util._digest import digest_json, source_digest
-from gradiend.util._files import read_json
+from gradiend.util._files import read_checked_json
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import FINGERPRINT_FILE, SEED_REPORT, forget_choices, has_saved_model
 
@@ -33,6 +34,10 @@ class SavedTraining:
     def why_not_current(self) -> list[str]:
         """Why the saved model is not the result of this training; an empty list if it is."""
         content, why = self._cache.read()
+        try:
+            load_training_stats(self._directory)
+        except ValueError as error:
+            content, why = None, [str(error)]
         why = [line.replace(SEEDS_CAP, f"{SEEDS_CAP} (by default encoder_eval_max_size)") for line in why]
         return [] if content is not None else why or ["it does not say what it was made from"]
 
@@ -81,10 +86,12 @@ def kept_models(trainer: Any, plan: TrainingPlan) -> dict[int, Any] | None:
     report = plan.seeds_directory / SEED_REPORT
     if not report.is_file():
         return None
-    runs = read_json(report)["runs"]
-    if not all(has_saved_model(run["output_dir"]) for run in runs):
+    try:
+        runs = {run["seed"]: run["output_dir"] for run in read_checked_json(report)["runs"]}
+        return trainer.load_seed_runs(runs) if all(map(has_saved_model, runs.values())) else None
+    except (KeyError, TypeError, ValueError) as error:
+        logger.info("The seeds are trained again, because those of %s cannot be read: %s", report, error)
         return None
-    return trainer.load_seed_runs({run["seed"]: run["output_dir"] for run in runs})
 
 
 def _parts(definition: FeatureLearningDefinition, plan: TrainingPlan, names: Collection[str]) -> Fingerprint:

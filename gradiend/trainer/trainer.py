@@ -68,7 +68,7 @@ from gradiend.util._argument_fields import changed_fields, plain
 from gradiend.util._checks import AS_IN_ARGUMENTS, require_whole
 from gradiend.util._digest import model_parts
 from gradiend.util._display import Shown, Table, facts
-from gradiend.util._files import read_json
+from gradiend.util._files import read_checked_json
 from gradiend.util._imports import without_package
 from gradiend.util._keywords import known_keywords
 from gradiend.util._room import kept_if_possible
@@ -518,7 +518,7 @@ class Trainer(Shown, FeatureLearningDefinition):
         beside = None if home is None else Path(home) / SEEDS_DIR
         directory = self.training_args.seed_runs_dir or beside
         path = None if directory is None else Path(directory) / SEED_REPORT
-        return SeedReport(read_json(path)) if path is not None and path.is_file() else None
+        return SeedReport(read_checked_json(path)) if path is not None and path.is_file() else None
 
     def get_encodings(self, model_path: str | None = None, **key: Any) -> pd.DataFrame | None:
         """The encodings that `evaluate_encoder` wrote for a model; None if it wrote none, or for another model only.

@@ -7,12 +7,12 @@ has a fingerprint beside it. A comparison with the fingerprint of the wanted res
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gradiend.util._files import read_json, write_json
+from gradiend.util._files import DIGEST_SIGN, read_checked_json, write_checked_json
 
 CACHE_FORMAT = 2
 """A part of every fingerprint; the number is raised when the same inputs give other results or other digests."""
@@ -20,8 +20,6 @@ FINGERPRINT = "fingerprint"
 """The key of the fingerprint in a JSON file."""
 RESULT = "result"
 """The key of the digest of a result that lies in other files."""
-DIGEST_SIGN = "blake2b:"
-"""The beginning of every digest; messages name digests that differ but do not show them."""
 
 Fingerprint = dict[str, Any]
 
@@ -36,6 +34,8 @@ class Cache:
     """The parts that the wanted result depends on, as JSON values; None if they are unknown, and nothing is read."""
     digest: Callable[[], str | None] | None = None
     """A function that gives the digest of a result in other files, so that a change of those files is noticed."""
+    keys: Collection[str] = ()
+    """Keys that the content must have."""
 
     def read(self) -> tuple[dict[str, Any] | None, list[str]]:
         """(content of the file without the fingerprint, []) if the parts are the same, else (None, reasons).
@@ -47,12 +47,12 @@ class Cache:
         if not self.path.is_file():
             return None, []
         try:
-            content = read_json(self.path)
-        except ValueError:
-            return None, ["it cannot be read"]
-        if not isinstance(content, dict):
-            return None, ["it holds something else"]
+            content = read_checked_json(self.path)
+        except (ValueError, PermissionError):
+            return None, [f"{self.path.name} is damaged or cannot be read"]
         why = differences(self.parts, content.pop(FINGERPRINT, None))
+        if missing := [key for key in self.keys if key not in content]:
+            why = [f"{self.path.name} lacks {', '.join(missing)}"]
         if not why and self.digest is not None and content.pop(RESULT, None) != self.digest():
             why = ["it was changed after it was made"]
         return (None, why) if why else (content, [])
@@ -61,7 +61,7 @@ class Cache:
         """Write the file, whole or not at all; a result in other files must be written before."""
         result = {} if self.digest is None else {RESULT: self.digest()}
         parts = {} if self.parts is None else {FINGERPRINT: self.parts}
-        write_json(self.path, {**content, **result, **parts})
+        write_checked_json(self.path, {**content, **result, **parts})
 
     def forget(self) -> None:
         """Remove the file."""

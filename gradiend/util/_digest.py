@@ -1,58 +1,35 @@
-"""Digests, which caches and records compare: equal things have equal digests, and different things different digests.
+"""Digests of models, frames and sources, which caches and records compare.
 
-`digest_weights` and `digest_files` add up machine words: the 32-bit words of a row (`ROW` words) are multiplied by
-fixed odd numbers and added modulo 2⁶⁴. A change of one entry always changes the sum, because an odd factor is
-invertible; two different rows have equal sums with a probability of about 2⁻³². The sums are computed where the tensor
-lies, depend neither on the device nor on the order of addition, and take a quarter of the time of blake2b. The digests
-protect from mistakes, not from forgery.
+Equal things have equal digests, and different things different digests; `gradiend.util._bits` has those of tensors and
+files, on which these are built.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from gradiend.util._cache import CACHE_FORMAT, DIGEST_SIGN, Fingerprint
-from gradiend.util.paths import CONFIG_FILE, FINGERPRINT_FILE, TRAINING
+from gradiend.util._bits import add_bits, digest_files, digest_weights
+from gradiend.util._cache import CACHE_FORMAT, Fingerprint
+from gradiend.util._files import digest_text, new_digest, read_json
+from gradiend.util.paths import CONFIG_FILE, FILES, FINGERPRINT_FILE, TRAINING, model_files
 
-ROW = 1 << 16
-"""How many 32-bit words are added up into one number."""
-_READ = 1 << 24
-_UNREAD = {TRAINING, FINGERPRINT_FILE, "README.md"}
+_UNREAD = {TRAINING, FINGERPRINT_FILE}
 """Files of a checkpoint that do not change what the model computes."""
-
-
-def digest_weights(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """A digest of named tensors (names, types, shapes and every bit) that is fast for large tensors."""
-    digest = _new()
-    for name, tensor in tensors:
-        digest.update(_about(name, tensor))
-        digest.update(_sums(tensor.detach()))
-    return _text(digest)
-
-
-def digest_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """A digest of named tensors for files that users exchange (deltas): this digest must never change."""
-    digest = _new()
-    for name, tensor in tensors:
-        _add_bits(digest, name, tensor)
-    return _text(digest)
 
 
 def digest_frame(frame: pd.DataFrame) -> str:
     """A digest of a frame: column names and all values, in their order; the index does not count."""
-    digest = _new()
+    digest = new_digest()
     for column in frame.columns:
         values = frame[column]
         if values.dtype == object:
@@ -60,7 +37,7 @@ def digest_frame(frame: pd.DataFrame) -> str:
             values = values.map(repr)
         digest.update(f"{column}|{values.dtype}|".encode())
         digest.update(pd.util.hash_pandas_object(values, index=False).to_numpy().tobytes())
-    return _text(digest)
+    return digest_text(digest)
 
 
 def digest_json(value: Any) -> str:
@@ -68,19 +45,7 @@ def digest_json(value: Any) -> str:
 
     Raises TypeError for a value of another type.
     """
-    return _text(_new(json.dumps(value, sort_keys=True, ensure_ascii=False, default=_readable).encode()))
-
-
-def digest_files(paths: Iterable[Path], root: Path) -> str:
-    """A digest of files: their names relative to `root`, and their contents."""
-    digest = _new()
-    buffer = torch.empty(_READ, dtype=torch.uint8)
-    for path in sorted(paths):
-        digest.update(f"{path.relative_to(root).as_posix()}|{path.stat().st_size}|".encode())
-        with path.open("rb") as file:
-            while n_bytes := file.readinto(buffer.numpy().data):
-                digest.update(_sums(buffer[:n_bytes]))
-    return _text(digest)
+    return digest_text(new_digest(json.dumps(value, sort_keys=True, ensure_ascii=False, default=_readable).encode()))
 
 
 @runtime_checkable
@@ -151,12 +116,14 @@ def gradiend_digest(model: WithGradiend) -> str:
 
 
 def source_digest(source: Any) -> str:
-    """A digest of the source of a model: files of a directory, name on a hub and revision, or an instance in memory."""
+    """A digest of the source of a model: files of a directory, name on a hub and revision, or an instance in memory.
+
+    Of a directory, only those files count that a model is loaded from.
+    """
     if isinstance(source, (str, Path)):
         folder = Path(source)
         if folder.is_dir():
-            files = (path for path in folder.rglob("*") if path.is_file() and path.name not in _UNREAD)
-            return digest_files(files, folder)
+            return digest_files((path for path in _read_from(folder) if path.name not in _UNREAD), folder)
         return f"{source}@{_cached_revision(str(source))}"
     if has_gradiend(source):
         return digest_json([base_model_digest(source.base_model), gradiend_digest(source)])
@@ -202,7 +169,7 @@ def hash_model_weights(model: nn.Module) -> str:
     """SHA-256 of the parameters and buffers in a module's state: names, types, shapes and values."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
-        _add_bits(digest, name, tensor)
+        add_bits(digest, name, tensor)
     return digest.hexdigest()
 
 
@@ -249,54 +216,6 @@ def restore_tuple_keys_recursively(value: Any) -> Any:
     return [restore_tuple_keys_recursively(item) for item in value] if isinstance(value, list) else value
 
 
-def _new(start: bytes = b"") -> Any:
-    return hashlib.blake2b(start, digest_size=16)
-
-
-def _text(digest: Any) -> str:
-    return DIGEST_SIGN + digest.hexdigest()
-
-
-def _about(name: str, tensor: Tensor) -> bytes:
-    return f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode()
-
-
-def _add_bits(digest: Any, name: str, tensor: Tensor) -> None:
-    digest.update(_about(name, tensor))
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    if flat.numel():
-        # The tensor is read as bytes, because NumPy has no bfloat16.
-        digest.update(flat.view(torch.uint8).numpy().data)
-
-
-def _sums(tensor: Tensor) -> bytes:
-    """The weighted sum of each row of 32-bit words; a last, incomplete row and word are filled up with zeros."""
-    flat = tensor.contiguous().reshape(-1).view(torch.uint8)
-    n_whole = flat.numel() // (4 * ROW)
-    if flat.storage_offset() % 4:
-        # A slice of narrow entries may begin within a word.
-        flat = flat.clone()
-    whole = flat[: n_whole * 4 * ROW].view(torch.int32).view(n_whole, ROW)
-    rest = torch.nn.functional.pad(flat[n_whole * 4 * ROW :], (0, -flat.numel() % 4)).view(torch.int32)
-    factors = _factors(flat.device)
-    # On a CPU the products stay in the cache, and below 2 MiB, from where each intermediate result is a new huge page.
-    n_rows = 2 if flat.device.type == "cpu" else 64
-    products = torch.empty(min(n_rows, n_whole), ROW, dtype=torch.int64, device=flat.device)
-    sums = torch.empty(n_whole + 1, dtype=torch.int64, device=flat.device)
-    for start in range(0, n_whole, n_rows):
-        rows = whole[start : start + n_rows]
-        torch.sum(torch.mul(rows, factors, out=products[: len(rows)]), 1, out=sums[start : start + len(rows)])
-    sums[-1] = (rest * factors[: rest.numel()]).sum()
-    return sums.cpu().numpy().tobytes()
-
-
-@functools.cache
-def _factors(device: torch.device) -> Tensor:
-    """The odd numbers that the words of a row are multiplied by: (ROW,) int64, the same on every machine."""
-    numbers = np.frombuffer(hashlib.shake_256(b"gradiend").digest(8 * ROW), dtype="<i8")
-    return torch.from_numpy(numbers | 1).to(device)
-
-
 def _readable(value: Any) -> Any:
     if isinstance(value, Tensor):
         return {"tensor": digest_weights([("", value)])}
@@ -312,6 +231,19 @@ def _readable(value: Any) -> Any:
         f"A cached gradient is found by what it was computed from, and a {type(value).__name__} cannot be compared "
         "across runs: use tensors, strings and numbers, or turn use_cached_gradients off."
     )
+
+
+def _read_from(folder: Path) -> list[Path]:
+    """The files that a model is loaded from: those that the config.json of a checkpoint lists, else `model_files`."""
+    config = folder / CONFIG_FILE
+    try:
+        content = read_json(config) if config.is_file() else None
+    except ValueError:
+        content = None
+    listed = content.get(FILES) if isinstance(content, dict) else None
+    if not isinstance(listed, dict):
+        return model_files(folder)
+    return [path for path in [config, *(folder / name for name in listed)] if path.is_file()]
 
 
 def _cached_revision(name: str) -> str | None:

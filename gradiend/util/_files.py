@@ -1,11 +1,15 @@
-"""Files that are either whole or absent: every file is written under a temporary name and then renamed.
+"""Files that are either whole or absent, and that say if they were changed since.
 
-The functions that need torch import torch, because functions that write tables or JSON must not wait for torch.
+Every file is written under a temporary name and then renamed. JSON objects (`write_checked_json`) and safetensors files
+carry checksums of what is in them, which reading compares; files without a checksum are read too, because older
+versions and other tools write such files. The functions that need torch import torch, because functions that write
+tables or JSON must not wait for torch.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -25,6 +29,13 @@ if TYPE_CHECKING:
 
 LONGEST_NAME = 255
 """The largest number of bytes in the name of a file or folder."""
+JSON_FORMAT = 1
+"""The version of JSON objects whose content has no version of its own."""
+VERSION, CHECKSUM, HEADER_CHECKSUM = "format_version", "checksum", "header_checksum"
+"""Keys that writing adds: the last two are the checksum of a JSON object, or of the tensors of a safetensors file, and
+that of the other texts in the header of such a file."""
+DIGEST_SIGN = "blake2b:"
+"""The beginning of every digest; messages name digests that differ but do not show them."""
 
 
 @contextmanager
@@ -155,11 +166,70 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file. Raises FileNotFoundError, or a ValueError that names a file that is not JSON."""
+    """Read a JSON file. Raises a ValueError that names a file that is no JSON; FileNotFoundError, PermissionError."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (ValueError, OSError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}). Was it written completely?") from error
+
+
+def write_checked_json(path: str | Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object with its checksum and, unless it has one, a format version; see `read_checked_json`."""
+    # The checksum is that of the content as it is read again, in which every key is a text.
+    content = json.loads(json.dumps({**content, VERSION: content.get(VERSION, JSON_FORMAT)}))
+    write_json(path, {CHECKSUM: _checksum(content), **content})
+
+
+def read_checked_json(path: str | Path, *, own_version: int | None = None) -> dict[str, Any]:
+    """The JSON object that `write_checked_json` wrote.
+
+    Args:
+        path: The file. Without a checksum (an older version or another tool wrote the file), nothing is compared.
+        own_version: The version of a content that has a version of its own, which then is part of the result.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file was damaged or edited, is from a newer version, or holds no JSON object; the message names
+            the file.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a JSON object, not {type(content).__name__}.")
+    # The damage may have hit the name of the checksum, which is the first.
+    name = CHECKSUM if CHECKSUM in content else next(iter(content), "")
+    checksum, rest = content.get(name), {key: value for key, value in content.items() if key != name}
+    is_same = isinstance(checksum, str) and checksum.startswith(DIGEST_SIGN) and checksum == _checksum(rest)
+    if is_same != (name == CHECKSUM):
+        raise ValueError(
+            f"{path} was damaged, or edited after it was written: its {CHECKSUM} is that of other contents. Copy or "
+            f'make it again. If the edit is meant, delete the line "{CHECKSUM}" in it.'
+        )
+    content = rest if is_same else content
+    version, newest = content.get(VERSION), JSON_FORMAT if own_version is None else own_version
+    if isinstance(version, int) and version > newest:
+        raise ValueError(
+            f"{path}: {VERSION} is {version}; this version of gradiend reads up to {newest}. A newer version wrote the "
+            "file: update gradiend."
+        )
+    if own_version is None:
+        content.pop(VERSION, None)
+    return content
+
+
+def _checksum(content: Any) -> str:
+    return digest_text(new_digest(json.dumps(content, sort_keys=True).encode()))
+
+
+def new_digest(start: bytes = b"") -> Any:
+    """The beginning of a digest, see `digest_text`."""
+    return hashlib.blake2b(start, digest_size=16)
+
+
+def digest_text(digest: Any) -> str:
+    """A digest of hashlib as text."""
+    return DIGEST_SIGN + digest.hexdigest()
 
 
 def write_tensors(
@@ -167,7 +237,7 @@ def write_tensors(
 ) -> None:
     """Write named tensors, atomically: safetensors for `*.safetensors`, `torch.save` for any other suffix.
 
-    `header` holds texts for the header of a safetensors file, see `read_header`.
+    `header` holds texts for the header of a safetensors file, see `read_header`. Only such a file has checksums.
     """
     import torch  # noqa: PLC0415
     from safetensors.torch import save_file  # noqa: PLC0415
@@ -175,10 +245,17 @@ def write_tensors(
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
         if temporary.suffix == ".safetensors":
-            save_file(contiguous, temporary, metadata={"format": "pt", **(header or {})})
+            texts = {"format": "pt", **(header or {}), CHECKSUM: _tensor_checksum(contiguous)}
+            save_file(contiguous, temporary, metadata={**texts, HEADER_CHECKSUM: _checksum(texts)})
             _sort_header(temporary)
         else:
             torch.save(contiguous, temporary)
+
+
+def _tensor_checksum(tensors: Mapping[str, torch.Tensor]) -> str:
+    from gradiend.util._bits import digest_weights  # noqa: PLC0415 - needs torch
+
+    return digest_weights(sorted(tensors.items()))
 
 
 def _sort_header(path: Path) -> None:
@@ -193,8 +270,17 @@ def _sort_header(path: Path) -> None:
         file.write(content.ljust(size))
 
 
-def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read what `write_tensors` wrote, to the CPU. Raises FileNotFoundError, or ValueError for a damaged file."""
+def read_tensors(path: str | Path, *, verify: bool = True) -> dict[str, torch.Tensor]:
+    """Read what `write_tensors` wrote, to the CPU.
+
+    Args:
+        path: The file.
+        verify: Whether to compare the checksum of the tensors, if the file has one. This reads all bits once more.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is damaged.
+    """
     import torch  # noqa: PLC0415
     from safetensors import SafetensorError  # noqa: PLC0415
     from safetensors.torch import load_file  # noqa: PLC0415
@@ -204,10 +290,16 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
         raise FileNotFoundError(f"There is no weight file {path}.")
     try:
         if path.suffix == ".safetensors":
+            checksum = read_header(path).get(CHECKSUM)
             # The library maps the file into memory; copies let a model outlive the file.
-            return {name: tensor.clone() for name, tensor in load_file(path).items()}
+            tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
+            if verify and checksum is not None and checksum != _tensor_checksum(tensors):
+                raise _damaged(path)
+            return tensors
         tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, EOFError, UnpicklingError) as error:
+    except PermissionError:
+        raise
+    except (SafetensorError, RuntimeError, EOFError, OSError, UnpicklingError) as error:
         raise ValueError(f"{path} cannot be read as a weight file ({error}). Was it written completely?") from error
     if not isinstance(tensors, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
         raise ValueError(f"{path} does not hold named tensors: was it written by something else?")
@@ -215,13 +307,39 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
 
 
 def read_header(path: str | Path) -> dict[str, str]:
-    """The texts in the header of a safetensors file. Raises FileNotFoundError, or ValueError for another file."""
+    """The texts in the header of a safetensors file, compared with their checksum, if the file has one.
+
+    The texts include the checksums, see `CHECKSUM`; the tensors are not read. Raises FileNotFoundError, or ValueError
+    for a damaged or another file.
+    """
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415
 
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     try:
         with safe_open(str(path), framework="pt") as file:
-            return dict(file.metadata() or {})
-    except SafetensorError as error:
+            header = dict(file.metadata() or {})
+    except PermissionError:
+        raise
+    except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a safetensors file ({error}). Was it written completely?") from error
+    texts = {name: text for name, text in header.items() if name != HEADER_CHECKSUM}
+    # One without the other is a file whose damage hit the name of a checksum.
+    if (CHECKSUM in header or HEADER_CHECKSUM in header) and header.get(HEADER_CHECKSUM) != _checksum(texts):
+        raise _damaged(path)
+    return header
+
+
+def _damaged(path: str | Path) -> ValueError:
+    return ValueError(
+        f"{path} was damaged or changed after it was written: its checksum is that of other contents. Copy or make it "
+        "again."
+    )
+
+
+def file_checksum(path: Path) -> str:
+    """A digest of a file: the header checksum of a safetensors file that has checksums, else one of all bytes."""
+    from gradiend.util._bits import digest_files  # noqa: PLC0415 - needs torch
+
+    own = read_header(path).get(HEADER_CHECKSUM) if path.suffix == ".safetensors" else None
+    return own or digest_files([path], path.parent)

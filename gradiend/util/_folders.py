@@ -7,7 +7,6 @@ first and moved last, so that no reader ever finds files of two models.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,8 +16,8 @@ LAST = (CONFIG_FILE, REWRITE_RECORD)
 """The files that say a folder is complete, in the order in which they are moved."""
 
 
-def take_over(staging: Path, target: Path, is_ours: Callable[[str], bool]) -> None:
-    """Move the content of a folder to `target`, whose files of an earlier model (`is_ours` of their names) go.
+def take_over(staging: Path, target: Path, clear: Callable[[Path], None]) -> None:
+    """Move the files of a folder to `target`, from which `clear` removes those of an earlier model.
 
     Other files in `target` stay, because `target` may be any folder of the user.
     """
@@ -28,18 +27,8 @@ def take_over(staging: Path, target: Path, is_ours: Callable[[str], bool]) -> No
         return
     for name in LAST:
         (target / name).unlink(missing_ok=True)
-    for path in list(target.iterdir()):
-        if is_ours(path.name):
-            remove(path)
-    for path in sorted(staging.iterdir(), key=lambda path: LAST.index(path.name) if path.name in LAST else -1):
-        remove(target / path.name)
-        path.rename(target / path.name)
-    staging.rmdir()
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder with everything in it, if there is one."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    clear(target)
+    files = [path.relative_to(staging) for path in staging.rglob("*") if path.is_file()]
+    for file in sorted(files, key=lambda file: LAST.index(str(file)) if str(file) in LAST else -1):
+        (target / file).parent.mkdir(parents=True, exist_ok=True)
+        (staging / file).replace(target / file)

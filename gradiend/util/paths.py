@@ -70,6 +70,8 @@ OWN_BASE_MODEL = "base_model"
 """The folder of the base model and its tokenizer, if no name or path loads the same weights."""
 OWN_TOKENIZER = "tokenizer"
 """The folder of the tokenizer, if its name or path loads another tokenizer."""
+FILES = "files"
+"""The key of config.json, and of the record of a rewritten model, for the files of the folder and their checksums."""
 
 # Files beside other results.
 MADE_FROM = "made_from.json"
@@ -94,6 +96,12 @@ _PLACES = {
     ARTIFACT_DECODER_ANALYSIS_SUMMARY: f"{DECODER_ANALYSIS}.json",
     ARTIFACT_CACHE_GRADIENTS: CACHED_GRADIENTS,
 }
+
+_MODEL_SUFFIXES = {
+    ".json", ".safetensors", ".bin", ".pt", ".pth", ".model", ".py", ".jinja", ".tiktoken", ".codes", ".vocab", ".bpe",
+}  # fmt: skip
+_MODEL_TEXTS = re.compile(r"(vocab|merges|dict)[^.]*\.txt")
+"""Text files that tokenizers are loaded from; other text files are notes."""
 
 _LONGEST = 180
 """The largest number of bytes in a name; prefix, suffix and a temporary name need the rest of the usual 255 bytes."""
@@ -252,6 +260,17 @@ def has_saved_model(directory: str | Path | None) -> bool:
         return False
     folder = Path(directory)
     return (folder / CONFIG_FILE).is_file() and any((folder / name).is_file() for name in WEIGHT_FILES)
+
+
+def model_files(folder: str | Path) -> list[Path]:
+    """The files of a model's folder and its subfolders that the model and its tokenizer may be loaded from, sorted.
+
+    Hidden files, notes, pictures and backups of editors are not among them; a folder that is missing has no files.
+    """
+    root = Path(folder)
+    paths = (path for path in sorted(root.rglob("*")) if path.is_file())
+    shown = (path for path in paths if not any(part.startswith(".") for part in path.relative_to(root).parts))
+    return [path for path in shown if path.suffix in _MODEL_SUFFIXES or _MODEL_TEXTS.fullmatch(path.name)]
 
 
 def should_use_cached(path: str | Path | None, use_cache: bool | None) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gradiend.util._files import read_json
+from gradiend.util._files import read_checked_json
 from gradiend.util.paths import CONVERGENCE_PLOT, TRAINING
 from gradiend.visualizer._output import deliver, heading, new_figure, plot_keywords, require_destination, with_format
 from gradiend.visualizer._style import MARKERS, REFERENCE_COLOR, LegendPlace, add_legend, distinct_colors, shown, tidy
@@ -112,10 +112,7 @@ def _recorded(trainer: _TrainedRun | None, model_path: str | Path | None) -> Map
         path = Path(model_path) / TRAINING
         if not path.is_file():
             raise ValueError(f"There is no {path}: model_path must be the directory that train() wrote.")
-        content = read_json(path)
-        if not isinstance(content, dict):
-            raise ValueError(f"{path} holds a {type(content).__name__}, expected an object with 'training_stats'.")
-        return content
+        return read_checked_json(path)
     if trainer is None:
         raise ValueError("There is nothing to plot: pass training_stats, model_path or a trainer.")
     stats = trainer.get_training_stats()

@@ -317,4 +317,9 @@ def _is_saved(folder: Path) -> bool:
 def _keys(folder: Path) -> list[str]:
     """Return the keys of a saved dictionary; a data set that was saved alone has none."""
     path = folder / "dataset_dict.json"
-    return [str(key) for key in read_json(path)["splits"]] if path.is_file() else []
+    if not path.is_file():
+        return []
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("splits"), list):
+        raise ValueError(f"{path} does not name the splits of its data sets: was it written completely?")
+    return [str(key) for key in content["splits"]]

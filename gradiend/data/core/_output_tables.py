@@ -132,10 +132,10 @@ class Output:
         else:
             _write_folder(self.path, table, by_class)
         if self.made_from is not None:
-            self._record(self.path).write({"format_version": _RECORD_FORMAT, "tally": tally})
+            self._record(self.path).write({"tally": tally})
 
     def _record(self, path: Path) -> Cache:
-        from gradiend.util._digest import digest_files  # noqa: PLC0415 - loads transformers
+        from gradiend.util._bits import digest_files  # noqa: PLC0415 - loads torch
 
         parts = {"gradiend": __version__, "record": _RECORD_FORMAT, **(self.made_from or {})}
         file = _table_file(path)

@@ -166,7 +166,7 @@ def json_object(line: str, where: str) -> dict[str, Any]:
     """Parse a line of a JSON Lines file; `where` names the file and line in the ValueError for what is no object."""
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} is no JSON ({error}): {line!r:.60}. Expected one object a line.") from error
     if not isinstance(row, dict):
         raise ValueError(f'{where} is {line!r:.60}; expected an object such as {{"text": …}}.')

@@ -20,7 +20,8 @@ from gradiend._version import __version__
 from gradiend.gradients import TokenizedWord
 from gradiend.model._context import Side
 from gradiend.model.model_with_gradiend import ModelWithGradiend
-from gradiend.util._digest import digest_json, digest_weights
+from gradiend.util._bits import digest_weights
+from gradiend.util._digest import digest_json
 from gradiend.util._files import read_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
@@ -93,9 +94,21 @@ class GradientCache:
         return self.directory / f"{name}_{digest.rpartition(':')[2]}.safetensors"
 
     @staticmethod
-    def read(path: Path) -> Tensor:
-        """The gradient in a file, on the CPU."""
-        return read_tensors(path)[GRADIENT]
+    def read(path: Path, length: int | None = None) -> Tensor | None:
+        """The gradient in a file, on the CPU; None if there is no file, or one that is damaged, which the log says.
+
+        A gradient of another length than `length`, if that is known, is damaged too.
+        """
+        if not path.is_file():
+            return None
+        try:
+            gradient = read_tensors(path)[GRADIENT]
+            if length is not None and gradient.shape != (length,):
+                raise ValueError(f"{path} has shape {tuple(gradient.shape)}, not ({length},).")
+        except (KeyError, ValueError) as error:
+            logger.info("A gradient in the cache is computed again: %s", error)
+            return None
+        return gradient
 
     @staticmethod
     def write(path: Path, gradient: Tensor) -> None:

@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from gradiend.model._checkpoint import CHECKPOINT_FILES, CONFIG
+from gradiend.model._checkpoint_files import remove_empty, remove_files
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.stats import best_correlation, convergence, last_loss, without_reason
 from gradiend.util._argument_fields import plain
-from gradiend.util._files import made_aside, write_json
-from gradiend.util._folders import remove, take_over
+from gradiend.util._files import made_aside, write_checked_json
+from gradiend.util._folders import take_over
 from gradiend.util._isolation import RANDOM_STATE, exclusive
 from gradiend.util._room import require_room
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import MLM_HEAD, OWN_BASE_MODEL, OWN_TOKENIZER, SEED_REPORT, TRAINING
+from gradiend.util.paths import SEED_REPORT, TRAINING
 
 logger = get_logger(__name__)
 
@@ -125,7 +125,7 @@ def choose_seed(
             for run in runs
         ],
     }
-    write_json(Path(directory) / SEED_REPORT, plain(report))
+    write_checked_json(Path(directory) / SEED_REPORT, plain(report))
     if not any(run.converged for run in runs):
         whys = [run.reason or f"{run.convergence_metric} {run.convergence_metric_value}" for run in runs]
         shown = "; ".join(f"seed {run.seed}: {why}" for run, why in zip(runs, whys, strict=True))
@@ -155,24 +155,18 @@ def promote(best: str, output: str) -> None:
         require_room(target.parent, size, f"The copy of {source}")
         with made_aside(target) as staging:
             shutil.copytree(source, staging)
-            take_over(staging, target, {*CHECKPOINT_FILES, MLM_HEAD, OWN_BASE_MODEL, OWN_TOKENIZER}.__contains__)
+            take_over(staging, target, remove_files)
 
 
 def drop_weights(directories: Sequence[str]) -> None:
-    """Remove everything but the training statistics."""
+    """Remove the checkpoints but for the training statistics; files of others stay."""
     for directory in directories:
-        (Path(directory) / CONFIG).unlink(missing_ok=True)
-        for path in Path(directory).iterdir():
-            if path.name != TRAINING:
-                remove(path)
+        remove_files(Path(directory), keep=[TRAINING])
         for checkpoint in intermediate_checkpoints(directory):
             remove_checkpoint(checkpoint)
 
 
 def remove_checkpoint(directory: str | Path) -> None:
-    """Remove a checkpoint with all its files, if there is one.
-
-    The config.json is removed first: a directory with a config.json is complete, however the process ends.
-    """
-    (Path(directory) / CONFIG).unlink(missing_ok=True)
-    shutil.rmtree(directory, ignore_errors=True)
+    """Remove a checkpoint, if there is one, and its folder, unless files of others are in it."""
+    remove_files(Path(directory))
+    remove_empty(Path(directory))

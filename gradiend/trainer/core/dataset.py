@@ -144,10 +144,10 @@ class GradientTrainingDataset(Shown, Dataset[dict[str, Any]]):
             return create()
         fields = [[item[key] for key in self.cache_key_fields] for item in items]
         path = self._cache.path(name, [self.cache_key_fields, fields, inputs, str(self.dtype)])
-        if path.is_file():
-            return self._cache.read(path)
-        gradient = create()
-        self._cache.write(path, gradient)
+        gradient = self._cache.read(path)
+        if gradient is None:
+            gradient = create()
+            self._cache.write(path, gradient)
         return gradient
 
     def _batch(self, name: str, inputs: Sequence[Any]) -> Any:

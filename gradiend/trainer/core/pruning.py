@@ -191,18 +191,17 @@ def _kept(
         _stream(model, items, side, receive)
         return
     path = cache.path(side.value, model.gradient_key(items, side))
-    if path.is_file():
-        whole = cache.read(path)
-    else:
+    kept = cache.read(path, len(model))
+    if kept is None:
         wide = torch.promote_types(next(model.base_model.parameters()).dtype, torch.float32)
-        whole = torch.zeros(len(model), dtype=wide)
+        kept = whole = torch.zeros(len(model), dtype=wide)
 
         def put(place: slice, gradient: Tensor) -> None:
             whole[place] = gradient.to(whole)
 
         _stream(model, items, side, put)
         cache.write(path, whole)
-    receive(slice(0, len(whole)), whole)
+    receive(slice(0, len(kept)), kept)
 
 
 def _stream(model: Any, items: Sequence[Mapping[str, Any]], side: Side, receive: Receiver) -> None:

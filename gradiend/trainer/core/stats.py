@@ -11,7 +11,7 @@ from typing import Any
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.util._argument_fields import plain
 from gradiend.util._display import UNSHOWABLE, Result, Table, facts, number
-from gradiend.util._files import read_json, write_json
+from gradiend.util._files import read_checked_json, write_checked_json
 from gradiend.util.paths import TRAINING
 
 ZEROS = ("0", "0.0", "-0.0")
@@ -38,7 +38,7 @@ def write_training_stats(
         "convergence_info": convergence_info,
     }
     path = Path(output_dir) / TRAINING
-    write_json(path, plain(content))
+    write_checked_json(path, plain(content))
     return str(path)
 
 
@@ -48,7 +48,7 @@ def load_training_stats(model_path: str | Path) -> TrainingStats | None:
     JSON turns steps and labels, which are keys, into strings.
     """
     path = Path(model_path) / TRAINING
-    return TrainingStats(read_json(path)) if path.is_file() else None
+    return TrainingStats(read_checked_json(path)) if path.is_file() else None
 
 
 class TrainingStats(Result):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ from typing_extensions import Self
 from gradiend.gradients import unreached_parameters
 from gradiend.model._architecture import parse_dtype
 from gradiend.model._base_model import GRADIEND_ARGUMENTS, BaseDigest
+from gradiend.model._checkpoint_files import FOLDERS, remove_model
 from gradiend.model._parameter_map import ParameterMap
 from gradiend.model.core.backbone import (
     as_patterns,
@@ -116,10 +116,9 @@ class TextModelWithGradiend(ModelWithGradiend):
         """Record the name of the base model, and store the base model or tokenizer if the name loads others."""
         del kwargs
         own, own_tokenizer = Path(save_directory) / OWN_BASE_MODEL, Path(save_directory) / OWN_TOKENIZER
-        beside = [kind.folder for kind in OBJECTIVES.values() if kind.folder is not None]
-        for name in (OWN_BASE_MODEL, OWN_TOKENIZER, *beside):
+        for name in FOLDERS:
             # These folders may belong to an earlier model in the same place.
-            shutil.rmtree(Path(save_directory) / name, ignore_errors=True)
+            remove_model(Path(save_directory) / name)
         if self.objective.folder is not None:
             self.objective.save(self.base_model, Path(save_directory) / self.objective.folder)
         wrapped = isinstance(self.tokenizer, InstructTokenizerWrapper)
@@ -174,15 +173,16 @@ class TextModelWithGradiend(ModelWithGradiend):
 
     @classmethod
     def _from_checkpoint(
-        cls, directory: Path, base_model: Any, shape: Mapping[str, Any], load_arguments: Mapping[str, Any]
-    ) -> Self:
+        cls, directory: Path, base_model: Any, shape: Mapping[str, Any], load_arguments: Mapping[str, Any], *,
+        verify: bool,
+    ) -> Self:  # fmt: skip
         own = [directory / name for name in (OWN_TOKENIZER, OWN_BASE_MODEL) if (directory / name).is_dir()]
         if own and load_arguments.get("tokenizer") is None:
             load_arguments = {**load_arguments, "tokenizer": own[0]}
         for kind in OBJECTIVES.values():
             if kind.folder is not None and kind.is_saved(directory / kind.folder):
                 load_arguments = {**load_arguments, "beside": directory / kind.folder}
-        return super()._from_checkpoint(directory, base_model, shape, load_arguments)
+        return super()._from_checkpoint(directory, base_model, shape, load_arguments, verify=verify)
 
     @classmethod
     def _load_model(

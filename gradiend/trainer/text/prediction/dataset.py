@@ -194,14 +194,17 @@ class TextGradientBatches(GradientBatches):
         if self.cache is None:
             return self.model.engine.gradients(factual, alternative, sides, out=buffers, bf16=self.bf16)
         paths = {side: self.cache.path(side.value, words_key(side, factual, alternative, self.bf16)) for side in sides}
-        unknown = [side for side in paths if not paths[side].is_file()]
+        read = {side: self.cache.read(path, self.model.engine.mapping.size) for side, path in paths.items()}
+        known = {side: gradient for side, gradient in read.items() if gradient is not None}
+        unknown = [side for side in paths if side not in known]
         if unknown:
             made = self.model.engine.gradients(
                 factual, alternative, unknown, out=buffers[: len(unknown)], bf16=self.bf16
             )
             for side, gradient in zip(unknown, made, strict=True):
                 self.cache.write(paths[side], gradient)
-        return [self.cache.read(paths[side]) for side in sides]
+                known[side] = gradient
+        return [known[side] for side in sides]
 
 
 def create_masked_pair_from_text(

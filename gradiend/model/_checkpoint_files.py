@@ -1,0 +1,126 @@
+"""The files of a checkpoint as a whole: which they are, whether they are as they were written, and how they go.
+
+config.json lists every other file that was written with it, with a checksum each, so that a file that was truncated,
+changed, or swapped with that of another checkpoint is noticed. training.json and fingerprint.json are written later and
+have checksums of their own. Files of others, such as notes, are neither read nor removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gradiend.util._files import file_checksum, read_checked_json, write_checked_json
+from gradiend.util.paths import (
+    BASE_DIGEST,
+    CONFIG_FILE,
+    CONTEXT,
+    FILES,
+    FINGERPRINT_FILE,
+    OWN_BASE_MODEL,
+    OWN_TOKENIZER,
+    TRAINING,
+    WEIGHT_FILES,
+    model_files,
+)
+
+FORMAT_VERSION = 0
+CONFIG = CONFIG_FILE
+WEIGHTS, WEIGHTS_BIN = WEIGHT_FILES
+STEMS = {"indices": "mapping_indices", "mask": "mapping_masks"}
+SUFFIXES = {False: "safetensors", True: "pth"}
+"""The suffix of the mapping files, by whether torch writes them."""
+MAPPING_FILES = tuple(f"{stem}.{suffix}" for stem in STEMS.values() for suffix in SUFFIXES.values())
+NETWORK_FILES = (*WEIGHT_FILES, *MAPPING_FILES)
+"""The files that the GRADIEND is loaded from, besides config.json."""
+LISTED = (*NETWORK_FILES, BASE_DIGEST, CONTEXT)
+"""The files that config.json lists, if they are there; map and format decide which of them exist."""
+OWN_FILES = (CONFIG, *LISTED, TRAINING, FINGERPRINT_FILE)
+"""All files that a checkpoint may have."""
+FOLDERS = [OWN_BASE_MODEL, OWN_TOKENIZER]
+"""The folders of a checkpoint; the registry of objectives adds those of kinds of models."""
+
+
+def checksums(directory: Path) -> dict[str, str]:
+    """The entry `files` of config.json: the path of each file that is there → its checksum."""
+    paths = [directory / name for name in LISTED if (directory / name).is_file()]
+    paths += [path for name in FOLDERS for path in model_files(directory / name)]
+    return {path.relative_to(directory).as_posix(): file_checksum(path) for path in paths}
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """The content of config.json. Raises ValueError for a file that is damaged or from a newer version."""
+    return read_checked_json(directory / CONFIG, own_version=FORMAT_VERSION)
+
+
+def write_config(directory: Path, content: Mapping[str, Any]) -> None:
+    """Write config.json, which says what the other files have to be; so it is written last."""
+    write_checked_json(directory / CONFIG, {**content, FILES: checksums(directory)})
+
+
+def verify_files(directory: Path, config: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Raise ValueError unless these files are those that config.json was written with, FileNotFoundError without one.
+
+    Nothing is compared if config.json lists no files, because an older version or another tool wrote it.
+    """
+    listed = config.get(FILES)
+    if listed is None:
+        return
+    for name in names:
+        path = directory / name
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ValueError(f"{directory / CONFIG} lists {name}, which is outside of its folder: it is not read.")
+        if name not in listed:
+            raise ValueError(f"{path} is not among the files that {CONFIG} lists: remove it, or save the model again.")
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing, which {CONFIG} lists: copy the checkpoint again as a whole.")
+        if file_checksum(path) != listed[name]:
+            raise ValueError(
+                f"{path} is not the file that {CONFIG} was written with: it was damaged, changed, or belongs to "
+                "another checkpoint. Copy the checkpoint again as a whole, or save the model again."
+            )
+
+
+def verify_others(directory: Path, *, with_base_model: bool) -> None:
+    """`verify_files` for all listed files except `NETWORK_FILES`, and except the weights of a base model not wanted."""
+    config = read_config(directory)
+    names = [name for name in config.get(FILES) or () if name not in NETWORK_FILES]
+    if not with_base_model:
+        weights = (".safetensors", ".bin")
+        names = [name for name in names if not (name.startswith(f"{OWN_BASE_MODEL}/") and name.endswith(weights))]
+    verify_files(directory, config, names)
+
+
+def list_again(directory: Path, name: str) -> None:
+    """Take the present checksum of a file into config.json, if config.json lists files."""
+    if (directory / CONFIG).is_file() and FILES in (config := read_config(directory)):
+        config[FILES][name] = file_checksum(directory / name)
+        write_checked_json(directory / CONFIG, config)
+
+
+def remove_files(directory: Path, *, keep: Collection[str] = ()) -> None:
+    """Remove the files of a checkpoint but for those to keep, and then the folders in it that are empty.
+
+    The config.json is removed first: a directory with a config.json is complete, however the process ends.
+    """
+    for name in OWN_FILES:
+        if name not in keep:
+            (directory / name).unlink(missing_ok=True)
+    for folder in FOLDERS:
+        remove_model(directory / folder)
+
+
+def remove_model(folder: Path) -> None:
+    """Remove the files of a model, or of a tokenizer, and then folders that are empty."""
+    for path in model_files(folder):
+        path.unlink(missing_ok=True)
+    for path in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
+        remove_empty(path)
+    remove_empty(folder)
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a folder if it is there and has no entry."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
