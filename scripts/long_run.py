@@ -90,9 +90,9 @@ class Watch(TrainingCallback):
     def __init__(self, meter: Meter) -> None:
         self.meter = meter
 
-    def on_step_end(self, step: int = 0, **kwargs: Any) -> None:
+    def on_step_end(self, step: int, loss: float, model: Any, config: Any, **kwargs: Any) -> None:
         """See `TrainingCallback`."""
-        del kwargs
+        del loss, model, config, kwargs
         self.meter.done(step)
 
 

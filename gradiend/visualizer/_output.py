@@ -5,14 +5,17 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+import numpy as np
+
+from gradiend.util._checks import require_finite, require_mapping, require_path, require_texts, require_whole
 from gradiend.util._files import replacing
 from gradiend.util._imports import require_package, without_package
-from gradiend.util._keywords import ALIASES, nearest, resolve_keywords
+from gradiend.util._keywords import ALIASES, nearest, one_of, resolve_keywords
 from gradiend.visualizer._style import colormap, cover_characters
 
 if TYPE_CHECKING:
@@ -23,6 +26,13 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 
+LARGEST_FIGURE = 400
+"""Inches from which a side of a figure is a mistake: matplotlib draws at most 2¹⁶ pixels."""
+LENGTHS = {"figsize": (2,), "legend_bbox_to_anchor": (2, 4)}
+"""Keywords that are a few numbers → how many."""
+FONT_SIZES = ("xx-small", "x-small", "small", "medium", "large", "x-large", "xx-large", "smaller", "larger")
+SIZES = {"least": 0.0, "most": 10_000.0}
+"""The limits of font sizes, widths of lines, resolutions and distances."""
 WITHOUT_EFFECT = frozenset((
     "cbar_y_pad", "class_spread", "converged_by_id", "dispersion", "dispersion_display", "highlight_non_convergence",
     "include_neutral", "neutral_data_split", "seed_aggregate", "seed_group_policy", "seed_pairing_mode",
@@ -38,8 +48,9 @@ def checked_plot_options(plot: Callable[..., Any], given: Mapping[str, Any]) -> 
     are returned under the names that `plot` has; those in `WITHOUT_EFFECT` are left out with a warning in the log.
 
     Raises:
-        TypeError: A keyword is unknown (the message names the nearest), or both spellings of a keyword are given.
-        ValueError: matplotlib has no such image format or colormap.
+        TypeError: A keyword is unknown (the message names the nearest), both spellings of a keyword are given, or a
+            value is of another type.
+        ValueError: matplotlib has no such image format or colormap, or a number or path is none that can be used.
     """
     name = plot.__name__
     without = sorted(WITHOUT_EFFECT & given.keys())
@@ -47,12 +58,44 @@ def checked_plot_options(plot: Callable[..., Any], given: Mapping[str, Any]) -> 
         logger.warning("%s draws the same with and without %s.", name, ", ".join(without))
     second = ALIASES.get(name, {})
     kept = {key: value for key, value in given.items() if key not in without and not (key in second and value is None)}
-    options = resolve_keywords(name, kept, tuple(inspect.signature(plot).parameters))
+    parameters = inspect.signature(plot).parameters
+    options = resolve_keywords(name, kept, tuple(parameters))
+    for key, value in options.items():
+        if value is not None and key in parameters:
+            _check(key, value, str(parameters[key].annotation))
     if find_spec("matplotlib") is not None:
         for key, check in (("img_format", _supported), ("cmap", colormap), ("row_metric_cmap", colormap)):
             if key in options:
                 check(options[key])
     return options
+
+
+def _check(name: str, value: Any, annotation: str) -> None:
+    """Check a keyword of a plot by its annotation; matplotlib's own errors do not say which keyword is meant."""
+    kind = annotation.removesuffix(" | None")
+    if name in LENGTHS:
+        given = [] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
+        if len(given) not in LENGTHS[name] or not all(isinstance(one, int | float | np.number) for one in given):
+            raise ValueError(f"{name} must be {LENGTHS[name][0]} numbers, such as (6, 4); got {value!r:.60}.")
+        if name == "figsize" and not all(0 < one < LARGEST_FIGURE for one in given):
+            raise ValueError(f"figsize must be width and height in inches, up to {LARGEST_FIGURE}; got {value!r}.")
+    elif name == "trainer" and not any(hasattr(value, known) for known in ("target_classes", "experiment_dir")):
+        raise TypeError(f"trainer must be a trainer, such as a TextPredictionTrainer; got {value!r:.60}.")
+    elif name.endswith("fontsize") and isinstance(value, str):
+        one_of(name, value, FONT_SIZES)
+    elif kind == "float":
+        require_finite(name, value, **SIZES if name.endswith(("fontsize", "linewidth", "dpi", "shrink", "pad")) else {})
+    elif kind == "int":
+        require_whole(name, value, 10 if name == "height" else 0)
+    elif kind in ("str", "bool | str") and not isinstance(value, str if kind == "str" else bool | str):
+        raise TypeError(f"{name} must be a string{', True or False' if kind != 'str' else ''}; got {value!r:.60}.")
+    elif kind.startswith("Mapping") and "| Sequence" not in kind:
+        require_mapping(name, value)
+    elif kind == "Sequence[str]":
+        for _ in require_texts(name, value):
+            pass
+    elif "Path" in kind:
+        require_path(name, value)
 
 
 def plot_keywords(function: Callable[P, R]) -> Callable[P, R]:
