@@ -216,7 +216,7 @@ def plots(world: World) -> list[Call]:
     place = {"output": str(world.folder / "plot.png"), **quiet}
     path = {"output_path": str(world.folder / "plot.png"), **quiet}
     return [
-        of("plot_topk_overlap_heatmap", plot_topk_overlap_heatmap, {"models": models, **path}, "ax"),
+        of("plot_topk_overlap_heatmap", plot_topk_overlap_heatmap, {"models": models, **path}, "ax", "vmin", "vmax"),
         of("plot_topk_overlap_venn", plot_topk_overlap_venn, {"models": models, **path}),
         of("plot_encoder_distributions", plot_encoder_distributions,
            {"trainer": world.trainer, "encoder_df": world.encodings, **place}),

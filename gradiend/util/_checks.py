@@ -85,7 +85,8 @@ def require_path(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a path; got {value!r:.60} ({type(value).__name__}).")
     require_text(name, str(value) if isinstance(value, PathLike) else value)
     if any(len(os.fsencode(part)) > LONGEST_NAME for part in str(value).split(os.sep)):
-        raise ValueError(f"{name} has a part that is too long for the name of a file; got {str(value)[:40]!r}….")
+        shown = f"{str(value)[:40]!r}…"
+        raise ValueError(f"{name} has a part that is too long for the name of a file: {shown} Choose another place.")
     if "\0" in str(value):
         raise ValueError(f"{name} has a zero byte, which no path can have; got {value!r:.60}.")
 
