@@ -39,8 +39,9 @@ LENGTHS = {"figsize": (2,), "legend_bbox_to_anchor": (2, 4)}
 """Keywords that are a few numbers → how many."""
 FONT_SIZES = ("xx-small", "x-small", "small", "medium", "large", "x-large", "xx-large", "smaller", "larger")
 SIZES = {"least": 0.0, "most": 10_000.0}
-LIMITS = dict.fromkeys(("fontsize", "linewidth", "dpi", "shrink", "pad"), SIZES) | {
-    "alpha": {"least": 0.0, "most": 1.0}
+LIMITS = {
+    **dict.fromkeys(("fontsize", "linewidth", "dpi", "shrink", "pad"), SIZES),
+    "alpha": {"least": 0.0, "most": 1.0},
 }
 """End of the name of a number → its limits."""
 WITHOUT_EFFECT = frozenset((
