@@ -382,7 +382,7 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
             model = cls._from_checkpoint(Path(load_directory), base_model, shape, load_arguments)
         elif require_gradiend_model or base_model is not None:
             raise FileNotFoundError(
-                f"{str(load_directory)[:200]!r} is no GRADIEND checkpoint, which base_model and require_gradiend_model "
+                f"{str(load_directory)[:200]} is no GRADIEND checkpoint, which base_model and require_gradiend_model "
                 f"need: there is no {CONFIG} with an architecture in it."
             )
         else:
