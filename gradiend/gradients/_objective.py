@@ -58,6 +58,8 @@ class Objective(ABC):
     """Why `_word` gave None, as the beginning of a message."""
 
     def __init__(self, tokenizer: Any, *, max_length: int, vocabulary_size: int | None = None) -> None:
+        if not hasattr(tokenizer, "is_fast"):
+            raise TypeError(f"Expected a tokenizer of transformers, or a model with one; got {tokenizer!r:.60}.")
         if not tokenizer.is_fast:
             raise TypeError(
                 f"{type(tokenizer).__name__} is a slow tokenizer and gives no character offsets. "

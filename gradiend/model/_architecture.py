@@ -20,6 +20,8 @@ WEIGHT_PARTS: tuple[str, ...] = ("encoder-weight", "decoder-weight", "decoder-bi
 REWRITE_PARTS: tuple[str, ...] = ("decoder", *WEIGHT_PARTS)
 """The parts of a GRADIEND that a rewrite can add to the base model."""
 
+MOST_WEIGHTS = 2**48
+"""Entries of a weight matrix above which a shape is a mistake."""
 FLOATS = ("float32", "bfloat16", "float16", "float64")
 
 
@@ -83,6 +85,11 @@ class Architecture:
         for name, value in (("input_dim", input_dim), ("latent_dim", latent_dim)):
             if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
                 raise ValueError(f"{name} must be a positive int; got {value!r}.")
+        if int(input_dim) * int(latent_dim) > MOST_WEIGHTS:
+            raise ValueError(
+                f"input_dim={input_dim} and latent_dim={latent_dim} are too large: no machine has room for their "
+                "product of weights."
+            )
         return cls(
             int(input_dim),
             int(latent_dim),
@@ -115,6 +122,20 @@ class Architecture:
             "decoder.0.linear.weight": (n, k),
         }
         return {**shapes, "decoder.0.linear.bias": (n,)} if self.bias_decoder else shapes
+
+
+def parse_device(name: str, value: Any) -> torch.device:
+    """The device that `value` is, names or counts; errors name the argument `name`.
+
+    Raises TypeError for a value of another type, and ValueError for a device that PyTorch does not know.
+    """
+    if isinstance(value, bool) or not isinstance(value, (str, int, torch.device)):
+        raise TypeError(f"{name} must be a device, such as 'cpu' or 'cuda:0'; got {value!r:.60}.")
+    try:
+        return torch.device(value)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{name} must be a device, such as 'cpu' or 'cuda:0'; got {value!r:.60}: {reason}") from error
 
 
 def cuda_device(device: Device = None) -> torch.device:
@@ -155,13 +176,16 @@ def resolve_device_config_for_model(
 
     Returns:
         (encoder, decoder, base model, whether several GPUs are used).
+
+    Raises:
+        TypeError, ValueError: An argument is no device.
     """
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     rule = default_devices(n_gpus, encoder_decoder_same_device)
-    given = (device_encoder, device_decoder, device_base_model)
+    given = {"device_encoder": device_encoder, "device_decoder": device_decoder, "device_base_model": device_base_model}
     encoder, decoder, base_model = (
-        torch.device(own if own is not None else device if device is not None else ruled)
-        for own, ruled in zip(given, rule, strict=True)
+        parse_device(name, own) if own is not None else parse_device("device", ruled if device is None else device)
+        for (name, own), ruled in zip(given.items(), rule, strict=True)
     )
     gpus = {place for place in (encoder, decoder, base_model) if place.type == "cuda"}
     return encoder, decoder, base_model, len(gpus) > 1

@@ -136,9 +136,14 @@ def parse_direction(direction: Mapping[str, int]) -> dict[str, int]:
 def encoding_direction(feature_definition: Any) -> dict[str, int]:
     """Class → label: +1 for the first of the two `target_classes`, −1 for the second, 0 for the rest of `all_classes`.
 
-    Raises ValueError unless there are two target classes.
+    Raises TypeError for an object without them, and ValueError unless there are two target classes.
     """
     signs = (1, -1)
+    if not hasattr(feature_definition, "target_classes") or not hasattr(feature_definition, "all_classes"):
+        raise TypeError(
+            "feature_definition must have target_classes and all_classes, as a trainer has; got "
+            f"{feature_definition!r:.60}."
+        )
     targets = list(feature_definition.target_classes or ())
     if len(targets) != len(signs):
         raise ValueError(f"The encoding direction needs exactly two target classes; got {targets}.")

@@ -37,7 +37,14 @@ def refuse_quantized_config(config: Any, name: str) -> None:
 
 
 def refuse_wrapped(model: nn.Module) -> None:
-    """Raise a ValueError, which names the way out, for a compiled, wrapped, quantized or PEFT model."""
+    """Raise a ValueError, which names the way out, for a compiled, wrapped, quantized or PEFT model.
+
+    Raises TypeError for an object that is no module.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"base_model must be a loaded model; got {model!r:.60}. from_pretrained takes names and paths too."
+        )
     problem = next(_wrappings(model), None)
     if problem is not None:
         raise ValueError(f"The base model is {problem}")

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from gradiend._version import __version__
 from gradiend.model._parameter_map import MappedParameter, bits, digest_of, index_dtype
 from gradiend.model.core.backbone import backbone_prefix
+from gradiend.util._checks import require_path
 from gradiend.util._digest import digest_json, hash_model_weights
 from gradiend.util._display import Shown, Table, facts, number
 from gradiend.util._files import (
@@ -179,6 +180,7 @@ def read_rewrite_record(directory: str | Path) -> RewriteRecord:
         FileNotFoundError: There is no gradiend_rewrite.json: the model was not saved by a trainer.
         ValueError: The file is damaged or has another format version; the message names the file.
     """
+    require_path("directory", directory)
     path = Path(directory) / REWRITE_RECORD
     if not path.is_file():
         raise FileNotFoundError(
@@ -260,6 +262,7 @@ class Delta(Shown):
 
 def delta_path(path: str | Path) -> Path:
     """The file of a delta: `path` itself if it ends in .safetensors, otherwise `path`/gradiend_delta.safetensors."""
+    require_path("path", path)
     path = Path(path)
     return path if path.suffix == ".safetensors" else path / DELTA_FILE
 
@@ -355,8 +358,15 @@ def export_delta(
         The path of the file.
 
     Raises:
+        TypeError: An argument is no model, no record or no path.
         ValueError: The models have different architectures or dtypes, or equal weights.
     """
+    for name, model in (("base_model", base_model), ("rewritten", rewritten)):
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"{name} must be a loaded model; got {model!r:.60}.")
+    if rewrite is not None and not isinstance(rewrite, RewriteRecord):
+        raise TypeError(f"rewrite must be a RewriteRecord, such as read_rewrite_record gives; got {rewrite!r:.60}.")
+    delta_path(path)
     old, new = dict(base_model.named_parameters()), dict(rewritten.named_parameters())
     if {name: (p.shape, p.dtype) for name, p in old.items()} != {name: (p.shape, p.dtype) for name, p in new.items()}:
         raise ValueError(

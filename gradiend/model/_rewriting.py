@@ -21,9 +21,10 @@ from gradiend.model._architecture import parse_rewrite_part
 from gradiend.model._context import Side, moving_factor, one_goal, parse_direction
 from gradiend.model._parameter_map import MappedParameter, ParameterMap, mapped_parameters
 from gradiend.model._refusals import is_finite, refuse_undefined_weights
-from gradiend.model._rewrite_files import RewriteChoice, RewriteRecord, delta_of, write_delta
+from gradiend.model._rewrite_files import RewriteChoice, RewriteRecord, delta_of, delta_path, write_delta
 from gradiend.model._saved_rewrite import require_saved
 from gradiend.model.param_mapped import ParamMappedGradiendModel
+from gradiend.util._checks import require_number
 from gradiend.util._digest import hash_model_weights
 from gradiend.util._isolation import exclusive, plain_modes
 from gradiend.util._keywords import known_keywords
@@ -284,6 +285,7 @@ class RewritesBaseModel(nn.Module, ABC):
         Raises:
             TypeError, ValueError: See `rewrite_base_model`.
         """
+        delta_path(path)
         learning_rate, feature_factor = self._size_and_factor(learning_rate, feature_factor, part, strengthen, weaken)
         with self._rewritten_parameters(learning_rate, feature_factor, part) as (base_model, changed):
             record = self.rewrite_record(learning_rate, feature_factor, part, choice=choice)
@@ -317,6 +319,8 @@ class RewritesBaseModel(nn.Module, ABC):
         choice: RewriteChoice | None = None,
     ) -> RewriteRecord:
         """The record of a model that `rewrite_base_model` makes; arguments and errors are those of `export_delta`."""
+        if choice is not None and not isinstance(choice, RewriteChoice):
+            raise TypeError(f"choice must be a RewriteChoice; got {choice!r:.60}.")
         base_model, step = self._for_rewriting().base_model, self._step(learning_rate, feature_factor, part)
         with exclusive(base_model):
             entries = rewritten_entries(base_model, self.gradiend.mapping, step)
@@ -345,8 +349,9 @@ class RewritesBaseModel(nn.Module, ABC):
         return (learning_rate if parse_rewrite_part(part) == "decoder" else learning_rate * factor), factor
 
     def _step(self, learning_rate: float, feature_factor: Factor, part: str) -> Tensor:
+        require_number("learning_rate", learning_rate)
         update = self.update_vector(feature_factor, part)
-        step = learning_rate * update.to(torch.promote_types(update.dtype, torch.float32))
+        step = float(learning_rate) * update.to(torch.promote_types(update.dtype, torch.float32))
         if not step.isfinite().all():
             raise ValueError(
                 f"The update has infinite or undefined entries (learning_rate={learning_rate}): use smaller factors, "

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gradiend.model._architecture import parse_weight_part
 from gradiend.model._parameter_map import bits
+from gradiend.util._checks import require_finite
 
 BLOCK = 1 << 20
 """How many entries are read at once."""
@@ -165,10 +166,13 @@ def select_dimensions(
         )
     if topk is not None:
         topk_count(topk, size)
+    if threshold is not None:
+        require_finite("threshold", threshold)
+        threshold = float(threshold)
     if threshold is None and topk is None:
         importance = None
-    elif importance is None or tuple(importance.shape) != (size,):
-        found = "none" if importance is None else f"shape {tuple(importance.shape)}"
+    elif not isinstance(importance, Tensor) or tuple(importance.shape) != (size,):
+        found = f"shape {tuple(importance.shape)}" if isinstance(importance, Tensor) else repr(importance)[:60]
         raise ValueError(f"threshold and topk need one importance per dimension, shape ({size},); got {found}.")
     elif any(importance[place].isnan().any() for place in blocks(slice(0, size))):
         raise ValueError("The importance contains NaN: check the weights or gradients that it was made of.")

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from gradiend.model._activations import ACTIVATIONS
-from gradiend.model._architecture import Architecture, Device, cuda_device, parse_weight_part
+from gradiend.model._architecture import Architecture, Device, cuda_device, parse_device, parse_weight_part
 from gradiend.model._checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from gradiend.model._parameter_map import ParameterMap
 from gradiend.model._topk import Selection, ranking, select_dimensions, topk_count, weight_importance
 from gradiend.model.layers import LargeLinear
 from gradiend.util._bits import digest_weights
+from gradiend.util._checks import require_path
 from gradiend.util._display import Shown, Table, facts
 from gradiend.util._keywords import strict_methods
 from gradiend.util._room import require_room, weights_size
@@ -64,8 +65,10 @@ class GradiendModel(Shown, nn.Module):
         self.bias_decoder = parsed.bias_decoder
         self._dtype = parsed.torch_dtype
         default = "cpu" if device is None else device
-        self._device_encoder = torch.device(default if device_encoder is None else device_encoder)
-        self._device_decoder = torch.device(default if device_decoder is None else device_decoder)
+        self._device_encoder, self._device_decoder = (
+            parse_device("device", default) if own is None else parse_device(name, own)
+            for name, own in (("device_encoder", device_encoder), ("device_decoder", device_decoder))
+        )
         self.kwargs = kwargs
         self._drawn: str | None = None
         """The digest of the random weights; None if the weights are known to have changed."""
@@ -225,11 +228,11 @@ class GradiendModel(Shown, nn.Module):
         if device_encoder is None and device_decoder is None:
             device_encoder = device_decoder = device
         if device_encoder is not None:
-            self._device_encoder = torch.device(device_encoder)
+            self._device_encoder = parse_device("device_encoder", device_encoder)
             if self.encoder is not None:
                 self.encoder.to(self._device_encoder)
         if device_decoder is not None:
-            self._device_decoder = torch.device(device_decoder)
+            self._device_decoder = parse_device("device_decoder", device_decoder)
             if self.decoder is not None:
                 self.decoder.to(self._device_decoder)
         return self
@@ -267,10 +270,13 @@ class GradiendModel(Shown, nn.Module):
         """Latent (…, latent_dim) → (…, input_dim).
 
         Raises:
+            TypeError: The latent is no tensor.
             ValueError: The latent has a wrong size.
             RuntimeError: The weights do not exist yet.
         """
         self.decoder_linear  # noqa: B018 - raises before the weights exist
+        if not isinstance(h, Tensor):
+            raise TypeError(f"Expected a tensor of length latent_dim = {self.latent_dim}; got {type(h).__name__}.")
         if h.shape[-1:] != (self.latent_dim,):
             raise ValueError(f"Expected latents of length latent_dim = {self.latent_dim}; got shape {tuple(h.shape)}.")
         assert self.decoder is not None
@@ -428,6 +434,7 @@ class GradiendModel(Shown, nn.Module):
         Raises:
             RuntimeError: The weights do not exist yet.
         """
+        require_path("save_directory", save_directory)
         metadata = {**self.kwargs, **kwargs}
         training = metadata.pop("training", None)
         self.encoder_linear  # noqa: B018 - raises before any file is written
@@ -461,6 +468,7 @@ class GradiendModel(Shown, nn.Module):
             FileNotFoundError: No config.json, no weights, or, for a `ParamMappedGradiendModel`, no parameter map.
             ValueError: A file was damaged or changed, or does not fit the configuration; the message names the file.
         """
+        require_path("load_directory", load_directory)
         checkpoint = read_checkpoint(load_directory, with_mapping=cls._has_map, verify=verify)
         arguments: dict[str, Any] = {"param_map": checkpoint.mapping} if cls._has_map else {}
         arguments |= vars(checkpoint.architecture) | ({"torch_dtype": torch_dtype} if torch_dtype else {})

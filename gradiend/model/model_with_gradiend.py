@@ -39,6 +39,7 @@ from gradiend.model._refusals import is_finite, refuse_undefined_weights, refuse
 from gradiend.model._rewriting import RewritesBaseModel
 from gradiend.model.core.backbone import build_gradiend_from_base_model
 from gradiend.model.param_mapped import ParamMappedGradiendModel
+from gradiend.util._checks import require_path
 from gradiend.util._display import Shown, Table, facts
 from gradiend.util._imports import LATER
 from gradiend.util._isolation import plain_modes
@@ -74,6 +75,8 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
         gradient_creator: Callable[..., Tensor] | None = None, source: str = "factual", target: str | None = "diff",
     ) -> None:  # fmt: skip
         super().__init__()
+        if not isinstance(gradiend, ParamMappedGradiendModel):
+            raise TypeError(f"gradiend must be a ParamMappedGradiendModel; got {gradiend!r:.60}.")
         refuse_wrapped(base_model)
         mapped_parameters(base_model, gradiend.mapping)
         self._source = Side.parse("source", source)
@@ -310,6 +313,7 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
             RuntimeError: The weights do not exist yet.
             ValueError: `labels_of` is unknown, or the encoder cannot be inverted.
         """
+        require_path("save_directory", save_directory)
         self.gradiend.encoder_linear  # noqa: B018 - raises before any file is written
         labels = parse_labels(labels_of)
         if labels is Side.ALTERNATIVE and self._source is Side.ALTERNATIVE:
@@ -380,7 +384,8 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
             model = cls._from_checkpoint(Path(load_directory), base_model, shape, load_arguments, verify=verify)
         elif require_gradiend_model or base_model is not None:
             raise FileNotFoundError(
-                f"{load_directory} is no GRADIEND checkpoint: there is no {CONFIG} with an architecture in it."
+                f"{str(load_directory)[:200]} is no GRADIEND checkpoint, which base_model and require_gradiend_model "
+                f"need: there is no {CONFIG} with an architecture in it."
             )
         else:
             loaded, *extra = load_base_model(cls, load_directory, load_arguments)

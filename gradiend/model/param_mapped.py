@@ -111,7 +111,7 @@ class ParamMappedGradiendModel(GradiendModel):
 
     def forward_encoder(self, x: Tensor | Mapping[str, Tensor]) -> Tensor:
         """Gradients, flat (…, input_dim) or by parameter name, → latent (…, latent_dim)."""
-        return super().forward_encoder(x if isinstance(x, Tensor) else self.flatten_gradient_dict(x))
+        return super().forward_encoder(self.flatten_gradient_dict(x) if isinstance(x, Mapping) else x)
 
     def forward(self, x: Tensor | Mapping[str, Tensor], return_encoded: bool = False) -> Any:
         """Encode and decode; a dict gives a dict of full-shape tensors with zeros outside the selection.

@@ -42,13 +42,17 @@ class AutoModelForLM:
             **kwargs: Arguments of transformers' `from_pretrained`.
 
         Raises:
+            FileNotFoundError: There is no such model, here or on the hub.
             ValueError: Neither a masked nor a causal language model, a model that was saved without its head or
                 quantized, damaged weights, or a folder with a PEFT adapter; or an unknown objective.
         """
         refuse_adapter_folder(name_or_path)
         require_model(name_or_path)
         verify_rewritten(name_or_path)
-        config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
+        try:
+            config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
+        except OSError as error:
+            raise FileNotFoundError(f"There is no model {str(name_or_path)!r}: {error}") from error
         architecture = (config.architectures or [""])[0]
         kind = None if objective is None else kind_of(None, objective)
         if kind is None or kind.loader(config) is None:

@@ -101,8 +101,10 @@ def objective_of(model: Any, tokenizer: Any, name: str | None = None, *, max_len
         ValueError: An encoder–decoder model, a classifier, a model that reads images, or that has no head or two heads,
             a masked model without mask token, weights that are not in memory, or a tokenizer with tokens that the model
             has no embeddings for.
-        TypeError: A slow tokenizer.
+        TypeError: A slow tokenizer, or no tokenizer.
     """
+    if not hasattr(tokenizer, "model_max_length"):
+        raise TypeError(f"tokenizer must be a tokenizer of transformers; got {tokenizer!r:.60}.")
     kind = kind_of(model, name)
     if name is None and not kind.fits(model):
         refuse_unsupported(model.config, model.name_or_path or "The base model", type(model).__name__)

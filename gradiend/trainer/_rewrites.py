@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from torch import nn
 from transformers.utils import CHAT_TEMPLATE_FILE, CONFIG_NAME, GENERATION_CONFIG_NAME
 
 from gradiend.evaluator._goals import RESULT_KEYS
@@ -20,6 +21,7 @@ from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.util import BALANCE
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import differences
+from gradiend.util._checks import require_path
 from gradiend.util._digest import model_parts, tokenizer_of
 from gradiend.util._files import made_aside, require_directory
 from gradiend.util._folders import take_over
@@ -120,6 +122,8 @@ class RewritePlan:
 
     def require_model(self, model: Any) -> None:
         """Raise ValueError for rewrites that were found, not given, and chosen for another model or other weights."""
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"base_model must be a ModelWithGradiend; got {model!r:.60}.")
         if self.read_from is None:
             return
         saved = self.made_from
@@ -213,6 +217,8 @@ def with_model_directories(plan: RewritePlan, output_dir: str | None, experiment
     """
     if output_dir is None:
         return plan
+    if output_dir != "":
+        require_path("output_dir", output_dir)
     if output_dir and len(plan.rewrites) == 1:
         places = [str(output_dir)]
     elif experiment_dir is None:
@@ -240,6 +246,8 @@ def with_delta_files(plan: RewritePlan, path: str | Path | None, experiment_dir:
     Raises:
         ValueError: There is no directory, or one file for several deltas.
     """
+    if path is not None and path != "":
+        require_path("path", path)
     if path and Path(path).suffix == ".safetensors":
         if len(plan.rewrites) > 1:
             raise ValueError(f"{path} is one file, for {len(plan.rewrites)} deltas: give a directory.")
@@ -271,7 +279,7 @@ def find_rewrite(decoder_results: Mapping[str, Any], name: str, strengthen: bool
         decoder_results = nested
     keys = _keys(name, strengthen)
     key = next((name for name in keys if name in decoder_results), keys[0])
-    known = [item for item in decoder_results if item not in RESULT_KEYS]
+    known = [str(item) for item in decoder_results if item not in RESULT_KEYS]
     if key not in known:
         there = ", ".join(nearest_first(key, known)) or "the grid"
         raise ValueError(

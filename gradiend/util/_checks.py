@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from numbers import Integral, Real
 from os import PathLike
 from typing import Any
+
+from gradiend.util._files import LONGEST_NAME
 
 HALF_CHARACTER = (
     "Such texts come from cutting a text within an emoji: text.encode('utf-8', 'ignore').decode() removes the half."
@@ -81,8 +84,17 @@ def require_path(name: str, value: object) -> None:
     if not isinstance(value, str | PathLike):
         raise TypeError(f"{name} must be a path; got {value!r:.60} ({type(value).__name__}).")
     require_text(name, str(value) if isinstance(value, PathLike) else value)
+    if any(len(os.fsencode(part)) > LONGEST_NAME for part in str(value).split(os.sep)):
+        shown = f"{str(value)[:40]!r}…"
+        raise ValueError(f"{name} has a part that is too long for the name of a file: {shown} Choose another place.")
     if "\0" in str(value):
         raise ValueError(f"{name} has a zero byte, which no path can have; got {value!r:.60}.")
+
+
+def require_mapping(name: str, value: object) -> None:
+    """Raise TypeError for a value that is no mapping, such as a dict."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a dict; got {value!r:.60} ({type(value).__name__}).")
 
 
 def lone_surrogate(text: str) -> str | None:

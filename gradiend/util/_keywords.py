@@ -11,6 +11,8 @@ import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
+from gradiend.util._checks import require_text
+
 ALIASES: dict[str, dict[str, str]] = {
     "TrainingArguments": {"num_epochs": "num_train_epochs"},
     "plot_encoder_distributions": {"class_label_mapping": "legend_name_mapping"},
@@ -206,5 +208,6 @@ def one_of(name: str, value: Any, valid: Collection[str]) -> str:
 
 def normalize_split_name(name: str) -> str:
     """The canonical name of a split, such as `"Val"`: lower case, no surrounding spaces, and validation for val."""
+    require_text("split", name)
     lowered = name.strip().lower()
     return "validation" if lowered == "val" else lowered

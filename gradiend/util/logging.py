@@ -21,7 +21,9 @@ def setup_logging(level: int | str = logging.INFO) -> None:
 
 
 def get_logger(name: str) -> logging.Logger:
-    """The logger called `name`."""
+    """The logger called `name`. Raises TypeError for a name that is no string."""
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a string; got {name!r:.60} ({type(name).__name__}).")
     return logging.getLogger(name)
 
 

@@ -5,14 +5,24 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+import numpy as np
+
+from gradiend.util._checks import (
+    lone_surrogate,
+    require_finite,
+    require_mapping,
+    require_path,
+    require_texts,
+    require_whole,
+)
 from gradiend.util._files import replacing
 from gradiend.util._imports import require_package, without_package
-from gradiend.util._keywords import ALIASES, nearest, resolve_keywords
+from gradiend.util._keywords import ALIASES, nearest, one_of, resolve_keywords
 from gradiend.visualizer._style import colormap, cover_characters
 
 if TYPE_CHECKING:
@@ -23,6 +33,17 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 
+LARGEST_FIGURE = 400
+"""Inches from which a side of a figure is a mistake: matplotlib draws at most 2¹⁶ pixels."""
+LENGTHS = {"figsize": (2,), "legend_bbox_to_anchor": (2, 4)}
+"""Keywords that are a few numbers → how many."""
+FONT_SIZES = ("xx-small", "x-small", "small", "medium", "large", "x-large", "xx-large", "smaller", "larger")
+SIZES = {"least": 0.0, "most": 10_000.0}
+LIMITS = {
+    **dict.fromkeys(("fontsize", "linewidth", "dpi", "shrink", "pad"), SIZES),
+    "alpha": {"least": 0.0, "most": 1.0},
+}
+"""End of the name of a number → its limits."""
 WITHOUT_EFFECT = frozenset((
     "cbar_y_pad", "class_spread", "converged_by_id", "dispersion", "dispersion_display", "highlight_non_convergence",
     "include_neutral", "neutral_data_split", "seed_aggregate", "seed_group_policy", "seed_pairing_mode",
@@ -38,8 +59,9 @@ def checked_plot_options(plot: Callable[..., Any], given: Mapping[str, Any]) -> 
     are returned under the names that `plot` has; those in `WITHOUT_EFFECT` are left out with a warning in the log.
 
     Raises:
-        TypeError: A keyword is unknown (the message names the nearest), or both spellings of a keyword are given.
-        ValueError: matplotlib has no such image format or colormap.
+        TypeError: A keyword is unknown (the message names the nearest), both spellings of a keyword are given, or a
+            value is of another type.
+        ValueError: matplotlib has no such image format or colormap, or a number or path is none that can be used.
     """
     name = plot.__name__
     without = sorted(WITHOUT_EFFECT & given.keys())
@@ -47,12 +69,70 @@ def checked_plot_options(plot: Callable[..., Any], given: Mapping[str, Any]) -> 
         logger.warning("%s draws the same with and without %s.", name, ", ".join(without))
     second = ALIASES.get(name, {})
     kept = {key: value for key, value in given.items() if key not in without and not (key in second and value is None)}
-    options = resolve_keywords(name, kept, tuple(inspect.signature(plot).parameters))
+    parameters = inspect.signature(plot).parameters
+    options = resolve_keywords(name, kept, tuple(parameters))
+    for key, value in options.items():
+        annotation = str(parameters[key].annotation) if key in parameters else "Any"
+        if value is not None or "None" not in annotation:
+            _check(key, value, annotation)
     if find_spec("matplotlib") is not None:
-        for key, check in (("img_format", _supported), ("cmap", colormap), ("row_metric_cmap", colormap)):
-            if key in options:
+        for key, check in (
+            ("img_format", _supported),
+            ("legend_loc", _place),
+            ("cmap", colormap),
+            ("row_metric_cmap", colormap),
+        ):
+            if options.get(key) is not None:
                 check(options[key])
     return options
+
+
+def _check(name: str, value: Any, annotation: str) -> None:
+    """Check a keyword of a plot by its annotation; matplotlib's own errors do not say which keyword is meant."""
+    kind = annotation.removesuffix(" | None")
+    if name in LENGTHS:
+        _check_numbers(name, value)
+    elif name == "trainer" and not any(hasattr(value, known) for known in ("target_classes", "experiment_dir")):
+        raise TypeError(f"trainer must be a trainer, such as a TextPredictionTrainer; got {value!r:.60}.")
+    elif name.endswith("fontsize") and isinstance(value, str):
+        one_of(name, value, FONT_SIZES)
+    elif kind == "float":
+        require_finite(name, value, **next((LIMITS[end] for end in LIMITS if name.endswith(end)), {}))
+    elif kind == "int":
+        require_whole(name, value, 10 if name == "height" else 0)
+        require_finite(name, value, most=1e9)
+    elif kind in ("str", "bool | str"):
+        _check_text(name, value, kind)
+    elif kind.startswith("Mapping"):
+        if "| Sequence" not in kind or isinstance(value, str):
+            require_mapping(name, value)
+        if "str]" in kind and "Sequence[str]]" not in kind and isinstance(value, Mapping):
+            list(require_texts(name, list(value.values())))
+    elif kind == "Sequence[str]":
+        list(require_texts(name, value))
+    elif "Path" in kind:
+        require_path(name, value)
+
+
+def _check_numbers(name: str, value: Any) -> None:
+    given = [] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
+    if len(given) not in LENGTHS[name] or not all(isinstance(one, int | float | np.number) for one in given):
+        raise ValueError(f"{name} must be {LENGTHS[name][0]} numbers, such as (6, 4); got {value!r:.60}.")
+    if name == "figsize" and not all(0 < one < LARGEST_FIGURE for one in given):
+        raise ValueError(f"figsize must be width and height in inches, up to {LARGEST_FIGURE}; got {value!r}.")
+
+
+def _check_text(name: str, value: Any, kind: str) -> None:
+    if not isinstance(value, str if kind == "str" else bool | str):
+        raise TypeError(f"{name} must be a string{', True or False' if kind != 'str' else ''}; got {value!r:.60}.")
+    if isinstance(value, str) and lone_surrogate(value) is not None:
+        raise ValueError(f"{name} has half a character, which cannot be drawn: {value!r:.60}.")
+
+
+def _place(name: str) -> None:
+    from matplotlib.legend import Legend  # noqa: PLC0415 - matplotlib is optional
+
+    one_of("legend_loc", name, Legend.codes)
 
 
 def plot_keywords(function: Callable[P, R]) -> Callable[P, R]:

@@ -61,7 +61,8 @@ def _found(results: Mapping[str, Any] | None) -> tuple[Mapping[str, Any], Mappin
     summary = (results or {}).get(BALANCE)
     if results is None or summary is None:
         raise ValueError(
-            'plot_balance needs the result of evaluate_decoder(target_class="balance", balance_texts=[…]).'
+            'plot_balance needs decoder_results, the result of evaluate_decoder(target_class="balance", '
+            "balance_texts=[…])."
         )
     if summary["learning_rate"] is None:
         raise ValueError(f"There is no rewrite to draw. {summary.get('reason', '')}")

@@ -251,8 +251,8 @@ def convergence_figure(
         panels.append(_Panel("mean encoding\nby class", curves.by_feature_class, named=True))
     if not panels:
         raise ValueError(
-            "There is nothing to plot: the statistics hold no evaluated step for the chosen quantities. "
-            "Train with an evaluation (eval_steps), and leave at least one plot_… option on."
+            "There is nothing to plot: the statistics (training_stats) hold no evaluated step for the chosen "
+            "quantities. Train with an evaluation (eval_steps), and leave at least one plot_… option on."
         )
 
     figure = new_figure(figsize or (8.0, 0.8 + 2.3 * len(panels)), title)

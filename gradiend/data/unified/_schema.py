@@ -108,7 +108,7 @@ def parse_pair(pair: Sequence[str]) -> tuple[str, str]:
     require_ordered("A pair of classes (target_classes)", pair)
     names = tuple(str(name) for name in pair)
     if len(names) != 2 or names[0] == names[1]:
-        raise ValueError(f"Expected two different class names, got {listed(names)}.")
+        raise ValueError(f"Expected two different class names (target_classes, class_pair), got {listed(names)}.")
     return names[0], names[1]
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from gradiend.model._architecture import Device
 from gradiend.model._parameter_map import MappedParameter, ParameterMap, mapped_parameters
 from gradiend.model.param_mapped import ParamMappedGradiendModel
+from gradiend.util._checks import require_texts
 from gradiend.util._isolation import exclusive
 from gradiend.util._keywords import known_keywords, nearest
 
@@ -91,7 +92,7 @@ def matching_names(names: Sequence[str], patterns: Patterns) -> list[str]:
 
 def as_patterns(patterns: str | Patterns) -> list[str]:
     """The patterns as a list; a single string is one pattern."""
-    return [patterns] if isinstance(patterns, str) else list(patterns)
+    return [patterns] if isinstance(patterns, str) else list(require_texts("params and param_map", patterns))
 
 
 def select_parameters(
@@ -120,7 +121,7 @@ def select_parameters(
         if patterns is not None:
             names = matching_names(names, as_patterns(patterns))
     if not names:
-        raise ValueError(f"{type(base_model).__name__} has no backbone parameter to map.")
+        raise ValueError(f"{type(base_model).__name__} has no backbone parameter to map: see params and param_map.")
     return ParameterMap([MappedParameter(name, tuple(backbone[name].shape)) for name in names])
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradiend.model._architecture import Device, parse_dtype, parse_weight_part
+from gradiend.model._architecture import Device, parse_device, parse_dtype, parse_weight_part
 from gradiend.model._context import Side
 from gradiend.model._topk import topk_count
 from gradiend.util._argument_fields import Arguments, argument, checked
@@ -26,13 +26,6 @@ def _class_ids(name: str, ids: Any) -> list[Any]:
 def _dataset(name: str, value: Any) -> None:
     if not isinstance(value, (Sized, Sequence)):
         raise TypeError(f"{name} must have a length and items, as a list has; got {type(value).__name__}.")
-
-
-def _device(name: str, value: Any) -> None:
-    try:
-        torch.device(value)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"{name} must be a device such as 'cpu' or 'cuda:0': {error}") from error
 
 
 def _mask(name: str, value: Any) -> Tensor:
@@ -86,7 +79,7 @@ class PrePruneConfig(Arguments):
     read from there: pruning again, with another topk, computes none. Each batch takes a file of full width."""
     importance_dtype: torch.dtype | None = argument(None, parse_dtype, save=str)
     """Type of the importance vector. Default: float32; torch.bfloat16 takes half the memory, with more ties."""
-    importance_device: Device = argument(None, checked(_device), affects="neither", save=str)
+    importance_device: Device = argument(None, checked(parse_device), affects="neither", save=str)
     """Device of the importance vector. Default: the device of the base model."""
 
     def __post_init__(self) -> None:

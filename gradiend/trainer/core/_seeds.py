@@ -19,6 +19,7 @@ from gradiend.model._checkpoint_files import remove_empty, remove_files
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.stats import best_correlation, convergence, last_loss, without_reason
 from gradiend.util._argument_fields import plain
+from gradiend.util._checks import require_whole
 from gradiend.util._files import made_aside, write_checked_json
 from gradiend.util._folders import take_over
 from gradiend.util._isolation import RANDOM_STATE, exclusive
@@ -35,7 +36,10 @@ SEED_RANGE = 2**31
 
 def set_seed(seed: int | None) -> None:
     """Seed the random generators of Python, NumPy and PyTorch (all devices); None changes no generator."""
+    require_whole("seed", seed, None, none_means="to change no generator")
     if seed is not None:
+        if not -(2**63) <= seed < 2**63:
+            raise ValueError(f"seed must have at most 63 bits; got {seed}.")
         with exclusive(RANDOM_STATE):
             random.seed(seed)
             np.random.seed(seed % 2**32)

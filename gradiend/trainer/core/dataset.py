@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import Dataset
 
+from gradiend.model._architecture import parse_device
 from gradiend.model._context import Side
 from gradiend.trainer.core._kept_gradients import GradientCache, owner_of
 from gradiend.util._display import Shown, Table
@@ -72,7 +73,8 @@ class GradientTrainingDataset(Shown, Dataset[dict[str, Any]]):
         self.use_cached_gradients = use_cached_gradients
         self.cache_key_fields = list(cache_key_fields or ()) if caching else []
         self.dtype = dtype
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        rule = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = parse_device("device", rule if device is None else device)
         self.return_metadata = return_metadata
         self.get_padding_value = get_padding_value
         self.batch_size = getattr(training_data, "batch_size", None)  # documented: the attribute is optional

@@ -168,6 +168,8 @@ class FeatureLearningDefinition(ABC):
         if isinstance(load_directory, ModelWithGradiend):
             return load_directory
         cls = model_with_gradiend_cls or self.model_with_gradiend_cls
+        if not hasattr(cls, "from_pretrained"):
+            raise TypeError(f"model_with_gradiend_cls must be a subclass of ModelWithGradiend; got {cls!r:.60}.")
         return cls.from_pretrained(load_directory, feature_definition=self, **kwargs)
 
     def resolve_custom_prediction_head_dir(self) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.util._argument_fields import plain
+from gradiend.util._checks import require_path
 from gradiend.util._display import UNSHOWABLE, Result, Table, facts, number
 from gradiend.util._files import read_checked_json, write_checked_json
 from gradiend.util.paths import TRAINING
@@ -47,6 +48,7 @@ def load_training_stats(model_path: str | Path) -> TrainingStats | None:
 
     JSON turns steps and labels, which are keys, into strings.
     """
+    require_path("model_path", model_path)
     path = Path(model_path) / TRAINING
     return TrainingStats(read_checked_json(path)) if path.is_file() else None
 

@@ -151,7 +151,8 @@ def checked_neutral(data: Any, max_rows: int | None = None, *, trust_remote_code
     frame = resolve_dataframe(data, max_rows=max_rows, trust_remote_code=trust_remote_code)
     assert frame is not None
     if "text" not in frame.columns:
-        raise ValueError(f"Neutral data needs a column 'text'; it has {', '.join(map(str, frame.columns))}.")
+        has = ", ".join(map(str, frame.columns))
+        raise ValueError(f"Neutral data (neutral_df, eval_neutral_data) needs a column 'text'; it has {has}.")
     if frame["text"].isna().any():
         raise ValueError(f"Neutral data has {int(frame['text'].isna().sum())} rows without text: drop them.")
     others = [text for text in frame["text"] if not isinstance(text, str)]

@@ -141,6 +141,8 @@ def figure_drawer(trainer: Any, output: str | Path | None, show: bool | None) ->
     """
     if output is not None:
         require_path("output", output)
+        if Path(output).is_dir():
+            raise ValueError(f"output must be a file; {output} is a folder.")
     elif show is False:
         require_plot_directory(trainer.experiment_dir)
     if not plot_is_possible():

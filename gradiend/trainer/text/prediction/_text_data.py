@@ -49,6 +49,7 @@ from gradiend.trainer.text.prediction._rows import (
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
 from gradiend.trainer.text.prediction.dataset import TextTrainingDataset
 from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
+from gradiend.util._checks import require_whole
 from gradiend.util._digest import digest_frame, frame_part
 from gradiend.util._keywords import nearest, normalize_split_name
 from gradiend.util.logging import get_logger
@@ -289,6 +290,9 @@ class TextData(Modality):
         self, model: Any, split: str, max_size: int | None = None, include_other_classes: bool = False
     ) -> EncoderData:
         """See `Modality.eval_data`; there are no rows if the data has no such split."""
+        if not isinstance(model, TextModelWithGradiend):
+            raise TypeError(f"model_with_gradiend must be a model with a GRADIEND; got {model!r:.60}.")
+        require_whole("max_size", max_size, 1, none_means="for all rows")
         if self.has_split(split):
             rows = self.labelled_rows(split, include_other_classes)
         else:

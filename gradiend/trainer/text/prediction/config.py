@@ -10,7 +10,7 @@ from gradiend.data.unified._contrast import ClassMerge
 from gradiend.data.unified._schema import ColumnNames, parse_pair
 from gradiend.data.unified._source import DataSource
 from gradiend.util._argument_fields import ShowsChanges, fields_in_docstring
-from gradiend.util._checks import require_class_words, require_ordered
+from gradiend.util._checks import require_class_words, require_mapping, require_ordered
 from gradiend.util._keywords import nearest, strict_keywords
 
 
@@ -108,6 +108,8 @@ class TextPredictionConfig(TrainerConfig):
             self.target_classes = list(parse_pair(self.target_classes))
         for name in ("all_classes", "hf_subset", "hf_splits", "decoder_eval_ignore_tokens"):
             require_ordered(name, getattr(self, name))
+        if self.decoder_eval_targets is not None:
+            require_mapping("decoder_eval_targets", self.decoder_eval_targets)
         for name, words in (self.decoder_eval_targets or {}).items():
             require_class_words(f"decoder_eval_targets[{name!r}]", words)
         if self.class_merge_map is None and self.class_merge_transition_groups is not None:

@@ -14,7 +14,7 @@ from gradiend.model._refusals import is_finite
 from gradiend.trainer.core._kept_gradients import words_key
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend
 from gradiend.trainer.text.prediction._random_masks import mask_at_random, parse_ignored
-from gradiend.util._checks import require_ordered, require_texts
+from gradiend.util._checks import require_ordered, require_text, require_texts
 from gradiend.util._isolation import plain_modes
 from gradiend.util._keywords import known_keywords
 from gradiend.util.logging import get_logger
@@ -88,6 +88,8 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
         if not isinstance(text, str) or not isinstance(label, str):
             kinds = f"{type(text).__name__} and {type(label).__name__}"
             raise TypeError(f"Expected one text with [MASK] and one word, both strings; got {kinds}.")
+        require_text("text", text)
+        require_text("label", label)
         return self.objective.tokenize_known([text], [label])[0]
 
     def _gradients(self, words: Sequence[TokenizedWord], return_dict: bool) -> Any:
@@ -194,6 +196,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
             self.engine, self.gradiend, factual, alternative, side, batch_size=batch_size, progress=progress
         )
 
+    @known_keywords("mask_and_encode", suggest=False)
     @plain_modes()
     def mask_and_encode(
         self, text: str, ignore_tokens: Collection[str | int] | Literal[False] | None = False,

@@ -35,6 +35,7 @@ from gradiend.trainer.text.prediction.config import TextPredictionConfig
 from gradiend.trainer.text.prediction.dataset import TextGradientBatches, TextTrainingDataset
 from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
 from gradiend.trainer.trainer import Trainer
+from gradiend.util._checks import AS_IN_ARGUMENTS, require_mapping, require_whole
 from gradiend.util._digest import frame_part, language_model_parts
 from gradiend.util._imports import without_package
 from gradiend.util._isolation import plain_modes
@@ -88,6 +89,10 @@ class TextPredictionTrainer(Trainer):
     ) -> None:  # fmt: skip
         fields = resolve_keywords("TextPredictionTrainer", config_fields, [*CONFIG_FIELDS, "args"])
         args = fields.pop("args", args)
+        if config is not None and not isinstance(config, TextPredictionConfig):
+            raise TypeError(f"config must be a TextPredictionConfig; got {config!r:.60}.")
+        if correlation_mapping is not None:
+            require_mapping("correlation_mapping", correlation_mapping)
         if config is None:
             config = TextPredictionConfig(data=data, run_id=run_id, **fields)
         elif data is not None or fields:
@@ -172,8 +177,11 @@ class TextPredictionTrainer(Trainer):
             balance_column: Column whose values take turns.
 
         Raises:
-            ValueError: See `TextTrainingDataset`; or classes whose words become the same tokens.
+            TypeError: A size that is no whole number, or neither a model nor a tokenizer.
+            ValueError: See `TextTrainingDataset`; classes whose words become the same tokens, or a size below 1.
         """
+        require_whole("batch_size", batch_size, 1, none_means=AS_IN_ARGUMENTS)
+        require_whole("max_size", max_size, 1, none_means="for all examples")
         batch_size = batch_size or self.training_args.train_batch_size
         return self.modality.examples(
             model_or_tokenizer, split, batch_size, class_pair, max_size, include_other_classes, balance_column
