@@ -33,7 +33,6 @@ from gradiend.util._argument_fields import plain
 from gradiend.util._cache import FINGERPRINT, Cache, Fingerprint
 from gradiend.util._digest import digest_json, frame_part, model_parts, restore_tuple_keys_recursively, tokenizer_of
 from gradiend.util._files import read_checked_json, write_checked_json
-from gradiend.util._isolation import exclusive
 from gradiend.util._progress import Progress
 from gradiend.util._room import kept_if_possible
 from gradiend.util.paths import DECODER_DIR, resolve_decoder_stats_path, safe_name
@@ -101,10 +100,7 @@ class GridSearch:
             data["scored tokens"] = asdict(self.scored_by)
         if self.balance_texts is not None:
             data["balance texts"] = digest_json(list(self.balance_texts))
-        # Another thread may measure rewrites of the same base model.
-        with exclusive(self.model.base_model):
-            model = model_parts(self.model)
-        return {**self.trainer.measurement_parts(), **data, **model, "part": self.part}
+        return {**self.trainer.measurement_parts(), **data, **model_parts(self.model), "part": self.part}
 
     def measure(
         self, base_datasets: Sequence[str], points: Mapping[tuple[float, float], Sequence[str]]

@@ -20,7 +20,7 @@ from gradiend.gradients import TokenizedWord, UndefinedGradientError
 from gradiend.model._context import Side
 from gradiend.util._cache import Fingerprint
 from gradiend.util._digest import digest_frame, model_parts
-from gradiend.util._isolation import exclusive, plain_modes
+from gradiend.util._isolation import plain_modes
 from gradiend.util._keywords import nearest, resolve_keywords
 from gradiend.util.paths import resolve_encoder_analysis_path
 from gradiend.visualizer._encodings import Encodings, frame_of
@@ -218,12 +218,9 @@ def _parts(trainer: Any, model: Any, eval_data: Any, settings: Mapping[str, Any]
         return {"rows": digest_frame(eval_data.rows), **model_parts(model), **settings}
     if eval_data is not None:
         return None
-    # Another thread may measure rewrites of the same base model.
-    with exclusive(model.base_model):
-        made_by = model_parts(model)
     others = bool(settings.get("include_other_classes"))
     rows = trainer.data_parts(settings["split"] or "validation", include_other_classes=others)
-    return {**rows, **trainer.measurement_parts(), **made_by, **settings}
+    return {**rows, **trainer.measurement_parts(), **model_parts(model), **settings}
 
 
 def _described(item: Mapping[str, Any]) -> dict[str, Any]:

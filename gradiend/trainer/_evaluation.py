@@ -16,7 +16,7 @@ from gradiend.model.core.backbone import without_parameters
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import Fingerprint
 from gradiend.util._digest import frame_part, model_parts
-from gradiend.util._isolation import exclusive, plain_modes
+from gradiend.util._isolation import plain_modes
 from gradiend.util._keywords import resolve_keywords
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import resolve_encoder_analysis_path
@@ -114,13 +114,10 @@ def _parts(
 ) -> Fingerprint:
     """The parts that encodings depend on, see `gradiend.util._cache`."""
     others = trainer.training_args.add_identity_for_other_classes
-    # Another thread may measure rewrites of the same base model.
-    with exclusive(model.base_model):
-        made_by = model_parts(model)
     return {
         **trainer.data_parts(key["split"], "train", include_other_classes=others),
         **trainer.measurement_parts(),
-        **made_by,
+        **model_parts(model),
         **({} if neutral is None else {"neutral texts": frame_part(neutral)}),
         **key,
         **{name: plain(value) for name, value in options.items()},

@@ -46,7 +46,7 @@ def digest_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
 def digest_files(paths: Iterable[Path], root: Path) -> str:
     """A digest of files: their names relative to `root`, and their contents."""
     digest = new_digest()
-    buffer = torch.empty(_READ, dtype=torch.uint8)
+    buffer = torch.empty(_READ, dtype=torch.uint8, device="cpu")
     for path in sorted(paths):
         digest.update(f"{path.relative_to(root).as_posix()}|{path.stat().st_size}|".encode())
         with path.open("rb") as file:

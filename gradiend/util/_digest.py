@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerFast
 from gradiend.util._bits import add_bits, digest_files, digest_weights
 from gradiend.util._cache import CACHE_FORMAT, Fingerprint
 from gradiend.util._files import digest_text, new_digest, read_json
+from gradiend.util._isolation import exclusive, plain_modes
 from gradiend.util.paths import CONFIG_FILE, FILES, FINGERPRINT_FILE, TRAINING, model_files
 
 _UNREAD = {TRAINING, FINGERPRINT_FILE}
@@ -162,7 +163,9 @@ def model_parts(model: Any) -> Fingerprint:
     """The parts of a `ModelWithGradiend`: base model, tokenizer, and the GRADIEND with its map."""
     if not has_gradiend(model):
         return {"format": CACHE_FORMAT, "model": type(model).__name__}
-    return {**language_model_parts(model.base_model, tokenizer_of(model)), "GRADIEND": gradiend_digest(model)}
+    # Another thread may measure rewrites of the same base model.
+    with exclusive(model.base_model), plain_modes():
+        return {**language_model_parts(model.base_model, tokenizer_of(model)), "GRADIEND": gradiend_digest(model)}
 
 
 def hash_model_weights(model: nn.Module) -> str:
