@@ -60,7 +60,8 @@ def calls(name: str) -> list[str]:
 
 def run(code: str, names: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
     monkeypatch.chdir(tmp_path)
-    known = dict(names)
+    # Trainings of a guide do not replace that of the fixture.
+    known = {**names, "args": names["args"].replace(experiment_dir=str(tmp_path / "own"))}
     exec(compile(code.replace("bert-base-cased", names["model"]), "guide", "exec"), known)
     return known
 

@@ -1,6 +1,5 @@
 """Class names and run ids of any kind: nothing is written outside the folder, and nothing is lost to a name."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +10,7 @@ from gradiend import TextPredictionTrainer, read_rewrite_record
 from gradiend.evaluator import LMSThresholdPolicy, read_decoder_stats_file
 from gradiend.trainer.text import TextPredictionModelWithGradiend
 from gradiend.util import paths
+from gradiend.util._files import read_checked_json
 from gradiend.util.paths import name_in, safe_name, safe_path
 
 SAFE = [
@@ -75,7 +75,7 @@ def test_a_run_stays_inside_the_experiment(run_id, tmp_path, path):
     trainer = tiny_data.trainer(path, {"experiment_dir": str(root)}, run_id=run_id).train()
     assert Path(trainer.model_path).resolve().is_relative_to(root.resolve())
     folder = Path(trainer.experiment_dir).name
-    assert json.loads((root / "names.json").read_text()) == {folder: run_id}
+    assert read_checked_json(root / "names.json") == {folder: run_id}
     assert {entry.name for entry in root.iterdir()} == {folder, "names.json"}
     assert list(tmp_path.iterdir()) == [root]
 

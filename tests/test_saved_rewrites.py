@@ -1,6 +1,5 @@
 """A rewritten model on disk is the base model with the update, or it is not there."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -124,7 +123,7 @@ def test_an_earlier_model_in_the_folder_goes_and_the_user_s_files_stay(tmp_path,
     assert equal(AutoModelForMaskedLM.from_pretrained(out), model.rewrite_base_model(RATE, FACTOR))
 
 
-@pytest.mark.parametrize("after", range(0, 16, 2))
+@pytest.mark.parametrize("after", range(8))
 def test_a_run_that_ends_while_files_are_moved_leaves_no_mixture(tmp_path, after, monkeypatch):
     """Whatever is done of the moves: the folder is readable with one model in it, or it is not readable."""
     out = tmp_path / "out"
@@ -134,7 +133,7 @@ def test_a_run_that_ends_while_files_are_moved_leaves_no_mixture(tmp_path, after
 
     def counted(act):
         def call(self, *args, **kwargs):
-            if self.parent in (out, tmp_path / ".out.new"):
+            if any(Path(place).parent == out for place in (self, *args)):
                 if len(done) == after:
                     raise KeyboardInterrupt
                 done.append(self)
@@ -143,13 +142,12 @@ def test_a_run_that_ends_while_files_are_moved_leaves_no_mixture(tmp_path, after
         return call
 
     with monkeypatch.context() as stopped:
-        for name in ("rename", "unlink"):
+        for name in ("replace", "unlink"):
             stopped.setattr(Path, name, counted(getattr(Path, name)))
         with pytest.raises(KeyboardInterrupt):
             save(new, out)
     if (out / "config.json").is_file():
         found = AutoModelForMaskedLM.from_pretrained(out)
         assert any(equal(found, model.rewrite_base_model(RATE, FACTOR)) for model in (old, new))
-    shutil.rmtree(tmp_path / ".out.new", ignore_errors=True)
     save(new, out)
     assert equal(AutoModelForMaskedLM.from_pretrained(out), new.rewrite_base_model(RATE, FACTOR))

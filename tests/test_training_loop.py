@@ -458,4 +458,6 @@ def test_training_statistics_are_plain_json(tmp_path):
         "time",
         "losses",
         "convergence_info",
+        "checksum",
+        "format_version",
     }

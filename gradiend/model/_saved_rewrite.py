@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from gradiend.model._parameter_map import bits
 from gradiend.util._isolation import LOADING, exclusive
@@ -44,6 +45,9 @@ def require_saved(directory: Path, base_model: nn.Module, changed: Iterable[tupl
     saved: Mapping[str, Callable[[], Tensor]]
     if places.keys() <= tensors.keys() and all(any(name in places for name in own) for own in names.values()):
         saved = {name: partial(_read, place, name) for name, place in places.items()}
+    elif not isinstance(result, PreTrainedModel):
+        # Only the user's own code knows how such a model is saved and loaded.
+        return
     else:
         with exclusive(LOADING), others_bars():
             loaded = type(result).from_pretrained(directory, dtype="auto", local_files_only=True)
