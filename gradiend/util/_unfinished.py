@@ -26,9 +26,34 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SHARE = 20
-"""Least time between two writes, as a multiple of the time that the last one took."""
 _VALUES, _UNITS, _DONE = "values", "units", "done"
+
+
+class Pace:
+    """When to write something again: after so many seconds, or 20 times the time that the last write took.
+
+    Args:
+        seconds: The least time between two writes.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._next = time.monotonic() + seconds
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to write."""
+        return time.monotonic() >= self._next
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Write in the block."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            now = time.monotonic()
+            self._next = now + max(self._seconds, 20 * (now - began))
 
 
 class UnfinishedResult:
@@ -38,8 +63,7 @@ class UnfinishedResult:
         self._path = path
         self._parts = parts
         self._units = ""
-        self._seconds = seconds
-        self._next = time.monotonic() + seconds
+        self._pace = Pace(seconds)
 
     def begin(self, values: Tensor, *units: object) -> int:
         """Fill `values` with what an earlier call of the same computation has kept; returns how many units are done.
@@ -65,17 +89,15 @@ class UnfinishedResult:
 
     def keep(self, values: Tensor, done: int) -> None:
         """Write `values`, of whose units `done` are done, if that is due."""
-        began = time.monotonic()
-        if self._path is None or began < self._next:
+        if self._path is None or not self._pace.due:
             return
+        header = {FINGERPRINT: json.dumps(self._parts), _UNITS: self._units, _DONE: str(done)}
         try:
-            header = {FINGERPRINT: json.dumps(self._parts), _UNITS: self._units, _DONE: str(done)}
-            write_tensors(self._path, {_VALUES: values}, header)
+            with self._pace.writing():
+                write_tensors(self._path, {_VALUES: values}, header)
         except OSError as error:
             logger.warning("What is done is not kept (%s).", error)
             self._path = None
-        now = time.monotonic()
-        self._next = now + max(self._seconds, SHARE * (now - began))
 
 
 _PLACES: ContextVar[Iterator[UnfinishedResult] | None] = ContextVar("places", default=None)

@@ -12,7 +12,6 @@ import logging
 import random
 import re
 import shutil
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,13 +26,12 @@ from gradiend.util._argument_fields import plain
 from gradiend.util._cache import FINGERPRINT, Fingerprint, differences
 from gradiend.util._files import read_header, read_tensors, write_tensors
 from gradiend.util._stopping import StopRequest
+from gradiend.util._unfinished import Pace
 
 logger = logging.getLogger(__name__)
 
 STATE = "state"
 """The key of the state in the header of a file."""
-SHARE = 20
-"""Least time between two states, as a multiple of the time that the last one took."""
 _NUMBER = re.compile(r"step_(\d+)\.safetensors")
 
 
@@ -57,8 +55,7 @@ class KeptStates:
         self.stop = stop
         self._parts = plain(parts)
         self._steps = arguments.save_steps
-        self._seconds = 60 * arguments.save_minutes
-        self._next = time.monotonic() + self._seconds
+        self._pace = Pace(60 * arguments.save_minutes)
         self._fails = False
         self._loaded: dict[str, Any] | None = None
         self.step: int | None = None
@@ -91,16 +88,16 @@ class KeptStates:
 
     def due(self, step: int) -> bool:
         """Whether a state should be kept after a step."""
-        return step % self._steps == 0 or time.monotonic() >= self._next
+        return step % self._steps == 0 or self._pace.due
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Keep a state, and then remove the older ones; where there is no room, the older ones stay."""
-        began = time.monotonic()
         tensors: dict[str, Tensor] = {}
         path = self.directory / f"step_{state['step']}.safetensors"
         try:
-            content = {STATE: packed(state, tensors), FINGERPRINT: self._parts}
-            write_tensors(path, tensors, {name: json.dumps(part) for name, part in content.items()})
+            with self._pace.writing():
+                content = {STATE: packed(state, tensors), FINGERPRINT: self._parts}
+                write_tensors(path, tensors, {name: json.dumps(part) for name, part in content.items()})
         except (OSError, TypeError) as error:
             if not self._fails:
                 logger.warning("The state of the training is not kept (%s): it goes on without.", error)
@@ -110,8 +107,6 @@ class KeptStates:
             for older in self._files():
                 if older != path:
                     older.unlink(missing_ok=True)
-        now = time.monotonic()
-        self._next = now + max(self._seconds, SHARE * (now - began))
 
     def described(self) -> str:
         """What is kept, for a person."""
