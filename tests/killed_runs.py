@@ -126,6 +126,9 @@ def readable(base: str) -> dict[str, Any]:
     """Load everything in the folder that says it is whole."""
     del base
     for config in Path("run").rglob("config.json"):
+        # A file on its way lies in a hidden folder.
+        if any(part.startswith(".") for part in config.parts):
+            continue
         if is_checkpoint(config.parent):
             TextPredictionModelWithGradiend.from_pretrained(str(config.parent))
         else:

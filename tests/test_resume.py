@@ -21,7 +21,7 @@ from gradiend import PostPruneConfig, PrePruneConfig, TextPredictionTrainer, Tra
 from gradiend.trainer import TrainingCallback
 from gradiend.util._stopping import Interrupted
 
-STEPS = 24
+STEPS = 14
 LONG = {"max_steps": STEPS, "eval_steps": 5, "save_steps": 1}
 
 
@@ -104,7 +104,7 @@ def test_a_training_that_is_stopped_often_ends_with_the_same_bits(make, tmp_path
     calm.train(callbacks=[Remembers(), undisturbed])
     disturbed = {"experiment_dir": str(tmp_path / "disturbed" / "run"), **given}
     taken = []
-    for step in (4, 11):
+    for step in (7,):
         stops = Stops(step)
         with pytest.raises(Interrupted, match=rf"SIGTERM\. The training has taken {step} of") as stopped:
             make(**disturbed).train(callbacks=[Remembers(), stops])
@@ -337,7 +337,7 @@ def test_a_script_ends_with_one_line_and_no_traceback(base, tmp_path):  # noqa: 
     assert (stopped.returncode, stopped.stdout) == (130, "")
     last = stopped.stderr.splitlines()[-1]
     assert last.startswith(
-        "Stopped by Ctrl-C. The training has taken 5 of 24 steps. Its state after step 5 is kept in "
+        "Stopped by Ctrl-C. The training has taken 5 of 14 steps. Its state after step 5 is kept in "
     )
     assert last.endswith("The same call goes on from there.")
     assert "Traceback" not in stopped.stderr

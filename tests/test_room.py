@@ -171,7 +171,7 @@ def test_a_full_and_a_read_only_disk_cost_no_result(tmp_path):
 
 
 def test_a_write_that_fails_at_any_moment_costs_nothing_but_the_call():
-    failing_writes("--first", "60", "--stride", "300")
+    failing_writes("--first", "100", "--stride", "1000")
 
 
 @pytest.mark.slow
