@@ -240,6 +240,13 @@ def test_a_callback_that_cannot_be_kept_is_named(make, caplog, tmp_path):  # noq
     assert not (tmp_path / "model_resume").exists()
 
 
+def test_a_state_that_cannot_be_written_costs_no_training(make, tmp_path, caplog):  # noqa: F811
+    (tmp_path / "model_resume").write_text("a file where a folder should be")
+    make(**LONG).train(callbacks=[taken := Stops()])
+    assert len(taken.taken) == STEPS
+    assert caplog.text.count("The state of the training is not kept") == 1
+
+
 def test_a_best_model_that_is_gone_is_an_error(make, tmp_path):  # noqa: F811
     class Removes(TrainingCallback):
         only_watches = True
