@@ -111,7 +111,9 @@ def main() -> None:
                     crashes += 1
                     print(found)
                 refused += found == "refused"
-                mixed += isinstance(found, dict) and found != calm[rate]
+                if isinstance(found, dict) and found != calm[rate]:
+                    mixed += 1
+                    print("mixed:", ", ".join(name for name in found if found[name] != calm[rate][name]))
             left += sum(path.name.startswith(".") for path in folder.rglob("*"))
             shutil.rmtree(folder)
     found = f"{crashes} crashes, {mixed} mixed results, {left} leftovers; {refused} refused"

@@ -36,8 +36,8 @@ NETWORK_FILES = (*WEIGHT_FILES, *MAPPING_FILES)
 """The files that the GRADIEND is loaded from, besides config.json."""
 LISTED = (*NETWORK_FILES, BASE_DIGEST, CONTEXT)
 """The files that config.json lists, if they are there; map and format decide which of them exist."""
-OWN_FILES = (CONFIG, *LISTED, TRAINING, FINGERPRINT_FILE)
-"""All files that a checkpoint may have."""
+OWN_FILES = (CONFIG, FINGERPRINT_FILE, *LISTED, TRAINING)
+"""All files that a checkpoint may have, in the order of their removal: first those that say it is whole, and whose."""
 FOLDERS = [OWN_BASE_MODEL, OWN_TOKENIZER]
 """The folders of a checkpoint; the registry of objectives adds those of kinds of models."""
 

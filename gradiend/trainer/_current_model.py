@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,18 @@ class CurrentModel:
     def remember(self) -> None:
         """Remember which training the model in the directory is of, see `SavedTraining.mark`."""
         self._made_by = None if self.directory is None else _fingerprint(self.directory)
+
+    @contextmanager
+    def own_files(self) -> Iterator[None]:
+        """Read files of the trained model in a with-block: ExperimentLocked is raised if they are of another training.
+
+        A training removes the record of the one before it first, so that a record which is still there afterwards says
+        that nothing else was read.
+        """
+        try:
+            yield
+        finally:
+            self._require_own()
 
     def _require_own(self) -> None:
         """Raise ExperimentLocked if another training has replaced the model in the directory, or is about to."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -268,6 +269,8 @@ class Trainer(Shown, FeatureLearningDefinition):
                 self.reused = kept is not None
                 if kept is None:
                     runs, stopped = run_seeds(plan.args, lambda seed: judged_seed(self, plan.for_seed(seed), ready))
+                    # From here on, the files are no longer those of the training that is marked there.
+                    saved.forget(run_directory(self, plan.args))
                     best = choose_seed(plan.seeds_directory, runs, plan.args, stopped)
                     promote(best.output_dir, plan.output)
                     saved.mark()
@@ -510,7 +513,8 @@ class Trainer(Shown, FeatureLearningDefinition):
 
     def get_training_stats(self, model_path: str | None = None) -> dict[str, Any] | None:
         """The training statistics of the model in a directory (default: `model_path`), see `load_training_stats`."""
-        return super().get_training_stats(model_path or self.model_path)
+        with self.current.own_files() if model_path in (None, self.model_path) else nullcontext():
+            return super().get_training_stats(model_path or self.model_path)
 
     def get_seed_report(self) -> dict[str, Any] | None:
         """The content of seed_report.json, written by the last choice among seeds; None if there was none."""
@@ -518,7 +522,8 @@ class Trainer(Shown, FeatureLearningDefinition):
         beside = None if home is None else Path(home) / SEEDS_DIR
         directory = self.training_args.seed_runs_dir or beside
         path = None if directory is None else Path(directory) / SEED_REPORT
-        return SeedReport(read_checked_json(path)) if path is not None and path.is_file() else None
+        with self.current.own_files():
+            return SeedReport(read_checked_json(path)) if path is not None and path.is_file() else None
 
     def get_encodings(self, model_path: str | None = None, **key: Any) -> pd.DataFrame | None:
         """The encodings that `evaluate_encoder` wrote for a model; None if it wrote none, or for another model only.
