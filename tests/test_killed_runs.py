@@ -45,6 +45,10 @@ def test_the_same_script_gives_the_same_after_a_kill_at_any_moment(base, tmp_pat
         result = run["found"]
         for name in ("moments", "seconds"):
             result.pop(name)
+        files, there = expected["files"], result["files"]
+        assert not [name for name in files.keys() | there.keys() if files.get(name) != there.get(name)], {
+            name: run.get(name) for name in ("fatal", "after")
+        }
         assert result == expected, run
         # States are kept after each step: a death costs at most the step that it interrupts, and its evaluation.
         assert whole <= run["steps"] <= whole + 1

@@ -72,14 +72,17 @@ def train_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> bool:
     parts = training_parts(trainer, plan)
     saved = SavedTraining(plan.output, parts)
     current = trainer.current
+    states = ready.states = KeptStates(plan.output, parts, plan.args, ready.stop) if plan.resumes else None
     if plan.reuses and saved.is_current():
         current.take(plan.output)
+        if states is not None:
+            # A process that was killed right after the training may have left them.
+            states.forget()
         return True
     saved.forget(run_directory(trainer, plan.args))
     ready.encodings.clear()
-    ready.states = KeptStates(plan.output, parts, plan.args, ready.stop) if plan.resumes else None
-    if ready.states is not None:
-        ready.states.find()
+    if states is not None:
+        states.find()
     # The model is prepared before seeding, so that the first seed draws the same numbers as it would as a later seed.
     model, before = ready.model, current.model
     set_seed(plan.args.seed)
@@ -95,8 +98,8 @@ def train_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> bool:
     if plan.pruned:
         current.pruned = None
     saved.mark()
-    if ready.states is not None:
-        ready.states.forget()
+    if states is not None:
+        states.forget()
     return False
 
 
