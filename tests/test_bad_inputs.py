@@ -27,6 +27,7 @@ import torch
 
 import gradiend
 from gradiend.evaluator import LikelihoodPolicy, LMSThresholdPolicy, LMSTimesMetricPolicy
+from gradiend.util._files import UnwrittenError
 from gradiend.visualizer import (
     plot_balance,
     plot_encoder_distributions,
@@ -38,7 +39,7 @@ from gradiend.visualizer import (
     plot_training_convergence,
 )
 
-ALLOWED = (TypeError, ValueError, KeyError, FileNotFoundError, AssertionError)
+ALLOWED = (TypeError, ValueError, KeyError, FileNotFoundError, AssertionError, UnwrittenError)
 OURS = (str(Path(gradiend.__file__).parent), __file__)
 HUGE = 10**30
 TEXT = "the old nurse was near the door and then [MASK] saw the bread ."

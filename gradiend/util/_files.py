@@ -107,7 +107,7 @@ FAILURES = {
     errno.EROFS: "Choose a folder that can be written to",
     errno.EACCES: "Choose a folder that can be written to, or make this one so",
     errno.EPERM: "Choose a folder that can be written to, or make this one so",
-    errno.ENOENT: "The folder was removed while it was in use: leave it in place",
+    errno.ENOENT: "The folder cannot be made, or was removed while it was in use: choose another, or leave it in place",
     errno.EIO: "The disk reports an error: choose another one",
 }
 """The errors of a file that cannot be written → the way out."""
