@@ -262,7 +262,7 @@ def fault_of(error: Exception, names: list[str], value: Any) -> str | None:
     where = f"{kind} in {frames[-1].filename}:{frames[-1].lineno}: {said[:150]}"
     if not isinstance(error, ALLOWED):
         return f"another type, {where}"
-    if isinstance(error, FileNotFoundError) and "site-packages" not in frames[-1].filename:
+    if isinstance(error, (FileNotFoundError, UnwrittenError)) and "site-packages" not in frames[-1].filename:
         return None
     if not frames[-1].filename.startswith(OURS):
         return f"raised in a library, {where}"
