@@ -163,6 +163,8 @@ def in_child(
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
         return os.WTERMSIG(status), {}
+    if status:
+        sys.exit(f"A run failed after the death at {fatal or after}.")
     return None, json.loads(result.read_text())
 
 

@@ -9,6 +9,7 @@ from types import FunctionType, MethodType
 from typing import Any
 
 from gradiend.trainer._preparation import TrainingPlan
+from gradiend.trainer.core._seeds import drop_weights
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 from gradiend.trainer.core.pruning import Examples
 from gradiend.trainer.core.stats import load_training_stats
@@ -17,7 +18,7 @@ from gradiend.util._cache import CACHE_FORMAT, Cache, Fingerprint
 from gradiend.util._digest import digest_json, source_digest
 from gradiend.util._files import read_checked_json
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import FINGERPRINT_FILE, SEED_REPORT, forget_choices, has_saved_model
+from gradiend.util.paths import FINGERPRINT_FILE, SEED_REPORT, TRAINING, forget_choices, has_saved_model
 
 logger = get_logger(__name__)
 
@@ -82,6 +83,8 @@ def seeds_parts(definition: FeatureLearningDefinition, plan: TrainingPlan) -> Fi
 def kept_models(trainer: Any, plan: TrainingPlan) -> dict[int, Any] | None:
     """seed → model of the kept seed runs; {} if the plan keeps none; None if a run is missing."""
     if not plan.args.keep_seed_runs:
+        # A process that was killed right after the choice may have left weights.
+        drop_weights([str(path) for path in plan.seeds_directory.glob("seed_*") if _is_left(trainer, plan, path)])
         return {}
     report = plan.seeds_directory / SEED_REPORT
     if not report.is_file():
@@ -92,6 +95,16 @@ def kept_models(trainer: Any, plan: TrainingPlan) -> dict[int, Any] | None:
     except (KeyError, TypeError, ValueError) as error:
         logger.info("The seeds are trained again, because those of %s cannot be read: %s", report, error)
         return None
+
+
+def _is_left(trainer: Any, plan: TrainingPlan, directory: Path) -> bool:
+    """Whether the folder of a seed holds weights of this training, or the rest of weights that were being removed."""
+    number = directory.name.removeprefix("seed_")
+    if not (directory / TRAINING).is_file() or not number.isdecimal():
+        return False
+    if not has_saved_model(directory):
+        return True
+    return not SavedTraining(str(directory), training_parts(trainer, plan.for_seed(int(number)))).why_not_current()
 
 
 def _parts(definition: FeatureLearningDefinition, plan: TrainingPlan, names: Collection[str]) -> Fingerprint:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from gradiend.trainer.core._callback import TrainingCallback
+from gradiend.trainer.core._seeds import best_path, remove_checkpoint
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import FINGERPRINT, Fingerprint, differences
@@ -52,6 +53,7 @@ class KeptStates:
 
     def __init__(self, output: str | Path, parts: Fingerprint, arguments: TrainingArguments, stop: StopRequest) -> None:
         self.directory = resume_path(output)
+        self._best = best_path(output)
         self.stop = stop
         self._parts = plain(parts)
         self._steps = arguments.save_steps
@@ -115,7 +117,8 @@ class KeptStates:
         return f"Its state after step {self.step:,} is kept in {self.directory}."
 
     def forget(self) -> None:
-        """Remove all states."""
+        """Remove all states, and the best model on the way: the result is whole, and known to be."""
+        remove_checkpoint(self._best)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _files(self) -> list[Path]:

@@ -140,6 +140,11 @@ def choose_seed(
     return best
 
 
+def best_path(output_dir: str | Path) -> Path:
+    """Directory of the best model so far, which `CheckpointCallback` writes."""
+    return Path(f"{output_dir}_best")
+
+
 def intermediate_checkpoints(directory: str | Path, kind: str = "step|epoch") -> list[Path]:
     """The checkpoints `<directory>_step_<n>` and `<directory>_epoch_<n>` that a training wrote, with rising numbers."""
     result = Path(directory)

@@ -28,7 +28,7 @@ from gradiend.trainer.core._rate_search import (
     read_batches,
 )
 from gradiend.trainer.core._resume import KeptStates, random_state, set_random_state
-from gradiend.trainer.core._seeds import intermediate_checkpoints, remove_checkpoint
+from gradiend.trainer.core._seeds import best_path, intermediate_checkpoints, remove_checkpoint
 from gradiend.trainer.core._step import label_of, optimizer_for, training_pair
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import (
@@ -73,7 +73,8 @@ def train(
         callbacks: Callbacks, which are called after the default ones.
         held_out: Function that gives examples by which `learning_rate="auto"` judges rates: dicts with `source`
             (input_dim,) and `label` (+1 or −1). Default: some of the batches are held out of the search.
-        kept: The states of this training, from the newest of which it goes on. Default: none are kept.
+        kept: The states of this training, from the newest of which it goes on. They and the best model stay until the
+            caller calls `kept.forget()`. Default: none are kept.
         **kwargs: Fields of `training_args` that are overridden.
 
     Returns:
@@ -153,11 +154,6 @@ def search_rate(
         )  # fmt: skip
     batches = read_batches(batches_of(data, 0, arguments), count)
     return find_learning_rate(gradiend, batches, held_out, arguments, steps, initial_lr=initial_lr)
-
-
-def best_path(output_dir: str | Path) -> Path:
-    """Directory of the best model so far, which `CheckpointCallback` writes."""
-    return Path(f"{output_dir}_best")
 
 
 def total_steps(batches_per_epoch: int, arguments: TrainingArguments) -> int:
@@ -465,7 +461,9 @@ class TrainingRun:
         )
         # A later save of the same model, such as that of a pruned one, must not write what it was loaded with.
         self.model.gradiend.kwargs.pop("training", None)
-        remove_checkpoint(best)
+        if self.kept is None:
+            # A training that can be resumed may need it until its caller knows that the result is whole.
+            remove_checkpoint(best)
         if self.arguments.delete_models:
             for checkpoint in intermediate_checkpoints(output):
                 remove_checkpoint(checkpoint)
