@@ -11,7 +11,7 @@ TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-load
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo test test-all check format docs audit demo-model clean
+.PHONY: help demo test test-all kills check format docs audit demo-model clean
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ test: $(INSTALLED) ## Run the tests.
 
 test-all: $(INSTALLED) ## Run the tests, the slow ones too.
 	$(TEST) -m ""
+
+kills: $(INSTALLED) ## Kill 240 runs and compare what the next ones make of it (under 15 minutes).
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s -m slow tests/test_killed_runs.py
 
 check: $(INSTALLED) ## Formatter, linter and type checker, as in CI.
 	$(BIN)/ruff format --check .
