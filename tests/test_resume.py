@@ -25,6 +25,14 @@ STEPS = 14
 LONG = {"max_steps": STEPS, "eval_steps": 5, "save_steps": 1}
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """Ctrl-C works, also where the tests run in the background and it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Stops(TrainingCallback):
     """Sends this process a signal at a step, and notes the steps that were taken."""
 
@@ -340,7 +348,10 @@ def test_a_script_ends_with_one_line_and_no_traceback(base, tmp_path):  # noqa: 
     here = Path(__file__).parent
     environment = {**os.environ, "PYTHONPATH": f"{here.parent}{os.pathsep}{here}", "TQDM_DISABLE": "1"}
     command = [sys.executable, "-c", SCRIPT, base, str(tmp_path), "5", str(int(signal.SIGINT))]
-    stopped = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    stopped = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )  # fmt: skip
     assert (stopped.returncode, stopped.stdout) == (130, "")
     last = stopped.stderr.splitlines()[-1]
     assert last.startswith(
