@@ -350,7 +350,7 @@ def test_a_script_ends_with_one_line_and_no_traceback(base, tmp_path):  # noqa: 
     command = [sys.executable, "-c", SCRIPT, base, str(tmp_path), "5", str(int(signal.SIGINT))]
     stopped = subprocess.run(
         command, env=environment, capture_output=True, text=True, check=False,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert (stopped.returncode, stopped.stdout) == (130, "")
     last = stopped.stderr.splitlines()[-1]
