@@ -26,11 +26,9 @@ from typing import Any
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from two_writers import ROWS, STEPS
+from two_writers import RATES, results
 
-from gradiend import TextPredictionTrainer, TrainingArguments
-from gradiend.demo import model_path
-from gradiend.util._digest import hash_model_weights
+from gradiend import TextPredictionTrainer
 from gradiend.util._files import UnwrittenError
 
 HOLD_TIMES = {"training.json", "seed_report.json", "fingerprint.json"}
@@ -87,23 +85,13 @@ def full(path: Any) -> OSError:
 
 def script(folder: Path) -> dict[str, Any]:
     """Everything that writes: a training, both evaluations, a rewritten model and a delta."""
-    args = TrainingArguments(
-        experiment_dir=str(folder), use_cache=True, learning_rate=1e-3, max_steps=4, eval_steps=2, train_batch_size=4,
-        params=["*layer.0*"], max_seeds=2, min_convergent_seeds=None,
-    )  # fmt: skip
-    trainer = TextPredictionTrainer(str(model_path()), data=ROWS, target_classes=["3SG", "3PL"], args=args)
-    trainer.train()
-    encoder = trainer.evaluate_encoder(return_df=True)
-    decoder = trainer.evaluate_decoder(lrs=STEPS)
-    goal = next(name for name in ("3SG", "3PL") if decoder[name]["learning_rate"] is not None)
-    trainer.rewrite_base_model(decoder, strengthen=goal, output_dir=str(folder / "rewritten"))
-    trainer.export_delta(decoder, strengthen=goal)
-    return {
-        "weights": hash_model_weights(trainer.get_model().gradiend),
-        "encodings": encoder.pop("encoder_df").to_json(),
-        "encoder": encoder,
-        "decoder": {repr(key): entry for key, entry in decoder.pop("grid").items()} | decoder,
-    }
+
+    def save(trainer: TextPredictionTrainer, decoder: dict[str, Any]) -> None:
+        goal = next(name for name in ("3SG", "3PL") if decoder[name]["learning_rate"] is not None)
+        trainer.rewrite_base_model(decoder, strengthen=goal, output_dir=str(folder / "rewritten"))
+        trainer.export_delta(decoder, strengthen=goal)
+
+    return results(folder, RATES[0], save)
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,10 @@ ROWS = pd.DataFrame(
 )
 
 
-def results(folder: Path, rate: float) -> dict[str, Any]:
-    """What a script finds that trains and evaluates."""
+def results(
+    folder: Path, rate: float, also: Callable[[TextPredictionTrainer, dict[str, Any]], None] | None = None
+) -> dict[str, Any]:
+    """What a script finds that trains and evaluates; `also` is done with the trainer and the decoder's results."""
     args = TrainingArguments(
         experiment_dir=str(folder), use_cache=True, learning_rate=rate, max_steps=4, eval_steps=2, train_batch_size=4,
         params=["*layer.0*"], max_seeds=2, min_convergent_seeds=None,
@@ -49,6 +52,8 @@ def results(folder: Path, rate: float) -> dict[str, Any]:
     trainer.train()
     encoder = trainer.evaluate_encoder(return_df=True)
     decoder = trainer.evaluate_decoder(lrs=STEPS)
+    if also is not None:
+        also(trainer, decoder)
     stats = trainer.get_training_stats()
     assert stats is not None
     return {

@@ -23,7 +23,7 @@ from gradiend.model.utils import write_gradiend_context
 from gradiend.objectives.loading import AutoModelForLM, AutoTokenizerForLM
 from gradiend.trainer import load_training_stats
 from gradiend.util._digest import base_model_digest, model_parts, tokenizer_digest
-from gradiend.util._files import read_tensors, write_tensors
+from gradiend.util._tensor_files import read_tensors, write_tensors
 
 CSV = "encoded_values_split_test.csv"
 

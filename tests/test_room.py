@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import tiny
 
-from gradiend.util._files import read_json, replacing, write_json, write_tensors
+from gradiend.util._files import read_json, replacing, write_json
+from gradiend.util._tensor_files import write_tensors
 
 HERE = Path(__file__).parent
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE}"}
@@ -74,7 +75,8 @@ import json, logging, pathlib, subprocess, sys
 import torch
 from test_caching import ARGUMENTS, NEUTRAL, rows
 from gradiend import TextPredictionTrainer, TrainingArguments, get_logger
-from gradiend.util._files import read_json, write_json, write_tensors
+from gradiend.util._files import read_json, write_json
+from gradiend.util._tensor_files import write_tensors
 
 base, disk = sys.argv[1], pathlib.Path(sys.argv[2])
 lines = []

@@ -21,9 +21,9 @@ from typing_extensions import Self
 
 from gradiend.model._architecture import Device
 from gradiend.model._parameter_map import bits
-from gradiend.util._files import read_header, read_tensors, write_tensors
 from gradiend.util._isolation import exclusive
 from gradiend.util._keywords import nearest, resolve_keywords
+from gradiend.util._tensor_files import read_header, read_tensors, write_tensors
 from gradiend.util.paths import BASE_DIGEST
 
 ENTRIES = 256

@@ -36,8 +36,9 @@ from gradiend.model._checkpoint_files import (
     write_config,
 )
 from gradiend.model._parameter_map import MappedParameter, ParameterMap
-from gradiend.util._files import read_checked_json, read_tensors, write_checked_json, write_tensors
+from gradiend.util._files import read_checked_json, write_checked_json
 from gradiend.util._keywords import known_keywords
+from gradiend.util._tensor_files import read_tensors, write_tensors
 from gradiend.util.paths import FILES, TRAINING, WEIGHT_FILES
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gradiend.util._files import file_checksum, read_checked_json, write_checked_json
+from gradiend.util._files import read_checked_json, write_checked_json
+from gradiend.util._tensor_files import file_checksum
 from gradiend.util.paths import (
     BASE_DIGEST,
     CONFIG_FILE,

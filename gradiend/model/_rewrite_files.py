@@ -27,16 +27,10 @@ from gradiend.model.core.backbone import backbone_prefix
 from gradiend.util._checks import require_path
 from gradiend.util._digest import digest_json, hash_model_weights
 from gradiend.util._display import Shown, Table, facts, number
-from gradiend.util._files import (
-    file_checksum,
-    read_checked_json,
-    read_header,
-    read_tensors,
-    write_checked_json,
-    write_tensors,
-)
+from gradiend.util._files import read_checked_json, write_checked_json
 from gradiend.util._keywords import known_keywords
 from gradiend.util._room import require_room
+from gradiend.util._tensor_files import file_checksum, read_header, read_tensors, write_tensors
 from gradiend.util.paths import DELTA_FILE, FILES, REWRITE_RECORD, model_files
 
 HEADER = "gradiend_delta"

@@ -27,7 +27,7 @@ from gradiend.model._base_model import BaseDigest
 from gradiend.model._checkpoint_files import CONFIG, FORMAT_VERSION, WEIGHTS, read_config, verify_files, write_config
 from gradiend.model.core.backbone import get_backbone_module
 from gradiend.objectives.loading import AutoModelForLM, save_base_model
-from gradiend.util._files import read_tensors, write_tensors
+from gradiend.util._tensor_files import read_tensors, write_tensors
 from gradiend.util.paths import MLM_HEAD, OWN_BASE_MODEL
 
 

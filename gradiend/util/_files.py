@@ -1,9 +1,9 @@
 """Files that are either whole or absent, and that say if they were changed since.
 
-Every file is written under a temporary name and then renamed. JSON objects (`write_checked_json`) and safetensors files
-carry checksums of what is in them, which reading compares; files without a checksum are read too, because older
-versions and other tools write such files. The functions that need torch import torch, because functions that write
-tables or JSON must not wait for torch.
+Every file is written under a temporary name and then renamed. JSON objects (`write_checked_json`) carry checksums of
+what is in them, which reading compares; files without a checksum are read too, because older versions and other tools
+write such files. Files with tensors are in `_tensor_files`, because functions that write tables or JSON must not wait
+for torch.
 """
 
 from __future__ import annotations
@@ -17,23 +17,18 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safetensors import SafetensorError
 
 from gradiend.util._leftovers import temporary_name
 
-if TYPE_CHECKING:
-    import torch
-
 LONGEST_NAME = 255
 """The largest number of bytes in the name of a file or folder."""
 JSON_FORMAT = 1
 """The version of JSON objects whose content has no version of its own."""
-VERSION, CHECKSUM, HEADER_CHECKSUM = "format_version", "checksum", "header_checksum"
-"""Keys that writing adds: the last two are the checksum of a JSON object, or of the tensors of a safetensors file, and
-that of the other texts in the header of such a file."""
+VERSION, CHECKSUM = "format_version", "checksum"
+"""Keys that writing adds."""
 DIGEST_SIGN = "blake2b:"
 """The beginning of every digest; messages name digests that differ but do not show them."""
 
@@ -179,7 +174,7 @@ def write_checked_json(path: str | Path, content: Mapping[str, Any]) -> None:
     """Write a JSON object with its checksum and, unless it has one, a format version; see `read_checked_json`."""
     # The checksum is that of the content as it is read again, in which every key is a text.
     content = json.loads(json.dumps({**content, VERSION: content.get(VERSION, JSON_FORMAT)}))
-    write_json(path, {CHECKSUM: _checksum(content), **content})
+    write_json(path, {CHECKSUM: checksum_of(content), **content})
 
 
 def read_checked_json(path: str | Path, *, own_version: int | None = None) -> dict[str, Any]:
@@ -200,7 +195,7 @@ def read_checked_json(path: str | Path, *, own_version: int | None = None) -> di
     # The damage may have hit the name of the checksum, which is the first.
     name = CHECKSUM if CHECKSUM in content else next(iter(content), "")
     checksum, rest = content.get(name), {key: value for key, value in content.items() if key != name}
-    is_same = isinstance(checksum, str) and checksum.startswith(DIGEST_SIGN) and checksum == _checksum(rest)
+    is_same = isinstance(checksum, str) and checksum.startswith(DIGEST_SIGN) and checksum == checksum_of(rest)
     if is_same != (name == CHECKSUM):
         raise ValueError(
             f"{path} was damaged, or edited after it was written: its {CHECKSUM} is that of other contents. Copy or "
@@ -218,7 +213,8 @@ def read_checked_json(path: str | Path, *, own_version: int | None = None) -> di
     return content
 
 
-def _checksum(content: Any) -> str:
+def checksum_of(content: Any) -> str:
+    """The checksum of JSON values, for any order of the keys of objects."""
     return digest_text(new_digest(json.dumps(content, sort_keys=True).encode()))
 
 
@@ -230,116 +226,3 @@ def new_digest(start: bytes = b"") -> Any:
 def digest_text(digest: Any) -> str:
     """A digest of hashlib as text."""
     return DIGEST_SIGN + digest.hexdigest()
-
-
-def write_tensors(
-    path: str | Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, str] | None = None
-) -> None:
-    """Write named tensors, atomically: safetensors for `*.safetensors`, `torch.save` for any other suffix.
-
-    `header` holds texts for the header of a safetensors file, see `read_header`. Only such a file has checksums.
-    """
-    import torch  # noqa: PLC0415
-    from safetensors.torch import save_file  # noqa: PLC0415
-
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with replacing(path) as temporary:
-        if temporary.suffix == ".safetensors":
-            texts = {"format": "pt", **(header or {}), CHECKSUM: _tensor_checksum(contiguous)}
-            save_file(contiguous, temporary, metadata={**texts, HEADER_CHECKSUM: _checksum(texts)})
-            _sort_header(temporary)
-        else:
-            torch.save(contiguous, temporary)
-
-
-def _tensor_checksum(tensors: Mapping[str, torch.Tensor]) -> str:
-    from gradiend.util._bits import digest_weights  # noqa: PLC0415 - needs torch
-
-    return digest_weights(sorted(tensors.items()))
-
-
-def _sort_header(path: Path) -> None:
-    """Sort the texts of a safetensors header in place, because the library writes the texts in a random order."""
-    with path.open("r+b") as file:
-        size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        content = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-        assert len(content) <= size
-        file.seek(8)
-        file.write(content.ljust(size))
-
-
-def read_tensors(path: str | Path, *, verify: bool = True) -> dict[str, torch.Tensor]:
-    """Read what `write_tensors` wrote, to the CPU.
-
-    Args:
-        path: The file.
-        verify: Whether to compare the checksum of the tensors, if the file has one. This reads all bits once more.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is damaged.
-    """
-    import torch  # noqa: PLC0415
-    from safetensors import SafetensorError  # noqa: PLC0415
-    from safetensors.torch import load_file  # noqa: PLC0415
-
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no weight file {path}.")
-    try:
-        if path.suffix == ".safetensors":
-            checksum = read_header(path).get(CHECKSUM)
-            # The library maps the file into memory; copies let a model outlive the file.
-            tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
-            if verify and checksum is not None and checksum != _tensor_checksum(tensors):
-                raise _damaged(path)
-            return tensors
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except PermissionError:
-        raise
-    except (SafetensorError, RuntimeError, EOFError, OSError, UnpicklingError) as error:
-        raise ValueError(f"{path} cannot be read as a weight file ({error}). Was it written completely?") from error
-    if not isinstance(tensors, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
-        raise ValueError(f"{path} does not hold named tensors: was it written by something else?")
-    return dict(tensors)
-
-
-def read_header(path: str | Path) -> dict[str, str]:
-    """The texts in the header of a safetensors file, compared with their checksum, if the file has one.
-
-    The texts include the checksums, see `CHECKSUM`; the tensors are not read. Raises FileNotFoundError, or ValueError
-    for a damaged or another file.
-    """
-    from safetensors import SafetensorError, safe_open  # noqa: PLC0415
-
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            header = dict(file.metadata() or {})
-    except PermissionError:
-        raise
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is not a safetensors file ({error}). Was it written completely?") from error
-    texts = {name: text for name, text in header.items() if name != HEADER_CHECKSUM}
-    # One without the other is a file whose damage hit the name of a checksum.
-    if (CHECKSUM in header or HEADER_CHECKSUM in header) and header.get(HEADER_CHECKSUM) != _checksum(texts):
-        raise _damaged(path)
-    return header
-
-
-def _damaged(path: str | Path) -> ValueError:
-    return ValueError(
-        f"{path} was damaged or changed after it was written: its checksum is that of other contents. Copy or make it "
-        "again."
-    )
-
-
-def file_checksum(path: Path) -> str:
-    """A digest of a file: the header checksum of a safetensors file that has checksums, else one of all bytes."""
-    from gradiend.util._bits import digest_files  # noqa: PLC0415 - needs torch
-
-    own = read_header(path).get(HEADER_CHECKSUM) if path.suffix == ".safetensors" else None
-    return own or digest_files([path], path.parent)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradiend.util._cache import FINGERPRINT, Fingerprint, differences
-from gradiend.util._files import read_header, read_tensors, write_tensors
+from gradiend.util._tensor_files import read_header, read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor

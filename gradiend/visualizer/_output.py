@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -87,12 +87,26 @@ def checked_plot_options(plot: Callable[..., Any], given: Mapping[str, Any]) -> 
     return options
 
 
+@runtime_checkable
+class KnowsClasses(Protocol):
+    """A trainer that a plot takes classes from."""
+
+    target_classes: Any
+
+
+@runtime_checkable
+class KnowsDirectory(Protocol):
+    """A trainer that a plot takes a directory from."""
+
+    experiment_dir: Any
+
+
 def _check(name: str, value: Any, annotation: str) -> None:
     """Check a keyword of a plot by its annotation; matplotlib's own errors do not say which keyword is meant."""
     kind = annotation.removesuffix(" | None")
     if name in LENGTHS:
         _check_numbers(name, value)
-    elif name == "trainer" and not any(hasattr(value, known) for known in ("target_classes", "experiment_dir")):
+    elif name == "trainer" and not isinstance(value, (KnowsClasses, KnowsDirectory)):
         raise TypeError(f"trainer must be a trainer, such as a TextPredictionTrainer; got {value!r:.60}.")
     elif name.endswith("fontsize") and isinstance(value, str):
         one_of(name, value, FONT_SIZES)

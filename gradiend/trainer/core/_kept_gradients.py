@@ -22,7 +22,7 @@ from gradiend.model._context import Side
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.util._bits import digest_weights
 from gradiend.util._digest import digest_json
-from gradiend.util._files import read_tensors, write_tensors
+from gradiend.util._tensor_files import read_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
 

@@ -25,8 +25,8 @@ from gradiend.trainer.core._seeds import best_path, remove_checkpoint
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import FINGERPRINT, Fingerprint, differences
-from gradiend.util._files import read_header, read_tensors, write_tensors
 from gradiend.util._stopping import StopRequest
+from gradiend.util._tensor_files import read_header, read_tensors, write_tensors
 from gradiend.util._unfinished import Pace
 
 logger = logging.getLogger(__name__)
