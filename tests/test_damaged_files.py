@@ -231,6 +231,18 @@ def test_a_file_of_another_checkpoint_is_refused(copy, name):
             describe(copy / "model")
 
 
+def test_statistics_of_another_training_are_refused(copy):
+    model = ModelWithGradiend.from_pretrained(str(copy / "model"))
+    model.invert_encoding()
+    model.save_pretrained(str(copy / "other"))
+    (copy / "other" / "training.json").replace(copy / "model" / "training.json")
+    for read in (load_training_stats, GradiendModel.from_pretrained, describe):
+        with pytest.raises(ValueError, match=r"model.training\.json describes the training of other weights"):
+            read(str(copy / "model"))
+    (copy / "model" / "training.json").unlink()
+    assert GradiendModel.from_pretrained(str(copy / "model")).is_built
+
+
 def test_verify_false_reads_what_is_there(copy):
     """Huge files need not be read twice; then nobody notices a change of a weight."""
     path = copy / "model"

@@ -22,6 +22,7 @@ import gradiend
 from gradiend import apply_delta, export_delta, read_delta
 from gradiend.model._parameter_map import MappedParameter, ParameterMap
 from gradiend.trainer.text import TextPredictionModelWithGradiend
+from gradiend.util._tensor_files import read_header
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
@@ -319,7 +320,7 @@ def damaged(key, value):
 
     def damage(path):
         tensors = load_file(path)
-        content = json.loads(gradiend.util._files.read_header(path)["gradiend_delta"])
+        content = json.loads(read_header(path)["gradiend_delta"])
         place = content["parameters"][0] if key in content["parameters"][0] else content
         if value is None:
             del place[key]

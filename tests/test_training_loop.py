@@ -460,4 +460,5 @@ def test_training_statistics_are_plain_json(tmp_path):
         "convergence_info",
         "checksum",
         "format_version",
+        "of_weights",
     }

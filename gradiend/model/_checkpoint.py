@@ -32,14 +32,15 @@ from gradiend.model._checkpoint_files import (
     WEIGHTS_BIN,
     list_again,
     read_config,
+    read_training,
     verify_files,
     write_config,
+    write_training,
 )
 from gradiend.model._parameter_map import MappedParameter, ParameterMap
-from gradiend.util._files import read_checked_json, write_checked_json
 from gradiend.util._keywords import known_keywords
 from gradiend.util._tensor_files import read_tensors, write_tensors
-from gradiend.util.paths import FILES, TRAINING, WEIGHT_FILES
+from gradiend.util.paths import FILES, WEIGHT_FILES
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def write_checkpoint(directory: str | Path, checkpoint: Checkpoint, *, use_safet
     save_model_weights(directory, checkpoint.tensors, use_safetensors)
     mapping = write_mapping(directory, checkpoint.mapping, binary=use_safetensors is False)
     if checkpoint.training is not None:
-        write_checked_json(directory / TRAINING, checkpoint.training)
+        write_training(directory, checkpoint.training)
     content = {"format_version": FORMAT_VERSION, "architecture": checkpoint.architecture.to_json(), "mapping": mapping}
     metadata = {key: _jsonable(value) for key, value in checkpoint.metadata.items()}
     write_config(directory, {**content, "metadata": metadata})
@@ -115,7 +116,7 @@ def read_checkpoint(directory: str | Path, *, with_mapping: bool = False, verify
             f"{path}: the mapping selects {mapping.size} entries, the network has {architecture.input_dim}."
         )
     tensors = _read_weights(weights, architecture, path, verify=verify)
-    training = read_checked_json(directory / TRAINING) if (directory / TRAINING).is_file() else None
+    training = read_training(directory, verify=verify)
     return Checkpoint(architecture, tensors, mapping, config.get("metadata") or {}, training)
 
 

@@ -1,8 +1,9 @@
 """The files of a checkpoint as a whole: which they are, whether they are as they were written, and how they go.
 
 config.json lists every other file that was written with it, with a checksum each, so that a file that was truncated,
-changed, or swapped with that of another checkpoint is noticed. training.json and fingerprint.json are written later and
-have checksums of their own. Files of others, such as notes, are neither read nor removed.
+changed, or swapped with that of another checkpoint is noticed. training.json, which holds times, and fingerprint.json
+are written later: they have checksums of their own, and say of which weights they are. Files of others, such as notes,
+are neither read nor removed.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ LISTED = (*NETWORK_FILES, BASE_DIGEST, CONTEXT)
 """The files that config.json lists, if they are there; map and format decide which of them exist."""
 OWN_FILES = (CONFIG, FINGERPRINT_FILE, *LISTED, TRAINING)
 """All files that a checkpoint may have, in the order of their removal: first those that say it is whole, and whose."""
+OF_WEIGHTS = "of_weights"
+"""The key of training.json for the checksum of the weights that it describes."""
 FOLDERS = [OWN_BASE_MODEL, OWN_TOKENIZER]
 """The folders of a checkpoint; the registry of objectives adds those of kinds of models."""
 
@@ -91,6 +94,36 @@ def verify_others(directory: Path, *, with_base_model: bool) -> None:
         weights = (".safetensors", ".bin")
         names = [name for name in names if not (name.startswith(f"{OWN_BASE_MODEL}/") and name.endswith(weights))]
     verify_files(directory, config, names)
+
+
+def write_training(directory: Path, content: Mapping[str, Any]) -> None:
+    """Write training.json, which says of which weights it is: the weights in the folder must be written before."""
+    of = _weights_checksum(directory)
+    write_checked_json(directory / TRAINING, content if of is None else {**content, OF_WEIGHTS: of})
+
+
+def read_training(directory: Path, *, verify: bool = True) -> dict[str, Any] | None:
+    """The content of training.json; None if there is none.
+
+    Raises:
+        ValueError: The file is damaged, or the weights beside it are not those that it was written with.
+    """
+    path = directory / TRAINING
+    if not path.is_file():
+        return None
+    content = read_checked_json(path)
+    of = content.pop(OF_WEIGHTS, None)
+    if verify and of is not None and _weights_checksum(directory) not in (of, None):
+        raise ValueError(
+            f"{path} describes the training of other weights than those beside it: it belongs to another checkpoint, "
+            "or the weights were replaced. Copy the checkpoint again as a whole, or remove this file."
+        )
+    return content
+
+
+def _weights_checksum(directory: Path) -> str | None:
+    there = [directory / name for name in WEIGHT_FILES if (directory / name).is_file()]
+    return file_checksum(there[0]) if there else None
 
 
 def list_again(directory: Path, name: str) -> None:

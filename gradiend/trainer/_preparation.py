@@ -18,6 +18,7 @@ from gradiend.evaluator.encoder import EncoderData, encoded_frame
 from gradiend.gradients import checkpointable_layers
 from gradiend.model._base_model import BaseDigest
 from gradiend.model._checkpoint import is_checkpoint
+from gradiend.model._checkpoint_files import read_training
 from gradiend.model._context import encoding_direction
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core._kept_gradients import GradientStore
@@ -417,7 +418,10 @@ def post_pruned(model: ModelWithGradiend, args: TrainingArguments, directory: st
         # Only the trained weights can tell that a threshold is too high, and this must not cost the training.
         logger.warning("The trained model in %s stays as it is, unpruned: %s", directory, error)
         return model
-    pruned.save_pretrained(directory)
+    # The measurements are from before the pruning, and stay beside the new weights.
+    training = read_training(Path(directory))
+    kept: dict[str, Any] = {} if training is None else {"training": training}
+    pruned.save_pretrained(directory, **kept)
     return pruned
 
 

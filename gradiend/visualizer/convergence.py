@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gradiend.util._files import read_checked_json
+from gradiend.model._checkpoint_files import read_training
 from gradiend.util.paths import CONVERGENCE_PLOT, TRAINING
 from gradiend.visualizer._output import deliver, heading, new_figure, plot_keywords, require_destination, with_format
 from gradiend.visualizer._style import MARKERS, REFERENCE_COLOR, LegendPlace, add_legend, distinct_colors, shown, tidy
@@ -109,10 +109,12 @@ def plot_training_convergence(
 def _recorded(trainer: _TrainedRun | None, model_path: str | Path | None) -> Mapping[str, Any]:
     """Return the content of training.json in `model_path`, or in the directory of the trainer."""
     if model_path is not None:
-        path = Path(model_path) / TRAINING
-        if not path.is_file():
-            raise ValueError(f"There is no {path}: model_path must be the directory that train() wrote.")
-        return read_checked_json(path)
+        content = read_training(Path(model_path))
+        if content is None:
+            raise ValueError(
+                f"There is no {Path(model_path) / TRAINING}: model_path must be the directory that train() wrote."
+            )
+        return content
     if trainer is None:
         raise ValueError("There is nothing to plot: pass training_stats, model_path or a trainer.")
     stats = trainer.get_training_stats()

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from gradiend.model._checkpoint_files import read_training, write_training
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.util._argument_fields import plain
 from gradiend.util._checks import require_path
 from gradiend.util._display import UNSHOWABLE, Result, Table, facts, number
-from gradiend.util._files import read_checked_json, write_checked_json
 from gradiend.util.paths import TRAINING
 
 ZEROS = ("0", "0.0", "-0.0")
@@ -38,19 +38,19 @@ def write_training_stats(
         "losses": list(losses or []),
         "convergence_info": convergence_info,
     }
-    path = Path(output_dir) / TRAINING
-    write_checked_json(path, plain(content))
-    return str(path)
+    write_training(Path(output_dir), plain(content))
+    return str(Path(output_dir) / TRAINING)
 
 
 def load_training_stats(model_path: str | Path) -> TrainingStats | None:
     """The content of `training.json` in a model directory; None if there is no such file.
 
-    JSON turns steps and labels, which are keys, into strings.
+    JSON turns steps and labels, which are keys, into strings. Raises ValueError for a file that is damaged, or that
+    describes other weights than those beside it.
     """
     require_path("model_path", model_path)
-    path = Path(model_path) / TRAINING
-    return TrainingStats(read_checked_json(path)) if path.is_file() else None
+    content = read_training(Path(model_path))
+    return None if content is None else TrainingStats(content)
 
 
 class TrainingStats(Result):
