@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from gradiend.util._imports import install_hint
+from gradiend.util._processes import processes
 
 
 def main() -> None:
@@ -18,6 +20,9 @@ def main() -> None:
         if error.name not in {"rich_click", "click", "rich"}:
             raise
         sys.exit(f"The gradiend command needs {error.name}: {install_hint(error.name, 'cli')}")
+    if not processes().first:
+        # Of several processes, the first one talks.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
     try:
         app(standalone_mode=False)
     except click.ClickException as error:

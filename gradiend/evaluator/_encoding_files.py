@@ -17,6 +17,7 @@ from gradiend.util._argument_fields import plain
 from gradiend.util._bits import digest_files
 from gradiend.util._cache import FINGERPRINT, RESULT, Cache, Fingerprint
 from gradiend.util._files import read_checked_json, replacing
+from gradiend.util._processes import by_first
 from gradiend.util._room import kept_if_possible
 from gradiend.util._unfinished import kept_in
 
@@ -61,12 +62,17 @@ def kept_encodings(
     metrics = measure(frame)
     if path is not None and not frame.empty:
         with kept_if_possible("The encodings are"):
-            # Metrics of other encodings must not lie beside the new encodings, not even for a moment.
-            _record(path, parts).forget()
-            with replacing(path) as temporary:
-                frame.to_csv(temporary, index=False)
-            write_metrics(path, frame, metrics, parts)
+            _write(path, frame, metrics, parts)
     return frame, metrics
+
+
+@by_first
+def _write(path: Path, frame: pd.DataFrame, metrics: Mapping[str, Any], parts: Fingerprint | None) -> None:
+    # Metrics of other encodings must not lie beside the new encodings, not even for a moment.
+    _record(path, parts).forget()
+    with replacing(path) as temporary:
+        frame.to_csv(temporary, index=False)
+    write_metrics(path, frame, metrics, parts)
 
 
 def write_metrics(path: Path, frame: pd.DataFrame, metrics: Mapping[str, Any], parts: Fingerprint | None) -> None:

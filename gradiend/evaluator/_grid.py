@@ -32,7 +32,7 @@ from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import FINGERPRINT, Cache, Fingerprint
 from gradiend.util._digest import digest_json, frame_part, model_parts, restore_tuple_keys_recursively, tokenizer_of
-from gradiend.util._files import read_checked_json, write_checked_json
+from gradiend.util._files import read_checked_json, remove, write_checked_json
 from gradiend.util._progress import Progress
 from gradiend.util._room import kept_if_possible
 from gradiend.util.paths import DECODER_DIR, resolve_decoder_stats_path, safe_name
@@ -344,7 +344,7 @@ def write_results(
         return
     for name in rejected:
         for stats in _stats_files(experiment_dir, name):
-            stats.unlink(missing_ok=True)
+            remove(stats)
     for stats in places:
         write_decoder_stats(stats, content, **made_from)
 

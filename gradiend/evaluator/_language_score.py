@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from gradiend.data.text._neutral_masking import ExcludedWords
 from gradiend.gradients import Objective, TokenizedWord, WordBatch, WordScorer, batches_by_length, measurement_mode
+from gradiend.util._processes import processes
 
 Floats = NDArray[np.float64]
 
@@ -158,18 +159,22 @@ class LanguageModelingScore:
     def measure(self, scorer: WordScorer, blocks: Sequence[int] | None = None) -> TextScores:
         """The scores of the scorer's model on some blocks (default: all)."""
         tokens, loss, hits = np.zeros((3, self.n_texts))
+        wanted = range(len(self.blocks)) if blocks is None else blocks
+        batches = [found for block in wanted for found in self._batches_of(block)]
+        hits_count = self.objective.lms_is_accuracy
+
+        def score(batch: WordBatch) -> list[Floats]:
+            found = scorer.log_probs_and_hits(batch) if hits_count else (scorer.log_probs(batch),)
+            return [values.cpu().double().numpy() for values in found]
+
         with measurement_mode(scorer.model):
-            for block in range(len(self.blocks)) if blocks is None else blocks:
-                for texts, batch in self._batches_of(block):
-                    moved = batch.to(scorer.device)
-                    if self.objective.lms_is_accuracy:
-                        log_probs, right = scorer.log_probs_and_hits(moved)
-                        np.add.at(hits, texts, right.cpu().double().numpy())
-                    else:
-                        log_probs = scorer.log_probs(moved)
-                    np.add.at(loss, texts, -log_probs.cpu().double().numpy())
-                    np.add.at(tokens, texts, batch.score_words.bincount(minlength=batch.n_words).double().numpy())
-        return TextScores(tokens, loss, hits if self.objective.lms_is_accuracy else None)
+            scored = processes().compute(batches, lambda item: score(item[1].to(scorer.device)))
+        for (texts, batch), (log_probs, *right) in zip(batches, scored, strict=True):
+            np.add.at(loss, texts, -log_probs)
+            np.add.at(tokens, texts, batch.score_words.bincount(minlength=batch.n_words).double().numpy())
+            for values in right:
+                np.add.at(hits, texts, values)
+        return TextScores(tokens, loss, hits if hits_count else None)
 
     def _batches_of(self, block: int) -> list[tuple[NDArray[np.int64], WordBatch]]:
         if block not in self._batches:

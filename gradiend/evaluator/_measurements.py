@@ -33,6 +33,7 @@ from gradiend.model._parameter_map import ParameterMap
 from gradiend.model._refusals import refuse_undefined_weights
 from gradiend.util import BALANCE, PLACEHOLDER
 from gradiend.util._bootstrap import Weights, intervals_of_means, resampled_weights
+from gradiend.util._processes import processes
 
 Floats = NDArray[np.float64]
 
@@ -89,10 +90,15 @@ class ClassProbabilities:
     def rows(self, scorer: WordScorer, dataset: str) -> Floats:
         """The probability of each class on each row of a dataset class, (rows, classes)."""
         result = np.zeros((len(self._whole_texts[dataset]), len(self.classes)))
+        batches = self._batches[dataset]
+
+        def probabilities(batch: WordBatch) -> Floats:
+            return scorer.log_probs(batch.to(scorer.device)).exp().cpu().double().numpy()
+
         with measurement_mode(scorer.model):
-            for (rows, numbers), batch in self._batches[dataset]:
-                found = scorer.log_probs(batch.to(scorer.device)).exp().cpu().double().numpy()
-                np.add.at(result, (rows, numbers), found)
+            found = processes().compute(batches, lambda item: probabilities(item[1]))
+        for ((rows, numbers), _), values in zip(batches, found, strict=True):
+            np.add.at(result, (rows, numbers), values)
         return result
 
     def texts(self, dataset: str) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from gradiend.trainer.core._callback import TrainingCallback
 from gradiend.util._imports import require_package
+from gradiend.util._processes import alone
 from gradiend.util.logging import get_logger
 
 logger = get_logger(__name__)
@@ -63,7 +64,8 @@ class LiveReport(AbstractContextManager["LiveReport"]):
         """Make the page of what there is now."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._write(self._path, training=self._training, refresh=REFRESH)
+            with alone():
+                self._write(self._path, training=self._training, refresh=REFRESH)
             self.page = self._path.read_bytes()
         except (OSError, ValueError) as error:
             # A page that cannot be written must not end the run that it shows.

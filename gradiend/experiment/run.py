@@ -31,6 +31,7 @@ from gradiend.util._digest import frame_part, hash_model_weights
 from gradiend.util._imports import require_package
 from gradiend.util._keywords import one_of
 from gradiend.util._lock import writing
+from gradiend.util._processes import processes
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import (
     DATA_DIR,
@@ -142,7 +143,7 @@ class ExperimentRun:
         with writing(self.directory, self.experiment.train.lock_wait_minutes):
             # The record of the last run may be one that has ended only now.
             self.record.renew()
-            with self.watched() if watch else nullcontext():
+            with self.watched() if watch and processes().first else nullcontext():
                 self._do(steps)
 
     @contextmanager

@@ -26,12 +26,13 @@ from gradiend.gradients._forward_mode import ForwardModeRules, dual_level
 from gradiend.gradients._model_modes import differentiating, hand_over_gradients, layer_checkpoints, measurement_mode
 from gradiend.gradients._objective import Objective
 from gradiend.gradients._scorer import WordScorer
-from gradiend.gradients._words import TokenizedWord, batches_by_length, collate, count_batches
+from gradiend.gradients._words import TokenizedWord, WordBatch, batches_by_length, collate, count_batches
 from gradiend.model._context import Side
 from gradiend.model._parameter_map import ParameterMap, mapped_parameters
 from gradiend.model._refusals import is_finite, refuse_undefined_weights
 from gradiend.model.model import GradiendModel
 from gradiend.util._isolation import plain_modes
+from gradiend.util._processes import ONE, processes
 from gradiend.util._progress import Progress
 from gradiend.util._unfinished import UnfinishedResult, next_result
 
@@ -81,7 +82,8 @@ class GradientEngine:
         """Gradients of the mean loss over a batch: one (mapping.size,) tensor per side; equal sides share a tensor.
 
         Words with the same input share one forward pass; each distinct side costs one backward pass (`diff` is the
-        gradient of L(factual) − L(alternative), not a difference of two gradients).
+        gradient of L(factual) − L(alternative), not a difference of two gradients). Several processes of a run each
+        compute a share of a batch, and all get the sum.
 
         Args:
             factual: The factual word of every example.
@@ -95,14 +97,19 @@ class GradientEngine:
             if side not in buffers:
                 buffers[side] = torch.empty(self.mapping.size, dtype=self.dtype, device=self.scorer.device)
         unreached = {(side, place.start): place for side in buffers for _, place in self._places.values()}
+        team = processes() if len(factual) > 1 else ONE
+        own, other = team.share(factual), team.share(alternative)
 
         def store(side: Side, place: slice, gradient: Tensor) -> None:
-            buffers[side][place] = gradient
+            buffers[side][place] = gradient if team is ONE else gradient.mul_(len(own) / len(factual))
             del unreached[side, place.start]
 
-        self.stream(factual, alternative, list(buffers), store, bf16=bf16)
+        if own:
+            self.stream(own, other, list(buffers), store, bf16=bf16)
         for (side, _), place in unreached.items():
             buffers[side][place] = 0
+        for buffer in buffers.values():
+            team.sum_(buffer)
         return [buffers[side] for side in sides]
 
     def stream(
@@ -205,23 +212,27 @@ class GradientEngine:
         kept: UnfinishedResult,
     ) -> Tensor:  # fmt: skip
         result = torch.zeros(len(directions), len(words), dtype=self.dtype)
-        n_batches = len(directions) * count_batches(words, batch_size)
+        n_batches, team = count_batches(words, batch_size), processes()
         done = kept.begin(result, "forward", batch_size, words)
-        numbers = itertools.count()
-        with _bar(n_batches, "batch", progress, done) as bar, _forward_mode():
+        with _bar(len(directions) * n_batches, "batch", progress, done) as bar, _forward_mode():
             for row, direction in enumerate(directions):
                 tangents = self._tangents(direction)
-                for indices, batch in batches_by_length(words, batch_size, self.objective.pad_token_id):
-                    number = next(numbers)
-                    if number < done:
-                        continue
+                batches = batches_by_length(words, batch_size, self.objective.pad_token_id)
+
+                def slopes(batch: WordBatch, tangents: Mapping[str, Tensor] = tangents) -> Tensor | int:
                     with dual_level():
                         log_probs = self.scorer.log_probs(batch.to(self.scorer.device), self._moving(tangents))
-                        slopes = forward_ad.unpack_dual(log_probs).tangent
+                        found = forward_ad.unpack_dual(log_probs).tangent
                     # None means that no mapped parameter has an influence.
-                    result[row, indices] = 0 if slopes is None else slopes.to(result)
-                    bar.advance()
-                    kept.keep(result, number + 1)
+                    return 0 if found is None else found.cpu()
+
+                left = itertools.islice(batches, max(0, done - row * n_batches), None)
+                while some := list(itertools.islice(left, team.round_size)):
+                    found = team.compute([batch for _, batch in some], slopes, bar.advance)
+                    for (indices, _), values in zip(some, found, strict=True):
+                        result[row, indices] = values if isinstance(values, int) else values.to(result)
+                    done += len(some)
+                    kept.keep(result, done)
         return result
 
     def token_derivatives(
@@ -275,12 +286,18 @@ class GradientEngine:
     ) -> Tensor:
         result = torch.zeros(len(directions), len(words), dtype=self.dtype)
         done = kept.begin(result, "backward", words)
+        team = processes()
+
+        def slope(word: TokenizedWord) -> Tensor:
+            gradient = self.gradients([word], [word], [Side.FACTUAL])[0]
+            return -(directions.to(gradient) @ gradient).cpu()
+
         with _bar(len(words), "word", progress, done) as bar:
-            for column, word in enumerate(words[done:], start=done):
-                gradient = self.gradients([word], [word], [Side.FACTUAL])[0]
-                result[:, column] = -(directions.to(gradient) @ gradient)
-                bar.advance()
-                kept.keep(result, column + 1)
+            while some := words[done : done + team.round_size]:
+                found = team.compute(some, slope, bar.advance)
+                result[:, done : done + len(some)] = torch.stack(found, 1)
+                done += len(some)
+                kept.keep(result, done)
         return result
 
 

@@ -38,7 +38,9 @@ from gradiend.model._checkpoint_files import (
     write_training,
 )
 from gradiend.model._parameter_map import MappedParameter, ParameterMap
+from gradiend.util._files import remove
 from gradiend.util._keywords import known_keywords
+from gradiend.util._processes import by_first
 from gradiend.util._tensor_files import read_tensors, write_tensors
 from gradiend.util.paths import FILES, WEIGHT_FILES
 
@@ -64,6 +66,7 @@ def is_checkpoint(directory: str | Path) -> bool:
     return config.is_file() and "architecture" in read_config(Path(directory))
 
 
+@by_first
 def write_checkpoint(directory: str | Path, checkpoint: Checkpoint, *, use_safetensors: bool | None = None) -> None:
     """Write all files. config.json is removed first and written last, because it marks a complete checkpoint."""
     directory = Path(directory)
@@ -165,7 +168,7 @@ def save_model_weights(directory: str | Path, state: Mapping[str, Tensor], use_s
         use_safetensors = False
     name, other = (WEIGHTS_BIN, WEIGHTS) if use_safetensors is False else (WEIGHTS, WEIGHTS_BIN)
     write_tensors(Path(directory) / name, state)
-    (Path(directory) / other).unlink(missing_ok=True)
+    remove(Path(directory) / other)
     list_again(Path(directory), name)
 
 
@@ -202,7 +205,7 @@ def write_mapping(directory: Path, mapping: ParameterMap | None, *, binary: bool
     With `binary`, torch writes `.pth` files instead of safetensors.
     """
     for old in MAPPING_FILES:
-        (directory / old).unlink(missing_ok=True)
+        remove(directory / old)
     if mapping is None:
         return None
     entries: list[dict[str, Any]] = []

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gradiend.util._files import read_checked_json, write_checked_json
+from gradiend.util._processes import by_first
 from gradiend.util._tensor_files import file_checksum
 from gradiend.util.paths import (
     BASE_DIGEST,
@@ -126,6 +127,7 @@ def _weights_checksum(directory: Path) -> str | None:
     return file_checksum(there[0]) if there else None
 
 
+@by_first
 def list_again(directory: Path, name: str) -> None:
     """Take the present checksum of a file into config.json, if config.json lists files."""
     if (directory / CONFIG).is_file() and FILES in (config := read_config(directory)):
@@ -133,6 +135,7 @@ def list_again(directory: Path, name: str) -> None:
         write_checked_json(directory / CONFIG, config)
 
 
+@by_first
 def remove_files(directory: Path, *, keep: Collection[str] = ()) -> None:
     """Remove the files of a checkpoint but for those to keep, and then the folders in it that are empty.
 
@@ -145,6 +148,7 @@ def remove_files(directory: Path, *, keep: Collection[str] = ()) -> None:
         remove_model(directory / folder)
 
 
+@by_first
 def remove_model(folder: Path) -> None:
     """Remove the files of a model, or of a tokenizer, and then folders that are empty."""
     for path in model_files(folder):
@@ -154,6 +158,7 @@ def remove_model(folder: Path) -> None:
     remove_empty(folder)
 
 
+@by_first
 def remove_empty(folder: Path) -> None:
     """Remove a folder if it is there and has no entry."""
     if folder.is_dir() and not any(folder.iterdir()):

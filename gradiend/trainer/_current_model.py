@@ -17,6 +17,7 @@ from gradiend.trainer._preparation import TrainingPlan, load, model_directory
 from gradiend.trainer._saved_training import SavedTraining, seeds_parts, training_parts
 from gradiend.util._leftovers import temporary_folder
 from gradiend.util._lock import ExperimentLocked, written_by
+from gradiend.util._processes import processes
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import CONTEXT, FINGERPRINT_FILE, MODEL_DIR, has_saved_model
 
@@ -57,8 +58,10 @@ class CurrentModel:
     @cached_property
     def temporary(self) -> str:
         """Directory of a trained model for which the user names none; it lasts as long as the trainer or process."""
-        directory = temporary_folder(tempfile.gettempdir())
-        weakref.finalize(self._trainer, shutil.rmtree, directory, ignore_errors=True)
+        team = processes()
+        directory = team.agreed(lambda: temporary_folder(tempfile.gettempdir()))
+        if team.first:
+            weakref.finalize(self._trainer, shutil.rmtree, directory, ignore_errors=True)
         return str(directory / MODEL_DIR)
 
     def start(self, model: Any = None) -> tuple[Any, bool]:

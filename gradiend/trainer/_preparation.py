@@ -16,7 +16,7 @@ import torch
 
 from gradiend.evaluator.encoder import EncoderData, encoded_frame
 from gradiend.gradients import checkpointable_layers
-from gradiend.model._base_model import BaseDigest
+from gradiend.model._base_model import BaseDigest, differing
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._checkpoint_files import read_training
 from gradiend.model._context import encoding_direction
@@ -41,6 +41,7 @@ from gradiend.util._digest import digest_frame, gradiend_digest
 from gradiend.util._files import read_checked_json, write_checked_json
 from gradiend.util._isolation import RANDOM_STATE, exclusive, plain_modes
 from gradiend.util._lock import unchanged
+from gradiend.util._processes import alone, processes
 from gradiend.util._room import require_room
 from gradiend.util._stopping import StopRequest
 from gradiend.util.logging import get_logger
@@ -142,6 +143,7 @@ class Preparation:
         plan, args = self.plan, self.plan.args
         given = isinstance(plan.source, ModelWithGradiend)
         model = plan.source if plan.pruned else unpruned(self.trainer, plan.source, plan.model_class, args)
+        require_same_base(model.base_model)
         new = is_new(plan.source)
         if not new and not plan.pruned:
             warn_of_ignored_arguments(model, args)
@@ -228,6 +230,17 @@ class Preparation:
             return measure(encoder_df=few.encode(model, batch_size=args.eval_batch_size), n_resamples=0)
 
         return CurveEvaluation(evaluate, glance, every)
+
+
+def require_same_base(base_model: Any) -> None:
+    """Raise ValueError if the processes of a run have base models with different weights."""
+    digests = processes().exchanged(BaseDigest.of(original_model(base_model)))
+    for rank, digest in enumerate(digests):
+        if changed := digest.differences(digests[0]):
+            raise ValueError(
+                f"The base model of process {rank} is not that of process 0: {differing(changed)}. Every process must "
+                "load or make the same model: give a name or path, or seed PyTorch before a model is made at random."
+            )
 
 
 @contextmanager
@@ -378,6 +391,7 @@ def with_weights(
         model = load(trainer, trainer.resolve_model_path(source), model_class, args)
     if model.feature_class_encoding_direction is None:
         model.set_feature_class_encoding_direction(encoding_direction(trainer))
+    processes().take_over(model.gradiend.parameters())
     return model
 
 
@@ -429,7 +443,8 @@ def memory_of(trainer: Any, model: ModelWithGradiend, args: TrainingArguments, *
     """The memory that a training of the model will need, see `estimate_training`."""
     config = args.pre_prune_config
     per_class = 0 if config is None else -(-config.n_samples // max(2, len(trainer.target_classes or ())))
-    probe = trainer.modality.memory_probe(trainer, model, args)
+    with alone():
+        probe = trainer.modality.memory_probe(trainer, model, args)
     return_freed_memory()
     return estimate_training(
         model.base_model, model.gradiend, args, probe,

@@ -27,6 +27,7 @@ from gradiend.util._files import made_aside, require_directory
 from gradiend.util._folders import take_over
 from gradiend.util._keywords import nearest, nearest_first, resolve_keywords
 from gradiend.util._lock import unchanged
+from gradiend.util._processes import processes
 from gradiend.util._progress import others_bars
 from gradiend.util._room import require_room, weights_size
 from gradiend.util.logging import get_logger
@@ -346,17 +347,20 @@ def save_rewritten(result: Any, model: Any, directory: str, rewrite: Rewrite, gr
     """
     target = Path(directory)
     with made_aside(target) as made:
-        with others_bars():
-            result.save_pretrained(made)
-        tokenizer = tokenizer_of(model)
-        if tokenizer is not None:
-            tokenizer.save_pretrained(made)
+        processes().agreed(lambda: _save_model(result, tokenizer_of(model), made))
         if isinstance(model, ModelWithGradiend):
             model.require_saved(made, result, **rewrite.arguments())
             write_rewrite_record(
                 made, model.rewrite_record(**rewrite.arguments(), choice=rewrite.choice(gradiend_path))
             )
         take_over(made, target, _remove_model)
+
+
+def _save_model(model: Any, tokenizer: Any, directory: Path) -> None:
+    with others_bars():
+        model.save_pretrained(directory)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(directory)
 
 
 def _remove_model(folder: Path) -> None:

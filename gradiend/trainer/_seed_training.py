@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,12 +15,13 @@ from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._preparation import Preparation, TrainingPlan, model_directory, record_name, run_directory
 from gradiend.trainer._saved_training import SavedTraining, training_parts
 from gradiend.trainer.core._resume import KeptStates
-from gradiend.trainer.core._seeds import SeedRun, drop_weights, judge, set_seed
+from gradiend.trainer.core._seeds import SEED_RANGE, SeedRun, drop_weights, judge, set_seed
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback
 from gradiend.trainer.core.stats import load_training_stats
 from gradiend.util._files import require_directory
 from gradiend.util._keywords import resolve_keywords
+from gradiend.util._processes import processes
 from gradiend.util.logging import get_logger
 
 logger = get_logger(__name__)
@@ -48,6 +50,10 @@ def plan_training(
                 f"{name} keeps the state of the training for the next call, which must find it and train the same: "
                 "give experiment_dir or output_dir, a seed, and resume=True or use_cache=True."
             )
+    team = processes()
+    if args.seed is None and team.count > 1:
+        # What one process draws from fresh entropy, all must draw.
+        args = args.replace(seed=team.agreed(lambda: secrets.randbelow(SEED_RANGE)))
     output = directory or trainer.current.temporary
     for place in (output, args.seed_runs_dir):
         if place is not None:

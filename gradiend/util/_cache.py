@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gradiend.util._files import DIGEST_SIGN, read_checked_json, write_checked_json
+from gradiend.util._files import DIGEST_SIGN, read_checked_json, remove, write_checked_json
 
 CACHE_FORMAT = 2
 """A part of every fingerprint; the number is raised when the same inputs give other results or other digests."""
@@ -65,7 +65,7 @@ class Cache:
 
     def forget(self) -> None:
         """Remove the file."""
-        self.path.unlink(missing_ok=True)
+        remove(self.path)
 
 
 def differences(now: Mapping[str, Any], saved: Any) -> list[str]:

@@ -14,14 +14,16 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
 from gradiend.util._leftovers import temporary_name
+from gradiend.util._processes import by_first, processes
 
 LONGEST_NAME = 255
 """The largest number of bytes in the name of a file or folder."""
@@ -38,15 +40,24 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path of the same name; on success the new file replaces `path`, on failure it is removed.
 
     The file is in a temporary folder beside `path`, because some writers make temporary files of their own beside it.
+    Of several processes of a run, the first writes `path`; the others get a path elsewhere, which is removed.
 
     Raises:
         OSError: The file cannot be written (disk full, read-only, folder removed); the message says what is kept.
     """
-    path = Path(path)
-    with made_aside(path) as temporary:
-        temporary.touch()
-        yield temporary
-        temporary.replace(path)
+    path, team = Path(path), processes()
+    # Nobody may still read the earlier file.
+    team.exchanged(None)
+    with team.together():
+        if not team.first:
+            with tempfile.TemporaryDirectory() as folder:
+                yield Path(folder) / path.name
+            return
+        with explained_failure(path), _removed(_folder_aside(path)) as folder:
+            temporary = folder / path.name
+            temporary.touch()
+            yield temporary
+            temporary.replace(path)
 
 
 @contextmanager
@@ -54,19 +65,42 @@ def made_aside(path: str | Path) -> Iterator[Path]:
     """Yield a path of the same name in a temporary folder beside `path`, which is removed at the end.
 
     A folder that is a file system of its own, or whose parent takes no folder, has the temporary folder inside.
+    All processes of a run get the same path.
 
     Raises:
         OSError: See `replacing`.
     """
-    path = Path(os.path.realpath(path)) if Path(path).is_dir() else Path(path)
-    inside = path.is_dir() and (os.path.ismount(path) or not os.access(path.parent, os.W_OK))
-    aside = (path if inside else path.parent) / temporary_name(path.name)
+    path, team = Path(os.path.realpath(path)) if Path(path).is_dir() else Path(path), processes()
     with explained_failure(path):
-        try:
-            aside.mkdir(parents=True)
-            yield aside / path.name
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+        folder = team.agreed(lambda: _folder_aside(path))
+        with team.together(), _removed(folder) if team.first else nullcontext():
+            yield folder / path.name
+
+
+def _folder_aside(path: Path) -> Path:
+    """A new temporary folder beside, or in, `path`."""
+    inside = path.is_dir() and (os.path.ismount(path) or not os.access(path.parent, os.W_OK))
+    folder = (path if inside else path.parent) / temporary_name(path.name)
+    folder.mkdir(parents=True)
+    return folder
+
+
+@contextmanager
+def _removed(folder: Path) -> Iterator[Path]:
+    """A with-block at whose end a folder is removed."""
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@by_first
+def remove(path: str | Path) -> None:
+    """Remove a file, or a folder with all that is in it, if it is there."""
+    if Path(path).is_dir() and not Path(path).is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        Path(path).unlink(missing_ok=True)
 
 
 @contextmanager

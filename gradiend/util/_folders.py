@@ -10,12 +10,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from gradiend.util._processes import by_first
 from gradiend.util.paths import CONFIG_FILE, REWRITE_RECORD
 
 LAST = (CONFIG_FILE, REWRITE_RECORD)
 """The files that say a folder is complete, in the order in which they are moved."""
 
 
+@by_first
 def take_over(staging: Path, target: Path, clear: Callable[[Path], None]) -> None:
     """Move the files of a folder to `target`, from which `clear` removes those of an earlier model.
 

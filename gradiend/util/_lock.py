@@ -24,6 +24,7 @@ from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout
 
 from gradiend.util._files import read_json, write_json
 from gradiend.util._leftovers import Process, remove_leftovers
+from gradiend.util._processes import processes
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import LOCK_FILE, LOCK_LEASE, LOCK_RECORD
 
@@ -106,6 +107,17 @@ def writing(folder: str | Path | None, wait_minutes: float | None = None) -> Ite
         yield
         return
     key = threading.get_ident(), os.path.realpath(folder)
+    team = processes()
+    if team.count > 1:
+        # The first process holds the lock for all.
+        with team.held(lambda: writing(folder, wait_minutes)):
+            if not team.first:
+                _held.add(key)
+            try:
+                yield
+            finally:
+                _held.discard(key)
+        return
     place = Path(key[1])
     made = [folder for folder in (place, *place.parents) if not os.path.lexists(folder)]
     lock = _acquired(place, wait_minutes)

@@ -12,6 +12,7 @@ from typing import Any
 
 from typing_extensions import Self
 
+from gradiend.util._processes import processes
 from gradiend.util.logging import get_logger
 
 logger = get_logger(__name__)
@@ -68,7 +69,7 @@ class StopRequest:
             signal.signal(number, before)
         if kind is None and self._signal is not None:
             # The signal came when nothing was left to be done.
-            raised = self._interruption(FINISHED)
+            raised = self.interruption(FINISHED)
         if isinstance(raised, Interrupted) and not any(map(_is_ours, self._before.values())):
             logger.warning("%s", raised)
         if kind is None and raised is not None:
@@ -78,7 +79,7 @@ class StopRequest:
         del frame
         again, self._signal = self._signal is not None, number
         if again or not self._waits:
-            raise self._interruption(FINISHED)
+            raise self.interruption(FINISHED)
 
     @property
     def wanted(self) -> bool:
@@ -87,8 +88,8 @@ class StopRequest:
 
     def check(self, kept: str = FINISHED) -> None:
         """Raise `Interrupted` if the work should stop; `kept` says what is kept."""
-        if self.wanted:
-            raise self._interruption(kept)
+        if processes().anywhere(self.wanted)[0]:
+            raise self.interruption(kept)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -99,12 +100,14 @@ class StopRequest:
         finally:
             self._waits = False
 
-    def _interruption(self, kept: str) -> Interrupted:
-        why, code = (
-            (f"max_minutes={self._minutes:g}", OUT_OF_TIME)
-            if self._signal is None
-            else SIGNALS[signal.Signals(self._signal)]
-        )
+    def interruption(self, kept: str) -> Interrupted:
+        """The error that ends the work, here or in another process; `kept` says what is kept."""
+        if self._signal is not None:
+            why, code = SIGNALS[signal.Signals(self._signal)]
+        elif self._minutes is not None:
+            why, code = f"max_minutes={self._minutes:g}", OUT_OF_TIME
+        else:
+            why, code = SIGNALS[signal.SIGTERM]
         self._signal = None
         return Interrupted(f"Stopped by {why}", kept, code)
 

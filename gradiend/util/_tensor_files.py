@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from gradiend.util._bits import digest_files, digest_weights
 from gradiend.util._files import CHECKSUM, checksum_of, replacing
+from gradiend.util._processes import processes
 
 HEADER_CHECKSUM = "header_checksum"
 """The key for the checksum of the other texts in a header, among them that of the tensors."""
@@ -25,8 +26,10 @@ def write_tensors(
 
     `header` holds texts for the header of a safetensors file, see `read_header`. Only such a file has checksums.
     """
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
+        if not processes().first:
+            return
+        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         if temporary.suffix == ".safetensors":
             texts = {"format": "pt", **(header or {}), CHECKSUM: _tensor_checksum(contiguous)}
             save_file(contiguous, temporary, metadata={**texts, HEADER_CHECKSUM: checksum_of(texts)})

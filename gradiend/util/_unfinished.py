@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradiend.util._cache import FINGERPRINT, Fingerprint, differences
+from gradiend.util._files import remove
+from gradiend.util._processes import processes
 from gradiend.util._tensor_files import read_header, read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -89,7 +91,7 @@ class UnfinishedResult:
 
     def keep(self, values: Tensor, done: int) -> None:
         """Write `values`, of whose units `done` are done, if that is due."""
-        if self._path is None or not self._pace.due:
+        if self._path is None or not processes().anywhere(self._pace.due)[0]:
             return
         header = {FINGERPRINT: json.dumps(self._parts), _UNITS: self._units, _DONE: str(done)}
         try:
@@ -128,4 +130,4 @@ def kept_in(directory: Path, name: str, parts: Fingerprint, seconds: float) -> I
     finally:
         _PLACES.reset(token)
     for path in directory.glob(f"{name}_*.unfinished.safetensors"):
-        path.unlink(missing_ok=True)
+        remove(path)

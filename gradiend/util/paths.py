@@ -11,6 +11,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from gradiend.util._processes import by_first
+
 ARTIFACT_MODEL = "model"
 ARTIFACT_ENCODED_VALUES = "encoded_values"
 ARTIFACT_ENCODER_PLOT = "encoder_plot"
@@ -283,11 +285,13 @@ def is_under_temp_dir(path: str | Path | None) -> bool:
     return path is not None and Path(path).resolve().is_relative_to(Path(tempfile.gettempdir()).resolve())
 
 
+@by_first
 def invalidate_encoder_metrics_cache(encoded_values_csv_path: str | Path) -> None:
     """Remove the metrics beside a file of encodings; the encodings stay."""
     Path(encoded_values_csv_path).with_suffix(".json").unlink(missing_ok=True)
 
 
+@by_first
 def invalidate_experiment_caches(experiment_dir: str | Path | None) -> None:
     """Remove every cached evaluation of an experiment; models, statistics and plots stay."""
     if experiment_dir is None:
@@ -300,6 +304,7 @@ def invalidate_experiment_caches(experiment_dir: str | Path | None) -> None:
     shutil.rmtree(root / DECODER_DIR, ignore_errors=True)
 
 
+@by_first
 def forget_choices(experiment_dir: str | Path) -> None:
     """Remove the choices of decoder evaluations; the measurements stay."""
     root = Path(experiment_dir)

@@ -22,6 +22,7 @@ from gradiend.model._context import Side
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.util._bits import digest_weights
 from gradiend.util._digest import digest_json
+from gradiend.util._processes import processes
 from gradiend.util._tensor_files import read_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
@@ -143,7 +144,8 @@ class GradientStore:
     def get(self, key: Hashable) -> tuple[Tensor, ...] | None:
         """The gradients under `key`, as views into the file; None if the store does not have the key."""
         row = self._rows.get(key)
-        if row is None:
+        # A disk that is full in one process must not leave the others waiting for it.
+        if processes().anywhere(row is None)[0] or row is None:
             return None
         assert self._values is not None
         return tuple(self._values[row])
@@ -184,7 +186,9 @@ class GradientStore:
         if self._values is not None:
             return len(self._values)
         # The other half is for what else is written there, such as the trained model.
+        team = processes()
         n_rows = min(self.limit, self._free() // 2) // (count * length * dtype.itemsize)
+        n_rows = min(team.exchanged(n_rows // team.count))
         return n_rows if n_rows >= FEWEST else 0
 
     def _free(self) -> int:

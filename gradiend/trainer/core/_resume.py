@@ -11,7 +11,6 @@ import json
 import logging
 import random
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,8 @@ from gradiend.trainer.core._seeds import best_path, remove_checkpoint
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import FINGERPRINT, Fingerprint, differences
+from gradiend.util._files import remove
+from gradiend.util._processes import processes
 from gradiend.util._stopping import StopRequest
 from gradiend.util._tensor_files import read_header, read_tensors, write_tensors
 from gradiend.util._unfinished import Pace
@@ -94,21 +95,27 @@ class KeptStates:
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Keep a state, and then remove the older ones; where there is no room, the older ones stay."""
+        with self._pace.writing():
+            is_kept = processes().agreed(lambda: self._write(state))
+        if is_kept:
+            self.step = state["step"]
+        self._fails = not is_kept
+
+    def _write(self, state: Mapping[str, Any]) -> bool:
+        """Write the file of a state; returns whether that was possible."""
         tensors: dict[str, Tensor] = {}
         path = self.directory / f"step_{state['step']}.safetensors"
         try:
-            with self._pace.writing():
-                content = {STATE: packed(state, tensors), FINGERPRINT: self._parts}
-                write_tensors(path, tensors, {name: json.dumps(part) for name, part in content.items()})
+            content = {STATE: packed(state, tensors), FINGERPRINT: self._parts}
+            write_tensors(path, tensors, {name: json.dumps(part) for name, part in content.items()})
         except (OSError, TypeError) as error:
             if not self._fails:
                 logger.warning("The state of the training is not kept (%s): it goes on without.", error)
-            self._fails = True
-        else:
-            self.step, self._fails = state["step"], False
-            for older in self._files():
-                if older != path:
-                    older.unlink(missing_ok=True)
+            return False
+        for older in self._files():
+            if older != path:
+                remove(older)
+        return True
 
     def described(self) -> str:
         """What is kept, for a person."""
@@ -119,7 +126,7 @@ class KeptStates:
     def forget(self) -> None:
         """Remove all states, and the best model on the way: the result is whole, and known to be."""
         remove_checkpoint(self._best)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        remove(self.directory)
 
     def _files(self) -> list[Path]:
         """The files, the newest first."""

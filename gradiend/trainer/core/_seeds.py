@@ -23,6 +23,7 @@ from gradiend.util._checks import require_whole
 from gradiend.util._files import made_aside, write_checked_json
 from gradiend.util._folders import take_over
 from gradiend.util._isolation import RANDOM_STATE, exclusive
+from gradiend.util._processes import by_first, processes
 from gradiend.util._room import require_room
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import SEED_REPORT, TRAINING
@@ -89,7 +90,9 @@ def run_seeds(arguments: TrainingArguments, run_one: Callable[[int], SeedRun]) -
         (the runs, why not all seeds were run or None).
     """
     runs: list[SeedRun] = []
-    first = secrets.randbelow(SEED_RANGE) if arguments.seed is None else arguments.seed
+    first = arguments.seed
+    if first is None:
+        first = processes().agreed(lambda: secrets.randbelow(SEED_RANGE))
     for offset in range(arguments.max_seeds):
         runs.append(run_one(first + offset))
         converged = sum(run.converged for run in runs)
@@ -153,6 +156,7 @@ def intermediate_checkpoints(directory: str | Path, kind: str = "step|epoch") ->
     return [path for *_, path in sorted((match[1], int(match[2]), path) for match, path in found if match)]
 
 
+@by_first
 def promote(best: str, output: str) -> None:
     """Copy a seed's directory to `output`, and the seed's intermediate checkpoints beside `output`.
 
@@ -167,6 +171,7 @@ def promote(best: str, output: str) -> None:
             take_over(staging, target, remove_files)
 
 
+@by_first
 def drop_weights(directories: Sequence[str]) -> None:
     """Remove the checkpoints but for the training statistics; files of others stay."""
     for directory in directories:

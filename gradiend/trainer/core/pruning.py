@@ -17,6 +17,7 @@ from gradiend.model._topk import blocks
 from gradiend.trainer.core._kept_gradients import GradientCache
 from gradiend.trainer.core._pruning_config import PostPruneConfig, PrePruneConfig
 from gradiend.util._isolation import plain_modes
+from gradiend.util._processes import ONE, processes
 from gradiend.util._progress import Progress
 
 
@@ -131,18 +132,21 @@ def class_mean_importance(
     result = torch.zeros(len(model), dtype=config.importance_dtype or torch.float32, device=device)
     size, receive = config.batch_size, _absolute_into(result, len(classes))
     accumulator: Tensor | None = None
+    # A gradient that is kept in a file is that of a whole batch.
+    team = processes() if cache is None else ONE
     batches_of = [[own[start : start + size] for start in range(0, len(own), size)] for own in classes]
     with Progress("pre-pruning", sum(map(len, batches_of)), "batch", brief=True) as bar:
         for batches in batches_of:
-            if len(batches) == 1:
+            if len(batches) == 1 and team is ONE:
                 _checked(model, [dataset[index] for index in batches[0]], side, receive, cache, config)
                 bar.advance()
                 continue
             accumulator = torch.zeros_like(result) if accumulator is None else accumulator.zero_()
             for batch in bar.over(batches):
-                part = _weighted_into(accumulator, len(batch) / sum(map(len, batches)))
-                _checked(model, [dataset[index] for index in batch], side, part, cache, config)
-            receive(slice(0, len(result)), accumulator)
+                if share := team.share(batch):
+                    part = _weighted_into(accumulator, len(share) / sum(map(len, batches)))
+                    _checked(model, [dataset[index] for index in share], side, part, cache, config)
+            receive(slice(0, len(result)), team.sum_(accumulator))
     return result
 
 

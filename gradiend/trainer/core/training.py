@@ -43,7 +43,9 @@ from gradiend.trainer.core.callbacks import (
 )
 from gradiend.trainer.core.dataset import GradientBatches
 from gradiend.trainer.core.stats import class_means, convergence, divergence, write_training_stats
+from gradiend.util._files import remove
 from gradiend.util._keywords import resolve_keywords
+from gradiend.util._processes import processes
 from gradiend.util._progress import Progress
 from gradiend.util.paths import TRAINING
 
@@ -266,13 +268,15 @@ class TrainingRun:
         """Keep the state if that is due, or if the training should stop, which it then does."""
         if self.kept is None:
             return
-        step, stops = self.stats["global_step"], self.kept.stop.wanted
-        if stops or self.kept.due(step):
+        step = self.stats["global_step"]
+        stops, due = processes().anywhere(self.kept.stop.wanted, self.kept.due(step))
+        if stops or due:
             self._read_losses()
             require_finite_weights(self.model, self.arguments)
             self.kept.save(self._state())
         if stops:
-            self.kept.stop.check(f"The training has taken {step:,} of {steps:,} steps. {self.kept.described()}")
+            taken = f"The training has taken {step:,} of {steps:,} steps."
+            raise self.kept.stop.interruption(f"{taken} {self.kept.described()}")
 
     def _state(self) -> dict[str, Any]:
         assert self.optimizer is not None
@@ -453,7 +457,7 @@ class TrainingRun:
         if self.arguments.normalizes and correlation is not None and correlation < 0:
             self._make_positive()
         # Measurements of an earlier training must not stay beside this model, should the process end too early.
-        (output / TRAINING).unlink(missing_ok=True)
+        remove(output / TRAINING)
         self.model.save_pretrained(str(output))
         outcome = convergence(self.arguments, self.stats, self.best, self.losses)
         write_training_stats(
