@@ -39,7 +39,15 @@ def run(base: str, directory: Path, **arguments: object) -> dict[str, object]:
 
 if __name__ == "__main__":
     base, directory = sys.argv[1], Path(sys.argv[2])
+    more = dict(text.split("=") for text in sys.argv[3:])
     given = {"pre": PrePruneConfig(n_samples=6, topk=0.3, batch_size=2), "post": PostPruneConfig(topk=0.5)}
-    found = run(base, directory, params=["*layer.1*"], pre_prune_config=given["pre"], post_prune_config=given["post"])
+    found = run(
+        base,
+        directory,
+        params=["*layer.1*"],
+        pre_prune_config=given["pre"],
+        post_prune_config=given["post"],
+        **{name: value == "True" for name, value in more.items()},
+    )
     found["threads"] = torch.get_num_threads()
     Path(f"{directory}_{os.environ.get('RANK', '0')}.json").write_text(json.dumps(found))

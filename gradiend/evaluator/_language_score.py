@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from gradiend.data.text._neutral_masking import ExcludedWords
 from gradiend.gradients import Objective, TokenizedWord, WordBatch, WordScorer, batches_by_length, measurement_mode
-from gradiend.util._processes import processes
 
 Floats = NDArray[np.float64]
 
@@ -168,7 +167,7 @@ class LanguageModelingScore:
             return [values.cpu().double().numpy() for values in found]
 
         with measurement_mode(scorer.model):
-            scored = processes().compute(batches, lambda item: score(item[1].to(scorer.device)))
+            scored = scorer.team.compute(batches, lambda item: score(item[1].to(scorer.device)))
         for (texts, batch), (log_probs, *right) in zip(batches, scored, strict=True):
             np.add.at(loss, texts, -log_probs)
             np.add.at(tokens, texts, batch.score_words.bincount(minlength=batch.n_words).double().numpy())

@@ -33,7 +33,6 @@ from gradiend.model._parameter_map import ParameterMap
 from gradiend.model._refusals import refuse_undefined_weights
 from gradiend.util import BALANCE, PLACEHOLDER
 from gradiend.util._bootstrap import Weights, intervals_of_means, resampled_weights
-from gradiend.util._processes import processes
 
 Floats = NDArray[np.float64]
 
@@ -96,7 +95,7 @@ class ClassProbabilities:
             return scorer.log_probs(batch.to(scorer.device)).exp().cpu().double().numpy()
 
         with measurement_mode(scorer.model):
-            found = processes().compute(batches, lambda item: probabilities(item[1]))
+            found = scorer.team.compute(batches, lambda item: probabilities(item[1]))
         for ((rows, numbers), _), values in zip(batches, found, strict=True):
             np.add.at(result, (rows, numbers), values)
         return result

@@ -30,6 +30,7 @@ from gradiend.gradients._words import TokenizedWord, WordBatch, batches_by_lengt
 from gradiend.model._context import Side
 from gradiend.model._parameter_map import ParameterMap, mapped_parameters
 from gradiend.model._refusals import is_finite, refuse_undefined_weights
+from gradiend.model._shards import is_sharded
 from gradiend.model.model import GradiendModel
 from gradiend.util._isolation import plain_modes
 from gradiend.util._processes import ONE, processes
@@ -62,7 +63,9 @@ class GradientEngine:
         # Where pruning left no entry of a parameter, backward may stop above it and its tangent is zero.
         self._places = {entry.name: (entry, place) for entry, place in mapping.slices() if entry.num_selected}
         self.parameters = {name: parameters[name] for name in self._places}
-        self._forward_mode = True
+        self._sharded = is_sharded(model)
+        # A pass that puts other values in the place of shards has no layers to gather.
+        self._forward_mode = not self._sharded
         self._forward_mode_agrees: bool | None = None
         self.checkpoints_layers = False
         """Whether layers run again in the backward pass instead of keeping what they computed."""
@@ -97,7 +100,7 @@ class GradientEngine:
             if side not in buffers:
                 buffers[side] = torch.empty(self.mapping.size, dtype=self.dtype, device=self.scorer.device)
         unreached = {(side, place.start): place for side in buffers for _, place in self._places.values()}
-        team = processes() if len(factual) > 1 else ONE
+        team = self.scorer.team if len(factual) > 1 else ONE
         own, other = team.share(factual), team.share(alternative)
 
         def store(side: Side, place: slice, gradient: Tensor) -> None:
@@ -127,14 +130,17 @@ class GradientEngine:
             differentiating(self.model, parameters),
             layer_checkpoints(self.model, self.checkpoints_layers),
         ):
-            losses = self._losses(factual, alternative, sides, bf16=bf16)
+            losses = {} if self._sharded else self._losses(factual, alternative, sides, bf16=bf16)
             for position, side in enumerate(sides):
+                if self._sharded:
+                    # The gathered layers of a forward pass serve one backward pass.
+                    losses = self._losses(factual, alternative, [side], bf16=bf16)
 
                 def hand_on(name: str, gradient: Tensor, side: Side = side) -> None:
                     entry, place = self._places[name]
                     receive(side, place, entry.gather(gradient))
 
-                more = position < len(sides) - 1
+                more = position < len(sides) - 1 and not self._sharded
                 hand_over_gradients(losses.pop(side), self.parameters, hand_on, retain_graph=more)
 
     def _losses(
@@ -212,7 +218,7 @@ class GradientEngine:
         kept: UnfinishedResult,
     ) -> Tensor:  # fmt: skip
         result = torch.zeros(len(directions), len(words), dtype=self.dtype)
-        n_batches, team = count_batches(words, batch_size), processes()
+        n_batches, team = count_batches(words, batch_size), self.scorer.team
         done = kept.begin(result, "forward", batch_size, words)
         with _bar(len(directions) * n_batches, "batch", progress, done) as bar, _forward_mode():
             for row, direction in enumerate(directions):
@@ -249,9 +255,12 @@ class GradientEngine:
             batch_size: Distinct inputs per pass.
 
         Returns:
-            Two tensors (S,) on the CPU, batch by batch; None if an operator of the model has no forward-mode rule.
+            Two tensors (S,) on the CPU, batch by batch; None if the model is sharded, or one of its operators has no
+            forward-mode rule.
         """
         parts = []
+        if self._sharded:
+            return None
         try:
             with measurement_mode(self.model), _forward_mode():
                 tangents = self._tangents(direction)
@@ -286,11 +295,12 @@ class GradientEngine:
     ) -> Tensor:
         result = torch.zeros(len(directions), len(words), dtype=self.dtype)
         done = kept.begin(result, "backward", words)
-        team = processes()
+        team = self.scorer.team
 
         def slope(word: TokenizedWord) -> Tensor:
             gradient = self.gradients([word], [word], [Side.FACTUAL])[0]
-            return -(directions.to(gradient) @ gradient).cpu()
+            moved = -(directions.to(gradient) @ gradient)
+            return (processes().sum_(moved) if self._sharded else moved).cpu()
 
         with _bar(len(words), "word", progress, done) as bar:
             while some := words[done : done + team.round_size]:

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from gradiend.gradients._objective import Objective, equal_logits
 from gradiend.gradients._words import WordBatch
+from gradiend.model._shards import is_sharded
 from gradiend.model.core.backbone import get_backbone_module
 from gradiend.util._isolation import exclusive
+from gradiend.util._processes import ONE, processes
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,8 @@ class WordScorer:
         self.pads: bool | None = None
         """Whether rows of different lengths may share a pass; None before the first one."""
         self.narrows: bool | None = None if self.backbone is not model else False
+        self.team = ONE if is_sharded(model) else processes()
+        """The processes that can divide passes; those of a sharded model make every pass together."""
 
     @property
     def device(self) -> torch.device:

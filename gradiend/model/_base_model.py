@@ -21,6 +21,7 @@ from typing_extensions import Self
 
 from gradiend.model._architecture import Device
 from gradiend.model._parameter_map import bits
+from gradiend.model._shards import whole
 from gradiend.util._isolation import exclusive
 from gradiend.util._keywords import nearest, resolve_keywords
 from gradiend.util._tensor_files import read_header, read_tensors, write_tensors
@@ -126,7 +127,7 @@ class BaseDigest:
         with exclusive(base_model):
             for name, parameter in base_model.named_parameters():
                 shapes[name] = list(parameter.shape)
-                flat = parameter.detach().reshape(-1)
+                flat = whole(parameter.detach()).reshape(-1)
                 places = torch.tensor(sampled_places(flat.numel()), dtype=torch.int64, device=flat.device)
                 entries[name] = flat[places].cpu()
                 # A sum of integers does not depend on the order of addition.

@@ -40,7 +40,6 @@ from gradiend.model._checkpoint_files import (
 from gradiend.model._parameter_map import MappedParameter, ParameterMap
 from gradiend.util._files import remove
 from gradiend.util._keywords import known_keywords
-from gradiend.util._processes import by_first
 from gradiend.util._tensor_files import read_tensors, write_tensors
 from gradiend.util.paths import FILES, WEIGHT_FILES
 
@@ -66,12 +65,11 @@ def is_checkpoint(directory: str | Path) -> bool:
     return config.is_file() and "architecture" in read_config(Path(directory))
 
 
-@by_first
 def write_checkpoint(directory: str | Path, checkpoint: Checkpoint, *, use_safetensors: bool | None = None) -> None:
     """Write all files. config.json is removed first and written last, because it marks a complete checkpoint."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / CONFIG).unlink(missing_ok=True)
+    remove(directory / CONFIG)
     save_model_weights(directory, checkpoint.tensors, use_safetensors)
     mapping = write_mapping(directory, checkpoint.mapping, binary=use_safetensors is False)
     if checkpoint.training is not None:
@@ -195,7 +193,9 @@ def load_model_weights(directory: str | Path) -> dict[str, Tensor]:
 
 
 def _share_memory(state: Mapping[str, Tensor]) -> bool:
-    starts = sorted((tensor.data_ptr(), tensor.nbytes) for tensor in state.values() if tensor.nbytes)
+    starts = sorted(
+        (tensor.data_ptr(), tensor.nbytes) for tensor in state.values() if isinstance(tensor, Tensor) and tensor.nbytes
+    )
     return any(start + size > following for (start, size), (following, _) in itertools.pairwise(starts))
 
 

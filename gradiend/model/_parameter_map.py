@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from gradiend.util._bits import digest_tensors
 from gradiend.util._isolation import exclusive
@@ -31,6 +32,11 @@ def bits(values: Tensor) -> Tensor:
 def digest_of(values: Tensor) -> str:
     """A digest of dtype, shape and every bit."""
     return digest_tensors([("", values)])
+
+
+def local(tensor: Tensor) -> Tensor:
+    """The rows of a sharded tensor that this process has, in the same memory; any other tensor as it is."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def index_dtype(numel: int) -> torch.dtype:
@@ -78,7 +84,11 @@ class MappedParameter:
         return self.selection.nonzero().squeeze(1) if self.selection.dtype == torch.bool else self.selection.long()
 
     def gather(self, values: Tensor) -> Tensor:
-        """Selected entries (num_selected,) of a tensor of the parameter's shape; a view where all are selected."""
+        """Selected entries (num_selected,) of a tensor of the parameter's shape; a view where all are selected.
+
+        Of a sharded tensor, this process's shard counts.
+        """
+        values = local(values)
         if tuple(values.shape) != self.shape:
             raise ValueError(
                 f"{self.name} has shape {self.shape} in the map, but the tensor has {tuple(values.shape)}."
@@ -96,6 +106,7 @@ class MappedParameter:
 
     def put(self, tensor: Tensor, values: Tensor) -> None:
         """Overwrite the selected entries of `tensor`, of the parameter's shape and any strides, in place."""
+        tensor = local(tensor)
         if self.selection is None:
             tensor.copy_(values.view(self.shape))
         elif self.selection.dtype == torch.bool:
@@ -284,7 +295,7 @@ def mapped_parameters(base_model: nn.Module, mapping: ParameterMap) -> dict[str,
             raise KeyError(
                 f"The base model has no parameter {entry.name}: the GRADIEND was made for another architecture."
             )
-        shape = tuple(parameters[entry.name].shape)
+        shape = tuple(local(parameters[entry.name]).shape)
         if shape != entry.shape:
             raise ValueError(f"{entry.name} has shape {shape}, but the GRADIEND was made for {entry.shape}.")
     return {entry.name: parameters[entry.name] for entry in mapping}

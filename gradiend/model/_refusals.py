@@ -8,7 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
+
+from gradiend.model._parameter_map import local
+from gradiend.util._processes import processes
 
 ADAPTER_CONFIG = "adapter_config.json"
 """The file in which PEFT saves the configuration of an adapter."""
@@ -122,8 +126,10 @@ def _undefined(model: nn.Module) -> Iterator[str]:
 
 def is_finite(tensor: Tensor) -> bool:
     """Whether no entry is infinite or undefined."""
+    own = local(tensor.detach())
     # The extremes need no second tensor, and are undefined if any entry is undefined.
-    return not tensor.numel() or all(map(torch.isfinite, torch.aminmax(tensor.detach())))
+    bad = bool(own.numel()) and not all(map(torch.isfinite, torch.aminmax(own)))
+    return not (processes().anywhere(bad)[0] if isinstance(tensor, DTensor) else bad)
 
 
 def _some(names: list[str]) -> str:

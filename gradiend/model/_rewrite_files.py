@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from gradiend._version import __version__
 from gradiend.model._parameter_map import MappedParameter, bits, digest_of, index_dtype
+from gradiend.model._shards import whole
 from gradiend.model.core.backbone import backbone_prefix
 from gradiend.util._checks import require_path
 from gradiend.util._digest import digest_json, hash_model_weights
@@ -377,7 +378,7 @@ def delta_of(base_model: nn.Module, changed: Iterator[tuple[str, Tensor]], rewri
     for name, new in changed:
         old = parameters[name]
         tied = [other for other, parameter in parameters.items() if parameter is old and other != name]
-        if (change := ParameterChange.between(name, old, new, tied)) is not None:
+        if (change := ParameterChange.between(name, whole(old), whole(new), tied)) is not None:
             changes.append(change)
     if not changes:
         raise ValueError("The rewritten model equals the base model in every bit: there is no delta to export.")

@@ -23,11 +23,13 @@ from gradiend.model._parameter_map import MappedParameter, ParameterMap, mapped_
 from gradiend.model._refusals import is_finite, refuse_undefined_weights
 from gradiend.model._rewrite_files import RewriteChoice, RewriteRecord, delta_of, delta_path, write_delta
 from gradiend.model._saved_rewrite import require_saved
+from gradiend.model._shards import is_sharded
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.util._checks import require_number
 from gradiend.util._digest import hash_model_weights
 from gradiend.util._isolation import exclusive, plain_modes
 from gradiend.util._keywords import known_keywords
+from gradiend.util._processes import ONE, processes
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +59,13 @@ def add_update(base_model: nn.Module, mapping: ParameterMap, update: Tensor) -> 
     for entry, parameter, old, new in rewritten_entries(base_model, mapping, update):
         changed += int((new != old).sum())
         entry.put(parameter, new)
-    return changed / mapping.size
+    return _share(changed, base_model, mapping)
+
+
+def _share(changed: int, base_model: nn.Module, mapping: ParameterMap) -> float:
+    """The share of the mapped entries, of all processes that have some of them, that changed."""
+    team = processes() if is_sharded(base_model) else ONE
+    return sum(team.exchanged(changed)) / sum(team.exchanged(mapping.size))
 
 
 @torch.no_grad()
@@ -324,11 +332,12 @@ class RewritesBaseModel(nn.Module, ABC):
         base_model, step = self._for_rewriting().base_model, self._step(learning_rate, feature_factor, part)
         with exclusive(base_model):
             entries = rewritten_entries(base_model, self.gradiend.mapping, step)
-            share = sum(int((new != old).sum()) for *_, old, new in entries) / self.gradiend.mapping.size
+            changed = sum(int((new != old).sum()) for *_, old, new in entries)
+            share = _share(changed, base_model, self.gradiend.mapping)
             fingerprint = hash_model_weights(base_model)
         refuse_no_change(share, step)
         factors = torch.as_tensor(feature_factor, dtype=torch.float64).squeeze().tolist()
-        hashes = fingerprint, hash_model_weights(self.gradiend), self.param_map_hash
+        hashes = fingerprint, self.gradiend.weights_hash(), self.param_map_hash
         return RewriteRecord(self.name_or_path, *hashes, float(learning_rate), factors, part, share, choice)
 
     def _size_and_factor(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from gradiend.model._parameter_map import bits
+from gradiend.model._shards import whole
 from gradiend.util._isolation import LOADING, exclusive
 from gradiend.util._progress import others_bars
 
@@ -54,7 +55,7 @@ def require_saved(directory: Path, base_model: nn.Module, changed: Iterable[tupl
         saved = {name: tensor.detach for name, tensor in loaded.state_dict().items()}
     for name, expected in _expected(tensors, changed):
         for own in names[id(tensors[name])]:
-            if own in saved and not _same(saved[own](), expected):
+            if own in saved and not _same(saved[own](), whole(expected)):
                 raise SavedRewriteError(
                     f"The rewritten {type(result).__name__} was saved with other values of {own} than the base model "
                     "with its update has. Its save_pretrained changes or loses weights, or the disk does: nothing was "

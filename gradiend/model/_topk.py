@@ -5,7 +5,7 @@ The choice is exact, and no intermediate tensor is as long as the input space.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from gradiend.model._architecture import parse_weight_part
 from gradiend.model._parameter_map import bits
 from gradiend.util._checks import require_finite
+from gradiend.util._processes import ONE, Processes
 
 BLOCK = 1 << 20
 """How many entries are read at once."""
@@ -60,6 +61,13 @@ class Selection:
     """The importance (0-dim) that a dimension must exceed to stay; None keeps all allowed dimensions."""
     ties: int = 0
     """How many dimensions whose importance equals the cutoff stay too; lower indices come first."""
+    places: Sequence[slice] = ()
+    """Consecutive ranges of all dimensions: in each, those of an earlier process come first. Default: one range."""
+    team: Processes = ONE
+    """The processes of which each has some of the dimensions; `size` and `importance` are those of this process."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "places", self.places or [slice(0, self.size)])
 
     def allowed(self, place: slice) -> Tensor:
         """The bool mask of the allowed dimensions of a range, on the device of the importance."""
@@ -74,10 +82,11 @@ class Selection:
         return keep
 
     def n_allowed(self) -> int:
-        """The number of allowed dimensions."""
-        if self.among is None and self.threshold is None:
-            return self.size
-        return sum(int(self.allowed(place).sum()) for place in blocks(slice(0, self.size)))
+        """The number of allowed dimensions, of all processes."""
+        own = self.size
+        if self.among is not None or self.threshold is not None:
+            own = sum(int(self.allowed(place).sum()) for place in blocks(slice(0, self.size)))
+        return sum(self.team.exchanged(own))
 
     def largest(self, count: int) -> Selection:
         """The `count` most important of the allowed dimensions; ties go to the lower index.
@@ -100,6 +109,7 @@ class Selection:
                 else:
                     digits = (keys[keys >> (shift + DIGIT) == prefix] >> shift) & ((1 << DIGIT) - 1)
                 histogram += torch.bincount(digits, minlength=1 << DIGIT).cpu()
+            self.team.sum_(histogram)
             from_the_top = histogram.flip(0).cumsum(0)
             above = int((from_the_top < left).sum())
             digit = (1 << DIGIT) - 1 - above
@@ -108,27 +118,43 @@ class Selection:
         key = torch.tensor([prefix], dtype=bits(self.importance[:0]).dtype, device=self.importance.device)
         return replace(self, count=count, cutoff=_flipped(key).view(self.importance.dtype)[0], ties=left)
 
-    def masks(self, places: Iterable[slice]) -> Iterator[Tensor]:
-        """Yield bool masks, on the CPU, of consecutive ranges that start at 0."""
-        ties = self.ties
-        for place in places:
+    def masks(self) -> Iterator[Tensor]:
+        """Yield the bool mask of each range of `places`, on the CPU."""
+        for place, ties in zip(self.places, self._ties(), strict=True):
             keep = torch.empty(place.stop - place.start, dtype=torch.bool)
             for block in blocks(place):
                 part = self.allowed(block)
                 if self.cutoff is not None:
                     assert self.importance is not None
-                    values = self.importance[block]
-                    equal = (part & (values == self.cutoff)).nonzero().squeeze(1)[:ties] if ties else ()
-                    part &= values > self.cutoff
-                    if len(equal):
-                        part[equal] = True
-                        ties -= len(equal)
+                    equal = self._equal(block)[:ties]
+                    part &= self.importance[block] > self.cutoff
+                    part[equal] = True
+                    ties -= len(equal)  # noqa: PLW2901 - what is left for the range
                 keep[block.start - place.start : block.stop - place.start] = part
             yield keep
 
+    def _ties(self) -> list[int]:
+        """How many dimensions of each range stay although their importance only equals the cutoff."""
+        own = [sum(len(self._equal(block)) for block in blocks(place)) for place in self.places]
+        of_all, left, result = self.team.exchanged(own), self.ties, []
+        for number in range(len(own)):
+            for rank, counts in enumerate(of_all):
+                given = min(counts[number], left)
+                left -= given
+                if rank == self.team.rank:
+                    result.append(given)
+        return result
+
+    def _equal(self, block: slice) -> Tensor:
+        """The allowed dimensions of a block whose importance equals the cutoff."""
+        if self.cutoff is None:
+            return torch.empty(0, dtype=torch.int64)
+        assert self.importance is not None
+        return (self.allowed(block) & (self.importance[block] == self.cutoff)).nonzero().squeeze(1)
+
     def mask(self) -> Tensor:
         """The mask of all dimensions, bool (size,), on the CPU."""
-        return next(self.masks([slice(0, self.size)]))
+        return torch.cat([*self.masks()])
 
 
 def blocks(place: slice) -> Iterator[slice]:
@@ -149,14 +175,14 @@ def ranking(values: Tensor, count: int) -> Tensor:
 
 
 def select_dimensions(
-    size: int,
-    importance: Tensor | None,
-    *,
-    mask: Tensor | None = None,
-    threshold: float | None = None,
-    topk: int | float | None = None,
-) -> Selection:
-    """The dimensions to keep; arguments and errors are those of `GradiendModel.prune`. Ties go to the lower index."""
+    size: int, importance: Tensor | None, *, mask: Tensor | None = None, threshold: float | None = None,
+    topk: int | float | None = None, places: Sequence[slice] = (), team: Processes = ONE,
+) -> Selection:  # fmt: skip
+    """The dimensions to keep; arguments and errors are those of `GradiendModel.prune`. Ties go to the lower index.
+
+    Where each process of a `team` has some of the dimensions, `size` and tensors are those of this process, and `topk`
+    is a number or share of all dimensions.
+    """
     if mask is None and threshold is None and topk is None:
         raise ValueError("Pruning needs a criterion: give mask, threshold or topk.")
     if mask is not None and (not isinstance(mask, Tensor) or mask.dtype != torch.bool or tuple(mask.shape) != (size,)):
@@ -165,7 +191,7 @@ def select_dimensions(
             f"mask must be a bool tensor of shape ({size},), one entry per current input dimension; got {found}."
         )
     if topk is not None:
-        topk_count(topk, size)
+        topk_count(topk, sum(team.exchanged(size)))
     if threshold is not None:
         require_finite("threshold", threshold)
         threshold = float(threshold)
@@ -176,7 +202,8 @@ def select_dimensions(
         raise ValueError(f"threshold and topk need one importance per dimension, shape ({size},); got {found}.")
     elif any(importance[place].isnan().any() for place in blocks(slice(0, size))):
         raise ValueError("The importance contains NaN: check the weights or gradients that it was made of.")
-    selection = Selection(size, None if importance is None else importance.detach(), mask, threshold)
+    importance = None if importance is None else importance.detach()
+    selection = Selection(size, importance, mask, threshold, places=places, team=team)
     allowed = selection.n_allowed()
     if not allowed:
         raise ValueError("Pruning would keep nothing: the mask is empty or the threshold is above every importance.")

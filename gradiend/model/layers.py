@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradiend.util._keywords import strict_methods
+from gradiend.util._processes import ONE
 
 BLAS_LIMIT = int(2e9)
 """Matrix dimensions beyond 2^31 overflow the 32-bit sizes of most BLAS libraries."""
@@ -37,6 +38,8 @@ class LargeLinear(nn.Module):
         self.in_chunk_size, self.out_chunk_size = int(in_chunk_size), int(out_chunk_size)
         # The type is Any, because torch would fix the types of weight and bias, which can be set to others here.
         self.linear: Any = nn.Linear(in_features, out_features, bias=bias, dtype=dtype, device=device)
+        self.team = ONE
+        """The processes of which each has some of the inputs, and their weights."""
 
     @property
     def weight(self) -> nn.Parameter:
@@ -60,6 +63,9 @@ class LargeLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in_features) → (…, out_features)."""
+        if self.team.count > 1:
+            product = self.team.sum_(F.linear(x, self.weight))
+            return product if self.bias is None else product + self.bias
         rows = []
         for out_start in range(0, self.out_features, self.out_chunk_size):
             out = slice(out_start, out_start + self.out_chunk_size)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -14,13 +16,20 @@ from gradiend.model._activations import ACTIVATIONS
 from gradiend.model._architecture import Architecture, Device, cuda_device, parse_device, parse_weight_part
 from gradiend.model._checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from gradiend.model._parameter_map import ParameterMap
+from gradiend.model._shards import Shards
 from gradiend.model._topk import Selection, ranking, select_dimensions, topk_count, weight_importance
 from gradiend.model.layers import LargeLinear
-from gradiend.util._bits import digest_weights
+from gradiend.util._bits import add_bits, add_blocks, digest_weights
 from gradiend.util._checks import require_path
+from gradiend.util._digest import hash_model_weights
 from gradiend.util._display import Shown, Table, facts
 from gradiend.util._keywords import strict_methods
+from gradiend.util._processes import ONE, by_first
 from gradiend.util._room import require_room, weights_size
+from gradiend.util._tensor_files import Pieces
+
+ENCODER_WEIGHT, ENCODER_BIAS = "encoder.0.linear.weight", "encoder.0.linear.bias"
+"""Names in the state of a GRADIEND."""
 
 
 @strict_methods
@@ -50,6 +59,8 @@ class GradiendModel(Shown, nn.Module):
 
     _has_map = False
     mapping: ParameterMap | None = None
+    shards: Shards | None = None
+    """How the entries are divided over processes; None for a GRADIEND in one piece."""
 
     def __init__(
         self, input_dim: int, latent_dim: int, activation_encoder: str = "tanh", activation_decoder: str = "id",
@@ -85,17 +96,37 @@ class GradiendModel(Shown, nn.Module):
         """
         if not self.is_built:
             self._create_layers()
-            bound = self.input_dim**-0.5
+            bound = self.total_dim**-0.5
             with torch.no_grad():
-                for parameter in self.parameters():
-                    parameter.uniform_(-bound, bound)
-            self._drawn = self._digest()
+                for name, parameter in self.named_parameters():
+                    for part, shape in self._in_order(name, parameter):
+                        # Numbers that are drawn for other processes leave those that one process would draw here.
+                        (parameter.new_empty(shape) if part is None else part).uniform_(-bound, bound)
+            self._drawn = self.weights_digest()
         return self
+
+    @property
+    def total_dim(self) -> int:
+        """The number of entries of all processes; the input_dim of a GRADIEND in one piece."""
+        return self.input_dim if self.shards is None else self.shards.total(self.input_dim)
+
+    def _in_order(self, name: str, parameter: Tensor) -> Iterator[tuple[Tensor | None, tuple[int, ...]]]:
+        """The parts of a parameter in the order of the whole one: (None for one of another process, its shape)."""
+        if self.shards is None or name == ENCODER_BIAS:
+            yield parameter, tuple(parameter.shape)
+            return
+        assert self.mapping is not None
+        rows = parameter.unbind(0) if name == ENCODER_WEIGHT else [parameter]
+        counts = self.shards.counts(self.mapping)
+        for row in rows:
+            for rank, place in self.shards.places(counts):
+                shape = (place.stop - place.start, *row.shape[1:])
+                yield row[place] if rank == self.shards.team.rank else None, shape
 
     @property
     def is_untrained(self) -> bool:
         """Whether the weights are still random: not trained, loaded or changed in another way than by pruning."""
-        if self._drawn is not None and self._drawn != self._digest():
+        if self._drawn is not None and self._drawn != self.weights_digest():
             self._drawn = None
         return self._drawn is not None
 
@@ -108,9 +139,24 @@ class GradiendModel(Shown, nn.Module):
         """Mark the weights as the result of a training, even of a training that has changed no weight."""
         self._drawn = None
 
-    def _digest(self) -> str:
+    def weights_hash(self) -> str:
+        """SHA-256 of the weights, see `hash_model_weights`; that of a GRADIEND in one piece, however it is sharded."""
+        if self.shards is None:
+            return hash_model_weights(self)
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.whole_state().items()):
+            if isinstance(tensor, Pieces):
+                add_blocks(digest, name, tensor, tensor.blocks())
+            else:
+                add_bits(digest, name, tensor)
+        return self.shards.team.agreed(digest.hexdigest)
+
+    def weights_digest(self) -> str:
+        """A digest of the weights; of a sharded GRADIEND, the same in every process."""
         # Tensors on the meta device, which memory estimates use, have no values.
-        return digest_weights((name, tensor) for name, tensor in self.named_parameters() if not tensor.is_meta)
+        tensors = sorted((name, tensor) for name, tensor in self.named_parameters() if not tensor.is_meta)
+        own = digest_weights(tensors)
+        return own if self.shards is None else ", ".join(self.shards.team.exchanged(own))
 
     def _create_layers(self) -> None:
         n, k, dtype, bias = self.input_dim, self.latent_dim, self.torch_dtype, self.bias_decoder
@@ -119,6 +165,8 @@ class GradiendModel(Shown, nn.Module):
         decoder = nn.utils.skip_init(LargeLinear, k, n, bias=bias, dtype=dtype, device=self.device_decoder)
         self.encoder = nn.Sequential(encoder, ACTIVATIONS[self.activation_encoder].module())
         self.decoder = nn.Sequential(decoder, ACTIVATIONS[self.activation_decoder].module())
+        if self.shards is not None:
+            encoder.team = self.shards.team
 
     @property
     def is_built(self) -> bool:
@@ -181,12 +229,19 @@ class GradiendModel(Shown, nn.Module):
     @property
     def encoder_norm(self) -> float:
         """The L2 norm of W_e."""
-        return _norm(self.encoder_linear.weight)
+        return self._norm(self.encoder_linear.weight)
 
     @property
     def decoder_norm(self) -> float:
         """The L2 norm of W_d."""
-        return _norm(self.decoder_linear.weight)
+        return self._norm(self.decoder_linear.weight)
+
+    def _norm(self, weight: Tensor) -> float:
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        norm = torch.linalg.vector_norm(weight.detach(), dtype=wide)
+        if self.shards is not None:
+            norm = self.shards.team.sum_(norm.square()).sqrt()
+        return float(norm)
 
     # Placement. Dtype and devices are read off the weights, once these exist, because a second record could be wrong.
 
@@ -399,19 +454,24 @@ class GradiendModel(Shown, nn.Module):
         parse_weight_part(part)
         if importance is None and (topk is not None or threshold is not None):
             importance = self.get_weight_importance(part)
-        selection = select_dimensions(self.input_dim, importance, mask=mask, threshold=threshold, topk=topk)
+        team = ONE if self.shards is None else self.shards.team
+        places = () if self.mapping is None else [place for _, place in self.mapping.slices()]
+        selection = select_dimensions(
+            self.input_dim, importance, mask=mask, threshold=threshold, topk=topk, places=places, team=team
+        )
         model = self if inplace else copy.deepcopy(self)
-        if selection.count < self.input_dim:
+        if selection.count < self.total_dim:
             model._keep_dimensions(selection)
         model.build()
         return (model, selection.mask()) if return_mask else model
 
     @torch.no_grad()
     def _keep_dimensions(self, selection: Selection) -> None:
-        self.input_dim = selection.count
+        untrained = self.is_built and self.is_untrained
+        keep = selection.mask()
+        self.input_dim = int(keep.sum())
         if not self.is_built:
             return
-        keep, untrained = selection.mask(), self.is_untrained
         encoder, decoder = self.encoder_linear, self.decoder_linear
         encoder.weight = encoder.weight.detach()[:, keep.to(self.device_encoder)].contiguous()
         on_decoder = keep.to(self.device_decoder)
@@ -419,7 +479,7 @@ class GradiendModel(Shown, nn.Module):
         if decoder.bias is not None:
             decoder.bias = decoder.bias.detach()[on_decoder].contiguous()
         if untrained:
-            self._drawn = self._digest()
+            self._drawn = self.weights_digest()
 
     # Persistence
 
@@ -439,11 +499,35 @@ class GradiendModel(Shown, nn.Module):
         training = metadata.pop("training", None)
         self.encoder_linear  # noqa: B018 - raises before any file is written
         require_room(save_directory, weights_size(self), "The GRADIEND")
-        checkpoint = Checkpoint(self._architecture(), self.state_dict(), self.mapping, metadata, training)
-        write_checkpoint(save_directory, checkpoint, use_safetensors=use_safetensors)
+        checkpoint = Checkpoint(self._architecture(), self.whole_state(), self.whole_map, metadata, training)
+        # The first process writes; of a sharded GRADIEND, all processes hand over what they have.
+        write = write_checkpoint if self.shards is not None else by_first(write_checkpoint)
+        write(save_directory, checkpoint, use_safetensors=use_safetensors)
 
     def _architecture(self) -> Architecture:
-        return Architecture(**{name: getattr(self, name) for name in Architecture.__dataclass_fields__})
+        given = {name: getattr(self, name) for name in Architecture.__dataclass_fields__}
+        return Architecture(**{**given, "input_dim": self.total_dim})
+
+    @property
+    def whole_map(self) -> ParameterMap | None:
+        """The map of all processes; `mapping` of a GRADIEND in one piece."""
+        return self.mapping
+
+    def whole_state(self) -> dict[str, Any]:
+        """The state of all processes, whose tensors are in pieces; `state_dict` of a GRADIEND in one piece."""
+        state, shards, mapping, total = dict(self.state_dict()), self.shards, self.mapping, self.total_dim
+        if shards is None:
+            return state
+        assert mapping is not None
+        encoder = state[ENCODER_WEIGHT]
+        rows = [shards.pieces(mapping, row, (total,)) for row in encoder]
+        in_pieces = {
+            name: shards.pieces(mapping, tensor, (total, *tensor.shape[1:]))
+            for name, tensor in state.items()
+            if name not in (ENCODER_WEIGHT, ENCODER_BIAS)
+        }
+        whole = Pieces(encoder.dtype, (len(encoder), total), lambda: chain.from_iterable(row.blocks() for row in rows))
+        return {**state, **in_pieces, ENCODER_WEIGHT: whole}
 
     @classmethod
     def from_pretrained(
@@ -483,8 +567,3 @@ class GradiendModel(Shown, nn.Module):
         placed = {name: tensor.to(devices[name.split(".")[0]], model.torch_dtype) for name, tensor in tensors}
         model.load_state_dict(placed, assign=True)
         return model
-
-
-def _norm(weight: Tensor) -> float:
-    wide = torch.promote_types(weight.dtype, torch.float32)
-    return float(torch.linalg.vector_norm(weight.detach(), dtype=wide))

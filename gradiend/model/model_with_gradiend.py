@@ -37,10 +37,12 @@ from gradiend.model._context import (
 from gradiend.model._parameter_map import mapped_parameters
 from gradiend.model._refusals import is_finite, refuse_undefined_weights, refuse_wrapped
 from gradiend.model._rewriting import RewritesBaseModel
+from gradiend.model._shards import Shards
 from gradiend.model.core.backbone import build_gradiend_from_base_model
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.util._checks import require_path
 from gradiend.util._display import Shown, Table, facts
+from gradiend.util._files import remove
 from gradiend.util._imports import LATER
 from gradiend.util._isolation import plain_modes
 from gradiend.util._keywords import strict_methods
@@ -281,6 +283,14 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
                 model._recorded_base = identity_of(new_base)
         return model
 
+    def on_shards(self, base_model: Any) -> Self:
+        """This process's part of this model, whose base model, or a copy, is now sharded over the processes.
+
+        Raises:
+            ValueError: The base model is not sharded by rows.
+        """
+        return self._sharing(base_model, self.gradiend.sharded(Shards.of(base_model)))
+
     def base_arguments(self) -> dict[str, Any]:
         """The keywords of `from_pretrained` that load another checkpoint around the same base model."""
         return {"base_model": self.base_model}
@@ -324,7 +334,7 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
                     "allow (only odd activations, such as tanh, do)."
                 )
         # config.json is written last, so that files of an older checkpoint are never taken for this checkpoint.
-        (Path(save_directory) / CONFIG).unlink(missing_ok=True)
+        remove(Path(save_directory) / CONFIG)
         write_gradiend_context(save_directory, self.source, self.target, self._direction, labels_of=labels)
         self._save_model(save_directory, **kwargs)
         self._base_digest().save(save_directory)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gradiend.model._architecture import Device
+from gradiend.model._checkpoint import find_weights
 from gradiend.model._parameter_map import ParameterMap, mapped_parameters
+from gradiend.model._shards import Shards
 from gradiend.model._topk import Selection
 from gradiend.model.model import GradiendModel
 from gradiend.util._keywords import strict_methods
+from gradiend.util._tensor_files import range_reader
 
 
 @strict_methods
@@ -34,6 +38,9 @@ class ParamMappedGradiendModel(GradiendModel):
 
     _has_map = True
     mapping: ParameterMap
+    _whole_of: ParameterMap | None = None
+    """The map of this process that `_whole` belongs to."""
+    _whole: ParameterMap
 
     def __init__(
         self, input_dim: int, latent_dim: int, param_map: Mapping[str, Mapping[str, Any]] | ParameterMap,
@@ -61,16 +68,16 @@ class ParamMappedGradiendModel(GradiendModel):
     @property
     def param_map(self) -> dict[str, dict[str, Any]]:
         """The map as the documented dict (see the constructor)."""
-        return self.mapping.specs()
+        return self.whole_map.specs()
 
     @property
     def param_map_hash(self) -> str:
         """The MD5 hex digest of names, shapes and selected entries, which saving and loading do not change."""
-        return self.mapping.hash
+        return self.whole_map.hash
 
     def unpruned_length(self) -> int:
         """The number of entries of all mapped parameters, selected or not."""
-        return self.mapping.unpruned_size
+        return self.whole_map.unpruned_size
 
     def flatten_gradient_dict(self, grad_dict: Mapping[str, Tensor]) -> Tensor:
         """Full-shape gradients by parameter name → (input_dim,). Raises KeyError for a missing name."""
@@ -131,13 +138,59 @@ class ParamMappedGradiendModel(GradiendModel):
 
     def without_weights(self) -> ParamMappedGradiendModel:
         """A GRADIEND of the same shape, map and devices whose weights do not exist yet; see `build`."""
-        given: dict[str, Any] = {**vars(self._architecture()), "param_map": self.mapping, "lazy_init": True}
-        given |= {"device_encoder": self.device_encoder, "device_decoder": self.device_decoder}
+        return self._without_weights(self.mapping, self.shards)
+
+    def _without_weights(self, mapping: ParameterMap, shards: Shards | None) -> ParamMappedGradiendModel:
+        given: dict[str, Any] = {**vars(self._architecture()), "param_map": mapping, "input_dim": mapping.size}
+        given |= {"device_encoder": self.device_encoder, "device_decoder": self.device_decoder, "lazy_init": True}
         empty = ParamMappedGradiendModel(**given)
+        empty.shards = shards
         # The constructor takes no metadata, because metadata may have the names of its arguments.
         empty.kwargs.update(self.kwargs)
         return empty
 
+    # Several processes
+
+    @property
+    def whole_map(self) -> ParameterMap:
+        """See `GradiendModel.whole_map`."""
+        if self.shards is None:
+            return self.mapping
+        if self._whole_of is not self.mapping:
+            self._whole_of, self._whole = self.mapping, self.shards.whole_map(self.mapping)
+        return self._whole
+
+    def sharded(self, shards: Shards) -> ParamMappedGradiendModel:
+        """This process's part of a GRADIEND in one piece, which is copied."""
+        part = self._without_weights(shards.own(self.mapping), shards)
+        if self.is_built:
+            part._create_layers()
+            whole = {name: tensor.reshape(-1) for name, tensor in self.state_dict().items()}
+            part.fill(lambda name: lambda start, stop: whole[name][start:stop])
+            part._drawn = part.weights_digest() if self.seems_untrained else None
+        return part
+
+    def from_checkpoint(self, directory: str) -> ParamMappedGradiendModel:
+        """A GRADIEND that an earlier state of this one was saved as, on the same devices, or in the same shards."""
+        if self.shards is None:
+            return ParamMappedGradiendModel.from_pretrained(directory, self.device_encoder, self.device_decoder)
+        part = self._without_weights(self.mapping, self.shards)
+        part._create_layers()
+        weights = find_weights(directory)
+        part.fill(lambda name: range_reader(weights, name))
+        return part
+
+    @torch.no_grad()
+    def fill(self, reader: Callable[[str], Callable[[int, int], Tensor]]) -> None:
+        """Fill this process's part; `reader(name)` gives a function that reads a range of the whole flat weight."""
+        for name, parameter in self.named_parameters():
+            read, start = reader(name), 0
+            for part, shape in self._in_order(name, parameter):
+                stop = start + math.prod(shape)
+                if part is not None and stop > start:
+                    part.copy_(read(start, stop).reshape(shape))
+                start = stop
+
     def _keep_dimensions(self, selection: Selection) -> None:
-        self.mapping = self.mapping.narrow_each(selection.masks(place for _, place in self.mapping.slices()))
+        self.mapping = self.mapping.narrow_each(selection.masks())
         super()._keep_dimensions(selection)

@@ -19,6 +19,7 @@ from gradiend.objectives.loading import load_with_tokenizer
 from gradiend.objectives.registry import objective_of
 from gradiend.util._cache import Cache
 from gradiend.util._digest import digest_frame, hash_model_weights
+from gradiend.util._processes import by_first
 from gradiend.util._progress import Progress
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import OWN_BASE_MODEL
@@ -147,7 +148,7 @@ def train_mlm_head(
     with_head.save_pretrained(output_path)
     cache.write({})
     if not model.name_or_path:
-        tokenizer.save_pretrained(Path(output_path) / OWN_BASE_MODEL)
+        by_first(tokenizer.save_pretrained)(Path(output_path) / OWN_BASE_MODEL)
     return str(output_path)
 
 

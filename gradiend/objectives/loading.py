@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from gradiend.model._refusals import (
     refuse_undefined_weights,
 )
 from gradiend.model._rewrite_files import verify_rewritten
+from gradiend.model._shards import is_sharded, whole_state
 from gradiend.objectives.registry import OBJECTIVES, kind_named, kind_of, refuse_unsupported
 from gradiend.util._isolation import LOADING, exclusive
+from gradiend.util._processes import by_first
 from gradiend.util._progress import others_bars
 from gradiend.util._room import require_room, weights_size
 from gradiend.util.paths import OWN_BASE_MODEL
@@ -81,12 +84,19 @@ class AutoModelForLM:
 
 
 def save_base_model(model: PreTrainedModel, directory: str | Path, **kwargs: Any) -> None:
-    """Save a model, and restore the config, in which transformers notes class and dtype."""
+    """Save a model, also a sharded one, and restore the config, in which transformers notes class and dtype."""
     require_room(directory, weights_size(model), "The copy of the base model")
+    if is_sharded(model):
+        kwargs["state_dict"] = whole_state(model)
+    _save_base_model(model, directory, kwargs)
+
+
+@by_first
+def _save_base_model(model: PreTrainedModel, directory: str | Path, arguments: Mapping[str, Any]) -> None:
     before = dict(vars(model.config))
     try:
         with others_bars():
-            model.save_pretrained(directory, **kwargs)
+            model.save_pretrained(directory, **arguments)
     finally:
         vars(model.config).clear()
         vars(model.config).update(before)

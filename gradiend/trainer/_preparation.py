@@ -20,6 +20,7 @@ from gradiend.model._base_model import BaseDigest, differing
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._checkpoint_files import read_training
 from gradiend.model._context import encoding_direction
+from gradiend.model._shards import is_sharded, shard
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core._kept_gradients import GradientStore
 from gradiend.trainer.core._memory import (
@@ -326,7 +327,29 @@ def load(
     with unchanged(Path(source) / CONFIG_FILE) if on_disk else nullcontext():
         model = trainer.create_model_with_gradiend(source, model_class, **{**shape, **kwargs})
     resolve_target(model, args, new=new)
-    return model
+    return sharded(trainer, model, args)
+
+
+def sharded(trainer: Any, model: Any, args: TrainingArguments) -> Any:
+    """The model as this process has it: whole, or with `fsdp` or a sharded base model, this process's part of it.
+
+    Raises:
+        ValueError: `fsdp` with one process, or with what does not work on shards.
+    """
+    base = model.base_model
+    if not (args.fsdp or is_sharded(base)) or model.gradiend.shards is not None:
+        return model
+    if processes().count == 1:
+        raise ValueError("fsdp=True divides a model over processes: start the script with torchrun --nproc-per-node=N.")
+    if original_model(base) is not base:
+        raise ValueError(f"fsdp=True does not work with a {type(base).__name__}: train on the plain model.")
+    if not is_sharded(base):
+        # The user's own model stays as it is.
+        given = trainer.current.given
+        own = given.base_model if isinstance(given, ModelWithGradiend) else given
+        base = copy.deepcopy(base) if base is own else base
+        shard(base)
+    return model.on_shards(base)
 
 
 def _base_in_hand(given: Any, checkpoint: str | Path) -> dict[str, Any]:
@@ -352,7 +375,7 @@ def unpruned(
         ValueError: Gradient checkpointing is on, and the model or its base model does not support it.
     """
     if isinstance(source, ModelWithGradiend):
-        model = source
+        model: ModelWithGradiend = sharded(trainer, source, args)
     else:
         model = load(trainer, trainer.resolve_model_path(source), model_class, args, lazy_init=True)
         model = without_weights(model) if is_new(source) else model
@@ -362,9 +385,9 @@ def unpruned(
         raise ValueError(f"gradient_checkpointing is not available for a {type(model).__name__}: leave it off.")
     checkpointable_layers(model.base_model)
     # A copy: the setting belongs to this training, not to the user's model.
-    copy = model.with_original_base_model(model.base_model)
-    copy.gradient_checkpointing = True
-    return copy
+    own: Any = model.with_original_base_model(model.base_model)
+    own.gradient_checkpointing = True
+    return own
 
 
 def without_weights(model: ModelWithGradiend) -> ModelWithGradiend:
@@ -391,7 +414,8 @@ def with_weights(
         model = load(trainer, trainer.resolve_model_path(source), model_class, args)
     if model.feature_class_encoding_direction is None:
         model.set_feature_class_encoding_direction(encoding_direction(trainer))
-    processes().take_over(model.gradiend.parameters())
+    if model.gradiend.shards is None:
+        processes().take_over(model.gradiend.parameters())
     return model
 
 
@@ -443,8 +467,10 @@ def memory_of(trainer: Any, model: ModelWithGradiend, args: TrainingArguments, *
     """The memory that a training of the model will need, see `estimate_training`."""
     config = args.pre_prune_config
     per_class = 0 if config is None else -(-config.n_samples // max(2, len(trainer.target_classes or ())))
-    with alone():
-        probe = trainer.modality.memory_probe(trainer, model, args)
+    probe = None
+    if model.gradiend.shards is None:
+        with alone():
+            probe = trainer.modality.memory_probe(trainer, model, args)
     return_freed_memory()
     return estimate_training(
         model.base_model, model.gradiend, args, probe,

@@ -17,6 +17,7 @@ from gradiend.model._architecture import parse_rewrite_part
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._context import one_goal
 from gradiend.model._rewrite_files import RewriteChoice, write_rewrite_record
+from gradiend.model._shards import is_sharded, whole_state
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.util import BALANCE
 from gradiend.util._argument_fields import plain
@@ -149,9 +150,16 @@ class RewritePlan:
             require_room(place, len(self.places) * weights_size(model.base_model), "The rewritten models")
 
         def rewritten(rewrite: Rewrite, place: str | None) -> Any:
-            result = model.rewrite_base_model(**rewrite.arguments())
+            if not is_sharded(model.base_model):
+                result, state = model.rewrite_base_model(**rewrite.arguments()), None
+            elif place is None:
+                raise ValueError("A sharded model has no copy in memory: give output_dir, a folder for the new model.")
+            else:
+                result = model.base_model
+                with model.temporarily_rewritten(**rewrite.arguments()):
+                    state = whole_state(result)
             if place is not None:
-                save_rewritten(result, model, place, rewrite, gradiend_path)
+                save_rewritten(result, model, place, rewrite, gradiend_path, state)
             return result if place is None else place
 
         return self._each(rewritten)
@@ -337,17 +345,21 @@ def find_results(experiment_dir: str | None, names: Iterable[str], stats: Mappin
     return found
 
 
-def save_rewritten(result: Any, model: Any, directory: str, rewrite: Rewrite, gradiend_path: str | None) -> None:
+def save_rewritten(
+    result: Any, model: Any, directory: str, rewrite: Rewrite, gradiend_path: str | None,
+    state: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
     """Save a rewritten base model with its tokenizer, for plain transformers, and the record gradiend_rewrite.json.
 
     The folder appears, or replaces an earlier model in its place, after its files were compared with the base model.
+    A `state` replaces that of `result`, which then is only the kind of model that is saved.
 
     Raises:
         SavedRewriteError: The saved weights are not those of the base model with the update.
     """
     target = Path(directory)
     with made_aside(target) as made:
-        processes().agreed(lambda: _save_model(result, tokenizer_of(model), made))
+        processes().agreed(lambda: _save_model(result, state, tokenizer_of(model), made))
         if isinstance(model, ModelWithGradiend):
             model.require_saved(made, result, **rewrite.arguments())
             write_rewrite_record(
@@ -356,9 +368,9 @@ def save_rewritten(result: Any, model: Any, directory: str, rewrite: Rewrite, gr
         take_over(made, target, _remove_model)
 
 
-def _save_model(model: Any, tokenizer: Any, directory: Path) -> None:
+def _save_model(model: Any, state: Mapping[str, Any] | None, tokenizer: Any, directory: Path) -> None:
     with others_bars():
-        model.save_pretrained(directory)
+        model.save_pretrained(directory, **({} if state is None else {"state_dict": state}))
     if tokenizer is not None:
         tokenizer.save_pretrained(directory)
 

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from gradiend.model._refusals import refuse_absent_weights, refuse_wrapped
+from gradiend.model._shards import is_sharded
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._preparation import Preparation, TrainingPlan, model_directory, record_name, run_directory
 from gradiend.trainer._saved_training import SavedTraining, training_parts
@@ -60,6 +61,9 @@ def plan_training(
             require_directory(place)
     record_name(trainer, args)
     source, pruned = trainer.current.start(model)
+    base = source.base_model if isinstance(source, ModelWithGradiend) else source
+    if isinstance(base, nn.Module) and is_sharded(base):
+        args = args.replace(fsdp=True)
     if isinstance(source, nn.Module) and not isinstance(source, ModelWithGradiend):
         refuse_wrapped(source)
         refuse_absent_weights(source)

@@ -18,20 +18,43 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from gradiend.util._files import digest_text, new_digest
+from gradiend.util._processes import processes
 
 ROW = 1 << 16
 """How many 32-bit words are added up into one number."""
 _READ = 1 << 24
 
 
-def digest_weights(tensors: Iterable[tuple[str, Tensor]]) -> str:
+def digest_weights(tensors: Iterable[tuple[str, Any]]) -> str:
     """A digest of named tensors (names, types, shapes and every bit) that is fast for large tensors."""
     digest = new_digest()
     for name, tensor in tensors:
         digest.update(_about(name, tensor))
-        digest.update(_sums(tensor.detach()))
+        if isinstance(tensor, DTensor):
+            # The sums of the shards, one process after the other.
+            for sums in processes().exchanged(_sums(tensor.to_local().detach())):
+                digest.update(sums)
+        else:
+            digest.update(_sums(tensor.detach()))
+    return digest_text(digest)
+
+
+def digest_blocks(tensors: Iterable[tuple[str, Any, Iterable[Tensor]]]) -> str:
+    """The digest of `digest_weights` for tensors that come in flat blocks: (name, what has dtype and shape, blocks)."""
+    digest = new_digest()
+    for name, tensor, blocks in tensors:
+        digest.update(_about(name, tensor))
+        left = torch.empty(0, dtype=torch.uint8)
+        for block in blocks:
+            left = torch.cat([left, block.contiguous().view(torch.uint8)])
+            rows = left.numel() // (4 * ROW) * 4 * ROW
+            # The last sum is that of the incomplete row, which is not complete yet.
+            digest.update(_sums(left[:rows])[:-8])
+            left = left[rows:].clone()
+        digest.update(_sums(left))
     return digest_text(digest)
 
 
@@ -55,17 +78,25 @@ def digest_files(paths: Iterable[Path], root: Path) -> str:
     return digest_text(digest)
 
 
-def _about(name: str, tensor: Tensor) -> bytes:
+def _about(name: str, tensor: Any) -> bytes:
     return f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode()
 
 
-def add_bits(digest: Any, name: str, tensor: Tensor) -> None:
+def add_bits(digest: Any, name: str, tensor: Any) -> None:
     """Add name, type, shape and every bit of a tensor to a digest of hashlib."""
     digest.update(_about(name, tensor))
+    tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     if flat.numel():
         # The tensor is read as bytes, because NumPy has no bfloat16.
         digest.update(flat.view(torch.uint8).numpy().data)
+
+
+def add_blocks(digest: Any, name: str, tensor: Any, blocks: Iterable[Tensor]) -> None:
+    """`add_bits` for a tensor that comes in flat blocks; `tensor` has its dtype and shape."""
+    digest.update(_about(name, tensor))
+    for block in blocks:
+        digest.update(block.contiguous().view(torch.uint8).numpy().data)
 
 
 def _sums(tensor: Tensor) -> bytes:

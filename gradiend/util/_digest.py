@@ -107,7 +107,7 @@ def gradiend_digest(model: WithGradiend) -> str:
     return digest_json(
         [
             [gradiend.activation_encoder, gradiend.activation_decoder, gradiend.bias_decoder],
-            digest_weights(sorted(gradiend.state_dict().items())),
+            gradiend.weights_digest(),
             gradiend.param_map_hash,
             model.source,
             model.target,

@@ -47,6 +47,11 @@ class Processes:
     torch: Any = None
     """The module, which a program that was started alone need not import here."""
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Processes:
+        """A copy of what knows its processes is in the same process."""
+        del memo
+        return self
+
     @property
     def first(self) -> bool:
         """Whether this process writes, logs and shows bars."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import IO, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from gradiend.util._bits import digest_files, digest_weights
+from gradiend.util._bits import digest_blocks, digest_files, digest_weights
 from gradiend.util._files import CHECKSUM, checksum_of, replacing
 from gradiend.util._processes import processes
 
@@ -19,23 +22,84 @@ HEADER_CHECKSUM = "header_checksum"
 """The key for the checksum of the other texts in a header, among them that of the tensors."""
 
 
+@dataclass(frozen=True)
+class Pieces:
+    """A tensor that is nowhere in one piece: its entries come in flat blocks, which all processes must ask for."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    blocks: Callable[[], Iterator[torch.Tensor]]
+    """Gives the blocks to the first process, and none to the others."""
+
+
 def write_tensors(
-    path: str | Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, str] | None = None
+    path: str | Path, tensors: Mapping[str, torch.Tensor | Pieces], header: Mapping[str, str] | None = None
 ) -> None:
     """Write named tensors, atomically: safetensors for `*.safetensors`, `torch.save` for any other suffix.
 
     `header` holds texts for the header of a safetensors file, see `read_header`. Only such a file has checksums.
+    Tensors in pieces are written block by block, as safetensors.
     """
+    if any(isinstance(tensor, Pieces) for tensor in tensors.values()):
+        _write_blocks(Path(path), tensors, header or {})
+        return
     with replacing(path) as temporary:
         if not processes().first:
             return
-        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        contiguous = {
+            name: tensor.detach().cpu().contiguous()
+            for name, tensor in tensors.items()
+            if not isinstance(tensor, Pieces)
+        }
         if temporary.suffix == ".safetensors":
             texts = {"format": "pt", **(header or {}), CHECKSUM: _tensor_checksum(contiguous)}
             save_file(contiguous, temporary, metadata={**texts, HEADER_CHECKSUM: checksum_of(texts)})
             _sort_header(temporary)
         else:
             torch.save(contiguous, temporary)
+
+
+def _write_blocks(path: Path, tensors: Mapping[str, torch.Tensor | Pieces], header: Mapping[str, str]) -> None:
+    """`write_tensors` for tensors that all processes have together; the checksums are filled in at the end."""
+    entries: dict[str, Any] = {}
+    begin = 0
+    for name, tensor in sorted(tensors.items()):
+        end = begin + math.prod(tensor.shape) * tensor.dtype.itemsize
+        entries[name] = {
+            "dtype": _SAFETENSORS_TYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]
+        }  # fmt: skip
+        begin = end
+
+    def content(checksum: str) -> bytes:
+        texts = {"format": "pt", **header, CHECKSUM: checksum}
+        texts = dict(sorted({**texts, HEADER_CHECKSUM: checksum_of(texts)}.items()))
+        made = json.dumps({"__metadata__": texts, **entries}, ensure_ascii=False, separators=(",", ":")).encode()
+        return made.ljust(-(-len(made) // 8) * 8)
+
+    def written(blocks: Iterable[torch.Tensor], file: IO[bytes] | None) -> Iterator[torch.Tensor]:
+        for block in blocks:
+            if file is not None:
+                file.write(block.contiguous().view(torch.uint8).numpy().data)
+                yield block
+
+    def blocks_of(tensor: torch.Tensor | Pieces) -> Iterable[torch.Tensor]:
+        return tensor.blocks() if isinstance(tensor, Pieces) else [tensor.detach().cpu().reshape(-1)]
+
+    with replacing(path) as temporary, temporary.open("wb") as opened:
+        file = opened if processes().first else None
+        # Digests of any content have the same length, and so has the header.
+        start = content(digest_blocks([]))
+        opened.write(len(start).to_bytes(8, "little") + start)
+        parts = ((name, tensor, written(blocks_of(tensor), file)) for name, tensor in sorted(tensors.items()))
+        checksum = digest_blocks(parts)
+        opened.seek(8)
+        opened.write(content(checksum))
+
+
+_SAFETENSORS_TYPES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
+    torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
 
 
 def _tensor_checksum(tensors: Mapping[str, torch.Tensor]) -> str:
@@ -84,6 +148,21 @@ def read_tensors(path: str | Path, *, verify: bool = True) -> dict[str, torch.Te
     if not isinstance(tensors, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
         raise ValueError(f"{path} does not hold named tensors: was it written by something else?")
     return dict(tensors)
+
+
+def range_reader(path: str | Path, name: str) -> Callable[[int, int], torch.Tensor]:
+    """A function that reads a range of the entries of a tensor in a safetensors file, and nothing else."""
+    with Path(path).open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        entry = json.loads(file.read(size))[name]
+    dtype = next(kind for kind, text in _SAFETENSORS_TYPES.items() if text == entry["dtype"])
+
+    def read(start: int, stop: int) -> torch.Tensor:
+        with Path(path).open("rb") as file:
+            file.seek(8 + size + entry["data_offsets"][0] + start * dtype.itemsize)
+            return torch.frombuffer(bytearray(file.read((stop - start) * dtype.itemsize)), dtype=dtype)
+
+    return read
 
 
 def read_header(path: str | Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ import logging
 import random
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import FINGERPRINT, Fingerprint, differences
 from gradiend.util._files import remove
-from gradiend.util._processes import processes
+from gradiend.util._processes import alone, processes
 from gradiend.util._stopping import StopRequest
 from gradiend.util._tensor_files import read_header, read_tensors, write_tensors
 from gradiend.util._unfinished import Pace
@@ -54,6 +55,10 @@ class KeptStates:
 
     def __init__(self, output: str | Path, parts: Fingerprint, arguments: TrainingArguments, stop: StopRequest) -> None:
         self.directory = resume_path(output)
+        team = processes()
+        self._sharded = arguments.fsdp
+        # Each process of a sharded training keeps its own part.
+        self._place = self.directory / f"process_{team.rank}_of_{team.count}" if self._sharded else self.directory
         self._best = best_path(output)
         self.stop = stop
         self._parts = plain(parts)
@@ -76,17 +81,19 @@ class KeptStates:
 
     def find(self) -> None:
         """Read the newest state of the same training, if there is one."""
-        for path in self._files():
+        for path in self._common():
+            found = None
             try:
                 header = read_header(path)
                 why = differences(self._parts, json.loads(header.get(FINGERPRINT, "null")))
                 if not why:
-                    self._loaded = unpacked(json.loads(header[STATE]), read_tensors(path))
-                    self.step = _step_of(path)
-                    logger.info("The training goes on after step %d, from the state in %s.", self.step, path)
-                    return
+                    found = unpacked(json.loads(header[STATE]), read_tensors(path))
             except (ValueError, KeyError, TypeError) as error:
                 why = [str(error)]
+            if not processes().anywhere(found is None)[0]:
+                self._loaded, self.step = found, _step_of(path)
+                logger.info("The training goes on after step %d, from the state in %s.", self.step, path)
+                return
             logger.info("The state in %s is not used (%s).", path, "; ".join(why))
 
     def due(self, step: int) -> bool:
@@ -95,16 +102,25 @@ class KeptStates:
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Keep a state, and then remove the older ones; where there is no room, the older ones stay."""
+        path = self._place / f"step_{state['step']}.safetensors"
         with self._pace.writing():
-            is_kept = processes().agreed(lambda: self._write(state))
+            if self._sharded:
+                with alone():
+                    is_kept = self._write(state, path)
+                is_kept = not processes().anywhere(not is_kept)[0]
+            else:
+                is_kept = processes().agreed(lambda: self._write(state, path))
         if is_kept:
             self.step = state["step"]
+            with alone() if self._sharded else nullcontext():
+                for older in self._files():
+                    if older != path:
+                        remove(older)
         self._fails = not is_kept
 
-    def _write(self, state: Mapping[str, Any]) -> bool:
+    def _write(self, state: Mapping[str, Any], path: Path) -> bool:
         """Write the file of a state; returns whether that was possible."""
         tensors: dict[str, Tensor] = {}
-        path = self.directory / f"step_{state['step']}.safetensors"
         try:
             content = {STATE: packed(state, tensors), FINGERPRINT: self._parts}
             write_tensors(path, tensors, {name: json.dumps(part) for name, part in content.items()})
@@ -112,9 +128,6 @@ class KeptStates:
             if not self._fails:
                 logger.warning("The state of the training is not kept (%s): it goes on without.", error)
             return False
-        for older in self._files():
-            if older != path:
-                remove(older)
         return True
 
     def described(self) -> str:
@@ -130,8 +143,14 @@ class KeptStates:
 
     def _files(self) -> list[Path]:
         """The files, the newest first."""
-        found = [path for path in self.directory.glob("step_*.safetensors") if _NUMBER.fullmatch(path.name)]
+        found = [path for path in self._place.glob("step_*.safetensors") if _NUMBER.fullmatch(path.name)]
         return sorted(found, key=_step_of, reverse=True)
+
+    def _common(self) -> list[Path]:
+        """The files of steps whose states all processes have, the newest first."""
+        found = self._files()
+        steps = set.intersection(*processes().exchanged({_step_of(path) for path in found}))
+        return [path for path in found if _step_of(path) in steps]
 
 
 def kept_states(experiment_dir: str | Path) -> list[Path]:

@@ -103,13 +103,14 @@ class AnalyticOptimizer:
         size = min(CHUNK, len(values)) if values.device.type == "cpu" else len(values)
         self.chunks = [slice(start, min(start + size, len(values))) for start in range(0, len(values), size)]
         self.scratch = torch.empty(2, size, dtype=values.dtype, device=values.device)
+        self.entries, self.team = gradiend.total_dim, encoder.team
 
     @torch.no_grad()
     def step(self, source: Tensor, target: Tensor) -> Tensor:
         """See `GradiendOptimizer.step`."""
         self.steps += 1
         source, target = (tensor.to(self.encoder_weight.values) for tensor in (source, target))
-        n = source.numel()
+        n = self.entries
         before = self.gradiend.encoder_linear(source).squeeze()
         latent = self.activation(before)
         squares, backward = torch.zeros_like(latent), torch.zeros_like(latent)
@@ -127,6 +128,7 @@ class AnalyticOptimizer:
             self.decoder_weight.update(place, torch.mul(residual, latent, out=gradient), self.steps)
             if self.decoder_bias is not None:
                 self.decoder_bias.update(place, residual, self.steps)
+        squares, backward = self.team.sum_(torch.stack([squares, backward]))
         delta = 2 / n * backward * self.slope(latent)
         for place in self.chunks:
             gradient = torch.mul(source[place], delta, out=self.scratch[0, : place.stop - place.start])

@@ -6,6 +6,7 @@ import dis
 import inspect
 import itertools
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import methodcaller
@@ -310,6 +311,9 @@ class TrainingArguments(Arguments):
     supervised_decoder: bool = False
     """Whether the decoder is trained alone, with a loss between decoded label and target gradient. Seeds are then
     judged by their loss, so `convergent_score_threshold` is needed."""
+    fsdp: bool = argument(False, affects="neither")
+    """Whether the base model, and the GRADIEND with it, are sharded over the processes of the run (FSDP2), for models
+    that one device cannot hold (docs/large_models.md). `accelerate launch --use_fsdp` switches it on too."""
     use_cached_gradients: bool = argument(False, affects="neither")
     """Whether training gradients are kept in `<experiment_dir>/cache/gradients` and read from there. Without an
     experiment_dir, gradients are kept within `kept_gradients_size` only."""
@@ -333,6 +337,7 @@ class TrainingArguments(Arguments):
                 )
             self.convergent_score_threshold = DEFAULT_CORRELATION_THRESHOLD
         self._check_together()
+        self.fsdp = self.fsdp or os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
 
     def _resolve_supervision(self) -> None:
         if self.supervised_encoder and self.supervised_decoder:

@@ -18,6 +18,7 @@ from gradiend.trainer.core._seeds import intermediate_checkpoints, remove_checkp
 from gradiend.trainer.core._stopping_and_tracking import EarlyStoppingCallback, TensorBoardCallback, WandbCallback
 from gradiend.trainer.core.arguments import DefaultSteps, TrainingArguments
 from gradiend.trainer.core.stats import load_training_stats
+from gradiend.util._processes import processes
 from gradiend.util.paths import has_saved_model
 
 __all__ = [
@@ -285,7 +286,8 @@ def require_finite_weights(model: Any, config: Any) -> None:
     """Raise FloatingPointError if a weight of the GRADIEND is infinite or undefined: the training has diverged."""
     for name, parameter in model.gradiend.named_parameters():
         # The weights are read in pieces, because memory may have no room for another vector of full width.
-        if not all(piece.isfinite().all() for piece in parameter.detach().reshape(-1).split(1 << 22)):
+        bad = not all(piece.isfinite().all() for piece in parameter.detach().reshape(-1).split(1 << 22))
+        if processes().anywhere(bad)[0]:
             raise FloatingPointError(
                 f"The training has diverged: {name} has infinite or undefined entries. {way_out(model, config)}."
             )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gradiend.model._context import Side
 from gradiend.model._refusals import is_finite, refuse_undefined_weights
+from gradiend.model._shards import is_sharded
 from gradiend.model._topk import blocks
 from gradiend.trainer.core._kept_gradients import GradientCache
 from gradiend.trainer.core._pruning_config import PostPruneConfig, PrePruneConfig
@@ -133,7 +134,7 @@ def class_mean_importance(
     size, receive = config.batch_size, _absolute_into(result, len(classes))
     accumulator: Tensor | None = None
     # A gradient that is kept in a file is that of a whole batch.
-    team = processes() if cache is None else ONE
+    team = processes() if cache is None and not is_sharded(model.base_model) else ONE
     batches_of = [[own[start : start + size] for start in range(0, len(own), size)] for own in classes]
     with Progress("pre-pruning", sum(map(len, batches_of)), "batch", brief=True) as bar:
         for batches in batches_of:

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from gradiend.model.model_with_gradiend import ModelWithGradiend
-from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.trainer.core._class_means import initialize_from_class_means, means_batches, require_closed_form
 from gradiend.trainer.core._optimizers import GradiendOptimizer
 from gradiend.trainer.core._rate_result import LRSearchResult
@@ -447,10 +446,7 @@ class TrainingRun:
         self.model.gradiend.mark_trained()
         self._notice_divergence()
         if best.is_dir():
-            gradiend = self.model.gradiend
-            self.model.gradiend = ParamMappedGradiendModel.from_pretrained(
-                str(best), gradiend.device_encoder, gradiend.device_decoder
-            )
+            self.model.gradiend = self.model.gradiend.from_checkpoint(str(best))
             correlation = self.best.get("correlation", correlation)
         if correlation is None and self.agreement:
             correlation = torch.stack(self.agreement).sum().item()

@@ -30,6 +30,7 @@ from gradiend.util import PLACEHOLDER
 from gradiend.util._digest import tokenizer_digest
 from gradiend.util._isolation import exclusive
 from gradiend.util._keywords import resolve_keywords
+from gradiend.util._processes import by_first
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import OWN_BASE_MODEL, OWN_TOKENIZER
 
@@ -125,9 +126,9 @@ class TextModelWithGradiend(ModelWithGradiend):
         tokenizer = self.tokenizer.tokenizer if wrapped else self.tokenizer
         if self._stores_base():
             save_base_model(original_model(self.base_model), own)
-            tokenizer.save_pretrained(own)
+            by_first(tokenizer.save_pretrained)(own)
         elif self._loads(f"tokenizer of {self._recorded_base}", self._tokenizer_by_name) != tokenizer_digest(tokenizer):
-            tokenizer.save_pretrained(own_tokenizer)
+            by_first(tokenizer.save_pretrained)(own_tokenizer)
         recorded = self.gradiend.kwargs
         recorded["tokenizer"] = tokenizer.name_or_path
         recorded["base_model_dtype"] = str(next(self.base_model.parameters()).dtype).removeprefix("torch.")
