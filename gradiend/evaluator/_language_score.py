@@ -167,7 +167,7 @@ class LanguageModelingScore:
             return [values.cpu().double().numpy() for values in found]
 
         with measurement_mode(scorer.model):
-            scored = scorer.team.compute(batches, lambda item: score(item[1].to(scorer.device)))
+            scored = scorer.compute(batches, lambda item: score(item[1].to(scorer.device)))
         for (texts, batch), (log_probs, *right) in zip(batches, scored, strict=True):
             np.add.at(loss, texts, -log_probs)
             np.add.at(tokens, texts, batch.score_words.bincount(minlength=batch.n_words).double().numpy())

@@ -95,7 +95,7 @@ class ClassProbabilities:
             return scorer.log_probs(batch.to(scorer.device)).exp().cpu().double().numpy()
 
         with measurement_mode(scorer.model):
-            found = scorer.team.compute(batches, lambda item: probabilities(item[1]))
+            found = scorer.compute(batches, lambda item: probabilities(item[1]))
         for ((rows, numbers), _), values in zip(batches, found, strict=True):
             np.add.at(result, (rows, numbers), values)
         return result

@@ -30,14 +30,18 @@ from gradiend.gradients._words import TokenizedWord, WordBatch, batches_by_lengt
 from gradiend.model._context import Side
 from gradiend.model._parameter_map import ParameterMap, mapped_parameters
 from gradiend.model._refusals import is_finite, refuse_undefined_weights
+from gradiend.model._rewriting import temporarily_updated
 from gradiend.model._shards import is_sharded
 from gradiend.model.model import GradiendModel
 from gradiend.util._isolation import plain_modes
-from gradiend.util._processes import ONE, processes
+from gradiend.util._processes import ONE, Processes, processes
 from gradiend.util._progress import Progress
 from gradiend.util._unfinished import UnfinishedResult, next_result
 
 logger = logging.getLogger(__name__)
+
+NUDGE = 1e-3
+"""Share of the weights' size by which a central difference moves them."""
 
 
 class GradientEngine:
@@ -100,29 +104,36 @@ class GradientEngine:
             if side not in buffers:
                 buffers[side] = torch.empty(self.mapping.size, dtype=self.dtype, device=self.scorer.device)
         unreached = {(side, place.start): place for side in buffers for _, place in self._places.values()}
-        team = self.scorer.team if len(factual) > 1 else ONE
+        team = self._team(len(factual))
         own, other = team.share(factual), team.share(alternative)
+        # The processes of a sharded model get the mean of all gradients, and otherwise their own.
+        weight = len(own) / len(factual) * (team.count if self._sharded else 1)
 
         def store(side: Side, place: slice, gradient: Tensor) -> None:
-            buffers[side][place] = gradient if team is ONE else gradient.mul_(len(own) / len(factual))
+            buffers[side][place] = gradient
             del unreached[side, place.start]
 
         if own:
-            self.stream(own, other, list(buffers), store, bf16=bf16)
+            self.stream(own, other, list(buffers), store, bf16=bf16, weight=weight)
         for (side, _), place in unreached.items():
             buffers[side][place] = 0
-        for buffer in buffers.values():
+        for buffer in () if self._sharded else buffers.values():
             team.sum_(buffer)
         return [buffers[side] for side in sides]
 
+    def _team(self, n_words: int) -> Processes:
+        """The processes that divide a batch; those of a sharded model must each make the same passes."""
+        divides = n_words > 1 and (not self._sharded or (self.scorer.pads is True and n_words >= processes().count))
+        return processes() if divides else ONE
+
     def stream(
         self, factual: Sequence[TokenizedWord], alternative: Sequence[TokenizedWord], sides: Sequence[Side],
-        receive: Callable[[Side, slice, Tensor], None], *, bf16: bool = False,
+        receive: Callable[[Side, slice, Tensor], None], *, bf16: bool = False, weight: float = 1.0,
     ) -> None:  # fmt: skip
         """The gradients of `gradients`, each side once, parameter by parameter, so that no whole gradient ever exists.
 
         `receive` gets a side, a range of the input space and the entries of this range, which `receive` may overwrite.
-        For a parameter that the loss does not reach, `receive` is not called.
+        For a parameter that the loss does not reach, `receive` is not called. `weight` is a factor of the loss.
         """
         parameters = list(self.parameters.values())
         with (
@@ -141,7 +152,8 @@ class GradientEngine:
                     receive(side, place, entry.gather(gradient))
 
                 more = position < len(sides) - 1 and not self._sharded
-                hand_over_gradients(losses.pop(side), self.parameters, hand_on, retain_graph=more)
+                loss = losses.pop(side) if weight == 1 else weight * losses.pop(side)
+                hand_over_gradients(loss, self.parameters, hand_on, retain_graph=more)
 
     def _losses(
         self, factual: Sequence[TokenizedWord], alternative: Sequence[TokenizedWord], sides: Sequence[Side], *,
@@ -218,7 +230,7 @@ class GradientEngine:
         kept: UnfinishedResult,
     ) -> Tensor:  # fmt: skip
         result = torch.zeros(len(directions), len(words), dtype=self.dtype)
-        n_batches, team = count_batches(words, batch_size), self.scorer.team
+        n_batches, team = count_batches(words, batch_size), processes()
         done = kept.begin(result, "forward", batch_size, words)
         with _bar(len(directions) * n_batches, "batch", progress, done) as bar, _forward_mode():
             for row, direction in enumerate(directions):
@@ -255,21 +267,17 @@ class GradientEngine:
             batch_size: Distinct inputs per pass.
 
         Returns:
-            Two tensors (S,) on the CPU, batch by batch; None if the model is sharded, or one of its operators has no
-            forward-mode rule.
+            Two tensors (S,) on the CPU, batch by batch; None if an operator of the model has no forward-mode rule.
         """
         parts = []
-        if self._sharded:
-            return None
+        batches = [
+            batch.to(self.scorer.device)
+            for _, batch in batches_by_length(words, batch_size, self.objective.pad_token_id)
+        ]
         try:
-            with measurement_mode(self.model), _forward_mode():
-                tangents = self._tangents(direction)
-                for _, cpu_batch in batches_by_length(words, batch_size, self.objective.pad_token_id):
-                    batch = cpu_batch.to(self.scorer.device)
-                    with dual_level():
-                        logits = forward_ad.unpack_dual(self.scorer.site_logits(batch, self._moving(tangents)))
-                        predicted = logits.primal.float().softmax(-1)
-                        moved = torch.zeros_like(predicted) if logits.tangent is None else logits.tangent.float()
+            with measurement_mode(self.model), torch.no_grad():
+                for batch, (logits, moved) in zip(batches, self._moved_logits(batches, direction), strict=True):
+                    predicted = logits.softmax(-1)
                     mean = (predicted * moved).sum(-1)
                     variance = (predicted * (moved - mean[:, None]).square()).sum(-1)
                     sites = batch.score_sites
@@ -279,6 +287,28 @@ class GradientEngine:
             return None
         slopes, curvatures = (torch.cat(some) for some in zip(*parts, strict=True))
         return slopes, curvatures
+
+    def _moved_logits(self, batches: Sequence[WordBatch], direction: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each batch, the logits at its sites and their derivatives along a direction, both (U, vocabulary)."""
+        if not self._sharded:
+            with _forward_mode():
+                tangents = self._tangents(direction)
+                for batch in batches:
+                    with dual_level():
+                        logits = forward_ad.unpack_dual(self.scorer.site_logits(batch, self._moving(tangents)))
+                    primal = logits.primal.float()
+                    yield primal, torch.zeros_like(primal) if logits.tangent is None else logits.tangent.float()
+            return
+        # Shards cannot be replaced by dual numbers: a central difference.
+        weights = (entry.gather(self.parameters[name].detach()) for name, (entry, _) in self._places.items())
+        squares = [sum(float(part.double().square().sum()) for part in some) for some in (weights, [direction])]
+        size, length = processes().sum_(torch.tensor(squares, dtype=torch.float64)).sqrt().tolist()
+        step, ends = NUDGE * size / max(length, 1e-30), []
+        for sign in (1, -1):
+            with temporarily_updated(self.model, self.mapping, sign * step * direction):
+                ends.append([self.scorer.site_logits(batch).float() for batch in batches])
+        for plus, minus in zip(*ends, strict=True):
+            yield (plus + minus) / 2, (plus - minus) / (2 * step)
 
     def _tangents(self, direction: Tensor) -> dict[str, Tensor]:
         return {
@@ -295,7 +325,7 @@ class GradientEngine:
     ) -> Tensor:
         result = torch.zeros(len(directions), len(words), dtype=self.dtype)
         done = kept.begin(result, "backward", words)
-        team = self.scorer.team
+        team = ONE if self._sharded else processes()
 
         def slope(word: TokenizedWord) -> Tensor:
             gradient = self.gradients([word], [word], [Side.FACTUAL])[0]

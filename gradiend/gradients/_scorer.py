@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ from gradiend.util._processes import ONE, processes
 logger = logging.getLogger(__name__)
 
 CHECKED_ROWS = 2
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 def _word_log_probs(logits: Tensor, batch: WordBatch) -> Tensor:
@@ -54,13 +56,18 @@ class WordScorer:
         self.pads: bool | None = None
         """Whether rows of different lengths may share a pass; None before the first one."""
         self.narrows: bool | None = None if self.backbone is not model else False
-        self.team = ONE if is_sharded(model) else processes()
-        """The processes that can divide passes; those of a sharded model make every pass together."""
+        self._sharded = is_sharded(model)
 
     @property
     def device(self) -> torch.device:
         """The device where inputs have to be."""
         return next(self.model.parameters()).device
+
+    def compute(self, items: Sequence[T], function: Callable[[T], U]) -> list[U]:
+        """The results of a function that makes one pass for an item; the processes of a run divide the items."""
+        # Without padding, the number of passes depends on the item, and a sharded model needs all processes in a pass.
+        team = processes() if not self._sharded or self.pads else ONE
+        return team.compute(items, function, in_step=self._sharded)
 
     def log_probs(self, batch: WordBatch, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
         """log p(word) of every word, float32 or wider, (N,).

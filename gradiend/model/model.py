@@ -387,7 +387,21 @@ class GradiendModel(Shown, nn.Module):
         Raises:
             ValueError: The part is unknown.
         """
+        return self._whole_vector(self._importance(part))
+
+    def _importance(self, part: str) -> Tensor:
+        """The importance of this process's dimensions."""
         return weight_importance(part, *self._weights())
+
+    def _whole_vector(self, own: Tensor) -> Tensor:
+        """A vector of all dimensions, on the CPU if they are sharded; `own` are those of this process."""
+        if self.shards is None:
+            return own
+        assert self.mapping is not None
+        blocks = [*self.shards.pieces(self.mapping, own, (self.total_dim,)).blocks()]
+        vector = torch.cat(blocks) if blocks else torch.empty(self.total_dim, dtype=own.dtype)
+        self.shards.team.take_over([vector])
+        return vector
 
     def get_update_vector(self, part: str = "decoder-weight") -> Tensor:
         """A signed copy of the weights as one vector, in the GRADIEND's dtype.
@@ -424,7 +438,7 @@ class GradiendModel(Shown, nn.Module):
             ValueError: The part is unknown, the number is negative, or the proportion is outside (0, 1].
         """
         importance = self.get_weight_importance(part)
-        return ranking(importance, topk_count(topk, self.input_dim)).tolist()
+        return ranking(importance, topk_count(topk, len(importance))).tolist()
 
     # Pruning
 
@@ -453,7 +467,7 @@ class GradiendModel(Shown, nn.Module):
         """
         parse_weight_part(part)
         if importance is None and (topk is not None or threshold is not None):
-            importance = self.get_weight_importance(part)
+            importance = self._importance(part)
         team = ONE if self.shards is None else self.shards.team
         places = () if self.mapping is None else [place for _, place in self.mapping.slices()]
         selection = select_dimensions(

@@ -188,11 +188,11 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
         Arguments and errors are those of `GradiendModel.get_topk_weights`.
         """
         local = self.gradiend.get_topk_weights(part, topk)
-        return self.gradiend.mapping.base_indices()[torch.tensor(local)].tolist()
+        return self.gradiend.whole_map.base_indices()[torch.tensor(local)].tolist()
 
     def get_enhancer_mask(self, topk: int | float, part: str = "decoder-weight") -> Tensor:
         """A bool mask (input_dim,) that is True at the top-k dimensions."""
-        mask = torch.zeros(len(self.gradiend), dtype=torch.bool)
+        mask = torch.zeros(self.gradiend.total_dim, dtype=torch.bool)
         mask[torch.tensor(self.gradiend.get_topk_weights(part, topk))] = True
         return mask
 

@@ -33,7 +33,7 @@ from gradiend.trainer.core._memory import (
 from gradiend.trainer.core._rate_sample import HELD_OUT
 from gradiend.trainer.core._resume import KeptStates
 from gradiend.trainer.core._seeds import set_seed
-from gradiend.trainer.core._step import gradient_arguments, resolve_target
+from gradiend.trainer.core._step import gradient_arguments, resolve_target, steps_analytically
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import CurveEvaluation, TrainingCallback
 from gradiend.trainer.core.feature_definition import original_model
@@ -339,10 +339,13 @@ def sharded(trainer: Any, model: Any, args: TrainingArguments) -> Any:
     base = model.base_model
     if not (args.fsdp or is_sharded(base)) or model.gradiend.shards is not None:
         return model
-    if processes().count == 1:
-        raise ValueError("fsdp=True divides a model over processes: start the script with torchrun --nproc-per-node=N.")
     if original_model(base) is not base:
         raise ValueError(f"fsdp=True does not work with a {type(base).__name__}: train on the plain model.")
+    if not steps_analytically(model.gradiend, args) or args.supervised:
+        raise ValueError(
+            "fsdp=True trains both halves of a GRADIEND with one latent, an encoder activation such as tanh, the "
+            "decoder activation id, torch.nn.MSELoss() and adam or adamw, in float32 or float64 and on one device."
+        )
     if not is_sharded(base):
         # The user's own model stays as it is.
         given = trainer.current.given

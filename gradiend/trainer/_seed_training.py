@@ -59,6 +59,7 @@ def plan_training(
     for place in (output, args.seed_runs_dir):
         if place is not None:
             require_directory(place)
+    refuse_on_shards(args)
     record_name(trainer, args)
     source, pruned = trainer.current.start(model)
     base = source.base_model if isinstance(source, ModelWithGradiend) else source
@@ -68,6 +69,23 @@ def plan_training(
         refuse_wrapped(source)
         refuse_absent_weights(source)
     return TrainingPlan(args, output, source, pruned, model_class, callbacks, resumes)
+
+
+def refuse_on_shards(args: TrainingArguments) -> None:
+    """Raise ValueError for arguments that need a gradient, or a model, in one piece although `fsdp` is on."""
+    if not args.fsdp:
+        return
+    if processes().count == 1:
+        raise ValueError("fsdp=True divides a model over processes: start the script with torchrun --nproc-per-node=N.")
+    config = args.pre_prune_config
+    reasons = {
+        'learning_rate="auto" searches with whole gradients: give a number': args.searches_rate,
+        "use_cached_gradients keeps whole gradients in files: leave it off": args.use_cached_gradients
+        or (config is not None and config.use_cached_gradients),
+    }
+    for reason, applies in reasons.items():
+        if applies:
+            raise ValueError(f"fsdp=True does not go with this: {reason}.")
 
 
 def train_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> bool:

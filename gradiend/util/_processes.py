@@ -137,17 +137,20 @@ class Processes:
             yield
 
     def compute(
-        self, items: Sequence[T], function: Callable[[T], U], advance: Callable[[int], Any] | None = None
-    ) -> list[U]:
+        self, items: Sequence[T], function: Callable[[T], U], advance: Callable[[int], Any] | None = None, *,
+        in_step: bool = False,
+    ) -> list[U]:  # fmt: skip
         """The results of a function for all items, each of which one process computes.
 
         Args:
             items: The items, the same in every process; neighbours should take about the same time.
             function: Gives a result that can be pickled, such as a tensor on the CPU.
             advance: Called with a number of items whenever so many are done.
+            in_step: Whether every process must call the function equally often.
         """
         own = []
-        for item in self.share(items):
+        more = in_step and self.rank >= (len(items) % self.count or self.count)
+        for item in [*self.share(items), *items[:1]] if more else self.share(items):
             own.append(function(item))
             if advance is not None:
                 advance(min(self.count, len(items) - self.count * (len(own) - 1)))

@@ -94,11 +94,11 @@ def initialize_from_class_means(gradiend: GradiendModel, batches: Iterable[Mappi
             elif min(seen.values()) < per_class:
                 waiting.append((label, source.clone()))  # the direction is not complete yet
             else:
-                projections[label].append(direction @ source)
+                projections[label].append(encoder.team.sum_(direction @ source))
             if min(seen.values()) >= wanted:
                 break
         for label, source in waiting:
-            projections[label].append(direction @ source)
+            projections[label].append(encoder.team.sum_(direction @ source))
     if min(seen.values()) < wanted:
         raise ValueError(
             f"init='class_means' needs {wanted} batches of each class ({per_class} for the means and "

@@ -313,7 +313,8 @@ def optimizer_for(gradiend: GradiendModel, arguments: TrainingArguments) -> Grad
 def create_optimizer(gradiend: GradiendModel, arguments: TrainingArguments) -> GradiendOptimizer:
     """The optimizer of both halves: analytic or, with torch_compile, compiled where this is possible; else autograd."""
     if steps_analytically(gradiend, arguments):
-        return (CompiledOptimizer if arguments.torch_compile else AnalyticOptimizer)(gradiend, arguments)
+        compiles = arguments.torch_compile and gradiend.shards is None
+        return (CompiledOptimizer if compiles else AnalyticOptimizer)(gradiend, arguments)
     if arguments.torch_compile:
         activations = " or ".join(name for name, entry in ACTIVATIONS.items() if entry.slope is not None)
         optimizers = " or ".join(name for name, entry in OPTIMIZERS.items() if entry.decoupled is not None)
