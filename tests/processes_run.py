@@ -1,53 +1,72 @@
-"""A user's script, unchanged for one process or several: what it finds goes to a JSON file of each process."""
+"""A user's script, unchanged for one process or several: what each process finds goes to a JSON file."""
 
 import json
+import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
 import test_caching
-import torch
 
 from gradiend import PostPruneConfig, PrePruneConfig, TextPredictionTrainer, TrainingArguments
+from gradiend.trainer import TrainingCallback
 
 
-def run(base: str, directory: Path, **arguments: object) -> dict[str, object]:
+class Trouble(TrainingCallback):
+    """Ends the second process at a step of the second seed."""
+
+    only_watches = True
+
+    def __init__(self, kind, step):
+        self.kind, self.step = kind, step
+
+    def on_step_end(self, step, *args, config=None, **kwargs):
+        if step != self.step or config.seed != 1 or os.environ.get("RANK") != "1":
+            return
+        if self.kind == "fail":
+            raise ValueError("no more steps in process 1")
+        os.kill(os.getpid(), signal.SIGKILL if self.kind == "kill" else signal.SIGTERM)
+
+
+def run(base, directory, *, fsdp=False, callbacks=()):
     """Train two seeds, evaluate, rewrite and export a delta."""
+    goes_on = []
+    handler = logging.Handler()
+    handler.emit = lambda record: goes_on.append(record) if "goes on after step" in record.getMessage() else None
+    logging.getLogger("gradiend").addHandler(handler)
+    logging.getLogger("gradiend").setLevel(logging.INFO)
     args = TrainingArguments(
         experiment_dir=str(directory), use_cache=True, train_batch_size=5, max_steps=12, learning_rate=1e-2,
-        eval_steps=4, max_seeds=2, min_convergent_seeds=None, eval_batch_size=3,
-        **arguments,
+        eval_steps=4, max_seeds=2, min_convergent_seeds=None, eval_batch_size=3, params=["*layer.1*"], save_steps=3,
+        pre_prune_config=PrePruneConfig(n_samples=6, topk=0.3, batch_size=2),
+        post_prune_config=PostPruneConfig(topk=0.5), fsdp=fsdp,
     )  # fmt: skip
     trainer = TextPredictionTrainer(
         model=base, data=test_caching.rows(), target_classes=["one", "many"], args=args,
         eval_neutral_data=test_caching.NEUTRAL,
     )  # fmt: skip
-    trainer.train()
+    trainer.train(callbacks=list(callbacks))
     encoder = trainer.evaluate_encoder(return_df=True)
     decoder = trainer.evaluate_decoder(lrs=test_caching.LRS, plot=False)
-    auto = trainer.evaluate_decoder(lrs="auto", plot=False, increase_target_probabilities=False)
-    path = trainer.rewrite_base_model(decoder, target_class="one", output_dir=str(directory / "rewritten"))
+    found = trainer.evaluate_decoder(lrs="auto", plot=False, increase_target_probabilities=False)
+    place = trainer.rewrite_base_model(decoder, target_class="one", output_dir=str(directory / "rewritten"))
     delta = trainer.export_delta(decoder, target_class="one", path=str(directory / "delta.safetensors"))
     return {
-        "encoded": encoder["encoder_df"]["encoded"].tolist(), "correlation": encoder["correlation"],
+        "encoded": encoder["encoder_df"]["encoded"].tolist(),
+        "correlation": encoder["correlation"],
+        "seed": trainer.get_seed_report()["best_seed"],
         "grid": {repr(key): [entry["lms"], entry["probs_by_dataset"]] for key, entry in decoder["grid"].items()},
         "chosen": {name: decoder[name]["learning_rate"] for name in ("one", "many")},
-        "auto": {name: auto[f"{name}_weaken"]["learning_rate"] for name in ("one", "many")},
-        "paths": [str(path), str(delta)],
-    }  # fmt: skip
+        "found_steps": {name: found[f"{name}_weaken"]["learning_rate"] for name in ("one", "many")},
+        "files": [Path(place).name, Path(delta).name],
+        "resumed": bool(goes_on),
+    }
 
 
 if __name__ == "__main__":
     base, directory = sys.argv[1], Path(sys.argv[2])
-    more = dict(text.split("=") for text in sys.argv[3:])
-    given = {"pre": PrePruneConfig(n_samples=6, topk=0.3, batch_size=2), "post": PostPruneConfig(topk=0.5)}
-    found = run(
-        base,
-        directory,
-        params=["*layer.1*"],
-        pre_prune_config=given["pre"],
-        post_prune_config=given["post"],
-        **{name: value == "True" for name, value in more.items()},
-    )
-    found["threads"] = torch.get_num_threads()
-    Path(f"{directory}_{os.environ.get('RANK', '0')}.json").write_text(json.dumps(found))
+    given = dict(text.split("=") for text in sys.argv[3:])
+    fsdp = given.pop("fsdp", "False") == "True"
+    result = run(base, directory, fsdp=fsdp, callbacks=[Trouble(kind, int(step)) for kind, step in given.items()])
+    Path(f"{directory}_{os.environ.get('RANK', '0')}.json").write_text(json.dumps(result))

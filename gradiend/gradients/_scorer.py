@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -119,7 +120,11 @@ class WordScorer:
             return self._forward(batch, parameters)[0]
 
     def _forward(self, batch: WordBatch, parameters: Mapping[str, Tensor] | None) -> Tensor:
-        return self.objective.logits(self.model, batch.input_ids, batch.attention_mask, parameters)
+        with warnings.catch_warnings() if self._sharded else nullcontext():
+            # FSDP2 warns of outputs that are changed in place, which nobody does here.
+            if self._sharded:
+                warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)
+            return self.objective.logits(self.model, batch.input_ids, batch.attention_mask, parameters)
 
     @contextmanager
     def _narrowed(self, rows: Tensor, positions: Tensor) -> Iterator[None]:

@@ -7,7 +7,6 @@ everything else is computed entry by entry, as for a GRADIEND in one piece.
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -37,13 +36,18 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def whole_state(model: nn.Module) -> dict[str, Tensor]:
-    """The state of a sharded model in one piece, in the memory of the first process's CPU; {} in the others."""
-    state = {}
-    for name, tensor in model.state_dict().items():
-        full = whole(tensor)
-        if processes().first:
-            state[name] = full.cpu()
-    return state
+    """The state of a sharded model in one piece, in the memory of the first process's CPU; {} in the others.
+
+    Tied weights share a tensor, as in the model.
+    """
+    known: dict[int, Tensor] = {}
+    state: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in known:
+            full = whole(tensor.detach())
+            known[id(tensor)] = full.cpu() if processes().first else full.new_empty(0)
+        state[name] = known[id(tensor)]
+    return state if processes().first else {}
 
 
 def shard(model: nn.Module) -> None:
@@ -66,9 +70,6 @@ def shard(model: nn.Module) -> None:
     layers = [part for part in model.modules() if isinstance(part, GradientCheckpointingLayer) and stands_alone(part)]
     for part in [*layers, model]:
         fully_shard(part, mesh=mesh, reshard_after_forward=True)
-
-
-warnings.filterwarnings("ignore", message=r"FSDP2-wrapped module .* returned a view tensor", category=UserWarning)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import warnings
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
@@ -72,6 +73,8 @@ class GradiendModel(Shown, nn.Module):
             input_dim, latent_dim, activation_encoder, activation_decoder, bias_decoder, torch_dtype
         )
         self.input_dim, self.latent_dim = parsed.input_dim, parsed.latent_dim
+        self.total_dim = self.input_dim
+        """The number of entries of all processes that have a part of a sharded GRADIEND."""
         self.activation_encoder, self.activation_decoder = parsed.activation_encoder, parsed.activation_decoder
         self.bias_decoder = parsed.bias_decoder
         self._dtype = parsed.torch_dtype
@@ -104,11 +107,6 @@ class GradiendModel(Shown, nn.Module):
                         (parameter.new_empty(shape) if part is None else part).uniform_(-bound, bound)
             self._drawn = self.weights_digest()
         return self
-
-    @property
-    def total_dim(self) -> int:
-        """The number of entries of all processes; the input_dim of a GRADIEND in one piece."""
-        return self.input_dim if self.shards is None else self.shards.total(self.input_dim)
 
     def _in_order(self, name: str, parameter: Tensor) -> Iterator[tuple[Tensor | None, tuple[int, ...]]]:
         """The parts of a parameter in the order of the whole one: (None for one of another process, its shape)."""
@@ -161,8 +159,11 @@ class GradiendModel(Shown, nn.Module):
     def _create_layers(self) -> None:
         n, k, dtype, bias = self.input_dim, self.latent_dim, self.torch_dtype, self.bias_decoder
         # The caller fills the weights, because filling n entries twice would cost time.
-        encoder = nn.utils.skip_init(LargeLinear, n, k, dtype=dtype, device=self.device_encoder)
-        decoder = nn.utils.skip_init(LargeLinear, k, n, bias=bias, dtype=dtype, device=self.device_decoder)
+        with warnings.catch_warnings():
+            # A process of a sharded GRADIEND may have no entry.
+            warnings.filterwarnings("ignore", "Initializing zero-element tensors", UserWarning)
+            encoder = nn.utils.skip_init(LargeLinear, n, k, dtype=dtype, device=self.device_encoder)
+            decoder = nn.utils.skip_init(LargeLinear, k, n, bias=bias, dtype=dtype, device=self.device_decoder)
         self.encoder = nn.Sequential(encoder, ACTIVATIONS[self.activation_encoder].module())
         self.decoder = nn.Sequential(decoder, ACTIVATIONS[self.activation_decoder].module())
         if self.shards is not None:
@@ -483,7 +484,7 @@ class GradiendModel(Shown, nn.Module):
     def _keep_dimensions(self, selection: Selection) -> None:
         untrained = self.is_built and self.is_untrained
         keep = selection.mask()
-        self.input_dim = int(keep.sum())
+        self.input_dim, self.total_dim = int(keep.sum()), selection.count
         if not self.is_built:
             return
         encoder, decoder = self.encoder_linear, self.decoder_linear

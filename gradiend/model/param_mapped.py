@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -141,12 +142,13 @@ class ParamMappedGradiendModel(GradiendModel):
         return self._without_weights(self.mapping, self.shards)
 
     def _without_weights(self, mapping: ParameterMap, shards: Shards | None) -> ParamMappedGradiendModel:
-        given: dict[str, Any] = {**vars(self._architecture()), "param_map": mapping, "input_dim": mapping.size}
-        given |= {"device_encoder": self.device_encoder, "device_decoder": self.device_decoder, "lazy_init": True}
-        empty = ParamMappedGradiendModel(**given)
-        empty.shards = shards
-        # The constructor takes no metadata, because metadata may have the names of its arguments.
-        empty.kwargs.update(self.kwargs)
+        # A shallow copy would share the dict in which nn.Module keeps submodules.
+        empty = copy.copy(self)
+        empty._modules = {"encoder": None, "decoder": None}
+        empty._dtype, empty._drawn, empty.kwargs = self.torch_dtype, None, dict(self.kwargs)
+        empty._device_encoder, empty._device_decoder = self.device_encoder, self.device_decoder
+        empty.mapping, empty.shards, empty.input_dim = mapping, shards, mapping.size
+        empty.total_dim = mapping.size if shards is None else shards.total(mapping.size)
         return empty
 
     # Several processes

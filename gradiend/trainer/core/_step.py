@@ -100,7 +100,8 @@ class AnalyticOptimizer:
         self.decoder_bias = None if decoder.bias is None else _Adam(decoder.bias, arguments)
         values = self.encoder_weight.values
         self.steps = torch.zeros((), dtype=torch.float32, device=values.device)
-        size = min(CHUNK, len(values)) if values.device.type == "cpu" else len(values)
+        # A process of a sharded GRADIEND may have no entry.
+        size = max(1, min(CHUNK, len(values)) if values.device.type == "cpu" else len(values))
         self.chunks = [slice(start, min(start + size, len(values))) for start in range(0, len(values), size)]
         self.scratch = torch.empty(2, size, dtype=values.dtype, device=values.device)
         self.entries, self.team = gradiend.total_dim, encoder.team
