@@ -42,7 +42,12 @@ def plan_training(
     given = resolve_keywords("Trainer.train", given, [*trainer.training_args.names(), "num_epochs", *named])
     model_class = given.pop("model_with_gradiend_cls", None)
     args: TrainingArguments = trainer.training_args.replace(**given)
+    source, pruned = trainer.current.start(model)
+    base = source.base_model if isinstance(source, ModelWithGradiend) else source
+    if isinstance(base, nn.Module) and is_sharded(base):
+        args = args.replace(fsdp=True)
     trainer.modality.check_training_data(args)
+    refuse_on_shards(args)
     directory = model_directory(trainer, args)
     resumes = args.resumes and directory is not None and args.seed is not None
     for name, wanted in (("resume=True", args.resume), (f"max_minutes={args.max_minutes}", args.max_minutes)):
@@ -59,12 +64,7 @@ def plan_training(
     for place in (output, args.seed_runs_dir):
         if place is not None:
             require_directory(place)
-    refuse_on_shards(args)
     record_name(trainer, args)
-    source, pruned = trainer.current.start(model)
-    base = source.base_model if isinstance(source, ModelWithGradiend) else source
-    if isinstance(base, nn.Module) and is_sharded(base):
-        args = args.replace(fsdp=True)
     if isinstance(source, nn.Module) and not isinstance(source, ModelWithGradiend):
         refuse_wrapped(source)
         refuse_absent_weights(source)
