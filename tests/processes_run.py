@@ -31,6 +31,7 @@ class Trouble(TrainingCallback):
 
 def run(base, directory, *, fsdp=False, callbacks=()):
     """Train two seeds, evaluate, rewrite and export a delta."""
+    logging.basicConfig()
     goes_on = []
     handler = logging.Handler()
     handler.emit = lambda record: goes_on.append(record) if "goes on after step" in record.getMessage() else None
