@@ -27,6 +27,7 @@ from gradiend.cli._output import (
     results_dict,
 )
 from gradiend.experiment._fields import SCHEMA_FILE, Field, experiment_schema, fields
+from gradiend.util._processes import processes
 
 FAILED, REFUSED, NOT_CONVERGED, INTERRUPTED = 1, 2, 3, 130
 EXIT_CODES = (
@@ -151,6 +152,10 @@ def messages(*, quiet: bool, verbose: bool) -> Iterator[None]:
 
     from gradiend.util._progress import BesideBars, set_quiet  # noqa: PLC0415
 
+    if not processes().first:
+        # Of several processes, the first one talks.
+        yield
+        return
     handler = BesideBars()
     handler.setFormatter(_Plain())
     logger, steps = logging.getLogger("gradiend"), logging.getLogger("gradiend.experiment")

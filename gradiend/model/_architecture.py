@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from gradiend.model._activations import activation_name
 from gradiend.util._keywords import known_keywords, nearest, one_of
+from gradiend.util._processes import processes
 
 Device = torch.device | str | int | None
 
@@ -182,6 +183,9 @@ def resolve_device_config_for_model(
     """
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     rule = default_devices(n_gpus, encoder_decoder_same_device)
+    if n_gpus and processes().count > 1:
+        # Each process has a GPU of its own.
+        rule = (f"cuda:{torch.cuda.current_device()}",) * 3
     given = {"device_encoder": device_encoder, "device_decoder": device_decoder, "device_base_model": device_base_model}
     encoder, decoder, base_model = (
         parse_device(name, own) if own is not None else parse_device("device", ruled if device is None else device)

@@ -321,6 +321,9 @@ def load(
     }
     if args.base_model_dtype is not None:
         shape["base_model_dtype"] = args.base_model_dtype
+    if args.fsdp:
+        # Sharding moves the model to the devices, layer by layer.
+        shape["device_base_model"] = "cpu"
     if not new and "base_model" not in kwargs:
         shape |= _base_in_hand(base, source)
     on_disk = not new and isinstance(source, (str, Path))
