@@ -76,8 +76,8 @@ def probe_encoding(model: TextPredictionModelWithGradiend, words: Words, rows: i
     longest = sorted(words, key=lambda word: -len(word.input_ids))
     longest = longest[: _probed(model, len(longest[0].input_ids))]
     _check_head(model.engine, longest)
-    # Memory that is allocated but never written to takes no space.
-    direction = torch.empty(1, model.engine.mapping.size)
+    # One number in memory stands for all entries. It is no zero, so that forward mode is compared with a backward pass.
+    direction = torch.ones(1, 1).expand(1, model.engine.mapping.size)
     distinct = len({word.input_ids for word in longest})
     trace = trace_memory(model.engine.model, lambda: model.engine.directional_derivatives(longest, direction), distinct)
     return ProbedPass(trace, min(rows, len({word.input_ids for word in words})))
