@@ -195,7 +195,9 @@ def test_a_dry_run_says_what_is_done_and_writes_nothing(run, folder, tmp_path):
     assert 0 < other.seconds < 600
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_stopped_run_says_how_to_go_on_and_then_gives_the_same_numbers(run, folder, tmp_path, sent, code):
     words = "run", folder / "x.yaml", "--experiment-dir", tmp_path / "stopped"
     process = in_process(*words)

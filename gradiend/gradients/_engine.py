@@ -195,7 +195,9 @@ class GradientEngine:
             if self._forward_mode:
                 try:
                     if self._forward_mode_agrees is None and len(words) and len(directions):
-                        self._forward_mode_agrees = self._agrees(words[0], directions[0])
+                        self._forward_mode_agrees = self.scorer.once(
+                            self._agrees, words[0], directions[0], of=tuple(self.parameters)
+                        )
                     if self._forward_mode_agrees is not False:
                         return self._forward_derivatives(words, directions, batch_size, progress, kept)
                 except NotImplementedError as error:
