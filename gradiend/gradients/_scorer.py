@@ -25,8 +25,8 @@ CHECKED_ROWS = 2
 T = TypeVar("T")
 U = TypeVar("U")
 _HOLDS: WeakKeyDictionary[nn.Module, set[tuple[Any, ...]]] = WeakKeyDictionary()
-"""What was found to hold of a model, so that it is checked once and not by every scorer. What does not hold is not kept,
-since weights that are not finite for a moment must not slow down later passes."""
+"""What was found to hold of a model, so that it is checked once and not by every scorer. What does not hold is not
+kept, since weights that are not finite for a moment must not slow down later passes."""
 
 
 def _word_log_probs(logits: Tensor, batch: WordBatch) -> Tensor:
@@ -63,7 +63,7 @@ class WordScorer:
         self._sharded = is_sharded(model)
 
     def once(self, check: Callable[..., bool], *given: Any, of: tuple[Any, ...] = ()) -> bool:
-        """Whether `check(*given)`, which is not called where it was true of the same modules before, with the same `of`."""
+        """Whether `check(*given)`; not called where it was true of the same modules before, with the same `of`."""
         known = _HOLDS.setdefault(self.model, set())
         dtype = next(self.model.parameters()).dtype
         fact = (check.__qualname__, type(self.objective), dtype, *map(type, self.model.modules()), *of)
