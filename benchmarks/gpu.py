@@ -11,7 +11,8 @@ an encoded row, or a measured decoder step; the peak of the device's memory; the
 counted by torch, in the type of the row's passes) and, for training steps, the fraction of the bandwidth that the
 traffic of the GRADIEND step alone comes to. Several devices add the layouts: the base model over all of them
 (`base_model_device_map="auto"`), and this script under torchrun, as data parallel and with `fsdp=True`.
-After --minutes no further row begins, and the report names those that were left out.
+After --minutes no further row begins, and the report names those that were left out. A layout that fails has a row that
+says so, its error goes to stderr, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ QUICK = {"1 %", "1 %, checkpointed", "all entries, bf16 passes"}
 LAYOUTS = ("1 %, device map", "1 %, data parallel", "1 %, fsdp")
 LAUNCHED = LAYOUTS[1:]
 """Layouts of several processes."""
-STEPS = {"lrs": [1e-4, 1e-3], "feature_factors": [1.0, -1.0]}
+STEPS: dict[str, Any] = {"lrs": [1e-4, 1e-3], "feature_factors": [1.0, -1.0]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +159,7 @@ def counted(work: Callable[[], Any]) -> tuple[int, float]:
 
 
 def measured(folder: str, output: str, row: str, steps: int, texts: int) -> dict[str, dict[str, float]]:
-    """Train, encode and measure decoder steps; what → seconds of one, its operations and bytes, and the peak in bytes."""
+    """Train, encode, measure decoder steps; what → seconds of one, its operations and bytes, and the peak in bytes."""
     reset_peak()
     # Each process of a layout would count its own share only; a compiled step cannot be looked into.
     single = row not in LAUNCHED
@@ -191,11 +192,12 @@ def measured(folder: str, output: str, row: str, steps: int, texts: int) -> dict
 
 
 def in_processes(count: int, *words: str) -> dict[str, dict[str, float]]:
-    """What this script, launched by torchrun, measures; the first process prints it."""
+    """What this script, launched by torchrun, measures; the first process prints it. Nothing if it fails."""
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     done = subprocess.run([sys.executable, *launcher, __file__, *words], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(done.stderr.strip()[-2000:])
+        print(done.stderr.strip()[-5000:], file=sys.stderr)
+        return {}
     return dict(json.loads(done.stdout.strip().splitlines()[-1]))
 
 
@@ -242,7 +244,8 @@ def differences(folder: str, device: str) -> Iterator[str]:
         encoded = model.encode_texts(texts, words, words, source="factual", batch_size=8)
         found.append((model.create_gradients(texts[0], words[0]).cpu(), encoded.cpu()))
     for name, one, other in zip(("gradient", "encodings"), *found, strict=True):
-        yield f"- {name} on {device} against the CPU: relative difference {float((one - other).norm() / one.norm()):.1e}"
+        far = float((one - other).norm() / one.norm())
+        yield f"- {name} on {device} against the CPU: relative difference {far:.1e}"
 
 
 # The report
@@ -255,7 +258,7 @@ def line(*cells: object) -> None:
 
 def share(part: float, whole: float) -> str:
     """A fraction in percent; a dash where there is nothing to compare."""
-    return f"{part / whole:.1%}" if part else "–"
+    return f"{part / whole:.2%}" if part else "–"
 
 
 def planned(processes: int, *, quick: bool) -> Iterator[tuple[str, str]]:
@@ -269,36 +272,41 @@ def planned(processes: int, *, quick: bool) -> Iterator[tuple[str, str]]:
             yield from ((name, row) for row in LAYOUTS if row in LAUNCHED or torch.cuda.device_count() > 1)
 
 
-def report(given: argparse.Namespace) -> None:
-    """Measure and print."""
-    begin = time.monotonic()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    name = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} thread(s) of a CPU"
-    print(f"## {name}, torch {torch.__version__}, {given.processes} process(es) in layouts\n")
-    bandwidth = copied_bytes_per_second(device, 1 << (20 if given.quick else 28))
-    rates = {
-        dtype: products_per_second(device, 256 if given.quick else 8192, dtype)
-        for dtype in (torch.float32, torch.bfloat16)
-    }
+def report_device(device: str, *, quick: bool) -> tuple[float, dict[torch.dtype, float]]:
+    """Print what the device can do, whether its numbers are right, and the GRADIEND step alone; (bandwidth, rates)."""
+    bandwidth = copied_bytes_per_second(device, 1 << (20 if quick else 28))
     print(f"- copy: {bandwidth / 1e9:.1f} GB/s")
-    for dtype, rate in rates.items():
-        print(f"- products in {str(dtype).removeprefix('torch.')}: {rate / 1e12:.2f} TFLOP/s")
+    rates = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        rates[dtype] = products_per_second(device, 256 if quick else 8192, dtype)
+        print(f"- products in {str(dtype).removeprefix('torch.')}: {rates[dtype] / 1e12:.2f} TFLOP/s")
     with tempfile.TemporaryDirectory() as folder:
-        MODELS["BERT-base"].write(Path(folder), device, quick=given.quick)
+        MODELS["BERT-base"].write(Path(folder), device, quick=quick)
         print(*differences(folder, device), sep="\n")
     print("\n### The GRADIEND step alone\n")
     line("entries", "step", "ms", "GB/s", "of the copy's bandwidth")
     line(*["---"] * 5)
-    for n in (10_000,) if given.quick else (1_000_000, 100_000_000):
+    for n in (10_000,) if quick else (1_000_000, 100_000_000):
         for compiled in (False, True) if device == "cuda" else (False,):
             step, _ = step_and_bandwidth(n, 9, compiled=compiled, device=device)
             moved = TRAFFIC * 4 * n / step
             kind = "fused" if compiled else "plain"
             line(f"{n:,}", kind, f"{1e3 * step:.2f}", f"{moved / 1e9:.1f}", share(moved, bandwidth))
+    return bandwidth, rates
+
+
+def report(given: argparse.Namespace) -> int:
+    """Measure and print; 1 if a layout failed."""
+    begin = time.monotonic()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    name = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} thread(s) of a CPU"
+    print(f"## {name}, torch {torch.__version__}, {given.processes} process(es) in layouts\n")
+    bandwidth, rates = report_device(device, quick=given.quick)
     print("\n### Models\n")
     line("model", "row", "one", "ms", "of matrix peak", "GRADIEND step, of bandwidth", "peak GiB")
     line(*["---"] * 7)
     left_out: list[str] = []
+    failed = 0
     known: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="gradiend_gpu_") as folder:
         for model, row in planned(given.processes, quick=given.quick):
@@ -314,6 +322,9 @@ def report(given: argparse.Namespace) -> None:
                     found = in_processes(given.processes, "--row", *map(str, words))
                 else:
                     found = measured(*words)
+            if not found:
+                failed = 1
+                line(model, row, "failed", *["–"] * 4)
             # Layers that run again, or a second time in another process, are no useful work: all rows have the same.
             operations = {what: numbers["flops"] for what, numbers in found.items()} | known.get(model, {})
             known[model] = operations
@@ -331,10 +342,11 @@ def report(given: argparse.Namespace) -> None:
     if given.processes < 2:
         print("Layouts of several devices were not run: there is one device.")
     print(f"{time.monotonic() - begin:.0f} s in all.")
+    return failed
 
 
-def main(words: list[str] | None = None) -> None:
-    """Print the report; with --row, as a process of a layout, the measurements of one row."""
+def main(words: list[str] | None = None) -> int:
+    """Print the report; with --row, as a process of a layout, the measurements of one row; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="tiny models and few steps")
     parser.add_argument("--steps", type=int, default=20, help="training steps that are timed")
@@ -347,10 +359,10 @@ def main(words: list[str] | None = None) -> None:
         found = measured(folder, output, row, int(steps), int(texts))
         if os.environ.get("RANK", "0") == "0":
             print(json.dumps(found))
-        return
+        return 0
     given.steps = 3 if given.quick else given.steps
-    report(given)
+    return report(given)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
