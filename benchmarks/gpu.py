@@ -331,11 +331,11 @@ def report(given: argparse.Namespace) -> int:
             dtype = torch.bfloat16 if ROWS[row].get("bf16") else MODELS[model].dtype
             devices = given.processes if row in LAYOUTS else 1
             for what, numbers in found.items():
-                taken = numbers["seconds"] * devices
-                line(
-                    model, row, what, f"{1e3 * numbers['seconds']:.2f}", share(operations[what] / taken, rates[dtype]),
-                    share(numbers.get("bytes", 0) / taken, bandwidth), f"{numbers['peak'] / 2**30:.2f}",
-                )  # fmt: skip
+                taken = numbers["seconds"]
+                # All devices share the products; the traffic is that of one process, on its device.
+                products = share(operations[what] / taken / devices, rates[dtype])
+                traffic = share(numbers.get("bytes", 0) / taken, bandwidth)
+                line(model, row, what, f"{1e3 * taken:.2f}", products, traffic, f"{numbers['peak'] / 2**30:.2f}")
     print()
     if left_out:
         print(f"Not run within {given.minutes:g} minutes: {'; '.join(left_out)}.")
