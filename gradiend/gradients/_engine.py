@@ -65,8 +65,8 @@ class GradientEngine:
         self.scorer = WordScorer(model, objective)
         parameters = mapped_parameters(model, mapping)
         self._sharded = is_sharded(model)
-        # Where pruning left no entry of a parameter, backward may stop above it and its tangent is zero. The processes of
-        # a sharded model must reduce the same gradients, and the shards of the others may have entries.
+        # Where pruning left no entry of a parameter, backward may stop above it and its tangent is zero. The processes
+        # of a sharded model must reduce the same gradients, and the shards of the others may have entries.
         self._places = {
             entry.name: (entry, place) for entry, place in mapping.slices() if entry.num_selected or self._sharded
         }
