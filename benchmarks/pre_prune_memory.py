@@ -30,14 +30,16 @@ NOUNS = ["nurse", "sailor", "baker", "friend", "teacher", "doctor", "painter", "
 ENDINGS = ["was tired .", "sold the bread .", "went home .", "saw the river ."]
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
-    """Every word of the sentences is a token; BOS comes first."""
+def tokenizer(*, masked: bool = False) -> PreTrainedTokenizerFast:
+    """Every word of the sentences is a token; BOS comes first; with a mask and padding where `masked`."""
+    names = {"pad_token": "[PAD]", "mask_token": "[MASK]"} if masked else {}
     words = ["the", "said", "that", "he", "she", *NOUNS, *" ".join(ENDINGS).split()]
-    vocabulary = {word: number for number, word in enumerate(dict.fromkeys(["<unk>", "<s>", "</s>", *words]))}
+    known = dict.fromkeys([*names.values(), "<unk>", "<s>", "</s>", *words])
+    vocabulary = {word: number for number, word in enumerate(known)}
     made = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", vocabulary["<s>"])])
-    return PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    return PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", eos_token="</s>", unk_token="<unk>", **names)
 
 
 def rows() -> pd.DataFrame:
@@ -51,16 +53,20 @@ def rows() -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def model(layers: int) -> TextPredictionModelWithGradiend:
-    """The base model in bfloat16, and a GRADIEND over its backbone whose weights do not exist yet."""
-    config = LlamaConfig(
+def llama(layers: int) -> LlamaConfig:
+    """The config of the model."""
+    return LlamaConfig(
         vocab_size=32000, hidden_size=2048, num_hidden_layers=layers, num_attention_heads=32, num_key_value_heads=4,
         intermediate_size=5632, max_position_embeddings=2048, tie_word_embeddings=False,
     )  # fmt: skip
+
+
+def model(layers: int) -> TextPredictionModelWithGradiend:
+    """The base model in bfloat16, and a GRADIEND over its backbone whose weights do not exist yet."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:
-        base = LlamaForCausalLM(config)
+        base = LlamaForCausalLM(llama(layers))
     finally:
         torch.set_default_dtype(before)
     gradiend = build_gradiend_from_base_model(base, "random-llama", lazy_init=True)

@@ -10,15 +10,22 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 LONG_FILES = [
     "site",
+    "experiment",
+    "caching",
+    "training_arguments",
+    "text_trainer",
+    "seeds",
     "guides",
+    "resume",
+    "visualizer",
+    "room",
+    "families",
+    "found_steps",
+    "lock",
+    "untrained",
     "demo",
     "memory",
     "killed_runs",
-    "same_files",
-    "caching",
-    "text_trainer",
-    "readme",
-    "without_directory",
 ]
 """What takes longest begins first, so that the processes of a run end together."""
 

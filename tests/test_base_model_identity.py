@@ -11,6 +11,7 @@ import pytest
 import tiny
 import tiny_data
 import torch
+from everyday import every
 from model_cases import bits, same_bits
 from tokenizers import normalizers
 
@@ -44,8 +45,10 @@ def on(base, path, **kwargs) -> TextPredictionModelWithGradiend:
 
 
 class TestAnInstance:
-    @pytest.mark.parametrize("seeds", [1, 2])
-    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    @pytest.mark.parametrize(
+        ("seeds", "dtype"),
+        every(3, [(1, torch.float32), (2, torch.float32), (1, torch.bfloat16), (2, torch.bfloat16)]),
+    )
     def test_it_is_the_one_that_is_trained_evaluated_and_rewritten(self, path, tmp_path, seeds, dtype):
         base = changed_bert(path, dtype)
         args = {"experiment_dir": str(tmp_path / "runs"), "max_seeds": seeds, "min_convergent_seeds": None}

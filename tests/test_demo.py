@@ -1,4 +1,7 @@
-"""The demo does what it promises, seen from outside: with plain transformers on what it wrote."""
+"""The demo does what it promises, seen from outside: with plain transformers on what it wrote.
+
+Every day its experiment runs with fewer texts and steps; `make test-all` runs the command itself.
+"""
 
 import json
 import time
@@ -10,7 +13,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from gradiend.cli._commands import app
 from gradiend.demo import model_path
-from gradiend.demo._experiment import CLASSES
+from gradiend.demo._experiment import CLASSES, write_experiment
 
 OTHER = dict(zip(CLASSES, reversed(CLASSES), strict=True))
 FILES = (
@@ -21,13 +24,17 @@ FILES = (
 ).split()
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory):
+FEWER = "--corpus.max-size-per-class 120 --corpus.neutral-max-size 60 --train.max-steps 40".split()
+
+
+@pytest.fixture(scope="module", params=["fewer", pytest.param("whole", marks=pytest.mark.slow)])
+def demo(request, tmp_path_factory):
     """(output directory, run.json, bytes of the embedded model before the run, processor seconds)."""
     before = (model_path() / "model.safetensors").read_bytes()
     output = tmp_path_factory.mktemp("demo")
+    words = ["demo", "--output", str(output)] if request.param == "whole" else ["run", write_experiment(output), *FEWER]
     start = time.process_time()
-    app.main(["demo", "--output", str(output), "-q"], standalone_mode=False)
+    app.main([*words, "-q"], standalone_mode=False)
     seconds = time.process_time() - start
     return output, json.loads((output / "run.json").read_text()), before, seconds
 

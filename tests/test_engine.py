@@ -146,15 +146,20 @@ def test_parameters_that_a_batch_does_not_reach_count_as_zero():
     assert gradient[5:].abs().sum() > 0
 
 
+class MixesPositions(torch.nn.Module):
+    """The transform of a head, of hidden states that depend on all positions."""
+
+    def __init__(self, transform):
+        super().__init__()
+        self.transform = transform
+
+    def forward(self, hidden):
+        return self.transform(hidden + hidden.mean(1, keepdim=True))
+
+
 def test_a_head_that_mixes_positions_is_given_full_logits(caplog):
     model = tiny.bert().eval()
-    transform = model.cls.predictions.transform
-
-    class MixesPositions(torch.nn.Module):
-        def forward(self, hidden):
-            return transform(hidden + hidden.mean(1, keepdim=True))
-
-    model.cls.predictions.transform = MixesPositions()
+    model.cls.predictions.transform = MixesPositions(model.cls.predictions.transform)
     words = WORDS.tokenize(TEXTS, FACTUAL)
     scorer = WordScorer(model, WORDS)
     with caplog.at_level("INFO", logger="gradiend"), torch.no_grad():
@@ -163,6 +168,22 @@ def test_a_head_that_mixes_positions_is_given_full_logits(caplog):
         expected = torch.stack([-tiny.naive_loss(model, word) for word in words])
     assert torch.allclose(found, expected, atol=1e-5)
     assert caplog.text.count("full logits are computed") == 1
+
+
+def test_a_model_is_checked_once_and_again_with_other_modules(caplog):
+    model, passes = tiny.bert().eval(), []
+    model.register_forward_pre_hook(lambda *_: passes.append(1))
+    batch = collate(WORDS.tokenize(TEXTS, FACTUAL), 0)
+    with torch.no_grad():
+        first = WordScorer(model, WORDS).log_probs(batch)
+        assert len(passes) > 1
+        passes.clear()
+        assert torch.equal(WordScorer(model, WORDS).log_probs(batch), first)
+        assert len(passes) == 1
+        model.cls.predictions.transform = MixesPositions(model.cls.predictions.transform)
+        caplog.set_level("INFO", logger="gradiend")
+        assert not torch.equal(WordScorer(model, WORDS).log_probs(batch), first)
+    assert "full logits are computed" in caplog.text
 
 
 def test_log_probs_do_not_depend_on_the_batch():

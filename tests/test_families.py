@@ -41,7 +41,12 @@ TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 every_family = pytest.mark.parametrize("family", list(tiny.FAMILIES.values()), ids=list(tiny.FAMILIES))
 either_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str, indirect=True)
-either_tying = pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+KINDS = {
+    (tied, dtype): f"{'tied' if tied else 'untied'}-{dtype}"
+    for tied in (True, False)
+    for dtype in (torch.float32, torch.float64)
+}
+EVERYDAY = {(True, torch.float32), (False, torch.float64)}
 
 
 @pytest.fixture
@@ -76,8 +81,11 @@ def by_side(model, mapping, factual, alternative):
 
 
 @every_family
-@either_tying
-@either_dtype
+@pytest.mark.parametrize(
+    ("tied", "dtype"),
+    [pytest.param(*kind, marks=[] if kind in EVERYDAY else pytest.mark.slow, id=KINDS[kind]) for kind in KINDS],
+    indirect=["dtype"],
+)
 def test_gradients_and_derivatives_equal_autograd(family, tied, dtype, caplog):
     caplog.set_level("INFO", logger="gradiend")
     model = family.build(tied=tied, dtype=dtype)

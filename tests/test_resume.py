@@ -105,7 +105,12 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES)
+EVERYDAY = {"autograd", "pruned before and after", "rate found", "two seeds"}
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[] if case in EVERYDAY else pytest.mark.slow) for case in CASES]
+)
 def test_a_training_that_is_stopped_often_ends_with_the_same_bits(make, tmp_path, case):  # noqa: F811
     given = {**LONG, **CASES[case]}
     calm, undisturbed = make(experiment_dir=str(tmp_path / "calm" / "run"), **given), Stops()

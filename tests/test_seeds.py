@@ -137,7 +137,7 @@ def test_a_folder_with_other_things_keeps_them(path, tmp_path):
     assert not list(tmp_path.glob(".mine*"))
 
 
-@pytest.mark.parametrize("max_seeds", [1, 2])
+@pytest.mark.parametrize("max_seeds", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_directory_may_be_a_path_object_or_end_in_a_slash(path, tmp_path, max_seeds):
     # The first evaluation scores higher than the last, so that the model that is kept is not the last.
     scores = {2: 0.9, 4: 0.1}

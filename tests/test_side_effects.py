@@ -38,7 +38,10 @@ def saved(name, directory):
     return tiny_data.save_bert(directory) if name == "bert" else test_decoder_only.saved_family(name, directory)
 
 
-@pytest.fixture(scope="module", params=["bert", "roberta", "llama", "gpt2 with a head"])
+ANOTHER = [pytest.param(name, marks=pytest.mark.slow) for name in ("roberta", "llama")]
+
+
+@pytest.fixture(scope="module", params=["bert", "gpt2 with a head", *ANOTHER])
 def trained(request, tmp_path_factory):
     path = saved(request.param.split()[0], tmp_path_factory.mktemp("base"))
     run = tiny_data.trainer(path, {"eval_batch_size": 3}, eval_neutral_data=NEUTRAL)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from everyday import every
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 from gradiend import (
@@ -301,7 +302,7 @@ class TestDecoder:
         measured = trained.evaluate_base_model(model, trained.get_model().tokenizer)
         assert measured["probs_factual"]["3PL"] == pytest.approx(1 - chosen["value"], abs=1e-5)
 
-    @pytest.mark.parametrize("part", ["decoder-weight", "decoder-sum", "decoder-bias", "encoder-weight"])
+    @pytest.mark.parametrize("part", every(3, ["decoder-weight", "decoder-sum", "decoder-bias", "encoder-weight"]))
     def test_every_part_moves_both_ways_and_is_rewritten_as_measured(self, trained, part):
         results = trained.evaluate_decoder(lrs=[0.1], part=part)
         model = trained.get_model()

@@ -64,10 +64,13 @@ class GradientEngine:
         self.objective = objective
         self.scorer = WordScorer(model, objective)
         parameters = mapped_parameters(model, mapping)
-        # Where pruning left no entry of a parameter, backward may stop above it and its tangent is zero.
-        self._places = {entry.name: (entry, place) for entry, place in mapping.slices() if entry.num_selected}
-        self.parameters = {name: parameters[name] for name in self._places}
         self._sharded = is_sharded(model)
+        # Where pruning left no entry of a parameter, backward may stop above it and its tangent is zero. The processes
+        # of a sharded model must reduce the same gradients, and the shards of the others may have entries.
+        self._places = {
+            entry.name: (entry, place) for entry, place in mapping.slices() if entry.num_selected or self._sharded
+        }
+        self.parameters = {name: parameters[name] for name in self._places}
         # A pass that puts other values in the place of shards has no layers to gather.
         self._forward_mode = not self._sharded
         self._forward_mode_agrees: bool | None = None
@@ -103,7 +106,8 @@ class GradientEngine:
         for side in sides:
             if side not in buffers:
                 buffers[side] = torch.empty(self.mapping.size, dtype=self.dtype, device=self.scorer.device)
-        unreached = {(side, place.start): place for side in buffers for _, place in self._places.values()}
+        places = [place for entry, place in self._places.values() if entry.num_selected]
+        unreached = {(side, place.start): place for side in buffers for place in places}
         team = self._team(len(factual))
         own, other = team.share(factual), team.share(alternative)
         # The processes of a sharded model get the mean of all gradients, and otherwise their own.
@@ -149,7 +153,8 @@ class GradientEngine:
 
                 def hand_on(name: str, gradient: Tensor, side: Side = side) -> None:
                     entry, place = self._places[name]
-                    receive(side, place, entry.gather(gradient))
+                    if entry.num_selected:
+                        receive(side, place, entry.gather(gradient))
 
                 more = position < len(sides) - 1 and not self._sharded
                 loss = losses.pop(side) if weight == 1 else weight * losses.pop(side)
@@ -195,7 +200,9 @@ class GradientEngine:
             if self._forward_mode:
                 try:
                     if self._forward_mode_agrees is None and len(words) and len(directions):
-                        self._forward_mode_agrees = self._agrees(words[0], directions[0])
+                        self._forward_mode_agrees = self.scorer.once(
+                            self._agrees, words[0], directions[0], of=tuple(self.parameters)
+                        )
                     if self._forward_mode_agrees is not False:
                         return self._forward_derivatives(words, directions, batch_size, progress, kept)
                 except NotImplementedError as error:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Size, Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 
 @dataclass(frozen=True)
@@ -49,13 +48,11 @@ class _Tracer(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        for value in tree_leaves((args, kwargs)):
-            if _has_memory(value):
-                self._known.add(value.untyped_storage().data_ptr())
+        for tensor in _tensors((*args, *kwargs.values())):
+            self._known.add(tensor.untyped_storage().data_ptr())
         result = func(*args, **kwargs)
-        for value in tree_leaves(result):
-            if _has_memory(value):
-                self._follow(value)
+        for tensor in _tensors((result,)):
+            self._follow(tensor)
         return result
 
     def _follow(self, tensor: Tensor) -> None:
@@ -74,6 +71,12 @@ class _Tracer(TorchDispatchMode):
         self._held[kind] -= size
 
 
-def _has_memory(value: Any) -> bool:
-    # Forward mode makes zeros that have no storage.
-    return isinstance(value, Tensor) and not value._is_zerotensor()
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    """The tensors that have memory among what an operator takes or gives, in lists too."""
+    for value in values:
+        if isinstance(value, Tensor):
+            # Forward mode makes zeros that have no storage.
+            if not value._is_zerotensor():
+                yield value
+        elif isinstance(value, (list, tuple)):
+            yield from _tensors(value)

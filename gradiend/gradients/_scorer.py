@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,9 @@ logger = logging.getLogger(__name__)
 CHECKED_ROWS = 2
 T = TypeVar("T")
 U = TypeVar("U")
+_HOLDS: WeakKeyDictionary[nn.Module, set[tuple[Any, ...]]] = WeakKeyDictionary()
+"""What was found to hold of a model, so that it is checked once and not by every scorer. What does not hold is not
+kept, since weights that are not finite for a moment must not slow down later passes."""
 
 
 def _word_log_probs(logits: Tensor, batch: WordBatch) -> Tensor:
@@ -58,6 +62,15 @@ class WordScorer:
         """Whether rows of different lengths may share a pass; None before the first one."""
         self.narrows: bool | None = None if self.backbone is not model else False
         self._sharded = is_sharded(model)
+
+    def once(self, check: Callable[..., bool], *given: Any, of: tuple[Any, ...] = ()) -> bool:
+        """Whether `check(*given)`; not called where it was true of the same modules before, with the same `of`."""
+        known = _HOLDS.setdefault(self.model, set())
+        dtype = next(self.model.parameters()).dtype
+        fact = (check.__qualname__, type(self.objective), dtype, *map(type, self.model.modules()), *of)
+        if fact not in known and check(*given):
+            known.add(fact)
+        return fact in known
 
     @property
     def device(self) -> torch.device:
@@ -99,7 +112,7 @@ class WordScorer:
 
     def _site_logits(self, batch: WordBatch, parameters: Mapping[str, Tensor] | None) -> Tensor:
         if self.pads is None:
-            self._look_at(batch.input_ids[0, : int(batch.attention_mask[0].sum())])
+            self.pads = self.once(self._padding_is_masked, batch.input_ids[0, : int(batch.attention_mask[0].sum())])
         lengths = batch.attention_mask.sum(1)
         if self.pads or bool((lengths == lengths[0]).all()):
             return self._padded_logits(batch, parameters)
@@ -113,7 +126,7 @@ class WordScorer:
 
     def _padded_logits(self, batch: WordBatch, parameters: Mapping[str, Tensor] | None) -> Tensor:
         if self.narrows is None:
-            self.narrows = self._narrowing_holds(batch)
+            self.narrows = self.once(self._narrowing_holds, batch)
         if not self.narrows:
             return self._forward(batch, parameters)[batch.site_rows, batch.site_positions]
         with self._narrowed(batch.site_rows, batch.site_positions):
@@ -143,8 +156,8 @@ class WordScorer:
             handle.remove()
 
     @torch.no_grad()
-    def _look_at(self, ids: Tensor) -> None:
-        """Find out with one row whether the model is of its kind, and whether padding changes the model's numbers."""
+    def _padding_is_masked(self, ids: Tensor) -> bool:
+        """Refuse a model of another kind, and find out whether padding changes the model's numbers, with one row."""
         ids = ids if len(ids) > 1 else ids.repeat(2)
         full, less = torch.ones_like(ids), len(ids) - 1
         whole = self._logits_of(ids, full)
@@ -152,15 +165,16 @@ class WordScorer:
         try:
             alone = self._logits_of(ids[:less], full[:less])
             padded = self._logits_of(ids, (torch.arange(len(ids), device=ids.device) < less) * full)
-            self.pads = equal_logits(alone, padded[:less])
+            pads = equal_logits(alone, padded[:less])
         except (RuntimeError, IndexError, ValueError):
             # Some models take no input as short as `less`.
-            self.pads = False
-        if not self.pads:
+            pads = False
+        if not pads:
             logger.info(
                 "The numbers of %s change with padding: texts of different lengths are computed apart.",
                 type(self.model).__name__,
             )
+        return pads
 
     def _logits_of(self, ids: Tensor, mask: Tensor) -> Tensor:
         return self.objective.logits(self.model, ids[None], mask[None], None)[0]

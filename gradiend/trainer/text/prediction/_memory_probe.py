@@ -75,12 +75,14 @@ def probe_encoding(model: TextPredictionModelWithGradiend, words: Words, rows: i
     """Trace the encoding of a batch of `rows` distinct inputs; only the longest inputs are run."""
     longest = sorted(words, key=lambda word: -len(word.input_ids))
     longest = longest[: _probed(model, len(longest[0].input_ids))]
-    _check_head(model.engine, longest)
-    # One number for all entries takes no space. It must be a number: the first derivatives of an engine also tell
-    # whether forward mode is right for the model.
-    direction = torch.ones(1, 1).expand(1, model.engine.mapping.size)
+    engine = model.engine
+    _check_head(engine, longest)
+    # One number in memory stands for all entries. It is no zero, since the first word compares forward mode with a
+    # backward pass: here, before a GRADIEND takes memory, and not in the pass that is traced or in training.
+    direction = torch.ones(1, 1).expand(1, engine.mapping.size)
+    engine.directional_derivatives(longest[:1], direction)
     distinct = len({word.input_ids for word in longest})
-    trace = trace_memory(model.engine.model, lambda: model.engine.directional_derivatives(longest, direction), distinct)
+    trace = trace_memory(engine.model, lambda: engine.directional_derivatives(longest, direction), distinct)
     return ProbedPass(trace, min(rows, len({word.input_ids for word in words})))
 
 
