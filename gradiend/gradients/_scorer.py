@@ -55,7 +55,7 @@ class WordScorer:
 
     @property
     def device(self) -> torch.device:
-        """The device where inputs have to be."""
+        """The device where inputs have to be, which is where their logits are."""
         return next(self.model.parameters()).device
 
     def log_probs(self, batch: WordBatch, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
@@ -108,16 +108,22 @@ class WordScorer:
             return self._forward(batch, parameters)[0]
 
     def _forward(self, batch: WordBatch, parameters: Mapping[str, Tensor] | None) -> Tensor:
-        return self.objective.logits(self.model, batch.input_ids, batch.attention_mask, parameters)
+        # The head of a model on several devices may be on another one than the input.
+        return self.objective.logits(self.model, batch.input_ids, batch.attention_mask, parameters).to(
+            batch.input_ids.device
+        )
 
     @contextmanager
     def _narrowed(self, rows: Tensor, positions: Tensor) -> Iterator[None]:
+        def at_sites(hidden: Tensor) -> Tensor:
+            return hidden[rows.to(hidden.device), positions.to(hidden.device)].unsqueeze(0)
+
         def narrow(module: nn.Module, inputs: Any, output: Any) -> Any:
             del module, inputs
             if isinstance(output, tuple):
-                return (output[0][rows, positions].unsqueeze(0), *output[1:])
+                return (at_sites(output[0]), *output[1:])
             output = copy.copy(output)
-            output["last_hidden_state"] = output["last_hidden_state"][rows, positions].unsqueeze(0)
+            output["last_hidden_state"] = at_sites(output["last_hidden_state"])
             return output
 
         handle = self.backbone.register_forward_hook(narrow)

@@ -309,6 +309,8 @@ def load(
         shape["base_model_dtype"] = args.base_model_dtype
     if not new and "base_model" not in kwargs:
         shape |= _base_in_hand(base, source)
+    if "base_model" not in shape and args.base_model_device_map is not None:
+        shape |= {name: args.get(name) for name in ("base_model_device_map", "base_model_max_memory")}
     on_disk = not new and isinstance(source, (str, Path))
     with unchanged(Path(source) / CONFIG_FILE) if on_disk else nullcontext():
         model = trainer.create_model_with_gradiend(source, model_class, **{**shape, **kwargs})
