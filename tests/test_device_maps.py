@@ -31,7 +31,7 @@ BOTH = [Side.ALTERNATIVE, Side.DIFF]
 
 
 def alternating(model) -> dict[str, str]:
-    """Every second layer on another device, and an output head that is not tied on another one than the embeddings."""
+    """Every second layer on another device; what follows the layers too, unless it is tied to the embeddings."""
     path, layers = next((path, part) for path, part in model.named_modules() if isinstance(part, nn.ModuleList))
     tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
     places = {f"{path}.{number}": (SECOND, FIRST)[number % 2] for number in range(len(layers))}
@@ -40,7 +40,7 @@ def alternating(model) -> dict[str, str]:
         above = ".".join(names[:depth])
         for other, _ in model.get_submodule(above).named_children():
             if other != name:
-                places[f"{above}.{other}" if above else other] = FIRST if depth or tied else SECOND
+                places[f"{above}.{other}" if above else other] = FIRST if tied or "emb" in other else SECOND
     return places
 
 
