@@ -108,10 +108,7 @@ class WordScorer:
             return self._forward(batch, parameters)[0]
 
     def _forward(self, batch: WordBatch, parameters: Mapping[str, Tensor] | None) -> Tensor:
-        # The head of a model on several devices may be on another one than the input.
-        return self.objective.logits(self.model, batch.input_ids, batch.attention_mask, parameters).to(
-            batch.input_ids.device
-        )
+        return self.objective.logits(self.model, batch.input_ids, batch.attention_mask, parameters)
 
     @contextmanager
     def _narrowed(self, rows: Tensor, positions: Tensor) -> Iterator[None]:
