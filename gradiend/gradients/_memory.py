@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,21 +38,24 @@ def trace_memory(model: nn.Module, run: Callable[[], Any], rows: int) -> MemoryT
     """Call `run` and follow the tensors that the call makes.
 
     Tensors of a parameter's shape (gradients, tangents), also flat ones, do not depend on the number of inputs; all
-    other tensors are taken to grow with this number. What operators use inside themselves is not seen.
+    other tensors are taken to grow with this number. What operators use inside themselves is not seen. Tensors on a
+    device without parameters, such as the tokens before they are moved, count with the first parameter's device.
     """
     shapes = [parameter.shape for parameter in model.parameters()]
-    tracer = _Tracer({*shapes, *(Size([shape.numel()]) for shape in shapes)})
+    devices = dict.fromkeys(str(parameter.device) for parameter in model.parameters())
+    tracer = _Tracer({*shapes, *(Size([shape.numel()]) for shape in shapes)}, list(devices))
     with tracer:
         run()
-    return MemoryTrace(rows, dict(tracer.moments))
+    return MemoryTrace(rows, tracer.moments)
 
 
 class _Tracer(TorchDispatchMode):
-    def __init__(self, fixed_shapes: Collection[Size]) -> None:
+    def __init__(self, fixed_shapes: Collection[Size], devices: Sequence[str]) -> None:
         super().__init__()
         self.fixed_shapes = fixed_shapes
-        self.moments: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-        self._held: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
+        self.devices = devices
+        self.moments: dict[str, list[tuple[int, int]]] = {device: [(0, 0)] for device in devices}
+        self._held = {device: [0, 0] for device in devices}
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -73,11 +75,13 @@ class _Tracer(TorchDispatchMode):
         place, size = storage._cdata, storage.nbytes()
         if place in self._known:
             return
-        held = self._held[str(tensor.device)]
+        device = str(tensor.device)
+        device = device if device in self._held else self.devices[0]
+        held = self._held[device]
         kind = 0 if tensor.shape in self.fixed_shapes else 1
         self._known.add(place)
         held[kind] += size
-        self.moments[str(tensor.device)].append((held[0], held[1]))
+        self.moments[device].append((held[0], held[1]))
         weakref.finalize(storage, self._forget, held, place, kind, size)
 
     def _forget(self, held: list[int], place: int, kind: int, size: int) -> None:

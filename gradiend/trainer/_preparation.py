@@ -24,6 +24,7 @@ from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core._kept_gradients import GradientStore
 from gradiend.trainer.core._memory import (
     MemoryEstimate,
+    class_batches,
     estimate_training,
     explained_memory_errors,
     require_memory,
@@ -429,14 +430,10 @@ def post_pruned(model: ModelWithGradiend, args: TrainingArguments, directory: st
 
 def memory_of(trainer: Any, model: ModelWithGradiend, args: TrainingArguments, *, held: bool) -> MemoryEstimate:
     """The memory that a training of the model will need, see `estimate_training`."""
-    config = args.pre_prune_config
-    per_class = 0 if config is None else -(-config.n_samples // max(2, len(trainer.target_classes or ())))
+    batches = class_batches(args.pre_prune_config, len(trainer.target_classes or ()))
     probe = trainer.modality.memory_probe(trainer, model, args)
     return_freed_memory()
-    return estimate_training(
-        model.base_model, model.gradiend, args, probe,
-        class_batches=0 if config is None else -(-per_class // config.batch_size), base_held=held,
-    )  # fmt: skip
+    return estimate_training(model.base_model, model.gradiend, args, probe, batches=batches, base_held=held)
 
 
 def warn_of_ignored_arguments(model: ModelWithGradiend, args: TrainingArguments) -> None:
