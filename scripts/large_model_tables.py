@@ -48,7 +48,9 @@ def table(config: LlamaConfig, n_tokens: int) -> Iterator[str]:
     yield "| kept entries | " + " | ".join(LAYOUTS) + " | fewest devices |"
     yield "|---" * (len(LAYOUTS) + 2) + "|"
     for name, pruning in KEPT.items():
-        arguments = TrainingArguments(base_model_dtype=torch.bfloat16, pre_prune_config=pruning)
+        arguments = TrainingArguments(
+            base_model_dtype=torch.bfloat16, gradient_checkpointing=True, pre_prune_config=pruning
+        )
         estimate = estimate_from_config(config, arguments, n_tokens=n_tokens)
         yield (
             f"| {name} | " + " | ".join(cell(estimate, layout) for layout in LAYOUTS.values()) + f" | {few(estimate)} |"

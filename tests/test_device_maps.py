@@ -73,7 +73,15 @@ def test_the_stand_in_refuses_what_gpus_refuse():
         assert (one.to(SECOND) + other).tolist() == [2, 2]
 
 
-@pytest.mark.parametrize(("family", "tied"), [("bert", True), ("modernbert", False), ("llama", False)])
+EVERYDAY = ("bert", True), ("modernbert", False), ("llama", False)
+FAMILIES = [
+    pytest.param(family, tied, marks=() if (family, tied) in EVERYDAY else pytest.mark.slow)
+    for family in tiny.FAMILIES
+    for tied in (True, False)
+]
+
+
+@pytest.mark.parametrize(("family", "tied"), FAMILIES)
 def test_gradients_and_encodings_are_those_of_one_device(family, tied):
     family = tiny.FAMILIES[family]
     model = family.build(tied=tied)
@@ -188,6 +196,24 @@ class TestPlacement:
         assert {place for name, place in places.items() if "layer.0" in name} == {SECOND}
         assert {place for name, place in places.items() if "layer.0" not in name} == {FIRST}
         assert tiny.distance(found.cpu(), expected) < 1e-5
+
+    def test_the_estimate_counts_what_each_device_has(self):
+        with two_devices():
+            model = TextPredictionModelWithGradiend.from_pretrained(
+                dispatched(tiny.bert(), BERT_MAP), tokenizer=tiny.bert_tokenizer(), device_encoder=FIRST,
+                device_decoder=SECOND,
+            )  # fmt: skip
+            found = {
+                (use.name, use.device): use.nbytes
+                for use in tiny_data.trainer(model).estimate_memory().phases["training steps"]
+            }
+            layer = sum(parameter.nbytes for parameter in model.base_model.bert.encoder.layer[0].parameters())
+            tensors = [*model.base_model.parameters(), *model.base_model.buffers()]
+        assert found["base model", SECOND] == layer
+        assert found["base model", FIRST] == sum(tensor.nbytes for tensor in tensors) - layer
+        assert found["gradient buffers", FIRST] == found["gradient buffers", SECOND] == 4 * len(model)
+        assert found["GRADIEND weights", SECOND] == 2 * 4 * len(model)
+        assert 0 < found["activations", SECOND] < found["activations", FIRST]
 
     def test_a_map_of_one_device_trains_the_same(self, tmp_path):
         name = tiny_data.save_bert(tmp_path)

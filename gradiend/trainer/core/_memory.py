@@ -202,7 +202,7 @@ def estimate_training(
     if config is not None:
         device = on_base if config.importance_device is None else str(torch.device(config.importance_device))
         vector = full * (config.importance_dtype or torch.float32).itemsize
-        lies = Lies.FIRST if config.importance_device is None else Lies.NAMED
+        lies = Lies.FIRST if device in on_each else Lies.NAMED
         uses = [*base, MemoryUse("importance", device, vector, lies=lies)]
         if batches > 1:
             uses.append(MemoryUse("accumulator", device, vector, lies=lies))
@@ -271,6 +271,8 @@ def require_memory(estimate: MemoryEstimate, arguments: TrainingArguments) -> No
 
 def _other_layout(estimate: MemoryEstimate, device: str, free: int) -> str:
     """A sentence about the smallest layout that would fit; empty if none would."""
+    if any(use.lies is Lies.NAMED and use.device == device for uses in estimate.phases.values() for use in uses):
+        return ""
     # What this device holds of the base model would lie elsewhere.
     held = max(
         sum(use.nbytes for use in uses if use.held and use.device == device) for uses in estimate.phases.values()
