@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import sys
 
 import pytest
 import tiny
@@ -237,6 +238,12 @@ class TestRefused:
             model = dispatched(tiny.bert(), {**BERT_MAP, "cls": SECOND})
             with pytest.raises(ValueError, match=r"shares with another module, .* put both modules on one device"):
                 TextPredictionModelWithGradiend.from_pretrained(model, tokenizer=tiny.bert_tokenizer())
+
+    def test_a_map_without_accelerate(self, tmp_path, monkeypatch):
+        name = tiny_data.save_bert(tmp_path)
+        monkeypatch.setitem(sys.modules, "accelerate", None)
+        with pytest.raises(ImportError, match="base_model_device_map needs accelerate: pip install accelerate"):
+            TextPredictionModelWithGradiend.from_pretrained(name, base_model_device_map="auto")
 
     def test_a_map_for_a_model_that_is_loaded(self):
         trainer = tiny_data.trainer(tiny.bert(), {"base_model_device_map": "auto"})

@@ -382,12 +382,11 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
                 refuse_wrapped(given)
         same_device = load_arguments.pop("encoder_decoder_same_device", False)
         given = load_directory if base_model is None else base_model
-        in_memory = isinstance(given, nn.Module)
-        mapped = is_dispatched(given) if in_memory else any(load_arguments.get(name) for name in MAP_KEYWORDS)
+        by_name = not isinstance(given, nn.Module)
+        mapped = any(map(load_arguments.get, MAP_KEYWORDS)) if by_name else is_dispatched(given)
         if mapped and device_base_model is not None:
             raise ValueError(MAPPED.format("device_base_model"))
-        if device is None:
-            device = device_of(given)
+        device = device_of(given) if device is None else device
         *halves, base_place, _ = resolve_device_config_for_model(
             device, device_encoder, device_decoder, device_base_model, same_device
         )
