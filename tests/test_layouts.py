@@ -82,6 +82,12 @@ class TestLayouts:
         importance = named(estimate.for_layout(Layout("sharded", 4)), "pre-pruning")["importance"]
         assert importance == pytest.approx(named(estimate, "pre-pruning")["importance"] / 4, abs=4)
 
+    def test_a_process_can_name_its_device(self, estimate):
+        layout = Layout("sharded", 2)
+        own = estimate.for_layout(layout, device="cpu")
+        assert own.peak == {"cpu": estimate.for_layout(layout).fullest}
+        require_memory(own.with_base_model(), TrainingArguments())
+
     def test_a_layout_of_a_layout_is_that_of_the_training(self, estimate):
         twice = estimate.for_layout(Layout("device_map", 3)).for_layout(Layout("data_parallel", 2))
         assert twice.phases == estimate.for_layout(Layout("data_parallel", 2)).phases

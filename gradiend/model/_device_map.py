@@ -19,8 +19,6 @@ from gradiend.util._keywords import one_of
 
 RULES = "auto", "balanced", "balanced_low_0", "sequential"
 """The maps that Accelerate makes itself, by their names in transformers."""
-MAP_KEYWORDS = "base_model_device_map", "device_map"
-"""The keywords of `ModelWithGradiend.from_pretrained` that place a base model."""
 MAPPED = "{} is for a base model on one device, and a device map places this one: leave it out."
 
 
@@ -87,6 +85,17 @@ def placement(device_map: Any, max_memory: Any) -> dict[str, Any]:
 def is_dispatched(model: nn.Module) -> bool:
     """Whether Accelerate's hooks move what a model computes between devices; such a model must not be moved."""
     return any("_hf_hook" in vars(part) for part in model.modules())
+
+
+def is_mapped(base_model: Any, arguments: Mapping[str, Any], device: Any) -> bool:
+    """Whether a device map places a base model, which keywords of `ModelWithGradiend.from_pretrained` load or which is
+    in memory. Raises ValueError for a map and a `device` for the whole base model."""
+    by_name = not isinstance(base_model, nn.Module)
+    keywords = "base_model_device_map", "device_map"
+    mapped = any(map(arguments.get, keywords)) if by_name else is_dispatched(base_model)
+    if mapped and device is not None:
+        raise ValueError(MAPPED.format("device_base_model"))
+    return mapped
 
 
 def refuse_divided_ties(model: nn.Module) -> None:

@@ -34,7 +34,7 @@ from gradiend.model._context import (
     read_gradiend_context,
     write_gradiend_context,
 )
-from gradiend.model._device_map import MAP_KEYWORDS, MAPPED, is_dispatched
+from gradiend.model._device_map import MAPPED, is_dispatched, is_mapped
 from gradiend.model._parameter_map import mapped_parameters
 from gradiend.model._refusals import is_finite, refuse_undefined_weights, refuse_wrapped
 from gradiend.model._rewriting import RewritesBaseModel
@@ -382,10 +382,7 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
                 refuse_wrapped(given)
         same_device = load_arguments.pop("encoder_decoder_same_device", False)
         given = load_directory if base_model is None else base_model
-        by_name = not isinstance(given, nn.Module)
-        mapped = any(map(load_arguments.get, MAP_KEYWORDS)) if by_name else is_dispatched(given)
-        if mapped and device_base_model is not None:
-            raise ValueError(MAPPED.format("device_base_model"))
+        mapped = is_mapped(given, load_arguments, device_base_model)
         device = device_of(given) if device is None else device
         *halves, base_place, _ = resolve_device_config_for_model(
             device, device_encoder, device_decoder, device_base_model, same_device

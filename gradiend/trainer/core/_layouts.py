@@ -114,19 +114,22 @@ class Layout:
             "sharded": f"sharded over {self.n} processes (fsdp=True)",
         }[self.kind]
 
-    def place(self, phases: Phases, block: int) -> dict[str, tuple[MemoryUse, ...]]:
+    def place(self, phases: Phases, block: int, device: str | None = None) -> dict[str, tuple[MemoryUse, ...]]:
         """The phases on the devices of this layout, with nothing of them held before.
 
         Args:
             phases: The phases on any devices.
             block: Bytes of the largest block of the base model that is gathered at once.
+            device: Name of the device of a process, in layouts whose devices all hold the same. Default: a description.
         """
+        device = device or ("the device" if self.n == 1 else f"each of {self.n} devices")
         fresh = {phase: [dataclasses.replace(use, held=False) for use in uses] for phase, uses in phases.items()}
         shares = _even_shares(fresh, self.n) if self.kind == "device_map" else []
-        return {phase: tuple(self._placed(uses, block, shares)) for phase, uses in fresh.items()}
+        return {phase: tuple(self._placed(uses, block, shares, device)) for phase, uses in fresh.items()}
 
-    def _placed(self, uses: Sequence[MemoryUse], block: int, shares: Sequence[float]) -> Iterator[MemoryUse]:
-        device = "the device" if self.n == 1 else f"each of {self.n} devices"
+    def _placed(
+        self, uses: Sequence[MemoryUse], block: int, shares: Sequence[float], device: str
+    ) -> Iterator[MemoryUse]:
         if self.kind == "sharded":
             yield MemoryUse("two gathered blocks", device, 2 * block)
         for use in uses:

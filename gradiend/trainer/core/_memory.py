@@ -127,10 +127,15 @@ class MemoryEstimate(Shown):
         }
         return dataclasses.replace(self, phases=phases)
 
-    def for_layout(self, layout: Layout) -> MemoryEstimate:
-        """The estimate of the same training in another layout, for processes that hold nothing before."""
+    def for_layout(self, layout: Layout, device: str | None = None) -> MemoryEstimate:
+        """The estimate of the same training in another layout, for processes that hold nothing before.
+
+        Args:
+            layout: The layout.
+            device: Name of the device of this process, if all devices of the layout hold the same.
+        """
         measured = self.measured or self.phases
-        return dataclasses.replace(self, phases=layout.place(measured, self.block), measured=measured)
+        return dataclasses.replace(self, phases=layout.place(measured, self.block, device), measured=measured)
 
     def __str__(self) -> str:
         lines = []
