@@ -82,7 +82,7 @@ class EncoderData:
             source: The gradient: factual, alternative or diff. Default: the model's source.
         """
         side, engine = Side.parse("source", source or model.source), model.engine
-        buffer = torch.empty(engine.mapping.size, dtype=engine.dtype, device=engine.scorer.device)
+        buffer = torch.empty(engine.mapping.size, dtype=engine.dtype, device=model.gradiend.device_encoder)
         for factual, alternative, label in zip(self.factual, self.alternative, self.rows["label"], strict=True):
             engine.gradients([factual], [alternative], [side], out=[buffer])
             yield {"source": buffer, "label": label}

@@ -16,7 +16,7 @@ import functools
 import itertools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -170,7 +170,7 @@ class GradientEngine:
         }
         batch = collate([word for words in needed.values() for word in words], self.objective.pad_token_id)
         device = self.scorer.device
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
             losses = -self.scorer.log_probs(batch.to(device))
         by_side = dict(zip(needed, losses.split([len(words) for words in needed.values()]), strict=True))
         if Side.DIFF in sides:

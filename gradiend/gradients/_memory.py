@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,58 +17,73 @@ class MemoryTrace:
 
     rows: int
     """Distinct inputs of the pass."""
-    moments: tuple[tuple[int, int], ...]
-    """(bytes that do not depend on the number of inputs, bytes in proportion to this number), after each operation."""
+    moments: Mapping[str, Sequence[tuple[int, int]]]
+    """Device → (bytes that do not depend on the number of inputs, bytes in proportion to this number), after each
+    operation that made a tensor there."""
+
+    def peaks(self, rows: float) -> dict[str, int]:
+        """Device → the most bytes that a pass over `rows` inputs of the same length holds there at once."""
+        return {
+            device: max(int(fixed + scaling * rows / self.rows) for fixed, scaling in moments)
+            for device, moments in self.moments.items()
+        }
 
     def peak(self, rows: float) -> int:
-        """The most bytes that a pass over `rows` inputs of the same length holds at once."""
-        return max((int(fixed + scaling * rows / self.rows) for fixed, scaling in self.moments), default=0)
+        """The peaks of all devices together."""
+        return sum(self.peaks(rows).values())
 
 
 def trace_memory(model: nn.Module, run: Callable[[], Any], rows: int) -> MemoryTrace:
     """Call `run` and follow the tensors that the call makes.
 
     Tensors of a parameter's shape (gradients, tangents), also flat ones, do not depend on the number of inputs; all
-    other tensors are taken to grow with this number. What operators use inside themselves is not seen.
+    other tensors are taken to grow with this number. What operators use inside themselves is not seen. Tensors on a
+    device without parameters, such as the tokens before they are moved, count with the first parameter's device.
     """
     shapes = [parameter.shape for parameter in model.parameters()]
-    tracer = _Tracer({*shapes, *(Size([shape.numel()]) for shape in shapes)})
+    devices = dict.fromkeys(str(parameter.device) for parameter in model.parameters())
+    tracer = _Tracer({*shapes, *(Size([shape.numel()]) for shape in shapes)}, list(devices))
     with tracer:
         run()
-    return MemoryTrace(rows, tuple(tracer.moments))
+    return MemoryTrace(rows, tracer.moments)
 
 
 class _Tracer(TorchDispatchMode):
-    def __init__(self, fixed_shapes: Collection[Size]) -> None:
+    def __init__(self, fixed_shapes: Collection[Size], devices: Sequence[str]) -> None:
         super().__init__()
         self.fixed_shapes = fixed_shapes
-        self.moments: list[tuple[int, int]] = []
-        self._held = [0, 0]
+        self.devices = devices
+        self.moments: dict[str, list[tuple[int, int]]] = {device: [(0, 0)] for device in devices}
+        self._held = {device: [0, 0] for device in devices}
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         for tensor in _tensors((*args, *kwargs.values())):
-            self._known.add(tensor.untyped_storage().data_ptr())
+            self._known.add(tensor.untyped_storage()._cdata)
         result = func(*args, **kwargs)
         for tensor in _tensors((result,)):
             self._follow(tensor)
         return result
 
     def _follow(self, tensor: Tensor) -> None:
+        # The address of the data would not do on the meta device, where there is none.
         storage = tensor.untyped_storage()
-        place, size = storage.data_ptr(), storage.nbytes()
-        if not place or place in self._known:
+        place, size = storage._cdata, storage.nbytes()
+        if place in self._known:
             return
+        device = str(tensor.device)
+        device = device if device in self._held else self.devices[0]
+        held = self._held[device]
         kind = 0 if tensor.shape in self.fixed_shapes else 1
         self._known.add(place)
-        self._held[kind] += size
-        self.moments.append((self._held[0], self._held[1]))
-        weakref.finalize(storage, self._forget, place, kind, size)
+        held[kind] += size
+        self.moments[device].append((held[0], held[1]))
+        weakref.finalize(storage, self._forget, held, place, kind, size)
 
-    def _forget(self, place: int, kind: int, size: int) -> None:
+    def _forget(self, held: list[int], place: int, kind: int, size: int) -> None:
         self._known.discard(place)
-        self._held[kind] -= size
+        held[kind] -= size
 
 
 def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:

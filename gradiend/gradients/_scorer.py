@@ -74,7 +74,7 @@ class WordScorer:
 
     @property
     def device(self) -> torch.device:
-        """The device where inputs have to be."""
+        """The device where inputs have to be, which is where their logits are."""
         return next(self.model.parameters()).device
 
     def compute(self, items: Sequence[T], function: Callable[[T], U]) -> list[U]:
@@ -141,12 +141,15 @@ class WordScorer:
 
     @contextmanager
     def _narrowed(self, rows: Tensor, positions: Tensor) -> Iterator[None]:
+        def at_sites(hidden: Tensor) -> Tensor:
+            return hidden[rows.to(hidden.device), positions.to(hidden.device)].unsqueeze(0)
+
         def narrow(module: nn.Module, inputs: Any, output: Any) -> Any:
             del module, inputs
             if isinstance(output, tuple):
-                return (output[0][rows, positions].unsqueeze(0), *output[1:])
+                return (at_sites(output[0]), *output[1:])
             output = copy.copy(output)
-            output["last_hidden_state"] = output["last_hidden_state"][rows, positions].unsqueeze(0)
+            output["last_hidden_state"] = at_sites(output["last_hidden_state"])
             return output
 
         handle = self.backbone.register_forward_hook(narrow)

@@ -18,6 +18,10 @@ ADAPTER_CONFIG = "adapter_config.json"
 """The file in which PEFT saves the configuration of an adapter."""
 PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 PARALLEL_NAMES = ("FullyShardedDataParallel", "DeepSpeedEngine")
+ROOM = (
+    "Load it where there is room for all of it: on more or larger devices, in bfloat16 (base_model_dtype), with a "
+    "larger base_model_max_memory if that was given, or, on the CPU, without device_map."
+)
 MERGE = "merge_and_unload() of the PeftModel gives a plain model with the adapter's weights in it"
 
 
@@ -98,13 +102,12 @@ def refuse_absent_weights(model: nn.Module) -> None:
     """Raise ValueError for weights that are offloaded to disk or on the meta device."""
     if "disk" in map(str, (vars(model).get("hf_device_map") or {}).values()):
         raise ValueError(
-            "The base model is partly offloaded to disk (device_map): load it without device_map, on a machine with "
-            "enough memory."
+            f"The base model is partly offloaded to disk, because its devices have no room for it (device_map). {ROOM}"
         )
     if meta := [path for path, parameter in model.named_parameters() if parameter.device.type == "meta"]:
         raise ValueError(
             f"The base model is not in memory: {_some(meta)} on the meta device (offloaded by device_map, or never "
-            "loaded). Load it with from_pretrained without device_map, on a machine with enough memory."
+            f"loaded). {ROOM}"
         )
 
 

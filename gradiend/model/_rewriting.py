@@ -5,7 +5,6 @@ A float64 parameter is computed in float64, because in float32 even an update of
 
 from __future__ import annotations
 
-import copy
 import logging
 from abc import ABC
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing_extensions import Self
 
 from gradiend.model._architecture import parse_rewrite_part
 from gradiend.model._context import Side, moving_factor, one_goal, parse_direction
+from gradiend.model._device_map import copy_of
 from gradiend.model._parameter_map import MappedParameter, ParameterMap, mapped_parameters
 from gradiend.model._refusals import is_finite, refuse_undefined_weights
 from gradiend.model._rewrite_files import RewriteChoice, RewriteRecord, delta_of, delta_path, write_delta
@@ -246,7 +246,7 @@ class RewritesBaseModel(nn.Module, ABC):
         model, step = self._for_rewriting(), self._step(learning_rate, feature_factor, part)
         refuse_undefined_weights(model.base_model)
         with exclusive(model.base_model):
-            rewritten = copy.deepcopy(model.base_model)
+            rewritten = copy_of(model.base_model)
         share = add_update(rewritten, model.gradiend.mapping, step)
         refuse_no_change(share, step)
         refuse_overflow(rewritten, model.gradiend.mapping)

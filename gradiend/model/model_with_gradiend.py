@@ -34,6 +34,7 @@ from gradiend.model._context import (
     read_gradiend_context,
     write_gradiend_context,
 )
+from gradiend.model._device_map import MAPPED, is_dispatched, is_mapped
 from gradiend.model._parameter_map import mapped_parameters
 from gradiend.model._refusals import is_finite, refuse_undefined_weights, refuse_wrapped
 from gradiend.model._rewriting import RewritesBaseModel
@@ -58,7 +59,7 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
     Args:
         base_model: Any module with `named_parameters()` and a `device`.
         gradiend: The GRADIEND of the base model.
-        base_model_device: The new device of the base model.
+        base_model_device: The new device of the base model; not for one that a device map has placed.
         device_encoder: The new device of the encoder.
         device_decoder: The new device of the decoder.
         gradient_creator: A function of an input that returns a flat gradient. Default: this model.
@@ -91,6 +92,8 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
         self._loaded: dict[str, Any] = {}
         """Name or path → the digest of the base model that it loads; copies of this model share the dict."""
         if base_model_device is not None:
+            if is_dispatched(base_model):
+                raise ValueError(MAPPED.format("base_model_device"))
             base_model.to(base_model_device)
         gradiend.to(device_encoder=device_encoder, device_decoder=device_decoder)
 
@@ -163,8 +166,11 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
     # Placement
 
     def to(self, device: Any) -> Self:  # type: ignore[override]
-        """Move base model and GRADIEND. Returns self."""
-        self.base_model.to(device)
+        """Move base model and GRADIEND; a base model that a device map has placed stays there. Returns self."""
+        if is_dispatched(self.base_model):
+            logger.warning("The base model stays where its device map has put it; the GRADIEND moves to %s.", device)
+        else:
+            self.base_model.to(device)
         self.gradiend.to(device)
         return self
 
@@ -357,17 +363,18 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
             require_gradiend_model: Whether to refuse everything but a checkpoint.
             feature_definition: An object whose `target_classes` get the labels +1 and −1, and other classes 0.
             device: The device of encoder, decoder and base model, unless they have a device of their own. Default: the
-                device of a base model that is an instance; otherwise see `resolve_device_config_for_model`.
+                (first) device of a base model that is an instance; otherwise see `resolve_device_config_for_model`.
             device_encoder: The device of the encoder.
             device_decoder: The device of the decoder.
-            device_base_model: The device of the base model.
+            device_base_model: The device of the base model; not for one that a device map places.
             source: The gradient that the encoder of a new GRADIEND reads; a checkpoint has a source of its own.
             target: The gradient that the decoder of a new GRADIEND reproduces; a checkpoint has a target of its own.
             verify: Whether to compare the files of a checkpoint with their checksums, which reads all bits once more.
             **kwargs: The shape of a new GRADIEND (latent_dim, param_map, params, activation_encoder,
                 activation_decoder, bias_decoder, lazy_init; pre_prune_config implies lazy_init), torch_dtype (also of a
                 checkpoint), encoder_decoder_same_device, and arguments for the loading of the base model (tokenizer,
-                trust_remote_code; for a language model also objective, the name of its kind in `gradiend.objectives`).
+                trust_remote_code; for a language model also objective, the name of its kind in `gradiend.objectives`,
+                and base_model_device_map and base_model_max_memory, see `TrainingArguments`).
 
         Raises:
             FileNotFoundError: `require_gradiend_model` or `base_model` is given and there is no checkpoint, or a
@@ -384,8 +391,9 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
             if isinstance(given, nn.Module):
                 refuse_wrapped(given)
         same_device = load_arguments.pop("encoder_decoder_same_device", False)
-        if device is None:
-            device = device_of(load_directory if base_model is None else base_model)
+        given = load_directory if base_model is None else base_model
+        mapped = is_mapped(given, load_arguments, device_base_model)
+        device = device_of(given) if device is None else device
         *halves, base_place, _ = resolve_device_config_for_model(
             device, device_encoder, device_decoder, device_base_model, same_device
         )
@@ -404,7 +412,8 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
             model = cls(loaded, gradiend, *extra, source=source or "factual", target=target or "diff")
             if isinstance(load_directory, (str, Path)):
                 model._loaded[model._recorded_base] = model._base_digest()
-        model.base_model.to(base_place)
+        if not mapped:
+            model.base_model.to(base_place)
         if feature_definition is not None and model.feature_class_encoding_direction is None:
             model.set_feature_class_encoding_direction(encoding_direction(feature_definition))
         return model

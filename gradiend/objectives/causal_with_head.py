@@ -287,7 +287,8 @@ class DecoderModelWithMLMHead(ModelWithHead):
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         backbone = get_backbone_module(self.to_original_model())
         hidden = backbone(input_ids=input_ids, attention_mask=mask, use_cache=False).last_hidden_state
-        return mean_of_following(hidden, mask, self.pooling_length)
+        # The last layer of a model on several devices may be on another one than the input.
+        return mean_of_following(hidden.to(input_ids.device), mask, self.pooling_length)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> MaskedLMOutput:
         """Logits of the labels at every position, (B, L, n_labels)."""

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel
 
+from gradiend.model._device_map import is_dispatched, placement, refuse_divided_ties
 from gradiend.model._refusals import (
     refuse_absent_weights,
     refuse_adapter_folder,
@@ -136,8 +137,9 @@ class AutoTokenizerForLM:
 
 
 def load_with_tokenizer(
-    model: Any, tokenizer: Any = None, tokenizer_place: Any = None, *, trust_remote_code: bool = False, **kwargs: Any
-) -> tuple[Any, Any]:
+    model: Any, tokenizer: Any = None, tokenizer_place: Any = None, *, trust_remote_code: bool = False,
+    base_model_device_map: Any = None, base_model_max_memory: Any = None, **kwargs: Any,
+) -> tuple[Any, Any]:  # fmt: skip
     """(language model, tokenizer), checked.
 
     Args:
@@ -145,12 +147,21 @@ def load_with_tokenizer(
         tokenizer: Name, path or instance of the tokenizer. Default: `tokenizer_place`, else the model's name.
         tokenizer_place: See `tokenizer`.
         trust_remote_code: Whether code from the hub may run.
+        base_model_device_map: The devices of the parts of a model that is loaded, see `placement`.
+        base_model_max_memory: See `placement`.
         **kwargs: Arguments of `AutoModelForLM.from_pretrained`; an instance must have the given torch_dtype.
 
     Raises:
-        ValueError: Weights that are not in memory, or undefined; no tokenizer; an instance of another dtype.
+        ValueError: Weights that are not in memory, or undefined; no tokenizer; an instance of another dtype, or on
+            one device although there is a map. See also `placement`.
     """
+    mapped = placement(base_model_device_map, base_model_max_memory)
     if isinstance(model, nn.Module):
+        if mapped and not is_dispatched(model):
+            raise ValueError(
+                "base_model_device_map is for models that are loaded, and this one is here already: give its name or "
+                "path, or place it with accelerate.dispatch_model(model, …)."
+            )
         name, dtype = str(model.name_or_path), next(model.parameters()).dtype
         if dtype != kwargs.get("torch_dtype", dtype):
             raise ValueError(
@@ -160,8 +171,9 @@ def load_with_tokenizer(
     else:
         own = Path(model) / OWN_BASE_MODEL
         name = str(own if own.is_dir() else model)
-        model = AutoModelForLM.from_pretrained(name, trust_remote_code=trust_remote_code, **kwargs)
+        model = AutoModelForLM.from_pretrained(name, trust_remote_code=trust_remote_code, **mapped, **kwargs)
     refuse_absent_weights(model)
+    refuse_divided_ties(model)
     refuse_undefined_weights(model)
     if tokenizer is None or isinstance(tokenizer, (str, Path)):
         place = tokenizer or tokenizer_place or name

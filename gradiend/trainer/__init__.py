@@ -1,5 +1,7 @@
 """Arguments, callbacks, the training loop and seeds; `gradiend.trainer.text` has what only texts need."""
 
+from gradiend.trainer.core._layouts import Layout as Layout
+from gradiend.trainer.core._memory import MemoryEstimate as MemoryEstimate
 from gradiend.trainer.core._modality import Modality as Modality
 from gradiend.trainer.core._rate_config import LRSearchConfig as LRSearchConfig
 from gradiend.trainer.core._rate_result import LRSearchResult as LRSearchResult

@@ -23,8 +23,10 @@ from gradiend.model._context import encoding_direction
 from gradiend.model._shards import is_sharded, shard
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core._kept_gradients import GradientStore
+from gradiend.trainer.core._layouts import Layout
 from gradiend.trainer.core._memory import (
     MemoryEstimate,
+    class_batches,
     estimate_training,
     explained_memory_errors,
     require_memory,
@@ -152,7 +154,9 @@ class Preparation:
         self.estimate = memory_of(self.trainer, model, args.replace(pre_prune_config=config), held=given)
         logger.info("This training will take %s.", self.estimate)
         # By now the base model is in memory, whoever has loaded it.
-        require_memory(self.estimate.with_base_model(), args)
+        with processes().together():
+            require_memory(self.estimate.with_base_model(), args)
+        model = sharded(self.trainer, model, args)
         if config is not None:
             kept = None if self.states is None else self.states.entries
             if kept is None:
@@ -299,12 +303,12 @@ def is_new(source: Any) -> bool:
 
 def load(
     trainer: Any, source: Any, model_class: type[ModelWithGradiend] | None, args: TrainingArguments, base: Any = None,
-    **kwargs: Any,
+    *, whole: bool = False, **kwargs: Any,
 ) -> Any:  # fmt: skip
     """The model of a name, path or instance for a trainer's feature; the arguments shape a new GRADIEND.
 
-    A checkpoint that was trained on `base`, a model in memory, is loaded around `base`. Keywords go to
-    `create_model_with_gradiend` and win.
+    A checkpoint that was trained on `base`, a model in memory, is loaded around `base`. Where models are sharded, the
+    result is this process's part, unless the `whole` is asked for. Keywords go to `create_model_with_gradiend` and win.
     """
     new = is_new(source)
     shape = {
@@ -326,11 +330,13 @@ def load(
         shape["device_base_model"] = "cpu"
     if not new and "base_model" not in kwargs:
         shape |= _base_in_hand(base, source)
+    if "base_model" not in shape and args.base_model_device_map is not None:
+        shape |= {name: args.get(name) for name in ("base_model_device_map", "base_model_max_memory")}
     on_disk = not new and isinstance(source, (str, Path))
     with unchanged(Path(source) / CONFIG_FILE) if on_disk else nullcontext():
         model = trainer.create_model_with_gradiend(source, model_class, **{**shape, **kwargs})
     resolve_target(model, args, new=new)
-    return sharded(trainer, model, args)
+    return model if whole else sharded(trainer, model, args)
 
 
 def sharded(trainer: Any, model: Any, args: TrainingArguments) -> Any:
@@ -381,9 +387,9 @@ def unpruned(
         ValueError: Gradient checkpointing is on, and the model or its base model does not support it.
     """
     if isinstance(source, ModelWithGradiend):
-        model: ModelWithGradiend = sharded(trainer, source, args)
+        model = source
     else:
-        model = load(trainer, trainer.resolve_model_path(source), model_class, args, lazy_init=True)
+        model = load(trainer, trainer.resolve_model_path(source), model_class, args, whole=True, lazy_init=True)
         model = without_weights(model) if is_new(source) else model
     if not args.gradient_checkpointing:
         return model
@@ -471,17 +477,18 @@ def post_pruned(model: ModelWithGradiend, args: TrainingArguments, directory: st
 
 def memory_of(trainer: Any, model: ModelWithGradiend, args: TrainingArguments, *, held: bool) -> MemoryEstimate:
     """The memory that a training of the model will need, see `estimate_training`."""
-    config = args.pre_prune_config
-    per_class = 0 if config is None else -(-config.n_samples // max(2, len(trainer.target_classes or ())))
+    batches = class_batches(args.pre_prune_config, len(trainer.target_classes or ()))
     probe = None
     if model.gradiend.shards is None:
         with alone():
             probe = trainer.modality.memory_probe(trainer, model, args)
     return_freed_memory()
-    return estimate_training(
-        model.base_model, model.gradiend, args, probe,
-        class_batches=0 if config is None else -(-per_class // config.batch_size), base_held=held,
-    )  # fmt: skip
+    estimate = estimate_training(model.base_model, model.gradiend, args, probe, batches=batches, base_held=held)
+    n = processes().count
+    if n == 1 or model.gradiend.shards is not None:
+        return estimate
+    device = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
+    return estimate.for_layout(Layout("sharded" if args.fsdp else "data_parallel", n), device)
 
 
 def warn_of_ignored_arguments(model: ModelWithGradiend, args: TrainingArguments) -> None:

@@ -54,6 +54,7 @@ from gradiend.trainer._rewrites import (
 )
 from gradiend.trainer._saved_training import SavedTraining, kept_models, seeds_parts
 from gradiend.trainer._seed_training import judged_seed, kept_seeds, plan_training, selection_metrics, train_seed
+from gradiend.trainer.core._layouts import Layout
 from gradiend.trainer.core._memory import MemoryEstimate
 from gradiend.trainer.core._rate_config import LRSearchConfig
 from gradiend.trainer.core._rate_result import LRSearchResult
@@ -673,12 +674,13 @@ class Trainer(Shown, FeatureLearningDefinition):
         self.current.model = post_prune(self.get_model(), dataclasses.replace(config, return_mask=False))
         return self
 
-    def estimate_memory(self, **training_args_overrides: Any) -> MemoryEstimate:
+    def estimate_memory(self, *, layout: Layout | None = None, **training_args_overrides: Any) -> MemoryEstimate:
         """The memory that `train()` will need on each device, beyond what this process holds now.
 
         The base model is loaded, unless it is in memory, and runs two of the longest training examples.
 
         Args:
+            layout: Other devices than those of this call, such as `gradiend.trainer.Layout("sharded", 4)`.
             **training_args_overrides: Fields of `TrainingArguments`, as for `train`.
 
         Returns:
@@ -692,7 +694,8 @@ class Trainer(Shown, FeatureLearningDefinition):
         if current.pruned is not None:
             args = args.replace(pre_prune_config=None)
         model = current.pruned or current.model
-        return memory_of(self, model or unpruned(self, current.given, None, args), args, held=model is not None)
+        found = memory_of(self, model or unpruned(self, current.given, None, args), args, held=model is not None)
+        return found if layout is None else found.for_layout(layout)
 
 
 def _seeds(args: TrainingArguments) -> str:

@@ -29,7 +29,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 U = TypeVar("U")
 
-RANK, COUNT, LOCAL_RANK = "RANK", "WORLD_SIZE", "LOCAL_RANK"
+RANK, COUNT, LOCAL_RANK, LOCAL_COUNT = "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"
 """The variables of the environment by which a launcher tells a process its number, and how many there are."""
 PATIENCE = datetime.timedelta(days=7)
 """How long a process waits for the others. A process that dies is noticed at once, because its connections end."""
@@ -56,6 +56,11 @@ class Processes:
     def first(self) -> bool:
         """Whether this process writes, logs and shows bars."""
         return self.rank == 0
+
+    @property
+    def on_this_machine(self) -> int:
+        """How many of the processes run on this machine."""
+        return min(self.count, int(os.environ.get(LOCAL_COUNT, self.count)))
 
     @property
     def round_size(self) -> int:

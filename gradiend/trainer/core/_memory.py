@@ -4,34 +4,39 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import math
 import platform
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
-from gradiend.gradients import MemoryTrace
 from gradiend.model._parameter_map import ParameterMap
 from gradiend.model._topk import topk_count
 from gradiend.model.param_mapped import ParamMappedGradiendModel
+from gradiend.trainer.core._layouts import Kind, Layout, Lies, MemoryUse, Phases, ProbedPass
 from gradiend.trainer.core._optimizers import OPTIMIZERS
+from gradiend.trainer.core._pruning_config import PrePruneConfig
 from gradiend.trainer.core._step import steps_analytically
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.util._display import Shown, Table
+from gradiend.util._processes import processes
 
 GIB = 2**30
 BASE_MODEL = "base model"
 RUNTIME = 100 * 2**20
 """Bytes that libraries, the tokenizer and buffers of operators need on the CPU beside tensors (measured)."""
-HEAP = 0.25
-"""Share of the activations by which the heap of the CPU is larger than the tensors in it (measured with glibc)."""
 PRE_PRUNING, STEPS, EVALUATION, SAVING = "pre-pruning", "training steps", "evaluation", "loading the best model"
 NETWORK = "GRADIEND weights", "optimizer state", "gradients of the GRADIEND", "gradient buffers", "the best weights"
 """Purposes whose memory is in proportion to the entries of the GRADIEND."""
+
+DEVICES_OF_A_MACHINE = 8
 
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -74,29 +79,6 @@ def return_freed_memory() -> None:
 
 
 @dataclass(frozen=True)
-class MemoryUse:
-    """Bytes on a device for one purpose."""
-
-    name: str
-    device: str
-    nbytes: int
-    held: bool = False
-    """Whether the bytes are already in use when the estimate is made."""
-
-
-@dataclass(frozen=True)
-class ProbedPass:
-    """A pass over the base model, traced on a few examples, and the number of examples that it will have."""
-
-    trace: MemoryTrace
-    rows: int
-
-    def nbytes(self, slack: float = 0.0) -> int:
-        """The peak of the pass; what depends on the number of inputs is enlarged by the share `slack`."""
-        return self.trace.peak(self.rows * (1 + slack))
-
-
-@dataclass(frozen=True)
 class Probe:
     """The passes of a training over the base model; None for a pass that does not happen."""
 
@@ -109,10 +91,14 @@ class Probe:
 class MemoryEstimate(Shown):
     """What each phase of a training holds at its worst moment, beyond what the process held before."""
 
-    phases: Mapping[str, tuple[MemoryUse, ...]]
+    phases: Phases
     """Phase → what it uses memory for."""
     entries: int
     """Entries of the GRADIEND's map that are trained."""
+    block: int = 0
+    """Bytes of the largest block of the base model, of which a sharded training gathers two at a time."""
+    measured: Phases | None = None
+    """The phases on the devices where the training was looked at, if `phases` are those of another layout."""
 
     @property
     def peak(self) -> dict[str, int]:
@@ -128,13 +114,29 @@ class MemoryEstimate(Shown):
         """The most demanding phase on a device."""
         return max(self.phases, key=lambda phase: self._total(self.phases[phase], device))
 
+    @property
+    def fullest(self) -> int:
+        """The peak of the fullest device, apart from a device that the arguments name (`importance_device`)."""
+        named = {use.device for uses in self.phases.values() for use in uses if use.lies is Lies.NAMED}
+        return max(nbytes for device, nbytes in self.peak.items() if device not in named)
+
     def with_base_model(self) -> MemoryEstimate:
         """The same estimate for a process that has loaded the base model."""
         phases = {
             phase: tuple(dataclasses.replace(use, held=use.held or use.name == BASE_MODEL) for use in uses)
             for phase, uses in self.phases.items()
         }
-        return MemoryEstimate(phases, self.entries)
+        return dataclasses.replace(self, phases=phases)
+
+    def for_layout(self, layout: Layout, device: str | None = None) -> MemoryEstimate:
+        """The estimate of the same training in another layout, for processes that hold nothing before.
+
+        Args:
+            layout: The layout.
+            device: Name of the device of this process, if all devices of the layout hold the same.
+        """
+        measured = self.measured or self.phases
+        return dataclasses.replace(self, phases=layout.place(measured, self.block, device), measured=measured)
 
     def __str__(self) -> str:
         lines = []
@@ -172,47 +174,54 @@ def size(nbytes: float) -> str:
     return f"{nbytes / GIB:.2f} GiB" if nbytes >= GIB / 10 else f"{nbytes / 2**20:.0f} MiB"
 
 
+def class_batches(config: PrePruneConfig | None, n_classes: int = 2) -> int:
+    """Batches of each class for pre-pruning."""
+    return 0 if config is None else math.ceil(math.ceil(config.n_samples / max(2, n_classes)) / config.batch_size)
+
+
 def estimate_training(
     base_model: Any, gradiend: ParamMappedGradiendModel, arguments: TrainingArguments, probe: Probe | None, *,
-    class_batches: int = 1, base_held: bool = False,
+    batches: int = 1, base_held: bool = False,
 ) -> MemoryEstimate:  # fmt: skip
     """The memory that a training will need; without a `probe`, activations are left out.
 
-    `gradiend` is the network before pruning, whose weights need not exist. Pre-pruning with several `class_batches` per
-    class needs an accumulator. `base_held`: the base model was in memory before the call of the training.
+    `gradiend` is the network before pruning, whose weights need not exist. Pre-pruning with several `batches` per class
+    needs an accumulator. `base_held`: the base model was in memory before the call of the training.
     """
     probe = probe or Probe(None)
     on_base = str(base_model.device)
-    parameters = {id(tensor): tensor for tensor in [*base_model.parameters(), *base_model.buffers()]}
-    base = MemoryUse(BASE_MODEL, on_base, sum(t.nbytes for t in parameters.values()), base_held)
+    on_each: Counter[str] = Counter()
+    for tensor in {id(tensor): tensor for tensor in [*base_model.parameters(), *base_model.buffers()]}.values():
+        on_each[str(tensor.device)] += tensor.nbytes
+    base = [MemoryUse(BASE_MODEL, device, nbytes, base_held, Lies.BASE) for device, nbytes in on_each.items()]
     config, full = arguments.pre_prune_config, len(gradiend)
     entries = full if config is None or config.topk is None else topk_count(config.topk, full)
     weights = _weights(gradiend, entries)
     kept = OPTIMIZERS[arguments.optim].state
-    state = [MemoryUse("optimizer state", use.device, kept * use.nbytes) for use in weights]
+    state = [_beside(use, "optimizer state", kept * use.nbytes) for use in weights]
     if not steps_analytically(gradiend, arguments):
-        state += [MemoryUse("gradients of the GRADIEND", use.device, 2 * use.nbytes) for use in weights]
+        state += [_beside(use, "gradients of the GRADIEND", 2 * use.nbytes) for use in weights]
     wide = torch.promote_types(next(base_model.parameters()).dtype, torch.float32).itemsize
-    buffers = MemoryUse("gradient buffers", on_base, 2 * entries * wide)
-    training = [base, *weights, *state, buffers]
+    buffers = [_beside(use, "gradient buffers", entries * wide) for use in weights]
+    training = [*base, *weights, *state, *buffers]
     phases: dict[str, tuple[MemoryUse, ...]] = {}
     if config is not None:
         device = on_base if config.importance_device is None else str(torch.device(config.importance_device))
         vector = full * (config.importance_dtype or torch.float32).itemsize
-        uses = [base, MemoryUse("importance", device, vector)]
-        if class_batches > 1:
-            uses.append(MemoryUse("accumulator", device, vector))
-        phases[PRE_PRUNING] = (*uses, *_passes(probe.importance, on_base))
-    phases[STEPS] = (*training, *_passes(probe.step, on_base))
+        lies = Lies.FIRST if device in on_each else Lies.NAMED
+        uses = [*base, MemoryUse("importance", device, vector, lies=lies)]
+        if batches > 1:
+            uses.append(MemoryUse("accumulator", device, vector, lies=lies))
+        phases[PRE_PRUNING] = (*uses, *_passes(probe.importance, on_base, Lies.PRUNING))
+    phases[STEPS] = (*training, *_passes(probe.step, on_base, Lies.STEP))
     if arguments.do_eval and probe.evaluation is not None:
-        tangents = _tangents(base_model, gradiend.mapping) if entries < full else 0
-        passes = _passes(probe.evaluation, on_base)
-        phases[EVALUATION] = (*training, MemoryUse("tangents", on_base, tangents), *passes)
+        tangents = _tangents(base_model, gradiend.mapping) if entries < full else []
+        phases[EVALUATION] = (*training, *tangents, *_passes(probe.evaluation, on_base, Lies.ENCODING))
     if arguments.do_eval and arguments.save_strategy == "best":
         # Read from a file that is mapped into memory while it is copied.
-        loaded = [MemoryUse("the best weights", use.device, 2 * use.nbytes) for use in weights]
-        phases[SAVING] = (base, *weights, *loaded)
-    return MemoryEstimate(phases, entries)
+        loaded = [_beside(use, "the best weights", 2 * use.nbytes) for use in weights]
+        phases[SAVING] = (*base, *weights, *loaded)
+    return MemoryEstimate(phases, entries, largest_block(base_model))
 
 
 def _weights(gradiend: ParamMappedGradiendModel, entries: int) -> list[MemoryUse]:
@@ -221,33 +230,81 @@ def _weights(gradiend: ParamMappedGradiendModel, entries: int) -> list[MemoryUse
         (str(gradiend.device_encoder), (k * entries + k) * width),
         (str(gradiend.device_decoder), (k + gradiend.bias_decoder) * entries * width),
     )
-    return [MemoryUse("GRADIEND weights", device, nbytes) for device, nbytes in halves]
+    return [MemoryUse("GRADIEND weights", device, nbytes, lies=Lies.GRADIEND) for device, nbytes in halves]
 
 
-def _passes(found: ProbedPass | None, device: str) -> list[MemoryUse]:
-    on_cpu = device == "cpu"
-    uses = [MemoryUse("libraries", device, RUNTIME)] if on_cpu else []
-    if found is not None:
-        uses.append(MemoryUse("activations", device, found.nbytes(HEAP if on_cpu else 0.0)))
-    return uses
+def _beside(weights: MemoryUse, name: str, nbytes: int) -> MemoryUse:
+    return dataclasses.replace(weights, name=name, nbytes=nbytes)
 
 
-def _tangents(base_model: Any, mapping: ParameterMap) -> int:
-    """Bytes of the dense directions of encodings; the trace of an unpruned map lacks float32 ones, which are views."""
+def _passes(found: ProbedPass | None, on_base: str, lies: Lies) -> list[MemoryUse]:
+    uses = [MemoryUse("libraries", on_base, RUNTIME)] if on_base == "cpu" else []
+    peaks = {} if found is None else found.peaks()
+    return uses + [MemoryUse("activations", device, n, lies=lies, probed=found) for device, n in peaks.items()]
+
+
+def _tangents(base_model: Any, mapping: ParameterMap) -> list[MemoryUse]:
+    """The dense directions of encodings; the trace of an unpruned map lacks float32 ones, which are views."""
     parameters = dict(base_model.named_parameters())
-    return sum(parameters[e.name].nbytes for e in mapping if parameters[e.name].dtype == torch.float32)
+    on_each: Counter[str] = Counter()
+    for parameter in (parameters[entry.name] for entry in mapping):
+        on_each[str(parameter.device)] += parameter.nbytes if parameter.dtype == torch.float32 else 0
+    return [MemoryUse("tangents", device, nbytes, lies=Lies.ENCODING) for device, nbytes in on_each.items()]
+
+
+def largest_block(base_model: nn.Module) -> int:
+    """Bytes of the largest layer of a model, or of all its parameters outside of layers, if these are more."""
+    layers = [part for part in base_model.modules() if isinstance(part, GradientCheckpointingLayer)]
+    inside = [{id(parameter): parameter.nbytes for parameter in layer.parameters()} for layer in layers]
+    rest = sum(p.nbytes for p in base_model.parameters() if not any(id(p) in layer for layer in inside))
+    return max([rest, *(sum(layer.values()) for layer in inside)])
 
 
 def require_memory(estimate: MemoryEstimate, arguments: TrainingArguments) -> None:
-    """Raise MemoryError for a training that needs more than is free; the message says what to lower by how much."""
+    """Raise MemoryError for a training that needs more than is free.
+
+    The message says what to lower by how much, and which layout would fit on several devices like this one.
+    """
     for device in estimate.devices:
         free = free_memory(torch.device(device))
+        if free is not None and device == "cpu":
+            # The processes of a machine share its memory.
+            free //= processes().on_this_machine
         missing = estimate.peak[device]
         if free is not None and missing > free:
             raise MemoryError(
                 f"This training needs {size(missing)} more on {device}, where {size(free)} are free: {estimate}. "
-                f"{advice(estimate, arguments, device, missing - free)}"
+                f"{advice(estimate, arguments, device, missing - free)}{_other_layout(estimate, device, free)}"
             )
+
+
+def _other_layout(estimate: MemoryEstimate, device: str, free: int) -> str:
+    """A sentence about the smallest layout that would fit; empty if none would."""
+    if any(use.lies is Lies.NAMED and use.device == device for uses in estimate.phases.values() for use in uses):
+        return ""
+    # What this device holds of the base model would lie elsewhere.
+    held = max(
+        sum(use.nbytes for use in uses if use.held and use.device == device) for uses in estimate.phases.values()
+    )
+    layout = fitting_layout(estimate, free + held, processes_only=torch.device(device).type == "cpu")
+    if layout is None:
+        return ""
+    return f" Or run it {layout}, with {size(free + held)} for each: see docs/large_models.md."
+
+
+def fitting_layout(estimate: MemoryEstimate, room: int, *, processes_only: bool = False) -> Layout | None:
+    """The layout with the fewest devices, of `room` bytes each, on which a training fits; None if none of 64 does.
+
+    A device map divides a model among the devices of one machine, of which there are 8 at most; there is none with
+    `processes_only`.
+    """
+    for n in (2, 4, 8, 16, 32, 64):
+        kinds: tuple[Kind, ...] = ("device_map", "data_parallel", "sharded")
+        for kind in kinds[1 if processes_only or n > DEVICES_OF_A_MACHINE else 0 :]:
+            layout = Layout(kind, n)
+            if estimate.for_layout(layout).fullest <= room:
+                return layout
+    return None
 
 
 def advice(estimate: MemoryEstimate, arguments: TrainingArguments, device: str, excess: int) -> str:

@@ -22,6 +22,7 @@ from torch.nn.modules.loss import _Loss
 from gradiend.model._activations import activation_name
 from gradiend.model._architecture import parse_dtype
 from gradiend.model._context import Side
+from gradiend.model._device_map import parse_device_map, parse_max_memory
 from gradiend.trainer.core._optimizers import OPTIMIZERS
 from gradiend.trainer.core._pruning_config import PostPruneConfig, PrePruneConfig
 from gradiend.trainer.core._rate_config import LRSearchConfig
@@ -285,6 +286,11 @@ class TrainingArguments(Arguments):
     """Whether encoder and decoder share one GPU on a machine with several GPUs."""
     base_model_dtype: torch.dtype | str | None = argument(None, parse_dtype, save=str)
     """Type of the weights of a base model that is loaded by name or path, as a dtype or its name. Default: float32."""
+    base_model_device_map: str | Mapping[str, int | str] | None = argument(None, parse_device_map, affects="neither")
+    """Devices of a base model that is loaded by name or path: "auto", which divides it among all, or a dict module →
+    device, as in transformers' `device_map`. Default: one device (docs/large_models.md)."""
+    base_model_max_memory: Mapping[int | str, int | str] | None = argument(None, parse_max_memory, affects="neither")
+    """Most that `base_model_device_map="auto"` puts on each device, in bytes or as text: `{0: "20GiB", 1: "70GiB"}`."""
     gradient_checkpointing: bool = argument(False, affects="neither")
     """Whether the base model's layers run again in backward passes instead of keeping their results: less memory, about
     a third more time, the same numbers."""
@@ -362,6 +368,8 @@ class TrainingArguments(Arguments):
             raise ValueError(
                 f"min_convergent_seeds={self.min_convergent_seeds} can never be reached: max_seeds={self.max_seeds}."
             )
+        if self.base_model_max_memory is not None and self.base_model_device_map is None:
+            raise ValueError("base_model_max_memory needs base_model_device_map='auto': without a map it says nothing.")
         if self.max_steps == 0 and self.init == "random":
             raise ValueError(
                 "max_steps=0 would save a random GRADIEND: give init='class_means', or max_steps=-1 for whole epochs."

@@ -5,6 +5,7 @@ from gradiend.objectives.loading import AutoTokenizerForLM as AutoTokenizerForLM
 from gradiend.trainer.text.common._instruct import InstructTokenizerWrapper as InstructTokenizerWrapper
 from gradiend.trainer.text.common.dataset import TextBatchedDatasetBase as TextBatchedDatasetBase
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend as TextModelWithGradiend
+from gradiend.trainer.text.prediction._memory_probe import estimate_from_config as estimate_from_config
 from gradiend.trainer.text.prediction.config import TextPredictionConfig as TextPredictionConfig
 from gradiend.trainer.text.prediction.dataset import TextBatchedDataset as TextBatchedDataset
 from gradiend.trainer.text.prediction.dataset import TextTrainingDataset as TextTrainingDataset

@@ -198,6 +198,7 @@ class TextModelWithGradiend(ModelWithGradiend):
         recorded = gradiend_kwargs or {}
         known = recorded.get(OBJECTIVE, objective)
         wanted = kwargs.pop("base_model_dtype", None)
+        mapped = {name: kwargs.pop(name, None) for name in ("base_model_device_map", "base_model_max_memory")}
         place = load_directory
         if isinstance(place, nn.Module):
             resolve_keywords("ModelWithGradiend.from_pretrained", kwargs, ["torch_dtype"], named=GRADIEND_ARGUMENTS)
@@ -213,7 +214,7 @@ class TextModelWithGradiend(ModelWithGradiend):
         saved = recorded.get("tokenizer")
         model, loaded = load_with_tokenizer(
             place, tokenizer, saved if saved and Path(saved).exists() else None, trust_remote_code=trust_remote_code,
-            **kwargs,
+            **mapped, **kwargs,
         )  # fmt: skip
         if loaded is not tokenizer and INSTRUCT in recorded:
             loaded = InstructTokenizerWrapper(loaded, *recorded[INSTRUCT])

@@ -168,9 +168,9 @@ class TextGradientBatches(GradientBatches):
         """See `GradientBatches.epoch_from`; the gradients of the first batches are not computed."""
         data = self.training_data
         engine = self.model.engine
-        buffers = [
-            torch.empty(engine.mapping.size, dtype=engine.dtype, device=engine.scorer.device) for _ in self.sides
-        ]
+        # Each gradient is gathered on the device of the half that reads it.
+        places = {"source": self.model.gradiend.device_encoder, "target": self.model.gradiend.device_decoder}
+        buffers = [torch.empty(engine.mapping.size, dtype=engine.dtype, device=places[name]) for name in self.sides]
         if self.cache is not None:
             self.cache.refresh()
         for group, number in itertools.islice(take_turns(data.batches, index, seed), start, None):
