@@ -20,6 +20,7 @@ from gradiend.model._base_model import BaseDigest
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._checkpoint_files import read_training
 from gradiend.model._context import encoding_direction
+from gradiend.model._refusals import inside
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core._kept_gradients import GradientStore
 from gradiend.trainer.core._memory import (
@@ -324,7 +325,7 @@ def _base_in_hand(given: Any, checkpoint: str | Path) -> dict[str, Any]:
     trained_on = None if given is None or isinstance(given, (str, Path)) else BaseDigest.load(checkpoint)
     if trained_on is None:
         return {}
-    base_model = given.base_model if isinstance(given, ModelWithGradiend) else given
+    base_model = given.base_model if isinstance(given, ModelWithGradiend) else inside(given)
     if BaseDigest.of(original_model(base_model)).differences(trained_on):
         return {}
     return given.base_arguments() if isinstance(given, ModelWithGradiend) else {"base_model": base_model}

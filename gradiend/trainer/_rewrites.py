@@ -13,6 +13,7 @@ from transformers.utils import CHAT_TEMPLATE_FILE, CONFIG_NAME, GENERATION_CONFI
 
 from gradiend.evaluator._goals import RESULT_KEYS
 from gradiend.evaluator._grid import read_decoder_stats_file, read_fingerprint
+from gradiend.model._adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_adapted, outside_adapter, save_adapted
 from gradiend.model._architecture import parse_rewrite_part
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._context import one_goal
@@ -47,7 +48,7 @@ REWRITE_KEYS = ("decoder_results", "target_class", "strengthen", "weaken", "outp
 MODEL_FILES = frozenset({
     CONFIG_NAME, GENERATION_CONFIG_NAME, CHAT_TEMPLATE_FILE, "chat_template.json", "special_tokens_map.json",
     "added_tokens.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.txt", "vocab.json",
-    "merges.txt", "spiece.model", "sentencepiece.bpe.model", REWRITE_RECORD,
+    "merges.txt", "spiece.model", "sentencepiece.bpe.model", REWRITE_RECORD, ADAPTER_CONFIG, ADAPTER_WEIGHTS,
 })  # fmt: skip
 """Files of a saved model with its tokenizer, beside the weights."""
 _WEIGHTS = re.compile(r"(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?")
@@ -346,8 +347,11 @@ def save_rewritten(result: Any, model: Any, directory: str, rewrite: Rewrite, gr
     """
     target = Path(directory)
     with made_aside(target) as made:
-        with others_bars():
-            result.save_pretrained(made)
+        if is_adapted(result):
+            save_adapted(result, made, _name_under_adapter(result, model), place=target)
+        else:
+            with others_bars():
+                result.save_pretrained(made)
         tokenizer = tokenizer_of(model)
         if tokenizer is not None:
             tokenizer.save_pretrained(made)
@@ -357,6 +361,14 @@ def save_rewritten(result: Any, model: Any, directory: str, rewrite: Rewrite, gr
                 made, model.rewrite_record(**rewrite.arguments(), choice=rewrite.choice(gradiend_path))
             )
         take_over(made, target, _remove_model)
+
+
+def _name_under_adapter(result: Any, model: Any) -> str | None:
+    """The name of the plain model; None if it is saved too: it has no name of its own, or the rewrite changes it."""
+    name = str(result.name_or_path)
+    changed = [entry.name for entry in model.gradiend.mapping if entry.num_selected]
+    alone = name and not (Path(name) / ADAPTER_CONFIG).is_file() and not outside_adapter(result, changed)
+    return name if alone else None
 
 
 def _remove_model(folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from gradiend.model._refusals import refuse_absent_weights, refuse_wrapped
+from gradiend.model._refusals import refuse_absent_weights, unwrapped
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._preparation import Preparation, TrainingPlan, model_directory, record_name, run_directory
 from gradiend.trainer._saved_training import SavedTraining, training_parts
@@ -55,7 +55,7 @@ def plan_training(
     record_name(trainer, args)
     source, pruned = trainer.current.start(model)
     if isinstance(source, nn.Module) and not isinstance(source, ModelWithGradiend):
-        refuse_wrapped(source)
+        source = unwrapped(source)
         refuse_absent_weights(source)
     return TrainingPlan(args, output, source, pruned, model_class, callbacks, resumes)
 

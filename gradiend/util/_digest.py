@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
@@ -93,9 +93,22 @@ def tokenizer_of(model: Any) -> Any:
     return model.tokenizer if isinstance(model, TextModel) else None
 
 
+def named_weights(base_model: Any) -> Iterator[tuple[str, Tensor]]:
+    """(name, tensor) of every parameter, and of the scales of quantized weights; shared tensors come once."""
+    # Scales are neither parameters nor buffers. Reading the state also puts packed weights into their usual layout.
+    state = base_model.state_dict() if isinstance(base_model, nn.Module) else {}
+    yield from base_model.named_parameters()
+    if state:
+        named = (base_model.named_parameters(remove_duplicate=False), base_model.named_buffers(remove_duplicate=False))
+        known = {name for tensors in named for name, _ in tensors}
+        yield from (
+            (name, tensor) for name, tensor in state.items() if name not in known and isinstance(tensor, Tensor)
+        )
+
+
 def base_model_digest(base_model: Any) -> str:
     """A digest of a base model's class and of its weights in memory; shared tensors count once."""
-    tensors = base_model.named_parameters()
+    tensors = named_weights(base_model)
     if isinstance(base_model, nn.Module):
         tensors = itertools.chain(tensors, base_model.named_buffers())
     return digest_json([type(base_model).__name__, digest_weights(tensors)])
