@@ -211,7 +211,8 @@ def attach_adapter(model: Any, place: str, name: str) -> None:
         stripped = {key.removeprefix(PREFIX): tensor for key, tensor in tensors.items()}
         found: Any = set_peft_model_state_dict(model, stripped, adapter_name=name)
     except (RuntimeError, ValueError, KeyError) as error:
-        raise ValueError(f"The adapter in {place} does not fit the {type(model).__name__}: {error}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"The adapter in {place} does not fit the {type(model).__name__}: {reason}") from error
     missing = sorted({*found.missing_keys} & adapter_parameters(model))
     if missing or found.unexpected_keys:
         kind, names = ("lacks", missing) if missing else ("also has", found.unexpected_keys)
