@@ -19,7 +19,8 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, BitsAndByte
 from gradiend import ModelWithGradiend, apply_delta, read_rewrite_record
 from gradiend.experiment import describe
 from gradiend.model._saved_rewrite import SavedRewriteError
-from gradiend.trainer.text import AutoModelForLM, TextPredictionModelWithGradiend
+from gradiend.trainer.text import AutoModelForLM, DecoderModelWithMLMHead, TextPredictionModelWithGradiend
+from gradiend.util._digest import source_digest
 
 peft = pytest.importorskip("peft")
 
@@ -152,6 +153,15 @@ def test_a_saved_rewrite_is_an_adapter_that_plain_peft_loads(place, kind, tmp_pa
     assert describe(out)["kind"] == "rewritten model"
 
 
+def test_an_adapter_keeps_its_precision_in_a_bfloat16_model(place, tmp_path):
+    model = on(adapted(place, dtype=torch.bfloat16))
+    rewritten, out = model.rewrite_base_model(RATE, FACTOR), save(model, tmp_path / "out")
+    loaded = AutoModelForLM.from_pretrained(out, torch_dtype=torch.bfloat16)
+    assert same_bits(bits(loaded), bits(rewritten))
+    by_peft = peft.PeftModel.from_pretrained(plain(place, dtype=torch.bfloat16), out).get_base_model()
+    assert same_bits(bits(by_peft), bits(rewritten))
+
+
 def test_a_rewrite_beyond_the_adapter_is_saved_with_the_whole_model(place, tmp_path, caplog):
     model = on(adapted(place), params=["*lora_*", "*LayerNorm*"])
     rewritten = model.rewrite_base_model(RATE, FACTOR)
@@ -253,6 +263,37 @@ def test_a_checkpoint_keeps_a_model_that_no_name_loads(place, tmp_path):
         given.get_base_model().bert.embeddings.LayerNorm.bias.add_(1)
     same_after_loading(on(given), tmp_path)
     assert "model.safetensors" in files(tmp_path / "base_model")
+
+
+def test_another_model_under_an_adapter_s_folder_is_another_source(place, tmp_path):
+    tiny.bert().save_pretrained(tmp_path / "base")
+    peft.get_peft_model(plain(tmp_path / "base"), settings_of("LoRA")).save_pretrained(tmp_path / "adapter")
+    before = source_digest(tmp_path / "adapter")
+    assert source_digest(str(tmp_path / "adapter")) == before
+    tiny.bert(seed=1).save_pretrained(tmp_path / "base")
+    assert source_digest(tmp_path / "adapter") != before
+
+
+@pytest.mark.parametrize("given", ["folder", "PeftModel"])
+def test_an_auxiliary_head_on_a_model_with_an_adapter(given, tmp_path):
+    family = tiny.FAMILIES["llama"]
+    family.build().save_pretrained(tmp_path / "base")
+    family.tokenizer().save_pretrained(tmp_path / "base")
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    lora = peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    model = peft.get_peft_model(base, lora)
+    if given == "folder":
+        model.save_pretrained(tmp_path / "adapter")
+        model = str(tmp_path / "adapter")
+    trainer = tiny_data.trainer(model, {"experiment_dir": str(tmp_path / "run")})
+    trainer.train_decoder_only_mlm_head(model, epochs=1)
+    trainer.train()
+    trained, again = trainer.get_model(), ModelWithGradiend.from_pretrained(str(tmp_path / "run" / "model"))
+    assert type(again.base_model) is type(trained.base_model) is DecoderModelWithMLMHead
+    words = (["he", "they"], ["they", "he"])
+    assert torch.equal(again.encode_texts(TEXTS, *words), trained.encode_texts(TEXTS, *words))
+    out = save(trained, tmp_path / "out")
+    assert torch.equal(logits(AutoModelForLM.from_pretrained(out)), logits(trained.rewrite_base_model(RATE, FACTOR)))
 
 
 # Whole runs

@@ -21,10 +21,8 @@ from transformers.utils import find_adapter_config_file
 
 from gradiend.util._imports import require_package
 from gradiend.util._progress import others_bars
-from gradiend.util.paths import CONFIG_FILE
+from gradiend.util.paths import ADAPTER_CONFIG, CONFIG_FILE
 
-ADAPTER_CONFIG = "adapter_config.json"
-"""The file in which PEFT saves the configuration of an adapter."""
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 """The file with an adapter's tensors."""
 ADAPTER = "adapter"
@@ -58,6 +56,25 @@ def adapter_name(model: nn.Module) -> str:
     return _layers(model)[0].active_adapters[0]
 
 
+def _holder(model: Any) -> Any:
+    """The module that has the configurations of the adapters; an auxiliary head may lie around it."""
+    return model.to_original_model() if hasattr(model, "to_original_model") else model
+
+
+def _config(model: nn.Module) -> Any:
+    """The configuration of the active adapter."""
+    return _holder(model).peft_config[adapter_name(model)]
+
+
+def name_under_adapter(model: nn.Module) -> str | None:
+    """The name or path of the plain model under an adapter; None if the adapter does not name one.
+
+    The folder of a whole model with its adapter is no such path.
+    """
+    name = _config(model).base_model_name_or_path
+    return str(name) if name and not (Path(name) / ADAPTER_CONFIG).is_file() else None
+
+
 def problem_of_adapters(model: Any) -> str | None:
     """Why the adapters of a model cannot be used, with the way out, as the rest of a sentence; None if they can be."""
     layers = _layers(model)
@@ -72,7 +89,7 @@ def problem_of_adapters(model: Any) -> str | None:
     # Modules that are only kept with an adapter are never merged.
     if any(getattr(layer, "merged", False) for layer in layers):
         return f"one whose adapter is merged but still attached: call unmerge_adapter(), or {MERGE}."
-    return _problem_of_kind(model.peft_config[adapter_name(model)])
+    return _problem_of_kind(_config(model))
 
 
 def _problem_of_kind(config: Any) -> str | None:
@@ -103,7 +120,7 @@ def adapter_state(model: Any, state: Mapping[str, Tensor] | None = None) -> dict
     from peft import get_peft_model_state_dict  # noqa: PLC0415 - an optional package
 
     state = model.state_dict(keep_vars=True) if state is None else dict(state)
-    found = get_peft_model_state_dict(model, state, adapter_name(model), save_embedding_layers=False)
+    found = get_peft_model_state_dict(_holder(model), state, adapter_name(model), save_embedding_layers=False)
     return {PREFIX + name: tensor for name, tensor in found.items()}
 
 
@@ -152,7 +169,7 @@ def save_adapted(model: Any, directory: str | Path, base: str | None, *, place: 
     if base is None:
         with others_bars():
             without_adapter(model).save_pretrained(directory)
-    config = copy.copy(model.peft_config[adapter_name(model)])
+    config = copy.copy(_config(model))
     config.inference_mode = True
     config.base_model_name_or_path = str(place or directory) if base is None else base
     found = {"base_model_class": type(model).__name__, "parent_library": type(model).__module__}
@@ -187,8 +204,8 @@ def base_of_adapter(name_or_path: str | Path, config: Mapping[str, Any]) -> str:
 
 
 @torch.no_grad()
-def attach_adapter(model: Any, place: str, name: str) -> None:
-    """Put the adapter of a folder, or of the hub, into a plain model, in place, with PEFT's dtypes.
+def attach_adapter(model: Any, place: str, name: str, base: str) -> None:
+    """Put the adapter of a folder, or of the hub, into the plain model `base`, in place, with PEFT's dtypes.
 
     Raises:
         ImportError: PEFT is not installed.
@@ -203,7 +220,7 @@ def attach_adapter(model: Any, place: str, name: str) -> None:
     config = PeftConfig.from_pretrained(place)
     if problem := _problem_of_kind(config):
         raise ValueError(f"The model in {place} is {problem}")
-    config.inference_mode = True
+    config.inference_mode, config.base_model_name_or_path = True, base
     tensors = load_peft_weights(place, device=str(model.device))
     try:
         inject_adapter_in_model(config, model, name)
@@ -217,3 +234,5 @@ def attach_adapter(model: Any, place: str, name: str) -> None:
     if missing or found.unexpected_keys:
         kind, names = ("lacks", missing) if missing else ("also has", found.unexpected_keys)
         raise ValueError(f"The adapter in {place} does not fit the {type(model).__name__}: it {kind} {names[0]}.")
+    # The name of the folder loads the model with its adapter.
+    model.name_or_path = place

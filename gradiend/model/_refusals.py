@@ -33,6 +33,8 @@ def inside(model: Any) -> Any:
         found = wrapped
     if found is not model:
         logger.info("The %s inside of the %s is used.", type(found).__name__, type(model).__name__)
+    if isinstance(found, nn.Module):
+        keep_layout(found)
     return found
 
 
@@ -61,7 +63,6 @@ def unwrapped(model: Any) -> Any:
     problem = next(_wrappings(model), None)
     if problem is not None:
         raise ValueError(f"The base model is {problem}")
-    keep_layout(model)
     return model
 
 

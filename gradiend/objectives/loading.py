@@ -14,12 +14,12 @@ from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTra
 from transformers.tokenization_utils_base import TOKENIZER_CONFIG_FILE
 
 from gradiend.model._adapters import (
-    ADAPTER_CONFIG,
     DEFAULT,
     adapter_config,
     attach_adapter,
     base_of_adapter,
     is_adapted,
+    name_under_adapter,
     save_adapted,
 )
 from gradiend.model._quantized import (
@@ -30,13 +30,13 @@ from gradiend.model._quantized import (
     quantization_of,
     require_differentiable,
 )
-from gradiend.model._refusals import refuse_absent_weights, refuse_undefined_weights
+from gradiend.model._refusals import inside, refuse_absent_weights, refuse_undefined_weights
 from gradiend.model._rewrite_files import verify_rewritten
 from gradiend.objectives.registry import OBJECTIVES, kind_named, kind_of, refuse_unsupported
 from gradiend.util._isolation import LOADING, exclusive
 from gradiend.util._progress import others_bars
 from gradiend.util._room import require_room, weights_size
-from gradiend.util.paths import OWN_BASE_MODEL
+from gradiend.util.paths import ADAPTER_CONFIG, OWN_BASE_MODEL
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def _with_adapter(place: str, adapter: Mapping[str, Any], name: str, given: Mapp
                 f"its place into {ADAPTER_CONFIG} (base_model_name_or_path)."
             ) from error
     with exclusive(LOADING), others_bars():
-        attach_adapter(model, place, name)
+        attach_adapter(model, place, name, base)
     return model
 
 
@@ -205,7 +205,8 @@ def load_with_tokenizer(
     """(language model, tokenizer), checked.
 
     Args:
-        model: Name or path (also of a folder with the model in `base_model/`), or an instance, which is returned.
+        model: Name or path (also of a folder with the model in `base_model/`), or an instance: the model inside of its
+            wrappers is returned (see `inside`).
         tokenizer: Name, path or instance of the tokenizer. Default: `tokenizer_place`, else the model's name.
         tokenizer_place: See `tokenizer`.
         trust_remote_code: Whether code from the hub may run.
@@ -215,6 +216,7 @@ def load_with_tokenizer(
         ValueError: Weights that are not in memory, or undefined; no tokenizer; an instance of another dtype.
     """
     if isinstance(model, nn.Module):
+        model = inside(model)
         name, dtype = str(model.name_or_path), float_dtype(model)
         if dtype != kwargs.get("torch_dtype", dtype):
             raise ValueError(
@@ -243,4 +245,4 @@ def load_with_tokenizer(
 def _place_of_tokenizer(name: str, model: Any) -> str:
     """Where the tokenizer of a loaded model is: beside it, or where its plain model is, of an adapter without one."""
     alone = (Path(name) / ADAPTER_CONFIG).is_file() and not (Path(name) / TOKENIZER_CONFIG_FILE).is_file()
-    return str(model.name_or_path) if alone else name
+    return name_under_adapter(model) or name if alone else name

@@ -13,7 +13,13 @@ from transformers.utils import CHAT_TEMPLATE_FILE, CONFIG_NAME, GENERATION_CONFI
 
 from gradiend.evaluator._goals import RESULT_KEYS
 from gradiend.evaluator._grid import read_decoder_stats_file, read_fingerprint
-from gradiend.model._adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_adapted, outside_adapter, save_adapted
+from gradiend.model._adapters import (
+    ADAPTER_WEIGHTS,
+    is_adapted,
+    name_under_adapter,
+    outside_adapter,
+    save_adapted,
+)
 from gradiend.model._architecture import parse_rewrite_part
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._context import one_goal
@@ -32,6 +38,7 @@ from gradiend.util._progress import others_bars
 from gradiend.util._room import require_room, weights_size
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import (
+    ADAPTER_CONFIG,
     DELTAS_DIR,
     REWRITE_RECORD,
     name_in,
@@ -348,7 +355,9 @@ def save_rewritten(result: Any, model: Any, directory: str, rewrite: Rewrite, gr
     target = Path(directory)
     with made_aside(target) as made:
         if is_adapted(result):
-            save_adapted(result, made, _name_under_adapter(result, model), place=target)
+            changed = [entry.name for entry in model.gradiend.mapping if entry.num_selected]
+            whole = outside_adapter(result, changed)
+            save_adapted(result, made, None if whole else name_under_adapter(result), place=target)
         else:
             with others_bars():
                 result.save_pretrained(made)
@@ -361,14 +370,6 @@ def save_rewritten(result: Any, model: Any, directory: str, rewrite: Rewrite, gr
                 made, model.rewrite_record(**rewrite.arguments(), choice=rewrite.choice(gradiend_path))
             )
         take_over(made, target, _remove_model)
-
-
-def _name_under_adapter(result: Any, model: Any) -> str | None:
-    """The name of the plain model; None if it is saved too: it has no name of its own, or the rewrite changes it."""
-    name = str(result.name_or_path)
-    changed = [entry.name for entry in model.gradiend.mapping if entry.num_selected]
-    alone = name and not (Path(name) / ADAPTER_CONFIG).is_file() and not outside_adapter(result, changed)
-    return name if alone else None
 
 
 def _remove_model(folder: Path) -> None:

@@ -22,7 +22,7 @@ from gradiend.util._bits import add_bits, digest_files, digest_weights
 from gradiend.util._cache import CACHE_FORMAT, Fingerprint
 from gradiend.util._files import digest_text, new_digest, read_json
 from gradiend.util._isolation import exclusive, plain_modes
-from gradiend.util.paths import CONFIG_FILE, FILES, FINGERPRINT_FILE, TRAINING, model_files
+from gradiend.util.paths import ADAPTER_CONFIG, CONFIG_FILE, FILES, FINGERPRINT_FILE, TRAINING, model_files
 
 _UNREAD = {TRAINING, FINGERPRINT_FILE}
 """Files of a checkpoint that do not change what the model computes."""
@@ -132,12 +132,15 @@ def gradiend_digest(model: WithGradiend) -> str:
 def source_digest(source: Any) -> str:
     """A digest of the source of a model: files of a directory, name on a hub and revision, or an instance in memory.
 
-    Of a directory, only those files count that a model is loaded from.
+    Of a directory, only those files count that a model is loaded from; an adapter's directory names a model that counts
+    too.
     """
     if isinstance(source, (str, Path)):
         folder = Path(source)
         if folder.is_dir():
-            return digest_files((path for path in _read_from(folder) if path.name not in _UNREAD), folder)
+            files = digest_files((path for path in _read_from(folder) if path.name not in _UNREAD), folder)
+            base = _base_of_adapter(folder)
+            return files if base is None else digest_json([files, source_digest(base)])
         return f"{source}@{_cached_revision(str(source))}"
     if has_gradiend(source):
         return digest_json([base_model_digest(source.base_model), gradiend_digest(source)])
@@ -260,6 +263,15 @@ def _read_from(folder: Path) -> list[Path]:
     if not isinstance(listed, dict):
         return model_files(folder)
     return [path for path in [config, *(folder / name for name in listed)] if path.is_file()]
+
+
+def _base_of_adapter(folder: Path) -> str | None:
+    """The model that an adapter's folder (PEFT) names; None for the folder of a model."""
+    config = folder / ADAPTER_CONFIG
+    if not config.is_file() or (folder / CONFIG_FILE).is_file():
+        return None
+    base = read_json(config).get("base_model_name_or_path")
+    return str(base) if base and Path(base).resolve() != folder.resolve() else None
 
 
 def _cached_revision(name: str) -> str | None:

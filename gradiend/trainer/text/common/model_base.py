@@ -10,7 +10,7 @@ from torch import nn
 from typing_extensions import Self
 
 from gradiend.gradients import unreached_parameters
-from gradiend.model._adapters import ADAPTER, ADAPTER_CONFIG, adapter_name, is_adapted, without_adapter
+from gradiend.model._adapters import ADAPTER, adapter_name, is_adapted, name_under_adapter, without_adapter
 from gradiend.model._architecture import parse_dtype
 from gradiend.model._base_model import GRADIEND_ARGUMENTS, BaseDigest
 from gradiend.model._checkpoint_files import FOLDERS, remove_model
@@ -166,8 +166,8 @@ class TextModelWithGradiend(ModelWithGradiend):
 
     def _name_under_adapter(self, plain: Any) -> str | None:
         """The name or path that loads the model under an adapter (PEFT); None if none does, or without an adapter."""
-        name = str(plain.name_or_path)
-        if not is_adapted(plain) or not name or (Path(name) / ADAPTER_CONFIG).is_file():
+        name = name_under_adapter(plain) if is_adapted(plain) else None
+        if name is None:
             return None
         if weights_size(plain) > LARGEST_STORED:
             return name
