@@ -172,16 +172,18 @@ def test_a_rewrite_beyond_the_adapter_is_saved_with_the_whole_model(place, tmp_p
     assert json.loads(Path(out, "adapter_config.json").read_text())["base_model_name_or_path"] == out
 
 
-def test_a_model_without_a_name_is_saved_whole(place, tmp_path):
+def test_a_model_without_a_name_is_saved_whole(place, tmp_path, monkeypatch):
     base = tiny.FAMILIES["bert"].build(hidden_size=64, intermediate_size=64)
     model = on(peft.get_peft_model(base, settings_of("LoRA")))
     rewritten = model.rewrite_base_model(RATE, FACTOR)
     assert torch.equal(logits(plain(save(model, tmp_path / "out"))), logits(rewritten))
-    # An adapter in place of the whole model leaves no file of it.
-    model = on(adapted(place))
+    # An adapter in place of the whole model leaves no file of it, and what says that it is complete comes last.
+    model, moved, replace = on(adapted(place)), [], Path.replace
+    monkeypatch.setattr(Path, "replace", lambda self, to: (moved.append(self.name), replace(self, to))[1])
     assert torch.equal(logits(AutoModelForLM.from_pretrained(save(model, tmp_path / "out"))),
                        logits(model.rewrite_base_model(RATE, FACTOR)))  # fmt: skip
     assert not (tmp_path / "out" / "model.safetensors").exists()
+    assert moved[-2:] == ["adapter_config.json", "gradiend_rewrite.json"]
 
 
 @pytest.mark.parametrize("changed", ["adapter_model", "model"])

@@ -1,7 +1,7 @@
 """Folders with a model, which are written beside their place and then moved into it.
 
-A model's folder is complete if it has a config.json (that of an adapter: adapter_config.json), and its record if it is a
-rewritten model: these files are removed first and moved last, so that no reader ever finds files of two models.
+A model's folder is complete if it has a config.json (that of an adapter: adapter_config.json), and its record if it is
+a rewritten model: these files are removed first and moved last, so that no reader ever finds files of two models.
 """
 
 from __future__ import annotations
