@@ -41,7 +41,9 @@ KINDS = {
     "OFT": peft.OFTConfig(oft_block_size=8, r=0, init_weights=False, **WHERE),
     "IA3": peft.IA3Config(feedforward_modules=[], init_ia3_weights=False, **WHERE),
 }
-every = pytest.mark.parametrize("kind", KINDS)
+SLOW = pytest.mark.slow
+QUICK = ("LoRA", "LoRA with biases", "LoRA with norms", "DoRA", "IA3")
+every = pytest.mark.parametrize("kind", [pytest.param(name, marks=() if name in QUICK else SLOW) for name in KINDS])
 QUERY = "bert.encoder.layer.0.attention.self.query"
 
 
@@ -89,7 +91,7 @@ def names(model):
 # Gradients and encodings
 
 
-@every
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_map_is_the_adapter_and_its_gradients_are_those_of_autograd(place, kind):
     given = adapted(place, kind)
     inner = given.get_base_model()
@@ -276,7 +278,7 @@ def test_another_model_under_an_adapter_s_folder_is_another_source(place, tmp_pa
     assert source_digest(tmp_path / "adapter") != before
 
 
-@pytest.mark.parametrize("given", ["folder", "PeftModel"])
+@pytest.mark.parametrize("given", ["folder", pytest.param("PeftModel", marks=SLOW)])
 def test_an_auxiliary_head_on_a_model_with_an_adapter(given, tmp_path):
     family = tiny.FAMILIES["llama"]
     family.build().save_pretrained(tmp_path / "base")
@@ -301,7 +303,7 @@ def test_an_auxiliary_head_on_a_model_with_an_adapter(given, tmp_path):
 # Whole runs
 
 
-@pytest.mark.parametrize("quantized", [False, True], ids=["LoRA", "QLoRA"])
+@pytest.mark.parametrize("quantized", [pytest.param(False, id="LoRA", marks=SLOW), pytest.param(True, id="QLoRA")])
 def test_a_training_separates_two_classes(place, quantized, tmp_path):
     settings = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4") if quantized else None
     given = adapted(place, "LoRA everywhere", **({"quantization_config": settings} if quantized else {}))

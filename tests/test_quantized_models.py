@@ -32,7 +32,11 @@ SETTINGS = {
     "4 bits, scales in 8": {"load_in_4bit": True, "bnb_4bit_use_double_quant": True},
     "4 bits in bfloat16": {"load_in_4bit": True, "bnb_4bit_quant_storage": torch.bfloat16},
 }
-every = pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+SLOW = pytest.mark.slow
+QUICK = ("8 bits", "4 bits")
+every = pytest.mark.parametrize(
+    "settings", [pytest.param(SETTINGS[n], id=n, marks=() if n in QUICK else SLOW) for n in SETTINGS]
+)
 
 
 def config(settings):
@@ -62,7 +66,7 @@ def logits(model):
     return model.eval()(input_ids=torch.tensor([[2, 5, 6, 7, 3]])).logits.detach()
 
 
-@every
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 def test_gradients_are_those_of_autograd_on_all_that_is_not_quantized(place, settings):
     base = load(place, settings)
     model = on(base)
@@ -104,11 +108,11 @@ def test_passes_change_no_bit_even_after_inference_of_the_user_s_own(place, sett
     assert tiny.distance(logits(packed), exact) < 0.15
 
 
-@pytest.mark.parametrize("name", ["8 bits", "4 bits"])
-def test_a_training_by_name_separates_two_classes_and_comes_back(place, name, tmp_path, caplog):
+@pytest.mark.parametrize(("name", "steps"), [pytest.param("8 bits", 8, marks=SLOW), ("4 bits", 20)])
+def test_a_training_by_name_separates_two_classes_and_comes_back(place, name, steps, tmp_path, caplog):
     settings = config(SETTINGS[name])
     model = ModelWithGradiend.from_pretrained(place, quantization_config=settings, source="alternative")
-    trainer = tiny_data.trainer(model, {"experiment_dir": str(tmp_path), "max_steps": 20, "eval_steps": 20})
+    trainer = tiny_data.trainer(model, {"experiment_dir": str(tmp_path), "max_steps": steps, "eval_steps": 20})
     trainer.train()
     assert trainer.evaluate_encoder()["correlation"] > 0.9
     trained, folder = trainer.get_model(), tmp_path / "model"
