@@ -261,6 +261,17 @@ def test_a_checkpoint_on_an_adapter_s_folder_names_the_folder(place, tmp_path):
         ModelWithGradiend.from_pretrained(str(tmp_path / "checkpoint"))
 
 
+def test_of_a_model_that_is_too_large_to_be_kept_the_adapter_is_kept(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("gradiend.trainer.text.common.model_base.LARGEST_STORED", 0)
+    same_after_loading(on(adapted(place)), tmp_path / "given")
+    assert files(tmp_path / "given" / "base_model") == {"adapter_config.json", "adapter_model.safetensors"}
+    adapted(place).save_pretrained(tmp_path / "adapter")
+    model = ModelWithGradiend.from_pretrained(str(tmp_path / "adapter"))
+    randomise(model.gradiend, scale=0.1)
+    same_after_loading(model, tmp_path / "named")
+    assert not (tmp_path / "named" / "base_model").exists()
+
+
 def test_a_checkpoint_keeps_a_model_that_no_name_loads(place, tmp_path):
     given = adapted(place)
     with torch.no_grad():

@@ -15,6 +15,7 @@ from gradiend.evaluator._goals import RESULT_KEYS
 from gradiend.evaluator._grid import read_decoder_stats_file, read_fingerprint
 from gradiend.model._adapters import (
     ADAPTER_WEIGHTS,
+    adapter_parameters,
     is_adapted,
     name_under_adapter,
     outside_adapter,
@@ -153,7 +154,7 @@ class RewritePlan:
         """The rewritten models, or the directories in which the models and their tokenizer are saved."""
         self.require_model(model)
         for place in filter(None, self.places):
-            require_room(place, len(self.places) * weights_size(model.base_model), "The rewritten models")
+            require_room(place, len(self.places) * _saved_size(model), "The rewritten models")
 
         def rewritten(rewrite: Rewrite, place: str | None) -> Any:
             result = model.rewrite_base_model(**rewrite.arguments())
@@ -355,9 +356,7 @@ def save_rewritten(result: Any, model: Any, directory: str, rewrite: Rewrite, gr
     target = Path(directory)
     with made_aside(target) as made:
         if is_adapted(result):
-            changed = [entry.name for entry in model.gradiend.mapping if entry.num_selected]
-            whole = outside_adapter(result, changed)
-            save_adapted(result, made, None if whole else name_under_adapter(result), place=target)
+            save_adapted(result, made, _left_out(result, model), place=target)
         else:
             with others_bars():
                 result.save_pretrained(made)
@@ -370,6 +369,22 @@ def save_rewritten(result: Any, model: Any, directory: str, rewrite: Rewrite, gr
                 made, model.rewrite_record(**rewrite.arguments(), choice=rewrite.choice(gradiend_path))
             )
         take_over(made, target, _remove_model)
+
+
+def _left_out(base_model: Any, model: Any) -> str | None:
+    """The name of the plain model of which only the adapter is saved; None if the rewritten model is saved whole."""
+    if not is_adapted(base_model):
+        return None
+    changed = [entry.name for entry in model.gradiend.mapping if entry.num_selected]
+    return None if outside_adapter(base_model, changed) else name_under_adapter(base_model)
+
+
+def _saved_size(model: Any) -> int:
+    """The bytes of the weights of a saved rewrite."""
+    if _left_out(model.base_model, model) is None:
+        return weights_size(model.base_model)
+    saved = adapter_parameters(model.base_model)
+    return sum(parameter.nbytes for name, parameter in model.base_model.named_parameters() if name in saved)
 
 
 def _remove_model(folder: Path) -> None:

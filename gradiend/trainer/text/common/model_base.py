@@ -150,7 +150,8 @@ class TextModelWithGradiend(ModelWithGradiend):
         size = weights_size(self.base_model)
         if size > LARGEST_STORED and self._name_under_adapter(original_model(self.base_model)) is not None:
             # Of a model with an adapter, only the adapter is stored, which is small.
-            return name not in self._loaded or bool(now.differences(self._loaded[name]))
+            there = self._loaded.get(name)
+            return there is None or bool(now.differences(there))
         if size <= LARGEST_STORED:
             there = self._loads(name, self._base_by_name) if name else None
             return there is None or bool(now.differences(there))
