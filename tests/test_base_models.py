@@ -1,7 +1,5 @@
 """What kind of model an instance is, and which base models are refused before any work."""
 
-import copy
-
 import pandas as pd
 import pytest
 import tiny
@@ -109,55 +107,6 @@ def test_xlm_and_flaubert_follow_their_config(cls, settings, causal, tmp_path):
 # Wrapped
 
 
-class LoraLinear(nn.Module):
-    """As PEFT puts it into a model: the layer that was there, and two small matrices."""
-
-    def __init__(self, base_layer):
-        super().__init__()
-        self.base_layer = base_layer
-        self.lora_A = nn.Linear(base_layer.in_features, 2, bias=False)
-        self.lora_B = nn.Linear(2, base_layer.out_features, bias=False)
-
-    def forward(self, x):
-        return self.base_layer(x) + self.lora_B(self.lora_A(x))
-
-
-LoraLinear.__module__ = "peft.tuners.lora.layer"
-
-
-class PeftModel(nn.Module):
-    """PEFT's surface around a model."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.base_model = model
-
-    def __getattr__(self, name):
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(self.base_model, name)
-
-    def merge_and_unload(self):
-        return self.base_model
-
-
-PeftModel.__module__ = "peft.peft_model"
-
-
-def with_adapter():
-    model = tiny.bert()
-    attention = model.bert.encoder.layer[0].attention.self
-    attention.query = LoraLinear(attention.query)
-    return model
-
-
-def marked():
-    model = tiny.bert()
-    model._hf_peft_config_loaded = True
-    return model
-
-
 def compiled_inside():
     model = tiny.bert()
     model.bert = torch.compile(model.bert, backend="eager")
@@ -194,6 +143,15 @@ def in_int8():
     return model
 
 
+class FullyShardedDataParallel(nn.Module):
+    """The name of PyTorch's wrapper."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.module = model
+        self.device, self.config, self.name_or_path = model.device, model.config, ""
+
+
 class UsersWrapper(nn.Module):
     """A class of a user's own around a model, as training code often has it."""
 
@@ -215,13 +173,9 @@ def for_inference():
 
 
 WRAPPED = {
-    "peft": (lambda: PeftModel(with_adapter()), r"PeftModel\.merge_and_unload\(\)"),
-    "adapter": (with_adapter, r"adapters attached.*merge_and_unload\(\)"),
-    "adapter by transformers": (marked, r"adapters attached.*merge_and_unload\(\)"),
-    "compiled": (lambda: torch.compile(tiny.bert(), backend="eager"), r"model\._orig_mod"),
     "compiled inside": (compiled_inside, r"model\.bert\._orig_mod"),
     "compiled in place": (compiled_in_place, r"model\.compile\(\)"),
-    "parallel": (lambda: nn.DataParallel(tiny.bert()), r"model\.module"),
+    "sharded": (lambda: FullyShardedDataParallel(tiny.bert()), r"FullyShardedDataParallel.*model\.module"),
     "meta": (on_meta, r"bert\.embeddings.*meta device.*device_map"),
     "disk": (offloaded, r"offloaded to disk"),
     "quantizer": (quantized, r"quantized.*float32"),
@@ -245,20 +199,44 @@ def test_wrapped_models_are_refused_before_any_work(make, way_out, tmp_path):
         TextPredictionTrainer(model, data=pd.DataFrame(rows), args=args).train()
 
 
-def test_the_way_out_of_a_wrapper_works():
+TRANSPARENT = {
+    "compiled": lambda model: torch.compile(model, backend="eager"),
+    "parallel": nn.DataParallel,
+    "both": lambda model: nn.DataParallel(torch.compile(model, backend="eager")),
+}
+
+
+@pytest.mark.parametrize("wrap", TRANSPARENT.values(), ids=TRANSPARENT)
+def test_of_a_transparent_wrapper_the_model_inside_is_used(wrap, caplog):
+    caplog.set_level("INFO")
     model = tiny.bert()
-    for plain in (torch.compile(model, backend="eager")._orig_mod, nn.DataParallel(model).module, copy.deepcopy(model)):
-        assert loaded(plain).base_model is plain
+    wrapper = wrap(model)
+    before = dict(vars(wrapper))
+    with_gradiend = loaded(wrapper)
+    assert with_gradiend.base_model is model
+    assert vars(wrapper) == before
+    (said,) = [record.getMessage() for record in caplog.records if "inside of" in record.getMessage()]
+    assert said == f"The BertForMaskedLM inside of the {type(wrapper).__name__} is used."
+    assert loaded(tiny.bert()).with_original_base_model(wrapper).base_model is model
+    plain = loaded(tiny.bert()).create_gradients(TEXT, "he")
+    assert torch.equal(with_gradiend.create_gradients(TEXT, "he"), plain)
 
 
-@pytest.mark.parametrize("with_model", [True, False])
-def test_a_folder_with_an_adapter_is_refused(tmp_path, with_model):
-    if with_model:
-        tiny.bert().save_pretrained(tmp_path)
-    tiny.bert_tokenizer().save_pretrained(tmp_path)
-    (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"PEFT adapter.*merge_and_unload\(\)"):
-        ModelWithGradiend.from_pretrained(str(tmp_path))
+def test_the_model_inside_of_distributed_data_parallel_is_used(tmp_path):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        wrapper = nn.parallel.DistributedDataParallel(tiny.bert().eval(), find_unused_parameters=True)
+        found = loaded(wrapper)
+        assert found.base_model is wrapper.module
+        gradient = found.create_gradients(TEXT, "he")
+        assert torch.equal(gradient, loaded(tiny.bert()).create_gradients(TEXT, "he"))
+        # The wrapper still works.
+        ids = torch.tensor([[1, 5, 6]])
+        wrapper(input_ids=ids).logits.sum().backward()
+        assert wrapper.module.get_input_embeddings().weight.grad is not None
+        assert torch.equal(found.create_gradients(TEXT, "he"), gradient)
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_a_quantized_checkpoint_is_refused_by_its_config(tmp_path):
@@ -266,7 +244,7 @@ def test_a_quantized_checkpoint_is_refused_by_its_config(tmp_path):
     model.config.quantization_config = {"quant_method": "gptq", "bits": 4}
     model.config.architectures = ["BertForMaskedLM"]
     model.config.save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"is quantized \(quantization_config\)"):
+    with pytest.raises(ValueError, match=r"is quantized by gptq \(quantization_config\).*BitsAndBytesConfig.*float32"):
         AutoModelForLM.from_pretrained(str(tmp_path))
 
 

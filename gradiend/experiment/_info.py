@@ -7,9 +7,11 @@ from typing import Any
 
 from gradiend.experiment._record import read_record
 from gradiend.model import read_delta, read_rewrite_record
+from gradiend.model._adapters import ADAPTER
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._checkpoint_files import read_config, verify_files
 from gradiend.model._context import read_gradiend_context
+from gradiend.model._quantized import QUANTIZATION, bits_of
 from gradiend.model._rewrite_files import RewriteRecord, verify_rewritten
 from gradiend.trainer import load_training_stats
 from gradiend.util._lock import unchanged, written_by
@@ -81,6 +83,8 @@ def _of_checkpoint(place: Path) -> dict[str, Any]:
     entries, latents = architecture.get("input_dim"), architecture.get("latent_dim")
     found: dict[str, Any] = {
         "base model": metadata.get("base_model"),
+        **({"held in": bits_of(metadata[QUANTIZATION])} if metadata.get(QUANTIZATION) else {}),
+        **({"adapter": metadata[ADAPTER]} if metadata.get(ADAPTER) else {}),
         "classes": ", ".join(f"{name} ({sign:+})" for name, sign in classes.items()) or "not recorded",
         "reads → reproduces": f"{source} → {target}",
         "size": f"{entries:,} entries → {latents} → {entries:,}" if entries else "not recorded",

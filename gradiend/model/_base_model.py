@@ -22,6 +22,7 @@ from typing_extensions import Self
 from gradiend.model._architecture import Device
 from gradiend.model._parameter_map import bits
 from gradiend.model._shards import whole
+from gradiend.util._digest import named_weights
 from gradiend.util._isolation import exclusive
 from gradiend.util._keywords import nearest, resolve_keywords
 from gradiend.util._tensor_files import read_header, read_tensors, write_tensors
@@ -122,10 +123,10 @@ class BaseDigest:
     @classmethod
     @torch.no_grad()
     def of(cls, base_model: Any) -> Self:
-        """The sample of a model in memory; a shared tensor counts once."""
+        """The sample of a model in memory, with the scales of quantized weights; a shared tensor counts once."""
         entries, shapes, sums = {}, {}, {}
         with exclusive(base_model):
-            for name, parameter in base_model.named_parameters():
+            for name, parameter in named_weights(base_model):
                 shapes[name] = list(parameter.shape)
                 flat = whole(parameter.detach()).reshape(-1)
                 places = torch.tensor(sampled_places(flat.numel()), dtype=torch.int64, device=flat.device)

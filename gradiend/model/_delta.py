@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from gradiend.model._parameter_map import MappedParameter, bits, digest_of
+from gradiend.model._refusals import inside
 from gradiend.model._rewrite_files import Delta, ParameterChange, read_delta
 from gradiend.model.core.backbone import backbone_prefix
 from gradiend.util._checks import require_number
@@ -235,7 +236,7 @@ def apply_delta(
     replaced values are kept as long as the model, or until the delta is undone.
 
     Args:
-        model: Any copy of the base model, with or without its head.
+        model: Any copy of the base model, with or without its head; of a PeftModel, the model inside.
         path: The file or directory that `export_delta` wrote, or the result of `read_delta`.
         strength: The factor in θ + strength · (θ' − θ): 1 gives the bits of the rewritten model, 0 changes nothing, and
             a negative strength goes the other way.
@@ -252,6 +253,7 @@ def apply_delta(
     require_number("strength", strength)
     if not math.isfinite(strength):
         raise ValueError(f"strength must be finite; got {strength}.")
+    model = inside(model)
     delta = path if isinstance(path, Delta) else read_delta(path, verify=verify)
     with exclusive(model), ExitStack() as unfinished:
         applied = unfinished.enter_context(AppliedDelta(delta, float(strength), find_targets(model, delta)))

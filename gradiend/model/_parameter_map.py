@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from gradiend.model._quantized import is_quantized
 from gradiend.util._bits import digest_tensors
 from gradiend.util._isolation import exclusive
 from gradiend.util._keywords import one_of
@@ -286,16 +287,41 @@ class ParameterMap(Sequence[MappedParameter]):
 
 
 def mapped_parameters(base_model: nn.Module, mapping: ParameterMap) -> dict[str, nn.Parameter]:
-    """The base model's parameters in the map. Raises KeyError for a missing parameter, ValueError for another shape."""
+    """The base model's parameters in the map.
+
+    Raises KeyError for a missing parameter, ValueError for another shape or for quantized weights.
+    """
     # A forward-mode pass puts other tensors in the place of the parameters, which no other thread must take for them.
     with exclusive(base_model):
         parameters = dict(base_model.named_parameters())
     for entry in mapping:
         if entry.name not in parameters:
-            raise KeyError(
-                f"The base model has no parameter {entry.name}: the GRADIEND was made for another architecture."
+            raise KeyError(f"The base model has no parameter {entry.name}: {_why_missing(entry.name, parameters)}")
+        if is_quantized(parameters[entry.name]):
+            raise ValueError(
+                f"{entry.name} is quantized in this base model, so it has no gradient and cannot be rewritten, but it "
+                "is in the map of the GRADIEND: load the base model without quantization_config, or make a GRADIEND of "
+                "what is not quantized (params=)."
             )
         shape = tuple(local(parameters[entry.name]).shape)
         if shape != entry.shape:
             raise ValueError(f"{entry.name} has shape {shape}, but the GRADIEND was made for {entry.shape}.")
     return {entry.name: parameters[entry.name] for entry in mapping}
+
+
+def _why_missing(name: str, parameters: Mapping[str, nn.Parameter]) -> str:
+    """The likely reason for which a model lacks a parameter of a map."""
+    module, _, attribute = name.rpartition(".")
+    if f"{module}.base_layer.{attribute}" in parameters:
+        return (
+            "an adapter is attached to its layer, and the GRADIEND was made for the plain model. Give that one, or "
+            "make a GRADIEND for the model with its adapter."
+        )
+    if ".base_layer." in name and name.replace(".base_layer.", ".") in parameters:
+        return "the GRADIEND was made for a model with an adapter attached. Give that one (a PeftModel, or its folder)."
+    if any(part in name for part in (".lora_", ".modules_to_save.")):
+        return (
+            "the GRADIEND was made for a model with an adapter (PEFT) that this one does not have, or has under "
+            "another name. Give the folder of that adapter, or the model with it."
+        )
+    return "the GRADIEND was made for another architecture."

@@ -1,9 +1,9 @@
-"""Base models that are refused before any work: wrapped, quantized, absent or undefined weights."""
+"""Base models that are unwrapped, or refused before any work: wrapped, quantized, absent or undefined weights."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,91 +11,92 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
+from gradiend.model._adapters import inner_model, problem_of_adapters
 from gradiend.model._parameter_map import local
+from gradiend.model._quantized import WAY_OUT, foreign_quantization, is_quantized, keep_layout
 from gradiend.util._processes import processes
 
-ADAPTER_CONFIG = "adapter_config.json"
-"""The file in which PEFT saves the configuration of an adapter."""
+logger = logging.getLogger(__name__)
+
 PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 PARALLEL_NAMES = ("FullyShardedDataParallel", "DeepSpeedEngine")
 ROOM = (
     "Load it where there is room for all of it: on more or larger devices, in bfloat16 (base_model_dtype), with a "
     "larger base_model_max_memory if that was given, or, on the CPU, without device_map."
 )
-MERGE = "merge_and_unload() of the PeftModel gives a plain model with the adapter's weights in it"
 
 
-def refuse_adapter_folder(name_or_path: str | Path) -> None:
-    """Raise ValueError for a folder with a PEFT adapter, which transformers attaches if peft is installed."""
-    if (Path(name_or_path) / ADAPTER_CONFIG).is_file():
-        raise ValueError(
-            f"The folder {name_or_path} holds a PEFT adapter ({ADAPTER_CONFIG}), and GRADIENDs are made for plain "
-            f"models. Merge it first: {MERGE}; save that, with its tokenizer, in a folder of its own. Or move the "
-            "adapter's files away, if the plain model is meant."
-        )
+def inside(model: Any) -> Any:
+    """The model inside of wrappers that leave what it computes as it is; the wrappers stay as they are.
+
+    These wrappers are DataParallel, DistributedDataParallel, what `torch.compile` returns, and PeftModel. Another
+    object is returned itself.
+
+    Raises:
+        ValueError: A PeftModel with an adapter of an unsupported kind.
+    """
+    found = model
+    while (wrapped := _wrapped_in(found)) is not None:
+        found = wrapped
+    if found is not model:
+        logger.info("The %s inside of the %s is used.", type(found).__name__, type(model).__name__)
+    if isinstance(found, nn.Module):
+        keep_layout(found)
+    return found
 
 
-def refuse_quantized_config(config: Any, name: str) -> None:
-    """Raise ValueError for a checkpoint whose weights are stored quantized."""
-    if config.to_dict().get("quantization_config"):
-        raise ValueError(
-            f"{name} is quantized (quantization_config), and its weights have neither gradients nor can they be "
-            "rewritten: use the checkpoint that it was made from, in float32, bfloat16 or float16."
-        )
+def _wrapped_in(model: Any) -> Any:
+    """The model in the outermost wrapper; None if there is no wrapper."""
+    if isinstance(model, PARALLEL):
+        return model.module
+    # PEFT need not be installed: the name of its module identifies its class.
+    if any(cls.__module__ == "peft.peft_model" for cls in type(model).__mro__):
+        return inner_model(model)
+    return model._modules.get("_orig_mod") if isinstance(model, nn.Module) else None
 
 
-def refuse_wrapped(model: nn.Module) -> None:
-    """Raise a ValueError, which names the way out, for a compiled, wrapped, quantized or PEFT model.
+def unwrapped(model: Any) -> Any:
+    """The model inside (see `inside`), which a GRADIEND can be made for.
 
-    Raises TypeError for an object that is no module.
+    Raises ValueError, which names the way out, for any other wrapped or compiled model, for adapters that are merged,
+    switched off or of an unsupported kind, and for other quantized weights than those of bitsandbytes. Raises TypeError
+    for an object that is no module.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(
             f"base_model must be a loaded model; got {model!r:.60}. from_pretrained takes names and paths too."
         )
+    model = inside(model)
     problem = next(_wrappings(model), None)
     if problem is not None:
         raise ValueError(f"The base model is {problem}")
+    return model
 
 
 def _wrappings(model: nn.Module) -> Iterator[str]:
     """Yield each problem of a model with its way out, as the rest of a sentence."""
     name = type(model).__name__
-    # PEFT and bitsandbytes need not be installed: the names of their packages identify their classes.
-    packages = {cls.__module__.partition(".")[0] for part in model.modules() for cls in type(part).__mro__}
     if any(cls.__module__.startswith("peft.") for cls in type(model).__mro__) or hasattr(model, "merge_and_unload"):
         yield f"wrapped by PEFT ({name}): give what {name}.merge_and_unload() returns, a plain model."
     if any(parameter.is_inference() for parameter in model.parameters()):
         yield "made under torch.inference_mode(), so its weights can have no gradients: load it outside of that."
-    if isinstance(model, PARALLEL) or name in PARALLEL_NAMES:
+    if name in PARALLEL_NAMES:
         yield f"wrapped by {name}: give the model inside, model.module."
     for path, part in model.named_modules():
         if "_orig_mod" in part._modules:
-            inside = f"model.{path}._orig_mod, put back in its place" if path else "model._orig_mod"
-            yield f"compiled by torch.compile: give the model inside, {inside}."
+            yield f"compiled by torch.compile: give the model inside, model.{path}._orig_mod, put back in its place."
         if part._compiled_call_impl is not None:
             yield "compiled in place by model.compile(): load it again, and do not compile it."
-    if vars(model).get("_hf_peft_config_loaded") or packages & {"peft", "adapters"}:
-        yield (
-            "one with adapters attached to its layers (PEFT), so its weights are not those of a plain model. Save the "
-            f"adapter, load it with PeftModel.from_pretrained, and merge it: {MERGE}. Or load the model without it."
-        )
+    if any(cls.__module__.startswith("adapters.") for part in model.modules() for cls in type(part).__mro__):
+        yield "one with adapters of the package adapters attached to its layers: merge them, or load it without them."
+    if (problem := problem_of_adapters(model)) is not None:
+        yield problem
     if not isinstance(model, PreTrainedModel) and not hasattr(model, "to_original_model"):
         for path, part in model.named_modules():
             if isinstance(part, PreTrainedModel):
                 yield f"a {name} around a {type(part).__name__}: give the model inside, model.{path}."
-    dtypes = {parameter.dtype for parameter in model.parameters()}
-    if (
-        vars(model).get("hf_quantizer") is not None
-        or (isinstance(model, PreTrainedModel) and model.config.to_dict().get("quantization_config"))
-        or "bitsandbytes" in packages
-        or any(".ao.nn" in type(part).__module__ for part in model.modules())
-        or any(not dtype.is_floating_point or dtype.itemsize < 2 for dtype in dtypes)
-    ):
-        yield (
-            "quantized, so its weights have no gradients and cannot be rewritten: load it without quantization_config "
-            "(load_in_8bit, load_in_4bit), in float32, bfloat16 or float16."
-        )
+    if (method := foreign_quantization(model)) is not None:
+        yield f"quantized by {method}, and its layers pass no gradients on here: {WAY_OUT}"
 
 
 def refuse_absent_weights(model: nn.Module) -> None:
@@ -123,7 +124,7 @@ def refuse_undefined_weights(model: nn.Module) -> None:
 
 def _undefined(model: nn.Module) -> Iterator[str]:
     for name, parameter in model.named_parameters():
-        if not is_finite(parameter):
+        if not is_quantized(parameter) and not is_finite(parameter):
             yield name
 
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from gradiend._version import __version__
 from gradiend.model._parameter_map import MappedParameter, bits, digest_of, index_dtype
+from gradiend.model._refusals import inside
 from gradiend.model._shards import whole
 from gradiend.model.core.backbone import backbone_prefix
 from gradiend.util._checks import require_path
@@ -38,8 +39,10 @@ HEADER = "gradiend_delta"
 """The key in the header of the file of a delta."""
 FORMAT_VERSION = 1
 """The version of both files."""
-_MODEL_JSON = re.compile(r"(added_tokens|config|generation_config|model|pytorch_model|special_tokens|tokenizer|vocab)")
-"""The beginnings of the names of JSON files that transformers writes."""
+_MODEL_JSON = re.compile(
+    r"(adapter_config|added_tokens|config|generation_config|model|pytorch_model|special_tokens|tokenizer|vocab)"
+)
+"""The beginnings of the names of JSON files that transformers and PEFT write."""
 
 
 @dataclass(frozen=True)
@@ -359,6 +362,7 @@ def export_delta(
     for name, model in (("base_model", base_model), ("rewritten", rewritten)):
         if not isinstance(model, nn.Module):
             raise TypeError(f"{name} must be a loaded model; got {model!r:.60}.")
+    base_model, rewritten = inside(base_model), inside(rewritten)
     if rewrite is not None and not isinstance(rewrite, RewriteRecord):
         raise TypeError(f"rewrite must be a RewriteRecord, such as read_rewrite_record gives; got {rewrite!r:.60}.")
     delta_path(path)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from gradiend.model._adapters import as_transformers_adapter, outside_adapter
 from gradiend.model._architecture import parse_rewrite_part
 from gradiend.model._context import Side, moving_factor, one_goal, parse_direction
 from gradiend.model._device_map import copy_of
@@ -223,7 +224,8 @@ class RewritesBaseModel(nn.Module, ABC):
             model.rewrite_base_model(learning_rate=0.1, strengthen="feminine")
 
         The new values are computed in float32 (float64 for a float64 model) and rounded once; a tensor that backbone
-        and head share changes in both.
+        and head share changes in both. Of a model with an adapter (PEFT), the copy is one to which transformers has
+        attached the adapter: its `save_pretrained` writes the adapter's folder.
 
         Args:
             learning_rate: The step size.
@@ -250,6 +252,15 @@ class RewritesBaseModel(nn.Module, ABC):
         share = add_update(rewritten, model.gradiend.mapping, step)
         refuse_no_change(share, step)
         refuse_overflow(rewritten, model.gradiend.mapping)
+        as_transformers_adapter(rewritten)
+        if outside := outside_adapter(
+            rewritten, [entry.name for entry in model.gradiend.mapping if entry.num_selected]
+        ):
+            logger.warning(
+                "The rewrite also changes parameters outside of the adapter (%s), which save_pretrained of a model "
+                "with an adapter leaves out: save it with a trainer (output_dir=), or use a delta (export_delta).",
+                outside[0],
+            )
         logger.info("The rewrite changed %.1f %% of the mapped entries.", 100 * share)
         return rewritten
 

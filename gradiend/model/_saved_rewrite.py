@@ -16,10 +16,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from gradiend.model._adapters import ADAPTER_WEIGHTS, adapter_state, is_adapted, without_adapter
 from gradiend.model._parameter_map import bits
 from gradiend.model._shards import whole
 from gradiend.util._isolation import LOADING, exclusive
 from gradiend.util._progress import others_bars
+from gradiend.util.paths import CONFIG_FILE
 
 
 class SavedRewriteError(RuntimeError):
@@ -38,6 +40,9 @@ def require_saved(directory: Path, base_model: nn.Module, changed: Iterable[tupl
     Raises:
         SavedRewriteError: A parameter was saved with other values, or not at all.
     """
+    if is_adapted(base_model):
+        _require_saved_adapter(directory, base_model, changed, result)
+        return
     names: dict[int, list[str]] = {}
     tensors: dict[str, Tensor] = base_model.state_dict(keep_vars=True)
     for name, tensor in tensors.items():
@@ -56,11 +61,33 @@ def require_saved(directory: Path, base_model: nn.Module, changed: Iterable[tupl
     for name, expected in _expected(tensors, changed):
         for own in names[id(tensors[name])]:
             if own in saved and not _same(saved[own](), whole(expected)):
-                raise SavedRewriteError(
-                    f"The rewritten {type(result).__name__} was saved with other values of {own} than the base model "
-                    "with its update has. Its save_pretrained changes or loses weights, or the disk does: nothing was "
-                    f"written to the model's folder. Save in another place, or apply a delta (export_delta) instead."
-                )
+                raise _other_values(result, own)
+
+
+def _require_saved_adapter(
+    directory: Path, base_model: Any, changed: Iterable[tuple[str, Tensor]], result: Any
+) -> None:
+    """`require_saved` for the folder of an adapter, with or without the plain model."""
+    parameters = dict(base_model.named_parameters())
+    new = {id(parameters[name]): values for name, values in changed}
+    state = base_model.state_dict(keep_vars=True)
+    expected = adapter_state(base_model, {name: new.get(id(tensor), tensor) for name, tensor in state.items()})
+    places = _places(directory, of_adapter=True)
+    for name, values in expected.items():
+        if name not in places or not _same(_read(places[name], name), values):
+            raise _other_values(result, name)
+    if (directory / CONFIG_FILE).is_file():
+        plain = without_adapter(base_model)
+        in_plain = ((name, new[id(tensor)]) for name, tensor in plain.named_parameters() if id(tensor) in new)
+        require_saved(directory, plain, in_plain, plain)
+
+
+def _other_values(result: Any, name: str) -> SavedRewriteError:
+    return SavedRewriteError(
+        f"The rewritten {type(result).__name__} was saved with other values of {name} than the base model with its "
+        "update has. Its save_pretrained changes or loses weights, or the disk does: nothing was written to the "
+        "model's folder. Save in another place, or apply a delta (export_delta) instead."
+    )
 
 
 def _expected(tensors: dict[str, Tensor], changed: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
@@ -82,11 +109,13 @@ def _same(found: Tensor, expected: Tensor) -> bool:
     return torch.equal(*map(bits, flat))
 
 
-def _places(directory: Path) -> dict[str, Path]:
-    """Name of each saved tensor → its file; {} for files of another format."""
+def _places(directory: Path, *, of_adapter: bool = False) -> dict[str, Path]:
+    """Name of each saved tensor of a model, or of its adapter, → its file; {} for files of another format."""
     places: dict[str, Path] = {}
     try:
         for path in sorted(directory.glob("*.safetensors")):
+            if (path.name == ADAPTER_WEIGHTS) != of_adapter:
+                continue
             with safe_open(str(path), framework="pt") as file:
                 places |= dict.fromkeys(file.keys(), path)
     except SafetensorError as error:

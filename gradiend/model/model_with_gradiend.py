@@ -36,7 +36,7 @@ from gradiend.model._context import (
 )
 from gradiend.model._device_map import MAPPED, is_dispatched, is_mapped
 from gradiend.model._parameter_map import mapped_parameters
-from gradiend.model._refusals import is_finite, refuse_undefined_weights, refuse_wrapped
+from gradiend.model._refusals import is_finite, refuse_undefined_weights, unwrapped
 from gradiend.model._rewriting import RewritesBaseModel
 from gradiend.model._shards import Shards
 from gradiend.model.core.backbone import build_gradiend_from_base_model
@@ -57,7 +57,8 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
     """A base model with its GRADIEND; subclasses make the gradients, and load and save the base model.
 
     Args:
-        base_model: Any module with `named_parameters()` and a `device`.
+        base_model: Any module with `named_parameters()` and a `device`. Of a DataParallel, DistributedDataParallel,
+            PeftModel or the result of `torch.compile`, the model inside is used.
         gradiend: The GRADIEND of the base model.
         base_model_device: The new device of the base model; not for one that a device map has placed.
         device_encoder: The new device of the encoder.
@@ -67,8 +68,8 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
         target: The gradient that the decoder reproduces: factual, alternative, diff, or None (it is not trained).
 
     Raises:
-        ValueError: An unknown source or target, or a base model that is wrapped, compiled or quantized, or whose
-            parameters have other shapes than the map of the GRADIEND.
+        ValueError: An unknown source or target, or a base model that is wrapped, compiled, quantized or adapted in an
+            unsupported way, or whose parameters have other shapes than the map of the GRADIEND.
         KeyError: The base model lacks a parameter of the map.
     """
 
@@ -80,7 +81,7 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
         super().__init__()
         if not isinstance(gradiend, ParamMappedGradiendModel):
             raise TypeError(f"gradiend must be a ParamMappedGradiendModel; got {gradiend!r:.60}.")
-        refuse_wrapped(base_model)
+        base_model = unwrapped(base_model)
         mapped_parameters(base_model, gradiend.mapping)
         self._source = Side.parse("source", source)
         self._target = None if target is None else Side.parse("target", target)
@@ -274,11 +275,11 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
         """A copy around `new_base` that shares this GRADIEND object; a warning names parameters with other weights.
 
         Raises:
-            ValueError: The base model is wrapped, compiled or quantized, has undefined weights, or its parameters have
-                other shapes than the map of the GRADIEND.
+            ValueError: The base model is wrapped, compiled, quantized or adapted in an unsupported way, has undefined
+                weights, or its parameters have other shapes than the map of the GRADIEND.
             KeyError: The base model lacks a parameter of the map.
         """
-        refuse_wrapped(new_base)
+        new_base = unwrapped(new_base)
         mapped_parameters(new_base, self.gradiend.mapping)
         model = self._sharing(new_base, self.gradiend)
         if new_base is not self.base_model:
@@ -373,23 +374,23 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
             **kwargs: The shape of a new GRADIEND (latent_dim, param_map, params, activation_encoder,
                 activation_decoder, bias_decoder, lazy_init; pre_prune_config implies lazy_init), torch_dtype (also of a
                 checkpoint), encoder_decoder_same_device, and arguments for the loading of the base model (tokenizer,
-                trust_remote_code; for a language model also objective, the name of its kind in `gradiend.objectives`,
-                and base_model_device_map and base_model_max_memory, see `TrainingArguments`).
+                trust_remote_code, quantization_config; for a language model also objective, the name of its kind in
+                `gradiend.objectives`, and base_model_device_map and base_model_max_memory, see `TrainingArguments`).
 
         Raises:
             FileNotFoundError: `require_gradiend_model` or `base_model` is given and there is no checkpoint, or a
                 checkpoint lacks its context file or its base model.
-            ValueError: The base model has other weights than the checkpoint was trained on, or is wrapped (PEFT,
-                torch.compile, DataParallel) or quantized; or a file of the checkpoint was damaged or changed.
+            ValueError: The base model has other weights than the checkpoint was trained on, or is wrapped, compiled,
+                quantized or adapted in an unsupported way; or a file of the checkpoint was damaged or changed.
             TypeError: None or two load directories are given.
         """
         if cls is ModelWithGradiend:
             cls = LATER["default model class"]()  # noqa: PLW0642 - the abstract class stands for this one
         load_directory, base_model, kwargs = resolve_directory(load_directory, base_model, kwargs)
         shape, load_arguments = split_gradiend_arguments(kwargs)
-        for given in (load_directory, base_model):
-            if isinstance(given, nn.Module):
-                refuse_wrapped(given)
+        load_directory, base_model = (
+            unwrapped(given) if isinstance(given, nn.Module) else given for given in (load_directory, base_model)
+        )
         same_device = load_arguments.pop("encoder_decoder_same_device", False)
         given = load_directory if base_model is None else base_model
         mapped = is_mapped(given, load_arguments, device_base_model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,27 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel
+from transformers.tokenization_utils_base import TOKENIZER_CONFIG_FILE
 
-from gradiend.model._device_map import is_dispatched, placement, refuse_divided_ties
-from gradiend.model._refusals import (
-    refuse_absent_weights,
-    refuse_adapter_folder,
-    refuse_quantized_config,
-    refuse_undefined_weights,
+from gradiend.model._adapters import (
+    DEFAULT,
+    adapter_config,
+    attach_adapter,
+    base_of_adapter,
+    is_adapted,
+    name_under_adapter,
+    save_adapted,
 )
+from gradiend.model._device_map import is_dispatched, placement, refuse_divided_ties
+from gradiend.model._quantized import (
+    as_json,
+    bits_of,
+    float_dtype,
+    keep_layout,
+    quantization_of,
+    require_differentiable,
+)
+from gradiend.model._refusals import inside, refuse_absent_weights, refuse_undefined_weights
 from gradiend.model._rewrite_files import verify_rewritten
 from gradiend.model._shards import is_sharded, whole_state
 from gradiend.objectives.registry import OBJECTIVES, kind_named, kind_of, refuse_unsupported
@@ -25,7 +39,9 @@ from gradiend.util._isolation import LOADING, exclusive
 from gradiend.util._processes import by_first
 from gradiend.util._progress import others_bars
 from gradiend.util._room import require_room, weights_size
-from gradiend.util.paths import OWN_BASE_MODEL
+from gradiend.util.paths import ADAPTER_CONFIG, OWN_BASE_MODEL
+
+logger = logging.getLogger(__name__)
 
 
 class AutoModelForLM:
@@ -34,7 +50,7 @@ class AutoModelForLM:
     @staticmethod
     def from_pretrained(
         name_or_path: str, *, torch_dtype: torch.dtype = torch.float32, trust_remote_code: bool = False,
-        objective: str | None = None, **kwargs: Any,
+        objective: str | None = None, adapter_name: str = DEFAULT, **kwargs: Any,
     ) -> PreTrainedModel:  # fmt: skip
         """Load a model with its language-modelling head.
 
@@ -43,49 +59,103 @@ class AutoModelForLM:
             torch_dtype: Type of the weights. The default does not depend on the type that the checkpoint has.
             trust_remote_code: Whether code from the hub may run.
             objective: Name of the kind of model. Default: the kind that the checkpoint's config says.
-            **kwargs: Arguments of transformers' `from_pretrained`.
+            adapter_name: The name that an adapter (PEFT) in the folder gets; its plain model is loaded too.
+            **kwargs: Arguments of transformers' `from_pretrained`, such as the quantization_config of bitsandbytes.
 
         Raises:
             FileNotFoundError: There is no such model, here or on the hub.
+            ImportError: bitsandbytes or PEFT is needed and not installed.
             ValueError: Neither a masked nor a causal language model, a model that was saved without its head or
-                quantized, damaged weights, or a folder with a PEFT adapter; or an unknown objective.
+                quantized by another method than bitsandbytes, damaged weights, or an adapter of an unsupported kind;
+                or an unknown objective.
         """
-        refuse_adapter_folder(name_or_path)
         require_model(name_or_path)
         verify_rewritten(name_or_path)
+        given = {"torch_dtype": torch_dtype, "trust_remote_code": trust_remote_code, "objective": objective, **kwargs}
         try:
-            config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
+            adapter = adapter_config(name_or_path) if Path(name_or_path).is_dir() else None
+            if adapter is None:
+                config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
         except OSError as error:
-            raise FileNotFoundError(f"There is no model {str(name_or_path)!r}: {error}") from error
-        architecture = (config.architectures or [""])[0]
-        kind = None if objective is None else kind_of(None, objective)
-        if kind is None or kind.loader(config) is None:
-            refuse_unsupported(config, name_or_path, architecture)
-            kinds = (kind for kind in OBJECTIVES.values() if kind.loader(config) is not None)
-            kind = kind_named(architecture, config) or next(kinds, None)
-        refuse_quantized_config(config, name_or_path)
-        if kind is None:
-            called = architecture or type(config).__name__
-            raise ValueError(f"{name_or_path} ({called}) is neither a masked nor a causal language model.")
-        # Code from the hub may have the class name of a causal model and be registered for masked models.
-        loader = kind.loader(config) or AutoModelForMaskedLM
-        given = {"dtype": torch_dtype, "trust_remote_code": trust_remote_code, **kwargs}
+            # A name on the hub may be that of an adapter, which has no config of a model.
+            adapter = adapter_config(name_or_path, local_files_only=bool(kwargs.get("local_files_only")))
+            if adapter is None:
+                raise FileNotFoundError(f"There is no model {str(name_or_path)!r}: {error}") from error
+        if adapter is not None:
+            return _with_adapter(str(name_or_path), adapter, adapter_name, given)
+        return _loaded(name_or_path, config, given)
+
+
+def _with_adapter(place: str, adapter: Mapping[str, Any], name: str, given: Mapping[str, Any]) -> PreTrainedModel:
+    """The plain model of an adapter's folder, with the adapter."""
+    base = base_of_adapter(place, adapter)
+    if base == place:
+        config = AutoConfig.from_pretrained(place, trust_remote_code=given["trust_remote_code"])
+        # Otherwise transformers would attach the adapter, and round it to the model's dtype.
+        model = _loaded(place, config, {**given, "adapter_kwargs": {"subfolder": "none"}})
+    else:
         try:
-            with exclusive(LOADING), others_bars():
-                loaded: Any = loader.from_pretrained(name_or_path, output_loading_info=True, **given)
-        except SafetensorError as error:
-            raise ValueError(f"The weights of {name_or_path} cannot be read ({error}): copy them again.") from error
-        model, report = loaded
-        if report["missing_keys"]:
-            raise ValueError(
-                f"{name_or_path} ({architecture}) has no weights for {', '.join(sorted(report['missing_keys'])[:3])}: "
-                "its predictions would be random. Give a checkpoint that was saved with its language-modelling head."
+            model = AutoModelForLM.from_pretrained(base, **given)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"The adapter in {place} is for the model {base!r}, which is not there: {error} If it was moved, write "
+                f"its place into {ADAPTER_CONFIG} (base_model_name_or_path)."
+            ) from error
+    with exclusive(LOADING), others_bars():
+        attach_adapter(model, place, name, base)
+    return model
+
+
+def _loaded(name_or_path: str, config: Any, given: Mapping[str, Any]) -> PreTrainedModel:
+    """A plain model; `given` are keywords of `AutoModelForLM.from_pretrained`."""
+    kwargs = dict(given)
+    objective, torch_dtype = kwargs.pop("objective"), kwargs.pop("torch_dtype")
+    architecture = (config.architectures or [""])[0]
+    kind = None if objective is None else kind_of(None, objective)
+    if kind is None or kind.loader(config) is None:
+        refuse_unsupported(config, name_or_path, architecture)
+        kinds = (kind for kind in OBJECTIVES.values() if kind.loader(config) is not None)
+        kind = kind_named(architecture, config) or next(kinds, None)
+    stored, asked = quantization_of(config), kwargs.get("quantization_config")
+    for quantization in (stored, asked):
+        if quantization is not None:
+            require_differentiable(quantization, str(name_or_path))
+    if stored is not None and asked is not None:
+        del kwargs["quantization_config"]
+        if bits_of(stored) != bits_of(as_json(asked)):
+            logger.warning(
+                "%s is stored in %s, and is loaded so: quantization_config has no effect.",
+                name_or_path,
+                bits_of(stored),
             )
-        return model
+    if kind is None:
+        called = architecture or type(config).__name__
+        raise ValueError(f"{name_or_path} ({called}) is neither a masked nor a causal language model.")
+    # Code from the hub may have the class name of a causal model and be registered for masked models.
+    loader = kind.loader(config) or AutoModelForMaskedLM
+    try:
+        with exclusive(LOADING), others_bars():
+            loaded: Any = loader.from_pretrained(name_or_path, dtype=torch_dtype, output_loading_info=True, **kwargs)
+    except SafetensorError as error:
+        raise ValueError(f"The weights of {name_or_path} cannot be read ({error}): copy them again.") from error
+    model, report = loaded
+    if report["missing_keys"]:
+        raise ValueError(
+            f"{name_or_path} ({architecture}) has no weights for {', '.join(sorted(report['missing_keys'])[:3])}: "
+            "its predictions would be random. Give a checkpoint that was saved with its language-modelling head."
+        )
+    keep_layout(model)
+    return model
 
 
-def save_base_model(model: PreTrainedModel, directory: str | Path, **kwargs: Any) -> None:
-    """Save a model, also a sharded one, and restore the config, in which transformers notes class and dtype."""
+def save_base_model(model: PreTrainedModel, directory: str | Path, *, base: str | None = None, **kwargs: Any) -> None:
+    """Save a model, also a sharded one, and restore the config, in which transformers notes class and dtype.
+
+    `base` is the name or path of the plain model of an adapter (PEFT): then the adapter alone is saved.
+    """
+    if is_adapted(model) and base is not None:
+        by_first(save_adapted)(model, directory, base)
+        return
     require_room(directory, weights_size(model), "The copy of the base model")
     if is_sharded(model):
         kwargs["state_dict"] = whole_state(model)
@@ -97,7 +167,10 @@ def _save_base_model(model: PreTrainedModel, directory: str | Path, arguments: M
     before = dict(vars(model.config))
     try:
         with others_bars():
-            model.save_pretrained(directory, **arguments)
+            if is_adapted(model):
+                save_adapted(model, directory, None)
+            else:
+                model.save_pretrained(directory, **arguments)
     finally:
         vars(model.config).clear()
         vars(model.config).update(before)
@@ -107,7 +180,7 @@ def require_model(name_or_path: str | Path) -> None:
     """Raise FileNotFoundError for a path without a model; a name with one slash at most may be a hub id."""
     path = Path(name_or_path)
     if path.is_dir():
-        if not (path / "config.json").is_file():
+        if not (path / "config.json").is_file() and not (path / ADAPTER_CONFIG).is_file():
             inside = sorted(
                 (entry.parent.name for entry in path.glob("*/config.json")), key=lambda name: name != "model"
             )
@@ -143,7 +216,8 @@ def load_with_tokenizer(
     """(language model, tokenizer), checked.
 
     Args:
-        model: Name or path (also of a folder with the model in `base_model/`), or an instance, which is returned.
+        model: Name or path (also of a folder with the model in `base_model/`), or an instance: the model inside of its
+            wrappers is returned (see `inside`).
         tokenizer: Name, path or instance of the tokenizer. Default: `tokenizer_place`, else the model's name.
         tokenizer_place: See `tokenizer`.
         trust_remote_code: Whether code from the hub may run.
@@ -157,12 +231,13 @@ def load_with_tokenizer(
     """
     mapped = placement(base_model_device_map, base_model_max_memory)
     if isinstance(model, nn.Module):
+        model = inside(model)
         if mapped and not is_dispatched(model):
             raise ValueError(
                 "base_model_device_map is for models that are loaded, and this one is here already: give its name or "
                 "path, or place it with accelerate.dispatch_model(model, …)."
             )
-        name, dtype = str(model.name_or_path), next(model.parameters()).dtype
+        name, dtype = str(model.name_or_path), float_dtype(model)
         if dtype != kwargs.get("torch_dtype", dtype):
             raise ValueError(
                 f"base_model_dtype={kwargs['torch_dtype']} is for models that are loaded, and this one is here "
@@ -176,7 +251,7 @@ def load_with_tokenizer(
     refuse_divided_ties(model)
     refuse_undefined_weights(model)
     if tokenizer is None or isinstance(tokenizer, (str, Path)):
-        place = tokenizer or tokenizer_place or name
+        place = tokenizer or tokenizer_place or _place_of_tokenizer(name, model)
         try:
             tokenizer = AutoTokenizerForLM.from_pretrained(place, trust_remote_code=trust_remote_code)
         except (OSError, ValueError) as error:
@@ -186,3 +261,9 @@ def load_with_tokenizer(
                 "the result as its model."
             ) from error
     return model, tokenizer
+
+
+def _place_of_tokenizer(name: str, model: Any) -> str:
+    """Where the tokenizer of a loaded model is: beside it, or where its plain model is, of an adapter without one."""
+    alone = (Path(name) / ADAPTER_CONFIG).is_file() and not (Path(name) / TOKENIZER_CONFIG_FILE).is_file()
+    return name_under_adapter(model) or name if alone else name

@@ -170,7 +170,10 @@ def vocabulary_size(model: nn.Module) -> int | None:
     if not isinstance(embeddings, PreTrainedModel):
         return None
     tables = (embeddings.get_input_embeddings(), embeddings.get_output_embeddings())
-    return min((len(table.weight) for table in tables if isinstance(table, (nn.Embedding, nn.Linear))), default=None)
+    # The weights of a quantized table are packed, so that their shape is another.
+    sizes = [table.num_embeddings for table in tables if isinstance(table, nn.Embedding)]
+    sizes += [table.out_features for table in tables if isinstance(table, nn.Linear)]
+    return min(sizes, default=None)
 
 
 def _role_ids(tokenizer: Any) -> list[int]:

@@ -13,13 +13,17 @@ from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 import torch
+from torch import nn
 
 from gradiend.evaluator.encoder import EncoderData, encoded_frame
 from gradiend.gradients import checkpointable_layers
+from gradiend.model._adapters import is_adapted
 from gradiend.model._base_model import BaseDigest, differing
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._checkpoint_files import read_training
 from gradiend.model._context import encoding_direction
+from gradiend.model._quantized import is_quantized
+from gradiend.model._refusals import inside
 from gradiend.model._shards import is_sharded, shard
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core._kept_gradients import GradientStore
@@ -350,6 +354,8 @@ def sharded(trainer: Any, model: Any, args: TrainingArguments) -> Any:
         return model
     if original_model(base) is not base:
         raise ValueError(f"fsdp=True does not work with a {type(base).__name__}: train on the plain model.")
+    if is_adapted(base) or is_quantized(base):
+        raise ValueError("fsdp=True does not work with adapters or quantized weights: train on the plain model.")
     if not steps_analytically(model.gradiend, args) or args.supervised:
         raise ValueError(
             "fsdp=True trains both halves of a GRADIEND with one latent, an encoder activation such as tanh, the "
@@ -359,7 +365,7 @@ def sharded(trainer: Any, model: Any, args: TrainingArguments) -> Any:
         # The user's own model stays as it is.
         given = trainer.current.given
         own = given.base_model if isinstance(given, ModelWithGradiend) else given
-        base = copy.deepcopy(base) if base is own else base
+        base = copy.deepcopy(base) if isinstance(own, nn.Module) and base is inside(own) else base
         shard(base)
     return model.on_shards(base)
 
@@ -372,7 +378,7 @@ def _base_in_hand(given: Any, checkpoint: str | Path) -> dict[str, Any]:
     trained_on = None if given is None or isinstance(given, (str, Path)) else BaseDigest.load(checkpoint)
     if trained_on is None:
         return {}
-    base_model = given.base_model if isinstance(given, ModelWithGradiend) else given
+    base_model = given.base_model if isinstance(given, ModelWithGradiend) else inside(given)
     if BaseDigest.of(original_model(base_model)).differences(trained_on):
         return {}
     return given.base_arguments() if isinstance(given, ModelWithGradiend) else {"base_model": base_model}

@@ -13,6 +13,14 @@ from transformers.utils import CHAT_TEMPLATE_FILE, CONFIG_NAME, GENERATION_CONFI
 
 from gradiend.evaluator._goals import RESULT_KEYS
 from gradiend.evaluator._grid import read_decoder_stats_file, read_fingerprint
+from gradiend.model._adapters import (
+    ADAPTER_WEIGHTS,
+    adapter_parameters,
+    is_adapted,
+    name_under_adapter,
+    outside_adapter,
+    save_adapted,
+)
 from gradiend.model._architecture import parse_rewrite_part
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._context import one_goal
@@ -33,6 +41,7 @@ from gradiend.util._progress import others_bars
 from gradiend.util._room import require_room, weights_size
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import (
+    ADAPTER_CONFIG,
     DELTAS_DIR,
     REWRITE_RECORD,
     name_in,
@@ -49,7 +58,7 @@ REWRITE_KEYS = ("decoder_results", "target_class", "strengthen", "weaken", "outp
 MODEL_FILES = frozenset({
     CONFIG_NAME, GENERATION_CONFIG_NAME, CHAT_TEMPLATE_FILE, "chat_template.json", "special_tokens_map.json",
     "added_tokens.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.txt", "vocab.json",
-    "merges.txt", "spiece.model", "sentencepiece.bpe.model", REWRITE_RECORD,
+    "merges.txt", "spiece.model", "sentencepiece.bpe.model", REWRITE_RECORD, ADAPTER_CONFIG, ADAPTER_WEIGHTS,
 })  # fmt: skip
 """Files of a saved model with its tokenizer, beside the weights."""
 _WEIGHTS = re.compile(r"(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?")
@@ -147,7 +156,7 @@ class RewritePlan:
         """The rewritten models, or the directories in which the models and their tokenizer are saved."""
         self.require_model(model)
         for place in filter(None, self.places):
-            require_room(place, len(self.places) * weights_size(model.base_model), "The rewritten models")
+            require_room(place, len(self.places) * _saved_size(model), "The rewritten models")
 
         def rewritten(rewrite: Rewrite, place: str | None) -> Any:
             if not is_sharded(model.base_model):
@@ -359,7 +368,8 @@ def save_rewritten(
     """
     target = Path(directory)
     with made_aside(target) as made:
-        processes().agreed(lambda: _save_model(result, state, tokenizer_of(model), made))
+        left_out = _left_out(result, model)
+        processes().agreed(lambda: _save_model(result, state, tokenizer_of(model), made, left_out, target))
         if isinstance(model, ModelWithGradiend):
             model.require_saved(made, result, **rewrite.arguments())
             write_rewrite_record(
@@ -368,11 +378,32 @@ def save_rewritten(
         take_over(made, target, _remove_model)
 
 
-def _save_model(model: Any, state: Mapping[str, Any] | None, tokenizer: Any, directory: Path) -> None:
-    with others_bars():
-        model.save_pretrained(directory, **({} if state is None else {"state_dict": state}))
+def _save_model(
+    model: Any, state: Mapping[str, Any] | None, tokenizer: Any, directory: Path, left_out: str | None, target: Path
+) -> None:
+    if is_adapted(model):
+        save_adapted(model, directory, left_out, place=target)
+    else:
+        with others_bars():
+            model.save_pretrained(directory, **({} if state is None else {"state_dict": state}))
     if tokenizer is not None:
         tokenizer.save_pretrained(directory)
+
+
+def _left_out(base_model: Any, model: Any) -> str | None:
+    """The name of the plain model of which only the adapter is saved; None if the rewritten model is saved whole."""
+    if not is_adapted(base_model):
+        return None
+    changed = [entry.name for entry in model.gradiend.mapping if entry.num_selected]
+    return None if outside_adapter(base_model, changed) else name_under_adapter(base_model)
+
+
+def _saved_size(model: Any) -> int:
+    """The bytes of the weights of a saved rewrite."""
+    if _left_out(model.base_model, model) is None:
+        return weights_size(model.base_model)
+    saved = adapter_parameters(model.base_model)
+    return sum(parameter.nbytes for name, parameter in model.base_model.named_parameters() if name in saved)
 
 
 def _remove_model(folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from gradiend.model._refusals import refuse_absent_weights, refuse_wrapped
+from gradiend.model._refusals import refuse_absent_weights, unwrapped
 from gradiend.model._shards import is_sharded
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._preparation import Preparation, TrainingPlan, model_directory, record_name, run_directory
@@ -66,7 +66,7 @@ def plan_training(
             require_directory(place)
     record_name(trainer, args)
     if isinstance(source, nn.Module) and not isinstance(source, ModelWithGradiend):
-        refuse_wrapped(source)
+        source = unwrapped(source)
         refuse_absent_weights(source)
     return TrainingPlan(args, output, source, pruned, model_class, callbacks, resumes)
 
@@ -80,6 +80,7 @@ def refuse_on_shards(args: TrainingArguments) -> None:
     config = args.pre_prune_config
     reasons = {
         'learning_rate="auto" searches with whole gradients: give a number': args.searches_rate,
+        "base_model_device_map divides a model in one process: leave it off": args.base_model_device_map is not None,
         "use_cached_gradients keeps whole gradients in files: leave it off": args.use_cached_gradients
         or (config is not None and config.use_cached_gradients),
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
@@ -22,7 +22,7 @@ from gradiend.util._bits import add_bits, digest_files, digest_weights
 from gradiend.util._cache import CACHE_FORMAT, Fingerprint
 from gradiend.util._files import digest_text, new_digest, read_json
 from gradiend.util._isolation import exclusive, plain_modes
-from gradiend.util.paths import CONFIG_FILE, FILES, FINGERPRINT_FILE, TRAINING, model_files
+from gradiend.util.paths import ADAPTER_CONFIG, CONFIG_FILE, FILES, FINGERPRINT_FILE, TRAINING, model_files
 
 _UNREAD = {TRAINING, FINGERPRINT_FILE}
 """Files of a checkpoint that do not change what the model computes."""
@@ -93,9 +93,22 @@ def tokenizer_of(model: Any) -> Any:
     return model.tokenizer if isinstance(model, TextModel) else None
 
 
+def named_weights(base_model: Any) -> Iterator[tuple[str, Tensor]]:
+    """(name, tensor) of every parameter, and of the scales of quantized weights; shared tensors come once."""
+    # Scales are neither parameters nor buffers. Reading the state also puts packed weights into their usual layout.
+    state = base_model.state_dict() if isinstance(base_model, nn.Module) else {}
+    yield from base_model.named_parameters()
+    if state:
+        named = (base_model.named_parameters(remove_duplicate=False), base_model.named_buffers(remove_duplicate=False))
+        known = {name for tensors in named for name, _ in tensors}
+        yield from (
+            (name, tensor) for name, tensor in state.items() if name not in known and isinstance(tensor, Tensor)
+        )
+
+
 def base_model_digest(base_model: Any) -> str:
     """A digest of a base model's class and of its weights in memory; shared tensors count once."""
-    tensors = base_model.named_parameters()
+    tensors = named_weights(base_model)
     if isinstance(base_model, nn.Module):
         tensors = itertools.chain(tensors, base_model.named_buffers())
     return digest_json([type(base_model).__name__, digest_weights(tensors)])
@@ -119,12 +132,15 @@ def gradiend_digest(model: WithGradiend) -> str:
 def source_digest(source: Any) -> str:
     """A digest of the source of a model: files of a directory, name on a hub and revision, or an instance in memory.
 
-    Of a directory, only those files count that a model is loaded from.
+    Of a directory, only those files count that a model is loaded from; an adapter's directory names a model that counts
+    too.
     """
     if isinstance(source, (str, Path)):
         folder = Path(source)
         if folder.is_dir():
-            return digest_files((path for path in _read_from(folder) if path.name not in _UNREAD), folder)
+            files = digest_files((path for path in _read_from(folder) if path.name not in _UNREAD), folder)
+            base = _base_of_adapter(folder)
+            return files if base is None else digest_json([files, source_digest(base)])
         return f"{source}@{_cached_revision(str(source))}"
     if has_gradiend(source):
         return digest_json([base_model_digest(source.base_model), gradiend_digest(source)])
@@ -247,6 +263,15 @@ def _read_from(folder: Path) -> list[Path]:
     if not isinstance(listed, dict):
         return model_files(folder)
     return [path for path in [config, *(folder / name for name in listed)] if path.is_file()]
+
+
+def _base_of_adapter(folder: Path) -> str | None:
+    """The model that an adapter's folder (PEFT) names; None for the folder of a model."""
+    config = folder / ADAPTER_CONFIG
+    if not config.is_file() or (folder / CONFIG_FILE).is_file():
+        return None
+    base = read_json(config).get("base_model_name_or_path")
+    return str(base) if base and Path(base).resolve() != folder.resolve() else None
 
 
 def _cached_revision(name: str) -> str | None:

@@ -1,7 +1,7 @@
 """Folders with a model, which are written beside their place and then moved into it.
 
-A model's folder is complete if it has a config.json, and its record if it is a rewritten model: these files are removed
-first and moved last, so that no reader ever finds files of two models.
+A model's folder is complete if it has a config.json (that of an adapter: adapter_config.json), and its record if it is
+a rewritten model: these files are removed first and moved last, so that no reader ever finds files of two models.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gradiend.util._processes import by_first
-from gradiend.util.paths import CONFIG_FILE, REWRITE_RECORD
+from gradiend.util.paths import ADAPTER_CONFIG, CONFIG_FILE, REWRITE_RECORD
 
-LAST = (CONFIG_FILE, REWRITE_RECORD)
+LAST = (ADAPTER_CONFIG, CONFIG_FILE, REWRITE_RECORD)
 """The files that say a folder is complete, in the order in which they are moved."""
 
 
@@ -27,7 +27,7 @@ def take_over(staging: Path, target: Path, clear: Callable[[Path], None]) -> Non
     if not target.exists():
         staging.rename(target)
         return
-    for name in LAST:
+    for name in reversed(LAST):
         (target / name).unlink(missing_ok=True)
     clear(target)
     files = [path.relative_to(staging) for path in staging.rglob("*") if path.is_file()]

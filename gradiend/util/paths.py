@@ -61,6 +61,8 @@ SIDE_EFFECTS, BALANCE_PLOT = "side_effects", "balance"
 
 # Files and folders of a checkpoint.
 CONFIG_FILE = "config.json"
+ADAPTER_CONFIG = "adapter_config.json"
+"""The file in which PEFT saves the configuration of an adapter."""
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 CONTEXT = "gradiend_context.json"
 TRAINING = "training.json"

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import nn
 
+from gradiend.model._adapters import adapter_parameters
 from gradiend.model._architecture import Device
 from gradiend.model._parameter_map import MappedParameter, ParameterMap, mapped_parameters
+from gradiend.model._quantized import is_quantized
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.util._checks import require_texts
 from gradiend.util._isolation import exclusive
@@ -102,11 +104,12 @@ def select_parameters(
 ) -> ParameterMap:
     """The map of the backbone parameters that match `params` and then `param_map`, in the model's order.
 
-    Both are names or wildcards; None matches all. `param_map` may also be a finished map (or the documented dict),
-    whose order and selections are kept, and which may name parameters of the head.
+    Both are names or wildcards. If both are None, these are the parameters of the active adapter of a model that has
+    one (PEFT), and all of any other model. Quantized weights are never among them. `param_map` may also be a finished
+    map (or the documented dict), whose order and selections are kept, and which may name parameters of the head.
 
-    Raises ValueError for a pattern without a match, nothing left or a map entry of another shape, and KeyError for a
-    map entry that the model does not have.
+    Raises ValueError for a pattern without a match or with nothing but quantized weights, nothing left or a map entry
+    of another shape, and KeyError for a map entry that the model does not have.
     """
     if isinstance(param_map, (ParameterMap, Mapping)):
         mapping = param_map if isinstance(param_map, ParameterMap) else ParameterMap.from_specs(param_map)
@@ -117,12 +120,29 @@ def select_parameters(
         return mapping
     backbone, _ = split_backbone_vs_head_params(base_model)
     names = list(backbone)
+    if params is None and param_map is None and (of_adapter := adapter_parameters(base_model)):
+        names = [name for name in names if name in of_adapter]
     for patterns in (params, param_map):
         if patterns is not None:
             names = matching_names(names, as_patterns(patterns))
+            _refuse_quantized(backbone, as_patterns(patterns))
+    names = [name for name in names if not is_quantized(backbone[name])]
     if not names:
         raise ValueError(f"{type(base_model).__name__} has no backbone parameter to map: see params and param_map.")
     return ParameterMap([MappedParameter(name, tuple(backbone[name].shape)) for name in names])
+
+
+def _refuse_quantized(parameters: Mapping[str, nn.Parameter], patterns: Patterns) -> None:
+    """Raise ValueError for a pattern that matches quantized weights only."""
+    for pattern in patterns:
+        names = matching_names(list(parameters), [pattern])
+        if all(is_quantized(parameters[name]) for name in names):
+            free = [name for name, parameter in parameters.items() if not is_quantized(parameter)]
+            raise ValueError(
+                f"params and param_map name quantized weights ({pattern!r}), which have no gradients and cannot be "
+                f"rewritten. What can be mapped here is called like {', '.join(free[:3])}. Or attach an adapter "
+                "(PEFT), or load the model without quantization_config."
+            )
 
 
 def build_gradiend_from_base_model(
@@ -135,7 +155,8 @@ def build_gradiend_from_base_model(
     Args:
         base_model: The model whose parameters are mapped.
         load_directory: The name or path of the base model, which the metadata keep as `base_model`.
-        param_map: Names or wildcards of the parameters, the documented dict, or a finished map. Default: the backbone.
+        param_map: Names or wildcards of the parameters, the documented dict, or a finished map. Default: the backbone,
+            or of a model with an adapter (PEFT), the adapter; without quantized weights.
         params: Names or wildcards that restrict the backbone first.
         latent_dim: The number of latent features.
         torch_dtype: The dtype of the GRADIEND. Default: float32.

@@ -12,6 +12,7 @@ import torch
 
 from gradiend.evaluator._language_score import LanguageModelingScore, tokenize_texts
 from gradiend.gradients import Objective, TokenizedWord, WordScorer, batches_by_length, measurement_mode
+from gradiend.model._refusals import inside
 from gradiend.objectives import Causal, Masked, objective_of
 from gradiend.util._files import replacing, write_json
 from gradiend.util.metrics import accuracy_score, f1_score, precision_score, recall_score
@@ -40,7 +41,7 @@ def evaluate_mlm(
         ValueError: A causal model, or no token to ask for.
     """
     del verbose
-    objective = _objective(model, tokenizer, Masked)
+    model, objective = _with_objective(model, tokenizer, Masked)
     asked = objective.neutral_words(list(tokenize_texts(text_data, objective, ignore or ())))
     frame = _predictions(model, objective, text_data, asked, batch_size, file)
     scores = _scores(frame)
@@ -65,7 +66,7 @@ def evaluate_clm(
     Raises:
         ValueError: A masked model, or no token to ask for.
     """
-    objective = _objective(model, tokenizer, Causal)
+    model, objective = _with_objective(model, tokenizer, Causal)
     last = [
         (number, TokenizedWord(word.input_ids[: word.positions[-1] + 1], word.positions[-1:], word.tokens[-1:]))
         for number, word in objective.neutral_words(list(tokenize_texts(text_data, objective, ())))
@@ -97,7 +98,7 @@ def evaluate_clm_perplexity(
     Raises:
         ValueError: A masked model, or no token to score.
     """
-    objective = _objective(model, tokenizer, Causal)
+    model, objective = _with_objective(model, tokenizer, Causal)
     scores = LanguageModelingScore(text_data, objective, ignore=ignore or (), batch_size=batch_size).measure(
         WordScorer(model, objective)
     )
@@ -116,12 +117,13 @@ def evaluate_clm_perplexity(
 Kind = TypeVar("Kind", bound=Objective)
 
 
-def _objective(model: Any, tokenizer: Any, kind: type[Kind]) -> Kind:
+def _with_objective(model: Any, tokenizer: Any, kind: type[Kind]) -> tuple[Any, Kind]:
+    model = inside(model)
     objective = objective_of(model, tokenizer)
     if not isinstance(objective, kind):
         function = "evaluate_mlm" if isinstance(objective, Masked) else "evaluate_clm_perplexity or evaluate_clm"
         raise ValueError(f"{type(model).__name__} is a {objective.name} language model: use {function}.")
-    return objective
+    return model, objective
 
 
 @torch.no_grad()

@@ -10,10 +10,12 @@ from torch import nn
 from typing_extensions import Self
 
 from gradiend.gradients import unreached_parameters
+from gradiend.model._adapters import ADAPTER, adapter_name, is_adapted, name_under_adapter, without_adapter
 from gradiend.model._architecture import parse_dtype
 from gradiend.model._base_model import GRADIEND_ARGUMENTS, BaseDigest
 from gradiend.model._checkpoint_files import FOLDERS, remove_model
 from gradiend.model._parameter_map import ParameterMap
+from gradiend.model._quantized import QUANTIZATION, as_config, float_dtype, quantization_of_model
 from gradiend.model.core.backbone import (
     as_patterns,
     build_gradiend_from_base_model,
@@ -31,6 +33,7 @@ from gradiend.util._digest import tokenizer_digest
 from gradiend.util._isolation import exclusive
 from gradiend.util._keywords import resolve_keywords
 from gradiend.util._processes import by_first
+from gradiend.util._room import weights_size
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import OWN_BASE_MODEL, OWN_TOKENIZER
 
@@ -124,14 +127,20 @@ class TextModelWithGradiend(ModelWithGradiend):
             self.objective.save(self.base_model, Path(save_directory) / self.objective.folder)
         wrapped = isinstance(self.tokenizer, InstructTokenizerWrapper)
         tokenizer = self.tokenizer.tokenizer if wrapped else self.tokenizer
+        plain = original_model(self.base_model)
         if self._stores_base():
-            save_base_model(original_model(self.base_model), own)
+            save_base_model(plain, own, base=self._name_under_adapter(plain))
             by_first(tokenizer.save_pretrained)(own)
         elif self._loads(f"tokenizer of {self._recorded_base}", self._tokenizer_by_name) != tokenizer_digest(tokenizer):
             by_first(tokenizer.save_pretrained)(own_tokenizer)
         recorded = self.gradiend.kwargs
         recorded["tokenizer"] = tokenizer.name_or_path
-        recorded["base_model_dtype"] = str(next(self.base_model.parameters()).dtype).removeprefix("torch.")
+        recorded["base_model_dtype"] = str(float_dtype(self.base_model)).removeprefix("torch.")
+        quantization, adapter = quantization_of_model(plain), adapter_name(plain) if is_adapted(plain) else None
+        for name, value in ((QUANTIZATION, quantization), (ADAPTER, adapter)):
+            recorded.pop(name, None)
+            if value is not None:
+                recorded[name] = value
         recorded.pop(INSTRUCT, None)
         if wrapped:
             recorded[INSTRUCT] = [self.tokenizer.user_prompt_header, self.tokenizer.assistant_prompt_header]
@@ -139,7 +148,11 @@ class TextModelWithGradiend(ModelWithGradiend):
     def _stores_base(self) -> bool:
         """Whether a checkpoint must hold the base model's weights: no name loads them, and they are not too large."""
         name, now = self._recorded_base, self._base_digest()
-        size = sum(parameter.numel() * parameter.element_size() for parameter in self.base_model.parameters())
+        size = weights_size(self.base_model)
+        if size > LARGEST_STORED and self._name_under_adapter(original_model(self.base_model)) is not None:
+            # Of a model with an adapter, only the adapter is stored, which is small.
+            there = self._loaded.get(name)
+            return there is None or bool(now.differences(there))
         if size <= LARGEST_STORED:
             there = self._loads(name, self._base_by_name) if name else None
             return there is None or bool(now.differences(there))
@@ -153,11 +166,27 @@ class TextModelWithGradiend(ModelWithGradiend):
             )  # fmt: skip
         return False
 
+    def _name_under_adapter(self, plain: Any) -> str | None:
+        """The name or path that loads the model under an adapter (PEFT); None if none does, or without an adapter."""
+        name = name_under_adapter(plain) if is_adapted(plain) else None
+        if name is None:
+            return None
+        if weights_size(plain) > LARGEST_STORED:
+            return name
+        there = self._loads(f"model under the adapter: {name}", lambda: self._digest_by_name(name))
+        return name if there is not None and not BaseDigest.of(without_adapter(plain)).differences(there) else None
+
     def _base_by_name(self) -> BaseDigest:
-        dtype = next(self.base_model.parameters()).dtype
-        return BaseDigest.of(
-            AutoModelForLM.from_pretrained(self._recorded_base, torch_dtype=dtype, local_files_only=True)
-        )
+        return self._digest_by_name(self._recorded_base)
+
+    def _digest_by_name(self, name: str) -> BaseDigest:
+        plain = original_model(self.base_model)
+        given: dict[str, Any] = {"torch_dtype": float_dtype(plain), "local_files_only": True}
+        if (quantization := quantization_of_model(plain)) is not None:
+            given["quantization_config"] = as_config(quantization)
+        if is_adapted(plain):
+            given["adapter_name"] = adapter_name(plain)
+        return BaseDigest.of(AutoModelForLM.from_pretrained(name, **given))
 
     def _tokenizer_by_name(self) -> str:
         """The digest of the tokenizer that the base model's name loads."""
@@ -209,6 +238,10 @@ class TextModelWithGradiend(ModelWithGradiend):
                 place = base_model_id or place
             wanted = recorded.get("base_model_dtype") if wanted is None else wanted
             kwargs["objective"] = known
+            if recorded.get(QUANTIZATION) is not None:
+                kwargs.setdefault("quantization_config", as_config(recorded[QUANTIZATION]))
+            if recorded.get(ADAPTER) is not None:
+                kwargs["adapter_name"] = recorded[ADAPTER]
         if wanted is not None:
             kwargs["torch_dtype"] = parse_dtype("base_model_dtype", wanted)
         saved = recorded.get("tokenizer")

@@ -20,6 +20,7 @@ from gradiend.evaluator._language_score import LanguageModelingScore
 from gradiend.evaluator._measurements import BalanceOfClasses, ClassProbabilities, TextMeasurement
 from gradiend.evaluator._selection import BASE, LikelihoodPolicy
 from gradiend.gradients import WordScorer
+from gradiend.model._refusals import inside
 from gradiend.objectives import objective_of
 from gradiend.objectives.head_training import train_mlm_head
 from gradiend.trainer._one_writer import one_writer
@@ -339,7 +340,7 @@ class TextPredictionTrainer(Trainer):
         A model with an auxiliary head is measured without the head. With `scored_by`, as many tokens of the neutral
         texts are scored as this policy asks for.
         """
-        model = original_model(model)
+        model = original_model(inside(model))
         objective = objective_of(model, tokenizer)
         targets = self._get_decoder_eval_targets()
         for name, values in targets.items():
