@@ -288,8 +288,8 @@ def test_a_sharded_model_is_taken_as_it_is():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"learning_rate": "auto"}, 'learning_rate="auto" searches with whole gradients: give a number'),
-        ({"use_cached_gradients": True}, "use_cached_gradients keeps whole gradients in files: leave it off"),
+        ({"learning_rate": "auto"}, 'fsdp=True has no gradient in one piece, which learning_rate="auto" needs'),
+        ({"use_cached_gradients": True}, "fsdp=True has no gradient in one piece, which use_cached_gradients keeps"),
         ({"criterion": torch.nn.L1Loss()}, "fsdp=True trains both halves of a GRADIEND with one latent"),
         ({"supervised_encoder": True}, "fsdp=True trains both halves of a GRADIEND with one latent"),
     ],
@@ -297,6 +297,23 @@ def test_a_sharded_model_is_taken_as_it_is():
 def test_what_needs_whole_gradients_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         trainer_on(tiny.bert(), fsdp=True, **arguments).train()
+
+
+@pytest.mark.parametrize("topk", [2, 40])
+def test_a_process_without_entries_trains_along(topk):
+    """Pruning that leaves a process no entry of some parameters, or none at all."""
+    arguments = {"pre_prune_config": PrePruneConfig(n_samples=4, topk=topk, batch_size=2), "seed": 1}
+    with alone():
+        expected = trainer_on(tiny.bert(), **arguments).train().get_model().gradiend
+    found = trainer_on(tiny.bert(), fsdp=True, **arguments).train().get_model().gradiend
+    assert found.param_map_hash == expected.param_map_hash
+    for name, tensor in gathered(found).items():
+        assert close(tensor, expected.state_dict()[name], 1e-4), name
+
+
+def test_a_device_map_is_for_one_process():
+    with pytest.raises(ValueError, match="base_model_device_map divides a model in one process"):
+        trainer_on(tiny.bert(), base_model_device_map="auto").train()
 
 
 def test_class_means_over_shards_are_those_of_one_process():

@@ -7,6 +7,7 @@ everything else is computed entry by entry, as for a GRADIEND in one piece.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -114,6 +115,8 @@ class Shards:
         if selection is not None and selection.dtype == torch.bool:
             selection = selection[start : start + size]
         elif selection is not None:
+            if not bool((selection[1:] > selection[:-1]).all()):
+                raise ValueError(f"A sharded GRADIEND needs a map whose indices rise; those of {entry.name} do not.")
             inside = (selection >= start) & (selection < start + size)
             selection = selection[inside] - start
         return MappedParameter(entry.name, (rows, *entry.shape[1:]), selection)
@@ -157,7 +160,7 @@ class Shards:
 
         def blocks() -> Iterator[Tensor]:
             distributed, team = torch.distributed, self.team
-            flat = values.detach().reshape(len(values), -1)
+            flat = values.detach().reshape(len(values), math.prod(shape[1:]))
             for rank, place in self.places(counts):
                 for start in range(place.start, place.stop, BLOCK):
                     some = slice(start, min(start + BLOCK, place.stop))

@@ -354,7 +354,7 @@ def sharded(trainer: Any, model: Any, args: TrainingArguments) -> Any:
         return model
     if original_model(base) is not base:
         raise ValueError(f"fsdp=True does not work with a {type(base).__name__}: train on the plain model.")
-    if is_adapted(base) or is_quantized(base):
+    if is_adapted(base) or any(map(is_quantized, base.parameters())):
         raise ValueError("fsdp=True does not work with adapters or quantized weights: train on the plain model.")
     if not steps_analytically(model.gradiend, args) or args.supervised:
         raise ValueError(

@@ -47,7 +47,7 @@ def plan_training(
     if isinstance(base, nn.Module) and is_sharded(base):
         args = args.replace(fsdp=True)
     trainer.modality.check_training_data(args)
-    refuse_on_shards(args)
+    refuse_in_processes(args)
     directory = model_directory(trainer, args)
     resumes = args.resumes and directory is not None and args.seed is not None
     for name, wanted in (("resume=True", args.resume), (f"max_minutes={args.max_minutes}", args.max_minutes)):
@@ -71,22 +71,21 @@ def plan_training(
     return TrainingPlan(args, output, source, pruned, model_class, callbacks, resumes)
 
 
-def refuse_on_shards(args: TrainingArguments) -> None:
-    """Raise ValueError for arguments that need a gradient, or a model, in one piece although `fsdp` is on."""
-    if not args.fsdp:
-        return
-    if processes().count == 1:
+def refuse_in_processes(args: TrainingArguments) -> None:
+    """Raise ValueError for arguments that do not go with several processes, or with shards."""
+    several, config = processes().count > 1, args.pre_prune_config
+    if args.fsdp and not several:
         raise ValueError("fsdp=True divides a model over processes: start the script with torchrun --nproc-per-node=N.")
-    config = args.pre_prune_config
-    reasons = {
-        'learning_rate="auto" searches with whole gradients: give a number': args.searches_rate,
-        "base_model_device_map divides a model in one process: leave it off": args.base_model_device_map is not None,
-        "use_cached_gradients keeps whole gradients in files: leave it off": args.use_cached_gradients
-        or (config is not None and config.use_cached_gradients),
-    }
-    for reason, applies in reasons.items():
+    cached = args.use_cached_gradients or (config is not None and config.use_cached_gradients)
+    for reason, applies in {
+        "base_model_device_map divides a model in one process: leave it off with torchrun": several
+        and args.base_model_device_map is not None,
+        'fsdp=True has no gradient in one piece, which learning_rate="auto" needs: give a number': args.fsdp
+        and args.searches_rate,
+        "fsdp=True has no gradient in one piece, which use_cached_gradients keeps: leave it off": args.fsdp and cached,
+    }.items():
         if applies:
-            raise ValueError(f"fsdp=True does not go with this: {reason}.")
+            raise ValueError(f"{reason}.")
 
 
 def train_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> bool:
