@@ -29,8 +29,8 @@ class Trouble(TrainingCallback):
         os.kill(os.getpid(), signal.SIGKILL if self.kind == "kill" else signal.SIGTERM)
 
 
-def run(base, directory, *, fsdp=False, callbacks=()):
-    """Train two seeds, evaluate, rewrite and export a delta."""
+def run(base, directory, *, fsdp=False, callbacks=(), only_trains=False):
+    """Train two seeds, encode and, unless it only trains, measure rewrites, save one and export a delta."""
     logging.basicConfig()
     goes_on = []
     handler = logging.Handler()
@@ -49,25 +49,33 @@ def run(base, directory, *, fsdp=False, callbacks=()):
     )  # fmt: skip
     trainer.train(callbacks=list(callbacks))
     encoder = trainer.evaluate_encoder(return_df=True)
+    result = {"encoded": encoder["encoder_df"]["encoded"].tolist(), "resumed": bool(goes_on)}
+    if only_trains:
+        return result
     decoder = trainer.evaluate_decoder(lrs=test_caching.LRS, plot=False)
     found = trainer.evaluate_decoder(lrs="auto", plot=False, increase_target_probabilities=False)
     place = trainer.rewrite_base_model(decoder, target_class="one", output_dir=str(directory / "rewritten"))
     delta = trainer.export_delta(decoder, target_class="one", path=str(directory / "delta.safetensors"))
     return {
-        "encoded": encoder["encoder_df"]["encoded"].tolist(),
+        **result,
         "correlation": encoder["correlation"],
         "seed": trainer.get_seed_report()["best_seed"],
         "grid": {repr(key): [entry["lms"], entry["probs_by_dataset"]] for key, entry in decoder["grid"].items()},
         "chosen": {name: decoder[name]["learning_rate"] for name in ("one", "many")},
         "found_steps": {name: found[f"{name}_weaken"]["learning_rate"] for name in ("one", "many")},
         "files": [Path(place).name, Path(delta).name],
-        "resumed": bool(goes_on),
     }
 
 
 if __name__ == "__main__":
     base, directory = sys.argv[1], Path(sys.argv[2])
     given = dict(text.split("=") for text in sys.argv[3:])
-    fsdp = given.pop("fsdp", "False") == "True"
-    result = run(base, directory, fsdp=fsdp, callbacks=[Trouble(kind, int(step)) for kind, step in given.items()])
+    fsdp, only_trains = given.pop("fsdp", None) == "True", given.pop("only", None) == "train"
+    result = run(
+        base,
+        directory,
+        fsdp=fsdp,
+        only_trains=only_trains,
+        callbacks=[Trouble(kind, int(step)) for kind, step in given.items()],
+    )
     Path(f"{directory}_{os.environ.get('RANK', '0')}.json").write_text(json.dumps(result))

@@ -18,6 +18,7 @@ def gpu(monkeypatch):
             del sys.modules[name]
 
 
+@pytest.mark.slow
 def test_every_row_has_a_time_and_products_a_fraction_of_what_the_device_can_do(gpu, capsys):
     assert gpu.main(["--quick"]) == 0
     table = capsys.readouterr().out.split("### Models")[1]

@@ -25,7 +25,8 @@ def test_long_runs_take_linear_time(run: str) -> None:
         assert "".join("".join(sentences).split()) == "".join(text.split())
         filter_sentences([text], TextFilterConfig(["he", "at least", "n't"]))
         capitalised_by_place(f"{text}[MASK]", "He")
-        assert time.process_time() - start < 1
+        # Quadratic time would be minutes.
+        assert time.process_time() - start < 5
 
 
 def test_what_a_run_of_stops_ends() -> None:

@@ -7,7 +7,6 @@ plain model, its own config.json and weights lie beside them; transformers loads
 from __future__ import annotations
 
 import copy
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import find_adapter_config_file
 
+from gradiend.util._files import read_json
 from gradiend.util._imports import require_package
 from gradiend.util._progress import others_bars
 from gradiend.util.paths import ADAPTER_CONFIG, CONFIG_FILE
@@ -188,7 +188,7 @@ def as_transformers_adapter(model: Any) -> None:
 def adapter_config(name_or_path: str | Path, **where: Any) -> dict[str, Any] | None:
     """The content of adapter_config.json at a name or path; None if there is none."""
     path = find_adapter_config_file(str(name_or_path), **where)
-    return None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+    return None if path is None else read_json(path)
 
 
 def base_of_adapter(name_or_path: str | Path, config: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,10 @@ class AutoModelForLM:
             if adapter is None:
                 config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
         except OSError as error:
-            # A name on the hub may be that of an adapter, which has no config of a model.
-            adapter = adapter_config(name_or_path, local_files_only=bool(kwargs.get("local_files_only")))
+            adapter = None
+            with suppress(OSError):
+                # A name on the hub may be that of an adapter, which has no config of a model.
+                adapter = adapter_config(name_or_path, local_files_only=bool(kwargs.get("local_files_only")))
             if adapter is None:
                 raise FileNotFoundError(f"There is no model {str(name_or_path)!r}: {error}") from error
         if adapter is not None:
