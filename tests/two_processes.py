@@ -231,7 +231,14 @@ def test_an_error_of_one_process_is_raised_in_all():
         fails_in_one(LocalError("of one process"))
 
 
-@pytest.mark.parametrize("n_items", [0, 1, 5])
+@pytest.mark.parametrize(("n", "size", "sizes"), [(0, 4, []), (1, 4, [1]), (8, 4, [4, 4]), (9, 4, [2, 2, 2, 3])])
+def test_batches_come_out_even(n, size, sizes):
+    found = team.batches(n, size)
+    assert [len(range(n)[place]) for place in found] == sizes
+    assert [number for place in found for number in range(n)[place]] == list(range(n))
+
+
+@pytest.mark.parametrize("n_items", [0, 1, 5, 6])
 @pytest.mark.parametrize("in_step", [False, True])
 def test_computed_items_are_in_their_order(n_items, in_step):
     done, calls = [], []

@@ -239,7 +239,7 @@ class GradientEngine:
     ) -> Tensor:  # fmt: skip
         result = torch.zeros(len(directions), len(words), dtype=self.dtype)
         n_batches, team = count_batches(words, batch_size), processes()
-        done = kept.begin(result, "forward", batch_size, words)
+        done = kept.begin(result, "forward", batch_size, n_batches, words)
         with _bar(len(directions) * n_batches, "batch", progress, done) as bar, _forward_mode():
             for row, direction in enumerate(directions):
                 tangents = self._tangents(direction)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gradiend.util._isolation import exclusive
+from gradiend.util._processes import processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ def collate(words: Sequence[TokenizedWord], pad_token_id: int) -> WordBatch:
 def batches_by_length(
     words: Sequence[TokenizedWord], batch_size: int, pad_token_id: int
 ) -> Iterator[tuple[Tensor, WordBatch]]:
-    """Batches of at most `batch_size` distinct inputs of similar length.
+    """Batches of at most `batch_size` distinct inputs of similar length, as many for each process of a run.
 
     Yields:
         (indices (N,) into `words`, the batch of these words). The longest inputs come first, so that memory runs out at
@@ -156,11 +157,11 @@ def batches_by_length(
     for index, word in enumerate(words):
         groups.setdefault(word.input_ids, []).append(index)
     order = sorted(groups, key=len, reverse=True)
-    for start in range(0, len(order), batch_size):
-        indices = [index for ids in order[start : start + batch_size] for index in groups[ids]]
+    for place in processes().batches(len(order), batch_size):
+        indices = [index for ids in order[place] for index in groups[ids]]
         yield torch.tensor(indices), collate([words[index] for index in indices], pad_token_id)
 
 
 def count_batches(words: Sequence[TokenizedWord], batch_size: int) -> int:
     """How many batches `batches_by_length` yields."""
-    return -(-len({word.input_ids for word in words}) // batch_size)
+    return len(processes().batches(len({word.input_ids for word in words}), batch_size))

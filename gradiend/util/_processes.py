@@ -67,6 +67,14 @@ class Processes:
         """How many pieces of work lie between two exchanges, so that processes rarely wait for each other."""
         return 1 if self.count == 1 else 16 * self.count
 
+    def batches(self, n: int, size: int) -> list[slice]:
+        """The batches of n items, of at most `size` items; of several processes, each gets as many as any other."""
+        if self.count == 1:
+            return [slice(start, start + size) for start in range(0, n, size)]
+        number = min(n, -(-n // (size * self.count)) * self.count)
+        bounds = [n * place // number for place in range(number + 1)] if n else []
+        return [slice(*pair) for pair in itertools.pairwise(bounds)]
+
     def share(self, items: Sequence[T]) -> Sequence[T]:
         """Every count-th item, from this process's own on; the shares of all processes are all items."""
         return items[self.rank :: self.count]
@@ -148,21 +156,25 @@ class Processes:
         """The results of a function for all items, each of which one process computes.
 
         Args:
-            items: The items, the same in every process; neighbours should take about the same time.
+            items: The items, the same in every process; the longest should come first.
             function: Gives a result that can be pickled, such as a tensor on the CPU.
             advance: Called with a number of items whenever so many are done.
             in_step: Whether every process must call the function equally often.
         """
+        # Each round goes in the other direction, so that no process always gets the longer items.
+        forth = range(self.count)
+        owners = [turn for _, turn in zip(items, itertools.cycle([*forth, *reversed(forth)]), strict=False)]
+        mine = [item for item, owner in zip(items, owners, strict=True) if owner == self.rank]
+        more = in_step and len(mine) < -(-len(items) // self.count)
         own = []
-        more = in_step and self.rank >= (len(items) % self.count or self.count)
-        for item in [*self.share(items), *items[:1]] if more else self.share(items):
+        for item in [*mine, items[0]] if more else mine:
             own.append(function(item))
             if advance is not None:
                 advance(min(self.count, len(items) - self.count * (len(own) - 1)))
         if self.count == 1:
             return own
-        rounds = itertools.zip_longest(*self.exchanged(own))
-        return list(itertools.islice(itertools.chain.from_iterable(rounds), len(items)))
+        results = [iter(some) for some in self.exchanged(own)]
+        return [next(results[owner]) for owner in owners]
 
 
 def by_first(function: Callable[P, T]) -> Callable[P, T]:
