@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import tiny
 import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -159,3 +160,15 @@ def same_bits(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(
         tensor.dtype == other[name].dtype and torch.equal(tensor, other[name]) for name, tensor in one.items()
     )
+
+
+def on_bert(model: nn.Module, **arguments: Any) -> ModelWithGradiend:
+    """A GRADIEND with random weights on a BERT with the vocabulary of `tiny.bert_tokenizer`."""
+    made = ModelWithGradiend.from_pretrained(model, tokenizer=tiny.bert_tokenizer(), **arguments)
+    randomise(made.gradiend, scale=0.1)
+    return made
+
+
+def logits_of_bert(model: Any) -> Tensor:
+    """The logits of one text, with gradients, so that quantized layers compute with the weights as they are stored."""
+    return model.eval()(input_ids=torch.tensor([[2, 5, 6, 7, 3]])).logits.detach()

@@ -13,6 +13,8 @@ import tiny
 import tiny_data
 import torch
 from model_cases import bits, randomise, same_bits
+from model_cases import logits_of_bert as logits
+from model_cases import on_bert as on
 from test_saved_rewrites import FACTOR, RATE, save
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, BitsAndBytesConfig
 
@@ -71,17 +73,6 @@ def adapted(place, kind="LoRA", name="default", **kwargs):
         for parameter in (p for n, p in model.named_parameters() if ".lora_A" in n or ".lora_B" in n):
             parameter.mul_(0.3)
     return model
-
-
-def on(model, **arguments):
-    model = ModelWithGradiend.from_pretrained(model, tokenizer=tiny.bert_tokenizer(), **arguments)
-    randomise(model.gradiend, scale=0.1)
-    return model
-
-
-def logits(model):
-    # With gradients, so that quantized layers compute with the weights as they are stored.
-    return model.eval()(input_ids=torch.tensor([[2, 5, 6, 7, 3]])).logits.detach()
 
 
 def names(model):

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import processes_run
 import pytest
+import test_caching
 import torch
 from safetensors.torch import load_file
 from test_caching import base  # noqa: F401 - a fixture
+
+from gradiend import ModelWithGradiend, TextPredictionTrainer, TrainingArguments
 
 HERE = Path(__file__).parent
 LAYOUTS = {"data": (), "sharded": ("fsdp=True",)}
@@ -101,6 +104,20 @@ def test_files_have_the_same_names_keys_and_shapes_and_nearly_the_same_values(on
                 else:
                     # Which entries pruning keeps.
                     assert torch.equal(other[key], tensor), (name, key)
+
+
+def test_one_process_reads_what_shards_have_trained_and_trains_none(several, tmp_path):
+    """With the same arguments, fsdp=True among them."""
+    (found, _), directory, _ = several
+    model = ModelWithGradiend.from_pretrained(str(directory / "model"))
+    trainer = TextPredictionTrainer(
+        model=str(directory / "model"), data=test_caching.rows(), target_classes=["one", "many"],
+        args=TrainingArguments(fsdp=True, experiment_dir=str(tmp_path)),
+    )  # fmt: skip
+    assert trainer.get_model().param_map_hash == model.param_map_hash
+    assert trainer.evaluate_encoder()["correlation"] == pytest.approx(found["correlation"], abs=1e-4)
+    with pytest.raises(ValueError, match="fsdp=True divides a model over processes: start the script with torchrun"):
+        trainer.train()
 
 
 def test_the_first_process_alone_shows_progress(several):

@@ -10,7 +10,8 @@ import pytest
 import tiny
 import tiny_data
 import torch
-from model_cases import randomise
+from model_cases import logits_of_bert as logits
+from model_cases import on_bert as on
 from test_saved_rewrites import RATE, save
 from transformers import AutoModelForMaskedLM, BitsAndBytesConfig, GPTQConfig
 
@@ -53,17 +54,6 @@ def place(tmp_path_factory):
 
 def load(place, settings):
     return AutoModelForMaskedLM.from_pretrained(place, quantization_config=config(settings))
-
-
-def on(model, **arguments):
-    model = ModelWithGradiend.from_pretrained(model, tokenizer=tiny.bert_tokenizer(), **arguments)
-    randomise(model.gradiend, scale=0.1)
-    return model
-
-
-def logits(model):
-    # With gradients, so that layers on any processor compute with the weights as they are stored.
-    return model.eval()(input_ids=torch.tensor([[2, 5, 6, 7, 3]])).logits.detach()
 
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)

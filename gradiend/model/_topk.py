@@ -154,7 +154,10 @@ class Selection:
 
     def mask(self) -> Tensor:
         """The mask of all dimensions, bool (size,), on the CPU."""
-        return torch.cat([*self.masks()])
+        keep = torch.empty(self.size, dtype=torch.bool)
+        for place, part in zip(self.places, self.masks(), strict=True):
+            keep[place] = part
+        return keep
 
 
 def blocks(place: slice) -> Iterator[slice]:

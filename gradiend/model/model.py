@@ -483,10 +483,11 @@ class GradiendModel(Shown, nn.Module):
     @torch.no_grad()
     def _keep_dimensions(self, selection: Selection) -> None:
         untrained = self.is_built and self.is_untrained
-        keep = selection.mask()
-        self.input_dim, self.total_dim = int(keep.sum()), selection.count
+        self.total_dim = selection.count
+        self.input_dim = self.total_dim if self.shards is None or self.mapping is None else self.mapping.size
         if not self.is_built:
             return
+        keep = selection.mask()
         encoder, decoder = self.encoder_linear, self.decoder_linear
         encoder.weight = encoder.weight.detach()[:, keep.to(self.device_encoder)].contiguous()
         on_decoder = keep.to(self.device_decoder)

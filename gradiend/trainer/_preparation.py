@@ -329,7 +329,7 @@ def load(
     }
     if args.base_model_dtype is not None:
         shape["base_model_dtype"] = args.base_model_dtype
-    if args.fsdp:
+    if args.fsdp and processes().count > 1:
         # Sharding moves the model to the devices, layer by layer.
         shape["device_base_model"] = "cpu"
     if not new and "base_model" not in kwargs:
@@ -347,10 +347,12 @@ def sharded(trainer: Any, model: Any, args: TrainingArguments) -> Any:
     """The model as this process has it: whole, or with `fsdp` or a sharded base model, this process's part of it.
 
     Raises:
-        ValueError: `fsdp` with one process, or with what does not work on shards.
+        ValueError: `fsdp` with what does not work on shards.
     """
     base = model.base_model
-    if not (args.fsdp or is_sharded(base)) or model.gradiend.shards is not None:
+    # One process can look at what several have trained, with the same arguments.
+    wanted = (args.fsdp and processes().count > 1) or is_sharded(base)
+    if not wanted or model.gradiend.shards is not None:
         return model
     if original_model(base) is not base:
         raise ValueError(f"fsdp=True does not work with a {type(base).__name__}: train on the plain model.")

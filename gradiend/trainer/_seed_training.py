@@ -46,8 +46,8 @@ def plan_training(
     base = source.base_model if isinstance(source, ModelWithGradiend) else source
     if isinstance(base, nn.Module) and is_sharded(base):
         args = args.replace(fsdp=True)
-    trainer.modality.check_training_data(args)
     refuse_in_processes(args)
+    trainer.modality.check_training_data(args)
     directory = model_directory(trainer, args)
     resumes = args.resumes and directory is not None and args.seed is not None
     for name, wanted in (("resume=True", args.resume), (f"max_minutes={args.max_minutes}", args.max_minutes)):

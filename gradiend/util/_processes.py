@@ -2,7 +2,7 @@
 
 Every process runs the same program and makes the same calls. Passes over the base model are divided and their results
 exchanged, so that all processes go on with the same numbers and take the same decisions. The first process alone writes
-files, logs and shows bars; what depends on a clock, a signal or a disk, it decides for all.
+files, logs and shows bars; what depends on a clock, a signal or a disk in one process is decided for all.
 """
 
 from __future__ import annotations

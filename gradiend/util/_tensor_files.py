@@ -40,17 +40,14 @@ def write_tensors(
     `header` holds texts for the header of a safetensors file, see `read_header`. Only such a file has checksums.
     Tensors in pieces are written block by block, as safetensors.
     """
-    if any(isinstance(tensor, Pieces) for tensor in tensors.values()):
+    here = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, torch.Tensor)}
+    if len(here) < len(tensors):
         _write_blocks(Path(path), tensors, header or {})
         return
     with replacing(path) as temporary:
         if not processes().first:
             return
-        contiguous = {
-            name: tensor.detach().cpu().contiguous()
-            for name, tensor in tensors.items()
-            if not isinstance(tensor, Pieces)
-        }
+        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in here.items()}
         if temporary.suffix == ".safetensors":
             texts = {"format": "pt", **(header or {}), CHECKSUM: _tensor_checksum(contiguous)}
             save_file(contiguous, temporary, metadata={**texts, HEADER_CHECKSUM: checksum_of(texts)})
