@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Size, Tensor, nn
+from torch import Size, Tensor, UntypedStorage, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
@@ -60,7 +60,7 @@ class _Tracer(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         for tensor in _tensors((*args, *kwargs.values())):
-            self._known.add(tensor.untyped_storage()._cdata)
+            self._know(tensor.untyped_storage())
         result = func(*args, **kwargs)
         for tensor in _tensors((result,)):
             self._follow(tensor)
@@ -69,20 +69,27 @@ class _Tracer(TorchDispatchMode):
     def _follow(self, tensor: Tensor) -> None:
         # The address of the data would not do on the meta device, where there is none.
         storage = tensor.untyped_storage()
-        place, size = storage._cdata, storage.nbytes()
-        if place in self._known:
+        if not self._know(storage):
             return
         device = str(tensor.device)
         device = device if device in self._held else self.devices[0]
         held = self._held[device]
+        size = storage.nbytes()
         kind = 0 if tensor.shape in self.fixed_shapes else 1
-        self._known.add(place)
         held[kind] += size
         self.moments[device].append((held[0], held[1]))
-        weakref.finalize(storage, self._forget, held, place, kind, size)
+        weakref.finalize(storage, self._release, held, kind, size)
 
-    def _forget(self, held: list[int], place: int, kind: int, size: int) -> None:
-        self._known.discard(place)
+    def _know(self, storage: UntypedStorage) -> bool:
+        """Whether this storage is a new one. What is freed is forgotten, because its place is used again."""
+        place = storage._cdata
+        if place in self._known:
+            return False
+        self._known.add(place)
+        weakref.finalize(storage, self._known.discard, place)
+        return True
+
+    def _release(self, held: list[int], kind: int, size: int) -> None:
         held[kind] -= size
 
 
