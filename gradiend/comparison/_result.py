@@ -16,9 +16,9 @@ from gradiend.util._processes import by_first
 class ComparisonResult(Result):
     """A matrix with its names, and everything that is known of its cells.
 
-    `matrix` is a list of rows; `rows` and `columns` name them, or `model_ids` names both. A cell that was not measured is
-    NaN. `interval`, where it was estimated, has [low, high] or None for each cell; `null_level` has a number or None for
-    each cell, or one number for all.
+    `matrix` is a list of rows; `rows` and `columns` name them, or `model_ids` names both. A cell that was not measured
+    is NaN. `interval`, where it was estimated, has [low, high] or None for each cell; `null_level` has a number or None
+    for each cell, or one number for all.
     """
 
     @property
