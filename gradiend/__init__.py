@@ -8,6 +8,8 @@ from gradiend._version import __version__ as __version__
 from gradiend.util._imports import LATER, lazy_names, warn_of_namesake
 
 if TYPE_CHECKING:
+    from gradiend.comparison import compute_grouped_similarity_matrices as compute_grouped_similarity_matrices
+    from gradiend.comparison import compute_similarity_matrix as compute_similarity_matrix
     from gradiend.data import SpacyTagSpec as SpacyTagSpec
     from gradiend.data import TextFilterConfig as TextFilterConfig
     from gradiend.data import TextPredictionDataCreator as TextPredictionDataCreator

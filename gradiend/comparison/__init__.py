@@ -6,5 +6,9 @@ from gradiend.util._imports import lazy_names
 
 if TYPE_CHECKING:
     from gradiend.comparison._result import ComparisonResult as ComparisonResult
+    from gradiend.comparison.similarity import (
+        compute_grouped_similarity_matrices as compute_grouped_similarity_matrices,
+    )
+    from gradiend.comparison.similarity import compute_similarity_matrix as compute_similarity_matrix
 
 __all__, __dir__, __getattr__ = lazy_names(__name__)
