@@ -154,7 +154,7 @@ class Preparation:
         """
         plan, args = self.plan, self.plan.args
         given = isinstance(plan.source, ModelWithGradiend)
-        model = plan.source if plan.pruned else self._unpruned()
+        model = plan.source if plan.pruned else self.start()
         require_same_base(model.base_model)
         new = is_new(plan.source)
         if not new and not plan.pruned:
@@ -188,7 +188,8 @@ class Preparation:
         require_room(plan.output, copies * entries * gradiend.torch_dtype.itemsize, "The trained GRADIEND")
         return model
 
-    def _unpruned(self) -> ModelWithGradiend:
+    def start(self) -> ModelWithGradiend:
+        """The model before any pruning; a new GRADIEND has no weights."""
         plan = self.plan
 
         def make() -> ModelWithGradiend:

@@ -12,12 +12,14 @@ from typing import Any, Literal
 
 from typing_extensions import Self
 
+from gradiend.comparison.closed_form import ClosedForm, closed_form
+from gradiend.trainer._preparation import Preparation, TrainingPlan
 from gradiend.trainer._shared_work import SharedWork
 from gradiend.trainer.collection import CHILD_ERRORS, TrainerCollection, told
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.text.prediction._text_data import TextData
 from gradiend.trainer.trainer import Trainer
-from gradiend.util._checks import require_ordered, require_texts
+from gradiend.util._checks import AS_IN_ARGUMENTS, require_ordered, require_texts, require_whole
 from gradiend.util._keywords import nearest, one_of, resolve_keywords
 from gradiend.util._progress import Progress
 from gradiend.util.logging import get_logger
@@ -252,6 +254,48 @@ class TrainerSuite(TrainerCollection):
             len(done), len(self), len(self) - len(done) - len(self.failures), len(self.failures),
         )  # fmt: skip
         return self
+
+    def closed_form(
+        self, split: str = "train", max_size: int | None = None, batch_size: int | None = None
+    ) -> ClosedForm:
+        """The closed-form directions of all pairs, from one mean gradient of each class's texts.
+
+        Args:
+            split: The split of the texts.
+            max_size: Cap on texts per class, the first ones. Default: all texts.
+            batch_size: Texts of one pass. Default: `eval_batch_size`.
+
+        Returns:
+            The class means, of which `direction(a, b)` makes the direction of a pair, and `similarity()` the cosines
+            between the directions of all pairs.
+
+        Raises:
+            ValueError: The trainers are not of texts, or a class has no texts in the split.
+        """
+        require_whole("max_size", max_size, 1, none_means="for all")
+        require_whole("batch_size", batch_size, 1, none_means=AS_IN_ARGUMENTS)
+        first = next(iter(self._trainers.values()))
+        if not isinstance(first.modality, TextData):
+            raise ValueError("The closed form of all pairs needs trainers of texts (TextPredictionTrainer).")
+        args = first.training_args
+        model: Any = Preparation(first, TrainingPlan(args, "", first.current.given), shared=self.shared).start()
+        words: dict[str, list[Any]] = {}
+        refused: BaseException | None = None
+        for trainer in self._trainers.values():
+            try:
+                rows = trainer.modality.labelled_rows(split)
+            except CHILD_ERRORS as error:
+                # A pair that cannot be compared may share its classes with pairs that can.
+                refused = refused or error
+                continue
+            for one in trainer.target_classes or ():
+                if one not in words:
+                    own = rows[rows["source_id"] == one].drop_duplicates(["masked", "factual"])
+                    own = own.head(max_size or len(own))
+                    words[one] = model.objective.tokenize_known(own["masked"].tolist(), own["factual"].tolist())
+        if refused is not None and any(name not in words for one in self.values() for name in one.target_classes or ()):
+            raise refused
+        return closed_form(model, words, batch_size or args.eval_batch_size)
 
     def _prepare(self, overrides: Mapping[str, Any]) -> dict[str, str]:
         """Prepare all trainings and compute their gradients. Returns id → error of those that cannot be trained."""
