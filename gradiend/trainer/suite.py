@@ -282,8 +282,10 @@ class TrainerSuite(TrainerCollection):
         words: dict[str, list[Any]] = {}
         refused: BaseException | None = None
         for trainer in self._trainers.values():
+            modality = trainer.modality
+            assert isinstance(modality, TextData)
             try:
-                rows = trainer.modality.labelled_rows(split)
+                rows = modality.labelled_rows(split)
             except CHILD_ERRORS as error:
                 # A pair that cannot be compared may share its classes with pairs that can.
                 refused = refused or error
