@@ -5,6 +5,7 @@ import pytest
 import tiny
 import tiny_data
 import torch
+from documents import DOCS, python_blocks
 
 from gradiend import (
     PositiveFeatureDefinition,
@@ -16,6 +17,7 @@ from gradiend import (
     TrainerCollection,
     TrainingArguments,
 )
+from gradiend.report import write_comparison
 from gradiend.trainer.core._pruning_config import PostPruneConfig
 
 WORDS = {"HE": ("he",), "SHE": ("she",), "THEY": ("they",), "IT": ("it",)}
@@ -288,6 +290,21 @@ def test_all_features_but_one_are_trained_together(path):
         suite(path, data, kind=PositiveTrainerSuite, positive_feature_definitions=features[:1], mode="all_but_one")
     with pytest.raises(ValueError, match="positive_feature_definitions"):
         suite(path, tiny_data.rows(WORDS), kind=PositiveTrainerSuite)
+
+
+# The guide
+
+
+def test_the_guide_runs(path, data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    args = arguments(experiment_dir="run", decoder_eval_max_size_training_like=4, decoder_eval_max_size_neutral=4)
+    names = {"model": path, "rows": data, "args": args}
+    exec("\n".join(python_blocks(DOCS / "suites.md")), names)
+    assert pd.read_csv("pronouns.csv")["status"].tolist() == ["trained"] * 3
+    assert (tmp_path / "run" / "pronouns" / "HE__SHE" / "model" / "model.safetensors").is_file()
+    pytest.importorskip("jinja2")
+    page = write_comparison("suite.html", names["suite"].records())
+    assert all(name in (tmp_path / page).read_text(encoding="utf-8") for name in names["suite"])
 
 
 # The closed form
