@@ -10,6 +10,8 @@ if TYPE_CHECKING:
         plot_similarity_heatmap_with_correlation as plot_similarity_heatmap_with_correlation,
     )
     from gradiend.comparison._result import ComparisonResult as ComparisonResult
+    from gradiend.comparison.closed_form import ClosedForm as ClosedForm
+    from gradiend.comparison.closed_form import closed_form as closed_form
     from gradiend.comparison.similarity import (
         compute_grouped_similarity_matrices as compute_grouped_similarity_matrices,
     )
