@@ -419,7 +419,7 @@ class Trainer(Shown, FeatureLearningDefinition):
 
     @one_writer()
     def evaluate_encoder(
-        self, model_with_gradiend: Any = None, encoder_df: Encodings | None = None, split: str = "test",
+        self, model_with_gradiend: Any = None, encoder_df: Encodings | None = None, split: str | Sequence[str] = "test",
         source: str | None = None, max_size: int | None = None, neutral_data_df: pd.DataFrame | None = None,
         use_cache: bool | None = None, return_df: bool = False, plot: bool = False,
         plot_kwargs: Mapping[str, Any] | None = None, is_decoder_only_model: bool | None = None,
@@ -432,7 +432,7 @@ class Trainer(Shown, FeatureLearningDefinition):
         Args:
             model_with_gradiend: The model that encodes. Default: the trainer's model.
             encoder_df: Finished encodings (a frame, or a result with return_df); nothing is encoded then.
-            split: Name of the split.
+            split: Name of the split, a list of names, or "all"; `data_split` of a row says which it is from.
             source: The gradient that is encoded: factual, alternative (or counterfactual), diff. Default: the model's.
             max_size: Cap on rows per variant (transition or neutral type). Default: `encoder_eval_max_size`.
             neutral_data_df: Neutral texts (column `text`). Default: the trainer's neutral data.
@@ -445,7 +445,9 @@ class Trainer(Shown, FeatureLearningDefinition):
             pre_load_gradients: Accepted for compatibility; encodings need no gradients.
             exclude_params: Parameters, by name or wildcard, whose gradients the encoder must not read, such as
                 `"*embeddings*"`; the model itself does not change.
-            **kwargs: Further arguments of `_analyze_encoder`.
+            **kwargs: Further arguments of `_analyze_encoder`. Texts have transition_selection, a list of `pair("A",
+                "B")`, `identity("C")` and `TransitionSpec(…)`: the rows that are encoded. Only rows between the two
+                target classes have a label other than 0.
 
         Returns:
             The metrics, see `get_encoder_metrics_from_dataframe`; with a plot also "plot_path".
@@ -468,7 +470,7 @@ class Trainer(Shown, FeatureLearningDefinition):
             options = hook_options(self, "Trainer.evaluate_encoder", kwargs)
             require_whole("max_size", max_size, 1, none_means=AS_IN_ARGUMENTS)
             use_cache = wants_cache(self, use_cache, "evaluate_encoder")
-            key = encoder_key(self, split, source, max_size, exclude_params)
+            key = encoder_key(self, split, source, max_size, exclude_params, options.pop("transition_selection", None))
             if model_with_gradiend is None and not self.training_args.trains_encoder:
                 logger.warning("supervised_decoder left the encoder as it was: random, unless it was trained before.")
             model = self.get_model() if model_with_gradiend is None else model_with_gradiend

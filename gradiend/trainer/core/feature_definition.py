@@ -89,9 +89,13 @@ class FeatureLearningDefinition(ABC):
     def _analyze_encoder(self, *args: Any, **kwargs: Any) -> pd.DataFrame:
         """Encodings of training and neutral rows."""
 
-    def data_parts(self, *splits: str, include_other_classes: bool = False) -> dict[str, Any]:
+    def data_parts(
+        self, *splits: str, include_other_classes: bool = False, transitions: Sequence[tuple[str, str]] | None = None
+    ) -> dict[str, Any]:
         """Name → part that results depend on besides models and arguments; see `Modality.data_parts`."""
-        own = self.modality.data_parts(*splits, include_other_classes=include_other_classes)
+        # A modality that knows no transitions need not take them.
+        more = {} if transitions is None else {"transitions": transitions}
+        own = self.modality.data_parts(*splits, include_other_classes=include_other_classes, **more)
         return {"target classes": self.target_classes, **own}
 
     def measurement_parts(self) -> dict[str, Any]:

@@ -16,11 +16,13 @@ from gradiend.data.unified import (
     UNIFIED_FACTUAL,
     UNIFIED_FACTUAL_CLASS,
     UNIFIED_MASKED,
+    UNIFIED_SPLIT,
     UNIFIED_TRANSITION,
     resolve_dataframe,
     transition_id,
 )
 from gradiend.data.unified._schema import ColumnNames, listed, require_values
+from gradiend.evaluator._encoder_statistics import eval_groups
 from gradiend.evaluator.encoder import EncoderData
 from gradiend.gradients import Objective, name_of_tokenizer
 from gradiend.model._context import Side
@@ -51,6 +53,46 @@ def labelled(rows: pd.DataFrame, pair: Sequence[str], others: Sequence[str] = ()
         type="training",
     )
     return rows[rows["feature_class_id"].notna()].reset_index(drop=True).astype({"feature_class_id": int})
+
+
+def labelled_transitions(rows: pd.DataFrame, pair: Sequence[str]) -> pd.DataFrame:
+    """Unified rows of any transitions with the columns of `labelled`; feature_class_id numbers the transitions.
+
+    Only rows that compare the two classes of the pair have the labels +1 and −1; all others have the label 0, because
+    what is read there need not be of the factual class, or of the pair.
+    """
+    signs = {transition_id(pair[0], pair[1]): 1.0, transition_id(pair[1], pair[0]): -1.0}
+    return rows.assign(
+        label=rows[UNIFIED_TRANSITION].map(signs).fillna(0.0),
+        feature_class_id=pd.factorize(rows[UNIFIED_TRANSITION])[0],
+        source_id=rows[UNIFIED_FACTUAL_CLASS],
+        target_id=rows[UNIFIED_ALTERNATIVE_CLASS],
+        type="training",
+    )
+
+
+def with_own_word(rows: pd.DataFrame) -> pd.DataFrame:
+    """Unified rows with their own word and class as the alternative, each once."""
+    own = rows.assign(
+        **{
+            UNIFIED_ALTERNATIVE: rows[UNIFIED_FACTUAL],
+            UNIFIED_ALTERNATIVE_CLASS: rows[UNIFIED_FACTUAL_CLASS],
+            UNIFIED_TRANSITION: rows[UNIFIED_FACTUAL_CLASS].map(lambda name: transition_id(name, name)),
+        }
+    )
+    return own.drop_duplicates(ignore_index=True)
+
+
+def require_labels(frames: Sequence[pd.DataFrame], directions: Sequence[tuple[str, str]], pair: Sequence[str]) -> None:
+    """Raise ValueError if the rows of chosen transitions hold fewer than two labels: nothing could be correlated."""
+    labels = pd.concat([frame["label"] for frame in frames])
+    if labels.nunique() > 1:
+        return
+    chosen = ", ".join(transition_id(*direction) for direction in directions)
+    raise ValueError(
+        f"The rows of transition_selection ({chosen}) {'have one label only' if len(labels) else 'are none'}, so there "
+        f"is nothing to tell apart: add pair({pair[0]!r}, {pair[1]!r}), the target classes."
+    )
 
 
 def scorable_rows(rows: pd.DataFrame, objective: Objective, purpose: str) -> pd.DataFrame:
@@ -119,8 +161,31 @@ def encoder_data(rows: pd.DataFrame, model: Any) -> EncoderData:
     rows = told_apart(scorable_rows(rows, model.objective, "the encoder"), model.objective, "the encoder")
     columns = [UNIFIED_FACTUAL, UNIFIED_ALTERNATIVE, "label", "source_id", "target_id", "type"]
     factual, alternative = (model.objective.tokenize_known(rows[UNIFIED_MASKED], rows[side]) for side in columns[:2])
-    frame = rows[columns].assign(input_text=rows[UNIFIED_MASKED]).reset_index(drop=True)
-    return EncoderData(frame, factual, alternative)
+    frame = rows[columns].assign(input_text=rows[UNIFIED_MASKED], data_split=rows[UNIFIED_SPLIT])
+    return EncoderData(frame.reset_index(drop=True), factual, alternative)
+
+
+def described(frame: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Encoded rows with columns that say of each row what was compared, and what the encoding with `source` read.
+
+    The new columns are template, factual_token, alternative_token, source_token (the word that was read; for the source
+    diff both, with an arrow between them), input_type (the source), factual_id, counterfactual_id and transition_id
+    (empty for neutral rows), and eval_group, see `eval_groups`.
+    """
+    side = Side.parse("source", source)
+    factual, alternative = frame[UNIFIED_FACTUAL], frame[UNIFIED_ALTERNATIVE]
+    read = {Side.FACTUAL: factual, Side.ALTERNATIVE: alternative, Side.DIFF: factual + "→" + alternative}[side]
+    compared = ~frame["type"].str.startswith("neutral")
+    ids = {
+        "factual_id": frame["source_id"],
+        "counterfactual_id": frame["target_id"],
+        "transition_id": frame["source_id"] + "→" + frame["target_id"],
+    }
+    return frame.assign(
+        template=frame["input_text"], factual_token=factual, alternative_token=alternative, source_token=read,
+        input_type=side.value, **{name: column.where(compared, "") for name, column in ids.items()},
+        eval_group=eval_groups(frame),
+    )  # fmt: skip
 
 
 def held_out_rows(frame: pd.DataFrame, training: pd.DataFrame, source: str) -> pd.Series:

@@ -17,16 +17,20 @@ from gradiend.data.unified import (
     UNIFIED_FACTUAL_CLASS,
     UNIFIED_MASKED,
     UNIFIED_SPLIT,
+    UNIFIED_TRANSITION,
     classes_in,
     documents_of,
     other_classes,
     parse_pair,
     require_split,
     to_unified,
+    transition_id,
 )
 from gradiend.data.unified._casing import own_spellings
 from gradiend.data.unified._parsed_tables import of_other_class
 from gradiend.data.unified._schema import listed
+from gradiend.data.unified.transitions import expand_transition_selection
+from gradiend.evaluator._encoder_statistics import NO_SPLIT
 from gradiend.evaluator._goals import check_class_names
 from gradiend.evaluator.encoder import EncoderData
 from gradiend.objectives import MAX_LENGTH, kind_of, with_saved_head
@@ -42,16 +46,19 @@ from gradiend.trainer.text.prediction._rows import (
     encoder_data,
     filled,
     labelled,
+    labelled_transitions,
+    require_labels,
     scorable_rows,
     told_apart,
     training_like_rows,
+    with_own_word,
 )
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
 from gradiend.trainer.text.prediction.dataset import TextTrainingDataset
 from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
 from gradiend.util._checks import require_whole
 from gradiend.util._digest import digest_frame, frame_part
-from gradiend.util._keywords import nearest, normalize_split_name
+from gradiend.util._keywords import ALL_SPLITS, nearest, normalize_split_name, split_names
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import MLM_HEAD
 
@@ -316,25 +323,87 @@ class TextData(Modality):
         others = [name for name in self.all_classes if name not in self.target_classes] if include_other_classes else ()
         return labelled(self.rows(split, include_other_classes), self.target_classes, others)
 
+    def splits_of(self, split: str | Sequence[str]) -> list[str]:
+        """The names of one split or of several; for "all" those in the data, train, validation and test first."""
+        names = split_names(split)
+        if names != [ALL_SPLITS]:
+            return names
+        known = list(dict.fromkeys(self.combined_data[UNIFIED_SPLIT]))
+        usual = [name for name in ("train", "validation", "test") if name in known]
+        return [*usual, *(name for name in known if name not in usual)]
+
+    def transition_rows(self, split: str, directions: Sequence[tuple[str, str]]) -> pd.DataFrame:
+        """The labelled rows of a split that go in some directions, see `labelled_transitions`."""
+        frames = self._frames_of(directions)
+        rows = [frame[frame[UNIFIED_SPLIT] == normalize_split_name(split)] for frame in frames]
+        return labelled_transitions(pd.concat(rows, ignore_index=True), self.target_classes)
+
+    def _frames_of(self, directions: Sequence[tuple[str, str]]) -> list[pd.DataFrame]:
+        """The unified rows of each direction (factual class, alternative class), of all splits."""
+        targets, order = self.target_classes, self.all_classes
+        frames = []
+        for factual, alternative in directions:
+            name = transition_id(factual, alternative)
+            if factual != alternative:
+                between = {factual, alternative}
+                # One order for both directions, so that they come from one frame.
+                ordered = targets if between == set(targets) else sorted(between, key=order.index)
+                frame = self._unified(ordered)
+            elif factual in targets:
+                frame = with_own_word(self.combined_data)
+            else:
+                frame = self.other_data
+            frames.append(frame[frame[UNIFIED_TRANSITION] == name])
+        return frames
+
     def encoder_rows(
-        self, split: str, args: TrainingArguments, max_size: int | None, neutral: Any, ignored: Sequence[str]
-    ) -> list[pd.DataFrame]:
-        """The rows of an encoder evaluation: those of a split, then neutral rows, one frame for each kind of text."""
-        rows = self.labelled_rows(split, args.add_identity_for_other_classes)
-        rows = self.capped(rows, "source_id", max_size)
-        if args.encoder_eval_balance:
-            targets = rows.loc[rows["label"] != 0, "label"]
-            rows = self.capped(rows, "source_id", int(targets.value_counts().min()))
+        self, split: str | Sequence[str], args: TrainingArguments, max_size: int | None, neutral: Any,
+        ignored: Sequence[str], transitions: Any = None,
+    ) -> list[pd.DataFrame]:  # fmt: skip
+        """The rows of an encoder evaluation: those of splits, then neutral rows, one frame for each kind of text.
+
+        Args:
+            split: Name of a split, several, or "all"; every split is capped by itself.
+            args: The training arguments.
+            max_size: Cap on the rows of a transition, and on texts of a kind.
+            neutral: Neutral texts. Default: those of the configuration.
+            ignored: Words that are not masked in neutral rows.
+            transitions: See `expand_transition_selection`. Default: the target classes and, if the arguments say so,
+                the other classes.
+
+        Raises:
+            ValueError: A split without rows, or transitions that hold one label only.
+        """
+        directions = None if transitions is None else expand_transition_selection(transitions, self.all_classes)
+        splits = self.splits_of(split)
+        own = [self._rows_to_encode(name, args, max_size, directions) for name in splits]
+        if directions is not None:
+            require_labels(own, directions, self.target_classes)
         neutral = self.neutral_data if neutral is None else checked_neutral(neutral)
-        texts = {NEUTRAL_TRAINING: filled(rows)}
+        texts = [(NEUTRAL_TRAINING, name, filled(rows)) for name, rows in zip(splits, own, strict=True)]
         if neutral is not None:
-            texts[NEUTRAL_DATASET] = neutral["text"].tolist()
+            texts.append((NEUTRAL_DATASET, NO_SPLIT, neutral["text"].tolist()))
+        rows = pd.concat(own, ignore_index=True)
         frames = [rows]
-        for kind, own in texts.items():
-            _, masked, words = mask_random_words(own[: max_size or len(rows)], ignored, self.seed)
-            columns = {"masked": masked, "factual": words, "alternative": words, "label": 0.0}
+        for kind, name, found in texts:
+            _, masked, words = mask_random_words(found[: max_size or len(rows)], ignored, self.seed)
+            columns = {"masked": masked, "factual": words, "alternative": words, "label": 0.0, UNIFIED_SPLIT: name}
             frames.append(pd.DataFrame({**columns, "source_id": kind, "target_id": kind, "type": kind}))
         return frames
+
+    def _rows_to_encode(
+        self, split: str, args: TrainingArguments, max_size: int | None, directions: Sequence[tuple[str, str]] | None
+    ) -> pd.DataFrame:
+        if directions is None:
+            rows = self.labelled_rows(split, args.add_identity_for_other_classes)
+        else:
+            require_split(self.combined_data, split)
+            rows = self.transition_rows(split, directions)
+        rows = self.capped(rows, "feature_class_id", max_size)
+        targets = rows.loc[rows["label"] != 0, "label"]
+        if args.encoder_eval_balance and len(targets):
+            rows = self.capped(rows, "feature_class_id", int(targets.value_counts().min()))
+        return rows
 
     def class_words(self) -> dict[str, list[str]]:
         """Class → words of the class; see `TextPredictionTrainer._get_decoder_eval_targets`."""
@@ -395,12 +464,16 @@ class TextData(Modality):
         shuffled = rows.sample(frac=1, random_state=self.seed)
         return shuffled.groupby(column, sort=False).head(max_size).sort_index()
 
-    def data_parts(self, *splits: str, include_other_classes: bool = False) -> dict[str, Any]:
+    def data_parts(
+        self, *splits: str, include_other_classes: bool = False, transitions: Sequence[tuple[str, str]] | None = None
+    ) -> dict[str, Any]:
         """See `Modality.data_parts`."""
-        wanted = {normalize_split_name(split) for split in splits}
+        wanted = {name for split in splits for name in self.splits_of(split)}
         frames = {"rows": self.combined_data}
         if include_other_classes:
             frames["rows of other classes"] = self.other_data
+        if transitions is not None:
+            frames["rows of the transitions"] = pd.concat(self._frames_of(transitions), ignore_index=True)
         chosen = {name: digest_frame(frame[frame[UNIFIED_SPLIT].isin(wanted)]) for name, frame in frames.items()}
         return {**chosen, "data seed": self.seed}
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from gradiend.data._summary import DataSummary
 from gradiend.data.unified import UNIFIED_FACTUAL_CLASS, UNIFIED_SPLIT
+from gradiend.data.unified.transitions import TransitionSpec
 from gradiend.evaluator._goals import wants_cache
 from gradiend.evaluator._grid import CandidateFiles
 from gradiend.evaluator._language_score import LanguageModelingScore
@@ -29,7 +30,7 @@ from gradiend.trainer.core._kept_gradients import GradientCache
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend
-from gradiend.trainer.text.prediction._rows import encoder_data, held_out_rows, scorable_rows
+from gradiend.trainer.text.prediction._rows import described, encoder_data, held_out_rows, scorable_rows
 from gradiend.trainer.text.prediction._side_effects import SideEffectsRequest, figure_drawer
 from gradiend.trainer.text.prediction._text_data import TextData
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
@@ -284,19 +285,23 @@ class TextPredictionTrainer(Trainer):
     # Encoder evaluation
 
     def _analyze_encoder(
-        self, model_with_gradiend: Any, split: str = "test", source: str | None = None, max_size: int | None = None,
-        neutral_data_df: pd.DataFrame | None = None,
+        self, model_with_gradiend: Any, split: str | Sequence[str] = "test", source: str | None = None,
+        max_size: int | None = None, neutral_data_df: pd.DataFrame | None = None,
+        transition_selection: Sequence[TransitionSpec | Sequence[str]] | None = None,
     ) -> pd.DataFrame:  # fmt: skip
         """Encodings of a split's rows, of the same texts with another word masked, and of neutral texts.
 
         An auxiliary head knows the class words only, so the causal model itself encodes neutral rows.
 
         Returns:
-            A frame with the columns input_text, factual, alternative, label, source_id, target_id, type, encoded, and
-            held_out, which says whether no word that the encoding reads occurs in the training split in any class.
+            A frame with the columns input_text, factual, alternative, label, source_id, target_id, type, data_split,
+            encoded, held_out, which says whether no word that the encoding reads occurs in the training split in any
+            class, and those of `described`.
         """
         ignored = [word for words in self._get_decoder_eval_targets().values() for word in words]
-        rows, *others = self.modality.encoder_rows(split, self.training_args, max_size, neutral_data_df, ignored)
+        rows, *others = self.modality.encoder_rows(
+            split, self.training_args, max_size, neutral_data_df, ignored, transition_selection
+        )
         plain = self._model_for_decoder_eval(model_with_gradiend)
         parts = [(model_with_gradiend, [rows]), (plain, others)]
         if plain is model_with_gradiend:
@@ -310,7 +315,8 @@ class TextPredictionTrainer(Trainer):
         ]
         frame = pd.concat(encoded, ignore_index=True)
         training = self.combined_data.loc[self.combined_data[UNIFIED_SPLIT] == "train"]
-        return frame.assign(held_out=held_out_rows(frame, training, source or model_with_gradiend.source))
+        source = source or model_with_gradiend.source
+        return described(frame.assign(held_out=held_out_rows(frame, training, source)), source)
 
     # Decoder evaluation
 
