@@ -57,6 +57,7 @@ DECODER_GRID, DECODER_STATS = "decoder_grid_cache.json", "decoder_stats"
 ENCODER_PLOT, CONVERGENCE_PLOT, SHIFTS_PLOT = "encoder_analysis", "training_convergence", "probability_shifts"
 SCATTER_PLOT = "encoder_analysis_scatter.html"
 SIDE_EFFECTS, BALANCE_PLOT = "side_effects", "balance"
+ROW_WISE_SCORES = "decoder_row_wise_scores.csv"
 """`side_effects` is the name of a figure, and the beginning of the files with the measurements of a rewrite each."""
 
 # Files and folders of a checkpoint.

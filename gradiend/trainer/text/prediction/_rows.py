@@ -83,18 +83,6 @@ def with_own_word(rows: pd.DataFrame) -> pd.DataFrame:
     return own.drop_duplicates(ignore_index=True)
 
 
-def require_labels(frames: Sequence[pd.DataFrame], directions: Sequence[tuple[str, str]], pair: Sequence[str]) -> None:
-    """Raise ValueError if the rows of chosen transitions hold fewer than two labels: nothing could be correlated."""
-    labels = pd.concat([frame["label"] for frame in frames])
-    if labels.nunique() > 1:
-        return
-    chosen = ", ".join(transition_id(*direction) for direction in directions)
-    raise ValueError(
-        f"The rows of transition_selection ({chosen}) {'have one label only' if len(labels) else 'are none'}, so there "
-        f"is nothing to tell apart: add pair({pair[0]!r}, {pair[1]!r}), the target classes."
-    )
-
-
 def scorable_rows(rows: pd.DataFrame, objective: Objective, purpose: str) -> pd.DataFrame:
     """The rows whose words can be scored; one log line counts the other rows and names the `purpose`."""
     kept = objective.scorable(rows[UNIFIED_MASKED].tolist(), rows[UNIFIED_FACTUAL].tolist())
@@ -139,6 +127,29 @@ def told_apart(rows: pd.DataFrame, objective: Objective, purpose: str) -> pd.Dat
         )
     logger.warning("%d of %d rows for %s are left out: %s.", int(dropped.sum()), len(rows), purpose, what)
     return kept
+
+
+def comparable_rows(rows: pd.DataFrame, objective: Objective) -> pd.DataFrame:
+    """The rows whose two words are not the same to the model; one log line counts the others.
+
+    Raises:
+        ValueError: No row of a class is left.
+    """
+    same = (rows[UNIFIED_FACTUAL] == rows[UNIFIED_ALTERNATIVE]).to_numpy(copy=True)
+    same[~same] = _same_tokens(rows[~same], objective)
+    if not same.any():
+        return rows
+    lost = set(rows[UNIFIED_FACTUAL_CLASS]) - set(rows.loc[~same, UNIFIED_FACTUAL_CLASS])
+    if lost:
+        raise ValueError(
+            f"In all rows of {listed(sorted(lost))} the word and its alternative are the same to "
+            f"{name_of_tokenizer(objective.tokenizer)}, so P(word) cannot be compared with P(alternative)."
+        )
+    logger.info(
+        "%d of %d rows for the decoder evaluation are left out: their two words are the same to the model.",
+        int(same.sum()), len(rows),
+    )  # fmt: skip
+    return rows[~same]
 
 
 def _same_tokens(rows: pd.DataFrame, objective: Objective) -> NDArray[np.bool_]:
@@ -291,3 +302,37 @@ def training_like_rows(frame: pd.DataFrame, columns: ColumnNames) -> pd.DataFram
             for name, present in found.items()
         }
     )
+
+
+def with_alternatives(rows: pd.DataFrame, columns: ColumnNames, pair: Sequence[str]) -> pd.DataFrame:
+    """What `training_like_rows` gives, with alternative and alternative_class, for a decoder evaluation row by row.
+
+    Without a column for it, the class of the alternative is the other target class.
+
+    Raises:
+        ValueError: Rows without a word or an alternative, or of other classes than the pair.
+    """
+    column = next((name for name in (UNIFIED_ALTERNATIVE, columns.alternative) if name in rows.columns), None)
+    if column is None or (rows[UNIFIED_FACTUAL] == "").any():
+        raise ValueError(
+            "The decoder is evaluated row by row, so training_like_df needs the word of each row and its alternative, "
+            f"in the columns {columns.label!r} and {columns.alternative!r}; it has "
+            f"{', '.join(map(str, rows.columns))}. decoder_eval_targets={{class: words}} scores words of classes."
+        )
+    other = dict(zip(pair, reversed(pair), strict=True))
+    names = (UNIFIED_ALTERNATIVE_CLASS, columns.alternative_class)
+    named = next((name for name in names if name in rows.columns), None)
+    found = rows.assign(
+        **{
+            UNIFIED_ALTERNATIVE: require_values(rows[column], f"word in {column!r}", " of training_like_df"),
+            UNIFIED_ALTERNATIVE_CLASS: rows[UNIFIED_FACTUAL_CLASS].map(other) if named is None else rows[named],
+        }
+    )
+    allowed = (found[UNIFIED_FACTUAL_CLASS].map(other) == found[UNIFIED_ALTERNATIVE_CLASS]).to_numpy()
+    if not allowed.all():
+        first = found.loc[~allowed, [UNIFIED_FACTUAL_CLASS, UNIFIED_ALTERNATIVE_CLASS]].iloc[0].tolist()
+        raise ValueError(
+            "The decoder is evaluated row by row, so every row of training_like_df must compare the target classes "
+            f"{listed(pair)}; got {transition_id(*map(str, first))}."
+        )
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import Any
 import pandas as pd
 
 from gradiend.data._summary import DataSummary, summarise
-from gradiend.data.text._neutral_masking import mask_random_words
 from gradiend.data.text._preprocess import LONG_CHARACTERS
 from gradiend.data.unified import (
+    UNIFIED_ALTERNATIVE,
     UNIFIED_FACTUAL,
     UNIFIED_FACTUAL_CLASS,
     UNIFIED_MASKED,
@@ -29,10 +30,11 @@ from gradiend.data.unified import (
 from gradiend.data.unified._casing import own_spellings
 from gradiend.data.unified._parsed_tables import of_other_class
 from gradiend.data.unified._schema import listed
-from gradiend.data.unified.transitions import expand_transition_selection
-from gradiend.evaluator._encoder_statistics import NO_SPLIT
 from gradiend.evaluator._goals import check_class_names
+from gradiend.evaluator._measurements import ClassProbabilities, WordProbabilities
+from gradiend.evaluator._row_wise import RowWiseProbabilities
 from gradiend.evaluator.encoder import EncoderData
+from gradiend.gradients import Objective
 from gradiend.objectives import MAX_LENGTH, kind_of, with_saved_head
 from gradiend.trainer.core._memory import Probe
 from gradiend.trainer.core._modality import Modality
@@ -43,17 +45,18 @@ from gradiend.trainer.text.prediction._rows import (
     TARGET_ROWS,
     balance_texts,
     checked_neutral,
+    comparable_rows,
     encoder_data,
     filled,
     labelled,
     labelled_transitions,
-    require_labels,
     scorable_rows,
     told_apart,
     training_like_rows,
+    with_alternatives,
     with_own_word,
 )
-from gradiend.trainer.text.prediction.config import TextPredictionConfig
+from gradiend.trainer.text.prediction.config import LABEL, TextPredictionConfig
 from gradiend.trainer.text.prediction.dataset import TextTrainingDataset
 from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
 from gradiend.util._checks import require_whole
@@ -63,9 +66,6 @@ from gradiend.util.logging import get_logger
 from gradiend.util.paths import MLM_HEAD
 
 logger = get_logger(__name__)
-
-NEUTRAL_TRAINING, NEUTRAL_DATASET = "neutral_training_masked", "neutral_dataset"
-"""Types of neutral rows: the texts of the rows with another word masked, and texts of the neutral data."""
 
 
 class TextData(Modality):
@@ -356,55 +356,6 @@ class TextData(Modality):
             frames.append(frame[frame[UNIFIED_TRANSITION] == name])
         return frames
 
-    def encoder_rows(
-        self, split: str | Sequence[str], args: TrainingArguments, max_size: int | None, neutral: Any,
-        ignored: Sequence[str], transitions: Any = None,
-    ) -> list[pd.DataFrame]:  # fmt: skip
-        """The rows of an encoder evaluation: those of splits, then neutral rows, one frame for each kind of text.
-
-        Args:
-            split: Name of a split, several, or "all"; every split is capped by itself.
-            args: The training arguments.
-            max_size: Cap on the rows of a transition, and on texts of a kind.
-            neutral: Neutral texts. Default: those of the configuration.
-            ignored: Words that are not masked in neutral rows.
-            transitions: See `expand_transition_selection`. Default: the target classes and, if the arguments say so,
-                the other classes.
-
-        Raises:
-            ValueError: A split without rows, or transitions that hold one label only.
-        """
-        directions = None if transitions is None else expand_transition_selection(transitions, self.all_classes)
-        splits = self.splits_of(split)
-        own = [self._rows_to_encode(name, args, max_size, directions) for name in splits]
-        if directions is not None:
-            require_labels(own, directions, self.target_classes)
-        neutral = self.neutral_data if neutral is None else checked_neutral(neutral)
-        texts = [(NEUTRAL_TRAINING, name, filled(rows)) for name, rows in zip(splits, own, strict=True)]
-        if neutral is not None:
-            texts.append((NEUTRAL_DATASET, NO_SPLIT, neutral["text"].tolist()))
-        rows = pd.concat(own, ignore_index=True)
-        frames = [rows]
-        for kind, name, found in texts:
-            _, masked, words = mask_random_words(found[: max_size or len(rows)], ignored, self.seed)
-            columns = {"masked": masked, "factual": words, "alternative": words, "label": 0.0, UNIFIED_SPLIT: name}
-            frames.append(pd.DataFrame({**columns, "source_id": kind, "target_id": kind, "type": kind}))
-        return frames
-
-    def _rows_to_encode(
-        self, split: str, args: TrainingArguments, max_size: int | None, directions: Sequence[tuple[str, str]] | None
-    ) -> pd.DataFrame:
-        if directions is None:
-            rows = self.labelled_rows(split, args.add_identity_for_other_classes)
-        else:
-            require_split(self.combined_data, split)
-            rows = self.transition_rows(split, directions)
-        rows = self.capped(rows, "feature_class_id", max_size)
-        targets = rows.loc[rows["label"] != 0, "label"]
-        if args.encoder_eval_balance and len(targets):
-            rows = self.capped(rows, "feature_class_id", int(targets.value_counts().min()))
-        return rows
-
     def class_words(self) -> dict[str, list[str]]:
         """Class → words of the class; see `TextPredictionTrainer._get_decoder_eval_targets`."""
         if (targets := self.config.eval_targets(self.target_classes)) is not None:
@@ -420,12 +371,53 @@ class TextData(Modality):
             words[name] = [word for word, _ in Counter(spelled).most_common()]
         return words
 
-    def decoder_rows(self, split: str, max_size: int | None, given: pd.DataFrame | None) -> pd.DataFrame:
-        """The distinct rows of a decoder evaluation: the given ones, or those of a split."""
+    @functools.cached_property
+    def shared_words(self) -> list[str]:
+        """The words that both target classes have, if no words are given for them."""
+        if isinstance(self.config.decoder_eval_targets, Mapping):
+            return []
+        words = self.class_words()
+        first, second = (words[name] for name in self.target_classes)
+        return [word for word in first if word in second]
+
+    @property
+    def row_wise(self) -> bool:
+        """Whether the decoder evaluation scores the two words of each row instead of the words of classes."""
+        if self.config.decoder_eval_targets is None:
+            return self.config.decoder_eval_restrict_to_target_classes and bool(self.shared_words)
+        return self.config.decoder_eval_targets == LABEL
+
+    def decoder_probabilities(
+        self, rows: pd.DataFrame, targets: Mapping[str, Sequence[str]], objective: Objective, batch_size: int
+    ) -> WordProbabilities:
+        """P(class) on the rows of a decoder evaluation: by the words of the classes, or row by row.
+
+        Raises:
+            ValueError: Words that the tokenizer does not know, or that it cannot tell apart.
+        """
+        if not self.row_wise:
+            return ClassProbabilities(rows, targets, objective, batch_size=batch_size)
+        if self.config.decoder_eval_targets is None:
+            logger.info(
+                "The classes share the words %s: the decoder is evaluated row by row, P(the word of a row) against "
+                "P(its alternative).", listed(self.shared_words),
+            )  # fmt: skip
+        rows = comparable_rows(rows, objective)
+        for side in (UNIFIED_FACTUAL, UNIFIED_ALTERNATIVE):
+            objective.require_known(rows[side].unique().tolist())
+        return RowWiseProbabilities(rows, self.target_classes, objective, batch_size=batch_size)
+
+    def decoder_rows(
+        self, split: str | Sequence[str], max_size: int | None, given: pd.DataFrame | None
+    ) -> pd.DataFrame:
+        """The distinct rows of a decoder evaluation: the given ones, or those of splits (a name, several, or "all")."""
         if given is not None:
-            return training_like_rows(given, self.config.columns())
-        rows = self.rows(split, not self.config.decoder_eval_restrict_to_target_classes)
-        rows = rows.drop_duplicates([UNIFIED_MASKED, UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS])
+            rows = training_like_rows(given, self.config.columns())
+            return with_alternatives(rows, self.config.columns(), self.target_classes) if self.row_wise else rows
+        others = not self.config.decoder_eval_restrict_to_target_classes
+        rows = pd.concat([self.rows(name, others) for name in self.splits_of(split)], ignore_index=True)
+        own = [UNIFIED_ALTERNATIVE] if self.row_wise else []
+        rows = rows.drop_duplicates([UNIFIED_MASKED, UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, *own])
         return self.capped(rows, UNIFIED_FACTUAL_CLASS, max_size)
 
     def decoder_neutral(self, rows: pd.DataFrame, max_size: int | None, given: Any) -> pd.DataFrame:
@@ -440,6 +432,11 @@ class TextData(Modality):
 
     def balance_texts(self, given: Any) -> list[str]:
         """See `TextPredictionTrainer.balance_texts`."""
+        if self.row_wise and self.shared_words:
+            raise ValueError(
+                f'"balance" compares the words of the classes on other texts, and the classes share '
+                f"{listed(self.shared_words)}: give words that tell them apart, decoder_eval_targets={{class: words}}."
+            )
         wanted = self.config.balance_texts if given is None else given
         if wanted is None:
             raise ValueError(
@@ -480,7 +477,8 @@ class TextData(Modality):
     def measurement_parts(self) -> dict[str, Any]:
         """See `Modality.measurement_parts`."""
         ignored = list(self.config.decoder_eval_ignore_tokens or ())
-        return {"ignored words": ignored, "neutral texts": frame_part(self.neutral_data)}
+        parts = {"ignored words": ignored, "neutral texts": frame_part(self.neutral_data)}
+        return {**parts, "scored words": "those of each row"} if self.row_wise else parts
 
     def head_directory(self, experiment_dir: str | None) -> str | None:
         """Directory of the head that the trainer has trained, or of the one in the experiment directory, or None."""

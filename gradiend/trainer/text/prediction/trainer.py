@@ -18,7 +18,7 @@ from gradiend.data.unified.transitions import TransitionSpec
 from gradiend.evaluator._goals import wants_cache
 from gradiend.evaluator._grid import CandidateFiles
 from gradiend.evaluator._language_score import LanguageModelingScore
-from gradiend.evaluator._measurements import BalanceOfClasses, ClassProbabilities, TextMeasurement
+from gradiend.evaluator._measurements import BalanceOfClasses, TextMeasurement
 from gradiend.evaluator._selection import BASE, LikelihoodPolicy
 from gradiend.gradients import WordScorer
 from gradiend.model._refusals import inside
@@ -30,6 +30,7 @@ from gradiend.trainer.core._kept_gradients import GradientCache
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend
+from gradiend.trainer.text.prediction._encoder_rows import encoder_rows
 from gradiend.trainer.text.prediction._rows import described, encoder_data, held_out_rows, scorable_rows
 from gradiend.trainer.text.prediction._side_effects import SideEffectsRequest, figure_drawer
 from gradiend.trainer.text.prediction._text_data import TextData
@@ -137,6 +138,11 @@ class TextPredictionTrainer(Trainer):
     def strengthens_on_other_classes(self) -> bool:
         """The value of `config.decoder_eval_prob_on_other_class`, which the decoder evaluation asks for."""
         return self.config.decoder_eval_prob_on_other_class
+
+    @property
+    def exports_row_scores(self) -> bool:
+        """The value of `config.decoder_eval_export_row_wise_csv`, which the decoder evaluation asks for."""
+        return self.config.decoder_eval_export_row_wise_csv
 
     @known_keywords("data_summary")
     def data_summary(self, tokenizer: Any = None, include_other_classes: bool | None = None) -> DataSummary:
@@ -299,8 +305,8 @@ class TextPredictionTrainer(Trainer):
             class, and those of `described`.
         """
         ignored = [word for words in self._get_decoder_eval_targets().values() for word in words]
-        rows, *others = self.modality.encoder_rows(
-            split, self.training_args, max_size, neutral_data_df, ignored, transition_selection
+        rows, *others = encoder_rows(
+            self.modality, split, self.training_args, max_size, neutral_data_df, ignored, transition_selection
         )
         plain = self._model_for_decoder_eval(model_with_gradiend)
         parts = [(model_with_gradiend, [rows]), (plain, others)]
@@ -329,7 +335,7 @@ class TextPredictionTrainer(Trainer):
 
     def _get_decoder_eval_dataframe(
         self, tokenizer: Any, max_size_training_like: int | None = None, max_size_neutral: int | None = None,
-        split: str = "test", cached_training_like_df: pd.DataFrame | None = None,
+        split: str | Sequence[str] = "test", cached_training_like_df: pd.DataFrame | None = None,
         cached_neutral_df: pd.DataFrame | None = None,
     ) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
         """(rows with masked, factual and factual_class; neutral texts, which are the filled rows by default)."""
@@ -360,7 +366,7 @@ class TextPredictionTrainer(Trainer):
                 f"No row of {', '.join(sorted(lost))} can be scored: all start with the placeholder, and the tokenizer "
                 "has no BOS token to predict the word from. Use texts with some context before the word."
             )
-        probabilities = ClassProbabilities(rows, targets, objective, batch_size=eval_batch_size)
+        probabilities = self.modality.decoder_probabilities(rows, targets, objective, eval_batch_size)
         ignored += list(self.config.decoder_eval_ignore_tokens or ())
         texts = neutral_df["text"].tolist()
         score = LanguageModelingScore(
