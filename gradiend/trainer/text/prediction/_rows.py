@@ -265,20 +265,21 @@ def balance_texts(data: Any, masked_col: str) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
-def training_like_rows(frame: pd.DataFrame, columns: ColumnNames) -> pd.DataFrame:
+def training_like_rows(frame: pd.DataFrame, columns: ColumnNames, argument: str = "training_like_df") -> pd.DataFrame:
     """Rows for the decoder evaluation under the names of the unified frame: masked, factual and factual_class.
 
     `frame` has unified rows, or rows with the columns of the training data, or the class in `factual_id`. If there is
-    no word, class words keep their own casing, and neutral texts have nothing at the placeholder.
+    no word, class words keep their own casing, and neutral texts have nothing at the placeholder. Errors name the
+    `argument` that gave the frame.
 
     Raises:
         TypeError: `frame` is no DataFrame.
         ValueError: The frame has no rows, or lacks the text, its class, or some of the values.
     """
     if not isinstance(frame, pd.DataFrame):
-        raise TypeError(f"training_like_df must be a DataFrame; got {type(frame).__name__}.")
+        raise TypeError(f"{argument} must be a DataFrame; got {type(frame).__name__}.")
     if frame.empty:
-        raise ValueError("training_like_df has no rows: leave it out for those of the test split.")
+        raise ValueError(f"{argument} has no rows: leave it out for those of the trainer.")
     wanted = {
         UNIFIED_MASKED: (UNIFIED_MASKED, columns.masked),
         UNIFIED_FACTUAL: (UNIFIED_FACTUAL, columns.label),
@@ -290,13 +291,13 @@ def training_like_rows(frame: pd.DataFrame, columns: ColumnNames) -> pd.DataFram
     for name in (UNIFIED_MASKED, UNIFIED_FACTUAL_CLASS):
         if not found[name]:
             raise ValueError(
-                f"training_like_df needs a column {' or '.join(dict.fromkeys(wanted[name]))}; it has "
+                f"{argument} needs a column {' or '.join(dict.fromkeys(wanted[name]))}; it has "
                 f"{', '.join(map(str, frame.columns))}."
             )
     what = {UNIFIED_MASKED: "text", UNIFIED_FACTUAL: "word", UNIFIED_FACTUAL_CLASS: "class"}
     return frame.assign(
         **{
-            name: require_values(frame[present[0]], f"{what[name]} in {present[0]!r}", " of training_like_df")
+            name: require_values(frame[present[0]], f"{what[name]} in {present[0]!r}", f" of {argument}")
             if present
             else ""
             for name, present in found.items()

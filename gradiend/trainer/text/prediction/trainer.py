@@ -30,6 +30,7 @@ from gradiend.trainer.core._kept_gradients import GradientCache
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend
+from gradiend.trainer.text.prediction._annotation import Annotation
 from gradiend.trainer.text.prediction._encoder_rows import encoder_rows
 from gradiend.trainer.text.prediction._rows import described, encoder_data, held_out_rows, scorable_rows
 from gradiend.trainer.text.prediction._side_effects import SideEffectsRequest, figure_drawer
@@ -443,6 +444,49 @@ class TextPredictionTrainer(Trainer):
             entry = measurement.base(None)
             files.store(name, {"id": name, **entry}, datasets)
         return {key: value for key, value in entry.items() if key != "id"}
+
+    @known_keywords("annotate_data")
+    @one_writer()
+    @plain_modes()
+    def annotate_data(
+        self, data: Any = None, split: str | Sequence[str] | None = None, output_csv: str | Path | None = None,
+        output_json: str | Path | None = None, max_size: int | None = None, eval_batch_size: int | None = None,
+        use_cache: bool | None = None, unicode_string_map: Mapping[str, str] | None = None,
+    ) -> pd.DataFrame:  # fmt: skip
+        """What the base model knows of rows, before anything is trained: the probabilities of their words.
+
+            known = trainer.annotate_data()
+            known = known[known["base_p_factual"] > known["base_p_alternative"]]
+
+        With an experiment directory, the rows are written to `annotated_data[_key].csv`, and a summary to the `.json`
+        beside it.
+
+        Args:
+            data: Rows to use instead of the trainer's: unified rows, rows with the columns of the training data, or a
+                file with such rows.
+            split: The split of the trainer's rows, a list of splits, or "all". Default: all.
+            output_csv: The file of the rows, instead of that in the experiment directory.
+            output_json: A further file of the summary.
+            max_size: Cap on rows per class, which are drawn by the seed of the data.
+            eval_batch_size: Texts per forward pass. Default: the value in the training arguments.
+            use_cache: Read the probabilities of the same base model, rows and class words from the file instead of
+                computing them again. Default: the value in the training arguments.
+            unicode_string_map: Text → text that replaces it in the names of columns, such as {"ß": "ss"}.
+
+        Returns:
+            The rows with base_p_factual and base_p_alternative, P of the row's own word and of its alternative;
+            base_p_target_<word> for every word of the classes; and base_p_class_<class>, the sum over the words of the
+            class. NaN stands where the model cannot predict the word, as at the start of a text without a BOS token.
+            `attrs` has the summary: n_rows, and for each class n_rows, the means, and prefers_factual, the share of
+            rows whose own word is more likely than the alternative.
+
+        Raises:
+            TypeError, ValueError: An argument of another kind, unusable rows, words that the tokenizer does not know,
+                use_cache without a place for the files, or names of columns that become the same.
+        """
+        asked = Annotation(self, data, split, output_csv, output_json, max_size, eval_batch_size, unicode_string_map)
+        place = None if output_csv is None else str(output_csv)
+        return asked.frame(use_cache=wants_cache(self, use_cache, "annotate_data", place))
 
     @known_keywords("evaluate_side_effects")
     @one_writer()
