@@ -173,11 +173,25 @@ def test_a_selection_is_kept_apart_from_the_usual_encodings(trained):
         ({"transition_selection": [pair("SG", "NEUTR")]}, ValueError, "Did you mean 'NEUT'"),
         ({"transition_selection": [identity("NEUT")]}, ValueError, "add pair\\('SG', 'PL'\\)"),
         ({"transition_selections": []}, TypeError, "transition_selection"),
+        ({"device": "gpu"}, ValueError, "device"),
     ],
 )
 def test_bad_choices_are_refused(trained, asked, error, says):
     with pytest.raises(error, match=says):
         trained.evaluate_encoder(**asked)
+
+
+def test_the_model_is_on_another_device_for_the_evaluation_only(trained, monkeypatch):
+    usual, _ = encoded(trained, use_cache=False)
+    model = trained.get_model()
+    places = []
+    original = type(model).to
+    monkeypatch.setattr(type(model), "to", lambda self, device: places.append(str(device)) or original(self, device))
+    found, _ = encoded(trained, use_cache=False, device="cpu")
+    assert found["correlation"] == usual["correlation"]
+    trained.evaluate_decoder(lrs=[0.1], device="cpu")
+    assert places == ["cpu", "cpu"]
+    assert {str(one.device) for one in (*model.base_model.parameters(), *model.gradiend.parameters())} == {"cpu"}
 
 
 def test_statistics_are_those_of_a_naive_loop(trained):

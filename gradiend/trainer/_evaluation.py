@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import pandas as pd
 from gradiend.data.unified._schema import transition_id
 from gradiend.data.unified.transitions import expand_transition_selection
 from gradiend.evaluator._encoding_files import kept_encodings, read_encodings
+from gradiend.model._architecture import parse_device
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._context import Side
+from gradiend.model._device_map import is_dispatched
+from gradiend.model._shards import is_sharded
 from gradiend.model.core.backbone import without_parameters
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import Fingerprint
@@ -25,7 +29,7 @@ from gradiend.util.paths import resolve_encoder_analysis_path
 
 logger = get_logger(__name__)
 
-ENCODER_ARGUMENTS = ("model_with_gradiend", "encoder_df", "use_cache", "return_df", "plot", "plot_kwargs")
+ENCODER_ARGUMENTS = ("model_with_gradiend", "encoder_df", "use_cache", "return_df", "plot", "plot_kwargs", "device")
 """Further arguments of `Trainer.evaluate_encoder`."""
 KEY = ("split", "source", "max_size", "exclude_params", "transition_selection")
 """The arguments of an encoder evaluation that make the name of its file."""
@@ -42,6 +46,29 @@ def hook_options(trainer: Any, call: str, given: Mapping[str, Any], own: Collect
         return dict(given)
     valid = [name for name in parameters if name != "model_with_gradiend"]
     return resolve_keywords(call, given, [*own, *valid], named=ENCODER_ARGUMENTS)
+
+
+@contextmanager
+def on_device(model: Any, device: Any) -> Iterator[None]:
+    """Have a model on a device for a while, and then where it was; None leaves it where it is.
+
+    Raises:
+        TypeError, ValueError: No device that PyTorch knows, or a model that lies on several devices.
+    """
+    if device is None:
+        yield
+        return
+    place, base = parse_device("device", device), model.base_model
+    if is_dispatched(base) or is_sharded(base):
+        raise ValueError(f"device={device!r} would move a base model that lies on several devices: leave it out.")
+    before, gradiend = next(base.parameters()).device, model.gradiend
+    of_parts = {"device_encoder": gradiend.device_encoder, "device_decoder": gradiend.device_decoder}
+    model.to(place)
+    try:
+        yield
+    finally:
+        base.to(before)
+        gradiend.to(**of_parts)
 
 
 def side_name(source: str | None) -> str | None:
