@@ -49,6 +49,12 @@ def test_every_probability_is_that_of_a_forward_pass_of_its_own(base):
             assert row[f"base_p_class_{name}"] == pytest.approx(sum(p[word] for word in words), rel=1e-4)
 
 
+def test_the_number_of_texts_in_a_pass_changes_nothing(base):
+    one, many = (made(base).annotate_data(split="test", eval_batch_size=size) for size in (1, 64))
+    columns = [name for name in one if name.startswith("base_p_")]
+    np.testing.assert_allclose(one[columns], many[columns], rtol=1e-4)
+
+
 def test_words_with_the_same_tokens_count_once_in_a_class(base):
     targets = {"SG": ["he", "HE"], "PL": ["they"]}
     found = made(base, decoder_eval_targets=targets).annotate_data(split="test")

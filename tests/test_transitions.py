@@ -147,6 +147,16 @@ def test_several_splits_are_the_splits_one_by_one(trained):
     assert len(trained.get_encodings()) < len(part)
 
 
+def test_the_rows_of_several_splits_are_there_for_the_evaluator_too(trained):
+    evaluate = trained.evaluator.evaluate_encoder
+    every = evaluate(split="all", max_size=3)
+    assert every["n_samples"] == 3 * 2 * 3
+    assert every["split_generalization"]["splits"] == ["train", "validation", "test"]
+    assert evaluate(split="all", max_size=3, use_cache=True) == every
+    assert evaluate(split=["test", "val"])["n_samples"] == 32
+    assert evaluate(split="tset")["n_samples"] == 0
+
+
 def test_neutral_texts_are_in_no_split(trained):
     neutral = pd.DataFrame({"text": ["the cat saw the bread .", "a dog was near the river ."]})
     _, frame = encoded(trained, split="all", neutral_data_df=neutral)
@@ -237,5 +247,7 @@ def test_agreement_between_splits_follows_its_formula():
 
 def test_metrics_with_statistics_come_back_from_their_file(trained):
     result, _ = encoded(trained, split="all")
-    (file,) = Path(trained.experiment_dir).glob("*split_all.csv")
-    assert get_model_metrics(file)["q1_by_class"] == result["q1_by_class"]
+    assert (
+        get_model_metrics(Path(trained.experiment_dir) / "encoded_values_split_all.csv")["q1_by_class"]
+        == result["q1_by_class"]
+    )

@@ -51,14 +51,14 @@ class Modality:
         """
 
     def eval_data(
-        self, model: Any, split: str, max_size: int | None = None, include_other_classes: bool = False
+        self, model: Any, split: str | Sequence[str], max_size: int | None = None, include_other_classes: bool = False
     ) -> Any | None:
         """The labelled rows of a split as an `EncoderData`, which is encoded faster than gradients are computed.
 
         Args:
             model: The `ModelWithGradiend` that will encode the rows.
-            split: Name of the split.
-            max_size: Cap on rows per class.
+            split: Name of a split, a list of names, or "all".
+            max_size: Cap on rows per class and split.
             include_other_classes: Whether rows of classes that are no target are added, with label 0.
 
         Returns:

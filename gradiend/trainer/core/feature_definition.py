@@ -192,8 +192,8 @@ class FeatureLearningDefinition(ABC):
         return model if head is None else self.modality.with_head(model, head)
 
     def create_eval_data(
-        self, model_with_gradiend: Any, split: str = "val", source: str | None = None, max_size: int | None = None,
-        is_decoder_only_model: bool | None = None, pre_load_gradients: bool | None = None,
+        self, model_with_gradiend: Any, split: str | Sequence[str] = "val", source: str | None = None,
+        max_size: int | None = None, is_decoder_only_model: bool | None = None, pre_load_gradients: bool | None = None,
         include_other_classes: bool = False, **kwargs: Any,
     ) -> Any:  # fmt: skip
         """Labelled rows of a split, ready to be encoded; empty if the split is empty.
@@ -202,7 +202,7 @@ class FeatureLearningDefinition(ABC):
 
         Args:
             model_with_gradiend: The model that will encode the rows.
-            split: Name of the split.
+            split: Name of the split; texts also take a list of names, or "all".
             source: The gradient that is encoded. Default: the model's source.
             max_size: Cap on rows per class.
             is_decoder_only_model: Accepted for compatibility; the model's class decides.

@@ -301,17 +301,19 @@ class TextData(Modality):
         )  # fmt: skip
 
     def eval_data(
-        self, model: Any, split: str, max_size: int | None = None, include_other_classes: bool = False
+        self, model: Any, split: str | Sequence[str], max_size: int | None = None, include_other_classes: bool = False
     ) -> EncoderData:
         """See `Modality.eval_data`; there are no rows if the data has no such split."""
         if not isinstance(model, TextModelWithGradiend):
             raise TypeError(f"model_with_gradiend must be a model with a GRADIEND; got {model!r:.60}.")
         require_whole("max_size", max_size, 1, none_means="for all rows")
-        if self.has_split(split):
-            rows = self.labelled_rows(split, include_other_classes)
-        else:
-            rows = labelled(self.combined_data.head(0), self.target_classes)
-        return encoder_data(self.capped(rows, "feature_class_id", max_size), model)
+        frames = [labelled(self.combined_data.head(0), self.target_classes)]
+        frames += [
+            self.capped(self.labelled_rows(name, include_other_classes), "feature_class_id", max_size)
+            for name in self.splits_of(split)
+            if self.has_split(name)
+        ]
+        return encoder_data(pd.concat(frames[1:] or frames, ignore_index=True), model)
 
     def memory_probe(self, trainer: Any, model: Any, arguments: TrainingArguments) -> Probe | None:
         """See `Modality.memory_probe`."""
