@@ -6,5 +6,25 @@ from gradiend.util._imports import lazy_names
 
 if TYPE_CHECKING:
     from gradiend.comparison._result import ComparisonResult as ComparisonResult
+    from gradiend.comparison._saved_inputs import load_saved_cross_encoding_inputs as load_saved_cross_encoding_inputs
+    from gradiend.comparison.anchor import (
+        compute_anchor_aligned_encoding_matrix as compute_anchor_aligned_encoding_matrix,
+    )
+    from gradiend.comparison.anchor import (
+        compute_anchor_aligned_encoding_std_matrix as compute_anchor_aligned_encoding_std_matrix,
+    )
+    from gradiend.comparison.anchor import (
+        compute_dense_anchor_aligned_encoding_matrix as compute_dense_anchor_aligned_encoding_matrix,
+    )
+    from gradiend.comparison.cross_encoding import build_cross_task_encoder_summary as build_cross_task_encoder_summary
+    from gradiend.comparison.cross_encoding import (
+        compute_gradiend_feature_cross_encoding_matrix as compute_gradiend_feature_cross_encoding_matrix,
+    )
+    from gradiend.comparison.cross_encoding import (
+        compute_gradiend_transition_cross_encoding_matrix as compute_gradiend_transition_cross_encoding_matrix,
+    )
+    from gradiend.comparison.cross_encoding import (
+        compute_trainer_pair_encoding_matrix as compute_trainer_pair_encoding_matrix,
+    )
 
 __all__, __dir__, __getattr__ = lazy_names(__name__)
