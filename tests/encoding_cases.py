@@ -19,16 +19,20 @@ def rows(words=WORDS) -> pd.DataFrame:
     return tiny_data.rows(words).iloc[lambda frame: [n for n in range(len(frame)) if n // 5 % 2]]
 
 
+def arguments(**fields) -> TrainingArguments:
+    """A few steps from the closed form."""
+    settings = {"init": "class_means", "init_samples": 8, "learning_rate": 1e-4, "train_batch_size": 2}
+    return TrainingArguments(**{**tiny_data.QUICK, **settings, **fields})
+
+
 def trainer(path, pair, *, data=None, **fields) -> TextPredictionTrainer:
-    """A trainer of one pair, trained for a few steps from the closed form."""
-    settings = {**tiny_data.QUICK, "init": "class_means", "init_samples": 8, "learning_rate": 1e-4, **fields}
-    settings["train_batch_size"] = 2
+    """A trained trainer of one pair."""
     made = TextPredictionTrainer(
         path,
         run_id="__".join(pair),
         data=rows() if data is None else data,
         target_classes=list(pair),
-        args=TrainingArguments(**settings),
+        args=arguments(**fields),
     )
     made.train()
     return made

@@ -13,6 +13,7 @@ import pytest
 import tiny
 import tiny_data
 import torch
+from documents import DOCS, python_blocks
 
 from gradiend.comparison import (
     build_cross_task_encoder_summary,
@@ -22,10 +23,13 @@ from gradiend.comparison import (
     compute_trainer_pair_encoding_matrix,
     cross_encoding,
     load_saved_cross_encoding_inputs,
+    plot_cross_encoding_heatmap,
+    plot_gradiend_feature_cross_encoding_heatmap,
+    plot_gradiend_transition_cross_encoding_heatmap,
 )
 from gradiend.comparison._encoded import encode_pool
 from gradiend.comparison._features import features_of
-from gradiend.comparison._pool import pool_of
+from gradiend.comparison._pool import Settings, pool_of
 from gradiend.comparison._projections import (
     Directions,
     GradientReader,
@@ -40,6 +44,7 @@ from gradiend.model.seed_group import SeedModelGroup
 from gradiend.util._bootstrap import interval_of_mean, resampled_weights
 
 SOURCES = ("factual", "alternative", "diff")
+TEST = Settings("test", None)
 QUICKLY = {"n_null": 20, "n_resamples": 100}
 WITHOUT = {"null": None, "n_resamples": 0}
 
@@ -174,7 +179,7 @@ class TestNumbers:
 
     def test_one_pass_of_gradients_gives_the_numbers_of_forward_mode(self, suite, mixed):
         models = list(pruned(mixed).values())
-        pool = pool_of(features_of(suite))
+        pool = pool_of(features_of(suite), TEST)
         words = list(dict.fromkeys(pool.words[Side.FACTUAL]))[:9]
         few = [Directions(one.gradiend.mapping, [one.gradiend.encoder_linear.weight.detach()]) for one in models]
         many = [Directions(one.mapping, list(one.given) * 2) for one in few]
@@ -218,13 +223,13 @@ class TestWhatACellHangsOn:
 
     def test_the_pool_has_each_row_once_and_at_most_so_many_of_a_class(self, suite):
         features = features_of(suite)
-        whole, small = pool_of(features), pool_of(features, max_size=3)
+        whole, small = pool_of(features, TEST), pool_of(features, Settings("test", 3))
         key = ["masked", "factual", "alternative", "source_id", "target_id"]
         expected = encoding_cases.naive_pool(suite)
         assert sorted(map(tuple, whole.rows.to_numpy())) == sorted(map(tuple, expected[key].to_numpy()))
         assert whole.owned.sum(axis=0).tolist() == [int(expected[name].sum()) for name in suite]
         assert small.rows["source_id"].value_counts().to_dict() == dict.fromkeys("HST", 3)
-        assert small.rows.equals(pool_of(features, max_size=3).rows)
+        assert small.rows.equals(pool_of(features, Settings("test", 3)).rows)
         places = {row: place for place, row in enumerate(map(tuple, whole.rows.to_numpy()))}
         for place, row in enumerate(map(tuple, small.rows.to_numpy())):
             assert (small.owned[place] == whole.owned[places[row]]).all()
@@ -249,7 +254,7 @@ class TestIntervalsAndNullLevels:
         rows, encodings = naive
         # The resamples are drawn for the pool's own order of the texts.
         order = [list(map(tuple, rows.rename(columns={"masked": "input_text"})[key].to_numpy())).index(row)
-                 for row in map(tuple, pool_of(features_of(suite)).rows.to_numpy())]  # fmt: skip
+                 for row in map(tuple, pool_of(features_of(suite), TEST).rows.to_numpy())]  # fmt: skip
         rows, encodings = rows.iloc[order], encodings.iloc[order]
         weights = resampled_weights(rows["masked"].to_numpy())
         for row, name in enumerate(suite):
@@ -276,8 +281,8 @@ class TestIntervalsAndNullLevels:
     def test_a_null_encoding_is_that_of_the_direction_and_centred(self, suite):
         (name, one), *_ = suite.items()
         features = features_of({name: one})
-        pool, model = pool_of(features), one.get_model()
-        found = encode_pool(features, pool, "random", 20)
+        pool, model = pool_of(features, TEST), one.get_model()
+        found = encode_pool(features, pool, Settings("test", None, "random", 20))
         gradients = torch.cat(
             [model.engine.gradients([w], [w], [Side.FACTUAL])[0][None] for w in pool.words[Side.FACTUAL]]
         )
@@ -290,11 +295,11 @@ class TestIntervalsAndNullLevels:
 
     def test_shuffled_labels_give_the_same_numbers_in_one_pass_and_in_many(self, suite, monkeypatch):
         features = features_of(suite, encoding_cases.reading(suite, SOURCES))[1:]
-        pool = pool_of(features)
-        found = encode_pool(features, pool, "shuffle", 20)
+        pool = pool_of(features, TEST)
+        found = encode_pool(features, pool, Settings("test", None, "shuffle", 20))
         size = sum(model.gradiend.encoder_linear.weight.nbytes for one in features for model in one.models)
         monkeypatch.setattr("gradiend.comparison._encoded.NULL_BYTES", 7 * size)
-        again = encode_pool(features, pool, "shuffle", 20)
+        again = encode_pool(features, pool, Settings("test", None, "shuffle", 20))
         close(again.values, found.values)
         close(again.nulls, found.nulls)
         assert np.abs(found.nulls).max() > 0.01
@@ -333,14 +338,14 @@ class TestMaps:
 
         monkeypatch.setattr(GradientEngine, "gradients", counted)
         compute_gradiend_transition_cross_encoding_matrix(suite, models=mixed, **QUICKLY)
-        pool = pool_of(features_of(suite))
+        pool = pool_of(features_of(suite), TEST)
         assert len(seen) == len(set(seen)) == len({*pool.words[Side.FACTUAL], *pool.words[Side.ALTERNATIVE]})
 
     def test_few_gradients_are_held_at_once(self, suite, monkeypatch):
         models = [one.get_model() for one in suite.values()]
         maps = [model.gradiend.mapping for model in models]
         monkeypatch.setattr("gradiend.comparison._projections.BUFFER", 3 * maps[0].size * 4)
-        words = pool_of(features_of(suite)).words[Side.FACTUAL][:8]
+        words = pool_of(features_of(suite), TEST).words[Side.FACTUAL][:8]
         sizes = GradientReader(models[0], maps).read(words, lambda batch, values: torch.tensor(values.shape), "")
         assert [tuple(size.tolist()) for _, size in sizes] == [(3, maps[0].size), (3, maps[0].size), (2, maps[0].size)]
 
@@ -417,6 +422,70 @@ class TestSavedInputs:
             load_saved_cross_encoding_inputs(tmp_path)
 
 
+class TestFigures:
+    """What is drawn is the matrix; `plot_comparison_heatmap` has tests of its own."""
+
+    @pytest.fixture(autouse=True)
+    def _matplotlib(self):
+        pytest.importorskip("matplotlib")
+
+    def test_each_plot_shows_its_matrix(self, suite, mixed, tmp_path):
+        options = {"models": mixed, **WITHOUT}
+        for plot, compute, more in (
+            (plot_gradiend_feature_cross_encoding_heatmap, compute_gradiend_feature_cross_encoding_matrix, {}),
+            (plot_gradiend_transition_cross_encoding_heatmap, compute_gradiend_transition_cross_encoding_matrix, {}),
+            (plot_cross_encoding_heatmap, compute_anchor_aligned_encoding_matrix, {"alignment": "counterfactual"}),
+            (
+                plot_cross_encoding_heatmap,
+                compute_trainer_pair_encoding_matrix,
+                {"metric": "positive_mean", "positive_class": {name: name[0] for name in suite}},
+            ),
+        ):
+            expected = compute(suite, **options, **more)
+            path = tmp_path / f"{compute.__name__}.png"
+            computed = plot(suite, show=False, output_path=path, **options, **more)
+            given = plot(expected, show=False)
+            assert path.stat().st_size > 1000
+            for drawn in (computed, given):
+                assert (drawn["rows"], drawn["columns"]) == (expected["rows"], expected["columns"])
+                close(drawn["matrix"], expected["matrix"], 0)
+
+    def test_the_anchor_aligned_matrix_needs_no_list_of_classes_and_no_evaluation(self, suite):
+        drawn, figure, _ = plot_cross_encoding_heatmap(
+            suite, run_evaluation=False, cluster=True, show=False, return_fig_ax=True, **WITHOUT
+        )
+        assert sorted(drawn["rows"]) == ["H", "S", "T"]
+        assert any("mean encoding" in ax.get_ylabel() for ax in figure.axes)
+
+    @pytest.mark.parametrize(
+        ("options", "error", "says"),
+        [
+            ({"spilt": "test"}, TypeError, "'split'"),
+            ({"cmap": "colours"}, ValueError, "colours"),
+            ({"metric": "positive_mean", "feature_classes": ["H"]}, TypeError, "different matrices"),
+            ({"run_evaluation": None}, TypeError, "run_evaluation"),
+        ],
+    )
+    def test_bad_options_are_refused_before_anything_is_encoded(self, options, error, says):
+        with pytest.raises(error, match=says):
+            plot_cross_encoding_heatmap({"no": "trainer"}, **options)
+
+    def test_a_finished_matrix_is_not_computed_again(self):
+        finished = {"measure": "m", "matrix": [[1.0]], "rows": ["a"], "columns": ["b"]}
+        with pytest.raises(TypeError, match="finished matrix and split"):
+            plot_cross_encoding_heatmap(finished, split="test")
+
+
+def test_the_example_of_the_guide_runs(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (code,) = python_blocks(DOCS / "compare_encodings.md")
+    args = encoding_cases.arguments(experiment_dir=str(tmp_path))
+    names = {"model": path, "rows": encoding_cases.rows(), "args": args}
+    exec(compile(code, "compare_encodings.md", "exec"), names)
+    assert (tmp_path / "encodings.csv").is_file()
+    assert (np.diag(names["found"]["matrix"]) > 0).all()
+
+
 class NoTexts:
     """A trainer whose data are no texts."""
 
@@ -443,6 +512,7 @@ BAD = [
     (lambda s: compute_gradiend_feature_cross_encoding_matrix(s, max_size=0), ValueError, "at least 1"),
     (lambda s: compute_gradiend_feature_cross_encoding_matrix(s, null="shufle"), ValueError, "'shuffle'"),
     (lambda s: compute_gradiend_feature_cross_encoding_matrix(s, n_null=19), ValueError, "at least 20"),
+    (lambda s: compute_gradiend_feature_cross_encoding_matrix(s, n_resamples=-1), ValueError, "at least 0"),
     (lambda s: compute_gradiend_feature_cross_encoding_matrix(s, models={"H_S": 1}), ValueError, "mean 'H__S'"),
     (lambda s: compute_gradiend_feature_cross_encoding_matrix(s, models={"H__S": 1}), TypeError, "with a GRADIEND"),
     (lambda s: compute_gradiend_feature_cross_encoding_matrix(s, models={"H__S": []}), ValueError, "none"),

@@ -5,6 +5,13 @@ from typing import TYPE_CHECKING
 from gradiend.util._imports import lazy_names
 
 if TYPE_CHECKING:
+    from gradiend.comparison._encoding_figures import plot_cross_encoding_heatmap as plot_cross_encoding_heatmap
+    from gradiend.comparison._encoding_figures import (
+        plot_gradiend_feature_cross_encoding_heatmap as plot_gradiend_feature_cross_encoding_heatmap,
+    )
+    from gradiend.comparison._encoding_figures import (
+        plot_gradiend_transition_cross_encoding_heatmap as plot_gradiend_transition_cross_encoding_heatmap,
+    )
     from gradiend.comparison._result import ComparisonResult as ComparisonResult
     from gradiend.comparison._saved_inputs import load_saved_cross_encoding_inputs as load_saved_cross_encoding_inputs
     from gradiend.comparison.anchor import (

@@ -18,21 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradiend.comparison._features import Feature
-from gradiend.comparison._pool import SEED, Pool, rows_of
+from gradiend.comparison._pool import SEED, Pool, Settings, rows_of
 from gradiend.comparison._projections import Directions, GradientReader, RandomDirections, project
 from gradiend.gradients import TokenizedWord
 from gradiend.model._context import Side
-from gradiend.util._checks import require_whole
-from gradiend.util._keywords import one_of
 from gradiend.util._processes import processes
 
 Floats = NDArray[np.float64]
 
-NULLS = ("random", "shuffle")
-N_NULLS = 40
-"""How many null GRADIENDs each GRADIEND is compared with."""
-LEAST_NULLS = 20
-"""Below this number, no quantile of 95 % can be told."""
 NULL_TEXTS = 64
 """How many training rows of each class the shuffled class means are made of."""
 NULL_BYTES = 1 << 30
@@ -56,22 +49,19 @@ class Encoded:
         return np.repeat(np.arange(len(self.features)), [len(feature.models) for feature in self.features])
 
 
-def encode_pool(features: Sequence[Feature], pool: Pool, null: str | None = None, n_null: int = N_NULLS) -> Encoded:
+def encode_pool(features: Sequence[Feature], pool: Pool, settings: Settings) -> Encoded:
     """Encode a pool by all models; each distinct word goes through the base model once, unless there are few models.
 
     Args:
         features: The features, whose models share a base model.
         pool: The rows.
-        null: `random` or `shuffle` to encode by null GRADIENDs too.
-        n_null: The number of null GRADIENDs.
+        settings: Which null GRADIENDs encode too, and how many.
 
     Raises:
-        TypeError, ValueError: An unknown `null`, or fewer than 20 null GRADIENDs.
+        ValueError: Labels are to be shuffled, and there are too few training rows.
         UndefinedGradientError: A gradient is infinite or undefined.
     """
-    if null is not None:
-        one_of("null", null, NULLS)
-        require_whole("n_null", n_null, LEAST_NULLS)
+    null, n_null = settings.null, settings.n_null
     models = [model for feature in features for model in feature.models]
     needed = {side for feature in features for side in _sides(feature.side)}
     numbers: dict[TokenizedWord, int] = {}

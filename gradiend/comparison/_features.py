@@ -105,15 +105,19 @@ def _feature(name: str, trainer: Any, models: tuple[Any, ...]) -> Feature:
 
 
 def _require_one_base_model(features: Sequence[Feature]) -> None:
-    first: Any = None
+    first = features[0].models[0]
     digest: BaseDigest | None = None
     for feature in features:
         for model in feature.models:
-            if first is None:
-                first = model.base_model
-            if model.base_model is first:
+            if type(model.objective) is not type(first.objective):
+                kinds = f"{type(first.objective).__name__} and {type(model.objective).__name__}"
+                raise ValueError(
+                    f"The GRADIENDs of {features[0].id!r} and {feature.id!r} score words in different ways ({kinds}): "
+                    "compare the GRADIENDs of each objective on their own."
+                )
+            if model.base_model is first.base_model:
                 continue
-            digest = digest or BaseDigest.of(first)
+            digest = digest or BaseDigest.of(first.base_model)
             if changed := BaseDigest.of(model.base_model).differences(digest):
                 raise ValueError(
                     f"The GRADIENDs of {features[0].id!r} and {feature.id!r} have different base models "

@@ -18,7 +18,12 @@ from gradiend.util._checks import require_whole
 from gradiend.util._keywords import nearest, normalize_split_name, one_of
 
 SEED = 42
-"""The seed by which rows are chosen."""
+"""The seed by which rows are chosen, and labels are shuffled."""
+NULLS = ("random", "shuffle")
+N_NULLS = 40
+"""How many null GRADIENDs each GRADIEND is compared with."""
+LEAST_NULLS = 20
+"""Below this number, no quantile of 95 % can be told."""
 KEY = ["input_text", "factual", "alternative", "source_id", "target_id"]
 """The columns that make a row: the text, its two words and their classes."""
 
@@ -26,6 +31,29 @@ VIEWS = {"factual": 1.0, "counterfactual": -1.0, "transition": 1.0}
 """What a text counts for → the sign of its encoding in this view: its two classes have opposite signs."""
 
 Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Which rows are encoded, and how the sureness of a cell is found out; the public functions say what they mean.
+
+    Raises:
+        TypeError, ValueError: A value that is of another kind, unknown or too small.
+    """
+
+    split: str
+    max_size: int | None
+    null: str | None = None
+    n_null: int = N_NULLS
+    n_resamples: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "split", normalize_split_name(self.split))
+        require_whole("max_size", self.max_size, 1, none_means="for all rows")
+        if self.null is not None:
+            one_of("null", self.null, NULLS)
+        require_whole("n_null", self.n_null, LEAST_NULLS)
+        require_whole("n_resamples", self.n_resamples, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,25 +103,20 @@ def rows_of(feature: Feature, split: str, *, include_other_classes: bool = False
     return data
 
 
-def pool_of(
-    features: Sequence[Feature], split: str = "test", max_size: int | None = None, *,
-    include_other_classes: bool = False,
-) -> Pool:  # fmt: skip
+def pool_of(features: Sequence[Feature], settings: Settings, *, include_other_classes: bool = False) -> Pool:
     """The rows of all features in a split, without duplicates, at most `max_size` for each factual class.
 
     Nothing is read from encodings of earlier calls, and nothing is written.
 
     Args:
         features: The features.
-        split: The split.
-        max_size: How many rows of each factual class are kept, chosen at random, always the same ones.
+        settings: The split, and how many rows of each factual class are kept, chosen at random, always the same ones.
         include_other_classes: Whether texts of classes that are none of a feature's two are its own rows too.
 
     Raises:
         ValueError: There is no row.
     """
-    split = normalize_split_name(split)
-    require_whole("max_size", max_size, 1, none_means="for all rows")
+    split, max_size = settings.split, settings.max_size
     places: dict[tuple[str, ...], int] = {}
     words: dict[Side, list[TokenizedWord]] = {Side.FACTUAL: [], Side.ALTERNATIVE: []}
     owners: list[tuple[int, int]] = []
@@ -122,13 +145,9 @@ def pool_of(
     return Pool(rows, words, owned)
 
 
-def view_of(alignment: str, features: Sequence[Feature], valid: Sequence[str]) -> str:
-    """The view of an alignment: itself, or for `auto` the class whose word all GRADIENDs read, else factual.
-
-    Raises:
-        TypeError, ValueError: An alignment that is neither `auto` nor one of `valid`.
-    """
-    if one_of("alignment", alignment, [*valid, "auto"]) != "auto":
+def view_of(alignment: str, features: Sequence[Feature]) -> str:
+    """The view of an alignment: itself; or for `auto` the class whose word all GRADIENDs read, else factual."""
+    if alignment != "auto":
         return alignment
     return "counterfactual" if all(feature.side is Side.ALTERNATIVE for feature in features) else "factual"
 

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from gradiend.comparison._cells import Floats, Measured, aggregated, measured
-from gradiend.comparison._encoded import N_NULLS, Encoded, encode_pool
+from gradiend.comparison._cells import Floats, aggregated, measured
+from gradiend.comparison._encoded import Encoded, encode_pool
 from gradiend.comparison._features import Feature, Models, Trainers, features_of
-from gradiend.comparison._pool import VIEWS, Pool, chosen, pool_of, view_of
+from gradiend.comparison._pool import N_NULLS, VIEWS, Pool, Settings, chosen, pool_of, view_of
 from gradiend.comparison._result import ComparisonResult
 from gradiend.comparison.cross_encoding import check_cache_options, common
 from gradiend.util._bootstrap import N_RESAMPLES
@@ -66,12 +65,12 @@ def compute_anchor_aligned_encoding_matrix(
     """
     check_cache_options(cache_only, force_recompute, allow_incomplete_cache)
     require_flag("include_other_classes", include_other_classes)
+    settings = Settings(split, max_size, null, n_null, n_resamples)
     _check(alignment, aggregate)
     features = features_of(trainers, models)
-    pool = pool_of(features, split, max_size, include_other_classes=include_other_classes)
+    pool = pool_of(features, settings, include_other_classes=include_other_classes)
     view = _View(features, pool, feature_classes, alignment, aggregate, dense=False)
-    encoded = encode_pool(features, pool, null, n_null)
-    return view.result(encoded, null, n_null, n_resamples, {"split": split, "max_size": max_size})
+    return view.result(encode_pool(features, pool, settings), settings)
 
 
 @known_keywords("compute_dense_anchor_aligned_encoding_matrix")
@@ -84,12 +83,12 @@ def compute_dense_anchor_aligned_encoding_matrix(
 
     The arguments, the result and the errors are those of `compute_anchor_aligned_encoding_matrix`.
     """
+    settings = Settings(split, max_size, null, n_null, n_resamples)
     _check(alignment, aggregate)
     features = features_of(trainers, models)
-    pool = pool_of(features, split, max_size)
+    pool = pool_of(features, settings)
     view = _View(features, pool, feature_classes, alignment, aggregate, dense=True)
-    encoded = encode_pool(features, pool, null, n_null)
-    return view.result(encoded, null, n_null, n_resamples, {"split": split, "max_size": max_size})
+    return view.result(encode_pool(features, pool, settings), settings)
 
 
 @known_keywords("compute_anchor_aligned_encoding_std_matrix")
@@ -117,6 +116,7 @@ def compute_anchor_aligned_encoding_std_matrix(
         TypeError, ValueError: See there; or no trainer has two seeds.
     """
     require_flag("dense", dense)
+    settings = Settings(split, max_size)
     _check(alignment, "mean")
     features = features_of(trainers, models)
     n_seeds = max(len(feature.models) for feature in features)
@@ -124,10 +124,10 @@ def compute_anchor_aligned_encoding_std_matrix(
         raise ValueError(
             "The standard deviation over seeds needs at least two models of a trainer: give models={id: [model, …]}."
         )
-    pool = pool_of(features, split, max_size)
-    encoded = encode_pool(features, pool)
+    pool = pool_of(features, settings)
+    encoded = encode_pool(features, pool, settings)
     view = _View(features, pool, feature_classes, alignment, "mean", dense=dense)
-    payload = view.result(encoded, None, 0, 0, {"split": split, "max_size": max_size})
+    payload = view.result(encoded, settings)
     matrices = []
     for seed in range(n_seeds):
         some = _of_seed(encoded, seed)
@@ -156,7 +156,7 @@ class _View:
     ) -> None:  # fmt: skip
         self.dense = dense
         self.aggregate = aggregate
-        self.alignment = alignment = view_of(alignment, features, list(VIEWS))
+        self.alignment = alignment = view_of(alignment, features)
         anchors = list(dict.fromkeys(name for feature in features for name in feature.classes))
         if columns is None:
             self.rows = anchors if classes is None else chosen("feature_classes", classes, features, anchors)
@@ -189,11 +189,9 @@ class _View:
                 rows.append(aggregated(contributions, self.aggregate))
         return np.stack(rows, axis=1)
 
-    def result(
-        self, encoded: Encoded, null: str | None, n_null: int, n_resamples: int, more: dict[str, Any]
-    ) -> ComparisonResult:
+    def result(self, encoded: Encoded, settings: Settings) -> ComparisonResult:
         """The payload."""
-        found: Measured = measured(encoded, self.flags, self.cells, owned=not self.dense, n_resamples=n_resamples)
+        found = measured(encoded, self.flags, self.cells, owned=not self.dense, n_resamples=settings.n_resamples)
         raw = [self._sizes[signs != 0].sum(axis=0).astype(int).tolist() for signs in self._signs]
         counts = [(self._sizes[signs != 0] > 0).sum(axis=0).tolist() for signs in self._signs]
         payload = {
@@ -202,7 +200,7 @@ class _View:
             "alignment": self.alignment, "aggregate": self.aggregate, "n_matrix": counts, "raw_n_matrix": raw,
             "transitions_found": self.transitions,
         }  # fmt: skip
-        return ComparisonResult({**payload, **more, **common(encoded, found, null, n_null)})
+        return ComparisonResult({**payload, **common(encoded, found, settings)})
 
 
 def _of_seed(encoded: Encoded, seed: int) -> Encoded:

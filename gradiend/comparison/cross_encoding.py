@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from gradiend.comparison._cells import Cells, Floats, Measured, measured
-from gradiend.comparison._encoded import N_NULLS, Encoded, encode_pool
+from gradiend.comparison._encoded import Encoded, encode_pool
 from gradiend.comparison._features import Models, Trainers, features_of, positive_classes
-from gradiend.comparison._pool import VIEWS, Flags, chosen, pool_of, view_of
+from gradiend.comparison._pool import N_NULLS, VIEWS, Flags, Settings, chosen, pool_of, view_of
 from gradiend.comparison._result import ComparisonResult
-from gradiend.util._bootstrap import N_RESAMPLES
+from gradiend.util._bootstrap import LEVEL, N_RESAMPLES
 from gradiend.util._checks import require_flag
 from gradiend.util._keywords import known_keywords, one_of
 
@@ -60,16 +60,16 @@ def compute_gradiend_feature_cross_encoding_matrix(
         TypeError: Something that is no trainer, or whose data are no texts.
         ValueError: Different base models, no rows, an unknown class, a GRADIEND that is not trained.
     """
+    settings = Settings(split, max_size, null, n_null, n_resamples)
+    one_of("alignment", alignment, ("factual", "counterfactual", "auto"))
     features = features_of(trainers, models)
-    view = view_of(alignment, features, ("factual", "counterfactual"))
-    pool = pool_of(features, split, max_size)
+    view = view_of(alignment, features)
+    pool = pool_of(features, settings)
     names = chosen("feature_classes", feature_classes, features, pool.seen(view).tolist())
     columns = pool.flags(view, names)
-    encoded = encode_pool(features, pool, null, n_null)
+    encoded = encode_pool(features, pool, settings)
     found = measured(encoded, columns, lambda cells: VIEWS[view] * cells, n_resamples=n_resamples)
-    payload = result_of(
-        "gradiend_feature_cross_encoding", encoded, found, names, columns, split, max_size, null, n_null
-    )
+    payload = result_of("gradiend_feature_cross_encoding", encoded, found, names, columns, settings)
     return ComparisonResult({**payload, "alignment": view})
 
 
@@ -102,16 +102,15 @@ def compute_gradiend_transition_cross_encoding_matrix(
         TypeError, ValueError: See there; or cache_only.
     """
     check_cache_options(cache_only, force_recompute, allow_incomplete_cache)
+    settings = Settings(split, max_size, null, n_null, n_resamples)
     features = features_of(trainers, models)
-    pool = pool_of(features, split, max_size)
+    pool = pool_of(features, settings)
     every = pool.seen("transition")
     names = chosen("transitions", transitions, features, every.tolist())
     columns = pool.flags("transition", names)
-    encoded = encode_pool(features, pool, null, n_null)
+    encoded = encode_pool(features, pool, settings)
     found = measured(encoded, columns, _plain, n_resamples=n_resamples)
-    payload = result_of(
-        "gradiend_transition_cross_encoding", encoded, found, names, columns, split, max_size, null, n_null
-    )
+    payload = result_of("gradiend_transition_cross_encoding", encoded, found, names, columns, settings)
     return ComparisonResult({**payload, "transitions_found": list(dict.fromkeys(every))})
 
 
@@ -152,9 +151,10 @@ def compute_trainer_pair_encoding_matrix(
     if encoder_eval == "cached":
         raise ValueError(f"encoder_eval='cached' is not possible: {NO_FILES}.")
     one_of("encoder_eval", encoder_eval, ("auto", "recompute"))
+    settings = Settings(split, max_size, null, n_null, n_resamples)
     features = features_of(trainers, models)
     positive = positive_classes(features, positive_class)
-    pool = pool_of(features, split, max_size)
+    pool = pool_of(features, settings)
     first = [positive[feature.id] == feature.classes[0] for feature in features]
     sides = pool.sides(features)
     # Rows belong to a pair by their owner: merged classes have one name in several pairs.
@@ -171,13 +171,12 @@ def compute_trainer_pair_encoding_matrix(
         chosen_cells = {"positive_mean": up, "negative_mean": down}.get(metric, up - down)
         return chosen_cells / np.diagonal(chosen_cells, axis1=1, axis2=2)[..., None] if normalize else chosen_cells
 
-    encoded = encode_pool(features, pool, null, n_null)
+    encoded = encode_pool(features, pool, settings)
     ids = [feature.id for feature in features]
     found = _measured_pairs(encoded, np.concatenate(pairs, axis=1), cells, first, n_resamples, normalize)
     columns = {"positive_mean": pairs[0], "negative_mean": pairs[1]}.get(metric, pairs[0] | pairs[1])
-    payload = result_of("trainer_pair_encoding", encoded, found, ids, columns, split, max_size, null, n_null)
-    pair_by_trainer = {feature.id: list(feature.classes) for feature in features}
-    more = {"value": metric, "normalize": normalize, "pair_by_trainer": pair_by_trainer, "positive_class": positive}
+    payload = result_of("trainer_pair_encoding", encoded, found, ids, columns, settings)
+    more = {"value": metric, "normalize": normalize, "positive_class": positive}
     return ComparisonResult({**payload, **more})
 
 
@@ -207,11 +206,12 @@ def build_cross_task_encoder_summary(
     Raises:
         TypeError, ValueError: See there.
     """
+    settings = Settings(split, max_size, n_resamples=n_resamples)
     features = features_of(trainers, models)
-    pool = pool_of(features, split, max_size)
+    pool = pool_of(features, settings)
     names = chosen("transitions", None, features, pool.seen("transition").tolist())
     columns = pool.flags("transition", names)
-    encoded = encode_pool(features, pool)
+    encoded = encode_pool(features, pool, settings)
     found = measured(encoded, columns, _plain, n_resamples=n_resamples)
     oriented = encoded.values * found.signs[:, None]
     rows = []
@@ -244,30 +244,34 @@ def check_cache_options(cache_only: bool, force_recompute: bool, allow_incomplet
 
 
 def result_of(
-    measure: str, encoded: Encoded, found: Measured, columns: Sequence[str], counted: Flags, split: str,
-    max_size: int | None, null: str | None, n_null: int,
-) -> ComparisonResult:  # fmt: skip
+    measure: str, encoded: Encoded, found: Measured, columns: Sequence[str], counted: Flags, settings: Settings
+) -> ComparisonResult:
     """The payload of a matrix whose rows are the features, and whose columns are those of `counted` (rows, columns)."""
     ids = [feature.id for feature in encoded.features]
     sizes = counted.sum(axis=0).tolist()
     payload = {
         "measure": measure, "model_ids": ids, "matrix": found.matrix.tolist(), "rows": ids, "columns": list(columns),
-        "column_ids": list(columns), "split": split, "max_size": max_size, "n_matrix": [sizes for _ in ids],
+        "column_ids": list(columns), "n_matrix": [sizes for _ in ids],
     }  # fmt: skip
-    return ComparisonResult({**payload, **common(encoded, found, null, n_null)})
+    return ComparisonResult({**payload, **common(encoded, found, settings)})
 
 
-def common(encoded: Encoded, found: Measured, null: str | None, n_null: int) -> dict[str, Any]:
+def common(encoded: Encoded, found: Measured, settings: Settings) -> dict[str, Any]:
     """What every payload says of its encodings."""
     signs = [[int(sign) for sign in found.signs[encoded.owner == n]] for n in range(len(encoded.features))]
     payload: dict[str, Any] = {
+        "split": settings.split,
+        "max_size": settings.max_size,
         "interval": found.interval,
         "orientation": {feature.id: own for feature, own in zip(encoded.features, signs, strict=True)},
         "source": {feature.id: feature.side.value for feature in encoded.features},
         "pair_by_trainer": {feature.id: list(feature.classes) for feature in encoded.features},
     }
     if found.null_level is not None:
-        payload |= {"null_level": found.null_level, "null": {"kind": null, "n": n_null, "quantile": 0.95}}
+        payload |= {
+            "null_level": found.null_level,
+            "null": {"kind": settings.null, "n": settings.n_null, "quantile": LEVEL},
+        }
     if any(len(own) > 1 for own in signs):
         payload |= {"multi_seed": True, "seed_aggregate": "mean"}
     return payload
