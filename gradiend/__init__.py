@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from gradiend.comparison import (
         compute_gradiend_transition_cross_encoding_matrix as compute_gradiend_transition_cross_encoding_matrix,
     )
+    from gradiend.comparison import compute_grouped_similarity_matrices as compute_grouped_similarity_matrices
+    from gradiend.comparison import compute_similarity_matrix as compute_similarity_matrix
     from gradiend.comparison import compute_trainer_pair_encoding_matrix as compute_trainer_pair_encoding_matrix
     from gradiend.comparison import plot_cross_encoding_heatmap as plot_cross_encoding_heatmap
     from gradiend.comparison import (
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from gradiend.comparison import (
         plot_gradiend_transition_cross_encoding_heatmap as plot_gradiend_transition_cross_encoding_heatmap,
     )
+    from gradiend.comparison import plot_similarity_heatmap as plot_similarity_heatmap
     from gradiend.data import SpacyTagSpec as SpacyTagSpec
     from gradiend.data import TextFilterConfig as TextFilterConfig
     from gradiend.data import TextPredictionDataCreator as TextPredictionDataCreator
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
     from gradiend.util._stopping import Interrupted as Interrupted
     from gradiend.util.logging import get_logger as get_logger
     from gradiend.util.logging import setup_logging as setup_logging
+    from gradiend.visualizer import plot_comparison_heatmap as plot_comparison_heatmap
     from gradiend.visualizer import plot_topk_overlap_heatmap as plot_topk_overlap_heatmap
     from gradiend.visualizer import plot_topk_overlap_venn as plot_topk_overlap_venn
 

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from gradiend.comparison._encoding_figures import (
         plot_gradiend_transition_cross_encoding_heatmap as plot_gradiend_transition_cross_encoding_heatmap,
     )
+    from gradiend.comparison._figures import plot_similarity_heatmap as plot_similarity_heatmap
+    from gradiend.comparison._figures import (
+        plot_similarity_heatmap_with_correlation as plot_similarity_heatmap_with_correlation,
+    )
     from gradiend.comparison._result import ComparisonResult as ComparisonResult
     from gradiend.comparison._saved_inputs import load_saved_cross_encoding_inputs as load_saved_cross_encoding_inputs
     from gradiend.comparison.anchor import (
@@ -33,5 +37,9 @@ if TYPE_CHECKING:
     from gradiend.comparison.cross_encoding import (
         compute_trainer_pair_encoding_matrix as compute_trainer_pair_encoding_matrix,
     )
+    from gradiend.comparison.similarity import (
+        compute_grouped_similarity_matrices as compute_grouped_similarity_matrices,
+    )
+    from gradiend.comparison.similarity import compute_similarity_matrix as compute_similarity_matrix
 
 __all__, __dir__, __getattr__ = lazy_names(__name__)

@@ -163,7 +163,7 @@ class GradientReader:
     def on(self, mapping: ParameterMap, gradients: Tensor) -> Tensor:
         """The entries of a map in gradients on the union, (B, mapping.size)."""
         places = self._places[mapping.hash]
-        return gradients if places is None else gradients[:, places.to(gradients.device)]
+        return gradients if places is None else gradients.index_select(1, places.to(gradients.device))
 
 
 def project(model: Any, words: Sequence[TokenizedWord], wanted: Sequence[Directions]) -> list[Tensor]:

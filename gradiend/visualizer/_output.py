@@ -64,12 +64,12 @@ def checked_plot_options(plot: Callable[..., Any], given: Mapping[str, Any]) -> 
         ValueError: matplotlib has no such image format or colormap, or a number or path is none that can be used.
     """
     name = plot.__name__
-    without = sorted(WITHOUT_EFFECT & given.keys())
+    parameters = inspect.signature(plot).parameters
+    without = sorted((WITHOUT_EFFECT & given.keys()) - parameters.keys())
     if without:
         logger.warning("%s draws the same with and without %s.", name, ", ".join(without))
     second = ALIASES.get(name, {})
     kept = {key: value for key, value in given.items() if key not in without and not (key in second and value is None)}
-    parameters = inspect.signature(plot).parameters
     options = resolve_keywords(name, kept, tuple(parameters))
     for key, value in options.items():
         annotation = str(parameters[key].annotation) if key in parameters else "Any"
