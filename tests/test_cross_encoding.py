@@ -244,6 +244,10 @@ class TestWhatACellHangsOn:
             found = compute_gradiend_feature_cross_encoding_matrix(suite, models={one: group}, **QUICKLY)
             close(found["matrix"], np.mean([some["matrix"] for some in single], axis=0))
             assert found["multi_seed"]
+            cells = found["cell_stats"][0]
+            close([cell["scores"] for cell in cells], np.transpose([some["matrix"][0] for some in single]))
+            close([cell["std"] for cell in cells], np.std([some["matrix"][0] for some in single], axis=0))
+            assert [cell["n"] for cell in found["cell_stats"][1]] == [1, 1, 1]
             assert [len(found["orientation"][name]) for name in (one, other)] == [2, 1]
 
 
@@ -547,6 +551,11 @@ def test_what_cannot_be_encoded_together_is_refused(suite, mixed, path):
         compute_gradiend_feature_cross_encoding_matrix({"numbers": NoTexts(suite["H__S"].get_model())})
     with pytest.raises(ValueError, match="must read one source"):
         compute_gradiend_feature_cross_encoding_matrix(suite, models={"H__S": list(mixed.values())})
+    (other,) = encoding_cases.reading({"H__S": suite["H__S"]}, ["factual"]).values()
+    other.objective = copy.copy(other.objective)
+    other.objective.__class__ = type("Other", (type(other.objective),), {})
+    with pytest.raises(ValueError, match="in different ways"):
+        compute_gradiend_feature_cross_encoding_matrix(suite, models={"H__T": other})
     untrained = tiny_data.trainer(path, run_id="new")
     with pytest.raises(ValueError, match="not trained"):
         compute_gradiend_feature_cross_encoding_matrix([untrained])

@@ -9,16 +9,15 @@ wherever GRADIENDs tell their classes apart, whatever they read (docs/method.md)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
-from gradiend.comparison._cells import Floats, aggregated, measured
+from gradiend.comparison._cells import Floats, aggregated, common, measured
 from gradiend.comparison._encoded import Encoded, encode_pool
 from gradiend.comparison._features import Feature, Models, Trainers, features_of
 from gradiend.comparison._pool import N_NULLS, VIEWS, Pool, Settings, chosen, pool_of, view_of
 from gradiend.comparison._result import ComparisonResult
-from gradiend.comparison.cross_encoding import check_cache_options, common
+from gradiend.comparison.cross_encoding import check_cache_options
 from gradiend.util._bootstrap import N_RESAMPLES
 from gradiend.util._checks import require_flag
 from gradiend.util._keywords import known_keywords, one_of
@@ -119,24 +118,18 @@ def compute_anchor_aligned_encoding_std_matrix(
     settings = Settings(split, max_size)
     _check(alignment, "mean")
     features = features_of(trainers, models)
-    n_seeds = max(len(feature.models) for feature in features)
-    if n_seeds < 2:
+    if max(len(feature.models) for feature in features) < 2:
         raise ValueError(
             "The standard deviation over seeds needs at least two models of a trainer: give models={id: [model, …]}."
         )
     pool = pool_of(features, settings)
-    encoded = encode_pool(features, pool, settings)
     view = _View(features, pool, feature_classes, alignment, "mean", dense=dense)
-    payload = view.result(encoded, settings)
-    matrices = []
-    for seed in range(n_seeds):
-        some = _of_seed(encoded, seed)
-        own = _View(some.features, some.pool, view.rows, view.alignment, "mean", dense=dense, columns=view.columns)
-        matrices.append(measured(some, own.flags, own.cells, owned=not dense, n_resamples=0).matrix)
-    matrix, counts = (aggregated(np.stack(matrices)[None], how)[0] for how in ("std", "count"))
-    nothing = [[None] * matrix.shape[1] for _ in matrix]
-    payload |= {"matrix": matrix.tolist(), "n_matrix": counts.astype(int).tolist(), "interval": nothing}
-    return ComparisonResult({**payload, "aggregate": "std", "measure": "anchor_aligned_encoding_std"})
+    encoded = encode_pool(features, pool, settings)
+    seeds = measured(encoded, view.flags, view.cells, owned=not dense, n_resamples=0).by_seed
+    assert seeds is not None
+    matrix, counts = (aggregated(seeds[None], how)[0] for how in ("std", "count"))
+    payload = {**view.result(encoded, settings), "measure": "anchor_aligned_encoding_std", "aggregate": "std"}
+    return ComparisonResult({**payload, "matrix": matrix.tolist(), "n_matrix": counts.astype(int).tolist()})
 
 
 def _check(alignment: str, aggregate: str) -> None:
@@ -145,28 +138,22 @@ def _check(alignment: str, aggregate: str) -> None:
 
 
 class _View:
-    """The rows and columns of a matrix, and how mean encodings become its cells.
-
-    With `columns`, rows and columns are those of another matrix, and there need not be any texts of them.
-    """
+    """The rows and columns of a matrix, and how mean encodings become its cells."""
 
     def __init__(
         self, features: Sequence[Feature], pool: Pool, classes: Sequence[str] | None, alignment: str, aggregate: str, *,
-        dense: bool, columns: Sequence[str] | None = None,
+        dense: bool,
     ) -> None:  # fmt: skip
         self.dense = dense
         self.aggregate = aggregate
         self.alignment = alignment = view_of(alignment, features)
         anchors = list(dict.fromkeys(name for feature in features for name in feature.classes))
-        if columns is None:
-            self.rows = anchors if classes is None else chosen("feature_classes", classes, features, anchors)
-            found = pool.seen(alignment).tolist()
-            columns = chosen("columns", None, features, found if alignment == "transition" else [*anchors, *found])
-            if classes is not None and alignment != "transition":
-                columns = self.rows
+        self.rows = anchors if classes is None else chosen("feature_classes", classes, features, anchors)
+        found = pool.seen(alignment).tolist()
+        if alignment == "transition":
+            self.columns = chosen("transitions", None, features, found)
         else:
-            self.rows = list(classes or ())
-        self.columns = list(columns)
+            self.columns = self.rows if classes is not None else chosen("classes", None, features, [*anchors, *found])
         self.transitions = list(dict.fromkeys(pool.seen("transition")))
         self.flags = pool.flags(alignment, self.columns)
         first, second = (np.array([feature.classes[place] for feature in features], object) for place in (0, 1))
@@ -201,11 +188,3 @@ class _View:
             "transitions_found": self.transitions,
         }  # fmt: skip
         return ComparisonResult({**payload, **common(encoded, found, settings)})
-
-
-def _of_seed(encoded: Encoded, seed: int) -> Encoded:
-    """The encodings of the models number `seed` of the features that have so many."""
-    own = [number for number, feature in enumerate(encoded.features) if len(feature.models) > seed]
-    features = [replace(encoded.features[number], models=(encoded.features[number].models[seed],)) for number in own]
-    places = [int(np.flatnonzero(encoded.owner == number)[seed]) for number in own]
-    return Encoded(features, replace(encoded.pool, owned=encoded.pool.owned[:, own]), encoded.values[places], None)

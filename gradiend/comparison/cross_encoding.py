@@ -7,18 +7,17 @@ or written, so a matrix does not depend on what was called before.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from gradiend.comparison._cells import Cells, Floats, Measured, measured
+from gradiend.comparison._cells import Cells, Floats, Measured, measured, result_of
 from gradiend.comparison._encoded import Encoded, encode_pool
 from gradiend.comparison._features import Models, Trainers, features_of, positive_classes
 from gradiend.comparison._pool import N_NULLS, VIEWS, Flags, Settings, chosen, pool_of, view_of
 from gradiend.comparison._result import ComparisonResult
 from gradiend.comparison._saved_inputs import load_saved_cross_encoding_inputs as load_saved_cross_encoding_inputs
-from gradiend.util._bootstrap import LEVEL, N_RESAMPLES
+from gradiend.util._bootstrap import N_RESAMPLES
 from gradiend.util._checks import require_flag
 from gradiend.util._keywords import known_keywords, one_of
 
@@ -50,7 +49,7 @@ def compute_gradiend_feature_cross_encoding_matrix(
         n_null: The number of null GRADIENDs for each GRADIEND, at least 20.
         n_resamples: The number of resamples of the texts for the intervals; 0 leaves the intervals out.
         models: Id → the model to take instead of the trainer's, a list of models of several seeds, or a
-            `SeedModelGroup`. A cell is the mean of the seeds' means.
+            `SeedModelGroup`. A cell is the mean of the seeds' means, and `cell_stats` has their spread.
 
     Returns:
         rows (ids) × columns (classes), with `interval` and `null_level` for each cell, `n_matrix` (rows of a cell) and
@@ -242,40 +241,6 @@ def check_cache_options(cache_only: bool, force_recompute: bool, allow_incomplet
         require_flag(name, value)
     if cache_only:
         raise ValueError(f"cache_only=True is not possible: {NO_FILES}.")
-
-
-def result_of(
-    measure: str, encoded: Encoded, found: Measured, columns: Sequence[str], counted: Flags, settings: Settings
-) -> ComparisonResult:
-    """The payload of a matrix whose rows are the features, and whose columns are those of `counted` (rows, columns)."""
-    ids = [feature.id for feature in encoded.features]
-    sizes = counted.sum(axis=0).tolist()
-    payload = {
-        "measure": measure, "model_ids": ids, "matrix": found.matrix.tolist(), "rows": ids, "columns": list(columns),
-        "column_ids": list(columns), "n_matrix": [sizes for _ in ids],
-    }  # fmt: skip
-    return ComparisonResult({**payload, **common(encoded, found, settings)})
-
-
-def common(encoded: Encoded, found: Measured, settings: Settings) -> dict[str, Any]:
-    """What every payload says of its encodings."""
-    signs = [[int(sign) for sign in found.signs[encoded.owner == n]] for n in range(len(encoded.features))]
-    payload: dict[str, Any] = {
-        "split": settings.split,
-        "max_size": settings.max_size,
-        "interval": found.interval,
-        "orientation": {feature.id: own for feature, own in zip(encoded.features, signs, strict=True)},
-        "source": {feature.id: feature.side.value for feature in encoded.features},
-        "pair_by_trainer": {feature.id: list(feature.classes) for feature in encoded.features},
-    }
-    if found.null_level is not None:
-        payload |= {
-            "null_level": found.null_level,
-            "null": {"kind": settings.null, "n": settings.n_null, "quantile": LEVEL},
-        }
-    if any(len(own) > 1 for own in signs):
-        payload |= {"multi_seed": True, "seed_aggregate": "mean"}
-    return payload
 
 
 def _plain(found: Floats) -> Floats:
