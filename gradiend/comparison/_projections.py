@@ -28,6 +28,8 @@ BUFFER = 1 << 28
 """The most bytes of gradients that are held at once."""
 MOST_WORDS = 32
 """The most words whose gradients are held at once."""
+WHOLE = 0.2
+"""The share of a parameter's entries from which on all are read: to pick them out costs more than to read the rest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +73,10 @@ class Directions:
 
 
 def union_of(mappings: Sequence[ParameterMap]) -> ParameterMap:
-    """The entries that are in any of some maps over one base model."""
+    """A map with the entries of some maps over one base model, and the rest of parameters that are read in large part.
+
+    Its entries ascend within each parameter, unless it is the one map that all share.
+    """
     entries: dict[str, MappedParameter] = {}
     if len({mapping.hash for mapping in mappings}) == 1:
         return mappings[0]
@@ -86,10 +91,12 @@ def union_of(mappings: Sequence[ParameterMap]) -> ParameterMap:
         for selection in (known.selection, entry.selection):
             mask[selection if selection.dtype == torch.bool else selection.long()] = True
         entries[entry.name] = MappedParameter(entry.name, entry.shape, mask).compact()
-    return ParameterMap([entry if entry.selection is None else _ascending(entry) for entry in entries.values()])
+    return ParameterMap([_read(entry) for entry in entries.values()])
 
 
-def _ascending(entry: MappedParameter) -> MappedParameter:
+def _read(entry: MappedParameter) -> MappedParameter:
+    if entry.selection is None or entry.num_selected >= WHOLE * entry.numel:
+        return MappedParameter(entry.name, entry.shape)
     return MappedParameter(entry.name, entry.shape, entry.indices().sort().values).compact()
 
 
