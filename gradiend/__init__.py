@@ -60,6 +60,13 @@ if TYPE_CHECKING:
     from gradiend.visualizer import plot_comparison_heatmap as plot_comparison_heatmap
     from gradiend.visualizer import plot_topk_overlap_heatmap as plot_topk_overlap_heatmap
     from gradiend.visualizer import plot_topk_overlap_venn as plot_topk_overlap_venn
+    from gradiend.visualizer.plot_style import PlotStyleConfig as PlotStyleConfig
+    from gradiend.visualizer.plot_style import PlotStyleStatus as PlotStyleStatus
+    from gradiend.visualizer.plot_style import check_plot_environment as check_plot_environment
+    from gradiend.visualizer.plot_style import configure_plot_style as configure_plot_style
+    from gradiend.visualizer.plot_style import format_transition_label as format_transition_label
+    from gradiend.visualizer.plot_style import transition_bidi_arrow as transition_bidi_arrow
+    from gradiend.visualizer.plot_style import transition_directed_arrow as transition_directed_arrow
 
 # PyTorch reads this at its first allocation: on Linux, large tensors then come in huge pages. Gradients and activations
 # are made and freed by the hundred, and clearing their memory page by page is a good part of a training step.

@@ -130,8 +130,24 @@ class TestArrangement:
         assert data["rows"] == ["r3", "r1", "r0", "r2"]
         assert data["columns"] == ["z", "x", "y"]
         assert texts(ax) == ["C", "R", "Other", "Other"]
+        assert data["pretty_groups"] == {
+            "rows": {"R": ["r3", "r1"], "Other": ["r0", "r2"]}, "columns": {"C": ["z"], "Other": ["x", "y"]},
+        }  # fmt: skip
         assert texts(heatmap(WIDE, annot=False, pretty_groups={"C": ["z"]})[2]) == ["C", "Other"]
         assert (ax.get_xlim(), ax.get_ylim()) == ((-0.5, 2.5), (3.5, -0.5))
+
+    def test_names_may_be_numbers(self) -> None:
+        payload = {"measure": "m", "model_ids": [3, 1], "matrix": [[1, 2], [3, 4]]}
+        options = {
+            "order": [1, 3],
+            "row_metric": {3: 0.5},
+            "converged_by_id": {1: False},
+            "row_label_mapping": {3: "x"},
+        }
+        data, _, ax = heatmap(payload, annot=False, pretty_groups={"G": [1]}, **options)
+        assert (data["model_ids"], data["matrix"]) == (["1", "3"], [[4, 3], [2, 1]])
+        assert ticks(ax) == (["1 †", "x"], ["1 †", "3"])
+        assert texts(ax)[:2] == ["0.5", "corr"]
 
     def test_the_class_of_a_result_stays(self) -> None:
         data = heatmap(ComparisonResult(SQUARE), order="name")[0]

@@ -356,6 +356,8 @@ class TestSeeds:
         assert found["interval"] == [[None] * 3] * 3
         assert "one score" in found["interval_note"]
         assert "multi_seed" not in found
+        twice = compute_similarity_matrix(SeedModelGroup(group.models, seed_values=(5, 5, 4)))
+        assert twice["model_ids"] == ["seed 5", "seed 5, model 2", "seed 4"]
         nameless = compute_similarity_matrix(SeedModelGroup(group.models))
         assert nameless["model_ids"] == ["model 1", "model 2", "model 3"]
 

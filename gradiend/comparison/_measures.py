@@ -23,6 +23,9 @@ from gradiend.comparison._vectors import (
 )
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 
+MOST_SORTED = 4
+"""How many vectors are sorted at once: a sort takes 24 bytes an entry."""
+
 VALUES = ("intersection", "intersection_frac")
 
 
@@ -51,7 +54,7 @@ def rank_correlations(vectors: Sequence[Vector], parameters: Mapping[str, int], 
     With r = d + z, where d is 0 wherever a model has no weight: Σ r_i·r_j = Σ d_i·d_j − N·z_i·z_j, see `centred_ranks`.
     """
     # Sorting leaves Python's lock, and takes nearly all of the time.
-    with ThreadPoolExecutor(max(1, min(torch.get_num_threads(), len(vectors)))) as threads:
+    with ThreadPoolExecutor(max(1, min(torch.get_num_threads(), len(vectors), MOST_SORTED))) as threads:
         ranked = list(threads.map(lambda vector: centred_ranks(vector, parameters, latents), vectors))
     zeros = np.array([zero for _, zero in ranked])
     total = latents * sum(parameters.values())

@@ -49,10 +49,12 @@ class Compared:
             selection = models.selection
             known = models.seed_values or range(1, len(models) + 1)
             word = "seed" if models.seed_values else "model"
-            given = {
-                f"{word} {number}": SeedModelGroup((model,), seed_values=models.seed_values[place : place + 1])
-                for place, (number, model) in enumerate(zip(known, models, strict=True))
-            }
+            given = {}
+            for place, (number, model) in enumerate(zip(known, models, strict=True)):
+                own = f"{word} {number}"
+                # A group may have a seed twice, such as from two runs.
+                own = own if own not in given else f"{own}, model {place + 1}"
+                given[own] = SeedModelGroup((model,), seed_values=models.seed_values[place : place + 1])
         elif isinstance(models, Mapping):
             given = dict(models)
         elif isinstance(models, Sequence) and not isinstance(models, str):
@@ -75,7 +77,6 @@ class Compared:
             first = len(found)
             for place, (seed, model) in enumerate(zip(numbers, group, strict=True), start=1):
                 own = f"{name} (seed {place if seed is None else seed})" if len(group) > 1 else str(name)
-                # A group may have a seed twice, such as from two runs.
                 found[own if own not in found else f"{own}, model {place}"] = model
             members.append(list(range(first, len(found))))
             seeds.append(numbers)

@@ -24,6 +24,7 @@ from gradiend.util._files import replacing
 from gradiend.util._imports import require_package, without_package
 from gradiend.util._keywords import ALIASES, nearest, one_of, resolve_keywords
 from gradiend.visualizer._style import colormap, cover_characters
+from gradiend.visualizer.plot_style import plot_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -150,11 +151,13 @@ def _place(name: str) -> None:
 
 
 def plot_keywords(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a plot: every call goes through `checked_plot_options`."""
+    """Decorate a plot: every call goes through `checked_plot_options`, and text has the configured font."""
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        return function(*args, **checked_plot_options(function, kwargs))
+        options = checked_plot_options(function, kwargs)
+        with plot_style():
+            return function(*args, **options)
 
     return call
 

@@ -55,8 +55,9 @@ class Payload:
             raise TypeError(f"A comparison is a dict with measure, matrix and names; got {type(content).__name__}.")
         if "matrix" not in content:
             raise ValueError(f"A comparison has a matrix; this dict has {', '.join(map(str, content)) or 'nothing'}.")
-        rows = list(content.get("rows") or content.get("model_ids") or [])
-        columns = list(content.get("columns") or content.get("column_ids") or content.get("model_ids") or [])
+        ids = content.get("model_ids") or []
+        rows = [str(name) for name in content.get("rows") or ids]
+        columns = [str(name) for name in content.get("columns") or content.get("column_ids") or ids]
         numbers = [[np.nan if one is None else float(one) for one in row] for row in content["matrix"]]
         if not rows or not columns or [len(row) for row in numbers] != [len(columns)] * len(rows):
             raise ValueError(
@@ -64,7 +65,7 @@ class Payload:
                 f"columns (rows, columns or model_ids); its rows have the lengths {[len(row) for row in numbers]}."
             )
         for names, axis in ((rows, "row"), (columns, "column")):
-            twice = sorted({str(name) for name in names if names.count(name) > 1})
+            twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"Each {axis} needs a name of its own; {twice} stands twice.")
         return cls(content, rows, columns, np.array(numbers), {}, {})
@@ -97,9 +98,9 @@ class Payload:
         self, order: str | Sequence[str], cluster: bool, groups: Mapping[str, Sequence[str]] | None
     ) -> Payload:  # fmt: skip
         """The same comparison with its rows and columns in another order, see `plot_comparison_heatmap`."""
-        rows, columns = self._ordered(order)
-        by_likeness = cluster or order == "cluster"
-        if by_likeness:
+        rows, columns = self._ordered(order if isinstance(order, str) else [str(name) for name in order])
+        groups = {title: [str(name) for name in group] for title, group in (groups or {}).items()}
+        if cluster or order == "cluster":
             rows, columns = self._clustered(rows, columns)
         row_groups, column_groups = self._grouped(rows, columns, groups)
         rows = [name for members in row_groups.values() for name in members] or rows
@@ -111,10 +112,11 @@ class Payload:
             if isinstance(cells, Sequence) and len(cells) == len(self.rows):
                 content[key] = [[cells[row][column] for column in picked[1]] for row in picked[0]]
         for key, names in (("rows", rows), ("columns", columns), ("column_ids", columns), ("model_ids", rows)):
-            if key in content and (key != "model_ids" or list(content[key]) == self.rows):
+            if key in content and (key != "model_ids" or [str(name) for name in content[key]] == self.rows):
                 content[key] = names
         if groups:
-            content["pretty_groups"] = {**column_groups, **row_groups}
+            both = {"rows": row_groups, "columns": column_groups}
+            content["pretty_groups"] = row_groups if self.square else both
         return Payload(content, rows, columns, self.matrix[np.ix_(*picked)], row_groups, column_groups)
 
     def _ordered(self, order: str | Sequence[str]) -> tuple[list[str], list[str]]:
@@ -137,14 +139,14 @@ class Payload:
         return names, names
 
     def _grouped(
-        self, rows: list[str], columns: list[str], groups: Mapping[str, Sequence[str]] | None
+        self, rows: list[str], columns: list[str], groups: Mapping[str, Sequence[str]]
     ) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
         """The groups of the rows and of the columns; of an axis without a name in a group, none."""
         found = []
-        members = [name for group in (groups or {}).values() for name in group]
+        members = [name for group in groups.values() for name in group]
         require_known("pretty_groups", members, list(dict.fromkeys([*rows, *columns])))
         for names in (rows, columns):
-            own = {title: [name for name in group if name in names] for title, group in (groups or {}).items()}
+            own = {title: [name for name in group if name in names] for title, group in groups.items()}
             found.append(complete_groups(names, own) if any(own.values()) else {})
         return found[0], found[1]
 
@@ -179,6 +181,11 @@ class Payload:
         spread = f"; ±: {kinds[0]}" if kinds and kinds[0] != "range" else ""
         about = f"{self.content.get('seed_aggregate', 'mean')} of {number} scores"
         return about + (f" of pairs of seeds ({pairing})" if pairing else " of seeds") + spread
+
+
+def by_text(given: Mapping[Any, Any] | None) -> dict[str, Any]:
+    """A mapping of names, which may be numbers such as seeds, by the names as texts."""
+    return {str(name): value for name, value in (given or {}).items()}
 
 
 def copied(content: Mapping[str, Any]) -> Any:

@@ -28,7 +28,7 @@ from gradiend.visualizer._output import (
     require_matplotlib,
     with_image_suffix,
 )
-from gradiend.visualizer._payload import DISPLAYS, Payload, cell_texts, statistic
+from gradiend.visualizer._payload import DISPLAYS, Payload, by_text, cell_texts, statistic
 from gradiend.visualizer._style import REFERENCE_COLOR
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def plot_comparison_heatmap(
     factor = 100.0 if percentages else 1.0
     texts = cell_texts(arranged, written, factor, dispersion_display)
     notes = _notes(arranged, seed_annotation, dispersion_display, labels)
-    metric = {name: float(number) for name, number in (row_metric or {}).items() if name in arranged.rows}
+    metric = {name: float(number) for name, number in by_text(row_metric).items() if name in arranged.rows}
     side = SideColumn(metric, row_metric_label or "", metric_colors)
     meaning = cbar_label or arranged.meaning + (" in %" if percentages else "")
     drawn = DrawnMatrix(
@@ -224,10 +224,10 @@ def _with_daggers(
     columns: Mapping[str, str] | None,
 ) -> tuple[dict[str, str], dict[str, str]]:  # fmt: skip
     """The display names of rows and columns, with a dagger behind those that have not converged."""
-    converged = converged or {}
+    converged = by_text(converged)
     require_known("converged_by_id", converged, list(dict.fromkeys([*given.rows, *given.columns])))
     found = []
-    for names, mapping in ((given.rows, rows or {}), (given.columns, columns or {})):
+    for names, mapping in ((given.rows, by_text(rows)), (given.columns, by_text(columns))):
         marks = {name: "" if converged.get(name, True) else DAGGER for name in names}
         found.append({name: f"{mapping.get(name, name)}{mark}" for name, mark in marks.items()})
     return found[0], found[1]
