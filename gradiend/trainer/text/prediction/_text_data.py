@@ -74,6 +74,11 @@ class TextData(Modality):
         self._neutral: pd.DataFrame | None = None
         self.trained_head: str | None = None
         """Directory of the auxiliary head that the trainer has trained; None without a head."""
+        self._reader: TextData = self
+
+    def read_as(self, other: TextData) -> None:
+        """Take the table or data set that `other` reads, which has the same source, instead of reading it again."""
+        self._reader = other
 
     @property
     def target_classes(self) -> list[str]:
@@ -131,6 +136,8 @@ class TextData(Modality):
 
     def _data(self) -> pd.DataFrame | Mapping[str, pd.DataFrame]:
         """The data that the configuration names, read once."""
+        if self._reader is not self:
+            return self._reader._data()
         if self._loaded is None:
             self._loaded = self.config.source().load(self.config.columns())
             self._require_known_classes(self._loaded)
