@@ -15,6 +15,7 @@ import tiny_data
 import torch
 from documents import DOCS, python_blocks
 
+from gradiend import PositiveFeatureDefinition, PositiveTrainerSuite, TextPredictionTrainer
 from gradiend.comparison import (
     build_cross_task_encoder_summary,
     compute_anchor_aligned_encoding_matrix,
@@ -374,21 +375,24 @@ class TestPositivePairs:
         )
         close(turned, np.array(found) * [[1, -1], [-1, 1]])
 
-    def test_pairs_whose_merged_classes_have_one_name_have_columns_of_their_own(self, path):
-        words = {"male": "he", "non_male": "it", "many": "they", "non_many": "she"}
-        trainers = {
-            name: encoding_cases.trainer(
-                path,
-                ("positive", "negative"),
-                data=encoding_cases.rows({"positive": (words[name],), "negative": (words[f"non_{name}"],)}),
-                source="factual",
-            )
-            for name in ("male", "many")
-        }
-        positive = dict.fromkeys(trainers, "positive")
-        found = np.array(compute_trainer_pair_encoding_matrix(trainers, positive_class=positive, **WITHOUT)["matrix"])
-        assert (np.diag(found) > 0).all()
-        assert (np.abs(found[:, 0] - found[:, 1]) > 1e-3).all()
+    def test_merged_classes_with_one_name_have_columns_of_their_own_and_the_suite_says_which_is_positive(self, path):
+        words = {"male": "he", "non_male": "it", "many": "they", "non_many": "she", "old": "old", "non_old": "new"}
+        suite = PositiveTrainerSuite(
+            TextPredictionTrainer,
+            model=path,
+            data=encoding_cases.rows({name: (word,) for name, word in words.items()}),
+            positive_feature_definitions=[PositiveFeatureDefinition(one, f"non_{one}") for one in list(words)[::2]],
+            mode="all_but_one",
+            run_id="features",
+            args=encoding_cases.arguments(source="factual"),
+        )
+        suite.train()
+        found = compute_trainer_pair_encoding_matrix(suite, **WITHOUT)
+        assert found["rows"] == list(suite)
+        assert list(found["pair_by_trainer"].values()) == [["positive", "negative"]] * 3
+        matrix = np.array(found["matrix"])
+        assert (np.diag(matrix) > 0).all()
+        assert all(np.ptp(row) > 1e-2 for row in matrix)
 
 
 class TestSavedInputs:

@@ -126,26 +126,30 @@ def _require_one_base_model(features: Sequence[Feature]) -> None:
                 )
 
 
-def positive_classes(features: Sequence[Feature], given: Mapping[str, str] | None) -> dict[str, str]:
-    """Id → the positive class: the given one, or the class `x` of a pair with `non_x` or `non-x`.
+def positive_classes(
+    features: Sequence[Feature], given: Mapping[str, str] | None, trainers: Trainers
+) -> dict[str, str]:
+    """Id → the positive class of each pair.
+
+    It is the given one, else that of a suite's definition of the pair, else `x` of a pair with `non_x` or `non-x`.
 
     Raises:
-        ValueError: A given class that is not one of the pair, or a pair whose names do not say it.
+        ValueError: A given class that is not one of the pair, or a pair of which nothing says it.
     """
+    wanted = dict(given or {})
+    if hasattr(trainers, "get_pair_definition"):
+        wanted = {feature.id: trainers.get_pair_definition(feature.id).positive_class for feature in features} | wanted
     found = {}
     for feature in features:
         named = [name for name in feature.classes if not name.startswith(("non_", "non-"))]
-        if given is not None and feature.id in given:
-            name = given[feature.id]
-            if name not in feature.classes:
-                known = nearest(str(name), feature.classes)
-                raise ValueError(f"positive_class of {feature.id!r} is {name!r}; the pair is {feature.label}.{known}")
-        elif len(named) == 1:
-            name = named[0]
-        else:
+        name = wanted.get(feature.id) or (named[0] if len(named) == 1 else None)
+        if name is None:
             raise ValueError(
                 f"Which class of {feature.id!r} ({feature.label}) is the positive one? Give "
                 f"positive_class={{{feature.id!r}: {feature.classes[0]!r}}}, or name the other class non_…"
             )
+        if name not in feature.classes:
+            known = nearest(str(name), feature.classes)
+            raise ValueError(f"positive_class of {feature.id!r} is {name!r}; the pair is {feature.label}.{known}")
         found[feature.id] = name
     return found

@@ -127,7 +127,8 @@ def compute_trainer_pair_encoding_matrix(
         trainers: See `compute_gradiend_feature_cross_encoding_matrix`.
         metric: `positive_mean`, the mean encoding of the texts of the pair's positive class; `negative_mean`, that of
             the other class; or `positive_minus_negative`, their difference.
-        positive_class: Id → the positive class of the pair. Default: `x` where the other class is `non_x`.
+        positive_class: Id → the positive class of the pair. Default: that of the suite's definition of the pair, or `x`
+            where the other class is `non_x`.
         normalize: Whether each row is divided by its diagonal cell.
         split: See `compute_gradiend_feature_cross_encoding_matrix`.
         max_size: See there.
@@ -153,7 +154,7 @@ def compute_trainer_pair_encoding_matrix(
     one_of("encoder_eval", encoder_eval, ("auto", "recompute"))
     settings = Settings(split, max_size, null, n_null, n_resamples)
     features = features_of(trainers, models)
-    positive = positive_classes(features, positive_class)
+    positive = positive_classes(features, positive_class, trainers)
     pool = pool_of(features, settings)
     first = [positive[feature.id] == feature.classes[0] for feature in features]
     sides = pool.sides(features)
