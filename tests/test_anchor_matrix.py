@@ -96,7 +96,9 @@ def test_the_diagonal_is_positive_whatever_is_read_and_however_it_is_seen(suite,
         assert found["alignment"] == ("counterfactual" if source == "alternative" else "factual")
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(
+    "source", ["alternative", *(pytest.param(one, marks=pytest.mark.slow) for one in ("factual", "diff"))]
+)
 def test_a_trained_suite_has_a_positive_diagonal_at_default_settings(path, source):
     """With rows that say one word each, as a labelled table does, and trainers that make the alternative themselves."""
     trainers = encoding_cases.trainers(path, source=source)

@@ -132,6 +132,7 @@ class TestNumbers:
         assert found["transitions_found"] == list(dict.fromkeys(rows["transition"]))
         assert set(found["columns"]) == {f"{a}→{b}" for a, b in itertools.permutations("HST", 2)}
 
+    @pytest.mark.slow
     def test_a_column_may_be_the_class_whose_word_is_read(self, suite):
         models = encoding_cases.reading(suite, ["alternative"] * 3)
         rows = encoding_cases.naive_pool(suite)
@@ -301,6 +302,7 @@ class TestIntervalsAndNullLevels:
         middle = (expected[:, first].mean(1, keepdim=True) + expected[:, ~first].mean(1, keepdim=True)) / 2
         close(found.nulls[:, 0], torch.tanh(expected - middle))
 
+    @pytest.mark.slow
     def test_shuffled_labels_give_the_same_numbers_in_one_pass_and_in_many(self, suite, monkeypatch):
         features = features_of(suite, encoding_cases.reading(suite, SOURCES))[1:]
         pool = pool_of(features, TEST)

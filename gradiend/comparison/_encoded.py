@@ -63,7 +63,8 @@ def encode_pool(features: Sequence[Feature], pool: Pool, settings: Settings) -> 
     """
     null, n_null = settings.null, settings.n_null
     models = [model for feature in features for model in feature.models]
-    needed = {side for feature in features for side in _sides(feature.side)}
+    # Not a set: the processes of a run must go through the words in the same order.
+    needed = dict.fromkeys(side for feature in features for side in _sides(feature.side))
     numbers: dict[TokenizedWord, int] = {}
     places = {side: np.array([numbers.setdefault(word, len(numbers)) for word in pool.words[side]]) for side in needed}
     words, encoders = list(numbers), [_encoder(model) for model in models]
