@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from gradiend.comparison._vectors import (
@@ -22,9 +20,6 @@ from gradiend.comparison._vectors import (
     most_important,
 )
 from gradiend.model.param_mapped import ParamMappedGradiendModel
-
-MOST_SORTED = 4
-"""How many vectors are sorted at once: a sort takes 24 bytes an entry."""
 
 VALUES = ("intersection", "intersection_frac")
 
@@ -53,9 +48,7 @@ def rank_correlations(vectors: Sequence[Vector], parameters: Mapping[str, int], 
 
     With r = d + z, where d is 0 wherever a model has no weight: Σ r_i·r_j = Σ d_i·d_j − N·z_i·z_j, see `centred_ranks`.
     """
-    # Sorting leaves Python's lock, and takes nearly all of the time.
-    with ThreadPoolExecutor(max(1, min(torch.get_num_threads(), len(vectors), MOST_SORTED))) as threads:
-        ranked = list(threads.map(lambda vector: centred_ranks(vector, parameters, latents), vectors))
+    ranked = [centred_ranks(vector, parameters, latents) for vector in vectors]
     zeros = np.array([zero for _, zero in ranked])
     total = latents * sum(parameters.values())
     covariance = gram([ranks for ranks, _ in ranked], parameters) - total * np.outer(zeros, zeros)

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradiend.model._parameter_map import ParameterMap
-from gradiend.model._topk import ranking, topk_count
+from gradiend.model._parameter_map import ParameterMap, bits
+from gradiend.model._topk import flipped, ranking, topk_count
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 
@@ -218,11 +218,11 @@ def centred_ranks(vector: Vector, parameters: Mapping[str, int], latents: int) -
     order, starts = _sorted_runs(values)
     lengths = np.diff(starts, append=len(values))
     ranks = starts + (lengths + 1) / 2
-    of_run = values[order[starts]]
-    # The zeros of entries without a weight come before the positive weights.
-    ranks[of_run > 0] += total - len(values)
+    # The zeros of entries without a weight come after the negative and before the positive weights.
+    first_positive = len(values) - positive
+    ranks[starts >= first_positive] += total - len(values)
     ranks -= (total + 1) / 2 + of_zero
-    ranks[of_run == 0] = 0.0
+    ranks[(starts >= negative) & (starts < first_positive)] = 0.0
     # A multiple of 1/2 below 2²³ is exact in float32; a larger one is rounded as the weights themselves are.
     result = np.empty(len(values), dtype=np.float32)
     result[order] = np.repeat(ranks.astype(np.float32), lengths)
@@ -237,19 +237,9 @@ def centred_ranks(vector: Vector, parameters: Mapping[str, int], latents: int) -
 
 def _sorted_runs(values: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The order that sorts values, and where each run of equal values starts in it."""
-    new = np.ones(len(values), dtype=bool)
-    if values.dtype == np.float32 and len(values) < 1 << 32:
-        # One sort of 64-bit integers, value before position, is several times faster than an argsort. The addition of 0
-        # turns a negative zero into zero, and the bits of negative numbers are inverted to sort like the numbers.
-        keys = (values + np.float32(0)).view(np.int32)
-        keys ^= (keys >> 31) & np.int32(0x7FFFFFFF)
-        order = keys.astype(np.int64)
-        order <<= 32
-        order |= np.arange(len(values), dtype=np.uint32)
-        order.sort()
-        new[1:] = (order[1:] ^ order[:-1]) >> 32 != 0
-        order &= 0xFFFFFFFF
-    else:
-        order = np.argsort(values)
-        new[1:] = values[order[1:]] != values[order[:-1]]
-    return order, np.flatnonzero(new)
+    # PyTorch has a radix sort for integers, several times faster than a sort of floats. The addition of 0 turns a
+    # negative zero into zero.
+    keys, order = flipped(bits(torch.from_numpy(values) + 0)).sort()
+    new = torch.ones(len(keys), dtype=torch.bool)
+    new[1:] = keys[1:] != keys[:-1]
+    return order.numpy(), new.nonzero().squeeze(1).numpy()
