@@ -8,8 +8,24 @@ from gradiend._version import __version__ as __version__
 from gradiend.util._imports import LATER, lazy_names, warn_of_namesake
 
 if TYPE_CHECKING:
+    from gradiend.comparison import build_cross_task_encoder_summary as build_cross_task_encoder_summary
+    from gradiend.comparison import compute_anchor_aligned_encoding_matrix as compute_anchor_aligned_encoding_matrix
+    from gradiend.comparison import (
+        compute_gradiend_feature_cross_encoding_matrix as compute_gradiend_feature_cross_encoding_matrix,
+    )
+    from gradiend.comparison import (
+        compute_gradiend_transition_cross_encoding_matrix as compute_gradiend_transition_cross_encoding_matrix,
+    )
     from gradiend.comparison import compute_grouped_similarity_matrices as compute_grouped_similarity_matrices
     from gradiend.comparison import compute_similarity_matrix as compute_similarity_matrix
+    from gradiend.comparison import compute_trainer_pair_encoding_matrix as compute_trainer_pair_encoding_matrix
+    from gradiend.comparison import plot_cross_encoding_heatmap as plot_cross_encoding_heatmap
+    from gradiend.comparison import (
+        plot_gradiend_feature_cross_encoding_heatmap as plot_gradiend_feature_cross_encoding_heatmap,
+    )
+    from gradiend.comparison import (
+        plot_gradiend_transition_cross_encoding_heatmap as plot_gradiend_transition_cross_encoding_heatmap,
+    )
     from gradiend.comparison import plot_similarity_heatmap as plot_similarity_heatmap
     from gradiend.data import SpacyTagSpec as SpacyTagSpec
     from gradiend.data import TextFilterConfig as TextFilterConfig
