@@ -16,6 +16,9 @@ from gradiend import (
     TextPredictionTrainer,
     TrainerCollection,
     TrainingArguments,
+    compute_anchor_aligned_encoding_matrix,
+    compute_similarity_matrix,
+    compute_trainer_pair_encoding_matrix,
 )
 from gradiend.report import write_comparison
 from gradiend.trainer.core._pruning_config import PostPruneConfig
@@ -193,6 +196,24 @@ def test_calls_go_to_every_trainer(path, data, tmp_path):
         found.get_trainer("HE_IT")
 
 
+def test_what_the_trainers_have_learned_is_compared(path, data, tmp_path):
+    found = suite(path, data, arguments(experiment_dir=str(tmp_path)), run_id="s", target_classes=["HE", "SHE", "IT"])
+    found.train()
+    similarity = found.compute_similarity_matrix(part="decoder-weight")
+    assert similarity.row_names == ["HE <-> SHE", "HE <-> IT", "SHE <-> IT"]
+    assert similarity["matrix"] == compute_similarity_matrix(found.get_models(), part="decoder-weight")["matrix"]
+    assert set(found.compute_grouped_similarity_matrices(group_by="layer")) >= {"layer_0", "layer_1"}
+    matrix = found.compute_anchor_aligned_encoding_matrix(["HE", "SHE", "IT"], null=None)
+    assert matrix["matrix"] == compute_anchor_aligned_encoding_matrix(found, null=None)["matrix"]
+    pytest.importorskip("matplotlib")
+    for number, draw in enumerate(
+        (found.plot_similarity_heatmap, found.plot_topk_overlap_heatmap, found.plot_cross_encoding_heatmap)
+    ):
+        options = {"topk": 10} if number == 1 else {}
+        draw(output_path=str(tmp_path / f"{number}.png"), show=False, **options)
+        assert (tmp_path / f"{number}.png").is_file()
+
+
 def test_suites_and_trainers_are_merged_under_names_of_their_own(path, data):
     parts = [suite(path, data, run_id=name, target_classes=["HE", "SHE"]) for name in ("a", "b")]
     single = TextPredictionTrainer(path, run_id="single", data=data, target_classes=["HE", "IT"], args=arguments())
@@ -266,6 +287,9 @@ def test_features_are_trained_against_their_absence_and_the_others_are_neutral(p
     found.train()
     means = found.evaluate_encoder()["rude__non_rude"]["mean_by_feature_class"]
     assert set(means) == set(TONES)
+    matrix = found.compute_trainer_pair_encoding_matrix(null=None)
+    assert matrix.row_names == list(found)
+    assert matrix["matrix"] == compute_trainer_pair_encoding_matrix(dict(found), null=None)["matrix"]
     turned = suite(path, data, kind=PositiveTrainerSuite, target_pairs=[("non_rude", "rude")])
     assert turned["rude__non_rude"].target_classes == ["rude", "non_rude"]
 

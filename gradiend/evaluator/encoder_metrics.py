@@ -93,7 +93,7 @@ def get_encoder_metrics_from_dataframe(
         (identity)" where a word is its own alternative) and of each type of neutral rows; training_rows counts the
         training rows. A column data_split with several splits gives split_generalization: correlation_by_split,
         mean_by_split, agreement (mean, worst), and comparisons of two splits each, with the shift of a class's mean,
-        the agreement 1 − |μa − μb| / (|μa| + |μb|), and the shift in standard deviations.
+        the agreement `1 − |μa − μb| / (|μa| + |μb|)`, and the shift in standard deviations.
 
         correlation_interval, mean_by_class_interval and mean_by_feature_class_interval (the latter two with the keys of
         the means) are bootstrap intervals: low, high, level, n_resamples; or None, not estimable, where nothing

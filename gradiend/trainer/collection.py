@@ -9,6 +9,8 @@ from typing import Any
 import pandas as pd
 from typing_extensions import Self
 
+from gradiend import comparison
+from gradiend.comparison import ComparisonResult
 from gradiend.evaluator._goals import goal_entries
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.trainer import Trainer
@@ -18,6 +20,7 @@ from gradiend.util._keywords import nearest
 from gradiend.util._processes import by_first
 from gradiend.util._progress import Progress
 from gradiend.util.logging import get_logger
+from gradiend.visualizer import plot_topk_overlap_heatmap
 
 logger = get_logger(__name__)
 
@@ -37,7 +40,7 @@ class TrainerCollection(Shown, Mapping[str, Any]):
     A trainer whose call raises an error is left out of the result; the log and `failures` say why.
 
     Args:
-        *trainers: Trainers with distinct `run_id`s, which are their ids.
+        *trainers: Trainers, whose ids are their `run_id`.
         retain_models_in_memory: Whether trained models stay in memory after a call.
 
     Raises:
@@ -162,7 +165,7 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         results: dict[str, Any] = {}
         first: BaseException | None = None
         self.failures = dict(skip or {})
-        with Progress(name, len(self), "trainer") as bar:
+        with Progress(name, len(self), "trainer", shown=name != "get_models") as bar:
             for key, trainer in self.items():
                 if key not in self.failures:
                     try:
@@ -213,6 +216,50 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         """Free the models in memory; they are loaded again when they are needed."""
         for one in self._trainers.values():
             one.unload_model()
+
+    # Comparisons
+
+    def compute_similarity_matrix(self, **options: Any) -> ComparisonResult:
+        """How similar the weights of the trainers' models are, see `gradiend.compute_similarity_matrix`."""
+        return comparison.compute_similarity_matrix(self._compared(), **options)
+
+    def compute_grouped_similarity_matrices(self, **options: Any) -> dict[str, ComparisonResult]:
+        """The same for groups of parameters, see `gradiend.compute_grouped_similarity_matrices`."""
+        return comparison.compute_grouped_similarity_matrices(self._compared(), **options)
+
+    def plot_similarity_heatmap(self, **options: Any) -> Any:
+        """Plot how similar the weights are, see `gradiend.plot_similarity_heatmap`."""
+        return comparison.plot_similarity_heatmap(self._compared(), **options)
+
+    def plot_topk_overlap_heatmap(self, **options: Any) -> Any:
+        """Plot how many of their most important weights the models share, see `gradiend.plot_topk_overlap_heatmap`."""
+        return plot_topk_overlap_heatmap(self._compared(), **options)
+
+    def compute_anchor_aligned_encoding_matrix(
+        self, feature_classes: Sequence[str] | None = None, **options: Any
+    ) -> ComparisonResult:
+        """What the GRADIENDs of each class say of all texts, see `gradiend.compute_anchor_aligned_encoding_matrix`."""
+        return comparison.compute_anchor_aligned_encoding_matrix(self._able(), feature_classes, **options)
+
+    def compute_trainer_pair_encoding_matrix(self, **options: Any) -> ComparisonResult:
+        """What each GRADIEND says of all pairs, see `gradiend.compute_trainer_pair_encoding_matrix`."""
+        return comparison.compute_trainer_pair_encoding_matrix(self._able(), **options)
+
+    def plot_cross_encoding_heatmap(self, feature_classes: Sequence[str] | None = None, **options: Any) -> Any:
+        """Plot what GRADIENDs say of each other's texts, see `gradiend.plot_cross_encoding_heatmap`."""
+        return comparison.plot_cross_encoding_heatmap(self._able(), feature_classes, **options)
+
+    def _compared(self) -> dict[str, Any]:
+        return self.get_models(self.labels)
+
+    def _able(self) -> Any:
+        """The trainers whose training has not failed."""
+        return {name: trainer for name, trainer in self.items() if name not in self._untrained}
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Id → name in figures."""
+        return {name: name for name in self}
 
     # The table
 

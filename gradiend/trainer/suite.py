@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from typing_extensions import Self
 
-from gradiend.comparison._closed_form import ClosedForm, closed_form
+from gradiend.comparison import ClosedForm, ComparisonResult, closed_form
 from gradiend.trainer._preparation import Preparation, TrainingPlan
 from gradiend.trainer._shared_work import SharedWork
 from gradiend.trainer.collection import CHILD_ERRORS, TrainerCollection, told
@@ -344,9 +344,10 @@ class SymmetricTrainerSuite(TrainerSuite):
 class PositiveTrainerSuite(TrainerSuite):
     """A GRADIEND for each feature that is present or absent; the texts of other features are trained on as neutral.
 
+        features = [PositiveFeatureDefinition("rude", "non_rude"), PositiveFeatureDefinition("formal", "informal")]
         suite = PositiveTrainerSuite(
             TextPredictionTrainer, model="my-bert", data=rows, run_id="tone", args=arguments,
-            positive_feature_definitions=[PositiveFeatureDefinition("rude", "non_rude"), …],
+            positive_feature_definitions=features,
         )
 
     Args:
@@ -401,6 +402,27 @@ class PositiveTrainerSuite(TrainerSuite):
         if self.mode == "single":
             _require_classes(made, classes)
         return made
+
+    @property
+    def _positive(self) -> dict[str, str]:
+        """Id → the class with the feature, for trainers whose training has not failed."""
+        found = {name: self.get_pair_definition(name).positive_class for name in self._able()}
+        return {name: positive for name, positive in found.items() if positive is not None}
+
+    def compute_trainer_pair_encoding_matrix(self, **options: Any) -> ComparisonResult:
+        """What each GRADIEND says of all pairs, see `gradiend.compute_trainer_pair_encoding_matrix`."""
+        return super().compute_trainer_pair_encoding_matrix(**{"positive_class": self._positive, **options})
+
+    def plot_cross_encoding_heatmap(self, feature_classes: Sequence[str] | None = None, **options: Any) -> Any:
+        """Plot what each GRADIEND says of all pairs, see `gradiend.plot_cross_encoding_heatmap`.
+
+        Args:
+            feature_classes: Classes of the anchor-aligned matrix, which is plotted if they are given.
+            **options: See `gradiend.plot_cross_encoding_heatmap`; `metric` is positive_minus_negative by default.
+        """
+        if feature_classes is None:
+            options = {"metric": "positive_minus_negative", "positive_class": self._positive, **options}
+        return super().plot_cross_encoding_heatmap(feature_classes, **options)
 
     def _inferred(
         self, classes: Sequence[str], pairs: Sequence[Sequence[str]] | None
