@@ -314,7 +314,7 @@ class TestBadValues:
         with pytest.raises(ValueError, match=message):
             TrainingArguments(**fields)
 
-    @pytest.mark.parametrize("field", ["do_eval", "use_cache", "keep_seed_runs", "supervised_encoder", "delete_models"])
+    @pytest.mark.parametrize("field", ["do_eval", "bf16", "keep_seed_runs", "supervised_encoder", "delete_models"])
     def test_flags_are_true_or_false(self, field):
         with pytest.raises(TypeError, match=field):
             TrainingArguments(**{field: "no"})

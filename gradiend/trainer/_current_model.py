@@ -14,7 +14,7 @@ from typing import Any
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._preparation import TrainingPlan, load, model_directory
-from gradiend.trainer._saved_training import SavedTraining, seeds_parts, training_parts
+from gradiend.trainer._saved_training import saved_choice, saved_seed
 from gradiend.util._leftovers import temporary_folder
 from gradiend.util._lock import ExperimentLocked, written_by
 from gradiend.util._processes import processes
@@ -163,12 +163,12 @@ class CurrentModel:
     def _why_not(self, output: str) -> list[str]:
         """Why the model in `output` is not the model that a training would make; an empty list if it is."""
         args = self._trainer.training_args
-        parts = training_parts if args.max_seeds == 1 else seeds_parts
+        saved = saved_seed if args.max_seeds == 1 else saved_choice
         try:
-            wanted = parts(self._trainer, TrainingPlan(args, output, *self.start()))
+            found = saved(self._trainer, TrainingPlan(args, output, *self.start()))
         except ValueError as error:
             return [f"what this trainer would train from cannot be told: {error}"]
-        return SavedTraining(output, wanted).why_not_current()
+        return found.why_not_current()
 
     def why_untrained(self) -> str:
         """How to get a trained model, and why a model in the experiment directory is not used."""

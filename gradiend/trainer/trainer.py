@@ -52,33 +52,41 @@ from gradiend.trainer._rewrites import (
     with_delta_files,
     with_model_directories,
 )
-from gradiend.trainer._saved_training import SavedTraining, kept_models, seeds_parts
-from gradiend.trainer._seed_training import judged_seed, kept_seeds, plan_training, selection_metrics, train_seed
+from gradiend.trainer._seed_runs import (
+    best_seed_run_path,
+    compare_seeds,
+    require_converged,
+    saved_seed_run_paths,
+    seed_report,
+    seed_run_entries,
+    title_mark,
+)
+from gradiend.trainer._seed_training import plan_training, selection_metrics, train_seed, train_seeds
 from gradiend.trainer.core._layouts import Layout
 from gradiend.trainer.core._memory import MemoryEstimate
 from gradiend.trainer.core._rate_config import LRSearchConfig
 from gradiend.trainer.core._rate_result import LRSearchResult
-from gradiend.trainer.core._seeds import choose_seed, promote, run_seeds, set_seed
+from gradiend.trainer.core._seeds import set_seed
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback, glance_every
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune
-from gradiend.trainer.core.stats import SeedReport, known_of_training
+from gradiend.trainer.core.stats import known_of_training
 from gradiend.trainer.core.training import total_steps
 from gradiend.trainer.core.training import train as train_core
+from gradiend.trainer.multi_seed import MultiSeedTrainerView
 from gradiend.util._argument_fields import changed_fields, plain
 from gradiend.util._checks import AS_IN_ARGUMENTS, require_whole
 from gradiend.util._digest import model_parts
 from gradiend.util._display import Shown, Table, facts
-from gradiend.util._files import read_checked_json
 from gradiend.util._imports import without_package
 from gradiend.util._keywords import known_keywords
 from gradiend.util._room import kept_if_possible
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import BALANCE_PLOT, CONVERGENCE_PLOT, SEED_REPORT, SEEDS_DIR, SHIFTS_PLOT
+from gradiend.util.paths import BALANCE_PLOT, CONVERGENCE_PLOT, SHIFTS_PLOT
 from gradiend.visualizer import Visualizer, plot_balance, plot_encoder_distributions
 from gradiend.visualizer._encodings import Encodings, frame_of
-from gradiend.visualizer._output import checked_plot_options, plot_is_possible, require_matplotlib
+from gradiend.visualizer._output import checked_plot_options, marked_titles, plot_is_possible, require_matplotlib
 
 __all__ = ["Trainer", "set_seed"]
 
@@ -255,30 +263,24 @@ class Trainer(Shown, FeatureLearningDefinition):
         Raises:
             TypeError: An unknown override; the message names the nearest field.
             ValueError: Data or arguments that cannot be trained on; raised before any work.
+            RuntimeError: `fail_on_non_convergence`, or `analyze_seed_stability`, and too few seeds have converged; the
+                model is saved before.
             Interrupted: Ctrl-C, SIGTERM or the end of `max_minutes` has stopped a training that the same call resumes.
         """
         plan = plan_training(self, output_dir, model, model_with_gradiend_cls, callbacks, training_args_overrides)
         self.current.started_from = plan.source
-        kept: dict[int, Any] | None = None
+        kept: dict[int, Any] = {}
         # Loading the model, tokenizing the rows and pruning happen once for all seeds, and not if all are found done.
         with prepared_once(self, plan) as ready:
             if plan.args.max_seeds == 1:
                 self.reused = train_seed(self, plan, ready)
             else:
-                saved = SavedTraining(plan.output, seeds_parts(self, plan))
-                kept = kept_models(self, plan) if plan.reuses and saved.is_current() else None
-                self.reused = kept is not None
-                if kept is None:
-                    runs, stopped = run_seeds(plan.args, lambda seed: judged_seed(self, plan.for_seed(seed), ready))
-                    # From here on, the files are no longer those of the training that is marked there.
-                    saved.forget(run_directory(self, plan.args))
-                    best = choose_seed(plan.seeds_directory, runs, plan.args, stopped)
-                    promote(best.output_dir, plan.output)
-                    saved.mark()
-                    kept = kept_seeds(self, plan, runs)
-                self.current.take(plan.output)
+                kept, self.reused = train_seeds(self, plan, ready)
         self.current.remember()
         self._plot_convergence_of(plan.output)
+        require_converged(plan)
+        if plan.args.max_seeds > 1:
+            compare_seeds(plan)
         return kept or self
 
     def _train(
@@ -386,7 +388,12 @@ class Trainer(Shown, FeatureLearningDefinition):
 
     def plot_balance(self, decoder_results: Mapping[str, Any], **kwargs: Any) -> Any:
         """See `gradiend.visualizer.plot_balance`; an experiment directory gets the figure."""
-        return plot_balance(decoder_results, **self._with_output(BALANCE_PLOT, kwargs))
+        with marked_titles(self):
+            return plot_balance(decoder_results, **self._with_output(BALANCE_PLOT, kwargs))
+
+    def title_mark(self) -> str:
+        """What the titles of plots end with: a dagger for a training that has not converged, otherwise nothing."""
+        return title_mark(self)
 
     def _with_output(self, name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Keywords of a plot, with a file in the experiment directory, if there is one and no other file is given."""
@@ -519,12 +526,44 @@ class Trainer(Shown, FeatureLearningDefinition):
 
     def get_seed_report(self) -> dict[str, Any] | None:
         """The content of seed_report.json, written by the last choice among seeds; None if there was none."""
-        home = Path(self.model_path).parent if is_checkpoint(self.model_path) else self.experiment_dir
-        beside = None if home is None else Path(home) / SEEDS_DIR
-        directory = self.training_args.seed_runs_dir or beside
-        path = None if directory is None else Path(directory) / SEED_REPORT
-        with self.current.own_files():
-            return SeedReport(read_checked_json(path)) if path is not None and path.is_file() else None
+        return seed_report(self)
+
+    def get_seed_run_entries(self) -> list[dict[str, Any]]:
+        """The entries of seed_report.json, one for each seed in the order of trying; [] without a report."""
+        return seed_run_entries(self)
+
+    def get_saved_seed_run_paths(self) -> dict[int, str]:
+        """Seed → directory of its model, for the seeds of the report whose weights were kept (`saved_seed_runs`).
+
+        The best seed's model is that in `model_path` unless its own directory has one.
+        """
+        return saved_seed_run_paths(self)
+
+    def get_best_seed_run_path(self) -> str | None:
+        """Directory of the best seed's model; None without a report."""
+        return best_seed_run_path(self)
+
+    def multi_seed(
+        self, selection: str = "all_convergent", aggregate: str = "mean", dispersion: str | None = None,
+        return_per_seed: bool = False,
+    ) -> MultiSeedTrainerView:  # fmt: skip
+        """The seeds of the last training as one result: evaluations are aggregated, plots drawn for each seed.
+
+            trainer.multi_seed().table()
+
+        Args:
+            selection: The seeds: all_convergent, best or all_tried. Their weights must have been kept, see
+                `saved_seed_runs`.
+            aggregate: What is said of the numbers of several seeds: mean, median, min or max.
+            dispersion: What is said of their spread: none, std (of a population), range (half of it) or minmax.
+                Default: std with `analyze_seed_stability`, otherwise none.
+            return_per_seed: Whether evaluations also return the result of each seed.
+
+        Raises:
+            ValueError: An unknown value, range with min or max, no report of seeds, or no seed that was selected.
+            FileNotFoundError: The weights of a selected seed are not there.
+        """
+        return MultiSeedTrainerView(self, selection, aggregate, dispersion, return_per_seed=return_per_seed)
 
     def get_encodings(self, model_path: str | None = None, **key: Any) -> pd.DataFrame | None:
         """The encodings that `evaluate_encoder` wrote for a model; None if it wrote none, or for another model only.

@@ -26,13 +26,14 @@ from gradiend.data.unified import (
 )
 from gradiend.data.unified._casing import own_spellings
 from gradiend.data.unified._parsed_tables import of_other_class
-from gradiend.data.unified._schema import listed
+from gradiend.data.unified._schema import listed, usual_placeholder
 from gradiend.evaluator._goals import check_class_names
 from gradiend.evaluator.encoder import EncoderData
-from gradiend.objectives import MAX_LENGTH, kind_of, with_saved_head
+from gradiend.objectives import MAX_LENGTH, CausalWithHead, kind_of, wanted_kind, with_saved_head
 from gradiend.trainer.core._memory import Probe
 from gradiend.trainer.core._modality import Modality
 from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend, kind_saved_in
 from gradiend.trainer.text.prediction._memory_probe import probe_training
 from gradiend.trainer.text.prediction._rows import (
@@ -49,6 +50,7 @@ from gradiend.trainer.text.prediction._rows import (
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
 from gradiend.trainer.text.prediction.dataset import TextTrainingDataset
 from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
+from gradiend.util import PLACEHOLDER
 from gradiend.util._checks import require_whole
 from gradiend.util._digest import digest_frame, frame_part
 from gradiend.util._keywords import nearest, normalize_split_name
@@ -132,9 +134,32 @@ class TextData(Modality):
     def _data(self) -> pd.DataFrame | Mapping[str, pd.DataFrame]:
         """The data that the configuration names, read once."""
         if self._loaded is None:
-            self._loaded = self.config.source().load(self.config.columns())
+            self._loaded = self._with_usual_placeholder(self.config.source().load(self.config.columns()))
             self._require_known_classes(self._loaded)
         return self._loaded
+
+    def _with_usual_placeholder(
+        self, data: pd.DataFrame | Mapping[str, pd.DataFrame]
+    ) -> pd.DataFrame | Mapping[str, pd.DataFrame]:
+        """The data with `[MASK]` where its texts have the placeholder of the configuration; given frames stay."""
+        if isinstance(data, Mapping):
+            return {name: self._usual_frame(frame, f" of {name!r}") for name, frame in data.items()}
+        return self._usual_frame(data)
+
+    def _usual_frame(self, frame: pd.DataFrame, where: str = "", *, usual_too: bool = False) -> pd.DataFrame:
+        column, own = self.config.masked_col, self.config.mask_placeholder
+        if own == PLACEHOLDER or column not in frame:
+            return frame
+        return frame.assign(**{column: usual_placeholder(frame[column], own, where, usual_too=usual_too)})
+
+    def usual_texts(self, texts: Sequence[Any], name: str) -> list[Any]:
+        """The texts of the argument `name` of a call, with `[MASK]` for the placeholder of the configuration.
+
+        Raises:
+            ValueError: A text without a placeholder.
+        """
+        column = pd.Series(list(texts), dtype=object)
+        return usual_placeholder(column, self.config.mask_placeholder, f" of {name}", usual_too=True).tolist()
 
     def _require_known_classes(self, data: pd.DataFrame | Mapping[str, pd.DataFrame]) -> None:
         """Raise a ValueError if the data lacks a class of all_classes."""
@@ -299,6 +324,22 @@ class TextData(Modality):
             rows = labelled(self.combined_data.head(0), self.target_classes)
         return encoder_data(self.capped(rows, "feature_class_id", max_size), model)
 
+    def check_model(self, model: Any, arguments: TrainingArguments) -> None:
+        """See `Modality.check_model`.
+
+        Raises:
+            ValueError: The model's objective is not that of `prediction_objective`.
+        """
+        wanted = wanted_kind(arguments.prediction_objective)
+        if wanted is None or not isinstance(model, TextModelWithGradiend) or model.objective.name == wanted:
+            return
+        head = wanted == CausalWithHead.name
+        raise ValueError(
+            f"prediction_objective={arguments.prediction_objective!r} needs a {wanted} model, but the objective of "
+            f"{type(original_model(model.base_model)).__name__} is {model.objective.name}: "
+            + ("call train_decoder_only_mlm_head first." if head else 'give "auto", or another model.')
+        )
+
     def memory_probe(self, trainer: Any, model: Any, arguments: TrainingArguments) -> Probe | None:
         """See `Modality.memory_probe`."""
         known = isinstance(model, TextPredictionModelWithGradiend)
@@ -347,6 +388,8 @@ class TextData(Modality):
     def decoder_rows(self, split: str, max_size: int | None, given: pd.DataFrame | None) -> pd.DataFrame:
         """The distinct rows of a decoder evaluation: the given ones, or those of a split."""
         if given is not None:
+            if isinstance(given, pd.DataFrame):
+                given = self._usual_frame(given, " of training_like_df", usual_too=True)
             return training_like_rows(given, self.config.columns())
         rows = self.rows(split, not self.config.decoder_eval_restrict_to_target_classes)
         rows = rows.drop_duplicates([UNIFIED_MASKED, UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS])
@@ -373,7 +416,7 @@ class TextData(Modality):
             )
         if isinstance(wanted, str) and wanted == TARGET_ROWS:
             return self.decoder_rows("test", None, None)[UNIFIED_MASKED].drop_duplicates().tolist()
-        return balance_texts(wanted, self.config.masked_col)
+        return balance_texts(wanted, self.config.masked_col, self.config.mask_placeholder)
 
     def head_rows(self, split: str, max_size: int | None) -> pd.DataFrame:
         """See `TextPredictionTrainer.get_decoder_mlm_training_data`."""
