@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from gradiend.trainer.core._seeds import NOT_COMPARED, cause_of
 from gradiend.trainer.core.stats import SeedReport, judgement, load_training_stats
 from gradiend.util._files import read_checked_json, write_checked_json
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import SEED_REPORT, SEEDS_DIR
+from gradiend.util.paths import CONVERGENCE_PLOT, SEED_REPORT, SEEDS_DIR
 
 logger = get_logger(__name__)
 
@@ -75,6 +76,19 @@ def title_mark(trainer: Any) -> str:
     report = None if args.max_seeds == 1 else seed_report(trainer)
     outcome = None if stats is None else judgement(stats, report)
     return DAGGER if outcome is not None and not outcome["converged"] else ""
+
+
+def misses_curve(trainer: Any, output: str) -> bool:
+    """Whether the figure of a training in `output` should be drawn: it has evaluations, and there is no figure yet.
+
+    If the arguments ask for no evaluation, there is nothing to draw. A run that found no room for the figure, or was
+    killed before it, leaves a finished training without it.
+    """
+    stats = trainer.get_training_stats(output)
+    if stats is None or not stats["training_stats"].get("scores"):
+        return False
+    there = any(Path(trainer.experiment_dir).glob(f"{CONVERGENCE_PLOT}.*"))
+    return not (trainer.reused and (there or find_spec("matplotlib") is None))
 
 
 def compare_seeds(plan: TrainingPlan) -> None:

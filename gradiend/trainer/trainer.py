@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +25,7 @@ from gradiend.evaluator._selection import Extractor, SelectionPolicy
 from gradiend.evaluator.encoder import encoded_frame
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend
-from gradiend.trainer._current_model import CurrentModel
+from gradiend.trainer._current_model import CurrentModel, facts_of
 from gradiend.trainer._evaluation import earlier_encodings, encoder_key, encodings, hook_options, side_name
 from gradiend.trainer._one_writer import one_writer
 from gradiend.trainer._preparation import (
@@ -55,6 +54,7 @@ from gradiend.trainer._rewrites import (
 from gradiend.trainer._seed_runs import (
     best_seed_run_path,
     compare_seeds,
+    misses_curve,
     require_converged,
     saved_seed_run_paths,
     seed_report,
@@ -71,11 +71,10 @@ from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback, glance_every
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune
-from gradiend.trainer.core.stats import known_of_training
 from gradiend.trainer.core.training import total_steps
 from gradiend.trainer.core.training import train as train_core
 from gradiend.trainer.multi_seed import MultiSeedTrainerView
-from gradiend.util._argument_fields import changed_fields, plain
+from gradiend.util._argument_fields import plain
 from gradiend.util._checks import AS_IN_ARGUMENTS, require_whole
 from gradiend.util._digest import model_parts
 from gradiend.util._display import Shown, Table, facts
@@ -83,7 +82,7 @@ from gradiend.util._imports import without_package
 from gradiend.util._keywords import known_keywords
 from gradiend.util._room import kept_if_possible
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import BALANCE_PLOT, CONVERGENCE_PLOT, SHIFTS_PLOT
+from gradiend.util.paths import BALANCE_PLOT, SHIFTS_PLOT
 from gradiend.visualizer import Visualizer, plot_balance, plot_encoder_distributions
 from gradiend.visualizer._encodings import Encodings, frame_of
 from gradiend.visualizer._output import checked_plot_options, marked_titles, plot_is_possible, require_matplotlib
@@ -126,24 +125,7 @@ class Trainer(Shown, FeatureLearningDefinition):
         self._evaluator: Evaluator | None = None
 
     def _tables(self) -> tuple[str, Sequence[Table]]:
-        given, args, classes = self.current.given, self._args, self._target_classes
-        # Only the models of transformers have a name for certain.
-        named = (
-            given if isinstance(given, (str, Path)) else f"{type(given).__name__} {getattr(given, 'name_or_path', '')}"
-        )
-        state, directory = self.current.state()
-        signs = [f"{name} ({sign})" for name, sign in zip(classes or (), ("+1", "-1"), strict=False)]
-        known = {
-            "model": named,
-            "classes": ", ".join(signs) or "those in the data",
-            "data": self.modality.described(),
-            "run": self.run_id,
-            "state": state,
-            **(known_of_training(directory) if directory else {}),
-            "seeds": _seeds(args),
-            "arguments": ", ".join(f"{name}={text}" for name, text in changed_fields(args).items()),
-        }
-        return type(self).__name__, [facts("", known)]
+        return type(self).__name__, [facts("", facts_of(self))]
 
     # The model and the arguments
 
@@ -323,19 +305,12 @@ class Trainer(Shown, FeatureLearningDefinition):
         """Do nothing with the trained model; override this method to add what you need."""
 
     def _plot_convergence_of(self, output: str) -> None:
-        stats = self.get_training_stats(output)
-        # If the arguments ask for no evaluation, there is nothing to draw.
-        if self.experiment_dir is None or stats is None or not stats["training_stats"].get("scores"):
-            return
-        # A run that found no room for the figure, or was killed before it, leaves a finished training without it.
-        there = any(Path(self.experiment_dir).glob(f"{CONVERGENCE_PLOT}.*"))
-        if self.reused and (there or find_spec("matplotlib") is None):
-            return
-        try:
-            self.plot_training_convergence(model_path=output, show=False)
-        except (ImportError, ValueError, OSError) as error:
-            # The training is done and saved: a figure that fails must not cost the result of the call.
-            logger.warning("The convergence plot was not made: %s", error)
+        if self.experiment_dir is not None and misses_curve(self, output):
+            try:
+                self.plot_training_convergence(model_path=output, show=False)
+            except (ImportError, ValueError, OSError) as error:
+                # The training is done and saved: a figure that fails must not cost the result of the call.
+                logger.warning("The convergence plot was not made: %s", error)
 
     @one_writer()
     def tune_learning_rate(
@@ -735,12 +710,3 @@ class Trainer(Shown, FeatureLearningDefinition):
         model = current.pruned or current.model
         found = memory_of(self, model or unpruned(self, current.given, None, args), args, held=model is not None)
         return found if layout is None else found.for_layout(layout)
-
-
-def _seeds(args: TrainingArguments) -> str:
-    """The seeds that a training tries, in words."""
-    first = "a drawn one" if args.seed is None else str(args.seed)
-    if args.max_seeds == 1:
-        return first
-    until = "" if args.min_convergent_seeds is None else f", until {args.min_convergent_seeds} converged"
-    return f"{first} and up to {args.max_seeds - 1} more{until}"
