@@ -196,6 +196,17 @@ class TestView:
         assert [one["seed"] for one in choices] == [0, 1, 2]
         assert result["SG"]["value"] == pytest.approx(np.mean([one["value"] for one in choices]))
         assert "Decoder" in repr(result)
+        assert "reason" not in result["SG"]  # there was one step to choose
+        both = view.evaluate_decoder(lrs=[0.01, 0.05])
+        for goal in ("SG", "PL"):
+            rates = {one["learning_rate"] for one in both["seeds"]["choices"][goal]}
+            entry = both[goal]
+            assert (entry["learning_rate"], entry["feature_factor"]).count(None) == (2 if len(rates) > 1 else 0)
+            if len(rates) > 1:
+                with pytest.raises(ValueError, match="Seeds have chosen different rewrites"):
+                    view.trainer.rewrite_base_model(both, strengthen=goal)
+        assert any(entry.get("reason") for entry in (both["SG"], both["PL"]))  # or nothing was tested
+        view.evaluate_decoder(lrs=[0.05])
         assert set(view.evaluate(kwargs_decoder={"lrs": [0.05]})) == {"encoder", "decoder"}
         table = view.table()
         frame = table.to_frame()
@@ -226,6 +237,7 @@ class TestView:
         assert not is_multi_seed_view(trainer)
         assert copy.copy(view).seed_values() == [0, 1, 2]
 
+    @pytest.mark.slow
     def test_plots_are_drawn_for_each_seed(self, trainer, tmp_path):
         pytest.importorskip("matplotlib")
         view = trainer.multi_seed()
@@ -384,7 +396,7 @@ class TestWhatIsKept:
 
 
 class TestTooFewConverged:
-    @pytest.mark.parametrize("seeds", [1, 2])
+    @pytest.mark.parametrize("seeds", [1, pytest.param(2, marks=pytest.mark.slow)])
     def test_it_is_an_error_on_request_with_everything_saved(self, path, tmp_path, seeds):
         fields = {"max_seeds": seeds, "convergent_score_threshold": 1.0, "fail_on_non_convergence": True}
         trainer = tiny_data.trainer(path, {**fields, "experiment_dir": str(tmp_path)})
@@ -392,6 +404,7 @@ class TestTooFewConverged:
             trainer.train()
         assert (tmp_path / "model" / "config.json").is_file()
 
+    @pytest.mark.slow
     def test_too_few_to_compare(self, path, tmp_path, caplog):
         fields = {"max_seeds": 2, "analyze_seed_stability": True, "convergent_score_threshold": 1.0}
         trainer = tiny_data.trainer(path, {**fields, "experiment_dir": str(tmp_path)})

@@ -71,9 +71,13 @@ def title_mark(trainer: Any) -> str:
     args = trainer.training_args
     if not args.highlight_non_convergence or not is_checkpoint(trainer.model_path):
         return ""
-    stats = trainer.get_training_stats()
-    # A report of seeds beside a training of one seed is that of an earlier training.
-    report = None if args.max_seeds == 1 else seed_report(trainer)
+    try:
+        stats = trainer.get_training_stats()
+        # A report of seeds beside a training of one seed is that of an earlier training.
+        report = None if args.max_seeds == 1 else seed_report(trainer)
+    except ValueError:
+        # A plot does not need these files; what reads them says that they are damaged.
+        return ""
     outcome = None if stats is None else judgement(stats, report)
     return DAGGER if outcome is not None and not outcome["converged"] else ""
 

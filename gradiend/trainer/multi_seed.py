@@ -33,6 +33,13 @@ PASSED_ON = frozenset((
 ))  # fmt: skip
 """What a view has from its trainer, because it is the same for all seeds."""
 
+CHOICE = ("learning_rate", "feature_factor")
+"""What a rewrite is made with."""
+OTHER_REWRITES = (
+    "Seeds have chosen different rewrites, which `choices` under `seeds` has: each is applied by view.trainer_of(seed)."
+)
+"""Why the aggregated result of a decoder evaluation has no rewrite."""
+
 
 def is_multi_seed_view(value: object) -> bool:
     """Whether a value is a view of several seeds, and not a trainer."""
@@ -205,11 +212,15 @@ class MultiSeedTrainerView(Shown):
         _refuse("evaluate_decoder", kwargs, ("model_with_gradiend", "output_path"))
         results = self._decoder = self._each(lambda trainer: trainer.evaluate_decoder(**kwargs))
         combined = self._combined(results)
-        names = ("value", "base_value", "learning_rate", "feature_factor")
         goals = [goal for goal in goal_entries(combined) if goal != "seeds"]
+        for goal in goals:
+            chosen = [combined[goal].get(name, 0) for name in CHOICE]
+            if None in chosen:
+                combined[goal] |= {**dict.fromkeys(CHOICE), "reason": combined[goal].get("reason", OTHER_REWRITES)}
         combined["seeds"]["choices"] = {
             goal: [
-                {"seed": seed, **{name: result[goal].get(name) for name in names}} for seed, result in results.items()
+                {"seed": seed, **{name: result[goal].get(name) for name in ("value", "base_value", *CHOICE)}}
+                for seed, result in results.items()
             ]
             for goal in goals
         }
