@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from gradiend.data import TextPreprocessConfig as TextPreprocessConfig
     from gradiend.data import preprocess_texts as preprocess_texts
     from gradiend.data import resolve_base_data as resolve_base_data
+    from gradiend.data.unified.transitions import TransitionSpec as TransitionSpec
+    from gradiend.data.unified.transitions import identity as identity
+    from gradiend.data.unified.transitions import pair as pair
     from gradiend.model import GradiendModel as GradiendModel
     from gradiend.model import ModelWithGradiend as ModelWithGradiend
     from gradiend.model import ParamMappedGradiendModel as ParamMappedGradiendModel
@@ -24,10 +27,16 @@ if TYPE_CHECKING:
     from gradiend.trainer import GradientTrainingDataset as GradientTrainingDataset
     from gradiend.trainer import LRSearchConfig as LRSearchConfig
     from gradiend.trainer import NoConvergentLearningRate as NoConvergentLearningRate
+    from gradiend.trainer import PositiveFeatureDefinition as PositiveFeatureDefinition
+    from gradiend.trainer import PositiveTrainerSuite as PositiveTrainerSuite
     from gradiend.trainer import PostPruneConfig as PostPruneConfig
     from gradiend.trainer import PrePruneConfig as PrePruneConfig
+    from gradiend.trainer import SuitePairDefinition as SuitePairDefinition
+    from gradiend.trainer import SymmetricTrainerSuite as SymmetricTrainerSuite
     from gradiend.trainer import TextGradientTrainingDataset as TextGradientTrainingDataset
+    from gradiend.trainer import TrainerCollection as TrainerCollection
     from gradiend.trainer import TrainerConfig as TrainerConfig
+    from gradiend.trainer import TrainerSuite as TrainerSuite
     from gradiend.trainer import TrainingArguments as TrainingArguments
     from gradiend.trainer import create_model_with_gradiend as create_model_with_gradiend
     from gradiend.trainer import load_training_stats as load_training_stats

@@ -109,6 +109,10 @@ class TestPlaceholder:
             for frame in (rows, rows.assign(masked=rows["masked"].str.replace("<w>", "[MASK]", regex=False)))
         ]
         assert found[0] == found[1]
+        assert (
+            trainer.annotate_data(rows)["base_p_factual"].tolist()
+            == trainer.annotate_data(split="test")["base_p_factual"].tolist()
+        )
         assert trainer.balance_texts(["he and <w> .", "she and [MASK] ."]) == ["he and [MASK] .", "she and [MASK] ."]
         with pytest.raises(ValueError, match="no <w>"):
             trainer.balance_texts(["nothing"])

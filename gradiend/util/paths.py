@@ -61,6 +61,7 @@ DECODER_GRID, DECODER_STATS = "decoder_grid_cache.json", "decoder_stats"
 ENCODER_PLOT, CONVERGENCE_PLOT, SHIFTS_PLOT = "encoder_analysis", "training_convergence", "probability_shifts"
 SCATTER_PLOT = "encoder_analysis_scatter.html"
 SIDE_EFFECTS, BALANCE_PLOT = "side_effects", "balance"
+ROW_WISE_SCORES, ANNOTATED_DATA = "decoder_row_wise_scores.csv", "annotated_data"
 """`side_effects` is the name of a figure, and the beginning of the files with the measurements of a rewrite each."""
 
 # Files and folders of a checkpoint.
@@ -203,6 +204,11 @@ def resolve_encoder_analysis_path(
 ) -> str | None:
     """`encoded_values[_key].csv`; the `.json` of the same name holds the metrics. See `create_readable_key`."""
     return _inside(experiment_dir, explicit_path, _keyed(ENCODED_VALUES, key, ".csv"))
+
+
+def resolve_annotation_path(experiment_dir: str | None, **key: Any) -> str | None:
+    """`annotated_data[_key].csv`; the `.json` of the same name holds the summary. See `create_readable_key`."""
+    return _inside(experiment_dir, None, _keyed(ANNOTATED_DATA, key, ".csv"))
 
 
 def resolve_encoder_eval_result_path(

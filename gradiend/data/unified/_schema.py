@@ -197,36 +197,6 @@ def class_column(frame: pd.DataFrame, column: str, where: str = "") -> pd.Series
     return require_values(frame[column], f"class in {column!r}", where)
 
 
-def usual_placeholder(texts: pd.Series, own: str, where: str = "", *, usual_too: bool = False) -> pd.Series:
-    """The texts with `[MASK]` in place of the placeholder of their author; values that are no text stay as they are.
-
-    Args:
-        texts: The texts.
-        own: The placeholder in the texts; if it is `[MASK]`, they stay as they are.
-        where: What an error says of the place of the texts.
-        usual_too: Whether a text may have `[MASK]` instead.
-
-    Raises:
-        ValueError: A text without the placeholder, or with both.
-    """
-    if own == PLACEHOLDER:
-        return texts
-    is_text = texts.map(lambda text: isinstance(text, str)).astype(bool)
-    given = texts[is_text]
-    has_own, has_usual = (given.str.contains(one, regex=False).astype(bool) for one in (own, PLACEHOLDER))
-    for wrong, what in (
-        (has_own & has_usual, f"both {own} (mask_placeholder) and {PLACEHOLDER}: write one of them."),
-        (~has_own & ~(has_usual & usual_too), f"no {own}, which mask_placeholder says stands for the word."),
-    ):
-        if wrong.any():
-            first = given[wrong]
-            raise ValueError(
-                f"{len(first)} of {len(texts)} texts{where} have {what} First: row {first.index[0]!r}, "
-                f"{first.iloc[0][:60]!r}."
-            )
-    return texts.where(~is_text, given.str.replace(own, PLACEHOLDER, regex=False).reindex(texts.index))
-
-
 def require_placeholders(texts: pd.Series, where: str = "") -> None:
     """Check that every text has a `[MASK]`, which says where its word stood."""
     without = ~texts.str.contains(PLACEHOLDER, regex=False).astype(bool)

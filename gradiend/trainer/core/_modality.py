@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -58,14 +58,14 @@ class Modality:
         """
 
     def eval_data(
-        self, model: Any, split: str, max_size: int | None = None, include_other_classes: bool = False
+        self, model: Any, split: str | Sequence[str], max_size: int | None = None, include_other_classes: bool = False
     ) -> Any | None:
         """The labelled rows of a split as an `EncoderData`, which is encoded faster than gradients are computed.
 
         Args:
             model: The `ModelWithGradiend` that will encode the rows.
-            split: Name of the split.
-            max_size: Cap on rows per class.
+            split: Name of a split, a list of names, or "all".
+            max_size: Cap on rows per class and split.
             include_other_classes: Whether rows of classes that are no target are added, with label 0.
 
         Returns:
@@ -75,14 +75,17 @@ class Modality:
     def memory_probe(self, trainer: Any, model: Any, arguments: TrainingArguments) -> Probe | None:
         """The traced passes of a training over the base model; None if their memory is not known."""
 
-    def data_parts(self, *splits: str, include_other_classes: bool = False) -> dict[str, Any]:
+    def data_parts(
+        self, *splits: str, include_other_classes: bool = False, transitions: Sequence[tuple[str, str]] | None = None
+    ) -> dict[str, Any]:
         """Name → digest or setting of the data that results depend on; a cache only notices changes of these.
 
         Args:
-            *splits: Names of the splits whose rows matter.
+            *splits: Names of the splits whose rows matter; "all" for every split.
             include_other_classes: Whether rows of classes that are no target matter too.
+            transitions: The (factual class, alternative class) whose rows matter too.
         """
-        del splits, include_other_classes
+        del splits, include_other_classes, transitions
         return {}
 
     def measurement_parts(self) -> dict[str, Any]:
