@@ -8,6 +8,25 @@ from gradiend._version import __version__ as __version__
 from gradiend.util._imports import LATER, lazy_names, warn_of_namesake
 
 if TYPE_CHECKING:
+    from gradiend.comparison import build_cross_task_encoder_summary as build_cross_task_encoder_summary
+    from gradiend.comparison import compute_anchor_aligned_encoding_matrix as compute_anchor_aligned_encoding_matrix
+    from gradiend.comparison import (
+        compute_gradiend_feature_cross_encoding_matrix as compute_gradiend_feature_cross_encoding_matrix,
+    )
+    from gradiend.comparison import (
+        compute_gradiend_transition_cross_encoding_matrix as compute_gradiend_transition_cross_encoding_matrix,
+    )
+    from gradiend.comparison import compute_grouped_similarity_matrices as compute_grouped_similarity_matrices
+    from gradiend.comparison import compute_similarity_matrix as compute_similarity_matrix
+    from gradiend.comparison import compute_trainer_pair_encoding_matrix as compute_trainer_pair_encoding_matrix
+    from gradiend.comparison import plot_cross_encoding_heatmap as plot_cross_encoding_heatmap
+    from gradiend.comparison import (
+        plot_gradiend_feature_cross_encoding_heatmap as plot_gradiend_feature_cross_encoding_heatmap,
+    )
+    from gradiend.comparison import (
+        plot_gradiend_transition_cross_encoding_heatmap as plot_gradiend_transition_cross_encoding_heatmap,
+    )
+    from gradiend.comparison import plot_similarity_heatmap as plot_similarity_heatmap
     from gradiend.data import SpacyTagSpec as SpacyTagSpec
     from gradiend.data import TextFilterConfig as TextFilterConfig
     from gradiend.data import TextPredictionDataCreator as TextPredictionDataCreator
@@ -47,8 +66,16 @@ if TYPE_CHECKING:
     from gradiend.util._stopping import Interrupted as Interrupted
     from gradiend.util.logging import get_logger as get_logger
     from gradiend.util.logging import setup_logging as setup_logging
+    from gradiend.visualizer import plot_comparison_heatmap as plot_comparison_heatmap
     from gradiend.visualizer import plot_topk_overlap_heatmap as plot_topk_overlap_heatmap
     from gradiend.visualizer import plot_topk_overlap_venn as plot_topk_overlap_venn
+    from gradiend.visualizer.plot_style import PlotStyleConfig as PlotStyleConfig
+    from gradiend.visualizer.plot_style import PlotStyleStatus as PlotStyleStatus
+    from gradiend.visualizer.plot_style import check_plot_environment as check_plot_environment
+    from gradiend.visualizer.plot_style import configure_plot_style as configure_plot_style
+    from gradiend.visualizer.plot_style import format_transition_label as format_transition_label
+    from gradiend.visualizer.plot_style import transition_bidi_arrow as transition_bidi_arrow
+    from gradiend.visualizer.plot_style import transition_directed_arrow as transition_directed_arrow
 
 # PyTorch reads this at its first allocation: on Linux, large tensors then come in huge pages. Gradients and activations
 # are made and freed by the hundred, and clearing their memory page by page is a good part of a training step.

@@ -61,6 +61,12 @@ def calls(name: str) -> list[str]:
     return [call for call in dict.fromkeys(found) if "…" not in call]
 
 
+def whole(name: str) -> list[str]:
+    """The Python of a guide, block by block, or in one piece where later blocks use names of earlier ones."""
+    blocks = python_blocks(DOCS / name)
+    return ["\n".join(blocks)] if name == "compare.md" else blocks
+
+
 def run(code: str, names: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
     monkeypatch.chdir(tmp_path)
     # Trainings of a guide do not replace that of the fixture.
@@ -133,10 +139,10 @@ def test_the_guide_to_the_command(tmp_path, monkeypatch):
     assert Path(known["run"].report_path).is_file()
 
 
-GUIDES = ("measure.md", "plots.md")
+GUIDES = ("measure.md", "plots.md", "compare.md")
 
 
-@pytest.mark.parametrize("code", [code for name in GUIDES for code in python_blocks(DOCS / name)])
+@pytest.mark.parametrize("code", [code for name in GUIDES for code in whole(name)])
 def test_the_guides_to_measuring_and_plots(code, names, tmp_path, monkeypatch):
     run(code, names, tmp_path, monkeypatch)
 

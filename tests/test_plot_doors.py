@@ -14,6 +14,8 @@ MISTAKES = {
     "plot_balance": ("decoder_result", "decoder_results"),
     "plot_encoder_scatter": ("colour_by", "color_by"),
     "plot_probability_shifts": ("target_clas", "target_class"),
+    "plot_comparison_heatmap": ("clusters", "cluster"),
+    "comparison_matrix_from_cell_stat": ("fields", "field"),
     "plot_side_effects": ("side_effect", "side_effects"),
     "plot_topk_overlap_heatmap": ("clusters", "cluster"),
     "plot_topk_overlap_venn": ("label_mappings", "label_mapping"),

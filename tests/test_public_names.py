@@ -15,7 +15,12 @@ SURFACE = {
         TextPreprocessConfig SpacyTagSpec preprocess_texts resolve_base_data TextPredictionTrainer TextPredictionConfig
         TrainerConfig TrainingArguments PrePruneConfig PostPruneConfig setup_logging get_logger set_seed
         load_training_stats GradientTrainingDataset TextGradientTrainingDataset create_model_with_gradiend
-        plot_topk_overlap_heatmap plot_topk_overlap_venn __version__""",
+        plot_topk_overlap_heatmap plot_topk_overlap_venn __version__ compute_similarity_matrix
+        compute_grouped_similarity_matrices plot_comparison_heatmap plot_similarity_heatmap PlotStyleConfig
+        PlotStyleStatus configure_plot_style check_plot_environment format_transition_label transition_bidi_arrow
+        transition_directed_arrow""",
+    "gradiend.comparison": """ComparisonResult compute_similarity_matrix compute_grouped_similarity_matrices
+        plot_similarity_heatmap plot_similarity_heatmap_with_correlation""",
     "gradiend.model": "GradiendModel ParamMappedGradiendModel ModelWithGradiend is_decoder_only_model",
     "gradiend.model.core": """build_gradiend_from_base_model get_backbone_module split_backbone_vs_head_params
         debug_param_overlap""",
@@ -81,7 +86,8 @@ SURFACE = {
     "gradiend.evaluator.encoder_metrics": """get_correlation get_encoder_metrics_from_dataframe get_model_metrics
         invalidate_encoder_metrics_cache""",
     "gradiend.visualizer": """Visualizer plot_encoder_distributions plot_training_convergence plot_encoder_scatter
-        compute_topk_sets plot_topk_venn plot_topk_overlap_heatmap plot_topk_overlap_venn""",
+        compute_topk_sets plot_topk_venn plot_topk_overlap_heatmap plot_topk_overlap_venn plot_comparison_heatmap
+        comparison_matrix_from_cell_stat""",
     "gradiend.visualizer.convergence": "plot_training_convergence",
     "gradiend.visualizer.encoder_distributions": "plot_encoder_distributions",
     "gradiend.visualizer.probability_shifts": "plot_probability_shifts",

@@ -14,8 +14,9 @@ from test_public_names import SURFACE
 
 pytest.importorskip("myst_nb", reason="the site needs the extra docs")
 
-PACKAGES = """gradiend gradiend.data gradiend.evaluator gradiend.experiment gradiend.model gradiend.objectives
-    gradiend.report gradiend.trainer gradiend.trainer.text gradiend.util gradiend.visualizer""".split()
+PACKAGES = """gradiend gradiend.comparison gradiend.data gradiend.evaluator gradiend.experiment gradiend.model
+    gradiend.objectives gradiend.report gradiend.trainer gradiend.trainer.text gradiend.util
+    gradiend.visualizer""".split()
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # the build runs all notebooks; CI builds by `make docs`
 
 NOTEBOOKS = sorted(path.stem for path in (DOCS / "notebooks").glob("*.ipynb"))

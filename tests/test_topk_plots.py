@@ -12,6 +12,7 @@ import pytest
 
 import gradiend
 from gradiend import plot_topk_overlap_heatmap, plot_topk_overlap_venn
+from gradiend.model.seed_group import SeedModelGroup
 from gradiend.visualizer import Visualizer, compute_topk_sets, plot_topk_venn, topk
 from gradiend.visualizer.topk._heatmap import ColorScale
 from gradiend.visualizer.topk._venn import MOST_COLUMNS, VennStyle, upset_figure, venn_figure
@@ -70,6 +71,25 @@ class TestSets:
     def test_one_model_and_none(self) -> None:
         assert compute_topk_sets({"a": MODELS["a"]}, 2) == ({"a": [3, 5]}, [3, 5], [3, 5])
         assert compute_topk_sets({}) == ({}, [], [])
+
+    @pytest.mark.parametrize(
+        ("policy", "expected"), [("primary", [1, 3, 5]), ("union", [1, 3, 5, 7]), ("intersection", [1, 3])]
+    )
+    def test_seeds_become_one_set(self, policy: str, expected: list[int]) -> None:
+        models = {"seeds": SeedModelGroup((MODELS["a"], MODELS["b"])), "one": MODELS["d"]}
+        options = {"topk": 3, "seed_group_policy": policy}
+        per_model = {"seeds": expected, "one": [1, 2, 3]}
+        assert compute_topk_sets(models, **options)[0] == per_model
+        assert plot_topk_overlap_venn(models, show=False, **options)["per_model"] == per_model
+        assert plot_topk_overlap_heatmap(models, show=False, **options)["per_model"] == per_model
+
+    def test_seeds_without_a_common_weight(self) -> None:
+        group = SeedModelGroup((Ranked(1), Ranked(2)))
+        with pytest.raises(ValueError, match="all seeds of 'g'"):
+            compute_topk_sets({"g": group}, 1, seed_group_policy="intersection")
+        for plot in (compute_topk_sets, plot_topk_overlap_venn, plot_topk_overlap_heatmap):
+            with pytest.raises(ValueError, match="Did you mean 'union'"):
+                plot({"g": group, "h": group}, seed_group_policy="unions")
 
     def test_a_list_is_numbered(self) -> None:
         assert list(compute_topk_sets(list(MODELS.values())[:2], 1)[0]) == ["model 1", "model 2"]

@@ -103,7 +103,7 @@ class Selection:
             for block in blocks(slice(0, self.size)):
                 values = self.importance[block] if everything else self.importance[block][self.allowed(block)]
                 # The addition of 0 turns a negative zero, which equals a positive zero, into a positive zero.
-                keys = _flipped(bits(values + 0))
+                keys = flipped(bits(values + 0))
                 if leading:
                     digits = (keys >> shift).to(torch.int32) + (1 << (DIGIT - 1))
                 else:
@@ -116,7 +116,7 @@ class Selection:
             left -= int(from_the_top[above - 1]) if above else 0
             prefix = digit - (1 << (DIGIT - 1)) if leading else (prefix << DIGIT) | digit
         key = torch.tensor([prefix], dtype=bits(self.importance[:0]).dtype, device=self.importance.device)
-        return replace(self, count=count, cutoff=_flipped(key).view(self.importance.dtype)[0], ties=left)
+        return replace(self, count=count, cutoff=flipped(key).view(self.importance.dtype)[0], ties=left)
 
     def masks(self) -> Iterator[Tensor]:
         """Yield the bool mask of each range of `places`, on the CPU."""
@@ -166,7 +166,7 @@ def blocks(place: slice) -> Iterator[slice]:
         yield slice(start, min(start + BLOCK, place.stop))
 
 
-def _flipped(keys: Tensor) -> Tensor:
+def flipped(keys: Tensor) -> Tensor:
     """The bits of floats → integers in the same order, and back: the bits of negative numbers are inverted."""
     return keys ^ ((keys >> (8 * keys.element_size() - 1)) & torch.iinfo(keys.dtype).max)
 

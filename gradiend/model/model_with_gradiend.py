@@ -39,6 +39,7 @@ from gradiend.model._parameter_map import mapped_parameters
 from gradiend.model._refusals import is_finite, refuse_undefined_weights, unwrapped
 from gradiend.model._rewriting import RewritesBaseModel
 from gradiend.model._shards import Shards
+from gradiend.model._topk_features import WeighsEntries, mask_of_indices
 from gradiend.model.core.backbone import build_gradiend_from_base_model
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.util._checks import require_path
@@ -53,7 +54,7 @@ logger = logging.getLogger(__name__)
 
 
 @strict_methods
-class ModelWithGradiend(Shown, RewritesBaseModel):
+class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
     """A base model with its GRADIEND; subclasses make the gradients, and load and save the base model.
 
     Args:
@@ -185,24 +186,6 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
 
     # Weights
 
-    def get_weight_importance(self, part: str = "decoder-weight") -> Tensor:
-        """The importance of each input dimension, see `GradiendModel.get_weight_importance`."""
-        return self.gradiend.get_weight_importance(part)
-
-    def get_topk_weights(self, part: str = "decoder-weight", topk: int | float = 1000) -> list[int]:
-        """The most important dimensions as indices into the *unpruned* space, which all prunings of a model share.
-
-        Arguments and errors are those of `GradiendModel.get_topk_weights`.
-        """
-        local = self.gradiend.get_topk_weights(part, topk)
-        return self.gradiend.whole_map.base_indices()[torch.tensor(local)].tolist()
-
-    def get_enhancer_mask(self, topk: int | float, part: str = "decoder-weight") -> Tensor:
-        """A bool mask (input_dim,) that is True at the top-k dimensions."""
-        mask = torch.zeros(self.gradiend.total_dim, dtype=torch.bool)
-        mask[torch.tensor(self.gradiend.get_topk_weights(part, topk))] = True
-        return mask
-
     def invert_encoding(self, *, update_direction: bool = True) -> bool:
         """Negate the latent and keep the reconstruction, see `GradiendModel.invert_encoding`.
 
@@ -220,11 +203,16 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
     def prune_gradiend(
         self, *, topk: int | float | None = None, threshold: float | None = None, mask: Tensor | None = None,
         part: str = "decoder-weight", importance: Tensor | None = None, inplace: bool = True, return_mask: bool = False,
+        keep_idx: Sequence[int] | Tensor | None = None,
     ) -> Any:  # fmt: skip
         """Prune the GRADIEND, see `GradiendModel.prune`; in place by default.
 
+        `keep_idx` has the input dimensions that may stay, and does what a `mask` does: give one of the two.
+
         Returns this model, or a copy that shares the base model if `inplace` is False; or (model, mask).
         """
+        if keep_idx is not None:
+            mask = mask_of_indices(keep_idx, self.gradiend.input_dim, mask)
         pruned = self.gradiend.prune(
             topk=topk, threshold=threshold, mask=mask, part=part, importance=importance, inplace=inplace,
             return_mask=return_mask,

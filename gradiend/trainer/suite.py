@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from typing_extensions import Self
 
-from gradiend.comparison.closed_form import ClosedForm, closed_form
+from gradiend.comparison._closed_form import ClosedForm, closed_form
 from gradiend.trainer._preparation import Preparation, TrainingPlan
 from gradiend.trainer._shared_work import SharedWork
 from gradiend.trainer.collection import CHILD_ERRORS, TrainerCollection, told

@@ -17,6 +17,8 @@ ALIASES: dict[str, dict[str, str]] = {
     "TrainingArguments": {"num_epochs": "num_train_epochs"},
     "plot_encoder_distributions": {"class_label_mapping": "legend_name_mapping"},
     "plot_topk_overlap_heatmap": {"annot_fmt": "fmt"},
+    "plot_similarity_heatmap": {"metric": "measure"},
+    "plot_similarity_heatmap_with_correlation": {"metric": "measure"},
     "TextPredictionTrainer": {"training_args": "args"},
     "Trainer.train": {"model_class": "model_with_gradiend_cls", "output": "output_dir"},
     "ModelWithGradiend.from_pretrained": {"gradiend_model": "load_directory"},

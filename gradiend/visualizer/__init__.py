@@ -4,6 +4,8 @@ from gradiend.util._imports import public_names
 from gradiend.visualizer._encoder_scatter import plot_encoder_scatter as plot_encoder_scatter
 from gradiend.visualizer._visualizer import Visualizer as Visualizer
 from gradiend.visualizer.balance import plot_balance as plot_balance
+from gradiend.visualizer.comparison import comparison_matrix_from_cell_stat as comparison_matrix_from_cell_stat
+from gradiend.visualizer.comparison import plot_comparison_heatmap as plot_comparison_heatmap
 from gradiend.visualizer.convergence import plot_training_convergence as plot_training_convergence
 from gradiend.visualizer.encoder_distributions import plot_encoder_distributions as plot_encoder_distributions
 from gradiend.visualizer.probability_shifts import plot_probability_shifts as plot_probability_shifts

@@ -26,6 +26,7 @@ from gradiend.util._files import replacing
 from gradiend.util._imports import require_package, without_package
 from gradiend.util._keywords import ALIASES, nearest, one_of, resolve_keywords
 from gradiend.visualizer._style import colormap, cover_characters
+from gradiend.visualizer.plot_style import plot_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,12 +67,12 @@ def checked_plot_options(plot: Callable[..., Any], given: Mapping[str, Any]) -> 
         ValueError: matplotlib has no such image format or colormap, or a number or path is none that can be used.
     """
     name = plot.__name__
-    without = sorted(WITHOUT_EFFECT & given.keys())
+    parameters = inspect.signature(plot).parameters
+    without = sorted((WITHOUT_EFFECT & given.keys()) - parameters.keys())
     if without:
         logger.warning("%s draws the same with and without %s.", name, ", ".join(without))
     second = ALIASES.get(name, {})
     kept = {key: value for key, value in given.items() if key not in without and not (key in second and value is None)}
-    parameters = inspect.signature(plot).parameters
     options = resolve_keywords(name, kept, tuple(parameters))
     for key, value in options.items():
         annotation = str(parameters[key].annotation) if key in parameters else "Any"
@@ -152,11 +153,13 @@ def _place(name: str) -> None:
 
 
 def plot_keywords(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a plot: every call goes through `checked_plot_options`."""
+    """Decorate a plot: every call goes through `checked_plot_options`, and text has the configured font."""
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        return function(*args, **checked_plot_options(function, kwargs))
+        options = checked_plot_options(function, kwargs)
+        with plot_style():
+            return function(*args, **options)
 
     return call
 

@@ -10,6 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from gradiend.util._imports import require_package
+from gradiend.visualizer.plot_style import drawn_arrows
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -103,8 +104,8 @@ def shown(name: str, width: int = _NAME_WIDTH, lines: int = 3) -> str:
     drawn = "\n".join(wrapped)
     # matplotlib leaves a label that starts with "_" out of legends; a zero-width space is not seen.
     drawn = "\u200b" + drawn if drawn.startswith("_") else drawn
-    # Between two dollar signs matplotlib would parse mathematics.
-    return drawn.replace("$", r"\$")
+    # Between two dollar signs matplotlib would parse mathematics; an arrow may be mathematics.
+    return drawn_arrows(drawn.replace("$", r"\$"))
 
 
 def _wrap(text: str, width: int) -> list[str]:
@@ -160,12 +161,17 @@ def _is_plain(text: str) -> bool:
     return text.isascii() and text.replace("\n", "").isprintable()
 
 
-@cache
 def _family(character: str) -> str | None:
     """Return the font family to add for `character`: "" if the default font has it, None if no font has it."""
     from matplotlib import font_manager  # noqa: PLC0415 - optional
 
-    default = font_manager.findfont(font_manager.FontProperties())
+    return _family_beside(font_manager.findfont(font_manager.FontProperties()), character)
+
+
+@cache
+def _family_beside(default: str, character: str) -> str | None:
+    from matplotlib import font_manager  # noqa: PLC0415 - optional
+
     if character.isspace() or ord(character) in _characters(default):
         return ""
     for entry in font_manager.fontManager.ttflist:

@@ -35,6 +35,7 @@ from gradiend.visualizer._style import (
     signed,
     tidy,
 )
+from gradiend.visualizer.plot_style import arrow_or
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -214,12 +215,13 @@ class Names:
         if group.key in self.chosen or group.target is None:
             return shown(self.of(group.key), 44, 1) if rotated else shown(self.of(group.key), 16)
         if rotated:
-            return f"{shown(self.of(group.source), 22, 1)} -> {shown(self.of(group.target), 22, 1)}"
-        return f"{shown(self.of(group.source), 18, 2)}\n-> {shown(self.of(group.target), 18, 2)}"
+            return f"{shown(self.of(group.source), 22, 1)} {arrow_or('->')} {shown(self.of(group.target), 22, 1)}"
+        return f"{shown(self.of(group.source), 18, 2)}\n{arrow_or('->')} {shown(self.of(group.target), 18, 2)}"
 
     def _pair(self, left: EncodingGroup, right: EncodingGroup, rotated: bool) -> str:
         if (left.source, left.target) == (right.target, right.source):
-            names, sign = [shown(self.of(group.source), 18, 1) for group in (left, right)], "<->"
+            names = [shown(self.of(group.source), 18, 1) for group in (left, right)]
+            sign = arrow_or("<->", bidirectional=True)
         else:
             names, sign = [shown(self.of(group.key), 24, 1) for group in (left, right)], "|"
         return (f" {sign} " if rotated else f"\n{sign} ").join(names)

@@ -6,13 +6,12 @@ The plot function is long since its docstring describes every option; its body c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from gradiend.util._keywords import one_of
+from gradiend.visualizer._arrangement import chosen_order, clustered, complete_groups
+from gradiend.visualizer._matrix import ColorScale, DrawnMatrix, MatrixStyle, SideColumn, draw_matrix, number_format
 from gradiend.visualizer._output import (
     deliver,
     heading,
@@ -22,14 +21,10 @@ from gradiend.visualizer._output import (
     require_matplotlib,
     with_image_suffix,
 )
-from gradiend.visualizer._style import REFERENCE_COLOR, colormap, shown, text_color
 from gradiend.visualizer.topk._sets import (
     DEFAULT_PART,
-    Matrix,
+    POLICIES,
     Models,
-    chosen_order,
-    clustered,
-    complete_groups,
     intersections,
     named_models,
     shares,
@@ -38,47 +33,8 @@ from gradiend.visualizer.topk._sets import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.colorbar import Colorbar
-    from matplotlib.colors import Normalize
 
 VALUES = ("intersection", "intersection_frac")
-SCALES = ("linear", "log", "sqrt", "power")
-
-_ANNOTATED_UP_TO = 15
-
-
-@dataclass(frozen=True)
-class ColorScale:
-    """The colours of numbers."""
-
-    cmap: str = "viridis"
-    vmin: float | None = None
-    vmax: float | None = None
-    scale: str = "linear"
-    """linear, log, sqrt, or power with the exponent `gamma`."""
-    gamma: float | None = None
-
-    def __post_init__(self) -> None:
-        one_of("scale", self.scale, SCALES)
-        if self.scale == "power" and (self.gamma is None or self.gamma <= 0):
-            raise ValueError(f"scale='power' needs scale_gamma above 0, for instance 0.5; got {self.gamma}.")
-        if self.scale == "log" and self.vmin is not None and self.vmin <= 0:
-            raise ValueError(f"scale='log' needs vmin above 0; got {self.vmin}.")
-        colormap(self.cmap)
-
-    def norm(self, matrix: Matrix) -> Normalize:
-        """Make the scale over `matrix`, from 0 (log: its smallest positive value) to its largest value."""
-        from matplotlib.colors import LogNorm, Normalize, PowerNorm  # noqa: PLC0415 - optional
-
-        high = float(matrix.max()) if self.vmax is None else self.vmax
-        if self.scale == "log":
-            low = float(np.min(matrix, initial=high, where=matrix > 0)) if self.vmin is None else self.vmin
-            # An overlap of nothing has no logarithm: it takes the lowest colour.
-            return LogNorm(low if low < high else high / 10, high, clip=True)
-        low = 0.0 if self.vmin is None else self.vmin
-        if self.scale == "linear":
-            return Normalize(low, high)
-        return PowerNorm(0.5 if self.scale == "sqrt" else self.gamma or 1.0, low, high)
 
 
 @plot_keywords
@@ -120,6 +76,7 @@ def plot_topk_overlap_heatmap(
     row_metric_vmax: float | None = None,
     row_label_mapping: Mapping[str, str] | None = None,
     column_label_mapping: Mapping[str, str] | None = None,
+    seed_group_policy: str = "primary",
 ) -> Any:
     """Plot how many of the top-k weights each two models share.
 
@@ -128,7 +85,7 @@ def plot_topk_overlap_heatmap(
         topk: How many weights of each model, or which share of them.
         part: The part whose weights are ranked, e.g. decoder-weight.
         value: "intersection" (`|A ∩ B|`) or "intersection_frac" (`|A ∩ B| / min(|A|, |B|)`).
-        order: "input", "name", or a list of the models to show.
+        order: "input", "name", "cluster" (see `cluster`), or a list of the models to show.
         cluster: Put models that overlap beside each other.
         annot: Write the numbers into the cells; "auto" writes them for up to 15 models.
         fmt: Format of the numbers in the cells, e.g. ".1f" (`annot_fmt` is another name of this argument).
@@ -161,6 +118,8 @@ def plot_topk_overlap_heatmap(
         row_metric_vmax: Number with the highest colour; default 1, or the largest number if it is larger.
         row_label_mapping: Display names of the rows.
         column_label_mapping: Display names of the columns.
+        seed_group_policy: Of a SeedModelGroup, the set of its "primary" (best) model, or the "union" or "intersection"
+            of the sets of its seeds.
 
     Returns:
         {per_model: {name: indices}, model_ids: names in the order of the rows, matrix: rows of numbers, value, topk,
@@ -176,43 +135,31 @@ def plot_topk_overlap_heatmap(
     if ax is None and not return_fig_ax and not return_data:
         require_destination(path, show, "output_path")
     one_of("value", value, VALUES)
-    colors = ColorScale(cmap, vmin, vmax, scale, scale_gamma)
+    one_of("seed_group_policy", seed_group_policy, POLICIES)
+    style = MatrixStyle(
+        ColorScale(cmap, vmin, vmax, scale, scale_gamma), annot, row_label_mapping or {}, column_label_mapping or {},
+        annot_fontsize, tick_label_fontsize, group_label_fontsize, group_label_rotation_top,
+        group_label_rotation_right, cbar_pad, cbar_fontsize, cbar_shrink,
+    )  # fmt: skip
     metric_colors = ColorScale(row_metric_cmap, row_metric_vmin, row_metric_vmax)
-    number_format = _number_format(fmt, value, percentages)
+    written = number_format("fmt", fmt, ".0f" if percentages or value == "intersection" else ".2f")
 
-    sets, groups = _arranged(models, topk, part, order, cluster, pretty_groups)
+    sets = topk_sets(_chosen(models, order), topk, part, seed_group_policy)
+    sets, groups = _arranged(sets, cluster or order == "cluster", pretty_groups)
     names = list(sets)
     counts = intersections(sets.values())
     matrix = shares(counts) if percentages or value == "intersection_frac" else counts
     matrix = 100.0 * matrix if percentages else matrix
+    texts = [[format(float(number), written) for number in row] for row in matrix]
     metric = {name: float(number) for name, number in (row_metric or {}).items() if name in sets}
+    side = SideColumn(metric, row_metric_label or "", metric_colors)
+    drawn = DrawnMatrix(matrix, names, names, texts, _meaning(value, percentages), groups, groups, side)
 
     own = ax is None
     if ax is None:
-        ax = new_figure(figsize or _size(names, bool(metric), bool(groups))).subplots()
+        ax = new_figure(figsize or drawn.size(style)).subplots()
     figure: Any = ax.figure
-    image = ax.imshow(matrix, cmap=colormap(cmap), norm=colors.norm(matrix), aspect="equal")
-    if len(names) <= _ANNOTATED_UP_TO if annot == "auto" else annot:
-        backgrounds = image.to_rgba(matrix)
-        for (row, column), number in np.ndenumerate(matrix):
-            text = format(float(number), number_format)
-            _write(ax, column, row, text, backgrounds[row, column].tolist(), annot_fontsize)
-    _label_ticks(
-        ax, [str((row_label_mapping or {}).get(name, name)) for name in names],
-        [str((column_label_mapping or {}).get(name, name)) for name in names], tick_label_fontsize,
-    )  # fmt: skip
-    edge = len(names) - 0.5
-    if metric:
-        edge += 1.25
-        _draw_metric(ax, names, metric, metric_colors, annot_fontsize)
-        label, size = shown(row_metric_label or "", 12), tick_label_fontsize or 9
-        ax.text(edge - 0.5, len(names) - 0.4, label, ha="center", va="top", fontsize=size)
-    if groups:
-        turns = (group_label_rotation_top, group_label_rotation_right)
-        _draw_groups(ax, groups, edge + 0.3, turns, group_label_fontsize or 10)
-    pad = 0.03 if cbar_pad is None else cbar_pad
-    bar = figure.colorbar(image, ax=ax, shrink=cbar_shrink or 0.8, pad=pad, label=_meaning(value, percentages))
-    _label_bar(bar, cbar_fontsize, decades=scale == "log")
+    draw_matrix(ax, drawn, style)
     if head := heading(title, f"Overlap of the top {topk:,} by {part}"):
         # The titles of groups stand where a title of the axes would.
         figure.suptitle(head, fontsize=13)
@@ -225,20 +172,19 @@ def plot_topk_overlap_heatmap(
     return (data, figure, ax) if return_fig_ax else data
 
 
+def _chosen(models: Models, order: str | Sequence[str]) -> dict[str, Any]:
+    """Return the models that are shown, by name, in their order."""
+    named = named_models(models, least=2)
+    return {name: named[name] for name in chosen_order(list(named), order)}
+
+
 def _arranged(
-    models: Models,
-    topk: float,
-    part: str,
-    order: str | Sequence[str],
-    cluster: bool,
-    pretty_groups: Mapping[str, Sequence[str]] | None,
+    sets: dict[str, list[int]], cluster: bool, pretty_groups: Mapping[str, Sequence[str]] | None
 ) -> tuple[dict[str, list[int]], dict[str, list[str]]]:
     """Return the top-k weights of each model, in the order of the rows, and the groups of the rows."""
-    named = named_models(models, least=2)
-    names = chosen_order(list(named), order)
-    sets = topk_sets({name: named[name] for name in names}, topk, part)
+    names = list(sets)
     if cluster:
-        names = clustered(names, shares(intersections(sets.values())))
+        names = clustered(names, 1.0 - shares(intersections(sets.values())))
     groups = {} if pretty_groups is None else complete_groups(names, pretty_groups)
     if groups:
         names = [name for members in groups.values() for name in members]
@@ -249,85 +195,3 @@ def _meaning(value: str, percentages: bool) -> str:
     if percentages:
         return "shared weights in % (of the smaller set)"
     return "shared weights" if value == "intersection" else "share of the smaller set"
-
-
-def _number_format(fmt: str | None, value: str, percentages: bool) -> str:
-    if fmt is None:
-        return ".0f" if percentages or value == "intersection" else ".2f"
-    try:
-        format(0.5, fmt)
-    except ValueError as error:
-        raise ValueError(f"fmt={fmt!r} is no format of a number; try '.1f' or '.0f'.") from error
-    return fmt
-
-
-def _size(names: Sequence[str], with_metric: bool, with_groups: bool) -> tuple[float, float]:
-    side = min(max(2.6, 0.62 * len(names)), 16.0) + 0.07 * max(len(shown(str(name), lines=1)) for name in names)
-    return side + 0.7 * with_metric + 1.4 * with_groups + 1.6, side + 0.4 * with_groups + 0.4
-
-
-def _write(ax: Axes, x: float, y: float, text: str, background: Sequence[float], size: float | None) -> None:
-    ax.text(x, y, text, ha="center", va="center", color=text_color(background), fontsize=size or 9)
-
-
-def _label_ticks(ax: Axes, rows: Sequence[str], columns: Sequence[str], size: float | None) -> None:
-    rows, columns = ([shown(name, lines=1) for name in names] for names in (rows, columns))
-    ax.set_yticks(range(len(rows)), rows, fontsize=size or 9)
-    long = max(map(len, columns)) > 5
-    turn: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if long else {}
-    ax.set_xticks(range(len(columns)), columns, fontsize=size or 9, **turn)
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-
-
-def _label_bar(bar: Colorbar, size: float | None, *, decades: bool) -> None:
-    """Set the size of the text and, for a logarithmic scale, ticks at 1, 2 and 5 of each power of ten."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator  # noqa: PLC0415 - optional
-
-    if size:
-        bar.ax.tick_params(labelsize=size)
-        bar.ax.yaxis.label.set_fontsize(size)
-    if not decades:
-        return
-    bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    bar.ax.yaxis.set_minor_locator(NullLocator())
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def _draw_metric(
-    ax: Axes, names: Sequence[str], metric: Mapping[str, float], colors: ColorScale, size: float | None
-) -> None:
-    """Draw a column of numbers, one unit wide, a quarter right of the matrix."""
-    from matplotlib.patches import Rectangle  # noqa: PLC0415 - optional
-
-    low = min(0.0, *metric.values()) if colors.vmin is None else colors.vmin
-    high = max(1.0, *metric.values()) if colors.vmax is None else colors.vmax
-    norm, cmap = ColorScale(vmin=low, vmax=high).norm(np.zeros(1)), colormap(colors.cmap)
-    left = len(names) - 0.25
-    for name, value in metric.items():
-        row, color = names.index(name), cmap(float(norm(value)))
-        ax.add_patch(Rectangle((left, row - 0.5), 1, 1, facecolor=color, linewidth=0, clip_on=False))
-        _write(ax, left + 0.5, row, f"{value:.3g}", color, size)
-
-
-def _draw_groups(
-    ax: Axes, groups: Mapping[str, Sequence[str]], right: float, turns: tuple[float, float], size: float
-) -> None:
-    """Draw lines between groups, and a bracket with the title of each above and right of the matrix."""
-    end = sum(map(len, groups.values())) - 0.5
-    top, start = -0.75, -0.5
-    line: dict[str, Any] = {"color": REFERENCE_COLOR, "linewidth": 1.4, "clip_on": False}
-    for title, members in groups.items():
-        stop = start + len(members)
-        middle, name = (start + stop) / 2, shown(title, 14)
-        if start > 0:
-            ax.plot([start, start], [-0.5, end], color="white", linewidth=2)
-            ax.plot([-0.5, end], [start, start], color="white", linewidth=2)
-        ax.plot([start + 0.1, stop - 0.1], [top, top], **line)
-        ax.plot([right, right], [start + 0.1, stop - 0.1], **line)
-        ax.text(middle, top - 0.12, name, ha="center", va="bottom", fontsize=size, rotation=turns[0])
-        ax.text(right + 0.15, middle, name, ha="left", va="center", fontsize=size, rotation=turns[1])
-        start = stop
-    # Lines outside of the image would move its limits.
-    ax.set_xlim(-0.5, end)
-    ax.set_ylim(end, -0.5)

@@ -42,6 +42,7 @@ def plot_topk_overlap_venn(
     alpha: float = 0.5,
     title: str | None = None,
     label_mapping: Mapping[str, str] | None = None,
+    seed_group_policy: str = "primary",
 ) -> dict[str, Any]:
     """Plot how many of their top-k weights two to six models share, combination by combination.
 
@@ -61,6 +62,8 @@ def plot_topk_overlap_venn(
         alpha: Opacity of the sets, or of the colours behind the dots, 0 to 1.
         title: Title of the figure.
         label_mapping: Display names of the models.
+        seed_group_policy: Of a SeedModelGroup, the set of its "primary" (best) model, or the "union" or "intersection"
+            of the sets of its seeds.
 
     Returns:
         {per_model: {name: indices}, intersection, union, topk, part}; indices ascending.
@@ -76,7 +79,7 @@ def plot_topk_overlap_venn(
         require_package("matplotlib_venn", "A Venn diagram of two or three models", "plot")
     elif len(named) <= MOST_SETS:
         require_package("venn", "A Venn diagram of four or five models", "plot")
-    per_model, common, union = compute_topk_sets(named, topk, part)
+    per_model, common, union = compute_topk_sets(named, topk, part, seed_group_policy)
     style = VennStyle(
         figsize, circle_names_fontsize, region_counts_fontsize, patch_linewidth, alpha, title, label_mapping or {}
     )

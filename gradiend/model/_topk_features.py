@@ -1,0 +1,159 @@
+"""The input dimensions of a GRADIEND by importance, with the names and places of their weights in the base model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from gradiend.model._topk import ranking, topk_count
+from gradiend.model.param_mapped import ParamMappedGradiendModel
+from gradiend.util._checks import require_path
+from gradiend.util._files import replacing, write_json
+from gradiend.util._keywords import known_keywords
+from gradiend.util._processes import by_first
+
+
+class WeighsEntries:
+    """The part of `ModelWithGradiend` that ranks the input dimensions of its GRADIEND by their weights."""
+
+    gradiend: ParamMappedGradiendModel
+
+    @known_keywords("ModelWithGradiend.get_weight_importance", suggest=False)
+    def get_weight_importance(self, part: str = "decoder-weight") -> Tensor:
+        """The importance of each input dimension, see `GradiendModel.get_weight_importance`."""
+        return self.gradiend.get_weight_importance(part)
+
+    @known_keywords("ModelWithGradiend.get_topk_weights", suggest=False)
+    def get_topk_weights(self, part: str = "decoder-weight", topk: int | float = 1000) -> list[int]:
+        """The most important dimensions as indices into the *unpruned* space, which all prunings of a model share.
+
+        Arguments and errors are those of `GradiendModel.get_topk_weights`.
+        """
+        local = self.gradiend.get_topk_weights(part, topk)
+        return self.gradiend.whole_map.base_indices()[torch.tensor(local)].tolist()
+
+    @known_keywords("ModelWithGradiend.get_enhancer_mask", suggest=False)
+    def get_enhancer_mask(self, topk: int | float, part: str = "decoder-weight") -> Tensor:
+        """A bool mask (input_dim,) that is True at the top-k dimensions."""
+        mask = torch.zeros(self.gradiend.total_dim, dtype=torch.bool)
+        mask[torch.tensor(self.gradiend.get_topk_weights(part, topk))] = True
+        return mask
+
+    @known_keywords("ModelWithGradiend.get_topk_feature_metadata", suggest=False)
+    def get_topk_feature_metadata(
+        self, part: str = "decoder-weight", topk: int | float = 1000
+    ) -> list[dict[str, Any]]:  # fmt: skip
+        """Name the most important dimensions: which weight of which parameter of the base model each is.
+
+        Arguments and errors are those of `GradiendModel.get_topk_weights`.
+
+        Returns:
+            By falling importance, {rank (from 1), part, importance, local_input_index (in the GRADIEND),
+            base_global_index (in the unpruned space, as in `get_topk_weights`), param_name, flat_index_in_param,
+            param_row and param_col (of a matrix, else None), coords, param_shape, param_numel}.
+        """
+        return topk_features(self.gradiend, part, topk)
+
+    @known_keywords("ModelWithGradiend.export_topk_features", suggest=False)
+    def export_topk_features(
+        self, path: str | Path, part: str = "decoder-weight", topk: int | float = 1000
+    ) -> str:  # fmt: skip
+        """Write what `get_topk_feature_metadata` gives to a file, whole or not at all. Returns the path.
+
+        Args:
+            path: A .json file (a list of objects) or a .csv file.
+            part: See `get_topk_feature_metadata`.
+            topk: See `get_topk_feature_metadata`.
+
+        Raises:
+            ValueError: The path ends with neither; or an argument is out of range.
+        """
+        place = require_table(path)
+        write_features(place, self.get_topk_feature_metadata(part, topk))
+        return str(path)
+
+
+def topk_features(gradiend: ParamMappedGradiendModel, part: str, topk: int | float) -> list[dict[str, Any]]:
+    """One row for each dimension, see `ModelWithGradiend.get_topk_feature_metadata`."""
+    importance = gradiend.get_weight_importance(part)
+    chosen = ranking(importance, topk_count(topk, len(importance)))
+    rising, order = chosen.sort()
+    rows: list[dict[str, Any]] = [{} for _ in range(len(chosen))]
+    start = 0
+    for entry, place in gradiend.whole_map.slices():
+        low, high = torch.searchsorted(rising, torch.tensor([place.start, place.stop])).tolist()
+        if low < high:
+            local = rising[low:high]
+            flat = (
+                entry.indices()[local - place.start] if entry.selection is not None else local - place.start
+            ).numpy()
+            coordinates = np.stack(np.unravel_index(flat, entry.shape), axis=1).tolist()
+            for rank, dimension, index, coords in zip(
+                order[low:high].tolist(), local.tolist(), flat.tolist(), coordinates, strict=True
+            ):
+                matrix = len(coords) == 2
+                rows[rank] = {
+                    "rank": rank + 1,
+                    "part": part,
+                    "importance": float(importance[dimension]),
+                    "local_input_index": dimension,
+                    "base_global_index": start + index,
+                    "param_name": entry.name,
+                    "flat_index_in_param": index,
+                    "param_row": coords[0] if matrix else None,
+                    "param_col": coords[1] if matrix else None,
+                    "coords": coords,
+                    "param_shape": list(entry.shape),
+                    "param_numel": entry.numel,
+                }
+        start += entry.numel
+    return rows
+
+
+def mask_of_indices(indices: Sequence[int] | Tensor, size: int, mask: Tensor | None) -> Tensor:
+    """The mask (size,) of the dimensions to keep.
+
+    Raises:
+        TypeError: They are no whole numbers.
+        ValueError: An index is out of range, or there is a mask too.
+    """
+    if mask is not None:
+        raise ValueError("keep_idx and mask both say which dimensions may stay: give one of them.")
+    found = torch.as_tensor(indices)
+    if found.numel() and (found.dim() != 1 or found.is_floating_point() or found.dtype == torch.bool):
+        raise TypeError(
+            f"keep_idx must be a list of input dimensions; got {found.dtype} of shape {tuple(found.shape)}."
+        )
+    if found.numel() and not 0 <= int(found.min()) <= int(found.max()) < size:
+        raise ValueError(
+            f"keep_idx must lie in [0, {size}), the input dimensions; got {int(found.min())} to {int(found.max())}."
+        )
+    keep = torch.zeros(size, dtype=torch.bool)
+    keep[found.long()] = True
+    return keep
+
+
+def require_table(path: str | Path) -> Path:
+    """A path that ends with .json or .csv. Raises ValueError for another one."""
+    require_path("path", path)
+    if Path(path).suffix.lower() not in (".json", ".csv"):
+        raise ValueError(f"The weights are written as .json or .csv; got {str(path)!r}.")
+    return Path(path)
+
+
+@by_first
+def write_features(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write the rows to a .json or .csv file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix.lower() == ".json":
+        write_json(path, rows)
+        return
+    with replacing(path) as temporary:
+        # Whole numbers, also in a column with gaps: a parameter that is no matrix has no row and column.
+        pd.DataFrame(rows).astype({"param_row": "Int64", "param_col": "Int64"}).to_csv(temporary, index=False)
