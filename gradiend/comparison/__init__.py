@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from gradiend.comparison.anchor import (
         compute_dense_anchor_aligned_encoding_matrix as compute_dense_anchor_aligned_encoding_matrix,
     )
-    from gradiend.comparison.closed_form import ClosedForm as ClosedForm
-    from gradiend.comparison.closed_form import closed_form as closed_form
     from gradiend.comparison.cross_encoding import build_cross_task_encoder_summary as build_cross_task_encoder_summary
     from gradiend.comparison.cross_encoding import (
         compute_gradiend_feature_cross_encoding_matrix as compute_gradiend_feature_cross_encoding_matrix,
