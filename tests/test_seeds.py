@@ -14,12 +14,15 @@ from gradiend.trainer.core.stats import convergence
 from gradiend.trainer.text import TextPredictionModelWithGradiend
 
 REPORT_KEYS = [
-    "convergence_metric", "threshold", "min_convergent_seeds", "max_seeds", "seeds_tried", "convergent_count",
-    "best_seed", "best_selection_score", "early_stop_reason", "runs",
+    "convergence_metric", "threshold", "convergent_mean_by_class_threshold", "min_convergent_seeds", "max_seeds",
+    "seeds_tried", "convergent_count", "convergent_seeds", "best_seed", "best_selection_score",
+    "best_seed_selection_strategy", "early_stop_reason", "runs", "topk_stability",
 ]  # fmt: skip
 RUN_KEYS = {
     "seed", "output_dir", "trained", "used_cache", "training_score", "eval_correlation", "selection_score",
-    "convergence_metric", "convergence_metric_value", "threshold", "converged",
+    "convergence_metric", "convergence_metric_value", "threshold", "converged", "best_checkpoint_global_step",
+    "correlation_interval", "mean_by_class", "convergent_mean_by_class_threshold",
+    "convergent_min_target_class_abs_mean", "split_cycle_index", "split_cycle_length",
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from gradiend.evaluator._selection import BASE, Candidate, lms_of, numbers_of
 from gradiend.model._context import moving_factor
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.util import BALANCE
-from gradiend.util._cache import FINGERPRINT
+from gradiend.util._cache import FINGERPRINT, CachePolicy, parse_policy
 
 RESULT_KEYS = ("grid", "summary", "plot_path", "plot_paths", FINGERPRINT)
 """The keys of decoder results, in memory and in files, that hold no summary."""
@@ -23,13 +23,14 @@ def goal_entries(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {key: one for key, one in results.items() if key not in RESULT_KEYS and isinstance(one, Mapping)}
 
 
-def wants_cache(trainer: Any, use_cache: bool | None, call: str, explicit_path: str | None = None) -> bool:
-    """Whether a call reads earlier results; None asks the training arguments.
+def wants_cache(trainer: Any, use_cache: CachePolicy | None, call: str, explicit_path: str | None = None) -> bool:
+    """Whether a call reads earlier results: not with False; None asks the training arguments.
 
-    Raises ValueError if earlier results are wanted and there is no place for them.
+    Raises ValueError for another value, or if earlier results are wanted and there is no place for them.
     """
     if use_cache is None:
         use_cache = trainer.training_args.use_cache
+    use_cache = parse_policy("use_cache", use_cache)
     if use_cache and trainer.experiment_dir is None and explicit_path is None:
         raise ValueError(
             f"{call}(use_cache=True) needs a place where earlier results are: give the trainer "

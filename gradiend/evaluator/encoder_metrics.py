@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +241,50 @@ def correlation_interval(
         return None
     low, high = np.quantile(correlations, [(1 - level) / 2, (1 + level) / 2])
     return _interval(float(low), float(high), level, int(correlations.size))
+
+
+def correlation_interval_of_seeds(
+    frames: Sequence[pd.DataFrame],
+    aggregate: str = "mean",
+    *,
+    n_resamples: int = N_RESAMPLES,
+    level: float = LEVEL,
+    seed: int = SEED,
+) -> dict[str, Any] | None:
+    """A percentile bootstrap interval of the mean or median correlation of several seeds, over seeds and texts.
+
+    In each resample texts are drawn with replacement, the same for all seeds, and seeds are drawn with replacement.
+
+    Args:
+        frames: The encodings of each seed, with the same rows in the same order; neutral rows do not count.
+        aggregate: mean or median; for another aggregate there is no interval.
+        n_resamples: The number of resamples.
+        level: The share of the resamples within the interval.
+        seed: The seed of the resamples.
+
+    Returns:
+        low, high, level, n_resamples; None, not estimable, for another aggregate or where nothing varies.
+    """
+    if aggregate not in ("mean", "median"):
+        return None
+    middle: Any = np.mean if aggregate == "mean" else np.median
+    own = [frame[~frame["type"].astype(str).str.startswith("neutral")] for frame in frames]
+    found = []
+    for frame in own:
+        x, y = (frame[name].to_numpy(np.float64) for name in ("encoded", "label"))
+        if np.ptp(x) == 0 or np.ptp(y) == 0:
+            return None
+        x, y = ((v - v.mean()) / np.abs(v - v.mean()).max() for v in (x, y))
+        chunks = weight_chunks(_texts(frame), n_resamples, seed)
+        found.append(np.concatenate([_correlations(x, y, weights) for weights in chunks]))
+    correlations = np.stack(found)
+    drawn = np.random.default_rng(seed).integers(0, len(own), correlations.T.shape).T
+    resampled = middle(np.take_along_axis(correlations, drawn, axis=0), axis=0)
+    resampled = resampled[np.isfinite(resampled)]
+    if not resampled.size or np.ptp(resampled) <= EQUAL:
+        return None
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return _interval(float(low), float(high), level, int(resampled.size))
 
 
 def roc_auc(encoded: Floats, label: Floats) -> float | None:

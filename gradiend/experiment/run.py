@@ -173,7 +173,7 @@ class ExperimentRun:
         experiment = self.experiment
         if experiment.corpus is None:
             return trainer_of(experiment)
-        rows, neutral = rows_from(experiment.corpus, self.directory / DATA_DIR, experiment.train.use_cache)
+        rows, neutral = rows_from(experiment.corpus, self.directory / DATA_DIR, bool(experiment.train.use_cache))
         return trainer_of(experiment, rows, neutral)
 
     def make_data(self) -> None:
@@ -230,7 +230,8 @@ class ExperimentRun:
             trainer = self.trainer
             if head is not None:
                 model = trainer.base_model_path
-                trainer.train_decoder_only_mlm_head(model, use_cache=self.experiment.train.use_cache, **vars(head))
+                use_cache = bool(self.experiment.train.use_cache)
+                trainer.train_decoder_only_mlm_head(model, use_cache=use_cache, **vars(head))
             trainer.train(callbacks=self.callbacks or None)
             entry["reused"] = trainer.reused
             # A report of seeds beside a training of one seed is that of an earlier training.

@@ -18,6 +18,7 @@ from gradiend.objectives.registry import OBJECTIVES as OBJECTIVES
 from gradiend.objectives.registry import kind_of as kind_of
 from gradiend.objectives.registry import objective_of as objective_of
 from gradiend.objectives.registry import register as register
+from gradiend.objectives.registry import wanted_kind as wanted_kind
 from gradiend.util._imports import public_names
 
 # The kind that is registered last is asked first.

@@ -11,11 +11,23 @@ from transformers import PreTrainedModel
 from gradiend.gradients import Objective
 from gradiend.model._checkpoint_files import FOLDERS
 from gradiend.model._refusals import refuse_absent_weights
+from gradiend.util import AUTO
 from gradiend.util._keywords import one_of
 
 OBJECTIVES: dict[str, type[Objective]] = {}
 """Name → kind, in the order in which the kinds are asked about a model."""
 
+DOCUMENTED_NAMES = {"mlm_mask_token": "masked", "clm_next_token": "causal", "clm_mlm_head": "causal with head"}
+"""Value of `prediction_objective` → name of the kind."""
+ABSENT_NAMES = {
+    "clm_sequence_cloze": 'A causal model scores the word after its left context: "clm_next_token"; '
+    'for the right context train a head: "clm_mlm_head".',
+    **dict.fromkeys(
+        ("seq2seq_encoder_mlm", "seq2seq_decoder", "seq2seq_decoder_sequence_cloze"),
+        "Encoder–decoder models are not supported so far.",
+    ),
+}
+"""Value of `prediction_objective` for a kind that is not here → the reason, and what does it instead."""
 DEFAULT = "causal"
 """The kind of a model whose class says nothing."""
 
@@ -57,6 +69,22 @@ def register(kind: type[Objective]) -> type[Objective]:
     if kind.folder is not None and kind.folder not in FOLDERS:
         FOLDERS.append(kind.folder)
     return kind
+
+
+def parse_objective(name: str, value: Any) -> str:
+    """A value of `prediction_objective`: "auto", a documented name, or the name of a kind.
+
+    Raises:
+        TypeError, ValueError: Another value, or the name of an objective that is not here; the message says why.
+    """
+    if isinstance(value, str) and value in ABSENT_NAMES:
+        raise ValueError(f"{name}={value!r} is not available. {ABSENT_NAMES[value]}")
+    return one_of(name, value, [AUTO, *DOCUMENTED_NAMES, *OBJECTIVES])
+
+
+def wanted_kind(objective: str) -> str | None:
+    """The name of the kind that a `prediction_objective` asks for; None for "auto"."""
+    return None if objective == AUTO else DOCUMENTED_NAMES.get(objective, objective)
 
 
 def kind_of(model: Any, name: str | None = None) -> type[Objective]:

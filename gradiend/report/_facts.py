@@ -60,12 +60,13 @@ class Reproduction:
 
 def arguments_of(trainer: Any) -> list[Argument]:
     """The arguments of a trainer, those that differ from their defaults first."""
-    found = []
+    found: dict[str, Argument] = {}
+    # A field that both have is in the configuration as it holds.
     for given in (trainer.training_args, trainer.config):
         usual, told = _values(type(given)()), field_sentences(type(given))
         for name, value in _values(given).items():
-            found.append(Argument(name, value, usual[name], value != usual[name], told.get(name, "")))
-    return sorted(found, key=lambda one: not one.differs)
+            found[name] = Argument(name, value, usual[name], value != usual[name], told.get(name, ""))
+    return sorted(found.values(), key=lambda one: not one.differs)
 
 
 def _values(given: Any) -> dict[str, str]:

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._preparation import TrainingPlan, load, model_directory
-from gradiend.trainer._saved_training import SavedTraining, seeds_parts, training_parts
+from gradiend.trainer._saved_training import saved_choice, saved_seed
+from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.trainer.core.stats import known_of_training
+from gradiend.util._argument_fields import changed_fields
 from gradiend.util._leftovers import temporary_folder
 from gradiend.util._lock import ExperimentLocked, written_by
 from gradiend.util._processes import processes
@@ -169,12 +172,12 @@ class CurrentModel:
     def _why_not(self, output: str) -> list[str]:
         """Why the model in `output` is not the model that a training would make; an empty list if it is."""
         args = self._trainer.training_args
-        parts = training_parts if args.max_seeds == 1 else seeds_parts
+        saved = saved_seed if args.max_seeds == 1 else saved_choice
         try:
-            wanted = parts(self._trainer, TrainingPlan(args, output, *self.start()))
+            found = saved(self._trainer, TrainingPlan(args, output, *self.start()))
         except ValueError as error:
             return [f"what this trainer would train from cannot be told: {error}"]
-        return SavedTraining(output, wanted).why_not_current()
+        return found.why_not_current()
 
     def why_untrained(self) -> str:
         """How to get a trained model, and why a model in the experiment directory is not used."""
@@ -190,6 +193,34 @@ class CurrentModel:
             f"There is a trained model in {output}, but {reason}. Call get_model(load_directory={output!r}) to use it "
             "all the same, or train() first."
         )
+
+
+def facts_of(trainer: Any) -> dict[str, object | None]:
+    """What a person should know of a trainer: its model, classes, data, state, seeds and arguments."""
+    given, args, classes = trainer.current.given, trainer.training_args, trainer._target_classes
+    # Only the models of transformers have a name for certain.
+    named = given if isinstance(given, (str, Path)) else f"{type(given).__name__} {getattr(given, 'name_or_path', '')}"
+    state, directory = trainer.current.state()
+    signs = [f"{name} ({sign})" for name, sign in zip(classes or (), ("+1", "-1"), strict=False)]
+    return {
+        "model": named,
+        "classes": ", ".join(signs) or "those in the data",
+        "data": trainer.modality.described(),
+        "run": trainer.run_id,
+        "state": state,
+        **(known_of_training(directory) if directory else {}),
+        "seeds": _seeds(args),
+        "arguments": ", ".join(f"{name}={text}" for name, text in changed_fields(args).items()),
+    }
+
+
+def _seeds(args: TrainingArguments) -> str:
+    """The seeds that a training tries, in words."""
+    first = "a drawn one" if args.seed is None else str(args.seed)
+    if args.max_seeds == 1:
+        return first
+    until = "" if args.min_convergent_seeds is None else f", until {args.min_convergent_seeds} converged"
+    return f"{first} and up to {args.max_seeds - 1} more{until}"
 
 
 def _fingerprint(directory: str) -> bytes | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from gradiend.trainer._runtime_monitor import monitored
 from gradiend.util._files import ONLY_OF_WRITES, UnwrittenError, unwritten
 from gradiend.util._lock import writing
 from gradiend.util._stopping import StopRequest
@@ -50,7 +51,11 @@ def one_writer(*outputs: str, only_to_outputs: bool = False) -> Callable[[Callab
                 )
             resumes = folder is not None and arguments.resumes
             wait = given.get("lock_wait_minutes", arguments.lock_wait_minutes)
-            with writing(folder, wait), StopRequest() if resumes else nullcontext():
+            # Without an output, a method that writes to outputs only has nothing to put a monitor's file beside.
+            watched: AbstractContextManager[None] = nullcontext()
+            if folder is not None or not only_to_outputs:
+                watched = monitored(method.__name__, arguments, given, folder)
+            with writing(folder, wait), StopRequest() if resumes else nullcontext(), watched:
                 try:
                     return method(*args, **kwargs)
                 except UnwrittenError:

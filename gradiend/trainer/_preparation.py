@@ -100,7 +100,7 @@ class TrainingPlan:
     @property
     def reuses(self) -> bool:
         """Whether a finished training of the same model, data and arguments is used."""
-        return self.args.use_cache or self.resumes
+        return bool(self.args.use_cache) or self.resumes
 
     @property
     def seeds_directory(self) -> Path:
@@ -366,6 +366,7 @@ def load(
     on_disk = not new and isinstance(source, (str, Path))
     with unchanged(Path(source) / CONFIG_FILE) if on_disk else nullcontext():
         model = trainer.create_model_with_gradiend(source, model_class, **{**shape, **kwargs})
+    trainer.modality.check_model(model, args)
     resolve_target(model, args, new=new)
     return model if whole else sharded(trainer, model, args)
 
@@ -423,6 +424,7 @@ def unpruned(
     """
     if isinstance(source, ModelWithGradiend):
         model = source
+        trainer.modality.check_model(model, args)
     else:
         model = load(trainer, trainer.resolve_model_path(source), model_class, args, whole=True, lazy_init=True)
         model = model.untrained() if is_new(source) else model

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import FunctionType, MethodType
 from typing import Any
 
 from gradiend.trainer._preparation import TrainingPlan
-from gradiend.trainer.core._seeds import drop_weights
+from gradiend.trainer.core._seeds import cause_of, drop_weights
+from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 from gradiend.trainer.core.pruning import Examples
-from gradiend.trainer.core.stats import load_training_stats
+from gradiend.trainer.core.stats import convergence, load_training_stats
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import CACHE_FORMAT, Cache, Fingerprint
 from gradiend.util._digest import digest_json, source_digest
@@ -26,11 +27,24 @@ SEEDS_CAP = "seed_selection_eval_max_size"
 
 
 class SavedTraining:
-    """The trained model in a directory, and whether it depends on the same `parts` as the training to be done."""
+    """The trained model in a directory, and whether it depends on the same `parts` as the training to be done.
 
-    def __init__(self, directory: str, parts: Fingerprint) -> None:
+    Args:
+        directory: The directory.
+        parts: What the training to be done depends on.
+        free: Parts that may differ.
+        refused: What says why a model is not used although it is of the same training; None if it is used.
+    """
+
+    def __init__(
+        self, directory: str, parts: Fingerprint, free: Collection[str] = (),
+        refused: Callable[[], str | None] = lambda: None,
+    ) -> None:  # fmt: skip
         self._directory = Path(directory)
-        self._cache = Cache(self._directory / FINGERPRINT_FILE, plain(parts), lambda: source_digest(self._directory))
+        self._refused = refused
+        self._cache = Cache(
+            self._directory / FINGERPRINT_FILE, plain(parts), lambda: source_digest(self._directory), free=free
+        )
 
     def why_not_current(self) -> list[str]:
         """Why the saved model is not the result of this training; an empty list if it is."""
@@ -40,7 +54,10 @@ class SavedTraining:
         except ValueError as error:
             content, why = None, [str(error)]
         why = [line.replace(SEEDS_CAP, f"{SEEDS_CAP} (by default encoder_eval_max_size)") for line in why]
-        return [] if content is not None else why or ["it does not say what it was made from"]
+        if content is None:
+            return why or ["it does not say what it was made from"]
+        refused = self._refused()
+        return [] if refused is None else [refused]
 
     def is_current(self) -> bool:
         """Whether the saved model is the result of this training; if not, the log says what differs."""
@@ -68,6 +85,43 @@ class SavedTraining:
             self._cache.write({})
 
 
+def saved_seed(definition: FeatureLearningDefinition, plan: TrainingPlan) -> SavedTraining:
+    """The saved result of a training with one seed; `use_cache="only_convergent"` takes it if it has converged."""
+    refused = (lambda: _not_converged(plan)) if plan.args.use_cache == "only_convergent" else lambda: None
+    return SavedTraining(plan.output, training_parts(definition, plan), refused=refused)
+
+
+def saved_choice(definition: FeatureLearningDefinition, plan: TrainingPlan) -> SavedTraining:
+    """The saved result of a training with several seeds.
+
+    `use_cache="only_convergent"` takes it if enough seeds have converged, `"always"` also if another number of seeds or
+    another threshold was asked for.
+    """
+    policy, args = plan.args.use_cache, plan.args
+    free = [SEEDS_CAP, *args.names("seeds")] if policy == "always" else []
+    refused = (lambda: _too_few(plan)) if policy == "only_convergent" else lambda: None
+    return SavedTraining(plan.output, seeds_parts(definition, plan), free, refused)
+
+
+def _not_converged(plan: TrainingPlan) -> str | None:
+    stats = load_training_stats(plan.output)
+    if stats is None:
+        return "nothing says whether it has converged"
+    training, best, losses = (stats[name] for name in ("training_stats", "best_score_checkpoint", "losses"))
+    outcome = convergence(plan.args, training, best or {}, losses)
+    return None if outcome.converged else f"it has not converged: {cause_of(outcome.to_dict())}"
+
+
+def _too_few(plan: TrainingPlan) -> str | None:
+    report = plan.seeds_directory / SEED_REPORT
+    try:
+        count = read_checked_json(report)["convergent_count"]
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        return f"how many seeds have converged cannot be read: {error}"
+    needed = plan.args.min_convergent_seeds or 1
+    return None if count >= needed else f"{count} seeds have converged, and {needed} should"
+
+
 def training_parts(definition: FeatureLearningDefinition, plan: TrainingPlan) -> Fingerprint:
     """The parts that one training with one seed depends on."""
     return _parts(definition, plan, plan.args.names("training"))
@@ -81,20 +135,27 @@ def seeds_parts(definition: FeatureLearningDefinition, plan: TrainingPlan) -> Fi
 
 
 def kept_models(trainer: Any, plan: TrainingPlan) -> dict[int, Any] | None:
-    """seed → model of the kept seed runs; {} if the plan keeps none; None if a run is missing."""
-    if not plan.args.keep_seed_runs:
+    """seed → model of the seed runs with `keep_seed_runs`, else {}; None if a run that should stay is missing."""
+    args, report = plan.args, plan.seeds_directory / SEED_REPORT
+    if args.seeds_that_stay == "best_only":
         # A process that was killed right after the choice may have left weights.
         drop_weights([str(path) for path in plan.seeds_directory.glob("seed_*") if _is_left(trainer, plan, path)])
         return {}
-    report = plan.seeds_directory / SEED_REPORT
     if not report.is_file():
         return None
     try:
-        runs = {run["seed"]: run["output_dir"] for run in read_checked_json(report)["runs"]}
-        return trainer.load_seed_runs(runs) if all(map(has_saved_model, runs.values())) else None
+        runs = {run["seed"]: run["output_dir"] for run in read_checked_json(report)["runs"] if stays(run, args)}
+        if not all(map(has_saved_model, runs.values())):
+            return None
+        return trainer.load_seed_runs(runs) if args.keep_seed_runs else {}
     except (KeyError, TypeError, ValueError) as error:
         logger.info("The seeds are trained again, because those of %s cannot be read: %s", report, error)
         return None
+
+
+def stays(run: Mapping[str, Any], args: TrainingArguments) -> bool:
+    """Whether the weights of a seed stay in its own directory."""
+    return args.seeds_that_stay == "all_tried" or (args.seeds_that_stay == "all_convergent" and run["converged"])
 
 
 def _is_left(trainer: Any, plan: TrainingPlan, directory: Path) -> bool:

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from torch import nn
@@ -14,18 +15,31 @@ from gradiend.model._refusals import refuse_absent_weights, unwrapped
 from gradiend.model._shards import is_sharded
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._preparation import Preparation, TrainingPlan, model_directory, record_name, run_directory
-from gradiend.trainer._saved_training import SavedTraining, training_parts
+from gradiend.trainer._runtime_monitor import phase
+from gradiend.trainer._saved_training import kept_models, saved_choice, saved_seed, stays, training_parts
 from gradiend.trainer.core._resume import KeptStates
-from gradiend.trainer.core._seeds import SEED_RANGE, SeedRun, drop_weights, judge, set_seed
+from gradiend.trainer.core._seeds import (
+    SEED_RANGE,
+    SeedRun,
+    choose_seed,
+    drop_weights,
+    judge,
+    promote,
+    run_seeds,
+    set_seed,
+)
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback
 from gradiend.trainer.core.stats import load_training_stats
 from gradiend.util._files import require_directory
-from gradiend.util._keywords import resolve_keywords
+from gradiend.util._keywords import nearest, resolve_keywords
 from gradiend.util._processes import processes
 from gradiend.util.logging import get_logger
 
 logger = get_logger(__name__)
+
+READ_WITH_DATA = ("mask_placeholder", "dataset_trust_remote_code")
+"""Arguments that a trainer's data is read with."""
 
 
 def plan_training(
@@ -42,6 +56,7 @@ def plan_training(
     given = resolve_keywords("Trainer.train", given, [*trainer.training_args.names(), "num_epochs", *named])
     model_class = given.pop("model_with_gradiend_cls", None)
     args: TrainingArguments = trainer.training_args.replace(**given)
+    _check_arguments(trainer, args)
     source, pruned = trainer.current.start(model)
     base = source.base_model if isinstance(source, ModelWithGradiend) else source
     if isinstance(base, nn.Module) and is_sharded(base):
@@ -71,6 +86,26 @@ def plan_training(
     return TrainingPlan(args, output, source, pruned, model_class, callbacks, resumes)
 
 
+def _check_arguments(trainer: Any, args: TrainingArguments) -> None:
+    """Refuse arguments that say something else about the data than the trainer's, and say what has no effect."""
+    for name in READ_WITH_DATA:
+        if args.get(name) != trainer.training_args.get(name):
+            raise ValueError(f"{name} says how the data is read: give it to the trainer, not to a call of train().")
+    classes = trainer.target_classes or []
+    if args.positive_class is not None and args.positive_class not in classes:
+        raise ValueError(
+            f"positive_class={args.positive_class!r} is none of the target classes {', '.join(classes)}."
+            f"{nearest(args.positive_class, classes)}"
+        )
+    if args.reuse_pre_prune:
+        logger.info("reuse_pre_prune has no effect: the seeds of a training always share the pruning before it.")
+    if args.analyze_seed_stability and args.min_convergent_seeds == 1:
+        logger.warning(
+            "analyze_seed_stability compares seeds, but with min_convergent_seeds=1 the first seed that converges is "
+            "the last: give min_convergent_seeds=None, or at least 2."
+        )
+
+
 def refuse_in_processes(args: TrainingArguments) -> None:
     """Raise ValueError for arguments that do not go with several processes, or with shards."""
     several, config = processes().count > 1, args.pre_prune_config
@@ -98,7 +133,7 @@ def train_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> bool:
     """
     ready.stop.check()
     parts = training_parts(trainer, plan)
-    saved = SavedTraining(plan.output, parts)
+    saved = saved_seed(trainer, plan)
     current = trainer.current
     states = ready.states = KeptStates(plan.output, parts, plan.args, ready.stop) if plan.resumes else None
     if plan.reuses and saved.is_current():
@@ -131,10 +166,33 @@ def train_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> bool:
     return False
 
 
+def train_seeds(trainer: Any, plan: TrainingPlan, ready: Preparation) -> tuple[dict[int, Any], bool]:
+    """Train seeds until enough have converged, and keep the best, unless the same training was done before.
+
+    Returns:
+        (seed → model with `keep_seed_runs`, else {}; whether the training was done before). The trainer's current model
+        is the result.
+    """
+    saved = saved_choice(trainer, plan)
+    kept = kept_models(trainer, plan) if plan.reuses and saved.is_current() else None
+    reused = kept is not None
+    if kept is None:
+        runs, stopped = run_seeds(plan.args, lambda seed: judged_seed(trainer, plan.for_seed(seed), ready))
+        # From here on, the files are no longer those of the training that is marked there.
+        saved.forget(run_directory(trainer, plan.args))
+        best = choose_seed(plan.seeds_directory, runs, plan.args, stopped)
+        promote(best.output_dir, plan.output)
+        saved.mark()
+        kept = kept_seeds(trainer, plan, runs)
+    trainer.current.take(plan.output)
+    return kept, reused
+
+
 def judged_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> SeedRun:
     """Train one of several seeds and judge it on the validation split."""
-    reused = train_seed(trainer, plan, ready)
-    evaluation = selection_metrics(trainer, trainer.get_model(), plan.args, ready)
+    with phase(f"seed_{plan.args.seed}"):
+        reused = train_seed(trainer, plan, ready)
+        evaluation = selection_metrics(trainer, trainer.get_model(), plan.args, ready)
     correlation = evaluation.get("correlation")
     measured = "not measured" if correlation is None else f"{correlation:.3f}"
     logger.info("seed %s: validation correlation %s", plan.args.seed, measured)
@@ -157,8 +215,8 @@ def selection_metrics(trainer: Any, model: Any, args: TrainingArguments, ready: 
 
 
 def kept_seeds(trainer: Any, plan: TrainingPlan, runs: Sequence[SeedRun]) -> dict[int, Any]:
-    """seed → model with `keep_seed_runs`; otherwise {}, and of the seed runs only the statistics stay."""
+    """seed → model with `keep_seed_runs`, else {}; of seeds that do not stay, only the statistics stay."""
+    drop_weights([run.output_dir for run in runs if not stays(asdict(run), plan.args)])
     if plan.args.keep_seed_runs:
         return trainer.load_seed_runs({run.seed: run.output_dir for run in runs})
-    drop_weights([run.output_dir for run in runs])
     return {}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +25,7 @@ from gradiend.evaluator._selection import Extractor, SelectionPolicy
 from gradiend.evaluator.encoder import encoded_frame
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend
-from gradiend.trainer._current_model import CurrentModel
+from gradiend.trainer._current_model import CurrentModel, facts_of
 from gradiend.trainer._evaluation import (
     earlier_encodings,
     encoder_key,
@@ -58,33 +57,41 @@ from gradiend.trainer._rewrites import (
     with_delta_files,
     with_model_directories,
 )
-from gradiend.trainer._saved_training import SavedTraining, kept_models, seeds_parts
-from gradiend.trainer._seed_training import judged_seed, kept_seeds, plan_training, selection_metrics, train_seed
+from gradiend.trainer._seed_runs import (
+    best_seed_run_path,
+    compare_seeds,
+    misses_curve,
+    require_converged,
+    saved_seed_run_paths,
+    seed_report,
+    seed_run_entries,
+    title_mark,
+)
+from gradiend.trainer._seed_training import plan_training, selection_metrics, train_seed, train_seeds
 from gradiend.trainer.core._layouts import Layout
 from gradiend.trainer.core._memory import MemoryEstimate
 from gradiend.trainer.core._rate_config import LRSearchConfig
 from gradiend.trainer.core._rate_result import LRSearchResult
-from gradiend.trainer.core._seeds import choose_seed, promote, run_seeds, set_seed
+from gradiend.trainer.core._seeds import set_seed
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback, glance_every
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
 from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune
-from gradiend.trainer.core.stats import SeedReport, known_of_training
 from gradiend.trainer.core.training import total_steps
 from gradiend.trainer.core.training import train as train_core
-from gradiend.util._argument_fields import changed_fields, plain
+from gradiend.trainer.multi_seed import MultiSeedTrainerView
+from gradiend.util._argument_fields import plain
 from gradiend.util._checks import AS_IN_ARGUMENTS, require_whole
 from gradiend.util._digest import model_parts
 from gradiend.util._display import Shown, Table, facts
-from gradiend.util._files import read_checked_json
 from gradiend.util._imports import without_package
 from gradiend.util._keywords import known_keywords
 from gradiend.util._room import kept_if_possible
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import BALANCE_PLOT, CONVERGENCE_PLOT, SEED_REPORT, SEEDS_DIR, SHIFTS_PLOT
+from gradiend.util.paths import BALANCE_PLOT, SHIFTS_PLOT
 from gradiend.visualizer import Visualizer, plot_balance, plot_encoder_distributions
 from gradiend.visualizer._encodings import Encodings, frame_of
-from gradiend.visualizer._output import checked_plot_options, plot_is_possible, require_matplotlib
+from gradiend.visualizer._output import checked_plot_options, marked_titles, plot_is_possible, require_matplotlib
 
 __all__ = ["Trainer", "set_seed"]
 
@@ -124,24 +131,7 @@ class Trainer(Shown, FeatureLearningDefinition):
         self._evaluator: Evaluator | None = None
 
     def _tables(self) -> tuple[str, Sequence[Table]]:
-        given, args, classes = self.current.given, self._args, self._target_classes
-        # Only the models of transformers have a name for certain.
-        named = (
-            given if isinstance(given, (str, Path)) else f"{type(given).__name__} {getattr(given, 'name_or_path', '')}"
-        )
-        state, directory = self.current.state()
-        signs = [f"{name} ({sign})" for name, sign in zip(classes or (), ("+1", "-1"), strict=False)]
-        known = {
-            "model": named,
-            "classes": ", ".join(signs) or "those in the data",
-            "data": self.modality.described(),
-            "run": self.run_id,
-            "state": state,
-            **(known_of_training(directory) if directory else {}),
-            "seeds": _seeds(args),
-            "arguments": ", ".join(f"{name}={text}" for name, text in changed_fields(args).items()),
-        }
-        return type(self).__name__, [facts("", known)]
+        return type(self).__name__, [facts("", facts_of(self))]
 
     # The model and the arguments
 
@@ -261,30 +251,24 @@ class Trainer(Shown, FeatureLearningDefinition):
         Raises:
             TypeError: An unknown override; the message names the nearest field.
             ValueError: Data or arguments that cannot be trained on; raised before any work.
+            RuntimeError: `fail_on_non_convergence`, or `analyze_seed_stability`, and too few seeds have converged; the
+                model is saved before.
             Interrupted: Ctrl-C, SIGTERM or the end of `max_minutes` has stopped a training that the same call resumes.
         """
         plan = plan_training(self, output_dir, model, model_with_gradiend_cls, callbacks, training_args_overrides)
         self.current.started_from = plan.source
-        kept: dict[int, Any] | None = None
+        kept: dict[int, Any] = {}
         # Loading the model, tokenizing the rows and pruning happen once for all seeds, and not if all are found done.
         with prepared_once(self, plan) as ready:
             if plan.args.max_seeds == 1:
                 self.reused = train_seed(self, plan, ready)
             else:
-                saved = SavedTraining(plan.output, seeds_parts(self, plan))
-                kept = kept_models(self, plan) if plan.reuses and saved.is_current() else None
-                self.reused = kept is not None
-                if kept is None:
-                    runs, stopped = run_seeds(plan.args, lambda seed: judged_seed(self, plan.for_seed(seed), ready))
-                    # From here on, the files are no longer those of the training that is marked there.
-                    saved.forget(run_directory(self, plan.args))
-                    best = choose_seed(plan.seeds_directory, runs, plan.args, stopped)
-                    promote(best.output_dir, plan.output)
-                    saved.mark()
-                    kept = kept_seeds(self, plan, runs)
-                self.current.take(plan.output)
+                kept, self.reused = train_seeds(self, plan, ready)
         self.current.remember()
         self._plot_convergence_of(plan.output)
+        require_converged(plan)
+        if plan.args.max_seeds > 1:
+            compare_seeds(plan)
         return kept or self
 
     def _train(
@@ -327,19 +311,12 @@ class Trainer(Shown, FeatureLearningDefinition):
         """Do nothing with the trained model; override this method to add what you need."""
 
     def _plot_convergence_of(self, output: str) -> None:
-        stats = self.get_training_stats(output)
-        # If the arguments ask for no evaluation, there is nothing to draw.
-        if self.experiment_dir is None or stats is None or not stats["training_stats"].get("scores"):
-            return
-        # A run that found no room for the figure, or was killed before it, leaves a finished training without it.
-        there = any(Path(self.experiment_dir).glob(f"{CONVERGENCE_PLOT}.*"))
-        if self.reused and (there or find_spec("matplotlib") is None):
-            return
-        try:
-            self.plot_training_convergence(model_path=output, show=False)
-        except (ImportError, ValueError, OSError) as error:
-            # The training is done and saved: a figure that fails must not cost the result of the call.
-            logger.warning("The convergence plot was not made: %s", error)
+        if self.experiment_dir is not None and misses_curve(self, output):
+            try:
+                self.plot_training_convergence(model_path=output, show=False)
+            except (ImportError, ValueError, OSError) as error:
+                # The training is done and saved: a figure that fails must not cost the result of the call.
+                logger.warning("The convergence plot was not made: %s", error)
 
     @one_writer()
     def tune_learning_rate(
@@ -392,7 +369,12 @@ class Trainer(Shown, FeatureLearningDefinition):
 
     def plot_balance(self, decoder_results: Mapping[str, Any], **kwargs: Any) -> Any:
         """See `gradiend.visualizer.plot_balance`; an experiment directory gets the figure."""
-        return plot_balance(decoder_results, **self._with_output(BALANCE_PLOT, kwargs))
+        with marked_titles(self):
+            return plot_balance(decoder_results, **self._with_output(BALANCE_PLOT, kwargs))
+
+    def title_mark(self) -> str:
+        """What the titles of plots end with: a dagger for a training that has not converged, otherwise nothing."""
+        return title_mark(self)
 
     def _with_output(self, name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Keywords of a plot, with a file in the experiment directory, if there is one and no other file is given."""
@@ -532,12 +514,44 @@ class Trainer(Shown, FeatureLearningDefinition):
 
     def get_seed_report(self) -> dict[str, Any] | None:
         """The content of seed_report.json, written by the last choice among seeds; None if there was none."""
-        home = Path(self.model_path).parent if is_checkpoint(self.model_path) else self.experiment_dir
-        beside = None if home is None else Path(home) / SEEDS_DIR
-        directory = self.training_args.seed_runs_dir or beside
-        path = None if directory is None else Path(directory) / SEED_REPORT
-        with self.current.own_files():
-            return SeedReport(read_checked_json(path)) if path is not None and path.is_file() else None
+        return seed_report(self)
+
+    def get_seed_run_entries(self) -> list[dict[str, Any]]:
+        """The entries of seed_report.json, one for each seed in the order of trying; [] without a report."""
+        return seed_run_entries(self)
+
+    def get_saved_seed_run_paths(self) -> dict[int, str]:
+        """Seed → directory of its model, for the seeds of the report whose weights were kept (`saved_seed_runs`).
+
+        The best seed's model is that in `model_path` unless its own directory has one.
+        """
+        return saved_seed_run_paths(self)
+
+    def get_best_seed_run_path(self) -> str | None:
+        """Directory of the best seed's model; None without a report."""
+        return best_seed_run_path(self)
+
+    def multi_seed(
+        self, selection: str = "all_convergent", aggregate: str = "mean", dispersion: str | None = None,
+        return_per_seed: bool = False,
+    ) -> MultiSeedTrainerView:  # fmt: skip
+        """The seeds of the last training as one result: evaluations are aggregated, plots drawn for each seed.
+
+            trainer.multi_seed().table()
+
+        Args:
+            selection: The seeds: all_convergent, best or all_tried. Their weights must have been kept, see
+                `saved_seed_runs`.
+            aggregate: What is said of the numbers of several seeds: mean, median, min or max.
+            dispersion: What is said of their spread: none, std (of a population), range (half of it) or minmax.
+                Default: std with `analyze_seed_stability`, otherwise none.
+            return_per_seed: Whether evaluations also return the result of each seed.
+
+        Raises:
+            ValueError: An unknown value, range with min or max, no report of seeds, or no seed that was selected.
+            FileNotFoundError: The weights of a selected seed are not there.
+        """
+        return MultiSeedTrainerView(self, selection, aggregate, dispersion, return_per_seed=return_per_seed)
 
     def get_encodings(self, model_path: str | None = None, **key: Any) -> pd.DataFrame | None:
         """The encodings that `evaluate_encoder` wrote for a model; None if it wrote none, or for another model only.
@@ -709,12 +723,3 @@ class Trainer(Shown, FeatureLearningDefinition):
         model = current.pruned or current.model
         found = memory_of(self, model or unpruned(self, current.given, None, args), args, held=model is not None)
         return found if layout is None else found.for_layout(layout)
-
-
-def _seeds(args: TrainingArguments) -> str:
-    """The seeds that a training tries, in words."""
-    first = "a drawn one" if args.seed is None else str(args.seed)
-    if args.max_seeds == 1:
-        return first
-    until = "" if args.min_convergent_seeds is None else f", until {args.min_convergent_seeds} converged"
-    return f"{first} and up to {args.max_seeds - 1} more{until}"

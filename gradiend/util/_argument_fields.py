@@ -39,7 +39,7 @@ def argument(
     """A field of `Arguments`.
 
     Args:
-        default: The default of the field; a bool makes the field a flag, which takes only True and False.
+        default: The default of the field; a bool makes a field without `parse` a flag, which is True or False.
         parse: (name, value) → the value that is kept; raises for a wrong value.
         optional: Whether None may be given, which is not parsed. Default: True if None is the default.
         affects: What depends on the field: every training, only the choice among several seeds, or neither (a place, a
@@ -85,9 +85,10 @@ class Arguments(ShowsChanges):
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
             value, parse = vars(self)[item.name], item.metadata.get("parse")
-            if isinstance(item.default, bool):
-                require_flag(item.name, value)
-            elif parse is not None and not (value is None and item.metadata.get("optional")):
+            if parse is None:
+                if isinstance(item.default, bool):
+                    require_flag(item.name, value)
+            elif value is not None or not item.metadata.get("optional"):
                 setattr(self, item.name, parse(item.name, value))
 
     @classmethod

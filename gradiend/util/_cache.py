@@ -10,9 +10,10 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from gradiend.util._files import DIGEST_SIGN, read_checked_json, remove, write_checked_json
+from gradiend.util._keywords import nearest
 
 CACHE_FORMAT = 3
 """A part of every fingerprint; the number is raised when the same inputs give other results or other digests."""
@@ -22,6 +23,19 @@ RESULT = "result"
 """The key of the digest of a result that lies in other files."""
 
 Fingerprint = dict[str, Any]
+CachePolicy = bool | Literal["always", "only_convergent"]
+"""Values of `use_cache`; for other results than trainings, every policy but False means True."""
+
+
+def parse_policy(name: str, value: Any) -> CachePolicy:
+    """A value of `use_cache`. Raises ValueError for another value, which names the nearest."""
+    if isinstance(value, bool):
+        return value
+    policies = get_args(get_args(CachePolicy)[1])
+    if not isinstance(value, str) or value not in policies:
+        hint = nearest(value, policies) if isinstance(value, str) else ""
+        raise ValueError(f'{name} must be True, False, "always" or "only_convergent"; got {value!r:.60}.{hint}')
+    return "always" if value == "always" else "only_convergent"
 
 
 @dataclass(frozen=True)
@@ -36,6 +50,8 @@ class Cache:
     """A function that gives the digest of a result in other files, so that a change of those files is noticed."""
     keys: Collection[str] = ()
     """Keys that the content must have."""
+    free: Collection[str] = ()
+    """Parts that may differ."""
 
     def read(self) -> tuple[dict[str, Any] | None, list[str]]:
         """(content of the file without the fingerprint, []) if the parts are the same, else (None, reasons).
@@ -50,7 +66,7 @@ class Cache:
             content = read_checked_json(self.path)
         except (ValueError, PermissionError):
             return None, [f"{self.path.name} is damaged or cannot be read"]
-        why = differences(self.parts, content.pop(FINGERPRINT, None))
+        why = differences(self.parts, content.pop(FINGERPRINT, None), self.free)
         if missing := [key for key in self.keys if key not in content]:
             why = [f"{self.path.name} lacks {', '.join(missing)}"]
         if not why and self.digest is not None and content.pop(RESULT, None) != self.digest():
@@ -68,12 +84,16 @@ class Cache:
         remove(self.path)
 
 
-def differences(now: Mapping[str, Any], saved: Any) -> list[str]:
-    """Readable differences between the fingerprint of the wanted result and a saved one; [] if both are equal."""
+def differences(now: Mapping[str, Any], saved: Any, free: Collection[str] = ()) -> list[str]:
+    """Readable differences between the fingerprint of the wanted result and a saved one; [] if both are equal.
+
+    The parts in `free` may differ.
+    """
     if not isinstance(saved, Mapping):
         return ["it does not say what it was made from"]
     # JSON stores a tuple as a list and a number that is a key as text, so both fingerprints are compared as JSON.
-    current = json.loads(json.dumps(dict(now)))
+    current = json.loads(json.dumps({name: part for name, part in now.items() if name not in free}))
+    saved = {name: part for name, part in saved.items() if name not in free}
     names = [name for name in dict.fromkeys([*current, *saved]) if current.get(name) != saved.get(name)]
     found = [_difference(name, saved[name], current[name]) for name in names if name in saved and name in current]
     for made, other in (("without", saved), ("with", current)):

@@ -23,7 +23,7 @@ from gradiend.util._files import replacing
 from gradiend.util._imports import install_hint
 from gradiend.util.paths import SCATTER_PLOT
 from gradiend.visualizer._encodings import Encodings, checked_frame
-from gradiend.visualizer._output import plot_keywords
+from gradiend.visualizer._output import marked, plot_keywords
 from gradiend.visualizer._style import DEFAULT_CMAP, GOLDEN_RATIO, NEUTRAL_COLORS, distinct_colors, shortened
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def plot_encoder_scatter(
     figure = _figure(x, y, texts, _color_values(frame[color_by]), _value_names(label_name_mapping or {}), cmap)
     limit = 1.05 * max(1.0, float(np.abs(y).max()))
     figure.update_layout(
-        title=None if heading is None else {"text": html.escape(heading, quote=False)},
+        title=None if heading is None else {"text": html.escape(marked(heading), quote=False)},
         height=height,
         template="plotly_white",
         hoverlabel={"align": "left"},

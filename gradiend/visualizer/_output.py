@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, runtime_checkable
@@ -173,6 +175,32 @@ def plot_is_possible() -> bool:
     return bool(without_package(require_matplotlib, "The plot"))
 
 
+@runtime_checkable
+class KnowsConvergence(Protocol):
+    """A trainer that says how the titles of its plots end."""
+
+    def title_mark(self) -> str:
+        """Return a dagger for a training that has not converged, otherwise nothing."""
+
+
+_mark: ContextVar[str] = ContextVar("end of titles", default="")
+
+
+@contextmanager
+def marked_titles(trainer: Any) -> Iterator[None]:
+    """End the titles of the plots in a with-block by the mark of a trainer."""
+    before = _mark.set(trainer.title_mark() if isinstance(trainer, KnowsConvergence) else "")
+    try:
+        yield
+    finally:
+        _mark.reset(before)
+
+
+def marked(title: str) -> str:
+    """Return a title with the mark of the trainer that is plotted, see `marked_titles`."""
+    return title + _mark.get()
+
+
 def new_figure(size: tuple[float, float], title: str | None = None, fontsize: float = 13) -> Figure:
     """Return an empty figure of `size` inches. pyplot does not know it, so drawing on it has no global effect."""
     require_matplotlib()
@@ -180,7 +208,7 @@ def new_figure(size: tuple[float, float], title: str | None = None, fontsize: fl
 
     figure = Figure(figsize=size, layout="constrained")
     if title:
-        figure.suptitle(title, fontsize=fontsize)
+        figure.suptitle(marked(title), fontsize=fontsize)
     return figure
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from gradiend.visualizer._encoder_scatter import plot_encoder_scatter
 from gradiend.visualizer._encodings import Encodings
+from gradiend.visualizer._output import marked_titles
 from gradiend.visualizer.convergence import plot_training_convergence
 from gradiend.visualizer.encoder_distributions import plot_encoder_distributions
 from gradiend.visualizer.probability_shifts import plot_probability_shifts
@@ -30,16 +31,20 @@ class Visualizer:
 
     def plot_training_convergence(self, **kwargs: Any) -> str:
         """See `gradiend.visualizer.plot_training_convergence`."""
-        return plot_training_convergence(self.trainer, **kwargs)
+        with marked_titles(self.trainer):
+            return plot_training_convergence(self.trainer, **kwargs)
 
     def plot_encoder_distributions(self, encoder_df: Encodings | None = None, **kwargs: Any) -> str:
         """See `gradiend.visualizer.plot_encoder_distributions`."""
-        return plot_encoder_distributions(self.trainer, encoder_df=encoder_df, **kwargs)
+        with marked_titles(self.trainer):
+            return plot_encoder_distributions(self.trainer, encoder_df=encoder_df, **kwargs)
 
     def plot_encoder_scatter(self, encoder_df: Encodings | None = None, **kwargs: Any) -> Any:
         """See `gradiend.visualizer.plot_encoder_scatter`."""
-        return plot_encoder_scatter(self.trainer, encoder_df=encoder_df, **kwargs)
+        with marked_titles(self.trainer):
+            return plot_encoder_scatter(self.trainer, encoder_df=encoder_df, **kwargs)
 
     def plot_probability_shifts(self, **kwargs: Any) -> Any:
         """See `gradiend.visualizer.plot_probability_shifts`."""
-        return plot_probability_shifts(self.trainer, **kwargs)
+        with marked_titles(self.trainer):
+            return plot_probability_shifts(self.trainer, **kwargs)

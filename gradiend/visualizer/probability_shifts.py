@@ -14,7 +14,7 @@ import numpy as np
 
 from gradiend.util import BALANCE
 from gradiend.util._keywords import nearest, nearest_first
-from gradiend.visualizer._output import checked_output, deliver, new_figure, plot_keywords
+from gradiend.visualizer._output import checked_output, deliver, marked, new_figure, plot_keywords
 from gradiend.visualizer._style import (
     MARKERS,
     REFERENCE_COLOR,
@@ -313,7 +313,7 @@ def shift_figure(curves: ShiftCurves, *, figsize: tuple[float, float] | None = N
 
 def _draw_lms(ax: Axes, curves: ShiftCurves) -> list[Line2D]:
     """Draw the LMS in per cent of the base model's, with triangles at the floor for lower points, or the LMS itself."""
-    ax.set_title("Language modelling on neutral text", loc="left", fontsize=10)
+    ax.set_title(marked("Language modelling on neutral text"), loc="left", fontsize=10)
     if not curves.base_lms:
         _draw_series(ax, curves, lambda point: point.lms, color=REFERENCE_COLOR, label=curves.score, marker="o")
         ax.set_ylabel(curves.score)
@@ -357,7 +357,7 @@ def _draw_dataset(ax: Axes, curves: ShiftCurves, dataset: str, colors: Mapping[s
         base = None if curves.base is None else probability(curves.base)
         if base is not None:
             ax.axhline(base, color=colors[name], linestyle=BASE_STYLE, linewidth=0.9, alpha=0.8)
-    ax.set_title(f"Texts of class {shown(dataset, width=48, lines=1)}", loc="left", fontsize=10)
+    ax.set_title(marked(f"Texts of class {shown(dataset, width=48, lines=1)}"), loc="left", fontsize=10)
     ax.set_ylabel("probability")
     return handles
 

@@ -50,6 +50,13 @@ class Modality:
             ValueError: Data that cannot be trained on with these arguments.
         """
 
+    def check_model(self, model: Any, arguments: TrainingArguments) -> None:
+        """Check that a loaded model is of the kind that the arguments ask for.
+
+        Raises:
+            ValueError: It is of another kind.
+        """
+
     def eval_data(
         self, model: Any, split: str | Sequence[str], max_size: int | None = None, include_other_classes: bool = False
     ) -> Any | None:

@@ -8,7 +8,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 
 from gradiend.model._checkpoint_files import remove_empty, remove_files
 from gradiend.trainer.core.arguments import TrainingArguments
-from gradiend.trainer.core.stats import best_correlation, convergence, last_loss, without_reason
+from gradiend.trainer.core.stats import best_correlation, convergence, last_loss, target_means, without_reason
 from gradiend.util._argument_fields import plain
 from gradiend.util._checks import require_whole
 from gradiend.util._files import made_aside, write_checked_json
@@ -31,6 +31,8 @@ from gradiend.util.paths import SEED_REPORT, TRAINING
 logger = get_logger(__name__)
 
 
+NOT_COMPARED = {"computed": False}
+"""`topk_stability` in the report of seeds whose weights were not compared."""
 SEED_RANGE = 2**31
 """A first seed that is drawn lies below this number."""
 
@@ -65,6 +67,20 @@ class SeedRun:
     """Why the run has not converged, if the reason is not the metric."""
     used_cache: bool = False
     """Whether the same training was done before, so that it was not done again."""
+    best_checkpoint_global_step: int | None = None
+    """The step whose model was kept; None without evaluations."""
+    correlation_interval: Mapping[str, Any] | None = None
+    """The bootstrap interval of `eval_correlation`; None if it was not estimable."""
+    mean_by_class: Mapping[str, float] = field(default_factory=dict)
+    """Class → mean encoding on the validation split."""
+    convergent_mean_by_class_threshold: float | None = None
+    """Least distance from 0 of the class means of a converged run; None asks for none."""
+    convergent_min_target_class_abs_mean: float | None = None
+    """The smallest distance from 0 of a target class's mean; None without evaluations."""
+    split_cycle_index: int | None = None
+    """Place of the run's split in a cycle of splits; None: all runs have the same split."""
+    split_cycle_length: int | None = None
+    """Number of splits of the cycle."""
 
     @property
     def selection_score(self) -> float | None:
@@ -80,7 +96,15 @@ def judge(
     outcome = convergence(arguments, training, best, losses, evaluation)
     correlation = best_correlation(training, best)
     score = -last_loss(losses) if correlation is None else abs(correlation)
-    return SeedRun(seed, output_dir, score, evaluation.get("correlation"), **outcome.to_dict())
+    means = target_means(training, best, evaluation)
+    return SeedRun(
+        seed, output_dir, score, evaluation.get("correlation"), **outcome.to_dict(),
+        best_checkpoint_global_step=best.get("global_step"),
+        correlation_interval=evaluation.get("correlation_interval"),
+        mean_by_class=evaluation.get("mean_by_feature_class") or means,
+        convergent_mean_by_class_threshold=arguments.convergent_mean_by_class_threshold,
+        convergent_min_target_class_abs_mean=min(map(abs, means.values()), default=None),
+    )  # fmt: skip
 
 
 def run_seeds(arguments: TrainingArguments, run_one: Callable[[int], SeedRun]) -> tuple[list[SeedRun], str | None]:
@@ -120,27 +144,37 @@ def choose_seed(
     report = {
         "convergence_metric": arguments.convergent_metric,
         "threshold": arguments.convergent_score_threshold,
+        "convergent_mean_by_class_threshold": arguments.convergent_mean_by_class_threshold,
         "min_convergent_seeds": arguments.min_convergent_seeds,
         "max_seeds": arguments.max_seeds,
         "seeds_tried": [run.seed for run in runs],
         "convergent_count": sum(run.converged for run in runs),
+        "convergent_seeds": [run.seed for run in runs if run.converged],
         "best_seed": best.seed,
         "best_selection_score": best.selection_score,
+        "best_seed_selection_strategy": "highest selection_score of the converged seeds"
+        if best.converged
+        else "highest selection_score of all seeds, because none has converged",
         "early_stop_reason": stopped,
         "runs": [
             {**without_reason(asdict(run)), "selection_score": run.selection_score, "trained": not run.used_cache}
             for run in runs
         ],
+        "topk_stability": NOT_COMPARED,
     }
     write_checked_json(Path(directory) / SEED_REPORT, plain(report))
     if not any(run.converged for run in runs):
-        whys = [run.reason or f"{run.convergence_metric} {run.convergence_metric_value}" for run in runs]
-        shown = "; ".join(f"seed {run.seed}: {why}" for run, why in zip(runs, whys, strict=True))
+        shown = "; ".join(f"seed {run.seed}: {cause_of(asdict(run))}" for run in runs)
         logger.warning(
             "None of %d seeds has converged (%s): the best is kept. Try more steps or another learning_rate.",
             len(runs), shown,
         )  # fmt: skip
     return best
+
+
+def cause_of(run: Mapping[str, Any]) -> str:
+    """Why a run, or a training, has not converged, from what its report says."""
+    return run.get("reason") or f"{run['convergence_metric']} {run['convergence_metric_value']}"
 
 
 def best_path(output_dir: str | Path) -> Path:

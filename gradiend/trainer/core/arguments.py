@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
-import dis
-import inspect
-import itertools
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import methodcaller
-from pathlib import Path
-from types import FunctionType, MethodType
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
-import numpy as np
 import torch
 from torch import nn
-from torch.nn.modules.loss import _Loss
 
-from gradiend.model._activations import activation_name
-from gradiend.model._architecture import parse_dtype
+from gradiend.model._architecture import WEIGHT_PARTS, parse_dtype
 from gradiend.model._context import Side
 from gradiend.model._device_map import parse_device_map, parse_max_memory
+from gradiend.objectives.registry import parse_objective
+from gradiend.trainer.core._argument_parsers import (
+    all_numbers,
+    not_negative,
+    numbers_or_auto,
+    only,
+    parse_activation,
+    parse_config,
+    parse_criterion,
+    parse_directory,
+    parse_learning_rate,
+    parse_notes,
+    parse_params,
+    parse_topk,
+    require_evaluation,
+    whole,
+)
 from gradiend.trainer.core._optimizers import OPTIMIZERS
 from gradiend.trainer.core._pruning_config import PostPruneConfig, PrePruneConfig
 from gradiend.trainer.core._rate_config import LRSearchConfig
-from gradiend.util import AUTO
+from gradiend.util import AUTO, PLACEHOLDER
 from gradiend.util._argument_fields import Arguments, argument, checked, fields_in_docstring
-from gradiend.util._checks import numbers, require_finite, require_flag, require_path, require_texts
+from gradiend.util._cache import CachePolicy, parse_policy
+from gradiend.util._checks import require_finite, require_flag, require_text
 from gradiend.util._keywords import one_of, resolve_keywords, strict_keywords
 
 DEFAULT_CORRELATION_THRESHOLD = 0.5
@@ -36,120 +45,20 @@ LARGEST_SEED = 2**63
 """Seeds lie below this number, because PyTorch takes no larger ones."""
 
 Metric = Literal["correlation", "loss"]
-C = TypeVar("C", PrePruneConfig, PostPruneConfig, LRSearchConfig)
+KEPT_GRADIENTS = "Gradients are kept for later epochs and seeds: kept_gradients_size says how many."
+SavedSeeds = Literal["best_only", "all_convergent", "all_tried"]
 
 
-class DefaultSteps(int):
-    """The number of steps of a default, which is told apart from a number of the user.
+class DefaultWhole(int):
+    """The whole number of a default, which is told apart from a number of the user.
 
     A training that is too short for a curve is evaluated more often than the default says, but never more often than
     the user says.
     """
 
 
-def whole(least: int | None = None, below: int | None = None) -> Callable[[str, Any], int]:
-    """A parser of whole numbers of at least `least`; any other value is a ValueError, whatever its type."""
-    at_least = "" if least is None else f" of at least {least}"
-
-    def parse(name: str, value: Any) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or (least is not None and value < least):
-            raise ValueError(f"{name} must be an int{at_least}; got {value!r}.")
-        if below is not None and value >= below:
-            raise ValueError(f"{name} must be below {below}; got {value}.")
-        return value
-
-    return parse
-
-
-def _not_negative(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise ValueError(f"{name} must be a finite number of at least 0; got {value!r}.")
-    return value
-
-
-def _learning_rate(name: str, value: Any) -> float | str:
-    if isinstance(value, str) and value in (AUTO, "tune"):
-        return AUTO
-    try:
-        return _not_negative(name, value)
-    except ValueError as error:
-        raise ValueError(f'{name} must be a finite number of at least 0, or "auto"; got {value!r}.') from error
-
-
-def _numbers_or_auto(name: str, value: Any) -> Any:
-    return value if isinstance(value, str) and value == AUTO else _numbers(name, value)
-
-
-def _numbers(name: str, value: Any) -> Any:
-    value = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
-    numbers(name, value)
-    return value
-
-
-def _directory(name: str, value: Any) -> str:
-    require_path(name, value)
-    # The name "…_best" can only be made from a path without a slash at its end.
-    return str(Path(value))
-
-
-def _activation(name: str, value: Any) -> str:
-    del name
-    return activation_name(value) if value else value
-
-
-def _params(name: str, value: Any) -> Any:
-    names = value if isinstance(value, str) else list(require_texts(name, value))
-    if not names:
-        raise ValueError(f"{name} names no parameter: leave it out for the whole backbone.")
-    return names
-
-
-def _notes(name: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise TypeError(f"{name} must be a dict; got {type(value).__name__}.")
-    return value
-
-
-def _criterion(name: str, value: Any) -> Any:
-    if not callable(value) or isinstance(value, type):
-        raise TypeError(f"{name} must be a loss such as torch.nn.MSELoss(), not {value!r:.60}.")
-    if isinstance(value, _Loss) and value.reduction == "none":
-        raise ValueError(f"{name} must give one number: reduction='none' gives one for each entry.")
-    return value
-
-
-def _config(kind: type[C]) -> Callable[[str, Any], C]:
-    """A parser of a configuration, also as the dict that its `to_dict` gives."""
-
-    def parse(name: str, value: Any) -> C:
-        if isinstance(value, kind):
-            return value
-        if isinstance(value, Mapping):
-            return kind.from_dict(value)
-        raise TypeError(f"{name} must be gradiend.{kind.__name__}(…); got {type(value).__name__}.")
-
-    return parse
-
-
-def require_evaluation(name: str, function: Any) -> None:
-    """Raise TypeError for what is not callable with config= and training_stats=, or returns a constant such as None."""
-    expected = f"{name} must be a function that is called with config= and training_stats= and returns a dict"
-    if not callable(function):
-        raise TypeError(f"{expected}; got {function!r:.60}.")
-    if not isinstance(function, (FunctionType, MethodType)):
-        return
-    try:
-        inspect.signature(function).bind(config=None, training_stats=None)
-    except TypeError as error:
-        raise TypeError(f"{expected}; this one cannot be called so: {error}.") from error
-    steps = list(dis.get_instructions(function))
-    ends = [
-        (before, end) for before, end in itertools.pairwise(steps) if end.opname in {"RETURN_VALUE", "RETURN_CONST"}
-    ]
-    # RETURN_CONST holds its value; RETURN_VALUE takes that of the step before. No constant is a dict.
-    results = [end if end.opname == "RETURN_CONST" else before for before, end in ends]
-    if results and all(one.opname in {"RETURN_CONST", "LOAD_CONST"} for one in results):
-        raise TypeError(f"{expected}; {function.__qualname__} returns {results[0].argval!r}. Is a return missing?")
+class DefaultNumber(float):
+    """The number of a default, which is told apart from a number of the user."""
 
 
 @fields_in_docstring
@@ -163,31 +72,58 @@ class TrainingArguments(Arguments):
         TypeError: An unknown argument; the message names the nearest.
     """
 
-    experiment_dir: str | None = argument(None, _directory, affects="neither")
+    experiment_dir: str | None = argument(None, parse_directory, affects="neither")
     """Directory of all files of an experiment; a trainer's `run_id` adds a subdirectory."""
-    lock_wait_minutes: float | None = argument(None, _not_negative, affects="neither")
+    lock_wait_minutes: float | None = argument(None, not_negative, affects="neither")
     """Minutes that a call waits for another run that writes to the same experiment; then it is refused, with 0 at once.
     None waits without limit."""
-    output_dir: str | None = argument(None, _directory, affects="neither")
+    output_dir: str | None = argument(None, parse_directory, affects="neither")
     """Directory of the trained model. Default: `<experiment_dir>/model`, or a temporary directory."""
-    use_cache: bool = argument(False, affects="neither")
-    """Whether results that were computed before from the same model, data and arguments are read, not computed
-    again."""
+    use_cache: CachePolicy = argument(False, parse_policy, affects="neither")
+    """Whether results that were computed before from the same model, data and arguments are read, not computed again.
+    For trainings, "only_convergent" reads those that have converged alone, and "always" also takes a choice among seeds
+    that was made with other numbers of seeds and thresholds (docs/caches.md)."""
     add_identity_for_other_classes: bool = False
     """Whether to train also on classes in the data that are no target: each word against itself, with label 0."""
+    include_other_classes: bool = argument(
+        False,
+        only("add_identity_for_other_classes=True trains on rows of other classes, and evaluates them.", False),
+        affects="neither",
+    )
+    """Accepted for scripts of other versions, as False only: see `add_identity_for_other_classes`."""
+    positive_class: str | None = argument(None, checked(require_text), affects="neither")
+    """The target class that has the feature, for comparisons of trainers; the encoding of a trainer itself is positive
+    for the first of its target_classes."""
+    prediction_objective: str = argument(AUTO, parse_objective, affects="neither")
+    """The objective that the model must have: "auto", "mlm_mask_token" (masked), "clm_next_token" (causal, without an
+    auxiliary head that lies in the experiment) or "clm_mlm_head" (causal with this head)."""
+    mask_placeholder: str = argument(PLACEHOLDER, checked(require_text), affects="neither")
+    """Text that stands in the data in place of the feature word; results write `[MASK]`."""
+    decoder_sequence_cloze_rhs_window: int = argument(
+        -1,
+        only("There is no sequence cloze: a causal model scores the word after its left context.", -1),
+        affects="neither",
+    )
+    """Accepted for scripts of other versions, as −1 only."""
     source: str = argument("alternative", lambda name, value: Side.parse(name, value).value)
     """Gradient that the encoder reads: factual, alternative or diff."""
     target: str | None = "diff"
     """Gradient that the decoder reproduces: factual, alternative or diff; None with `supervised_encoder`."""
     train_batch_size: int = argument(32, whole(1))
     """Examples of one class whose mean loss gives the gradient of one training step."""
+    base_gradient_batch_size: int | None = argument(None, whole(1), affects="neither")
+    """Accepted for scripts of other versions, as `train_batch_size` only, since a batch is one pass over the base
+    model: `gradient_checkpointing` makes the pass lighter."""
+    gradiend_batch_size: int | None = argument(None, whole(1), affects="neither")
+    """Accepted for scripts of other versions, as `train_batch_size` only: a step takes the gradient of a batch's mean
+    loss."""
     train_max_size: int | None = argument(None, whole(1))
     """Cap on training examples (all classes together)."""
-    learning_rate: float | str = argument(1e-5, _learning_rate)
+    learning_rate: float | str = argument(1e-5, parse_learning_rate)
     """Step size of the optimizer, the same for the whole training. A GRADIEND with fewer entries takes a larger one.
     "auto" tries rates on the gradients of the first batches before the training, and takes the best (docs/method.md);
     "tune" is a second name of "auto"."""
-    lr_search_config: LRSearchConfig | None = argument(None, _config(LRSearchConfig), save=methodcaller("to_dict"))
+    lr_search_config: LRSearchConfig | None = argument(None, parse_config(LRSearchConfig), save=methodcaller("to_dict"))
     """How `learning_rate="auto"` searches. Default: LRSearchConfig()."""
     num_train_epochs: int = argument(3, whole(1))
     """Passes over the training batches."""
@@ -207,17 +143,33 @@ class TrainingArguments(Arguments):
     kept_gradients_size: int = argument(2**30, whole(0), affects="neither")
     """Bytes of gradients that a temporary file may hold, so that later epochs and seeds need not compute them again.
     Large, unpruned gradients, of which only a few would fit, are not kept."""
-    weight_decay: float = argument(1e-2, _not_negative)
+    precompute_gradient_batches: bool | None = argument(None, only(KEPT_GRADIENTS, None, False), affects="neither")
+    """Accepted for scripts of other versions, as None or False only: see `kept_gradients_size`."""
+    precompute_gradient_buffer_size: int = argument(1, only(KEPT_GRADIENTS, 1), affects="neither")
+    """Accepted for scripts of other versions, as 1 only: see `kept_gradients_size`."""
+    gradient_timing_steps: int = argument(
+        0, only("training.json has the seconds of gradients, steps and callbacks; see also runtime_monitor.", 0),
+        affects="neither",
+    )  # fmt: skip
+    """Accepted for scripts of other versions, as 0 only: `time` in training.json says where the seconds went."""
+    runtime_monitor: bool = argument(False, affects="neither")
+    """Whether calls that train or evaluate write phases, seconds and memory to `runtime_monitor.jsonl` beside their
+    results (docs/performance.md); no name of the machine is in it."""
+    runtime_monitor_interval: float = argument(5.0, checked(require_finite, 0.01), affects="neither")
+    """Seconds between two measurements of the monitor."""
+    runtime_monitor_system_stats: bool = argument(True, affects="neither")
+    """Whether the monitor also measures the memory of the machine and its GPUs."""
+    weight_decay: float = argument(1e-2, not_negative)
     """Weight decay of the optimizer."""
-    adam_epsilon: float = argument(1e-8, _not_negative)
+    adam_epsilon: float = argument(1e-8, not_negative)
     """Epsilon of the optimizer, which keeps steps finite where gradients are tiny."""
     optim: Literal["adamw", "adam"] = argument("adamw", checked(one_of, OPTIMIZERS))
     """Name of the optimizer."""
-    criterion: nn.Module | None = argument(None, _criterion, save=None)
+    criterion: nn.Module | None = argument(None, parse_criterion, save=None)
     """Loss between decoded and target gradient. Default: MSELoss."""
     eval_strategy: Literal["steps", "no"] = argument("steps", checked(one_of, ("steps", "no")))
     """When the encoder is evaluated during training: every `eval_steps` steps, or never."""
-    eval_steps: int = argument(DefaultSteps(250), whole(1))
+    eval_steps: int = argument(DefaultWhole(250), whole(1))
     """Steps between evaluations; the last step is always evaluated. By default, a training of fewer than 2500 steps
     also encodes a few rows after each tenth of its steps (at least 5 steps), for its curve; evaluations alone choose
     the model that is kept."""
@@ -233,9 +185,9 @@ class TrainingArguments(Arguments):
     """Cap on rows per dataset class in `evaluate_decoder`."""
     decoder_eval_max_size_neutral: int | None = argument(None, whole(1), affects="neither")
     """Cap on neutral texts in `evaluate_decoder`."""
-    decoder_eval_lrs: Sequence[float] | Literal["auto"] | None = argument(None, _numbers_or_auto, affects="neither")
+    decoder_eval_lrs: Sequence[float] | Literal["auto"] | None = argument(None, numbers_or_auto, affects="neither")
     """Steps of the decoder evaluation, or "auto" to find the best ones. Default: 0.001, 0.003, 0.01, 0.03, 0.1, 0."""
-    decoder_eval_feature_factors: Sequence[float] | None = argument(None, _numbers, affects="neither")
+    decoder_eval_feature_factors: Sequence[float] | None = argument(None, all_numbers, affects="neither")
     """Feature factors of the decoder grid. Default: the factor that strengthens (or weakens) each class."""
     eval_batch_size: int = argument(32, whole(1), affects="neither")
     """Texts per forward pass in evaluations."""
@@ -255,10 +207,10 @@ class TrainingArguments(Arguments):
     resume: bool | None = argument(None, checked(require_flag), affects="neither")
     """Whether a training that was stopped goes on where it stopped, with the same bits, and whether its state is kept
     for that (docs/reliability.md). Default: the value of `use_cache`, where there is a directory for the model."""
-    save_minutes: float = argument(1.0, _not_negative, affects="neither")
+    save_minutes: float = argument(1.0, not_negative, affects="neither")
     """Minutes between two states of a training, or of encodings, that can be resumed. Where keeping one takes long, the
     time between them is 20 times as long."""
-    max_minutes: float | None = argument(None, _not_negative, affects="neither")
+    max_minutes: float | None = argument(None, not_negative, affects="neither")
     """Minutes after which a call of `train` keeps its state and stops, to be resumed by the same call later."""
     save_only_best: bool = True
     """Whether only the best model is saved; False also writes a checkpoint after every epoch."""
@@ -266,13 +218,23 @@ class TrainingArguments(Arguments):
     """Whether the checkpoints of steps and epochs are removed after a training, so that only its result stays."""
     trust_remote_code: bool = argument(False, affects="neither")
     """Whether code from the hub may run when the base model is loaded."""
+    dataset_trust_remote_code: bool | None = argument(None, checked(require_flag), affects="neither")
+    """Whether a data set of the hub may run its own loading script. Default: the value of the configuration."""
     model_use_cache: bool = argument(False, affects="neither")
     """Whether `train_decoder_only_mlm_head` keeps a head that was trained on the same model and rows."""
-    params: Sequence[str] | None = argument(None, _params)
+    decoder_mlm_head_epochs: int = argument(5, whole(1), affects="neither")
+    """Passes over the rows in `train_decoder_only_mlm_head`, if the call gives none."""
+    decoder_mlm_head_batch_size: int = argument(4, whole(1), affects="neither")
+    """Rows of a step in `train_decoder_only_mlm_head`, if the call gives none."""
+    decoder_mlm_head_lr: float = argument(1e-4, not_negative, affects="neither")
+    """Learning rate of `train_decoder_only_mlm_head`, if the call gives none."""
+    decoder_mlm_head_max_size: int | None = argument(None, whole(1), affects="neither")
+    """Cap on rows of `train_decoder_only_mlm_head`, if the call gives none."""
+    params: Sequence[str] | None = argument(None, parse_params)
     """Names or wildcards of the base-model parameters to use. Default: the whole backbone."""
-    activation_encoder: str | None = argument(None, _activation)
+    activation_encoder: str | None = argument(None, parse_activation)
     """Activation of the encoder. Default: tanh."""
-    activation_decoder: str | None = argument(None, _activation)
+    activation_decoder: str | None = argument(None, parse_activation)
     """Activation of the decoder. Default: id, the identity."""
     bias_decoder: bool | None = argument(None, checked(require_flag))
     """Whether the decoder has a bias. Default: True."""
@@ -308,10 +270,38 @@ class TrainingArguments(Arguments):
     seed: int | None = argument(0, whole(0, LARGEST_SEED), optional=True)
     """First seed. With None every run differs: a single run uses the random generators as they are, and several runs
     draw a first seed, which the report names."""
-    seed_runs_dir: str | None = argument(None, _directory, affects="neither")
+    seed_runs_dir: str | None = argument(None, parse_directory, affects="neither")
     """Directory of the seed runs. Default: `<experiment_dir>/seeds`."""
     keep_seed_runs: bool = argument(False, affects="seeds")
     """Whether the weights of every seed are kept; `train` then returns a dict seed → model."""
+    saved_seed_runs: SavedSeeds | None = argument(None, checked(one_of, get_args(SavedSeeds)), affects="neither")
+    """Which seeds keep their weights in `<experiment_dir>/seeds`: all_tried, all_convergent, or best_only, which keeps
+    the best in `model` alone. Default: all_tried with `keep_seed_runs`, all_convergent with `analyze_seed_stability`,
+    otherwise best_only."""
+    analyze_seed_stability: bool = argument(False, affects="neither")
+    """Whether a training with several seeds compares the top-k weights of those that have converged, and writes it into
+    the report of seeds."""
+    seed_stability_topk: int | float = argument(1000, parse_topk, affects="neither")
+    """Number (int) or share (float in (0, 1]) of the weights that `analyze_seed_stability` compares."""
+    seed_stability_part: str = argument("decoder-weight", checked(one_of, WEIGHT_PARTS), affects="neither")
+    """Part whose weights are compared: encoder-weight, decoder-weight, decoder-bias or decoder-sum."""
+    fail_on_non_convergence: bool = argument(False, affects="neither")
+    """Whether `train` raises RuntimeError, after all seeds and with everything saved, if fewer than
+    `min_convergent_seeds` (at least one) have converged."""
+    highlight_non_convergence: bool = argument(True, affects="neither")
+    """Whether the titles of plots of a training that has not converged end with a dagger, †."""
+    reuse_pre_prune: bool = argument(False, affects="neither")
+    """Accepted for scripts of other versions, without effect: seeds always share the pruning before the training."""
+    split_resplit_per_seed: bool = argument(
+        False,
+        only("All seeds share one split; give the data of each seed to a trainer of its own.", False),
+        affects="neither",
+    )
+    """Accepted for scripts of other versions, as False only: all seeds share one split."""
+    split_resplit_strategy: str = argument(
+        "random", only("It belongs to split_resplit_per_seed.", "random"), affects="neither"
+    )
+    """Accepted for scripts of other versions, as random only: it belongs to `split_resplit_per_seed`."""
     supervised_encoder: bool = False
     """Whether the encoder is trained alone, with a loss between encoding and label (docs/method.md)."""
     supervised_decoder: bool = False
@@ -323,12 +313,14 @@ class TrainingArguments(Arguments):
     use_cached_gradients: bool = argument(False, affects="neither")
     """Whether training gradients are kept in `<experiment_dir>/cache/gradients` and read from there. Without an
     experiment_dir, gradients are kept within `kept_gradients_size` only."""
-    pre_prune_config: PrePruneConfig | None = argument(None, _config(PrePruneConfig), save=methodcaller("to_dict"))
+    pre_prune_config: PrePruneConfig | None = argument(None, parse_config(PrePruneConfig), save=methodcaller("to_dict"))
     """Configuration of pruning by gradients before the training, once for all seeds. Default: no such pruning."""
-    post_prune_config: PostPruneConfig | None = argument(None, _config(PostPruneConfig), save=methodcaller("to_dict"))
+    post_prune_config: PostPruneConfig | None = argument(
+        None, parse_config(PostPruneConfig), save=methodcaller("to_dict")
+    )
     """Configuration of pruning by weights after the training; the pruned model is evaluated and saved, while its
     training.json holds measurements from before. Default: no such pruning."""
-    metadata: dict[str, Any] = field(default_factory=dict, metadata={"parse": _notes, "affects": "neither"})
+    metadata: dict[str, Any] = field(default_factory=dict, metadata={"parse": parse_notes, "affects": "neither"})
     """Free notes, as JSON values, which are written with the training statistics."""
 
     def __post_init__(self) -> None:
@@ -370,6 +362,14 @@ class TrainingArguments(Arguments):
             )
         if self.base_model_max_memory is not None and self.base_model_device_map is None:
             raise ValueError("base_model_max_memory needs base_model_device_map='auto': without a map it says nothing.")
+        for name in ("base_gradient_batch_size", "gradiend_batch_size"):
+            if vars(self)[name] not in (None, self.train_batch_size):
+                raise ValueError(
+                    f"{name}={vars(self)[name]} must be train_batch_size ({self.train_batch_size}): a step is one pass "
+                    "over the base model with one gradient. A smaller train_batch_size or gradient_checkpointing=True "
+                    "takes less memory."
+                )
+        self._check_seeds()
         if self.max_steps == 0 and self.init == "random":
             raise ValueError(
                 "max_steps=0 would save a random GRADIEND: give init='class_means', or max_steps=-1 for whole epochs."
@@ -379,6 +379,21 @@ class TrainingArguments(Arguments):
         post = self.post_prune_config
         if post is not None and post.part == "decoder-bias" and self.bias_decoder is False:
             raise ValueError("post_prune_config has part='decoder-bias', but with bias_decoder=False there is no bias.")
+
+    def _check_seeds(self) -> None:
+        """Refuse what several seeds cannot keep or compare."""
+        if self.keep_seed_runs and self.saved_seed_runs not in (None, "all_tried"):
+            raise ValueError(
+                f"keep_seed_runs=True keeps every seed, but saved_seed_runs is {self.saved_seed_runs!r}: give one "
+                "of them."
+            )
+        if self.analyze_seed_stability and self.saved_seed_runs == "best_only":
+            raise ValueError(
+                'analyze_seed_stability compares the weights of seeds, which saved_seed_runs="best_only" removes: give '
+                '"all_convergent" or "all_tried".'
+            )
+        if self.analyze_seed_stability and self.max_seeds == 1:
+            raise ValueError("analyze_seed_stability compares seeds: max_seeds must be at least 2; got 1.")
 
     def get(self, key: str, default: Any = None) -> Any:
         """The field called `key`, or `default` if there is none."""
@@ -395,6 +410,15 @@ class TrainingArguments(Arguments):
         if self.supervised_encoder and not resolved.get("supervised_encoder", True):
             values["target"] = type(self).target
         return type(self)(**{**values, **resolved})
+
+    @property
+    def seeds_that_stay(self) -> SavedSeeds:
+        """Which seeds keep their weights, see `saved_seed_runs`."""
+        if self.saved_seed_runs is not None:
+            return self.saved_seed_runs
+        if self.keep_seed_runs:
+            return "all_tried"
+        return "all_convergent" if self.analyze_seed_stability else "best_only"
 
     @property
     def resumes(self) -> bool:

@@ -16,7 +16,7 @@ from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core._callback import GLANCE, TrainingCallback, TrainingControl
 from gradiend.trainer.core._seeds import intermediate_checkpoints, remove_checkpoint
 from gradiend.trainer.core._stopping_and_tracking import EarlyStoppingCallback, TensorBoardCallback, WandbCallback
-from gradiend.trainer.core.arguments import DefaultSteps, TrainingArguments
+from gradiend.trainer.core.arguments import DefaultWhole, TrainingArguments
 from gradiend.trainer.core.stats import load_training_stats
 from gradiend.util._processes import processes
 from gradiend.util.paths import has_saved_model
@@ -55,7 +55,7 @@ def glance_every(steps: int, eval_steps: int) -> int | None:
     None means no glances, because the user has set `eval_steps`, or there are enough evaluations, or hardly any steps.
     """
     every = max(LEAST_STEPS_BETWEEN, steps // CURVE_POINTS)
-    wanted = isinstance(eval_steps, DefaultSteps) and every < eval_steps and steps >= 4 * LEAST_STEPS_BETWEEN
+    wanted = isinstance(eval_steps, DefaultWhole) and every < eval_steps and steps >= 4 * LEAST_STEPS_BETWEEN
     return every if wanted else None
 
 

@@ -12,7 +12,7 @@ from gradiend.model._checkpoint_files import read_training, write_training
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.util._argument_fields import plain
 from gradiend.util._checks import require_path
-from gradiend.util._display import UNSHOWABLE, Result, Table, facts, number
+from gradiend.util._display import UNSHOWABLE, Result, Table, facts, number, with_interval
 from gradiend.util.paths import TRAINING
 
 ZEROS = ("0", "0.0", "-0.0")
@@ -110,14 +110,27 @@ class SeedReport(Result):
             [
                 f"{run['seed']}{' (kept)' if run['seed'] == self['best_seed'] else ''}",
                 _answer(run),
-                number(run["eval_correlation"]),
+                with_interval(run["eval_correlation"], run.get("correlation_interval")),
                 number(run["selection_score"]),
             ]
             for run in self["runs"]
         ]
         header = ["seed", "converged", "validation correlation", "score"]
-        note = f"No further seeds were tried: {self['early_stop_reason']}." if self["early_stop_reason"] else ""
-        return f"Seeds: {self['convergent_count']} of {len(rows)} have converged", [Table("", header, rows, note)]
+        notes = [f"No further seeds were tried: {self['early_stop_reason']}."] if self["early_stop_reason"] else []
+        stability = self.get("topk_stability", {})
+        if stability.get("computed"):
+            notes.append(overlap_sentence(stability))
+        table = Table("", header, rows, "\n".join(notes))
+        return f"Seeds: {self['convergent_count']} of {len(rows)} have converged", [table]
+
+
+def overlap_sentence(stability: Mapping[str, Any]) -> str:
+    """How much the weights of seeds overlap, in words."""
+    mean, interval = stability["mean_pairwise_overlap_fraction"], stability["mean_pairwise_overlap_interval"]
+    return (
+        f"{stability['num_runs']} seeds share {with_interval(mean, interval, '.2f')} of their top "
+        f"{stability['topk']:g} by {stability['part']}, on average over pairs."
+    )
 
 
 def class_means(by_label: Mapping[Any, float], names: Mapping[Any, str], between: str = ", ") -> str:
@@ -200,6 +213,16 @@ def best_correlation(training_stats: Mapping[str, Any], best: Mapping[str, Any])
     return best.get("correlation", training_stats.get("correlation"))
 
 
+def target_means(
+    training_stats: Mapping[str, Any], best: Mapping[str, Any], evaluation: Mapping[str, Any]
+) -> dict[str, float]:
+    """Label of a target class → mean encoding: of an evaluation, or of the kept model during training; {} without."""
+    during = {int(step): means for step, means in training_stats.get("mean_by_class", {}).items()}
+    kept = best.get("global_step", max(during, default=0))
+    means = evaluation.get("mean_by_class") or during.get(kept, {})
+    return {str(label): mean for label, mean in means.items() if str(label) not in ZEROS}
+
+
 def convergence(
     arguments: TrainingArguments, training_stats: Mapping[str, Any], best: Mapping[str, Any], losses: Sequence[float],
     evaluation: Mapping[str, Any] | None = None,
@@ -221,10 +244,7 @@ def convergence(
         converged = value is not None and abs(value) >= threshold
     least_mean = arguments.convergent_mean_by_class_threshold
     if least_mean is not None:
-        during = {int(step): means for step, means in training_stats.get("mean_by_class", {}).items()}
-        kept = best.get("global_step", max(during, default=0))
-        means = evaluation.get("mean_by_class") or during.get(kept, {})
-        signed = [mean for label, mean in means.items() if str(label) not in ZEROS]
+        signed = list(target_means(training_stats, best, evaluation).values())
         converged = converged and bool(signed) and min(signed) <= -least_mean and max(signed) >= least_mean
     reason = training_stats.get("diverged")
     if not arguments.learning_rate and losses:

@@ -24,7 +24,15 @@ from gradiend.model.core.backbone import (
 )
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.param_mapped import ParamMappedGradiendModel
-from gradiend.objectives import OBJECTIVES, Objective, is_decoder_only_model, kind_of, objective_of
+from gradiend.objectives import (
+    OBJECTIVES,
+    CausalWithHead,
+    Objective,
+    is_decoder_only_model,
+    kind_of,
+    objective_of,
+    wanted_kind,
+)
 from gradiend.objectives.loading import AutoModelForLM, AutoTokenizerForLM, load_with_tokenizer, save_base_model
 from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.text.common._instruct import InstructTokenizerWrapper
@@ -318,3 +326,16 @@ def reachable_map(base_model: Any, objective: Objective, params: Any = None, par
     if unreached:
         logger.info("Left out of the map, since no gradient reaches them: %s", ", ".join(unreached))
     return ParameterMap([entry for entry in mapping if entry.name not in unreached])
+
+
+def require_objective(model: Any, prediction_objective: str) -> None:
+    """Raise ValueError for a text model whose objective is not the one that `prediction_objective` asks for."""
+    wanted = wanted_kind(prediction_objective)
+    if wanted is None or not isinstance(model, TextModelWithGradiend) or model.objective.name == wanted:
+        return
+    head = wanted == CausalWithHead.name
+    raise ValueError(
+        f"prediction_objective={prediction_objective!r} needs a {wanted} model, but the objective of "
+        f"{type(original_model(model.base_model)).__name__} is {model.objective.name}: "
+        + ("call train_decoder_only_mlm_head first." if head else 'give "auto", or another model.')
+    )

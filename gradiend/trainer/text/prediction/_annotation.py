@@ -117,7 +117,7 @@ class Annotation:
         else:
             given, columns = resolve_dataframe(self.data), modality.config.columns()
             assert given is not None
-            rows = training_like_rows(given, columns, "data")
+            rows = training_like_rows(modality.usual_frame(given, "data"), columns, "data")
             if UNIFIED_ALTERNATIVE not in rows and columns.alternative in rows:
                 rows = rows.assign(**{UNIFIED_ALTERNATIVE: rows[columns.alternative]})
         return modality.capped(rows, UNIFIED_FACTUAL_CLASS, self.max_size).reset_index(drop=True)

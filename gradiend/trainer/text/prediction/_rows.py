@@ -21,6 +21,7 @@ from gradiend.data.unified import (
     resolve_dataframe,
     transition_id,
 )
+from gradiend.data.unified._placeholder import usual_texts
 from gradiend.data.unified._schema import ColumnNames, listed, require_values
 from gradiend.evaluator._encoder_statistics import eval_groups
 from gradiend.evaluator.encoder import EncoderData
@@ -241,12 +242,12 @@ def checked_neutral(data: Any, max_rows: int | None = None, *, trust_remote_code
     return frame
 
 
-def balance_texts(data: Any, masked_col: str) -> list[str]:
+def balance_texts(data: Any, masked_col: str, placeholder: str = PLACEHOLDER) -> list[str]:
     """The distinct texts of a list, or of a frame, file or data set with the column `masked_col` or `text`.
 
     Raises:
         TypeError: A list of something else.
-        ValueError: No text, no such column, or a text without a `[MASK]`.
+        ValueError: No text, no such column, or a text without a `[MASK]`, or without the `placeholder` for it.
     """
     if isinstance(data, (list, tuple)):
         texts = list(require_texts("balance_texts", data))
@@ -258,6 +259,7 @@ def balance_texts(data: Any, masked_col: str) -> list[str]:
             has = ", ".join(map(str, frame.columns))
             raise ValueError(f"balance_texts needs a column {masked_col!r} or 'text'; it has {has}.")
         texts = frame[column].tolist()
+    texts = usual_texts(texts, placeholder, "balance_texts")
     without = [text for text in texts if not isinstance(text, str) or PLACEHOLDER not in text]
     if without or not texts:
         found = f"{without[0]!r:.60}" if without else "no text"

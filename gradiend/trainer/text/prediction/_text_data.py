@@ -29,6 +29,7 @@ from gradiend.data.unified import (
 )
 from gradiend.data.unified._casing import own_spellings
 from gradiend.data.unified._parsed_tables import of_other_class
+from gradiend.data.unified._placeholder import usual_data, usual_frame, usual_texts
 from gradiend.data.unified._schema import listed
 from gradiend.evaluator._goals import check_class_names
 from gradiend.evaluator._measurements import ClassProbabilities, WordProbabilities
@@ -39,7 +40,7 @@ from gradiend.objectives import MAX_LENGTH, kind_of, with_saved_head
 from gradiend.trainer.core._memory import Probe
 from gradiend.trainer.core._modality import Modality
 from gradiend.trainer.core.arguments import TrainingArguments
-from gradiend.trainer.text.common.model_base import TextModelWithGradiend, kind_saved_in
+from gradiend.trainer.text.common.model_base import TextModelWithGradiend, kind_saved_in, require_objective
 from gradiend.trainer.text.prediction._memory_probe import probe_training
 from gradiend.trainer.text.prediction._rows import (
     TARGET_ROWS,
@@ -146,9 +147,19 @@ class TextData(Modality):
         if self._reader is not self:
             return self._reader._data()
         if self._loaded is None:
-            self._loaded = self.config.source().load(self.config.columns())
+            loaded = self.config.source().load(self.config.columns())
+            self._loaded = usual_data(loaded, self.config.masked_col, self.config.mask_placeholder)
             self._require_known_classes(self._loaded)
         return self._loaded
+
+    def usual_texts(self, texts: Sequence[Any], name: str) -> list[Any]:
+        """The texts of the argument `name` of a call, with `[MASK]` for the placeholder of the configuration."""
+        return usual_texts(texts, self.config.mask_placeholder, name)
+
+    def usual_frame(self, frame: pd.DataFrame, name: str) -> pd.DataFrame:
+        """The frame of the argument `name` of a call, see `usual_texts`."""
+        own = self.config.mask_placeholder
+        return usual_frame(frame, self.config.masked_col, own, f" of {name}", usual_too=True)
 
     def _require_known_classes(self, data: pd.DataFrame | Mapping[str, pd.DataFrame]) -> None:
         """Raise a ValueError if the data lacks a class of all_classes."""
@@ -315,6 +326,10 @@ class TextData(Modality):
         ]
         return encoder_data(pd.concat(frames[1:] or frames, ignore_index=True), model)
 
+    def check_model(self, model: Any, arguments: TrainingArguments) -> None:
+        """See `Modality.check_model`."""
+        require_objective(model, arguments.prediction_objective)
+
     def memory_probe(self, trainer: Any, model: Any, arguments: TrainingArguments) -> Probe | None:
         """See `Modality.memory_probe`."""
         known = isinstance(model, TextPredictionModelWithGradiend)
@@ -414,6 +429,8 @@ class TextData(Modality):
     ) -> pd.DataFrame:
         """The distinct rows of a decoder evaluation: the given ones, or those of splits (a name, several, or "all")."""
         if given is not None:
+            if isinstance(given, pd.DataFrame):
+                given = self.usual_frame(given, "training_like_df")
             rows = training_like_rows(given, self.config.columns())
             return with_alternatives(rows, self.config.columns(), self.target_classes) if self.row_wise else rows
         others = not self.config.decoder_eval_restrict_to_target_classes
@@ -448,7 +465,7 @@ class TextData(Modality):
             )
         if isinstance(wanted, str) and wanted == TARGET_ROWS:
             return self.decoder_rows("test", None, None)[UNIFIED_MASKED].drop_duplicates().tolist()
-        return balance_texts(wanted, self.config.masked_col)
+        return balance_texts(wanted, self.config.masked_col, self.config.mask_placeholder)
 
     def head_rows(self, split: str, max_size: int | None) -> pd.DataFrame:
         """See `TextPredictionTrainer.get_decoder_mlm_training_data`."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from gradiend.data.unified._contrast import ClassMerge
 from gradiend.data.unified._schema import ColumnNames, parse_pair
 from gradiend.data.unified._source import DataSource
+from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.util import PLACEHOLDER
 from gradiend.util._argument_fields import ShowsChanges, fields_in_docstring
-from gradiend.util._checks import require_class_words, require_flag, require_mapping, require_ordered
+from gradiend.util._checks import require_class_words, require_flag, require_mapping, require_ordered, require_text
 from gradiend.util._keywords import nearest, one_of, strict_keywords
 
 LABEL = "label"
@@ -62,6 +64,8 @@ class TextPredictionConfig(TrainerConfig):
     """The classes that are looked at, target classes included. Default: all classes in the data."""
     masked_col: str = "masked"
     """Column with the text and its `[MASK]`."""
+    mask_placeholder: str = PLACEHOLDER
+    """Text that stands in the data in place of the feature word; results write `[MASK]`."""
     label_col: str = "label"
     """Column with the factual word, which stood at the `[MASK]`."""
     label_class_col: str = "label_class"
@@ -116,6 +120,7 @@ class TextPredictionConfig(TrainerConfig):
             self.target_classes = list(parse_pair(self.target_classes))
         for name in ("all_classes", "hf_subset", "hf_splits", "decoder_eval_ignore_tokens"):
             require_ordered(name, getattr(self, name))
+        require_text("mask_placeholder", self.mask_placeholder)
         self._check_eval_targets()
         if self.class_merge_map is None and self.class_merge_transition_groups is not None:
             raise ValueError(
@@ -188,6 +193,24 @@ class TextPredictionConfig(TrainerConfig):
                     f"{', '.join(map(repr, targets)) or 'none'}.{nearest(name, targets)}"
                 )
         return targets
+
+    def with_arguments(self, args: TrainingArguments) -> TextPredictionConfig:
+        """The configuration with what training arguments say about the data.
+
+        Raises:
+            ValueError: Both have a placeholder of their own.
+        """
+        changes: dict[str, Any] = {}
+        if args.dataset_trust_remote_code is not None:
+            changes["dataset_trust_remote_code"] = args.dataset_trust_remote_code
+        if args.mask_placeholder != PLACEHOLDER:
+            if self.mask_placeholder not in (PLACEHOLDER, args.mask_placeholder):
+                raise ValueError(
+                    f"mask_placeholder is {self.mask_placeholder!r} in the configuration and {args.mask_placeholder!r} "
+                    "in the arguments: give it once."
+                )
+            changes["mask_placeholder"] = args.mask_placeholder
+        return replace(self, **changes) if changes else self
 
     def source(self) -> DataSource:
         """The place of the data, in the form that the data layer takes."""

@@ -22,12 +22,12 @@ from gradiend.evaluator._measurements import BalanceOfClasses, TextMeasurement
 from gradiend.evaluator._selection import BASE, LikelihoodPolicy
 from gradiend.gradients import WordScorer
 from gradiend.model._refusals import inside
-from gradiend.objectives import objective_of
+from gradiend.objectives import Causal, objective_of, wanted_kind
 from gradiend.objectives.head_training import train_mlm_head
 from gradiend.trainer._one_writer import one_writer
 from gradiend.trainer._rewrites import class_and_direction, plan_rewrites
 from gradiend.trainer.core._kept_gradients import GradientCache
-from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.trainer.core.arguments import DefaultNumber, DefaultWhole, TrainingArguments
 from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend
 from gradiend.trainer.text.prediction._annotation import Annotation
@@ -104,6 +104,7 @@ class TextPredictionTrainer(Trainer):
             logger.warning("config is given, so %s beside it is ignored: put it into the config.", ", ".join(ignored))
         if target_classes is not None:
             config = dataclasses.replace(config, target_classes=target_classes)
+        config = config.with_arguments(args or TrainingArguments())
         self.config = config
         self.correlation_mapping = dict(correlation_mapping or {})
         self.modality = TextData(config)
@@ -242,8 +243,9 @@ class TextPredictionTrainer(Trainer):
     @one_writer("output")
     @plain_modes()
     def train_decoder_only_mlm_head(
-        self, model: Any, output: str | None = None, *, split: str = "train", batch_size: int = 4, epochs: int = 5,
-        lr: float = 1e-4, pooling_length: int = 3, max_length: int = 128, max_size: int | None = None,
+        self, model: Any, output: str | None = None, *, split: str = "train", batch_size: int = DefaultWhole(4),
+        epochs: int = DefaultWhole(5), lr: float = DefaultNumber(1e-4), pooling_length: int = 3,
+        max_length: int = 128, max_size: int | None = None,
         use_cache: bool | None = None, model_use_cache: bool | None = None,
     ) -> str:  # fmt: skip
         """Train an auxiliary masked-LM head on a causal model; from then on, `train` uses the head.
@@ -252,12 +254,12 @@ class TextPredictionTrainer(Trainer):
             model: Name, path or instance of the causal model, or a `ModelWithGradiend` with this base model.
             output: Directory of the head. Default: `<experiment_dir>/decoder_mlm_head`.
             split: Name of the split to train on.
-            batch_size: See `train_mlm_head`.
-            epochs: See `train_mlm_head`.
-            lr: See `train_mlm_head`.
+            batch_size: See `train_mlm_head`. Default: `decoder_mlm_head_batch_size` of the training arguments, 4.
+            epochs: See `train_mlm_head`. Default: `decoder_mlm_head_epochs`, 5.
+            lr: See `train_mlm_head`. Default: `decoder_mlm_head_lr`, 0.0001.
             pooling_length: See `train_mlm_head`.
             max_length: See `train_mlm_head`.
-            max_size: Cap on rows.
+            max_size: Cap on rows. Default: `decoder_mlm_head_max_size`, none.
             use_cache: See `train_mlm_head`. Default: `model_use_cache`.
             model_use_cache: Another name of `use_cache`. Default: the value in the training arguments.
 
@@ -274,20 +276,30 @@ class TextPredictionTrainer(Trainer):
                     "TrainingArguments(experiment_dir=…)."
                 )
             output = str(Path(self.experiment_dir) / MLM_HEAD)
+        args = self.training_args
+        batch_size = args.decoder_mlm_head_batch_size if isinstance(batch_size, DefaultWhole) else batch_size
+        epochs = args.decoder_mlm_head_epochs if isinstance(epochs, DefaultWhole) else epochs
+        lr = args.decoder_mlm_head_lr if isinstance(lr, DefaultNumber) else lr
+        max_size = args.decoder_mlm_head_max_size if max_size is None else max_size
         rows = self.get_decoder_mlm_training_data(split, max_size)
         tokenizer = None
         if isinstance(model, TextModelWithGradiend):
             model, tokenizer = original_model(model.base_model), model.tokenizer
-        chosen = (use_cache, model_use_cache, self.training_args.model_use_cache)
+        chosen = (use_cache, model_use_cache, args.model_use_cache)
         self.modality.trained_head = train_mlm_head(
             model, rows, output, batch_size=batch_size, epochs=epochs, lr=lr, pooling_length=pooling_length,
-            max_length=max_length, trust_remote_code=self.training_args.trust_remote_code, tokenizer=tokenizer,
+            max_length=max_length, trust_remote_code=args.trust_remote_code, tokenizer=tokenizer,
             use_cache=next(value for value in chosen if value is not None),
         )  # fmt: skip
         if self.current.directory is None and not isinstance(self.current.given, TextModelWithGradiend):
             # A model that was loaded before does not have the head.
             self.current.model = None
         return self.modality.trained_head
+
+    def resolve_custom_prediction_head_dir(self) -> str | None:
+        """See `FeatureLearningDefinition.resolve_custom_prediction_head_dir`; `prediction_objective` may want none."""
+        plain = wanted_kind(self.training_args.prediction_objective) == Causal.name
+        return None if plain else super().resolve_custom_prediction_head_dir()
 
     # Encoder evaluation
 
@@ -546,6 +558,8 @@ class TextPredictionTrainer(Trainer):
                 class named twice, or a figure that would be neither saved nor shown; all before the measurement.
         """
         goal = class_and_direction(target_class, increase_target_probabilities, strengthen, weaken)
+        if sentences is not None and not isinstance(sentences, str):
+            sentences = self.modality.usual_texts(sentences, "sentences")
         asked = SideEffectsRequest(
             self, neutral_df, sentences, other_classes, other_gradiends, top_k, max_size_neutral, eval_batch_size
         )

@@ -1,0 +1,108 @@
+"""Whether seeds agree: the weights with the highest importance in each seed's model, and how much they overlap."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from gradiend.model.param_mapped import ParamMappedGradiendModel
+from gradiend.util._bootstrap import LEVEL, N_RESAMPLES, interval_of_mean, resampled_weights
+from gradiend.util._processes import processes
+from gradiend.visualizer.topk._sets import RanksWeights, intersections, shares, topk_sets
+
+FEWEST = 2
+"""Seeds that a comparison needs."""
+
+
+@dataclass(frozen=True)
+class SavedGradiend:
+    """The GRADIEND of a checkpoint, which is read, without its base model, when its weights are ranked."""
+
+    directory: str
+
+    def get_topk_weights(self, *, part: str, topk: Any) -> list[int]:
+        """See `ModelWithGradiend.get_topk_weights`."""
+        gradiend = ParamMappedGradiendModel.from_pretrained(self.directory)
+        local = gradiend.get_topk_weights(part, topk)
+        return gradiend.whole_map.base_indices()[torch.tensor(local)].tolist()
+
+
+def saved_stability(directories: Mapping[int, str], topk: int | float, part: str) -> dict[str, Any]:
+    """`topk_stability` of the checkpoints of seeds (seed → directory), which the first process alone reads."""
+    models = {seed: SavedGradiend(directory) for seed, directory in directories.items()}
+    return processes().agreed(lambda: topk_stability(models, topk, part))
+
+
+def topk_stability(models: Mapping[int, RanksWeights], topk: int | float, part: str) -> dict[str, Any]:
+    """How much the top-k weights of seeds overlap: the block `topk_stability` of the report of seeds.
+
+    The overlap of two sets is `|A ∩ B| / min(|A|, |B|)`, their Jaccard index `|A ∩ B| / |A ∪ B|`. The interval of the
+    mean overlap is a bootstrap over pairs of seeds. It is a rough one, because pairs share seeds; None: there is one
+    pair, or all overlap equally. Standard deviations are those of a population.
+
+    Args:
+        models: Seed → model, at least two.
+        topk: Number (int) or share (float in (0, 1]) of the weights.
+        part: The part whose weights are ranked.
+    """
+    names = {f"seed_{seed}": model for seed, model in models.items()}
+    sets = topk_sets(names, topk, part)
+    counts = intersections(sets.values())
+    sizes = np.diag(counts)
+    pairs = list(itertools.combinations(range(len(sets)), 2))
+    first, second = np.array(pairs).T
+    common, share = counts[first, second], shares(counts)[first, second]
+    jaccard = common / (sizes[first] + sizes[second] - common)
+    seen = np.array(list(Counter(itertools.chain.from_iterable(sets.values())).values()))
+    interval = interval_of_mean(share, resampled_weights(range(len(pairs))))
+    seeds, ids = list(models), list(sets)
+    return {
+        "computed": True,
+        "num_runs": len(sets),
+        "run_ids": ids,
+        "seeds": seeds,
+        "part": part,
+        "topk": topk,
+        "topk_size_by_run": {name: len(indices) for name, indices in sets.items()},
+        "mean_topk_size": float(sizes.mean()),
+        "union_size": len(seen),
+        "intersection_size": int((seen == len(sets)).sum()),
+        "parameters_seen_once": int((seen == 1).sum()),
+        "parameters_seen_in_all_runs": int((seen == len(sets)).sum()),
+        "mean_presence_fraction": float(seen.mean() / len(sets)),
+        "mean_pairwise_overlap_fraction": float(share.mean()),
+        "mean_pairwise_overlap_interval": None if interval is None else _interval(*interval),
+        "min_pairwise_overlap_fraction": float(share.min()),
+        "max_pairwise_overlap_fraction": float(share.max()),
+        "pairwise_overlap_std": float(share.std()),
+        "mean_pairwise_jaccard": float(jaccard.mean()),
+        "pairwise_jaccard_std": float(jaccard.std()),
+        "pairwise_overlap_rows": [
+            {
+                "run_a": ids[a], "run_b": ids[b], "seed_a": seeds[a], "seed_b": seeds[b],
+                "intersection": int(common[row]), "overlap_fraction": float(share[row]), "jaccard": float(jaccard[row]),
+            }
+            for row, (a, b) in enumerate(pairs)
+        ],
+    }  # fmt: skip
+
+
+def overlaps_with(seed: int, stability: Mapping[str, Any]) -> dict[int, float]:
+    """Seed → the share of the top-k weights that it has in common with `seed`; {} if these were not compared."""
+    found = {seed: 1.0} if seed in stability.get("seeds", ()) else {}
+    for row in stability.get("pairwise_overlap_rows", ()):
+        if seed in (row["seed_a"], row["seed_b"]):
+            other = row["seed_b"] if row["seed_a"] == seed else row["seed_a"]
+            found[other] = row["overlap_fraction"]
+    return found
+
+
+def _interval(low: float, high: float) -> dict[str, Any]:
+    # Rounding may leave the range of a share.
+    return {"low": max(low, 0.0), "high": min(high, 1.0), "level": LEVEL, "n_resamples": N_RESAMPLES}
