@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
 
+from gradiend.data.core._splits import SplitRatios
 from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction._frames import RESERVED_IDS, TrainingFormat
 from gradiend.data.text.prediction._matcher import SurfaceMatcher, Target, is_unspaced
-from gradiend.data.text.prediction._splits import SplitRatios
 from gradiend.util._checks import require_flag, require_whole
 
 logger = logging.getLogger(__name__)

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradiend.data.core._splits import root_of
 from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction._matcher import SurfaceMatcher, Target, mask_places
-from gradiend.data.text.prediction._splits import root_of
 from gradiend.data.text.prediction._tag_resolver import TagResolver
 from gradiend.data.text.prediction._word_lookup import Places
 from gradiend.data.unified._parsed_tables import DOCUMENT

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from gradiend.data._summary import beside_others
+from gradiend.data.core._splits import SplitRatios
 from gradiend.data.core.spacy_util import SpacyReader
 from gradiend.data.text._neutral_masking import WORD
 from gradiend.data.text._preprocess import LONG_CHARACTERS
@@ -20,7 +21,6 @@ from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction._collector import Collected
 from gradiend.data.text.prediction._masking import AMBIGUOUS, SEVERAL_CLASSES
 from gradiend.data.text.prediction._matcher import Hit, SurfaceMatcher, class_targets
-from gradiend.data.text.prediction._splits import SplitRatios
 from gradiend.data.text.prediction._tag_resolver import tokens_of
 
 if TYPE_CHECKING:

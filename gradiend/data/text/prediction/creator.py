@@ -21,6 +21,14 @@ from gradiend.data.core._output_tables import (
     parse_output_format,
     prepare_output,
 )
+from gradiend.data.core._splits import (
+    Balance,
+    SplitRatios,
+    assign_splits,
+    assign_splits_by_document,
+    balanced_counts,
+    parse_balance,
+)
 from gradiend.data.core._text_source import Columns, TextBlock, TextSource, stream_texts
 from gradiend.data.core.base_loader import BaseData, open_source
 from gradiend.data.text._preprocess import Segmenter, TextPreprocessConfig, require_preprocess
@@ -45,14 +53,6 @@ from gradiend.data.text.prediction._report import (
     near_misses,
     require_found,
     require_minimum,
-)
-from gradiend.data.text.prediction._splits import (
-    Balance,
-    SplitRatios,
-    assign_splits,
-    assign_splits_by_document,
-    balanced_counts,
-    parse_balance,
 )
 from gradiend.data.text.prediction._tag_resolver import TagResolver, TokenExclusion
 from gradiend.data.unified._parsed_tables import DOCUMENT

@@ -27,6 +27,7 @@ from gradiend.data.unified import (
 from gradiend.data.unified._casing import own_spellings
 from gradiend.data.unified._parsed_tables import of_other_class
 from gradiend.data.unified._schema import listed
+from gradiend.data.unified._word_splits import HELD_OUT, Division, SplitStrategy, divided
 from gradiend.evaluator._goals import check_class_names
 from gradiend.evaluator.encoder import EncoderData
 from gradiend.objectives import MAX_LENGTH, kind_of, with_saved_head
@@ -64,9 +65,12 @@ NEUTRAL_TRAINING, NEUTRAL_DATASET = "neutral_training_masked", "neutral_dataset"
 class TextData(Modality):
     """Texts with a masked word; frames are read when they are first needed, and kept."""
 
-    def __init__(self, config: TextPredictionConfig) -> None:
+    def __init__(self, config: TextPredictionConfig, division: Division | None = None) -> None:
         self.config = config
+        self.division = config.division() if division is None else division
+        """How rows are divided into splits; None where a column of the data says so."""
         self._target_classes = config.target_classes
+        self._given: pd.DataFrame | Mapping[str, pd.DataFrame] | None = None
         self._loaded: pd.DataFrame | Mapping[str, pd.DataFrame] | None = None
         self._frames: dict[tuple[str, str], pd.DataFrame] = {}
         self._dropped: dict[tuple[str, str], Counter[str]] = {}
@@ -130,11 +134,38 @@ class TextData(Modality):
         return {"img_format": self.config.img_format, "dpi": self.config.img_dpi}
 
     def _data(self) -> pd.DataFrame | Mapping[str, pd.DataFrame]:
-        """The data that the configuration names, read once."""
+        """The data that the configuration names, with a split for each row; read once."""
         if self._loaded is None:
-            self._loaded = self.config.source().load(self.config.columns())
-            self._require_known_classes(self._loaded)
+            columns = self.config.columns()
+            if self._given is None:
+                self._given = self.config.source().load(columns)
+                self._require_known_classes(self._given)
+            self._loaded = self._given
+            if self.division is not None:
+                merge = self.config.class_merge()
+                self._loaded = divided(
+                    self._given, columns, self.division, needed=self.config.pair(),
+                    name_of=str if merge is None else lambda base: merge.name_of(base) or base,
+                )  # fmt: skip
         return self._loaded
+
+    def for_seed(self, index: int, strategy: SplitStrategy = "random") -> TextData:
+        """The same data with the splits of the seed number `index` of several, see `Division.for_seed`.
+
+        The data is read once for all seeds; this object stays as it is.
+
+        Raises:
+            ValueError: A column says the splits, so that there is nothing to draw.
+        """
+        if self.division is None:
+            raise ValueError(
+                f"Splits can be drawn anew for each seed only where no column says them: the column "
+                f"{self.config.split_col!r} does. Use split_col={HELD_OUT!r} (whole words) or None (texts)."
+            )
+        self._data()
+        other = TextData(self.config, self.division.for_seed(index, strategy))
+        other._given, other._neutral, other.trained_head = self._given, self._neutral, self.trained_head
+        return other
 
     def _require_known_classes(self, data: pd.DataFrame | Mapping[str, pd.DataFrame]) -> None:
         """Raise a ValueError if the data lacks a class of all_classes."""

@@ -69,7 +69,7 @@ def assign_splits(
     group = np.concatenate(groups)
     n_rows = np.bincount(group)
     is_shared = n_rows > 1
-    wanted = np.array([_apportion(size, ratios.shares) for size in sizes])
+    wanted = np.array([apportion(size, ratios.shares) for size in sizes])
     split = np.zeros(len(n_rows), np.int8)
 
     shared = generator.permutation(np.flatnonzero(is_shared))  # random among equals
@@ -87,7 +87,7 @@ def assign_splits(
     return [split[own] for own in groups]
 
 
-def _apportion(n: int, shares: Sequence[float]) -> list[int]:
+def apportion(n: int, shares: Sequence[float]) -> list[int]:
     """Divide `n` things by largest remainders; each share above 0 gets at least one thing, where there are enough."""
     exact = [n * share for share in shares]
     counts = [math.floor(value + 1e-9) for value in exact]
