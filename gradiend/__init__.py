@@ -8,6 +8,8 @@ from gradiend._version import __version__ as __version__
 from gradiend.util._imports import LATER, lazy_names, warn_of_namesake
 
 if TYPE_CHECKING:
+    from gradiend.data import DataCreator as DataCreator
+    from gradiend.data import PairedTextFilterConfig as PairedTextFilterConfig
     from gradiend.data import SpacyTagSpec as SpacyTagSpec
     from gradiend.data import TextFilterConfig as TextFilterConfig
     from gradiend.data import TextPredictionDataCreator as TextPredictionDataCreator

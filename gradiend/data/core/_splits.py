@@ -186,16 +186,21 @@ def root_of(parents: dict[Thing, Thing], item: Thing) -> Thing:
     return item
 
 
-Balance: TypeAlias = Literal["try"] | bool | None
+Balance: TypeAlias = Literal["try", "strict"] | bool | None
 
 
-def parse_balance(balance: Balance) -> bool:
-    """Tell whether to balance: `"try"` and True do, False and None keep everything; else a ValueError."""
+def parse_balance(balance: Balance) -> Literal["classes", "words"] | None:
+    """Tell what to balance: `"try"` and True classes, `"strict"` words too, False and None nothing.
+
+    Anything else is a ValueError.
+    """
     if balance == "try" or balance is True:
-        return True
+        return "classes"
+    if balance == "strict":
+        return "words"
     if balance is False or balance is None:
-        return False
-    raise ValueError(f"balance must be 'try', True, False or None, got {balance!r}.")
+        return None
+    raise ValueError(f"balance must be 'try', 'strict', True, False or None, got {balance!r}.")
 
 
 def balanced_counts(counts: Sequence[int], weights: Sequence[float]) -> list[int]:

@@ -103,7 +103,8 @@ def divided(
         for one, other in _together(table, own, division, data, columns):
             parents[root_of(parents, one)] = root_of(parents, other)
     classes = [str(name) for table in tables for name in table.factual_class.map(name_of)]
-    splits = _splits_of([item for own in items for item in own], classes, parents, division, needed)
+    numbers = splits_of([item for own in items for item in own], classes, parents, division, needed)
+    splits = np.array(division.ratios.names, dtype=object)[numbers]
     ends = np.cumsum([len(table.frame) for table in tables])[:-1]
     frames = [
         table.frame.assign(**{columns.split: own}) for table, own in zip(tables, np.split(splits, ends), strict=True)
@@ -200,14 +201,25 @@ class _Unit(NamedTuple):
     """The classes that have rows of it."""
 
 
-def _splits_of(
+def splits_of(
     items: Sequence[Item],
     classes: Sequence[str],
     parents: dict[Item, Item],
     division: Division,
-    needed: Collection[str] | None,
-) -> NDArray[np.object_]:
-    """Choose the split of each row; `parents` joins what has one split."""
+    needed: Collection[str] | None = None,
+) -> NDArray[np.int64]:
+    """Choose the split of each row, as a number in the order of `ratios.names`.
+
+    Args:
+        items: What is kept in one split, for each row.
+        classes: The class of each row.
+        parents: What else is joined, see `root_of`.
+        division: How units of joined items are divided.
+        needed: Classes that must be in every split. Default: all.
+
+    Raises:
+        ValueError: A class has fewer units than there are splits, or joined items leave a split without a class.
+    """
     units: dict[Item, _Unit] = {}
     for item, name in dict.fromkeys(zip(items, classes, strict=True)):
         unit = units.setdefault(root_of(parents, item), _Unit(set(), set()))
@@ -231,8 +243,8 @@ def _splits_of(
                 f"The {division.unit} that classes share leave the split {listed(missing)} without class {name!r}, "
                 f"which has {len(own)} ({listed(sorted(own))}): collect more of them, or give fewer splits."
             )
-    by_unit = {unit: division.ratios.names[number] for unit, number in zip(order, split.tolist(), strict=True)}
-    return np.array([by_unit[root_of(parents, item)] for item in items], dtype=object)
+    by_unit = dict(zip(order, split.tolist(), strict=True))
+    return np.array([by_unit[root_of(parents, item)] for item in items], np.int64)
 
 
 def _splits_with_rows(division: Division) -> list[str]:

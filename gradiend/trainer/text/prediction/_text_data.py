@@ -46,6 +46,7 @@ from gradiend.trainer.text.prediction._rows import (
     scorable_rows,
     told_apart,
     training_like_rows,
+    without_words,
 )
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
 from gradiend.trainer.text.prediction.dataset import TextTrainingDataset
@@ -223,13 +224,16 @@ class TextData(Modality):
         """The neutral texts (column `text`); None if the configuration names none.
 
         Raises:
-            ValueError: The data has no column `text`.
+            ValueError: The data has no column `text`, or each text has a word that is excluded.
         """
         if self._neutral is None and self.config.eval_neutral_data is not None:
-            self._neutral = checked_neutral(
-                self.config.eval_neutral_data,
-                self.config.eval_neutral_max_rows,
-                trust_remote_code=self.config.dataset_trust_remote_code,
+            self._neutral = without_words(
+                checked_neutral(
+                    self.config.eval_neutral_data,
+                    self.config.eval_neutral_max_rows,
+                    trust_remote_code=self.config.dataset_trust_remote_code,
+                ),
+                self.config.eval_neutral_additional_excluded_words or (),
             )
         return self._neutral
 

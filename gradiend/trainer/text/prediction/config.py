@@ -12,7 +12,7 @@ from gradiend.data.unified._schema import ColumnNames, parse_pair
 from gradiend.data.unified._source import DataSource
 from gradiend.data.unified._word_splits import HELD_OUT, Division
 from gradiend.util._argument_fields import ShowsChanges, fields_in_docstring
-from gradiend.util._checks import require_class_words, require_mapping, require_ordered
+from gradiend.util._checks import require_class_words, require_mapping, require_ordered, require_texts
 from gradiend.util._keywords import nearest, normalize_split_name, one_of, strict_keywords
 
 
@@ -118,12 +118,17 @@ class TextPredictionConfig(TrainerConfig):
     folder of a data set (its split train). Default: the test split with its words filled in."""
     eval_neutral_max_rows: int | None = None
     """Number of first rows of the neutral texts that are used. Default: all rows."""
+    eval_neutral_additional_excluded_words: Sequence[str] | None = None
+    """Neutral texts with one of these words, in any case, are left out. Default: none are."""
 
     def __post_init__(self) -> None:
         if self.target_classes is not None:
             self.target_classes = list(parse_pair(self.target_classes))
         for name in ("all_classes", "hf_subset", "hf_splits", "decoder_eval_ignore_tokens"):
             require_ordered(name, getattr(self, name))
+        if self.eval_neutral_additional_excluded_words is not None:
+            name = "eval_neutral_additional_excluded_words"
+            self.eval_neutral_additional_excluded_words = list(require_texts(name, getattr(self, name)))
         if self.decoder_eval_targets is not None:
             require_mapping("decoder_eval_targets", self.decoder_eval_targets)
         self.division()
