@@ -56,6 +56,7 @@ ENCODED_VALUES, OLD_ENCODER_RESULT = "encoded_values", "encoder_eval_result"
 DECODER_GRID, DECODER_STATS = "decoder_grid_cache.json", "decoder_stats"
 ENCODER_PLOT, CONVERGENCE_PLOT, SHIFTS_PLOT = "encoder_analysis", "training_convergence", "probability_shifts"
 SCATTER_PLOT = "encoder_analysis_scatter.html"
+WORDS_PLOT, WORDS_STRIP = "encoder_by_target", "encoder_strip_by_split"
 SIDE_EFFECTS, BALANCE_PLOT = "side_effects", "balance"
 """`side_effects` is the name of a figure, and the beginning of the files with the measurements of a rewrite each."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,6 +34,11 @@ class Modality:
     def plot_style(self) -> Mapping[str, Any]:
         """`img_format` and `dpi` of saved plots, if they differ from the defaults."""
         return {}
+
+    @property
+    def splits(self) -> Sequence[str]:
+        """Names of the splits that have rows; test, if the data does not say them."""
+        return ("test",)
 
     def described(self) -> str | None:
         """What is known of the data, such as its rows in each split; None if nothing is. No data is read for this."""

@@ -115,6 +115,11 @@ class TextData(Modality):
         """The unified frame: masked, split, factual_class, alternative_class, factual, alternative, transition."""
         return self._unified(self.target_classes)
 
+    @property
+    def splits(self) -> list[str]:
+        """The splits of the rows, see `Modality.splits`."""
+        return list(self.combined_data[UNIFIED_SPLIT].unique())
+
     def described(self) -> str:
         """See `Modality.described`."""
         pair = self._target_classes or self.config.pair()
