@@ -26,10 +26,16 @@ if TYPE_CHECKING:
     from gradiend.trainer import GradientTrainingDataset as GradientTrainingDataset
     from gradiend.trainer import LRSearchConfig as LRSearchConfig
     from gradiend.trainer import NoConvergentLearningRate as NoConvergentLearningRate
+    from gradiend.trainer import PositiveFeatureDefinition as PositiveFeatureDefinition
+    from gradiend.trainer import PositiveTrainerSuite as PositiveTrainerSuite
     from gradiend.trainer import PostPruneConfig as PostPruneConfig
     from gradiend.trainer import PrePruneConfig as PrePruneConfig
+    from gradiend.trainer import SuitePairDefinition as SuitePairDefinition
+    from gradiend.trainer import SymmetricTrainerSuite as SymmetricTrainerSuite
     from gradiend.trainer import TextGradientTrainingDataset as TextGradientTrainingDataset
+    from gradiend.trainer import TrainerCollection as TrainerCollection
     from gradiend.trainer import TrainerConfig as TrainerConfig
+    from gradiend.trainer import TrainerSuite as TrainerSuite
     from gradiend.trainer import TrainingArguments as TrainingArguments
     from gradiend.trainer import create_model_with_gradiend as create_model_with_gradiend
     from gradiend.trainer import load_training_stats as load_training_stats

@@ -27,7 +27,7 @@ def test_what_is_read_back_has_the_same_bits(tmp_path):
 
 
 def test_a_store_keeps_what_fits_and_leaves_nothing_behind(tmp_path):
-    store = GradientStore(2 * 100 * 4 * FEWEST + 50, tmp_path)
+    store = GradientStore(2 * 448 * FEWEST + 50, tmp_path)
     for number in range(FEWEST + 2):
         store.keep(number, tuple(torch.full((2, 100), float(number))))
     assert [store.get(number) is not None for number in range(FEWEST + 2)] == [*[True] * FEWEST, False, False]

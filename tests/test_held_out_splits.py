@@ -83,6 +83,12 @@ class TestWholeWords:
         drawn = [words_by_split(data(frame, random_state=seed).combined_data)["test"] for seed in range(6)]
         assert len({frozenset(own) for own in drawn}) > 1
 
+    def test_a_word_has_one_split_whatever_pair_is_compared(self):
+        frame = rows(M=MEN, F=WOMEN, N=["it", "this", "that"])
+        pairs = [data(frame, target_classes=pair).combined_data for pair in (["M", "F"], ["N", "M"], ["F", "N"])]
+        together = pd.concat(pairs).groupby(pd.concat(pairs)["factual"].str.lower())["split"].nunique()
+        assert set(together) == {1}
+
     def test_a_word_of_two_classes_is_in_one_split(self):
         found = data(rows(M=[*MEN, "both"], F=[*WOMEN, "both"])).combined_data
         assert disjoint(words_by_split(found).values())

@@ -144,7 +144,8 @@ def test_a_folder_of_quantized_weights_is_a_base_model(place, settings, tmp_path
     kept = on(base)
     kept.save_pretrained(str(tmp_path / "kept"))
     again = ModelWithGradiend.from_pretrained(str(tmp_path / "kept"))
-    assert torch.equal(again.create_gradients(TEXTS[0], "he"), kept.create_gradients(TEXTS[0], "he"))
+    # Where two copies of weights lie in memory decides, on some processors, in which order products are added up.
+    assert tiny.distance(again.create_gradients(TEXTS[0], "he"), kept.create_gradients(TEXTS[0], "he")) < 1e-5
 
 
 @pytest.mark.parametrize("name", ["8 bits", "4 bits"])

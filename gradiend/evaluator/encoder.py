@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -45,9 +46,9 @@ class EncoderData:
         return len(self.rows)
 
     def few(self, rows_per_label: int) -> EncoderData:
-        """At most `rows_per_label` rows of each label; every call chooses the same rows."""
-        labels = self.rows["label"].reset_index(drop=True).sample(frac=1, random_state=0)
-        kept = sorted(labels.groupby(labels, sort=False).head(rows_per_label).index)
+        """At most `rows_per_label` rows of each label; every call chooses the same rows, whatever the other labels."""
+        places = self.rows.reset_index(drop=True).groupby("label").indices.values()
+        kept = sorted(row for own in places for row in np.random.default_rng(0).permutation(own)[:rows_per_label])
         return EncoderData(self.rows.iloc[kept], [self.factual[i] for i in kept], [self.alternative[i] for i in kept])
 
     def encode(

@@ -17,6 +17,7 @@ import itertools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,8 @@ from gradiend.util._progress import Progress
 from gradiend.util._unfinished import UnfinishedResult, next_result
 
 logger = logging.getLogger(__name__)
+
+K = TypeVar("K")
 
 NUDGE = 1e-3
 """Share of the weights' size by which a central difference moves them."""
@@ -139,26 +142,53 @@ class GradientEngine:
         `receive` gets a side, a range of the input space and the entries of this range, which `receive` may overwrite.
         For a parameter that the loss does not reach, `receive` is not called. `weight` is a factor of the loss.
         """
-        parameters = list(self.parameters.values())
+        # The gathered layers of a forward pass of shards serve one backward pass.
+        passes = [[side] for side in sides] if self._sharded else [list(sides)]
+        with self._differentiating():
+            for some in passes:
+                losses = self._losses(factual, alternative, some, bf16=bf16)
+                if weight != 1:
+                    losses = {side: weight * loss for side, loss in losses.items()}
+                self._hand_over(losses, receive)
+
+    def stream_each(
+        self, variants: Sequence[Sequence[TokenizedWord]], receive: Callable[[int, slice, Tensor], None], *,
+        bf16: bool = False,
+    ) -> None:  # fmt: skip
+        """The gradient of each variant's mean loss, parameter by parameter, such as those of several words in a text.
+
+        Variants share a forward pass where their inputs are equal; each costs one backward pass.
+
+        Args:
+            variants: Batches of words.
+            receive: Function of the number of a variant, a range of the input space and the entries of this range. It
+                is not called for a parameter that the loss does not reach.
+            bf16: See `gradients`.
+        """
+        with self._differentiating():
+            losses = {number: each.mean() for number, each in enumerate(self._each_loss(variants, bf16=bf16))}
+            self._hand_over(losses, receive)
+
+    @contextmanager
+    def _differentiating(self) -> Iterator[None]:
         with (
             measurement_mode(self.model),
-            differentiating(self.model, parameters),
+            differentiating(self.model, list(self.parameters.values())),
             layer_checkpoints(self.model, self.checkpoints_layers),
         ):
-            losses = {} if self._sharded else self._losses(factual, alternative, sides, bf16=bf16)
-            for position, side in enumerate(sides):
-                if self._sharded:
-                    # The gathered layers of a forward pass serve one backward pass.
-                    losses = self._losses(factual, alternative, [side], bf16=bf16)
+            yield
 
-                def hand_on(name: str, gradient: Tensor, side: Side = side) -> None:
-                    entry, place = self._places[name]
-                    if entry.num_selected:
-                        receive(side, place, entry.gather(gradient))
+    def _hand_over(self, losses: dict[K, Tensor], receive: Callable[[K, slice, Tensor], None]) -> None:
+        """Backpropagate each of the losses of one forward pass, which is freed by the last one."""
+        for key in list(losses):
 
-                more = position < len(sides) - 1 and not self._sharded
-                loss = losses.pop(side) if weight == 1 else weight * losses.pop(side)
-                hand_over_gradients(loss, self.parameters, hand_on, retain_graph=more)
+            def hand_on(name: str, gradient: Tensor, key: K = key) -> None:
+                entry, place = self._places[name]
+                if entry.num_selected:
+                    receive(key, place, entry.gather(gradient))
+
+            loss = losses.pop(key)
+            hand_over_gradients(loss, self.parameters, hand_on, retain_graph=bool(losses))
 
     def _losses(
         self, factual: Sequence[TokenizedWord], alternative: Sequence[TokenizedWord], sides: Sequence[Side], *,
@@ -168,14 +198,18 @@ class GradientEngine:
             Side.FACTUAL: factual if sides != [Side.ALTERNATIVE] else (),
             Side.ALTERNATIVE: alternative if sides != [Side.FACTUAL] else (),
         }
-        batch = collate([word for words in needed.values() for word in words], self.objective.pad_token_id)
-        device = self.scorer.device
-        with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
-            losses = -self.scorer.log_probs(batch.to(device))
-        by_side = dict(zip(needed, losses.split([len(words) for words in needed.values()]), strict=True))
+        by_side = dict(zip(needed, self._each_loss(list(needed.values()), bf16=bf16), strict=True))
         if Side.DIFF in sides:
             by_side[Side.DIFF] = by_side[Side.FACTUAL] - by_side[Side.ALTERNATIVE]
         return {side: by_side[side].mean() for side in sides}
+
+    def _each_loss(self, variants: Sequence[Sequence[TokenizedWord]], *, bf16: bool) -> Sequence[Tensor]:
+        """The losses of the words of each variant, from one forward pass over their distinct inputs."""
+        batch = collate([word for words in variants for word in words], self.objective.pad_token_id)
+        device = self.scorer.device
+        with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
+            losses = -self.scorer.log_probs(batch.to(device))
+        return losses.split([len(words) for words in variants])
 
     def directional_derivatives(
         self, words: Sequence[TokenizedWord], directions: Tensor, batch_size: int = 32, *, progress: str | None = None

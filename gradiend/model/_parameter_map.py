@@ -264,6 +264,26 @@ class ParameterMap(Sequence[MappedParameter]):
             start += parameter.numel
         return torch.cat(parts)
 
+    @classmethod
+    def union(cls, maps: Sequence[ParameterMap]) -> ParameterMap:
+        """The map of the entries of several maps of one base model; its entries rise within each parameter."""
+        found: dict[str, list[MappedParameter]] = {}
+        for one in maps:
+            for parameter in one.parameters:
+                found.setdefault(parameter.name, []).append(parameter)
+        return cls([_joined(some) for some in found.values()])
+
+    def places(self, other: ParameterMap) -> Tensor:
+        """The position in this map of each entry of another map, whose entries all are in this map, int64 (size,)."""
+        own = {parameter.name: (parameter, place.start) for parameter, place in self.slices()}
+        parts = []
+        for parameter in other.parameters:
+            wider, start = own[parameter.name]
+            indices = parameter.indices()
+            found = indices if wider.selection is None else torch.searchsorted(wider.indices(), indices)
+            parts.append(found + start)
+        return torch.cat(parts)
+
     @cached_property
     def hash(self) -> str:
         """MD5 of names, shapes and selected entries in their order; the form of a selection does not matter."""
@@ -284,6 +304,17 @@ class ParameterMap(Sequence[MappedParameter]):
     def from_specs(cls, specs: Mapping[str, Mapping[str, Any]]) -> ParameterMap:
         """Parse the documented dict, whose order is that of the input space. Raises ValueError for a bad entry."""
         return cls([MappedParameter.from_spec(name, spec) for name, spec in specs.items()])
+
+
+def _joined(parameters: Sequence[MappedParameter]) -> MappedParameter:
+    """One parameter with the entries that any of several selections of it has."""
+    first = parameters[0]
+    if any(one.selection is None for one in parameters):
+        return MappedParameter(first.name, first.shape)
+    mask = torch.zeros(first.numel, dtype=torch.bool)
+    for one in parameters:
+        mask[one.indices()] = True
+    return MappedParameter(first.name, first.shape, mask).compact()
 
 
 def mapped_parameters(base_model: nn.Module, mapping: ParameterMap) -> dict[str, nn.Parameter]:

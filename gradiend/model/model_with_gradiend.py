@@ -298,6 +298,12 @@ class ModelWithGradiend(Shown, RewritesBaseModel):
         """
         return self._sharing(base_model, self.gradiend.sharded(Shards.of(base_model)))
 
+    def untrained(self) -> Self:
+        """A copy around the same base model, with a GRADIEND of the same shape without weights, of no classes yet."""
+        model = self._sharing(self.base_model, self.gradiend.without_weights())
+        model._direction = None
+        return model
+
     def base_arguments(self) -> dict[str, Any]:
         """The keywords of `from_pretrained` that load another checkpoint around the same base model."""
         return {"base_model": self.base_model}

@@ -1,5 +1,6 @@
 """Arguments, callbacks, the training loop and seeds; `gradiend.trainer.text` has what only texts need."""
 
+from gradiend.trainer.collection import TrainerCollection as TrainerCollection
 from gradiend.trainer.core._layouts import Layout as Layout
 from gradiend.trainer.core._memory import MemoryEstimate as MemoryEstimate
 from gradiend.trainer.core._modality import Modality as Modality
@@ -25,6 +26,11 @@ from gradiend.trainer.core.pruning import pre_prune as pre_prune
 from gradiend.trainer.core.stats import load_training_stats as load_training_stats
 from gradiend.trainer.core.training import train
 from gradiend.trainer.factory import create_model_with_gradiend as create_model_with_gradiend
+from gradiend.trainer.suite import PositiveFeatureDefinition as PositiveFeatureDefinition
+from gradiend.trainer.suite import PositiveTrainerSuite as PositiveTrainerSuite
+from gradiend.trainer.suite import SuitePairDefinition as SuitePairDefinition
+from gradiend.trainer.suite import SymmetricTrainerSuite as SymmetricTrainerSuite
+from gradiend.trainer.suite import TrainerSuite as TrainerSuite
 from gradiend.trainer.text.common.dataset import TextGradientTrainingDataset as TextGradientTrainingDataset
 from gradiend.trainer.text.prediction.config import TrainerConfig as TrainerConfig
 from gradiend.trainer.trainer import Trainer as Trainer

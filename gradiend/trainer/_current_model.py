@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend
@@ -22,6 +22,9 @@ from gradiend.util.logging import get_logger
 from gradiend.util.paths import CONTEXT, FINGERPRINT_FILE, MODEL_DIR, has_saved_model
 
 logger = get_logger(__name__)
+
+if TYPE_CHECKING:
+    from gradiend.trainer._shared_work import SharedWork
 
 
 class CurrentModel:
@@ -39,6 +42,8 @@ class CurrentModel:
         """The model in memory; None until it is needed."""
         self.pruned: ModelWithGradiend | None = None
         """The model that `Trainer.pre_prune` has prepared for the next training."""
+        self.shared: SharedWork | None = None
+        """What the trainer shares with the other trainers of its suite; None without a suite."""
         self._made_by: bytes | None = None
 
     @property
@@ -107,7 +112,8 @@ class CurrentModel:
 
     def load(self, source: Any, model_class: type[ModelWithGradiend] | None = None, **kwargs: Any) -> Any:
         """Another model, around the base model in memory if it was trained on that; the current model stays."""
-        return load(self._trainer, source, model_class, self._trainer.training_args, self.started_from, **kwargs)
+        base = self.started_from if self.shared is None else self.shared.any_model or self.started_from
+        return load(self._trainer, source, model_class, self._trainer.training_args, base, **kwargs)
 
     def take(self, directory: str) -> None:
         """Make the trained model in a directory the current model."""

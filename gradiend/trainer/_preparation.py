@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pandas as pd
 import torch
@@ -53,6 +53,9 @@ from gradiend.util._room import require_room
 from gradiend.util._stopping import StopRequest
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import CACHED_GRADIENTS, CONFIG_FILE, MODEL_DIR, NAMES, SEEDS_DIR, safe_path
+
+if TYPE_CHECKING:
+    from gradiend.trainer._shared_work import SharedWork
 
 logger = get_logger(__name__)
 
@@ -119,16 +122,18 @@ class Preparation:
         model: The model, if it is ready.
         gradients: Store of the gradients of training batches; None keeps no gradients.
         stop: What may ask the training to stop. Default: nothing.
+        shared: What the training shares with those of other trainers. Default: nothing.
     """
 
     def __init__(
         self, trainer: Any, plan: TrainingPlan, model: ModelWithGradiend | None = None,
-        gradients: GradientStore | None = None, stop: StopRequest | None = None,
+        gradients: GradientStore | None = None, stop: StopRequest | None = None, shared: SharedWork | None = None,
     ) -> None:  # fmt: skip
         self.trainer = trainer
         self.plan = plan
         self.gradients = gradients
         self.stop = stop or StopRequest()
+        self.shared = shared
         if model is not None:
             self.model = model
         self.estimate: MemoryEstimate | None = None
@@ -149,13 +154,15 @@ class Preparation:
         """
         plan, args = self.plan, self.plan.args
         given = isinstance(plan.source, ModelWithGradiend)
-        model = plan.source if plan.pruned else unpruned(self.trainer, plan.source, plan.model_class, args)
+        model = plan.source if plan.pruned else self.start()
         require_same_base(model.base_model)
         new = is_new(plan.source)
         if not new and not plan.pruned:
             warn_of_ignored_arguments(model, args)
         config = None if plan.pruned else args.pre_prune_config
-        self.estimate = memory_of(self.trainer, model, args.replace(pre_prune_config=config), held=given)
+        self.estimate = None if self.shared is None else self.shared.estimate
+        if self.estimate is None:
+            self.estimate = memory_of(self.trainer, model, args.replace(pre_prune_config=config), held=given)
         logger.info("This training will take %s.", self.estimate)
         # By now the base model is in memory, whoever has loaded it.
         with processes().together():
@@ -164,10 +171,11 @@ class Preparation:
         if config is not None:
             kept = None if self.states is None else self.states.entries
             if kept is None:
-                model = pre_pruned(self.trainer, model, config, args, inplace=not given)
+                shared = None if self.shared is None else self.shared.gradient_directory(model, args)
+                model = pre_pruned(self.trainer, model, config, args, inplace=not given, shared=shared)
             else:
                 model = model.prune_gradiend(mask=mask_of(model, kept), inplace=not given)
-            model = without_weights(model) if new else model
+            model = model.untrained() if new else model
         mask = None if args.post_prune_config is None else args.post_prune_config.mask
         if mask is not None and tuple(mask.shape) != (len(model),):
             raise ValueError(
@@ -179,6 +187,15 @@ class Preparation:
         entries = len(model) * (2 * gradiend.latent_dim + int(gradiend.bias_decoder))
         require_room(plan.output, copies * entries * gradiend.torch_dtype.itemsize, "The trained GRADIEND")
         return model
+
+    def start(self) -> ModelWithGradiend:
+        """The model before any pruning; a new GRADIEND has no weights."""
+        plan = self.plan
+
+        def make() -> ModelWithGradiend:
+            return unpruned(self.trainer, plan.source, plan.model_class, plan.args)
+
+        return make() if self.shared is None else self.shared.model(self.trainer, plan, make)
 
     @cached_property
     def examples(self) -> Any:
@@ -194,6 +211,12 @@ class Preparation:
         """The rows that trainings are evaluated on while they run."""
         split, most = self.trainer.modality.evaluation_split(), self.plan.args.encoder_eval_train_max_size
         return self.trainer.create_eval_data(self.model, split=split, max_size=most)
+
+    @cached_property
+    def glance_rows(self) -> EncoderData:
+        """The few of these rows of which a glance sees the encodings."""
+        few: EncoderData = self.evaluation_rows.few(ROWS_OF_A_GLANCE)
+        return few
 
     def held_out(self, model: ModelWithGradiend) -> Iterator[Mapping[str, Any]]:
         """Evaluation rows as dicts with `source`, a gradient of the model's map, and `label`, the same at every call.
@@ -233,10 +256,10 @@ class Preparation:
 
         if every is None or not isinstance(data, EncoderData):
             return evaluate
-        few = data.few(ROWS_OF_A_GLANCE)
 
         def glance() -> Mapping[str, Any]:
-            return measure(encoder_df=few.encode(model, batch_size=args.eval_batch_size), n_resamples=0)
+            frame = self.glance_rows.encode(model, batch_size=args.eval_batch_size)
+            return measure(encoder_df=frame, n_resamples=0)
 
         return CurveEvaluation(evaluate, glance, every)
 
@@ -258,9 +281,12 @@ def prepared_once(trainer: Any, plan: TrainingPlan) -> Iterator[Preparation]:
 
     Ctrl-C, SIGTERM and the end of `max_minutes` stop a training that can be resumed when its state is kept.
     """
-    gradients = GradientStore(plan.args.kept_gradients_size)
-    stop = StopRequest(plan.args.max_minutes)
-    ready = Preparation(trainer, plan, gradients=gradients, stop=stop)
+    shared, stop = trainer.current.shared, StopRequest(plan.args.max_minutes)
+    ready = None if shared is None else shared.take(trainer, plan)
+    if ready is None:
+        gradients = GradientStore(plan.args.kept_gradients_size)
+        ready = Preparation(trainer, plan, gradients=gradients, shared=shared)
+    ready.stop = stop
     try:
         with (
             stop if plan.resumes else nullcontext(),
@@ -269,7 +295,8 @@ def prepared_once(trainer: Any, plan: TrainingPlan) -> Iterator[Preparation]:
         ):
             yield ready
     finally:
-        gradients.close()
+        assert ready.gradients is not None
+        ready.gradients.close()
 
 
 def run_directory(trainer: Any, args: TrainingArguments) -> str | None:
@@ -398,7 +425,7 @@ def unpruned(
         model = source
     else:
         model = load(trainer, trainer.resolve_model_path(source), model_class, args, whole=True, lazy_init=True)
-        model = without_weights(model) if is_new(source) else model
+        model = model.untrained() if is_new(source) else model
     if not args.gradient_checkpointing:
         return model
     if not isinstance(model, CheckpointsLayers):
@@ -408,13 +435,6 @@ def unpruned(
     own: Any = model.with_original_base_model(model.base_model)
     own.gradient_checkpointing = True
     return own
-
-
-def without_weights(model: ModelWithGradiend) -> ModelWithGradiend:
-    """A copy of the model with a GRADIEND of the same shape that has no weights yet."""
-    empty = model.with_original_base_model(model.base_model)
-    empty.gradiend = model.gradiend.without_weights()
-    return empty
 
 
 def with_weights(
@@ -453,14 +473,19 @@ def training_gradients(trainer: Any, model: ModelWithGradiend, args: TrainingArg
 
 
 def pre_pruned(
-    trainer: Any, model: ModelWithGradiend, config: PrePruneConfig, args: TrainingArguments, *, inplace: bool
-) -> ModelWithGradiend:
-    """The model, pruned by the gradients of the configuration's examples, or else of the trainer's examples."""
+    trainer: Any, model: ModelWithGradiend, config: PrePruneConfig, args: TrainingArguments, *, inplace: bool,
+    shared: str | None = None,
+) -> ModelWithGradiend:  # fmt: skip
+    """The model, pruned by the gradients of the configuration's examples, or else of the trainer's examples.
+
+    `shared` is a folder in which other trainings find the gradients of the same examples.
+    """
     examples = None
     if config.dataset is None:
         # Batches have one example, because the configuration says how many examples are taken at a time.
         examples = trainer.create_training_data(model, split="train", batch_size=1, max_size=args.train_max_size)
-    cache = gradient_directory(trainer, args)
+    cache = gradient_directory(trainer, args) if config.use_cached_gradients else shared
+    config = dataclasses.replace(config, use_cached_gradients=cache is not None or config.use_cached_gradients)
     pruned = pre_prune(model, examples, config, definition=trainer, inplace=inplace, cache_dir=cache)
     return_freed_memory()
     return pruned

@@ -42,7 +42,6 @@ from gradiend.trainer._preparation import (
     training_gradients,
     unpruned,
     with_weights,
-    without_weights,
 )
 from gradiend.trainer._rate_tuning import tune_learning_rate
 from gradiend.trainer._rewrites import (
@@ -662,7 +661,7 @@ class Trainer(Shown, FeatureLearningDefinition):
         new = current.directory is None and is_new(current.given)
         model = current.model or unpruned(self, current.given, None, self._args)
         current.model = pre_pruned(self, model, config, self._args, inplace=inplace)
-        current.pruned = without_weights(current.model) if new else current.model
+        current.pruned = current.model.untrained() if new else current.model
         return self
 
     @known_keywords("Trainer.post_prune")

@@ -14,7 +14,7 @@ from typing import Any
 
 from gradiend.util._files import DIGEST_SIGN, read_checked_json, remove, write_checked_json
 
-CACHE_FORMAT = 2
+CACHE_FORMAT = 3
 """A part of every fingerprint; the number is raised when the same inputs give other results or other digests."""
 FINGERPRINT = "fingerprint"
 """The key of the fingerprint in a JSON file."""

@@ -103,7 +103,7 @@ def writing(folder: str | Path | None, wait_minutes: float | None = None) -> Ite
     Raises:
         ExperimentLocked: Another run holds the lock, and the time is over; the message says who, and since when.
     """
-    if folder is None or (threading.get_ident(), os.path.realpath(folder)) in _held:
+    if folder is None or _held_here(folder):
         yield
         return
     key = threading.get_ident(), os.path.realpath(folder)
@@ -175,9 +175,15 @@ def _changed(mark: Path) -> str:
     return f"{mark.parent} was changed while it was read{written_by(mark)}. Read it again when that run has ended."
 
 
+def _held_here(folder: str | Path) -> bool:
+    """Whether the calling thread itself holds the lock of a folder."""
+    return (threading.get_ident(), os.path.realpath(folder)) in _held
+
+
 def written_by(path: str | Path) -> str:
-    """`, by process …`, if a run is known to write to a folder around `path`; else an empty text."""
-    found = next(filter(None, (Holder.of(folder) for folder in list(Path(path).absolute().parents)[:2])), None)
+    """`, by process …`, if another run is known to write to a folder around `path`; else an empty text."""
+    folders = [folder for folder in list(Path(path).absolute().parents)[:2] if not _held_here(folder)]
+    found = next(filter(None, map(Holder.of, folders)), None)
     return f", by {found}" if found else ""
 
 

@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 GRADIENT = "gradient"
 """Name of the gradient in a file."""
+ALIGNMENT = 64
+"""Bytes at whose multiples PyTorch lets a tensor begin in new memory."""
 FEWEST = 16
 """Least number of keys: a store with less room would write much and rarely be read, so it keeps nothing."""
 
@@ -117,6 +119,10 @@ class GradientCache:
         write_tensors(path, {GRADIENT: gradient})
 
 
+def _aligned(n_bytes: int) -> int:
+    return -(-n_bytes // ALIGNMENT) * ALIGNMENT
+
+
 class GradientStore:
     """Flat gradients by key, in a temporary file that is mapped into memory.
 
@@ -187,7 +193,7 @@ class GradientStore:
             return len(self._values)
         # The other half is for what else is written there, such as the trained model.
         team = processes()
-        n_rows = min(self.limit, self._free() // 2) // (count * length * dtype.itemsize)
+        n_rows = min(self.limit, self._free() // 2) // (count * _aligned(length * dtype.itemsize))
         n_rows = min(team.exchanged(n_rows // team.count))
         return n_rows if n_rows >= FEWEST else 0
 
@@ -203,7 +209,9 @@ class GradientStore:
         nothing = torch.empty(0, *shape, dtype=dtype)
         if not n_rows:
             return nothing
-        n_bytes = n_rows * shape[0] * shape[1] * dtype.itemsize
+        # Sums over a tensor can depend on where it begins; in new memory, tensors begin as these do here.
+        length = _aligned(shape[1] * dtype.itemsize)
+        n_bytes = n_rows * shape[0] * length
         try:
             self._file = tempfile.TemporaryFile(dir=self.directory, buffering=0)  # noqa: SIM115 - the store's own
             weakref.finalize(self, self._file.close)
@@ -212,13 +220,14 @@ class GradientStore:
         except OSError as error:
             self._end(error)
             return nothing
-        return torch.from_numpy(held).view(dtype).view(n_rows, *shape)
+        return torch.from_numpy(held).view(dtype).view(n_rows, shape[0], -1)[..., : shape[1]]
 
     def _write(self, row: int, gradients: Sequence[Tensor]) -> None:
         # On a full disk a write to the file is an error, and a write to the map would end the process (SIGBUS).
         assert self._file is not None
-        self._file.seek(row * sum(gradient.nbytes for gradient in gradients))
-        for gradient in gradients:
+        length = _aligned(gradients[0].nbytes)
+        for place, gradient in enumerate(gradients, row * len(gradients)):
+            self._file.seek(place * length)
             left = gradient.detach().reshape(-1).cpu().contiguous().view(torch.uint8).numpy().data
             while left:
                 left = left[self._file.write(left) :]
@@ -234,4 +243,4 @@ class GradientStore:
             self._values = self._values[: len(self._rows)]
             assert self._file is not None
             # What was written of the last gradients makes room for others.
-            self._file.truncate(self._values.nbytes)
+            self._file.truncate(self._values.stride(0) * self._values.element_size() * len(self._values))

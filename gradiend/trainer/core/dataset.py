@@ -221,12 +221,12 @@ def compose_batches(
 ) -> list[list[np.ndarray]]:
     """The batches of exactly `batch_size` into which each group of row numbers is cut, after shuffling by default.
 
-    A last, incomplete batch is filled up from the start of its group, so that no row is lost.
+    A last, incomplete batch is filled up from the start of its group, so that no row is lost. A group's batches do not
+    depend on the other groups, so that all pairs of a class have the same batches of it and can share gradients.
     """
-    generator = np.random.default_rng(seed)
     composed = []
     for group in groups:
-        shuffled = generator.permutation(group) if shuffle else group
+        shuffled = np.random.default_rng(seed).permutation(group) if shuffle else group
         n_batches = -(-len(shuffled) // batch_size)
         composed.append(list(np.resize(shuffled, (n_batches, batch_size))))
     return composed

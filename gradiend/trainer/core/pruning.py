@@ -68,12 +68,13 @@ def class_examples(dataset: Examples, config: PrePruneConfig, definition: Any = 
         )
     if config.n_samples < len(targets):
         raise ValueError(f"n_samples={config.n_samples} is fewer than one for each of {len(targets)} classes.")
-    order = np.random.default_rng(0).permutation(len(values)).tolist()
     each, more = divmod(config.n_samples, len(targets))
-    return [
-        [index for index in order if values[index] == target][: each + (number < more)]
-        for number, target in enumerate(targets)
-    ]
+    chosen = []
+    for number, target in enumerate(targets):
+        own = [index for index, value in enumerate(values) if value == target]
+        # Drawn for each class alone, so that all pairs of a class are pruned by the same examples of it.
+        chosen.append(np.random.default_rng(0).permutation(own)[: each + (number < more)].tolist())
+    return chosen
 
 
 def _values(dataset: Examples, key: str) -> list[Any]:

@@ -113,9 +113,9 @@ class TextBatchedDatasetBase(Shown):
                 f"train_batch_size from batch_size={self.batch_size}, or raise max_size to at least "
                 f"{len(groups) * self.batch_size}."
             )
-        generator = np.random.default_rng(self.seed)
         sizes = [min(share, len(group)) // self.batch_size * self.batch_size for group in groups]
-        return [np.sort(generator.permutation(group)[:size]) for group, size in zip(groups, sizes, strict=True)]
+        orders = [np.random.default_rng(self.seed).permutation(group) for group in groups]
+        return [np.sort(order[:size]) for order, size in zip(orders, sizes, strict=True)]
 
     def _compose(self) -> None:
         seed = self.seed if self._composition == 0 else [self.seed, self._composition]

@@ -79,6 +79,11 @@ class TextData(Modality):
         self._neutral: pd.DataFrame | None = None
         self.trained_head: str | None = None
         """Directory of the auxiliary head that the trainer has trained; None without a head."""
+        self._reader: TextData = self
+
+    def read_as(self, other: TextData) -> None:
+        """Take the table or data set that `other` reads, which has the same source, instead of reading it again."""
+        self._reader = other
 
     @property
     def target_classes(self) -> list[str]:
@@ -140,20 +145,25 @@ class TextData(Modality):
         return {"img_format": self.config.img_format, "dpi": self.config.img_dpi}
 
     def _data(self) -> pd.DataFrame | Mapping[str, pd.DataFrame]:
-        """The data that the configuration names, with a split for each row; read once."""
+        """The data that the configuration names, with a split for each row."""
         if self._loaded is None:
-            columns = self.config.columns()
-            if self._given is None:
-                self._given = self.config.source().load(columns)
-                self._require_known_classes(self._given)
-            self._loaded = self._given
+            self._loaded = given = self._read()
             if self.division is not None:
                 merge = self.config.class_merge()
                 self._loaded = divided(
-                    self._given, columns, self.division, needed=self.config.pair(),
+                    given, self.config.columns(), self.division, needed=self.config.pair(),
                     name_of=str if merge is None else lambda base: merge.name_of(base) or base,
                 )  # fmt: skip
         return self._loaded
+
+    def _read(self) -> pd.DataFrame | Mapping[str, pd.DataFrame]:
+        """The data that the configuration names, read once."""
+        if self._reader is not self:
+            return self._reader._read()
+        if self._given is None:
+            self._given = self.config.source().load(self.config.columns())
+            self._require_known_classes(self._given)
+        return self._given
 
     def for_seed(self, index: int, strategy: SplitStrategy = "random") -> TextData:
         """The same data with the splits of the seed number `index` of several, see `Division.for_seed`.
@@ -168,9 +178,10 @@ class TextData(Modality):
                 f"Splits can be drawn anew for each seed only where no column says them: the column "
                 f"{self.config.split_col!r} does. Use split_col={HELD_OUT!r} (whole words) or None (texts)."
             )
-        self._data()
+        self._read()
         other = TextData(self.config, self.division.for_seed(index, strategy))
-        other._given, other._neutral, other.trained_head = self._given, self._neutral, self.trained_head
+        other.read_as(self)
+        other._neutral, other.trained_head = self._neutral, self.trained_head
         return other
 
     def _require_known_classes(self, data: pd.DataFrame | Mapping[str, pd.DataFrame]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +24,8 @@ from gradiend.util._display import Table
 
 TextBatchedDataset = TextBatchedDatasetBase
 """The documented second name of the base class."""
+
+Words = tuple[TokenizedWord, ...]
 
 REQUIRED_COLUMNS = ("masked", "factual", "alternative", "label", "feature_class_id")
 
@@ -173,23 +175,37 @@ class TextGradientBatches(GradientBatches):
         buffers = [torch.empty(engine.mapping.size, dtype=engine.dtype, device=places[name]) for name in self.sides]
         if self.cache is not None:
             self.cache.refresh()
-        for group, number in itertools.islice(take_turns(data.batches, index, seed), start, None):
-            rows = data.batches[group][number]
-            first = data.data.iloc[rows[0]]
-            key = (engine.mapping.hash, *self.sides.values(), group, number)
+        for turn in itertools.islice(take_turns(data.batches, index, seed), start, None):
+            group, number = turn
+            first = data.data.iloc[data.batches[group][number][0]]
+            key = self.key(turn)
             known = None if self.store is None else self.store.get(key)
-            gradients = self._gradients(rows, buffers) if known is None else known
+            gradients = self._gradients(turn, buffers) if known is None else known
             if known is None and self.store is not None:
                 self.store.keep(key, gradients)
             yield {
                 **dict(zip(self.sides, gradients, strict=True)),
-                "batch_id": (group, number),
+                "batch_id": turn,
                 "label": first[data.target_key],
                 "feature_class_id": first["feature_class_id"],
             }
 
-    def _gradients(self, rows: Iterable[int], buffers: list[Tensor]) -> Sequence[Tensor]:
-        factual, alternative = zip(*((self._factual[row], self._alternative[row]) for row in rows), strict=True)
+    def key(self, turn: tuple[int, int]) -> Hashable:
+        """The key under which the store keeps the gradients of a batch, which is named by its group and number."""
+        return (self.model.engine.mapping.hash, *self.sides.values(), *turn)
+
+    def words(self, turn: tuple[int, int]) -> tuple[Words, Words]:
+        """The factual and the alternative words of a batch."""
+        rows = self.training_data.batches[turn[0]][turn[1]]
+        return tuple(self._factual[row] for row in rows), tuple(self._alternative[row] for row in rows)
+
+    def first_turns(self, steps: int, seed: int | None) -> list[tuple[int, int]]:
+        """The distinct batches that a training of so many steps takes; without a seed, all batches."""
+        turns = take_turns(self.training_data.batches, 0, seed or 0)
+        return list(dict.fromkeys(itertools.islice(turns, None if seed is None else steps)))
+
+    def _gradients(self, turn: tuple[int, int], buffers: list[Tensor]) -> Sequence[Tensor]:
+        factual, alternative = self.words(turn)
         sides = list(self.sides.values())
         if self.cache is None:
             return self.model.engine.gradients(factual, alternative, sides, out=buffers, bf16=self.bf16)

@@ -1,0 +1,154 @@
+"""What the trainings of a suite share: the base model, the gradients for pruning, and those of their batches."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+
+from gradiend.evaluator.encoder import EncoderData
+from gradiend.model._context import encoding_direction
+from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.trainer._preparation import Preparation, TrainingPlan, is_new, training_gradients
+from gradiend.trainer._saved_training import SavedTraining, seeds_parts, training_parts
+from gradiend.trainer._seed_training import plan_training
+from gradiend.trainer.core._class_means import batches_for_class_means
+from gradiend.trainer.core._kept_gradients import GradientStore
+from gradiend.trainer.core._memory import MemoryEstimate
+from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.trainer.core.callbacks import glance_every
+from gradiend.trainer.core.training import total_steps
+from gradiend.trainer.text.prediction._shared_gradients import Request, answer, kept_rows, requests_of
+from gradiend.trainer.text.prediction.dataset import TextGradientBatches
+from gradiend.util._argument_fields import plain
+from gradiend.util._digest import digest_json
+from gradiend.util._isolation import plain_modes
+from gradiend.util._leftovers import temporary_folder
+from gradiend.util._processes import processes
+from gradiend.util.logging import get_logger
+
+logger = get_logger(__name__)
+
+GLANCES_SHARE = 4
+"""The part of `kept_gradients_size` that the rows of glances may take, in memory, is 1 in this number."""
+
+
+class SharedWork:
+    """What several trainers on one base model need only once. Each trainer has it as `trainer.current.shared`."""
+
+    def __init__(self, n_classes: int) -> None:
+        self.n_classes = n_classes
+        """The number of distinct classes of all trainers."""
+        self.estimate: MemoryEstimate | None = None
+        """The memory that the first training takes; the others take the same."""
+        self._models: dict[str, ModelWithGradiend] = {}
+        self._ready: dict[int, Preparation] = {}
+        self._batches: dict[int, TextGradientBatches] = {}
+
+    @cached_property
+    def directory(self) -> str:
+        """A temporary folder of the gradients that pruning reads; it goes with this object or with the process."""
+        made = temporary_folder(tempfile.gettempdir())
+        weakref.finalize(self, shutil.rmtree, made, ignore_errors=True)
+        return str(made)
+
+    @property
+    def any_model(self) -> ModelWithGradiend | None:
+        """A model around the base model that trainings share; None before the first."""
+        return next(iter(self._models.values()), None)
+
+    def gradient_directory(self, model: ModelWithGradiend, args: TrainingArguments) -> str | None:
+        """The folder for the gradients by which models are pruned; None if those of all classes are too large."""
+        size = self.n_classes * len(model) * 4
+        kept = size <= args.kept_gradients_size and processes().count == 1
+        if not kept and processes().count == 1:
+            logger.info(
+                "Each training is pruned by gradients of its own: those of %d classes take %.1f GiB, more than "
+                "kept_gradients_size.", self.n_classes, size / 2**30,
+            )  # fmt: skip
+        return self.directory if kept else None
+
+    def model(self, trainer: Any, plan: TrainingPlan, make: Callable[[], ModelWithGradiend]) -> ModelWithGradiend:
+        """The model that a training starts from, what `make` gives; trainings that start alike share its base model."""
+        if not is_new(plan.source) or trainer.resolve_custom_prediction_head_dir() is not None:
+            return make()
+        args = plan.args
+        shape = {name: args.get(name) for name in args.names("training")}
+        start = plan.source if isinstance(plan.source, str) else f"{type(plan.source).__name__} {id(plan.source)}"
+        key = digest_json(plain({"start": start, "class": str(plan.model_class), **_without_functions(shape)}))
+        if key not in self._models:
+            self._models[key] = make().untrained()
+        shared = self._models[key].untrained()
+        shared.set_feature_class_encoding_direction(encoding_direction(trainer))
+        return shared
+
+    def prepare(self, trainer: Any, overrides: Mapping[str, Any]) -> bool:
+        """Load, check and prune what a training with these overrides needs. Returns whether it has still to be done.
+
+        Raises:
+            ValueError: Data or arguments that cannot be trained on.
+        """
+        plan = plan_training(trainer, None, None, None, None, overrides)
+        parts = (training_parts if plan.args.max_seeds == 1 else seeds_parts)(trainer, plan)
+        if plan.reuses and SavedTraining(plan.output, parts).is_current():
+            return False
+        ready = Preparation(trainer, plan, gradients=GradientStore(0), shared=self)
+        with plain_modes():
+            gradients = training_gradients(trainer, ready.model, plan.args, ready)
+        self.estimate = ready.estimate
+        self._ready[id(trainer)] = ready
+        if isinstance(gradients, TextGradientBatches) and gradients.store is not None and processes().count == 1:
+            self._batches[id(trainer)] = gradients
+        return True
+
+    def compute_gradients(self) -> int:
+        """Compute the gradients of all prepared trainings, each once. Returns the number of backward passes."""
+        requests: list[Request] = []
+        n_trainings = len(self._batches)
+        for key, gradients in self._batches.items():
+            args = self._ready[key].plan.args
+            assert gradients.store is not None
+            gradients.store.limit = args.kept_gradients_size // n_trainings
+            steps = max(total_steps(len(gradients), args), batches_for_class_means(args))
+            requests += requests_of(gradients, gradients.first_turns(steps, args.seed))
+            if args.do_eval and args.evaluate_fn is None and glance_every(steps, args.eval_steps) is not None:
+                limit = args.kept_gradients_size // GLANCES_SHARE // n_trainings
+                requests += self._glances(self._ready[key], gradients.model, limit)
+        one = next(iter(self._batches.values()), None)
+        self._batches.clear()
+        return 0 if one is None else answer(requests, one.model.engine, bf16=one.bf16)
+
+    @staticmethod
+    def _glances(ready: Preparation, model: Any, limit: int) -> list[Request]:
+        """The requests for the rows of which glances see the encodings, if their gradients are not too large."""
+        mapping, dtype = model.engine.mapping, model.engine.dtype
+        if not isinstance(ready.evaluation_rows, EncoderData) or not ready.plan.args.trains_encoder:
+            return []
+        if not 0 < len(ready.glance_rows) * mapping.size * dtype.itemsize <= limit:
+            return []
+        ready.glance_rows, requests = kept_rows(ready.glance_rows, mapping, model.source, dtype)
+        return requests
+
+    def take(self, trainer: Any, plan: TrainingPlan) -> Preparation | None:
+        """What was prepared for this training; None if nothing was."""
+        ready = self._ready.pop(id(trainer), None)
+        return ready if ready is not None and ready.plan == plan else None
+
+    def drop(self) -> None:
+        """Drop what was prepared and not taken."""
+        for ready in self._ready.values():
+            if ready.gradients is not None:
+                ready.gradients.close()
+        self._ready.clear()
+        self._batches.clear()
+
+
+def _without_functions(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as text where JSON cannot hold them."""
+    return {
+        name: value if isinstance(value, (str, int, float, type(None))) else repr(value)
+        for name, value in values.items()
+    }

@@ -1,0 +1,338 @@
+"""Several trainers that are worked with as one: every call goes to each of them, and one that fails stops no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from typing_extensions import Self
+
+from gradiend.evaluator._goals import goal_entries
+from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.trainer.trainer import Trainer
+from gradiend.util._display import Shown, Table, number, with_interval
+from gradiend.util._files import replacing
+from gradiend.util._keywords import nearest
+from gradiend.util._processes import by_first
+from gradiend.util._progress import Progress
+from gradiend.util.logging import get_logger
+
+logger = get_logger(__name__)
+
+CHILD_ERRORS = (ValueError, ArithmeticError, RuntimeError, LookupError, OSError, MemoryError, AssertionError)
+"""Errors of one trainer's data, model or files; an error in the call itself (TypeError) is the same for all."""
+KEPT = ("evaluate", "evaluate_encoder", "evaluate_decoder", "evaluate_side_effects")
+"""The calls whose last results the table reads."""
+
+
+class TrainerCollection(Shown, Mapping[str, Any]):
+    """Trainers by id. A method of the trainers, called on the collection, returns a dict id → result.
+
+        both = TrainerCollection(gender, number)
+        both.train()
+        both.evaluate_encoder(split="test")["gender"]["correlation"]
+
+    A trainer whose call raises an error is left out of the result; the log and `failures` say why.
+
+    Args:
+        *trainers: Trainers with distinct `run_id`s, which are their ids.
+        retain_models_in_memory: Whether trained models stay in memory after a call.
+
+    Raises:
+        ValueError: A trainer without a run_id, or two with the same.
+        TypeError: Something that is no trainer.
+    """
+
+    def __init__(self, *trainers: Trainer, retain_models_in_memory: bool = True) -> None:
+        for one in trainers:
+            if not isinstance(one, Trainer):
+                raise TypeError(f"A TrainerCollection takes trainers; got {one!r:.60}. To join suites: merge(…).")
+            if not one.run_id:
+                raise ValueError(f"Each trainer of a collection needs a run_id, which is its id; {one!r:.60} has none.")
+        self._set({}, retain_models_in_memory)
+        for one in trainers:
+            self._add(str(one.run_id), one)
+
+    def _set(self, trainers: Mapping[str, Trainer], retain_models_in_memory: bool) -> None:
+        self._trainers = dict(trainers)
+        self.retain_models_in_memory = retain_models_in_memory
+        self.failures: dict[str, str] = {}
+        """Id → the error of the trainer's last call, for trainers whose last call has failed."""
+        self._untrained: dict[str, str] = {}
+        self._results: dict[str, dict[str, Any]] = {name: {} for name in KEPT}
+
+    def _add(self, name: str, trainer: Trainer) -> None:
+        if name in self._trainers:
+            raise ValueError(f"Two trainers of a collection have the id {name!r}: give each a run_id of its own.")
+        self._trainers[name] = trainer
+
+    @classmethod
+    def merge(cls, *parts: Any) -> TrainerCollection:
+        """The trainers of several suites, collections and trainers in one collection.
+
+        The trainers of a suite get the ids `<suite>/<id>`, so that two suites over the same classes can be joined.
+
+        Raises:
+            ValueError: Two trainers would have the same id.
+            TypeError: A part that is neither a trainer nor a collection.
+        """
+        merged = TrainerCollection()
+        for part in parts:
+            if isinstance(part, TrainerCollection):
+                for name, trainer in part.items():
+                    merged._add(part._merged_id(name), trainer)
+            elif isinstance(part, Trainer):
+                merged._add(str(part.run_id), part)
+            else:
+                raise TypeError(f"merge takes trainers, suites and collections; got {part!r:.60}.")
+        return merged
+
+    def _merged_id(self, name: str) -> str:
+        return name
+
+    # The trainers
+
+    def __getitem__(self, name: str) -> Trainer:
+        if name not in self._trainers:
+            raise KeyError(
+                f"There is no trainer {name!r}.{nearest(name, self._trainers)} There are: {', '.join(self)}."
+            )
+        return self._trainers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._trainers)
+
+    def __len__(self) -> int:
+        return len(self._trainers)
+
+    @property
+    def trainers(self) -> dict[str, Trainer]:
+        """Id → trainer."""
+        return dict(self._trainers)
+
+    def get_trainer(self, name: str) -> Trainer:
+        """The trainer with this id. Raises KeyError for an unknown id."""
+        return self[name]
+
+    def get_trainers(self) -> list[Trainer]:
+        """All trainers, in order."""
+        return list(self._trainers.values())
+
+    # Calls
+
+    def call(self, name: str, /, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Call the method `name` of each trainer. Returns id → result, without the trainers that failed.
+
+        Raises:
+            AttributeError: The trainers have no such method.
+            TypeError: The method does not take these arguments.
+            RuntimeError: Every trainer failed; the first error is its cause.
+        """
+        if not all(callable(getattr(type(one), name, None)) for one in self._trainers.values()):
+            raise AttributeError(f"The trainers have no method {name!r}.{nearest(name, dir(Trainer))}")
+        return self._each(name, lambda trainer: getattr(trainer, name)(*args, **kwargs), self._untrained)
+
+    def __getattr__(self, name: str) -> Callable[..., dict[str, Any]]:
+        # Only for names that the collection itself does not have.
+        trainers = self.__dict__.get("_trainers")
+        if name.startswith("_") or not trainers:
+            raise AttributeError(name)
+        if not all(callable(getattr(type(one), name, None)) for one in trainers.values()):
+            known = [one for one in (*dir(type(self)), *dir(Trainer)) if not one.startswith("_")]
+            raise AttributeError(f"Neither {type(self).__name__} nor its trainers have {name!r}.{nearest(name, known)}")
+        return lambda *args, **kwargs: self.call(name, *args, **kwargs)
+
+    def train(self, **overrides: Any) -> Self:
+        """Train every trainer, see `Trainer.train`. Returns self; `failures` has the errors of those that failed."""
+        self._train(overrides, {})
+        return self
+
+    def _train(self, overrides: Mapping[str, Any], refused: Mapping[str, str]) -> None:
+        """Train those that are not refused, and remember which have failed: no other call is asked of them."""
+        self._untrained = {}
+        try:
+            self._each("train", lambda trainer: trainer.train(**overrides), refused)
+        finally:
+            self._untrained = dict(self.failures)
+
+    def _each(self, name: str, do: Callable[[Trainer], Any], skip: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """id → what `do` gives for each trainer; trainers in `skip` have failed already."""
+        results: dict[str, Any] = {}
+        first: BaseException | None = None
+        self.failures = dict(skip or {})
+        with Progress(name, len(self), "trainer") as bar:
+            for key, trainer in self.items():
+                if key not in self.failures:
+                    try:
+                        results[key] = do(trainer)
+                    except CHILD_ERRORS as error:
+                        first = first or error
+                        self.failures[key] = told(error)
+                        logger.warning("%s: %s failed: %s", key, name, self.failures[key])
+                    if not self.retain_models_in_memory:
+                        trainer.unload_model()
+                bar.advance()
+        if self.failures and not results:
+            shown = "\n".join(f"  {key}: {why}" for key, why in list(self.failures.items())[:10])
+            raise RuntimeError(f"{name} failed for all {len(self)} trainers:\n{shown}") from first
+        if name in KEPT:
+            self._results[name] |= results
+        return results
+
+    # The models
+
+    def get_models(
+        self, label_mapping: Mapping[str, str] | None = None, load_missing: bool = True,
+        use_cache: bool | None = None, seed_selection: str | None = None, gradiend_only: bool = False,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Id (or its label) → trained model.
+
+        Args:
+            label_mapping: Id → the name under which a model is given.
+            load_missing: Whether models that are not in memory are loaded; otherwise they are left out.
+            use_cache: Accepted for compatibility; loaded models are kept as `retain_models_in_memory` says.
+            seed_selection: Give the models of several seeds, see `Trainer.multi_seed`, as a `SeedModelGroup`.
+            gradiend_only: Give the GRADIENDs without their base models.
+
+        Raises:
+            KeyError: An id in `label_mapping` that no trainer has.
+        """
+        del use_cache
+        for name in label_mapping or {}:
+            self[name]
+        named = {name: (label_mapping or {}).get(name, name) for name in self}
+        here = [name for name, one in self.items() if load_missing or one.current.model is not None]
+        found = self._each("get_models", lambda trainer: _model_of(trainer, seed_selection, gradiend_only), {
+            name: "its model is not in memory" for name in self if name not in here
+        })  # fmt: skip
+        return {named[name]: model for name, model in found.items()}
+
+    def clear_model_cache(self) -> None:
+        """Free the models in memory; they are loaded again when they are needed."""
+        for one in self._trainers.values():
+            one.unload_model()
+
+    # The table
+
+    def records(self) -> list[dict[str, Any]]:
+        """What is known of each trainer's run, in the form of run.json (`experiment`, `metrics`), for comparisons.
+
+        The metrics are those of the last evaluations of this collection.
+        """
+        return [self._record(name, trainer) for name, trainer in self.items()]
+
+    def _record(self, name: str, trainer: Trainer) -> dict[str, Any]:
+        encoder, decoder = (
+            self._last(name, "evaluate_encoder", "encoder"),
+            self._last(name, "evaluate_decoder", "decoder"),
+        )
+        trained = None if name in self.failures or not trainer.has_model() else trainer.get_training_stats()
+        outcome = (trained or {}).get("convergence_info") or {}
+        correlation = None
+        if encoder and encoder.get("correlation") is not None:
+            interval = encoder.get("correlation_interval") or {}
+            correlation = {"value": encoder["correlation"], "low": interval.get("low"), "high": interval.get("high")}
+        goals = {
+            goal: {
+                "base": one.get("base_value"), "value": one.get("value"), "learning_rate": one.get("learning_rate"),
+                **{key: one.get(key) for key in ("likelihood_ratio", "lms", "base_lms")},
+            }
+            for goal, one in goal_entries(decoder or {}).items()
+            if "learning_rate" in one
+        }  # fmt: skip
+        return {
+            "experiment": {"name": name, "model": trainer.base_model_path, "seed": trainer.training_args.seed},
+            "metrics": {
+                "classes": trainer.target_classes,
+                "converged": outcome.get("converged"),
+                "correlation": correlation,
+                "mean_by_class": (encoder or {}).get("mean_by_feature_class"),
+                "goals": goals,
+                "divergence": _divergence(self._results["evaluate_side_effects"].get(name)),
+                "status": "failed" if name in self.failures else "not trained" if trained is None else "trained",
+                "reason": self.failures.get(name),
+            },
+        }
+
+    def _last(self, name: str, call: str, part: str) -> Any:
+        both = self._results["evaluate"].get(name)
+        return self._results[call].get(name, None if both is None else both[part])
+
+    def table(self, path: str | Path | None = None) -> pd.DataFrame:
+        """One row for each trainer: what was found, and what it costs.
+
+        The columns are classes, status (trained, not trained, failed), reason, converged, correlation with its interval
+        (low, high), for each goal of the decoder evaluation P before and after, the chosen step and the share of the
+        likelihood that is kept, and divergence (of the last `evaluate_side_effects`, in nats per token). What the last
+        calls of this collection have not measured is None.
+
+        Args:
+            path: A CSV file, to which the table is written too.
+        """
+        rows = {record["experiment"]["name"]: _row(record["metrics"]) for record in self.records()}
+        frame = pd.DataFrame.from_dict(rows, orient="index").astype(object)
+        frame = frame.where(frame.notna(), None)
+        frame.index.name = "id"
+        if path is not None:
+            _write_csv(frame, Path(path))
+        return frame
+
+    def _tables(self) -> tuple[str, Sequence[Table]]:
+        rows = []
+        for record in self.records():
+            metrics, found = record["metrics"], record["metrics"]["correlation"]
+            rows.append([
+                record["experiment"]["name"], " / ".join(metrics["classes"] or ()), metrics["status"],
+                {True: "yes", False: "no", None: ""}[metrics["converged"]],
+                number(None) if found is None else with_interval(
+                    found["value"], None if found["low"] is None else (found["low"], found["high"])
+                ),
+            ])  # fmt: skip
+        note = "\n".join(f"{name}: {why}" for name, why in self.failures.items())
+        headline = f"{type(self).__name__}: {len(self)} trainers"
+        return headline, [Table("", ["id", "classes", "state", "converged", "correlation"], rows, note)]
+
+
+def told(error: BaseException) -> str:
+    """The message of an error, with what helps if memory is short."""
+    text = str(error) or type(error).__name__
+    if isinstance(error, MemoryError) or "out of memory" in text.lower():
+        text += " retain_models_in_memory=False frees each model after its call."
+    return text
+
+
+def _model_of(trainer: Any, seed_selection: str | None, gradiend_only: bool) -> Any:
+    if seed_selection is not None:
+        return trainer.multi_seed(selection=seed_selection).get_model(gradiend_only=gradiend_only)
+    model: ModelWithGradiend = trainer.get_model()
+    return model.gradiend if gradiend_only else model
+
+
+def _divergence(effects: pd.DataFrame | None) -> float | None:
+    """KL(base ‖ rewritten) in nats per scored position of neutral texts."""
+    if effects is None:
+        return None
+    found = effects.loc[effects["kind"] == "divergence", "after"]
+    return float(found.iloc[0]) if len(found) else None
+
+
+def _row(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    found = metrics["correlation"] or {}
+    row = {
+        "classes": " / ".join(metrics["classes"] or ()), "status": metrics["status"], "reason": metrics["reason"],
+        "converged": metrics["converged"], "correlation": found.get("value"), "low": found.get("low"),
+        "high": found.get("high"),
+    }  # fmt: skip
+    for goal, one in metrics["goals"].items():
+        kept = one["likelihood_ratio"]["value"] if one["likelihood_ratio"] else None
+        values = {"before": one["base"], "after": one["value"], "step": one["learning_rate"], "kept": kept}
+        row |= {f"{goal}: {name}": value for name, value in values.items()}
+    return {**row, "divergence": metrics["divergence"]}
+
+
+@by_first
+def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+    with replacing(path) as temporary:
+        frame.to_csv(temporary)
