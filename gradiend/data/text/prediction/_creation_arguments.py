@@ -64,8 +64,8 @@ def _as_one(configs: Sequence[TextFilterConfig]) -> TextFilterConfig:
     options = [(config.mask, config.weight, config.min_left_context_words) for config in configs]
     if any(own != options[0] for own in options):
         raise ValueError(
-            f"Several configs are called {first.id!r} but differ in mask, weight or min_left_context_words, and a "
-            "class has one of each; give them the same, or each its own id=."
+            f"Several configs are called {first.id!r} but differ in mask or weight, or in min_left_context_words; a "
+            "class has one of each: give them the same, or each its own id=."
         )
     logger.warning(
         "%d configs are called %r and make one class; give each its own id= for several.",

@@ -1,4 +1,7 @@
-"""Training and neutral data out of raw text."""
+"""Training and neutral data out of raw text.
+
+`generate_training_data` is long since its docstring describes every option.
+"""
 
 from __future__ import annotations
 
