@@ -18,6 +18,7 @@ from gradiend.data.text.prediction._masking import HAS_MASK, Masker, has_any
 from gradiend.data.text.prediction._matcher import SurfaceMatcher
 from gradiend.data.text.prediction._tag_resolver import TokenExclusion
 from gradiend.data.text.prediction._word_lookup import Places
+from gradiend.util._processes import processes
 from gradiend.util._progress import Progress
 from gradiend.util._stopping import SIGNALS, StopRequest
 
@@ -115,11 +116,12 @@ def collect_examples(texts: Iterable[TextBlock], segmenter: Segmenter, masker: M
 
 
 def _is_stopped(stop: StopRequest, *, keeps: bool) -> bool:
-    """Tell whether Ctrl-C ends the pass over the texts; if nothing can be kept, and after SIGTERM, it raises."""
+    """Tell whether Ctrl-C ends the pass over the texts; it raises if nothing can be kept, and after SIGTERM."""
     if not stop.wanted:
         return False
     interruption = stop.interruption("Too little was found to keep.")
-    if not keeps or interruption.code != SIGNALS[signal.SIGINT][1]:
+    # Several processes would stop at different texts, and go on with different tables.
+    if not keeps or interruption.code != SIGNALS[signal.SIGINT][1] or processes().count > 1:
         raise interruption
     logger.warning("Stopped by Ctrl-C: what was found until now is kept.")
     return True
