@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from gradiend.data import TextPreprocessConfig as TextPreprocessConfig
     from gradiend.data import preprocess_texts as preprocess_texts
     from gradiend.data import resolve_base_data as resolve_base_data
+    from gradiend.data.unified.transitions import TransitionSpec as TransitionSpec
+    from gradiend.data.unified.transitions import identity as identity
+    from gradiend.data.unified.transitions import pair as pair
     from gradiend.model import GradiendModel as GradiendModel
     from gradiend.model import ModelWithGradiend as ModelWithGradiend
     from gradiend.model import ParamMappedGradiendModel as ParamMappedGradiendModel

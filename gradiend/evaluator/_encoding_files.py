@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from gradiend.data.core._table_formats import csv_table
+from gradiend.evaluator._encoder_statistics import SPREAD
 from gradiend.evaluator._results import EncoderResult
 from gradiend.util._argument_fields import plain
 from gradiend.util._bits import digest_files
@@ -29,8 +30,11 @@ ENCODINGS = "encodings"
 _NUMBER = re.compile(r"encoded|label|latent_\d+")
 """The columns that hold numbers in every file of encodings; the other columns are texts."""
 
-_FLOAT_KEYS = ("mean_by_class", "mean_by_class_interval", "label_value_to_class_name")
-METRICS_FORMAT = 3
+_FLOAT_KEYS = (
+    "mean_by_class", "mean_by_class_interval", "label_value_to_class_name",
+    *(f"{measure}_by_class" for measure in SPREAD),
+)  # fmt: skip
+METRICS_FORMAT = 4
 """The number is raised when the same encodings give other metrics; metrics with another number are made again."""
 
 

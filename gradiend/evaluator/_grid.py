@@ -8,11 +8,11 @@ from __future__ import annotations
 import functools
 import json
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from gradiend.evaluator._measurements import BaseModelMeasurement, WholeMeasurement, summarise
 from gradiend.evaluator._results import DecoderResult
@@ -49,6 +49,7 @@ FIRST_STEP = "first_step"
 BY_DATASET = ("probs_by_dataset", "probs", "probs_factual", "probs_interval", "probs_change_interval")
 """Keys in the entry of a rewrite that have a value for each dataset class."""
 
+T = TypeVar("T")
 Key = Any
 """`"base"` or the name of another model that is not rewritten, or (feature_factor, learning_rate)."""
 
@@ -141,6 +142,11 @@ class GridSearch:
             found = {"step": step, "ratio": ratio}
             self._files.store((FIRST_STEP, factor), found, [])
         return found["step"]
+
+    def with_rewrite(self, key: Key, measure: Callable[[BaseModelMeasurement], T]) -> T:
+        """What `measure` gives of the model of a key of the grid, which is rewritten for this call only."""
+        with self._rewritten(key, {}) as base_model:
+            return measure(self._prepared if base_model is self.model.base_model else self._prepare(base_model))
 
     def _measure(self, key: Key, datasets: Sequence[str], *, scores: bool = True) -> dict[str, Any]:
         new = key not in self.grid

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Protocol
@@ -44,38 +44,49 @@ FEW_TEXTS = 16
 """Texts whose derivatives give a first guess of the step."""
 
 
-class ClassProbabilities:
-    """P(class): the sum over the distinct token sequences of a class of the product of their tokens' probabilities.
+Places = dict[tuple[Any, int, int], dict[TokenizedWord, None]]
+"""(dataset class, number of a class, row of the dataset class) → the distinct token sequences of the class there."""
 
-    A word is written as it is given, but with a capital if the place of the row's own word required a capital (see
-    `write_in_place`). Words with the same tokens count once. Everything is tokenized once; words that share a model
-    input share its forward pass. The rows have the columns masked, factual and factual_class (the dataset class).
 
-    Raises ValueError if two classes with different words have the same tokens in every row.
+class WordProbabilities:
+    """P(class) of classes whose words are given row by row.
+
+    P(class) is the sum over the distinct token sequences of its words of the product of their tokens' probabilities:
+    words with the same tokens count once. Everything is tokenized once; words that share a model input share its
+    forward pass.
+
+    Args:
+        classes: The names of the classes.
+        rows: Rows with the columns masked, factual and factual_class (the dataset class).
+        words: For each row (number of the class, word), as the word is written in that text.
+        objective: The model's objective.
+        batch_size: Inputs per forward pass.
+        check: A function that raises an error for token sequences that tell nothing.
     """
 
     def __init__(
-        self, rows: pd.DataFrame, class_words: Mapping[str, Sequence[str]], objective: Objective, *, batch_size: int
-    ) -> None:
-        self.classes = list(class_words)
+        self, classes: Sequence[str], rows: pd.DataFrame, words: Iterable[Iterable[tuple[int, str]]],
+        objective: Objective, *, batch_size: int, check: Callable[[Places], None] | None = None,
+    ) -> None:  # fmt: skip
+        self.classes = list(classes)
         self.datasets = list(dict.fromkeys(rows[UNIFIED_FACTUAL_CLASS]))
         self._whole_texts: dict[str, list[str]] = {name: [] for name in self.datasets}
         self._weights: dict[str, Weights] = {}
         texts, written, place = [], [], []
         columns = [UNIFIED_MASKED, UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS]
-        for text, factual, dataset in rows[columns].itertuples(index=False):
+        for (text, factual, dataset), own in zip(rows[columns].itertuples(index=False), words, strict=True):
             row = len(self._whole_texts[dataset])
             # Several words of one text may be masked in turn; with its word back, the text shows that it is the same.
             self._whole_texts[dataset].append(text.replace(PLACEHOLDER, factual, 1))
-            for number, given in enumerate(class_words.values()):
-                for word in dict.fromkeys(write_in_place(word, text, factual) for word in given):
-                    texts.append(text)
-                    written.append(word)
-                    place.append((dataset, number, row))
-        of_place: dict[tuple[Any, int, int], dict[TokenizedWord, None]] = {}
+            for number, word in own:
+                texts.append(text)
+                written.append(word)
+                place.append((dataset, number, row))
+        of_place: Places = {}
         for where, item in zip(place, objective.tokenize(texts, written), strict=True):
             of_place.setdefault(where, {})[item] = None
-        _require_told_apart(class_words, of_place, objective.tokenizer)
+        if check is not None:
+            check(of_place)
         tokenized = [(where, item) for where, items in of_place.items() for item in items]
         # Each dataset class has batches of its own, because a candidate is often measured on one dataset class only.
         self._batches: dict[str, list[tuple[NDArray[np.int64], WordBatch]]] = {}
@@ -117,11 +128,33 @@ class ClassProbabilities:
         return self._weights[dataset]
 
 
-def _require_told_apart(
-    class_words: Mapping[str, Sequence[str]],
-    of_place: Mapping[tuple[Any, int, int], Mapping[TokenizedWord, None]],
-    tokenizer: Any,
-) -> None:
+class ClassProbabilities(WordProbabilities):
+    """P(class) of classes that have the same words in every row.
+
+    A word is written as it is given, but with a capital if the place of the row's own word required a capital (see
+    `write_in_place`).
+
+    Raises ValueError if two classes with different words have the same tokens in every row.
+    """
+
+    def __init__(
+        self, rows: pd.DataFrame, class_words: Mapping[str, Sequence[str]], objective: Objective, *, batch_size: int
+    ) -> None:
+        words = (
+            dict.fromkeys(
+                (number, write_in_place(word, text, factual))
+                for number, given in enumerate(class_words.values())
+                for word in given
+            )
+            for text, factual in rows[[UNIFIED_MASKED, UNIFIED_FACTUAL]].itertuples(index=False)
+        )
+        super().__init__(
+            list(class_words), rows, words, objective, batch_size=batch_size,
+            check=lambda of_place: _require_told_apart(class_words, of_place, objective.tokenizer),
+        )  # fmt: skip
+
+
+def _require_told_apart(class_words: Mapping[str, Sequence[str]], of_place: Places, tokenizer: Any) -> None:
     """Raise ValueError if two classes with different words have the same tokens in every row."""
     names = list(class_words)
     rows = {(dataset, row) for dataset, _, row in of_place}
@@ -246,7 +279,7 @@ class TextMeasurement:
     """
 
     def __init__(
-        self, scorer: WordScorer, probabilities: ClassProbabilities, score: LanguageModelingScore, *,
+        self, scorer: WordScorer, probabilities: WordProbabilities, score: LanguageModelingScore, *,
         enough: Callable[[Ratio], str | None] | None = None, balance: BalanceOfClasses | None = None,
     ) -> None:  # fmt: skip
         self.scorer = scorer

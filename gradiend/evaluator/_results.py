@@ -25,11 +25,16 @@ class EncoderResult(Result):
             "AUC": number(self["roc_auc"]),
             "accuracy on target classes": number(own["accuracy"]),
             "words not trained on": self._held_out(held_out) if held_out and held_out["n_samples"] else None,
+            "agreement between splits": self._agreement(),
             "mean of neutral texts": ", ".join(f"{name} {mean:+.2f}" for name, mean in neutral.items()),
             "plot": self.get("plot_path"),
             "frame": _size(self.get("encoder_df")),
         }
         return f"Encoder: {self['n_samples']:,} rows encoded", [facts("", known), self._classes()]
+
+    def _agreement(self) -> str | None:
+        found = self.get("split_generalization", {}).get("agreement")
+        return None if found is None else f"{number(found['mean'])}, {number(found['worst'])} at worst"
 
     def _held_out(self, found: Mapping[str, Any]) -> str:
         interval = found["correlation_interval"]

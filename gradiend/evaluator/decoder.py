@@ -26,6 +26,7 @@ from gradiend.evaluator._goals import (
 from gradiend.evaluator._grid import GridSearch, Key, read_decoder_stats_file, write_results
 from gradiend.evaluator._measurements import dataset_column
 from gradiend.evaluator._results import DecoderResult
+from gradiend.evaluator._row_wise import export_row_scores, wants_row_scores
 from gradiend.evaluator._selection import (
     BASE,
     BaseContext,
@@ -49,10 +50,11 @@ from gradiend.util._digest import tokenizer_of
 from gradiend.util._files import require_directory
 from gradiend.util._imports import without_package
 from gradiend.util._isolation import plain_modes
-from gradiend.util._keywords import known_keywords, nearest_first
+from gradiend.util._keywords import known_keywords, nearest_first, one_of, split_names
 from gradiend.util._room import kept_if_possible
 from gradiend.util.paths import resolve_decoder_grid_cache_path
-from gradiend.visualizer._output import plot_is_possible
+from gradiend.visualizer import plot_probability_shifts
+from gradiend.visualizer._output import checked_plot_options, plot_is_possible
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +108,8 @@ class DecoderEvaluator:
         neutral_df: pd.DataFrame | None = None, summary_metrics: str | Sequence[str] | None = None,
         target_class: str | Sequence[str] | None = None, increase_target_probabilities: bool = True, plot: bool = False,
         show: bool | None = None, complete: bool = False, known: Mapping[Any, Mapping[str, Any]] | None = None,
-        balance_texts: Any = None,
+        balance_texts: Any = None, split: str | Sequence[str] | None = None, max_size: int | None = None,
+        plot_kwargs: Mapping[str, Any] | None = None, decoder_lms_mode: str | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         """Measure rewrites, and choose a rewrite for each class.
 
@@ -151,6 +154,11 @@ class DecoderEvaluator:
             balance_texts: For "balance": texts with a `[MASK]` that fit every class, such as "The nurse said that
                 [MASK] was tired." (a list, a frame with the column `masked` or `text`, or a file), or "target_rows" for
                 the rows of the target classes. Default: `balance_texts` of the trainer's configuration.
+            split: The split whose rows are measured, a list of splits, or "all". Default: test.
+            max_size: A second name of `max_size_training_like`.
+            plot_kwargs: Arguments of `plot_probability_shifts`, with `plot`.
+            decoder_lms_mode: "lm", the score of a language model, which is the only one here: the others of the
+                documents score a classifier.
 
         Returns:
             For each class `"X"` (or `"X_weaken"`): value, base_value (the value of the unchanged model; None if an
@@ -172,15 +180,13 @@ class DecoderEvaluator:
                 a decoder bias, which is no direction; all before the first measurement.
         """
         part = parse_rewrite_part(part)
+        max_size_training_like = _one_size(max_size_training_like, max_size)
         sizes = {"max_size_training_like": max_size_training_like, "max_size_neutral": max_size_neutral}
-        for name, size in {**sizes, "eval_batch_size": eval_batch_size}.items():
-            require_whole(name, size, 1, none_means=AS_IN_ARGUMENTS)
+        _check_measured({**sizes, "eval_batch_size": eval_batch_size}, decoder_lms_mode)
+        chosen_rows = _chosen_rows(split, training_like_df)
         require_flag("increase_target_probabilities", increase_target_probabilities)
-        require_flag("plot", plot)
         _check_choice(selector, summary_extractor, summary_metrics, output_path)
-        if plot and show is False:
-            require_plot_directory(trainer.experiment_dir)
-        plot = plot and plot_is_possible()
+        options = _plot_options(trainer, plot, show, plot_kwargs)
         use_cache = wants_cache(trainer, use_cache, "evaluate_decoder", output_path)
         arguments = trainer.training_args
         chooses_for_classes = summary_extractor is None and summary_metrics is None
@@ -190,6 +196,9 @@ class DecoderEvaluator:
         require_trained(trainer, model)
         if isinstance(model, ModelWithGradiend) and model.target is None:
             logger.warning("The decoder of this GRADIEND is not trained (supervised_encoder): its updates are random.")
+        place = resolve_decoder_grid_cache_path(trainer.experiment_dir, output_path)
+        output = None if place is None else Path(place)
+        exports = wants_row_scores(trainer, output)
         on_others = trainer.strengthens_on_other_classes if isinstance(trainer, ChoosesMeasuredTexts) else True
         goals = goals_of(trainer, model, target_class, increase_target_probabilities, on_others=on_others)
         texts = _texts_of_balance(trainer, goals, balance_texts)
@@ -199,12 +208,13 @@ class DecoderEvaluator:
             max_size_neutral=max_size_neutral or arguments.decoder_eval_max_size_neutral,
             cached_training_like_df=training_like_df,
             cached_neutral_df=neutral_df,
+            **chosen_rows,
         )
-        place = resolve_decoder_grid_cache_path(trainer.experiment_dir, output_path)
-        output = None if place is None else Path(place)
         if summary_extractor is default_extract_candidates:
             summary_extractor = None
-        everything = _dataset_classes(trainer, rows) if plot or complete or not chooses_for_classes else []
+        everything = (
+            _dataset_classes(trainer, rows) if options is not None or complete or not chooses_for_classes else []
+        )
         policy = selector or (LMSThresholdPolicy() if rates else LikelihoodPolicy())
         search = GridSearch(
             trainer, model, part, rows, neutral, eval_batch_size or arguments.eval_batch_size, output, use_cache,
@@ -222,13 +232,10 @@ class DecoderEvaluator:
         if output is not None:
             with kept_if_possible("The results are"):
                 write_results(output, trainer.experiment_dir, result, search.parts, names)
-        if plot:
-            shows = True if show is None else show
-            drawn = None
-            with kept_if_possible("The plot is"):
-                drawn = without_package(lambda: _plots(trainer, result, goals, show=shows), "The plot")
-            paths = [path for path in drawn or () if path is not None]
-            result |= {"plot_path": paths[0], "plot_paths": paths} if paths else {}
+        if exports:
+            with kept_if_possible("The scores of the rows are"):
+                export_row_scores(search, result)
+        result |= {} if options is None else _plots(trainer, result, goals, options)
         return result
 
 
@@ -297,17 +304,73 @@ class _Choice:
         return f"there are no texts of {', '.join(missing)}" if missing else "no candidate has its feature factor"
 
 
-def _plots(trainer: Any, result: Mapping[str, Any], goals: Sequence[Goal], *, show: bool) -> list[Any]:
-    """Draw the classes over the size of the rewrite, and the balance, if these are goals; returns the files."""
+def _check_measured(sizes: Mapping[str, Any], lms_mode: Any) -> None:
+    """Check the sizes, and that the score is that of a language model."""
+    for name, size in sizes.items():
+        require_whole(name, size, 1, none_means=AS_IN_ARGUMENTS)
+    if lms_mode is not None:
+        one_of("decoder_lms_mode", lms_mode, ["lm"])
+
+
+def _plot_options(trainer: Any, plot: Any, show: bool | None, given: Any) -> dict[str, Any] | None:
+    """The checked arguments of the plot; None if nothing is drawn, because nobody asks for it or a package is missing.
+
+    Raises:
+        TypeError, ValueError: An argument that the plot does not take, or a plot that is neither shown nor saved.
+    """
+    require_flag("plot", plot)
+    options = checked_plot_options(plot_probability_shifts, given or {})
+    options = {"show": True if show is None else show, **options}
+    if plot and not options["show"] and options.get("output") is None:
+        require_plot_directory(trainer.experiment_dir)
+    return options if plot and plot_is_possible() else None
+
+
+def _one_size(max_size_training_like: int | None, max_size: int | None) -> int | None:
+    if None not in (max_size_training_like, max_size) and max_size_training_like != max_size:
+        raise ValueError(
+            "max_size is a second name of max_size_training_like; got "
+            f"max_size={max_size!r} and max_size_training_like={max_size_training_like!r}."
+        )
+    return max_size if max_size_training_like is None else max_size_training_like
+
+
+def _chosen_rows(split: str | Sequence[str] | None, rows: Any) -> dict[str, Any]:
+    """The split, as an argument of the hook that gives the rows; {} for the usual split.
+
+    Raises:
+        TypeError, ValueError: See `split_names`; a split beside rows that are given.
+    """
+    if split is None:
+        return {}
+    names = split_names(split)
+    if rows is not None:
+        raise ValueError("training_like_df gives the rows, so that split has no effect: leave one of them out.")
+    return {"split": names if len(names) > 1 else names[0]}
+
+
+def _plots(
+    trainer: Any, result: Mapping[str, Any], goals: Sequence[Goal], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Draw the classes over the size of the rewrite, and the balance, if these are goals; plot_path and plot_paths.
+
+    `options` are arguments of `plot_probability_shifts`; the plot of the balance takes `show` from them.
+    """
     classes = [goal for goal in goals if not isinstance(goal, BalanceGoal) and goal.summary in result]
-    drawn = []
-    if classes:
-        asked = {"target_class": [goal.target_class for goal in classes], "show": show}
-        asked["increase_target_probabilities"] = classes[0].strengthen
-        drawn.append(trainer.plot_probability_shifts(decoder_results=result, **asked))
-    if result.get(BALANCE, {}).get("learning_rate") is not None:
-        drawn.append(trainer.plot_balance(result, show=show))
-    return drawn
+    drawn: list[Any] = []
+
+    def draw() -> None:
+        if classes:
+            asked = {"target_class": [goal.target_class for goal in classes]}
+            shown = {"increase_target_probabilities": classes[0].strengthen, **asked, **options}
+            drawn.append(trainer.plot_probability_shifts(**{"decoder_results": result, **shown}))
+        if result.get(BALANCE, {}).get("learning_rate") is not None:
+            drawn.append(trainer.plot_balance(result, show=options["show"]))
+
+    with kept_if_possible("The plot is"):
+        without_package(draw, "The plot")
+    paths = [path for path in drawn if path is not None]
+    return {"plot_path": paths[0], "plot_paths": paths} if paths else {}
 
 
 def _dataset_classes(trainer: Any, rows: Any) -> list[str]:

@@ -22,7 +22,7 @@ from gradiend.model._context import Side
 from gradiend.util._cache import Fingerprint
 from gradiend.util._digest import digest_frame, model_parts
 from gradiend.util._isolation import plain_modes
-from gradiend.util._keywords import nearest, resolve_keywords
+from gradiend.util._keywords import nearest, resolve_keywords, split_names
 from gradiend.util.paths import resolve_encoder_analysis_path
 from gradiend.visualizer._encodings import Encodings, frame_of
 
@@ -140,7 +140,7 @@ class EncoderEvaluator:
     @plain_modes()
     def evaluate_encoder(
         self, trainer: Any, encoder_df: Encodings | None = None, eval_data: Any = None, use_cache: bool | None = None,
-        split: str | None = None, max_size: int | None = None, model_with_gradiend: Any = None,
+        split: str | Sequence[str] | None = None, max_size: int | None = None, model_with_gradiend: Any = None,
         source: str | None = None, n_resamples: int = N_RESAMPLES, **kwargs: Any,
     ) -> dict[str, Any]:  # fmt: skip
         """The metrics of given encodings, or of encodings that are made now.
@@ -155,7 +155,7 @@ class EncoderEvaluator:
                 `trainer.create_eval_data(model, …)`.
             use_cache: Read the metrics of the same model and rows instead of encoding again. Default: the value of
                 the training arguments.
-            split: The split, for `create_eval_data`.
+            split: The split, several, or "all", for `create_eval_data`.
             max_size: The largest number of rows, for `create_eval_data`.
             model_with_gradiend: The model to evaluate. Default: the model of the trainer.
             source: The gradient that is encoded. Default: the model's source.
@@ -220,7 +220,7 @@ def _parts(trainer: Any, model: Any, eval_data: Any, settings: Mapping[str, Any]
     if eval_data is not None:
         return None
     others = bool(settings.get("include_other_classes"))
-    rows = trainer.data_parts(settings["split"] or "validation", include_other_classes=others)
+    rows = trainer.data_parts(*split_names(settings["split"] or "validation"), include_other_classes=others)
     return {**rows, **trainer.measurement_parts(), **model_parts(model), **settings}
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradiend.evaluator._encoder_statistics import DATA_SPLIT, group_means, split_generalization, spread
 from gradiend.evaluator._encoding_files import kept_beside, read_frame, restored, write_metrics
 from gradiend.evaluator._results import EncoderResult
 from gradiend.util import PLACEHOLDER
@@ -71,7 +72,8 @@ def get_encoder_metrics_from_dataframe(
 
     Args:
         df: A frame with one row per example and the columns encoded (float), label (+1, −1 or 0), type and,
-            optionally, source_id (the factual class), and input_text and factual, which name the text of a row.
+            optionally, source_id and target_id (the factual and the alternative class), input_text and factual, which
+            name the text of a row, and data_split.
         neg_boundary: Encodings up to this number count as −1.
         pos_boundary: Encodings from this number on count as +1.
         neutral_boundary: Encodings of target classes count as +1 from this number on.
@@ -85,6 +87,13 @@ def get_encoder_metrics_from_dataframe(
         not occur in the training split; undefined numbers are None. Neutral rows give neutral_mean_by_type; source_id
         gives mean_by_feature_class and label_value_to_class_name (labels that belong to one class only). Means by class
         leave neutral types out.
+
+        min, max, q1, q3, std (of the population) and n, each with `_by_class` and `_by_feature_class`, have the keys of
+        the means. mean_by_target is class → word → mean, mean_by_eval_group the mean of each transition ("A→B"; "A
+        (identity)" where a word is its own alternative) and of each type of neutral rows; training_rows counts the
+        training rows. A column data_split with several splits gives split_generalization: correlation_by_split,
+        mean_by_split, agreement (mean, worst), and comparisons of two splits each, with the shift of a class's mean,
+        the agreement 1 − |μa − μb| / (|μa| + |μb|), and the shift in standard deviations.
 
         correlation_interval, mean_by_class_interval and mean_by_feature_class_interval (the latter two with the keys of
         the means) are bootstrap intervals: low, high, level, n_resamples; or None, not estimable, where nothing
@@ -118,6 +127,7 @@ def get_encoder_metrics_from_dataframe(
     training_only = score(training, ternary)
     metrics = EncoderResult(
         n_samples=len(df),
+        training_rows=int(training.sum()),
         sample_counts={"by_type": _counts(kind)},
         all_data=score(np.ones(len(df), dtype=bool), ternary),
         training_only=training_only,
@@ -140,6 +150,9 @@ def get_encoder_metrics_from_dataframe(
     if "held_out" in df.columns:
         held_out = training & df["held_out"].to_numpy(bool)
         metrics["held_out_words"] = _held_out(encoded[held_out], label[held_out], texts[held_out], n_resamples)
+    metrics |= spread(encoded[training], label[training], "class") | group_means(df, neutral)
+    if DATA_SPLIT in df.columns and (compared := split_generalization(df[training])) is not None:
+        metrics["split_generalization"] = compared
     if neutral.any():
         metrics["neutral_mean_by_type"] = _means(values[neutral], kind.to_numpy()[neutral])
     if "source_id" in df.columns:
@@ -281,6 +294,7 @@ def _add_feature_classes(
     classes = source[known].astype(str).to_numpy()
     metrics["sample_counts"]["training_by_feature_class"] = _counts(pd.Series(classes))
     metrics["mean_by_feature_class"] = _means(encoded[known], classes)
+    metrics |= spread(encoded[known].to_numpy(), classes, "feature_class")
     if n_resamples:
         own = encoded[known].to_numpy()
         metrics["mean_by_feature_class_interval"] = _mean_intervals(own, classes, texts[known], n_resamples)

@@ -1,5 +1,6 @@
 """Arguments, callbacks, the training loop and seeds; `gradiend.trainer.text` has what only texts need."""
 
+from gradiend.data.unified.transitions import expand_transition_selection as expand_transition_selection
 from gradiend.trainer.collection import TrainerCollection as TrainerCollection
 from gradiend.trainer.core._layouts import Layout as Layout
 from gradiend.trainer.core._memory import MemoryEstimate as MemoryEstimate

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from gradiend.data.unified._schema import transition_id
+from gradiend.data.unified.transitions import expand_transition_selection
 from gradiend.evaluator._encoding_files import kept_encodings, read_encodings
+from gradiend.model._architecture import parse_device
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._context import Side
+from gradiend.model._device_map import is_dispatched
+from gradiend.model._shards import is_sharded
 from gradiend.model.core.backbone import without_parameters
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import Fingerprint
 from gradiend.util._digest import frame_part, model_parts
 from gradiend.util._isolation import plain_modes
-from gradiend.util._keywords import resolve_keywords
+from gradiend.util._keywords import resolve_keywords, split_names
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import resolve_encoder_analysis_path
 
 logger = get_logger(__name__)
 
-ENCODER_ARGUMENTS = ("model_with_gradiend", "encoder_df", "use_cache", "return_df", "plot", "plot_kwargs")
+ENCODER_ARGUMENTS = ("model_with_gradiend", "encoder_df", "use_cache", "return_df", "plot", "plot_kwargs", "device")
 """Further arguments of `Trainer.evaluate_encoder`."""
-KEY = ("split", "source", "max_size", "exclude_params")
+KEY = ("split", "source", "max_size", "exclude_params", "transition_selection")
 """The arguments of an encoder evaluation that make the name of its file."""
 
 
@@ -42,21 +48,60 @@ def hook_options(trainer: Any, call: str, given: Mapping[str, Any], own: Collect
     return resolve_keywords(call, given, [*own, *valid], named=ENCODER_ARGUMENTS)
 
 
+@contextmanager
+def on_device(model: Any, device: Any) -> Iterator[None]:
+    """Have a model on a device for a while, and then where it was; None leaves it where it is.
+
+    Raises:
+        TypeError, ValueError: No device that PyTorch knows, or a model that lies on several devices.
+    """
+    if device is None:
+        yield
+        return
+    place, base = parse_device("device", device), model.base_model
+    if is_dispatched(base) or is_sharded(base):
+        raise ValueError(f"device={device!r} would move a base model that lies on several devices: leave it out.")
+    before, gradiend = next(base.parameters()).device, model.gradiend
+    of_parts = {"device_encoder": gradiend.device_encoder, "device_decoder": gradiend.device_decoder}
+    model.to(place)
+    try:
+        yield
+    finally:
+        base.to(before)
+        gradiend.to(**of_parts)
+
+
 def side_name(source: str | None) -> str | None:
     """The name of a side for any spelling; None for None."""
     return None if source is None else Side.parse("source", source).value
 
 
 def encoder_key(
-    trainer: Any, split: str | None, source: str | None, max_size: int | None, excluded: str | Sequence[str] | None
-) -> dict[str, Any]:
-    """The arguments that make the name of a file of encodings; the training arguments give what a call leaves out."""
+    trainer: Any, split: str | Sequence[str] | None, source: str | None, max_size: int | None,
+    excluded: str | Sequence[str] | None, transitions: Any = None,
+) -> dict[str, Any]:  # fmt: skip
+    """The arguments that make the name of a file of encodings; the training arguments give what a call leaves out.
+
+    Raises:
+        TypeError, ValueError: See `split_names` and `expand_transition_selection`.
+    """
+    names = ["test"] if split is None else split_names(split)
+    chosen = None if transitions is None else expand_transition_selection(transitions, trainer.all_classes)
     return {
-        "split": split or "test",
+        "split": split if isinstance(split, str) else names if len(names) > 1 else names[0],
         "source": side_name(source),
         "max_size": max_size or trainer.training_args.encoder_eval_max_size,
         "exclude_params": [excluded] if isinstance(excluded, str) else excluded,
+        "transition_selection": chosen,
     }
+
+
+def _place(trainer: Any, key: Mapping[str, Any]) -> Path | None:
+    """The file of encodings; None without an experiment directory."""
+    chosen = key["transition_selection"]
+    named = {**key, "transition_selection": chosen and [transition_id(*direction) for direction in chosen]}
+    place = resolve_encoder_analysis_path(trainer.experiment_dir, **named)
+    return None if place is None else Path(place)
 
 
 @plain_modes()
@@ -68,18 +113,18 @@ def encodings(
 
     `key` is what `encoder_key` gives, `options` are further arguments of the trainer's `_analyze_encoder`.
     """
-    place = resolve_encoder_analysis_path(trainer.experiment_dir, **key)
+    place = _place(trainer, key)
     parts = _parts(trainer, model, key, neutral, options) if place is not None else None
 
     def encode() -> pd.DataFrame:
         encoder = model if key["exclude_params"] is None else without_parameters(model, key["exclude_params"])
-        given = {"neutral_data_df": neutral, "source": key["source"], "max_size": key["max_size"], **options}
+        own = {name: key[name] for name in ("source", "max_size", "transition_selection")}
+        given = {"neutral_data_df": neutral, **own, **options}
         given = {name: value for name, value in given.items() if value is not None}
         return trainer._analyze_encoder(encoder, split=key["split"], **given)
 
     return kept_encodings(
-        None if place is None else Path(place), parts, use_cache=use_cache,
-        save_minutes=trainer.training_args.resuming_minutes, encode=encode,
+        place, parts, use_cache=use_cache, save_minutes=trainer.training_args.resuming_minutes, encode=encode,
         measure=lambda frame: trainer.evaluator.evaluate_encoder(encoder_df=frame),
     )  # fmt: skip
 
@@ -92,8 +137,8 @@ def earlier_encodings(
     options = hook_options(trainer, "Trainer.get_encodings", given, KEY)
     neutral = options.pop("neutral_data_df", None)
     key = encoder_key(trainer, *(options.pop(name, None) for name in KEY))
-    place = resolve_encoder_analysis_path(trainer.experiment_dir, **key)
-    if place is None or not Path(place).is_file():
+    place = _place(trainer, key)
+    if place is None or not place.is_file():
         return None
     if model_path is not None and model_path != trainer.model_path:
         if not is_checkpoint(model_path):
@@ -103,7 +148,7 @@ def earlier_encodings(
         model = trainer.get_model()
     else:
         return None
-    found, why = read_encodings(Path(place), _parts(trainer, model, key, neutral, options))
+    found, why = read_encodings(place, _parts(trainer, model, key, neutral, options))
     if why:
         logger.info("The encodings in %s are not used (%s).", place, "; ".join(why))
     return found
@@ -114,8 +159,9 @@ def _parts(
 ) -> Fingerprint:
     """The parts that encodings depend on, see `gradiend.util._cache`."""
     others = trainer.training_args.add_identity_for_other_classes
+    chosen = key["transition_selection"]
     return {
-        **trainer.data_parts(key["split"], "train", include_other_classes=others),
+        **trainer.data_parts(*split_names(key["split"]), "train", include_other_classes=others, transitions=chosen),
         **trainer.measurement_parts(),
         **model_parts(model),
         **({} if neutral is None else {"neutral texts": frame_part(neutral)}),

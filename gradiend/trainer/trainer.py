@@ -27,7 +27,14 @@ from gradiend.evaluator.encoder import encoded_frame
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._current_model import CurrentModel
-from gradiend.trainer._evaluation import earlier_encodings, encoder_key, encodings, hook_options, side_name
+from gradiend.trainer._evaluation import (
+    earlier_encodings,
+    encoder_key,
+    encodings,
+    hook_options,
+    on_device,
+    side_name,
+)
 from gradiend.trainer._one_writer import one_writer
 from gradiend.trainer._preparation import (
     Preparation,
@@ -427,11 +434,12 @@ class Trainer(Shown, FeatureLearningDefinition):
 
     @one_writer()
     def evaluate_encoder(
-        self, model_with_gradiend: Any = None, encoder_df: Encodings | None = None, split: str = "test",
+        self, model_with_gradiend: Any = None, encoder_df: Encodings | None = None, split: str | Sequence[str] = "test",
         source: str | None = None, max_size: int | None = None, neutral_data_df: pd.DataFrame | None = None,
         use_cache: bool | None = None, return_df: bool = False, plot: bool = False,
         plot_kwargs: Mapping[str, Any] | None = None, is_decoder_only_model: bool | None = None,
-        pre_load_gradients: bool | None = None, exclude_params: str | Sequence[str] | None = None, **kwargs: Any,
+        pre_load_gradients: bool | None = None, exclude_params: str | Sequence[str] | None = None, device: Any = None,
+        **kwargs: Any,
     ) -> dict[str, Any]:  # fmt: skip
         """Encode a split and neutral texts, and measure how well the encoder tells the classes apart.
 
@@ -440,7 +448,7 @@ class Trainer(Shown, FeatureLearningDefinition):
         Args:
             model_with_gradiend: The model that encodes. Default: the trainer's model.
             encoder_df: Finished encodings (a frame, or a result with return_df); nothing is encoded then.
-            split: Name of the split.
+            split: Name of the split, a list of names, or "all"; `data_split` of a row says which it is from.
             source: The gradient that is encoded: factual, alternative (or counterfactual), diff. Default: the model's.
             max_size: Cap on rows per variant (transition or neutral type). Default: `encoder_eval_max_size`.
             neutral_data_df: Neutral texts (column `text`). Default: the trainer's neutral data.
@@ -453,7 +461,10 @@ class Trainer(Shown, FeatureLearningDefinition):
             pre_load_gradients: Accepted for compatibility; encodings need no gradients.
             exclude_params: Parameters, by name or wildcard, whose gradients the encoder must not read, such as
                 `"*embeddings*"`; the model itself does not change.
-            **kwargs: Further arguments of `_analyze_encoder`.
+            device: The device of the evaluation; the model goes back afterwards. Default: where the model is.
+            **kwargs: Further arguments of `_analyze_encoder`. Texts have transition_selection, a list of `pair("A",
+                "B")`, `identity("C")` and `TransitionSpec(…)`: the rows that are encoded. Only rows between the two
+                target classes have a label other than 0.
 
         Returns:
             The metrics, see `get_encoder_metrics_from_dataframe`; with a plot also "plot_path".
@@ -476,12 +487,13 @@ class Trainer(Shown, FeatureLearningDefinition):
             options = hook_options(self, "Trainer.evaluate_encoder", kwargs)
             require_whole("max_size", max_size, 1, none_means=AS_IN_ARGUMENTS)
             use_cache = wants_cache(self, use_cache, "evaluate_encoder")
-            key = encoder_key(self, split, source, max_size, exclude_params)
+            key = encoder_key(self, split, source, max_size, exclude_params, options.pop("transition_selection", None))
             if model_with_gradiend is None and not self.training_args.trains_encoder:
                 logger.warning("supervised_decoder left the encoder as it was: random, unless it was trained before.")
             model = self.get_model() if model_with_gradiend is None else model_with_gradiend
             require_trained(self, model)
-            frame, result = encodings(self, model, key, neutral_data_df, use_cache, options)
+            with on_device(model, device):
+                frame, result = encodings(self, model, key, neutral_data_df, use_cache, options)
         if plot:
             drawn = None
             with kept_if_possible("The plot is"):
@@ -499,23 +511,25 @@ class Trainer(Shown, FeatureLearningDefinition):
         neutral_df: pd.DataFrame | None = None, selector: SelectionPolicy | None = None,
         summary_extractor: Extractor | None = None, summary_metrics: str | Sequence[str] | None = None,
         target_class: str | Sequence[str] | None = None, increase_target_probabilities: bool = True, plot: bool = False,
-        show: bool | None = None, **kwargs: Any,
+        show: bool | None = None, device: Any = None, **kwargs: Any,
     ) -> dict[str, Any]:  # fmt: skip
         """Search rewrites for the best per class; see `DecoderEvaluator.evaluate_decoder` for the arguments.
 
         Measurements and results are written to the experiment directory, where `use_cache=True` reads them. A trainer
-        without an experiment directory remembers the results for `rewrite_base_model` and `export_delta`.
+        without an experiment directory remembers the results for `rewrite_base_model` and `export_delta`. `device` is
+        that of the evaluation; the model goes back afterwards.
         """
-        results = self.evaluator.evaluate_decoder(
-            lrs=lrs, feature_factors=feature_factors, use_cache=use_cache, max_size_neutral=max_size_neutral,
-            max_size_training_like=max_size_training_like, eval_batch_size=eval_batch_size, neutral_df=neutral_df,
-            training_like_df=training_like_df, selector=selector, summary_extractor=summary_extractor,
-            summary_metrics=summary_metrics, target_class=target_class, plot=plot, show=show,
-            increase_target_probabilities=increase_target_probabilities, **kwargs,
-        )  # fmt: skip
+        given = kwargs.get("model_with_gradiend")
+        with on_device(self.get_model() if given is None and device is not None else given, device):
+            results = self.evaluator.evaluate_decoder(
+                lrs=lrs, feature_factors=feature_factors, use_cache=use_cache, max_size_neutral=max_size_neutral,
+                max_size_training_like=max_size_training_like, eval_batch_size=eval_batch_size, neutral_df=neutral_df,
+                training_like_df=training_like_df, selector=selector, summary_extractor=summary_extractor,
+                summary_metrics=summary_metrics, target_class=target_class, plot=plot, show=show,
+                increase_target_probabilities=increase_target_probabilities, **kwargs,
+            )  # fmt: skip
         if self.experiment_dir is None:
-            model = kwargs.get("model_with_gradiend")
-            made_from = plain(model_parts(self.get_model() if model is None else model))
+            made_from = plain(model_parts(self.get_model() if given is None else given))
             self._last_results = LastResults(results, made_from).joined(self._last_results)
         return results
 

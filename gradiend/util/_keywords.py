@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from gradiend.util._checks import require_text
@@ -204,6 +204,25 @@ def one_of(name: str, value: Any, valid: Collection[str]) -> str:
     if value not in valid:
         raise ValueError(f"{name} must be one of {', '.join(valid)}; got {value!r}.{nearest(value, valid)}")
     return value
+
+
+ALL_SPLITS = "all"
+"""The name that stands for every split there is."""
+
+
+def split_names(split: str | Sequence[str]) -> list[str]:
+    """The canonical names of one split or of several, each once; `["all"]` for all splits.
+
+    Raises:
+        TypeError: Neither a name nor a list of names.
+        ValueError: No name, or "all" beside other names.
+    """
+    if not isinstance(split, str) and not isinstance(split, (list, tuple)):
+        raise TypeError(f"split must be a name such as 'test', a list of names, or 'all'; got {split!r:.60}.")
+    names = list(dict.fromkeys(map(normalize_split_name, [split] if isinstance(split, str) else split)))
+    if not names or (ALL_SPLITS in names and len(names) > 1):
+        raise ValueError(f"split must name splits, or be 'all'; got {split!r:.60}.")
+    return names
 
 
 def normalize_split_name(name: str) -> str:

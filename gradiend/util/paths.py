@@ -58,6 +58,7 @@ ENCODER_PLOT, CONVERGENCE_PLOT, SHIFTS_PLOT = "encoder_analysis", "training_conv
 SCATTER_PLOT = "encoder_analysis_scatter.html"
 WORDS_PLOT, WORDS_STRIP = "encoder_by_target", "encoder_strip_by_split"
 SIDE_EFFECTS, BALANCE_PLOT = "side_effects", "balance"
+ROW_WISE_SCORES, ANNOTATED_DATA = "decoder_row_wise_scores.csv", "annotated_data"
 """`side_effects` is the name of a figure, and the beginning of the files with the measurements of a rewrite each."""
 
 # Files and folders of a checkpoint.
@@ -200,6 +201,11 @@ def resolve_encoder_analysis_path(
 ) -> str | None:
     """`encoded_values[_key].csv`; the `.json` of the same name holds the metrics. See `create_readable_key`."""
     return _inside(experiment_dir, explicit_path, _keyed(ENCODED_VALUES, key, ".csv"))
+
+
+def resolve_annotation_path(experiment_dir: str | None, **key: Any) -> str | None:
+    """`annotated_data[_key].csv`; the `.json` of the same name holds the summary. See `create_readable_key`."""
+    return _inside(experiment_dir, None, _keyed(ANNOTATED_DATA, key, ".csv"))
 
 
 def resolve_encoder_eval_result_path(

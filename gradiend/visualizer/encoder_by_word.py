@@ -42,15 +42,8 @@ _LABELS = 6
 Style = Literal["strip", "box", "violin"]
 
 
-class _Splits(Protocol):
-    """What a plot asks of the data of a trainer."""
-
-    @property
-    def splits(self) -> Sequence[str]: ...
-
-
 class _EvaluatedRun(Protocol):
-    """The part of a trainer that the plots need: name, directory, splits and, without a frame, encodings of a split."""
+    """The part of a trainer that the plots need: name, directory and, without a frame, encodings of splits."""
 
     @property
     def run_id(self) -> str | None: ...
@@ -58,10 +51,7 @@ class _EvaluatedRun(Protocol):
     @property
     def experiment_dir(self) -> str | Path | None: ...
 
-    @property
-    def modality(self) -> _Splits: ...
-
-    def evaluate_encoder(self, *, split: str, return_df: bool) -> Mapping[str, Any]: ...
+    def evaluate_encoder(self, *, split: str | Sequence[str], return_df: bool) -> Mapping[str, Any]: ...
 
 
 @plot_keywords
@@ -241,16 +231,12 @@ def _destination(
 
 
 def _encoded(trainer: _EvaluatedRun | None, encodings: Encodings | None, split: str | Sequence[str]) -> Encodings:
-    """Return the given encodings, or those that a trainer makes of some splits, with a column of the splits."""
+    """Return the given encodings, or those that a trainer makes of some splits."""
     if encodings is not None:
         return encodings
     if trainer is None:
         raise ValueError("There is nothing to plot: pass encoder_df or a trainer.")
-    wanted = list(trainer.modality.splits) if split == "all" else [split] if isinstance(split, str) else list(split)
-    frames = [
-        trainer.evaluate_encoder(split=one, return_df=True)["encoder_df"].assign(**{SPLIT: one}) for one in wanted
-    ]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    return trainer.evaluate_encoder(split=split, return_df=True)
 
 
 def word_rows(encodings: Encodings, target_col: str, max_words: int | None = None) -> pd.DataFrame:

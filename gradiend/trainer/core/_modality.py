@@ -35,11 +35,6 @@ class Modality:
         """`img_format` and `dpi` of saved plots, if they differ from the defaults."""
         return {}
 
-    @property
-    def splits(self) -> Sequence[str]:
-        """Names of the splits that have rows; test, if the data does not say them."""
-        return ("test",)
-
     def described(self) -> str | None:
         """What is known of the data, such as its rows in each split; None if nothing is. No data is read for this."""
         return None
@@ -56,14 +51,14 @@ class Modality:
         """
 
     def eval_data(
-        self, model: Any, split: str, max_size: int | None = None, include_other_classes: bool = False
+        self, model: Any, split: str | Sequence[str], max_size: int | None = None, include_other_classes: bool = False
     ) -> Any | None:
         """The labelled rows of a split as an `EncoderData`, which is encoded faster than gradients are computed.
 
         Args:
             model: The `ModelWithGradiend` that will encode the rows.
-            split: Name of the split.
-            max_size: Cap on rows per class.
+            split: Name of a split, a list of names, or "all".
+            max_size: Cap on rows per class and split.
             include_other_classes: Whether rows of classes that are no target are added, with label 0.
 
         Returns:
@@ -73,14 +68,17 @@ class Modality:
     def memory_probe(self, trainer: Any, model: Any, arguments: TrainingArguments) -> Probe | None:
         """The traced passes of a training over the base model; None if their memory is not known."""
 
-    def data_parts(self, *splits: str, include_other_classes: bool = False) -> dict[str, Any]:
+    def data_parts(
+        self, *splits: str, include_other_classes: bool = False, transitions: Sequence[tuple[str, str]] | None = None
+    ) -> dict[str, Any]:
         """Name → digest or setting of the data that results depend on; a cache only notices changes of these.
 
         Args:
-            *splits: Names of the splits whose rows matter.
+            *splits: Names of the splits whose rows matter; "all" for every split.
             include_other_classes: Whether rows of classes that are no target matter too.
+            transitions: The (factual class, alternative class) whose rows matter too.
         """
-        del splits, include_other_classes
+        del splits, include_other_classes, transitions
         return {}
 
     def measurement_parts(self) -> dict[str, Any]:

@@ -89,9 +89,13 @@ class FeatureLearningDefinition(ABC):
     def _analyze_encoder(self, *args: Any, **kwargs: Any) -> pd.DataFrame:
         """Encodings of training and neutral rows."""
 
-    def data_parts(self, *splits: str, include_other_classes: bool = False) -> dict[str, Any]:
+    def data_parts(
+        self, *splits: str, include_other_classes: bool = False, transitions: Sequence[tuple[str, str]] | None = None
+    ) -> dict[str, Any]:
         """Name → part that results depend on besides models and arguments; see `Modality.data_parts`."""
-        own = self.modality.data_parts(*splits, include_other_classes=include_other_classes)
+        # A modality that knows no transitions need not take them.
+        more = {} if transitions is None else {"transitions": transitions}
+        own = self.modality.data_parts(*splits, include_other_classes=include_other_classes, **more)
         return {"target classes": self.target_classes, **own}
 
     def measurement_parts(self) -> dict[str, Any]:
@@ -188,8 +192,8 @@ class FeatureLearningDefinition(ABC):
         return model if head is None else self.modality.with_head(model, head)
 
     def create_eval_data(
-        self, model_with_gradiend: Any, split: str = "val", source: str | None = None, max_size: int | None = None,
-        is_decoder_only_model: bool | None = None, pre_load_gradients: bool | None = None,
+        self, model_with_gradiend: Any, split: str | Sequence[str] = "val", source: str | None = None,
+        max_size: int | None = None, is_decoder_only_model: bool | None = None, pre_load_gradients: bool | None = None,
         include_other_classes: bool = False, **kwargs: Any,
     ) -> Any:  # fmt: skip
         """Labelled rows of a split, ready to be encoded; empty if the split is empty.
@@ -198,7 +202,7 @@ class FeatureLearningDefinition(ABC):
 
         Args:
             model_with_gradiend: The model that will encode the rows.
-            split: Name of the split.
+            split: Name of the split; texts also take a list of names, or "all".
             source: The gradient that is encoded. Default: the model's source.
             max_size: Cap on rows per class.
             is_decoder_only_model: Accepted for compatibility; the model's class decides.

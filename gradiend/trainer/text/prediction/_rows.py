@@ -17,11 +17,13 @@ from gradiend.data.unified import (
     UNIFIED_FACTUAL,
     UNIFIED_FACTUAL_CLASS,
     UNIFIED_MASKED,
+    UNIFIED_SPLIT,
     UNIFIED_TRANSITION,
     resolve_dataframe,
     transition_id,
 )
 from gradiend.data.unified._schema import ColumnNames, listed, require_values
+from gradiend.evaluator._encoder_statistics import eval_groups
 from gradiend.evaluator.encoder import EncoderData
 from gradiend.gradients import Objective, name_of_tokenizer
 from gradiend.model._context import Side
@@ -52,6 +54,34 @@ def labelled(rows: pd.DataFrame, pair: Sequence[str], others: Sequence[str] = ()
         type="training",
     )
     return rows[rows["feature_class_id"].notna()].reset_index(drop=True).astype({"feature_class_id": int})
+
+
+def labelled_transitions(rows: pd.DataFrame, pair: Sequence[str]) -> pd.DataFrame:
+    """Unified rows of any transitions with the columns of `labelled`; feature_class_id numbers the transitions.
+
+    Only rows that compare the two classes of the pair have the labels +1 and −1; all others have the label 0, because
+    what is read there need not be of the factual class, or of the pair.
+    """
+    signs = {transition_id(pair[0], pair[1]): 1.0, transition_id(pair[1], pair[0]): -1.0}
+    return rows.assign(
+        label=rows[UNIFIED_TRANSITION].map(signs).fillna(0.0),
+        feature_class_id=pd.factorize(rows[UNIFIED_TRANSITION])[0],
+        source_id=rows[UNIFIED_FACTUAL_CLASS],
+        target_id=rows[UNIFIED_ALTERNATIVE_CLASS],
+        type="training",
+    )
+
+
+def with_own_word(rows: pd.DataFrame) -> pd.DataFrame:
+    """Unified rows with their own word and class as the alternative, each once."""
+    own = rows.assign(
+        **{
+            UNIFIED_ALTERNATIVE: rows[UNIFIED_FACTUAL],
+            UNIFIED_ALTERNATIVE_CLASS: rows[UNIFIED_FACTUAL_CLASS],
+            UNIFIED_TRANSITION: rows[UNIFIED_FACTUAL_CLASS].map(lambda name: transition_id(name, name)),
+        }
+    )
+    return own.drop_duplicates(ignore_index=True)
 
 
 def scorable_rows(rows: pd.DataFrame, objective: Objective, purpose: str) -> pd.DataFrame:
@@ -100,6 +130,29 @@ def told_apart(rows: pd.DataFrame, objective: Objective, purpose: str) -> pd.Dat
     return kept
 
 
+def comparable_rows(rows: pd.DataFrame, objective: Objective) -> pd.DataFrame:
+    """The rows whose two words are not the same to the model; one log line counts the others.
+
+    Raises:
+        ValueError: No row of a class is left.
+    """
+    same = (rows[UNIFIED_FACTUAL] == rows[UNIFIED_ALTERNATIVE]).to_numpy(copy=True)
+    same[~same] = _same_tokens(rows[~same], objective)
+    if not same.any():
+        return rows
+    lost = set(rows[UNIFIED_FACTUAL_CLASS]) - set(rows.loc[~same, UNIFIED_FACTUAL_CLASS])
+    if lost:
+        raise ValueError(
+            f"In all rows of {listed(sorted(lost))} the word and its alternative are the same to "
+            f"{name_of_tokenizer(objective.tokenizer)}, so P(word) cannot be compared with P(alternative)."
+        )
+    logger.info(
+        "%d of %d rows for the decoder evaluation are left out: their two words are the same to the model.",
+        int(same.sum()), len(rows),
+    )  # fmt: skip
+    return rows[~same]
+
+
 def _same_tokens(rows: pd.DataFrame, objective: Objective) -> NDArray[np.bool_]:
     """Whether the two words of each row have the same, known tokens."""
     texts = rows[UNIFIED_MASKED].tolist()
@@ -120,8 +173,31 @@ def encoder_data(rows: pd.DataFrame, model: Any) -> EncoderData:
     rows = told_apart(scorable_rows(rows, model.objective, "the encoder"), model.objective, "the encoder")
     columns = [UNIFIED_FACTUAL, UNIFIED_ALTERNATIVE, "label", "source_id", "target_id", "type"]
     factual, alternative = (model.objective.tokenize_known(rows[UNIFIED_MASKED], rows[side]) for side in columns[:2])
-    frame = rows[columns].assign(input_text=rows[UNIFIED_MASKED]).reset_index(drop=True)
-    return EncoderData(frame, factual, alternative)
+    frame = rows[columns].assign(input_text=rows[UNIFIED_MASKED], data_split=rows[UNIFIED_SPLIT])
+    return EncoderData(frame.reset_index(drop=True), factual, alternative)
+
+
+def described(frame: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Encoded rows with columns that say of each row what was compared, and what the encoding with `source` read.
+
+    The new columns are template, factual_token, alternative_token, source_token (the word that was read; for the source
+    diff both, with an arrow between them), input_type (the source), factual_id, counterfactual_id and transition_id
+    (empty for neutral rows), and eval_group, see `eval_groups`.
+    """
+    side = Side.parse("source", source)
+    factual, alternative = frame[UNIFIED_FACTUAL], frame[UNIFIED_ALTERNATIVE]
+    read = {Side.FACTUAL: factual, Side.ALTERNATIVE: alternative, Side.DIFF: factual + "→" + alternative}[side]
+    compared = ~frame["type"].str.startswith("neutral")
+    ids = {
+        "factual_id": frame["source_id"],
+        "counterfactual_id": frame["target_id"],
+        "transition_id": frame["source_id"] + "→" + frame["target_id"],
+    }
+    return frame.assign(
+        template=frame["input_text"], factual_token=factual, alternative_token=alternative, source_token=read,
+        input_type=side.value, **{name: column.where(compared, "") for name, column in ids.items()},
+        eval_group=eval_groups(frame),
+    )  # fmt: skip
 
 
 def held_out_rows(frame: pd.DataFrame, training: pd.DataFrame, source: str) -> pd.Series:
@@ -210,20 +286,21 @@ def balance_texts(data: Any, masked_col: str) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
-def training_like_rows(frame: pd.DataFrame, columns: ColumnNames) -> pd.DataFrame:
+def training_like_rows(frame: pd.DataFrame, columns: ColumnNames, argument: str = "training_like_df") -> pd.DataFrame:
     """Rows for the decoder evaluation under the names of the unified frame: masked, factual and factual_class.
 
     `frame` has unified rows, or rows with the columns of the training data, or the class in `factual_id`. If there is
-    no word, class words keep their own casing, and neutral texts have nothing at the placeholder.
+    no word, class words keep their own casing, and neutral texts have nothing at the placeholder. Errors name the
+    `argument` that gave the frame.
 
     Raises:
         TypeError: `frame` is no DataFrame.
         ValueError: The frame has no rows, or lacks the text, its class, or some of the values.
     """
     if not isinstance(frame, pd.DataFrame):
-        raise TypeError(f"training_like_df must be a DataFrame; got {type(frame).__name__}.")
+        raise TypeError(f"{argument} must be a DataFrame; got {type(frame).__name__}.")
     if frame.empty:
-        raise ValueError("training_like_df has no rows: leave it out for those of the test split.")
+        raise ValueError(f"{argument} has no rows: leave it out for those of the trainer.")
     wanted = {
         UNIFIED_MASKED: (UNIFIED_MASKED, columns.masked),
         UNIFIED_FACTUAL: (UNIFIED_FACTUAL, columns.label),
@@ -235,15 +312,49 @@ def training_like_rows(frame: pd.DataFrame, columns: ColumnNames) -> pd.DataFram
     for name in (UNIFIED_MASKED, UNIFIED_FACTUAL_CLASS):
         if not found[name]:
             raise ValueError(
-                f"training_like_df needs a column {' or '.join(dict.fromkeys(wanted[name]))}; it has "
+                f"{argument} needs a column {' or '.join(dict.fromkeys(wanted[name]))}; it has "
                 f"{', '.join(map(str, frame.columns))}."
             )
     what = {UNIFIED_MASKED: "text", UNIFIED_FACTUAL: "word", UNIFIED_FACTUAL_CLASS: "class"}
     return frame.assign(
         **{
-            name: require_values(frame[present[0]], f"{what[name]} in {present[0]!r}", " of training_like_df")
+            name: require_values(frame[present[0]], f"{what[name]} in {present[0]!r}", f" of {argument}")
             if present
             else ""
             for name, present in found.items()
         }
     )
+
+
+def with_alternatives(rows: pd.DataFrame, columns: ColumnNames, pair: Sequence[str]) -> pd.DataFrame:
+    """What `training_like_rows` gives, with alternative and alternative_class, for a decoder evaluation row by row.
+
+    Without a column for it, the class of the alternative is the other target class.
+
+    Raises:
+        ValueError: Rows without a word or an alternative, or of other classes than the pair.
+    """
+    column = next((name for name in (UNIFIED_ALTERNATIVE, columns.alternative) if name in rows.columns), None)
+    if column is None or (rows[UNIFIED_FACTUAL] == "").any():
+        raise ValueError(
+            "The decoder is evaluated row by row, so training_like_df needs the word of each row and its alternative, "
+            f"in the columns {columns.label!r} and {columns.alternative!r}; it has "
+            f"{', '.join(map(str, rows.columns))}. decoder_eval_targets={{class: words}} scores words of classes."
+        )
+    other = dict(zip(pair, reversed(pair), strict=True))
+    names = (UNIFIED_ALTERNATIVE_CLASS, columns.alternative_class)
+    named = next((name for name in names if name in rows.columns), None)
+    found = rows.assign(
+        **{
+            UNIFIED_ALTERNATIVE: require_values(rows[column], f"word in {column!r}", " of training_like_df"),
+            UNIFIED_ALTERNATIVE_CLASS: rows[UNIFIED_FACTUAL_CLASS].map(other) if named is None else rows[named],
+        }
+    )
+    allowed = (found[UNIFIED_FACTUAL_CLASS].map(other) == found[UNIFIED_ALTERNATIVE_CLASS]).to_numpy()
+    if not allowed.all():
+        first = found.loc[~allowed, [UNIFIED_FACTUAL_CLASS, UNIFIED_ALTERNATIVE_CLASS]].iloc[0].tolist()
+        raise ValueError(
+            "The decoder is evaluated row by row, so every row of training_like_df must compare the target classes "
+            f"{listed(pair)}; got {transition_id(*map(str, first))}."
+        )
+    return found

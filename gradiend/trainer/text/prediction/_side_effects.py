@@ -130,7 +130,8 @@ class SideEffectsRequest:
             max_size_neutral=max_size_neutral or self.args.decoder_eval_max_size_neutral,
             cached_neutral_df=neutral_df,
         )
-        return rows[COLUMNS], neutral
+        # Rows that differ in their alternative only are one text here.
+        return rows[COLUMNS].drop_duplicates(), neutral
 
 
 def figure_drawer(trainer: Any, output: str | Path | None, show: bool | None) -> Callable[[pd.DataFrame], Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,26 +11,31 @@ from typing import Any
 import pandas as pd
 
 from gradiend.data._summary import DataSummary, summarise
-from gradiend.data.text._neutral_masking import mask_random_words
 from gradiend.data.text._preprocess import LONG_CHARACTERS
 from gradiend.data.unified import (
+    UNIFIED_ALTERNATIVE,
     UNIFIED_FACTUAL,
     UNIFIED_FACTUAL_CLASS,
     UNIFIED_MASKED,
     UNIFIED_SPLIT,
+    UNIFIED_TRANSITION,
     classes_in,
     documents_of,
     other_classes,
     parse_pair,
     require_split,
     to_unified,
+    transition_id,
 )
 from gradiend.data.unified._casing import own_spellings
 from gradiend.data.unified._parsed_tables import of_other_class
 from gradiend.data.unified._schema import listed
 from gradiend.data.unified._word_splits import HELD_OUT, Division, SplitStrategy, divided
 from gradiend.evaluator._goals import check_class_names
+from gradiend.evaluator._measurements import ClassProbabilities, WordProbabilities
+from gradiend.evaluator._row_wise import RowWiseProbabilities
 from gradiend.evaluator.encoder import EncoderData
+from gradiend.gradients import Objective
 from gradiend.objectives import MAX_LENGTH, kind_of, with_saved_head
 from gradiend.trainer.core._memory import Probe
 from gradiend.trainer.core._modality import Modality
@@ -40,27 +46,28 @@ from gradiend.trainer.text.prediction._rows import (
     TARGET_ROWS,
     balance_texts,
     checked_neutral,
+    comparable_rows,
     encoder_data,
     filled,
     labelled,
+    labelled_transitions,
     scorable_rows,
     told_apart,
     training_like_rows,
+    with_alternatives,
+    with_own_word,
     without_words,
 )
-from gradiend.trainer.text.prediction.config import TextPredictionConfig
+from gradiend.trainer.text.prediction.config import LABEL, TextPredictionConfig
 from gradiend.trainer.text.prediction.dataset import TextTrainingDataset
 from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
 from gradiend.util._checks import require_whole
 from gradiend.util._digest import digest_frame, frame_part
-from gradiend.util._keywords import nearest, normalize_split_name
+from gradiend.util._keywords import ALL_SPLITS, nearest, normalize_split_name, split_names
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import MLM_HEAD
 
 logger = get_logger(__name__)
-
-NEUTRAL_TRAINING, NEUTRAL_DATASET = "neutral_training_masked", "neutral_dataset"
-"""Types of neutral rows: the texts of the rows with another word masked, and texts of the neutral data."""
 
 
 class TextData(Modality):
@@ -119,11 +126,6 @@ class TextData(Modality):
     def combined_data(self) -> pd.DataFrame:
         """The unified frame: masked, split, factual_class, alternative_class, factual, alternative, transition."""
         return self._unified(self.target_classes)
-
-    @property
-    def splits(self) -> list[str]:
-        """The splits of the rows, see `Modality.splits`."""
-        return list(self.combined_data[UNIFIED_SPLIT].unique())
 
     def described(self) -> str:
         """See `Modality.described`."""
@@ -338,17 +340,19 @@ class TextData(Modality):
         )  # fmt: skip
 
     def eval_data(
-        self, model: Any, split: str, max_size: int | None = None, include_other_classes: bool = False
+        self, model: Any, split: str | Sequence[str], max_size: int | None = None, include_other_classes: bool = False
     ) -> EncoderData:
         """See `Modality.eval_data`; there are no rows if the data has no such split."""
         if not isinstance(model, TextModelWithGradiend):
             raise TypeError(f"model_with_gradiend must be a model with a GRADIEND; got {model!r:.60}.")
         require_whole("max_size", max_size, 1, none_means="for all rows")
-        if self.has_split(split):
-            rows = self.labelled_rows(split, include_other_classes)
-        else:
-            rows = labelled(self.combined_data.head(0), self.target_classes)
-        return encoder_data(self.capped(rows, "feature_class_id", max_size), model)
+        frames = [labelled(self.combined_data.head(0), self.target_classes)]
+        frames += [
+            self.capped(self.labelled_rows(name, include_other_classes), "feature_class_id", max_size)
+            for name in self.splits_of(split)
+            if self.has_split(name)
+        ]
+        return encoder_data(pd.concat(frames[1:] or frames, ignore_index=True), model)
 
     def memory_probe(self, trainer: Any, model: Any, arguments: TrainingArguments) -> Probe | None:
         """See `Modality.memory_probe`."""
@@ -360,24 +364,37 @@ class TextData(Modality):
         others = [name for name in self.all_classes if name not in self.target_classes] if include_other_classes else ()
         return labelled(self.rows(split, include_other_classes), self.target_classes, others)
 
-    def encoder_rows(
-        self, split: str, args: TrainingArguments, max_size: int | None, neutral: Any, ignored: Sequence[str]
-    ) -> list[pd.DataFrame]:
-        """The rows of an encoder evaluation: those of a split, then neutral rows, one frame for each kind of text."""
-        rows = self.labelled_rows(split, args.add_identity_for_other_classes)
-        rows = self.capped(rows, "source_id", max_size)
-        if args.encoder_eval_balance:
-            targets = rows.loc[rows["label"] != 0, "label"]
-            rows = self.capped(rows, "source_id", int(targets.value_counts().min()))
-        neutral = self.neutral_data if neutral is None else checked_neutral(neutral)
-        texts = {NEUTRAL_TRAINING: filled(rows)}
-        if neutral is not None:
-            texts[NEUTRAL_DATASET] = neutral["text"].tolist()
-        frames = [rows]
-        for kind, own in texts.items():
-            _, masked, words = mask_random_words(own[: max_size or len(rows)], ignored, self.seed)
-            columns = {"masked": masked, "factual": words, "alternative": words, "label": 0.0}
-            frames.append(pd.DataFrame({**columns, "source_id": kind, "target_id": kind, "type": kind}))
+    def splits_of(self, split: str | Sequence[str]) -> list[str]:
+        """The names of one split or of several; for "all" those in the data, train, validation and test first."""
+        names = split_names(split)
+        if names != [ALL_SPLITS]:
+            return names
+        known = list(dict.fromkeys(self.combined_data[UNIFIED_SPLIT]))
+        usual = [name for name in ("train", "validation", "test") if name in known]
+        return [*usual, *(name for name in known if name not in usual)]
+
+    def transition_rows(self, split: str, directions: Sequence[tuple[str, str]]) -> pd.DataFrame:
+        """The labelled rows of a split that go in some directions, see `labelled_transitions`."""
+        frames = self._frames_of(directions)
+        rows = [frame[frame[UNIFIED_SPLIT] == normalize_split_name(split)] for frame in frames]
+        return labelled_transitions(pd.concat(rows, ignore_index=True), self.target_classes)
+
+    def _frames_of(self, directions: Sequence[tuple[str, str]]) -> list[pd.DataFrame]:
+        """The unified rows of each direction (factual class, alternative class), of all splits."""
+        targets, order = self.target_classes, self.all_classes
+        frames = []
+        for factual, alternative in directions:
+            name = transition_id(factual, alternative)
+            if factual != alternative:
+                between = {factual, alternative}
+                # One order for both directions, so that they come from one frame.
+                ordered = targets if between == set(targets) else sorted(between, key=order.index)
+                frame = self._unified(ordered)
+            elif factual in targets:
+                frame = with_own_word(self.combined_data)
+            else:
+                frame = self.other_data
+            frames.append(frame[frame[UNIFIED_TRANSITION] == name])
         return frames
 
     def class_words(self) -> dict[str, list[str]]:
@@ -395,12 +412,53 @@ class TextData(Modality):
             words[name] = [word for word, _ in Counter(spelled).most_common()]
         return words
 
-    def decoder_rows(self, split: str, max_size: int | None, given: pd.DataFrame | None) -> pd.DataFrame:
-        """The distinct rows of a decoder evaluation: the given ones, or those of a split."""
+    @functools.cached_property
+    def shared_words(self) -> list[str]:
+        """The words that both target classes have, if no words are given for them."""
+        if isinstance(self.config.decoder_eval_targets, Mapping):
+            return []
+        words = self.class_words()
+        first, second = (words[name] for name in self.target_classes)
+        return [word for word in first if word in second]
+
+    @property
+    def row_wise(self) -> bool:
+        """Whether the decoder evaluation scores the two words of each row instead of the words of classes."""
+        if self.config.decoder_eval_targets is None:
+            return self.config.decoder_eval_restrict_to_target_classes and bool(self.shared_words)
+        return self.config.decoder_eval_targets == LABEL
+
+    def decoder_probabilities(
+        self, rows: pd.DataFrame, targets: Mapping[str, Sequence[str]], objective: Objective, batch_size: int
+    ) -> WordProbabilities:
+        """P(class) on the rows of a decoder evaluation: by the words of the classes, or row by row.
+
+        Raises:
+            ValueError: Words that the tokenizer does not know, or that it cannot tell apart.
+        """
+        if not self.row_wise:
+            return ClassProbabilities(rows, targets, objective, batch_size=batch_size)
+        if self.config.decoder_eval_targets is None:
+            logger.info(
+                "The classes share the words %s: the decoder is evaluated row by row, P(the word of a row) against "
+                "P(its alternative).", listed(self.shared_words),
+            )  # fmt: skip
+        rows = comparable_rows(rows, objective)
+        for side in (UNIFIED_FACTUAL, UNIFIED_ALTERNATIVE):
+            objective.require_known(rows[side].unique().tolist())
+        return RowWiseProbabilities(rows, self.target_classes, objective, batch_size=batch_size)
+
+    def decoder_rows(
+        self, split: str | Sequence[str], max_size: int | None, given: pd.DataFrame | None
+    ) -> pd.DataFrame:
+        """The distinct rows of a decoder evaluation: the given ones, or those of splits (a name, several, or "all")."""
         if given is not None:
-            return training_like_rows(given, self.config.columns())
-        rows = self.rows(split, not self.config.decoder_eval_restrict_to_target_classes)
-        rows = rows.drop_duplicates([UNIFIED_MASKED, UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS])
+            rows = training_like_rows(given, self.config.columns())
+            return with_alternatives(rows, self.config.columns(), self.target_classes) if self.row_wise else rows
+        others = not self.config.decoder_eval_restrict_to_target_classes
+        rows = pd.concat([self.rows(name, others) for name in self.splits_of(split)], ignore_index=True)
+        own = [UNIFIED_ALTERNATIVE] if self.row_wise else []
+        rows = rows.drop_duplicates([UNIFIED_MASKED, UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, *own])
         return self.capped(rows, UNIFIED_FACTUAL_CLASS, max_size)
 
     def decoder_neutral(self, rows: pd.DataFrame, max_size: int | None, given: Any) -> pd.DataFrame:
@@ -415,6 +473,11 @@ class TextData(Modality):
 
     def balance_texts(self, given: Any) -> list[str]:
         """See `TextPredictionTrainer.balance_texts`."""
+        if self.row_wise and self.shared_words:
+            raise ValueError(
+                f'"balance" compares the words of the classes on other texts, and the classes share '
+                f"{listed(self.shared_words)}: give words that tell them apart, decoder_eval_targets={{class: words}}."
+            )
         wanted = self.config.balance_texts if given is None else given
         if wanted is None:
             raise ValueError(
@@ -439,19 +502,24 @@ class TextData(Modality):
         shuffled = rows.sample(frac=1, random_state=self.seed)
         return shuffled.groupby(column, sort=False).head(max_size).sort_index()
 
-    def data_parts(self, *splits: str, include_other_classes: bool = False) -> dict[str, Any]:
+    def data_parts(
+        self, *splits: str, include_other_classes: bool = False, transitions: Sequence[tuple[str, str]] | None = None
+    ) -> dict[str, Any]:
         """See `Modality.data_parts`."""
-        wanted = {normalize_split_name(split) for split in splits}
+        wanted = {name for split in splits for name in self.splits_of(split)}
         frames = {"rows": self.combined_data}
         if include_other_classes:
             frames["rows of other classes"] = self.other_data
+        if transitions is not None:
+            frames["rows of the transitions"] = pd.concat(self._frames_of(transitions), ignore_index=True)
         chosen = {name: digest_frame(frame[frame[UNIFIED_SPLIT].isin(wanted)]) for name, frame in frames.items()}
         return {**chosen, "data seed": self.seed}
 
     def measurement_parts(self) -> dict[str, Any]:
         """See `Modality.measurement_parts`."""
         ignored = list(self.config.decoder_eval_ignore_tokens or ())
-        return {"ignored words": ignored, "neutral texts": frame_part(self.neutral_data)}
+        parts = {"ignored words": ignored, "neutral texts": frame_part(self.neutral_data)}
+        return {**parts, "scored words": "those of each row"} if self.row_wise else parts
 
     def head_directory(self, experiment_dir: str | None) -> str | None:
         """Directory of the head that the trainer has trained, or of the one in the experiment directory, or None."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from gradiend.data.core._splits import SplitRatios
 from gradiend.data.unified._contrast import ClassMerge
@@ -12,8 +12,17 @@ from gradiend.data.unified._schema import ColumnNames, parse_pair
 from gradiend.data.unified._source import DataSource
 from gradiend.data.unified._word_splits import HELD_OUT, Division
 from gradiend.util._argument_fields import ShowsChanges, fields_in_docstring
-from gradiend.util._checks import require_class_words, require_mapping, require_ordered, require_texts
+from gradiend.util._checks import (
+    require_class_words,
+    require_flag,
+    require_mapping,
+    require_ordered,
+    require_texts,
+)
 from gradiend.util._keywords import nearest, normalize_split_name, one_of, strict_keywords
+
+LABEL = "label"
+"""The value of `decoder_eval_targets` that scores row by row."""
 
 
 @dataclass(repr=False)
@@ -99,8 +108,13 @@ class TextPredictionConfig(TrainerConfig):
     class_merge_transition_groups: Sequence[Sequence[str]] | None = None
     """Sets of classes of the data within which words are compared before classes are merged, such as
     [["1SG", "1PL"], ["3SG", "3PL"]]. Default: words are compared with all classes of the other merged class."""
-    decoder_eval_targets: Mapping[str, Sequence[str]] | None = None
-    """Class → words whose probabilities make that of the class. Default: the words of the class in the data."""
+    decoder_eval_targets: Mapping[str, Sequence[str]] | Literal["label"] | None = None
+    """Class → words whose probabilities make that of the class. "label" scores row by row: P(the word of the row)
+    against P(its alternative). Default: the words of each class in the data; row by row if the two classes share
+    words."""
+    decoder_eval_export_row_wise_csv: bool = False
+    """Whether a decoder evaluation row by row writes the scores of every row, before and after the chosen rewrites, to
+    `decoder_row_wise_scores.csv`."""
     decoder_eval_restrict_to_target_classes: bool = True
     """Whether the decoder evaluation measures the texts and words of the target classes only."""
     decoder_eval_prob_on_other_class: bool = True
@@ -129,11 +143,8 @@ class TextPredictionConfig(TrainerConfig):
         if self.eval_neutral_additional_excluded_words is not None:
             name = "eval_neutral_additional_excluded_words"
             self.eval_neutral_additional_excluded_words = list(require_texts(name, getattr(self, name)))
-        if self.decoder_eval_targets is not None:
-            require_mapping("decoder_eval_targets", self.decoder_eval_targets)
         self.division()
-        for name, words in (self.decoder_eval_targets or {}).items():
-            require_class_words(f"decoder_eval_targets[{name!r}]", words)
+        self._check_eval_targets()
         if self.class_merge_map is None and self.class_merge_transition_groups is not None:
             raise ValueError(
                 "class_merge_transition_groups says how merged classes are compared: it needs class_merge_map."
@@ -147,6 +158,28 @@ class TextPredictionConfig(TrainerConfig):
         if self.max_counterfactuals_per_sentence < 1:
             raise ValueError(
                 f"max_counterfactuals_per_sentence must be at least 1, got {self.max_counterfactuals_per_sentence}."
+            )
+
+    def _check_eval_targets(self) -> None:
+        given = self.decoder_eval_targets
+        require_flag("decoder_eval_export_row_wise_csv", self.decoder_eval_export_row_wise_csv)
+        if isinstance(given, str):
+            one_of("decoder_eval_targets", given, [LABEL])
+            if not self.decoder_eval_restrict_to_target_classes:
+                raise ValueError(
+                    f"decoder_eval_targets={LABEL!r} compares the two words of a row, which are of the target classes: "
+                    "leave decoder_eval_restrict_to_target_classes as it is (True)."
+                )
+            return
+        if given is None:
+            return
+        require_mapping("decoder_eval_targets", given)
+        for name, words in given.items():
+            require_class_words(f"decoder_eval_targets[{name!r}]", words)
+        if self.decoder_eval_export_row_wise_csv:
+            raise ValueError(
+                "decoder_eval_export_row_wise_csv is about scores row by row, and decoder_eval_targets gives words of "
+                f"classes: set decoder_eval_targets={LABEL!r}."
             )
 
     def pair(self) -> tuple[str, str] | None:
@@ -168,12 +201,12 @@ class TextPredictionConfig(TrainerConfig):
         return [str(base) for name in classes for base in merged.get(name, (name,))]
 
     def eval_targets(self, classes: Sequence[str]) -> dict[str, list[str]] | None:
-        """The words given in `decoder_eval_targets`, or None.
+        """The words given in `decoder_eval_targets`; None if it gives none.
 
         Raises:
             ValueError: One of the `classes` has no words there.
         """
-        if self.decoder_eval_targets is None:
+        if self.decoder_eval_targets is None or isinstance(self.decoder_eval_targets, str):
             return None
         targets = {str(name): list(words) for name, words in self.decoder_eval_targets.items()}
         for name in classes:

@@ -14,10 +14,11 @@ import pandas as pd
 
 from gradiend.data._summary import DataSummary
 from gradiend.data.unified import UNIFIED_FACTUAL_CLASS, UNIFIED_SPLIT
+from gradiend.data.unified.transitions import TransitionSpec
 from gradiend.evaluator._goals import wants_cache
 from gradiend.evaluator._grid import CandidateFiles
 from gradiend.evaluator._language_score import LanguageModelingScore
-from gradiend.evaluator._measurements import BalanceOfClasses, ClassProbabilities, TextMeasurement
+from gradiend.evaluator._measurements import BalanceOfClasses, TextMeasurement
 from gradiend.evaluator._selection import BASE, LikelihoodPolicy
 from gradiend.gradients import WordScorer
 from gradiend.model._refusals import inside
@@ -29,7 +30,9 @@ from gradiend.trainer.core._kept_gradients import GradientCache
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend
-from gradiend.trainer.text.prediction._rows import encoder_data, held_out_rows, scorable_rows
+from gradiend.trainer.text.prediction._annotation import Annotation
+from gradiend.trainer.text.prediction._encoder_rows import encoder_rows
+from gradiend.trainer.text.prediction._rows import described, encoder_data, held_out_rows, scorable_rows
 from gradiend.trainer.text.prediction._side_effects import SideEffectsRequest, figure_drawer
 from gradiend.trainer.text.prediction._text_data import TextData
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
@@ -136,6 +139,11 @@ class TextPredictionTrainer(Trainer):
     def strengthens_on_other_classes(self) -> bool:
         """The value of `config.decoder_eval_prob_on_other_class`, which the decoder evaluation asks for."""
         return self.config.decoder_eval_prob_on_other_class
+
+    @property
+    def exports_row_scores(self) -> bool:
+        """The value of `config.decoder_eval_export_row_wise_csv`, which the decoder evaluation asks for."""
+        return self.config.decoder_eval_export_row_wise_csv
 
     @known_keywords("data_summary")
     def data_summary(self, tokenizer: Any = None, include_other_classes: bool | None = None) -> DataSummary:
@@ -284,19 +292,23 @@ class TextPredictionTrainer(Trainer):
     # Encoder evaluation
 
     def _analyze_encoder(
-        self, model_with_gradiend: Any, split: str = "test", source: str | None = None, max_size: int | None = None,
-        neutral_data_df: pd.DataFrame | None = None,
+        self, model_with_gradiend: Any, split: str | Sequence[str] = "test", source: str | None = None,
+        max_size: int | None = None, neutral_data_df: pd.DataFrame | None = None,
+        transition_selection: Sequence[TransitionSpec | Sequence[str]] | None = None,
     ) -> pd.DataFrame:  # fmt: skip
         """Encodings of a split's rows, of the same texts with another word masked, and of neutral texts.
 
         An auxiliary head knows the class words only, so the causal model itself encodes neutral rows.
 
         Returns:
-            A frame with the columns input_text, factual, alternative, label, source_id, target_id, type, encoded, and
-            held_out, which says whether no word that the encoding reads occurs in the training split in any class.
+            A frame with the columns input_text, factual, alternative, label, source_id, target_id, type, data_split,
+            encoded, held_out, which says whether no word that the encoding reads occurs in the training split in any
+            class, and those of `described`.
         """
         ignored = [word for words in self._get_decoder_eval_targets().values() for word in words]
-        rows, *others = self.modality.encoder_rows(split, self.training_args, max_size, neutral_data_df, ignored)
+        rows, *others = encoder_rows(
+            self.modality, split, self.training_args, max_size, neutral_data_df, ignored, transition_selection
+        )
         plain = self._model_for_decoder_eval(model_with_gradiend)
         parts = [(model_with_gradiend, [rows]), (plain, others)]
         if plain is model_with_gradiend:
@@ -310,7 +322,8 @@ class TextPredictionTrainer(Trainer):
         ]
         frame = pd.concat(encoded, ignore_index=True)
         training = self.combined_data.loc[self.combined_data[UNIFIED_SPLIT] == "train"]
-        return frame.assign(held_out=held_out_rows(frame, training, source or model_with_gradiend.source))
+        source = source or model_with_gradiend.source
+        return described(frame.assign(held_out=held_out_rows(frame, training, source)), source)
 
     # Decoder evaluation
 
@@ -323,7 +336,7 @@ class TextPredictionTrainer(Trainer):
 
     def _get_decoder_eval_dataframe(
         self, tokenizer: Any, max_size_training_like: int | None = None, max_size_neutral: int | None = None,
-        split: str = "test", cached_training_like_df: pd.DataFrame | None = None,
+        split: str | Sequence[str] = "test", cached_training_like_df: pd.DataFrame | None = None,
         cached_neutral_df: pd.DataFrame | None = None,
     ) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
         """(rows with masked, factual and factual_class; neutral texts, which are the filled rows by default)."""
@@ -354,7 +367,7 @@ class TextPredictionTrainer(Trainer):
                 f"No row of {', '.join(sorted(lost))} can be scored: all start with the placeholder, and the tokenizer "
                 "has no BOS token to predict the word from. Use texts with some context before the word."
             )
-        probabilities = ClassProbabilities(rows, targets, objective, batch_size=eval_batch_size)
+        probabilities = self.modality.decoder_probabilities(rows, targets, objective, eval_batch_size)
         ignored += list(self.config.decoder_eval_ignore_tokens or ())
         texts = neutral_df["text"].tolist()
         score = LanguageModelingScore(
@@ -431,6 +444,49 @@ class TextPredictionTrainer(Trainer):
             entry = measurement.base(None)
             files.store(name, {"id": name, **entry}, datasets)
         return {key: value for key, value in entry.items() if key != "id"}
+
+    @known_keywords("annotate_data")
+    @one_writer()
+    @plain_modes()
+    def annotate_data(
+        self, data: Any = None, split: str | Sequence[str] | None = None, output_csv: str | Path | None = None,
+        output_json: str | Path | None = None, max_size: int | None = None, eval_batch_size: int | None = None,
+        use_cache: bool | None = None, unicode_string_map: Mapping[str, str] | None = None,
+    ) -> pd.DataFrame:  # fmt: skip
+        """What the base model knows of rows, before anything is trained: the probabilities of their words.
+
+            known = trainer.annotate_data()
+            known = known[known["base_p_factual"] > known["base_p_alternative"]]
+
+        With an experiment directory, the rows are written to `annotated_data[_key].csv`, and a summary to the `.json`
+        beside it.
+
+        Args:
+            data: Rows to use instead of the trainer's: unified rows, rows with the columns of the training data, or a
+                file with such rows.
+            split: The split of the trainer's rows, a list of splits, or "all". Default: all.
+            output_csv: The file of the rows, instead of that in the experiment directory.
+            output_json: A further file of the summary.
+            max_size: Cap on rows per class, which are drawn by the seed of the data.
+            eval_batch_size: Texts per forward pass. Default: the value in the training arguments.
+            use_cache: Read the probabilities of the same base model, rows and class words from the file instead of
+                computing them again. Default: the value in the training arguments.
+            unicode_string_map: Text → text that replaces it in the names of columns, such as {"ß": "ss"}.
+
+        Returns:
+            The rows with base_p_factual and base_p_alternative, P of the row's own word and of its alternative;
+            base_p_target_<word> for every word of the classes; and base_p_class_<class>, the sum over the words of the
+            class. NaN stands where the model cannot predict the word, as at the start of a text without a BOS token.
+            `attrs` has the summary: n_rows, and for each class n_rows, the means, and prefers_factual, the share of
+            rows whose own word is more likely than the alternative.
+
+        Raises:
+            TypeError, ValueError: An argument of another kind, unusable rows, words that the tokenizer does not know,
+                use_cache without a place for the files, or names of columns that become the same.
+        """
+        asked = Annotation(self, data, split, output_csv, output_json, max_size, eval_batch_size, unicode_string_map)
+        place = None if output_csv is None else str(output_csv)
+        return asked.frame(use_cache=wants_cache(self, use_cache, "annotate_data", place))
 
     @known_keywords("evaluate_side_effects")
     @one_writer()
