@@ -27,6 +27,8 @@ if TYPE_CHECKING:
         plot_gradiend_transition_cross_encoding_heatmap as plot_gradiend_transition_cross_encoding_heatmap,
     )
     from gradiend.comparison import plot_similarity_heatmap as plot_similarity_heatmap
+    from gradiend.data import DataCreator as DataCreator
+    from gradiend.data import PairedTextFilterConfig as PairedTextFilterConfig
     from gradiend.data import SpacyTagSpec as SpacyTagSpec
     from gradiend.data import TextFilterConfig as TextFilterConfig
     from gradiend.data import TextPredictionDataCreator as TextPredictionDataCreator

@@ -130,7 +130,7 @@ BAD: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: creator(feature_targets=[NOMINATIVE, THEY], spacy_model=3), TypeError, "spacy_model must be a path"),
     # preprocessing
     (lambda: TextPreprocessConfig(min_chars="3"), TypeError, "min_chars must be a whole number"),
-    (lambda: TextPreprocessConfig(split_to_sentences=1), ValueError, "True, False or 'spacy'"),
+    (lambda: TextPreprocessConfig(split_to_sentences="rules"), ValueError, "True, False or 'spacy'"),
     (lambda: TextPreprocessConfig(custom_filter="he"), TypeError, "custom_filter is a function"),
     (lambda: TextPreprocessConfig(exclude_chars=["#", ""]), TypeError, "exclude_chars is a string of characters"),
     (lambda: creator(preprocess={"min_chars": 3}), TypeError, "preprocess is a TextPreprocessConfig"),

@@ -30,6 +30,8 @@ MISSPELLED = {
     "plot_encoder_distributions": (lambda t, m: t.plot_encoder_distributions(shw=False), "shw", "show"),
     "plot_training_convergence": (lambda t, m: t.plot_training_convergence(shw=False), "shw", "show"),
     "plot_encoder_scatter": (lambda t, m: t.plot_encoder_scatter(shw=False), "shw", "show"),
+    "plot_encoder_by_target": (lambda t, m: t.plot_encoder_by_target(shw=False), "shw", "show"),
+    "plot_encoder_strip_by_split": (lambda t, m: t.plot_encoder_strip_by_split(shw=False), "shw", "show"),
     "plot_probability_shifts": (lambda t, m: t.plot_probability_shifts(shw=False), "shw", "show"),
     "plot_kwargs": (lambda t, m: t.evaluate_encoder(plot=True, plot_kwargs={"shw": False}), "shw", "show"),
     "get_model": (

@@ -12,6 +12,8 @@ MISTAKES = {
     "plot_training_convergence": ("best_stp", "best_step"),
     "plot_encoder_distributions": ("violin_orders", "violin_order"),
     "plot_balance": ("decoder_result", "decoder_results"),
+    "plot_encoder_by_target": ("plot_styl", "plot_style"),
+    "plot_encoder_strip_by_split": ("aggregate_target", "aggregate_targets"),
     "plot_encoder_scatter": ("colour_by", "color_by"),
     "plot_probability_shifts": ("target_clas", "target_class"),
     "plot_comparison_heatmap": ("clusters", "cluster"),

@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from gradiend.data.core.base_loader import resolve_base_data as resolve_base_data
     from gradiend.data.text._preprocess import TextPreprocessConfig as TextPreprocessConfig
     from gradiend.data.text._preprocess import preprocess_texts as preprocess_texts
+    from gradiend.data.text.filter_config import PairedTextFilterConfig as PairedTextFilterConfig
     from gradiend.data.text.filter_config import TextFilterConfig as TextFilterConfig
+    from gradiend.data.text.prediction.creator import DataCreator as DataCreator
     from gradiend.data.text.prediction.creator import TextPredictionDataCreator as TextPredictionDataCreator
     from gradiend.data.unified._functions import hold_out_words as hold_out_words
 

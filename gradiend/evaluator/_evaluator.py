@@ -62,6 +62,14 @@ class Evaluator:
         """Plot every encoding, see `gradiend.visualizer.plot_encoder_scatter`."""
         return self._plots().plot_encoder_scatter(encoder_df=encoder_df, **kwargs)
 
+    def plot_encoder_by_target(self, encoder_df: Encodings | None = None, **kwargs: Any) -> Any:
+        """Plot the encodings of each word, see `gradiend.visualizer.plot_encoder_by_target`."""
+        return self._plots().plot_encoder_by_target(encoder_df=encoder_df, **kwargs)
+
+    def plot_encoder_strip_by_split(self, encoder_df: Encodings | None = None, **kwargs: Any) -> Any:
+        """Plot strips of words, see `gradiend.visualizer.plot_encoder_strip_by_split`."""
+        return self._plots().plot_encoder_strip_by_split(encoder_df=encoder_df, **kwargs)
+
     def plot_probability_shifts(self, **kwargs: Any) -> Any:
         """Plot the effect of rewrites, see `gradiend.visualizer.plot_probability_shifts`."""
         return self._plots().plot_probability_shifts(**kwargs)

@@ -458,17 +458,22 @@ def rows_from(
         hf_config=corpus.hf_config, trust_remote_code=corpus.trust_remote_code, preprocess=corpus.preprocess,
         spacy_model=corpus.spacy_model, feature_targets=targets, seed=corpus.seed, output_dir=folder,
         use_cache=use_cache, document_column=corpus.document_column,
+        min_left_context_words=corpus.min_left_context_words,
     )  # fmt: skip
     rows = creator.generate_training_data(
         max_size_per_class=corpus.max_size_per_class, balance="try" if corpus.balance else None,
         min_rows_per_class_for_split=corpus.min_rows_per_class_for_split, split_by_document=corpus.split_by_document,
-        keep_several_classes=corpus.keep_several_classes,
+        keep_several_classes=corpus.keep_several_classes, split_by_target=corpus.split_by_target,
     )  # fmt: skip
+    if creator.stopped:
+        raise KeyboardInterrupt
     if corpus.neutral_max_size == 0:
         return rows, None
     neutral = creator.generate_neutral_data(
         max_size=corpus.neutral_max_size, additional_excluded_words=corpus.additional_excluded_words
     )
+    if creator.stopped:
+        raise KeyboardInterrupt
     return rows, neutral
 
 

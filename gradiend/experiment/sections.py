@@ -86,6 +86,10 @@ class Corpus(ShowsChanges):
     """Whether all rows of a document are in one split. Default: true with a document_column."""
     keep_several_classes: bool = True
     """Whether sentences with words of several classes are kept."""
+    min_left_context_words: int = 0
+    """Words that must stand before the first word of a class in a text; a causal model predicts a word from these."""
+    split_by_target: bool = False
+    """Whether all rows of a word are in one split, so that the test split has words that training has not."""
     min_rows_per_class_for_split: int = 10
     """Rows that each class must have; 0 switches the check off."""
     seed: int = 42

@@ -363,6 +363,14 @@ class Trainer(Shown, FeatureLearningDefinition):
         """See `gradiend.visualizer.plot_encoder_scatter`; without `encoder_df` the test split is encoded."""
         return self.evaluator.plot_encoder_scatter(encoder_df, **kwargs)
 
+    def plot_encoder_by_target(self, encoder_df: Encodings | None = None, **kwargs: Any) -> Any:
+        """See `gradiend.visualizer.plot_encoder_by_target`; without `encoder_df`, all splits are encoded."""
+        return self.evaluator.plot_encoder_by_target(encoder_df, **{**self.modality.plot_style, **kwargs})
+
+    def plot_encoder_strip_by_split(self, encoder_df: Encodings | None = None, **kwargs: Any) -> Any:
+        """See `gradiend.visualizer.plot_encoder_strip_by_split`; without `encoder_df`, all splits are encoded."""
+        return self.evaluator.plot_encoder_strip_by_split(encoder_df, **{**self.modality.plot_style, **kwargs})
+
     def plot_probability_shifts(self, **kwargs: Any) -> Any:
         """See `gradiend.visualizer.plot_probability_shifts`; an experiment directory gets the figure."""
         return self.evaluator.plot_probability_shifts(**self._with_output(SHIFTS_PLOT, kwargs))

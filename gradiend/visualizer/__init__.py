@@ -7,6 +7,8 @@ from gradiend.visualizer.balance import plot_balance as plot_balance
 from gradiend.visualizer.comparison import comparison_matrix_from_cell_stat as comparison_matrix_from_cell_stat
 from gradiend.visualizer.comparison import plot_comparison_heatmap as plot_comparison_heatmap
 from gradiend.visualizer.convergence import plot_training_convergence as plot_training_convergence
+from gradiend.visualizer.encoder_by_word import plot_encoder_by_target as plot_encoder_by_target
+from gradiend.visualizer.encoder_by_word import plot_encoder_strip_by_split as plot_encoder_strip_by_split
 from gradiend.visualizer.encoder_distributions import plot_encoder_distributions as plot_encoder_distributions
 from gradiend.visualizer.probability_shifts import plot_probability_shifts as plot_probability_shifts
 from gradiend.visualizer.side_effects import plot_side_effects as plot_side_effects

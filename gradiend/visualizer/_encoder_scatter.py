@@ -46,7 +46,7 @@ MAX_COLORS = 40
 """Values of the colour column with a colour of their own; the rarer values share one."""
 
 # The button "Share chart" would send texts of the corpus to a server.
-_CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["sendChartToCloud", "sendDataToCloud"]}
+CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["sendChartToCloud", "sendDataToCloud"]}
 _WEBGL_FROM = 5_000
 _NAME_CHARS = 30
 _LINE_CHARS = 90
@@ -143,31 +143,38 @@ def plot_encoder_scatter(
     y = frame["encoded"].to_numpy(np.float64)
     if hover_cols is None:
         hover_cols = [name for name in HOVER_COLUMNS if name in frame.columns]
-    texts = _hover_texts(frame, [name for name in hover_cols if name not in REQUIRED], hover_text_max_chars)
-    figure = _figure(x, y, texts, _color_values(frame[color_by]), _value_names(label_name_mapping or {}), cmap)
+    texts = hover_texts(frame, [name for name in hover_cols if name not in REQUIRED], hover_text_max_chars)
+    figure = points_figure(x, y, texts, _color_values(frame[color_by]), _value_names(label_name_mapping or {}), cmap)
+    lay_out(figure, {str(name): float(place) for place, name in enumerate(groups)}, y, heading, color_by, height)
+    if path is not None:
+        write_page(figure, path, heading or default)
+    if show:
+        figure.show(config=CONFIG)
+    return figure
+
+
+def lay_out(
+    figure: Figure, ticks: Mapping[str, float], y: NDArray[np.float64], title: str | None, legend: str, height: int
+) -> None:
+    """Give a figure of points its title, its axes with `ticks` (name → place), and a legend under a name."""
     limit = 1.05 * max(1.0, float(np.abs(y).max()))
     figure.update_layout(
-        title=None if heading is None else {"text": html.escape(marked(heading), quote=False)},
+        title=None if title is None else {"text": html.escape(marked(title), quote=False)},
         height=height,
         template="plotly_white",
         hoverlabel={"align": "left"},
-        legend={"title": {"text": html.escape(color_by, quote=False)}, "itemsizing": "constant"},
+        legend={"title": {"text": html.escape(legend, quote=False)}, "itemsizing": "constant"},
         showlegend=True,
         xaxis={
-            "tickvals": list(range(len(groups))),
-            "ticktext": [_short(str(name)) for name in groups],
-            "range": [-0.6, len(groups) - 0.4],
+            "tickvals": list(ticks.values()),
+            "ticktext": [_short(name) for name in ticks],
+            "range": [-0.6, max(ticks.values()) + 0.6],
             "showgrid": False,
             "zeroline": False,
             "automargin": True,
         },
         yaxis={"title": {"text": "encoding"}, "range": [-limit, limit], "zerolinecolor": "#999999"},
     )
-    if path is not None:
-        _write_page(figure, path, heading or default)
-    if show:
-        figure.show(config=_CONFIG)
-    return figure
 
 
 def _destination(
@@ -187,9 +194,9 @@ def _destination(
     return None if directory is None else Path(directory) / DEFAULT_NAME
 
 
-def _write_page(figure: Figure, path: Path, title: str) -> None:
+def write_page(figure: Figure, path: Path, title: str) -> None:
     """Write a page with plotly's script in it, because a linked script needs a network."""
-    body = figure.to_html(full_html=False, include_plotlyjs=True, config=_CONFIG)
+    body = figure.to_html(full_html=False, include_plotlyjs=True, config=CONFIG)
     page = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f"<title>{html.escape(title)}</title>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
@@ -199,7 +206,7 @@ def _write_page(figure: Figure, path: Path, title: str) -> None:
     logger.info("Scatter: %s", path)
 
 
-def _figure(
+def points_figure(
     x: NDArray[np.float64],
     y: NDArray[np.float64],
     texts: Sequence[str],
@@ -317,7 +324,7 @@ def _short(name: str) -> str:
     return html.escape(shortened(" ".join(name.split()), _NAME_CHARS), quote=False)
 
 
-def _hover_texts(frame: pd.DataFrame, columns: Sequence[str], chars: int) -> list[str]:
+def hover_texts(frame: pd.DataFrame, columns: Sequence[str], chars: int) -> list[str]:
     heads = "<b>encoding " + frame["encoded"].map("{:+.3f}".format) + "</b>, label " + _as_text(frame["label"])
     parts = [list(heads)]
     for column in columns:

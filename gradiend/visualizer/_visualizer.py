@@ -8,6 +8,7 @@ from gradiend.visualizer._encoder_scatter import plot_encoder_scatter
 from gradiend.visualizer._encodings import Encodings
 from gradiend.visualizer._output import marked_titles
 from gradiend.visualizer.convergence import plot_training_convergence
+from gradiend.visualizer.encoder_by_word import plot_encoder_by_target, plot_encoder_strip_by_split
 from gradiend.visualizer.encoder_distributions import plot_encoder_distributions
 from gradiend.visualizer.probability_shifts import plot_probability_shifts
 from gradiend.visualizer.topk import compute_topk_sets, plot_topk_overlap
@@ -43,6 +44,14 @@ class Visualizer:
         """See `gradiend.visualizer.plot_encoder_scatter`."""
         with marked_titles(self.trainer):
             return plot_encoder_scatter(self.trainer, encoder_df=encoder_df, **kwargs)
+
+    def plot_encoder_by_target(self, encoder_df: Encodings | None = None, **kwargs: Any) -> Any:
+        """See `gradiend.visualizer.plot_encoder_by_target`."""
+        return plot_encoder_by_target(self.trainer, encoder_df=encoder_df, **kwargs)
+
+    def plot_encoder_strip_by_split(self, encoder_df: Encodings | None = None, **kwargs: Any) -> Any:
+        """See `gradiend.visualizer.plot_encoder_strip_by_split`."""
+        return plot_encoder_strip_by_split(self.trainer, encoder_df=encoder_df, **kwargs)
 
     def plot_probability_shifts(self, **kwargs: Any) -> Any:
         """See `gradiend.visualizer.plot_probability_shifts`."""

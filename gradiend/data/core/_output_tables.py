@@ -134,6 +134,22 @@ class Output:
         if self.made_from is not None:
             self._record(self.path).write({"tally": tally})
 
+    def write_beside(self, ending: str, table: pd.DataFrame | None) -> Path | None:
+        """Write a further table beside this one, in a file whose name has an `ending`, and return its path.
+
+        None removes the file of an earlier call. Where the table of this output goes nowhere, nothing is written.
+        """
+        if self.path is None:
+            return None
+        file = self.path
+        suffix = next((one for one in suffixes(written=True) if file.name.lower().endswith(one)), "")
+        file = file.with_name(f"{file.name[: len(file.name) - len(suffix)]}{ending}{suffix or '.csv'}")
+        if table is None:
+            file.unlink(missing_ok=True)
+            return None
+        write_table(table, file)
+        return file
+
     def _record(self, path: Path) -> Cache:
         from gradiend.util._bits import digest_files  # noqa: PLC0415 - loads torch
 

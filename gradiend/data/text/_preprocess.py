@@ -37,8 +37,9 @@ class TextPreprocessConfig(ShowsChanges):
         TypeError: An argument of another type, or an unknown one; the message names the nearest.
     """
 
-    split_to_sentences: bool | Literal["spacy"] = False
-    """Split texts at new lines, then after `. ! ?`; `"spacy"` splits lines by a spaCy pipeline, which is far slower."""
+    split_to_sentences: bool | int | Literal["spacy"] = False
+    """Split texts at new lines, then after `. ! ?`; a number n joins each n sentences of a text in turn; `"spacy"`
+    splits lines by a spaCy pipeline, which is far slower."""
     min_chars: int | None = None
     """Drop segments with fewer characters."""
     max_chars: int | None = None
@@ -49,8 +50,14 @@ class TextPreprocessConfig(ShowsChanges):
     """Keep only segments for which this returns True."""
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.split_to_sentences, bool) or self.split_to_sentences == "spacy"):
-            raise ValueError(f"split_to_sentences must be True, False or 'spacy', got {self.split_to_sentences!r}.")
+        is_number = isinstance(self.split_to_sentences, int)
+        if not (is_number or self.split_to_sentences == "spacy"):
+            raise ValueError(
+                "split_to_sentences must be True, False or 'spacy', or a number of sentences that make a segment, got "
+                f"{self.split_to_sentences!r}."
+            )
+        if is_number and not isinstance(self.split_to_sentences, bool):
+            require_whole("split_to_sentences", self.split_to_sentences, 1)
         for name, bound in (("min_chars", self.min_chars), ("max_chars", self.max_chars)):
             require_whole(name, bound, 0, none_means="for no bound")
         if self.min_chars is not None and self.max_chars is not None and self.min_chars > self.max_chars:
@@ -168,6 +175,8 @@ class Segmenter:
             pieces = self.splitter.split(texts)
         elif config.split_to_sentences:
             pieces = map(split_sentences, texts)
+            if (number := int(config.split_to_sentences)) > 1:
+                pieces = (_windows(sentences, number) for sentences in pieces)
         for segments in pieces:
             yield _kept(segments, config, dropped)
 
@@ -235,6 +244,13 @@ def _goes_on(line: str, begin: int, end: re.Match[str]) -> bool:
     word = line[line.rfind(" ", begin, end.start()) + 1 or begin : end.start()].lstrip(_OPENING)
     initial = len(word) == 1 and word.isupper() and word != "I"
     return initial or _NO_END.fullmatch(word) is not None
+
+
+def _windows(sentences: Iterable[str], number: int) -> Iterator[str]:
+    """Join each `number` successive sentences; the last ones of a text may be fewer."""
+    rest = iter(sentences)
+    while window := list(islice(rest, number)):
+        yield " ".join(window)
 
 
 _BATCH = 128

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from gradiend.data.core._spacy_tags import SpacyTagSpec, parse_tags
-from gradiend.util._checks import require_flag, require_number, require_text
+from gradiend.util._checks import require_flag, require_number, require_text, require_whole
 from gradiend.util._keywords import strict_keywords
 
-__all__ = ["FlatTarget", "SpacyTagSpec", "TextFilterConfig"]
+__all__ = ["FlatTarget", "PairedTextFilterConfig", "SpacyTagSpec", "TextFilterConfig"]
 
 GivenTarget: TypeAlias = "str | TextFilterConfig"
 
@@ -44,6 +44,8 @@ class TextFilterConfig:
         id: Name of the class. Default: the first word.
         mask: Text that stands in a masked text in place of the word.
         weight: Rows of the class relative to the other classes, where classes are balanced.
+        min_left_context_words: Words that must stand before the first word of the class in a text; None takes the
+            number of the data creator. In nested configs, it has no effect.
 
     Raises:
         ValueError: Both or none of `targets` and `target` are given; a word, tag, id or mask is empty; a lemma has
@@ -63,6 +65,8 @@ class TextFilterConfig:
     """Text that stands in a masked text in place of the word; training expects `[MASK]` for every tokenizer."""
     weight: float
     """Rows of this class relative to the others, where classes are balanced: 2.0 gives twice as many."""
+    min_left_context_words: int | None
+    """Words before the first word of the class that a text must have; None leaves it to the data creator."""
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class TextFilterConfig:
         id: str | None = None,
         mask: str = "[MASK]",
         weight: float = 1.0,
+        min_left_context_words: int | None = None,
     ) -> None:
         if targets is not None and target is not None:
             raise ValueError("Give either targets=[...] or target='...', not both.")
@@ -90,6 +95,8 @@ class TextFilterConfig:
         self.weight = weight
         if not (math.isfinite(weight) and weight > 0):
             raise ValueError(f"The weight of class {self.id!r} must be a positive number, got {weight}.")
+        require_whole("min_left_context_words", min_left_context_words, 0, none_means="for that of the data creator")
+        self.min_left_context_words = min_left_context_words
         for flat in self.flatten():
             if flat.is_lemma and len(flat.word.split()) > 1:
                 raise ValueError(f"A lemma is one word, got {flat.word!r}; leave use_lemma out for {self.id!r}.")
@@ -98,6 +105,15 @@ class TextFilterConfig:
     def words(self) -> list[str]:
         """The words of this config and of nested configs, in their order, none twice."""
         return list(dict.fromkeys(flat.word for flat in self.flatten()))
+
+    @property
+    def partners(self) -> dict[str, str]:
+        """Word → the word that it is paired with, of this config and of nested ones; see `PairedTextFilterConfig`."""
+        found: dict[str, str] = {}
+        for target in self.targets:
+            if isinstance(target, TextFilterConfig):
+                found |= target.partners
+        return found
 
     def get_effective_tags(self, parent_tags: SpacyTagSpec | None = None) -> SpacyTagSpec | None:
         """Return the tags of the config around this config, overridden by its own tags; None if there are none."""
@@ -129,6 +145,86 @@ class TextFilterConfig:
                 yield FlatTarget(target, tags, is_lemma)
             else:
                 yield from target.flatten(tags, is_lemma)
+
+
+@strict_keywords
+@dataclass(init=False)
+class PairedTextFilterConfig(TextFilterConfig):
+    """A feature class whose words have fixed partners in another class: the alternative of each row is the partner.
+
+        masculine = PairedTextFilterConfig([("actor", "actress"), ("waiter", "waitress")], id="masculine")
+        creator = TextPredictionDataCreator(texts, feature_targets=[masculine, masculine.reversed(id="feminine")])
+
+    Args:
+        pairs: `(word, partner)` for each word, or word → partner.
+        spacy_tags: Tags that the word must have, as of `TextFilterConfig`.
+        id: Name of the class. Default: the first word.
+        mask: Text that stands in a masked text in place of the word.
+        weight: Rows of the class relative to the other classes, where classes are balanced.
+        min_left_context_words: Words that must stand before the first word of the class in a text.
+
+    Raises:
+        ValueError: There is no pair, a word is empty or its own partner, or a word has two partners.
+        TypeError: `pairs` is neither pairs of words nor a mapping, or an argument is of another type or unknown.
+    """
+
+    pairs: dict[str, str]
+    """Word of this class → its partner, a word of another class."""
+
+    def __init__(
+        self,
+        pairs: Sequence[tuple[str, str]] | Mapping[str, str],
+        spacy_tags: SpacyTagSpec | None = None,
+        id: str | None = None,
+        mask: str = "[MASK]",
+        weight: float = 1.0,
+        min_left_context_words: int | None = None,
+    ) -> None:
+        self.pairs = _parse_pairs(pairs)
+        super().__init__(
+            list(self.pairs), spacy_tags=spacy_tags, id=id, mask=mask, weight=weight,
+            min_left_context_words=min_left_context_words,
+        )  # fmt: skip
+
+    @property
+    def partners(self) -> dict[str, str]:
+        """Word → the word that it is paired with."""
+        return dict(self.pairs)
+
+    def reversed(self, id: str | None = None) -> PairedTextFilterConfig:
+        """Return the class of the partners, with this config's other options.
+
+        Args:
+            id: Name of that class. Default: its first word.
+
+        Raises:
+            ValueError: Two words have one partner, so that its own partner is not clear.
+        """
+        turned = [(partner, word) for word, partner in self.pairs.items()]
+        return PairedTextFilterConfig(
+            turned, self.spacy_tags, id, self.mask, self.weight, self.min_left_context_words
+        )  # fmt: skip
+
+
+def _parse_pairs(pairs: Sequence[tuple[str, str]] | Mapping[str, str]) -> dict[str, str]:
+    given = list(pairs.items()) if isinstance(pairs, Mapping) else pairs
+    wanted = 'pairs is a list such as [("actor", "actress"), …], or a dict word → partner'
+    if isinstance(given, str | Set) or not isinstance(given, Iterable):
+        raise TypeError(f"{wanted}; got {pairs!r:.60}.")
+    parsed: dict[str, str] = {}
+    for pair in given:
+        if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+            raise TypeError(f"{wanted}; got {pair!r:.60}.")
+        for word in pair:
+            require_text("A word of pairs", word)
+        word, partner = (word.strip() for word in pair)
+        if word.lower() == partner.lower():
+            raise ValueError(f"pairs has {word!r} as its own partner.")
+        if parsed.setdefault(word, partner) != partner:
+            raise ValueError(f"pairs has two partners of {word!r}: {parsed[word]!r} and {partner!r}.")
+    if not parsed:
+        raise ValueError(f"{wanted}; got none.")
+    return parsed
 
 
 def _parse_targets(targets: Sequence[GivenTarget] | GivenTarget | None) -> list[GivenTarget]:

@@ -155,5 +155,10 @@ def _require_named(frame: pd.DataFrame, columns: ColumnNames, where: str = "") -
     require_columns(frame, [name for name, default in named.items() if name != default], where)
 
 
+def parsed_tables(data: pd.DataFrame | Mapping[str, pd.DataFrame], columns: ColumnNames) -> list[ParsedTable]:
+    """Understand the columns of a table, or of a table per class, of which empty ones are left out."""
+    return _parsed(data, columns, None)
+
+
 def _factual_classes(tables: list[ParsedTable]) -> list[str]:
     return list(dict.fromkeys(name for table in tables for name in table.factual_class.unique()))

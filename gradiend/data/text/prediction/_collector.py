@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -16,7 +18,11 @@ from gradiend.data.text.prediction._masking import HAS_MASK, Masker, has_any
 from gradiend.data.text.prediction._matcher import SurfaceMatcher
 from gradiend.data.text.prediction._tag_resolver import TokenExclusion
 from gradiend.data.text.prediction._word_lookup import Places
+from gradiend.util._processes import processes
 from gradiend.util._progress import Progress
+from gradiend.util._stopping import SIGNALS, StopRequest
+
+logger = logging.getLogger(__name__)
 
 BALANCING = "to balance the classes"
 
@@ -83,21 +89,42 @@ class Collected(NamedTuple):
     """How many segments were read; segments that preprocessing dropped do not count."""
     dropped: Counter[str]
     """Reason → how many segments were dropped, of those with a class word and those that were never searched."""
+    stopped: bool = False
+    """Whether Ctrl-C ended the pass before its end."""
 
 
 def collect_examples(texts: Iterable[TextBlock], segmenter: Segmenter, masker: Masker) -> Collected:
-    """Find the examples of all classes in one pass; stop when the masker is full."""
+    """Find the examples of all classes in one pass; stop when the masker is full, or after Ctrl-C.
+
+    Raises:
+        Interrupted: Ctrl-C came before every class had an example, or twice; or SIGTERM.
+    """
     matcher = BlockMatcher(masker.surface, segmenter, keep_all=masker.resolver.needs_every_sentence)
     wanted = "" if masker.rules.limit is None else f"/{masker.rules.limit}"
-    with Progress("training data", unit="text", brief=True) as bar:
+    stopped = False
+    # A signal waits for the end of a block, so that what is kept is whole.
+    with Progress("training data", unit="text", brief=True) as bar, StopRequest() as stop, stop.waiting():
         for block in texts:
             masker.add(*matcher(block))
             counts = zip(masker.configs, masker.sizes, strict=True)
             bar.advance(len(block.texts), ", ".join(f"{config.id} {size}{wanted}" for config, size in counts))
-            if masker.is_full:
+            stopped = _is_stopped(stop, keeps=all(masker.sizes))
+            if masker.is_full or stopped:
                 break
     matcher.dropped.update(masker.dropped)
-    return Collected(masker.examples(), matcher.n_texts, matcher.n_segments, matcher.dropped)
+    return Collected(masker.examples(), matcher.n_texts, matcher.n_segments, matcher.dropped, stopped)
+
+
+def _is_stopped(stop: StopRequest, *, keeps: bool) -> bool:
+    """Tell whether Ctrl-C ends the pass over the texts; it raises if nothing can be kept, and after SIGTERM."""
+    if not stop.wanted:
+        return False
+    interruption = stop.interruption("Too little was found to keep.")
+    # Several processes would stop at different texts, and go on with different tables.
+    if not keeps or interruption.code != SIGNALS[signal.SIGINT][1] or processes().count > 1:
+        raise interruption
+    logger.warning("Stopped by Ctrl-C: what was found until now is kept.")
+    return True
 
 
 def collect_neutral(
@@ -108,19 +135,24 @@ def collect_neutral(
     *,
     masks: Collection[str],
     limit: int | None,
-) -> tuple[list[str], Counter[str]]:
-    """Find up to `limit` segments without any excluded word, token or mask, and count the other segments by reason."""
+) -> tuple[list[str], Counter[str], bool]:
+    """Find up to `limit` segments without any excluded word, token or mask, and count the other segments by reason.
+
+    The last of the result is whether Ctrl-C ended the pass before its end; its errors are those of `collect_examples`.
+    """
     matcher = BlockMatcher(SurfaceMatcher(excluded), segmenter, keep_all=True)
     neutral: list[str] = []
-    with Progress("neutral data", unit="text", brief=True) as bar:
+    stopped = False
+    with Progress("neutral data", unit="text", brief=True) as bar, StopRequest() as stop, stop.waiting():
         for segment, is_excluded in exclusion.split(_without_words(texts, matcher, masks, bar)):
             if is_excluded:
                 matcher.dropped["with an excluded tag or lemma"] += 1
             else:
                 neutral.append(segment)
-                if limit is not None and len(neutral) >= limit:
+                stopped = _is_stopped(stop, keeps=True)
+                if stopped or (limit is not None and len(neutral) >= limit):
                     break
-    return neutral, matcher.dropped
+    return neutral, matcher.dropped, stopped
 
 
 def _without_words(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, Literal
 
+from gradiend.data.core._splits import SplitRatios
 from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction._frames import RESERVED_IDS, TrainingFormat
 from gradiend.data.text.prediction._matcher import SurfaceMatcher, Target, is_unspaced
-from gradiend.data.text.prediction._splits import SplitRatios
 from gradiend.util._checks import require_flag, require_whole
 
 logger = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ def parse_classes(feature_targets: Sequence[TextFilterConfig] | None) -> list[Te
     for config in classes:
         if config.id in RESERVED_IDS:
             raise ValueError(f"A class cannot be called {config.id!r}: the frames have a column of that name.")
+    partners_of(classes)
     _warn_of_shared_words(classes)
     words = [word for config in classes for word in config.words]
     if unspaced := [word for word in words if is_unspaced(word[0]) or is_unspaced(word[-1])]:
@@ -60,17 +61,21 @@ def _as_one(configs: Sequence[TextFilterConfig]) -> TextFilterConfig:
     first = configs[0]
     if len(configs) == 1:
         return first
-    if any((config.mask, config.weight) != (first.mask, first.weight) for config in configs):
+    options = [(config.mask, config.weight, config.min_left_context_words) for config in configs]
+    if any(own != options[0] for own in options):
         raise ValueError(
-            f"Several configs are called {first.id!r} but differ in mask or weight, and a class has one of each; give "
-            "them the same, or each its own id=."
+            f"Several configs are called {first.id!r} but differ in mask or weight, or in min_left_context_words; a "
+            "class has one of each: give them the same, or each its own id=."
         )
     logger.warning(
         "%d configs are called %r and make one class; give each its own id= for several.",
         len(configs),
         first.id,
     )
-    return TextFilterConfig(list(configs), id=first.id, mask=first.mask, weight=first.weight)
+    return TextFilterConfig(
+        list(configs), id=first.id, mask=first.mask, weight=first.weight,
+        min_left_context_words=first.min_left_context_words,
+    )  # fmt: skip
 
 
 def require_folder_names(ids: Sequence[str]) -> None:
@@ -81,6 +86,28 @@ def require_folder_names(ids: Sequence[str]) -> None:
                 f"output_format='hf' writes a folder for each class, and {name!r} cannot be the name of one; "
                 "choose another id, or output_format='csv'."
             )
+
+
+def partners_of(classes: Sequence[TextFilterConfig]) -> dict[tuple[str, str], dict[str, str]]:
+    """Return (class, other class) → word → its partner in the other class, in both directions of each pair.
+
+    A pair that only one of the classes names holds for its partner too. A partner that is a word of no other class is
+    a ValueError.
+    """
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for config in classes:
+        for word, partner in config.partners.items():
+            others = [other for other in classes if other is not config and partner in other.words]
+            if not others:
+                raise ValueError(
+                    f"{partner!r}, the partner of {word!r} of {config.id!r}, is a word of no other class: add a class "
+                    "of the partners, such as config.reversed(id=…)."
+                )
+            for other in others:
+                found.setdefault((config.id, other.id), {})[word] = partner
+                if partner not in other.partners:
+                    found.setdefault((other.id, config.id), {}).setdefault(partner, word)
+    return found
 
 
 def _warn_of_shared_words(classes: Sequence[TextFilterConfig]) -> None:
@@ -108,7 +135,7 @@ def _told_apart(one: Target, other: Target) -> bool:
 
 def _by_surface(config: TextFilterConfig) -> TextFilterConfig:
     targets = [_by_surface(target) if isinstance(target, TextFilterConfig) else target for target in config.targets]
-    return replace(config, targets=targets, use_lemma=False)
+    return TextFilterConfig(targets, spacy_tags=config.spacy_tags, id=config.id)
 
 
 @dataclass(frozen=True)
@@ -117,8 +144,8 @@ class TrainingRequest:
 
     format: TrainingFormat
     """The format of the frames that are returned."""
-    balance: bool
-    """Whether every class is cut to the size of the smallest, in proportion to the weights."""
+    balance: Literal["classes", "words"] | None
+    """What is cut to the size of the smallest, in proportion to the weights: classes, or also the words of a class."""
     ratios: SplitRatios
     """Shares of the splits."""
     max_size_per_class: int | None
@@ -129,10 +156,28 @@ class TrainingRequest:
     """Whether all rows of a document are in one split."""
     keep_several_classes: bool
     """Whether sentences with words of several classes are kept."""
+    split_by_target: bool = False
+    """Whether all rows of a word are in one split."""
+    min_rows_per_target_for_balance: int = 1
+    """How many rows a word needs so that it is kept where words are balanced."""
+    raise_on_incomplete_classes: bool = True
+    """Whether a class without enough rows is an error; otherwise it is left out."""
 
     def __post_init__(self) -> None:
         require_flag("split_by_document", self.split_by_document)
         require_flag("keep_several_classes", self.keep_several_classes)
+        require_flag("split_by_target", self.split_by_target)
+        require_flag("raise_on_incomplete_classes", self.raise_on_incomplete_classes)
+        require_whole("min_rows_per_target_for_balance", self.min_rows_per_target_for_balance, 1)
+        if self.min_rows_per_target_for_balance > 1 and self.balance != "words":
+            raise ValueError(
+                'min_rows_per_target_for_balance says which words are balanced: it needs balance="strict".'
+            )
+        if self.split_by_target and self.split_by_document:
+            raise ValueError(
+                "split_by_target keeps words in one split, and split_by_document documents; both together hardly leave "
+                "anything to divide: choose one (with a document_column, split_by_document=False)."
+            )
         limit, minimum = self.max_size_per_class, self.min_rows_per_class_for_split
         require_whole("max_size_per_class", limit, 1, none_means="for all rows")
         require_whole("min_rows_per_class_for_split", minimum, 0)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import Literal, TypeAlias, cast, get_args
 
 import pandas as pd
 
+from gradiend.data.text.prediction._matcher import letters_of
 from gradiend.data.unified._casing import own_spellings, write_in_place
 from gradiend.data.unified._parsed_tables import DOCUMENT
 from gradiend.data.unified._schema import transition_id
@@ -33,9 +36,39 @@ def parse_format(value: str) -> TrainingFormat:
     return cast("TrainingFormat", one_of("format", value, get_args(TrainingFormat)))
 
 
-def per_class_frames(classes: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Return class id → a frame with masked, label, split, and the label again in a column named like the class."""
-    return {name: rows[_OF_CLASS].assign(**{name: rows["label"]}) for name, rows in classes.items()}
+@dataclass(frozen=True)
+class Wording:
+    """How words of classes stand in the frames."""
+
+    masks: Mapping[str, str]
+    """Class → the text that stands in place of its words."""
+    partners: Mapping[tuple[str, str], Mapping[str, str]]
+    """(class, other class) → word → its partner in the other class."""
+
+    def partner(self, name: str, other: str, masked: str, label: str) -> str | None:
+        """Write the partner of a label of a class in its place; None where it has none in the other class."""
+        words = self._known.get((name, other))
+        found = None if words is None else words.get(letters_of(label))
+        return None if found is None else write_in_place(found, _with_placeholder(masked, self.masks[name]), label)
+
+    @cached_property
+    def _known(self) -> dict[tuple[str, str], dict[str, str]]:
+        return {
+            key: {letters_of(word): partner for word, partner in words.items()} for key, words in self.partners.items()
+        }
+
+
+def per_class_frames(classes: Mapping[str, pd.DataFrame], wording: Wording) -> dict[str, pd.DataFrame]:
+    """Return class id → a frame with masked, label, split, and the label again in a column named like the class.
+
+    A class that has partners in another class has them in a column named like the other class.
+    """
+    frames = {name: rows[_OF_CLASS].assign(**{name: rows["label"]}) for name, rows in classes.items()}
+    for name, other in wording.partners:
+        if name in frames and other in frames:
+            rows = zip(frames[name]["masked"], frames[name]["label"], strict=True)
+            frames[name][other] = [wording.partner(name, other, masked, label) for masked, label in rows]
+    return frames
 
 
 def minimal_frame(classes: Mapping[str, pd.DataFrame], *, with_documents: bool = False) -> pd.DataFrame:
@@ -46,20 +79,28 @@ def minimal_frame(classes: Mapping[str, pd.DataFrame], *, with_documents: bool =
 
 
 def unified_frame(
-    classes: Mapping[str, pd.DataFrame], masks: Mapping[str, str], rng: random.Random, *, with_documents: bool = False
-) -> pd.DataFrame:
+    classes: Mapping[str, pd.DataFrame], wording: Wording, rng: random.Random, *, by_split: bool = False,
+    with_documents: bool = False,
+) -> pd.DataFrame:  # fmt: skip
     """Return one row for each example and other class, with a word of that class as alternative.
 
     With two classes that is one row an example; with k classes each example has k − 1 rows, so that any two classes can
     be picked afterwards with all their examples. On request the last column is the document, empty where it is unknown.
+    A word with a partner in the other class has it as alternative; `by_split` draws the others from words of the split.
     """
-    samplers = {name: _AlternativeSampler(rows, masks[name], rng) for name, rows in classes.items()}
+    samplers = {
+        (name, split): _AlternativeSampler(own, wording.masks[name], rng)
+        for name, rows in classes.items()
+        for split, own in (rows.groupby("split", sort=True) if by_split else [("", rows)])
+    }
     unified = []
     for name, rows in classes.items():
-        others = [other for other in samplers if other != name]
+        others = [other for other in classes if other != name]
         for masked, label, split in zip(*(rows[column].tolist() for column in _OF_CLASS), strict=True):
             for other in others:
-                word = samplers[other].draw(masked, masks[name], label)
+                word = wording.partner(name, other, masked, label)
+                if word is None:
+                    word = samplers[other, split if by_split else ""].draw(masked, wording.masks[name], label)
                 unified.append((masked, split, name, label, name, word, other, transition_id(name, other)))
     frame = pd.DataFrame(unified, columns=_UNIFIED)
     if not with_documents:
@@ -68,7 +109,9 @@ def unified_frame(
     return frame.assign(**{DOCUMENT: _names_of(documents).fillna("").repeat(len(classes) - 1).tolist()})
 
 
-def from_unified(unified: pd.DataFrame, kind: TrainingFormat) -> dict[str, pd.DataFrame] | pd.DataFrame:
+def from_unified(
+    unified: pd.DataFrame, kind: TrainingFormat, wording: Wording
+) -> dict[str, pd.DataFrame] | pd.DataFrame:
     """Return a unified table in another format: what `minimal_frame` or `per_class_frames` made of the same rows."""
     if kind == "unified":
         return unified
@@ -76,7 +119,7 @@ def from_unified(unified: pd.DataFrame, kind: TrainingFormat) -> dict[str, pd.Da
     if kind == "minimal":
         return minimal
     groups = minimal.groupby("label_class", sort=False)
-    return per_class_frames({str(name): rows.reset_index(drop=True) for name, rows in groups})
+    return per_class_frames({str(name): rows.reset_index(drop=True) for name, rows in groups}, wording)
 
 
 def reported_from_unified(unified: pd.DataFrame) -> pd.DataFrame:

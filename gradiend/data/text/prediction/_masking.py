@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradiend.data.core._splits import root_of
+from gradiend.data.text._neutral_masking import WORD
 from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction._matcher import SurfaceMatcher, Target, mask_places
-from gradiend.data.text.prediction._splits import root_of
 from gradiend.data.text.prediction._tag_resolver import TagResolver
 from gradiend.data.text.prediction._word_lookup import Places
 from gradiend.data.unified._parsed_tables import DOCUMENT
@@ -28,6 +29,7 @@ SEVERAL_CLASSES = "with words of several classes"
 HAS_MASK = "with the mask in the text"
 DUPLICATE = "repeating a masked text"
 CLASS_FULL = "of a class already full"
+SHORT_LEFT = "with too few words to the left"
 
 
 class _SegmentWords(NamedTuple):
@@ -67,6 +69,8 @@ class MaskingRules:
     about the article of another."""
     with_documents: bool
     """Whether examples have a column with their documents."""
+    min_left: Sequence[int] = ()
+    """How many words must stand before the first masked word, for each class; empty asks for none."""
 
 
 class Masker:
@@ -76,7 +80,7 @@ class Masker:
     """
 
     def __init__(self, configs: Sequence[TextFilterConfig], resolver: TagResolver, rules: MaskingRules) -> None:
-        reasons = [HAS_MASK, DUPLICATE, CLASS_FULL]
+        reasons = [HAS_MASK, DUPLICATE, CLASS_FULL, *([SHORT_LEFT] if any(rules.min_left) else [])]
         reasons = reasons if rules.keep_several else [AMBIGUOUS, SEVERAL_CLASSES, *reasons]
         reasons = reasons if resolver.reader is None else [OTHER_TAGS, *reasons]
         self.configs, self.resolver, self.rules = configs, resolver, rules
@@ -111,19 +115,21 @@ class Masker:
         """Make the examples of a block of segments with the words found in them."""
         is_open = [size < self._limit for size in self.sizes]
         masks, keep_several = self.rules.masks, self.rules.keep_several
-        some_mask = has_any("\n".join(segments), masks)
+        some_mask, some_short = has_any("\n".join(segments), masks), any(self.rules.min_left)
         kept: list[list[tuple[str, int, int, bool, object]]] = [[] for _ in self._texts]
         for words in self._words_of(segments, places):
             segment = segments[words.number]
             reason = None if keep_several else words.reason_to_drop
-            if reason is None and some_mask and has_any(segment, masks):
-                reason = HAS_MASK
+            reason = HAS_MASK if reason is None and some_mask and has_any(segment, masks) else reason
             if reason is not None:
                 self.dropped[reason] += 1
                 continue
-            is_kept = is_repeated = False
+            is_kept = is_repeated = is_short = False
             for owner, (starts, ends, label) in words.places.items():
                 if not is_open[owner]:
+                    continue
+                if some_short and len(WORD.findall(segment, 0, starts[0])) < self.rules.min_left[owner]:
+                    is_short = True
                     continue
                 masked = mask_places(segment, starts, ends, self.configs[owner].mask)
                 seen = self._seen[owner]
@@ -135,10 +141,9 @@ class Masker:
                     row = masked, label, self._n_sentences, words.has_contrast, documents[words.number]
                     kept[owner].append(row)
                     is_kept = True
-            if is_kept:
-                self._n_sentences += 1
-            else:
-                self.dropped[DUPLICATE if is_repeated else CLASS_FULL] += 1
+            self._n_sentences += is_kept
+            if not is_kept:
+                self.dropped[DUPLICATE if is_repeated else SHORT_LEFT if is_short else CLASS_FULL] += 1
         for owner, rows in enumerate(kept):  # class by class: the draw of splits depends on the order of the rows
             for masked, label, sentence, has_contrast, document in rows:
                 self._texts[owner].append(masked)

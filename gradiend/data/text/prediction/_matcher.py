@@ -67,7 +67,7 @@ class SurfaceMatcher:
         self._targets: dict[str, list[tuple[re.Pattern[str], Target]]] = {}
         for target in targets:
             pattern = re.compile(_spellings(target.word), re.IGNORECASE)
-            self._targets.setdefault(_letters(target.word), []).append((pattern, target))
+            self._targets.setdefault(letters_of(target.word), []).append((pattern, target))
         self._pattern = _compile(list(dict.fromkeys(target.word for target in targets)))
         self._targets_by_text: dict[str, tuple[Target, ...]] = {}
         forms = dict.fromkeys(form for target in targets for form in _forms(target.word))
@@ -115,7 +115,7 @@ class SurfaceMatcher:
         found = self._targets_by_text.get(text)
         if found is None:
             # the patterns decide, so that there is one notion of "the same but for case"
-            near = self._targets.get(_letters(text), ())
+            near = self._targets.get(letters_of(text), ())
             found = tuple(target for pattern, target in near if pattern.fullmatch(text))
             self._targets_by_text[text] = found
         return found
@@ -144,7 +144,7 @@ def _spellings(word: str) -> str:
     return forms[0] if len(forms) == 1 else f"(?:{'|'.join(forms)})"
 
 
-def _letters(text: str) -> str:
+def letters_of(text: str) -> str:
     """Return a key that is equal for all texts that one pattern fits, so that few patterns must be tried."""
     folded = unicodedata.normalize("NFD", text.casefold()).replace("ı", "i")
     return "".join(filter(str.isalnum, folded))

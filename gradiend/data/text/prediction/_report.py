@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from gradiend.data._summary import beside_others
+from gradiend.data.core._output_tables import Output
+from gradiend.data.core._splits import SplitRatios
 from gradiend.data.core.spacy_util import SpacyReader
 from gradiend.data.text._neutral_masking import WORD
 from gradiend.data.text._preprocess import LONG_CHARACTERS
@@ -20,11 +23,16 @@ from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction._collector import Collected
 from gradiend.data.text.prediction._masking import AMBIGUOUS, SEVERAL_CLASSES
 from gradiend.data.text.prediction._matcher import Hit, SurfaceMatcher, class_targets
-from gradiend.data.text.prediction._splits import SplitRatios
 from gradiend.data.text.prediction._tag_resolver import tokens_of
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc
+
+
+logger = logging.getLogger(__name__)
+
+INCOMPLETE = "_incomplete_classes"
+"""What the name of the file ends with that lists classes without enough rows."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,25 @@ def require_minimum(
             f"dropped: {_dropped(collected.dropped)}. Use more base data, or lower the minimum (0 switches it off)."
             f"{_hint(collected)}"
         )
+
+
+def without_incomplete(rows_of: Mapping[str, pd.DataFrame], min_rows: int, target: Output) -> dict[str, pd.DataFrame]:
+    """Leave out classes without rows, or with fewer than `min_rows`, and list them in a file beside the table.
+
+    Raises:
+        ValueError: Fewer than two classes are left.
+    """
+    least = max(1, min_rows)
+    kept = {name: rows for name, rows in rows_of.items() if len(rows) >= least}
+    left_out = {name: len(rows) for name, rows in rows_of.items() if name not in kept}
+    said = ", ".join(f"{name!r} has {size}" for name, size in left_out.items())
+    if len(kept) < 2:
+        raise ValueError(f"Fewer than two classes have {least} rows: {said}. Use more base data, or lower the minimum.")
+    columns = {"label_class": list(left_out), "rows": [str(size) for size in left_out.values()]}
+    file = target.write_beside(INCOMPLETE, pd.DataFrame(columns) if left_out else None)
+    if left_out:
+        logger.warning("Classes with fewer than %d rows are left out: %s.%s", least, said, _where(file))
+    return kept
 
 
 def describe_long_rows(collected: Collected, cuts_sentences: bool) -> str | None:

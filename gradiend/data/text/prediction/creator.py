@@ -1,11 +1,14 @@
-"""Training and neutral data out of raw text."""
+"""Training and neutral data out of raw text.
+
+`generate_training_data` is long since its docstring describes every option.
+"""
 
 from __future__ import annotations
 
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -21,13 +24,21 @@ from gradiend.data.core._output_tables import (
     parse_output_format,
     prepare_output,
 )
+from gradiend.data.core._splits import Balance, SplitRatios, parse_balance
 from gradiend.data.core._text_source import Columns, TextBlock, TextSource, stream_texts
 from gradiend.data.core.base_loader import BaseData, open_source
 from gradiend.data.text._preprocess import Segmenter, TextPreprocessConfig, require_preprocess
 from gradiend.data.text.filter_config import SpacyTagSpec, TextFilterConfig
-from gradiend.data.text.prediction._collector import BALANCING, Collected, collect_examples, collect_neutral
-from gradiend.data.text.prediction._creation_arguments import TrainingRequest, parse_classes, require_folder_names
+from gradiend.data.text.prediction._collector import BALANCING, collect_examples, collect_neutral
+from gradiend.data.text.prediction._creation_arguments import (
+    TrainingRequest,
+    parse_classes,
+    partners_of,
+    require_folder_names,
+)
+from gradiend.data.text.prediction._division import balanced, with_splits
 from gradiend.data.text.prediction._frames import (
+    Wording,
     from_unified,
     minimal_frame,
     parse_format,
@@ -45,17 +56,9 @@ from gradiend.data.text.prediction._report import (
     near_misses,
     require_found,
     require_minimum,
-)
-from gradiend.data.text.prediction._splits import (
-    Balance,
-    SplitRatios,
-    assign_splits,
-    assign_splits_by_document,
-    balanced_counts,
-    parse_balance,
+    without_incomplete,
 )
 from gradiend.data.text.prediction._tag_resolver import TagResolver, TokenExclusion
-from gradiend.data.unified._parsed_tables import DOCUMENT
 from gradiend.data.unified._schema import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS
 from gradiend.util import PLACEHOLDER
 from gradiend.util._checks import require_flag, require_path, require_text, require_texts, require_whole
@@ -99,6 +102,8 @@ class TextPredictionDataCreator(Shown):
         document_column: Column that names the document of each text; training data is then split by document, and by
             sentence where the column says nothing.
         n_processes: This argument is accepted and has no effect: texts are searched in this process.
+        min_left_context_words: Words (in scripts without spaces: characters) that must stand before the first word of a
+            class in a segment. A causal model predicts a word from these alone. A class may ask for another number.
 
     Raises:
         ValueError: Classes have one id but several masks or weights; tags or lemmas have no `spacy_model` or are
@@ -130,10 +135,12 @@ class TextPredictionDataCreator(Shown):
         *,
         document_column: str | None = None,
         n_processes: int | None = None,
+        min_left_context_words: int = 0,
     ) -> None:
         require_whole("base_max_size", base_max_size, 1, none_means="for all")
         require_whole("seed", seed, None, none_means="for another order each time")
         require_whole("n_processes", n_processes, 1, none_means="for the number that is used")
+        require_whole("min_left_context_words", min_left_context_words, 0)
         require_flag("use_cache", use_cache)
         if spacy_model is not None:
             require_path("spacy_model", spacy_model)
@@ -167,6 +174,9 @@ class TextPredictionDataCreator(Shown):
         self.use_cache = use_cache
         self.document_column = document_column
         self.n_processes = n_processes
+        self.min_left_context_words = min_left_context_words
+        self.stopped = False
+        """Whether Ctrl-C ended the last pass over the texts, so that only a part of them was read."""
         if n_processes is not None and n_processes > 1:
             logger.warning(
                 "n_processes=%d has no effect: texts (and a custom_filter) stay in this process.", n_processes
@@ -202,13 +212,17 @@ class TextPredictionDataCreator(Shown):
         *,
         split_by_document: bool | None = None,
         keep_several_classes: bool = True,
+        split_by_target: bool = False,
+        min_rows_per_target_for_balance: int = 1,
+        raise_on_incomplete_classes: bool = True,
     ) -> dict[str, pd.DataFrame] | pd.DataFrame:
         """Find sentences with words of a class, mask these words and divide the rows into splits.
 
         All words of the class are masked; the label is the first word, cased as in the text. A sentence with words of
         several classes gives a row for each class, with the words of that class masked and the other words left.
         Repetitions of a masked text within a class are dropped. All rows of a sentence are in one split, and so is a
-        masked text that two classes share.
+        masked text that two classes share. After Ctrl-C, what was found until then makes the table (`stopped`), and
+        no later call takes it for the whole.
 
         Args:
             max_size_per_class: How many rows a class has at most; the corpus is read until every class has so many.
@@ -216,10 +230,12 @@ class TextPredictionDataCreator(Shown):
                 like the class. `"minimal"`: one frame with masked, label, label_class, split. `"unified"`: one frame
                 with masked, split, label_class, label, feature_class_id, alternative, alternative_class, transition,
                 and where rows are split by document, document; one row for each other class, whose word is drawn by
-                frequency, with a capital where the label has one by its place.
+                frequency, with a capital where the label has one by its place; the partner, where it has one (see
+                `PairedTextFilterConfig`), which in `"per_class"` is in a column named like the other class.
             split_name: Name of the split for training in the column split.
             balance: `"try"` (or True) caps every class at the size of the smallest, in proportion to the
-                classes' weights; False or None keeps all rows.
+                classes' weights; `"strict"` also caps every word of a class at the rows of its rarest; False or None
+                keeps all rows.
             output: File for the table (`.csv` or `.parquet`, with output format `"hf"` also a folder), in
                 place of the one in `output_dir`. The table is the unified one, whatever the format.
             train_ratio: Share of the split for training.
@@ -231,20 +247,30 @@ class TextPredictionDataCreator(Shown):
                 documents allow. None means True where there is a `document_column`.
             keep_several_classes: Keep sentences with words of several classes, in which the words that are left may
                 tell the class. False keeps such sentences only where tags decide the class of every found word.
+            split_by_target: Keep all rows of a word, and of its partner, in one split, so that the test split has words
+                that training has not; the ratios are then of the words of each class, and alternatives are words of the
+                same split. A sentence with words of two splits is in both.
+            min_rows_per_target_for_balance: With balance `"strict"`, words with fewer rows are left out, and do not
+                decide how many rows the others have.
+            raise_on_incomplete_classes: Raise an error for a class without rows, or with fewer than the minimum. False
+                leaves such classes out, with a warning, and lists them beside the table, in a file whose name ends with
+                `_incomplete_classes`.
 
         Returns:
             A dict of frames or one frame, see `format`.
 
         Raises:
             ValueError: There are fewer than two classes, the format or balance is unknown, the ratios do not sum to 1,
-                or a class has no rows or fewer than the minimum.
+                a class has no rows or fewer than the minimum, or fewer words than there are splits to divide them into.
+            Interrupted: Ctrl-C came before every class had a row.
             OSError: The output folder cannot be written to; this error comes before the work.
             ImportError: pyarrow (for Parquet) or datasets (for a data set folder) is needed and not installed.
         """
         by_document = self.document_column is not None if split_by_document is None else split_by_document
         request = TrainingRequest(
             parse_format(format), parse_balance(balance), SplitRatios(train_ratio, val_ratio, test_ratio, split_name),
-            max_size_per_class, min_rows_per_class_for_split, by_document, keep_several_classes,
+            max_size_per_class, min_rows_per_class_for_split, by_document, keep_several_classes, split_by_target,
+            min_rows_per_target_for_balance, raise_on_incomplete_classes,
         )  # fmt: skip
         if len(self.classes) < 2:
             raise ValueError(
@@ -256,7 +282,7 @@ class TextPredictionDataCreator(Shown):
             if (kept := target.read()) is not None:
                 table, counts = kept
                 self._created = lambda: reported_from_unified(table), Tally(**counts)
-                return from_unified(table, request.format)
+                return from_unified(table, request.format, self._wording())
             return self._create_training_data(request, target)
 
     @known_keywords("generate_neutral_data")
@@ -305,11 +331,11 @@ class TextPredictionDataCreator(Shown):
             if (kept := target.read()) is not None:
                 return kept[0]
 
-            neutral, dropped = collect_neutral(
+            neutral, dropped, self.stopped = collect_neutral(
                 self._stream(source), excluded, self._segmenter, exclusion, masks=self._masks(), limit=max_size
             )
             frame = pd.DataFrame({"text": pd.Series(neutral, dtype=str)})
-            target.write(frame, asdict(Tally(dict(dropped))))
+            self._whole(target).write(frame, asdict(Tally(dict(dropped))))
             logger.log(logging.INFO if neutral else logging.WARNING, describe_neutral(len(frame), dropped, target.path))
             return frame
 
@@ -328,10 +354,11 @@ class TextPredictionDataCreator(Shown):
         """
         if self._created is None:
             raise ValueError("There is nothing to sum up yet: call generate_training_data() first.")
-        rows, tally = self._created
+        frame, tally = self._created[0](), self._created[1]
         return summarise(
-            rows().rename(columns={"label_class": UNIFIED_FACTUAL_CLASS, "label": UNIFIED_FACTUAL}),
-            classes=[config.id for config in self.classes], dropped=tally.dropped,
+            frame.rename(columns={"label_class": UNIFIED_FACTUAL_CLASS, "label": UNIFIED_FACTUAL}),
+            classes=[config.id for config in self.classes if (frame["label_class"] == config.id).any()],
+            dropped=tally.dropped,
             n_beside_others=tally.n_beside_others, tokenizer=tokenizer,
         )  # fmt: skip
 
@@ -346,32 +373,53 @@ class TextPredictionDataCreator(Shown):
 
     def _create_training_data(self, request: TrainingRequest, target: Output) -> dict[str, pd.DataFrame] | pd.DataFrame:
         has_documents = request.split_by_document or self.document_column is not None
-        rules = MaskingRules(self._masks(), request.max_size_per_class, request.keep_several_classes, has_documents)
+        least, own = self.min_left_context_words, [config.min_left_context_words for config in self.classes]
+        rules = MaskingRules(
+            self._masks(), request.max_size_per_class, request.keep_several_classes, has_documents,
+            [least if number is None else number for number in own],
+        )  # fmt: skip
         collected = collect_examples(
             self._stream(self._source), self._segmenter, Masker(self.classes, self._resolver, rules)
         )
+        self.stopped = collected.stopped
+        target = self._whole(target)
         cuts_sentences = self.preprocess is not None and bool(self.preprocess.split_to_sentences)
         if (long := describe_long_rows(collected, cuts_sentences)) is not None:
             logger.warning(long)
-        require_found(self.classes, collected, self._source.name, self._near_misses)
-        sizes = [len(examples) for examples in collected.examples]
-        if request.balance:
-            sizes = balanced_counts(sizes, [config.weight for config in self.classes])
-        require_minimum(self.classes, collected, sizes, request.min_rows_per_class_for_split)
-        classes = self._split(collected, sizes, request)
+        rows_of = dict(zip((config.id for config in self.classes), collected.examples, strict=True))
+        if request.raise_on_incomplete_classes:
+            require_found(self.classes, collected, self._source.name, self._near_misses)
+        else:
+            rows_of = without_incomplete(rows_of, request.min_rows_per_class_for_split, target)
+        classes = balanced(rows_of, [config.weight for config in self.classes if config.id in rows_of], request)
+        collected.dropped[BALANCING] += sum(map(len, rows_of.values())) - sum(map(len, classes.values()))
+        if request.raise_on_incomplete_classes:
+            sizes = [len(rows) for rows in classes.values()]
+            require_minimum(self.classes, collected, sizes, request.min_rows_per_class_for_split)
+        classes = with_splits(classes, partners_of(self.classes), request, self._rng("splits"))
         tally = Tally(dict(collected.dropped), sum(int(rows["has_contrast"].sum()) for rows in classes.values()))
         self._created = lambda: minimal_frame(classes, with_documents=has_documents), tally
+        wording = self._wording()
         if target.path is None and request.format != "unified":
-            result = per_class_frames(classes) if request.format == "per_class" else minimal_frame(classes)
+            result = per_class_frames(classes, wording) if request.format == "per_class" else minimal_frame(classes)
         else:
-            masks = {config.id: config.mask for config in self.classes}
-            unified = unified_frame(classes, masks, self._rng("alternatives"), with_documents=has_documents)
-            target.write(unified, asdict(tally), per_class_frames(classes))
-            result = from_unified(unified, request.format)
+            unified = unified_frame(
+                classes, wording, self._rng("alternatives"), by_split=request.split_by_target,
+                with_documents=has_documents,
+            )  # fmt: skip
+            target.write(unified, asdict(tally), per_class_frames(classes, wording))
+            result = from_unified(unified, request.format, wording)
         logger.info(describe_training(classes, request.ratios, collected, tally, target.path))
         if (empty := describe_empty_splits(classes, request.ratios, request.split_by_document)) is not None:
             logger.warning(empty)
         return result
+
+    def _whole(self, target: Output) -> Output:
+        """Return the place of a table, without a record if only a part of the texts was read."""
+        return replace(target, made_from=None) if self.stopped else target
+
+    def _wording(self) -> Wording:
+        return Wording({config.id: config.mask for config in self.classes}, partners_of(self.classes))
 
     def _output(
         self, output: str | PathLike[str] | None, basename: str, source: TextSource, **arguments: Any
@@ -395,25 +443,12 @@ class TextPredictionDataCreator(Shown):
         made_from = {
             "base_data": source.identity(), "text_column": self.text_column, "base_max_size": self.base_max_size,
             "split": self.split, "hf_config": self.hf_config, "document_column": self.document_column,
+            "min_left_context_words": self.min_left_context_words,
             "preprocess": None if self.preprocess is None else asdict(self.preprocess),
             "classes": [asdict(config) for config in self.classes],
             "spacy_model": None if self.spacy_model is None else str(self.spacy_model), "seed": self.seed, **arguments,
         }  # fmt: skip
         return Output(path, made_from)
-
-    def _split(self, collected: Collected, sizes: Sequence[int], request: TrainingRequest) -> dict[str, pd.DataFrame]:
-        """Keep the first rows of each class, as many as `sizes` says, and give each its split."""
-        kept = [examples.head(size) for examples, size in zip(collected.examples, sizes, strict=True)]
-        collected.dropped[BALANCING] += sum(map(len, collected.examples)) - sum(sizes)
-        ratios, groups = request.ratios, [rows["group"].to_numpy() for rows in kept]
-        if request.split_by_document:
-            documents = [rows[DOCUMENT].tolist() for rows in kept]
-            numbers = assign_splits_by_document(documents, groups, ratios, self._rng("splits"))
-        else:
-            numbers = assign_splits(groups, ratios, self._rng("splits"))
-        names = pd.Series(ratios.names, dtype=str).array
-        rows_of_each = zip(self.classes, kept, numbers, strict=True)
-        return {config.id: rows.assign(split=names.take(own)) for config, rows, own in rows_of_each}
 
     def _near_misses(self, configs: Sequence[TextFilterConfig]) -> str:
         texts = (text for block in self._stream(self._source) for text in block.texts)
@@ -436,3 +471,7 @@ class TextPredictionDataCreator(Shown):
     def _rng(self, purpose: str) -> random.Random:
         """Make the generator of a purpose: each has its own, so that one more draw of one purpose changes no other."""
         return random.Random(f"{self.seed}/{purpose}")
+
+
+DataCreator = TextPredictionDataCreator
+"""A second name of `TextPredictionDataCreator`."""

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype
 
+from gradiend.data.text._neutral_masking import ExcludedWords
 from gradiend.data.unified import (
     UNIFIED_ALTERNATIVE,
     UNIFIED_ALTERNATIVE_CLASS,
@@ -240,6 +241,26 @@ def checked_neutral(data: Any, max_rows: int | None = None, *, trust_remote_code
         )
     require_values(frame["text"][[bool(text.strip()) for text in frame["text"]]], "text", " of the neutral data")
     return frame
+
+
+def without_words(neutral: pd.DataFrame, excluded: Sequence[str]) -> pd.DataFrame:
+    """The neutral texts without any excluded word; one log line counts the others.
+
+    Raises:
+        ValueError: Each text has an excluded word.
+    """
+    if not excluded:
+        return neutral
+    never = ExcludedWords(excluded)
+    kept = neutral[[not never.places(text) for text in neutral["text"]]]
+    if kept.empty:
+        raise ValueError(
+            f"Each of the {len(neutral)} neutral texts has a word of eval_neutral_additional_excluded_words "
+            f"({listed(excluded)}): exclude fewer words, or give other texts."
+        )
+    if len(kept) < len(neutral):
+        logger.info("%d of %d neutral texts have an excluded word.", len(neutral) - len(kept), len(neutral))
+    return kept.reset_index(drop=True)
 
 
 def balance_texts(data: Any, masked_col: str, placeholder: str = PLACEHOLDER) -> list[str]:

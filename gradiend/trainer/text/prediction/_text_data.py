@@ -31,6 +31,7 @@ from gradiend.data.unified._casing import own_spellings
 from gradiend.data.unified._parsed_tables import of_other_class
 from gradiend.data.unified._placeholder import usual_data, usual_frame, usual_texts
 from gradiend.data.unified._schema import listed
+from gradiend.data.unified._word_splits import HELD_OUT, Division, SplitStrategy, divided
 from gradiend.evaluator._goals import check_class_names
 from gradiend.evaluator._measurements import ClassProbabilities, WordProbabilities
 from gradiend.evaluator._row_wise import RowWiseProbabilities
@@ -56,6 +57,7 @@ from gradiend.trainer.text.prediction._rows import (
     training_like_rows,
     with_alternatives,
     with_own_word,
+    without_words,
 )
 from gradiend.trainer.text.prediction.config import LABEL, TextPredictionConfig
 from gradiend.trainer.text.prediction.dataset import TextTrainingDataset
@@ -72,9 +74,12 @@ logger = get_logger(__name__)
 class TextData(Modality):
     """Texts with a masked word; frames are read when they are first needed, and kept."""
 
-    def __init__(self, config: TextPredictionConfig) -> None:
+    def __init__(self, config: TextPredictionConfig, division: Division | None = None) -> None:
         self.config = config
+        self.division = config.division() if division is None else division
+        """How rows are divided into splits; None where a column of the data says so."""
         self._target_classes = config.target_classes
+        self._given: pd.DataFrame | Mapping[str, pd.DataFrame] | None = None
         self._loaded: pd.DataFrame | Mapping[str, pd.DataFrame] | None = None
         self._frames: dict[tuple[str, str], pd.DataFrame] = {}
         self._dropped: dict[tuple[str, str], Counter[str]] = {}
@@ -143,14 +148,45 @@ class TextData(Modality):
         return {"img_format": self.config.img_format, "dpi": self.config.img_dpi}
 
     def _data(self) -> pd.DataFrame | Mapping[str, pd.DataFrame]:
+        """The data that the configuration names, with a split for each row."""
+        if self._loaded is None:
+            self._loaded = given = self._read()
+            if self.division is not None:
+                merge = self.config.class_merge()
+                self._loaded = divided(
+                    given, self.config.columns(), self.division, needed=self.config.pair(),
+                    name_of=str if merge is None else lambda base: merge.name_of(base) or base,
+                )  # fmt: skip
+        return self._loaded
+
+    def _read(self) -> pd.DataFrame | Mapping[str, pd.DataFrame]:
         """The data that the configuration names, read once."""
         if self._reader is not self:
-            return self._reader._data()
-        if self._loaded is None:
+            return self._reader._read()
+        if self._given is None:
             loaded = self.config.source().load(self.config.columns())
-            self._loaded = usual_data(loaded, self.config.masked_col, self.config.mask_placeholder)
-            self._require_known_classes(self._loaded)
-        return self._loaded
+            self._given = usual_data(loaded, self.config.masked_col, self.config.mask_placeholder)
+            self._require_known_classes(self._given)
+        return self._given
+
+    def for_seed(self, index: int, strategy: SplitStrategy = "random") -> TextData:
+        """The same data with the splits of the seed number `index` of several, see `Division.for_seed`.
+
+        The data is read once for all seeds; this object stays as it is.
+
+        Raises:
+            ValueError: A column says the splits, so that there is nothing to draw.
+        """
+        if self.division is None:
+            raise ValueError(
+                f"Splits can be drawn anew for each seed only where no column says them: the column "
+                f"{self.config.split_col!r} does. Use split_col={HELD_OUT!r} (whole words) or None (texts)."
+            )
+        self._read()
+        other = TextData(self.config, self.division.for_seed(index, strategy))
+        other.read_as(self)
+        other._neutral, other.trained_head = self._neutral, self.trained_head
+        return other
 
     def usual_texts(self, texts: Sequence[Any], name: str) -> list[Any]:
         """The texts of the argument `name` of a call, with `[MASK]` for the placeholder of the configuration."""
@@ -217,13 +253,16 @@ class TextData(Modality):
         """The neutral texts (column `text`); None if the configuration names none.
 
         Raises:
-            ValueError: The data has no column `text`.
+            ValueError: The data has no column `text`, or each text has a word that is excluded.
         """
         if self._neutral is None and self.config.eval_neutral_data is not None:
-            self._neutral = checked_neutral(
-                self.config.eval_neutral_data,
-                self.config.eval_neutral_max_rows,
-                trust_remote_code=self.config.dataset_trust_remote_code,
+            self._neutral = without_words(
+                checked_neutral(
+                    self.config.eval_neutral_data,
+                    self.config.eval_neutral_max_rows,
+                    trust_remote_code=self.config.dataset_trust_remote_code,
+                ),
+                self.config.eval_neutral_additional_excluded_words or (),
             )
         return self._neutral
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from gradiend.data.core._splits import SplitRatios
 from gradiend.data.unified._contrast import ClassMerge
 from gradiend.data.unified._schema import ColumnNames, parse_pair
 from gradiend.data.unified._source import DataSource
+from gradiend.data.unified._word_splits import HELD_OUT, Division
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.util import PLACEHOLDER
 from gradiend.util._argument_fields import ShowsChanges, fields_in_docstring
-from gradiend.util._checks import require_class_words, require_flag, require_mapping, require_ordered, require_text
-from gradiend.util._keywords import nearest, one_of, strict_keywords
+from gradiend.util._checks import (
+    require_class_words,
+    require_flag,
+    require_mapping,
+    require_ordered,
+    require_text,
+    require_texts,
+)
+from gradiend.util._keywords import nearest, normalize_split_name, one_of, strict_keywords
 
 LABEL = "label"
 """The value of `decoder_eval_targets` that scores row by row."""
@@ -70,8 +79,22 @@ class TextPredictionConfig(TrainerConfig):
     """Column with the factual word, which stood at the `[MASK]`."""
     label_class_col: str = "label_class"
     """Column with the class of the factual word."""
-    split_col: str = "split"
-    """Column with the split: train, validation or test."""
+    split_col: str | None = "split"
+    """Column with the split: train, validation or test. "heldout" divides whole words, so that no word of a test row
+    occurs in training; None divides texts. Both draw by the seed of the data, at the ratios below."""
+    split_ratios: Sequence[float] | Mapping[str, float] | None = None
+    """Shares of the splits train, validation and test in one: three numbers, or name → share (a split left out has
+    none). Default: the three fields below."""
+    split_train_ratio: float = 0.8
+    """Share of the words (or texts) of each class that go to the split train, where split_col names no column."""
+    split_val_ratio: float = 0.1
+    """Share of the split validation."""
+    split_test_ratio: float = 0.1
+    """Share of the split test."""
+    split_group_col: str | None = None
+    """With split_col="heldout", the column whose values are held out in place of words, such as lemmas or topics."""
+    split_group_key: Callable[[str], Hashable] | None = None
+    """With split_col="heldout", word (or value of split_group_col) → the group that is held out as a whole."""
     document_col: str = "document"
     """Column with the document that the text is from, if the data has one; only the data report reads it."""
     alternative_col: str = "alternative"
@@ -114,6 +137,8 @@ class TextPredictionConfig(TrainerConfig):
     folder of a data set (its split train). Default: the test split with its words filled in."""
     eval_neutral_max_rows: int | None = None
     """Number of first rows of the neutral texts that are used. Default: all rows."""
+    eval_neutral_additional_excluded_words: Sequence[str] | None = None
+    """Neutral texts with one of these words, in any case, are left out. Default: none are."""
 
     def __post_init__(self) -> None:
         if self.target_classes is not None:
@@ -121,6 +146,10 @@ class TextPredictionConfig(TrainerConfig):
         for name in ("all_classes", "hf_subset", "hf_splits", "decoder_eval_ignore_tokens"):
             require_ordered(name, getattr(self, name))
         require_text("mask_placeholder", self.mask_placeholder)
+        if self.eval_neutral_additional_excluded_words is not None:
+            name = "eval_neutral_additional_excluded_words"
+            self.eval_neutral_additional_excluded_words = list(require_texts(name, getattr(self, name)))
+        self.division()
         self._check_eval_targets()
         if self.class_merge_map is None and self.class_merge_transition_groups is not None:
             raise ValueError(
@@ -212,6 +241,36 @@ class TextPredictionConfig(TrainerConfig):
             changes["mask_placeholder"] = args.mask_placeholder
         return replace(self, **changes) if changes else self
 
+    def division(self) -> Division | None:
+        """How rows are divided into splits; None where a column says so.
+
+        Raises:
+            ValueError: The ratios are no shares that sum to 1, or there are ratios or groups beside a column of splits.
+            TypeError: `split_ratios` is neither numbers nor a mapping, or `split_group_key` no function.
+        """
+        single = {"train": self.split_train_ratio, "validation": self.split_val_ratio, "test": self.split_test_ratio}
+        groups = {"split_group_col": self.split_group_col, "split_group_key": self.split_group_key}
+        given = [name for name, value in groups.items() if value is not None]
+        if self.split_group_key is not None and not callable(self.split_group_key):
+            raise TypeError(f"split_group_key must be a function of a word; got {self.split_group_key!r:.60}.")
+        if given and self.split_col != HELD_OUT:
+            raise ValueError(f"{' and '.join(given)} says what is held out: it needs split_col={HELD_OUT!r}.")
+        if self.split_col not in (None, HELD_OUT):
+            if self.split_ratios is not None or tuple(single.values()) != _RATIOS:
+                raise ValueError(
+                    f"The column {self.split_col!r} says the splits, so ratios have no effect: use split_col="
+                    f"{HELD_OUT!r}, which divides words, or split_col=None, which divides texts."
+                )
+            return None
+        if self.split_ratios is not None:
+            if tuple(single.values()) != _RATIOS:
+                raise ValueError("Give either split_ratios or split_train_ratio, split_val_ratio and split_test_ratio.")
+            single = _shares(self.split_ratios)
+        return Division(
+            SplitRatios(single["train"], single["validation"], single["test"]), self.split_col == HELD_OUT,
+            self.split_group_col, self.split_group_key, self.random_state or 0,
+        )  # fmt: skip
+
     def source(self) -> DataSource:
         """The place of the data, in the form that the data layer takes."""
         return DataSource(self.data, self.hf_dataset, self.hf_subset, self.hf_splits, self.dataset_trust_remote_code)
@@ -219,7 +278,28 @@ class TextPredictionConfig(TrainerConfig):
     def columns(self) -> ColumnNames:
         """The names of the columns, in the form that the data layer takes."""
         return ColumnNames(
-            masked=self.masked_col, label=self.label_col, label_class=self.label_class_col, split=self.split_col,
+            masked=self.masked_col, label=self.label_col, label_class=self.label_class_col,
+            split=self.split_col if self.split_col and self.split_col != HELD_OUT else ColumnNames.split,
             alternative=self.alternative_col, alternative_class=self.alternative_class_col, document=self.document_col,
             use_class_names_as_columns=self.use_class_names_as_columns,
         )  # fmt: skip
+
+
+_RATIOS = (0.8, 0.1, 0.1)
+
+
+def _shares(ratios: Sequence[float] | Mapping[str, float]) -> dict[str, float]:
+    """Return split → share of the argument `split_ratios`."""
+    names = ("train", "validation", "test")
+    if isinstance(ratios, Mapping):
+        shares = dict.fromkeys(names, 0.0)
+        for given, share in ratios.items():
+            shares[one_of("split_ratios", normalize_split_name(given), names)] = share
+        return shares
+    if isinstance(ratios, str) or not isinstance(ratios, Sequence):
+        raise TypeError(
+            f"split_ratios must be three numbers, such as (0.8, 0.1, 0.1), or name → share; got {ratios!r:.60}."
+        )
+    if len(ratios) != len(names):
+        raise ValueError(f"split_ratios has a share for each of train, validation and test; got {ratios!r:.60}.")
+    return dict(zip(names, ratios, strict=True))

@@ -69,7 +69,7 @@ def assign_splits(
     group = np.concatenate(groups)
     n_rows = np.bincount(group)
     is_shared = n_rows > 1
-    wanted = np.array([_apportion(size, ratios.shares) for size in sizes])
+    wanted = np.array([apportion(size, ratios.shares) for size in sizes])
     split = np.zeros(len(n_rows), np.int8)
 
     shared = generator.permutation(np.flatnonzero(is_shared))  # random among equals
@@ -87,7 +87,7 @@ def assign_splits(
     return [split[own] for own in groups]
 
 
-def _apportion(n: int, shares: Sequence[float]) -> list[int]:
+def apportion(n: int, shares: Sequence[float]) -> list[int]:
     """Divide `n` things by largest remainders; each share above 0 gets at least one thing, where there are enough."""
     exact = [n * share for share in shares]
     counts = [math.floor(value + 1e-9) for value in exact]
@@ -186,16 +186,21 @@ def root_of(parents: dict[Thing, Thing], item: Thing) -> Thing:
     return item
 
 
-Balance: TypeAlias = Literal["try"] | bool | None
+Balance: TypeAlias = Literal["try", "strict"] | bool | None
 
 
-def parse_balance(balance: Balance) -> bool:
-    """Tell whether to balance: `"try"` and True do, False and None keep everything; else a ValueError."""
+def parse_balance(balance: Balance) -> Literal["classes", "words"] | None:
+    """Tell what to balance: `"try"` and True classes, `"strict"` words too, False and None nothing.
+
+    Anything else is a ValueError.
+    """
     if balance == "try" or balance is True:
-        return True
+        return "classes"
+    if balance == "strict":
+        return "words"
     if balance is False or balance is None:
-        return False
-    raise ValueError(f"balance must be 'try', True, False or None, got {balance!r}.")
+        return None
+    raise ValueError(f"balance must be 'try', 'strict', True, False or None, got {balance!r}.")
 
 
 def balanced_counts(counts: Sequence[int], weights: Sequence[float]) -> list[int]:
