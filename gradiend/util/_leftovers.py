@@ -88,9 +88,10 @@ def temporary_name(name: str = "") -> str:
 def temporary_folder(directory: str | Path) -> Path:
     """Make a folder in the system's folder for temporary files, after a removal of those of dead processes."""
     for path in _matching(Path(directory)):
-        # On a shared machine the folder holds those of other users too.
-        if not hasattr(os, "getuid") or path.lstat().st_uid == os.getuid():
-            _remove_if_dead(path)
+        # On a shared machine the folder holds those of other users too, and others remove theirs at the same time.
+        with suppress(FileNotFoundError):
+            if not hasattr(os, "getuid") or path.lstat().st_uid == os.getuid():
+                _remove_if_dead(path)
     made = Path(directory) / _mark()
     made.mkdir(mode=0o700)
     return made
