@@ -6,14 +6,16 @@
 Every training keeps `topk` of the entries, has one seed and batches of 8; time is that of `train()` and
 `evaluate_encoder(split="test")`. One pair is the median of three, after one that warms up. `--check` pairs of the
 suite are trained alone too. With --other, the pairs of `--other-classes` are trained here and by the interpreter
-of an environment with the existing tool, one after the other, by the same script. --output keeps the suite's runs and a
-table.
+of an environment with the existing tool, one after the other, by the same script. --output keeps the suite's runs, a
+table, and figures of what the GRADIENDs say of each other's texts and of how similar their weights are. Last, two pairs
+are trained with two seeds and few and many steps: does similarity rank the same feature above the same seed?
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import statistics
 import subprocess
@@ -27,7 +29,14 @@ from typing import Any
 import pandas as pd
 import torch
 
-from gradiend import PrePruneConfig, SymmetricTrainerSuite, TextPredictionTrainer, TrainingArguments
+from gradiend import (
+    PrePruneConfig,
+    SymmetricTrainerSuite,
+    TextPredictionTrainer,
+    TrainingArguments,
+    compute_similarity_matrix,
+    plot_comparison_heatmap,
+)
 
 SCRIPT = """
 import json, sys, time
@@ -77,7 +86,6 @@ class Bench:
 
     def arguments(self, folder: str | None, **fields: Any) -> Any:
         """The arguments of every training."""
-
         given = self.given
         return TrainingArguments(**{
             "experiment_dir": folder, "train_batch_size": 8, "max_steps": given.steps, "learning_rate": 1e-3,
@@ -86,7 +94,6 @@ class Bench:
 
     def alone(self, pair: list[str]) -> tuple[float, Any]:
         """Seconds, and the trained trainer of one pair."""
-
         with tempfile.TemporaryDirectory() as folder:
             trainer = TextPredictionTrainer(
                 self.given.model, data=self.data, target_classes=pair, args=self.arguments(folder), run_id="alone"
@@ -96,19 +103,19 @@ class Bench:
             trainer.evaluate_encoder(split="test")
             return time.perf_counter() - began, trainer.get_model()
 
-    def suite(self, folder: str | None, classes: list[str], **fields: Any) -> Any:
-        """The suite of all pairs of classes."""
-
+    def suite(
+        self, folder: str | None, classes: list[str], chosen: list[list[str]] | None = None, **fields: Any
+    ) -> Any:
+        """The suite of all pairs of classes, or of the chosen pairs."""
         return SymmetricTrainerSuite(
-            TextPredictionTrainer, model=self.given.model, data=self.data, target_classes=classes, run_id="pairs",
-            args=self.arguments(folder, **fields),
+            TextPredictionTrainer, model=self.given.model, data=self.data, target_classes=classes, target_pairs=chosen,
+            run_id="pairs", args=self.arguments(folder, **fields),
         )  # fmt: skip
 
 
 @contextlib.contextmanager
 def counted() -> Iterator[list[int]]:
     """Counts backward passes."""
-
     passes, backward = [0], torch.Tensor.backward
 
     def count(*args: Any, **kwargs: Any) -> Any:
@@ -158,7 +165,6 @@ def _words(data: pd.DataFrame, name: str) -> set[str]:
 
 def same_as_alone(bench: Bench, suite: Any) -> None:
     """Compare pairs of the suite with the same pairs alone."""
-
     names = [name for name in suite if name not in suite.failures]
     for name in names[:: max(1, len(names) // max(1, bench.given.check))][: bench.given.check]:
         _, alone = bench.alone(suite[name].target_classes)
@@ -187,6 +193,42 @@ def closed_forms(bench: Bench, suite: Any) -> None:
         f"closed form, 32 texts of a class: one pair {of_pair:.2f} s, all {len(every)} pairs of {len(bench.classes)} "
         f"classes {of_every:.2f} s: {of_every / of_pair:.1f} times"
     )
+
+
+def features_and_seeds(bench: Bench, pairs: list[list[str]]) -> None:
+    """Similarity of two pairs with two seeds, after few and after many steps."""
+    for steps in (20, bench.given.steps):
+        with tempfile.TemporaryDirectory() as folder:
+            models = {}
+            for seed in (0, 1):
+                suite = bench.suite(f"{folder}/{seed}", bench.classes, max_steps=steps, seed=seed, chosen=pairs)
+                suite.train()
+                models |= {f"{name} seed {seed}": suite[name].get_model() for name in suite}
+            for part in ("encoder-weight", "decoder-weight"):
+                found = compute_similarity_matrix(models, measure="cosine_signed", part=part)
+                names, cells, nulls = found.row_names, found["matrix"], found.get("same_seed_null")
+                for one, other in itertools.combinations(range(len(names)), 2):
+                    null = None if nulls is None else nulls[one][other]
+                    left = "" if null is None else f", of which the shared initial weights {null:+.3f}"
+                    print(f"{steps} steps, {part}: {names[one]} ~ {names[other]}: {cells[one][other]:+.3f}{left}")
+
+
+def figures(suite: Any, folder: Path) -> None:
+    """What the GRADIENDs of the suite say of each other's texts, and how similar they are."""
+    began = time.perf_counter()
+    matrix = suite.compute_anchor_aligned_encoding_matrix()
+    seconds = time.perf_counter() - began
+    own = [row[place] for place, row in enumerate(matrix["matrix"])]
+    print(
+        f"anchor-aligned matrix of {len(suite) - len(suite.failures)} GRADIENDs in {seconds:.1f} s: diagonal from "
+        f"{min(own):+.2f} to {max(own):+.2f}"
+    )
+    matrix.to_csv(folder / "anchor_aligned.csv")
+    plot_comparison_heatmap(matrix, output_path=str(folder / "anchor_aligned.png"), show=False, annot=True)
+    suite.plot_similarity_heatmap(
+        measure="cosine_signed", part="decoder-weight", order="cluster", annot=False, show=False,
+        output_path=str(folder / "similarity.png"),
+    )  # fmt: skip
 
 
 def against_another(given: argparse.Namespace) -> None:
@@ -218,7 +260,11 @@ def main(argv: list[str] | None = None) -> int:
         same_as_alone(bench, suite)
         closed_forms(bench, suite)
         if given.output is not None:
-            print(suite.table(given.output / "pairs.csv").to_string())
+            print(suite.table(given.output / "pairs.csv").drop(columns="reason").to_string())
+            figures(suite, given.output)
+        done = [list(suite[name].target_classes) for name in suite if name not in suite.failures]
+        apart = next(pair for pair in reversed(done) if not set(pair) & set(done[0]))
+        features_and_seeds(bench, [done[0], apart])
     if given.other is not None:
         against_another(given)
     return 0
