@@ -199,7 +199,7 @@ def features_and_seeds(bench: Bench, pairs: list[list[str]]) -> None:
     """Similarity of two pairs with two seeds, after few and after many steps."""
     for steps in (20, bench.given.steps):
         with tempfile.TemporaryDirectory() as folder:
-            models = {}
+            models: dict[str, Any] = {}
             for seed in (0, 1):
                 suite = bench.suite(f"{folder}/{seed}", bench.classes, max_steps=steps, seed=seed, chosen=pairs)
                 suite.train()
