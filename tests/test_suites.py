@@ -214,6 +214,17 @@ def test_what_the_trainers_have_learned_is_compared(path, data, tmp_path):
         assert (tmp_path / f"{number}.png").is_file()
 
 
+def test_what_the_base_model_knows_is_asked_once_for_all_classes(path, data, tmp_path):
+    found = suite(path, data, arguments(experiment_dir=str(tmp_path)), run_id="s", target_classes=["HE", "SHE", "IT"])
+    rows = found.annotate_data(split="test")
+    assert rows["factual_class"].value_counts().to_dict() == {"HE": 8, "SHE": 8, "IT": 8, "THEY": 8}
+    assert {f"base_p_class_{name}" for name in WORDS} <= set(rows.columns)
+    own = found["HE__SHE"].annotate_data(split="test")
+    pair = rows[rows["factual_class"].isin(["HE", "SHE"])]
+    assert pair["base_p_factual"].tolist() == pytest.approx(own["base_p_factual"].tolist(), rel=1e-5)
+    assert (tmp_path / "s" / "annotated_data_split_test.csv").is_file()
+
+
 def test_suites_and_trainers_are_merged_under_names_of_their_own(path, data):
     parts = [suite(path, data, run_id=name, target_classes=["HE", "SHE"]) for name in ("a", "b")]
     single = TextPredictionTrainer(path, run_id="single", data=data, target_classes=["HE", "IT"], args=arguments())

@@ -131,7 +131,8 @@ def positive_classes(
 ) -> dict[str, str]:
     """Id → the positive class of each pair.
 
-    It is the given one, else that of a suite's definition of the pair, else `x` of a pair with `non_x` or `non-x`.
+    It is the given one, else that of a suite's definition of the pair, else `positive_class` of the training
+    arguments, else `x` of a pair with `non_x` or `non-x`.
 
     Raises:
         ValueError: A given class that is not one of the pair, or a pair of which nothing says it.
@@ -142,7 +143,8 @@ def positive_classes(
     found = {}
     for feature in features:
         named = [name for name in feature.classes if not name.startswith(("non_", "non-"))]
-        name = wanted.get(feature.id) or (named[0] if len(named) == 1 else None)
+        own = feature.trainer.training_args.positive_class
+        name = wanted.get(feature.id) or own or (named[0] if len(named) == 1 else None)
         if name is None:
             raise ValueError(
                 f"Which class of {feature.id!r} ({feature.label}) is the positive one? Give "

@@ -28,7 +28,7 @@ SELECTIONS = ("all_convergent", "best", "all_tried")
 PASSED_ON = frozenset((
     "training_args", "experiment_dir", "run_id", "base_model_path", "model_path", "target_classes", "all_classes",
     "pair", "n_features", "config", "modality", "combined_data", "other_data", "neutral_data", "data_summary",
-    "annotate_data", "get_seed_report", "get_seed_run_entries", "get_saved_seed_run_paths",
+    "annotate_data", "create_eval_data", "get_seed_report", "get_seed_run_entries", "get_saved_seed_run_paths",
     "get_best_seed_run_path", "get_training_stats",
 ))  # fmt: skip
 """What a view has from its trainer, because it is the same for all seeds."""

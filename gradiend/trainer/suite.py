@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
 from typing_extensions import Self
 
 from gradiend.comparison import ClosedForm, ComparisonResult, closed_form
@@ -160,35 +161,29 @@ class TrainerSuite(TrainerCollection):
 
     def _add_child(self, pair: SuitePairDefinition) -> None:
         name = pair.child_id or self._id_of(*pair.target_classes)
-        kwargs = dict(self._trainer_kwargs)
-        merge = {
-            key: value
-            for key, value in (
-                ("class_merge_map", pair.class_merge_map),
-                ("class_merge_transition_groups", pair.class_merge_transition_groups),
-            )
-            if value is not None
-        }
-        config = kwargs.get("config")
-        if config is not None:
-            kwargs["config"] = dataclasses.replace(
-                config, target_classes=list(pair.target_classes), run_id=name, **merge
-            )
-        else:
-            kwargs |= merge
-        key = "training_args" if "training_args" in kwargs else "args"
-        kwargs[key] = self._child_arguments(kwargs.get(key) or TrainingArguments())
-        child = self._trainer_cls(
-            *self._trainer_args, **{**kwargs, "target_classes": list(pair.target_classes), "run_id": name}
-        )
+        merged = {key: getattr(pair, key) for key in ("class_merge_map", "class_merge_transition_groups")}
+        child = self._trainer(pair.target_classes, name, {k: v for k, v in merged.items() if v is not None})
         first = next(iter(self._trainers.values()), None)
         if first is not None and isinstance(first.modality, TextData) and isinstance(child.modality, TextData):
             child.modality.read_as(first.modality)
-        child.current.shared = self.shared
         self._add(name, child)
         self._definitions[name] = dataclasses.replace(
             pair, child_id=name, label=pair.label or self._label_of(*pair.target_classes)
         )
+
+    def _trainer(self, classes: Sequence[str], run_id: str | None, fields: Mapping[str, Any]) -> Trainer:
+        """A trainer of two classes with these fields of the configuration."""
+        kwargs = dict(self._trainer_kwargs)
+        config = kwargs.get("config")
+        if config is None:
+            kwargs |= fields
+        else:
+            kwargs["config"] = dataclasses.replace(config, target_classes=list(classes), run_id=run_id, **fields)
+        key = "training_args" if "training_args" in kwargs else "args"
+        kwargs[key] = self._child_arguments(kwargs.get(key) or TrainingArguments())
+        made = self._trainer_cls(*self._trainer_args, **{**kwargs, "target_classes": list(classes), "run_id": run_id})
+        made.current.shared = self.shared
+        return made
 
     def _child_arguments(self, args: TrainingArguments) -> TrainingArguments:
         if any(args.get(name) is not None for name in ONE_FOLDER):
@@ -254,6 +249,17 @@ class TrainerSuite(TrainerCollection):
             len(done), len(self), len(self) - len(done) - len(self.failures), len(self.failures),
         )  # fmt: skip
         return self
+
+    def annotate_data(self, **options: Any) -> pd.DataFrame:
+        """What the base model knows of the rows of all classes, see `TextPredictionTrainer.annotate_data`.
+
+        The rows are annotated once for all pairs: with the words of all classes, and each with its own word as the
+        alternative, but for those of the first pair.
+        """
+        first = next(iter(self._definitions.values()))
+        every = self._trainer(first.target_classes, None, {"decoder_eval_restrict_to_target_classes": False})
+        annotated: pd.DataFrame = every.annotate_data(**options)  # type: ignore[attr-defined]
+        return annotated
 
     def closed_form(
         self, split: str = "train", max_size: int | None = None, batch_size: int | None = None
