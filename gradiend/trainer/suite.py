@@ -350,11 +350,8 @@ class SymmetricTrainerSuite(TrainerSuite):
 class PositiveTrainerSuite(TrainerSuite):
     """A GRADIEND for each feature that is present or absent; the texts of other features are trained on as neutral.
 
-        features = [PositiveFeatureDefinition("rude", "non_rude"), PositiveFeatureDefinition("formal", "informal")]
-        suite = PositiveTrainerSuite(
-            TextPredictionTrainer, model="my-bert", data=rows, run_id="tone", args=arguments,
-            positive_feature_definitions=features,
-        )
+        suite = PositiveTrainerSuite(TextPredictionTrainer, model="my-bert", data=rows, run_id="tone", args=arguments)
+        suite.train()
 
     Args:
         trainer_cls: See `TrainerSuite`.
