@@ -17,7 +17,7 @@ from gradiend.trainer.trainer import Trainer
 from gradiend.util._display import Shown, Table, number, with_interval
 from gradiend.util._files import replacing
 from gradiend.util._keywords import nearest
-from gradiend.util._processes import by_first
+from gradiend.util._processes import by_first, processes
 from gradiend.util._progress import Progress
 from gradiend.util.logging import get_logger
 from gradiend.visualizer import plot_topk_overlap_heatmap
@@ -171,6 +171,7 @@ class TrainerCollection(Shown, Mapping[str, Any]):
                     try:
                         results[key] = do(trainer)
                     except CHILD_ERRORS as error:
+                        raise_in_processes(error)
                         first = first or error
                         self.failures[key] = told(error)
                         logger.warning("%s: %s failed: %s", key, name, self.failures[key])
@@ -340,6 +341,12 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         note = "\n".join(f"{name}: {why}" for name, why in self.failures.items())
         headline = f"{type(self).__name__}: {len(self)} trainers"
         return headline, [Table("", ["id", "classes", "state", "converged", "correlation"], rows, note)]
+
+
+def raise_in_processes(error: BaseException) -> None:
+    """Raise the error again in one of several processes: others, which may not have it, must not wait for this one."""
+    if processes().count > 1:
+        raise error
 
 
 def told(error: BaseException) -> str:

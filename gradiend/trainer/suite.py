@@ -16,7 +16,7 @@ from typing_extensions import Self
 from gradiend.comparison import ClosedForm, ComparisonResult, closed_form
 from gradiend.trainer._preparation import Preparation, TrainingPlan
 from gradiend.trainer._shared_work import SharedWork
-from gradiend.trainer.collection import CHILD_ERRORS, TrainerCollection, told
+from gradiend.trainer.collection import CHILD_ERRORS, TrainerCollection, raise_in_processes, told
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.text.prediction._text_data import TextData
 from gradiend.trainer.trainer import Trainer
@@ -313,6 +313,7 @@ class TrainerSuite(TrainerCollection):
                 try:
                     self.shared.prepare(trainer, overrides)
                 except CHILD_ERRORS as error:
+                    raise_in_processes(error)
                     refused[name] = told(error)
                     logger.warning("%s cannot be trained: %s", name, refused[name])
         passes = self.shared.compute_gradients()
