@@ -256,10 +256,10 @@ class CheckpointCallback(TrainingCallback):
         self, epoch: int, model: Any, config: Any, training_stats: Mapping[str, Any] | None = None,
         losses: list[float] | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
-        """Save the model of the epoch if that is asked for; without any evaluation so far, save it as the best one."""
+        """Save the model of the epoch if that is asked for; without evaluations, save it as the best one."""
         if not self.keep_only_best:
             save_finite(model, f"{self.output}_epoch_{epoch + 1}", config)
-        elif self.keep_best and self.best_score is None:
+        elif self.keep_best and self.best_score is None and config.get("evaluate_fn") is None:
             save_finite(model, f"{self.output}_best", config)
 
 
