@@ -1,7 +1,7 @@
 """All pairs of a paradigm in one suite: gradients, time and results against one pair, and against one by one.
 
     python benchmarks/pairs.py MODEL ROWS.csv [--classes a,b,c] [--steps 200] [--topk 0.01] [--check 3]
-        [--other PYTHON --other-classes a,b,c] [--output FOLDER]
+        [--other PYTHON --other-classes a,b,c --other-steps 20] [--output FOLDER]
 
 Every training keeps `topk` of the entries, has one seed and batches of 8; time is that of `train()` and
 `evaluate_encoder(split="test")`. One pair is the median of three, after one that warms up. `--check` pairs of the
@@ -72,6 +72,7 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--check", type=int, default=3)
     parser.add_argument("--other", default=None)
     parser.add_argument("--other-classes", type=lambda text: text.split(","), default=None)
+    parser.add_argument("--other-steps", type=int, default=20)
     parser.add_argument("--output", type=Path, default=None)
     return parser.parse_args(argv)
 
@@ -236,7 +237,7 @@ def against_another(given: argparse.Namespace) -> None:
     results = {}
     for tool, python in (("here", sys.executable), ("existing tool", given.other)):
         with tempfile.TemporaryDirectory() as folder:
-            asked = [given.model, str(given.rows), folder, given.other_classes, given.steps, given.topk]
+            asked = [given.model, str(given.rows), folder, given.other_classes, given.other_steps, given.topk]
             done = subprocess.run(
                 [python, "-c", SCRIPT, json.dumps(asked)], capture_output=True, text=True, check=False
             )  # fmt: skip
@@ -245,7 +246,7 @@ def against_another(given: argparse.Namespace) -> None:
             print(f"{tool} failed: {done.stderr[-800:]}")
             return
         results[tool] = json.loads(line.removeprefix("RESULT"))
-        print(f"{tool}, pairs of {', '.join(given.other_classes)}: {results[tool]}")
+        print(f"{tool}, pairs of {', '.join(given.other_classes)}, {given.other_steps} steps: {results[tool]}")
     here, other = (sum(results[tool][part] for part in ("train", "encode")) for tool in results)
     print(f"{other:.1f} s there, {here:.1f} s here: {other / here:.1f} times")
 

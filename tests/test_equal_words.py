@@ -61,7 +61,7 @@ def test_a_class_without_other_tokens_is_an_error(data: dict[str, str]) -> None:
 
 def test_identity_rows_stay() -> None:
     frame = pd.DataFrame({"masked": [TEXT] * 2, "factual": ["he", "He"], "alternative": ["he", "He"], "label": 0.0})
-    found = encoder_data(frame.assign(source_id="x", target_id="x", type="training"), model())
+    found = encoder_data(frame.assign(source_id="x", target_id="x", type="training", split="test"), model())
     assert len(found.rows) == 2
 
 

@@ -49,7 +49,9 @@ FAULTS = {
     ],
     ROWS + "train:\n  max_steps: 2.5\n": ["x.yaml:5:14: train.max_steps: expected a whole number; found 2.5."],
     ROWS + "train:\n  max_steps: true\n": ["x.yaml:5:14: train.max_steps: expected a whole number; found true."],
-    ROWS + "train:\n  use_cache: yes\n": ['x.yaml:5:14: train.use_cache: expected true or false; found "yes".'],
+    ROWS + "train:\n  use_cache: yes\n": [
+        "x.yaml:5:14: train.use_cache: expected true or false or 'always' or 'only_convergent'; found \"yes\"."
+    ],
     ROWS + "train: 3\n": ["x.yaml:4:8: train: expected keys with values; found 3."],
     ROWS + "train: {pre_prune_config: {topk: many}}\n": [
         'x.yaml:4:34: train.pre_prune_config.topk: expected a whole number or a number; found "many".'

@@ -182,10 +182,10 @@ class TestText:
         fast = TextGradientBatches(data, model, source="alternative", target="diff")
         assert len(slow) == 12
         in_order = {tuple(batch): number for number, batch in enumerate(map(tuple, data._flat))}
-        for batches in data.batches:
-            for rows in batches:
+        for group, batches in enumerate(data.batches):
+            for number, rows in enumerate(batches):
                 item = slow[in_order[tuple(rows)]]
-                expected = fast._gradients(rows, [torch.empty(len(model.gradiend)) for _ in range(2)])
+                expected = fast._gradients((group, number), [torch.empty(len(model.gradiend)) for _ in range(2)])
                 assert tiny.distance(item["source"], expected[0]) < 1e-5
                 assert tiny.distance(item["target"], expected[1]) < 1e-4
                 assert set(item["label"]) == {data.data.iloc[rows[0]]["label"]}

@@ -81,7 +81,7 @@ def test_an_evaluation_names_row_classes_and_text(model):
 def test_pre_pruning_and_class_means_name_the_class(model):
     examples = trainer(model, ("PL", "train")).create_training_data(model, split="train", batch_size=1)
     with pytest.raises(FloatingPointError, match=r"examples of class \d is infinite or undefined \(.*lamp"):
-        pre_prune(model, examples, PrePruneConfig(n_samples=48, topk=0.5), inplace=False)
+        pre_prune(model, examples, PrePruneConfig(n_samples=48, topk=0.5, batch_size=4), inplace=False)
     arguments = {"init": "class_means", "init_samples": 16, "max_steps": 1}
     with pytest.raises(FloatingPointError, match=r"gradient of the class with the label -1 \(batch"):
         trainer(model, ("PL", "train"), **arguments).train()

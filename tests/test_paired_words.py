@@ -290,6 +290,13 @@ class TestWindows:
 class TestCtrlC:
     """A pass over the texts that is stopped."""
 
+    @pytest.fixture(autouse=True)
+    def _ctrl_c(self):
+        """Where tests run in the background, a shell has switched Ctrl-C off."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+        signal.signal(signal.SIGINT, before)
+
     def stopping(self, monkeypatch, after: int, number=signal.SIGINT) -> None:
         """Send a signal when so many texts have been read."""
         read = _text_source.stream_texts

@@ -125,7 +125,10 @@ def mask_of_indices(indices: Sequence[int] | Tensor, size: int, mask: Tensor | N
     """
     if mask is not None:
         raise ValueError("keep_idx and mask both say which dimensions may stay: give one of them.")
-    found = torch.as_tensor(indices)
+    try:
+        found = torch.as_tensor(indices)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise TypeError(f"keep_idx must be a list of input dimensions; got {indices!r:.60}.") from error
     if found.numel() and (found.dim() != 1 or found.is_floating_point() or found.dtype == torch.bool):
         raise TypeError(
             f"keep_idx must be a list of input dimensions; got {found.dtype} of shape {tuple(found.shape)}."

@@ -193,7 +193,7 @@ class GradientStore:
             return len(self._values)
         # The other half is for what else is written there, such as the trained model.
         team = processes()
-        n_rows = min(self.limit, self._free() // 2) // (count * _aligned(length * dtype.itemsize))
+        n_rows = min(self.limit, self._free() // 2) // max(1, count * _aligned(length * dtype.itemsize))
         n_rows = min(team.exchanged(n_rows // team.count))
         return n_rows if n_rows >= FEWEST else 0
 

@@ -104,7 +104,8 @@ class TextPredictionTrainer(Trainer):
             logger.warning("config is given, so %s beside it is ignored: put it into the config.", ", ".join(ignored))
         if target_classes is not None:
             config = dataclasses.replace(config, target_classes=target_classes)
-        config = config.with_arguments(args or TrainingArguments())
+        if isinstance(args, TrainingArguments):
+            config = config.with_arguments(args)
         self.config = config
         self.correlation_mapping = dict(correlation_mapping or {})
         self.modality = TextData(config)
