@@ -37,6 +37,7 @@ from gradiend import (
     compute_similarity_matrix,
     plot_comparison_heatmap,
 )
+from gradiend.comparison import compute_dense_anchor_aligned_encoding_matrix
 
 SCRIPT = """
 import json, sys, time
@@ -44,7 +45,7 @@ import pandas as pd
 from gradiend import PrePruneConfig, SymmetricTrainerSuite, TextPredictionTrainer, TrainingArguments
 model, rows, folder, classes, steps, topk = json.loads(sys.argv[1])
 args = TrainingArguments(
-    experiment_dir=folder, train_batch_size=8, max_steps=steps, learning_rate=1e-3, max_seeds=1,
+    experiment_dir=folder, train_batch_size=8, max_steps=steps, learning_rate=1e-4, max_seeds=1,
     pre_prune_config=PrePruneConfig(n_samples=16, topk=topk),
 )
 suite = SymmetricTrainerSuite(
@@ -89,7 +90,7 @@ class Bench:
         """The arguments of every training."""
         given = self.given
         return TrainingArguments(**{
-            "experiment_dir": folder, "train_batch_size": 8, "max_steps": given.steps, "learning_rate": 1e-3,
+            "experiment_dir": folder, "train_batch_size": 8, "max_steps": given.steps, "learning_rate": 1e-4,
             "max_seeds": 1, "pre_prune_config": PrePruneConfig(n_samples=16, topk=given.topk), **fields,
         })  # fmt: skip
 
@@ -225,6 +226,14 @@ def figures(suite: Any, folder: Path) -> None:
         f"{min(own):+.2f} to {max(own):+.2f}"
     )
     matrix.to_csv(folder / "anchor_aligned.csv")
+    began = time.perf_counter()
+    dense = compute_dense_anchor_aligned_encoding_matrix(
+        {name: trainer for name, trainer in suite.items() if name not in suite.failures}, alignment="auto"
+    )
+    print(f"the same of all GRADIENDs for all texts in {time.perf_counter() - began:.1f} s")
+    plot_comparison_heatmap(
+        dense, output_path=str(folder / "all_texts.png"), show=False, annot=True, order="cluster"
+    )  # fmt: skip
     plot_comparison_heatmap(matrix, output_path=str(folder / "anchor_aligned.png"), show=False, annot=True)
     suite.plot_similarity_heatmap(
         measure="cosine_signed", part="decoder-weight", order="cluster", annot=False, show=False,

@@ -150,7 +150,9 @@ def test_a_pair_that_cannot_be_trained_is_reported_and_the_others_go_on(path, da
     assert list(found.failures) == ["HE__HIM"]
     assert "also the only word of" in found.failures["HE__HIM"]
     assert "HE__HIM cannot be trained" in caplog.text
-    assert list(found.evaluate_encoder()) == ["HE__SHE", "HIM__SHE"]
+    assert list(found.evaluate_encoder()) == list(found.get_models()) == ["HE__SHE", "HIM__SHE"]
+    with pytest.raises(RuntimeError, match="get_models failed for all"):
+        suite(path, data, target_classes=["HE", "SHE"]).get_models()
     assert list(found.failures) == ["HE__HIM"]
     table = found.table()
     assert table["status"].to_dict() == {"HE__HIM": "failed", "HE__SHE": "trained", "HIM__SHE": "trained"}

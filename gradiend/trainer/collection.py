@@ -11,7 +11,7 @@ from typing_extensions import Self
 
 from gradiend import comparison
 from gradiend.comparison import ComparisonResult
-from gradiend.evaluator._goals import goal_entries
+from gradiend.evaluator._goals import goal_entries, require_trained
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.trainer import Trainer
 from gradiend.util._display import Shown, Table, number, with_interval
@@ -208,9 +208,12 @@ class TrainerCollection(Shown, Mapping[str, Any]):
             self[name]
         named = {name: (label_mapping or {}).get(name, name) for name in self}
         here = [name for name, one in self.items() if load_missing or one.current.model is not None]
-        found = self._each("get_models", lambda trainer: _model_of(trainer, seed_selection, gradiend_only), {
-            name: "its model is not in memory" for name in self if name not in here
-        })  # fmt: skip
+        absent = {name: "its model is not in memory" for name in self if name not in here}
+        found = self._each(
+            "get_models",
+            lambda trainer: _model_of(trainer, seed_selection, gradiend_only),
+            {**absent, **self._untrained},
+        )
         return {named[name]: model for name, model in found.items()}
 
     def clear_model_cache(self) -> None:
@@ -361,6 +364,7 @@ def _model_of(trainer: Any, seed_selection: str | None, gradiend_only: bool) -> 
     if seed_selection is not None:
         return trainer.multi_seed(selection=seed_selection).get_model(gradiend_only=gradiend_only)
     model: ModelWithGradiend = trainer.get_model()
+    require_trained(trainer, model)
     return model.gradiend if gradiend_only else model
 
 
