@@ -2,6 +2,8 @@
 
 from gradiend.data.unified.transitions import expand_transition_selection as expand_transition_selection
 from gradiend.model.seed_group import SeedModelGroup as SeedModelGroup
+from gradiend.trainer._pairs import PositiveFeatureDefinition as PositiveFeatureDefinition
+from gradiend.trainer._pairs import SuitePairDefinition as SuitePairDefinition
 from gradiend.trainer.collection import TrainerCollection as TrainerCollection
 from gradiend.trainer.core._layouts import Layout as Layout
 from gradiend.trainer.core._memory import MemoryEstimate as MemoryEstimate
@@ -30,9 +32,7 @@ from gradiend.trainer.core.training import train
 from gradiend.trainer.factory import create_model_with_gradiend as create_model_with_gradiend
 from gradiend.trainer.multi_seed import MultiSeedTrainerView as MultiSeedTrainerView
 from gradiend.trainer.multi_seed import is_multi_seed_view as is_multi_seed_view
-from gradiend.trainer.suite import PositiveFeatureDefinition as PositiveFeatureDefinition
 from gradiend.trainer.suite import PositiveTrainerSuite as PositiveTrainerSuite
-from gradiend.trainer.suite import SuitePairDefinition as SuitePairDefinition
 from gradiend.trainer.suite import SymmetricTrainerSuite as SymmetricTrainerSuite
 from gradiend.trainer.suite import TrainerSuite as TrainerSuite
 from gradiend.trainer.text.common.dataset import TextGradientTrainingDataset as TextGradientTrainingDataset

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,14 +13,23 @@ import pandas as pd
 from typing_extensions import Self
 
 from gradiend.comparison import ClosedForm, ComparisonResult, closed_form
+from gradiend.trainer._pairs import (
+    PositiveFeatureDefinition,
+    SuitePairDefinition,
+    definition_of,
+    pair_id,
+    pair_label,
+    require_known,
+    safe,
+)
 from gradiend.trainer._preparation import Preparation, TrainingPlan
 from gradiend.trainer._shared_work import SharedWork
 from gradiend.trainer.collection import CHILD_ERRORS, TrainerCollection, raise_in_processes, told
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.text.prediction._text_data import TextData
 from gradiend.trainer.trainer import Trainer
-from gradiend.util._checks import AS_IN_ARGUMENTS, require_ordered, require_texts, require_whole
-from gradiend.util._keywords import nearest, one_of, resolve_keywords
+from gradiend.util._checks import AS_IN_ARGUMENTS, require_ordered, require_whole
+from gradiend.util._keywords import one_of, resolve_keywords
 from gradiend.util._progress import Progress
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import safe_path
@@ -32,51 +40,6 @@ ONE_FOLDER = ("output_dir", "seed_runs_dir")
 """Arguments that name one folder, which the trainers of a suite cannot share."""
 NEGATED = ("non_", "non-")
 """What the name of a class begins with that stands for the absence of a feature."""
-
-
-@dataclasses.dataclass(frozen=True)
-class SuitePairDefinition:
-    """One pair of a suite.
-
-    Raises:
-        ValueError: Not two distinct classes, or a positive class that is none of the two.
-    """
-
-    target_classes: Sequence[str]
-    """The two classes; the first is encoded as +1."""
-    positive_class: str | None = None
-    """The class whose presence the GRADIEND encodes."""
-    child_id: str | None = None
-    """Id of the trainer. Default: made from the names of the classes."""
-    label: str | None = None
-    """Name in figures. Default: `A <-> B`."""
-    class_merge_map: Mapping[str, Sequence[str]] | None = None
-    """See `TextPredictionConfig.class_merge_map`."""
-    class_merge_transition_groups: Sequence[Sequence[str]] | None = None
-    """See `TextPredictionConfig.class_merge_transition_groups`."""
-
-    def __post_init__(self) -> None:
-        require_ordered("target_classes", self.target_classes)
-        names = list(require_texts("target_classes", list(self.target_classes)))
-        if len(set(names)) != 2 or len(names) != 2:
-            raise ValueError(f"A pair of a suite needs two distinct classes; got {names}.")
-        if self.positive_class not in (None, *names):
-            raise ValueError(f"positive_class={self.positive_class!r} is none of the two classes {names}.")
-        object.__setattr__(self, "target_classes", tuple(names))
-
-
-@dataclasses.dataclass(frozen=True)
-class PositiveFeatureDefinition:
-    """A feature that is present in one class and absent in another."""
-
-    positive_feature_class: str
-    """The class with the feature."""
-    negative_feature_class: str
-    """The class without the feature."""
-    feature_class_group: str | None = None
-    """The group of features that the feature belongs to; either all definitions have a group, or none."""
-    label: str | None = None
-    """Name in figures. Default: made from the classes."""
 
 
 class TrainerSuite(TrainerCollection):
@@ -121,7 +84,7 @@ class TrainerSuite(TrainerCollection):
         self.run_id = run_id
         self.model_device = one_of("model_device", model_device, ("cpu", "cuda"))
         self._trainer_cls, self._trainer_args, self._trainer_kwargs = trainer_cls, trainer_args, dict(trainer_kwargs)
-        self._id_of, self._label_of = pair_id_fn or _pair_id, pair_label_fn or _pair_label
+        self._id_of, self._label_of = pair_id_fn or pair_id, pair_label_fn or pair_label
         self.target_classes = self._classes(target_classes, target_pairs, pair_definitions)
         """The classes of the suite."""
         pairs = self._pairs(self.target_classes, target_pairs, pair_definitions)
@@ -148,7 +111,7 @@ class TrainerSuite(TrainerCollection):
         if not named and pairs is not None:
             named = list(dict.fromkeys(name for pair in pairs for name in pair))
         if not named and definitions is not None:
-            named = list(dict.fromkeys(name for one in definitions for name in _definition(one).target_classes))
+            named = list(dict.fromkeys(name for one in definitions for name in definition_of(one).target_classes))
         if not named:
             named = list(self._trainer_kwargs.get("all_classes") or getattr(config, "all_classes", None) or ())
         if not named:
@@ -339,12 +302,12 @@ class SymmetricTrainerSuite(TrainerSuite):
         if pairs is not None and definitions is not None:
             raise ValueError("target_pairs and pair_definitions are two ways to name the pairs: give one of them.")
         if definitions is not None:
-            made = [_definition(one) for one in definitions]
+            made = [definition_of(one) for one in definitions]
         elif pairs is not None:
             made = [SuitePairDefinition(sorted(map(str, pair))) for pair in pairs]
         else:
             made = [SuitePairDefinition(pair) for pair in itertools.combinations(classes, 2)]
-        _require_classes(made, classes)
+        require_known(made, classes)
         return made
 
 
@@ -395,7 +358,7 @@ class PositiveTrainerSuite(TrainerSuite):
     def _pairs(
         self, classes: Sequence[str], pairs: Sequence[Sequence[str]] | None, definitions: Any
     ) -> list[SuitePairDefinition]:
-        given = [_definition(one).target_classes for one in definitions or ()] or pairs
+        given = [definition_of(one).target_classes for one in definitions or ()] or pairs
         features = self._features or list(self._inferred(classes, given))
         if not features:
             raise ValueError(
@@ -404,7 +367,7 @@ class PositiveTrainerSuite(TrainerSuite):
             )
         made = list(self._single(features) if self.mode == "single" else self._all_but_one(features))
         if self.mode == "single":
-            _require_classes(made, classes)
+            require_known(made, classes)
         return made
 
     @property
@@ -453,9 +416,9 @@ class PositiveTrainerSuite(TrainerSuite):
         held_out: dict[str, list[PositiveFeatureDefinition]] = {}
         for one in features:
             name = (
-                f"holdout_group__{_safe(str(one.feature_class_group))}"
+                f"holdout_group__{safe(str(one.feature_class_group))}"
                 if one.feature_class_group is not None
-                else f"holdout__{_pair_id(one.positive_feature_class, one.negative_feature_class)}"
+                else f"holdout__{pair_id(one.positive_feature_class, one.negative_feature_class)}"
             )
             held_out.setdefault(name, []).append(one)
         if len(held_out) < 2:
@@ -473,33 +436,3 @@ class PositiveTrainerSuite(TrainerSuite):
                     [one.positive_feature_class, one.negative_feature_class] for one in others
                 ],
             )  # fmt: skip
-
-
-def _definition(given: Any) -> SuitePairDefinition:
-    if isinstance(given, SuitePairDefinition):
-        return given
-    if isinstance(given, Mapping):
-        fields = [field.name for field in dataclasses.fields(SuitePairDefinition)]
-        return SuitePairDefinition(**resolve_keywords("SuitePairDefinition", given, fields))
-    raise TypeError(f"pair_definitions takes SuitePairDefinition(…) or dicts; got {given!r:.60}.")
-
-
-def _require_classes(pairs: Sequence[SuitePairDefinition], classes: Sequence[str]) -> None:
-    for pair in pairs:
-        for name in pair.target_classes:
-            if name not in classes and pair.class_merge_map is None:
-                raise ValueError(
-                    f"The pair {pair.target_classes} has the unknown class {name!r}.{nearest(name, classes)}"
-                )
-
-
-def _safe(name: str) -> str:
-    return re.sub(r"[^0-9A-Za-z_+-]", "_", name)
-
-
-def _pair_id(first: str, second: str) -> str:
-    return f"{_safe(first)}__{_safe(second)}"
-
-
-def _pair_label(first: str, second: str) -> str:
-    return f"{first} <-> {second}"
