@@ -246,9 +246,16 @@ def against_another(given: argparse.Namespace) -> None:
     results = {}
     for tool, python in (("here", sys.executable), ("existing tool", given.other)):
         with tempfile.TemporaryDirectory() as folder:
-            asked = [given.model, str(given.rows), folder, given.other_classes, given.other_steps, given.topk]
+            asked = [
+                str(Path(given.model).resolve()),
+                str(given.rows.resolve()),
+                folder,
+                given.other_classes,
+                given.other_steps,
+                given.topk,
+            ]
             done = subprocess.run(
-                [python, "-c", SCRIPT, json.dumps(asked)], capture_output=True, text=True, check=False
+                [python, "-c", SCRIPT, json.dumps(asked)], capture_output=True, text=True, check=False, cwd=folder
             )  # fmt: skip
         line = next((line for line in done.stdout.splitlines() if line.startswith("RESULT")), None)
         if line is None:
