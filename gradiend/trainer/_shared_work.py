@@ -13,7 +13,7 @@ from gradiend.evaluator.encoder import EncoderData
 from gradiend.model._context import encoding_direction
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._preparation import Preparation, TrainingPlan, is_new, training_gradients
-from gradiend.trainer._saved_training import SavedTraining, seeds_parts, training_parts
+from gradiend.trainer._saved_training import saved_choice, saved_seed
 from gradiend.trainer._seed_training import plan_training
 from gradiend.trainer.core._class_means import batches_for_class_means
 from gradiend.trainer.core._kept_gradients import GradientStore
@@ -92,8 +92,8 @@ class SharedWork:
             ValueError: Data or arguments that cannot be trained on.
         """
         plan = plan_training(trainer, None, None, None, None, overrides)
-        parts = (training_parts if plan.args.max_seeds == 1 else seeds_parts)(trainer, plan)
-        if plan.reuses and SavedTraining(plan.output, parts).is_current():
+        saved = (saved_seed if plan.args.max_seeds == 1 else saved_choice)(trainer, plan)
+        if plan.reuses and saved.is_current():
             return False
         ready = Preparation(trainer, plan, gradients=GradientStore(0), shared=self)
         with plain_modes():
