@@ -32,15 +32,15 @@ from gradiend.comparison._encoded import encode_pool
 from gradiend.comparison._features import features_of
 from gradiend.comparison._pool import Settings, pool_of
 from gradiend.comparison._projections import (
+    WHOLE,
     Directions,
     GradientReader,
     RandomDirections,
-    places_in,
     project,
-    union_of,
 )
 from gradiend.gradients import GradientEngine
 from gradiend.model._context import Side
+from gradiend.model._parameter_map import ParameterMap
 from gradiend.model.seed_group import SeedModelGroup
 from gradiend.util._bootstrap import interval_of_mean, resampled_weights
 
@@ -328,18 +328,18 @@ class TestMaps:
         mappings = [tiny.mixed_map(model)]
         generator = torch.Generator().manual_seed(0)
         mappings += [mappings[0].narrow(torch.rand(mappings[0].size, generator=generator) < 0.05) for _ in range(2)]
-        union = union_of(mappings[1:])
+        union = ParameterMap.union(mappings[1:], WHOLE)
         parameters = dict(model.named_parameters())
         flat = union.flatten(parameters)
         for mapping in mappings[1:]:
-            torch.testing.assert_close(flat[places_in(union, mapping)], mapping.flatten(parameters))
+            torch.testing.assert_close(flat[union.places(mapping)], mapping.flatten(parameters))
         sets = [set(mapping.base_indices().tolist()) for mapping in mappings[1:]]
         assert set(union.base_indices().tolist()) >= sets[0] | sets[1]
         assert union.size < union.unpruned_size
         for entry in union:
             assert entry.representation == "all" or entry.num_selected < 0.2 * entry.numel
-        assert union_of(mappings[:1] * 2) is mappings[0]
-        assert places_in(mappings[0], mappings[0]) is None
+        assert ParameterMap.union(mappings[:1] * 2) is mappings[0]
+        assert mappings[0].places(mappings[0]) is None
 
     def test_each_word_is_differentiated_once_for_all(self, suite, mixed, monkeypatch):
         seen = []

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gradiend.gradients import GradientEngine, TokenizedWord, undefined_gradient
 from gradiend.model._context import Side
-from gradiend.model._parameter_map import MappedParameter, ParameterMap
+from gradiend.model._parameter_map import ParameterMap
 from gradiend.model._refusals import is_finite
 from gradiend.util._isolation import plain_modes
 from gradiend.util._processes import processes
@@ -72,49 +72,6 @@ class Directions:
         return sum(map(len, self.given)) + (self.random.count if self.random else 0)
 
 
-def union_of(mappings: Sequence[ParameterMap]) -> ParameterMap:
-    """A map with the entries of some maps over one base model, and the rest of parameters that are read in large part.
-
-    Its entries ascend within each parameter, unless it is the one map that all share.
-    """
-    entries: dict[str, MappedParameter] = {}
-    if len({mapping.hash for mapping in mappings}) == 1:
-        return mappings[0]
-    for entry in (entry for mapping in mappings for entry in mapping):
-        known = entries.setdefault(entry.name, entry)
-        if known is entry or known.selection is None:
-            continue
-        if entry.selection is None:
-            entries[entry.name] = entry
-            continue
-        mask = torch.zeros(entry.numel, dtype=torch.bool)
-        for selection in (known.selection, entry.selection):
-            mask[selection if selection.dtype == torch.bool else selection.long()] = True
-        entries[entry.name] = MappedParameter(entry.name, entry.shape, mask).compact()
-    return ParameterMap([_read(entry) for entry in entries.values()])
-
-
-def _read(entry: MappedParameter) -> MappedParameter:
-    if entry.selection is None or entry.num_selected >= WHOLE * entry.numel:
-        return MappedParameter(entry.name, entry.shape)
-    return MappedParameter(entry.name, entry.shape, entry.indices().sort().values).compact()
-
-
-def places_in(union: ParameterMap, mapping: ParameterMap) -> Tensor | None:
-    """Where the entries of a map lie in a union, int64 (mapping.size,); None if both have the same entries."""
-    if mapping.hash == union.hash:
-        return None
-    known = {entry.name: (entry, place.start) for entry, place in union.slices()}
-    places = []
-    for entry in mapping:
-        whole, start = known[entry.name]
-        indices = entry.indices()
-        if whole.selection is not None:
-            indices = torch.searchsorted(whole.indices(), indices)
-        places.append(indices + start)
-    return torch.cat(places)
-
-
 class GradientReader:
     """Gradients of the loss of words on the union of some maps, a bounded number of words at a time.
 
@@ -124,12 +81,12 @@ class GradientReader:
     """
 
     def __init__(self, model: Any, mappings: Sequence[ParameterMap]) -> None:
-        self.union = union_of(mappings)
+        self.union = ParameterMap.union(mappings, WHOLE)
         self.engine = GradientEngine(model.base_model, self.union, model.objective)
         by_hash: dict[str, Tensor | None] = {}
         for mapping in mappings:
             if mapping.hash not in by_hash:
-                by_hash[mapping.hash] = places_in(self.union, mapping)
+                by_hash[mapping.hash] = self.union.places(mapping)
         self._places = by_hash
 
     @plain_modes()

@@ -265,16 +265,27 @@ class ParameterMap(Sequence[MappedParameter]):
         return torch.cat(parts)
 
     @classmethod
-    def union(cls, maps: Sequence[ParameterMap]) -> ParameterMap:
-        """The map of the entries of several maps of one base model; its entries rise within each parameter."""
+    def union(cls, maps: Sequence[ParameterMap], whole_from: float = 1.0) -> ParameterMap:
+        """The map of the entries of several maps of one base model.
+
+        Its entries rise within each parameter, unless it is the one map that all are. A parameter of which at least the
+        share `whole_from` is in it is in it whole.
+        """
+        if len({one.hash for one in maps}) == 1:
+            return maps[0]
         found: dict[str, list[MappedParameter]] = {}
         for one in maps:
             for parameter in one.parameters:
                 found.setdefault(parameter.name, []).append(parameter)
-        return cls([_joined(some) for some in found.values()])
+        return cls([_joined(some, whole_from) for some in found.values()])
 
-    def places(self, other: ParameterMap) -> Tensor:
-        """The position in this map of each entry of another map, whose entries all are in this map, int64 (size,)."""
+    def places(self, other: ParameterMap) -> Tensor | None:
+        """The position in this map of each entry of another map, whose entries all are in this map, int64 (size,).
+
+        None for a map that is the same.
+        """
+        if other.hash == self.hash:
+            return None
         own = {parameter.name: (parameter, place.start) for parameter, place in self.slices()}
         parts = []
         for parameter in other.parameters:
@@ -306,14 +317,16 @@ class ParameterMap(Sequence[MappedParameter]):
         return cls([MappedParameter.from_spec(name, spec) for name, spec in specs.items()])
 
 
-def _joined(parameters: Sequence[MappedParameter]) -> MappedParameter:
-    """One parameter with the entries that any of several selections of it has."""
+def _joined(parameters: Sequence[MappedParameter], whole_from: float) -> MappedParameter:
+    """One parameter with the entries that any of several selections of it has, or with all from a share of them on."""
     first = parameters[0]
     if any(one.selection is None for one in parameters):
         return MappedParameter(first.name, first.shape)
     mask = torch.zeros(first.numel, dtype=torch.bool)
     for one in parameters:
         mask[one.indices()] = True
+    if int(mask.sum()) >= whole_from * first.numel:
+        return MappedParameter(first.name, first.shape)
     return MappedParameter(first.name, first.shape, mask).compact()
 
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend
-from gradiend.trainer._preparation import TrainingPlan, load, model_directory
+from gradiend.trainer._preparation import SharesWork, TrainingPlan, load, model_directory
 from gradiend.trainer._saved_training import saved_choice, saved_seed
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.stats import known_of_training
@@ -25,9 +25,6 @@ from gradiend.util.logging import get_logger
 from gradiend.util.paths import CONTEXT, FINGERPRINT_FILE, MODEL_DIR, has_saved_model
 
 logger = get_logger(__name__)
-
-if TYPE_CHECKING:
-    from gradiend.trainer._shared_work import SharedWork
 
 
 class CurrentModel:
@@ -45,7 +42,7 @@ class CurrentModel:
         """The model in memory; None until it is needed."""
         self.pruned: ModelWithGradiend | None = None
         """The model that `Trainer.pre_prune` has prepared for the next training."""
-        self.shared: SharedWork | None = None
+        self.shared: SharesWork | None = None
         """What the trainer shares with the other trainers of its suite; None without a suite."""
         self._made_by: bytes | None = None
 

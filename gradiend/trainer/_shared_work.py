@@ -44,7 +44,7 @@ class SharedWork:
         """The number of distinct classes of all trainers."""
         self.estimate: MemoryEstimate | None = None
         """The memory that the first training takes; the others take the same."""
-        self._models: dict[str, ModelWithGradiend] = {}
+        self._start: tuple[str, ModelWithGradiend] | None = None
         self._ready: dict[int, Preparation] = {}
         self._batches: dict[int, TextGradientBatches] = {}
 
@@ -58,7 +58,7 @@ class SharedWork:
     @property
     def any_model(self) -> ModelWithGradiend | None:
         """A model around the base model that trainings share; None before the first."""
-        return next(iter(self._models.values()), None)
+        return None if self._start is None else self._start[1]
 
     def gradient_directory(self, model: ModelWithGradiend, args: TrainingArguments) -> str | None:
         """The folder for the gradients by which models are pruned; None if those of all classes are too large."""
@@ -79,14 +79,14 @@ class SharedWork:
         shape = {name: args.get(name) for name in args.names("training")}
         start = plan.source if isinstance(plan.source, str) else f"{type(plan.source).__name__} {id(plan.source)}"
         key = digest_json(plain({"start": start, "class": str(plan.model_class), **_without_functions(shape)}))
-        if key not in self._models:
-            self._models[key] = make().untrained()
-        shared = self._models[key].untrained()
+        if self._start is None or self._start[0] != key:
+            self._start = key, make().untrained()
+        shared = self._start[1].untrained()
         shared.set_feature_class_encoding_direction(encoding_direction(trainer))
         return shared
 
-    def prepare(self, trainer: Any, overrides: Mapping[str, Any]) -> bool:
-        """Load, check and prune what a training with these overrides needs. Returns whether it has still to be done.
+    def prepare(self, trainer: Any, overrides: Mapping[str, Any]) -> None:
+        """Load, check and prune what a training with these overrides needs, unless it is found done.
 
         Raises:
             ValueError: Data or arguments that cannot be trained on.
@@ -94,7 +94,7 @@ class SharedWork:
         plan = plan_training(trainer, None, None, None, None, overrides)
         saved = (saved_seed if plan.args.max_seeds == 1 else saved_choice)(trainer, plan)
         if plan.reuses and saved.is_current():
-            return False
+            return
         ready = Preparation(trainer, plan, gradients=GradientStore(0), shared=self)
         with plain_modes():
             gradients = training_gradients(trainer, ready.model, plan.args, ready)
@@ -102,7 +102,6 @@ class SharedWork:
         self._ready[id(trainer)] = ready
         if isinstance(gradients, TextGradientBatches) and gradients.store is not None and processes().count == 1:
             self._batches[id(trainer)] = gradients
-        return True
 
     def compute_gradients(self) -> int:
         """Compute the gradients of all prepared trainings, each once. Returns the number of backward passes."""

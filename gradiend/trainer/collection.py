@@ -61,10 +61,9 @@ class TrainerCollection(Shown, Mapping[str, Any]):
     def _set(self, trainers: Mapping[str, Trainer], retain_models_in_memory: bool) -> None:
         self._trainers = dict(trainers)
         self.retain_models_in_memory = retain_models_in_memory
-        self.failures: dict[str, str] = {}
-        """Id → the error of the trainer's last call, for trainers whose last call has failed."""
-        self._untrained: dict[str, str] = {}
-        self._results: dict[str, dict[str, Any]] = {name: {} for name in KEPT}
+        self._errors: dict[str, BaseException] = {}
+        self._untrained: dict[str, BaseException] = {}
+        self._results: dict[str, dict[str, Any]] = {}
 
     def _add(self, name: str, trainer: Trainer) -> None:
         if name in self._trainers:
@@ -94,6 +93,11 @@ class TrainerCollection(Shown, Mapping[str, Any]):
 
     def _merged_id(self, name: str) -> str:
         return name
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Id → the error of the last call, for trainers whose part of it has failed."""
+        return {name: _told(error) for name, error in self._errors.items()}
 
     # The trainers
 
@@ -152,37 +156,37 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         self._train(overrides, {})
         return self
 
-    def _train(self, overrides: Mapping[str, Any], refused: Mapping[str, str]) -> None:
+    def _train(self, overrides: Mapping[str, Any], refused: Mapping[str, BaseException]) -> None:
         """Train those that are not refused, and remember which have failed: no other call is asked of them."""
-        self._untrained = {}
+        self._untrained, self._results = {}, {}
         try:
             self._each("train", lambda trainer: trainer.train(**overrides), refused)
         finally:
-            self._untrained = dict(self.failures)
+            self._untrained = dict(self._errors)
 
-    def _each(self, name: str, do: Callable[[Trainer], Any], skip: Mapping[str, str] | None = None) -> dict[str, Any]:
+    def _each(
+        self, name: str, do: Callable[[Trainer], Any], skip: Mapping[str, BaseException] | None = None
+    ) -> dict[str, Any]:
         """id → what `do` gives for each trainer; trainers in `skip` have failed already."""
         results: dict[str, Any] = {}
-        first: BaseException | None = None
-        self.failures = dict(skip or {})
+        self._errors = dict(skip or {})
         with Progress(name, len(self), "trainer", shown=name != "get_models") as bar:
             for key, trainer in self.items():
-                if key not in self.failures:
+                if key not in self._errors:
                     try:
                         results[key] = do(trainer)
                     except CHILD_ERRORS as error:
-                        raise_in_processes(error)
-                        first = first or error
-                        self.failures[key] = told(error)
+                        self._errors[key] = noted(error)
                         logger.warning("%s: %s failed: %s", key, name, self.failures[key])
                     if not self.retain_models_in_memory:
                         trainer.unload_model()
                 bar.advance()
         if self.failures and not results:
             shown = "\n".join(f"  {key}: {why}" for key, why in list(self.failures.items())[:10])
+            first = next(iter(self._errors.values()))
             raise RuntimeError(f"{name} failed for all {len(self)} trainers:\n{shown}") from first
         if name in KEPT:
-            self._results[name] |= results
+            self._results[name] = results
         return results
 
     # The models
@@ -208,7 +212,7 @@ class TrainerCollection(Shown, Mapping[str, Any]):
             self[name]
         named = {name: (label_mapping or {}).get(name, name) for name in self}
         here = [name for name, one in self.items() if load_missing or one.current.model is not None]
-        absent = {name: "its model is not in memory" for name in self if name not in here}
+        absent = {name: LookupError("its model is not in memory") for name in self if name not in here}
         found = self._each(
             "get_models",
             lambda trainer: _model_of(trainer, seed_selection, gradiend_only),
@@ -301,15 +305,15 @@ class TrainerCollection(Shown, Mapping[str, Any]):
                 "correlation": correlation,
                 "mean_by_class": (encoder or {}).get("mean_by_feature_class"),
                 "goals": goals,
-                "divergence": _divergence(self._results["evaluate_side_effects"].get(name)),
+                "divergence": _divergence(self._results.get("evaluate_side_effects", {}).get(name)),
                 "status": "failed" if name in self.failures else "not trained" if trained is None else "trained",
                 "reason": self.failures.get(name),
             },
         }
 
     def _last(self, name: str, call: str, part: str) -> Any:
-        both = self._results["evaluate"].get(name)
-        return self._results[call].get(name, None if both is None else both[part])
+        both = self._results.get("evaluate", {}).get(name)
+        return self._results.get(call, {}).get(name, None if both is None else both[part])
 
     def table(self, path: str | Path | None = None) -> pd.DataFrame:
         """One row for each trainer: what was found, and what it costs.
@@ -346,13 +350,17 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         return headline, [Table("", ["id", "classes", "state", "converged", "correlation"], rows, note)]
 
 
-def raise_in_processes(error: BaseException) -> None:
-    """Raise the error again in one of several processes: others, which may not have it, must not wait for this one."""
+def noted(error: BaseException) -> BaseException:
+    """The error without what its traceback keeps in memory, to be told later.
+
+    One of several processes raises it again: the others, which may not have it, must not wait for this process.
+    """
     if processes().count > 1:
         raise error
+    return error.with_traceback(None)
 
 
-def told(error: BaseException) -> str:
+def _told(error: BaseException) -> str:
     """The message of an error, with what helps if memory is short."""
     text = str(error) or type(error).__name__
     if isinstance(error, MemoryError) or "out of memory" in text.lower():

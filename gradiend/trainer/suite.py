@@ -24,7 +24,7 @@ from gradiend.trainer._pairs import (
 )
 from gradiend.trainer._preparation import Preparation, TrainingPlan
 from gradiend.trainer._shared_work import SharedWork
-from gradiend.trainer.collection import CHILD_ERRORS, TrainerCollection, raise_in_processes, told
+from gradiend.trainer.collection import CHILD_ERRORS, TrainerCollection, noted
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.text.prediction._text_data import TextData
 from gradiend.trainer.trainer import Trainer
@@ -60,7 +60,7 @@ class TrainerSuite(TrainerCollection):
         pair_id_fn: Function of (first, second) that gives the id of a trainer.
         pair_label_fn: Function of (first, second) that gives the name of a pair in figures.
         retain_models_in_memory: Whether trained models stay in memory after a call.
-        model_device: The device on which `get_models` gives GRADIENDs: cpu or cuda.
+        model_device: cpu or cuda. Accepted for compatibility: models stay where their trainers have them.
         **trainer_kwargs: Keywords of every trainer.
 
     Raises:
@@ -82,7 +82,7 @@ class TrainerSuite(TrainerCollection):
             raise TypeError(f"run_id must be a text; got {run_id!r:.60}.")
         self._set({}, retain_models_in_memory)
         self.run_id = run_id
-        self.model_device = one_of("model_device", model_device, ("cpu", "cuda"))
+        one_of("model_device", model_device, ("cpu", "cuda"))
         self._trainer_cls, self._trainer_args, self._trainer_kwargs = trainer_cls, trainer_args, dict(trainer_kwargs)
         self._id_of, self._label_of = pair_id_fn or pair_id, pair_label_fn or pair_label
         self.target_classes = self._classes(target_classes, target_pairs, pair_definitions)
@@ -268,17 +268,16 @@ class TrainerSuite(TrainerCollection):
             raise refused
         return closed_form(model, words, batch_size or args.eval_batch_size)
 
-    def _prepare(self, overrides: Mapping[str, Any]) -> dict[str, str]:
+    def _prepare(self, overrides: Mapping[str, Any]) -> dict[str, BaseException]:
         """Prepare all trainings and compute their gradients. Returns id → error of those that cannot be trained."""
-        refused: dict[str, str] = {}
+        refused: dict[str, BaseException] = {}
         with Progress("prepared", len(self), "training") as bar:
             for name, trainer in bar.over(list(self.items())):
                 try:
                     self.shared.prepare(trainer, overrides)
                 except CHILD_ERRORS as error:
-                    raise_in_processes(error)
-                    refused[name] = told(error)
-                    logger.warning("%s cannot be trained: %s", name, refused[name])
+                    refused[name] = noted(error)
+                    logger.warning("%s cannot be trained: %s", name, error)
         passes = self.shared.compute_gradients()
         if passes:
             logger.info("The gradients of all trainings took %d backward passes.", passes)

@@ -118,7 +118,7 @@ def answer(requests: Iterable[Request], like: GradientEngine, *, bf16: bool = Fa
     if not maps:
         return 0
     union = ParameterMap.union(list(maps.values()))
-    places = {key: None if key == union.hash else union.places(one) for key, one in maps.items()}
+    places = {key: union.places(one) for key, one in maps.items()}
     engine = GradientEngine(like.model, union, like.objective)
     engine.checkpoints_layers = like.checkpoints_layers
     passes = 0
