@@ -16,7 +16,7 @@ from gradiend.trainer.text import TextPredictionModelWithGradiend
 REPORT_KEYS = [
     "convergence_metric", "threshold", "convergent_mean_by_class_threshold", "min_convergent_seeds", "max_seeds",
     "seeds_tried", "convergent_count", "convergent_seeds", "best_seed", "best_selection_score",
-    "best_seed_selection_strategy", "early_stop_reason", "runs", "topk_stability",
+    "best_seed_selection_strategy", "early_stop_reason", "split_resplit_strategy", "runs", "topk_stability",
 ]  # fmt: skip
 RUN_KEYS = {
     "seed", "output_dir", "trained", "used_cache", "training_score", "eval_correlation", "selection_score",

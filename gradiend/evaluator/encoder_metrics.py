@@ -253,10 +253,12 @@ def correlation_interval_of_seeds(
 ) -> dict[str, Any] | None:
     """A percentile bootstrap interval of the mean or median correlation of several seeds, over seeds and texts.
 
-    In each resample texts are drawn with replacement, the same for all seeds, and seeds are drawn with replacement.
+    In each resample texts are drawn with replacement, the same for all seeds that have the same, and seeds are drawn
+    with replacement.
 
     Args:
-        frames: The encodings of each seed, with the same rows in the same order; neutral rows do not count.
+        frames: The encodings of each seed, with the same rows in the same order, or of other texts; neutral rows do not
+            count.
         aggregate: mean or median; for another aggregate there is no interval.
         n_resamples: The number of resamples.
         level: The share of the resamples within the interval.

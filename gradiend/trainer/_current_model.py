@@ -14,7 +14,7 @@ from typing import Any
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._preparation import SharesWork, TrainingPlan, load, model_directory
-from gradiend.trainer._saved_training import saved_choice, saved_seed
+from gradiend.trainer._saved_training import data_of_choice, saved_choice, saved_seed
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.stats import known_of_training
 from gradiend.util._argument_fields import changed_fields
@@ -162,6 +162,8 @@ class CurrentModel:
         if output is None or self._why_not(output):
             return
         self.take(output)
+        trainer = self._trainer
+        trainer.modality = data_of_choice(trainer, TrainingPlan(trainer.training_args, output, *self.start()))
         logger.info(
             "The model in %s was trained from the same model and data, with the same arguments: it is used.", output
         )

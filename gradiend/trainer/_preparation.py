@@ -36,6 +36,7 @@ from gradiend.trainer.core._memory import (
     require_memory,
     return_freed_memory,
 )
+from gradiend.trainer.core._modality import Modality
 from gradiend.trainer.core._rate_sample import HELD_OUT
 from gradiend.trainer.core._resume import KeptStates
 from gradiend.trainer.core._seeds import set_seed
@@ -113,6 +114,8 @@ class TrainingPlan:
     """Callbacks, which are called after the default callbacks."""
     resumes: bool = False
     """Whether the training goes on where the same training was stopped, and keeps its state for that."""
+    splits: Sequence[Modality] = ()
+    """The data with the splits of each seed, where seeds have their own; see `split_resplit_per_seed`."""
 
     @property
     def reuses(self) -> bool:
@@ -140,20 +143,23 @@ class Preparation:
         gradients: Store of the gradients of training batches; None keeps no gradients.
         stop: What may ask the training to stop. Default: nothing.
         shared: What the training shares with those of other trainers. Default: nothing.
+        first: Another preparation of this training, whose start this one shares. Default: none.
     """
 
     def __init__(
         self, trainer: Any, plan: TrainingPlan, model: ModelWithGradiend | None = None,
         gradients: GradientStore | None = None, stop: StopRequest | None = None, shared: SharesWork | None = None,
+        first: Preparation | None = None,
     ) -> None:  # fmt: skip
         self.trainer = trainer
         self.plan = plan
         self.gradients = gradients
         self.stop = stop or StopRequest()
         self.shared = shared
+        self.first = first
         if model is not None:
             self.model = model
-        self.estimate: MemoryEstimate | None = None
+        self.estimate: MemoryEstimate | None = None if first is None else first.estimate
         self.encodings: dict[tuple[str, str], pd.DataFrame] = {}
         """Encodings of the current seed, by the digests of model and rows."""
         self.states: KeptStates | None = None
@@ -171,13 +177,16 @@ class Preparation:
         """
         plan, args = self.plan, self.plan.args
         given = isinstance(plan.source, ModelWithGradiend)
-        model = plan.source if plan.pruned else self.start()
+        # Seeds with splits of their own prune the same start, each by its rows.
+        held = given or bool(plan.splits)
+        model = plan.source if plan.pruned else self.start
         require_same_base(model.base_model)
         new = is_new(plan.source)
         if not new and not plan.pruned:
             warn_of_ignored_arguments(model, args)
         config = None if plan.pruned else args.pre_prune_config
-        self.estimate = None if self.shared is None else self.shared.estimate
+        if self.estimate is None and self.shared is not None:
+            self.estimate = self.shared.estimate
         if self.estimate is None:
             self.estimate = memory_of(self.trainer, model, args.replace(pre_prune_config=config), held=given)
         logger.info("This training will take %s.", self.estimate)
@@ -189,9 +198,9 @@ class Preparation:
             kept = None if self.states is None else self.states.entries
             if kept is None:
                 shared = None if self.shared is None else self.shared.gradient_directory(model, args)
-                model = pre_pruned(self.trainer, model, config, args, inplace=not given, shared=shared)
+                model = pre_pruned(self.trainer, model, config, args, inplace=not held, shared=shared)
             else:
-                model = model.prune_gradiend(mask=mask_of(model, kept), inplace=not given)
+                model = model.prune_gradiend(mask=mask_of(model, kept), inplace=not held)
             model = model.untrained() if new else model
         mask = None if args.post_prune_config is None else args.post_prune_config.mask
         if mask is not None and tuple(mask.shape) != (len(model),):
@@ -205,14 +214,32 @@ class Preparation:
         require_room(plan.output, copies * entries * gradiend.torch_dtype.itemsize, "The trained GRADIEND")
         return model
 
+    @cached_property
     def start(self) -> ModelWithGradiend:
         """The model before any pruning; a new GRADIEND has no weights."""
+        if self.first is not None:
+            return self.first.start
         plan = self.plan
 
         def make() -> ModelWithGradiend:
             return unpruned(self.trainer, plan.source, plan.model_class, plan.args)
 
         return make() if self.shared is None else self.shared.model(self.trainer, plan, make)
+
+    @contextmanager
+    def for_split(self, data: Modality) -> Iterator[Preparation]:
+        """What one seed with splits of its own needs; gradients that it keeps are removed at the end.
+
+        The base model is that of this preparation.
+        """
+        trainer = with_data(self.trainer, data)
+        gradients = GradientStore(self.plan.args.kept_gradients_size)
+        own = Preparation(trainer, self.plan, None, gradients, self.stop, self.shared, first=self)
+        try:
+            yield own
+        finally:
+            self.estimate = own.estimate
+            gradients.close()
 
     @cached_property
     def examples(self) -> Any:
@@ -279,6 +306,13 @@ class Preparation:
             return measure(encoder_df=frame, n_resamples=0)
 
         return CurveEvaluation(evaluate, glance, every)
+
+
+def with_data(trainer: Any, data: Modality) -> Any:
+    """A copy of a trainer that has other data; the two share the current model."""
+    own = copy.copy(trainer)
+    own.modality, own._evaluator = data, None
+    return own
 
 
 def require_same_base(base_model: Any) -> None:

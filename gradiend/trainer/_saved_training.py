@@ -8,7 +8,8 @@ from pathlib import Path
 from types import FunctionType, MethodType
 from typing import Any
 
-from gradiend.trainer._preparation import TrainingPlan
+from gradiend.trainer._preparation import TrainingPlan, with_data
+from gradiend.trainer.core._modality import Modality
 from gradiend.trainer.core._seeds import cause_of, drop_weights
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.feature_definition import FeatureLearningDefinition
@@ -99,7 +100,8 @@ def saved_choice(definition: FeatureLearningDefinition, plan: TrainingPlan) -> S
     """
     policy, args = plan.args.use_cache, plan.args
     free = [SEEDS_CAP, *args.names("seeds")] if policy == "always" else []
-    refused = (lambda: _too_few(plan)) if policy == "only_convergent" else lambda: None
+    needed = (args.min_convergent_seeds or 1) if policy == "only_convergent" else 0
+    refused = (lambda: _too_few(plan, needed)) if needed or args.resplits else lambda: None
     return SavedTraining(plan.output, seeds_parts(definition, plan), free, refused)
 
 
@@ -112,13 +114,12 @@ def _not_converged(plan: TrainingPlan) -> str | None:
     return None if outcome.converged else f"it has not converged: {cause_of(outcome.to_dict())}"
 
 
-def _too_few(plan: TrainingPlan) -> str | None:
+def _too_few(plan: TrainingPlan, needed: int) -> str | None:
     report = plan.seeds_directory / SEED_REPORT
     try:
         count = read_checked_json(report)["convergent_count"]
     except (FileNotFoundError, KeyError, ValueError) as error:
         return f"how many seeds have converged cannot be read: {error}"
-    needed = plan.args.min_convergent_seeds or 1
     return None if count >= needed else f"{count} seeds have converged, and {needed} should"
 
 
@@ -130,8 +131,27 @@ def training_parts(definition: FeatureLearningDefinition, plan: TrainingPlan) ->
 def seeds_parts(definition: FeatureLearningDefinition, plan: TrainingPlan) -> Fingerprint:
     """The parts that the choice among several seeds depends on."""
     cap = plan.args.seed_selection_eval_max_size or plan.args.encoder_eval_max_size
-    parts = _parts(definition, plan, plan.args.names("training", "seeds"))
-    return {**parts, SEEDS_CAP: cap}
+    args = plan.args
+    # The trainer may have the splits of an earlier choice.
+    first = 0 if args.resplits else None
+    own = with_data(definition, definition.modality.for_seed(first, args.split_resplit_strategy))
+    parts = _parts(own, plan, args.names("training", "seeds"))
+    # `use_cache="always"` may leave out the arguments of seeds, but not these.
+    return {**parts, SEEDS_CAP: cap, **({"splits": args.split_resplit_strategy} if args.resplits else {})}
+
+
+def data_of_choice(trainer: Any, plan: TrainingPlan) -> Modality:
+    """The data with the splits of the seed that was chosen, which later evaluations must keep."""
+    if not plan.args.resplits:
+        return trainer.modality.for_seed(None)
+    report = read_checked_json(plan.seeds_directory / SEED_REPORT)
+    return data_of_seed(trainer, report, report["best_seed"])
+
+
+def data_of_seed(trainer: Any, report: Mapping[str, Any], seed: int) -> Modality:
+    """The data with the splits of a seed in a report."""
+    index = next(run["split_cycle_index"] for run in report["runs"] if run["seed"] == seed)
+    return trainer.modality.for_seed(index, report["split_resplit_strategy"])
 
 
 def kept_models(trainer: Any, plan: TrainingPlan) -> dict[int, Any] | None:
@@ -165,6 +185,11 @@ def _is_left(trainer: Any, plan: TrainingPlan, directory: Path) -> bool:
         return False
     if not has_saved_model(directory):
         return True
+    if plan.args.resplits:
+        report = read_checked_json(plan.seeds_directory / SEED_REPORT)
+        if int(number) not in report["seeds_tried"]:
+            return False
+        trainer = with_data(trainer, data_of_seed(trainer, report, int(number)))
     return not SavedTraining(str(directory), training_parts(trainer, plan.for_seed(int(number)))).why_not_current()
 
 

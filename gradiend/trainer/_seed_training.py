@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import secrets
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -16,7 +18,15 @@ from gradiend.model._shards import is_sharded
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._preparation import Preparation, TrainingPlan, model_directory, record_name, run_directory
 from gradiend.trainer._runtime_monitor import phase
-from gradiend.trainer._saved_training import kept_models, saved_choice, saved_seed, stays, training_parts
+from gradiend.trainer._saved_training import (
+    data_of_choice,
+    kept_models,
+    saved_choice,
+    saved_seed,
+    stays,
+    training_parts,
+)
+from gradiend.trainer.core._modality import Modality
 from gradiend.trainer.core._resume import KeptStates
 from gradiend.trainer.core._seeds import (
     SEED_RANGE,
@@ -62,7 +72,9 @@ def plan_training(
     if isinstance(base, nn.Module) and is_sharded(base):
         args = args.replace(fsdp=True)
     refuse_in_processes(args)
-    trainer.modality.check_training_data(args)
+    splits = _splits_of_seeds(trainer, args, pruned=pruned)
+    for data in splits or [trainer.modality.for_seed(None)]:
+        data.check_training_data(args)
     directory = model_directory(trainer, args)
     resumes = args.resumes and directory is not None and args.seed is not None
     for name, wanted in (("resume=True", args.resume), (f"max_minutes={args.max_minutes}", args.max_minutes)):
@@ -83,7 +95,28 @@ def plan_training(
     if isinstance(source, nn.Module) and not isinstance(source, ModelWithGradiend):
         source = unwrapped(source)
         refuse_absent_weights(source)
-    return TrainingPlan(args, output, source, pruned, model_class, callbacks, resumes)
+    return TrainingPlan(args, output, source, pruned, model_class, callbacks, resumes, splits)
+
+
+def _splits_of_seeds(trainer: Any, args: TrainingArguments, *, pruned: bool) -> list[Modality]:
+    """The data with the splits of each seed that may be tried; an empty list if seeds share one split.
+
+    Raises:
+        ValueError: The splits are not drawn, or pruning has read the training rows of one of them.
+    """
+    if not args.resplits:
+        if args.split_resplit_per_seed:
+            logger.info("split_resplit_per_seed has no effect on a training with one seed (max_seeds=1).")
+        return []
+    if pruned:
+        raise ValueError(
+            "pre_prune() reads the training rows of one split, and split_resplit_per_seed gives each seed its own: "
+            "give pre_prune_config to the training instead, which prunes for each seed."
+        )
+    strategy = args.split_resplit_strategy
+    first = trainer.modality.for_seed(0, strategy)
+    n = min(args.max_seeds, first.cycle_length) if strategy == "balanced_cycle" else args.max_seeds
+    return [first, *(trainer.modality.for_seed(index, strategy) for index in range(1, n))]
 
 
 def _check_arguments(trainer: Any, args: TrainingArguments) -> None:
@@ -177,7 +210,8 @@ def train_seeds(trainer: Any, plan: TrainingPlan, ready: Preparation) -> tuple[d
     kept = kept_models(trainer, plan) if plan.reuses and saved.is_current() else None
     reused = kept is not None
     if kept is None:
-        runs, stopped = run_seeds(plan.args, lambda seed: judged_seed(trainer, plan.for_seed(seed), ready))
+        one = _resplit_seeds(plan, ready) if plan.splits else partial(judged_seed, trainer, ready=ready)
+        runs, stopped = run_seeds(plan.args, lambda seed: one(plan.for_seed(seed)))
         # From here on, the files are no longer those of the training that is marked there.
         saved.forget(run_directory(trainer, plan.args))
         best = choose_seed(plan.seeds_directory, runs, plan.args, stopped)
@@ -185,7 +219,31 @@ def train_seeds(trainer: Any, plan: TrainingPlan, ready: Preparation) -> tuple[d
         saved.mark()
         kept = kept_seeds(trainer, plan, runs)
     trainer.current.take(plan.output)
+    trainer.modality = data_of_choice(trainer, plan)
     return kept, reused
+
+
+def _resplit_seeds(plan: TrainingPlan, ready: Preparation) -> Callable[[TrainingPlan], SeedRun]:
+    """The function that trains and judges the next seed with splits of its own, given its plan.
+
+    Of a balanced cycle, the splits of a seed that has not converged get another seed when the others had theirs.
+    """
+    balanced = plan.args.split_resplit_strategy == "balanced_cycle"
+    waiting: deque[int] = deque()
+
+    def one(own: TrainingPlan) -> SeedRun:
+        if not waiting:
+            waiting.extend(range(len(plan.splits)))
+        index = waiting.popleft()
+        data = plan.splits[index]
+        with ready.for_split(data) as prepared:
+            run = judged_seed(prepared.trainer, own, prepared)
+        if balanced and not run.converged:
+            waiting.append(index)
+        length = data.cycle_length if balanced else None
+        return dataclasses.replace(run, split_cycle_index=index, split_cycle_length=length)
+
+    return one
 
 
 def judged_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> SeedRun:

@@ -93,7 +93,8 @@ class SharedWork:
         """
         plan = plan_training(trainer, None, None, None, None, overrides)
         saved = (saved_seed if plan.args.max_seeds == 1 else saved_choice)(trainer, plan)
-        if plan.reuses and saved.is_current():
+        if plan.splits or (plan.reuses and saved.is_current()):
+            # Seeds with splits of their own prepare their rows themselves.
             return
         ready = Preparation(trainer, plan, gradients=GradientStore(0), shared=self)
         with plain_modes():

@@ -11,12 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from gradiend.evaluator._goals import goal_entries
 from gradiend.evaluator._results import EvaluationResult
 from gradiend.evaluator.encoder_metrics import correlation_interval_of_seeds
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.model.seed_group import SeedModelGroup
 from gradiend.trainer._current_model import CurrentModel
+from gradiend.trainer._saved_training import data_of_seed
 from gradiend.trainer._seed_aggregates import Aggregation, Aggregator
 from gradiend.trainer._seed_runs import saved_seed_run_paths, seed_report, seeds_directory
 from gradiend.trainer._seed_table import SeedTable, seed_table
@@ -184,7 +187,7 @@ class MultiSeedTrainerView(Shown):
         `correlation_interval` is a bootstrap over seeds and texts, for the aggregates mean and median; other intervals
         are None, because each is that of one seed. With `return_df`, `encoder_df` has the rows with the aggregated
         `encoded`, and columns for its dispersion. There the encodings of a seed whose correlation with the labels is
-        negative are negated before.
+        negative are negated before. Seeds with splits of their own have other rows: then all stand there, with `seed`.
 
         Raises:
             TypeError: An argument that belongs to one model.
@@ -197,7 +200,7 @@ class MultiSeedTrainerView(Shown):
         if len(frames) > 1:
             combined["correlation_interval"] = correlation_interval_of_seeds(frames, self._aggregation.aggregate)
         if wants_frame:
-            combined["encoder_df"] = self._aggregation.frame(frames)
+            combined["encoder_df"] = self._frame(dict(zip(results, frames, strict=True)))
         return combined
 
     def evaluate_decoder(self, **kwargs: Any) -> dict[str, Any]:
@@ -242,6 +245,11 @@ class MultiSeedTrainerView(Shown):
 
     # Plumbing
 
+    @property
+    def _has_own_splits(self) -> bool:
+        """Whether each seed has splits of its own, and thus other rows."""
+        return self._report.get("split_resplit_strategy") is not None
+
     def _best_first(self) -> list[int]:
         best = self._report["best_seed"]
         return sorted(self._paths, key=lambda seed: seed != best)
@@ -259,12 +267,19 @@ class MultiSeedTrainerView(Shown):
         )  # fmt: skip
         own.run_id = f"seed_{seed}"
         own._evaluator, own._last_results = None, None
+        if self._has_own_splits:
+            own.modality = data_of_seed(trainer, self._report, seed)
         own.current = CurrentModel(own, directory)
         own.current.started_from = trainer.current.started_from
         own.current.take(directory)
         if base is not None:
             own.current.model = trainer.load_model(directory, **base)
         return own
+
+    def _frame(self, frames: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
+        if self._has_own_splits:
+            return pd.concat([frame.assign(seed=seed) for seed, frame in frames.items()], ignore_index=True)
+        return self._aggregation.frame(list(frames.values()))
 
     def _each(self, call: Callable[[Any], Any]) -> dict[int, Any]:
         """Seed → the result of a call for its trainer; one GRADIEND at a time is in memory, and one base model."""

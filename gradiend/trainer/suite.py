@@ -247,7 +247,7 @@ class TrainerSuite(TrainerCollection):
         if not isinstance(first.modality, TextData):
             raise ValueError("The closed form of all pairs needs trainers of texts (TextPredictionTrainer).")
         args = first.training_args
-        model: Any = Preparation(first, TrainingPlan(args, "", first.current.given), shared=self.shared).start()
+        model: Any = Preparation(first, TrainingPlan(args, "", first.current.given), shared=self.shared).start
         words: dict[str, list[Any]] = {}
         refused: BaseException | None = None
         for trainer in self._trainers.values():

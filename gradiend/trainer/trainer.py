@@ -257,6 +257,8 @@ class Trainer(Shown, FeatureLearningDefinition):
         """
         plan = plan_training(self, output_dir, model, model_with_gradiend_cls, callbacks, training_args_overrides)
         self.current.started_from = plan.source
+        # Not the splits of a seed that an earlier training has chosen.
+        self.modality = self.modality.for_seed(None)
         kept: dict[int, Any] = {}
         # Loading the model, tokenizing the rows and pruning happen once for all seeds, and not if all are found done.
         with prepared_once(self, plan) as ready:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
@@ -48,7 +49,7 @@ class Division:
     turn: int = 0
     """How many windows of test words the order is moved on; see `for_seed`."""
 
-    def for_seed(self, index: int, strategy: SplitStrategy) -> Division:
+    def for_seed(self, index: int, strategy: str) -> Division:
         """Return the division of the seed number `index` (from 0) of several.
 
         `"random"` draws another order for each seed. `"balanced_cycle"` keeps one order, in a circle, and moves on by
@@ -77,7 +78,7 @@ def divided(
     *,
     name_of: Callable[[str], str] = str,
     needed: Collection[str] | None = None,
-) -> pd.DataFrame | dict[str, pd.DataFrame]:
+) -> tuple[pd.DataFrame | dict[str, pd.DataFrame], int]:
     """Give every row its split, in the column that `columns` names; a column of that name is replaced.
 
     Words that always stand with the same alternative are pairs, which stay together. Where a word has several
@@ -89,6 +90,9 @@ def divided(
         division: How rows are divided.
         name_of: Class of the data → class that must be in every split, where classes are merged.
         needed: Classes that must be in every split. Default: all.
+
+    Returns:
+        (the data, after how many seeds a balanced cycle begins again).
 
     Raises:
         ValueError: A class has fewer words (or groups, or texts) than there are splits; words that must stay together
@@ -103,16 +107,16 @@ def divided(
         for one, other in _together(table, own, division, data, columns):
             parents[root_of(parents, one)] = root_of(parents, other)
     classes = [str(name) for table in tables for name in table.factual_class.map(name_of)]
-    numbers = splits_of([item for own in items for item in own], classes, parents, division, needed)
+    numbers, cycle = splits_of([item for own in items for item in own], classes, parents, division, needed)
     splits = np.array(division.ratios.names, dtype=object)[numbers]
     ends = np.cumsum([len(table.frame) for table in tables])[:-1]
     frames = [
         table.frame.assign(**{columns.split: own}) for table, own in zip(tables, np.split(splits, ends), strict=True)
     ]
     if not isinstance(data, Mapping):
-        return frames[0]
+        return frames[0], cycle
     filled = iter(frames)
-    return {name: next(filled) if len(frame) else frame for name, frame in data.items()}
+    return {name: next(filled) if len(frame) else frame for name, frame in data.items()}, cycle
 
 
 def _items(table: ParsedTable, division: Division) -> list[Item]:
@@ -207,8 +211,8 @@ def splits_of(
     parents: dict[Item, Item],
     division: Division,
     needed: Collection[str] | None = None,
-) -> NDArray[np.int64]:
-    """Choose the split of each row, as a number in the order of `ratios.names`.
+) -> tuple[NDArray[np.int64], int]:
+    """Choose the split of each row, as a number in the order of `ratios.names`; also return the length of a cycle.
 
     Args:
         items: What is kept in one split, for each row.
@@ -233,7 +237,7 @@ def splits_of(
         for name in (sorted(set(classes)) if needed is None else needed)
     }
     _require_enough(members, division)
-    split = _divide(classes_of, division)
+    split, cycle = _divide(classes_of, division)
     for name, own in members.items():
         present = {
             division.ratios.names[number] for number, held in zip(split, classes_of, strict=True) if name in held
@@ -244,7 +248,7 @@ def splits_of(
                 f"which has {len(own)} ({listed(sorted(own))}): collect more of them, or give fewer splits."
             )
     by_unit = dict(zip(order, split.tolist(), strict=True))
-    return np.array([by_unit[root_of(parents, item)] for item in items], np.int64)
+    return np.array([by_unit[root_of(parents, item)] for item in items], np.int64), cycle
 
 
 def _splits_with_rows(division: Division) -> list[str]:
@@ -265,8 +269,8 @@ def _require_enough(members: Mapping[str, Sequence[str]], division: Division) ->
             )
 
 
-def _divide(classes_of: Sequence[frozenset[str]], division: Division) -> NDArray[np.int64]:
-    """Choose the split of each unit, as a number in the order of `ratios.names`.
+def _divide(classes_of: Sequence[frozenset[str]], division: Division) -> tuple[NDArray[np.int64], int]:
+    """Choose the split of each unit, as a number in the order of `ratios.names`; also return the length of a cycle.
 
     Units of the same classes are taken together, those of several classes first: their sizes follow from what is still
     missing in their classes. Sizes depend on no seed, so that a cycle is even.
@@ -277,15 +281,17 @@ def _divide(classes_of: Sequence[frozenset[str]], division: Division) -> NDArray
     missing = {
         name: np.array(apportion(sum(name in own for own in classes_of), shares), dtype=np.float64) for name in names
     }
-    split = np.zeros(len(classes_of), np.int64)
+    split, cycle = np.zeros(len(classes_of), np.int64), 1
     for signature in sorted(set(classes_of), key=lambda own: (-len(own), sorted(own))):
         own = np.array([number for number, held in enumerate(classes_of) if held == signature])
         room = sum(np.maximum(missing[name], 0) / max(1.0, missing[name].sum()) for name in sorted(signature))
         total = float(np.sum(room))
         counts = apportion(len(own), shares if total == 0 else (np.asarray(room) / total).tolist())
         train, validation, test = counts
-        order = np.roll(rng.permutation(own), -division.turn * (test or validation))
+        window = test or validation
+        order = np.roll(rng.permutation(own), -division.turn * window)
+        cycle = math.lcm(cycle, len(own) // math.gcd(len(own), window))
         split[order] = np.repeat([2, 1, 0], [test, validation, train])
         for name in signature:
             missing[name] -= counts
-    return split
+    return split, cycle

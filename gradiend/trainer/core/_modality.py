@@ -43,6 +43,22 @@ class Modality:
         """The split that trainings are evaluated on and seeds are compared on."""
         return "validation"
 
+    def for_seed(self, index: int | None, strategy: str = "random") -> Modality:
+        """The same data with the splits of the seed number `index` of several; None: with those of a single training.
+
+        Raises:
+            ValueError: The splits are not drawn, so that there is nothing to draw anew.
+        """
+        del strategy
+        if index is None:
+            return self
+        raise ValueError("split_resplit_per_seed draws splits anew, and this kind of data draws none: leave it off.")
+
+    @property
+    def cycle_length(self) -> int:
+        """After how many seeds a balanced cycle of splits begins again."""
+        return 1
+
     def check_training_data(self, arguments: TrainingArguments) -> None:
         """Check the training data before a model is loaded or trained.
 

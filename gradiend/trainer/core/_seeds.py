@@ -78,9 +78,9 @@ class SeedRun:
     convergent_min_target_class_abs_mean: float | None = None
     """The smallest distance from 0 of a target class's mean; None without evaluations."""
     split_cycle_index: int | None = None
-    """Place of the run's split in a cycle of splits; None: all runs have the same split."""
+    """Number of the run's splits, see `Modality.for_seed`; None: all runs have the same splits."""
     split_cycle_length: int | None = None
-    """Number of splits of the cycle."""
+    """Number of splits of a balanced cycle; None: there is no cycle."""
 
     @property
     def selection_score(self) -> float | None:
@@ -156,6 +156,7 @@ def choose_seed(
         if best.converged
         else "highest selection_score of all seeds, because none has converged",
         "early_stop_reason": stopped,
+        "split_resplit_strategy": arguments.split_resplit_strategy if arguments.resplits else None,
         "runs": [
             {**without_reason(asdict(run)), "selection_score": run.selection_score, "trained": not run.used_cache}
             for run in runs

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
+from gradiend.data.unified._word_splits import SplitStrategy
 from gradiend.model._architecture import WEIGHT_PARTS, parse_dtype
 from gradiend.model._context import Side
 from gradiend.model._device_map import parse_device_map, parse_max_memory
@@ -292,16 +293,14 @@ class TrainingArguments(Arguments):
     """Whether the titles of plots of a training that has not converged end with a dagger, †."""
     reuse_pre_prune: bool = argument(False, affects="neither")
     """Accepted for scripts of other versions, without effect: seeds always share the pruning before the training."""
-    split_resplit_per_seed: bool = argument(
-        False,
-        only("All seeds share one split; give the data of each seed to a trainer of its own.", False),
-        affects="neither",
+    split_resplit_per_seed: bool = argument(False, affects="seeds")
+    """Whether each of several seeds has splits of its own, where no column of the data says them (docs/data.md). The
+    trainer keeps the splits of the chosen seed."""
+    split_resplit_strategy: SplitStrategy = argument(
+        "random", checked(one_of, get_args(SplitStrategy)), affects="seeds"
     )
-    """Accepted for scripts of other versions, as False only: all seeds share one split."""
-    split_resplit_strategy: str = argument(
-        "random", only("It belongs to split_resplit_per_seed.", "random"), affects="neither"
-    )
-    """Accepted for scripts of other versions, as random only: it belongs to `split_resplit_per_seed`."""
+    """How these are drawn: random, or balanced_cycle, in which successive seeds test other words until all have had
+    their turn."""
     supervised_encoder: bool = False
     """Whether the encoder is trained alone, with a loss between encoding and label (docs/method.md)."""
     supervised_decoder: bool = False
@@ -419,6 +418,11 @@ class TrainingArguments(Arguments):
         if self.keep_seed_runs:
             return "all_tried"
         return "all_convergent" if self.analyze_seed_stability else "best_only"
+
+    @property
+    def resplits(self) -> bool:
+        """Whether each of several seeds has splits of its own."""
+        return self.split_resplit_per_seed and self.max_seeds > 1
 
     @property
     def resumes(self) -> bool:

@@ -83,7 +83,7 @@ def assign_splits_by_word(
     for words in partners.values():
         for word, partner in words.items():
             parents[root_of(parents, ("word", word.lower()))] = root_of(parents, ("word", partner.lower()))
-    numbers = splits_of(items, classes, parents, Division(ratios, whole_words=True, seed=seed))
+    numbers, _ = splits_of(items, classes, parents, Division(ratios, whole_words=True, seed=seed))
     return np.split(numbers, np.cumsum([len(rows) for rows in rows_of.values()])[:-1])
 
 

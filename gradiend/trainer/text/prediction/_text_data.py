@@ -31,7 +31,7 @@ from gradiend.data.unified._casing import own_spellings
 from gradiend.data.unified._parsed_tables import of_other_class
 from gradiend.data.unified._placeholder import usual_data, usual_frame, usual_texts
 from gradiend.data.unified._schema import listed
-from gradiend.data.unified._word_splits import HELD_OUT, Division, SplitStrategy, divided
+from gradiend.data.unified._word_splits import HELD_OUT, Division, divided
 from gradiend.evaluator._goals import check_class_names
 from gradiend.evaluator._measurements import ClassProbabilities, WordProbabilities
 from gradiend.evaluator._row_wise import RowWiseProbabilities
@@ -88,6 +88,8 @@ class TextData(Modality):
         self.trained_head: str | None = None
         """Directory of the auxiliary head that the trainer has trained; None without a head."""
         self._reader: TextData = self
+        self._single: TextData = self
+        self._cycle_length = 1
 
     def read_as(self, other: TextData) -> None:
         """Take the table or data set that `other` reads, which has the same source, instead of reading it again."""
@@ -153,7 +155,7 @@ class TextData(Modality):
             self._loaded = given = self._read()
             if self.division is not None:
                 merge = self.config.class_merge()
-                self._loaded = divided(
+                self._loaded, self._cycle_length = divided(
                     given, self.config.columns(), self.division, needed=self.config.pair(),
                     name_of=str if merge is None else lambda base: merge.name_of(base) or base,
                 )  # fmt: skip
@@ -169,24 +171,32 @@ class TextData(Modality):
             self._require_known_classes(self._given)
         return self._given
 
-    def for_seed(self, index: int, strategy: SplitStrategy = "random") -> TextData:
-        """The same data with the splits of the seed number `index` of several, see `Division.for_seed`.
-
-        The data is read once for all seeds; this object stays as it is.
+    def for_seed(self, index: int | None, strategy: str = "random") -> TextData:
+        """See `Modality.for_seed` and `Division.for_seed`; the data is read once, and this object stays as it is.
 
         Raises:
             ValueError: A column says the splits, so that there is nothing to draw.
         """
-        if self.division is None:
+        if index is None:
+            self._single.trained_head = self.trained_head
+            return self._single
+        division = self.config.division()
+        if division is None:
             raise ValueError(
                 f"Splits can be drawn anew for each seed only where no column says them: the column "
                 f"{self.config.split_col!r} does. Use split_col={HELD_OUT!r} (whole words) or None (texts)."
             )
         self._read()
-        other = TextData(self.config, self.division.for_seed(index, strategy))
+        other = TextData(self.config, division.for_seed(index, strategy))
         other.read_as(self)
-        other._neutral, other.trained_head = self._neutral, self.trained_head
+        other._single, other._neutral, other.trained_head = self._single, self.neutral_data, self.trained_head
         return other
+
+    @property
+    def cycle_length(self) -> int:
+        """See `Modality.cycle_length`."""
+        self._data()
+        return self._cycle_length
 
     def usual_texts(self, texts: Sequence[Any], name: str) -> list[Any]:
         """The texts of the argument `name` of a call, with `[MASK]` for the placeholder of the configuration."""
