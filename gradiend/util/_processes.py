@@ -68,12 +68,20 @@ class Processes:
         return 1 if self.count == 1 else 16 * self.count
 
     def batches(self, n: int, size: int) -> list[slice]:
-        """The batches of n items, of at most `size` items; of several processes, each gets as many as any other."""
+        """The batches of n items in an order, of at most `size` items.
+
+        Several processes take every count-th item of a stretch each, so that each has as many as any other, and as long
+        ones where the order is by length.
+        """
         if self.count == 1:
             return [slice(start, start + size) for start in range(0, n, size)]
-        number = min(n, -(-n // (size * self.count)) * self.count)
-        bounds = [n * place // number for place in range(number + 1)] if n else []
-        return [slice(*pair) for pair in itertools.pairwise(bounds)]
+        stretches = -(-n // (size * self.count))
+        bounds = [n * place // stretches for place in range(stretches + 1)] if n else []
+        return [
+            slice(first, end, self.count)
+            for start, end in itertools.pairwise(bounds)
+            for first in range(start, min(start + self.count, end))
+        ]
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
         """Every count-th item, from this process's own on; the shares of all processes are all items."""
