@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -135,6 +136,12 @@ def image_kind(path: str | Path) -> bytes:
     return Path(path).read_bytes()[:4]
 
 
+def _ends(band: Any) -> tuple[float, float]:
+    """Lower and upper end of what was shaded."""
+    heights = band.get_paths()[0].vertices[:, 1]
+    return heights.min(), heights.max()
+
+
 PNG, PDF = b"\x89PNG", b"%PDF"
 
 
@@ -156,6 +163,30 @@ class TestConvergence:
         assert legend_labels(figure)[-1] == "best step 100\n(correlation 0.970)"
         assert len(legend_labels(convergence_figure(training_curves(RUN), best_step=False))) == 2
         assert len(legend_labels(convergence_figure(training_curves(STATS)))) == 2
+
+    @pytest.mark.parametrize("kind", ["minmax", "iqr", "ci95"])
+    def test_what_is_shaded_are_the_encodings_around_the_mean(self, kind: str) -> None:
+        drawn = {1.0: np.array([0.2, 0.5, 0.6, 0.9]), -1.0: np.array([-0.8, -0.5, -0.4])}
+        recorded = [("min", np.min), ("max", np.max), ("std", np.std), ("n", len), ("mean", np.mean)]
+        recorded += [(f"q{i}", lambda own, i=i: np.quantile(own, i / 4)) for i in (1, 3)]
+        stats = {f"{what}_by_class": {5: {label: of(own) for label, own in drawn.items()}} for what, of in recorded}
+        figure = convergence_figure(
+            training_curves(json.loads(json.dumps(stats, default=float)), spread=kind), band="x"
+        )
+        (ax,) = figure.axes
+        for own, (low, high) in zip(drawn.values(), (_ends(band) for band in ax.collections), strict=False):
+            error = 1.96 * own.std(ddof=1) / np.sqrt(own.size)
+            expected = {
+                "minmax": (own.min(), own.max()), "iqr": np.quantile(own, [0.25, 0.75]),
+                "ci95": (own.mean() - error, own.mean() + error),
+            }  # fmt: skip
+            assert (low, high) == pytest.approx(expected[kind])
+        assert "x" in legend_labels(figure)
+
+    def test_a_spread_that_was_not_recorded_and_an_unknown_one(self, tmp_path: Path) -> None:
+        for given, message in (("ci95", "have no spread of '1.0'"), ("ci90", "Did you mean 'ci95'")):
+            with pytest.raises(ValueError, match=message):
+                plot_training_convergence(training_stats=RUN, class_spread=given, output=tmp_path / "x", show=False)
 
     def test_string_steps_are_sorted_as_numbers(self) -> None:
         curve = training_curves({"scores": {"100": 0.9, "20": 0.2, "3.0": 0.1}}).correlation
