@@ -484,6 +484,45 @@ class TestEncoderDistributions:
             plot_encoder_distributions(Run(), frame, **{"output": tmp_path / "plot", "show": False, **options})
         assert not list(tmp_path.iterdir())
 
+    def test_a_panel_for_each_split_has_its_rows_and_those_of_no_split(self) -> None:
+        rows = encodings()
+        rows["data_split"] = np.where(rows["type"] == "neutral_dataset", "", np.tile(["test", "train"], 50))
+        rows.loc[rows["source_id"] == "she", "data_split"] = "train"
+        figure, axes = plot_encoder_distributions(
+            Run(), rows, show=False, return_fig_ax=True, split_plot_mode="facets", paired_legend_labels=["he", "she"]
+        )
+        assert [ax.get_title(loc="left") for ax in axes] == ["train", "test"]
+        for ax in axes:
+            own = rows[rows["data_split"].isin(["", ax.get_title(loc="left")])]
+            drawn = {
+                one.get_label(): np.sort(one.get_offsets()[:, 1]) for one in ax.collections if len(one.get_offsets())
+            }
+            groups = own.groupby(own["source_id"].fillna(own["type"]))["encoded"]
+            names = {"he": "he -> she", "she": "she -> he"}
+            assert {key: len(value) for key, value in drawn.items() if key[0] != "_"} == {
+                names.get(str(name), name): len(values) for name, values in groups
+            }
+        assert "n = 15 | 0\nmean +0.99 | –" in axes[1].get_xticklabels()[0].get_text()
+        assert figure.get_size_inches()[1] > 5
+
+    def test_neutral_text_can_be_left_out(self) -> None:
+        figure, _ = plot_encoder_distributions(
+            Run(), encodings(), show=False, return_fig_ax=True, include_neutral=False
+        )
+        assert legend_labels(figure) == ["she (−1)", "he (+1)", "median"]
+
+    @pytest.mark.parametrize(
+        ("rows", "options", "message"),
+        [
+            (encodings(), {"split_plot_mode": "facets"}, "in a column 'data_split'"),
+            (encodings(), {"split_plot_mode": "facet"}, "Did you mean 'facets'"),
+            (encodings().tail(50), {"include_neutral": False}, "Only neutral text is left"),
+        ],
+    )
+    def test_facets_without_splits_and_nothing_left(self, rows: pd.DataFrame, options: dict, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            plot_encoder_distributions(Run(), rows, show=False, return_fig_ax=True, **options)
+
 
 class TestProbabilityShifts:
     def test_the_lines_are_the_grid(self) -> None:
@@ -728,7 +767,7 @@ class TestScreen:
         with pytest.raises(TypeError, match="Did you mean 'violin_order'"):
             plot_encoder_distributions(Run(), encodings(), show=False, violin_orders=[])
         figure, _ = plot_encoder_distributions(
-            Run(), encodings(), show=False, return_fig_ax=True, class_label_mapping={"he": "male"}, include_neutral=True
+            Run(), encodings(), show=False, return_fig_ax=True, class_label_mapping={"he": "male"}
         )
         assert "male (+1)" in legend_labels(figure)
 
