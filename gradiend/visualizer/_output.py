@@ -48,8 +48,9 @@ LIMITS = {
 }
 """End of the name of a number → its limits."""
 WITHOUT_EFFECT = frozenset((
-    "cbar_y_pad", "converged_by_id", "dispersion", "dispersion_display", "highlight_non_convergence",
-    "neutral_data_split", "seed_aggregate", "seed_group_policy", "seed_pairing_mode",
+    "cbar_y_pad", "class_spread", "converged_by_id", "dispersion", "dispersion_display", "highlight_non_convergence",
+    "include_neutral", "neutral_data_split", "seed_aggregate", "seed_group_policy", "seed_pairing_mode",
+    "split_plot_mode",
 ))  # fmt: skip
 """Keywords of other versions of the API, for things that these plots do not draw."""
 
