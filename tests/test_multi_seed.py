@@ -116,6 +116,8 @@ class TestStability:
         assert report["topk_stability"] == json.loads(json.dumps(expected))
         told = overlap_sentence(expected)
         assert told.startswith("3 seeds share")
+        assert "of their top 60 by" in told
+        assert "of their top 50 % by" in overlap_sentence({**expected, "topk": 0.5})
         assert f". {expected['verdict'].capitalize()}: " in told
         page = Path(write_report(tmp_path / "page.html", trainer)).read_text(encoding="utf-8")
         for shown in (repr(report), repr(trainer.multi_seed().table()), page):
