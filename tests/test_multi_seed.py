@@ -86,11 +86,14 @@ class TestStability:
 
     def test_one_pair_has_no_interval_and_equal_sets_overlap_wholly(self):
         models = {0: Ranked(1, 2), 1: Ranked(2, 1), 2: Ranked(1, 2)}
-        for seeds, verdict in (((0, 1), "unclear"), ((0, 1, 2), "stable")):
+        for seeds, verdict, why in (((0, 1), "unclear", "it takes three"), ((0, 1, 2), "stable", "not below 0.52")):
             found = topk_stability({seed: models[seed] for seed in seeds}, 4, "encoder-weight", 50)
             assert found["mean_pairwise_overlap_interval"] is None
             assert found["mean_pairwise_overlap_fraction"] == found["mean_presence_fraction"] == 1.0
             assert found["verdict"] == verdict
+            assert f"{verdict.capitalize()}: " in (told := overlap_sentence(found))
+            assert why in told
+        assert "all weights" in overlap_sentence(topk_stability(models, 4, "encoder-weight", 2))
 
     @pytest.mark.parametrize(
         ("interval", "random", "verdict"),
