@@ -3,10 +3,12 @@
 import importlib.util
 import logging
 
+import pandas as pd
 import pytest
 import tiny_data
 
 from gradiend import TrainingArguments, load_training_stats
+from gradiend.evaluator import get_encoder_metrics_from_dataframe
 from gradiend.trainer import (
     CheckpointCallback,
     EarlyStoppingCallback,
@@ -19,6 +21,7 @@ from gradiend.trainer import (
     get_default_callbacks,
 )
 from gradiend.trainer.core._callback import TrainingControl
+from gradiend.trainer.core.callbacks import GROUPED, inverted_result, record_evaluation
 
 
 class Saving:
@@ -63,6 +66,21 @@ class TestEvaluation:
 def test_intervals_are_at_least_one_step(make):
     with pytest.raises(ValueError, match="counts steps, at least 1; got 0"):
         make()
+
+
+def test_what_is_recorded_of_an_inverted_encoding_is_what_that_encoding_gives():
+    rows = pd.DataFrame({"encoded": [-0.9, -0.3, 0.1, 0.7, 0.8], "label": [1, 1, 1, -1, -1], "type": "training"})
+    rows["source_id"] = rows["label"].map({1: "a", -1: "b"})
+    result = get_encoder_metrics_from_dataframe(rows)
+    measured = get_encoder_metrics_from_dataframe(rows.assign(encoded=-rows["encoded"]))
+    by_hand, by_sign = {}, {}
+    record_evaluation(by_hand, 5, measured)
+    record_evaluation(by_sign, 5, inverted_result(result))
+    kinds = [f"{what}_by_{name}" for what in ("mean", "min", "max", "q1", "q3", "std", "n") for name in GROUPED]
+    assert set(by_sign) == {"correlation", "scores", "label_value_to_class_name", *kinds}
+    assert by_sign["correlation"] == pytest.approx(by_hand["correlation"])
+    for key in kinds:
+        assert by_sign[key][5] == pytest.approx(by_hand[key][5]), key
 
 
 class TestCheckpoints:

@@ -12,8 +12,9 @@ import pytest
 import tiny_data
 
 from gradiend.visualizer import plot_encoder_by_target, plot_encoder_strip_by_split
+from gradiend.visualizer._encodings import split_order
 from gradiend.visualizer._style import OKABE_ITO
-from gradiend.visualizer.encoder_by_word import outliers, split_order, word_places, word_rows
+from gradiend.visualizer.encoder_by_word import outliers, word_places, word_rows
 
 pytest.importorskip("matplotlib")
 
@@ -223,6 +224,22 @@ class TestStrips:
         _, ax = strips(rows, label_outliers=rule, outlier_k=None if rule == "iqr" else 2.0)
         assert [text.get_text() for text in ax.texts] == named
 
+    @pytest.mark.parametrize(
+        ("options", "named"),
+        [
+            ({"label_samples": 1}, ["w2"]), ({"label_samples": 2}, ["w1", "w3"]),
+            ({"label_samples": 9}, ["w0", "w1", "w2", "w3", "w4"]), ({"label_words": [" W4", "w7"]}, ["w4"]),
+            ({"label_words": ["w1"], "label_samples": 2}, ["w1", "w3"]),
+        ],
+    )  # fmt: skip
+    def test_samples_and_chosen_words_are_named_once(self, options, named):
+        rows = pd.DataFrame(
+            [(0.1 * n, 1.0, "M", f"w{n}", "test") for n in range(5)],
+            columns=["encoded", "label", "source_id", "factual", "data_split"],
+        )
+        _, ax = strips(rows, **options)
+        assert [text.get_text() for text in ax.texts] == named
+
     def test_a_trainer_gives_the_place(self, tmp_path):
         assert plot_encoder_strip_by_split(Run(tmp_path), show=False) == str(tmp_path / "encoder_strip_by_split.png")
 
@@ -250,7 +267,7 @@ def test_outliers_are_those_of_the_formulas():
 
 def test_other_splits_come_last_by_their_names():
     rows = frame().assign(data_split=lambda own: own["data_split"].replace({"train": "zoo", "validation": "ape"}))
-    assert split_order(word_rows(rows, "factual")) == ["test", "ape", "zoo"]
+    assert split_order(word_rows(rows, "factual")["split"]) == ["test", "ape", "zoo"]
 
 
 def test_a_trained_trainer_draws_its_words(tmp_path):

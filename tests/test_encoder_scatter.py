@@ -62,6 +62,12 @@ def test_every_example_is_a_point_of_its_colour() -> None:
     assert names(scatter(label_name_mapping={1: "he", "-1.0": "she"})) == ["he", "0", "she"]
 
 
+def test_figure_and_no_axes_on_request() -> None:
+    figure, axes = scatter(return_fig_ax=True)
+    assert axes is None
+    assert names(figure) == names(scatter())
+
+
 def test_groups_stand_side_by_side_within_their_jitter() -> None:
     for jitter in (0.0, 0.15, 0.4):
         figure = scatter(jitter_scale=jitter)

@@ -13,9 +13,11 @@ import tiny_data
 
 from gradiend import TrainingArguments
 from gradiend.evaluator.encoder_metrics import correlation_interval, correlation_interval_of_seeds
+from gradiend.report import write_report
 from gradiend.trainer import MultiSeedTrainerView, SeedModelGroup, is_multi_seed_view
 from gradiend.trainer._seed_aggregates import Aggregation
-from gradiend.trainer._seed_stability import overlaps_with, topk_stability
+from gradiend.trainer._seed_stability import overlaps_with, stability_verdict, topk_stability
+from gradiend.trainer.core.stats import overlap_sentence
 
 SEEDS = {
     "max_seeds": 3, "min_convergent_seeds": None, "convergent_score_threshold": 0.01, "seed_stability_topk": 60,
@@ -57,7 +59,7 @@ class Ranked:
 class TestStability:
     def test_it_is_what_sets_say(self):
         sets = {0: {1, 2, 3, 4}, 1: {3, 4, 5}, 7: {4, 8, 9, 10}}
-        found = topk_stability({seed: Ranked(*own) for seed, own in sets.items()}, 4, "encoder-weight")
+        found = topk_stability({seed: Ranked(*own) for seed, own in sets.items()}, 4, "encoder-weight", 50)
         pairs = list(itertools.combinations(sets.values(), 2))
         overlap = [len(a & b) / min(len(a), len(b)) for a, b in pairs]
         jaccard = [len(a & b) / len(a | b) for a, b in pairs]
@@ -71,7 +73,8 @@ class TestStability:
             "mean_presence_fraction": np.mean(seen) / 3, "mean_pairwise_overlap_fraction": np.mean(overlap),
             "min_pairwise_overlap_fraction": min(overlap), "max_pairwise_overlap_fraction": max(overlap),
             "pairwise_overlap_std": np.std(overlap), "mean_pairwise_jaccard": np.mean(jaccard),
-            "pairwise_jaccard_std": np.std(jaccard),
+            "pairwise_jaccard_std": np.std(jaccard), "random_overlap_fraction": 4 / 50, "stable_from": 0.54,
+            "verdict": "unclear",
         }  # fmt: skip
         for name, value in expected.items():
             assert found[name] == (pytest.approx(value) if isinstance(value, float) else value), name
@@ -82,16 +85,46 @@ class TestStability:
         assert overlaps_with(5, found) == {}
 
     def test_one_pair_has_no_interval_and_equal_sets_overlap_wholly(self):
-        found = topk_stability({0: Ranked(1, 2), 1: Ranked(2, 1)}, 4, "encoder-weight")
-        assert found["mean_pairwise_overlap_interval"] is None
-        assert found["mean_pairwise_overlap_fraction"] == found["mean_presence_fraction"] == 1.0
+        models = {0: Ranked(1, 2), 1: Ranked(2, 1), 2: Ranked(1, 2)}
+        for seeds, verdict, why in (((0, 1), "unclear", "it takes three"), ((0, 1, 2), "stable", "not below 0.52")):
+            found = topk_stability({seed: models[seed] for seed in seeds}, 4, "encoder-weight", 50)
+            assert found["mean_pairwise_overlap_interval"] is None
+            assert found["mean_pairwise_overlap_fraction"] == found["mean_presence_fraction"] == 1.0
+            assert found["verdict"] == verdict
+            assert f"{verdict.capitalize()}: " in (told := overlap_sentence(found))
+            assert why in told
+        assert "all weights" in overlap_sentence(topk_stability(models, 4, "encoder-weight", 2))
 
-    def test_the_report_has_it_and_shows_it(self, trainer):
+    @pytest.mark.parametrize(
+        ("interval", "random", "verdict"),
+        [
+            ((0.6, 0.9), 0.2, "stable"), ((0.59, 0.9), 0.2, "unclear"), ((0.3, 0.6), 0.2, "unclear"),
+            ((0.3, 0.59), 0.2, "unstable"), ((1.0, 1.0), 1.0, "unclear"), (None, 0.0, "unclear"),
+        ],
+    )  # fmt: skip
+    def test_the_verdict_is_by_the_interval(self, interval, random, verdict):
+        assert stability_verdict(interval, random) == (verdict, (1 + random) / 2)
+
+    def test_random_sets_overlap_as_is_said_and_are_unstable(self):
+        drawn = np.random.default_rng(0)
+        models = {seed: Ranked(*drawn.choice(40, 10 + seed % 2, replace=False).tolist()) for seed in range(60)}
+        found = topk_stability(models, 4, "encoder-weight", 40)
+        assert found["mean_pairwise_overlap_fraction"] == pytest.approx(found["random_overlap_fraction"], abs=0.01)
+        assert found["verdict"] == "unstable"
+
+    def test_the_report_has_it_and_shows_it(self, trainer, tmp_path):
         report = trainer.get_seed_report()
         models = trainer.multi_seed().seed_models()
-        expected = topk_stability(models, 60, "decoder-weight")
+        expected = topk_stability(models, 60, "decoder-weight", models[0].gradiend.input_dim)
         assert report["topk_stability"] == json.loads(json.dumps(expected))
-        assert "3 seeds share" in repr(report)
+        told = overlap_sentence(expected)
+        assert told.startswith("3 seeds share")
+        assert "of their top 60 by" in told
+        assert "of their top 50 % by" in overlap_sentence({**expected, "topk": 0.5})
+        assert f". {expected['verdict'].capitalize()}: " in told
+        page = Path(write_report(tmp_path / "page.html", trainer)).read_text(encoding="utf-8")
+        for shown in (repr(report), repr(trainer.multi_seed().table()), page):
+            assert told in " ".join(shown.split())
         assert report["convergent_seeds"] == [0, 1, 2]
         for run in report["runs"]:
             assert run["correlation_interval"]["low"] <= run["eval_correlation"] <= run["correlation_interval"]["high"]

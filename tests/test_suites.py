@@ -171,6 +171,31 @@ def test_if_all_fail_the_first_error_is_the_cause(path, data):
 # What it is asked
 
 
+def test_seeds_that_are_compared_are_what_a_suite_evaluates(path, data, tmp_path):
+    args = arguments(
+        max_seeds=2, min_convergent_seeds=2, analyze_seed_stability=True, convergent_score_threshold=0.0,
+        experiment_dir=str(tmp_path), seed_stability_topk=20, use_cache=True,
+    )  # fmt: skip
+    found = suite(path, data, args, run_id="s", target_classes=["HE", "SHE"]).train()
+    result, decoded = found.evaluate_encoder()["HE__SHE"], found.evaluate_decoder(lrs=[0.0, 0.1])["HE__SHE"]
+    view = found["HE__SHE"].multi_seed()
+    expected = view.evaluate_encoder()
+    assert (result["seeds"]["n"], result["correlation"]) == (2, expected["correlation"])
+    row = found.table().loc["HE__SHE"]
+    assert (row["seeds"], row["correlation"]) == (2, expected["correlation"])
+    assert (row["low"], row["high"]) == tuple(expected["correlation_interval"][end] for end in ("low", "high"))
+    assert row["HE: after"] == decoded["HE"]["value"]
+    assert found.records()[0]["experiment"]["seed"] == view.seed_values()
+    assert len(found.get_models()["HE__SHE"]) == 2
+    # What belongs to one model is asked of the best seed.
+    assert found.encode(split="test")["HE__SHE"] == found["HE__SHE"].encode(split="test")
+    args = args.replace(analyze_seed_stability=False, saved_seed_runs="all_convergent")
+    plain = suite(path, data, args, run_id="s", target_classes=["HE", "SHE"]).train()
+    assert plain["HE__SHE"].reused
+    assert "seeds" not in plain.evaluate_encoder()["HE__SHE"]
+    assert plain.table().loc["HE__SHE", "seeds"] == 1
+
+
 def test_calls_go_to_every_trainer(path, data, tmp_path):
     found = suite(path, data, arguments(experiment_dir=str(tmp_path)), run_id="s", target_classes=["HE", "SHE", "IT"])
     found.train(max_steps=2)

@@ -376,7 +376,7 @@ class TestDecoder:
         vector = trainer(data, args, img_format="svg", run_id="run")
         vector.get_model(load_directory=trained.model_path)
         paths = [
-            vector.plot_training_convergence(model_path=trained.model_path, show=False),
+            vector.plot_training_convergence(model_path=trained.model_path, class_spread="iqr", show=False),
             vector.evaluate_encoder(plot=True, plot_kwargs={"show": False})["plot_path"],
             vector.evaluate_decoder(lrs=[0.05], plot=True, show=False)["plot_path"],
         ]

@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -135,6 +136,12 @@ def image_kind(path: str | Path) -> bytes:
     return Path(path).read_bytes()[:4]
 
 
+def _ends(band: Any) -> tuple[float, float]:
+    """Lower and upper end of what was shaded."""
+    heights = band.get_paths()[0].vertices[:, 1]
+    return heights.min(), heights.max()
+
+
 PNG, PDF = b"\x89PNG", b"%PDF"
 
 
@@ -156,6 +163,30 @@ class TestConvergence:
         assert legend_labels(figure)[-1] == "best step 100\n(correlation 0.970)"
         assert len(legend_labels(convergence_figure(training_curves(RUN), best_step=False))) == 2
         assert len(legend_labels(convergence_figure(training_curves(STATS)))) == 2
+
+    @pytest.mark.parametrize("kind", ["minmax", "iqr", "ci95"])
+    def test_what_is_shaded_are_the_encodings_around_the_mean(self, kind: str) -> None:
+        drawn = {1.0: np.array([0.2, 0.5, 0.6, 0.9]), -1.0: np.array([-0.8, -0.5, -0.4])}
+        recorded = [("min", np.min), ("max", np.max), ("std", np.std), ("n", len), ("mean", np.mean)]
+        recorded += [(f"q{i}", lambda own, i=i: np.quantile(own, i / 4)) for i in (1, 3)]
+        stats = {f"{what}_by_class": {5: {label: of(own) for label, own in drawn.items()}} for what, of in recorded}
+        figure = convergence_figure(
+            training_curves(json.loads(json.dumps(stats, default=float)), spread=kind), band="x"
+        )
+        (ax,) = figure.axes
+        for own, (low, high) in zip(drawn.values(), (_ends(band) for band in ax.collections), strict=False):
+            error = 1.96 * own.std(ddof=1) / np.sqrt(own.size)
+            expected = {
+                "minmax": (own.min(), own.max()), "iqr": np.quantile(own, [0.25, 0.75]),
+                "ci95": (own.mean() - error, own.mean() + error),
+            }  # fmt: skip
+            assert (low, high) == pytest.approx(expected[kind])
+        assert "x" in legend_labels(figure)
+
+    def test_a_spread_that_was_not_recorded_and_an_unknown_one(self, tmp_path: Path) -> None:
+        for given, message in (("ci95", "have no spread of '1.0'"), ("ci90", "Did you mean 'ci95'")):
+            with pytest.raises(ValueError, match=message):
+                plot_training_convergence(training_stats=RUN, class_spread=given, output=tmp_path / "x", show=False)
 
     def test_string_steps_are_sorted_as_numbers(self) -> None:
         curve = training_curves({"scores": {"100": 0.9, "20": 0.2, "3.0": 0.1}}).correlation
@@ -453,6 +484,45 @@ class TestEncoderDistributions:
             plot_encoder_distributions(Run(), frame, **{"output": tmp_path / "plot", "show": False, **options})
         assert not list(tmp_path.iterdir())
 
+    def test_a_panel_for_each_split_has_its_rows_and_those_of_no_split(self) -> None:
+        rows = encodings()
+        rows["data_split"] = np.where(rows["type"] == "neutral_dataset", "", np.tile(["test", "train"], 50))
+        rows.loc[rows["source_id"] == "she", "data_split"] = "train"
+        figure, axes = plot_encoder_distributions(
+            Run(), rows, show=False, return_fig_ax=True, split_plot_mode="facets", paired_legend_labels=["he", "she"]
+        )
+        assert [ax.get_title(loc="left") for ax in axes] == ["train", "test"]
+        for ax in axes:
+            own = rows[rows["data_split"].isin(["", ax.get_title(loc="left")])]
+            drawn = {
+                one.get_label(): np.sort(one.get_offsets()[:, 1]) for one in ax.collections if len(one.get_offsets())
+            }
+            groups = own.groupby(own["source_id"].fillna(own["type"]))["encoded"]
+            names = {"he": "he -> she", "she": "she -> he"}
+            assert {key: len(value) for key, value in drawn.items() if key[0] != "_"} == {
+                names.get(str(name), name): len(values) for name, values in groups
+            }
+        assert "n = 15 | 0\nmean +0.99 | –" in axes[1].get_xticklabels()[0].get_text()
+        assert figure.get_size_inches()[1] > 5
+
+    def test_neutral_text_can_be_left_out(self) -> None:
+        figure, _ = plot_encoder_distributions(
+            Run(), encodings(), show=False, return_fig_ax=True, include_neutral=False
+        )
+        assert legend_labels(figure) == ["she (−1)", "he (+1)", "median"]
+
+    @pytest.mark.parametrize(
+        ("rows", "options", "message"),
+        [
+            (encodings(), {"split_plot_mode": "facets"}, "in a column 'data_split'"),
+            (encodings(), {"split_plot_mode": "facet"}, "Did you mean 'facets'"),
+            (encodings().tail(50), {"include_neutral": False}, "Only neutral text is left"),
+        ],
+    )
+    def test_facets_without_splits_and_nothing_left(self, rows: pd.DataFrame, options: dict, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            plot_encoder_distributions(Run(), rows, show=False, return_fig_ax=True, **options)
+
 
 class TestProbabilityShifts:
     def test_the_lines_are_the_grid(self) -> None:
@@ -697,7 +767,7 @@ class TestScreen:
         with pytest.raises(TypeError, match="Did you mean 'violin_order'"):
             plot_encoder_distributions(Run(), encodings(), show=False, violin_orders=[])
         figure, _ = plot_encoder_distributions(
-            Run(), encodings(), show=False, return_fig_ax=True, class_label_mapping={"he": "male"}, include_neutral=True
+            Run(), encodings(), show=False, return_fig_ax=True, class_label_mapping={"he": "male"}
         )
         assert "male (+1)" in legend_labels(figure)
 

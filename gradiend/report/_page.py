@@ -19,6 +19,7 @@ from gradiend.report._rewrites import balance_of, moves_of, title_of
 from gradiend.report._side_effects import predictions_of, side_effects_of
 from gradiend.report._verdict import converged, feature_sentence, moved, separated
 from gradiend.report._words import is_number, model_name
+from gradiend.trainer.core.stats import overlap_sentence
 from gradiend.util._checks import require_finite
 from gradiend.util._imports import require_package
 from gradiend.visualizer.convergence import training_curves
@@ -68,6 +69,7 @@ def write_report(
     # A report of seeds beside a training of one seed is that of an earlier training.
     one_seed = trainer.training_args.max_seeds == 1
     seeds = None if running or stats is None or one_seed else trainer.get_seed_report()
+    stability = (seeds or {}).get("topk_stability", {})
     moves = None
     if decoder is not None:
         moves = moves_of(decoder, classes, on_others=trainer.strengthens_on_other_classes)
@@ -99,6 +101,7 @@ def write_report(
         "importance": None if gradiend is None else importance_of(gradiend, trainer),
         "data_summary": described_data(trainer.data_summary()),
         "seeds": seeds,
+        "overlap": overlap_sentence(stability) if stability.get("computed") else None,
         "arguments": arguments_of(trainer),
         "reproduction": reproduction(record, tried),
         "data": {} if encodings is None else encodings.points,

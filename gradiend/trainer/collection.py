@@ -28,6 +28,8 @@ CHILD_ERRORS = (ValueError, ArithmeticError, RuntimeError, LookupError, OSError,
 """Errors of one trainer's data, model or files; an error in the call itself (TypeError) is the same for all."""
 KEPT = ("evaluate", "evaluate_encoder", "evaluate_decoder", "evaluate_side_effects")
 """The calls whose last results the table reads."""
+OF_SEEDS = ("evaluate", "evaluate_encoder", "evaluate_decoder")
+"""The calls, beside plots, that ask all converged seeds of a trainer, if its arguments ask for their comparison."""
 
 
 class TrainerCollection(Shown, Mapping[str, Any]):
@@ -37,7 +39,9 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         both.train()
         both.evaluate_encoder(split="test")["gender"]["correlation"]
 
-    A trainer whose call raises an error is left out of the result; the log and `failures` say why.
+    A trainer whose call raises an error is left out of the result; the log and `failures` say why. With
+    `analyze_seed_stability`, evaluations and plots of a trainer are those of its converged seeds, see
+    `Trainer.multi_seed`, and so are the table and comparisons of weights; all other calls are about its best seed.
 
     Args:
         *trainers: Trainers, whose ids are their `run_id`.
@@ -139,7 +143,7 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         """
         if not all(callable(getattr(type(one), name, None)) for one in self._trainers.values()):
             raise AttributeError(f"The trainers have no method {name!r}.{nearest(name, dir(Trainer))}")
-        return self._each(name, lambda trainer: getattr(trainer, name)(*args, **kwargs), self._untrained)
+        return self._each(name, lambda trainer: getattr(_asked(trainer, name), name)(*args, **kwargs), self._untrained)
 
     def __getattr__(self, name: str) -> Callable[..., dict[str, Any]]:
         # Only for names that the collection itself does not have.
@@ -201,7 +205,8 @@ class TrainerCollection(Shown, Mapping[str, Any]):
             label_mapping: Id → the name under which a model is given.
             load_missing: Whether models that are not in memory are loaded; otherwise they are left out.
             use_cache: Accepted for compatibility; loaded models are kept as `retain_models_in_memory` says.
-            seed_selection: Give the models of several seeds, see `Trainer.multi_seed`, as a `SeedModelGroup`.
+            seed_selection: Give the models of several seeds, see `Trainer.multi_seed`, as a `SeedModelGroup`. Default:
+                all_convergent with `analyze_seed_stability`; otherwise the model of the best seed.
             gradiend_only: Give the GRADIENDs without their base models.
 
         Raises:
@@ -285,6 +290,7 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         )
         trained = None if name in self.failures or not trainer.has_model() else trainer.get_training_stats()
         outcome = (trained or {}).get("convergence_info") or {}
+        seeds = (encoder or {}).get("seeds", {}).get("values", trainer.training_args.seed)
         correlation = None
         if encoder and encoder.get("correlation") is not None:
             interval = encoder.get("correlation_interval") or {}
@@ -298,11 +304,12 @@ class TrainerCollection(Shown, Mapping[str, Any]):
             if "learning_rate" in one
         }  # fmt: skip
         return {
-            "experiment": {"name": name, "model": trainer.base_model_path, "seed": trainer.training_args.seed},
+            "experiment": {"name": name, "model": trainer.base_model_path, "seed": seeds},
             "metrics": {
                 "classes": trainer.target_classes,
                 "converged": outcome.get("converged"),
                 "correlation": correlation,
+                "n_seeds": (len(seeds) if isinstance(seeds, list) else 1) if encoder else None,
                 "mean_by_class": (encoder or {}).get("mean_by_feature_class"),
                 "goals": goals,
                 "divergence": _divergence(self._results.get("evaluate_side_effects", {}).get(name)),
@@ -319,9 +326,10 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         """One row for each trainer: what was found, and what it costs.
 
         The columns are classes, status (trained, not trained, failed), reason, converged, correlation with its interval
-        (low, high), for each goal of the decoder evaluation P before and after, the chosen step and the share of the
-        likelihood that is kept, and divergence (of the last `evaluate_side_effects`, in nats per token). What the last
-        calls of this collection have not measured is None.
+        (low, high) and the number of seeds that it is of, for each goal of the decoder evaluation P before and after,
+        the chosen step (None where seeds have chosen different ones) and the share of the likelihood that is kept, and
+        divergence (of the last `evaluate_side_effects`, in nats per token). What the last calls of this collection have
+        not measured is None.
 
         Args:
             path: A CSV file, to which the table is written too.
@@ -368,7 +376,15 @@ def _told(error: BaseException) -> str:
     return text
 
 
+def _asked(trainer: Any, name: str) -> Any:
+    """What a call goes to: the trainer, or the view of its seeds."""
+    of_seeds = name in OF_SEEDS or name.startswith("plot_")
+    return trainer.multi_seed() if of_seeds and trainer.training_args.analyze_seed_stability else trainer
+
+
 def _model_of(trainer: Any, seed_selection: str | None, gradiend_only: bool) -> Any:
+    if seed_selection is None and trainer.training_args.analyze_seed_stability:
+        seed_selection = "all_convergent"
     if seed_selection is not None:
         return trainer.multi_seed(selection=seed_selection).get_model(gradiend_only=gradiend_only)
     model: ModelWithGradiend = trainer.get_model()
@@ -389,7 +405,7 @@ def _row(metrics: Mapping[str, Any]) -> dict[str, Any]:
     row = {
         "classes": " / ".join(metrics["classes"] or ()), "status": metrics["status"], "reason": metrics["reason"],
         "converged": metrics["converged"], "correlation": found.get("value"), "low": found.get("low"),
-        "high": found.get("high"),
+        "high": found.get("high"), "seeds": metrics["n_seeds"],
     }  # fmt: skip
     for goal, one in metrics["goals"].items():
         kept = one["likelihood_ratio"]["value"] if one["likelihood_ratio"] else None

@@ -86,7 +86,8 @@ def plot_encoder_scatter(
     hover_text_max_chars: int = 50,
     x_col: str | None = None,
     label_name_mapping: Mapping[Any, str] | None = None,
-) -> Figure | None:
+    return_fig_ax: bool = False,
+) -> Any:
     """Plot every encoded example in a web page, where hovering over a point shows its text.
 
     The page holds all it needs (plotly's script too, 4 to 5 MB), so it works without a network.
@@ -111,6 +112,7 @@ def plot_encoder_scatter(
         hover_text_max_chars: Number of characters of each value that are shown.
         x_col: Column whose values stand side by side; by default transitions and kinds of neutral text.
         label_name_mapping: Display names by value of the colour column, e.g. {1: "he"}.
+        return_fig_ax: Return (figure, None), as other plots return (figure, axes): plotly has no axes.
 
     Returns:
         The plotly figure, with one trace for each value of the colour column and the texts as `customdata`; None, with
@@ -123,7 +125,7 @@ def plot_encoder_scatter(
     if find_spec("plotly") is None:
         message = f"plot_encoder_scatter needs plotly: {install_hint('plotly', 'plot')}"
         warnings.warn(message, stacklevel=3)
-        return None
+        return (None, None) if return_fig_ax else None
     # Arguments are checked before a trainer makes a frame.
     for name, least_one in (("hover_text_max_chars", hover_text_max_chars), ("max_points", max_points)):
         if least_one is not None and least_one < 1:
@@ -150,7 +152,7 @@ def plot_encoder_scatter(
         write_page(figure, path, heading or default)
     if show:
         figure.show(config=CONFIG)
-    return figure
+    return (figure, None) if return_fig_ax else figure
 
 
 def lay_out(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,15 @@ Encodings = pd.DataFrame | Mapping[str, Any]
 """A frame with one row per example, or the result of `evaluate_encoder(return_df=True)`."""
 
 ARROW = " -> "
+SPLIT = "data_split"
+"""Column with the split of an encoded row; "" for a row that is in no split, such as neutral text."""
+_ORDER = ("train", "validation", "test")
+
+
+def split_order(splits: Iterable[str]) -> list[str]:
+    """Return the splits of rows: train, validation and test, then others by their names."""
+    found = set(splits)
+    return [name for name in _ORDER if name in found] + sorted(found - set(_ORDER))
 
 
 def frame_of(encodings: Encodings) -> pd.DataFrame:
@@ -60,20 +69,31 @@ class EncodingGroup:
     label: float
     values: NDArray[np.float64]
     neutral: bool
+    splits: NDArray[Any]
+    """The split of each value, "" for none."""
 
     @property
     def key(self) -> str:
         """The name by which a user refers to the group: `a -> b`, `a`, or the neutral type."""
         return self.source if self.target is None else f"{self.source}{ARROW}{self.target}"
 
+    def of_split(self, split: str) -> EncodingGroup:
+        """The group with the values of a split, and those that are in no split."""
+        own = np.isin(self.splits, [split, ""])
+        return replace(self, values=self.values[own], splits=self.splits[own])
+
 
 def encoding_groups(
-    encodings: Encodings | None, *, first_classes: Sequence[str] = (), target_and_neutral_only: bool = True
+    encodings: Encodings | None,
+    *,
+    first_classes: Sequence[str] = (),
+    target_and_neutral_only: bool = True,
+    include_neutral: bool = True,
 ) -> list[EncodingGroup]:
     """Split encodings into groups: transitions, those of `first_classes` first and label 0 last, then neutral text.
 
-    `target_and_neutral_only` leaves out identity examples of other classes (label 0); a frame with only such rows is a
-    ValueError.
+    `target_and_neutral_only` leaves out identity examples of other classes (label 0), `include_neutral=False` neutral
+    text; a frame with only such rows is a ValueError.
     """
     frame = checked_frame(encodings, ("encoded", "label", "type"))
     label = frame["label"].to_numpy(np.float64)
@@ -85,19 +105,24 @@ def encoding_groups(
             "source": np.where(neutral, kind, _names(frame, "source_id").fillna(label_names)),
             "target": _names(frame, "target_id").where(~neutral, ""),
             "label": label, "neutral": neutral, "encoded": frame["encoded"].to_numpy(np.float64),
+            "split": _names(frame, SPLIT).fillna("").astype(str),
         }
     ).fillna({"target": ""})  # fmt: skip
     if target_and_neutral_only:
         table = table[table["neutral"] | (table["label"] != 0)]
-    if table.empty:
-        raise ValueError(
-            "Only identity rows (label 0) are there, which target_and_neutral_only=True hides; set it to False."
-        )
+        if table.empty:
+            raise ValueError(
+                "Only identity rows (label 0) are there, which target_and_neutral_only=True hides; set it to False."
+            )
+    if not include_neutral:
+        table = table[~table["neutral"]]
+        if table.empty:
+            raise ValueError("Only neutral text is left to plot, which include_neutral=False hides; set it to True.")
     groups = [
         EncodingGroup(
             source=str(part["source"].iloc[0]), target=str(part["target"].iloc[0]) or None,
             label=float(part["label"].mean()), values=part["encoded"].to_numpy(np.float64),
-            neutral=bool(part["neutral"].iloc[0]),
+            neutral=bool(part["neutral"].iloc[0]), splits=part["split"].to_numpy(),
         )
         for _, part in table.groupby(["neutral", "source", "target"], sort=False)
     ]  # fmt: skip
@@ -168,6 +193,7 @@ def _union(title: str, groups: Sequence[EncodingGroup]) -> EncodingGroup:
     return EncodingGroup(
         source=title, target=None, label=labels.pop() if len(labels) == 1 else float("nan"),
         values=np.concatenate([group.values for group in groups]), neutral=all(group.neutral for group in groups),
+        splits=np.concatenate([group.splits for group in groups]),
     )  # fmt: skip
 
 

@@ -47,11 +47,13 @@ class Visualizer:
 
     def plot_encoder_by_target(self, encoder_df: Encodings | None = None, **kwargs: Any) -> Any:
         """See `gradiend.visualizer.plot_encoder_by_target`."""
-        return plot_encoder_by_target(self.trainer, encoder_df=encoder_df, **kwargs)
+        with marked_titles(self.trainer):
+            return plot_encoder_by_target(self.trainer, encoder_df=encoder_df, **kwargs)
 
     def plot_encoder_strip_by_split(self, encoder_df: Encodings | None = None, **kwargs: Any) -> Any:
         """See `gradiend.visualizer.plot_encoder_strip_by_split`."""
-        return plot_encoder_strip_by_split(self.trainer, encoder_df=encoder_df, **kwargs)
+        with marked_titles(self.trainer):
+            return plot_encoder_strip_by_split(self.trainer, encoder_df=encoder_df, **kwargs)
 
     def plot_probability_shifts(self, **kwargs: Any) -> Any:
         """See `gradiend.visualizer.plot_probability_shifts`."""

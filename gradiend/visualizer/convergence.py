@@ -6,21 +6,27 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from gradiend.model._checkpoint_files import read_training
+from gradiend.util._keywords import one_of
 from gradiend.util.paths import CONVERGENCE_PLOT, TRAINING
 from gradiend.visualizer._output import deliver, heading, new_figure, plot_keywords, require_destination, with_format
 from gradiend.visualizer._style import MARKERS, REFERENCE_COLOR, LegendPlace, add_legend, distinct_colors, shown, tidy
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
 DEFAULT_NAME = CONVERGENCE_PLOT
 
+SPREADS = {"minmax": "smallest to largest", "iqr": "quartiles", "ci95": "95 % interval of the mean"}
+"""What is drawn around the means of a class → what a reader calls it."""
+
 _MARKERS_A_LINE = 25
+_SHADE = 0.18
 
 
 class _TrainedRun(Protocol):
@@ -41,6 +47,7 @@ def plot_training_convergence(
     plot_mean_by_class: bool = True,
     plot_mean_by_feature_class: bool | None = None,
     plot_correlation: bool = True,
+    class_spread: Literal["minmax", "iqr", "ci95"] | None = None,
     best_step: bool = True,
     label_name_mapping: Mapping[Any, str] | None = None,
     output: str | Path | None = None,
@@ -65,6 +72,8 @@ def plot_training_convergence(
         plot_mean_by_feature_class: Show the mean encoding of each factual class; by default only where there
             are more classes than labels.
         plot_correlation: Show the correlation.
+        class_spread: What is shaded around the means: the range of the encodings ("minmax"), their quartiles ("iqr"),
+            or the 95 % interval of the mean ("ci95": 1.96 standard errors). None: nothing.
         best_step: Mark the step whose model was kept.
         label_name_mapping: Display names by label value (1, "-1.0") or class name.
         output: The file to write; an image extension is replaced by `img_format`.
@@ -84,8 +93,8 @@ def plot_training_convergence(
         The path of the file, "" if no file was written.
 
     Raises:
-        ValueError: There is no source or no evaluated step in it, the format is unknown, or there is neither a path nor
-            `show`.
+        ValueError: There is no source or no evaluated step in it, or no spread where class_spread asks for
+            one; the format is unknown, or there is neither a path nor `show`.
         ImportError: matplotlib is not installed.
     """
     if experiment_dir is None and trainer is not None:
@@ -94,11 +103,14 @@ def plot_training_convergence(
         output = Path(experiment_dir) / DEFAULT_NAME
     path = None if output is None else with_format(output, img_format)
     require_destination(path, show or return_fig_ax, "output, experiment_dir or a trainer with an experiment_dir")
+    if class_spread is not None:
+        one_of("class_spread", class_spread, SPREADS)
     if training_stats is None:
         training_stats = _recorded(trainer, model_path)
     figure = convergence_figure(
-        training_curves(training_stats, label_name_mapping), correlation=plot_correlation,
+        training_curves(training_stats, label_name_mapping, class_spread), correlation=plot_correlation,
         mean_by_class=plot_mean_by_class, mean_by_feature_class=plot_mean_by_feature_class, best_step=best_step,
+        band=None if class_spread is None else SPREADS[class_spread],
         title=heading(title, "Training convergence"), figsize=figsize,
         legend=LegendPlace(legend_loc, legend_bbox_to_anchor, legend_ncol),
     )  # fmt: skip
@@ -133,11 +145,17 @@ class Curve:
     name: str
     steps: tuple[float, ...]
     values: tuple[float, ...]
+    band: tuple[tuple[float, float], ...] = ()
+    """Lower and upper end of what is shaded around each value; empty without a spread."""
 
     @classmethod
-    def of(cls, name: str, points: Mapping[float, Any]) -> Curve:
+    def of(
+        cls, name: str, points: Mapping[float, Any], band: Mapping[float, tuple[float, float]] | None = None
+    ) -> Curve:
         """Make the curve through `points`, step → value; None, which JSON has for a missing value, becomes NaN."""
-        return cls(name, tuple(points), tuple(math.nan if value is None else float(value) for value in points.values()))
+        values = tuple(math.nan if value is None else float(value) for value in points.values())
+        unknown = (math.nan, math.nan)
+        return cls(name, tuple(points), values, () if band is None else tuple(band.get(at, unknown) for at in points))
 
 
 @dataclass(frozen=True)
@@ -151,11 +169,13 @@ class TrainingCurves:
     best_correlation: float | None
 
 
-def training_curves(stats: Mapping[str, Any], names: Mapping[Any, str] | None = None) -> TrainingCurves:
+def training_curves(
+    stats: Mapping[str, Any], names: Mapping[Any, str] | None = None, spread: str | None = None
+) -> TrainingCurves:
     """Read the curves from the statistics of a training; the curves of labels ±1 come before the curve of label 0.
 
     `stats` are the run's dict (with key training_stats) or the inner one; steps and labels are numbers or, after JSON,
-    strings. `names` are display names by label value or class name.
+    strings. `names` are display names by label value or class name, `spread` is one of `SPREADS`.
     """
     best = stats.get("best_score_checkpoint") or {}
     if isinstance(stats.get("training_stats"), Mapping):
@@ -184,11 +204,39 @@ def training_curves(stats: Mapping[str, Any], names: Mapping[Any, str] | None = 
     step, correlation = best.get("global_step"), best.get("correlation")
     return TrainingCurves(
         correlation=Curve.of("correlation", correlations) if correlations else None,
-        by_class=tuple(Curve.of(label_name(label), labels[label]) for label in sorted(labels, key=label_order)),
-        by_feature_class=tuple(Curve.of(chosen.get(name, name), points) for name, points in classes.items()),
+        by_class=tuple(
+            Curve.of(label_name(label), labels[label], _band(stats, "class", label, spread))
+            for label in sorted(labels, key=label_order)
+        ),
+        by_feature_class=tuple(
+            Curve.of(chosen.get(name, name), points, _band(stats, "feature_class", name, spread))
+            for name, points in classes.items()
+        ),
         best_step=None if step is None else float(step),
         best_correlation=None if correlation is None else float(correlation),
     )
+
+
+def _band(stats: Mapping[str, Any], of: str, name: str, spread: str | None) -> dict[float, tuple[float, float]] | None:
+    """Return step → (low, high) of a label or class."""
+    if spread is None:
+        return None
+
+    def column(what: str) -> dict[float, float]:
+        return _columns(stats.get(f"{what}_by_{of}") or {}).get(name, {})
+
+    n = column("n")
+    if not n:
+        raise ValueError(
+            f"class_spread={spread!r}: the statistics have no spread of {name!r}. A training records it, unless its "
+            "evaluate_fn does not return min_by_class, max_by_class, …: train again, or leave class_spread out."
+        )
+    if spread == "ci95":
+        # The standard deviation is that of a population; one text has no standard error.
+        half = {at: 1.96 * std / math.sqrt(n[at] - 1) for at, std in column("std").items() if n[at] > 1}
+        return {at: (mean - half[at], mean + half[at]) for at, mean in column("mean").items() if at in half}
+    low, high = (column(what) for what in (("min", "max") if spread == "minmax" else ("q1", "q3")))
+    return {at: (least, high[at]) for at, least in low.items()}
 
 
 def _by_step(values: Mapping[Any, Any]) -> dict[float, Any]:
@@ -237,11 +285,12 @@ def convergence_figure(
     mean_by_class: bool = True,
     mean_by_feature_class: bool | None = None,
     best_step: bool = True,
+    band: str | None = None,
     title: str | None = None,
     figsize: tuple[float, float] | None = None,
     legend: LegendPlace | None = None,
 ) -> Figure:
-    """Draw one panel for each chosen quantity, above a common axis of steps."""
+    """Draw one panel for each chosen quantity, above a common axis of steps; `band` names what is shaded."""
     if mean_by_feature_class is None:
         mean_by_feature_class = len(curves.by_feature_class) > len(curves.by_class)
     panels: list[_Panel] = []
@@ -272,7 +321,9 @@ def convergence_figure(
             if panel.named:
                 lines.setdefault(curve.name, line)
         _frame(ax, panel)
-    handles = list(lines.values())
+    handles: list[Artist] = list(lines.values())
+    if band is not None and lines:
+        handles.append(axes[0].fill_between([], [], color=REFERENCE_COLOR, alpha=_SHADE, linewidth=0, label=band))
     if best_step and curves.best_step is not None:
         handles.append(_mark_best(axes, curves.best_step, curves.best_correlation))
     axes[-1].set_xlabel("training step")
@@ -289,6 +340,9 @@ def _draw(ax: Axes, curve: Curve, color: str, marker: str) -> Line2D:
         curve.steps, curve.values, color=color, marker=marker, markersize=4,
         markevery=max(1, len(curve.steps) // _MARKERS_A_LINE), linewidth=1.8, label=shown(curve.name),
     )  # fmt: skip
+    if curve.band:
+        low, high = zip(*curve.band, strict=True)
+        ax.fill_between(curve.steps, low, high, color=color, alpha=_SHADE, linewidth=0)
     return line
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
@@ -21,8 +21,16 @@ from gradiend.util._imports import install_hint
 from gradiend.util._keywords import one_of
 from gradiend.util.paths import WORDS_PLOT, WORDS_STRIP
 from gradiend.visualizer._encoder_scatter import CONFIG, HOVER_COLUMNS, hover_texts, lay_out, points_figure, write_page
-from gradiend.visualizer._encodings import Encodings, checked_frame
-from gradiend.visualizer._output import deliver, heading, new_figure, plot_keywords, require_destination, with_format
+from gradiend.visualizer._encodings import SPLIT, Encodings, checked_frame, split_order
+from gradiend.visualizer._output import (
+    deliver,
+    heading,
+    new_figure,
+    plot_keywords,
+    require_destination,
+    require_matplotlib,
+    with_format,
+)
 from gradiend.visualizer._style import DEFAULT_CMAP, GOLDEN_RATIO, LegendPlace, add_legend, distinct_colors, shown, tidy
 
 if TYPE_CHECKING:
@@ -31,9 +39,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SPLIT = "data_split"
-"""Column with the split of an encoded row."""
-_ORDER = ("train", "validation", "test")
 _GAP = 0.8
 """Room between the words of two classes."""
 _LABELS = 6
@@ -144,6 +149,8 @@ def plot_encoder_strip_by_split(
     aggregate_targets: bool = True,
     label_outliers: str | None = "iqr",
     outlier_k: float | None = None,
+    label_samples: int = 0,
+    label_words: Sequence[str] = (),
     split: str | Sequence[str] = "all",
     target_col: str = "factual",
     output: str | Path | None = None,
@@ -167,6 +174,8 @@ def plot_encoder_strip_by_split(
         label_outliers: Which points are named, at most six of a strip: "iqr" (outside of the quartiles by `outlier_k`
             times their distance), "zscore" (more than `outlier_k` standard deviations from the mean), or None.
         outlier_k: See `label_outliers`. Default: 1.5 for "iqr", 3 for "zscore".
+        label_samples: How many points of a strip are named, too, evenly spaced in the order of their encodings.
+        label_words: Words that are named wherever they stand, whatever their case.
         split: The split, or splits, that the trainer encodes if there is no frame; "all" for those of the data.
         target_col: Column of the words.
         output: The file to write, without it encoder_strip_by_split.<img_format> in the trainer's experiment_dir.
@@ -199,7 +208,8 @@ def plot_encoder_strip_by_split(
         keys = ["class", "word", "split"]
         rows = rows.groupby(keys, sort=False, as_index=False).agg(encoded=("encoded", "mean"), label=("label", "mean"))
     figure = strips_figure(
-        rows, label_outliers, outlier_k or (1.5 if label_outliers == "iqr" else 3.0), cmap=cmap,
+        rows, label_outliers, outlier_k or (1.5 if label_outliers == "iqr" else 3.0), label_samples,
+        {word.strip().lower() for word in label_words}, cmap=cmap,
         title=heading(title, _default_title(trainer)), figsize=figsize,
         legend=LegendPlace(legend_loc, legend_bbox_to_anchor, legend_ncol),
     )  # fmt: skip
@@ -274,19 +284,13 @@ def word_rows(encodings: Encodings, target_col: str, max_words: int | None = Non
             logger.info("%d of %d words are drawn, the most frequent of each class.", len(kept), len(most))
         rows = rows.merge(kept[["class", "key"]], on=["class", "key"])
     rows["word"] = rows.groupby(["class", "key"])["word"].transform(lambda own: own.value_counts().idxmax())
-    rank = {name: place for place, name in enumerate(split_order(rows))}
+    rank = {name: place for place, name in enumerate(split_order(rows["split"]))}
     rows["rank"] = rows["split"].map(rank)
     rows["first"] = rows.groupby(["class", "key"])["rank"].transform("min")
     label = rows.groupby("class")["label"].transform("mean")
     rows["place"] = np.where(label == 0, 2.0, -label)
     rows = rows.sort_values(["place", "class", "first", "key", "rank"], kind="stable", ignore_index=True)
     return rows.drop(columns=["key", "rank", "first", "place"])
-
-
-def split_order(rows: pd.DataFrame) -> list[str]:
-    """Return the splits of rows: train, validation and test, then others by their names."""
-    found = set(rows["split"])
-    return [name for name in _ORDER if name in found] + sorted(found - set(_ORDER))
 
 
 def word_places(rows: pd.DataFrame) -> dict[tuple[str, str], float]:
@@ -304,7 +308,7 @@ def words_figure(
     legend: LegendPlace,
 ) -> Figure:  # fmt: skip
     """Draw the result of `word_rows`: a place for each word, in which its splits stand side by side."""
-    places, splits = word_places(rows), split_order(rows)
+    places, splits = word_places(rows), split_order(rows["split"])
     colors = dict(zip(splits, distinct_colors(len(splits), cmap), strict=True))
     figure = new_figure(figsize or (min(3.5 + 0.32 * len(places), 40.0), 5.0), title)
     ax = figure.subplots()
@@ -348,11 +352,14 @@ def _jitter(n: int) -> NDArray[np.float64]:
 
 
 def strips_figure(
-    rows: pd.DataFrame, rule: str | None, k: float, *, cmap: str, title: str | None,
+    rows: pd.DataFrame, rule: str | None, k: float, n_samples: int, words: Set[str], *, cmap: str, title: str | None,
     figsize: tuple[float, float] | None, legend: LegendPlace,
 ) -> Figure:  # fmt: skip
-    """Draw a strip of points for each class and split, and name outliers by a rule."""
-    classes, splits = list(dict.fromkeys(rows["class"])), split_order(rows)
+    """Draw a strip of points for each class and split; name outliers by a rule, samples, and chosen words."""
+    require_matplotlib()
+    from matplotlib.patheffects import withStroke  # noqa: PLC0415 - optional
+
+    classes, splits = list(dict.fromkeys(rows["class"])), split_order(rows["split"])
     colors = dict(zip(splits, distinct_colors(len(splits), cmap), strict=True))
     figure = new_figure(figsize or (3.5 + 1.1 * len(classes) * len(splits), 5.0), title)
     ax = figure.subplots()
@@ -366,10 +373,14 @@ def strips_figure(
             at, values = place + (number - (len(splits) - 1) / 2) * width, own["encoded"].to_numpy()
             half = 0.35 * width
             _draw(ax, at, values, "strip", colors[one], half)
-            for index in outliers(values, rule, k)[:_LABELS]:
+            n = min(n_samples, len(values))
+            samples = np.argsort(values, kind="stable")[(np.arange(n) * 2 + 1) * len(values) // (2 * n or 1)].tolist()
+            chosen = [index for index, word in enumerate(own["word"]) if word.lower() in words]
+            for index in dict.fromkeys([*outliers(values, rule, k)[:_LABELS], *samples, *chosen]):
                 ax.annotate(
                     shown(str(own["word"].iloc[index]), 18, 1), (at + half * jitter[index], values[index]),
                     xytext=(4, 2), textcoords="offset points", fontsize=7,
+                    path_effects=[withStroke(linewidth=2, foreground="white")],
                 )  # fmt: skip
     ax.set_xticks(range(len(classes)), [shown(name) for name in classes])
     _frame(ax, rows, (-0.6, len(classes) - 0.4))

@@ -9,12 +9,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from gradiend.util._display import UNKNOWN
+from gradiend.util._keywords import one_of
 from gradiend.util.paths import ENCODER_PLOT, safe_name
 from gradiend.visualizer._encodings import (
+    SPLIT,
     EncodingGroup,
     Encodings,
     encoding_groups,
@@ -22,6 +25,7 @@ from gradiend.visualizer._encodings import (
     merged,
     ordered,
     paired,
+    split_order,
 )
 from gradiend.visualizer._output import deliver, heading, new_figure, plot_keywords, require_destination, with_format
 from gradiend.visualizer._style import (
@@ -94,6 +98,8 @@ def plot_encoder_distributions(
     figsize: tuple[float, float] | None = None,
     target_and_neutral_only: bool = True,
     ignore_missing_legend_group_labels: bool = False,
+    include_neutral: bool = True,
+    split_plot_mode: Literal["together", "facets"] = "together",
     return_fig_ax: bool = False,
 ) -> Any:
     """Plot the encodings of each transition `factual -> alternative` and of each kind of neutral text.
@@ -130,7 +136,11 @@ def plot_encoder_distributions(
         figsize: Width and height in inches.
         target_and_neutral_only: Leave out identity examples of other classes (label 0).
         ignore_missing_legend_group_labels: Pass over names in legend_group_mapping that fit no group.
-        return_fig_ax: Return (figure, axes).
+        include_neutral: Show neutral text.
+        split_plot_mode: "facets" draws a panel for each split of the frame (its column data_split, as of
+            `evaluate_encoder(split=["train", "test"], return_df=True)`); rows that are in no split, such as those of
+            a neutral corpus, are in each panel. "together": one panel.
+        return_fig_ax: Return (figure, axes); with facets, a list of axes.
 
     Returns:
         The path of the file, "" if no file was written.
@@ -142,23 +152,34 @@ def plot_encoder_distributions(
     """
     path = _destination(trainer, output, output_dir, img_format)
     require_destination(path, show or return_fig_ax, "output, output_dir or a trainer with an experiment_dir")
+    facets = one_of("split_plot_mode", split_plot_mode, ("together", "facets")) == "facets"
     groups = encoding_groups(
-        encoder_df, first_classes=trainer.pair or (), target_and_neutral_only=target_and_neutral_only
+        encoder_df,
+        first_classes=trainer.pair or (),
+        target_and_neutral_only=target_and_neutral_only,
+        include_neutral=include_neutral,
     )
     groups = merged(groups, legend_group_mapping or {}, ignore_missing=ignore_missing_legend_group_labels)
     groups = ordered(groups, violin_order)
     if legend_bbox_to_anchor is None and legend_loc == "best":
         legend_loc = None
     run = "" if trainer.run_id is None else f" of {shown(trainer.run_id, width=60, lines=1)}"
+    splits = split_order(split for group in groups for split in group.splits if split) if facets else ()
+    if facets and not splits:
+        raise ValueError(
+            f'split_plot_mode="facets" needs the splits of the rows in a column {SPLIT!r}, which '
+            'evaluate_encoder(split=["train", "test"], return_df=True) writes.'
+        )
     figure = distribution_figure(
-        groups, violins=paired(groups, paired_legend_labels), names=Names(_by_group_name(legend_name_mapping or {})),
+        groups, violins=paired(groups, paired_legend_labels), splits=splits,
+        names=Names(_by_group_name(legend_name_mapping or {})),
         colors=_by_group_name(colors) if isinstance(colors, Mapping) else colors, cmap=cmap,
         title=heading(title, f"Encodings{run}"), figsize=figsize,
         fonts=FontSizes(title_fontsize or 13, label_fontsize or 9, axis_label_fontsize or 11, legend_fontsize or 9),
         legend=LegendPlace(legend_loc, legend_bbox_to_anchor, legend_ncol),
     )  # fmt: skip
     delivered = deliver(figure, path, show=show, dpi=dpi)
-    return (figure, figure.axes[0]) if return_fig_ax else delivered
+    return (figure, figure.axes if facets else figure.axes[0]) if return_fig_ax else delivered
 
 
 def _by_group_name(values: Mapping[str, str]) -> dict[str, str]:
@@ -208,7 +229,9 @@ class Names:
         size = "n = " + " | ".join(f"{group.values.size:,}" for group in violin)
         if rotated:
             return f"{head} ({size})"
-        means = " | ".join(signed(float(group.values.mean()), ".2f") for group in violin)
+        means = " | ".join(
+            signed(float(own.mean()), ".2f") if (own := group.values).size else UNKNOWN for group in violin
+        )
         return f"{head}\n{size}\nmean {means}"
 
     def _group(self, group: EncodingGroup, rotated: bool) -> str:
@@ -238,6 +261,7 @@ def distribution_figure(
     groups: Sequence[EncodingGroup],
     *,
     violins: Sequence[tuple[EncodingGroup, ...]] | None = None,
+    splits: Sequence[str] = (),
     names: Names | None = None,
     colors: Mapping[str, str] | Sequence[str] | None = None,
     cmap: str = DEFAULT_CMAP,
@@ -249,6 +273,7 @@ def distribution_figure(
     """Draw groups of encodings side by side, coloured by factual class, one collection of points for each group.
 
     `violins` has the groups again, one or two (left and right half) in a violin; by default each group has its own.
+    With `splits`, each of these has a panel with the groups' values in it.
     """
     names, fonts = names or Names({}), fonts or FontSizes()
     palette = _palette(groups, colors, cmap)
@@ -256,31 +281,39 @@ def distribution_figure(
     scale = max(1.0, *(float(np.abs(group.values).max()) for group in groups))
     violins = [(group,) for group in groups] if violins is None else violins
     rotated = len(violins) >= _ROTATE_FROM
-    figure = new_figure(figsize or _size(violins, rotated), title, fonts.title)
-    ax = figure.subplots()
-    for position, violin in enumerate(violins):
-        sides = (-1, 1) if len(violin) == 2 else (0,)
-        for group, side in zip(violin, sides, strict=True):
-            _draw(ax, position, group, palette[_color_name(group, palette)], scale, side)
-
-    turn: dict[str, Any] = {"rotation": 55, "ha": "right", "rotation_mode": "anchor"} if rotated else {}
-    ticks = [names.tick(violin, rotated=rotated) for violin in violins]
-    ax.set_xticks(range(len(violins)), ticks, fontsize=fonts.label, **turn)
-    ax.tick_params(axis="x", length=0)
-    ax.set_xlim(-0.6, len(violins) - 0.4)
-    ax.set_ylim(-1.05 * scale, 1.05 * scale)
-    ax.set_ylabel("encoding", fontsize=fonts.axis_label)
-    tidy(ax, zero_line=True)
+    width, height = _size(violins, rotated)
+    figure = new_figure(figsize or (width, height * max(0.8 * len(splits), 1)), title, fonts.title)
+    axes = list(figure.subplots(max(len(splits), 1), 1, squeeze=False).flat)
+    for ax, split in zip(axes, splits or ("",), strict=True):
+        own = [tuple(group.of_split(split) for group in violin) for violin in violins] if split else violins
+        if split:
+            ax.set_title(shown(split, 60, 1), loc="left", fontsize=fonts.axis_label)
+        for position, violin in enumerate(own):
+            sides = (-1, 1) if len(violin) == 2 else (0,)
+            for group, side in zip(violin, sides, strict=True):
+                if group.values.size:
+                    _draw(ax, position, group, palette[_color_name(group, palette)], scale, side)
+        _frame(ax, [names.tick(violin, rotated=rotated) for violin in own], scale, fonts, rotated=rotated)
     members: dict[str, list[EncodingGroup]] = {}
     for group in groups:
         members.setdefault(_color_name(group, palette), []).append(group)
     handles = []
     for name, of_name in members.items():
         label = names.legend(name, of_name)
-        handles += ax.plot([], [], color=palette[name], marker="o", linestyle="none", label=label)
-    handles += ax.plot([], [], marker=">", **_MEDIAN, label="median")
-    add_legend(ax, handles, legend, fontsize=fonts.legend)
+        handles += axes[0].plot([], [], color=palette[name], marker="o", linestyle="none", label=label)
+    handles += axes[0].plot([], [], marker=">", **_MEDIAN, label="median")
+    add_legend(axes[0], handles, legend, fontsize=fonts.legend)
     return figure
+
+
+def _frame(ax: Axes, ticks: Sequence[str], scale: float, fonts: FontSizes, *, rotated: bool) -> None:
+    turn: dict[str, Any] = {"rotation": 55, "ha": "right", "rotation_mode": "anchor"} if rotated else {}
+    ax.set_xticks(range(len(ticks)), ticks, fontsize=fonts.label, **turn)
+    ax.tick_params(axis="x", length=0)
+    ax.set_xlim(-0.6, len(ticks) - 0.4)
+    ax.set_ylim(-1.05 * scale, 1.05 * scale)
+    ax.set_ylabel("encoding", fontsize=fonts.axis_label)
+    tidy(ax, zero_line=True)
 
 
 def _size(violins: Sequence[tuple[EncodingGroup, ...]], rotated: bool) -> tuple[float, float]:

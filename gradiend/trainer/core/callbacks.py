@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from gradiend.evaluator._encoder_statistics import SPREAD
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core._callback import GLANCE, TrainingCallback, TrainingControl
 from gradiend.trainer.core._seeds import intermediate_checkpoints, remove_checkpoint
@@ -36,8 +37,11 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-MEANS = ("mean_by_class", "mean_by_feature_class")
-"""Results of an evaluation, beside the correlation, that change sign with the encoding."""
+GROUPED = ("class", "feature_class")
+RECORDED = tuple(f"{what}_by_{name}" for name in GROUPED for what in ("mean", *SPREAD))
+"""Results of an evaluation that are recorded for its step, beside the correlation."""
+NEGATED = {"mean": "mean", "min": "max", "max": "min", "q1": "q3", "q3": "q1"}
+"""What is minus another when the encoding changes its sign; std and n stay as they are."""
 
 INVERT_BELOW = -0.5
 """Correlation below which the encoding is inverted during training."""
@@ -80,7 +84,8 @@ class EvaluationCallback(TrainingCallback):
 
     Args:
         evaluate_fn: Function that is called with config= and training_stats= and returns a dict with `correlation`, and
-            optionally `mean_by_class` and `mean_by_feature_class`. None never evaluates.
+            optionally `mean_by_class`, `mean_by_feature_class`, and min, max, q1, q3, std and n by these. None never
+            evaluates.
         n_evaluation: Steps between evaluations.
         do_eval: False never evaluates.
 
@@ -133,7 +138,7 @@ def record_evaluation(training_stats: dict[str, Any], step: int, result: Mapping
     if GLANCE not in result:
         training_stats["correlation"] = result.get("correlation")
     training_stats.setdefault("scores", {})[step] = result.get("correlation")
-    for key in MEANS:
+    for key in RECORDED:
         if key in result:
             training_stats.setdefault(key, {})[step] = result[key]
     if "label_value_to_class_name" in result:
@@ -187,9 +192,10 @@ def inverted_result(result: Mapping[str, Any]) -> dict[str, Any]:
     inverted = dict(result)
     if inverted.get("correlation") is not None:
         inverted["correlation"] = -inverted["correlation"]
-    for key in MEANS:
-        if key in inverted:
-            inverted[key] = {name: -mean for name, mean in inverted[key].items()}
+    for what, other in NEGATED.items():
+        for name in GROUPED:
+            if f"{other}_by_{name}" in result:
+                inverted[f"{what}_by_{name}"] = {key: -value for key, value in result[f"{other}_by_{name}"].items()}
     return inverted
 
 

@@ -125,11 +125,22 @@ class SeedReport(Result):
 
 
 def overlap_sentence(stability: Mapping[str, Any]) -> str:
-    """How much the weights of seeds overlap, in words."""
+    """How much the weights of seeds overlap, and the verdict, in words."""
     mean, interval = stability["mean_pairwise_overlap_fraction"], stability["mean_pairwise_overlap_interval"]
+    topk = stability["topk"]
+    top = f"{topk:,}" if isinstance(topk, int) else f"{100 * topk:g} %"
+    n, random, verdict = stability["num_runs"], stability["random_overlap_fraction"], stability["verdict"]
+    if random >= 1:
+        why = "the top-k is all weights"
+    elif n == 2:
+        why = "two seeds have one overlap, of unknown spread; it takes three"
+    else:
+        where = {"stable": "not below", "unstable": "below", "unclear": "the interval holds"}[verdict]
+        why = f"{where} {stability['stable_from']:.2f}, halfway between random and equal sets"
     return (
-        f"{stability['num_runs']} seeds share {with_interval(mean, interval, '.2f')} of their top "
-        f"{stability['topk']:g} by {stability['part']}, on average over pairs."
+        f"{n} seeds share {with_interval(mean, interval, '.2f')} of their top {top} by "
+        f"{stability['part']}, on average over pairs; random sets would share {random:.2g}. "
+        f"{verdict.capitalize()}: {why}."
     )
 
 

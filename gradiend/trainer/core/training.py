@@ -31,7 +31,7 @@ from gradiend.trainer.core._seeds import best_path, intermediate_checkpoints, re
 from gradiend.trainer.core._step import label_of, optimizer_for, training_pair
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import (
-    MEANS,
+    RECORDED,
     TrainingCallback,
     TrainingControl,
     get_default_callbacks,
@@ -487,7 +487,7 @@ class TrainingRun:
         kept = self.best.get("global_step", latest)
         measured = None
         if kept in scores:
-            means = {name: self.stats[name][kept] for name in MEANS if kept in self.stats.get(name, {})}
+            means = {name: self.stats[name][kept] for name in RECORDED if kept in self.stats.get(name, {})}
             measured = {"correlation": scores[kept], **means}
         last = self.stats.get("correlation")
         if invert(self.model, measured, None if measured is None else self.stats, None, kept or 0) is None:
