@@ -89,6 +89,7 @@ class TextData(Modality):
         """Directory of the auxiliary head that the trainer has trained; None without a head."""
         self._reader: TextData = self
         self._single: TextData = self
+        self._of_seeds: dict[tuple[int, str], TextData] = {}
         self._cycle_length = 1
 
     def read_as(self, other: TextData) -> None:
@@ -186,11 +187,14 @@ class TextData(Modality):
                 f"Splits can be drawn anew for each seed only where no column says them: the column "
                 f"{self.config.split_col!r} does. Use split_col={HELD_OUT!r} (whole words) or None (texts)."
             )
-        self._read()
-        other = TextData(self.config, division.for_seed(index, strategy))
-        other.read_as(self)
-        other._single, other._neutral, other.trained_head = self._single, self.neutral_data, self.trained_head
-        return other
+        made, key = self._single._of_seeds, (index, strategy)
+        if key not in made:
+            self._read()
+            made[key] = TextData(self.config, division.for_seed(index, strategy))
+            made[key].read_as(self)
+            made[key]._single, made[key]._neutral = self._single, self.neutral_data
+        made[key].trained_head = self.trained_head
+        return made[key]
 
     @property
     def cycle_length(self) -> int:
