@@ -129,11 +129,11 @@ def _require_version(version: Any) -> None:
 
 def write_rewrite_record(directory: str | Path, record: RewriteRecord) -> None:
     """Write gradiend_rewrite.json into a model directory, with the checksums of the files of the model."""
-    files = {path.relative_to(directory).as_posix(): file_checksum(path) for path in _files_of(directory)}
+    files = {path.relative_to(directory).as_posix(): file_checksum(path) for path in files_of_model(directory)}
     write_checked_json(Path(directory) / REWRITE_RECORD, {**record.to_json(), FILES: files})
 
 
-def _files_of(directory: str | Path) -> list[Path]:
+def files_of_model(directory: str | Path) -> list[Path]:
     """The files of a model and its tokenizer; the folder may be one with other results in it, such as run.json."""
     paths = (path for path in model_files(directory) if path.parent == Path(directory))
     return [path for path in paths if path.suffix != ".json" or _MODEL_JSON.match(path.name)]
@@ -154,7 +154,7 @@ def verify_rewritten(directory: str | Path, *, weights: bool = True) -> None:
     listed = read_checked_json(record, own_version=FORMAT_VERSION).get(FILES) if record.is_file() else None
     if listed is None:
         return
-    there = {path.relative_to(directory).as_posix(): path for path in _files_of(directory)}
+    there = {path.relative_to(directory).as_posix(): path for path in files_of_model(directory)}
     for name in listed:
         if not weights and name.endswith((".safetensors", ".bin")):
             continue

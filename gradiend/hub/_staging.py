@@ -1,0 +1,271 @@
+"""A folder exactly as it will be published: a checkpoint, a delta or a rewritten model, without what is private.
+
+Weights, maps and tokenizers are copied bit by bit. JSON files, and the header of a delta, are written again, without
+paths and times, and with the checksums that then fit.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from gradiend.hub._privacy import clean_json, is_local, refuse_private, without_places
+from gradiend.model import ModelWithGradiend, read_delta, read_rewrite_record
+from gradiend.model._checkpoint import is_checkpoint, read_checkpoint
+from gradiend.model._checkpoint_files import (
+    FOLDERS,
+    NETWORK_FILES,
+    read_config,
+    read_training,
+    verify_others,
+    write_config,
+    write_training,
+)
+from gradiend.model._rewrite_files import (
+    RewriteRecord,
+    files_of_model,
+    verify_rewritten,
+    write_delta,
+    write_rewrite_record,
+)
+from gradiend.util._checks import require_path, require_text
+from gradiend.util._files import read_json
+from gradiend.util._room import require_room
+from gradiend.util.paths import (
+    ADAPTER_CONFIG,
+    BASE_DIGEST,
+    CONFIG_FILE,
+    CONTEXT,
+    DELTA_FILE,
+    FILES,
+    MODEL_DIR,
+    OWN_BASE_MODEL,
+    REWRITE_RECORD,
+    model_files,
+)
+
+PICKLED = (".bin", ".pt", ".pth")
+"""Suffixes of files that are loaded by unpickling, which can run any code."""
+_WORDS = ("tokenizer.json", "vocab.json", "added_tokens.json")
+"""JSON files with the words of a tokenizer, which name no place."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is to be published, and where it is on this machine; see the subclasses."""
+
+    place: Path
+    """The folder; for a delta, the file."""
+    base_model: str
+    """The name or path of the base model, as it was recorded."""
+
+    kind = ""
+
+    @staticmethod
+    def at(place: str | Path) -> Source:
+        """What is at a path: a checkpoint, the folder of a run with one in `model/`, a delta or a rewritten model.
+
+        Raises:
+            FileNotFoundError: There is nothing.
+            ValueError: It is none of these, or a file is damaged.
+        """
+        require_path("place", place)
+        path = Path(place)
+        if not path.exists():
+            raise FileNotFoundError(f"{path} does not exist: there is nothing to publish.")
+        if path.suffix == ".safetensors" or (path / DELTA_FILE).is_file():
+            file = path / DELTA_FILE if path.is_dir() else path
+            return DeltaSource(file, read_delta(file).base_model)
+        if (path / REWRITE_RECORD).is_file():
+            return RewrittenSource(path, read_rewrite_record(path).base_model)
+        for folder in (path, path / MODEL_DIR):
+            if is_checkpoint(folder):
+                metadata = read_config(folder).get("metadata") or {}
+                return CheckpointSource(folder, metadata.get("base_model") or "")
+        raise ValueError(
+            f"{path} is neither a trained GRADIEND (nor a run with one in {MODEL_DIR}/), nor a rewritten model with its "
+            f"{REWRITE_RECORD}, nor a delta: give the folder of one of them, or the .safetensors file of a delta."
+        )
+
+    def published_base(self, given: str | None, *, include: bool = False) -> str:
+        """The name of the base model for others: `given`, else the recorded name.
+
+        Raises:
+            ValueError: The base model is a folder of this machine, and nothing says where others find it; or
+                `given` is no name on a hub.
+        """
+        if given is not None:
+            require_text("base_model", given)
+            try:
+                validate_repo_id(given)
+            except HFValidationError as error:
+                raise ValueError(
+                    f"base_model must be a name on the hub, such as 'owner/name'; got {given!r}."
+                ) from error
+            return given
+        if self.base_model and not is_local(self.base_model):
+            return self.base_model
+        if not self._needs_base(include):
+            return Path(self.base_model).name
+        raise ValueError(
+            f"The base model {self.base_model!r} is a folder of this machine, which nobody else can load. If the same "
+            f"weights are on the hub, give their name, base_model='owner/name'{self._other_way}."
+        )
+
+    _other_way = ""
+
+    def _needs_base(self, include: bool) -> bool:
+        """Whether what is published does not hold its base model."""
+        raise NotImplementedError
+
+    def write(self, folder: Path, base_model: str, *, include_base_model: bool = False) -> None:
+        """Write what is published into an empty folder; `base_model` is what `published_base` gives."""
+        raise NotImplementedError
+
+    def _names(self, base_model: str) -> dict[str, str]:
+        """Path of the base model on this machine → its name."""
+        return {self.base_model: base_model} if is_local(self.base_model) else {}
+
+
+class CheckpointSource(Source):
+    """A trained GRADIEND."""
+
+    kind = "GRADIEND"
+    _other_way = "; or publish them with the checkpoint, include_base_model=True"
+
+    def _needs_base(self, include: bool) -> bool:
+        if include and (Path(self.base_model) / CONFIG_FILE).is_file():
+            return False
+        folder = Path(self.base_model) if include else self.place / OWN_BASE_MODEL
+        return not folder.is_dir() or _lacks_plain_model(folder)
+
+    def write(self, folder: Path, base_model: str, *, include_base_model: bool = False) -> None:
+        """See `Source.write`."""
+        place, names = self.place, self._names(base_model)
+        config = read_config(place)
+        # What is published is read once as a whole, so that no damaged bit is.
+        read_checkpoint(place, with_mapping=config.get("mapping") is not None)
+        verify_others(place, with_base_model=True)
+        own = [path for name in (*NETWORK_FILES, BASE_DIGEST, CONTEXT) if (path := place / name).is_file()]
+        _copy(place, [*own, *(path for name in FOLDERS for path in model_files(place / name))], folder)
+        includes = include_base_model and not (place / OWN_BASE_MODEL).is_dir()
+        if includes:
+            _copy(Path(self.base_model), files_of_model(self.base_model), folder / OWN_BASE_MODEL)
+        for name in FOLDERS:
+            _clean_models(folder / name, names, base_model)
+        training = read_training(place)
+        if training is not None:
+            write_training(folder, without_places(training, names))
+        metadata = without_places(config.get("metadata") or {}, names)
+        metadata["base_model"] = base_model
+        if is_local((config.get("metadata") or {}).get("tokenizer") or ""):
+            metadata["tokenizer"] = base_model
+        write_config(folder, {**{key: config[key] for key in config if key != FILES}, "metadata": metadata})
+        if includes:
+            # A folder of weights can have changed since the training: loading compares them.
+            ModelWithGradiend.from_pretrained(folder, device="cpu")
+
+
+class DeltaSource(Source):
+    """A delta."""
+
+    kind = "delta"
+    _other_way = "; or publish the rewritten model instead, which needs no other"
+
+    def _needs_base(self, include: bool) -> bool:
+        return True
+
+    def write(self, folder: Path, base_model: str, *, include_base_model: bool = False) -> None:
+        """See `Source.write`."""
+        delta = read_delta(self.place)
+        rewrite = None if delta.rewrite is None else _named(delta.rewrite, base_model)
+        write_delta(folder, replace(delta, base_model=base_model, rewrite=rewrite))
+
+
+class RewrittenSource(Source):
+    """A rewritten model."""
+
+    kind = "rewritten model"
+
+    def _needs_base(self, include: bool) -> bool:
+        return _lacks_plain_model(self.place)
+
+    def write(self, folder: Path, base_model: str, *, include_base_model: bool = False) -> None:
+        """See `Source.write`."""
+        verify_rewritten(self.place)
+        _copy(self.place, files_of_model(self.place), folder)
+        _clean_models(folder, self._names(base_model), base_model)
+        write_rewrite_record(folder, _named(read_rewrite_record(self.place), base_model))
+
+
+def stage(
+    source: Source, folder: Path, base_model: str, *, include_base_model: bool = False, token: str | None = None
+) -> None:
+    """Write what is published of a source into a new or empty folder.
+
+    Args:
+        source: What is published.
+        folder: The folder.
+        base_model: What `Source.published_base` gives.
+        include_base_model: Whether the base model, a folder of this machine, is put into a checkpoint.
+        token: An access token that no file may contain, beside the one of the client's login.
+
+    Raises:
+        ValueError: A damaged file, weights that only unpickling reads, other weights of the base model than those of
+            the training, or a file that contains a token.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    source.write(folder, base_model, include_base_model=include_base_model)
+    places = {str(source.place.resolve()), f"{Path.home()}/", *source._names(base_model)}
+    refuse_private(folder, places, token)
+
+
+def _named(record: RewriteRecord, base_model: str) -> RewriteRecord:
+    """A record with another name of the base model, and without the place of the GRADIEND."""
+    choice = None if record.choice is None else replace(record.choice, gradiend_path=None)
+    return replace(record, base_model=base_model, choice=choice)
+
+
+def _copy(root: Path, files: Iterable[Path], folder: Path) -> None:
+    """Copy files with their places under a root, but no code. Raises ValueError for weights that are pickled only."""
+    files = list(files)
+    safe = {path.parent for path in files if path.suffix == ".safetensors"}
+    pickled = [path for path in files if path.suffix in PICKLED and path.parent not in safe]
+    if pickled:
+        raise ValueError(
+            f"{pickled[0]} is loaded by unpickling, which can run any code, so that nobody should load it from "
+            "strangers. Load the model, save it again with save_pretrained as safetensors, and publish that."
+        )
+    files = [path for path in files if path.suffix not in (*PICKLED, ".py")]
+    require_room(folder, sum(path.stat().st_size for path in files), "The folder to publish")
+    for path in files:
+        target = folder / path.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+
+
+def _clean_models(folder: Path, names: Mapping[str, str], base_model: str) -> None:
+    """Clean the JSON files of models and tokenizers in a folder."""
+    adapters = {base: base_model for _, base in _local_adapters(folder)}
+    for path in model_files(folder):
+        if path.suffix == ".json" and path.name not in _WORDS:
+            clean_json(path, {**names, **adapters})
+
+
+def _local_adapters(folder: Path) -> Iterator[tuple[Path, str]]:
+    """(folder, path of the plain model) of the adapters (PEFT) in a folder whose plain model has a local name."""
+    for place in (folder, folder / OWN_BASE_MODEL):
+        config = place / ADAPTER_CONFIG
+        base = str(read_json(config).get("base_model_name_or_path") or "") if config.is_file() else ""
+        if is_local(base):
+            yield place, base
+
+
+def _lacks_plain_model(folder: Path) -> bool:
+    """Whether a folder has an adapter (PEFT) whose plain model is neither beside it nor on a hub."""
+    return any(not (place / CONFIG_FILE).is_file() for place, _ in _local_adapters(folder))
