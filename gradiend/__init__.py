@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from gradiend.data.unified.transitions import TransitionSpec as TransitionSpec
     from gradiend.data.unified.transitions import identity as identity
     from gradiend.data.unified.transitions import pair as pair
+    from gradiend.hub import Published as Published
+    from gradiend.hub import push_to_hub as push_to_hub
     from gradiend.model import GradiendModel as GradiendModel
     from gradiend.model import ModelWithGradiend as ModelWithGradiend
     from gradiend.model import ParamMappedGradiendModel as ParamMappedGradiendModel
@@ -90,3 +92,4 @@ __all__, __dir__, __getattr__ = lazy_names(__name__)
 
 LATER["default model class"] = lambda: import_module("gradiend.trainer.text").TextPredictionModelWithGradiend
 LATER["is_decoder_only_model"] = lambda: import_module("gradiend.objectives").is_decoder_only_model
+LATER["push_to_hub"] = lambda: import_module("gradiend.hub").push_to_hub

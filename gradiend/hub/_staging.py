@@ -14,12 +14,13 @@ from pathlib import Path
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from gradiend.hub._privacy import clean_json, is_local, refuse_private, without_places
+from gradiend.hub._privacy import clean_json, is_local, without_places
 from gradiend.model import ModelWithGradiend, read_delta, read_rewrite_record
 from gradiend.model._checkpoint import is_checkpoint, read_checkpoint
 from gradiend.model._checkpoint_files import (
     FOLDERS,
     NETWORK_FILES,
+    OWN_FILES,
     read_config,
     read_training,
     verify_others,
@@ -33,12 +34,15 @@ from gradiend.model._rewrite_files import (
     write_delta,
     write_rewrite_record,
 )
+from gradiend.trainer._rewrites import is_model_file
+from gradiend.util._cards import is_unedited
 from gradiend.util._checks import require_path, require_text
 from gradiend.util._files import read_json
 from gradiend.util._room import require_room
 from gradiend.util.paths import (
     ADAPTER_CONFIG,
     BASE_DIGEST,
+    CARD,
     CONFIG_FILE,
     CONTEXT,
     DELTA_FILE,
@@ -67,32 +71,38 @@ class Source:
     kind = ""
 
     @staticmethod
-    def at(place: str | Path) -> Source:
+    def at(place: str | Path, *, include_base_model: bool = False) -> Source:
         """What is at a path: a checkpoint, the folder of a run with one in `model/`, a delta or a rewritten model.
+
+        Args:
+            place: The folder; for a delta, also the file.
+            include_base_model: Whether the base model of a checkpoint, a local folder, is put into it.
 
         Raises:
             FileNotFoundError: There is nothing.
-            ValueError: It is none of these, or a file is damaged.
+            ValueError: It is none of these, a file is damaged, or no base model can be put into it.
         """
         require_path("place", place)
         path = Path(place)
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist: there is nothing to publish.")
+        checkpoint = next(filter(is_checkpoint, (path, path / MODEL_DIR)), None)
+        if checkpoint is not None:
+            base = (read_config(checkpoint).get("metadata") or {}).get("base_model") or ""
+            return CheckpointSource(checkpoint, base, include_base_model)
+        if include_base_model:
+            raise ValueError(f"include_base_model is for the checkpoint of a GRADIEND, and {path} is none.")
         if path.suffix == ".safetensors" or (path / DELTA_FILE).is_file():
             file = path / DELTA_FILE if path.is_dir() else path
             return DeltaSource(file, read_delta(file).base_model)
         if (path / REWRITE_RECORD).is_file():
             return RewrittenSource(path, read_rewrite_record(path).base_model)
-        for folder in (path, path / MODEL_DIR):
-            if is_checkpoint(folder):
-                metadata = read_config(folder).get("metadata") or {}
-                return CheckpointSource(folder, metadata.get("base_model") or "")
         raise ValueError(
-            f"{path} is neither a trained GRADIEND (nor a run with one in {MODEL_DIR}/), nor a rewritten model with its "
-            f"{REWRITE_RECORD}, nor a delta: give the folder of one of them, or the .safetensors file of a delta."
+            f"{path} is neither a trained GRADIEND, nor a run with one in {MODEL_DIR}/, nor a rewritten model with its "
+            f"{REWRITE_RECORD}, nor a delta: give the folder of one of them, or the file of a delta (.safetensors)."
         )
 
-    def published_base(self, given: str | None, *, include: bool = False) -> str:
+    def published_base(self, given: str | None) -> str:
         """The name of the base model for others: `given`, else the recorded name.
 
         Raises:
@@ -110,7 +120,7 @@ class Source:
             return given
         if self.base_model and not is_local(self.base_model):
             return self.base_model
-        if not self._needs_base(include):
+        if not self._needs_base:
             return Path(self.base_model).name
         raise ValueError(
             f"The base model {self.base_model!r} is a folder of this machine, which nobody else can load. If the same "
@@ -119,32 +129,71 @@ class Source:
 
     _other_way = ""
 
-    def _needs_base(self, include: bool) -> bool:
+    @property
+    def _needs_base(self) -> bool:
         """Whether what is published does not hold its base model."""
         raise NotImplementedError
 
-    def write(self, folder: Path, base_model: str, *, include_base_model: bool = False) -> None:
+    def write(self, folder: Path, base_model: str) -> None:
         """Write what is published into an empty folder; `base_model` is what `published_base` gives."""
         raise NotImplementedError
+
+    def owns(self, name: str) -> bool:
+        """Whether a file of this name, in the folder of what is published, belongs to such a model."""
+        raise NotImplementedError
+
+    def private_places(self) -> list[str]:
+        """Paths of this machine that no published file may contain."""
+        return [str(self.place.resolve()), f"{Path.home()}/", *self._names("")]
+
+    @property
+    def card(self) -> Path | None:
+        """The README.md of a person beside the files; None without one, and for one that gradiend wrote."""
+        path = (self.place if self.place.is_dir() else self.place.parent) / CARD
+        return path if self._has_folder and path.is_file() and not is_unedited(path) else None
+
+    @property
+    def _has_folder(self) -> bool:
+        """Whether the folder around the files is theirs alone."""
+        return True
 
     def _names(self, base_model: str) -> dict[str, str]:
         """Path of the base model on this machine → its name."""
         return {self.base_model: base_model} if is_local(self.base_model) else {}
 
 
+@dataclass(frozen=True)
 class CheckpointSource(Source):
     """A trained GRADIEND."""
 
+    includes: bool = False
+    """Whether the base model, a local folder, is put into the checkpoint, unless it is there."""
+
     kind = "GRADIEND"
+
+    def __post_init__(self) -> None:
+        if self._copies_base and not Path(self.base_model).is_dir():
+            raise ValueError(
+                f"include_base_model copies a base model that is a local folder, and {self.base_model!r} is none: "
+                "leave it out if that is a name on the hub."
+            )
+
+    @property
+    def _copies_base(self) -> bool:
+        return self.includes and not (self.place / OWN_BASE_MODEL).is_dir()
+
     _other_way = "; or publish them with the checkpoint, include_base_model=True"
 
-    def _needs_base(self, include: bool) -> bool:
-        if include and (Path(self.base_model) / CONFIG_FILE).is_file():
-            return False
-        folder = Path(self.base_model) if include else self.place / OWN_BASE_MODEL
+    @property
+    def _needs_base(self) -> bool:
+        folder = Path(self.base_model) if self._copies_base else self.place / OWN_BASE_MODEL
         return not folder.is_dir() or _lacks_plain_model(folder)
 
-    def write(self, folder: Path, base_model: str, *, include_base_model: bool = False) -> None:
+    def owns(self, name: str) -> bool:
+        """See `Source.owns`."""
+        return name in OWN_FILES or name.split("/", 1)[0] in FOLDERS
+
+    def write(self, folder: Path, base_model: str) -> None:
         """See `Source.write`."""
         place, names = self.place, self._names(base_model)
         config = read_config(place)
@@ -153,8 +202,7 @@ class CheckpointSource(Source):
         verify_others(place, with_base_model=True)
         own = [path for name in (*NETWORK_FILES, BASE_DIGEST, CONTEXT) if (path := place / name).is_file()]
         _copy(place, [*own, *(path for name in FOLDERS for path in model_files(place / name))], folder)
-        includes = include_base_model and not (place / OWN_BASE_MODEL).is_dir()
-        if includes:
+        if self._copies_base:
             _copy(Path(self.base_model), files_of_model(self.base_model), folder / OWN_BASE_MODEL)
         for name in FOLDERS:
             _clean_models(folder / name, names, base_model)
@@ -166,7 +214,7 @@ class CheckpointSource(Source):
         if is_local((config.get("metadata") or {}).get("tokenizer") or ""):
             metadata["tokenizer"] = base_model
         write_config(folder, {**{key: config[key] for key in config if key != FILES}, "metadata": metadata})
-        if includes:
+        if self._copies_base:
             # A folder of weights can have changed since the training: loading compares them.
             ModelWithGradiend.from_pretrained(folder, device="cpu")
 
@@ -177,10 +225,20 @@ class DeltaSource(Source):
     kind = "delta"
     _other_way = "; or publish the rewritten model instead, which needs no other"
 
-    def _needs_base(self, include: bool) -> bool:
+    @property
+    def _needs_base(self) -> bool:
         return True
 
-    def write(self, folder: Path, base_model: str, *, include_base_model: bool = False) -> None:
+    def owns(self, name: str) -> bool:
+        """See `Source.owns`."""
+        return name == DELTA_FILE
+
+    @property
+    def _has_folder(self) -> bool:
+        # Beside a delta of another name are others, or anything.
+        return self.place.name == DELTA_FILE
+
+    def write(self, folder: Path, base_model: str) -> None:
         """See `Source.write`."""
         delta = read_delta(self.place)
         rewrite = None if delta.rewrite is None else _named(delta.rewrite, base_model)
@@ -192,37 +250,20 @@ class RewrittenSource(Source):
 
     kind = "rewritten model"
 
-    def _needs_base(self, include: bool) -> bool:
+    @property
+    def _needs_base(self) -> bool:
         return _lacks_plain_model(self.place)
 
-    def write(self, folder: Path, base_model: str, *, include_base_model: bool = False) -> None:
+    def owns(self, name: str) -> bool:
+        """See `Source.owns`."""
+        return is_model_file(name)
+
+    def write(self, folder: Path, base_model: str) -> None:
         """See `Source.write`."""
         verify_rewritten(self.place)
         _copy(self.place, files_of_model(self.place), folder)
         _clean_models(folder, self._names(base_model), base_model)
         write_rewrite_record(folder, _named(read_rewrite_record(self.place), base_model))
-
-
-def stage(
-    source: Source, folder: Path, base_model: str, *, include_base_model: bool = False, token: str | None = None
-) -> None:
-    """Write what is published of a source into a new or empty folder.
-
-    Args:
-        source: What is published.
-        folder: The folder.
-        base_model: What `Source.published_base` gives.
-        include_base_model: Whether the base model, a folder of this machine, is put into a checkpoint.
-        token: An access token that no file may contain, beside the one of the client's login.
-
-    Raises:
-        ValueError: A damaged file, weights that only unpickling reads, other weights of the base model than those of
-            the training, or a file that contains a token.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    source.write(folder, base_model, include_base_model=include_base_model)
-    places = {str(source.place.resolve()), f"{Path.home()}/", *source._names(base_model)}
-    refuse_private(folder, places, token)
 
 
 def _named(record: RewriteRecord, base_model: str) -> RewriteRecord:

@@ -341,6 +341,33 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         self._base_digest().save(save_directory)
         self.gradiend.save_pretrained(save_directory, **{"base_model": self._recorded_base, **kwargs})
 
+    def push_to_hub(self, repo_id: str, **options: Any) -> Any:
+        """Publish the GRADIEND as a checkpoint with a card, see `gradiend.push_to_hub` for the options.
+
+            model.push_to_hub("owner/name", subfolder="gender_en")
+
+        What a trainer has measured is in the card only if the trainer publishes, or the folder of its model is given to
+        `gradiend.push_to_hub`.
+
+        Args:
+            repo_id: The repository.
+            **options: subfolder, private, base_model, license, revision, token, dry_run, ….
+
+        Returns:
+            What was published, a `gradiend.hub.Published`.
+
+        Raises:
+            ValueError: The GRADIEND is not trained; see also `gradiend.push_to_hub`.
+        """
+        return LATER["push_to_hub"]()(self, repo_id, **options)
+
+    def write_to_publish(self, folder: Path) -> Path:
+        """See `gradiend.hub.Publishable`."""
+        if self.gradiend.is_untrained:
+            raise ValueError("This GRADIEND is not trained: its weights are random, and there is nothing to publish.")
+        self.save_pretrained(str(folder))
+        return folder
+
     @classmethod
     @plain_modes()
     def from_pretrained(

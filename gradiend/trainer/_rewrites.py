@@ -22,7 +22,7 @@ from gradiend.model._adapters import (
     save_adapted,
 )
 from gradiend.model._architecture import parse_rewrite_part
-from gradiend.model._checkpoint import is_checkpoint
+from gradiend.model._checkpoint import find_weights, is_checkpoint
 from gradiend.model._context import one_goal
 from gradiend.model._rewrite_files import RewriteChoice, write_rewrite_record
 from gradiend.model._shards import is_sharded, whole_state
@@ -32,18 +32,21 @@ from gradiend.util._argument_fields import plain
 from gradiend.util._cache import differences
 from gradiend.util._checks import require_path
 from gradiend.util._digest import model_parts, tokenizer_of
-from gradiend.util._files import made_aside, require_directory
+from gradiend.util._files import CHECKSUM, made_aside, require_directory
 from gradiend.util._folders import take_over
 from gradiend.util._keywords import nearest, nearest_first, resolve_keywords
 from gradiend.util._lock import unchanged
 from gradiend.util._processes import processes
 from gradiend.util._progress import others_bars
 from gradiend.util._room import require_room, weights_size
+from gradiend.util._tensor_files import read_header
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import (
     ADAPTER_CONFIG,
+    DELTA_FILE,
     DELTAS_DIR,
     REWRITE_RECORD,
+    REWRITTEN_DIR,
     name_in,
     resolve_decoder_grid_cache_path,
     resolve_decoder_stats_path,
@@ -409,8 +412,13 @@ def _saved_size(model: Any) -> int:
 def _remove_model(folder: Path) -> None:
     """Remove the files that transformers, or this package, has written for a model."""
     for path in folder.iterdir():
-        if path.is_file() and (path.name in MODEL_FILES or _WEIGHTS.fullmatch(path.name)):
+        if path.is_file() and is_model_file(path.name):
             path.unlink()
+
+
+def is_model_file(name: str) -> bool:
+    """Whether transformers, or this package, writes a file of this name for a rewritten model."""
+    return name in MODEL_FILES or _WEIGHTS.fullmatch(name) is not None
 
 
 def class_and_direction(
@@ -430,3 +438,39 @@ def class_and_direction(
     if target_class is not None:
         raise TypeError("target_class says which class already: leave it out with strengthen=… or weaken=….")
     return goal
+
+
+@dataclass(frozen=True)
+class OfTrainer:
+    """What a trainer publishes: its GRADIEND, or one of the rewrites; see `gradiend.hub.Publishable`."""
+
+    trainer: Any
+    target_class: Any
+    """The class of the rewrite; None for the GRADIEND itself."""
+    strengthen: bool
+    as_delta: bool
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.target_class, str | None):
+            raise TypeError(f"One rewrite is published at a time, by the name of its class; got {self.target_class!r}.")
+        if self.as_delta and self.target_class is None:
+            raise TypeError("as_delta needs a rewrite: strengthen=…, weaken=… or target_class='balance'.")
+
+    def write_to_publish(self, folder: Path) -> Path:
+        """The trained model on disk, unless the one in memory is another; a rewrite is made."""
+        trainer, goal = self.trainer, (self.target_class, self.strengthen)
+        if self.target_class is None:
+            model, place = trainer._rewritten_model(None)
+            return Path(place) if place is not None and _is_saved(model, place) else model.write_to_publish(folder)
+        if self.as_delta:
+            trainer.export_delta(None, *goal, path=folder / DELTA_FILE)
+        else:
+            trainer.rewrite_base_model(None, *goal, output_dir=str(folder / REWRITTEN_DIR))
+        return folder / (DELTA_FILE if self.as_delta else REWRITTEN_DIR)
+
+
+def _is_saved(model: Any, directory: str) -> bool:
+    """Whether a directory holds the weights of a model in memory."""
+    weights = find_weights(directory)
+    own = read_header(weights).get(CHECKSUM) if weights.suffix == ".safetensors" else None
+    return own is not None and own == model.gradiend.weights_digest()

@@ -52,6 +52,7 @@ from gradiend.trainer._preparation import (
 from gradiend.trainer._rate_tuning import tune_learning_rate
 from gradiend.trainer._rewrites import (
     LastResults,
+    OfTrainer,
     class_and_direction,
     plan_rewrites,
     with_delta_files,
@@ -84,7 +85,7 @@ from gradiend.util._argument_fields import plain
 from gradiend.util._checks import AS_IN_ARGUMENTS, require_whole
 from gradiend.util._digest import model_parts
 from gradiend.util._display import Shown, Table, facts
-from gradiend.util._imports import without_package
+from gradiend.util._imports import LATER, without_package
 from gradiend.util._keywords import known_keywords
 from gradiend.util._room import kept_if_possible
 from gradiend.util.logging import get_logger
@@ -661,6 +662,32 @@ class Trainer(Shown, FeatureLearningDefinition):
         plan = plan_rewrites(decoder_results, *goal, self.experiment_dir, last=self._last_results)
         plan = with_delta_files(plan, path, self.experiment_dir)
         return plan.deltas(self._rewritten_model(base_model)[0])
+
+    def push_to_hub(
+        self, repo_id: str, *, strengthen: str | None = None, weaken: str | None = None,
+        target_class: str | None = None, as_delta: bool = False, **options: Any,
+    ) -> Any:  # fmt: skip
+        """Publish the trained GRADIEND, or a rewrite that `evaluate_decoder` chose, with a card of what was measured.
+
+            trainer.push_to_hub("owner/name", subfolder="gender_en", license="cc-by-4.0")
+            trainer.push_to_hub("owner/name", subfolder="feminine", strengthen="feminine")
+
+        Args:
+            repo_id: The repository, `owner/name`.
+            strengthen: Publish the rewritten model that strengthens this class.
+            weaken: Publish the rewritten model that weakens this class.
+            target_class: Publish the rewritten model of this key of the results, such as "balance".
+            as_delta: Whether the changed weights alone are published instead of the rewritten model.
+            **options: subfolder, private, base_model, license, revision, token, dry_run, …: see `gradiend.push_to_hub`.
+
+        Returns:
+            What was published, a `gradiend.hub.Published`.
+
+        Raises:
+            ValueError: The GRADIEND is not trained, or there is no such rewrite; see also `gradiend.push_to_hub`.
+        """
+        goal = class_and_direction(target_class, True, strengthen, weaken)
+        return LATER["push_to_hub"]()(OfTrainer(self, *goal, as_delta), repo_id, **options)
 
     def _rewritten_model(self, given: Any) -> tuple[Any, str | None]:
         """The model whose GRADIEND rewrites, and the directory of its checkpoint, if that is known."""

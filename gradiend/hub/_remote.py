@@ -1,0 +1,255 @@
+"""One commit on a hub, through the client of `huggingface_hub` and its settings (HF_ENDPOINT, HF_TOKEN, …).
+
+A commit is whole or not there, so that an upload which breaks off leaves the repository as it was. Where the reason
+may pass, the commit is made again from what the repository holds by then: if only the answer was lost, nothing differs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub.errors
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils import validate_repo_id
+
+from gradiend._version import __version__
+from gradiend.util._checks import require_flag, require_text
+from gradiend.util._display import one_line
+
+logger = logging.getLogger(__name__)
+
+UNANSWERED: Any = huggingface_hub.errors.HTTPError
+"""The errors of requests, with or without an answer, whichever HTTP library the client uses."""
+PASSING = (408, 429, 500, 502, 503, 504)
+"""Answers that may be others a moment later."""
+WAITS = (1.0, 4.0)
+"""Seconds before a commit is tried again; the client itself repeats most other requests."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """What a repository holds."""
+
+    head: str | None = None
+    """The last commit of the branch; None for a repository that is not there."""
+    private: bool = True
+    has_branch: bool = True
+    files: Mapping[str, RepoFile] = field(default_factory=dict)
+    """Path → what the hub says of the file."""
+
+    def holds(self, path: str, file: Path) -> bool:
+        """Whether a file of the repository has the same content as a file of this machine."""
+        there = self.files.get(path)
+        if there is None or there.size != file.stat().st_size:
+            return False
+        with file.open("rb") as opened:
+            if there.lfs is not None:
+                return hashlib.file_digest(opened, "sha256").hexdigest() == there.lfs.sha256
+            content = opened.read()
+        # The name of a file in git.
+        return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == there.blob_id
+
+
+@dataclass(frozen=True)
+class Committed:
+    """A commit, or what was there already."""
+
+    oid: str
+    changed: tuple[str, ...]
+    """The paths of the files that were changed, added or removed."""
+    url: str | None = None
+    """The address of the commit or pull request; None if nothing had to be changed."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A folder in a repository on a hub, and how it is changed."""
+
+    repo_id: str
+    subfolder: str | None
+    private: bool
+    revision: str | None
+    create_pr: bool
+    api: HfApi = field(repr=False)
+
+    @classmethod
+    def parse(
+        cls, repo_id: str, subfolder: str | None, revision: str | None, token: str | None, *, private: bool,
+        create_pr: bool,
+    ) -> Target:  # fmt: skip
+        """The target of a call. Raises TypeError and ValueError for arguments that name none."""
+        require_text("repo_id", repo_id)
+        try:
+            validate_repo_id(repo_id)
+        except HFValidationError:
+            repo_id_is_valid = False
+        else:
+            repo_id_is_valid = "/" in repo_id
+        if not repo_id_is_valid:
+            raise ValueError(
+                "repo_id must be 'owner/name': your name on the hub or that of an organization, and the name of the "
+                f"repository (letters, digits, '-', '_', '.'); got {repo_id!r}."
+            )
+        if subfolder is not None:
+            require_text("subfolder", subfolder)
+            subfolder = subfolder.strip("/")
+            if "\\" in subfolder or any(part.startswith(".") or not part for part in subfolder.split("/")):
+                raise ValueError(
+                    "subfolder must be a folder in the repository, such as 'gender_en' or 'en/gender'; got "
+                    f"{subfolder!r}."
+                )
+        for name, flag in (("private", private), ("create_pr", create_pr)):
+            require_flag(name, flag)
+        if revision is not None:
+            require_text("revision", revision)
+        if token is not None and not isinstance(token, str):
+            raise TypeError(f"token must be a string; got {type(token).__name__}.")
+        if create_pr and revision is not None:
+            raise ValueError("A pull request gets a branch of its own: give create_pr=True or revision, not both.")
+        api = HfApi(token=token, library_name="gradiend", library_version=__version__)
+        return cls(repo_id, subfolder, private, revision, create_pr, api)
+
+    def require_ready(self) -> None:
+        """Raise ConnectionError if the client must not use the network, PermissionError without a login."""
+        dry = "A dry run needs neither network nor login: push_to_hub(…, dry_run='folder'), or --dry-run FOLDER."
+        if constants.HF_HUB_OFFLINE:
+            raise ConnectionError(f"HF_HUB_OFFLINE is set, so that nothing can be published: start without it. {dry}")
+        if self.api.token is None and get_token() is None:
+            raise PermissionError(
+                "Publishing needs a login: run `hf auth login`, or set HF_TOKEN, with a token that may write to "
+                f"{self.repo_id}. {dry}"
+            )
+
+    def path(self, name: str) -> str:
+        """The path in the repository of a file of what is published."""
+        return f"{self.subfolder}/{name}" if self.subfolder else name
+
+    def look(self) -> Remote:
+        """What the repository holds now.
+
+        Raises:
+            PermissionError: The repository is public although `private` is wanted, or the login is not accepted.
+            FileNotFoundError: There is no repository to make a pull request for.
+            ConnectionError: The hub does not answer.
+        """
+        with explained(self):
+            return self._look()
+
+    def _look(self) -> Remote:
+        try:
+            info = self.api.repo_info(self.repo_id)
+        except RepositoryNotFoundError as error:
+            if error.response.status_code == 401 or self.create_pr:
+                raise
+            return Remote(private=self.private)
+        if self.private and not info.private:
+            raise PermissionError(
+                f"{self.repo_id} is there already and is public, so that everybody could read what is published: say "
+                "so with private=False (--public), or choose another repository."
+            )
+        head, has_branch = info.sha, True
+        if self.revision is not None:
+            try:
+                head = self.api.repo_info(self.repo_id, revision=self.revision).sha
+            except RevisionNotFoundError:
+                has_branch = False
+        listed = self.api.list_repo_tree(self.repo_id, recursive=True, revision=head)
+        files = {entry.path: entry for entry in listed if isinstance(entry, RepoFile)}
+        return Remote(head, bool(info.private), has_branch, files)
+
+    def read(self, remote: Remote, path: str, folder: Path) -> Path | None:
+        """A small file of the repository, downloaded into a folder; None if there is none."""
+        if path not in remote.files:
+            return None
+        with explained(self):
+            return Path(self.api.hf_hub_download(self.repo_id, path, revision=remote.head, local_dir=folder))
+
+    def commit(self, remote: Remote, new: Mapping[str, Path], old: Iterable[str], message: str) -> Committed:
+        """Make one commit, and the repository or branch before, if it is missing.
+
+        Args:
+            remote: What the repository holds.
+            new: Path in the repository → file.
+            old: Paths in the repository of files that are removed.
+            message: The title of the commit.
+        """
+        changed = [path for path, file in new.items() if not remote.holds(path, file)]
+        removed = [path for path in old if path not in new]
+        if remote.head is not None and not changed and not removed:
+            return Committed(remote.head, ())
+        head = remote.head
+        if head is None:
+            self.api.create_repo(self.repo_id, private=self.private, exist_ok=True)
+            head = self.api.repo_info(self.repo_id).sha
+        if self.revision is not None and (remote.head is None or not remote.has_branch):
+            self.api.create_branch(self.repo_id, branch=self.revision, exist_ok=True)
+        operations: list[Any] = [CommitOperationAdd(path, str(new[path])) for path in changed]
+        operations += [CommitOperationDelete(path) for path in removed]
+        made = self.api.create_commit(
+            self.repo_id, operations, commit_message=message, revision=self.revision, create_pr=self.create_pr,
+            parent_commit=head,
+        )  # fmt: skip
+        return Committed(made.oid, (*changed, *removed), made.pr_url or made.commit_url)
+
+
+def attempts() -> Iterator[bool]:
+    """Whether another attempt follows, for each attempt; the time between them passes here."""
+    for wait in WAITS:
+        yield True
+        time.sleep(wait)
+    yield False
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether an error of a request may not come again."""
+    return error.response.status_code in PASSING if isinstance(error, HfHubHTTPError) else isinstance(error, UNANSWERED)
+
+
+@contextmanager
+def explained(target: Target) -> Iterator[None]:
+    """A with-block of requests, whose errors say what was not done, why, and what helps."""
+    try:
+        yield
+    except HfHubHTTPError as error:
+        raise _explanation(target, error.response.status_code, error.server_message) from error
+    except UNANSWERED as error:
+        raise ConnectionError(
+            f"The hub at {target.api.endpoint} does not answer ({type(error).__name__}: {error}). {target.repo_id} is "
+            "as it was: run the same again when the connection is back."
+        ) from error
+
+
+def _explanation(target: Target, status: int, said: str | None) -> OSError:
+    name, told = target.repo_id, f" The hub says: {one_line(said)}" if said else ""
+    if status == 401:
+        return PermissionError(
+            f"The hub does not accept the token, or it is out of date, so that nothing was published to {name}: run "
+            f"`hf auth login`, or set HF_TOKEN, with a token that may write.{told}"
+        )
+    if status == 403:
+        return PermissionError(
+            f"This login may not write to {name}: use a token with the right to write, a repository under your own "
+            f"name, or create_pr=True (--create-pr), which proposes the change to its owner.{told}"
+        )
+    if status == 404:
+        return FileNotFoundError(f"There is no repository {name}, or this login does not see it.{told}")
+    if status in (409, 412):
+        return FileExistsError(
+            f"Somebody else has changed {name} in the meantime: nothing was published, run the same again.{told}"
+        )
+    why = "asks for fewer requests" if status == 429 else f"has failed ({status})"
+    return ConnectionError(f"The hub {why}. {name} is as it was: run the same again in a few minutes.{told}")
