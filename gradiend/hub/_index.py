@@ -17,13 +17,13 @@ def kinds_in(paths: Iterable[str]) -> dict[str, str]:
     for path in map(PurePosixPath, paths):
         if path.name in MARKS:
             found["" if path.parent == PurePosixPath() else str(path.parent)] = MARKS[path.name]
-    return dict(sorted(found.items()))
+    return found
 
 
-def repository_card(repo_id: str, kinds: Mapping[str, str], base_models: Iterable[str]) -> str:
+def repository_card(repo_id: str, kinds: Mapping[str, str], base_models: Iterable[str | None]) -> str:
     """The text of the README.md, with the metadata by which the hub finds it."""
-    rows = [f"| [{folder}]({folder}/README.md) | {kind} |" for folder, kind in kinds.items()]
-    bases = [f"- {name}" for name in sorted(set(base_models))]
+    rows = [f"| [{folder}]({folder}/README.md) | {kind} |" for folder, kind in sorted(kinds.items())]
+    bases = [f"- {name}" for name in sorted({*base_models} - {None}, key=str)]
     return "\n".join([
         "---",
         "library_name: gradiend",

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from huggingface_hub import metadata_load
 
 from gradiend.hub._index import kinds_in, repository_card
-from gradiend.hub._privacy import refuse_private
+from gradiend.hub._privacy import is_local, refuse_private
 from gradiend.hub._remote import Committed, Remote, Target, attempts, explained, may_pass
 from gradiend.hub._staging import Source
 from gradiend.report._card import card_of
@@ -28,6 +28,13 @@ from gradiend.util._processes import processes
 from gradiend.util.paths import CARD
 
 logger = logging.getLogger(__name__)
+
+CALLS = {
+    "GRADIEND": 'ModelWithGradiend.from_pretrained("{place}")',
+    "delta": 'apply_delta(model, "{place}")',
+    "rewritten model": "AutoModel….from_pretrained({repo_id!r}{where})",
+}
+"""What it is → the call that loads it."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -65,21 +72,35 @@ class Published(Shown):
         """The fields and `place`, as JSON holds them."""
         return {**vars(self), "files": dict(self.files), "changed": list(self.changed), "place": self.place}
 
+    @property
+    def call(self) -> str:
+        """The call that loads it."""
+        where = "".join(
+            f", {name}={text!r}" for name, text in (("subfolder", self.subfolder), ("revision", self.commit)) if text
+        )
+        return CALLS[self.kind].format(place=self.place, repo_id=self.repo_id, where=where)
+
     def _tables(self) -> tuple[str, list[Table]]:
+        rows = [[path, f"{size:,}", self._state(path)] for path, size in sorted(self.files.items())]
+        others = [path for path in self.changed if path not in self.files]
+        note = f"{len(rows)} files, {sum(self.files.values()):,} bytes."
+        if others:
+            note += f" Also changed: {', '.join(others)}."
         known = {
             "what": self.kind,
             "base model": self.base_model,
             "repository": f"{self.repo_id} ({'private' if self.private else 'public'})",
             "folder": self.subfolder,
-            "changed": None if self.commit is None else ", ".join(self.changed) or "nothing: it was there already",
             "see": self.url,
-            "load": self.place,
             "written to": self.folder,
+            "load": self.call,
         }
-        rows = [[path, f"{size:,}"] for path, size in sorted(self.files.items())]
-        total = f"{len(rows)} files, {sum(self.files.values()):,} bytes."
-        headline = "Published." if self.commit else "A dry run: nothing was published."
-        return headline, [facts("", known), Table("Files", ["file", "bytes"], rows, total)]
+        headline = "Published." if self.changed else "Nothing had to be changed: it is published already."
+        headline = headline if self.commit else "A dry run: nothing was published."
+        return headline, [facts("", known), Table("Files", ["file", "bytes", ""], rows, note)]
+
+    def _state(self, path: str) -> str:
+        return "" if self.commit is None else "changed" if path in self.changed else "as it was"
 
 
 class Publishable(Protocol):
@@ -142,13 +163,15 @@ def push_to_hub(
     def publish(local: Path) -> Published:
         source = Source.at(local, include_base_model=include_base_model)
         base = source.published_base(base_model)
+        # The name of a local folder is no name on a hub.
+        on_hub = None if base_model is None and is_local(source.base_model) else base
         with _folder(dry_run) as root:
             folder = root / (target.subfolder or "")
             folder.mkdir(parents=True, exist_ok=True)
             source.write(folder, base)
             if source.card is None:
-                where = {"repo_id": repo_id, "subfolder": target.subfolder, "base_model": base, "license": license}
-                write_card(folder, card_of(source.place, **where))
+                where = {"repo_id": repo_id, "subfolder": target.subfolder, "base_model": on_hub}
+                write_card(folder, card_of(source.place, license=license or earlier, **where))
             else:
                 shutil.copyfile(source.card, folder / CARD)
             refuse_private(folder, source.private_places(), token)
@@ -157,14 +180,13 @@ def push_to_hub(
             known = Published(repo_id, target.subfolder, source.kind, base, private, sizes)
             if dry_run is not None:
                 if target.subfolder:
-                    write_card(root, repository_card(repo_id, {target.subfolder: source.kind}, [base]))
+                    write_card(root, repository_card(repo_id, {target.subfolder: source.kind}, [on_hub]))
                 return replace(known, folder=str(dry_run))
-            done, remote = _committed(target, source, files, base, commit_message or f"Publish a {source.kind}")
+            done, remote = _committed(target, source, files, on_hub, commit_message or f"Publish a {source.kind}")
             return replace(known, private=remote.private, commit=done.oid, changed=done.changed, url=done.url)
 
-    if dry_run is None:
-        # What the hub would refuse is known before any long work.
-        processes().agreed(target.look)
+    # What the hub would refuse is known before any long work.
+    earlier = processes().agreed(lambda: _license_of(target)) if dry_run is None else None
     with _on_disk(place) as local:
         return processes().agreed(lambda: publish(local))
 
@@ -202,6 +224,13 @@ def _folder(dry_run: str | Path | None) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _license_of(target: Target) -> str | None:
+    """The license in the card that is published already, which another push without one keeps."""
+    with _folder(None) as notes, explained(target):
+        found = target.read(target.look(), target.path(CARD), notes)
+        return None if found is None else (metadata_load(found) or {}).get("license")
+
+
 def _require_empty(dry_run: str | Path) -> None:
     require_path("dry_run", dry_run)
     require_directory(dry_run)
@@ -213,7 +242,7 @@ def _require_empty(dry_run: str | Path) -> None:
 
 
 def _committed(
-    target: Target, source: Source, files: Mapping[str, Path], base_model: str, message: str
+    target: Target, source: Source, files: Mapping[str, Path], base_model: str | None, message: str
 ) -> tuple[Committed, Remote]:
     """The commit of the files, and what the repository held before; see `attempts`."""
     with explained(target):
@@ -249,7 +278,7 @@ def _refuse_other_kind(target: Target, remote: Remote, kind: str) -> None:
         )
 
 
-def _index(target: Target, remote: Remote, kind: str, base_model: str, notes: Path) -> dict[str, Path]:
+def _index(target: Target, remote: Remote, kind: str, base_model: str | None, notes: Path) -> dict[str, Path]:
     """The README.md of a repository whose folders hold the models, unless it is a person's, or the card of a model."""
     kinds = kinds_in(remote.files)
     if target.subfolder is None or "" in kinds or _is_of_a_person(target, remote, CARD, notes):

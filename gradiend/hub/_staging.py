@@ -124,7 +124,7 @@ class Source:
             return Path(self.base_model).name
         raise ValueError(
             f"The base model {self.base_model!r} is a folder of this machine, which nobody else can load. If the same "
-            f"weights are on the hub, give their name, base_model='owner/name'{self._other_way}."
+            f"weights are on the hub, give their name, base_model='owner/name' (--base-model){self._other_way}."
         )
 
     _other_way = ""
@@ -182,7 +182,7 @@ class CheckpointSource(Source):
     def _copies_base(self) -> bool:
         return self.includes and not (self.place / OWN_BASE_MODEL).is_dir()
 
-    _other_way = "; or publish them with the checkpoint, include_base_model=True"
+    _other_way = "; or publish them with the checkpoint, include_base_model=True (--include-base-model)"
 
     @property
     def _needs_base(self) -> bool:
