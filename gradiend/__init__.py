@@ -91,5 +91,7 @@ warn_of_namesake(__path__[0])
 __all__, __dir__, __getattr__ = lazy_names(__name__)
 
 LATER["default model class"] = lambda: import_module("gradiend.trainer.text").TextPredictionModelWithGradiend
+LATER["card facts"] = lambda: import_module("gradiend.report._card_facts")
+LATER["cards"] = lambda: import_module("gradiend.report._card")
 LATER["is_decoder_only_model"] = lambda: import_module("gradiend.objectives").is_decoder_only_model
 LATER["push_to_hub"] = lambda: import_module("gradiend.hub").push_to_hub

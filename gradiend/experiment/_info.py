@@ -12,7 +12,7 @@ from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._checkpoint_files import read_config, verify_files
 from gradiend.model._context import read_gradiend_context
 from gradiend.model._quantized import QUANTIZATION, bits_of
-from gradiend.model._rewrite_files import RewriteRecord, verify_rewritten
+from gradiend.model._rewrite_files import RewriteRecord, delta_path, verify_rewritten
 from gradiend.trainer import load_training_stats
 from gradiend.util._lock import unchanged, written_by
 from gradiend.util.paths import CONFIG_FILE, CONTEXT, MODEL_DIR, REWRITE_RECORD, RUN_RECORD
@@ -38,11 +38,11 @@ def describe(path: str | Path) -> dict[str, Any]:
 
 
 def _described(place: Path) -> dict[str, Any]:
-    if place.suffix == ".safetensors":
+    if delta_path(place).is_file():
         delta = read_delta(place)
         made = {} if delta.rewrite is None else _of_rewrite(delta.rewrite)
         size = f"{delta.num_entries:,} entries of {len(delta.changes)} parameters"
-        return {"kind": "delta", "base model": delta.base_model, "size": size, **made}
+        return {"kind": "delta", "base model": delta.base_model, "size": size, **made, "card": delta.card}
     if (place / REWRITE_RECORD).is_file():
         record = read_rewrite_record(place)
         verify_rewritten(place)

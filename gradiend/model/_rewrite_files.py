@@ -5,7 +5,7 @@ gradiend_rewrite.json           in the directory of a rewritten model: from what
 gradiend_delta.safetensors      new values of the entries that a rewrite changed. Tensors: `<parameter>/values`, in the
                                 parameter's dtype, and `<parameter>/indices`, flat and ascending; a parameter without
                                 indices is stored whole, because that takes less space. The header has the rest as
-                                JSON under `gradiend_delta`.
+                                JSON under `gradiend_delta`, and the card under `gradiend_card`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -26,17 +26,19 @@ from gradiend.model._parameter_map import MappedParameter, bits, digest_of, inde
 from gradiend.model._refusals import inside
 from gradiend.model._shards import whole
 from gradiend.model.core.backbone import backbone_prefix
+from gradiend.util._cards import write_card
 from gradiend.util._checks import require_path
 from gradiend.util._digest import digest_json, hash_model_weights
 from gradiend.util._display import Shown, Table, facts, number
 from gradiend.util._files import read_checked_json, write_checked_json
+from gradiend.util._imports import LATER, without_package
 from gradiend.util._keywords import known_keywords
-from gradiend.util._room import require_room
+from gradiend.util._room import kept_if_possible, require_room
 from gradiend.util._tensor_files import file_checksum, read_header, read_tensors, write_tensors
 from gradiend.util.paths import DELTA_FILE, FILES, REWRITE_RECORD, model_files
 
-HEADER = "gradiend_delta"
-"""The key in the header of the file of a delta."""
+HEADER, CARD_HEADER = "gradiend_delta", "gradiend_card"
+"""The keys in the header of the file of a delta, and of its card."""
 FORMAT_VERSION = 1
 """The version of both files."""
 _MODEL_JSON = re.compile(
@@ -61,6 +63,8 @@ class RewriteChoice:
     """The language-modelling score of the rewritten model."""
     base_lms: float | None = None
     """The language-modelling score of the base model."""
+    facts: Mapping[str, Any] | None = field(default=None, repr=False)
+    """What else was measured, which the card says."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -236,6 +240,8 @@ class Delta(Shown):
     """The prefix of the names of that model's backbone parameters."""
     rewrite: RewriteRecord | None = None
     """The record of the rewrite; None for the difference of two models."""
+    card: str | None = None
+    """The text for people that the file holds, in Markdown; None without one."""
 
     def _tables(self) -> tuple[str, list[Table]]:
         made = ""
@@ -266,7 +272,10 @@ def delta_path(path: str | Path) -> Path:
 
 
 def write_delta(path: str | Path, delta: Delta) -> str:
-    """Write a delta and return the path of its file."""
+    """Write a delta with its card, a new one unless it has one, and return the path of its file.
+
+    In a folder that is named instead of a file, the card is README.md too, unless a person wrote or edited that one.
+    """
     tensors: dict[str, Tensor] = {}
     for change in delta.changes:
         tensors[f"{change.entry.name}/values"] = change.values
@@ -292,7 +301,13 @@ def write_delta(path: str | Path, delta: Delta) -> str:
     }
     file = delta_path(path)
     require_room(file, sum(tensor.nbytes for tensor in tensors.values()), "The delta")
-    write_tensors(file, tensors, {HEADER: json.dumps(content, ensure_ascii=False)})
+    cards = LATER["cards"]()
+    card = delta.card or without_package(lambda: cards.card_of(delta), "The card of the delta")
+    header = {HEADER: json.dumps(content, ensure_ascii=False), **({} if card is None else {CARD_HEADER: card})}
+    write_tensors(file, tensors, header)
+    if card is not None and file != Path(path):
+        with kept_if_possible("The card is"):
+            write_card(file.parent, card)
     return str(file)
 
 
@@ -322,6 +337,7 @@ def read_delta(path: str | Path, *, verify: bool = True) -> Delta:
             base_model_fingerprint=content["base_model_fingerprint"],
             backbone_prefix=content["backbone_prefix"],
             rewrite=None if content["rewrite"] is None else RewriteRecord.from_json(content["rewrite"]),
+            card=header.get(CARD_HEADER),
         )
     except KeyError as error:
         raise ValueError(f"{file}: {error} is missing.") from error

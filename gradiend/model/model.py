@@ -24,6 +24,7 @@ from gradiend.util._bits import add_bits, add_blocks, digest_weights
 from gradiend.util._checks import require_path
 from gradiend.util._digest import hash_model_weights
 from gradiend.util._display import Shown, Table, facts
+from gradiend.util._imports import LATER
 from gradiend.util._keywords import strict_methods
 from gradiend.util._processes import ONE, by_first
 from gradiend.util._room import require_room, weights_size
@@ -502,6 +503,8 @@ class GradiendModel(Shown, nn.Module):
     def save_pretrained(self, save_directory: str, use_safetensors: bool | None = None, **kwargs: Any) -> None:
         """Write `config.json` and the weights (`model.safetensors` or `pytorch_model.bin`), each file atomically.
 
+        A README.md, the card, says what is known of it, unless there is one that a person edited.
+
         Args:
             save_directory: The directory, which is created if it is missing.
             use_safetensors: False writes `pytorch_model.bin`; None and True write `model.safetensors`.
@@ -519,6 +522,7 @@ class GradiendModel(Shown, nn.Module):
         # The first process writes; of a sharded GRADIEND, all processes hand over what they have.
         write = write_checkpoint if self.shards is not None else by_first(write_checkpoint)
         write(save_directory, checkpoint, use_safetensors=use_safetensors)
+        LATER["cards"]().renew(save_directory)
 
     def _architecture(self) -> Architecture:
         given = {name: getattr(self, name) for name in Architecture.__dataclass_fields__}

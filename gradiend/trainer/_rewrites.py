@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -34,6 +34,7 @@ from gradiend.util._checks import require_path
 from gradiend.util._digest import model_parts, tokenizer_of
 from gradiend.util._files import CHECKSUM, made_aside, require_directory
 from gradiend.util._folders import take_over
+from gradiend.util._imports import LATER
 from gradiend.util._keywords import nearest, nearest_first, resolve_keywords
 from gradiend.util._lock import unchanged
 from gradiend.util._processes import processes
@@ -100,6 +101,10 @@ class Rewrite:
     value: float | None
     lms: float | None
     base_lms: float | None
+    summary: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """The entry of the results."""
+    facts: Mapping[str, Any] | None = None
+    """What the card of the rewrite says, see `RewriteChoice.facts`."""
 
     def arguments(self) -> dict[str, Any]:
         """Keywords of `ModelWithGradiend.rewrite_base_model`; other parts than decoder take the factor in the step."""
@@ -112,6 +117,7 @@ class Rewrite:
         """What is written of the evaluation beside a rewritten model."""
         return RewriteChoice(
             self.target_class, self._direction(), gradiend_path, self.value, self.lms, self.base_lms,
+            self.facts,
         )  # fmt: skip
 
     def _direction(self) -> Literal["strengthen", "weaken", "balance"]:
@@ -133,6 +139,18 @@ class RewritePlan:
     """Where the rewrites were found: a file, or the last evaluation; None if the caller gave the results."""
     made_from: Mapping[str, Any] | None = None
     """The fingerprint of the results that were found."""
+
+    def measured(self, facts: Mapping[str, Any], trainer: Any) -> RewritePlan:
+        """The plan whose rewrites know what their cards say: `facts` of the model, and what came of their own goal."""
+
+        def of_rewrite(rewrite: Rewrite) -> dict[str, Any]:
+            classes, on_others = trainer.target_classes, trainer.strengthens_on_other_classes
+            results = {rewrite.key: rewrite.summary}
+            goals = LATER["card facts"]().decoder_facts(results, classes, on_others=on_others)
+            effects = {name: one for name, one in (facts.get("side_effects") or {}).items() if name == rewrite.key}
+            return {**facts, "goals": goals, "side_effects": effects}
+
+        return replace(self, rewrites=[replace(one, facts=plain(of_rewrite(one))) for one in self.rewrites])
 
     def require_model(self, model: Any) -> None:
         """Raise ValueError for rewrites that were found, not given, and chosen for another model or other weights."""
@@ -316,8 +334,19 @@ def find_rewrite(decoder_results: Mapping[str, Any], name: str, strengthen: bool
         why = summary.get("reason", "The evaluation has chosen no step.")
         raise ValueError(f"There is no rewrite for {key!r}. {why} Then run evaluate_decoder() again.")
     part, strengthens = parse_rewrite_part(summary.get("part", "decoder")), summary.get("strengthen", strengthen)
-    measured = [summary.get(measure) for measure in ("value", "lms", "base_lms")]
-    return Rewrite(key, name, summary["learning_rate"], summary["feature_factor"], part, bool(strengthens), *measured)
+    value, lms, base_lms = (summary.get(measure) for measure in ("value", "lms", "base_lms"))
+    return Rewrite(
+        key,
+        name,
+        summary["learning_rate"],
+        summary["feature_factor"],
+        part,
+        bool(strengthens),
+        value,
+        lms,
+        base_lms,
+        summary,
+    )
 
 
 def _keys(name: str, strengthen: bool) -> list[str]:
@@ -379,6 +408,8 @@ def save_rewritten(
                 made, model.rewrite_record(**rewrite.arguments(), choice=rewrite.choice(gradiend_path))
             )
         take_over(made, target, _remove_model)
+    if isinstance(model, ModelWithGradiend):
+        LATER["cards"]().renew(target)
 
 
 def _save_model(

@@ -25,6 +25,7 @@ from gradiend.evaluator._selection import Extractor, SelectionPolicy
 from gradiend.evaluator.encoder import encoded_frame
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.trainer._cards import facts_of_rewrites, note_decoder, note_encoder, note_training
 from gradiend.trainer._current_model import CurrentModel, facts_of
 from gradiend.trainer._evaluation import (
     earlier_encodings,
@@ -266,6 +267,7 @@ class Trainer(Shown, FeatureLearningDefinition):
             else:
                 kept, self.reused = train_seeds(self, plan, ready)
         self.current.remember()
+        note_training(self, several=plan.args.max_seeds > 1)
         self._plot_convergence_of(plan.output)
         require_converged(plan)
         if plan.args.max_seeds > 1:
@@ -477,6 +479,7 @@ class Trainer(Shown, FeatureLearningDefinition):
             require_trained(self, model)
             with on_device(model, device):
                 frame, result = encodings(self, model, key, neutral_data_df, use_cache, options)
+            note_encoder(self, model, key, result)
         if plot:
             drawn = None
             with kept_if_possible("The plot is"):
@@ -511,8 +514,10 @@ class Trainer(Shown, FeatureLearningDefinition):
                 summary_metrics=summary_metrics, target_class=target_class, plot=plot, show=show,
                 increase_target_probabilities=increase_target_probabilities, **kwargs,
             )  # fmt: skip
+        model = self.get_model() if given is None else given
+        note_decoder(self, model, results)
         if self.experiment_dir is None:
-            made_from = plain(model_parts(self.get_model() if given is None else given))
+            made_from = plain(model_parts(model))
             self._last_results = LastResults(results, made_from).joined(self._last_results)
         return results
 
@@ -632,7 +637,9 @@ class Trainer(Shown, FeatureLearningDefinition):
         plan = plan_rewrites(
             decoder_results, *goal, root, decoder_stats_metric_name, decoder_stats_kwargs, self._last_results
         )
-        return with_model_directories(plan, output_dir, root).models(*self._rewritten_model(base_model))
+        plan = with_model_directories(plan, output_dir, root)
+        model, directory = self._rewritten_model(base_model)
+        return plan.measured(facts_of_rewrites(self, model), self).models(model, directory)
 
     @known_keywords("Trainer.export_delta")
     @one_writer("path")
@@ -661,7 +668,8 @@ class Trainer(Shown, FeatureLearningDefinition):
         goal = class_and_direction(target_class, increase_target_probabilities, strengthen, weaken)
         plan = plan_rewrites(decoder_results, *goal, self.experiment_dir, last=self._last_results)
         plan = with_delta_files(plan, path, self.experiment_dir)
-        return plan.deltas(self._rewritten_model(base_model)[0])
+        model, _ = self._rewritten_model(base_model)
+        return plan.measured(facts_of_rewrites(self, model), self).deltas(model)
 
     def push_to_hub(
         self, repo_id: str, *, strengthen: str | None = None, weaken: str | None = None,

@@ -142,6 +142,7 @@ class TextModelWithGradiend(ModelWithGradiend):
         elif self._loads(f"tokenizer of {self._recorded_base}", self._tokenizer_by_name) != tokenizer_digest(tokenizer):
             by_first(tokenizer.save_pretrained)(own_tokenizer)
         recorded = self.gradiend.kwargs
+        recorded["task"] = self.objective.task
         recorded["tokenizer"] = tokenizer.name_or_path
         recorded["base_model_dtype"] = str(float_dtype(self.base_model)).removeprefix("torch.")
         quantization, adapter = quantization_of_model(plain), adapter_name(plain) if is_adapted(plain) else None
