@@ -17,7 +17,7 @@ from gradiend.hub._index import kinds_in, repository_card
 from gradiend.hub._privacy import is_local, refuse_private
 from gradiend.hub._remote import Committed, Remote, Target, attempts, explained, may_pass
 from gradiend.hub._staging import Source
-from gradiend.report._card import card_of
+from gradiend.report._card import UNKNOWN_LICENSE, card_of
 from gradiend.util._cards import is_unedited, write_card
 from gradiend.util._checks import require_flag, require_path, require_text
 from gradiend.util._display import Shown, Table, facts
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 CALLS = {
     "GRADIEND": 'ModelWithGradiend.from_pretrained("{place}")',
     "delta": 'apply_delta(model, "{place}")',
-    "rewritten model": "AutoModel….from_pretrained({repo_id!r}{where})",
+    "rewritten model": 'AutoModel….from_pretrained("{repo_id}"{where})',
 }
 """What it is → the call that loads it."""
 
@@ -75,9 +75,8 @@ class Published(Shown):
     @property
     def call(self) -> str:
         """The call that loads it."""
-        where = "".join(
-            f", {name}={text!r}" for name, text in (("subfolder", self.subfolder), ("revision", self.commit)) if text
-        )
+        given = {"subfolder": self.subfolder, "revision": self.commit}
+        where = "".join(f', {name}="{text}"' for name, text in given.items() if text)
         return CALLS[self.kind].format(place=self.place, repo_id=self.repo_id, where=where)
 
     def _tables(self) -> tuple[str, list[Table]]:
@@ -168,12 +167,8 @@ def push_to_hub(
         with _folder(dry_run) as root:
             folder = root / (target.subfolder or "")
             folder.mkdir(parents=True, exist_ok=True)
-            source.write(folder, base)
-            if source.card is None:
-                where = {"repo_id": repo_id, "subfolder": target.subfolder, "base_model": on_hub}
-                write_card(folder, card_of(source.place, license=license or earlier, **where))
-            else:
-                shutil.copyfile(source.card, folder / CARD)
+            where = {"repo_id": repo_id, "subfolder": target.subfolder, "base_model": on_hub}
+            source.write(folder, base, card_of(source.place, license=license or earlier, **where))
             refuse_private(folder, source.private_places(), token)
             files = {path.relative_to(root).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
             sizes = {name: path.stat().st_size for name, path in files.items()}
@@ -228,7 +223,8 @@ def _license_of(target: Target) -> str | None:
     """The license in the card that is published already, which another push without one keeps."""
     with _folder(None) as notes, explained(target):
         found = target.read(target.look(), target.path(CARD), notes)
-        return None if found is None else (metadata_load(found) or {}).get("license")
+        license_there = None if found is None else (metadata_load(found) or {}).get("license")
+        return None if license_there == UNKNOWN_LICENSE else license_there
 
 
 def _require_empty(dry_run: str | Path) -> None:

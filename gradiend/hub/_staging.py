@@ -35,9 +35,9 @@ from gradiend.model._rewrite_files import (
     write_rewrite_record,
 )
 from gradiend.trainer._rewrites import is_model_file
-from gradiend.util._cards import is_unedited
+from gradiend.util._cards import is_unedited, write_card
 from gradiend.util._checks import require_path, require_text
-from gradiend.util._files import read_json
+from gradiend.util._files import read_checked_json, read_json, write_checked_json
 from gradiend.util._room import require_room
 from gradiend.util.paths import (
     ADAPTER_CONFIG,
@@ -46,6 +46,7 @@ from gradiend.util.paths import (
     CONFIG_FILE,
     CONTEXT,
     DELTA_FILE,
+    FACTS,
     FILES,
     MODEL_DIR,
     OWN_BASE_MODEL,
@@ -134,9 +135,21 @@ class Source:
         """Whether what is published does not hold its base model."""
         raise NotImplementedError
 
-    def write(self, folder: Path, base_model: str) -> None:
-        """Write what is published into an empty folder; `base_model` is what `published_base` gives."""
+    def write(self, folder: Path, base_model: str, card: str) -> None:
+        """Write what is published into an empty folder.
+
+        Args:
+            folder: The folder.
+            base_model: What `published_base` gives.
+            card: The text of a new card.
+        """
         raise NotImplementedError
+
+    def _write_card(self, folder: Path, card: str) -> None:
+        if self.card is None:
+            write_card(folder, card)
+        else:
+            shutil.copyfile(self.card, folder / CARD)
 
     def owns(self, name: str) -> bool:
         """Whether a file of this name, in the folder of what is published, belongs to such a model."""
@@ -193,7 +206,7 @@ class CheckpointSource(Source):
         """See `Source.owns`."""
         return name in OWN_FILES or name.split("/", 1)[0] in FOLDERS
 
-    def write(self, folder: Path, base_model: str) -> None:
+    def write(self, folder: Path, base_model: str, card: str) -> None:
         """See `Source.write`."""
         place, names = self.place, self._names(base_model)
         config = read_config(place)
@@ -206,6 +219,8 @@ class CheckpointSource(Source):
             _copy(Path(self.base_model), files_of_model(self.base_model), folder / OWN_BASE_MODEL)
         for name in FOLDERS:
             _clean_models(folder / name, names, base_model)
+        if (place / FACTS).is_file():
+            write_checked_json(folder / FACTS, without_places(read_checked_json(place / FACTS), names))
         training = read_training(place)
         if training is not None:
             write_training(folder, without_places(training, names))
@@ -214,6 +229,7 @@ class CheckpointSource(Source):
         if is_local((config.get("metadata") or {}).get("tokenizer") or ""):
             metadata["tokenizer"] = base_model
         write_config(folder, {**{key: config[key] for key in config if key != FILES}, "metadata": metadata})
+        self._write_card(folder, card)
         if self._copies_base:
             # A folder of weights can have changed since the training: loading compares them.
             ModelWithGradiend.from_pretrained(folder, device="cpu")
@@ -238,11 +254,13 @@ class DeltaSource(Source):
         # Beside a delta of another name are others, or anything.
         return self.place.name == DELTA_FILE
 
-    def write(self, folder: Path, base_model: str) -> None:
+    def write(self, folder: Path, base_model: str, card: str) -> None:
         """See `Source.write`."""
         delta = read_delta(self.place)
         rewrite = None if delta.rewrite is None else _named(delta.rewrite, base_model)
-        write_delta(folder, replace(delta, base_model=base_model, rewrite=rewrite))
+        own = card if self.card is None else self.card.read_text(encoding="utf-8")
+        write_delta(folder / DELTA_FILE, replace(delta, base_model=base_model, rewrite=rewrite, card=own))
+        self._write_card(folder, card)
 
 
 class RewrittenSource(Source):
@@ -258,12 +276,13 @@ class RewrittenSource(Source):
         """See `Source.owns`."""
         return is_model_file(name)
 
-    def write(self, folder: Path, base_model: str) -> None:
+    def write(self, folder: Path, base_model: str, card: str) -> None:
         """See `Source.write`."""
         verify_rewritten(self.place)
         _copy(self.place, files_of_model(self.place), folder)
         _clean_models(folder, self._names(base_model), base_model)
         write_rewrite_record(folder, _named(read_rewrite_record(self.place), base_model))
+        self._write_card(folder, card)
 
 
 def _named(record: RewriteRecord, base_model: str) -> RewriteRecord:

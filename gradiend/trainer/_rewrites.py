@@ -22,7 +22,8 @@ from gradiend.model._adapters import (
     save_adapted,
 )
 from gradiend.model._architecture import parse_rewrite_part
-from gradiend.model._checkpoint import find_weights, is_checkpoint
+from gradiend.model._checkpoint import is_checkpoint
+from gradiend.model._checkpoint_files import holds
 from gradiend.model._context import one_goal
 from gradiend.model._rewrite_files import RewriteChoice, write_rewrite_record
 from gradiend.model._shards import is_sharded, whole_state
@@ -32,7 +33,7 @@ from gradiend.util._argument_fields import plain
 from gradiend.util._cache import differences
 from gradiend.util._checks import require_path
 from gradiend.util._digest import model_parts, tokenizer_of
-from gradiend.util._files import CHECKSUM, made_aside, require_directory
+from gradiend.util._files import made_aside, require_directory
 from gradiend.util._folders import take_over
 from gradiend.util._imports import LATER
 from gradiend.util._keywords import nearest, nearest_first, resolve_keywords
@@ -40,7 +41,6 @@ from gradiend.util._lock import unchanged
 from gradiend.util._processes import processes
 from gradiend.util._progress import others_bars
 from gradiend.util._room import require_room, weights_size
-from gradiend.util._tensor_files import read_header
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import (
     ADAPTER_CONFIG,
@@ -492,16 +492,13 @@ class OfTrainer:
         trainer, goal = self.trainer, (self.target_class, self.strengthen)
         if self.target_class is None:
             model, place = trainer._rewritten_model(None)
-            return Path(place) if place is not None and _is_saved(model, place) else model.write_to_publish(folder)
+            return (
+                Path(place)
+                if place is not None and holds(Path(place), model.gradiend)
+                else model.write_to_publish(folder)
+            )
         if self.as_delta:
             trainer.export_delta(None, *goal, path=folder / DELTA_FILE)
         else:
             trainer.rewrite_base_model(None, *goal, output_dir=str(folder / REWRITTEN_DIR))
         return folder / (DELTA_FILE if self.as_delta else REWRITTEN_DIR)
-
-
-def _is_saved(model: Any, directory: str) -> bool:
-    """Whether a directory holds the weights of a model in memory."""
-    weights = find_weights(directory)
-    own = read_header(weights).get(CHECKSUM) if weights.suffix == ".safetensors" else None
-    return own is not None and own == model.gradiend.weights_digest()
