@@ -220,6 +220,7 @@ class _Answer(Exception):  # noqa: N818 - not an error: what is answered
 class _Handler(BaseHTTPRequestHandler):
     server_hub: HubServer
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # otherwise most answers wait 40 ms for the client's confirmation
 
     ROUTES = (
         ("POST", r"/api/repos/create", "create"),

@@ -6,7 +6,6 @@ may pass, the commit is made again from what the repository holds by then: if on
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub.errors
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
 from huggingface_hub.errors import (
     HfHubHTTPError,
@@ -25,15 +23,15 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils.sha import git_hash, sha_fileobj
 
 from gradiend._version import __version__
+from gradiend.model._hub_errors import LOGIN, client_errors
 from gradiend.util._checks import require_flag, require_text
 from gradiend.util._display import one_line
 
 logger = logging.getLogger(__name__)
 
-UNANSWERED: Any = huggingface_hub.errors.HTTPError
-"""The errors of requests, with or without an answer, whichever HTTP library the client uses."""
 PASSING = (408, 429, 500, 502, 503, 504)
 """Answers that may be others a moment later."""
 WAITS = (1.0, 4.0)
@@ -58,10 +56,8 @@ class Remote:
             return False
         with file.open("rb") as opened:
             if there.lfs is not None:
-                return hashlib.file_digest(opened, "sha256").hexdigest() == there.lfs.sha256
-            content = opened.read()
-        # The name of a file in git.
-        return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == there.blob_id
+                return sha_fileobj(opened).hex() == there.lfs.sha256
+            return git_hash(opened.read()) == there.blob_id
 
 
 @dataclass(frozen=True)
@@ -130,8 +126,7 @@ class Target:
             raise ConnectionError(f"HF_HUB_OFFLINE is set, so that nothing can be published: start without it. {dry}")
         if self.api.token is None and get_token() is None:
             raise PermissionError(
-                "Publishing needs a login: run `hf auth login`, or set HF_TOKEN, with a token that may write to "
-                f"{self.repo_id}. {dry}"
+                f"Publishing needs a login: {LOGIN}, with a token that may write to {self.repo_id}. {dry}"
             )
 
     def path(self, name: str) -> str:
@@ -216,7 +211,7 @@ def attempts() -> Iterator[bool]:
 
 def may_pass(error: Exception) -> bool:
     """Whether an error of a request may not come again."""
-    return error.response.status_code in PASSING if isinstance(error, HfHubHTTPError) else isinstance(error, UNANSWERED)
+    return error.response.status_code in PASSING if isinstance(error, HfHubHTTPError) else isinstance(error, client_errors())
 
 
 @contextmanager
@@ -224,21 +219,27 @@ def explained(target: Target) -> Iterator[None]:
     """A with-block of requests, whose errors say what was not done, why, and what helps."""
     try:
         yield
-    except HfHubHTTPError as error:
-        raise _explanation(target, error.response.status_code, error.server_message) from error
-    except UNANSWERED as error:
-        raise ConnectionError(
-            f"The hub at {target.api.endpoint} does not answer ({type(error).__name__}: {error}). {target.repo_id} is "
-            "as it was: run the same again when the connection is back."
-        ) from error
+    except (*client_errors(), RuntimeError) as error:
+        # The client names the file that it could not upload, and the reason as the cause.
+        cause = error.__cause__ if isinstance(error, RuntimeError) else error
+        if not isinstance(cause, client_errors()):
+            raise
+        raise _explanation(target, cause) from error
 
 
-def _explanation(target: Target, status: int, said: str | None) -> OSError:
-    name, told = target.repo_id, f" The hub says: {one_line(said)}" if said else ""
+def _explanation(target: Target, error: BaseException) -> OSError:
+    name, same = target.repo_id, f"{target.repo_id} is as it was: run the same again"
+    if not isinstance(error, HfHubHTTPError):
+        return ConnectionError(
+            f"The hub at {target.api.endpoint} does not answer. {same} when there is a connection. "
+            f"({type(error).__name__}: {error})"
+        )
+    status = error.response.status_code
+    told = f" The hub says: {one_line(error.server_message)}" if error.server_message else ""
     if status == 401:
         return PermissionError(
-            f"The hub does not accept the token, or it is out of date, so that nothing was published to {name}: run "
-            f"`hf auth login`, or set HF_TOKEN, with a token that may write.{told}"
+            f"The hub does not accept the token, and nothing was published to {name}: {LOGIN}, with a token that may "
+            f"write there.{told}"
         )
     if status == 403:
         return PermissionError(
@@ -249,7 +250,8 @@ def _explanation(target: Target, status: int, said: str | None) -> OSError:
         return FileNotFoundError(f"There is no repository {name}, or this login does not see it.{told}")
     if status in (409, 412):
         return FileExistsError(
-            f"Somebody else has changed {name} in the meantime: nothing was published, run the same again.{told}"
+            f"Somebody else has changed {name} in the meantime, and nothing was published: run the same again.{told}"
         )
-    why = "asks for fewer requests" if status == 429 else f"has failed ({status})"
-    return ConnectionError(f"The hub {why}. {name} is as it was: run the same again in a few minutes.{told}")
+    if status == 429:
+        return ConnectionError(f"The hub was asked too often. {same} in some minutes.{told}")
+    return ConnectionError(f"The hub has failed ({status}). {same} later.{told}")

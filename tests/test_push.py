@@ -1,0 +1,399 @@
+"""Publishing, with the real client against a hub on loopback: what is staged, what is sent, and what loads again."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+
+import pytest
+import tiny_data
+import torch
+from hub_server import HubServer, client_at, environment_of_another_machine
+from model_cases import bits, same_bits
+from transformers import AutoModelForMaskedLM
+
+from gradiend import ModelWithGradiend, apply_delta, push_to_hub, read_delta, read_rewrite_record
+from gradiend.trainer import load_training_stats
+from gradiend.util._cards import is_unedited
+
+OWNER = "hf_owner"
+BASE = "owner/tiny"
+TEXT = "the old baker was near the door and then [MASK] saw the bread ."
+
+
+def trained(base, root):
+    """A trainer with a tiny trained GRADIEND, its evaluations and its rewrites on disk."""
+    trainer = tiny_data.trainer(base, {"experiment_dir": str(root), "learning_rate": 1e-2})
+    trainer.train()
+    trainer.evaluate_encoder()
+    trainer.evaluate_decoder(lrs=[0.1], feature_factors=[-1.0, 1.0])
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """(trainer, folder of its run, the base model's folder)."""
+    root = tmp_path_factory.mktemp("made")
+    base = tiny_data.save_bert(root / "base")
+    trainer = trained(base, root / "run")
+    trainer.rewrite_base_model(strengthen="SG", output_dir=str(root / "run" / "rewritten"))
+    trainer.export_delta(strengthen="SG", path=root / "run" / "deltas" / "SG.safetensors")
+    return trainer, root / "run", Path(base)
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """A hub, to which the client of this process is logged in."""
+    with HubServer() as server, client_at(server.endpoint, tmp_path / "client", token=OWNER):
+        yield server
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def checkpoint(run, tmp_path):
+    """A copy of the checkpoint that a test may change."""
+    return Path(shutil.copytree(run / "model", tmp_path / "model"))
+
+
+def places(made):
+    _, run, _ = made
+    return {"GRADIEND": run, "rewritten model": run / "rewritten", "delta": run / "deltas" / "SG.safetensors"}
+
+
+# What is staged
+
+
+def test_a_dry_run_sends_nothing_and_shows_nothing_of_this_machine(made, tmp_path):
+    _, run, base = made
+    for kind, place in places(made).items():
+        folder = tmp_path / kind
+        found = push_to_hub(place, "owner/name", subfolder="en/x", base_model=BASE, dry_run=folder)
+        assert (found.kind, found.commit, found.folder) == (kind, None, str(folder))
+        assert found.files == {
+            name: len(content) for name, content in contents(folder).items() if name != "README.md"
+        }
+        assert "owner/name" in repr(found) and "nothing was published" in repr(found)
+        for name, content in contents(folder).items():
+            for private in (run.parent, base, Path.home(), socket.gethostname()):
+                assert str(private).encode() not in content, (name, private)
+            assert not re.search(rb"20\d\d-\d\d-\d\d", content), name
+    training = load_training_stats(tmp_path / "GRADIEND" / "en" / "x")
+    assert training["time"] == {}
+    assert training["training_args"]["experiment_dir"] is training["training_args"]["output_dir"] is None
+    assert training["losses"] == load_training_stats(run / "model")["losses"]
+
+
+def test_what_is_staged_loads_with_equal_bits(made, tmp_path):
+    trainer, _, base = made
+    folders = {}
+    for kind, place in places(made).items():
+        folders[kind] = tmp_path / kind
+        push_to_hub(place, "owner/name", base_model=BASE, dry_run=folders[kind])
+    model, own = ModelWithGradiend.from_pretrained(folders["GRADIEND"], base_model=str(base)), trainer.get_model()
+    assert same_bits(bits(model.gradiend), bits(own.gradiend))
+    assert model.gradiend.kwargs["base_model"] == BASE
+    words = {"factual": "he", "alternative": "they", "return_float": True}
+    assert model.encode(TEXT, **words) == own.encode(TEXT, **words)
+    rewritten = AutoModelForMaskedLM.from_pretrained(folders["rewritten model"])
+    assert read_rewrite_record(folders["rewritten model"]).base_model == BASE
+    plain = AutoModelForMaskedLM.from_pretrained(base)
+    assert not same_bits(bits(plain), bits(rewritten))
+    apply_delta(plain, folders["delta"])
+    assert same_bits(bits(plain), bits(rewritten))
+    assert read_delta(folders["delta"]).base_model == BASE
+
+
+def test_equal_runs_publish_equal_files(made, tmp_path):
+    _, run, base = made
+    again = trained(str(base), tmp_path / "again")
+    push_to_hub(run, "owner/name", base_model=BASE, dry_run=tmp_path / "one")
+    found = again.push_to_hub("owner/name", base_model=BASE, dry_run=tmp_path / "two")
+    assert found.kind == "GRADIEND"
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_a_base_model_can_be_published_too(made, tmp_path):
+    _, run, base = made
+    folder = tmp_path / "staged"
+    push_to_hub(run, "owner/name", include_base_model=True, dry_run=folder)
+    loaded = ModelWithGradiend.from_pretrained(folder)
+    assert same_bits(bits(loaded.base_model), bits(AutoModelForMaskedLM.from_pretrained(base)))
+    # The card must not call a local folder a model on the hub.
+    assert "base_model:" not in (folder / "README.md").read_text().split("---")[1]
+
+
+def test_a_base_model_that_changed_since_is_not_published(made, tmp_path):
+    _, run, _ = made
+    copy = checkpoint(run, tmp_path)
+    other = tiny_data.tiny.bert(seed=1)
+    other.save_pretrained(tmp_path / "base")
+    tiny_data.tiny.bert_tokenizer().save_pretrained(tmp_path / "base")
+    config = json.loads((copy / "config.json").read_text())
+    config["metadata"]["base_model"] = str(tmp_path / "base")
+    del config["checksum"]
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="not the one that the GRADIEND .* was trained on"):
+        push_to_hub(copy, "owner/name", include_base_model=True, dry_run=tmp_path / "staged")
+
+
+def test_an_untrained_model_is_not_published(made, tmp_path):
+    _, _, base = made
+    model = ModelWithGradiend.from_pretrained(str(base))
+    with pytest.raises(ValueError, match="not trained"):
+        model.push_to_hub("owner/name", base_model=BASE, dry_run=tmp_path / "staged")
+
+
+def test_a_model_in_memory_is_published_as_it_is(made, tmp_path):
+    trainer, _, base = made
+    model = ModelWithGradiend.from_pretrained(trainer.model_path)
+    model.prune_gradiend(topk=100)
+    model.push_to_hub("owner/name", base_model=BASE, dry_run=tmp_path / "staged")
+    loaded = ModelWithGradiend.from_pretrained(tmp_path / "staged", base_model=str(base))
+    assert len(loaded) == 100
+    assert same_bits(bits(loaded.gradiend), bits(model.gradiend))
+
+
+def a_token(folder, token="hf_" + "a" * 34):
+    config = json.loads((folder / "config.json").read_text())
+    config["metadata"]["note"] = f"made with {token}"
+    del config["checksum"]
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def pickled(folder):
+    torch.save({}, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    (folder / "training.json").unlink()
+
+
+def damaged(folder):
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[-9] ^= 1
+    (folder / "model.safetensors").write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (a_token, {}, "config.json contains an access token"),
+        (damaged, {}, "model.safetensors was damaged"),
+        (pickled, {}, "pytorch_model.bin"),
+        (shutil.rmtree, {}, "does not exist"),
+        (lambda folder: (folder / "config.json").unlink(), {}, "neither a trained GRADIEND"),
+        (None, {"base_model": None}, "is a folder of this machine.*base_model=.*include_base_model=True"),
+        (None, {"base_model": "a b"}, "base_model must be a name on the hub"),
+        (None, {"base_model": ""}, "base_model must not be empty"),
+        (None, {"repo_id": "name"}, "repo_id must be 'owner/name'"),
+        (None, {"repo_id": "owner/../name"}, "repo_id must be 'owner/name'"),
+        (None, {"subfolder": "../up"}, "subfolder must be a folder in the repository"),
+        (None, {"subfolder": "a//b"}, "subfolder must be a folder in the repository"),
+        (None, {"license": ""}, "license must not be empty"),
+        (None, {"privat": True}, "unknown argument 'privat'. Did you mean 'private'"),
+        (None, {"private": "yes"}, "private must be True or False"),
+        (None, {"create_pr": True, "revision": "x"}, "branch of its own"),
+        (None, {"token": 7}, "token must be a string; got int"),
+        (None, {"place": 7}, "place must be the path"),
+    ],
+)
+def test_what_cannot_be_published_says_why(made, tmp_path, change, options, message):
+    copy = checkpoint(made[1], tmp_path)
+    if change is not None:
+        change(copy)
+    options = {"place": copy, "repo_id": "owner/name", "base_model": BASE, "dry_run": tmp_path / "staged", **options}
+    with pytest.raises((ValueError, TypeError, FileNotFoundError), match=message) as raised:
+        push_to_hub(options.pop("place"), options.pop("repo_id"), **options)
+    assert "aaaa" not in str(raised.value)
+
+
+def test_a_dry_run_needs_an_empty_folder(made, tmp_path):
+    (tmp_path / "note.txt").write_text("mine")
+    with pytest.raises(ValueError, match="new or empty folder"):
+        push_to_hub(made[1], "owner/name", base_model=BASE, dry_run=tmp_path)
+
+
+# What is sent
+
+
+def test_one_commit_in_a_private_repository(made, hub):
+    _, run, _ = made
+    found = push_to_hub(run, "owner/name", subfolder="sg_pl", base_model=BASE, license="cc-by-4.0")
+    repository = hub.repositories["owner/name"]
+    assert repository.private and found.private
+    assert len(repository.commits) == 2  # that of the new repository, and this
+    assert found.commit == repository.refs["main"]
+    assert found.place == f"hf://owner/name@{found.commit}/sg_pl"
+    files = hub.files("owner/name")
+    assert found.files == {name: len(files[name]) for name in files if name.startswith("sg_pl/")}
+    assert "license: cc-by-4.0" in files["sg_pl/README.md"].decode()
+    assert "[sg_pl](sg_pl/README.md) | GRADIEND" in files["README.md"].decode()
+    assert f"- {BASE}" in files["README.md"].decode()
+
+    # Once more: nothing differs, and nothing is sent. The license need not be given again.
+    sent = len(hub.requests("^(POST|PUT)"))
+    again = push_to_hub(run, "owner/name", subfolder="sg_pl", base_model=BASE)
+    assert (again.commit, again.changed) == (found.commit, ())
+    assert len(hub.requests("^(POST|PUT)")) == sent
+
+
+def test_a_second_push_changes_only_what_differs(made, hub, tmp_path):
+    trainer, run, _ = made
+    push_to_hub(run, "owner/name", base_model=BASE)
+    before = hub.files("owner/name")
+    copy = checkpoint(run, tmp_path)
+    (copy / "training.json").unlink()
+    found = push_to_hub(copy, "owner/name", base_model=BASE)
+    assert found.changed == ("README.md", "training.json")
+    after = hub.files("owner/name")
+    assert before.keys() - after.keys() == {"training.json"}
+    # Another form of the map is another file, and the old one goes.
+    model = ModelWithGradiend.from_pretrained(trainer.model_path)
+    model.prune_gradiend(topk=50)
+    found = model.push_to_hub("owner/name", base_model=BASE)
+    assert any(name.startswith("mapping_") for name in found.changed)
+    assert "base_model_digest.safetensors" not in found.changed
+
+
+def test_repositories_hold_several(made, hub):
+    trainer, run, _ = made
+    hub.create("owner/name", {"notes.txt": "mine"}, private=True)
+    push_to_hub(run, "owner/name", subfolder="sg_pl", base_model=BASE)
+    assert trainer.push_to_hub("owner/name", subfolder="sg", strengthen="SG").kind == "rewritten model"
+    found = trainer.push_to_hub("owner/name", subfolder="sg-delta", strengthen="SG", as_delta=True, base_model=BASE)
+    assert found.kind == "delta"
+    files = hub.files("owner/name")
+    assert files["notes.txt"] == b"mine"
+    listed = re.findall(r"^\| \[(.*?)\]\(.*?\) \| (.*) \|$", files["README.md"].decode(), re.MULTILINE)
+    assert listed == [("sg", "rewritten model"), ("sg-delta", "delta"), ("sg_pl", "GRADIEND")]
+    with pytest.raises(ValueError, match="holds a rewritten model in sg, which a GRADIEND would replace"):
+        push_to_hub(run, "owner/name", subfolder="sg", base_model=BASE)
+
+
+def test_the_words_of_a_person_stay(made, hub, tmp_path):
+    _, run, _ = made
+    hub.create("owner/name", {"README.md": "# Ours\n"}, private=True)
+    push_to_hub(run, "owner/name", subfolder="x", base_model=BASE)
+    assert hub.files("owner/name")["README.md"] == b"# Ours\n"
+    edited = hub.files("owner/name")["x/README.md"] + b"\nSee our paper.\n"
+    hub.commit("owner/name", {"x/README.md": edited})
+    copy = checkpoint(run, tmp_path)
+    (copy / "training.json").unlink()
+    assert push_to_hub(copy, "owner/name", subfolder="x", base_model=BASE).changed == ("x/training.json",)
+    assert hub.files("owner/name")["x/README.md"] == edited
+    # What a person wrote here is what this person publishes.
+    (copy / "README.md").write_text("# My own words\n")
+    push_to_hub(copy, "owner/name", subfolder="x", base_model=BASE)
+    assert hub.files("owner/name")["x/README.md"] == b"# My own words\n"
+
+
+def test_the_card_of_a_repository_is_not_replaced_by_a_list(made, hub):
+    _, run, _ = made
+    push_to_hub(run, "owner/name", base_model=BASE)
+    card = hub.files("owner/name")["README.md"]
+    push_to_hub(run / "rewritten", "owner/name", subfolder="sg")
+    assert hub.files("owner/name")["README.md"] == card
+
+
+def test_branches_and_pull_requests(made, hub):
+    _, run, _ = made
+    hub.create("owner/name", private=True)
+    main = hub.repositories["owner/name"].refs["main"]
+    found = push_to_hub(run, "owner/name", base_model=BASE, revision="v2")
+    assert hub.repositories["owner/name"].refs == {"main": main, "v2": found.commit}
+    proposed = push_to_hub(run, "owner/name", base_model=BASE, create_pr=True)
+    assert hub.repositories["owner/name"].refs["main"] == main
+    assert proposed.url.endswith("/discussions/1")
+    assert hub.files("owner/name", "refs/pr/1").keys() == hub.files("owner/name", "v2").keys()
+    push_to_hub(run, "owner/new", base_model=BASE, revision="v2")
+    assert "config.json" in hub.files("owner/new", "v2")
+
+
+def test_nothing_becomes_public_by_accident(made, hub):
+    _, run, _ = made
+    hub.create("owner/name")
+    with pytest.raises(PermissionError, match="is public.*private=False"):
+        push_to_hub(run, "owner/name", base_model=BASE)
+    assert not push_to_hub(run, "owner/name", base_model=BASE, private=False).private
+    assert not push_to_hub(run, "owner/new", base_model=BASE, private=False).private
+    assert not hub.repositories["owner/new"].private
+
+
+# What can go wrong
+
+
+@pytest.mark.parametrize(
+    ("faults", "error", "message"),
+    [
+        ([(r"GET /api/models", 401)], PermissionError, "does not accept the token.*hf auth login"),
+        ([(r"POST .*preupload", 403)], PermissionError, "may not write to owner/name"),
+        ([(r"POST .*commit", 403)], PermissionError, "may not write to owner/name.*create_pr=True"),
+        ([(r"POST .*commit", 404)], FileNotFoundError, "no repository owner/name"),
+        ([(r"POST .*commit", 412)], FileExistsError, "changed owner/name in the meantime"),
+        ([(r"POST .*commit", *[429] * 9)], ConnectionError, "fewer requests.*is as it was"),
+        ([(r"POST .*commit", *[500] * 9)], ConnectionError, r"has failed \(500\).*is as it was"),
+        ([(r"PUT /store", *[500] * 99)], ConnectionError, "is as it was"),
+    ],
+)
+def test_a_push_that_fails_leaves_the_repository_as_it_was(made, hub, faults, error, message, monkeypatch):
+    monkeypatch.setattr("gradiend.hub._remote.WAITS", (0.0, 0.0))
+    hub.create("owner/name", {"README.md": "mine"}, private=True)
+    before = hub.repositories["owner/name"].refs.copy(), hub.files("owner/name")
+    for pattern, *statuses in faults:
+        hub.fail(pattern, *statuses)
+    with pytest.raises(error, match=message):
+        push_to_hub(made[1], "owner/name", base_model=BASE)
+    assert (hub.repositories["owner/name"].refs, hub.files("owner/name")) == before
+    hub.faults.clear()
+    assert push_to_hub(made[1], "owner/name", base_model=BASE).commit
+
+
+@pytest.mark.parametrize("fault", [(r"POST .*commit", 500, 429), (r"PUT /store", 500, 503), (r"POST .*preupload", 502)])
+def test_what_may_pass_is_tried_again(made, hub, fault, monkeypatch):
+    monkeypatch.setattr("gradiend.hub._remote.WAITS", (0.0, 0.0))
+    pattern, *statuses = fault
+    hub.fail(pattern, *statuses)
+    found = push_to_hub(made[1], "owner/name", base_model=BASE)
+    assert hub.repositories["owner/name"].refs["main"] == found.commit
+    assert len(hub.repositories["owner/name"].commits) == 2
+
+
+def test_without_network_or_login_nothing_is_begun(made, tmp_path):
+    trainer, _, _ = made
+    with client_at("http://127.0.0.1:9", tmp_path, token=OWNER, offline=True):
+        with pytest.raises(ConnectionError, match="HF_HUB_OFFLINE is set.*dry run"):
+            trainer.push_to_hub("owner/name", strengthen="no such class")
+    with client_at("http://127.0.0.1:9", tmp_path):
+        with pytest.raises(PermissionError, match="hf auth login.*dry run"):
+            trainer.push_to_hub("owner/name", strengthen="no such class")
+    with client_at("http://127.0.0.1:9", tmp_path, token=OWNER):
+        with pytest.raises(ConnectionError, match="does not answer.*is as it was"):
+            trainer.push_to_hub("owner/name", strengthen="no such class")
+
+
+def test_a_token_is_nowhere(made, hub, tmp_path, caplog, capfd):
+    token = "hf_marker"
+    hub.tokens[token] = "owner"
+    caplog.set_level(logging.DEBUG)
+    told = []
+    with client_at(hub.endpoint, tmp_path / "other"):
+        told.append(repr(push_to_hub(made[1], "owner/name", base_model=BASE, token=token)))
+        told.append(repr(push_to_hub(made[1], "owner/name", base_model=BASE, token=token).to_dict()))
+        hub.read_only.add(token)
+        for options in ({"subfolder": "x"}, {"subfolder": "y", "base_model": token}, {"dry_run": tmp_path}):
+            try:
+                push_to_hub(made[1], "owner/name", token=token, **{"base_model": BASE, **options})
+            except (OSError, ValueError):
+                told.append(traceback.format_exc())
+    assert any(token in request.headers.get("Authorization", "") for request in hub.log)
+    assert len(told) == 5
+    assert token not in "".join([*told[:3], told[4], caplog.text, *capfd.readouterr()])
+    for content in (contents(made[1]) | hub.files("owner/name") | contents(tmp_path)).values():
+        assert token.encode() not in content
