@@ -638,7 +638,7 @@ class Trainer(Shown, FeatureLearningDefinition):
         )
         plan = with_model_directories(plan, output_dir, root)
         model, directory = self._rewritten_model(base_model)
-        return plan.measured(facts_of_rewrites(self, model), self).models(model, directory)
+        return plan.noted(facts_of_rewrites(self, model)).models(model, directory)
 
     @known_keywords("Trainer.export_delta")
     @one_writer("path")
@@ -668,7 +668,7 @@ class Trainer(Shown, FeatureLearningDefinition):
         plan = plan_rewrites(decoder_results, *goal, self.experiment_dir, last=self._last_results)
         plan = with_delta_files(plan, path, self.experiment_dir)
         model, _ = self._rewritten_model(base_model)
-        return plan.measured(facts_of_rewrites(self, model), self).deltas(model)
+        return plan.noted(facts_of_rewrites(self, model)).deltas(model)
 
     def _rewritten_model(self, given: Any) -> tuple[Any, str | None]:
         """The model whose GRADIEND rewrites, and the directory of its checkpoint, if that is known."""
