@@ -54,7 +54,8 @@ class TestRoundTrip:
             kind, ["indices", "masks"]
         )
         weights = "pytorch_model.bin" if use_safetensors is False else "model.safetensors"
-        assert files(tmp_path) == sorted(["config.json", weights, *(f"mapping_{name}.{suffix}" for name in mapping)])
+        own = ["README.md", "config.json", weights]
+        assert files(tmp_path) == sorted([*own, *(f"mapping_{name}.{suffix}" for name in mapping)])
 
     @settings(deadline=None, max_examples=30)
     @given(model_cases.specs())

@@ -139,10 +139,11 @@ def read_facts(directory: Path) -> dict[str, Any]:
 @by_first
 def add_facts(directory: Path, found: Mapping[str, Any]) -> None:
     """Add facts to card.json; a fact that is an object, such as that of all goals, takes the new entries up."""
-    known = read_facts(directory)
+    known, before = read_facts(directory), read_facts(directory)
     for name, value in found.items():
         known[name] = {**known[name], **value} if name in ("goals", "side_effects") and name in known else value
-    write_checked_json(directory / FACTS, {**known, OF_WEIGHTS: _weights_checksum(directory)})
+    if known != before:
+        write_checked_json(directory / FACTS, {**known, OF_WEIGHTS: _weights_checksum(directory)})
 
 
 def holds(directory: Path, gradiend: Any) -> bool:

@@ -127,6 +127,11 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
     # Properties
 
     @property
+    def task(self) -> str | None:
+        """What the base model does, as the hub names it, such as "fill-mask"; None if that is not known."""
+        return self.gradiend.kwargs.get("task")
+
+    @property
     def source(self) -> str:
         """The gradient that the encoder reads: factual, alternative or diff."""
         return self._source.value
@@ -339,7 +344,8 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         write_gradiend_context(save_directory, self.source, self.target, self._direction, labels_of=labels)
         self._save_model(save_directory, **kwargs)
         self._base_digest().save(save_directory)
-        self.gradiend.save_pretrained(save_directory, **{"base_model": self._recorded_base, **kwargs})
+        task = {} if self.task is None else {"task": self.task}
+        self.gradiend.save_pretrained(save_directory, **{"base_model": self._recorded_base, **task, **kwargs})
 
     def push_to_hub(self, repo_id: str, **options: Any) -> Any:
         """Publish the GRADIEND as a checkpoint with a card, see `gradiend.push_to_hub` for the options.

@@ -140,17 +140,9 @@ class RewritePlan:
     made_from: Mapping[str, Any] | None = None
     """The fingerprint of the results that were found."""
 
-    def measured(self, facts: Mapping[str, Any], trainer: Any) -> RewritePlan:
-        """The plan whose rewrites know what their cards say: `facts` of the model, and what came of their own goal."""
-
-        def of_rewrite(rewrite: Rewrite) -> dict[str, Any]:
-            classes, on_others = trainer.target_classes, trainer.strengthens_on_other_classes
-            results = {rewrite.key: rewrite.summary}
-            goals = LATER["card facts"]().decoder_facts(results, classes, on_others=on_others)
-            effects = {name: one for name, one in (facts.get("side_effects") or {}).items() if name == rewrite.key}
-            return {**facts, "goals": goals, "side_effects": effects}
-
-        return replace(self, rewrites=[replace(one, facts=plain(of_rewrite(one))) for one in self.rewrites])
+    def noted(self, facts: Callable[[str, Mapping[str, Any]], Mapping[str, Any]]) -> RewritePlan:
+        """The plan whose rewrites know what their cards say, by a function of their keys and entries in the results."""
+        return replace(self, rewrites=[replace(one, facts=facts(one.key, one.summary)) for one in self.rewrites])
 
     def require_model(self, model: Any) -> None:
         """Raise ValueError for rewrites that were found, not given, and chosen for another model or other weights."""

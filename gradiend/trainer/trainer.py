@@ -639,7 +639,7 @@ class Trainer(Shown, FeatureLearningDefinition):
         )
         plan = with_model_directories(plan, output_dir, root)
         model, directory = self._rewritten_model(base_model)
-        return plan.measured(facts_of_rewrites(self, model), self).models(model, directory)
+        return plan.noted(facts_of_rewrites(self, model)).models(model, directory)
 
     @known_keywords("Trainer.export_delta")
     @one_writer("path")
@@ -669,7 +669,7 @@ class Trainer(Shown, FeatureLearningDefinition):
         plan = plan_rewrites(decoder_results, *goal, self.experiment_dir, last=self._last_results)
         plan = with_delta_files(plan, path, self.experiment_dir)
         model, _ = self._rewritten_model(base_model)
-        return plan.measured(facts_of_rewrites(self, model), self).deltas(model)
+        return plan.noted(facts_of_rewrites(self, model)).deltas(model)
 
     def push_to_hub(
         self, repo_id: str, *, strengthen: str | None = None, weaken: str | None = None,

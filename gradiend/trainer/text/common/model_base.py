@@ -100,6 +100,11 @@ class TextModelWithGradiend(ModelWithGradiend):
         return self.objective
 
     @property
+    def task(self) -> str | None:
+        """See `ModelWithGradiend.task`."""
+        return self.objective.task
+
+    @property
     def is_decoder_only_model(self) -> bool:
         """Whether the base model predicts from the left context only."""
         return is_decoder_only_model(self.base_model)
@@ -142,7 +147,6 @@ class TextModelWithGradiend(ModelWithGradiend):
         elif self._loads(f"tokenizer of {self._recorded_base}", self._tokenizer_by_name) != tokenizer_digest(tokenizer):
             by_first(tokenizer.save_pretrained)(own_tokenizer)
         recorded = self.gradiend.kwargs
-        recorded["task"] = self.objective.task
         recorded["tokenizer"] = tokenizer.name_or_path
         recorded["base_model_dtype"] = str(float_dtype(self.base_model)).removeprefix("torch.")
         quantization, adapter = quantization_of_model(plain), adapter_name(plain) if is_adapted(plain) else None
