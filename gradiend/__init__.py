@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from gradiend.model import ParamMappedGradiendModel as ParamMappedGradiendModel
     from gradiend.model import apply_delta as apply_delta
     from gradiend.model import export_delta as export_delta
+    from gradiend.model import list_gradiends as list_gradiends
     from gradiend.model import read_delta as read_delta
     from gradiend.model import read_rewrite_record as read_rewrite_record
     from gradiend.trainer import GradientTrainingDataset as GradientTrainingDataset

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -90,7 +91,7 @@ class Logged:
     method: str
     path: str
     status: int
-    headers: Mapping[str, str]
+    headers: Message
 
 
 class HubServer:
@@ -260,7 +261,7 @@ class _Handler(BaseHTTPRequestHandler):
                 raise self._route("GET" if self.command == "HEAD" else self.command, address.path)
             except _Answer as given:
                 answer = given
-            self.server_hub.log.append(Logged(self.command, address.path, answer.status, dict(self.headers)))
+            self.server_hub.log.append(Logged(self.command, address.path, answer.status, self.headers))
             cut = self._cut(line) if self.command == "GET" else None
         self.send_response(answer.status)
         for name, text in {"Content-Type": "application/json", **answer.headers}.items():

@@ -305,10 +305,13 @@ def schema() -> None:
 
 
 @app.command()
-@click.argument("path", type=click.Path(exists=True))
+@click.argument("path")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def info(path: str, *, as_json: bool) -> None:
-    """What is at PATH: a run, a trained GRADIEND, a rewritten model, or a delta. No weights are loaded."""
+    """What is at PATH: a run, a trained GRADIEND, a rewritten model, or a delta. No weights are loaded.
+
+    PATH may also be a place on a model hub: owner/name, or hf://owner/name@revision/subfolder.
+    """
     from gradiend.experiment import describe  # noqa: PLC0415
 
     found = describe(path)

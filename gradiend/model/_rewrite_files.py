@@ -22,6 +22,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from gradiend._version import __version__
+from gradiend.model._hub import local_delta, local_record
 from gradiend.model._parameter_map import MappedParameter, bits, digest_of, index_dtype
 from gradiend.model._refusals import inside
 from gradiend.model._shards import whole
@@ -172,18 +173,23 @@ def verify_rewritten(directory: str | Path, *, weights: bool = True) -> None:
 
 
 @known_keywords("read_rewrite_record", suggest=False)
-def read_rewrite_record(directory: str | Path) -> RewriteRecord:
+def read_rewrite_record(
+    directory: str | Path, *, subfolder: str | None = None, revision: str | None = None
+) -> RewriteRecord:
     """The record of a saved rewritten model: from what and how the model was made.
 
     Args:
-        directory: The directory in which `Trainer.rewrite_base_model(output_dir=…)` saved the model.
+        directory: The directory in which `Trainer.rewrite_base_model(output_dir=…)` saved the model, or a place on a
+            hub (`owner/name`, `hf://owner/name@revision/subfolder`), whose weights are not downloaded.
+        subfolder: The folder of the model below `directory`.
+        revision: The branch, tag or commit of a repository.
 
     Raises:
         FileNotFoundError: There is no gradiend_rewrite.json: the model was not saved by a trainer.
         ValueError: The file is damaged or has another format version; the message names the file.
     """
     require_path("directory", directory)
-    path = Path(directory) / REWRITE_RECORD
+    path = local_record(directory, subfolder, revision) / REWRITE_RECORD
     if not path.is_file():
         raise FileNotFoundError(
             f"{directory} has no {REWRITE_RECORD}: it is no model that Trainer.rewrite_base_model saved."
@@ -312,18 +318,23 @@ def write_delta(path: str | Path, delta: Delta) -> str:
 
 
 @known_keywords("read_delta", suggest=False)
-def read_delta(path: str | Path, *, verify: bool = True) -> Delta:
+def read_delta(
+    path: str | Path, *, verify: bool = True, subfolder: str | None = None, revision: str | None = None
+) -> Delta:
     """Read and verify a delta.
 
     Args:
-        path: The file, or a directory with gradiend_delta.safetensors.
+        path: The file, or a directory with gradiend_delta.safetensors; or one of these on a hub: `owner/name`,
+            `hf://owner/name@revision/he.safetensors`.
         verify: Whether to compare the tensors with their checksum, which reads all bits once more.
+        subfolder: The folder, or the file, below `path`.
+        revision: The branch, tag or commit of a repository.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file is damaged, has another format version, or holds no delta; the message names the file.
     """
-    file = delta_path(path)
+    file = delta_path(local_delta(path, subfolder, revision, verify=verify))
     header = read_header(file)
     if HEADER not in header:
         raise ValueError(f"{file} is no delta: its header has no {HEADER}. export_delta writes one.")

@@ -16,6 +16,7 @@ from typing_extensions import Self
 from gradiend.model._activations import ACTIVATIONS
 from gradiend.model._architecture import Architecture, Device, cuda_device, parse_device, parse_weight_part
 from gradiend.model._checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from gradiend.model._hub import local_folder
 from gradiend.model._parameter_map import ParameterMap
 from gradiend.model._shards import Shards
 from gradiend.model._topk import Selection, ranking, select_dimensions, topk_count, weight_importance
@@ -558,22 +559,26 @@ class GradiendModel(Shown, nn.Module):
         torch_dtype: torch.dtype | None = None,
         *,
         verify: bool = True,
+        subfolder: str | None = None,
+        revision: str | None = None,
     ) -> Self:
         """Load a checkpoint that `save_pretrained` wrote, without the base model.
 
         Args:
-            load_directory: The checkpoint.
+            load_directory: The checkpoint: a folder, or a place on a hub, see `ModelWithGradiend.from_pretrained`.
             device_encoder: The device of the encoder.
             device_decoder: The device of the decoder.
             torch_dtype: The dtype of the weights. Default: the saved dtype.
             verify: Whether to compare the files with their checksums, which reads all bits once more.
+            subfolder: The folder of the checkpoint below `load_directory`.
+            revision: The branch, tag or commit of a repository.
 
         Raises:
             FileNotFoundError: No config.json, no weights, or, for a `ParamMappedGradiendModel`, no parameter map.
             ValueError: A file was damaged or changed, or does not fit the configuration; the message names the file.
         """
-        require_path("load_directory", load_directory)
-        checkpoint = read_checkpoint(load_directory, with_mapping=cls._has_map, verify=verify)
+        folder = local_folder(load_directory, subfolder, revision, verify=verify)
+        checkpoint = read_checkpoint(folder, with_mapping=cls._has_map, verify=verify)
         arguments: dict[str, Any] = {"param_map": checkpoint.mapping} if cls._has_map else {}
         arguments |= vars(checkpoint.architecture) | ({"torch_dtype": torch_dtype} if torch_dtype else {})
         model = cls(**arguments, device_encoder=device_encoder, device_decoder=device_decoder, lazy_init=True)

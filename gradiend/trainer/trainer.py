@@ -24,6 +24,7 @@ from gradiend.evaluator._results import EvaluationResult
 from gradiend.evaluator._selection import Extractor, SelectionPolicy
 from gradiend.evaluator.encoder import encoded_frame
 from gradiend.model._checkpoint import is_checkpoint
+from gradiend.model._hub import at_hand
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._cards import facts_of_rewrites, note_decoder, note_encoder, note_training
 from gradiend.trainer._current_model import CurrentModel, facts_of
@@ -104,7 +105,8 @@ class Trainer(Shown, FeatureLearningDefinition):
     """Train, evaluate and apply a GRADIEND; a subclass supplies the modality (see `FeatureLearningDefinition`).
 
     Args:
-        model: Name or path of a base model or checkpoint, which is loaded when first needed, or a `ModelWithGradiend`.
+        model: Name or path of a base model or checkpoint, which is loaded when first needed, also of a checkpoint on a
+            hub (`hf://owner/name@revision/subfolder`); or a `ModelWithGradiend`.
         target_classes: The two classes; the first is encoded as +1.
         args: Training and evaluation arguments.
         run_id: Subdirectory of `args.experiment_dir` for this run.
@@ -173,8 +175,8 @@ class Trainer(Shown, FeatureLearningDefinition):
 
         Args:
             use_cache: Accepted for compatibility; a loaded model is always kept.
-            load_directory: Load this checkpoint instead.
-            **kwargs: See `ModelWithGradiend.from_pretrained`.
+            load_directory: Load this checkpoint instead: a folder, or a place on a hub, see `load_model`.
+            **kwargs: See `load_model`.
         """
         del use_cache
         if load_directory is not None:
@@ -198,14 +200,23 @@ class Trainer(Shown, FeatureLearningDefinition):
         return self.current.exists()
 
     def load_model(
-        self, load_directory: str, model_with_gradiend_cls: type[ModelWithGradiend] | None = None, **kwargs: Any
-    ) -> Any:
+        self, load_directory: str, model_with_gradiend_cls: type[ModelWithGradiend] | None = None, *,
+        subfolder: str | None = None, revision: str | None = None, **kwargs: Any,
+    ) -> Any:  # fmt: skip
         """The model in the checkpoint `load_directory`; this trainer's own model stays.
+
+        Args:
+            load_directory: A folder, or a place on a hub, see `ModelWithGradiend.from_pretrained`.
+            model_with_gradiend_cls: Class of the model.
+            subfolder: The folder of the checkpoint below `load_directory`.
+            revision: The branch, tag or commit of a repository.
+            **kwargs: See `ModelWithGradiend.from_pretrained`.
 
         Raises:
             FileNotFoundError: The directory holds no checkpoint.
         """
-        return self.current.load(load_directory, model_with_gradiend_cls, require_gradiend_model=True, **kwargs)
+        source = at_hand(load_directory, subfolder, revision, sure=True)
+        return self.current.load(source, model_with_gradiend_cls, require_gradiend_model=True, **kwargs)
 
     def load_seed_runs(self, directories: Mapping[int, str]) -> dict[int, Any]:
         """Load the checkpoints of `directories` (seed → directory) as seed → model; all models share one base model."""
