@@ -10,7 +10,9 @@ import socket
 import subprocess
 import sys
 import traceback
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_data
@@ -20,8 +22,8 @@ from model_cases import bits, same_bits
 from transformers import AutoModelForMaskedLM
 
 from gradiend import ModelWithGradiend, apply_delta, push_to_hub, read_delta, read_rewrite_record
+from gradiend.cli import main
 from gradiend.trainer import load_training_stats
-from gradiend.util._cards import is_unedited
 
 OWNER = "hf_owner"
 BASE = "owner/tiny"
@@ -78,10 +80,9 @@ def test_a_dry_run_sends_nothing_and_shows_nothing_of_this_machine(made, tmp_pat
         folder = tmp_path / kind
         found = push_to_hub(place, "owner/name", subfolder="en/x", base_model=BASE, dry_run=folder)
         assert (found.kind, found.commit, found.folder) == (kind, None, str(folder))
-        assert found.files == {
-            name: len(content) for name, content in contents(folder).items() if name != "README.md"
-        }
-        assert "owner/name" in repr(found) and "nothing was published" in repr(found)
+        assert found.files == {name: len(content) for name, content in contents(folder).items()}
+        assert "owner/name" in repr(found)
+        assert "nothing was published" in repr(found)
         for name, content in contents(folder).items():
             for private in (run.parent, base, Path.home(), socket.gethostname()):
                 assert str(private).encode() not in content, (name, private)
@@ -141,7 +142,7 @@ def test_a_base_model_that_changed_since_is_not_published(made, tmp_path):
     config["metadata"]["base_model"] = str(tmp_path / "base")
     del config["checksum"]
     (copy / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="not the one that the GRADIEND .* was trained on"):
+    with pytest.raises(ValueError, match=r"not the one that the GRADIEND .* was trained on"):
         push_to_hub(copy, "owner/name", include_base_model=True, dry_run=tmp_path / "staged")
 
 
@@ -227,12 +228,13 @@ def test_one_commit_in_a_private_repository(made, hub):
     _, run, _ = made
     found = push_to_hub(run, "owner/name", subfolder="sg_pl", base_model=BASE, license="cc-by-4.0")
     repository = hub.repositories["owner/name"]
-    assert repository.private and found.private
+    assert repository.private
+    assert found.private
     assert len(repository.commits) == 2  # that of the new repository, and this
     assert found.commit == repository.refs["main"]
     assert found.place == f"hf://owner/name@{found.commit}/sg_pl"
     files = hub.files("owner/name")
-    assert found.files == {name: len(files[name]) for name in files if name.startswith("sg_pl/")}
+    assert found.files == {name: len(files[name]) for name in files if name != ".gitattributes"}
     assert "license: cc-by-4.0" in files["sg_pl/README.md"].decode()
     assert "[sg_pl](sg_pl/README.md) | GRADIEND" in files["README.md"].decode()
     assert f"- {BASE}" in files["README.md"].decode()
@@ -319,7 +321,7 @@ def test_branches_and_pull_requests(made, hub):
 def test_nothing_becomes_public_by_accident(made, hub):
     _, run, _ = made
     hub.create("owner/name")
-    with pytest.raises(PermissionError, match="is public.*private=False"):
+    with pytest.raises(PermissionError, match=r"is public.*private=False"):
         push_to_hub(run, "owner/name", base_model=BASE)
     assert not push_to_hub(run, "owner/name", base_model=BASE, private=False).private
     assert not push_to_hub(run, "owner/new", base_model=BASE, private=False).private
@@ -337,13 +339,13 @@ def test_nothing_becomes_public_by_accident(made, hub):
         ([(r"POST .*commit", 403)], PermissionError, "may not write to owner/name.*create_pr=True"),
         ([(r"POST .*commit", 404)], FileNotFoundError, "no repository owner/name"),
         ([(r"POST .*commit", 412)], FileExistsError, "changed owner/name in the meantime"),
-        ([(r"POST .*commit", *[429] * 9)], ConnectionError, "fewer requests.*is as it was"),
+        ([(r"POST .*commit", *[429] * 9)], ConnectionError, "asked too often.*is as it was"),
         ([(r"POST .*commit", *[500] * 9)], ConnectionError, r"has failed \(500\).*is as it was"),
-        ([(r"PUT /store", *[500] * 99)], ConnectionError, "is as it was"),
+        ([(r"PUT /store", *[500] * 12)], ConnectionError, "is as it was"),
     ],
 )
 def test_a_push_that_fails_leaves_the_repository_as_it_was(made, hub, faults, error, message, monkeypatch):
-    monkeypatch.setattr("gradiend.hub._remote.WAITS", (0.0, 0.0))
+    monkeypatch.setattr("gradiend.hub._publish.WAITS", (0.0, 0.0))
     hub.create("owner/name", {"README.md": "mine"}, private=True)
     before = hub.repositories["owner/name"].refs.copy(), hub.files("owner/name")
     for pattern, *statuses in faults:
@@ -357,7 +359,7 @@ def test_a_push_that_fails_leaves_the_repository_as_it_was(made, hub, faults, er
 
 @pytest.mark.parametrize("fault", [(r"POST .*commit", 500, 429), (r"PUT /store", 500, 503), (r"POST .*preupload", 502)])
 def test_what_may_pass_is_tried_again(made, hub, fault, monkeypatch):
-    monkeypatch.setattr("gradiend.hub._remote.WAITS", (0.0, 0.0))
+    monkeypatch.setattr("gradiend.hub._publish.WAITS", (0.0, 0.0))
     pattern, *statuses = fault
     hub.fail(pattern, *statuses)
     found = push_to_hub(made[1], "owner/name", base_model=BASE)
@@ -365,17 +367,17 @@ def test_what_may_pass_is_tried_again(made, hub, fault, monkeypatch):
     assert len(hub.repositories["owner/name"].commits) == 2
 
 
-def test_without_network_or_login_nothing_is_begun(made, tmp_path):
-    trainer, _, _ = made
-    with client_at("http://127.0.0.1:9", tmp_path, token=OWNER, offline=True):
-        with pytest.raises(ConnectionError, match="HF_HUB_OFFLINE is set.*dry run"):
-            trainer.push_to_hub("owner/name", strengthen="no such class")
-    with client_at("http://127.0.0.1:9", tmp_path):
-        with pytest.raises(PermissionError, match="hf auth login.*dry run"):
-            trainer.push_to_hub("owner/name", strengthen="no such class")
-    with client_at("http://127.0.0.1:9", tmp_path, token=OWNER):
-        with pytest.raises(ConnectionError, match="does not answer.*is as it was"):
-            trainer.push_to_hub("owner/name", strengthen="no such class")
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"token": OWNER, "offline": True}, ConnectionError, r"HF_HUB_OFFLINE is set.*dry run"),
+        ({}, PermissionError, r"hf auth login.*dry run"),
+        ({"token": OWNER}, ConnectionError, r"does not answer.*is as it was"),
+    ],
+)
+def test_without_network_or_login_nothing_is_begun(made, tmp_path, settings, error, message):
+    with client_at("http://127.0.0.1:9", tmp_path, **settings), pytest.raises(error, match=message):
+        made[0].push_to_hub("owner/name", strengthen="no such class")
 
 
 def test_a_token_is_nowhere(made, hub, tmp_path, caplog, capfd):
@@ -387,13 +389,124 @@ def test_a_token_is_nowhere(made, hub, tmp_path, caplog, capfd):
         told.append(repr(push_to_hub(made[1], "owner/name", base_model=BASE, token=token)))
         told.append(repr(push_to_hub(made[1], "owner/name", base_model=BASE, token=token).to_dict()))
         hub.read_only.add(token)
-        for options in ({"subfolder": "x"}, {"subfolder": "y", "base_model": token}, {"dry_run": tmp_path}):
+        for options in ({"subfolder": "x"}, {"subfolder": "y", "base_model": token}):
             try:
                 push_to_hub(made[1], "owner/name", token=token, **{"base_model": BASE, **options})
             except (OSError, ValueError):
                 told.append(traceback.format_exc())
     assert any(token in request.headers.get("Authorization", "") for request in hub.log)
-    assert len(told) == 5
-    assert token not in "".join([*told[:3], told[4], caplog.text, *capfd.readouterr()])
+    assert "may not write" in told[2]
+    assert "contains an access token" in told[3]
+    assert token not in "".join([*told, caplog.text, *capfd.readouterr()])
     for content in (contents(made[1]) | hub.files("owner/name") | contents(tmp_path)).values():
         assert token.encode() not in content
+
+
+# The whole road
+
+LOADING = """
+import json, sys
+import torch
+from transformers import AutoModelForMaskedLM
+from gradiend import ModelWithGradiend, apply_delta, list_gradiends, read_rewrite_record
+from gradiend.model._parameter_map import digest_of
+
+def digests(model):
+    return {name: digest_of(tensor.detach()) for name, tensor in model.named_parameters()}
+
+def load(texts):
+    listed = [[one.subfolder, one.kind, list(one.classes), one.base_model] for one in list_gradiends("owner/name")]
+    model = ModelWithGradiend.from_pretrained("owner/name", subfolder="sg_pl")
+    record = read_rewrite_record("hf://owner/name/sg")
+    changed = model.rewrite_base_model(learning_rate=record.learning_rate, feature_factor=record.feature_factor)
+    plain = AutoModelForMaskedLM.from_pretrained("owner/tiny")
+    apply_delta(plain, "hf://owner/name/delta")
+    return {
+        "listed": listed,
+        "encodings": model.encode(texts, factual="he", alternative="they", return_float=True),
+        "by GRADIEND": digests(changed),
+        "by delta": digests(plain),
+        "as a model": digests(AutoModelForMaskedLM.from_pretrained("owner/name", subfolder="sg")),
+    }
+"""
+TEXTS = tiny_data.rows()["masked"].tolist()[:4]
+
+
+@contextmanager
+def published(made, hub):
+    """A hub with base model, GRADIEND, rewritten model and delta; the local base model is away during the block."""
+    trainer, run, base = made
+    hub.create(BASE, base, private=True)
+    push_to_hub(run, "owner/name", subfolder="sg_pl", base_model=BASE)
+    push_to_hub(run / "rewritten", "owner/name", subfolder="sg")
+    push_to_hub(run / "deltas" / "SG.safetensors", "owner/name", subfolder="delta", base_model=BASE)
+    there: dict[str, Any] = {}
+    exec(LOADING, there)
+    own = trainer.get_model().encode(TEXTS, factual="he", alternative="they", return_float=True)
+    rewritten = there["digests"](AutoModelForMaskedLM.from_pretrained(run / "rewritten"))
+    expected = {
+        "listed": [
+            ["delta/gradiend_delta.safetensors", "delta", ["SG"], BASE],
+            ["sg", "rewritten model", ["SG"], "base"],
+            ["sg_pl", "GRADIEND", ["SG", "PL"], BASE],
+        ],
+        "encodings": own,
+        **dict.fromkeys(("by GRADIEND", "by delta", "as a model"), rewritten),
+    }
+    away = base.rename(base.with_name("away"))
+    try:
+        yield expected, there["load"]
+    finally:
+        away.rename(base)
+
+
+def test_what_is_pushed_loads_where_the_base_model_is_only_on_the_hub(made, hub, tmp_path):
+    with published(made, hub) as (expected, load), client_at(hub.endpoint, tmp_path / "new", token=OWNER):
+        assert load(TEXTS) == expected
+        assert made[0].load_model("hf://owner/name/sg_pl").gradiend.kwargs["base_model"] == BASE
+
+
+@pytest.mark.slow
+def test_what_is_pushed_loads_on_another_machine(made, hub, tmp_path):
+    with published(made, hub) as (expected, _):
+        script = f"{LOADING}\nprint(json.dumps(load(json.loads(sys.argv[1]))))"
+        environment = environment_of_another_machine(hub.endpoint, tmp_path / "home", token=OWNER)
+        done = subprocess.run(
+            [sys.executable, "-c", script, json.dumps(TEXTS)], env=environment, cwd=tmp_path, capture_output=True,
+            text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == expected
+
+
+# The command
+
+
+def test_the_command_publishes(made, hub, capsys, monkeypatch, tmp_path):
+    _, run, _ = made
+
+    def command(*words):
+        monkeypatch.setattr(sys, "argv", ["gradiend", *map(str, words)])
+        try:
+            main()
+        except SystemExit as end:
+            return end.code, capsys.readouterr()
+        return 0, capsys.readouterr()
+
+    code, told = command("push", run, "owner/name", "--base-model", BASE, "--dry-run", tmp_path / "staged")
+    assert code == 0
+    assert "nothing was published" in told.out
+    assert "model.safetensors" in told.out
+    assert not hub.repositories
+    code, told = command("push", run, "owner/name")
+    assert code == 1
+    assert "--base-model" in told.err
+    assert "Traceback" not in told.err
+    code, told = command("push", run, "owner/name", "--base-model", BASE, "--public", "--license", "mit", "--json")
+    assert code == 0
+    assert json.loads(told.out)["commit"] == hub.repositories["owner/name"].refs["main"]
+    assert not hub.repositories["owner/name"].private
+    assert contents(tmp_path / "staged")["config.json"] == hub.files("owner/name")["config.json"]
+    code, told = command("push", run, "owner/name", "--base-model", BASE)
+    assert code == 1
+    assert "--public" in told.err

@@ -24,12 +24,13 @@ def repository_card(repo_id: str, kinds: Mapping[str, str], base_models: Iterabl
     """The text of the README.md, with the metadata by which the hub finds it."""
     rows = [f"| [{folder}]({folder}/README.md) | {kind} |" for folder, kind in sorted(kinds.items())]
     bases = [f"- {name}" for name in sorted({*base_models} - {None}, key=str)]
+    relation = "finetune" if set(kinds.values()) == {"rewritten model"} else "adapter"
     return "\n".join([
         "---",
         "library_name: gradiend",
         "tags:",
         "- gradiend",
-        *(["base_model:", *bases] if bases else []),
+        *(["base_model:", *bases, f"base_model_relation: {relation}"] if bases else []),
         "---",
         "",
         f"# {repo_id}",
@@ -41,8 +42,9 @@ def repository_card(repo_id: str, kinds: Mapping[str, str], base_models: Iterabl
         *rows,
         "",
         "```python",
-        "from gradiend import list_gradiends",
+        "from gradiend import ModelWithGradiend, list_gradiends",
         "",
         f'list_gradiends("{repo_id}")',
+        f'ModelWithGradiend.from_pretrained("{repo_id}", subfolder="…")',
         "```",
     ])  # fmt: skip

@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from huggingface_hub import metadata_load
 
 from gradiend.hub._index import kinds_in, repository_card
 from gradiend.hub._privacy import is_local, refuse_private
-from gradiend.hub._remote import Committed, Remote, Target, attempts, explained, may_pass
+from gradiend.hub._remote import WAITS, Remote, Target, explained, may_pass
 from gradiend.hub._staging import Source
 from gradiend.report._card import UNKNOWN_LICENSE, card_of
 from gradiend.util._cards import is_unedited, write_card
@@ -52,7 +53,7 @@ class Published(Shown):
     private: bool
     """Whether the repository is private."""
     files: Mapping[str, int]
-    """Path in the repository → bytes, of all files of what was published."""
+    """Path in the repository → bytes, of all files that belong to it."""
     changed: tuple[str, ...] = ()
     """The files that the commit has changed, added or removed."""
     commit: str | None = None
@@ -81,10 +82,9 @@ class Published(Shown):
 
     def _tables(self) -> tuple[str, list[Table]]:
         rows = [[path, f"{size:,}", self._state(path)] for path, size in sorted(self.files.items())]
-        others = [path for path in self.changed if path not in self.files]
         note = f"{len(rows)} files, {sum(self.files.values()):,} bytes."
-        if others:
-            note += f" Also changed: {', '.join(others)}."
+        removed = [path for path in self.changed if path not in self.files]
+        note += f" Removed: {', '.join(removed)}." if removed else ""
         known = {
             "what": self.kind,
             "base model": self.base_model,
@@ -102,6 +102,7 @@ class Published(Shown):
         return "" if self.commit is None else "changed" if path in self.changed else "as it was"
 
 
+@runtime_checkable
 class Publishable(Protocol):
     """What is in memory and can write what is to be published."""
 
@@ -154,6 +155,14 @@ def push_to_hub(
     for name, text in (("license", license), ("commit_message", commit_message)):
         if text is not None:
             require_text(name, text)
+    if isinstance(place, (str, Path)):
+        # What is wrong here is said before the hub is asked.
+        Source.at(place, include_base_model=include_base_model).published_base(base_model)
+    elif not isinstance(place, Publishable):
+        raise TypeError(
+            "place must be the path of a checkpoint, a rewritten model or a delta, or a ModelWithGradiend; got "
+            f"{type(place).__name__}."
+        )
     if dry_run is None:
         target.require_ready()
     else:
@@ -170,20 +179,27 @@ def push_to_hub(
             where = {"repo_id": repo_id, "subfolder": target.subfolder, "base_model": on_hub}
             source.write(folder, base, card_of(source.place, license=license or earlier, **where))
             refuse_private(folder, source.private_places(), token)
-            files = {path.relative_to(root).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-            sizes = {name: path.stat().st_size for name, path in files.items()}
-            known = Published(repo_id, target.subfolder, source.kind, base, private, sizes)
-            if dry_run is not None:
-                if target.subfolder:
-                    write_card(root, repository_card(repo_id, {target.subfolder: source.kind}, [on_hub]))
-                return replace(known, folder=str(dry_run))
-            done, remote = _committed(target, source, files, on_hub, commit_message or f"Publish a {source.kind}")
-            return replace(known, private=remote.private, commit=done.oid, changed=done.changed, url=done.url)
+            published = Published(repo_id, target.subfolder, source.kind, base, private, _sizes(_files(root)))
+            if dry_run is None:
+                title = commit_message or f"Publish a {source.kind}"
+                return _committed(published, target, source, _files(root), on_hub, title)
+            if target.subfolder:
+                write_card(root, repository_card(repo_id, {target.subfolder: source.kind}, [on_hub]))
+            return replace(published, files=_sizes(_files(root)), folder=str(dry_run))
 
     # What the hub would refuse is known before any long work.
     earlier = processes().agreed(lambda: _license_of(target)) if dry_run is None else None
     with _on_disk(place) as local:
         return processes().agreed(lambda: publish(local))
+
+
+def _files(root: Path) -> dict[str, Path]:
+    """Path in the repository → file, of a folder that is laid out as the repository."""
+    return {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def _sizes(files: Mapping[str, Path]) -> dict[str, int]:
+    return {name: path.stat().st_size for name, path in files.items()}
 
 
 @contextmanager
@@ -192,11 +208,6 @@ def _on_disk(place: str | Path | Publishable) -> Iterator[Path]:
     if isinstance(place, (str, Path)):
         yield Path(place)
         return
-    if not hasattr(place, "write_to_publish"):
-        raise TypeError(
-            "place must be the path of a checkpoint, a rewritten model or a delta, or a ModelWithGradiend; got "
-            f"{type(place).__name__}."
-        )
     team = processes()
     folder = team.agreed(lambda: temporary_folder(tempfile.gettempdir()))
     try:
@@ -223,8 +234,8 @@ def _license_of(target: Target) -> str | None:
     """The license in the card that is published already, which another push without one keeps."""
     with _folder(None) as notes, explained(target):
         found = target.read(target.look(), target.path(CARD), notes)
-        license_there = None if found is None else (metadata_load(found) or {}).get("license")
-        return None if license_there == UNKNOWN_LICENSE else license_there
+        known = None if found is None else (metadata_load(found) or {}).get("license")
+        return known if isinstance(known, str) and known != UNKNOWN_LICENSE else None
 
 
 def _require_empty(dry_run: str | Path) -> None:
@@ -238,31 +249,34 @@ def _require_empty(dry_run: str | Path) -> None:
 
 
 def _committed(
-    target: Target, source: Source, files: Mapping[str, Path], base_model: str | None, message: str
-) -> tuple[Committed, Remote]:
-    """The commit of the files, and what the repository held before; see `attempts`."""
-    with explained(target):
-        for again in attempts():
-            try:
+    published: Published, target: Target, source: Source, files: Mapping[str, Path], base_model: str | None, title: str
+) -> Published:
+    """What was published, after a commit of the files; where the reason of a failure may pass, it is tried again."""
+    waits = iter(WAITS)
+    while True:
+        try:
+            with explained(target), _folder(None) as notes:
                 remote = target.look()
                 _refuse_other_kind(target, remote, source.kind)
-                with _folder(None) as notes:
-                    new = {**files, **_index(target, remote, source.kind, base_model, notes)}
-                    card = target.path(CARD)
-                    if source.card is None and _is_of_a_person(target, remote, card, notes):
-                        logger.info("%s in %s was edited by a person: it stays.", card, target.repo_id)
-                        del new[card]
-                    prefix = target.path("")
-                    own = [
-                        path for path in remote.files if path.startswith(prefix) and source.owns(path[len(prefix) :])
-                    ]
-                    return target.commit(remote, new, own, message), remote
-            except Exception as error:
-                # A second pull request would be one too many, if only the answer to the first was lost.
-                if not again or target.create_pr or not may_pass(error):
-                    raise
-                logger.info("%s: trying again.", error)
-    raise AssertionError
+                new = {**files, **_index(target, remote, source.kind, base_model, notes)}
+                card = target.path(CARD)
+                if source.card is None and _is_of_a_person(target, remote, card, notes):
+                    logger.info("%s in %s was edited by a person: it stays.", card, target.repo_id)
+                    del new[card]
+                prefix = target.path("")
+                old = [path for path in remote.files if path.startswith(prefix) and source.owns(path[len(prefix) :])]
+                done = target.commit(remote, new, old, title)
+                return replace(
+                    published, files=_sizes(new), private=remote.private, commit=done.oid, changed=done.changed,
+                    url=done.url,
+                )  # fmt: skip
+        except ConnectionError as error:
+            wait = next(waits, None)
+            # A second pull request would be one too many, if only the answer to the first was lost.
+            if wait is None or target.create_pr or not may_pass(error):
+                raise
+            logger.info("%s Trying again.", error)
+            time.sleep(wait)
 
 
 def _refuse_other_kind(target: Target, remote: Remote, kind: str) -> None:
@@ -280,9 +294,9 @@ def _index(target: Target, remote: Remote, kind: str, base_model: str | None, no
     if target.subfolder is None or "" in kinds or _is_of_a_person(target, remote, CARD, notes):
         return {}
     before = metadata_load(notes / CARD) if (notes / CARD).is_file() else None
-    bases = (before or {}).get("base_model") or []
-    kinds = {**kinds, target.subfolder: kind}
-    write_card(notes / "new", repository_card(target.repo_id, kinds, [*bases, base_model]))
+    bases = (before or {}).get("base_model")
+    bases = [*bases, base_model] if isinstance(bases, list) else [base_model]
+    write_card(notes / "new", repository_card(target.repo_id, {**kinds, target.subfolder: kind}, bases))
     return {CARD: notes / "new" / CARD}
 
 

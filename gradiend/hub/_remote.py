@@ -7,7 +7,6 @@ may pass, the commit is made again from what the repository holds by then: if on
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -73,7 +72,7 @@ class Committed:
 
 @dataclass(frozen=True)
 class Target:
-    """A folder in a repository on a hub, and how it is changed."""
+    """A folder in a repository on a hub, and how it is changed; errors are those of the client, see `explained`."""
 
     repo_id: str
     subfolder: str | None
@@ -134,17 +133,7 @@ class Target:
         return f"{self.subfolder}/{name}" if self.subfolder else name
 
     def look(self) -> Remote:
-        """What the repository holds now.
-
-        Raises:
-            PermissionError: The repository is public although `private` is wanted, or the login is not accepted.
-            FileNotFoundError: There is no repository to make a pull request for.
-            ConnectionError: The hub does not answer.
-        """
-        with explained(self):
-            return self._look()
-
-    def _look(self) -> Remote:
+        """What the repository holds now. Raises PermissionError for a public one although `private` is wanted."""
         try:
             info = self.api.repo_info(self.repo_id)
         except RepositoryNotFoundError as error:
@@ -170,8 +159,7 @@ class Target:
         """A small file of the repository, downloaded into a folder; None if there is none."""
         if path not in remote.files:
             return None
-        with explained(self):
-            return Path(self.api.hf_hub_download(self.repo_id, path, revision=remote.head, local_dir=folder))
+        return Path(self.api.hf_hub_download(self.repo_id, path, revision=remote.head, local_dir=folder))
 
     def commit(self, remote: Remote, new: Mapping[str, Path], old: Iterable[str], message: str) -> Committed:
         """Make one commit, and the repository or branch before, if it is missing.
@@ -201,17 +189,14 @@ class Target:
         return Committed(made.oid, (*changed, *removed), made.pr_url or made.commit_url)
 
 
-def attempts() -> Iterator[bool]:
-    """Whether another attempt follows, for each attempt; the time between them passes here."""
-    for wait in WAITS:
-        yield True
-        time.sleep(wait)
-    yield False
-
-
-def may_pass(error: Exception) -> bool:
-    """Whether an error of a request may not come again."""
-    return error.response.status_code in PASSING if isinstance(error, HfHubHTTPError) else isinstance(error, client_errors())
+def may_pass(error: ConnectionError) -> bool:
+    """Whether an error that `explained` has raised may not come again."""
+    cause = error.__cause__
+    return (
+        cause.response.status_code in PASSING
+        if isinstance(cause, HfHubHTTPError)
+        else isinstance(cause, client_errors())
+    )
 
 
 @contextmanager
@@ -219,39 +204,39 @@ def explained(target: Target) -> Iterator[None]:
     """A with-block of requests, whose errors say what was not done, why, and what helps."""
     try:
         yield
-    except (*client_errors(), RuntimeError) as error:
-        # The client names the file that it could not upload, and the reason as the cause.
-        cause = error.__cause__ if isinstance(error, RuntimeError) else error
-        if not isinstance(cause, client_errors()):
+    except RuntimeError as error:
+        # The client names the file that it could not upload, and has the reason as the cause.
+        if not isinstance(error.__cause__, client_errors()):
             raise
-        raise _explanation(target, cause) from error
+        raise _explanation(target, error.__cause__) from error
+    except client_errors() as error:
+        raise _explanation(target, error) from error
 
 
 def _explanation(target: Target, error: BaseException) -> OSError:
     name, same = target.repo_id, f"{target.repo_id} is as it was: run the same again"
     if not isinstance(error, HfHubHTTPError):
         return ConnectionError(
-            f"The hub at {target.api.endpoint} does not answer. {same} when there is a connection. "
-            f"({type(error).__name__}: {error})"
+            f"The hub does not answer. {same} when there is a connection. ({type(error).__name__}: {error})"
         )
-    status = error.response.status_code
-    told = f" The hub says: {one_line(error.server_message)}" if error.server_message else ""
-    if status == 401:
-        return PermissionError(
+    status, said = error.response.status_code, error.server_message
+    known: dict[int, tuple[type[OSError], str]] = {
+        401: (
+            PermissionError,
             f"The hub does not accept the token, and nothing was published to {name}: {LOGIN}, with a token that may "
-            f"write there.{told}"
-        )
-    if status == 403:
-        return PermissionError(
-            f"This login may not write to {name}: use a token with the right to write, a repository under your own "
-            f"name, or create_pr=True (--create-pr), which proposes the change to its owner.{told}"
-        )
-    if status == 404:
-        return FileNotFoundError(f"There is no repository {name}, or this login does not see it.{told}")
-    if status in (409, 412):
-        return FileExistsError(
-            f"Somebody else has changed {name} in the meantime, and nothing was published: run the same again.{told}"
-        )
-    if status == 429:
-        return ConnectionError(f"The hub was asked too often. {same} in some minutes.{told}")
-    return ConnectionError(f"The hub has failed ({status}). {same} later.{told}")
+            "write there.",
+        ),
+        403: (
+            PermissionError,
+            f"This login may not write to {name}: use a token that may write, a repository under your own name, or "
+            "create_pr=True (--create-pr), which proposes the change to its owner.",
+        ),
+        404: (FileNotFoundError, f"There is no repository {name}, or this login does not see it."),
+        412: (
+            FileExistsError,
+            f"Somebody else has changed {name} in the meantime, and nothing was published: run the same again.",
+        ),
+        429: (ConnectionError, f"The hub was asked too often. {same} in some minutes."),
+    }
+    kind, text = known.get(status, (ConnectionError, f"The hub has failed ({status}). {same} later."))
+    return kind(f"{text} The hub says: {one_line(said)}" if said else text)
