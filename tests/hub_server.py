@@ -262,7 +262,7 @@ class _Handler(BaseHTTPRequestHandler):
             except _Answer as given:
                 answer = given
             self.server_hub.log.append(Logged(self.command, address.path, answer.status, self.headers))
-            cut = self._cut(line) if self.command == "GET" else None
+            cut = None if self.command == "HEAD" else self._cut(line)
         self.send_response(answer.status)
         for name, text in {"Content-Type": "application/json", **answer.headers}.items():
             self.send_header(name, text)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import tiny_data
 import torch
+from documents import DOCS
 from hub_server import HubServer, client_at, environment_of_another_machine
 from model_cases import bits, same_bits
 from transformers import AutoModelForMaskedLM
@@ -357,6 +358,21 @@ def test_a_push_that_fails_leaves_the_repository_as_it_was(made, hub, faults, er
     assert push_to_hub(made[1], "owner/name", base_model=BASE).commit
 
 
+@pytest.mark.parametrize("pattern", ["PUT /store", "POST .*commit", "GET /api/models"])
+def test_a_connection_that_breaks_is_made_again(made, hub, pattern, monkeypatch):
+    """If only the answer to the commit was lost, there is no second commit."""
+    monkeypatch.setattr("gradiend.hub._publish.WAITS", (0.0, 0.0))
+    hub.create("owner/name", private=True)
+    hub.cut(pattern, after=3)
+    if pattern.startswith("GET"):
+        # Before any work, and so cheap to call again.
+        with pytest.raises(ConnectionError, match="does not answer"):
+            push_to_hub(made[1], "owner/name", base_model=BASE)
+    found = push_to_hub(made[1], "owner/name", base_model=BASE)
+    assert hub.repositories["owner/name"].refs["main"] == found.commit
+    assert len(hub.repositories["owner/name"].commits) == 2
+
+
 @pytest.mark.parametrize("fault", [(r"POST .*commit", 500, 429), (r"PUT /store", 500, 503), (r"POST .*preupload", 502)])
 def test_what_may_pass_is_tried_again(made, hub, fault, monkeypatch):
     monkeypatch.setattr("gradiend.hub._publish.WAITS", (0.0, 0.0))
@@ -477,6 +493,22 @@ def test_what_is_pushed_loads_on_another_machine(made, hub, tmp_path):
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout) == expected
+
+
+def test_the_guide_to_publishing(made, hub, tmp_path, monkeypatch):
+    trainer, run, _ = made
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(run, "runs/number")
+    text = (DOCS / "share.md").read_text(encoding="utf-8").split("## Publish")[1].split("\n## ")[0]
+    names = {"trainer": trainer}
+    # The base model of this trainer is a folder.
+    named = re.sub(r'"owner/name"(?!.*base_model)', f'"owner/name", base_model="{BASE}"', text.replace("3PL", "SG"))
+    for code in re.findall(r"^```python\n(.*?)^```", named, re.DOTALL | re.MULTILINE):
+        exec(code, names)
+    assert Path("to-publish/number/README.md").is_file()
+    assert names["published"].place.endswith("/number")
+    listed = re.findall(r"^\| \[(.*?)\]", hub.files("owner/name")["README.md"].decode(), re.MULTILINE)
+    assert listed == ["number", "plural", "plural-delta"]
 
 
 # The command

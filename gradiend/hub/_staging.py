@@ -98,9 +98,11 @@ class Source:
             return DeltaSource(file, read_delta(file).base_model)
         if (path / REWRITE_RECORD).is_file():
             return RewrittenSource(path, read_rewrite_record(path).base_model)
+        runs = sorted(one.parent.parent for one in path.glob(f"*/{MODEL_DIR}/{CONFIG_FILE}"))
         raise ValueError(
             f"{path} is neither a trained GRADIEND, nor a run with one in {MODEL_DIR}/, nor a rewritten model with its "
             f"{REWRITE_RECORD}, nor a delta: give the folder of one of them, or the file of a delta (.safetensors)."
+            + (f" Did you mean {runs[0]}?" if runs else "")
         )
 
     def published_base(self, given: str | None) -> str:
