@@ -5,6 +5,7 @@ model.safetensors               or pytorch_model.bin, never both
 mapping_indices.safetensors     flat indices per parameter, where that is the smaller form
 mapping_masks.safetensors       bool masks (uint8) per parameter, where that is
 training.json                   how it was trained, if known
+card.json                       what was measured of it, as far as its card, README.md, says it
 base_model_digest.safetensors   a sample of the weights of the base model that it was trained on
 """
 
@@ -32,6 +33,7 @@ from gradiend.model._checkpoint_files import (
     WEIGHTS_BIN,
     list_again,
     read_config,
+    read_facts,
     read_training,
     verify_files,
     write_config,
@@ -41,7 +43,7 @@ from gradiend.model._parameter_map import MappedParameter, ParameterMap
 from gradiend.util._files import remove
 from gradiend.util._keywords import known_keywords
 from gradiend.util._tensor_files import read_tensors, write_tensors
-from gradiend.util.paths import FILES, WEIGHT_FILES
+from gradiend.util.paths import FACTS, FILES, WEIGHT_FILES
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +79,9 @@ def write_checkpoint(directory: str | Path, checkpoint: Checkpoint, *, use_safet
     content = {"format_version": FORMAT_VERSION, "architecture": checkpoint.architecture.to_json(), "mapping": mapping}
     metadata = {key: _jsonable(value) for key, value in checkpoint.metadata.items()}
     write_config(directory, {**content, "metadata": metadata})
+    if (directory / FACTS).is_file() and not read_facts(directory):
+        # What was measured of an earlier model in this place.
+        remove(directory / FACTS)
 
 
 def read_checkpoint(directory: str | Path, *, with_mapping: bool = False, verify: bool = True) -> Checkpoint:

@@ -280,7 +280,7 @@ def delta_path(path: str | Path) -> Path:
 def write_delta(path: str | Path, delta: Delta) -> str:
     """Write a delta with its card, a new one unless it has one, and return the path of its file.
 
-    In a folder that is named instead of a file, the card is README.md too, unless a person wrote or edited that one.
+    Beside a file of the usual name, the card is README.md too, unless a person wrote or edited that one.
     """
     tensors: dict[str, Tensor] = {}
     for change in delta.changes:
@@ -311,8 +311,8 @@ def write_delta(path: str | Path, delta: Delta) -> str:
     card = delta.card or without_package(lambda: cards.card_of(delta), "The card of the delta")
     header = {HEADER: json.dumps(content, ensure_ascii=False), **({} if card is None else {CARD_HEADER: card})}
     write_tensors(file, tensors, header)
-    if card is not None and file != Path(path):
-        with kept_if_possible("The card is"):
+    if card is not None and file.name == DELTA_FILE:
+        with kept_if_possible("The README.md of the delta is"):
             write_card(file.parent, card)
     return str(file)
 

@@ -29,7 +29,6 @@ from gradiend.report._words import count, is_number, listed, model_name, percent
 from gradiend.util import BALANCE
 from gradiend.util._cards import write_card as write_card
 from gradiend.util._processes import by_first
-from gradiend.util._room import kept_if_possible
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import CONTEXT, REWRITE_RECORD
 
@@ -109,7 +108,7 @@ def card_of(
     base = base_model or model_name(about.base) or "a model without a name"
     hub_name = base_model or (about.base if _is_hub_name(about.base) else None)
     title = _title(about, base)
-    moves = {key: moved_of(fact) for key, fact in about.goals.items()}
+    moves = {key: moved_of(fact) for key, fact in about.goals.items() if fact["after"] is not None or not fact["step"]}
     results = _results(about, moves)
     metadata = ModelCardData(
         language=language, license=license or UNKNOWN_LICENSE, library_name="gradiend", base_model=hub_name,
@@ -143,8 +142,7 @@ def card_of(
 def renew(folder: str | Path) -> None:
     """Write the card of a checkpoint or a rewritten model into its folder; finished work is never lost for it."""
     try:
-        with kept_if_possible("The card is"):
-            write_card(folder, card_of(folder))
+        write_card(folder, card_of(folder))
     except ImportError as error:
         logger.info("%s has no card. %s", folder, error)
     except (ValueError, OSError) as error:

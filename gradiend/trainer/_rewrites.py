@@ -399,9 +399,8 @@ def save_rewritten(
             write_rewrite_record(
                 made, model.rewrite_record(**rewrite.arguments(), choice=rewrite.choice(gradiend_path))
             )
+            LATER["cards"]().renew(made)
         take_over(made, target, _remove_model)
-    if isinstance(model, ModelWithGradiend):
-        LATER["cards"]().renew(target)
 
 
 def _save_model(
