@@ -133,6 +133,19 @@ def test_a_base_model_can_be_published_too(made, tmp_path):
     assert "base_model:" not in (folder / "README.md").read_text().split("---")[1]
 
 
+def test_a_relative_place_of_the_base_model_is_replaced_and_nothing_else(made, tmp_path, monkeypatch):
+    """A folder may have the name of anything, such as "bert", which parameters begin with."""
+    monkeypatch.chdir(tmp_path)
+    tiny_data.save_bert("bert")
+    trainer = tiny_data.trainer("bert", {"experiment_dir": "run", "params": ["bert.encoder.*"]})
+    trainer.train()
+    trainer.push_to_hub("owner/name", base_model=BASE, dry_run="staged")
+    metadata = json.loads(Path("staged/config.json").read_text())["metadata"]
+    assert (metadata["base_model"], metadata["tokenizer"]) == (BASE, BASE)
+    training = load_training_stats("staged")
+    assert training["training_args"]["params"] == ["bert.encoder.*"]
+
+
 def test_a_base_model_that_changed_since_is_not_published(made, tmp_path):
     _, run, _ = made
     copy = checkpoint(run, tmp_path)
@@ -191,7 +204,7 @@ def damaged(folder):
         (pickled, {}, "pytorch_model.bin"),
         (shutil.rmtree, {}, "does not exist"),
         (lambda folder: (folder / "config.json").unlink(), {}, "neither a trained GRADIEND"),
-        (None, {"base_model": None}, "is a folder of this machine.*base_model=.*include_base_model=True"),
+        (None, {"base_model": None}, "is on this machine alone.*base_model=.*include_base_model=True"),
         (None, {"base_model": "a b"}, "base_model must be a name on the hub"),
         (None, {"base_model": ""}, "base_model must not be empty"),
         (None, {"repo_id": "name"}, "repo_id must be 'owner/name'"),
@@ -463,7 +476,7 @@ def published(made, hub):
     expected = {
         "listed": [
             ["delta/gradiend_delta.safetensors", "delta", ["SG"], BASE],
-            ["sg", "rewritten model", ["SG"], "base"],
+            ["sg", "rewritten model", ["SG"], "./base"],
             ["sg_pl", "GRADIEND", ["SG", "PL"], BASE],
         ],
         "encodings": own,

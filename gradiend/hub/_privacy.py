@@ -7,6 +7,7 @@ publish equal files. A token is not removed but refused, because it is in the us
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -24,7 +25,6 @@ _PART = r"[^\s/\\'\"<>|:;,()\[\]{}]"
 _PATH = re.compile(rf"(?<![\w.:/\\-])(?:[A-Za-z]:[\\/]|\\\\|~?/)(?:{_PART}+[\\/])+{_PART}*")
 """An absolute path of two parts or more within a text."""
 _TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{30,}\b")
-_BLOCK = 1 << 24
 
 
 def is_local(name: str) -> bool:
@@ -49,7 +49,9 @@ def without_places(value: Any, names: Mapping[str, str]) -> Any:
         return [without_places(item, names) for item in value]
     if not isinstance(value, str):
         return value
-    for path in sorted(names, key=len, reverse=True):
+    if value in names:
+        return names[value]
+    for path in sorted(filter(_is_path, names), key=len, reverse=True):
         value = value.replace(path, names[path])
     if _is_path(value):
         return Path(value).name
@@ -81,26 +83,34 @@ def _is_path(text: str) -> bool:
 
 
 def refuse_private(folder: Path, places: Iterable[str], token: str | None = None) -> None:
-    """Raise ValueError if a file of a folder contains a token, or one of some places of this machine.
+    """Raise ValueError if a file of a folder contains a token, or the path of one of some places of this machine.
 
     The message names the file, and never the token.
     """
     secrets = [one.encode() for one in (token, get_token()) if one]
-    private = {form.encode(): place for place in places for form in (place, json.dumps(place)[1:-1])}
-    longest = max(map(len, [*secrets, *private, b" " * 100]))
+    home = os.path.expanduser("~")
+    private = {place: place for place in filter(_is_path, places)} | (
+        {f"{home}{os.sep}": home} if len(home) > 1 else {}
+    )
+    private |= {json.dumps(place)[1:-1]: told for place, told in private.items()}
     for path in sorted(one for one in folder.rglob("*") if one.is_file()):
-        name, end = path.relative_to(folder).as_posix(), b""
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                seen, end = end + block, block[-longest:]
-                if any(secret in seen for secret in secrets) or _TOKEN.search(seen):
-                    raise ValueError(
-                        f"{name} contains an access token, so nothing is published. Remove the token where it came "
-                        "from (such as the metadata of the model), and make a new one: the old one is in your files."
-                    )
-                for place, text in private.items():
-                    if place in seen:
-                        raise ValueError(
-                            f"{name} names {text}, a place of this machine, so nothing is published. Remove it where "
-                            "it came from, such as the metadata of the model."
-                        )
+        name, content = path.relative_to(folder).as_posix(), _texts_of(path)
+        if any(secret in content for secret in secrets) or _TOKEN.search(content):
+            raise ValueError(
+                f"{name} contains an access token, so nothing is published. Remove the token where it came from (such "
+                "as the metadata of the model), and make a new one: the old one is in your files."
+            )
+        for place, told in private.items():
+            if place.encode() in content:
+                raise ValueError(
+                    f"{name} names {told}, a place of this machine, so nothing is published. Remove it where it came "
+                    "from, such as the metadata of the model."
+                )
+
+
+def _texts_of(path: Path) -> bytes:
+    """The bytes of a file; of one with tensors, only its header, because weights hold no texts."""
+    if path.suffix != ".safetensors":
+        return path.read_bytes()
+    with path.open("rb") as file:
+        return file.read(int.from_bytes(file.read(8), "little"))

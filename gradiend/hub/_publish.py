@@ -171,13 +171,12 @@ def push_to_hub(
     def publish(local: Path) -> Published:
         source = Source.at(local, include_base_model=include_base_model)
         base = source.published_base(base_model)
-        # The name of a local folder is no name on a hub.
-        on_hub = None if base_model is None and is_local(source.base_model) else base
+        on_hub = None if is_local(base) else base
         with _folder(dry_run) as root:
             folder = root / (target.subfolder or "")
             folder.mkdir(parents=True, exist_ok=True)
-            where = {"repo_id": repo_id, "subfolder": target.subfolder, "base_model": on_hub}
-            source.write(folder, base, card_of(source.place, license=license or earlier, **where))
+            where = {"repo_id": repo_id, "subfolder": target.subfolder, "license": license or earlier}
+            source.write(folder, base, lambda made: card_of(made, **where))
             refuse_private(folder, source.private_places(), token)
             published = Published(repo_id, target.subfolder, source.kind, base, private, _sizes(_files(root)))
             if dry_run is None:
@@ -234,8 +233,9 @@ def _license_of(target: Target) -> str | None:
     """The license in the card that is published already, which another push without one keeps."""
     with _folder(None) as notes, explained(target):
         found = target.read(target.look(), target.path(CARD), notes)
-        known = None if found is None else (metadata_load(found) or {}).get("license")
-        return known if isinstance(known, str) and known != UNKNOWN_LICENSE else None
+        # A card that a person edited stays as it is, and may hold anything.
+        known = metadata_load(found) if found is not None and is_unedited(found) else None
+        return next((one for one in [(known or {}).get("license")] if one != UNKNOWN_LICENSE), None)
 
 
 def _require_empty(dry_run: str | Path) -> None:

@@ -7,15 +7,17 @@ paths and times, and with the checksums that then fit.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from gradiend.hub._privacy import clean_json, is_local, without_places
-from gradiend.model import ModelWithGradiend, read_delta, read_rewrite_record
+from gradiend.model import Delta, ModelWithGradiend, read_delta, read_rewrite_record
+from gradiend.model._base_model import BASE_REVISION
 from gradiend.model._checkpoint import is_checkpoint, read_checkpoint
 from gradiend.model._checkpoint_files import (
     FOLDERS,
@@ -124,10 +126,12 @@ class Source:
         if self.base_model and not is_local(self.base_model):
             return self.base_model
         if not self._needs_base:
-            return Path(self.base_model).name
+            # Such a name is none of a hub.
+            return f"./{Path(self.base_model).name}" if self.base_model else ""
+        name = f"The base model {self.base_model!r}" if self.base_model else "The base model, which has no name,"
         raise ValueError(
-            f"The base model {self.base_model!r} is a folder of this machine, which nobody else can load. If the same "
-            f"weights are on the hub, give their name, base_model='owner/name' (--base-model){self._other_way}."
+            f"{name} is on this machine alone, where nobody else can load it. If the same weights are on the hub, give "
+            f"their name, base_model='owner/name' (--base-model){self._other_way}."
         )
 
     _other_way = ""
@@ -137,13 +141,13 @@ class Source:
         """Whether what is published does not hold its base model."""
         raise NotImplementedError
 
-    def write(self, folder: Path, base_model: str, card: str) -> None:
+    def write(self, folder: Path, base_model: str, new_card: Callable[[Path | Delta], str]) -> None:
         """Write what is published into an empty folder.
 
         Args:
             folder: The folder.
             base_model: What `published_base` gives.
-            card: The text of a new card.
+            new_card: Makes the text of a card.
         """
         raise NotImplementedError
 
@@ -159,7 +163,7 @@ class Source:
 
     def private_places(self) -> list[str]:
         """Paths of this machine that no published file may contain."""
-        return [str(self.place.resolve()), f"{Path.home()}/", *self._names("")]
+        return [str(self.place.resolve()), *self._names("")]
 
     @property
     def card(self) -> Path | None:
@@ -171,6 +175,20 @@ class Source:
     def _has_folder(self) -> bool:
         """Whether the folder around the files is theirs alone."""
         return True
+
+    def _published(self, record: RewriteRecord, base_model: str) -> RewriteRecord:
+        """The record of a rewrite as it is published: without the place of the GRADIEND."""
+        choice = record.choice
+        if choice is not None:
+            known = without_places(choice.facts, self._names(base_model))
+            choice = replace(choice, gradiend_path=None, facts=self._without_revision(known, base_model))
+        return replace(record, base_model=base_model, choice=choice)
+
+    def _without_revision(self, known: Any, base_model: str) -> Any:
+        """What is known, without the revision of the base model if the model has another name now."""
+        if not isinstance(known, Mapping) or base_model == self.base_model:
+            return known
+        return {name: value for name, value in known.items() if name != BASE_REVISION}
 
     def _names(self, base_model: str) -> dict[str, str]:
         """Path of the base model on this machine → its name."""
@@ -208,7 +226,7 @@ class CheckpointSource(Source):
         """See `Source.owns`."""
         return name in OWN_FILES or name.split("/", 1)[0] in FOLDERS
 
-    def write(self, folder: Path, base_model: str, card: str) -> None:
+    def write(self, folder: Path, base_model: str, new_card: Callable[[Path | Delta], str]) -> None:
         """See `Source.write`."""
         place, names = self.place, self._names(base_model)
         config = read_config(place)
@@ -226,12 +244,12 @@ class CheckpointSource(Source):
         training = read_training(place)
         if training is not None:
             write_training(folder, without_places(training, names))
-        metadata = without_places(config.get("metadata") or {}, names)
+        metadata = self._without_revision(without_places(config.get("metadata") or {}, names), base_model)
         metadata["base_model"] = base_model
         if is_local((config.get("metadata") or {}).get("tokenizer") or ""):
             metadata["tokenizer"] = base_model
         write_config(folder, {**{key: config[key] for key in config if key != FILES}, "metadata": metadata})
-        self._write_card(folder, card)
+        self._write_card(folder, new_card(folder))
         if self._copies_base:
             # A folder of weights can have changed since the training: loading compares them.
             ModelWithGradiend.from_pretrained(folder, device="cpu")
@@ -256,12 +274,13 @@ class DeltaSource(Source):
         # Beside a delta of another name are others, or anything.
         return self.place.name == DELTA_FILE
 
-    def write(self, folder: Path, base_model: str, card: str) -> None:
+    def write(self, folder: Path, base_model: str, new_card: Callable[[Path | Delta], str]) -> None:
         """See `Source.write`."""
         delta = read_delta(self.place)
-        rewrite = None if delta.rewrite is None else _named(delta.rewrite, base_model)
-        own = card if self.card is None else self.card.read_text(encoding="utf-8")
-        write_delta(folder / DELTA_FILE, replace(delta, base_model=base_model, rewrite=rewrite, card=own))
+        rewrite = None if delta.rewrite is None else self._published(delta.rewrite, base_model)
+        delta = replace(delta, base_model=base_model, rewrite=rewrite)
+        card = new_card(delta) if self.card is None else self.card.read_text(encoding="utf-8")
+        write_delta(folder / DELTA_FILE, replace(delta, card=card))
         self._write_card(folder, card)
 
 
@@ -278,19 +297,13 @@ class RewrittenSource(Source):
         """See `Source.owns`."""
         return is_model_file(name)
 
-    def write(self, folder: Path, base_model: str, card: str) -> None:
+    def write(self, folder: Path, base_model: str, new_card: Callable[[Path | Delta], str]) -> None:
         """See `Source.write`."""
         verify_rewritten(self.place)
         _copy(self.place, files_of_model(self.place), folder)
         _clean_models(folder, self._names(base_model), base_model)
-        write_rewrite_record(folder, _named(read_rewrite_record(self.place), base_model))
-        self._write_card(folder, card)
-
-
-def _named(record: RewriteRecord, base_model: str) -> RewriteRecord:
-    """A record with another name of the base model, and without the place of the GRADIEND."""
-    choice = None if record.choice is None else replace(record.choice, gradiend_path=None)
-    return replace(record, base_model=base_model, choice=choice)
+        write_rewrite_record(folder, self._published(read_rewrite_record(self.place), base_model))
+        self._write_card(folder, new_card(folder))
 
 
 def _copy(root: Path, files: Iterable[Path], folder: Path) -> None:
