@@ -19,10 +19,11 @@ import tiny_data
 import torch
 from documents import DOCS
 from hub_server import HubServer, client_at, environment_of_another_machine
+from huggingface_hub import HfApi
 from model_cases import bits, same_bits
 from transformers import AutoModelForMaskedLM
 
-from gradiend import ModelWithGradiend, apply_delta, push_to_hub, read_delta, read_rewrite_record
+from gradiend import ModelWithGradiend, PostPruneConfig, apply_delta, push_to_hub, read_delta, read_rewrite_record
 from gradiend.cli import main
 from gradiend.trainer import load_training_stats
 
@@ -175,6 +176,14 @@ def test_a_model_in_memory_is_published_as_it_is(made, tmp_path):
     loaded = ModelWithGradiend.from_pretrained(tmp_path / "staged", base_model=str(base))
     assert len(loaded) == 100
     assert same_bits(bits(loaded.gradiend), bits(model.gradiend))
+
+
+def test_a_trainer_publishes_the_model_that_it_has(made, tmp_path):
+    _, run, base = made
+    trainer = tiny_data.trainer(str(base), {"experiment_dir": str(run), "learning_rate": 1e-2})
+    trainer.post_prune(PostPruneConfig(topk=50))
+    trainer.push_to_hub("owner/name", base_model=BASE, dry_run=tmp_path / "staged")
+    assert len(ModelWithGradiend.from_pretrained(tmp_path / "staged", base_model=str(base))) == 50
 
 
 def a_token(folder, token="hf_" + "a" * 34):
@@ -352,7 +361,7 @@ def test_nothing_becomes_public_by_accident(made, hub):
         ([(r"POST .*preupload", 403)], PermissionError, "may not write to owner/name"),
         ([(r"POST .*commit", 403)], PermissionError, "may not write to owner/name.*create_pr=True"),
         ([(r"POST .*commit", 404)], FileNotFoundError, "no repository owner/name"),
-        ([(r"POST .*commit", 412)], FileExistsError, "changed owner/name in the meantime"),
+        ([(r"POST .*commit", *[412] * 9)], FileExistsError, "changed owner/name in the meantime"),
         ([(r"POST .*commit", *[429] * 9)], ConnectionError, "asked too often.*is as it was"),
         ([(r"POST .*commit", *[500] * 9)], ConnectionError, r"has failed \(500\).*is as it was"),
         ([(r"PUT /store", *[500] * 12)], ConnectionError, "is as it was"),
@@ -369,6 +378,22 @@ def test_a_push_that_fails_leaves_the_repository_as_it_was(made, hub, faults, er
     assert (hub.repositories["owner/name"].refs, hub.files("owner/name")) == before
     hub.faults.clear()
     assert push_to_hub(made[1], "owner/name", base_model=BASE).commit
+
+
+def test_what_others_commit_at_the_same_time_stays(made, hub, monkeypatch):
+    monkeypatch.setattr("gradiend.hub._publish.WAITS", (0.0, 0.0))
+    hub.create("owner/name", private=True)
+    fetch = HfApi.preupload_lfs_files
+
+    def meanwhile(*args, **kwargs):
+        if "theirs.txt" not in hub.files("owner/name"):
+            hub.commit("owner/name", {"theirs.txt": "new"})
+        return fetch(*args, **kwargs)
+
+    monkeypatch.setattr(HfApi, "preupload_lfs_files", meanwhile)
+    push_to_hub(made[1], "owner/name", base_model=BASE)
+    assert {"theirs.txt", "config.json"} <= hub.files("owner/name").keys()
+    assert len(hub.requests("POST .*commit")) == 2
 
 
 @pytest.mark.parametrize("pattern", ["PUT /store", "POST .*commit", "GET /api/models"])
@@ -437,7 +462,7 @@ LOADING = """
 import json, sys
 import torch
 from transformers import AutoModelForMaskedLM
-from gradiend import ModelWithGradiend, apply_delta, list_gradiends, read_rewrite_record
+from gradiend import ModelWithGradiend, PostPruneConfig, apply_delta, list_gradiends, read_rewrite_record
 from gradiend.model._parameter_map import digest_of
 
 def digests(model):

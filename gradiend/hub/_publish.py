@@ -270,7 +270,7 @@ def _committed(
                     published, files=_sizes(new), private=remote.private, commit=done.oid, changed=done.changed,
                     url=done.url,
                 )  # fmt: skip
-        except ConnectionError as error:
+        except (ConnectionError, FileExistsError) as error:
             wait = next(waits, None)
             # A second pull request would be one too many, if only the answer to the first was lost.
             if wait is None or target.create_pr or not may_pass(error):

@@ -31,8 +31,8 @@ from gradiend.util._display import one_line
 
 logger = logging.getLogger(__name__)
 
-PASSING = (408, 429, 500, 502, 503, 504)
-"""Answers that may be others a moment later."""
+PASSING = (408, 412, 429, 500, 502, 503, 504)
+"""Answers that may be others a moment later; 412 says that somebody else has made a commit in the meantime."""
 WAITS = (1.0, 4.0)
 """Seconds before a commit is tried again; the client itself repeats most other requests."""
 
@@ -189,7 +189,7 @@ class Target:
         return Committed(made.oid, (*changed, *removed), made.pr_url or made.commit_url)
 
 
-def may_pass(error: ConnectionError) -> bool:
+def may_pass(error: OSError) -> bool:
     """Whether an error that `explained` has raised may not come again."""
     cause = error.__cause__
     return (
