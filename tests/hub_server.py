@@ -585,6 +585,7 @@ def client_at(
     """
     from huggingface_hub import close_session, constants, file_download, hf_api  # noqa: PLC0415
     from huggingface_hub.utils import _http  # noqa: PLC0415
+    from transformers.utils import hub as transformers_hub  # noqa: PLC0415
 
     settings = {
         "ENDPOINT": endpoint,
@@ -601,7 +602,10 @@ def client_at(
     environment |= {"HF_TOKEN": token} if token else {}
     impatient = SimpleNamespace(**{**vars(_http.time), "sleep": lambda seconds: None})
     with mock.patch.multiple(constants, **settings), mock.patch.dict(os.environ, environment, clear=True):
-        patches = [mock.patch.object(hf_api.api, "endpoint", endpoint)]
+        patches = [
+            mock.patch.object(hf_api.api, "endpoint", endpoint),
+            mock.patch.object(transformers_hub, "_hf_api", None),
+        ]
         if not waits:
             patches += [mock.patch.object(module, "time", impatient) for module in (_http, file_download)]
         for patch in patches:

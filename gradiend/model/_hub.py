@@ -286,12 +286,13 @@ def download_files(at: HubPlace, wanted: list[str], *, verify: bool = True) -> t
     # A branch may move while several processes ask for it: all take the commit that the first one got.
     team = processes()
     root = download(at.revision if team.count == 1 else team.agreed(commit))
+    at = replace(at, revision=root.name)
     if verify:
         for path in sorted(root.rglob("*")):
             name = path.relative_to(root).as_posix()
             if any(fnmatchcase(name, one) for one in wanted):
                 _verify(path, at)
-    return replace(at, revision=root.name), root
+    return at, root
 
 
 def _verify(path: Path, at: HubPlace) -> None:

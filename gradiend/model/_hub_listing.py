@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -67,8 +67,8 @@ class ListedGradiend:
 class GradiendList(Shown, list[ListedGradiend]):
     """What `list_gradiends` has found, in the order of the subfolders; it shows itself and becomes a frame."""
 
-    def __init__(self, entries: Sequence[ListedGradiend], place: str) -> None:
-        super().__init__(entries)
+    def __init__(self, entries: Iterable[ListedGradiend], place: str) -> None:
+        super().__init__(sorted(entries, key=lambda one: one.subfolder))
         self.place = place
         """The folder, or the repository with its commit."""
 
@@ -120,7 +120,7 @@ def list_gradiends(place: str | Path, revision: str | None = None) -> GradiendLi
             )
         sizes = {path.relative_to(root).as_posix(): path.stat().st_size for path in root.rglob("*") if path.is_file()}
         headers = {name: _header(root / name) for name in _delta_files(sizes)}
-        return GradiendList(list(_found(root, sizes, headers)), str(place))
+        return GradiendList(_found(root, sizes, headers), str(place))
     with taught(at):
         at = replace(at, revision=_commit(at))
         below = f"{at.path}/" if at.path else ""
@@ -131,7 +131,7 @@ def list_gradiends(place: str | Path, revision: str | None = None) -> GradiendLi
         at, root = download_files(at, patterns)
         headers = {name.removeprefix(below): _header_there(at, name) for name in _delta_files(sizes)}
     sizes = {name.removeprefix(below): size for name, size in sizes.items()}
-    return GradiendList(list(_found(root / at.path, sizes, headers)), str(at))
+    return GradiendList(_found(root / at.path, sizes, headers), str(at))
 
 
 def _commit(at: HubPlace) -> str:

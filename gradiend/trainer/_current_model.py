@@ -68,13 +68,12 @@ class CurrentModel:
     @property
     def given_path(self) -> str:
         """Name or path of the model that was given."""
-        given = self.given
-        return given if isinstance(given, str) else str(getattr(given, "name_or_path", given))
+        return self.named if isinstance(self.named, str) else str(getattr(self.named, "name_or_path", self.named))
 
     @property
     def path(self) -> str:
         """The given model before training, the directory of the trained GRADIEND afterwards."""
-        return self.directory or self.given_path
+        return self.directory or (self.given if isinstance(self.given, str) else self.given_path)
 
     @cached_property
     def temporary(self) -> str:
