@@ -206,6 +206,17 @@ def test_only_usual_evaluations_of_the_trained_weights_are_noted(tmp_path):
     assert ModelCard(text).data.eval_results is None
 
 
+def test_a_copy_of_a_loaded_checkpoint_has_its_facts_and_other_weights_have_none(run, tmp_path):
+    _, trainer, *_ = run
+    folder, copied, other = Path(trainer.model_path), tmp_path / "copied", tmp_path / "other"
+    model = ModelWithGradiend.from_pretrained(str(folder))
+    model.save_pretrained(copied)
+    assert read_facts(copied) == read_facts(folder)
+    assert (copied / "README.md").read_bytes() == (folder / "README.md").read_bytes()
+    model.prune_gradiend(topk=0.5).save_pretrained(other)
+    assert not (other / "card.json").exists()
+
+
 def test_a_card_that_cannot_be_written_costs_nothing(tmp_path, caplog):
     trainer = tiny_data.trainer(tiny_data.save_bert(tmp_path / "base"), {"experiment_dir": str(tmp_path / "run")})
     folder = tmp_path / "run" / "model"
