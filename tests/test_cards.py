@@ -141,7 +141,7 @@ def test_lines_on_a_card_run(run, monkeypatch):
     shutil.rmtree(root / "rewritten-by-card", ignore_errors=True)
     places = folders(run)
     for kind, folder in places.items():
-        for_folder = card_of(folder).replace("path/to/this/folder", str(folder)).replace("path/to/base", "base")
+        for_folder = re.sub("path/to/this/(folder|delta)", str(folder), card_of(folder)).replace("path/to/base", "base")
         code = "\n".join(python(for_folder)).replace("'rewritten'", "'rewritten-by-card'")
         exec(code, {})
         at_hub = "\n".join(python(card_of(folder, repo_id="a/b", subfolder="c", base_model="d/e")))
@@ -201,7 +201,20 @@ def test_only_usual_evaluations_of_the_trained_weights_are_noted(tmp_path):
     assert read_facts(folder)["encoder"] == measured
     trainer.get_model().save_pretrained(folder)
     assert not (folder / "card.json").exists(), "facts of other weights"
-    assert "correlation of" not in (folder / "README.md").read_text(encoding="utf-8")
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert "no record of a training" in text
+    assert ModelCard(text).data.eval_results is None
+
+
+def test_a_copy_of_a_loaded_checkpoint_has_its_facts_and_other_weights_have_none(run, tmp_path):
+    _, trainer, *_ = run
+    folder, copied, other = Path(trainer.model_path), tmp_path / "copied", tmp_path / "other"
+    model = ModelWithGradiend.from_pretrained(str(folder))
+    model.save_pretrained(copied)
+    assert read_facts(copied) == read_facts(folder)
+    assert (copied / "README.md").read_bytes() == (folder / "README.md").read_bytes()
+    model.prune_gradiend(topk=0.5).save_pretrained(other)
+    assert not (other / "card.json").exists()
 
 
 def test_a_card_that_cannot_be_written_costs_nothing(tmp_path, caplog):

@@ -31,19 +31,20 @@ from gradiend.model._checkpoint_files import (
     SUFFIXES,
     WEIGHTS,
     WEIGHTS_BIN,
+    carried_facts,
     list_again,
     read_config,
-    read_facts,
     read_training,
     verify_files,
     write_config,
+    write_facts,
     write_training,
 )
 from gradiend.model._parameter_map import MappedParameter, ParameterMap
 from gradiend.util._files import remove
 from gradiend.util._keywords import known_keywords
 from gradiend.util._tensor_files import read_tensors, write_tensors
-from gradiend.util.paths import FACTS, FILES, WEIGHT_FILES
+from gradiend.util.paths import FILES, WEIGHT_FILES
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,8 @@ class Checkpoint:
     mapping: ParameterMap | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     training: Any = None
+    facts: Mapping[str, Any] | None = None
+    """What was measured of these weights, see `gradiend.model._checkpoint_files.carried_facts`."""
 
 
 def is_checkpoint(directory: str | Path) -> bool:
@@ -79,9 +82,7 @@ def write_checkpoint(directory: str | Path, checkpoint: Checkpoint, *, use_safet
     content = {"format_version": FORMAT_VERSION, "architecture": checkpoint.architecture.to_json(), "mapping": mapping}
     metadata = {key: _jsonable(value) for key, value in checkpoint.metadata.items()}
     write_config(directory, {**content, "metadata": metadata})
-    if (directory / FACTS).is_file() and not read_facts(directory):
-        # What was measured of an earlier model in this place.
-        remove(directory / FACTS)
+    write_facts(directory, checkpoint.facts)
 
 
 def read_checkpoint(directory: str | Path, *, with_mapping: bool = False, verify: bool = True) -> Checkpoint:
@@ -123,7 +124,7 @@ def read_checkpoint(directory: str | Path, *, with_mapping: bool = False, verify
         )
     tensors = _read_weights(weights, architecture, path, verify=verify)
     training = read_training(directory, verify=verify)
-    return Checkpoint(architecture, tensors, mapping, config.get("metadata") or {}, training)
+    return Checkpoint(architecture, tensors, mapping, config.get("metadata") or {}, training, carried_facts(directory))
 
 
 def _read_weights(path: Path, architecture: Architecture, config: Path, *, verify: bool) -> dict[str, Tensor]:

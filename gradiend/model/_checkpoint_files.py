@@ -136,6 +136,20 @@ def read_facts(directory: Path) -> dict[str, Any]:
     return content if of == _weights_checksum(directory) else {}
 
 
+def carried_facts(directory: Path) -> dict[str, Any]:
+    """The content of card.json for a copy elsewhere, which says of which weights it is; {} without facts."""
+    found = read_facts(directory)
+    return {**found, OF_WEIGHTS: _weights_checksum(directory)} if found else {}
+
+
+def write_facts(directory: Path, carried: Mapping[str, Any] | None) -> None:
+    """Write the facts that a loaded model carries into a folder without facts; those of other weights go."""
+    if carried and not read_facts(directory):
+        write_checked_json(directory / FACTS, carried)
+    if (directory / FACTS).is_file() and not read_facts(directory):
+        (directory / FACTS).unlink()
+
+
 @by_first
 def add_facts(directory: Path, found: Mapping[str, Any]) -> None:
     """Add facts to card.json; a fact that is an object, such as that of all goals, takes the new entries up."""

@@ -516,10 +516,10 @@ class GradiendModel(Shown, nn.Module):
         """
         require_path("save_directory", save_directory)
         metadata = {**self.kwargs, **kwargs}
-        training = metadata.pop("training", None)
+        training, facts = metadata.pop("training", None), metadata.pop("card", None)
         self.encoder_linear  # noqa: B018 - raises before any file is written
         require_room(save_directory, weights_size(self), "The GRADIEND")
-        checkpoint = Checkpoint(self._architecture(), self.whole_state(), self.whole_map, metadata, training)
+        checkpoint = Checkpoint(self._architecture(), self.whole_state(), self.whole_map, metadata, training, facts)
         # The first process writes; of a sharded GRADIEND, all processes hand over what they have.
         write = write_checkpoint if self.shards is not None else by_first(write_checkpoint)
         write(save_directory, checkpoint, use_safetensors=use_safetensors)
@@ -586,6 +586,8 @@ class GradiendModel(Shown, nn.Module):
         model.kwargs.update(checkpoint.metadata)
         if checkpoint.training is not None:
             model.kwargs["training"] = checkpoint.training
+        if checkpoint.facts:
+            model.kwargs["card"] = checkpoint.facts
         devices = {"encoder": model.device_encoder, "decoder": model.device_decoder}
         model._create_layers()
         tensors = checkpoint.tensors.items()

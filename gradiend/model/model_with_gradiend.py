@@ -356,8 +356,7 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
 
             model.push_to_hub("owner/name", subfolder="gender_en")
 
-        What a trainer has measured is in the card only if the trainer publishes, or the folder of its model is given to
-        `gradiend.push_to_hub`.
+        The card says what was measured of these weights, if they are still those of the checkpoint that was loaded.
 
         Args:
             repo_id: The repository.

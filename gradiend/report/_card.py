@@ -46,7 +46,8 @@ TAGS: dict[Kind, list[str]] = {
 AUTO_CLASSES = {"fill-mask": "AutoModelForMaskedLM", "text-generation": "AutoModelForCausalLM"}
 """The hub's name of a task → the class of transformers that loads its models."""
 UNKNOWN_LICENSE = "unknown"
-A_FOLDER = "path/to/this/folder"
+PLACES: dict[Kind, str] = dict.fromkeys(RELATION, "path/to/this/folder") | {"delta": "path/to/this/delta"}
+"""What stands for a place that is not known."""
 A_TEXT = "A text with [MASK] where the word stands."
 GRADIENTS = {
     "factual": "the gradient for the word of the text",
@@ -186,8 +187,18 @@ def _of_checkpoint(folder: Path) -> About:
     rows.append(("Card by", f"gradiend {__version__}"))
     return About(
         "checkpoint", str(metadata.get("base_model") or ""), metadata.get("base_model_revision"), direction or {},
-        metadata.get("task"), read_facts(folder), rows, training=read_training(folder),
+        metadata.get("task"), read_facts(folder), rows, training=_training(folder),
     )  # fmt: skip
+
+
+def _training(folder: Path) -> Mapping[str, Any] | None:
+    """How the weights in a folder were judged; None without a record, or with one of other weights."""
+    try:
+        found = read_training(folder)
+    except ValueError:
+        return None
+    # Checkpoints on the way only note their step.
+    return found if found is not None and "convergence_info" in found else None
 
 
 def _of_delta(delta: Delta) -> About:
@@ -256,10 +267,9 @@ def _table(about: About, base: str, hub_name: str | None) -> list[tuple[str, str
 
 def _answers(about: About) -> list[Any]:
     stats, facts = about.training, about.facts
-    known = stats is not None and "convergence_info" in stats
-    trained = converged(stats if known else None, facts.get("seeds"), running=False)
+    found = [] if stats is None else [converged(stats, facts.get("seeds"), running=False)]
     encoder = facts.get("encoder")
-    return [trained, separated(encoder, about.targets)] if encoder else [trained]
+    return [*found, separated(encoder, about.targets)] if encoder else found
 
 
 def _data(about: About) -> list[tuple[str, list[tuple[str, int]]]]:
@@ -270,6 +280,8 @@ def _data(about: About) -> list[tuple[str, list[tuple[str, int]]]]:
 def _not_measured(about: About, moves: Mapping[str, Moved]) -> list[str]:
     found = []
     if about.kind == "checkpoint":
+        if about.training is None:
+            found.append("Whether the training has converged: no record of a training is beside these weights.")
         if not about.facts.get("encoder"):
             found.append("How well the encoder tells the classes apart on texts that training has not seen.")
         if not moves:
@@ -321,7 +333,7 @@ def _results(about: About, moves: Mapping[str, Moved]) -> list[EvalResult]:
 
 def _use(about: About, base: str, repo_id: str | None, subfolder: str | None) -> list[str]:
     if repo_id is None:
-        arguments = place = repr(A_FOLDER)
+        arguments = place = repr(PLACES[about.kind])
     else:
         arguments = repr(repo_id) + (f", subfolder={subfolder!r}" if subfolder else "")
         place = repr(f"hf://{repo_id}" + (f"/{subfolder}" if subfolder else ""))

@@ -51,7 +51,8 @@ def facts_of_rewrites(trainer: Any, model: Any) -> Callable[[str, Mapping[str, A
     """
     directory = trainer.current.directory
     known = read_facts(Path(directory)) if directory is not None and holds(Path(directory), model.gradiend) else {}
-    known |= {"classes": model.feature_class_encoding_direction, "task": model.task}
+    named = {"base_model_revision": model.gradiend.kwargs.get("base_model_revision"), "task": model.task}
+    known |= {"classes": model.feature_class_encoding_direction, **named}
 
     def facts(key: str, summary: Mapping[str, Any]) -> dict[str, Any]:
         effects = {name: one for name, one in (known.get("side_effects") or {}).items() if name == key}
