@@ -219,14 +219,14 @@ def _on_disk(place: str | Path | Publishable) -> Iterator[Path]:
 @contextmanager
 def _folder(dry_run: str | Path | None) -> Iterator[Path]:
     """The folder of a dry run, or one that is removed at the end."""
-    if dry_run is not None:
-        yield Path(dry_run)
-        return
-    folder = temporary_folder(tempfile.gettempdir())
+    folder = temporary_folder(tempfile.gettempdir()) if dry_run is None else Path(dry_run)
+    done = False
     try:
         yield folder
+        done = dry_run is not None
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not done:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _license_of(target: Target) -> str | None:

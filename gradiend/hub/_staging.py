@@ -134,7 +134,10 @@ class Source:
             f"their name, base_model='owner/name' (--base-model){self._other_way}."
         )
 
-    _other_way = ""
+    @property
+    def _other_way(self) -> str:
+        """What else helps, for the error of a base model that others do not find."""
+        return ""
 
     @property
     def _needs_base(self) -> bool:
@@ -215,7 +218,11 @@ class CheckpointSource(Source):
     def _copies_base(self) -> bool:
         return self.includes and not (self.place / OWN_BASE_MODEL).is_dir()
 
-    _other_way = "; or publish them with the checkpoint, include_base_model=True (--include-base-model)"
+    @property
+    def _other_way(self) -> str:
+        if self.includes:
+            return ", or that of the plain model under an adapter"
+        return "; or publish them with the checkpoint, include_base_model=True (--include-base-model)"
 
     @property
     def _needs_base(self) -> bool:
@@ -250,7 +257,7 @@ class CheckpointSource(Source):
             metadata["tokenizer"] = base_model
         write_config(folder, {**{key: config[key] for key in config if key != FILES}, "metadata": metadata})
         self._write_card(folder, new_card(folder))
-        if self._copies_base:
+        if self._copies_base and (folder / OWN_BASE_MODEL / CONFIG_FILE).is_file():
             # A folder of weights can have changed since the training: loading compares them.
             ModelWithGradiend.from_pretrained(folder, device="cpu")
 
@@ -259,7 +266,10 @@ class DeltaSource(Source):
     """A delta."""
 
     kind = "delta"
-    _other_way = "; or publish the rewritten model instead, which needs no other"
+
+    @property
+    def _other_way(self) -> str:
+        return "; or publish the rewritten model instead, which needs no other"
 
     @property
     def _needs_base(self) -> bool:
