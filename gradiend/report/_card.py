@@ -24,7 +24,7 @@ from gradiend.model._rewrite_files import RewriteRecord
 from gradiend.report._card_facts import moved_of
 from gradiend.report._render import Raw, write_text
 from gradiend.report._rewrites import Moved, title_of
-from gradiend.report._verdict import converged, feature_sentence, separated
+from gradiend.report._verdict import clearly_moved, converged, feature_sentence, separated
 from gradiend.report._words import count, is_number, listed, model_name, percent, signed, step
 from gradiend.util import BALANCE
 from gradiend.util._cards import write_card as write_card
@@ -131,6 +131,7 @@ def card_of(
         "answers": [] if about.kind != "checkpoint" else _answers(about),
         "n_texts": (about.facts.get("encoder") or {}).get("training_rows"),
         "moves": list(moves.values()),
+        "unclear": [one.title for one in moves.values() if one.change_interval is not None and not clearly_moved(one)],
         "effects": [(moves[key].title, one) for key, one in effects.items() if key in moves],
         "splits": _data(about),
         "not_measured": _not_measured(about, moves),
@@ -284,6 +285,8 @@ def _not_measured(about: About, moves: Mapping[str, Moved]) -> list[str]:
             found.append("Whether the training has converged: no record of a training is beside these weights.")
         if not about.facts.get("encoder"):
             found.append("How well the encoder tells the classes apart on texts that training has not seen.")
+        elif about.facts["encoder"].get("correlation_interval") is None:
+            found.append("An interval of the correlation: it could not be estimated from these encodings.")
         if not moves:
             found.append("What the rewrites do: no step was chosen by a measurement.")
         tried = {(one["class"], one["strengthen"]) for one in about.goals.values()}
