@@ -131,7 +131,10 @@ def test_a_base_model_can_be_published_too(made, tmp_path):
     loaded = ModelWithGradiend.from_pretrained(folder)
     assert same_bits(bits(loaded.base_model), bits(AutoModelForMaskedLM.from_pretrained(base)))
     # The card must not call a local folder a model on the hub.
-    assert "base_model:" not in (folder / "README.md").read_text().split("---")[1]
+    card = (folder / "README.md").read_text()
+    assert "base_model:" not in card.split("---")[1]
+    assert "| Base model | base, from a local folder |" in card
+    assert "This folder holds the GRADIEND and its base model." in card
 
 
 def test_a_relative_place_of_the_base_model_is_replaced_and_nothing_else(made, tmp_path, monkeypatch):

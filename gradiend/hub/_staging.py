@@ -36,6 +36,7 @@ from gradiend.model._rewrite_files import (
     write_delta,
     write_rewrite_record,
 )
+from gradiend.report._words import model_name
 from gradiend.trainer._rewrites import is_model_file
 from gradiend.util._cards import is_unedited, write_card
 from gradiend.util._checks import require_path, require_text
@@ -126,8 +127,8 @@ class Source:
         if self.base_model and not is_local(self.base_model):
             return self.base_model
         if not self._needs_base:
-            # Such a name is none of a hub.
-            return f"./{Path(self.base_model).name}" if self.base_model else ""
+            # No hub has such a name.
+            return f"./{model_name(self.base_model)}" if self.base_model else ""
         name = f"The base model {self.base_model!r}" if self.base_model else "The base model, which has no name,"
         raise ValueError(
             f"{name} is on this machine alone, where nobody else can load it. If the same weights are on the hub, give "

@@ -30,7 +30,7 @@ from gradiend.util import BALANCE
 from gradiend.util._cards import write_card as write_card
 from gradiend.util._processes import by_first
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import CONTEXT, REWRITE_RECORD
+from gradiend.util.paths import CONTEXT, OWN_BASE_MODEL, REWRITE_RECORD
 
 logger = get_logger(__name__)
 
@@ -125,6 +125,7 @@ def card_of(
         "sentence": feature_sentence(targets, about.facts.get("words") or {}, base) if len(targets) == 2 else None,
         "base": base,
         "is_local": hub_name is None,
+        "holds_base": about.kind == "checkpoint" and (Path(str(place)) / OWN_BASE_MODEL).is_dir(),
         "rows": _table(about, base, hub_name),
         "goal": title_of_record(about),
         "use": [Raw(block) for block in _use(about, base if hub_name else f"path/to/{base}", repo_id, subfolder)],
