@@ -31,7 +31,8 @@ from gradiend import (
     read_rewrite_record,
 )
 from gradiend.comparison import load_saved_cross_encoding_inputs
-from gradiend.experiment import describe
+from gradiend.experiment import describe, plan_run, read_experiment
+from gradiend.experiment._plan import TO_DO
 from gradiend.model._context import LABELS_OF, MARKS_OF_0_2
 from gradiend.util._files import read_json
 
@@ -186,6 +187,15 @@ class TestPlaces:
         model = ModelWithGradiend.from_pretrained("owner/tiny-bert", revision="main")
         assert model.name_or_path == "owner/tiny-bert"
         hub.commit("owner/tiny-bert", {"note.md": "x"}, branch="main")
+
+    def test_an_experiment_names_a_place_as_its_model(self, run):
+        rows = run.parent / "rows.csv"
+        encoding_cases.rows().to_csv(rows, index=False)
+        flags = {"model": "hf://owner/runs/H__S", "experiment_dir": str(run.parent / "experiment")}
+        flags |= {"data.data": str(rows), "data.target_classes": "[H, S]", "train.source": "alternative"}
+        plan = plan_run(read_experiment(flags=flags))
+        assert plan.steps["train"] == TO_DO
+        assert plan.memory is not None
 
 
 def gradiend_of(trainer):
