@@ -13,7 +13,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
@@ -104,6 +104,7 @@ class HubServer:
             see only public repositories.
         read_only: Tokens that may read and not write.
         log: The requests so far (`Logged`).
+        watch: Called with each request when its answer is made, and before it is sent.
         page: Entries of a page of a tree.
     """
 
@@ -113,6 +114,7 @@ class HubServer:
         self.tokens: dict[str, str] = {"hf_owner": "owner"}
         self.read_only: set[str] = set()
         self.log: list[Logged] = []
+        self.watch: Callable[[Logged], None] = lambda logged: None
         self.faults: list[Fault] = []
         self.page = 1000
         self.lock = threading.RLock()
@@ -262,6 +264,7 @@ class _Handler(BaseHTTPRequestHandler):
             except _Answer as given:
                 answer = given
             self.server_hub.log.append(Logged(self.command, address.path, answer.status, self.headers))
+            self.server_hub.watch(self.server_hub.log[-1])
             cut = None if self.command == "HEAD" else self._cut(line)
         self.send_response(answer.status)
         for name, text in {"Content-Type": "application/json", **answer.headers}.items():

@@ -31,7 +31,8 @@ from gradiend import (
     read_rewrite_record,
 )
 from gradiend.comparison import load_saved_cross_encoding_inputs
-from gradiend.experiment import describe
+from gradiend.experiment import describe, plan_run, read_experiment
+from gradiend.experiment._plan import TO_DO
 from gradiend.model._context import LABELS_OF, MARKS_OF_0_2
 from gradiend.util._files import read_json
 
@@ -187,6 +188,20 @@ class TestPlaces:
         assert model.name_or_path == "owner/tiny-bert"
         hub.commit("owner/tiny-bert", {"note.md": "x"}, branch="main")
 
+    def test_an_experiment_names_a_place_as_its_model(self, run):
+        rows = run.parent / "rows.csv"
+        encoding_cases.rows().to_csv(rows, index=False)
+        flags = {"model": "hf://owner/runs/H__S", "experiment_dir": str(run.parent / "experiment")}
+        flags |= {
+            "data.data": str(rows),
+            "data.target_classes": "[H, S]",
+            "train.train_batch_size": "2",
+            "train.max_steps": "2",
+        }
+        plan = plan_run(read_experiment(flags=flags))
+        assert plan.steps["train"] == TO_DO
+        assert plan.memory is not None
+
 
 def gradiend_of(trainer):
     return trainer.get_model().gradiend.state_dict()
@@ -235,12 +250,20 @@ class TestRevisions:
         for place, revision in (("owner/moving", first), ("owner/moving", "v1"), (f"hf://owner/moving@{first}", None)):
             same_bits(ParamMappedGradiendModel.from_pretrained(place, revision=revision).state_dict(), old)
 
-    def test_all_files_are_of_one_commit(self, hub):
-        commit = hub.repositories["owner/runs"].refs["main"]
-        ModelWithGradiend.from_pretrained("owner/runs", subfolder=RUN)
-        asked = [one.path for one in hub.requests("owner/runs/resolve")]
-        assert asked
-        assert all(path.startswith(f"/owner/runs/resolve/{commit}/{RUN}/") for path in asked)
+    @pytest.mark.parametrize("place", ["owner/busy", "hf://owner/busy"])
+    def test_all_files_are_of_one_commit_while_somebody_publishes(self, run, hub, monkeypatch, place):
+        hub.create("owner/busy", run / "model")
+        model = ParamMappedGradiendModel.from_pretrained(run)
+        weights = model.state_dict()
+        published = []
+
+        def publish(logged):
+            if logged.method == "GET" and logged.path.endswith("config.json") and not published:
+                published.append(hub.commit("owner/busy", {"model.safetensors": b"", "gradiend_context.json": "{"}))
+
+        monkeypatch.setattr(hub, "watch", publish)
+        same_bits(ModelWithGradiend.from_pretrained(place).gradiend.state_dict(), weights)
+        assert published
 
     def test_the_base_model_is_that_of_the_recorded_commit(self, run, hub, tmp_path, caplog):
         hub.create("owner/base", run.parent / "bert")

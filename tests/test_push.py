@@ -19,7 +19,7 @@ import tiny_data
 import torch
 from documents import DOCS
 from hub_server import HubServer, client_at, environment_of_another_machine
-from huggingface_hub import HfApi
+from huggingface_hub import ModelCard
 from model_cases import bits, same_bits
 from transformers import AutoModelForMaskedLM
 
@@ -222,6 +222,7 @@ def damaged(folder):
         (None, {"repo_id": "name"}, "repo_id must be 'owner/name'"),
         (None, {"repo_id": "owner/../name"}, "repo_id must be 'owner/name'"),
         (None, {"subfolder": "../up"}, "subfolder must be a folder in the repository"),
+        (None, {"subfolder": "a|b"}, "subfolder must be a folder in the repository"),
         (None, {"subfolder": "a//b"}, "subfolder must be a folder in the repository"),
         (None, {"license": ""}, "license must not be empty"),
         (None, {"privat": True}, "unknown argument 'privat'. Did you mean 'private'"),
@@ -262,8 +263,9 @@ def test_one_commit_in_a_private_repository(made, hub):
     files = hub.files("owner/name")
     assert found.files == {name: len(files[name]) for name in files if name != ".gitattributes"}
     assert "license: cc-by-4.0" in files["sg_pl/README.md"].decode()
-    assert "[sg_pl](sg_pl/README.md) | GRADIEND" in files["README.md"].decode()
-    assert f"- {BASE}" in files["README.md"].decode()
+    listed = ModelCard(files["README.md"].decode())
+    assert "(sg_pl/README.md) | GRADIEND |" in listed.text
+    assert (listed.data.base_model, listed.data.base_model_relation) == ([BASE], "adapter")
 
     # Once more: nothing differs, and nothing is sent. The license need not be given again.
     sent = len(hub.requests("^(POST|PUT)"))
@@ -299,7 +301,7 @@ def test_repositories_hold_several(made, hub):
     assert found.kind == "delta"
     files = hub.files("owner/name")
     assert files["notes.txt"] == b"mine"
-    listed = re.findall(r"^\| \[(.*?)\]\(.*?\) \| (.*) \|$", files["README.md"].decode(), re.MULTILINE)
+    listed = re.findall(r"\]\((.*?)/README.md\) \| (.*) \|$", files["README.md"].decode(), re.MULTILINE)
     assert listed == [("sg", "rewritten model"), ("sg-delta", "delta"), ("sg_pl", "GRADIEND")]
     with pytest.raises(ValueError, match="holds a rewritten model in sg, which a GRADIEND would replace"):
         push_to_hub(run, "owner/name", subfolder="sg", base_model=BASE)
@@ -340,6 +342,9 @@ def test_branches_and_pull_requests(made, hub):
     assert hub.repositories["owner/name"].refs["main"] == main
     assert proposed.url.endswith("/discussions/1")
     assert hub.files("owner/name", "refs/pr/1").keys() == hub.files("owner/name", "v2").keys()
+    hub.commit("owner/name", hub.files("owner/name", "v2"))
+    assert push_to_hub(run, "owner/name", base_model=BASE, revision="v3").changed == ()
+    assert "v3" in hub.repositories["owner/name"].refs
     push_to_hub(run, "owner/new", base_model=BASE, revision="v2")
     assert "config.json" in hub.files("owner/new", "v2")
 
@@ -386,14 +391,12 @@ def test_a_push_that_fails_leaves_the_repository_as_it_was(made, hub, faults, er
 def test_what_others_commit_at_the_same_time_stays(made, hub, monkeypatch):
     monkeypatch.setattr("gradiend.hub._publish.WAITS", (0.0, 0.0))
     hub.create("owner/name", private=True)
-    fetch = HfApi.preupload_lfs_files
 
-    def meanwhile(*args, **kwargs):
-        if "theirs.txt" not in hub.files("owner/name"):
+    def meanwhile(request):
+        if "preupload" in request.path and "theirs.txt" not in hub.files("owner/name"):
             hub.commit("owner/name", {"theirs.txt": "new"})
-        return fetch(*args, **kwargs)
 
-    monkeypatch.setattr(HfApi, "preupload_lfs_files", meanwhile)
+    monkeypatch.setattr(hub, "watch", meanwhile)
     push_to_hub(made[1], "owner/name", base_model=BASE)
     assert {"theirs.txt", "config.json"} <= hub.files("owner/name").keys()
     assert len(hub.requests("POST .*commit")) == 2
@@ -548,7 +551,7 @@ def test_the_guide_to_publishing(made, hub, tmp_path, monkeypatch):
         exec(code, names)
     assert Path("to-publish/number/README.md").is_file()
     assert names["published"].place.endswith("/number")
-    listed = re.findall(r"^\| \[(.*?)\]", hub.files("owner/name")["README.md"].decode(), re.MULTILINE)
+    listed = re.findall(r"\]\((.*?)/README.md\)", hub.files("owner/name")["README.md"].decode(), re.MULTILINE)
     assert listed == ["number", "plural", "plural-delta"]
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import quote
 
+from huggingface_hub import ModelCardData
+
+from gradiend.report._render import escaped
 from gradiend.util.paths import CONTEXT, DELTA_FILE, REWRITE_RECORD
 
 MARKS = {CONTEXT: "GRADIEND", REWRITE_RECORD: "rewritten model", DELTA_FILE: "delta"}
@@ -20,20 +25,21 @@ def kinds_in(paths: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def repository_card(repo_id: str, kinds: Mapping[str, str], base_models: Iterable[str | None]) -> str:
+def repository_card(repo_id: str, kinds: Mapping[str, str], base_models: Iterable[Any]) -> str:
     """The text of the README.md, with the metadata by which the hub finds it."""
-    rows = [f"| [{folder}]({folder}/README.md) | {kind} |" for folder, kind in sorted(kinds.items())]
-    bases = [f"- {name}" for name in sorted({*base_models} - {None}, key=str)]
+    rows = [f"| [{escaped(name)}]({quote(name)}/README.md) | {kind} |" for name, kind in sorted(kinds.items())]
     relation = "finetune" if set(kinds.values()) == {"rewritten model"} else "adapter"
+    bases = sorted({name for name in base_models if isinstance(name, str)})
+    metadata = ModelCardData(
+        library_name="gradiend", tags=["gradiend"], base_model=bases or None,
+        base_model_relation=relation if bases else None,
+    )  # fmt: skip
     return "\n".join([
         "---",
-        "library_name: gradiend",
-        "tags:",
-        "- gradiend",
-        *(["base_model:", *bases, f"base_model_relation: {relation}"] if bases else []),
+        metadata.to_yaml(),
         "---",
         "",
-        f"# {repo_id}",
+        f"# {escaped(repo_id)}",
         "",
         "Features of language models, found in their gradients. Each folder has a card of its own.",
         "",

@@ -6,7 +6,7 @@ may pass, the commit is made again from what the repository holds by then: if on
 
 from __future__ import annotations
 
-import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,8 +29,7 @@ from gradiend.model._hub_errors import LOGIN, client_errors
 from gradiend.util._checks import require_flag, require_text
 from gradiend.util._display import one_line
 
-logger = logging.getLogger(__name__)
-
+_FOLDER = re.compile(r"\w[\w.+ -]*")
 PASSING = (408, 412, 429, 500, 502, 503, 504)
 """Answers that may be others a moment later; 412 says that somebody else has made a commit in the meantime."""
 WAITS = (1.0, 4.0)
@@ -44,7 +43,7 @@ class Remote:
     head: str | None = None
     """The last commit of the branch; None for a repository that is not there."""
     private: bool = True
-    has_branch: bool = True
+    has_branch: bool = False
     files: Mapping[str, RepoFile] = field(default_factory=dict)
     """Path → what the hub says of the file."""
 
@@ -102,7 +101,7 @@ class Target:
         if subfolder is not None:
             require_text("subfolder", subfolder)
             subfolder = subfolder.strip("/")
-            if "\\" in subfolder or any(part.startswith(".") or not part for part in subfolder.split("/")):
+            if not all(map(_FOLDER.fullmatch, subfolder.split("/"))):
                 raise ValueError(
                     "subfolder must be a folder in the repository, such as 'gender_en' or 'en/gender'; got "
                     f"{subfolder!r}."
@@ -172,14 +171,14 @@ class Target:
         """
         changed = [path for path, file in new.items() if not remote.holds(path, file)]
         removed = [path for path in old if path not in new]
-        if remote.head is not None and not changed and not removed:
-            return Committed(remote.head, ())
         head = remote.head
         if head is None:
             self.api.create_repo(self.repo_id, private=self.private, exist_ok=True)
-            head = self.api.repo_info(self.repo_id).sha
-        if self.revision is not None and (remote.head is None or not remote.has_branch):
+            head = str(self.api.repo_info(self.repo_id).sha)
+        if self.revision is not None and not remote.has_branch:
             self.api.create_branch(self.repo_id, branch=self.revision, exist_ok=True)
+        if not changed and not removed:
+            return Committed(head, ())
         operations: list[Any] = [CommitOperationAdd(path, str(new[path])) for path in changed]
         operations += [CommitOperationDelete(path) for path in removed]
         made = self.api.create_commit(

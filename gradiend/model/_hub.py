@@ -173,7 +173,8 @@ def at_hand(
 
     with taught(at), others_bars():
         try:
-            config = read_json(Path(hf_hub_download(at.repository, CONFIG, revision=at.revision)))
+            found = Path(hf_hub_download(at.repository, CONFIG, revision=at.revision))
+            config, revision = read_json(found), found.parent.name
             is_ours = isinstance(config, dict) and "architecture" in config
         except LocalEntryNotFoundError:
             # Without an answer of the hub: transformers looks for a base model, or says what is wrong.
