@@ -124,7 +124,6 @@ def card_of(
         "title": title,
         "sentence": feature_sentence(targets, about.facts.get("words") or {}, base) if len(targets) == 2 else None,
         "base": base,
-        "is_local": hub_name is None,
         "holds_base": about.kind == "checkpoint" and (Path(str(place)) / OWN_BASE_MODEL).is_dir(),
         "rows": _table(about, base, hub_name),
         "goal": title_of_record(about),
@@ -186,10 +185,14 @@ def _of_checkpoint(folder: Path) -> About:
     if target is not None:
         rows.append(("Decoder gives", GRADIENTS[target]))
     rows.append(("Activations", f"{architecture.get('activation_encoder')}, {architecture.get('activation_decoder')}"))
+    training = _training(folder)
+    if training is not None:
+        steps, seed = len(training.get("losses") or ()), (training.get("training_args") or {}).get("seed")
+        rows.append(("Training", f"{count(steps)} steps, seed {seed}"))
     rows.append(("Card by", f"gradiend {__version__}"))
     return About(
         "checkpoint", str(metadata.get("base_model") or ""), metadata.get("base_model_revision"), direction or {},
-        metadata.get("task"), read_facts(folder), rows, training=_training(folder),
+        metadata.get("task"), read_facts(folder), rows, training=training,
     )  # fmt: skip
 
 
@@ -284,6 +287,8 @@ def _not_measured(about: About, moves: Mapping[str, Moved]) -> list[str]:
     if about.kind == "checkpoint":
         if about.training is None:
             found.append("Whether the training has converged: no record of a training is beside these weights.")
+        elif len((about.facts.get("seeds") or {}).get("runs", ())) < 2:
+            found.append("What another seed gives: one was trained.")
         if not about.facts.get("encoder"):
             found.append("How well the encoder tells the classes apart on texts that training has not seen.")
         elif about.facts["encoder"].get("correlation_interval") is None:
