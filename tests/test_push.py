@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 import tiny_data
-import torch
 from documents import DOCS
 from hub_server import HubServer, client_at, environment_of_another_machine
 from huggingface_hub import ModelCard
@@ -197,9 +196,7 @@ def a_token(folder, token="hf_" + "a" * 34):
 
 
 def pickled(folder):
-    torch.save({}, folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-    (folder / "training.json").unlink()
+    ModelWithGradiend.from_pretrained(folder).save_pretrained(folder, use_safetensors=False)
 
 
 def damaged(folder):
@@ -213,7 +210,7 @@ def damaged(folder):
     [
         (a_token, {}, "config.json contains an access token"),
         (damaged, {}, "model.safetensors was damaged"),
-        (pickled, {}, "pytorch_model.bin"),
+        (pickled, {}, "pytorch_model.bin is loaded by unpickling"),
         (shutil.rmtree, {}, "does not exist"),
         (lambda folder: (folder / "config.json").unlink(), {}, "neither a trained GRADIEND"),
         (None, {"base_model": None}, "is on this machine alone.*base_model=.*include_base_model=True"),

@@ -23,6 +23,7 @@ from gradiend.model._checkpoint_files import (
     FOLDERS,
     NETWORK_FILES,
     OWN_FILES,
+    STEMS,
     read_config,
     read_training,
     verify_others,
@@ -59,6 +60,8 @@ from gradiend.util.paths import (
 
 PICKLED = (".bin", ".pt", ".pth")
 """Suffixes of files that are loaded by unpickling, which can run any code."""
+WEIGHTS = ("model", "adapter_model", *STEMS.values())
+"""The beginnings of the names of files with weights or a map."""
 _WORDS = ("tokenizer.json", "vocab.json", "added_tokens.json")
 """JSON files with the words of a tokenizer, which name no place."""
 
@@ -320,13 +323,15 @@ class RewrittenSource(Source):
 def _copy(root: Path, files: Iterable[Path], folder: Path) -> None:
     """Copy files with their places under a root, but no code. Raises ValueError for weights that are pickled only."""
     files = list(files)
-    safe = {path.parent for path in files if path.suffix == ".safetensors"}
-    pickled = [path for path in files if path.suffix in PICKLED and path.parent not in safe]
-    if pickled:
-        raise ValueError(
-            f"{pickled[0]} is loaded by unpickling, which can run any code, so that nobody should load it from "
-            "strangers. Load the model, save it again with save_pretrained as safetensors, and publish that."
-        )
+    for path in files:
+        # Of a model that is there in both forms, the other one is copied; what else is pickled holds no weights.
+        stem = path.stem.removeprefix("pytorch_")
+        safe = [one for one in files if one.parent == path.parent and one.match(f"{stem}*.safetensors")]
+        if path.suffix in PICKLED and stem.startswith(WEIGHTS) and not safe:
+            raise ValueError(
+                f"{path} is loaded by unpickling, which can run any code, so that nobody should load it from "
+                "strangers. Load the model, save it again with save_pretrained as safetensors, and publish that."
+            )
     files = [path for path in files if path.suffix not in (*PICKLED, ".py")]
     require_room(folder, sum(path.stat().st_size for path in files), "The folder to publish")
     for path in files:
