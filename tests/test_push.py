@@ -237,6 +237,7 @@ def test_what_cannot_be_published_says_why(made, tmp_path, change, options, mess
     with pytest.raises((ValueError, TypeError, FileNotFoundError), match=message) as raised:
         push_to_hub(options.pop("place"), options.pop("repo_id"), **options)
     assert "aaaa" not in str(raised.value)
+    assert not (tmp_path / "staged").exists()
 
 
 def test_a_dry_run_needs_an_empty_folder(made, tmp_path):
