@@ -38,11 +38,14 @@ if TYPE_CHECKING:
     from gradiend.data.unified.transitions import TransitionSpec as TransitionSpec
     from gradiend.data.unified.transitions import identity as identity
     from gradiend.data.unified.transitions import pair as pair
+    from gradiend.hub import Published as Published
+    from gradiend.hub import push_to_hub as push_to_hub
     from gradiend.model import GradiendModel as GradiendModel
     from gradiend.model import ModelWithGradiend as ModelWithGradiend
     from gradiend.model import ParamMappedGradiendModel as ParamMappedGradiendModel
     from gradiend.model import apply_delta as apply_delta
     from gradiend.model import export_delta as export_delta
+    from gradiend.model import list_gradiends as list_gradiends
     from gradiend.model import read_delta as read_delta
     from gradiend.model import read_rewrite_record as read_rewrite_record
     from gradiend.trainer import GradientTrainingDataset as GradientTrainingDataset
@@ -89,4 +92,7 @@ warn_of_namesake(__path__[0])
 __all__, __dir__, __getattr__ = lazy_names(__name__)
 
 LATER["default model class"] = lambda: import_module("gradiend.trainer.text").TextPredictionModelWithGradiend
+LATER["card facts"] = lambda: import_module("gradiend.report._card_facts")
+LATER["cards"] = lambda: import_module("gradiend.report._card")
 LATER["is_decoder_only_model"] = lambda: import_module("gradiend.objectives").is_decoder_only_model
+LATER["push_to_hub"] = lambda: import_module("gradiend.hub").push_to_hub

@@ -54,7 +54,8 @@ class TestRoundTrip:
             kind, ["indices", "masks"]
         )
         weights = "pytorch_model.bin" if use_safetensors is False else "model.safetensors"
-        assert files(tmp_path) == sorted(["config.json", weights, *(f"mapping_{name}.{suffix}" for name in mapping)])
+        own = ["README.md", "config.json", weights]
+        assert files(tmp_path) == sorted([*own, *(f"mapping_{name}.{suffix}" for name in mapping)])
 
     @settings(deadline=None, max_examples=30)
     @given(model_cases.specs())
@@ -190,9 +191,10 @@ class TestLayout:
     def test_saving_over_another_checkpoint_leaves_nothing_of_it(self, tmp_path):
         model_cases.network(KINDS["mixed"]).save_pretrained(str(tmp_path))
         model_cases.network(KINDS["mixed"]).save_pretrained(str(tmp_path), use_safetensors=False)
-        assert files(tmp_path) == ["config.json", "mapping_indices.pth", "mapping_masks.pth", "pytorch_model.bin"]
+        weights = ["mapping_indices.pth", "mapping_masks.pth", "pytorch_model.bin"]
+        assert files(tmp_path) == ["README.md", "config.json", *weights]
         GradiendModel(4, 1).save_pretrained(str(tmp_path))
-        assert files(tmp_path) == ["config.json", "model.safetensors"]
+        assert files(tmp_path) == ["README.md", "config.json", "model.safetensors"]
 
     def test_a_save_that_fails_leaves_no_checkpoint_that_looks_whole(self, tmp_path):
         model_cases.network(KINDS["mixed"]).save_pretrained(str(tmp_path))

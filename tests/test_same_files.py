@@ -79,9 +79,10 @@ def of_caller(name, dtype):
 
 
 def without_weights(directory):
-    """Name → bytes of what lies beside a model's weights, our record excepted."""
+    """Name → bytes of what lies beside a model's weights, our record and card excepted."""
     found = contents(Path(directory))
-    return {name: found[name] for name in found if name not in ("model.safetensors", "gradiend_rewrite.json")}
+    ours = ("model.safetensors", "gradiend_rewrite.json", "README.md")
+    return {name: found[name] for name in found if name not in ours}
 
 
 FAST = {("bert", torch.float32, False), ("gpt2", torch.bfloat16, True)}

@@ -14,8 +14,8 @@ from test_public_names import SURFACE
 
 pytest.importorskip("myst_nb", reason="the site needs the extra docs")
 
-PACKAGES = """gradiend gradiend.comparison gradiend.data gradiend.evaluator gradiend.experiment gradiend.model
-    gradiend.objectives gradiend.report gradiend.trainer gradiend.trainer.text gradiend.util
+PACKAGES = """gradiend gradiend.comparison gradiend.data gradiend.evaluator gradiend.experiment gradiend.hub
+    gradiend.model gradiend.objectives gradiend.report gradiend.trainer gradiend.trainer.text gradiend.util
     gradiend.visualizer""".split()
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # the build runs all notebooks; CI builds by `make docs`
 

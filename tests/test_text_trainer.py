@@ -19,6 +19,7 @@ from gradiend import (
     TrainingArguments,
 )
 from gradiend.demo import model_path, sentences
+from gradiend.objectives.loading import AutoModelForLM
 from gradiend.trainer.text import TextPredictionModelWithGradiend
 from gradiend.visualizer import Visualizer
 
@@ -590,7 +591,7 @@ MISTAKES = {
         "no folder",
     ),
     "the experiment's folder": (
-        lambda t, d: ModelWithGradiend.from_pretrained(t.experiment_dir),
+        lambda t, d: AutoModelForLM.from_pretrained(t.experiment_dir),
         FileNotFoundError,
         "Did you mean .*model",
     ),

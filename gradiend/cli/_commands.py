@@ -305,14 +305,44 @@ def schema() -> None:
 
 
 @app.command()
-@click.argument("path", type=click.Path(exists=True))
+@click.argument("path")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def info(path: str, *, as_json: bool) -> None:
-    """What is at PATH: a run, a trained GRADIEND, a rewritten model, or a delta. No weights are loaded."""
+    """What is at PATH: a run, a trained GRADIEND, a rewritten model, or a delta. No weights are loaded.
+
+    PATH may also be a place on a model hub: owner/name, or hf://owner/name@revision/subfolder.
+    """
     from gradiend.experiment import describe  # noqa: PLC0415
 
     found = describe(path)
     print_json(found) if as_json else print_description(found)
+
+
+@app.command(epilog=EXIT_CODES)
+@click.argument("place", type=click.Path(exists=True))
+@click.argument("repository", metavar="OWNER/NAME")
+@click.option("--subfolder", metavar="FOLDER", help="The folder in the repository. Default: the repository itself.")
+@click.option("--private/--public", default=True, show_default=True,
+              help="Whether a new repository is private; one that is there and public needs --public.")  # fmt: skip
+@click.option("--base-model", metavar="OWNER/NAME", help="The base model on the hub, if the recorded one is a folder.")
+@click.option("--include-base-model", is_flag=True, help="Publish a base model that is a folder with the GRADIEND.")
+@click.option("--license", metavar="NAME", help="The license, as the hub names it, such as cc-by-4.0.")
+@click.option("--revision", metavar="BRANCH", help="The branch. Default: main.")
+@click.option("--create-pr", is_flag=True, help="Propose the change to the owner of the repository: a pull request.")
+@click.option("--message", "commit_message", metavar="TEXT", help="The title of the commit.")
+@click.option("--dry-run", type=click.Path(file_okay=False), metavar="FOLDER",
+              help="Write what would be published to a new folder, and send nothing.")  # fmt: skip
+@output_flags
+def push(place: str, repository: str, *, as_json: bool, quiet: bool, verbose: bool, **options: Any) -> None:
+    """Publish what is at PLACE on a hub: a trained GRADIEND, the run that has one, a rewritten model, or a delta.
+
+    It goes into one commit of OWNER/NAME, with a card. The login is that of `hf auth login`, or HF_TOKEN.
+    """
+    from gradiend.hub import push_to_hub  # noqa: PLC0415
+
+    with messages(quiet=quiet, verbose=verbose):
+        published = push_to_hub(place, repository, **options)
+    print_json(published.to_dict()) if as_json else print(published)
 
 
 @app.command()

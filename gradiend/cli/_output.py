@@ -136,12 +136,14 @@ def print_needs(plan: Plan) -> None:
 
 
 def print_description(found: Mapping[str, Any]) -> None:
-    """Names and values, one a line."""
+    """Names and values, one a line; a card, which is a text of many lines, after them."""
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in found.items():
-        if value is not None:
+        if value is not None and name != "card":
             table.add_row(escape(name), escape(_shown(value)))
     Console(highlight=False).print(table)
+    if found.get("card"):
+        print(f"\n{found['card']}")
 
 
 def _shown(value: Any) -> str:

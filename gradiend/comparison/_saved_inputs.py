@@ -14,6 +14,7 @@ from gradiend.evaluator._encoding_files import read_frame
 from gradiend.evaluator.encoder import EncoderData
 from gradiend.model._base_model import BaseDigest
 from gradiend.model._checkpoint import is_checkpoint
+from gradiend.model._hub import local_runs
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.util import PLACEHOLDER
 from gradiend.util._keywords import known_keywords, normalize_split_name
@@ -73,8 +74,9 @@ class SavedFeature:
 
 @known_keywords("load_saved_cross_encoding_inputs")
 def load_saved_cross_encoding_inputs(
-    root: str | Path, run_ids: Sequence[str] | None = None, split: str = "test"
-) -> dict[str, SavedFeature]:
+    root: str | Path, run_ids: Sequence[str] | None = None, split: str = "test", *, subfolder: str | None = None,
+    revision: str | None = None,
+) -> dict[str, SavedFeature]:  # fmt: skip
     """Load the GRADIENDs and the evaluated rows of several runs, to be compared.
 
     Each run has a checkpoint in `<root>/<run id>/model`, and one file `encoded_values*_split_<split>.csv` beside it. Of
@@ -82,9 +84,11 @@ def load_saved_cross_encoding_inputs(
     in memory.
 
     Args:
-        root: The folder of the runs.
+        root: The folder of the runs, or a place on a hub: `owner/name`, `hf://owner/name@revision/subfolder`.
         run_ids: The runs. Default: all folders in `root` with a checkpoint, in the order of their names.
         split: The split whose rows are read.
+        subfolder: The folder of the runs below `root`.
+        revision: The branch, tag or commit of a repository.
 
     Returns:
         Run id → what a comparison takes as a trainer.
@@ -94,9 +98,11 @@ def load_saved_cross_encoding_inputs(
         ValueError: A run has several such files, a file lacks texts, words or classes, or a checkpoint does not say
             which class it encodes positive.
     """
-    root, split = Path(root), normalize_split_name(split)
+    split = normalize_split_name(split)
     if isinstance(run_ids, str):
         raise TypeError(f"run_ids must be a list of run ids; got {run_ids!r}.")
+    paths = None if run_ids is None else [safe_path(str(run_id)) for run_id in run_ids]
+    root = local_runs(root, paths, split, subfolder, revision)
     if run_ids is None:
         run_ids = sorted(found.parent.name for found in root.glob(f"*/{MODEL}") if is_checkpoint(found))
     if not run_ids:

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 from typing import Any
 
 from gradiend.experiment._record import read_record
-from gradiend.model import read_delta, read_rewrite_record
+from gradiend.model import list_gradiends, read_delta, read_rewrite_record
 from gradiend.model._adapters import ADAPTER
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._checkpoint_files import read_config, verify_files
 from gradiend.model._context import read_gradiend_context
+from gradiend.model._hub import HubPlace, download_files, inside_run, local_delta
 from gradiend.model._quantized import QUANTIZATION, bits_of
-from gradiend.model._rewrite_files import RewriteRecord, verify_rewritten
+from gradiend.model._rewrite_files import RewriteRecord, delta_path, verify_rewritten
 from gradiend.trainer import load_training_stats
 from gradiend.util._lock import unchanged, written_by
-from gradiend.util.paths import CONFIG_FILE, CONTEXT, MODEL_DIR, REWRITE_RECORD, RUN_RECORD
+from gradiend.util.paths import CONFIG_FILE, CONTEXT, MODEL_DIR, REWRITE_RECORD, RUN_RECORD, TRAINING
 
 
 def describe(path: str | Path) -> dict[str, Any]:
     """What is at a path, for people: name → value.
 
     Args:
-        path: The folder of an experiment, a run.json, a checkpoint of a GRADIEND, a rewritten model, or a delta.
+        path: The folder of an experiment, a run.json, a checkpoint of a GRADIEND, a rewritten model, or a delta; also a
+            place on a hub, `owner/name` or `hf://owner/name@revision/subfolder`.
 
     Raises:
         FileNotFoundError: There is nothing.
         ValueError: None of these is there, or a file of it is damaged.
     """
+    at = HubPlace.of(path)
+    if at is not None:
+        return _on_hub(at)
     place = Path(path)
     if not place.exists():
         raise FileNotFoundError(f"{place} does not exist.")
@@ -37,12 +43,38 @@ def describe(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"A file of {place} holds something else than gradiend writes ({error!r}).") from error
 
 
+def _on_hub(at: HubPlace) -> dict[str, Any]:
+    """What is at a place on a hub: the one thing that is there, or a line for each of several."""
+    listed = list_gradiends(str(at))
+    if [one.subfolder for one in listed] == [""]:
+        only = listed[0]
+        if only.kind == "GRADIEND":
+            at, root = download_files(*_texts_of(listed.place))
+            return {"place": listed.place, "kind": only.kind, **_of_checkpoint(inside_run(root / at.path))}
+        record = read_rewrite_record(listed.place)
+        return {"place": listed.place, "kind": only.kind, "base model": only.base_model, **_of_rewrite(record)}
+    if not listed and at.is_file:
+        return {"place": str(at), **_described(local_delta(str(at)))}
+    if not listed:
+        raise ValueError(f"{listed.place} holds no GRADIEND, no delta and no rewritten model.")
+    kinds = {one.subfolder or "(top)": ", ".join(filter(None, [one.kind, one.goal, *one.classes])) for one in listed}
+    return {"place": listed.place, "kind": f"{len(listed)} to load", **kinds}
+
+
+def _texts_of(place: str) -> tuple[HubPlace, list[str]]:
+    """(a place on a hub, the files that describe the checkpoint there)."""
+    at = HubPlace.of(place)
+    assert at is not None
+    names = (CONFIG_FILE, CONTEXT, TRAINING)
+    return at, [glob.escape(at.below(folder, name)) for folder in ("", MODEL_DIR) for name in names]
+
+
 def _described(place: Path) -> dict[str, Any]:
-    if place.suffix == ".safetensors":
+    if delta_path(place).is_file():
         delta = read_delta(place)
         made = {} if delta.rewrite is None else _of_rewrite(delta.rewrite)
         size = f"{delta.num_entries:,} entries of {len(delta.changes)} parameters"
-        return {"kind": "delta", "base model": delta.base_model, "size": size, **made}
+        return {"kind": "delta", "base model": delta.base_model, "size": size, **made, "card": delta.card}
     if (place / REWRITE_RECORD).is_file():
         record = read_rewrite_record(place)
         verify_rewritten(place)

@@ -69,7 +69,7 @@ def plan_run(experiment: Experiment, step: Step | None = None) -> Plan:
     args, memory, seconds = experiment.train, None, None
     if made:
         found["data"] = _rows(trainer, experiment)
-    trained = args.use_cache and "train" in found and trainer.has_model() and trainer.model_path != experiment.model
+    trained = args.use_cache and "train" in found and trainer.has_model() and trainer.current.directory is not None
     if trained:
         found["train"] = f"done: {trainer.model_path}"
         _add_evaluations(found, experiment, trainer)

@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 
 from gradiend._version import __version__
+from gradiend.data.unified._schema import rows_by_split
 from gradiend.experiment._fields import HIDDEN
 from gradiend.experiment.sections import Experiment
 from gradiend.util._argument_fields import Arguments, plain
@@ -152,11 +153,7 @@ def _resolved(value: Any) -> Any:
 
 def data_summary(frame: pd.DataFrame, fingerprint: str | None) -> dict[str, Any]:
     """Rows of each split and class, and the digest of all rows."""
-    rows = {
-        str(split): {str(name): int(count) for name, count in own["factual_class"].value_counts(sort=False).items()}
-        for split, own in frame.groupby("split", sort=False)
-    }
-    return {"fingerprint": fingerprint, "rows": rows}
+    return {"fingerprint": fingerprint, "rows": rows_by_split(frame)}
 
 
 def _now() -> str:

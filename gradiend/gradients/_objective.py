@@ -46,6 +46,8 @@ class Objective(ABC):
 
     name: ClassVar[str]
     """The name by which the objective can be asked for, and which messages use."""
+    task: ClassVar[str | None] = None
+    """What models of this kind do, as the hub names it, for cards; None if no name is known."""
     arguments: ClassVar[Mapping[str, Any]] = {}
     """Further arguments of the model's forward pass."""
     folder: ClassVar[str | None] = None

@@ -7,6 +7,9 @@ from gradiend.util._imports import lazy_names
 if TYPE_CHECKING:
     from gradiend.model._delta import AppliedDelta as AppliedDelta
     from gradiend.model._delta import apply_delta as apply_delta
+    from gradiend.model._hub_listing import GradiendList as GradiendList
+    from gradiend.model._hub_listing import ListedGradiend as ListedGradiend
+    from gradiend.model._hub_listing import list_gradiends as list_gradiends
     from gradiend.model._rewrite_files import Delta as Delta
     from gradiend.model._rewrite_files import export_delta as export_delta
     from gradiend.model._rewrite_files import read_delta as read_delta

@@ -33,6 +33,8 @@ ENTRIES = 256
 _GOLDEN_RATIO = 0x9E3779B97F4A7C15
 """2⁶⁴ divided by the golden ratio: its multiples, modulo 2⁶⁴, lie evenly and hit no stride of a matrix."""
 
+BASE_REVISION = "base_model_revision"
+"""Key of a checkpoint's metadata: the commit of the hub that the base model was loaded from."""
 GRADIEND_ARGUMENTS = (
     "latent_dim", "torch_dtype", "param_map", "params", "activation_encoder", "activation_decoder", "bias_decoder",
     "lazy_init",

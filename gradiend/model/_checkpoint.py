@@ -5,6 +5,7 @@ model.safetensors               or pytorch_model.bin, never both
 mapping_indices.safetensors     flat indices per parameter, where that is the smaller form
 mapping_masks.safetensors       bool masks (uint8) per parameter, where that is
 training.json                   how it was trained, if known
+card.json                       what was measured of it, as far as its card, README.md, says it
 base_model_digest.safetensors   a sample of the weights of the base model that it was trained on
 """
 
@@ -30,11 +31,13 @@ from gradiend.model._checkpoint_files import (
     SUFFIXES,
     WEIGHTS,
     WEIGHTS_BIN,
+    carried_facts,
     list_again,
     read_config,
     read_training,
     verify_files,
     write_config,
+    write_facts,
     write_training,
 )
 from gradiend.model._parameter_map import MappedParameter, ParameterMap
@@ -57,6 +60,8 @@ class Checkpoint:
     mapping: ParameterMap | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     training: Any = None
+    facts: Mapping[str, Any] | None = None
+    """What was measured of these weights, see `gradiend.model._checkpoint_files.carried_facts`."""
 
 
 def is_checkpoint(directory: str | Path) -> bool:
@@ -77,6 +82,7 @@ def write_checkpoint(directory: str | Path, checkpoint: Checkpoint, *, use_safet
     content = {"format_version": FORMAT_VERSION, "architecture": checkpoint.architecture.to_json(), "mapping": mapping}
     metadata = {key: _jsonable(value) for key, value in checkpoint.metadata.items()}
     write_config(directory, {**content, "metadata": metadata})
+    write_facts(directory, checkpoint.facts)
 
 
 def read_checkpoint(directory: str | Path, *, with_mapping: bool = False, verify: bool = True) -> Checkpoint:
@@ -118,7 +124,7 @@ def read_checkpoint(directory: str | Path, *, with_mapping: bool = False, verify
         )
     tensors = _read_weights(weights, architecture, path, verify=verify)
     training = read_training(directory, verify=verify)
-    return Checkpoint(architecture, tensors, mapping, config.get("metadata") or {}, training)
+    return Checkpoint(architecture, tensors, mapping, config.get("metadata") or {}, training, carried_facts(directory))
 
 
 def _read_weights(path: Path, architecture: Architecture, config: Path, *, verify: bool) -> dict[str, Tensor]:

@@ -1,9 +1,9 @@
 """The files of a checkpoint as a whole: which they are, whether they are as they were written, and how they go.
 
 config.json lists every other file that was written with it, with a checksum each, so that a file that was truncated,
-changed, or swapped with that of another checkpoint is noticed. training.json, which holds times, and fingerprint.json
-are written later: they have checksums of their own, and say of which weights they are. Files of others, such as notes,
-are neither read nor removed.
+changed, or swapped with that of another checkpoint is noticed. training.json, which holds times, card.json, to which
+evaluations add, and fingerprint.json are written later: they have checksums of their own, and say of which weights they
+are. README.md is made of these files. Files of others, such as notes, are neither read nor removed.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from gradiend.util._cards import remove_card
 from gradiend.util._files import read_checked_json, write_checked_json
 from gradiend.util._processes import by_first
-from gradiend.util._tensor_files import file_checksum
+from gradiend.util._tensor_files import file_checksum, tensors_checksum
 from gradiend.util.paths import (
     BASE_DIGEST,
     CONFIG_FILE,
     CONTEXT,
+    FACTS,
     FILES,
     FINGERPRINT_FILE,
     OWN_BASE_MODEL,
@@ -39,10 +41,12 @@ NETWORK_FILES = (*WEIGHT_FILES, *MAPPING_FILES)
 """The files that the GRADIEND is loaded from, besides config.json."""
 LISTED = (*NETWORK_FILES, BASE_DIGEST, CONTEXT)
 """The files that config.json lists, if they are there; map and format decide which of them exist."""
-OWN_FILES = (CONFIG, FINGERPRINT_FILE, *LISTED, TRAINING)
-"""All files that a checkpoint may have, in the order of their removal: first those that say it is whole, and whose."""
+OWN_FILES = (CONFIG, FINGERPRINT_FILE, *LISTED, TRAINING, FACTS)
+"""All files that a checkpoint may have, in the order of their removal: first those that say it is whole, and whose.
+
+README.md is one too, as long as no person has edited it."""
 OF_WEIGHTS = "of_weights"
-"""The key of training.json for the checksum of the weights that it describes."""
+"""The key of training.json and card.json for the checksum of the weights that they describe."""
 FOLDERS = [OWN_BASE_MODEL, OWN_TOKENIZER]
 """The folders of a checkpoint; the registry of objectives adds those of kinds of models."""
 
@@ -122,6 +126,48 @@ def read_training(directory: Path, *, verify: bool = True) -> dict[str, Any] | N
     return content
 
 
+def read_facts(directory: Path) -> dict[str, Any]:
+    """What card.json says of the weights in a folder; {} if it is missing, damaged, or of other weights."""
+    try:
+        content = read_checked_json(directory / FACTS)
+    except (FileNotFoundError, ValueError):
+        return {}
+    of = content.pop(OF_WEIGHTS, None)
+    return content if of == _weights_checksum(directory) else {}
+
+
+def carried_facts(directory: Path) -> dict[str, Any]:
+    """The content of card.json for a copy elsewhere, which says of which weights it is; {} without facts."""
+    found = read_facts(directory)
+    return {**found, OF_WEIGHTS: _weights_checksum(directory)} if found else {}
+
+
+def write_facts(directory: Path, carried: Mapping[str, Any] | None) -> None:
+    """Write the facts that a loaded model carries into a folder without facts; those of other weights go."""
+    if carried and not read_facts(directory):
+        write_checked_json(directory / FACTS, carried)
+    if (directory / FACTS).is_file() and not read_facts(directory):
+        (directory / FACTS).unlink()
+
+
+@by_first
+def add_facts(directory: Path, found: Mapping[str, Any]) -> None:
+    """Add facts to card.json; a fact that is an object, such as that of all goals, takes the new entries up."""
+    known, before = read_facts(directory), read_facts(directory)
+    for name, value in found.items():
+        known[name] = {**known[name], **value} if name in ("goals", "side_effects") and name in known else value
+    if known != before:
+        write_checked_json(directory / FACTS, {**known, OF_WEIGHTS: _weights_checksum(directory)})
+
+
+def holds(directory: Path, gradiend: Any) -> bool:
+    """Whether a folder has the weights of a GRADIEND in memory; of a sharded one, whether it has any."""
+    there = [directory / name for name in WEIGHT_FILES if (directory / name).is_file()]
+    if not there or gradiend.shards is not None:
+        return bool(there)
+    return tensors_checksum(there[0]) == gradiend.weights_digest()
+
+
 def _weights_checksum(directory: Path) -> str | None:
     there = [directory / name for name in WEIGHT_FILES if (directory / name).is_file()]
     return file_checksum(there[0]) if there else None
@@ -144,6 +190,7 @@ def remove_files(directory: Path, *, keep: Collection[str] = ()) -> None:
     for name in OWN_FILES:
         if name not in keep:
             (directory / name).unlink(missing_ok=True)
+    remove_card(directory)
     for folder in FOLDERS:
         remove_model(directory / folder)
 

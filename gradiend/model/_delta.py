@@ -222,8 +222,9 @@ class AppliedDelta:
 
 @known_keywords("apply_delta", suggest=False)
 def apply_delta(
-    model: nn.Module, path: str | Path | Delta, strength: float = 1.0, *, verify: bool = True
-) -> AppliedDelta:
+    model: nn.Module, path: str | Path | Delta, strength: float = 1.0, *, verify: bool = True,
+    subfolder: str | None = None, revision: str | None = None,
+) -> AppliedDelta:  # fmt: skip
     """Change a model in memory by a delta; the result can undo the change, also as a context manager.
 
         applied = apply_delta(model, "he.safetensors", strength=0.5)
@@ -237,10 +238,13 @@ def apply_delta(
 
     Args:
         model: Any copy of the base model, with or without its head; of a PeftModel, the model inside.
-        path: The file or directory that `export_delta` wrote, or the result of `read_delta`.
+        path: The file or directory that `export_delta` wrote, a place on a hub (see `read_delta`), or the result of
+            `read_delta`.
         strength: The factor in θ + strength · (θ' − θ): 1 gives the bits of the rewritten model, 0 changes nothing, and
             a negative strength goes the other way.
         verify: See `read_delta`.
+        subfolder: See `read_delta`.
+        revision: See `read_delta`.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -254,7 +258,9 @@ def apply_delta(
     if not math.isfinite(strength):
         raise ValueError(f"strength must be finite; got {strength}.")
     model = inside(model)
-    delta = path if isinstance(path, Delta) else read_delta(path, verify=verify)
+    if not isinstance(path, Delta):
+        path = read_delta(path, verify=verify, subfolder=subfolder, revision=revision)
+    delta = path
     with exclusive(model), ExitStack() as unfinished:
         applied = unfinished.enter_context(AppliedDelta(delta, float(strength), find_targets(model, delta)))
         applied._apply()

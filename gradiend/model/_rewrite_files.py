@@ -5,7 +5,7 @@ gradiend_rewrite.json           in the directory of a rewritten model: from what
 gradiend_delta.safetensors      new values of the entries that a rewrite changed. Tensors: `<parameter>/values`, in the
                                 parameter's dtype, and `<parameter>/indices`, flat and ascending; a parameter without
                                 indices is stored whole, because that takes less space. The header has the rest as
-                                JSON under `gradiend_delta`.
+                                JSON under `gradiend_delta`, and the card under `gradiend_card`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -22,21 +22,24 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from gradiend._version import __version__
+from gradiend.model._hub import local_delta, local_record
 from gradiend.model._parameter_map import MappedParameter, bits, digest_of, index_dtype
 from gradiend.model._refusals import inside
 from gradiend.model._shards import whole
 from gradiend.model.core.backbone import backbone_prefix
+from gradiend.util._cards import write_card
 from gradiend.util._checks import require_path
 from gradiend.util._digest import digest_json, hash_model_weights
 from gradiend.util._display import Shown, Table, facts, number
 from gradiend.util._files import read_checked_json, write_checked_json
+from gradiend.util._imports import LATER, without_package
 from gradiend.util._keywords import known_keywords
-from gradiend.util._room import require_room
+from gradiend.util._room import kept_if_possible, require_room
 from gradiend.util._tensor_files import file_checksum, read_header, read_tensors, write_tensors
 from gradiend.util.paths import DELTA_FILE, FILES, REWRITE_RECORD, model_files
 
-HEADER = "gradiend_delta"
-"""The key in the header of the file of a delta."""
+HEADER, CARD_HEADER = "gradiend_delta", "gradiend_card"
+"""The keys in the header of the file of a delta, and of its card."""
 FORMAT_VERSION = 1
 """The version of both files."""
 _MODEL_JSON = re.compile(
@@ -61,6 +64,8 @@ class RewriteChoice:
     """The language-modelling score of the rewritten model."""
     base_lms: float | None = None
     """The language-modelling score of the base model."""
+    facts: Mapping[str, Any] | None = field(default=None, repr=False)
+    """What else was measured, which the card says."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -129,11 +134,11 @@ def _require_version(version: Any) -> None:
 
 def write_rewrite_record(directory: str | Path, record: RewriteRecord) -> None:
     """Write gradiend_rewrite.json into a model directory, with the checksums of the files of the model."""
-    files = {path.relative_to(directory).as_posix(): file_checksum(path) for path in _files_of(directory)}
+    files = {path.relative_to(directory).as_posix(): file_checksum(path) for path in files_of_model(directory)}
     write_checked_json(Path(directory) / REWRITE_RECORD, {**record.to_json(), FILES: files})
 
 
-def _files_of(directory: str | Path) -> list[Path]:
+def files_of_model(directory: str | Path) -> list[Path]:
     """The files of a model and its tokenizer; the folder may be one with other results in it, such as run.json."""
     paths = (path for path in model_files(directory) if path.parent == Path(directory))
     return [path for path in paths if path.suffix != ".json" or _MODEL_JSON.match(path.name)]
@@ -154,7 +159,7 @@ def verify_rewritten(directory: str | Path, *, weights: bool = True) -> None:
     listed = read_checked_json(record, own_version=FORMAT_VERSION).get(FILES) if record.is_file() else None
     if listed is None:
         return
-    there = {path.relative_to(directory).as_posix(): path for path in _files_of(directory)}
+    there = {path.relative_to(directory).as_posix(): path for path in files_of_model(directory)}
     for name in listed:
         if not weights and name.endswith((".safetensors", ".bin")):
             continue
@@ -168,18 +173,23 @@ def verify_rewritten(directory: str | Path, *, weights: bool = True) -> None:
 
 
 @known_keywords("read_rewrite_record", suggest=False)
-def read_rewrite_record(directory: str | Path) -> RewriteRecord:
+def read_rewrite_record(
+    directory: str | Path, *, subfolder: str | None = None, revision: str | None = None
+) -> RewriteRecord:
     """The record of a saved rewritten model: from what and how the model was made.
 
     Args:
-        directory: The directory in which `Trainer.rewrite_base_model(output_dir=…)` saved the model.
+        directory: The directory in which `Trainer.rewrite_base_model(output_dir=…)` saved the model, or a place on a
+            hub (`owner/name`, `hf://owner/name@revision/subfolder`), whose weights are not downloaded.
+        subfolder: The folder of the model below `directory`.
+        revision: The branch, tag or commit of a repository.
 
     Raises:
         FileNotFoundError: There is no gradiend_rewrite.json: the model was not saved by a trainer.
         ValueError: The file is damaged or has another format version; the message names the file.
     """
     require_path("directory", directory)
-    path = Path(directory) / REWRITE_RECORD
+    path = local_record(directory, subfolder, revision) / REWRITE_RECORD
     if not path.is_file():
         raise FileNotFoundError(
             f"{directory} has no {REWRITE_RECORD}: it is no model that Trainer.rewrite_base_model saved."
@@ -236,6 +246,8 @@ class Delta(Shown):
     """The prefix of the names of that model's backbone parameters."""
     rewrite: RewriteRecord | None = None
     """The record of the rewrite; None for the difference of two models."""
+    card: str | None = None
+    """The text for people that the file holds, in Markdown; None without one."""
 
     def _tables(self) -> tuple[str, list[Table]]:
         made = ""
@@ -266,7 +278,10 @@ def delta_path(path: str | Path) -> Path:
 
 
 def write_delta(path: str | Path, delta: Delta) -> str:
-    """Write a delta and return the path of its file."""
+    """Write a delta with its card, a new one unless it has one, and return the path of its file.
+
+    Beside a file of the usual name, the card is README.md too, unless a person wrote or edited that one.
+    """
     tensors: dict[str, Tensor] = {}
     for change in delta.changes:
         tensors[f"{change.entry.name}/values"] = change.values
@@ -292,23 +307,34 @@ def write_delta(path: str | Path, delta: Delta) -> str:
     }
     file = delta_path(path)
     require_room(file, sum(tensor.nbytes for tensor in tensors.values()), "The delta")
-    write_tensors(file, tensors, {HEADER: json.dumps(content, ensure_ascii=False)})
+    cards = LATER["cards"]()
+    card = delta.card or without_package(lambda: cards.card_of(delta), "The card of the delta")
+    header = {HEADER: json.dumps(content, ensure_ascii=False), **({} if card is None else {CARD_HEADER: card})}
+    write_tensors(file, tensors, header)
+    if card is not None and file.name == DELTA_FILE:
+        with kept_if_possible("The README.md of the delta is"):
+            write_card(file.parent, card)
     return str(file)
 
 
 @known_keywords("read_delta", suggest=False)
-def read_delta(path: str | Path, *, verify: bool = True) -> Delta:
+def read_delta(
+    path: str | Path, *, verify: bool = True, subfolder: str | None = None, revision: str | None = None
+) -> Delta:
     """Read and verify a delta.
 
     Args:
-        path: The file, or a directory with gradiend_delta.safetensors.
+        path: The file, or a directory with gradiend_delta.safetensors; or one of these on a hub: `owner/name`,
+            `hf://owner/name@revision/he.safetensors`.
         verify: Whether to compare the tensors with their checksum, which reads all bits once more.
+        subfolder: The folder, or the file, below `path`.
+        revision: The branch, tag or commit of a repository.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file is damaged, has another format version, or holds no delta; the message names the file.
     """
-    file = delta_path(path)
+    file = delta_path(local_delta(path, subfolder, revision, verify=verify))
     header = read_header(file)
     if HEADER not in header:
         raise ValueError(f"{file} is no delta: its header has no {HEADER}. export_delta writes one.")
@@ -322,6 +348,7 @@ def read_delta(path: str | Path, *, verify: bool = True) -> Delta:
             base_model_fingerprint=content["base_model_fingerprint"],
             backbone_prefix=content["backbone_prefix"],
             rewrite=None if content["rewrite"] is None else RewriteRecord.from_json(content["rewrite"]),
+            card=header.get(CARD_HEADER),
         )
     except KeyError as error:
         raise ValueError(f"{file}: {error} is missing.") from error

@@ -16,6 +16,7 @@ from typing_extensions import Self
 from gradiend.model._activations import ACTIVATIONS
 from gradiend.model._architecture import Architecture, Device, cuda_device, parse_device, parse_weight_part
 from gradiend.model._checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from gradiend.model._hub import local_folder
 from gradiend.model._parameter_map import ParameterMap
 from gradiend.model._shards import Shards
 from gradiend.model._topk import Selection, ranking, select_dimensions, topk_count, weight_importance
@@ -24,6 +25,7 @@ from gradiend.util._bits import add_bits, add_blocks, digest_weights
 from gradiend.util._checks import require_path
 from gradiend.util._digest import hash_model_weights
 from gradiend.util._display import Shown, Table, facts
+from gradiend.util._imports import LATER
 from gradiend.util._keywords import strict_methods
 from gradiend.util._processes import ONE, by_first
 from gradiend.util._room import require_room, weights_size
@@ -502,6 +504,8 @@ class GradiendModel(Shown, nn.Module):
     def save_pretrained(self, save_directory: str, use_safetensors: bool | None = None, **kwargs: Any) -> None:
         """Write `config.json` and the weights (`model.safetensors` or `pytorch_model.bin`), each file atomically.
 
+        A README.md, the card, says what is known of it, unless there is one that a person edited.
+
         Args:
             save_directory: The directory, which is created if it is missing.
             use_safetensors: False writes `pytorch_model.bin`; None and True write `model.safetensors`.
@@ -512,13 +516,14 @@ class GradiendModel(Shown, nn.Module):
         """
         require_path("save_directory", save_directory)
         metadata = {**self.kwargs, **kwargs}
-        training = metadata.pop("training", None)
+        training, facts = metadata.pop("training", None), metadata.pop("card", None)
         self.encoder_linear  # noqa: B018 - raises before any file is written
         require_room(save_directory, weights_size(self), "The GRADIEND")
-        checkpoint = Checkpoint(self._architecture(), self.whole_state(), self.whole_map, metadata, training)
+        checkpoint = Checkpoint(self._architecture(), self.whole_state(), self.whole_map, metadata, training, facts)
         # The first process writes; of a sharded GRADIEND, all processes hand over what they have.
         write = write_checkpoint if self.shards is not None else by_first(write_checkpoint)
         write(save_directory, checkpoint, use_safetensors=use_safetensors)
+        LATER["cards"]().renew(save_directory)
 
     def _architecture(self) -> Architecture:
         given = {name: getattr(self, name) for name in Architecture.__dataclass_fields__}
@@ -554,22 +559,26 @@ class GradiendModel(Shown, nn.Module):
         torch_dtype: torch.dtype | None = None,
         *,
         verify: bool = True,
+        subfolder: str | None = None,
+        revision: str | None = None,
     ) -> Self:
         """Load a checkpoint that `save_pretrained` wrote, without the base model.
 
         Args:
-            load_directory: The checkpoint.
+            load_directory: The checkpoint: a folder, or a place on a hub, see `ModelWithGradiend.from_pretrained`.
             device_encoder: The device of the encoder.
             device_decoder: The device of the decoder.
             torch_dtype: The dtype of the weights. Default: the saved dtype.
             verify: Whether to compare the files with their checksums, which reads all bits once more.
+            subfolder: The folder of the checkpoint below `load_directory`.
+            revision: The branch, tag or commit of a repository.
 
         Raises:
             FileNotFoundError: No config.json, no weights, or, for a `ParamMappedGradiendModel`, no parameter map.
             ValueError: A file was damaged or changed, or does not fit the configuration; the message names the file.
         """
-        require_path("load_directory", load_directory)
-        checkpoint = read_checkpoint(load_directory, with_mapping=cls._has_map, verify=verify)
+        folder = local_folder(load_directory, subfolder, revision, verify=verify)
+        checkpoint = read_checkpoint(folder, with_mapping=cls._has_map, verify=verify)
         arguments: dict[str, Any] = {"param_map": checkpoint.mapping} if cls._has_map else {}
         arguments |= vars(checkpoint.architecture) | ({"torch_dtype": torch_dtype} if torch_dtype else {})
         model = cls(**arguments, device_encoder=device_encoder, device_decoder=device_decoder, lazy_init=True)
@@ -577,6 +586,8 @@ class GradiendModel(Shown, nn.Module):
         model.kwargs.update(checkpoint.metadata)
         if checkpoint.training is not None:
             model.kwargs["training"] = checkpoint.training
+        if checkpoint.facts:
+            model.kwargs["card"] = checkpoint.facts
         devices = {"encoder": model.device_encoder, "decoder": model.device_decoder}
         model._create_layers()
         tensors = checkpoint.tensors.items()

@@ -16,6 +16,7 @@ from typing_extensions import Self
 
 from gradiend.model._architecture import Device, cuda_device, resolve_device_config_for_model
 from gradiend.model._base_model import (
+    BASE_REVISION,
     BaseDigest,
     device_of,
     differing,
@@ -35,6 +36,7 @@ from gradiend.model._context import (
     write_gradiend_context,
 )
 from gradiend.model._device_map import MAPPED, is_dispatched, is_mapped
+from gradiend.model._hub import at_hand
 from gradiend.model._parameter_map import mapped_parameters
 from gradiend.model._refusals import is_finite, refuse_undefined_weights, unwrapped
 from gradiend.model._rewriting import RewritesBaseModel
@@ -43,6 +45,7 @@ from gradiend.model._topk_features import WeighsEntries, mask_of_indices
 from gradiend.model.core.backbone import build_gradiend_from_base_model
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.util._checks import require_path
+from gradiend.util._digest import cached_revision
 from gradiend.util._display import Shown, Table, facts
 from gradiend.util._files import remove
 from gradiend.util._imports import LATER
@@ -91,6 +94,7 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         self._gradient_creator = gradient_creator
         self._direction = None
         self._recorded_base = gradiend.kwargs.get("base_model") or ""
+        self._recorded_revision: str | None = gradiend.kwargs.get(BASE_REVISION)
         self._loaded: dict[str, Any] = {}
         """Name or path → the digest of the base model that it loads; copies of this model share the dict."""
         if base_model_device is not None:
@@ -125,6 +129,11 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         return build_gradiend_from_base_model(base_model, load_directory, **kwargs)
 
     # Properties
+
+    @property
+    def task(self) -> str | None:
+        """What the base model does, as the hub names it, such as "fill-mask"; None if that is not known."""
+        return self.gradiend.kwargs.get("task")
 
     @property
     def source(self) -> str:
@@ -275,7 +284,7 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
             before, now = self._base_digest(), model._base_digest()
             if changed := now.differences(before):
                 logger.warning("The GRADIEND is put on another base model: %s.", differing(changed))
-                model._recorded_base = identity_of(new_base)
+                model._recorded_base, model._recorded_revision = identity_of(new_base), None
         return model
 
     def on_shards(self, base_model: Any) -> Self:
@@ -339,7 +348,34 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         write_gradiend_context(save_directory, self.source, self.target, self._direction, labels_of=labels)
         self._save_model(save_directory, **kwargs)
         self._base_digest().save(save_directory)
-        self.gradiend.save_pretrained(save_directory, **{"base_model": self._recorded_base, **kwargs})
+        task = {} if self.task is None else {"task": self.task}
+        self.gradiend.save_pretrained(save_directory, **{"base_model": self._recorded_base, **task, **kwargs})
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> Any:
+        """Publish the GRADIEND as a checkpoint with a card, see `gradiend.push_to_hub` for the options.
+
+            model.push_to_hub("owner/name", subfolder="gender_en")
+
+        The card says what was measured of these weights, if they are still those of the checkpoint that was loaded.
+
+        Args:
+            repo_id: The repository.
+            **options: subfolder, private, base_model, license, revision, token, dry_run, ….
+
+        Returns:
+            What was published, a `gradiend.hub.Published`.
+
+        Raises:
+            ValueError: The GRADIEND is not trained; see also `gradiend.push_to_hub`.
+        """
+        return LATER["push_to_hub"]()(self, repo_id, **options)
+
+    def write_to_publish(self, folder: Path) -> Path:
+        """See `gradiend.hub.Publishable`."""
+        if self.gradiend.is_untrained:
+            raise ValueError("This GRADIEND is not trained: its weights are random, and there is nothing to publish.")
+        self.save_pretrained(str(folder))
+        return folder
 
     @classmethod
     @plain_modes()
@@ -347,12 +383,14 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         cls, load_directory: Any = None, *, base_model: Any = None, require_gradiend_model: bool = False,
         feature_definition: Any = None, device: Device = None, device_encoder: Device = None,
         device_decoder: Device = None, device_base_model: Device = None, source: str | None = None,
-        target: str | None = None, verify: bool = True, **kwargs: Any,
+        target: str | None = None, verify: bool = True, subfolder: str | None = None, revision: str | None = None,
+        **kwargs: Any,
     ) -> Self:  # fmt: skip
         """Load a checkpoint with its base model, or put a new GRADIEND on a base model.
 
         Args:
-            load_directory: A checkpoint directory, or the name, path or instance of a base model.
+            load_directory: A checkpoint (a folder, or a run with its checkpoint in `model/`; of a hub, `owner/name` or
+                `hf://owner/name@revision/subfolder`), or the name, path or instance of a base model.
             base_model: The base model (name, path or instance) of a checkpoint, instead of the base model that the
                 checkpoint names. A warning tells if the GRADIEND was trained on other weights.
             require_gradiend_model: Whether to refuse everything but a checkpoint.
@@ -365,6 +403,9 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
             source: The gradient that the encoder of a new GRADIEND reads; a checkpoint has a source of its own.
             target: The gradient that the decoder of a new GRADIEND reproduces; a checkpoint has a target of its own.
             verify: Whether to compare the files of a checkpoint with their checksums, which reads all bits once more.
+            subfolder: The folder of a checkpoint below `load_directory`.
+            revision: The branch, tag or commit of a repository. Default: the main branch. A checkpoint names the
+                revision of its base model itself.
             **kwargs: The shape of a new GRADIEND (latent_dim, param_map, params, activation_encoder,
                 activation_decoder, bias_decoder, lazy_init; pre_prune_config implies lazy_init), torch_dtype (also of a
                 checkpoint), encoder_decoder_same_device, and arguments for the loading of the base model (tokenizer,
@@ -373,7 +414,10 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
 
         Raises:
             FileNotFoundError: `require_gradiend_model` or `base_model` is given and there is no checkpoint, or a
-                checkpoint lacks its context file or its base model.
+                checkpoint lacks its context file or its base model; or a hub has no such repository, revision or
+                folder.
+            PermissionError: The login of this machine may not read a repository.
+            ConnectionError: A hub cannot be reached, and its files are not in the cache.
             ValueError: The base model has other weights than the checkpoint was trained on, or is wrapped, compiled,
                 quantized or adapted in an unsupported way; or a file of the checkpoint was damaged or changed.
             TypeError: None or two load directories are given.
@@ -385,6 +429,8 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         load_directory, base_model = (
             unwrapped(given) if isinstance(given, nn.Module) else given for given in (load_directory, base_model)
         )
+        sure = require_gradiend_model or base_model is not None
+        load_directory = at_hand(load_directory, subfolder, revision, sure=sure, verify=verify)
         same_device = load_arguments.pop("encoder_decoder_same_device", False)
         given = load_directory if base_model is None else base_model
         mapped = is_mapped(given, load_arguments, device_base_model)
@@ -401,12 +447,16 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
                 f"need: there is no {CONFIG} with an architecture in it."
             )
         else:
+            if revision is not None:
+                load_arguments["revision"] = revision
             loaded, *extra = load_base_model(cls, load_directory, load_arguments)
             arguments = cls._gradiend_arguments(shape, extra, load_arguments)
             gradiend = cls._create_gradiend(loaded, identity_of(load_directory), **arguments)
             model = cls(loaded, gradiend, *extra, source=source or "factual", target=target or "diff")
             if isinstance(load_directory, (str, Path)):
                 model._loaded[model._recorded_base] = model._base_digest()
+                # Now, before the branch moves on in the cache.
+                model._recorded_revision = cached_revision(str(load_directory), revision)
         if not mapped:
             model.base_model.to(base_place)
         if feature_definition is not None and model.feature_class_encoding_direction is None:
@@ -431,26 +481,28 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         source, target, direction = read_gradiend_context(directory)
         if verify:
             verify_others(directory, with_base_model=base_model is None)
-        named = gradiend.kwargs.get("base_model")
+        named, at = gradiend.kwargs.get("base_model"), gradiend.kwargs.get(BASE_REVISION)
+        recorded = {key: value for key, value in gradiend.kwargs.items() if key != BASE_REVISION or base_model is None}
         try:
             loaded, *extra = load_base_model(
                 cls,
                 str(directory) if base_model is None else base_model,
                 load_arguments,
                 base_model_id=named if base_model is None else identity_of(base_model),
-                gradiend_kwargs=gradiend.kwargs,
+                gradiend_kwargs=recorded,
             )
         except OSError as error:
             if base_model is not None:
                 raise
+            revision = f" (revision {at})" if at else ""
             raise FileNotFoundError(
-                f"The base model {named!r} of the GRADIEND in {directory} is not there. If it was moved, name its "
-                f"place: from_pretrained({str(directory)!r}, base_model=…). ({error})"
+                f"The base model {named!r}{revision} of the GRADIEND in {directory} is not there. If it was moved, "
+                f"name its place: from_pretrained({str(directory)!r}, base_model=…). ({error})"
             ) from error
         model = cls(loaded, gradiend, *extra, source=source, target=target)
         if base_model is not None:
             # The name of the new base model is saved with this model later.
-            model._recorded_base = identity_of(base_model)
+            model._recorded_base, model._recorded_revision = identity_of(base_model), None
         if direction is not None:
             model.set_feature_class_encoding_direction(direction)
         model._compare_base(directory, explicit=base_model is not None)

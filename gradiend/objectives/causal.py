@@ -25,6 +25,7 @@ class Causal(Objective):
     """
 
     name = "causal"
+    task = "text-generation"
     # A key–value cache is of no use to a single pass.
     arguments: ClassVar[Mapping[str, Any]] = {"use_cache": False}
     min_prefix = 1

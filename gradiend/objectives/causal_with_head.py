@@ -50,6 +50,7 @@ class CausalWithHead(Objective):
     """
 
     name = "causal with head"
+    task = "text-generation"
     folder = MLM_HEAD
 
     def __init__(

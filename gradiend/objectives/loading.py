@@ -24,6 +24,7 @@ from gradiend.model._adapters import (
     save_adapted,
 )
 from gradiend.model._device_map import is_dispatched, placement, refuse_divided_ties
+from gradiend.model._hub import HubPlace
 from gradiend.model._quantized import (
     as_json,
     bits_of,
@@ -51,7 +52,7 @@ class AutoModelForLM:
     @staticmethod
     def from_pretrained(
         name_or_path: str, *, torch_dtype: torch.dtype = torch.float32, trust_remote_code: bool = False,
-        objective: str | None = None, adapter_name: str = DEFAULT, **kwargs: Any,
+        objective: str | None = None, adapter_name: str = DEFAULT, revision: str | None = None, **kwargs: Any,
     ) -> PreTrainedModel:  # fmt: skip
         """Load a model with its language-modelling head.
 
@@ -61,6 +62,7 @@ class AutoModelForLM:
             trust_remote_code: Whether code from the hub may run.
             objective: Name of the kind of model. Default: the kind that the checkpoint's config says.
             adapter_name: The name that an adapter (PEFT) in the folder gets; its plain model is loaded too.
+            revision: The branch, tag or commit of a model on the hub. Default: the main branch.
             **kwargs: Arguments of transformers' `from_pretrained`, such as the quantization_config of bitsandbytes.
 
         Raises:
@@ -76,7 +78,9 @@ class AutoModelForLM:
         try:
             adapter = adapter_config(name_or_path) if Path(name_or_path).is_dir() else None
             if adapter is None:
-                config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
+                at = {} if revision is None else {"revision": revision}
+                config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=trust_remote_code, **at)
+                given |= at
         except OSError as error:
             adapter = None
             with suppress(OSError):
@@ -181,6 +185,8 @@ def _save_base_model(model: PreTrainedModel, directory: str | Path, arguments: M
 
 def require_model(name_or_path: str | Path) -> None:
     """Raise FileNotFoundError for a path without a model; a name with one slash at most may be a hub id."""
+    if HubPlace.of(name_or_path) is not None:
+        return
     path = Path(name_or_path)
     if path.is_dir():
         if not (path / "config.json").is_file() and not (path / ADAPTER_CONFIG).is_file():
@@ -214,7 +220,7 @@ class AutoTokenizerForLM:
 
 def load_with_tokenizer(
     model: Any, tokenizer: Any = None, tokenizer_place: Any = None, *, trust_remote_code: bool = False,
-    base_model_device_map: Any = None, base_model_max_memory: Any = None, **kwargs: Any,
+    base_model_device_map: Any = None, base_model_max_memory: Any = None, revision: str | None = None, **kwargs: Any,
 ) -> tuple[Any, Any]:  # fmt: skip
     """(language model, tokenizer), checked.
 
@@ -226,6 +232,7 @@ def load_with_tokenizer(
         trust_remote_code: Whether code from the hub may run.
         base_model_device_map: The devices of the parts of a model that is loaded, see `placement`.
         base_model_max_memory: See `placement`.
+        revision: The revision of a model on the hub, and of the tokenizer beside it.
         **kwargs: Arguments of `AutoModelForLM.from_pretrained`; an instance must have the given torch_dtype.
 
     Raises:
@@ -249,14 +256,17 @@ def load_with_tokenizer(
     else:
         own = Path(model) / OWN_BASE_MODEL
         name = str(own if own.is_dir() else model)
-        model = AutoModelForLM.from_pretrained(name, trust_remote_code=trust_remote_code, **mapped, **kwargs)
+        model = AutoModelForLM.from_pretrained(
+            name, trust_remote_code=trust_remote_code, revision=revision, **mapped, **kwargs
+        )
     refuse_absent_weights(model)
     refuse_divided_ties(model)
     refuse_undefined_weights(model)
     if tokenizer is None or isinstance(tokenizer, (str, Path)):
         place = tokenizer or tokenizer_place or _place_of_tokenizer(name, model)
         try:
-            tokenizer = AutoTokenizerForLM.from_pretrained(place, trust_remote_code=trust_remote_code)
+            at = {"revision": revision} if revision is not None and place == name else {}
+            tokenizer = AutoTokenizerForLM.from_pretrained(place, trust_remote_code=trust_remote_code, **at)
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"No tokenizer of the {type(model).__name__} can be loaded from {str(place)!r}: {error} "

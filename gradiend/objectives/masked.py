@@ -38,6 +38,7 @@ class Masked(Objective):
     """
 
     name = "masked"
+    task = "fill-mask"
     lms_is_accuracy = True
 
     def __init__(self, tokenizer: Any, *, max_length: int, vocabulary_size: int | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -40,6 +41,46 @@ def write_page(path: str | Path, template: str, view: Mapping[str, Any]) -> str:
         # Half characters, which broken corpora have, are no text: a question mark stands for each.
         temporary.write_text(html, encoding="utf-8", errors="replace")
     return str(path)
+
+
+class Raw(str):
+    """A text that a template of Markdown writes as it is: metadata, and lines of Python."""
+
+    __slots__ = ()
+
+
+def write_text(template: str, view: Mapping[str, Any]) -> str:
+    """Fill a template of Markdown; every text in the view that is not `Raw` is escaped.
+
+    Raises:
+        ImportError: jinja2 is not installed.
+    """
+    require_package("jinja2", "A card", "report")
+    return _markdown().get_template(template).render(view)
+
+
+_NO_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+"""Characters that end a line, are not shown, or turn the direction in which the text after them is shown."""
+_MARKS = re.compile(r"[\\`*_{}\[\]#|~$!^=@]|:(?=\S)|(?<=www)\.")
+"""Characters that mean something in Markdown within a line, or that make links of names."""
+
+
+def escaped(text: str) -> str:
+    """A text that Markdown shows as it is, with the HTML in it, within one line."""
+    text = _NO_LINE.sub(" ", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _MARKS.sub(lambda found: f"\\{found[0]}", text)
+
+
+@cache
+def _markdown() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - optional
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        finalize=lambda value: value if isinstance(value, Raw) else escaped(str(value)),
+    )  # fmt: skip
+    environment.filters |= {name: vars(_words)[name] for name in FILTERS}
+    return environment
 
 
 @cache

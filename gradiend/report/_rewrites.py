@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gradiend.evaluator._goals import BalanceGoal, Goal, goal_entries
@@ -45,8 +45,8 @@ class Moved:
     why: str
     """Why this rewrite was chosen, or why there is none."""
     note: str | None
-    charts: Sequence[Chart]
-    table: Sequence[Mapping[str, Any]]
+    charts: Sequence[Chart] = ()
+    table: Sequence[Mapping[str, Any]] = ()
     """The measured steps."""
 
 
@@ -100,60 +100,74 @@ def moves_of(decoder: Mapping[str, Any], classes: Sequence[str], *, on_others: b
         classes: The target classes.
         on_others: Whether a class is strengthened on the texts of the other classes.
     """
-    return [_moved(decoder, name, _goal(decoder[name], name, classes, on_others)) for name in goal_entries(decoder)]
+    return [_moved(decoder, name, goal_of(decoder[name], name, classes, on_others)) for name in goal_entries(decoder)]
 
 
 def title_of(key: str, summary: Mapping[str, Any] | None = None) -> str:
     """The name of a goal in a sentence."""
     if key == BALANCE:
         return "towards neither"
-    if summary is not None and not summary["strengthen"]:
+    if summary is not None and not summary.get("strengthen", True):
         return f"away from {key.removesuffix('_weaken')}"
     return f"towards {key}"
 
 
-def _goal(summary: Mapping[str, Any], key: str, classes: Sequence[str], on_others: bool) -> Goal:
+def goal_of(summary: Mapping[str, Any], key: str, classes: Sequence[str], on_others: bool) -> Goal:
+    """The goal of an entry of the results of a decoder evaluation; see `moves_of`."""
     factor = summary["feature_factor"] or 0.0
     if key == BALANCE:
         return BalanceGoal(BALANCE, True, (BALANCE, *classes), factor)
-    strengthen = bool(summary["strengthen"])
+    strengthen = bool(summary.get("strengthen", True))
     name = key if strengthen else key.removesuffix("_weaken")
     others = tuple(other for other in classes if other != name)
     return Goal(name, strengthen, others if strengthen and on_others else (name,), factor)
 
 
 def _moved(decoder: Mapping[str, Any], key: str, goal: Goal) -> Moved:
-    summary, grid = decoder[key], decoder["grid"]
-    score = "likelihood_ratio" if "scored_until" in summary else "accuracy_ratio"
+    """What came of a goal, with the charts and the table of its measured steps."""
+    summary, found = decoder[key], outcome_of(decoder[key], key, goal)
+    class_factors = {decoder[other]["feature_factor"] for other in goal_entries(decoder) if other != BALANCE}
+    rows = _measured_steps(decoder["grid"], goal, _kept_score(summary), is_turned(key, goal), class_factors)
+    charts = _charts(goal, rows, summary, found.before, found.limit, found.score)
+    return replace(found, charts=charts, table=rows)
+
+
+def _kept_score(summary: Mapping[str, Any]) -> str:
+    """The key of the score of neutral text that the choice went by."""
+    return "likelihood_ratio" if "scored_until" in summary else "accuracy_ratio"
+
+
+def is_turned(key: str, goal: Goal) -> bool:
+    """Whether results hold 1 − P, which the choice maximises where a class is weakened; readers want P."""
+    return key != BALANCE and not goal.strengthen
+
+
+def outcome_of(summary: Mapping[str, Any], key: str, goal: Goal) -> Moved:
+    """What came of a goal, from its entry in the results of a decoder evaluation alone."""
+    score = _kept_score(summary)
     kept = summary.get(score) or {}
     share = kept.get("value")
-    if share is None and is_number(summary["lms"]) and summary["base_lms"]:
+    if share is None and is_number(summary.get("lms")) and summary.get("base_lms"):
         share = summary["lms"] / summary["base_lms"]
     measured = "mean gap |difference| / sum on texts that fit all classes"
     if key != BALANCE:
         measured = f"P({goal.target_class}) on texts of {', '.join(goal.datasets)}"
-    # Results of weakening hold 1 − P, which is what the choice maximises; readers want P.
-    turned = key != BALANCE and not goal.strengthen
+    turned = is_turned(key, goal)
     ends = {
         name: _turned(summary.get(f"{name}_interval"), turned, whole=0.0 if name == "change" else 1.0)
         for name in ("value", "base_value", "change")
     }
-    if key == BALANCE and summary["learning_rate"] is not None:
+    if key == BALANCE and summary.keys() >= {"measures", "base_measures"}:
         own, old = summary["measures"], summary["base_measures"]
         found = (own.get("interval"), old.get("interval"), own.get("change_interval"))
         ends = {name: (pairs or {}).get("gap") for name, pairs in zip(ends, found, strict=True)}
-    value, base = (
-        1 - found if turned and is_number(found) else found for found in (summary["value"], summary.get("base_value"))
-    )
+    values: list[Any] = [summary.get("value"), summary.get("base_value")]
+    value, base = (1 - one if turned and is_number(one) else one for one in values)
     name = "likelihood of neutral text" if score == "likelihood_ratio" else "score of neutral text (LMS)"
-    class_factors = {decoder[other]["feature_factor"] for other in goal_entries(decoder) if other != BALANCE}
-    rows = _measured_steps(grid, goal, score, turned, class_factors)
-    limit = summary.get("least_share")
     return Moved(
         key, title_of(key, summary), measured, base, ends["base_value"], value, ends["value"], ends["change"],
-        summary["learning_rate"], summary["feature_factor"], share, (kept.get("low"), kept.get("high")), name, limit,
-        summary.get("why") or summary.get("reason") or "", summary.get("note"),
-        _charts(goal, rows, summary, base, limit, name), rows,
+        summary["learning_rate"], summary["feature_factor"], share, (kept.get("low"), kept.get("high")), name,
+        summary.get("least_share"), summary.get("why") or summary.get("reason") or "", summary.get("note"),
     )  # fmt: skip
 
 

@@ -70,7 +70,7 @@ def converged(stats: Mapping[str, Any] | None, seeds: Mapping[str, Any] | None, 
     if seeds is not None:
         runs = seeds["runs"]
         sentences.append(
-            f"{seeds['convergent_count']} of {len(runs)} seeds converged; seed {seeds['best_seed']} is shown."
+            f"{seeds['convergent_count']} of {len(runs)} seeds converged; seed {seeds['best_seed']} was kept."
         )
     if running:
         return Answer(question, "Still running", None, _figure("correlation", correlation), sentences)

@@ -108,6 +108,6 @@ def listed(names: Iterable[str], most: int = 6) -> str:
 def model_name(path: str) -> str:
     """The name of a model; of a path only the last part, or two parts if the last is `model`, which says nothing."""
     place = Path(path)
-    if not (place.is_absolute() or place.is_dir()):
+    if not (place.is_absolute() or path.startswith(".") or place.is_dir()):
         return path
     return f"{place.parent.name}/{place.name}" if place.name == MODEL_DIR else place.name

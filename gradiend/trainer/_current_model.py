@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gradiend.model._checkpoint import is_checkpoint
+from gradiend.model._hub import at_hand
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._preparation import SharesWork, TrainingPlan, load, model_directory
 from gradiend.trainer._saved_training import data_of_choice, saved_choice, saved_seed
@@ -33,9 +34,9 @@ class CurrentModel:
     def __init__(self, trainer: Any, given: Any) -> None:
         # Not the trainer itself: in a circle of references, models would stay in memory until Python looks for circles.
         self._trainer_of = weakref.ref(trainer)
-        self.given = given
-        self.started_from = given
-        """The model, name or path that the last training started from."""
+        self.named = given
+        """The model, name or path that the user gave."""
+        self._started_from: Any = None
         self.directory: str | None = None
         """Directory of the trained model; None before a training."""
         self.model: ModelWithGradiend | None = given if isinstance(given, ModelWithGradiend) else None
@@ -46,6 +47,20 @@ class CurrentModel:
         """What the trainer shares with the other trainers of its suite; None without a suite."""
         self._made_by: bytes | None = None
 
+    @cached_property
+    def given(self) -> Any:
+        """What the user gave; for a GRADIEND on a hub, which the first access downloads, its local folder."""
+        return at_hand(self.named)
+
+    @property
+    def started_from(self) -> Any:
+        """The model, name or path that the last training started from."""
+        return self.given if self._started_from is None else self._started_from
+
+    @started_from.setter
+    def started_from(self, model: Any) -> None:
+        self._started_from = model
+
     @property
     def _trainer(self) -> Any:
         return self._trainer_of()
@@ -53,12 +68,12 @@ class CurrentModel:
     @property
     def given_path(self) -> str:
         """Name or path of the model that was given."""
-        return self.given if isinstance(self.given, str) else str(getattr(self.given, "name_or_path", self.given))
+        return self.named if isinstance(self.named, str) else str(getattr(self.named, "name_or_path", self.named))
 
     @property
     def path(self) -> str:
         """The given model before training, the directory of the trained GRADIEND afterwards."""
-        return self.directory or self.given_path
+        return self.directory or (self.given if isinstance(self.given, str) else self.given_path)
 
     @cached_property
     def temporary(self) -> str:
@@ -72,7 +87,7 @@ class CurrentModel:
     def start(self, model: Any = None) -> tuple[Any, bool]:
         """(the start of a training, whether `Trainer.pre_prune` made this start); `model` wins if it is given."""
         if model is not None:
-            return model, False
+            return at_hand(model), False
         return (self.given, False) if self.pruned is None else (self.pruned, True)
 
     def get(self, **kwargs: Any) -> ModelWithGradiend:
@@ -141,8 +156,9 @@ class CurrentModel:
             return "pruned, not trained", None
         if self.model is not None and self.model.gradiend.is_built and not self.model.gradiend.seems_untrained:
             return "a trained GRADIEND", None
-        if isinstance(self.given, (str, Path)) and (Path(self.given) / CONTEXT).is_file():
-            return "a trained GRADIEND", str(self.given)
+        given = self.__dict__.get("given", self.named)
+        if isinstance(given, (str, Path)) and (Path(given) / CONTEXT).is_file():
+            return "a trained GRADIEND", str(given)
         output = model_directory(self._trainer, self._trainer.training_args)
         there = output is not None and has_saved_model(output)
         return f"not trained{f'; a trained model is in {output}' if there else ''}", None
@@ -196,7 +212,7 @@ class CurrentModel:
 
 def facts_of(trainer: Any) -> dict[str, object | None]:
     """What a person should know of a trainer: its model, classes, data, state, seeds and arguments."""
-    given, args, classes = trainer.current.given, trainer.training_args, trainer._target_classes
+    given, args, classes = trainer.current.named, trainer.training_args, trainer._target_classes
     # Only the models of transformers have a name for certain.
     named = given if isinstance(given, (str, Path)) else f"{type(given).__name__} {getattr(given, 'name_or_path', '')}"
     state, directory = trainer.current.state()

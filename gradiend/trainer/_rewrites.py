@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -23,6 +23,7 @@ from gradiend.model._adapters import (
 )
 from gradiend.model._architecture import parse_rewrite_part
 from gradiend.model._checkpoint import is_checkpoint
+from gradiend.model._checkpoint_files import holds
 from gradiend.model._context import one_goal
 from gradiend.model._rewrite_files import RewriteChoice, write_rewrite_record
 from gradiend.model._shards import is_sharded, whole_state
@@ -34,6 +35,7 @@ from gradiend.util._checks import require_path
 from gradiend.util._digest import model_parts, tokenizer_of
 from gradiend.util._files import made_aside, require_directory
 from gradiend.util._folders import take_over
+from gradiend.util._imports import LATER
 from gradiend.util._keywords import nearest, nearest_first, resolve_keywords
 from gradiend.util._lock import unchanged
 from gradiend.util._processes import processes
@@ -42,8 +44,10 @@ from gradiend.util._room import require_room, weights_size
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import (
     ADAPTER_CONFIG,
+    DELTA_FILE,
     DELTAS_DIR,
     REWRITE_RECORD,
+    REWRITTEN_DIR,
     name_in,
     resolve_decoder_grid_cache_path,
     resolve_decoder_stats_path,
@@ -97,6 +101,10 @@ class Rewrite:
     value: float | None
     lms: float | None
     base_lms: float | None
+    summary: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """The entry of the results."""
+    facts: Mapping[str, Any] | None = None
+    """What the card of the rewrite says, see `RewriteChoice.facts`."""
 
     def arguments(self) -> dict[str, Any]:
         """Keywords of `ModelWithGradiend.rewrite_base_model`; other parts than decoder take the factor in the step."""
@@ -109,6 +117,7 @@ class Rewrite:
         """What is written of the evaluation beside a rewritten model."""
         return RewriteChoice(
             self.target_class, self._direction(), gradiend_path, self.value, self.lms, self.base_lms,
+            self.facts,
         )  # fmt: skip
 
     def _direction(self) -> Literal["strengthen", "weaken", "balance"]:
@@ -130,6 +139,10 @@ class RewritePlan:
     """Where the rewrites were found: a file, or the last evaluation; None if the caller gave the results."""
     made_from: Mapping[str, Any] | None = None
     """The fingerprint of the results that were found."""
+
+    def noted(self, facts: Callable[[str, Mapping[str, Any]], Mapping[str, Any]]) -> RewritePlan:
+        """The plan whose rewrites know what their cards say, by a function of their keys and entries in the results."""
+        return replace(self, rewrites=[replace(one, facts=facts(one.key, one.summary)) for one in self.rewrites])
 
     def require_model(self, model: Any) -> None:
         """Raise ValueError for rewrites that were found, not given, and chosen for another model or other weights."""
@@ -313,8 +326,19 @@ def find_rewrite(decoder_results: Mapping[str, Any], name: str, strengthen: bool
         why = summary.get("reason", "The evaluation has chosen no step.")
         raise ValueError(f"There is no rewrite for {key!r}. {why} Then run evaluate_decoder() again.")
     part, strengthens = parse_rewrite_part(summary.get("part", "decoder")), summary.get("strengthen", strengthen)
-    measured = [summary.get(measure) for measure in ("value", "lms", "base_lms")]
-    return Rewrite(key, name, summary["learning_rate"], summary["feature_factor"], part, bool(strengthens), *measured)
+    value, lms, base_lms = (summary.get(measure) for measure in ("value", "lms", "base_lms"))
+    return Rewrite(
+        key,
+        name,
+        summary["learning_rate"],
+        summary["feature_factor"],
+        part,
+        bool(strengthens),
+        value,
+        lms,
+        base_lms,
+        summary,
+    )
 
 
 def _keys(name: str, strengthen: bool) -> list[str]:
@@ -375,6 +399,7 @@ def save_rewritten(
             write_rewrite_record(
                 made, model.rewrite_record(**rewrite.arguments(), choice=rewrite.choice(gradiend_path))
             )
+            LATER["cards"]().renew(made)
         take_over(made, target, _remove_model)
 
 
@@ -409,8 +434,13 @@ def _saved_size(model: Any) -> int:
 def _remove_model(folder: Path) -> None:
     """Remove the files that transformers, or this package, has written for a model."""
     for path in folder.iterdir():
-        if path.is_file() and (path.name in MODEL_FILES or _WEIGHTS.fullmatch(path.name)):
+        if path.is_file() and is_model_file(path.name):
             path.unlink()
+
+
+def is_model_file(name: str) -> bool:
+    """Whether transformers, or this package, writes a file of this name for a rewritten model."""
+    return name in MODEL_FILES or _WEIGHTS.fullmatch(name) is not None
 
 
 def class_and_direction(
@@ -430,3 +460,36 @@ def class_and_direction(
     if target_class is not None:
         raise TypeError("target_class says which class already: leave it out with strengthen=… or weaken=….")
     return goal
+
+
+@dataclass(frozen=True)
+class OfTrainer:
+    """What a trainer publishes: its GRADIEND, or one of the rewrites; see `gradiend.hub.Publishable`."""
+
+    trainer: Any
+    target_class: Any
+    """The class of the rewrite; None for the GRADIEND itself."""
+    strengthen: bool
+    as_delta: bool
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.target_class, str | None):
+            raise TypeError(f"One rewrite is published at a time, by the name of its class; got {self.target_class!r}.")
+        if self.as_delta and self.target_class is None:
+            raise TypeError("as_delta needs a rewrite: strengthen=…, weaken=… or target_class='balance'.")
+
+    def write_to_publish(self, folder: Path) -> Path:
+        """The trained model on disk, unless the one in memory is another; a rewrite is made."""
+        trainer, goal = self.trainer, (self.target_class, self.strengthen)
+        if self.target_class is None:
+            model, place = trainer._rewritten_model(None)
+            return (
+                Path(place)
+                if place is not None and holds(Path(place), model.gradiend)
+                else model.write_to_publish(folder)
+            )
+        if self.as_delta:
+            trainer.export_delta(None, *goal, path=folder / DELTA_FILE)
+        else:
+            trainer.rewrite_base_model(None, *goal, output_dir=str(folder / REWRITTEN_DIR))
+        return folder / (DELTA_FILE if self.as_delta else REWRITTEN_DIR)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from gradiend.model._checkpoint import is_checkpoint
+from gradiend.model._hub import at_hand
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 
 
@@ -41,6 +42,7 @@ def create_model_with_gradiend(
             f"model_class must be a subclass of ModelWithGradiend, such as TextPredictionModelWithGradiend; got "
             f"{model_class!r}."
         )
+    model = at_hand(model)
     if isinstance(model, (str, Path)) and is_checkpoint(model):
         return model_class.from_pretrained(model, **kwargs)
     return model_class.from_pretrained(

@@ -24,7 +24,9 @@ from gradiend.evaluator._results import EvaluationResult
 from gradiend.evaluator._selection import Extractor, SelectionPolicy
 from gradiend.evaluator.encoder import encoded_frame
 from gradiend.model._checkpoint import is_checkpoint
+from gradiend.model._hub import at_hand
 from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.trainer._cards import facts_of_rewrites, note_decoder, note_encoder, note_training
 from gradiend.trainer._current_model import CurrentModel, facts_of
 from gradiend.trainer._evaluation import (
     earlier_encodings,
@@ -52,6 +54,7 @@ from gradiend.trainer._preparation import (
 from gradiend.trainer._rate_tuning import tune_learning_rate
 from gradiend.trainer._rewrites import (
     LastResults,
+    OfTrainer,
     class_and_direction,
     plan_rewrites,
     with_delta_files,
@@ -84,7 +87,7 @@ from gradiend.util._argument_fields import plain
 from gradiend.util._checks import AS_IN_ARGUMENTS, require_whole
 from gradiend.util._digest import model_parts
 from gradiend.util._display import Shown, Table, facts
-from gradiend.util._imports import without_package
+from gradiend.util._imports import LATER, without_package
 from gradiend.util._keywords import known_keywords
 from gradiend.util._room import kept_if_possible
 from gradiend.util.logging import get_logger
@@ -102,7 +105,8 @@ class Trainer(Shown, FeatureLearningDefinition):
     """Train, evaluate and apply a GRADIEND; a subclass supplies the modality (see `FeatureLearningDefinition`).
 
     Args:
-        model: Name or path of a base model or checkpoint, which is loaded when first needed, or a `ModelWithGradiend`.
+        model: Name or path of a base model or checkpoint, which is loaded when first needed, also of a checkpoint on a
+            hub (`hf://owner/name@revision/subfolder`); or a `ModelWithGradiend`.
         target_classes: The two classes; the first is encoded as +1.
         args: Training and evaluation arguments.
         run_id: Subdirectory of `args.experiment_dir` for this run.
@@ -171,8 +175,8 @@ class Trainer(Shown, FeatureLearningDefinition):
 
         Args:
             use_cache: Accepted for compatibility; a loaded model is always kept.
-            load_directory: Load this checkpoint instead.
-            **kwargs: See `ModelWithGradiend.from_pretrained`.
+            load_directory: Load this checkpoint instead: a folder, or a place on a hub, see `load_model`.
+            **kwargs: See `load_model`.
         """
         del use_cache
         if load_directory is not None:
@@ -196,14 +200,23 @@ class Trainer(Shown, FeatureLearningDefinition):
         return self.current.exists()
 
     def load_model(
-        self, load_directory: str, model_with_gradiend_cls: type[ModelWithGradiend] | None = None, **kwargs: Any
-    ) -> Any:
+        self, load_directory: str, model_with_gradiend_cls: type[ModelWithGradiend] | None = None, *,
+        subfolder: str | None = None, revision: str | None = None, **kwargs: Any,
+    ) -> Any:  # fmt: skip
         """The model in the checkpoint `load_directory`; this trainer's own model stays.
+
+        Args:
+            load_directory: A folder, or a place on a hub, see `ModelWithGradiend.from_pretrained`.
+            model_with_gradiend_cls: Class of the model.
+            subfolder: The folder of the checkpoint below `load_directory`.
+            revision: The branch, tag or commit of a repository.
+            **kwargs: See `ModelWithGradiend.from_pretrained`.
 
         Raises:
             FileNotFoundError: The directory holds no checkpoint.
         """
-        return self.current.load(load_directory, model_with_gradiend_cls, require_gradiend_model=True, **kwargs)
+        source = at_hand(load_directory, subfolder, revision, sure=True)
+        return self.current.load(source, model_with_gradiend_cls, require_gradiend_model=True, **kwargs)
 
     def load_seed_runs(self, directories: Mapping[int, str]) -> dict[int, Any]:
         """Load the checkpoints of `directories` (seed → directory) as seed → model; all models share one base model."""
@@ -267,6 +280,7 @@ class Trainer(Shown, FeatureLearningDefinition):
             else:
                 kept, self.reused = train_seeds(self, plan, ready)
         self.current.remember()
+        note_training(self, several=plan.args.max_seeds > 1)
         self._plot_convergence_of(plan.output)
         require_converged(plan)
         if plan.args.max_seeds > 1:
@@ -478,6 +492,7 @@ class Trainer(Shown, FeatureLearningDefinition):
             require_trained(self, model)
             with on_device(model, device):
                 frame, result = encodings(self, model, key, neutral_data_df, use_cache, options)
+            note_encoder(self, model, key, result)
         if plot:
             drawn = None
             with kept_if_possible("The plot is"):
@@ -512,8 +527,10 @@ class Trainer(Shown, FeatureLearningDefinition):
                 summary_metrics=summary_metrics, target_class=target_class, plot=plot, show=show,
                 increase_target_probabilities=increase_target_probabilities, **kwargs,
             )  # fmt: skip
+        model = self.get_model() if given is None else given
+        note_decoder(self, model, results)
         if self.experiment_dir is None:
-            made_from = plain(model_parts(self.get_model() if given is None else given))
+            made_from = plain(model_parts(model))
             self._last_results = LastResults(results, made_from).joined(self._last_results)
         return results
 
@@ -633,7 +650,9 @@ class Trainer(Shown, FeatureLearningDefinition):
         plan = plan_rewrites(
             decoder_results, *goal, root, decoder_stats_metric_name, decoder_stats_kwargs, self._last_results
         )
-        return with_model_directories(plan, output_dir, root).models(*self._rewritten_model(base_model))
+        plan = with_model_directories(plan, output_dir, root)
+        model, directory = self._rewritten_model(base_model)
+        return plan.noted(facts_of_rewrites(self, model)).models(model, directory)
 
     @known_keywords("Trainer.export_delta")
     @one_writer("path")
@@ -662,7 +681,34 @@ class Trainer(Shown, FeatureLearningDefinition):
         goal = class_and_direction(target_class, increase_target_probabilities, strengthen, weaken)
         plan = plan_rewrites(decoder_results, *goal, self.experiment_dir, last=self._last_results)
         plan = with_delta_files(plan, path, self.experiment_dir)
-        return plan.deltas(self._rewritten_model(base_model)[0])
+        model, _ = self._rewritten_model(base_model)
+        return plan.noted(facts_of_rewrites(self, model)).deltas(model)
+
+    def push_to_hub(
+        self, repo_id: str, *, strengthen: str | None = None, weaken: str | None = None,
+        target_class: str | None = None, as_delta: bool = False, **options: Any,
+    ) -> Any:  # fmt: skip
+        """Publish the trained GRADIEND, or a rewrite that `evaluate_decoder` chose, with a card of what was measured.
+
+            trainer.push_to_hub("owner/name", subfolder="gender_en", license="cc-by-4.0")
+            trainer.push_to_hub("owner/name", subfolder="feminine", strengthen="feminine")
+
+        Args:
+            repo_id: The repository, `owner/name`.
+            strengthen: Publish the rewritten model that strengthens this class.
+            weaken: Publish the rewritten model that weakens this class.
+            target_class: Publish the rewritten model of this key of the results, such as "balance".
+            as_delta: Whether the changed weights alone are published instead of the rewritten model.
+            **options: subfolder, private, base_model, license, revision, token, dry_run, …: see `gradiend.push_to_hub`.
+
+        Returns:
+            What was published, a `gradiend.hub.Published`.
+
+        Raises:
+            ValueError: The GRADIEND is not trained, or there is no such rewrite; see also `gradiend.push_to_hub`.
+        """
+        goal = class_and_direction(target_class, True, strengthen, weaken)
+        return LATER["push_to_hub"]()(OfTrainer(self, *goal, as_delta), repo_id, **options)
 
     def _rewritten_model(self, given: Any) -> tuple[Any, str | None]:
         """The model whose GRADIEND rewrites, and the directory of its checkpoint, if that is known."""

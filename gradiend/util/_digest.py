@@ -141,7 +141,7 @@ def source_digest(source: Any) -> str:
             files = digest_files((path for path in _read_from(folder) if path.name not in _UNREAD), folder)
             base = _base_of_adapter(folder)
             return files if base is None else digest_json([files, source_digest(base)])
-        return f"{source}@{_cached_revision(str(source))}"
+        return f"{source}@{cached_revision(str(source))}"
     if has_gradiend(source):
         return digest_json([base_model_digest(source.base_model), gradiend_digest(source)])
     return base_model_digest(source)
@@ -274,13 +274,13 @@ def _base_of_adapter(folder: Path) -> str | None:
     return str(base) if base and Path(base).resolve() != folder.resolve() else None
 
 
-def _cached_revision(name: str) -> str | None:
-    """The revision of a hub model that the local cache holds: the name of the folder that its config.json lies in."""
+def cached_revision(name: str, revision: str | None = None) -> str | None:
+    """The commit of a hub model that the local cache holds: the name of the folder that its config.json lies in."""
     from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415 - slow to import, and only needed here
     from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
 
     try:
-        found = try_to_load_from_cache(name, CONFIG_FILE)
+        found = try_to_load_from_cache(name, CONFIG_FILE, revision=revision)
     except HFValidationError:
         return None
     return Path(found).parent.name if isinstance(found, str) else None

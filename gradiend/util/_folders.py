@@ -10,8 +10,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from gradiend.util._cards import remove_card
 from gradiend.util._processes import by_first
-from gradiend.util.paths import ADAPTER_CONFIG, CONFIG_FILE, REWRITE_RECORD
+from gradiend.util.paths import ADAPTER_CONFIG, CARD, CONFIG_FILE, REWRITE_RECORD
 
 LAST = (ADAPTER_CONFIG, CONFIG_FILE, REWRITE_RECORD)
 """The files that say a folder is complete, in the order in which they are moved."""
@@ -21,7 +22,7 @@ LAST = (ADAPTER_CONFIG, CONFIG_FILE, REWRITE_RECORD)
 def take_over(staging: Path, target: Path, clear: Callable[[Path], None]) -> None:
     """Move the files of a folder to `target`, from which `clear` removes those of an earlier model.
 
-    Other files in `target` stay, because `target` may be any folder of the user.
+    Other files in `target` stay, because `target` may be any folder of the user; so does a card that a person edited.
     """
     target = Path(os.path.realpath(target))
     if not target.exists():
@@ -30,7 +31,10 @@ def take_over(staging: Path, target: Path, clear: Callable[[Path], None]) -> Non
     for name in reversed(LAST):
         (target / name).unlink(missing_ok=True)
     clear(target)
+    remove_card(target)
     files = [path.relative_to(staging) for path in staging.rglob("*") if path.is_file()]
     for file in sorted(files, key=lambda file: LAST.index(str(file)) if str(file) in LAST else -1):
+        if file == Path(CARD) and (target / file).exists():
+            continue
         (target / file).parent.mkdir(parents=True, exist_ok=True)
         (staging / file).replace(target / file)

@@ -191,6 +191,12 @@ def _damaged(path: str | Path) -> ValueError:
     )
 
 
+def tensors_checksum(path: Path) -> str:
+    """A digest of the tensors in a file, equal to `digest_weights` of the same tensors: read or, without one, made."""
+    own = read_header(path).get(CHECKSUM) if path.suffix == ".safetensors" else None
+    return own or _tensor_checksum(read_tensors(path))
+
+
 def file_checksum(path: Path) -> str:
     """A digest of a file: the header checksum of a safetensors file that has checksums, else one of all bytes."""
     own = read_header(path).get(HEADER_CHECKSUM) if path.suffix == ".safetensors" else None

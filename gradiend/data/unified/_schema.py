@@ -197,6 +197,16 @@ def class_column(frame: pd.DataFrame, column: str, where: str = "") -> pd.Series
     return require_values(frame[column], f"class in {column!r}", where)
 
 
+def rows_by_split(frame: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Split → class → number of rows of the unified frame."""
+    return {
+        str(split): {
+            str(name): int(count) for name, count in own[UNIFIED_FACTUAL_CLASS].value_counts(sort=False).items()
+        }
+        for split, own in frame.groupby(UNIFIED_SPLIT, sort=False)
+    }
+
+
 def require_placeholders(texts: pd.Series, where: str = "") -> None:
     """Check that every text has a `[MASK]`, which says where its word stood."""
     without = ~texts.str.contains(PLACEHOLDER, regex=False).astype(bool)

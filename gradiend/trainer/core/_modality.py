@@ -39,6 +39,10 @@ class Modality:
         """What is known of the data, such as its rows in each split; None if nothing is. No data is read for this."""
         return None
 
+    def card_facts(self) -> dict[str, Any]:
+        """What a model's card says of the data: `words` and `n_words` of each class, `rows` of each split and class."""
+        return {}
+
     def evaluation_split(self) -> str:
         """The split that trainings are evaluated on and seeds are compared on."""
         return "validation"

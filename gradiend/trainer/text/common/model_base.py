@@ -12,7 +12,7 @@ from typing_extensions import Self
 from gradiend.gradients import unreached_parameters
 from gradiend.model._adapters import ADAPTER, adapter_name, is_adapted, name_under_adapter, without_adapter
 from gradiend.model._architecture import parse_dtype
-from gradiend.model._base_model import GRADIEND_ARGUMENTS, BaseDigest
+from gradiend.model._base_model import BASE_REVISION, GRADIEND_ARGUMENTS, BaseDigest
 from gradiend.model._checkpoint_files import FOLDERS, remove_model
 from gradiend.model._parameter_map import ParameterMap
 from gradiend.model._quantized import QUANTIZATION, as_config, float_dtype, quantization_of_model
@@ -37,7 +37,7 @@ from gradiend.objectives.loading import AutoModelForLM, AutoTokenizerForLM, load
 from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.text.common._instruct import InstructTokenizerWrapper
 from gradiend.util import PLACEHOLDER
-from gradiend.util._digest import tokenizer_digest
+from gradiend.util._digest import cached_revision, tokenizer_digest
 from gradiend.util._isolation import exclusive
 from gradiend.util._keywords import resolve_keywords
 from gradiend.util._processes import by_first
@@ -100,6 +100,11 @@ class TextModelWithGradiend(ModelWithGradiend):
         return self.objective
 
     @property
+    def task(self) -> str | None:
+        """See `ModelWithGradiend.task`."""
+        return self.objective.task
+
+    @property
     def is_decoder_only_model(self) -> bool:
         """Whether the base model predicts from the left context only."""
         return is_decoder_only_model(self.base_model)
@@ -145,7 +150,8 @@ class TextModelWithGradiend(ModelWithGradiend):
         recorded["tokenizer"] = tokenizer.name_or_path
         recorded["base_model_dtype"] = str(float_dtype(self.base_model)).removeprefix("torch.")
         quantization, adapter = quantization_of_model(plain), adapter_name(plain) if is_adapted(plain) else None
-        for name, value in ((QUANTIZATION, quantization), (ADAPTER, adapter)):
+        revision = None if own.is_dir() else self._base_revision()
+        for name, value in ((QUANTIZATION, quantization), (ADAPTER, adapter), (BASE_REVISION, revision)):
             recorded.pop(name, None)
             if value is not None:
                 recorded[name] = value
@@ -184,6 +190,16 @@ class TextModelWithGradiend(ModelWithGradiend):
         there = self._loads(f"model under the adapter: {name}", lambda: self._digest_by_name(name))
         return name if there is not None and not BaseDigest.of(without_adapter(plain)).differences(there) else None
 
+    def _base_revision(self) -> str | None:
+        """The commit of the hub that the base model is loaded from; None for one from elsewhere, or with an adapter.
+
+        Of a model that was given as an instance, only the name is known: then the commit of that name in the cache.
+        """
+        name = self._recorded_base
+        if is_adapted(original_model(self.base_model)) or Path(name).exists():
+            return None
+        return self._recorded_revision or cached_revision(name)
+
     def _base_by_name(self) -> BaseDigest:
         return self._digest_by_name(self._recorded_base)
 
@@ -194,11 +210,14 @@ class TextModelWithGradiend(ModelWithGradiend):
             given["quantization_config"] = as_config(quantization)
         if is_adapted(plain):
             given["adapter_name"] = adapter_name(plain)
+        if name == self._recorded_base and (revision := self._base_revision()) is not None:
+            given["revision"] = revision
         return BaseDigest.of(AutoModelForLM.from_pretrained(name, **given))
 
     def _tokenizer_by_name(self) -> str:
         """The digest of the tokenizer that the base model's name loads."""
-        return tokenizer_digest(AutoTokenizerForLM.from_pretrained(self._recorded_base, local_files_only=True))
+        name, revision = self._recorded_base, self._base_revision()
+        return tokenizer_digest(AutoTokenizerForLM.from_pretrained(name, local_files_only=True, revision=revision))
 
     def _loads(self, name: str, load: Callable[[], T]) -> T | None:
         """What `load` gives for a name or path, called once; None if nothing of this name is on this machine."""
@@ -244,6 +263,8 @@ class TextModelWithGradiend(ModelWithGradiend):
                 place, beside = kind.base_of(place), place
             if not (Path(place) / OWN_BASE_MODEL).is_dir():
                 place = base_model_id or place
+                if recorded.get(BASE_REVISION) is not None and not Path(place).exists():
+                    kwargs["revision"] = recorded[BASE_REVISION]
             wanted = recorded.get("base_model_dtype") if wanted is None else wanted
             kwargs["objective"] = known
             if recorded.get(QUANTIZATION) is not None:

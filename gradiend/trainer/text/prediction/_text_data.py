@@ -30,7 +30,7 @@ from gradiend.data.unified import (
 from gradiend.data.unified._casing import own_spellings
 from gradiend.data.unified._parsed_tables import of_other_class
 from gradiend.data.unified._placeholder import usual_data, usual_frame, usual_texts
-from gradiend.data.unified._schema import listed
+from gradiend.data.unified._schema import listed, rows_by_split
 from gradiend.data.unified._word_splits import HELD_OUT, Division, divided
 from gradiend.evaluator._goals import check_class_names
 from gradiend.evaluator._measurements import ClassProbabilities, WordProbabilities
@@ -69,6 +69,9 @@ from gradiend.util.logging import get_logger
 from gradiend.util.paths import MLM_HEAD
 
 logger = get_logger(__name__)
+
+CARD_WORDS = 12
+"""Words of a class that a card lists."""
 
 
 class TextData(Modality):
@@ -440,6 +443,15 @@ class TextData(Modality):
             spelled = own_spellings(own[UNIFIED_MASKED].tolist(), own[UNIFIED_FACTUAL].tolist())
             words[name] = [word for word, _ in Counter(spelled).most_common()]
         return words
+
+    def card_facts(self) -> dict[str, Any]:
+        """See `Modality.card_facts`."""
+        words = {name: own for name, own in self.class_words().items() if name in self.target_classes}
+        return {
+            "words": {name: own[:CARD_WORDS] for name, own in words.items()},
+            "n_words": {name: len(own) for name, own in words.items()},
+            "rows": rows_by_split(self.combined_data),
+        }
 
     @functools.cached_property
     def shared_words(self) -> list[str]:

@@ -24,6 +24,7 @@ from gradiend.gradients import WordScorer
 from gradiend.model._refusals import inside
 from gradiend.objectives import Causal, objective_of, wanted_kind
 from gradiend.objectives.head_training import train_mlm_head
+from gradiend.trainer._cards import note_side_effects
 from gradiend.trainer._one_writer import one_writer
 from gradiend.trainer._rewrites import class_and_direction, plan_rewrites
 from gradiend.trainer.core._kept_gradients import GradientCache
@@ -573,6 +574,7 @@ class TextPredictionTrainer(Trainer):
         use_cache = wants_cache(self, use_cache, "evaluate_side_effects")
         rewrite, directory = plan.rewrites[0], self.experiment_dir if use_cache else None
         frame = asked.kept(self._model_for_decoder_eval(model), rewrite.arguments(), directory, rewrite.key)
+        note_side_effects(self, model, rewrite.key, frame)
         if draw is not None:
             with kept_if_possible("The plot is"):
                 without_package(lambda: draw(frame), "The plot")

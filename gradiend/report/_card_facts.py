@@ -1,0 +1,74 @@
+"""What a card says was measured: results → short JSON, which a checkpoint or a record of a rewrite keeps.
+
+Nothing in it depends on the machine, the time or a folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from gradiend.evaluator._goals import goal_entries
+from gradiend.report._rewrites import Moved, goal_of, outcome_of
+from gradiend.report._side_effects import side_effects_of
+from gradiend.util import BALANCE
+from gradiend.util._argument_fields import plain
+
+MOST_TOKENS = 5
+"""Tokens that gained, and tokens that lost, which a card lists for each rewrite."""
+_OF_ENCODER = (
+    "correlation", "correlation_interval", "roc_auc", "neutral_mean_by_type", "held_out_words", "target_classes_only",
+    "training_rows",
+)  # fmt: skip
+_BY_CLASS = ("mean_by_feature_class", "mean_by_feature_class_interval")
+_OF_SEED = (
+    "seed", "converged", "reason", "convergence_metric", "convergence_metric_value", "threshold", "eval_correlation",
+)  # fmt: skip
+_DRAWN = ("charts", "table")
+
+
+def seed_facts(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The choice among seeds, from seed_report.json."""
+    runs = [{name: run.get(name) for name in _OF_SEED} for run in report["runs"]]
+    return {"best_seed": report["best_seed"], "convergent_count": report["convergent_count"], "runs": plain(runs)}
+
+
+def encoder_facts(result: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """The result of `evaluate_encoder`, without what a card does not say."""
+    by_class = {
+        key: {name: value for name, value in (result.get(key) or {}).items() if name in classes} for key in _BY_CLASS
+    }
+    return plain({**{name: result[name] for name in _OF_ENCODER if name in result}, **by_class})
+
+
+def _goal_facts(key: str, summary: Mapping[str, Any], classes: Sequence[str], *, on_others: bool) -> dict[str, Any]:
+    """What came of one goal of `evaluate_decoder`, from its entry in the results."""
+    goal = goal_of(summary, key, classes, on_others)
+    outcome = {item.name: getattr(outcome_of(summary, key, goal), item.name) for item in dataclasses.fields(Moved)}
+    named = {"part": summary.get("part", "decoder"), "class": goal.target_class, "strengthen": goal.strengthen}
+    return plain({**{name: value for name, value in outcome.items() if name not in _DRAWN}, **named})
+
+
+def decoder_facts(results: Mapping[str, Any], classes: Sequence[str], *, on_others: bool) -> dict[str, Any]:
+    """What came of each goal of `evaluate_decoder` that is a class or the balance, from its entry in the results."""
+    entries = goal_entries(results)
+    known = {*classes, *(f"{name}_weaken" for name in classes), BALANCE}
+    return {key: _goal_facts(key, one, classes, on_others=on_others) for key, one in entries.items() if key in known}
+
+
+def moved_of(fact: Mapping[str, Any]) -> Moved:
+    """Undo `decoder_facts`, for one goal."""
+    names = [item.name for item in dataclasses.fields(Moved) if item.name not in _DRAWN]
+    return Moved(**{name: fact[name] for name in names})
+
+
+def effect_facts(frame: pd.DataFrame) -> dict[str, Any]:
+    """The frame of `evaluate_side_effects`: the divergence, and the tokens that gained and lost most."""
+    found = side_effects_of("", frame, "")
+    tokens = [[row["token"], row["before"], row["after"]] for row in found.tokens]
+    gained = [token for token in tokens if token[2] > token[1]][:MOST_TOKENS]
+    lost = [token for token in tokens if token[2] <= token[1]][:MOST_TOKENS]
+    return plain({"divergence": found.divergence, "gained": gained, "lost": lost})

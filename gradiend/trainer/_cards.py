@@ -1,0 +1,87 @@
+"""What a trainer knows of its trained model → card.json and README.md beside the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gradiend.evaluator.decoder import ChoosesMeasuredTexts
+from gradiend.model._checkpoint_files import add_facts, holds, read_facts
+from gradiend.util._argument_fields import plain
+from gradiend.util._imports import LATER
+from gradiend.util.logging import get_logger
+
+logger = get_logger(__name__)
+
+
+def note_training(trainer: Any, *, several: bool) -> None:
+    """Note the data of a finished training, and the choice among seeds if there were `several`."""
+    directory = trainer.current.directory
+    if directory is None:
+        return
+    report = trainer.get_seed_report() if several else None
+    seeds = {} if report is None else {"seeds": LATER["card facts"]().seed_facts(report)}
+    _note(directory, {**trainer.modality.card_facts(), **seeds})
+
+
+def note_encoder(trainer: Any, model: Any, key: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    """Note an encoder evaluation of the trained model, if it is the usual one: of the test split, with all entries."""
+    usual = key["split"] == "test" and key["source"] in (None, model.source)
+    if usual and key["exclude_params"] is None and key["transition_selection"] is None:
+        _note_of(trainer, model, lambda: {"encoder": LATER["card facts"]().encoder_facts(result, _targets(model))})
+
+
+def note_decoder(trainer: Any, model: Any, results: Mapping[str, Any]) -> None:
+    """Note what came of each goal of a decoder evaluation of the trained model."""
+    _note_of(trainer, model, lambda: {"goals": _goals(trainer, model, results)})
+
+
+def note_side_effects(trainer: Any, model: Any, key: str, frame: pd.DataFrame) -> None:
+    """Note the side effects of the rewrite for a goal."""
+    _note_of(trainer, model, lambda: {"side_effects": {key: LATER["card facts"]().effect_facts(frame)}})
+
+
+def facts_of_rewrites(trainer: Any, model: Any) -> Callable[[str, Mapping[str, Any]], dict[str, Any]]:
+    """A function that gives what the card of a rewrite says, from its key and its entry in the results.
+
+    No data is read for it: what a trained model on disk does not have noted stays unsaid.
+    """
+    directory = trainer.current.directory
+    known = read_facts(Path(directory)) if directory is not None and holds(Path(directory), model.gradiend) else {}
+    named = {"base_model_revision": model.gradiend.kwargs.get("base_model_revision"), "task": model.task}
+    known |= {"classes": model.feature_class_encoding_direction, **named}
+
+    def facts(key: str, summary: Mapping[str, Any]) -> dict[str, Any]:
+        effects = {name: one for name, one in (known.get("side_effects") or {}).items() if name == key}
+        return plain({**known, "goals": _goals(trainer, model, {key: summary}), "side_effects": effects})
+
+    return facts
+
+
+def _goals(trainer: Any, model: Any, results: Mapping[str, Any]) -> dict[str, Any]:
+    on_others = trainer.strengthens_on_other_classes if isinstance(trainer, ChoosesMeasuredTexts) else True
+    return LATER["card facts"]().decoder_facts(results, _targets(model), on_others=on_others)
+
+
+def _targets(model: Any) -> list[str]:
+    """The target classes of a model, first that with the label +1."""
+    labels = model.feature_class_encoding_direction or {}
+    return sorted((name for name, label in labels.items() if label), key=lambda name: -labels[name])
+
+
+def _note_of(trainer: Any, model: Any, found: Callable[[], Mapping[str, Any]]) -> None:
+    """Note what was measured of a model, if its weights are those of the trained model on disk."""
+    directory = trainer.current.directory
+    if directory is not None and holds(Path(directory), model.gradiend):
+        _note(directory, found())
+
+
+def _note(directory: str, found: Mapping[str, Any]) -> None:
+    try:
+        add_facts(Path(directory), found)
+    except OSError as error:
+        logger.warning("What the card of %s says is not kept: %s", directory, error)
+    LATER["cards"]().renew(directory)
