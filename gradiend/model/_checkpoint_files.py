@@ -16,6 +16,7 @@ from gradiend.util._cards import remove_card
 from gradiend.util._files import read_checked_json, write_checked_json
 from gradiend.util._processes import by_first
 from gradiend.util._tensor_files import file_checksum, tensors_checksum
+from gradiend.util.logging import get_logger
 from gradiend.util.paths import (
     BASE_DIGEST,
     CONFIG_FILE,
@@ -29,6 +30,8 @@ from gradiend.util.paths import (
     WEIGHT_FILES,
     model_files,
 )
+
+logger = get_logger(__name__)
 
 FORMAT_VERSION = 0
 CONFIG = CONFIG_FILE
@@ -130,7 +133,11 @@ def read_facts(directory: Path) -> dict[str, Any]:
     """What card.json says of the weights in a folder; {} if it is missing, damaged, or of other weights."""
     try:
         content = read_checked_json(directory / FACTS)
-    except (FileNotFoundError, ValueError):
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        path = directory / FACTS
+        logger.warning("%s was damaged, or written by a newer version: the card is made without it. (%s)", path, error)
         return {}
     of = content.pop(OF_WEIGHTS, None)
     return content if of == _weights_checksum(directory) else {}
