@@ -34,7 +34,7 @@ REFUSED = [
     ({"gradient_timing_steps": 5}, "training.json"),
     ({"include_other_classes": True}, "add_identity_for_other_classes"),
     ({"decoder_sequence_cloze_rhs_window": 8}, "left context"),
-    ({"split_resplit_strategy": "balanced"}, "Did you mean .balanced_cycle."),
+    ({"split_resplit_strategy": "balanced"}, "Did you mean 'balanced_cycle'"),
     ({"prediction_objective": "clm_sequence_cloze"}, "clm_mlm_head"),
     ({"prediction_objective": "seq2seq_encoder_mlm"}, "Encoder–decoder"),
     ({"prediction_objective": "mlm_mask_tokn"}, "Did you mean 'mlm_mask_token'"),

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from torch import nn
 from transformers.utils import CHAT_TEMPLATE_FILE, CONFIG_NAME, GENERATION_CONFIG_NAME
 
 from gradiend.evaluator._goals import RESULT_KEYS
@@ -146,8 +145,6 @@ class RewritePlan:
 
     def require_model(self, model: Any) -> None:
         """Raise ValueError for rewrites that were found, not given, and chosen for another model or other weights."""
-        if not isinstance(model, nn.Module):
-            raise TypeError(f"base_model must be a ModelWithGradiend; got {model!r:.60}.")
         if self.read_from is None:
             return
         saved = self.made_from

@@ -136,7 +136,7 @@ def seeds_parts(definition: FeatureLearningDefinition, plan: TrainingPlan) -> Fi
     first = 0 if args.resplits else None
     own = with_data(definition, definition.modality.for_seed(first, args.split_resplit_strategy))
     parts = _parts(own, plan, args.names("training", "seeds"))
-    # `use_cache="always"` may leave out the arguments of seeds, but not these.
+    # Not for all, so that choices which were made before splits could differ are still known.
     return {**parts, SEEDS_CAP: cap, **({"splits": args.split_resplit_strategy} if args.resplits else {})}
 
 

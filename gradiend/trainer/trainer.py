@@ -712,6 +712,8 @@ class Trainer(Shown, FeatureLearningDefinition):
 
     def _rewritten_model(self, given: Any) -> tuple[Any, str | None]:
         """The model whose GRADIEND rewrites, and the directory of its checkpoint, if that is known."""
+        if given is not None and not isinstance(given, ModelWithGradiend):
+            raise TypeError(f"base_model must be a ModelWithGradiend; got {given!r:.60}.")
         model = self.get_model() if given is None else given
         require_trained(self, model)
         return model, self.model_path if given is None and is_checkpoint(self.model_path) else None

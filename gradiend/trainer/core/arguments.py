@@ -293,11 +293,11 @@ class TrainingArguments(Arguments):
     """Whether the titles of plots of a training that has not converged end with a dagger, †."""
     reuse_pre_prune: bool = argument(False, affects="neither")
     """Accepted for scripts of other versions, without effect: seeds always share the pruning before the training."""
-    split_resplit_per_seed: bool = argument(False, affects="seeds")
+    split_resplit_per_seed: bool = argument(False, affects="neither")
     """Whether each of several seeds has splits of its own, where no column of the data says them (docs/data.md). The
     trainer keeps the splits of the chosen seed."""
     split_resplit_strategy: SplitStrategy = argument(
-        "random", checked(one_of, get_args(SplitStrategy)), affects="seeds"
+        "random", checked(one_of, get_args(SplitStrategy)), affects="neither"
     )
     """How these are drawn: random, or balanced_cycle, in which successive seeds test other words until all have had
     their turn."""
