@@ -1,10 +1,14 @@
 """The engine gives the numbers of plain per-example autograd."""
 
+import itertools
+import random
+
 import pytest
 import tiny
 import torch
 
 from gradiend.gradients import GradientEngine, WordScorer, batches_by_length, collate
+from gradiend.gradients._words import even_batches
 from gradiend.model._context import Side
 from gradiend.model.core.backbone import select_parameters
 from gradiend.objectives import Masked
@@ -207,6 +211,30 @@ def test_words_with_the_same_input_are_one_row_and_one_site():
     assert batch.input_ids.shape[1] == max(len(word.input_ids) for word in words)
     rows_at_a_time = [len(part.input_ids) for _, part in batches_by_length(words, 3, 0)]
     assert rows_at_a_time == [3, 1]
+
+
+def greatest_cost(lengths, ends):
+    return max((end - start) * lengths[start] for start, end in itertools.pairwise([0, *ends]))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("n", [1, 2, 5, 9])
+def test_batches_of_several_processes_cost_about_the_same(n, count):
+    """No other division into as many batches of at most four items has a smaller greatest cost."""
+    lengths = sorted(random.Random(n).choices(range(3, 40), k=n), reverse=True)
+    found = even_batches(lengths, 4, count)
+    assert [place for batch in found for place in range(n)[batch]] == list(range(n))
+    ends = [batch.stop for batch in found]
+    others = [[*cuts, n] for cuts in itertools.combinations(range(1, n), len(found) - 1)]
+    possible = [one for one in others if all(b - a <= 4 for a, b in itertools.pairwise([0, *one]))]
+    assert greatest_cost(lengths, ends) == min(greatest_cost(lengths, one) for one in possible)
+
+
+def test_two_processes_wait_little_for_each_other_and_pad_no_more_than_one():
+    lengths = sorted((max(5, int(random.Random(n).gauss(28, 9))) for n in range(128)), reverse=True)
+    alone = sum((batch.stop - batch.start) * lengths[batch.start] for batch in even_batches(lengths, 32, 1)[:-1])
+    costs = [(batch.stop - batch.start) * lengths[batch.start] for batch in even_batches(lengths, 32, 2)]
+    assert max(sum(costs[::2]), sum(costs[1::2])) <= 1.05 * alone / 2 + 32 * lengths[96] / 2
 
 
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])

@@ -232,16 +232,6 @@ def test_an_error_of_one_process_is_raised_in_all():
         fails_in_one(LocalError("of one process"))
 
 
-@pytest.mark.parametrize(("n", "size", "sizes"), [(0, 4, []), (1, 4, [1]), (8, 4, [4, 4]), (9, 4, [2, 2, 3, 2])])
-def test_batches_come_out_even(n, size, sizes):
-    found = [list(range(n)[place]) for place in team.batches(n, size)]
-    assert [len(batch) for batch in found] == sizes
-    assert sorted(number for batch in found for number in batch) == list(range(n))
-    for ours, others in zip(found[::2], found[1::2], strict=False):
-        # Neighbours in an order by length are about as long.
-        assert all(other - own == 1 for own, other in zip(ours, others, strict=False))
-
-
 @pytest.mark.parametrize("n_items", [0, 1, 5, 6])
 @pytest.mark.parametrize("in_step", [False, True])
 def test_computed_items_are_in_their_order(n_items, in_step):

@@ -234,8 +234,9 @@ class GradientEngine:
             if self._forward_mode:
                 try:
                     if self._forward_mode_agrees is None and len(words) and len(directions):
+                        short = min(words, key=lambda word: len(word.input_ids))
                         self._forward_mode_agrees = self.scorer.once(
-                            self._agrees, words[0], directions[0], of=tuple(self.parameters)
+                            self._agrees, short, directions[0], of=tuple(self.parameters)
                         )
                     if self._forward_mode_agrees is not False:
                         return self._forward_derivatives(words, directions, batch_size, progress, kept)

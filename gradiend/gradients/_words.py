@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +13,9 @@ from torch import Tensor
 
 from gradiend.util._isolation import exclusive
 from gradiend.util._processes import processes
+
+PASS = 128
+"""What a pass costs beside its tokens, in tokens; measured on a CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +162,48 @@ def batches_by_length(
     for index, word in enumerate(words):
         groups.setdefault(word.input_ids, []).append(index)
     order = sorted(groups, key=len, reverse=True)
-    for place in processes().batches(len(order), batch_size):
+    for place in even_batches([len(ids) for ids in order], batch_size, processes().count):
         indices = [index for ids in order[place] for index in groups[ids]]
         yield torch.tensor(indices), collate([words[index] for index in indices], pad_token_id)
 
 
 def count_batches(words: Sequence[TokenizedWord], batch_size: int) -> int:
     """How many batches `batches_by_length` yields."""
-    return len(processes().batches(len({word.input_ids for word in words}), batch_size))
+    lengths = sorted((len(ids) for ids in {word.input_ids for word in words}), reverse=True)
+    return len(even_batches(lengths, batch_size, processes().count))
+
+
+def even_batches(lengths: Sequence[int], size: int, count: int) -> list[slice]:
+    """The batches of items with falling lengths, of at most `size` items, for `count` processes.
+
+    Those of several processes have about equal costs, so that no process waits long for another one. Where full batches
+    would leave one waiting, there is a batch more for each.
+    """
+    n = len(lengths)
+    if count == 1 or not n:
+        return [slice(start, start + size) for start in range(0, n, size)]
+
+    def filled(limit: int) -> list[slice]:
+        """Batches that are filled up to a number of padded tokens."""
+        ends, start = [0], 0
+        for place in range(1, n):
+            if place - start == size or (place + 1 - start) * lengths[start] > limit:
+                ends.append(place)
+                start = place
+        return [slice(*pair) for pair in itertools.pairwise([*ends, n])]
+
+    def of_rounds(rounds: int) -> list[slice]:
+        """The batches with the smallest limit, of which each process has at most so many."""
+        number, first, last = min(n, rounds * count), lengths[0], size * lengths[0]
+        return filled(first + bisect.bisect_left(range(first, last), -number, key=lambda limit: -len(filled(limit))))
+
+    def longest_work(batches: Sequence[slice]) -> int:
+        """The cost for the process that has most to do, see `Processes.compute`."""
+        own = [0] * count
+        for place, batch in enumerate(batches):
+            turn = place % (2 * count)
+            own[min(turn, 2 * count - 1 - turn)] += (batch.stop - batch.start) * lengths[batch.start] + PASS
+        return max(own)
+
+    fewest = -(-n // (size * count))
+    return min((of_rounds(rounds) for rounds in (fewest, fewest + 1)), key=longest_work)

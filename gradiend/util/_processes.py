@@ -67,22 +67,6 @@ class Processes:
         """How many pieces of work lie between two exchanges, so that processes rarely wait for each other."""
         return 1 if self.count == 1 else 16 * self.count
 
-    def batches(self, n: int, size: int) -> list[slice]:
-        """The batches of n items in an order, of at most `size` items.
-
-        Several processes take every count-th item of a stretch each, so that each has as many as any other, and as long
-        ones where the order is by length.
-        """
-        if self.count == 1:
-            return [slice(start, start + size) for start in range(0, n, size)]
-        stretches = -(-n // (size * self.count))
-        bounds = [n * place // stretches for place in range(stretches + 1)] if n else []
-        return [
-            slice(first, end, self.count)
-            for start, end in itertools.pairwise(bounds)
-            for first in range(start, min(start + self.count, end))
-        ]
-
     def share(self, items: Sequence[T]) -> Sequence[T]:
         """Every count-th item, from this process's own on; the shares of all processes are all items."""
         return items[self.rank :: self.count]
