@@ -35,7 +35,7 @@ from gradiend.model._rewriting import temporarily_updated
 from gradiend.model._shards import is_sharded
 from gradiend.model.model import GradiendModel
 from gradiend.util._isolation import plain_modes
-from gradiend.util._processes import ONE, Processes, processes
+from gradiend.util._processes import ONE, Processes, alone, processes
 from gradiend.util._progress import Progress
 from gradiend.util._unfinished import UnfinishedResult, next_result
 
@@ -256,7 +256,9 @@ class GradientEngine:
             slope, size = slope - float(moved.sum()), size + float(moved.abs().sum())
 
         self.stream([word], [word], [Side.FACTUAL], add)
-        found = float(self._forward_derivatives([word], direction[None], 1, None, UnfinishedResult()))
+        with alone():
+            # Every process for itself: the first pass takes long, and none has to wait for another one's.
+            found = float(self._forward_derivatives([word], direction[None], 1, None, UnfinishedResult()))
         # An adapter may be more precise than the model around it.
         precise = all(weight.dtype.itemsize >= 4 for weight in self.model.parameters() if weight.is_floating_point())
         # Where the terms of a sum cancel, the sum is as imprecise as its terms.
