@@ -386,6 +386,15 @@ def test_a_push_that_fails_leaves_the_repository_as_it_was(made, hub, faults, er
     assert push_to_hub(made[1], "owner/name", base_model=BASE).commit
 
 
+def test_a_hub_without_the_clients_own_protocol_says_how_to_do_without(made, hub, monkeypatch):
+    pytest.importorskip("hf_xet", reason="the client sends large files with it only where it is installed")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", False)
+    with pytest.raises(ConnectionError, match=r"owner/name is as it was.*HF_HUB_DISABLE_XET=1"):
+        push_to_hub(made[1], "owner/name", base_model=BASE)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    assert push_to_hub(made[1], "owner/name", base_model=BASE).commit
+
+
 def test_what_others_commit_at_the_same_time_stays(made, hub, monkeypatch):
     monkeypatch.setattr("gradiend.hub._publish.WAITS", (0.0, 0.0))
     hub.create("owner/name", private=True)

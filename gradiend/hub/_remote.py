@@ -210,6 +210,12 @@ def explained(target: Target) -> Iterator[None]:
         raise _explanation(target, error.__cause__) from error
     except client_errors() as error:
         raise _explanation(target, error) from error
+    except ConnectionError as error:
+        raise ConnectionError(
+            f"Files could not be sent by Xet, which the client sends large files with. {target.repo_id} is as it was: "
+            "run the same again; or, for a hub that does not speak Xet, with HF_HUB_DISABLE_XET=1, which sends them in "
+            f"the plain way. ({error})"
+        ) from error
 
 
 def _explanation(target: Target, error: BaseException) -> OSError:
