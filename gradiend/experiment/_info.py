@@ -12,7 +12,8 @@ from gradiend.model._adapters import ADAPTER
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._checkpoint_files import read_config, verify_files
 from gradiend.model._context import read_gradiend_context
-from gradiend.model._hub import HubPlace, download_files, inside_run, local_delta
+from gradiend.model._hub import download_files, inside_run, local_delta
+from gradiend.model._hub_place import HubPlace
 from gradiend.model._quantized import QUANTIZATION, bits_of
 from gradiend.model._rewrite_files import RewriteRecord, delta_path, verify_rewritten
 from gradiend.trainer import load_training_stats

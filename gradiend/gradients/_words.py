@@ -15,7 +15,7 @@ from gradiend.util._isolation import exclusive
 from gradiend.util._processes import processes
 
 PASS = 128
-"""What a pass costs beside its tokens, in tokens; measured on a CPU."""
+"""What a pass costs beside its tokens, in tokens: a rough figure for small models on a CPU."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -235,7 +235,8 @@ def _license_of(target: Target) -> str | None:
         found = target.read(target.look(), target.path(CARD), notes)
         # A card that a person edited stays as it is, and may hold anything.
         known = metadata_load(found) if found is not None and is_unedited(found) else None
-        return next((one for one in [(known or {}).get("license")] if one != UNKNOWN_LICENSE), None)
+        found_license = (known or {}).get("license")
+        return None if found_license == UNKNOWN_LICENSE else found_license
 
 
 def _require_empty(dry_run: str | Path) -> None:

@@ -10,109 +10,27 @@ import glob
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
-from urllib.parse import quote, unquote
-
-from typing_extensions import Self
 
 from gradiend._version import __version__
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._checkpoint_files import CONFIG, FOLDERS, OWN_FILES, WEIGHTS, read_config
 from gradiend.model._hub_errors import client_errors, taught
-from gradiend.util._checks import require_path, require_text
+from gradiend.model._hub_place import KINDS, SCHEME, HubPlace, joined
+from gradiend.util._checks import require_path
 from gradiend.util._files import read_json
 from gradiend.util._keywords import nearest_first
 from gradiend.util._processes import processes
 from gradiend.util._progress import others_bars
 from gradiend.util.paths import CONTEXT, DELTA_FILE, ENCODED_VALUES, MODEL_DIR, REWRITE_RECORD
 
-SCHEME = "hf://"
-KINDS = (".json", ".safetensors", ".txt", ".jinja", ".md", ".csv")
-"""The kinds of files that are downloaded: data, texts, and weights that hold no code."""
 PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 README = "README.md"
 GRADIEND = "GRADIEND"
-_REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
-_ADDRESS = re.compile(
-    r"hf://(?!(?:datasets|spaces|buckets|kernels)/)(?:models/)?([^/@]+/[^/@]+)(?:@(refs/pr/\d+|[^/]+))?(?:/(.*))?"
-)
 _SHA256, _SHA1 = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
-
-
-@dataclass(frozen=True)
-class HubPlace:
-    """A folder or file of a repository on a model hub."""
-
-    repository: str
-    """The name of the repository, `owner/name`."""
-    revision: str | None = None
-    """The branch, tag or commit; None is the main branch."""
-    path: str = ""
-    """The folder or file in the repository; empty for its root."""
-
-    @classmethod
-    def of(cls, place: Any, subfolder: str | None = None, revision: str | None = None) -> Self | None:
-        """The place that `owner/name` or `hf://owner/name@revision/path` names; None for a place on this machine.
-
-        What is here wins: `owner/name` is a folder if there is one of this name, or one that is called `owner`.
-
-        Raises:
-            TypeError: The subfolder or revision is no text.
-            ValueError: A bad address, a path that leads out of the repository, two revisions, or a revision of a place
-                on this machine.
-        """
-        for name, value in (("subfolder", subfolder), ("revision", revision)):
-            if value is not None:
-                require_text(name, value)
-        text = place if isinstance(place, str) else ""
-        if text.startswith(SCHEME):
-            match = _ADDRESS.fullmatch(text)
-            if match is None or not _REPOSITORY.fullmatch(match[1]):
-                raise ValueError(
-                    f"{text!r} is no address of a model repository: write hf://owner/name, and after it @revision and "
-                    "/subfolder where needed."
-                )
-            named = None if match[2] is None else unquote(match[2])
-            if named is not None and revision not in (None, named):
-                raise ValueError(f"{text!r} names the revision {named!r}, and revision={revision!r} another: give one.")
-            found = cls(match[1], named or revision, _joined(match[3] or "", subfolder or ""))
-        elif text and _is_name(text):
-            found = cls(text, revision, _joined(subfolder or ""))
-        elif revision is not None and Path(place).exists():
-            raise ValueError(f"revision={revision!r} is of a repository on a hub, and {str(place)!r} is a local place.")
-        else:
-            return None
-        return found
-
-    def __str__(self) -> str:
-        revision = self.revision or ""
-        if not revision.startswith("refs/pr/"):
-            revision = quote(revision, safe="")
-        return f"{SCHEME}{self.repository}{'@' * bool(revision)}{revision}{'/' * bool(self.path)}{self.path}"
-
-    @property
-    def is_file(self) -> bool:
-        """Whether a file is named, and not a folder."""
-        return self.path.endswith(".safetensors")
-
-    def below(self, *parts: str) -> str:
-        """The path in the repository of something in this folder."""
-        return _joined(self.path, *parts)
-
-
-def _is_name(text: str) -> bool:
-    named = _REPOSITORY.fullmatch(text) and not text.endswith(KINDS) and not Path(text).exists()
-    return bool(named) and not Path(text).parent.is_dir()
-
-
-def _joined(*parts: str) -> str:
-    path = PurePosixPath(*(part.strip("/") for part in parts))
-    if ".." in path.parts:
-        raise ValueError(f"{str(path)!r} leads out of its folder: name a folder inside of it.")
-    return "" if path == PurePosixPath() else str(path)
 
 
 # What is wanted of a place
@@ -208,18 +126,18 @@ def local_runs(
     with taught(at):
         top = glob.escape(at.path)
         names = ["*"] if run_ids is None else [glob.escape(run_id) for run_id in run_ids]
-        at, root = download_files(at, [_joined(top, name, MODEL_DIR, CONFIG) for name in names])
+        at, root = download_files(at, [joined(top, name, MODEL_DIR, CONFIG) for name in names])
         found = [one.parent.name for one in (root / at.path).glob(f"*/{MODEL_DIR}")] if run_ids is None else run_ids
         for run_id in found:
             if is_checkpoint(root / at.below(run_id, MODEL_DIR)):
                 _checkpoint(at, root, at.below(run_id, MODEL_DIR), verify=True)
                 rows = f"{ENCODED_VALUES}*_split_{glob.escape(split)}.csv"
-                download_files(at, [_joined(top, glob.escape(run_id), rows)])
+                download_files(at, [joined(top, glob.escape(run_id), rows)])
     return root / at.path
 
 
 def _local(place: str | Path, subfolder: str | None) -> Path:
-    return Path(place) if subfolder is None else Path(place) / _joined(subfolder)
+    return Path(place) if subfolder is None else Path(place) / joined(subfolder)
 
 
 def inside_run(folder: Path) -> Path:
@@ -252,8 +170,8 @@ def _checkpoint(at: HubPlace, root: Path, folder: str, *, verify: bool) -> Path:
     named = read_config(root / folder).get("mapping") or {}
     maps = [str(text) for key, text in named.items() if key.endswith("_file")]
     own = [name for name in (*OWN_FILES, README) if name.endswith(KINDS)]
-    below = [f"{glob.escape(_joined(folder, name))}/*{kind}" for name in FOLDERS for kind in KINDS]
-    download_files(at, [*(glob.escape(_joined(folder, name)) for name in own), *below], verify=verify)
+    below = [f"{glob.escape(joined(folder, name))}/*{kind}" for name in FOLDERS for kind in KINDS]
+    download_files(at, [*(glob.escape(joined(folder, name)) for name in own), *below], verify=verify)
     pickled = [name for name in maps if name.endswith(PICKLED)]
     if not (root / folder / WEIGHTS).is_file():
         there = [name for name in repository_files(at) if folder_of(name) == folder]
@@ -326,7 +244,7 @@ def _verify(path: Path, at: HubPlace) -> None:
 
 def folder_of(name: str) -> str:
     """The folder of a path in a repository; empty for its top."""
-    return _joined(str(PurePosixPath(name).parent))
+    return joined(str(PurePosixPath(name).parent))
 
 
 def repository_files(at: HubPlace) -> dict[str, int]:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
+from gradiend.model._hub_place import HubPlace
 from gradiend.util._keywords import nearest_first
-
-if TYPE_CHECKING:
-    from gradiend.model._hub import HubPlace
 
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
 

@@ -24,7 +24,7 @@ from gradiend.model._adapters import (
     save_adapted,
 )
 from gradiend.model._device_map import is_dispatched, placement, refuse_divided_ties
-from gradiend.model._hub import HubPlace
+from gradiend.model._hub_place import HubPlace
 from gradiend.model._quantized import (
     as_json,
     bits_of,

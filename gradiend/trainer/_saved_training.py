@@ -100,6 +100,7 @@ def saved_choice(definition: FeatureLearningDefinition, plan: TrainingPlan) -> S
     """
     policy, args = plan.args.use_cache, plan.args
     free = [SEEDS_CAP, *args.names("seeds")] if policy == "always" else []
+    # Without the report, the splits of the chosen seed are not known.
     needed = (args.min_convergent_seeds or 1) if policy == "only_convergent" else 0
     refused = (lambda: _too_few(plan, needed)) if needed or args.resplits else lambda: None
     return SavedTraining(plan.output, seeds_parts(definition, plan), free, refused)
