@@ -85,6 +85,19 @@ def test_no_measured_step_that_is_allowed_is_better(trained, results):
         assert results[name]["value"] == max(allowed)
 
 
+def test_later_steps_of_a_line_need_few_tokens_and_agree_with_all(trained, results):
+    later = {key: entry for key, entry in results["grid"].items() if "same tokens" in str(entry.get("lms"))}
+    assert later
+    exact = LikelihoodPolicy(resolution=1e-6)
+    for (factor, step), entry in later.items():
+        whole = trained.evaluate_decoder(lrs=[step], feature_factors=[factor], selector=exact, use_cache=False)
+        scores, all_scores = entry["lms"], whole["grid"][factor, step]["lms"]
+        assert scores["n_tokens"] < all_scores["n_tokens"] / 2
+        ratio, exact_ratio = scores["likelihood_ratio"], all_scores["likelihood_ratio"]
+        assert abs(ratio["value"] - exact_ratio["value"]) < 2 * ratio["standard_error"]
+    assert not any("scores_by_text" in entry for entry in results["grid"].values())
+
+
 def test_the_search_is_the_same_twice(trained, results):
     assert found(trained) == results
 
@@ -94,18 +107,18 @@ def test_an_interrupted_search_goes_on_where_it_stopped(trained, results, monkey
     measured = []
     lms = TextMeasurement.lms
 
-    def interrupted(self):
+    def interrupted(self, others=()):
         measured.append(1)
-        if len(measured) == 2:
+        if len(measured) == 3:
             raise KeyboardInterrupt
-        return lms(self)
+        return lms(self, others)
 
     with monkeypatch.context() as patch:
         patch.setattr(TextMeasurement, "lms", interrupted)
         with pytest.raises(KeyboardInterrupt):
             found(trained, use_cache=True)
     measured.clear()
-    monkeypatch.setattr(TextMeasurement, "lms", lambda self: measured.append(1) or lms(self))
+    monkeypatch.setattr(TextMeasurement, "lms", lambda self, others=(): measured.append(1) or lms(self, others))
     again = found(trained, use_cache=True)
     assert {key: again[key] for key in trained.target_classes} == {key: results[key] for key in trained.target_classes}
     whole = len(measured)
@@ -114,9 +127,9 @@ def test_an_interrupted_search_goes_on_where_it_stopped(trained, results, monkey
     assert found(trained, use_cache=True)["grid"] == again["grid"]
     assert measured == []
     monkeypatch.undo()
-    monkeypatch.setattr(TextMeasurement, "lms", lambda self: measured.append(1) or lms(self))
+    monkeypatch.setattr(TextMeasurement, "lms", lambda self, others=(): measured.append(1) or lms(self, others))
     found(trained)
-    assert len(measured) == whole + 1
+    assert len(measured) == whole + 2
 
 
 def test_the_accuracy_rule_can_be_searched_too(trained):

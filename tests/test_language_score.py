@@ -1,5 +1,6 @@
 """Scores on neutral texts, their ratios with standard errors, and the derivatives that give a first step."""
 
+import json
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ import tiny
 import torch
 
 from gradiend.evaluator import LikelihoodPolicy
-from gradiend.evaluator._language_score import FIRST_BLOCK, LanguageModelingScore, Ratio, TextScores
+from gradiend.evaluator._language_score import FIRST_BLOCK, LanguageModelingScore, Ratio, Scored, TextScores
 from gradiend.evaluator._measurements import ClassProbabilities, TextMeasurement
 from gradiend.evaluator._selection import BaseContext, Candidate
 from gradiend.gradients import GradientEngine, WordScorer, collate
@@ -78,9 +79,72 @@ def test_the_likelihood_ratio_is_that_of_the_two_scores():
     assert own.accuracy_ratio(base).value == pytest.approx(own.hits.sum() / base.hits.sum())
 
 
+def on_a_line(seed, steps, n_texts=600):
+    """Scores of the base model and of models θ + lr · v: what text i loses is a_i lr + b_i lr², mostly the same a_i."""
+    generator = np.random.default_rng(seed)
+    tokens = generator.integers(3, 30, n_texts).astype(float)
+    base = tokens * generator.gamma(2, 2, n_texts)
+    slope, curvature = tokens * generator.normal(0.0, 0.3, n_texts), tokens * generator.gamma(1, 0.06, n_texts)
+    losses = [base, *(base + step * slope + step**2 * curvature for step in steps)]
+    return [TextScores(tokens, loss, None) for loss in losses]
+
+
+def first_texts(scores, n_texts):
+    few = np.arange(len(scores.tokens)) < n_texts
+    return TextScores(scores.tokens * few, scores.loss * few, None)
+
+
+def test_a_model_that_was_scored_on_more_corrects_the_ratio_of_few_texts():
+    """The corrected ratios spread about the ratios on all texts as their errors say, a fraction of the plain ones."""
+    corrected, plain, whole = [], [], []
+    for seed in range(200):
+        base, own, other = on_a_line(seed, (1.0, 1.2))
+        few = [first_texts(one, 60) for one in (base, own, other)]
+        more = Scored((few[2], few[0]), (other, base))
+        corrected.append(few[1].likelihood_ratio(few[0], [more]))
+        plain.append(few[1].likelihood_ratio(few[0]))
+        whole.append(own.likelihood_ratio(base))
+    away = [(one.value - all_.value) / one.own_error for one, all_ in zip(corrected, whole, strict=True)]
+    assert np.std(away) == pytest.approx(1.0, abs=0.25)
+    assert np.mean(away) == pytest.approx(0.0, abs=0.25)
+    errors = [np.mean([ratio.standard_error for ratio in found]) for found in (corrected, plain, whole)]
+    assert errors[0] < 1.2 * errors[2] < 0.5 * errors[1]
+    assert all(one.is_settled_by_others for one in corrected)
+    assert not any(one.is_settled_by_others for one in plain)
+    spread = np.std([one.value for one in corrected])
+    assert errors[0] == pytest.approx(spread, rel=0.2)
+
+
+def test_a_model_that_was_scored_on_no_more_corrects_nothing():
+    base, own, other = on_a_line(0, (1.0, 1.2))
+    found = own.likelihood_ratio(base, [Scored((other, base), (other, base))])
+    assert found.value == pytest.approx(own.likelihood_ratio(base).value, rel=1e-12)
+    assert found.standard_error == pytest.approx(own.likelihood_ratio(base).standard_error, rel=0.01)
+
+
+def test_a_model_that_loses_elsewhere_is_of_little_use():
+    base, own, _ = on_a_line(0, (1.0, 1.2))
+    _, elsewhere, _ = on_a_line(1, (1.0, 1.2))
+    other = TextScores(base.tokens, elsewhere.loss / elsewhere.tokens * base.tokens, None)
+    few = [first_texts(one, 60) for one in (base, own, other)]
+    found = few[1].likelihood_ratio(few[0], [Scored((few[2], few[0]), (other, base))])
+    assert not found.is_settled_by_others
+    assert found.own_error == pytest.approx(few[1].likelihood_ratio(few[0]).standard_error, rel=0.2)
+
+
+def test_scores_come_back_from_lists():
+    for own in simulated(0, n_texts=7):
+        few = first_texts(own, 4)
+        back = TextScores.from_dict(json.loads(json.dumps(few.to_dict())), 7)
+        assert back.loss.tolist() == few.loss.tolist()
+        assert back.tokens.tolist() == few.tokens.tolist()
+
+
 def test_where_nothing_varies_no_error_can_be_estimated():
     _, base = simulated(1)
     assert base.likelihood_ratio(base) == Ratio(1.0, None)
+    lost = TextScores(base.tokens, np.where(base.tokens > 20, np.inf, base.loss), None)
+    assert lost.likelihood_ratio(base) == Ratio(0.0, None)
     own, base = simulated(1, n_texts=1)
     assert own.likelihood_ratio(base).standard_error is None
     described = own.likelihood_ratio(base).to_dict()

@@ -14,7 +14,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from gradiend.evaluator._measurements import BaseModelMeasurement, WholeMeasurement, summarise
+from gradiend.evaluator._language_score import FIRST_BLOCK, GROWTH
+from gradiend.evaluator._measurements import (
+    BY_TEXT,
+    BaseModelMeasurement,
+    BlockScores,
+    WholeMeasurement,
+    summarise,
+)
 from gradiend.evaluator._results import DecoderResult
 from gradiend.evaluator._selection import (
     BASE,
@@ -92,13 +99,15 @@ class GridSearch:
     """Shows how many models are measured, and what the last one was."""
     grid: dict[Key, dict[str, Any]] = field(default_factory=dict)
     """What was measured: "base" or (feature_factor, learning_rate) → measurements."""
+    scored: dict[Key, BlockScores] = field(default_factory=dict)
+    """The scores of each text of the rewritten models that were measured, which correct those of later models."""
 
     @functools.cached_property
     def parts(self) -> Fingerprint:
         """Everything that the measurement of a rewritten model depends on."""
         data: dict[str, Any] = {"rows": frame_part(self.rows), "neutral texts": frame_part(self.neutral)}
         if self.scored_by is not None:
-            data["scored tokens"] = asdict(self.scored_by)
+            data["scored tokens"] = {**asdict(self.scored_by), "blocks": [FIRST_BLOCK, GROWTH]}
         if self.balance_texts is not None:
             data["balance texts"] = digest_json(list(self.balance_texts))
         return {**self.trainer.measurement_parts(), **data, **model_parts(self.model), "part": self.part}
@@ -150,7 +159,11 @@ class GridSearch:
 
     def _measure(self, key: Key, datasets: Sequence[str], *, scores: bool = True) -> dict[str, Any]:
         new = key not in self.grid
-        self.grid[key] = self._entry(key, datasets, scores=scores)
+        entry = self._entry(key, datasets, scores=scores)
+        by_text = entry.pop(BY_TEXT, None)
+        if by_text is not None:
+            self.scored.setdefault(key, by_text)
+        self.grid[key] = entry
         self.bar.advance(int(new), *self._notes(key))
         return self.grid[key]
 
@@ -190,14 +203,15 @@ class GridSearch:
     ) -> tuple[dict[str, Any], list[str]]:
         """The entry of a rewritten model with its measurements, and the dataset classes that it was measured on."""
         in_place = isinstance(self.model, ModelWithGradiend)
+        others = list(self.scored.values())
         if in_place:
-            self._prepared.hold_base(missing, scores=scores)
+            self._prepared.hold_base(missing, scores=scores, others=others)
         while True:
             with self._rewritten(key, entry) as base_model:
                 measurement = self._prepared if in_place else self._prepare(base_model)
                 entry.pop(UNSCORED, None)
                 if scores:
-                    entry.update(measurement.lms())
+                    entry.update(measurement.lms(others))
                 elif "lms" not in entry:
                     entry[UNSCORED] = True
                 if not scores or measurement.settled:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
+import itertools
 import math
 import operator
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from gradiend.data.unified._casing import write_in_place
 from gradiend.data.unified._schema import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, UNIFIED_MASKED
-from gradiend.evaluator._language_score import LanguageModelingScore, Ratio, TextScores
+from gradiend.evaluator._language_score import LanguageModelingScore, Ratio, Scored, TextScores
 from gradiend.gradients import (
     GradientEngine,
     Objective,
@@ -42,7 +41,13 @@ ALL_TEXTS = "the end of the texts"
 """Why no more tokens are scored: there are none."""
 FEW_TEXTS = 16
 """Texts whose derivatives give a first guess of the step."""
+FIRST_BLOCKS = 4
+"""Blocks that the unchanged model is scored on at first: one is rarely enough to tell a ratio."""
+BY_TEXT = "scores_by_text"
+"""The key of the scores of each text, block by block (`BlockScores`), beside those of a whole model."""
 
+BlockScores = Sequence[Mapping[str, Sequence[float]]]
+"""The scores of a model on each block of neutral tokens, each as `TextScores.to_dict` gives them."""
 
 Places = dict[tuple[Any, int, int], dict[TokenizedWord, None]]
 """(dataset class, number of a class, row of the dataset class) → the distinct token sequences of the class there."""
@@ -158,7 +163,7 @@ def _require_told_apart(class_words: Mapping[str, Sequence[str]], of_place: Plac
     """Raise ValueError if two classes with different words have the same tokens in every row."""
     names = list(class_words)
     rows = {(dataset, row) for dataset, _, row in of_place}
-    for one, other in combinations(range(len(names)), 2):
+    for one, other in itertools.combinations(range(len(names)), 2):
         first, second = class_words[names[one]], class_words[names[other]]
         if set(first) == set(second) or not rows:
             continue
@@ -248,14 +253,28 @@ class BaseModelMeasurement(Protocol):
     def base(self, datasets: Collection[str] | None) -> dict[str, Any]:
         """All measurements of the unchanged model, which later measurements are compared with."""
 
-    def hold_base(self, datasets: Collection[str] | None, *, scores: bool) -> None:
-        """Measure the unchanged model where a later measurement will be compared with it; with its scores if asked."""
+    def hold_base(self, datasets: Collection[str] | None, *, scores: bool, others: Sequence[BlockScores] = ()) -> None:
+        """Measure the unchanged model where a later measurement will be compared with it.
+
+        Args:
+            datasets: The dataset classes whose rows are measured; None means all.
+            scores: Whether the model is scored on the neutral texts too.
+            others: What `lms` will be given.
+        """
 
     def more_of_base(self) -> None:
         """Score more tokens of the unchanged model, after a rewritten model was not `settled`."""
 
-    def lms(self) -> dict[str, Any]:
-        """The scores without class probabilities, {"lms": {"lms": score, …}}; {} if they only come with them."""
+    def lms(self, others: Sequence[BlockScores] = ()) -> dict[str, Any]:
+        """The scores without class probabilities.
+
+        Args:
+            others: The `BY_TEXT` of rewritten models that were measured before, which correct a ratio of few tokens.
+
+        Returns:
+            {"lms": {"lms": score, …}}, with `BY_TEXT` if the model can correct others; {} if the scores only come with
+            the probabilities.
+        """
 
     def on(self, datasets: Collection[str] | None) -> dict[str, Any]:
         """The measurements on the rows of some dataset classes (None: all), at least probs_by_dataset."""
@@ -288,7 +307,7 @@ class TextMeasurement:
         self.enough = enough
         self.balance = balance
         self._settled = True
-        self._base_scores: list[TextScores] = []
+        self._base_totals: list[TextScores] = []
         self._base_rows: dict[str, Floats] = {}
         self._base_balance: Floats | None = None
         self._unfinished: list[TextScores] = []
@@ -301,21 +320,19 @@ class TextMeasurement:
     def base(self, datasets: Collection[str] | None) -> dict[str, Any]:
         """See `BaseModelMeasurement.base`."""
         self.hold_base(datasets, scores=True)
-        entry = {"lms": _described(_joined(self._base_scores))}
+        entry = {"lms": _described(self._base_totals[-1])}
         entry |= self._summary({name: self._base_rows[name] for name in self._known(datasets)})
         if self.balance is not None and (datasets is None or BALANCE in datasets):
             assert self._base_balance is not None
             entry[BALANCE] = self.balance.summary(self._base_balance)
         return entry
 
-    def hold_base(self, datasets: Collection[str] | None, *, scores: bool) -> None:
+    def hold_base(self, datasets: Collection[str] | None, *, scores: bool, others: Sequence[BlockScores] = ()) -> None:
         """See `BaseModelMeasurement.hold_base`."""
-        if scores and not self._base_scores:
-            # Two blocks at first, because one is rarely enough to tell a ratio.
-            n_blocks = len(self.score.blocks) if self.enough is None else 2
-            found = [self.score.measure(self.scorer, [b]) for b in range(len(self.score.blocks))[:n_blocks]]
-            self._require_numbers(_joined(found).loss, "a neutral text", self.score.texts)
-            self._base_scores = found
+        if scores:
+            n_blocks = len(self.score.blocks) if self.enough is None else max([FIRST_BLOCKS, *map(len, others)])
+            while len(self._base_totals) < min(n_blocks, len(self.score.blocks)):
+                self.more_of_base()
         for name in self._known(datasets):
             if name not in self._base_rows:
                 rows = self.probabilities.rows(self.scorer, name)
@@ -338,25 +355,55 @@ class TextMeasurement:
 
     def more_of_base(self) -> None:
         """See `BaseModelMeasurement.more_of_base`."""
-        self._base_scores.append(self.score.measure(self.scorer, [len(self._base_scores)]))
+        found = self.score.measure(self.scorer, [len(self._base_totals)])
+        self._require_numbers(found.loss, "a neutral text", self.score.texts)
+        self._base_totals.append(self._base_totals[-1] + found if self._base_totals else found)
 
-    def lms(self) -> dict[str, Any]:
+    def lms(self, others: Sequence[BlockScores] = ()) -> dict[str, Any]:
         """See `BaseModelMeasurement.lms`."""
-        if not self._base_scores:
+        if not self._base_totals:
             return {"lms": _described(self.score.measure(self.scorer))}
+        known = [_totals([TextScores.from_dict(block, self.score.n_texts) for block in one]) for one in others]
         found, why = self._unfinished, None
-        while why is None and len(found) < len(self._base_scores):
+        while why is None and len(found) < len(self._base_totals):
             found.append(self.score.measure(self.scorer, [len(found)]))
-            own, base = _joined(found), _joined(self._base_scores[: len(found)])
-            if len(found) == len(self.score.blocks):
-                why = ALL_TEXTS
-            elif self.enough is not None:
-                why = self.enough(own.likelihood_ratio(base))
+            ratio, why = self._judged(_totals(found)[-1], len(found), known)
         self._settled = why is not None
         if why is None:
             return {}
         self._unfinished = []
-        return {"lms": {**_described(own, base), **({} if self.enough is None else {"scored_until": why})}}
+        whole = _totals(found)[-1]
+        scores = _described(whole, self._base_totals[len(found) - 1], ratio)
+        if self.enough is None:
+            return {"lms": scores}
+        by_text = {BY_TEXT: [block.to_dict() for block in found]} if whole.is_finite else {}
+        return {"lms": {**scores, "scored_until": why}, **by_text}
+
+    def _judged(
+        self, own: TextScores, n_blocks: int, others: Sequence[Sequence[TextScores]]
+    ) -> tuple[Ratio, str | None]:
+        """The likelihood ratio of a model that was scored on some blocks, and why it needs no more, or None.
+
+        Args:
+            own: The model's scores on the first `n_blocks` blocks.
+            n_blocks: How many these are.
+            others: The scores of other models on their first block, on their first two, and so on.
+        """
+        base, last = self._base_totals, len(self.score.blocks)
+
+        def ratio(others: Iterable[Sequence[TextScores]]) -> Ratio:
+            more = [Scored((o[n_blocks - 1], base[n_blocks - 1]), (o[-1], base[len(o) - 1])) for o in others]
+            return own.likelihood_ratio(base[n_blocks - 1], more)
+
+        found = ratio(one for one in others if len(one) > n_blocks)
+        if n_blocks == last or self.enough is None:
+            return found, ALL_TEXTS if n_blocks == last else None
+        why = self.enough(found)
+        if why is None:
+            whole = ratio(one for one in others if len(one) == last)
+            if whole.is_settled_by_others:
+                return whole, f"{ALL_TEXTS}, with a model that loses on the same tokens"
+        return found, why
 
     def on(self, datasets: Collection[str] | None) -> dict[str, Any]:
         """The probabilities, see `BaseModelMeasurement.on`; dataset classes without rows are left out."""
@@ -379,7 +426,8 @@ class TextMeasurement:
         if derivatives is None:
             return None
         slope, curvature = (float(values.double().mean()) for values in derivatives)
-        loss = 1 / _joined(self._base_scores).likelihood
+        # Of the blocks that are scored first, so that the guess does not depend on what was measured before.
+        loss = 1 / self._base_totals[:FIRST_BLOCKS][-1].likelihood
         allowed = loss * (1 / ratio - 1)
         return (slope + math.sqrt(slope**2 + 2 * curvature * allowed)) / curvature if curvature > 0 else None
 
@@ -406,16 +454,23 @@ class TextMeasurement:
         }
 
 
-def _joined(scores: Sequence[TextScores]) -> TextScores:
-    return functools.reduce(operator.add, scores)
+def _totals(blocks: Sequence[TextScores]) -> list[TextScores]:
+    """The scores on the first block, on the first two, and so on."""
+    return list(itertools.accumulate(blocks, operator.add))
 
 
-def _described(scores: TextScores, base: TextScores | None = None) -> dict[str, Any]:
-    """What an entry of the grid has under "lms"; `base` has the scores of the unchanged model on the same tokens."""
+def _described(scores: TextScores, base: TextScores | None = None, ratio: Ratio | None = None) -> dict[str, Any]:
+    """What an entry of the grid has under "lms".
+
+    Args:
+        scores: The scores of the model.
+        base: Those of the unchanged model on the same tokens.
+        ratio: The likelihood ratio of the two.
+    """
     result: dict[str, Any] = {"lms": scores.lms, "likelihood": scores.likelihood}
-    if base is not None:
+    if base is not None and ratio is not None:
         accuracy = scores.accuracy_ratio(base)
-        result |= {"base_lms": base.lms, "likelihood_ratio": scores.likelihood_ratio(base).to_dict()}
+        result |= {"base_lms": base.lms, "likelihood_ratio": ratio.to_dict()}
         result |= {} if accuracy is None else {"accuracy_ratio": accuracy.to_dict()}
     return {**result, "n_tokens": scores.n_tokens, "n_texts": int((scores.tokens > 0).sum())}
 
@@ -435,14 +490,15 @@ class WholeMeasurement:
         """See `BaseModelMeasurement.base`."""
         return self.on(datasets)
 
-    def hold_base(self, datasets: Collection[str] | None, *, scores: bool) -> None:
+    def hold_base(self, datasets: Collection[str] | None, *, scores: bool, others: Sequence[BlockScores] = ()) -> None:
         """Do nothing: nothing is measured text by text."""
 
     def more_of_base(self) -> None:
         """Do nothing: every measurement is whole."""
 
-    def lms(self) -> dict[str, Any]:
+    def lms(self, others: Sequence[BlockScores] = ()) -> dict[str, Any]:
         """{}, because the LMS comes with the probabilities."""
+        del others
         return {}
 
     def first_step(self, mapping: ParameterMap, direction: Tensor, ratio: float) -> None:

@@ -146,6 +146,8 @@ class LikelihoodPolicy:
             return None
         if error <= self.resolution / PRECISION:
             return f"a standard error of {error:.2g}"
+        if error <= self.resolution / 2 and found.is_settled_by_others:
+            return f"a standard error of {error:.2g}, with a model that loses on the same tokens"
         # Far from the limit, no exact number is needed.
         away = abs(found.value - self.ratio) / error
         return f"a ratio {away:.0f} standard errors from the limit" if away >= CLEARLY else None

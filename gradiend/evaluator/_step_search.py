@@ -17,7 +17,7 @@ FIRST = 0.01
 """The first step where nothing is known of the model."""
 AIM = 0.93
 """Share of the allowed loss that the search aims at, so that the chosen step is allowed on other texts as well."""
-CLOSE = 0.85
+CLOSE = 0.9
 """Share of the allowed loss that the largest allowed step must use for the search to end."""
 WIDEST = 8.0
 """Largest ratio of a step to the one before, while no step is known to be too large."""
