@@ -202,13 +202,9 @@ _SPLIT_ORDER = ("train", "validation", "test")
 
 
 def summarise(
-    rows: pd.DataFrame,
-    *,
-    classes: Sequence[str] | None = None,
-    dropped: Mapping[str, int] | None = None,
-    n_beside_others: int = 0,
-    tokenizer: Any = None,
-) -> DataSummary:
+    rows: pd.DataFrame, *, classes: Sequence[str] | None = None, dropped: Mapping[str, int] | None = None,
+    n_beside_others: int = 0, tokenizer: Any = None,
+) -> DataSummary:  # fmt: skip
     """Describe the rows that a data set gives.
 
     Args:

@@ -74,14 +74,9 @@ class Architecture:
 
     @classmethod
     def parse(
-        cls,
-        input_dim: Any,
-        latent_dim: Any,
-        activation_encoder: str,
-        activation_decoder: str | None,
-        bias_decoder: bool,
-        torch_dtype: Any,
-    ) -> Self:
+        cls, input_dim: Any, latent_dim: Any, activation_encoder: str, activation_decoder: str | None,
+        bias_decoder: bool, torch_dtype: Any,
+    ) -> Self:  # fmt: skip
         """Check the arguments of `GradiendModel`, whose docstring lists the errors."""
         for name, value in (("input_dim", input_dim), ("latent_dim", latent_dim)):
             if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
@@ -92,13 +87,10 @@ class Architecture:
                 "product of weights."
             )
         return cls(
-            int(input_dim),
-            int(latent_dim),
-            activation_name(activation_encoder),
-            activation_name(activation_decoder or activation_encoder),
-            bool(bias_decoder),
+            int(input_dim), int(latent_dim), activation_name(activation_encoder),
+            activation_name(activation_decoder or activation_encoder), bool(bias_decoder),
             require_float("torch_dtype", torch_dtype),
-        )
+        )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         """The fields; the dtype becomes its name, such as "float32"."""
@@ -160,12 +152,9 @@ def default_devices(n_gpus: int, encoder_decoder_same_device: bool = False) -> t
 
 @known_keywords("resolve_device_config_for_model", suggest=False)
 def resolve_device_config_for_model(
-    device: Device = None,
-    device_encoder: Device = None,
-    device_decoder: Device = None,
-    device_base_model: Device = None,
-    encoder_decoder_same_device: bool = False,
-) -> tuple[torch.device, torch.device, torch.device, bool]:
+    device: Device = None, device_encoder: Device = None, device_decoder: Device = None,
+    device_base_model: Device = None, encoder_decoder_same_device: bool = False,
+) -> tuple[torch.device, torch.device, torch.device, bool]:  # fmt: skip
     """The devices of encoder, decoder and base model: their own argument, else `device`, else `default_devices`.
 
     Args:

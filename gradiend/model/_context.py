@@ -46,13 +46,9 @@ T = TypeVar("T")
 
 @known_keywords("write_gradiend_context", suggest=False)
 def write_gradiend_context(
-    directory: str | Path,
-    source: str,
-    target: str | None,
-    direction: Mapping[str, int] | None = None,
-    *,
+    directory: str | Path, source: str, target: str | None, direction: Mapping[str, int] | None = None, *,
     labels_of: Side = Side.FACTUAL,
-) -> str:
+) -> str:  # fmt: skip
     """Write the context file and return its path.
 
     Args:

@@ -166,15 +166,12 @@ def _gradiend(root: Path, name: str, sizes: Mapping[str, int]) -> ListedGradiend
     own = [f"{name}/{file}".lstrip("/") for file in (CONFIG, TRAINING, *LISTED)]
     below = tuple(f"{name}/{one}/".lstrip("/") for one in FOLDERS)
     return ListedGradiend(
-        subfolder=folder_of(name) if is_run else name,
-        kind="GRADIEND",
-        classes=tuple(label for label, _ in signs),
-        base_model=metadata.get("base_model"),
-        base_model_revision=metadata.get(BASE_REVISION),
+        subfolder=folder_of(name) if is_run else name, kind="GRADIEND", classes=tuple(label for label, _ in signs),
+        base_model=metadata.get("base_model"), base_model_revision=metadata.get(BASE_REVISION),
         entries=config["architecture"].get("input_dim"),
         size=sum(size for file, size in sizes.items() if file in own or file.startswith(below)),
         correlation=_correlation(folder),
-    )
+    )  # fmt: skip
 
 
 def _correlation(folder: Path) -> float | None:

@@ -211,14 +211,9 @@ class RewritesBaseModel(nn.Module, ABC):
     @known_keywords("ModelWithGradiend.rewrite_base_model")
     @plain_modes()
     def rewrite_base_model(
-        self,
-        learning_rate: float,
-        feature_factor: Factor | None = None,
-        part: str = "decoder",
-        *,
-        strengthen: str | None = None,
-        weaken: str | None = None,
-    ) -> Any:
+        self, learning_rate: float, feature_factor: Factor | None = None, part: str = "decoder", *,
+        strengthen: str | None = None, weaken: str | None = None,
+    ) -> Any:  # fmt: skip
         """A changed copy of the base model: θ' = θ + learning_rate · decoder(feature_factor) on the mapped entries.
 
             model.rewrite_base_model(learning_rate=0.1, strengthen="feminine")
@@ -330,13 +325,9 @@ class RewritesBaseModel(nn.Module, ABC):
 
     @plain_modes()
     def rewrite_record(
-        self,
-        learning_rate: float,
-        feature_factor: Factor,
-        part: str = "decoder",
-        *,
+        self, learning_rate: float, feature_factor: Factor, part: str = "decoder", *,
         choice: RewriteChoice | None = None,
-    ) -> RewriteRecord:
+    ) -> RewriteRecord:  # fmt: skip
         """The record of a model that `rewrite_base_model` makes; arguments and errors are those of `export_delta`."""
         if choice is not None and not isinstance(choice, RewriteChoice):
             raise TypeError(f"choice must be a RewriteChoice; got {choice!r:.60}.")

@@ -552,16 +552,10 @@ class GradiendModel(Shown, nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls,
-        load_directory: str,
-        device_encoder: Device = None,
-        device_decoder: Device = None,
-        torch_dtype: torch.dtype | None = None,
-        *,
-        verify: bool = True,
-        subfolder: str | None = None,
+        cls, load_directory: str, device_encoder: Device = None, device_decoder: Device = None,
+        torch_dtype: torch.dtype | None = None, *, verify: bool = True, subfolder: str | None = None,
         revision: str | None = None,
-    ) -> Self:
+    ) -> Self:  # fmt: skip
         """Load a checkpoint that `save_pretrained` wrote, without the base model.
 
         Args:

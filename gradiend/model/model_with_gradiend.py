@@ -116,12 +116,9 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
     @classmethod
     @abstractmethod
     def _load_model(
-        cls,
-        load_directory: Any,
-        base_model_id: str | None = None,
-        gradiend_kwargs: Mapping[str, Any] | None = None,
+        cls, load_directory: Any, base_model_id: str | None = None, gradiend_kwargs: Mapping[str, Any] | None = None,
         **kwargs: Any,
-    ) -> tuple[Any, ...]:
+    ) -> tuple[Any, ...]:  # fmt: skip
         """Load (base_model, *further arguments of the constructor)."""
 
     @classmethod
@@ -485,12 +482,9 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         recorded = {key: value for key, value in gradiend.kwargs.items() if key != BASE_REVISION or base_model is None}
         try:
             loaded, *extra = load_base_model(
-                cls,
-                str(directory) if base_model is None else base_model,
-                load_arguments,
-                base_model_id=named if base_model is None else identity_of(base_model),
-                gradiend_kwargs=recorded,
-            )
+                cls, str(directory) if base_model is None else base_model, load_arguments,
+                base_model_id=named if base_model is None else identity_of(base_model), gradiend_kwargs=recorded,
+            )  # fmt: skip
         except OSError as error:
             if base_model is not None:
                 raise

@@ -29,13 +29,9 @@ SHORT.maxother = 200
 
 
 def argument(
-    default: Any,
-    parse: Callable[[str, Any], Any] | None = None,
-    *,
-    optional: bool | None = None,
-    affects: Literal["training", "seeds", "neither"] = "training",
-    save: Callable[[Any], Any] | None = copy.deepcopy,
-) -> Any:
+    default: Any, parse: Callable[[str, Any], Any] | None = None, *, optional: bool | None = None,
+    affects: Literal["training", "seeds", "neither"] = "training", save: Callable[[Any], Any] | None = copy.deepcopy,
+) -> Any:  # fmt: skip
     """A field of `Arguments`.
 
     Args:

@@ -27,14 +27,9 @@ _LINES = (".txt", ".txt.gz")
 
 @known_keywords("resolve_base_data")
 def resolve_base_data(
-    source: BaseData,
-    text_column: str = "text",
-    max_size: int | None = None,
-    split: str = "train",
-    seed: int | None = 42,
-    hf_config: str | None = None,
-    trust_remote_code: bool = False,
-) -> list[str]:
+    source: BaseData, text_column: str = "text", max_size: int | None = None, split: str = "train",
+    seed: int | None = 42, hf_config: str | None = None, trust_remote_code: bool = False,
+) -> list[str]:  # fmt: skip
     """Load texts, shuffle them with `seed` and keep the first `max_size`.
 
     Texts are stripped; missing and empty ones are dropped.
@@ -72,13 +67,9 @@ def resolve_base_data(
 
 
 def open_source(
-    source: BaseData,
-    columns: Columns,
-    *,
-    split: str = "train",
-    hf_config: str | None = None,
+    source: BaseData, columns: Columns, *, split: str = "train", hf_config: str | None = None,
     trust_remote_code: bool = False,
-) -> TextSource:
+) -> TextSource:  # fmt: skip
     """Find out what `source` is and that it can be read; arguments and errors are those of `resolve_base_data`."""
     require_text("text_column", columns.text)
     require_text("split", split)

@@ -71,11 +71,9 @@ class TextPreprocessConfig(ShowsChanges):
 
 @known_keywords("preprocess_texts")
 def preprocess_texts(
-    texts: Iterable[str],
-    config: TextPreprocessConfig | None = None,
-    spacy_model: str | PathLike[str] | None = None,
+    texts: Iterable[str], config: TextPreprocessConfig | None = None, spacy_model: str | PathLike[str] | None = None,
     download_if_missing: bool = True,
-) -> list[str]:
+) -> list[str]:  # fmt: skip
     """Cut and filter texts.
 
     Args:
@@ -98,11 +96,9 @@ def preprocess_texts(
 
 
 def iter_sentences_from_texts(
-    texts: Iterable[str],
-    config: TextPreprocessConfig | None = None,
-    spacy_model: str | PathLike[str] | None = None,
+    texts: Iterable[str], config: TextPreprocessConfig | None = None, spacy_model: str | PathLike[str] | None = None,
     download_if_missing: bool = True,
-) -> Iterator[str]:
+) -> Iterator[str]:  # fmt: skip
     """Yield the segments of texts one by one, in their order; the arguments are those of `preprocess_texts`.
 
     Without a `config`, texts are split at new lines, stripped, and dropped where they are empty.

@@ -69,16 +69,10 @@ class TextFilterConfig:
     """Words before the first word of the class that a text must have; None leaves it to the data creator."""
 
     def __init__(
-        self,
-        targets: Sequence[GivenTarget] | GivenTarget | None = None,
-        target: str | None = None,
-        spacy_tags: SpacyTagSpec | None = None,
-        use_lemma: bool = False,
-        id: str | None = None,
-        mask: str = "[MASK]",
-        weight: float = 1.0,
-        min_left_context_words: int | None = None,
-    ) -> None:
+        self, targets: Sequence[GivenTarget] | GivenTarget | None = None, target: str | None = None,
+        spacy_tags: SpacyTagSpec | None = None, use_lemma: bool = False, id: str | None = None, mask: str = "[MASK]",
+        weight: float = 1.0, min_left_context_words: int | None = None,
+    ) -> None:  # fmt: skip
         if targets is not None and target is not None:
             raise ValueError("Give either targets=[...] or target='...', not both.")
         self.targets = _parse_targets(targets if target is None else target)
@@ -172,14 +166,9 @@ class PairedTextFilterConfig(TextFilterConfig):
     """Word of this class → its partner, a word of another class."""
 
     def __init__(
-        self,
-        pairs: Sequence[tuple[str, str]] | Mapping[str, str],
-        spacy_tags: SpacyTagSpec | None = None,
-        id: str | None = None,
-        mask: str = "[MASK]",
-        weight: float = 1.0,
-        min_left_context_words: int | None = None,
-    ) -> None:
+        self, pairs: Sequence[tuple[str, str]] | Mapping[str, str], spacy_tags: SpacyTagSpec | None = None,
+        id: str | None = None, mask: str = "[MASK]", weight: float = 1.0, min_left_context_words: int | None = None,
+    ) -> None:  # fmt: skip
         self.pairs = _parse_pairs(pairs)
         super().__init__(
             list(self.pairs), spacy_tags=spacy_tags, id=id, mask=mask, weight=weight,

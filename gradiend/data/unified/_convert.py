@@ -35,15 +35,10 @@ _DEFAULT_COLUMNS = ColumnNames()
 
 
 def to_unified(
-    data: RawData,
-    *,
-    pair: Sequence[str] | None,
-    columns: ColumnNames = _DEFAULT_COLUMNS,
-    max_counterfactuals_per_sentence: int = 1,
-    seed: int | None = None,
-    merge: ClassMerge | None = None,
+    data: RawData, *, pair: Sequence[str] | None, columns: ColumnNames = _DEFAULT_COLUMNS,
+    max_counterfactuals_per_sentence: int = 1, seed: int | None = None, merge: ClassMerge | None = None,
     dropped: Counter[str] | None = None,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Make the unified frame from any input.
 
     Args:
@@ -79,13 +74,9 @@ def to_unified(
 
 
 def other_classes(
-    data: RawData,
-    *,
-    pair: Sequence[str],
-    columns: ColumnNames = _DEFAULT_COLUMNS,
-    merge: ClassMerge | None = None,
+    data: RawData, *, pair: Sequence[str], columns: ColumnNames = _DEFAULT_COLUMNS, merge: ClassMerge | None = None,
     only: Collection[str] | None = None,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Make unified rows of the classes outside a pair (`only` some of them), each word with itself as alternative.
 
     With `merge`, classes that are not merged have no rows. The other arguments are those of `to_unified`.

@@ -27,18 +27,11 @@ from gradiend.util._keywords import known_keywords, nearest
 
 
 def merged_to_unified(
-    df: pd.DataFrame,
-    masked_col: str = ColumnNames.masked,
-    split_col: str = ColumnNames.split,
-    label_class_col: str = ColumnNames.label_class,
-    label_col: str = ColumnNames.label,
-    target_col: str | None = None,
-    target_class_col: str | None = None,
-    pair: Sequence[str] | None = None,
-    *,
-    max_counterfactuals_per_sentence: int = 1,
-    random_state: int | None = None,
-) -> pd.DataFrame:
+    df: pd.DataFrame, masked_col: str = ColumnNames.masked, split_col: str = ColumnNames.split,
+    label_class_col: str = ColumnNames.label_class, label_col: str = ColumnNames.label, target_col: str | None = None,
+    target_class_col: str | None = None, pair: Sequence[str] | None = None, *,
+    max_counterfactuals_per_sentence: int = 1, random_state: int | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """Make the unified frame from one table.
 
     Args:
@@ -68,14 +61,11 @@ def merged_to_unified(
 
 
 def apply_class_merge_to_merged_df(
-    df: pd.DataFrame,
-    class_merge_map: Mapping[str, Sequence[str]],
-    class_merge_transition_groups: Sequence[Collection[str]] | None = None,
-    *,
-    label_class_col: str = ColumnNames.label_class,
-    alternative_class_col: str = ColumnNames.alternative_class,
+    df: pd.DataFrame, class_merge_map: Mapping[str, Sequence[str]],
+    class_merge_transition_groups: Sequence[Collection[str]] | None = None, *,
+    label_class_col: str = ColumnNames.label_class, alternative_class_col: str = ColumnNames.alternative_class,
     unmerged: Collection[str] = (),
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Rename the classes of a merged table to those that they are merged into.
 
     Args:
@@ -110,16 +100,10 @@ def apply_class_merge_to_merged_df(
 
 
 def per_class_dict_to_unified(
-    class_dfs: Mapping[str, pd.DataFrame],
-    classes: str | Sequence[str] = "all",
-    masked_col: str = "masked",
-    split_col: str = "split",
-    use_class_names_as_columns: bool = True,
-    pair: Sequence[str] | None = None,
-    include_identity_rows: bool = False,
-    max_counterfactuals_per_sentence: int = 1,
-    random_state: int | None = None,
-) -> pd.DataFrame:
+    class_dfs: Mapping[str, pd.DataFrame], classes: str | Sequence[str] = "all", masked_col: str = "masked",
+    split_col: str = "split", use_class_names_as_columns: bool = True, pair: Sequence[str] | None = None,
+    include_identity_rows: bool = False, max_counterfactuals_per_sentence: int = 1, random_state: int | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """Make the unified frame from a table per class.
 
     The words of a class are in the column that has the name of the class, otherwise in `label`, `token` or `source`.
@@ -159,11 +143,9 @@ def per_class_dict_to_unified(
 
 
 def merge_per_class_dfs(
-    class_dfs: Mapping[str, pd.DataFrame],
-    masked_col: str = "masked",
-    split_col: str = "split",
+    class_dfs: Mapping[str, pd.DataFrame], masked_col: str = "masked", split_col: str = "split",
     use_class_names_as_columns: bool = True,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Merge a table per class into one; the arguments and errors are those of `per_class_dict_to_unified`.
 
     Returns:
@@ -212,16 +194,10 @@ def _select(class_dfs: Mapping[str, pd.DataFrame], classes: str | Sequence[str])
 
 @known_keywords("hold_out_words")
 def hold_out_words(
-    rows: pd.DataFrame,
-    words: Sequence[str] | None = None,
-    *,
-    share: float = 0.2,
-    seed: int = 0,
-    word_col: str = "label",
-    class_col: str = "label_class",
-    alternative_col: str = "alternative",
+    rows: pd.DataFrame, words: Sequence[str] | None = None, *, share: float = 0.2, seed: int = 0,
+    word_col: str = "label", class_col: str = "label_class", alternative_col: str = "alternative",
     split_col: str = "split",
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Move every row with one of some words to the test split, so that training never sees these words.
 
     A high correlation may only show that the encoder knows the words of the training; on held-out words it cannot.

@@ -154,14 +154,9 @@ def resolve_dataframe(
 
 
 def load_hub_table(
-    name: Any,
-    config: str | None = None,
-    *,
-    split: str | None = None,
-    splits: Sequence[str] | None = None,
-    split_col: str = "split",
-    trust_remote_code: bool = False,
-) -> pd.DataFrame:
+    name: Any, config: str | None = None, *, split: str | None = None, splits: Sequence[str] | None = None,
+    split_col: str = "split", trust_remote_code: bool = False,
+) -> pd.DataFrame:  # fmt: skip
     """Load a data set, by its name or in memory, as one table; the errors are those of `load_hub_dataset`.
 
     The rows of one `split` are taken as they are. With several `splits`, or None for all, the column `split_col` is
@@ -189,14 +184,9 @@ def load_hub_table(
 
 
 def load_hf_per_class(
-    dataset_name: str,
-    classes: str | Sequence[str] = "all",
-    splits: Sequence[str] | None = None,
-    masked_col: str = "masked",
-    split_col: str = "split",
-    *,
-    trust_remote_code: bool = False,
-) -> dict[str, pd.DataFrame]:
+    dataset_name: str, classes: str | Sequence[str] = "all", splits: Sequence[str] | None = None,
+    masked_col: str = "masked", split_col: str = "split", *, trust_remote_code: bool = False,
+) -> dict[str, pd.DataFrame]:  # fmt: skip
     """Load a data set that has a config for each class, as class → table.
 
     Args:

@@ -34,12 +34,9 @@ logger = logging.getLogger(__name__)
 
 
 def unify(
-    tables: Sequence[ParsedTable],
-    contrast: Contrast | None,
-    max_counterfactuals_per_sentence: int = 1,
-    random_state: int | None = None,
-    dropped: Counter[str] | None = None,
-) -> pd.DataFrame:
+    tables: Sequence[ParsedTable], contrast: Contrast | None, max_counterfactuals_per_sentence: int = 1,
+    random_state: int | None = None, dropped: Counter[str] | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """Make the unified frame, in the order of the tables and their rows; the arguments are those of `to_unified`.
 
     Without a contrast all rows are kept, and each must have its alternative and the class of the alternative.

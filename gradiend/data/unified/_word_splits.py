@@ -72,13 +72,9 @@ class Division:
 
 
 def divided(
-    data: pd.DataFrame | Mapping[str, pd.DataFrame],
-    columns: ColumnNames,
-    division: Division,
-    *,
-    name_of: Callable[[str], str] = str,
-    needed: Collection[str] | None = None,
-) -> tuple[pd.DataFrame | dict[str, pd.DataFrame], int]:
+    data: pd.DataFrame | Mapping[str, pd.DataFrame], columns: ColumnNames, division: Division, *,
+    name_of: Callable[[str], str] = str, needed: Collection[str] | None = None,
+) -> tuple[pd.DataFrame | dict[str, pd.DataFrame], int]:  # fmt: skip
     """Give every row its split, in the column that `columns` names; a column of that name is replaced.
 
     Words that always stand with the same alternative are pairs, which stay together. Where a word has several
@@ -206,12 +202,9 @@ class _Unit(NamedTuple):
 
 
 def splits_of(
-    items: Sequence[Item],
-    classes: Sequence[str],
-    parents: dict[Item, Item],
-    division: Division,
+    items: Sequence[Item], classes: Sequence[str], parents: dict[Item, Item], division: Division,
     needed: Collection[str] | None = None,
-) -> tuple[NDArray[np.int64], int]:
+) -> tuple[NDArray[np.int64], int]:  # fmt: skip
     """Choose the split of each row, as a number in the order of `ratios.names`; also return the length of a cycle.
 
     Args:

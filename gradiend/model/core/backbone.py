@@ -171,16 +171,9 @@ def build_gradiend_from_base_model(
     """
     mapping = select_parameters(base_model, params, param_map)
     return ParamMappedGradiendModel(
-        mapping.size,
-        latent_dim,
-        mapping,
-        torch_dtype=torch_dtype or torch.float32,
-        device_encoder=device_encoder,
-        device_decoder=device_decoder,
-        lazy_init=lazy_init,
-        base_model=load_directory,
-        **kwargs,
-    )
+        mapping.size, latent_dim, mapping, torch_dtype=torch_dtype or torch.float32, device_encoder=device_encoder,
+        device_decoder=device_decoder, lazy_init=lazy_init, base_model=load_directory, **kwargs,
+    )  # fmt: skip
 
 
 def without_parameters(model: M, patterns: Sequence[str]) -> M:

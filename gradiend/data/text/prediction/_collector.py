@@ -128,14 +128,9 @@ def _is_stopped(stop: StopRequest, *, keeps: bool) -> bool:
 
 
 def collect_neutral(
-    texts: Iterable[TextBlock],
-    excluded: Sequence[TextFilterConfig],
-    segmenter: Segmenter,
-    exclusion: TokenExclusion,
-    *,
-    masks: Collection[str],
-    limit: int | None,
-) -> tuple[list[str], Counter[str], bool]:
+    texts: Iterable[TextBlock], excluded: Sequence[TextFilterConfig], segmenter: Segmenter, exclusion: TokenExclusion,
+    *, masks: Collection[str], limit: int | None,
+) -> tuple[list[str], Counter[str], bool]:  # fmt: skip
     """Find up to `limit` segments without any excluded word, token or mask, and count the other segments by reason.
 
     The last of the result is whether Ctrl-C ended the pass before its end; its errors are those of `collect_examples`.

@@ -36,11 +36,9 @@ def balanced(
 
 
 def with_splits(
-    rows_of: Mapping[str, pd.DataFrame],
-    partners: Mapping[tuple[str, str], Mapping[str, str]],
-    request: TrainingRequest,
-    rng: random.Random,
-) -> dict[str, pd.DataFrame]:
+    rows_of: Mapping[str, pd.DataFrame], partners: Mapping[tuple[str, str], Mapping[str, str]],
+    request: TrainingRequest, rng: random.Random,
+) -> dict[str, pd.DataFrame]:  # fmt: skip
     """Give each row its split, as the request says; errors: see `assign_splits_by_word`."""
     ratios, groups = request.ratios, [rows["group"].to_numpy() for rows in rows_of.values()]
     numbers: Sequence[NDArray[np.int64] | NDArray[np.int8]]
@@ -59,11 +57,9 @@ def with_splits(
 
 
 def assign_splits_by_word(
-    rows_of: Mapping[str, pd.DataFrame],
-    partners: Mapping[tuple[str, str], Mapping[str, str]],
-    ratios: SplitRatios,
+    rows_of: Mapping[str, pd.DataFrame], partners: Mapping[tuple[str, str], Mapping[str, str]], ratios: SplitRatios,
     seed: int,
-) -> list[NDArray[np.int64]]:
+) -> list[NDArray[np.int64]]:  # fmt: skip
     """Choose for each class the split of every row, as a number in the order of `ratios.names`.
 
     All rows of a word are in one split, with those of its partner; the ratios are of the words of each class.

@@ -67,11 +67,9 @@ def describe_neutral(n_rows: int, dropped: Mapping[str, int], path: Path | None)
 
 
 def require_found(
-    configs: Sequence[TextFilterConfig],
-    collected: Collected,
-    source: str,
+    configs: Sequence[TextFilterConfig], collected: Collected, source: str,
     near_misses: Callable[[Sequence[TextFilterConfig]], str],
-) -> None:
+) -> None:  # fmt: skip
     """Raise a ValueError that names the classes without rows, their targets, and near words of the corpus."""
     empty = [config for config, examples in zip(configs, collected.examples, strict=True) if examples.empty]
     if empty:

@@ -32,11 +32,9 @@ class TagResolver:
     """
 
     def __init__(
-        self,
-        configs: Sequence[TextFilterConfig],
-        spacy_model: str | os.PathLike[str] | None = None,
+        self, configs: Sequence[TextFilterConfig], spacy_model: str | os.PathLike[str] | None = None,
         download_if_missing: bool = False,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._lemmas = lemma_targets(configs)
         lemma = [TagTest(TokenProperty.LEMMA, "lemma", word) for word in self._lemmas]
         tagged = [test for target in class_targets(configs) if target.tags for test in target.tags.tests]
@@ -160,12 +158,9 @@ class TokenExclusion:
     """
 
     def __init__(
-        self,
-        excluded_tags: SpacyTagSpec | Sequence[SpacyTagSpec] | None,
-        excluded_lemmas: Collection[str],
-        spacy_model: str | os.PathLike[str] | None,
-        download_if_missing: bool = False,
-    ) -> None:
+        self, excluded_tags: SpacyTagSpec | Sequence[SpacyTagSpec] | None, excluded_lemmas: Collection[str],
+        spacy_model: str | os.PathLike[str] | None, download_if_missing: bool = False,
+    ) -> None:  # fmt: skip
         self._tags = _parse(excluded_tags)
         self._lemmas = {lemma.casefold() for lemma in excluded_lemmas}
         self._reader: SpacyReader | None = None

@@ -115,28 +115,14 @@ class TextPredictionDataCreator(Shown):
     """
 
     def __init__(
-        self,
-        base_data: BaseData,
-        text_column: str = "text",
-        base_max_size: int | None = None,
-        split: str = "train",
-        hf_config: str | None = None,
-        trust_remote_code: bool = False,
-        preprocess: TextPreprocessConfig | None = None,
-        spacy_model: str | PathLike[str] | None = None,
-        feature_targets: Sequence[TextFilterConfig] | None = None,
-        seed: int = 42,
-        download_if_missing: bool = True,
-        output_dir: str | PathLike[str] | None = None,
-        training_basename: str = "training",
-        neutral_basename: str = "neutral",
-        output_format: str = "csv",
-        use_cache: bool = False,
-        *,
-        document_column: str | None = None,
-        n_processes: int | None = None,
+        self, base_data: BaseData, text_column: str = "text", base_max_size: int | None = None, split: str = "train",
+        hf_config: str | None = None, trust_remote_code: bool = False, preprocess: TextPreprocessConfig | None = None,
+        spacy_model: str | PathLike[str] | None = None, feature_targets: Sequence[TextFilterConfig] | None = None,
+        seed: int = 42, download_if_missing: bool = True, output_dir: str | PathLike[str] | None = None,
+        training_basename: str = "training", neutral_basename: str = "neutral", output_format: str = "csv",
+        use_cache: bool = False, *, document_column: str | None = None, n_processes: int | None = None,
         min_left_context_words: int = 0,
-    ) -> None:
+    ) -> None:  # fmt: skip
         require_whole("base_max_size", base_max_size, 1, none_means="for all")
         require_whole("seed", seed, None, none_means="for another order each time")
         require_whole("n_processes", n_processes, 1, none_means="for the number that is used")
@@ -199,23 +185,12 @@ class TextPredictionDataCreator(Shown):
 
     @known_keywords("generate_training_data")
     def generate_training_data(
-        self,
-        max_size_per_class: int | None = None,
-        format: str = "per_class",
-        split_name: str = "train",
-        balance: Balance = "try",
-        output: str | PathLike[str] | None = None,
-        train_ratio: float = 0.8,
-        val_ratio: float = 0.1,
-        test_ratio: float = 0.1,
-        min_rows_per_class_for_split: int = 10,
-        *,
-        split_by_document: bool | None = None,
-        keep_several_classes: bool = True,
-        split_by_target: bool = False,
-        min_rows_per_target_for_balance: int = 1,
-        raise_on_incomplete_classes: bool = True,
-    ) -> dict[str, pd.DataFrame] | pd.DataFrame:
+        self, max_size_per_class: int | None = None, format: str = "per_class", split_name: str = "train",
+        balance: Balance = "try", output: str | PathLike[str] | None = None, train_ratio: float = 0.8,
+        val_ratio: float = 0.1, test_ratio: float = 0.1, min_rows_per_class_for_split: int = 10, *,
+        split_by_document: bool | None = None, keep_several_classes: bool = True, split_by_target: bool = False,
+        min_rows_per_target_for_balance: int = 1, raise_on_incomplete_classes: bool = True,
+    ) -> dict[str, pd.DataFrame] | pd.DataFrame:  # fmt: skip
         """Find sentences with words of a class, mask these words and divide the rows into splits.
 
         All words of the class are masked; the label is the first word, cased as in the text. A sentence with words of
@@ -287,14 +262,10 @@ class TextPredictionDataCreator(Shown):
 
     @known_keywords("generate_neutral_data")
     def generate_neutral_data(
-        self,
-        base_data: BaseData | None = None,
-        additional_excluded_words: Sequence[str] | None = None,
-        excluded_spacy_tags: SpacyTagSpec | Sequence[SpacyTagSpec] | None = None,
-        max_size: int | None = None,
-        format: str = "minimal",
-        output: str | PathLike[str] | None = None,
-    ) -> pd.DataFrame:
+        self, base_data: BaseData | None = None, additional_excluded_words: Sequence[str] | None = None,
+        excluded_spacy_tags: SpacyTagSpec | Sequence[SpacyTagSpec] | None = None, max_size: int | None = None,
+        format: str = "minimal", output: str | PathLike[str] | None = None,
+    ) -> pd.DataFrame:  # fmt: skip
         """Find texts without any word of any class, whatever the tags of the word.
 
         A lemma of a class excludes all its forms, for which every text that has none of the words is parsed.

@@ -34,16 +34,11 @@ Span: TypeAlias = tuple[int, int, str]
 
 @known_keywords("filter_sentences")
 def filter_sentences(
-    sentences: Iterable[str],
-    filter_config: TextFilterConfig,
-    spacy_model: str | os.PathLike[str] | None = None,
-    download_if_missing: bool = False,
-    desc: str | None = None,
-    max_matches: int | None = None,
-    total_target_overall: int | None = None,
-    total_so_far_initial: int = 0,
+    sentences: Iterable[str], filter_config: TextFilterConfig, spacy_model: str | os.PathLike[str] | None = None,
+    download_if_missing: bool = False, desc: str | None = None, max_matches: int | None = None,
+    total_target_overall: int | None = None, total_so_far_initial: int = 0,
     stats: MutableMapping[str, int] | None = None,
-) -> list[tuple[str, list[Span]]]:
+) -> list[tuple[str, list[Span]]]:  # fmt: skip
     """Keep the sentences that have a word of a class, with the places of all such words.
 
     Words are whole words in any case; see `SurfaceMatcher`. Tags and lemmas are read by spaCy, in batches; see
@@ -84,14 +79,11 @@ def filter_sentences(
 
 @known_keywords("filter_sentences_multi")
 def filter_sentences_multi(
-    sentences: Iterable[str],
-    configs_with_ids: Sequence[tuple[str, TextFilterConfig]],
-    spacy_model: str | os.PathLike[str] | None = None,
-    download_if_missing: bool = False,
-    max_matches_per_class: int | None = None,
-    total_target_overall: int | None = None,
+    sentences: Iterable[str], configs_with_ids: Sequence[tuple[str, TextFilterConfig]],
+    spacy_model: str | os.PathLike[str] | None = None, download_if_missing: bool = False,
+    max_matches_per_class: int | None = None, total_target_overall: int | None = None,
     stats: MutableMapping[str, Any] | None = None,
-) -> tuple[dict[str, list[tuple[str, list[Span]]]], dict[str, Any]]:
+) -> tuple[dict[str, list[tuple[str, list[Span]]]], dict[str, Any]]:  # fmt: skip
     """Do what `filter_sentences` does for several classes in one pass over the sentences.
 
     A sentence with words of two classes is listed for both. Where a target of one class is the beginning of
@@ -139,15 +131,9 @@ class _Filtered:
 
 
 def _filter(
-    sentences: Iterable[str],
-    configs: Sequence[TextFilterConfig],
-    resolver: TagResolver,
-    *,
-    limit: int | None,
-    desc: str | None = None,
-    total: int | None = None,
-    n_found: int = 0,
-) -> _Filtered:
+    sentences: Iterable[str], configs: Sequence[TextFilterConfig], resolver: TagResolver, *, limit: int | None,
+    desc: str | None = None, total: int | None = None, n_found: int = 0,
+) -> _Filtered:  # fmt: skip
     matcher = SurfaceMatcher(configs)
     resolver.load()
     filtered = _Filtered([[] for _ in configs])
