@@ -207,12 +207,10 @@ def summarise(
 ) -> DataSummary:  # fmt: skip
     """Describe the rows that a data set gives.
 
-    Args:
-        rows: Columns masked, split, factual_class and factual; document is optional, None where unknown.
-        classes: Classes in the order in which they are shown, also classes without rows. Default: those in the rows.
-        dropped: Reason → how many rows were left out before.
-        n_beside_others: How many rows are from sentences that hold a word of another class too.
-        tokenizer: See `resolve_tokenizer`; None shows no tokens.
+    `rows` has the columns masked, split, factual_class and factual, and optionally document, None where it is unknown.
+    `classes` are shown in their order, also those without rows. `dropped` says for what reasons how many rows were left
+    out before, and `n_beside_others` how many are from sentences that hold a word of another class too. `tokenizer`:
+    see `resolve_tokenizer`; None shows no tokens.
     """
     rows = rows.reset_index(drop=True)
     resolved = None if tokenizer is None else resolve_tokenizer(tokenizer)

@@ -187,11 +187,7 @@ class Objective(ABC):
         return [True] * len(masked_texts)
 
     def tokenize_known(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord]:
-        """Like `tokenize`, but words that become unknown tokens are refused.
-
-        Raises:
-            ValueError: Words that become unknown tokens; the message lists these words. See also `tokenize`.
-        """
+        """Like `tokenize`; words that become unknown tokens are a ValueError, which lists them."""
         words = list(words)
         tokenized = self.tokenize(list(masked_texts), words)
         unknown = self.unknown_id

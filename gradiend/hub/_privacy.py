@@ -36,9 +36,7 @@ def is_local(name: str) -> bool:
 def without_places(value: Any, names: Mapping[str, str]) -> Any:
     """A JSON value without paths of this machine and without times.
 
-    Args:
-        value: What `json.loads` gives.
-        names: Path → the name that replaces it; any other absolute path is replaced by its last part.
+    `names` has the name that replaces a path; any other absolute path is replaced by its last part.
     """
     if isinstance(value, Mapping):
         return {

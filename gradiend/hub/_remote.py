@@ -161,13 +161,9 @@ class Target:
         return Path(self.api.hf_hub_download(self.repo_id, path, revision=remote.head, local_dir=folder))
 
     def commit(self, remote: Remote, new: Mapping[str, Path], old: Iterable[str], message: str) -> Committed:
-        """Make one commit, and the repository or branch before, if it is missing.
+        """Make one commit of the `new` files (path in the repository → file), without the `old` ones.
 
-        Args:
-            remote: What the repository holds.
-            new: Path in the repository → file.
-            old: Paths in the repository of files that are removed.
-            message: The title of the commit.
+        The repository or branch is made before, if it is missing.
         """
         changed = [path for path, file in new.items() if not remote.holds(path, file)]
         removed = [path for path in old if path not in new]

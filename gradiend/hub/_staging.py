@@ -81,13 +81,9 @@ class Source:
     def at(place: str | Path, *, include_base_model: bool = False) -> Source:
         """What is at a path: a checkpoint, the folder of a run with one in `model/`, a delta or a rewritten model.
 
-        Args:
-            place: The folder; for a delta, also the file.
-            include_base_model: Whether the base model of a checkpoint, a local folder, is put into it.
-
-        Raises:
-            FileNotFoundError: There is nothing.
-            ValueError: It is none of these, a file is damaged, or no base model can be put into it.
+        With `include_base_model`, the base model of a checkpoint, a local folder, is put into it. Raises
+        FileNotFoundError if there is nothing, ValueError if it is none of these, a file is damaged, or no base model
+        can be put into it.
         """
         require_path("place", place)
         path = Path(place)
@@ -114,9 +110,7 @@ class Source:
     def published_base(self, given: str | None) -> str:
         """The name of the base model for others: `given`, else the recorded name.
 
-        Raises:
-            ValueError: The base model is a folder of this machine, and nothing says where others find it; or
-                `given` is no name on a hub.
+        Raises ValueError for a folder of this machine that others find nowhere, or a `given` that is no name on a hub.
         """
         if given is not None:
             require_text("base_model", given)
@@ -149,13 +143,7 @@ class Source:
         raise NotImplementedError
 
     def write(self, folder: Path, base_model: str, new_card: Callable[[Path | Delta], str]) -> None:
-        """Write what is published into an empty folder.
-
-        Args:
-            folder: The folder.
-            base_model: What `published_base` gives.
-            new_card: Makes the text of a card.
-        """
+        """Write what is published into an empty folder; `new_card` makes the text of a card."""
         raise NotImplementedError
 
     def _write_card(self, folder: Path, card: str) -> None:

@@ -41,12 +41,9 @@ def local_folder(
 ) -> Path:
     """The local folder of a GRADIEND: of a place on this machine itself, of one on a hub after a download.
 
-    Args:
-        place: A checkpoint, or a run that has its checkpoint in `model/`: a folder, `owner/name`, or
-            `hf://owner/name@revision/subfolder`.
-        subfolder: The folder below the place.
-        revision: The branch, tag or commit of a repository. Default: the main branch.
-        verify: Whether to compare downloaded files with the checksums under which the hub keeps them.
+    The place is a checkpoint, or a run that has its checkpoint in `model/`: a folder, `owner/name`, or
+    `hf://owner/name@revision/subfolder`. With `verify`, downloaded files are compared with the checksums under which
+    the hub keeps them.
 
     Raises:
         FileNotFoundError: There is no such repository, revision or subfolder, or no GRADIEND in it; or there is no

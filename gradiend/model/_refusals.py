@@ -30,10 +30,7 @@ def inside(model: Any) -> Any:
     """The model inside of wrappers that leave what it computes as it is; the wrappers stay as they are.
 
     These wrappers are DataParallel, DistributedDataParallel, what `torch.compile` returns, and PeftModel. Another
-    object is returned itself.
-
-    Raises:
-        ValueError: A PeftModel with an adapter of an unsupported kind.
+    object is returned itself. Raises ValueError for a PeftModel with an adapter of an unsupported kind.
     """
     found = model
     while (wrapped := _wrapped_in(found)) is not None:

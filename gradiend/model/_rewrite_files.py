@@ -147,13 +147,8 @@ def files_of_model(directory: str | Path) -> list[Path]:
 def verify_rewritten(directory: str | Path, *, weights: bool = True) -> None:
     """Compare the files of a rewritten model with its record; do nothing for a folder without such a record.
 
-    Args:
-        directory: The directory of a model.
-        weights: Whether the weights are compared too, which reads all of their bits.
-
-    Raises:
-        FileNotFoundError: A file of the model is missing.
-        ValueError: A file was damaged or changed after the rewrite; the message names the file.
+    With `weights`, the weights are compared too, which reads all of their bits. Raises FileNotFoundError for a missing
+    file, and ValueError, which names the file, for one that was damaged or changed after the rewrite.
     """
     record = Path(directory) / REWRITE_RECORD
     listed = read_checked_json(record, own_version=FORMAT_VERSION).get(FILES) if record.is_file() else None

@@ -1,11 +1,14 @@
-"""The GRADIEND network: gradients → a few latent numbers → gradients."""
+"""The GRADIEND network: gradients → a few latent numbers → gradients.
+
+The file is one class, which is long since it is the documented network: a third of it says what its methods do.
+"""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -306,39 +309,23 @@ class GradiendModel(Shown, nn.Module):
     # The network
 
     def forward_encoder(self, x: Tensor) -> Tensor:
-        """(…, input_dim) → latent (…, latent_dim).
-
-        Raises:
-            TypeError: The input is no tensor.
-            ValueError: The input has a wrong size.
-            RuntimeError: The weights do not exist yet.
-        """
-        self.encoder_linear  # noqa: B018 - raises before the weights exist
-        if not isinstance(x, Tensor):
-            raise TypeError(
-                f"Expected a tensor of length input_dim = {self.input_dim}; got {type(x).__name__}. "
-                "Dicts of gradients need a ParamMappedGradiendModel."
-            )
-        if x.shape[-1:] != (self.input_dim,):
-            raise ValueError(f"Expected gradients of length input_dim = {self.input_dim}; got shape {tuple(x.shape)}.")
-        assert self.encoder is not None
-        return self.encoder(x.to(self.device_encoder, self.torch_dtype))
+        """(…, input_dim) → latent (…, latent_dim). Raises TypeError for no tensor; see also `forward`."""
+        return self._through(self.encoder, x, "input_dim", self.input_dim)
 
     def forward_decoder(self, h: Tensor) -> Tensor:
-        """Latent (…, latent_dim) → (…, input_dim).
+        """Latent (…, latent_dim) → (…, input_dim). Raises TypeError for no tensor; see also `forward`."""
+        return self._through(self.decoder, h, "latent_dim", self.latent_dim)
 
-        Raises:
-            TypeError: The latent is no tensor.
-            ValueError: The latent has a wrong size.
-            RuntimeError: The weights do not exist yet.
-        """
-        self.decoder_linear  # noqa: B018 - raises before the weights exist
-        if not isinstance(h, Tensor):
-            raise TypeError(f"Expected a tensor of length latent_dim = {self.latent_dim}; got {type(h).__name__}.")
-        if h.shape[-1:] != (self.latent_dim,):
-            raise ValueError(f"Expected latents of length latent_dim = {self.latent_dim}; got shape {tuple(h.shape)}.")
-        assert self.decoder is not None
-        return self.decoder(h.to(self.device_decoder, self.torch_dtype))
+    def _through(self, half: nn.Sequential | None, values: Any, name: str, size: int) -> Tensor:
+        """What encoder or decoder makes of values, whose last dimension must be `size`."""
+        weight = self._built_linear(half).weight
+        if not isinstance(values, Tensor):
+            hint = " Dicts of gradients need a ParamMappedGradiendModel." * isinstance(values, Mapping)
+            raise TypeError(f"Expected a tensor of length {name} = {size}; got {type(values).__name__}.{hint}")
+        if values.shape[-1:] != (size,):
+            raise ValueError(f"Expected a tensor of length {name} = {size}; got shape {tuple(values.shape)}.")
+        assert half is not None
+        return half(values.to(weight.device, weight.dtype))
 
     def forward(self, x: Tensor, return_encoded: bool = False) -> Any:
         """Encode and decode.
@@ -353,7 +340,7 @@ class GradiendModel(Shown, nn.Module):
 
         Raises:
             ValueError: The input has a wrong size.
-            RuntimeError: The weights do not exist yet.
+            RuntimeError: The weights do not exist yet (lazy_init).
         """
         encoded = self.forward_encoder(x)
         decoded = self.forward_decoder(encoded)
@@ -363,8 +350,7 @@ class GradiendModel(Shown, nn.Module):
     def invert_encoding(self) -> bool:
         """Negate the latent and keep the reconstruction: W_e, b_e and W_d change sign, and b_d stays.
 
-        Returns:
-            Whether the encoder was inverted; only odd encoder activations allow it.
+        Returns whether the encoder was inverted; only odd encoder activations allow it.
         """
         if not ACTIVATIONS[self.activation_encoder].odd:
             return False

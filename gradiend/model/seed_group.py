@@ -11,8 +11,7 @@ from typing import Any
 class SeedModelGroup:
     """Models that differ in their seed only, and how numbers about them become one number.
 
-    Raises:
-        ValueError: No model, or another number of seeds than of models.
+    Raises ValueError without a model, and for another number of seeds than of models.
     """
 
     models: tuple[Any, ...]

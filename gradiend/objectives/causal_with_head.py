@@ -130,8 +130,7 @@ class CausalWithHead(Objective):
 def stand_in_token(tokenizer: Any) -> str:
     """The token that stands for the placeholder: the mask token if there is one, else the unknown, else the end token.
 
-    Raises:
-        ValueError: The tokenizer has none of these tokens.
+    Raises ValueError if the tokenizer has none of these tokens.
     """
     for token in (tokenizer.mask_token, tokenizer.unk_token, tokenizer.eos_token):
         if token is not None:
@@ -171,9 +170,8 @@ class MLMHead:
     def load(cls, directory: str | Path) -> Self:
         """The head that `save` wrote.
 
-        Raises:
-            FileNotFoundError: The directory holds no head.
-            ValueError: A damaged file, or weights that do not fit the labels; the message names the file.
+        Raises FileNotFoundError if the directory holds no head, and ValueError, which names the file, for a damaged
+        file or weights that do not fit the labels.
         """
         if not CausalWithHead.is_saved(directory):
             raise FileNotFoundError(f"{directory} holds no auxiliary head: train one with train_mlm_head.")

@@ -235,9 +235,8 @@ def load_with_tokenizer(
         revision: The revision of a model on the hub, and of the tokenizer beside it.
         **kwargs: Arguments of `AutoModelForLM.from_pretrained`; an instance must have the given torch_dtype.
 
-    Raises:
-        ValueError: Weights that are not in memory, or undefined; no tokenizer; an instance of another dtype, or on
-            one device although there is a map. See also `placement`.
+    Raises ValueError for weights that are not in memory, or undefined; no tokenizer; an instance of another dtype, or
+    on one device although there is a map. See also `placement`.
     """
     mapped = placement(base_model_device_map, base_model_max_memory)
     if isinstance(model, nn.Module):

@@ -68,11 +68,7 @@ class Masked(Objective):
 
     @classmethod
     def of_model(cls, model: Any, tokenizer: Any, *, max_length: int, vocabulary_size: int | None) -> Self:
-        """See `Objective.of_model`.
-
-        Raises:
-            ValueError: A model that attends to the left only.
-        """
+        """See `Objective.of_model`. Raises ValueError for a model that attends to the left only."""
         if model.config.to_dict().get("is_decoder"):
             raise ValueError(
                 f"{type(model).__name__} is a masked model that attends to the left only, since its config says "

@@ -74,8 +74,7 @@ def register(kind: type[Objective]) -> type[Objective]:
 def parse_objective(name: str, value: Any) -> str:
     """A value of `prediction_objective`: "auto", a documented name, or the name of a kind.
 
-    Raises:
-        TypeError, ValueError: Another value, or the name of an objective that is not here; the message says why.
+    Raises TypeError or ValueError for another value; of an objective that is not here, the message says why.
     """
     if isinstance(value, str) and value in ABSENT_NAMES:
         raise ValueError(f"{name}={value!r} is not available. {ABSENT_NAMES[value]}")

@@ -212,16 +212,11 @@ def write_checked_json(path: str | Path, content: Mapping[str, Any]) -> None:
 
 
 def read_checked_json(path: str | Path, *, own_version: int | None = None) -> dict[str, Any]:
-    """The JSON object that `write_checked_json` wrote.
+    """The JSON object that `write_checked_json` wrote; one without a checksum, such as another tool's, is not compared.
 
-    Args:
-        path: The file. Without a checksum (an older version or another tool wrote the file), nothing is compared.
-        own_version: The version of a content that has a version of its own, which then is part of the result.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file was damaged or edited, is from a newer version, or holds no JSON object; the message names
-            the file.
+    `own_version` is the version of a content that has a version of its own, which then is part of the result. Raises
+    FileNotFoundError, and ValueError, which names the file, for one that was damaged or edited, is from a newer
+    version, or holds no JSON object.
     """
     content = read_json(path)
     if not isinstance(content, dict):

@@ -94,14 +94,8 @@ def writing(folder: str | Path | None, wait_minutes: float | None = None) -> Ite
     """Hold the lock of a folder, which is made if it is missing; None is no folder, and needs no lock.
 
     A thread that holds the lock may take it again. In a folder that takes no files nothing can be written, so that no
-    lock is needed either.
-
-    Args:
-        folder: The folder.
-        wait_minutes: How long to wait for another run; None waits without limit.
-
-    Raises:
-        ExperimentLocked: Another run holds the lock, and the time is over; the message says who, and since when.
+    lock is needed either. Another run is waited for so many minutes (None: without limit); then `ExperimentLocked` says
+    who it is, and since when.
     """
     if folder is None or _held_here(folder):
         yield
@@ -146,11 +140,8 @@ def writing(folder: str | Path | None, wait_minutes: float | None = None) -> Ite
 def unchanged(mark: Path) -> Iterator[None]:
     """A with-block that reads several files which belong together, without a lock, so that a reader never waits.
 
-    Args:
-        mark: The file that is removed, or replaced, whenever one of the others is about to change.
-
-    Raises:
-        ExperimentLocked: Another run changed them in the meantime; the message says who.
+    `mark` is the file that is removed, or replaced, whenever one of the others is about to change. Raises
+    `ExperimentLocked`, which says who, if another run changed them in the meantime.
     """
     before = _state(mark)
     try:

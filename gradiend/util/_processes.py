@@ -147,11 +147,9 @@ class Processes:
     ) -> list[U]:  # fmt: skip
         """The results of a function for all items, each of which one process computes.
 
-        Args:
-            items: The items, the same in every process; the longest should come first.
-            function: Gives a result that can be pickled, such as a tensor on the CPU.
-            advance: Called with a number of items whenever so many are done.
-            in_step: Whether every process must call the function equally often.
+        The items are the same in every process, the longest first; results can be pickled, such as tensors on the CPU.
+        `advance` is called with a number of items whenever so many are done. With `in_step`, every process calls the
+        function equally often.
         """
         # Each round goes in the other direction, so that no process always gets the longer items.
         forth = range(self.count)

@@ -84,12 +84,9 @@ class Progress:
             self._bar = _Bar(self, terminal=self._file.isatty())
 
     def advance(self, n: int = 1, *notes: str | None, news: bool = False) -> None:
-        """Count `n` units as done.
+        """Count `n` units as done, and show `notes`, such as `loss 0.012`, from now on; without any, those before stay.
 
-        Args:
-            n: The number of units.
-            *notes: What is shown from now on, such as `loss 0.012`; None is left out. Default: what was shown before.
-            news: Whether the notes have something new, which is worth a line soon.
+        A note of None is left out. With `news`, the notes have something new, which is worth a line soon.
         """
         self.n += n
         self.notes = tuple(one_line(note) for note in notes if note) or self.notes

@@ -116,15 +116,9 @@ def _sort_header(path: Path) -> None:
 
 
 def read_tensors(path: str | Path, *, verify: bool = True) -> dict[str, torch.Tensor]:
-    """Read what `write_tensors` wrote, to the CPU.
+    """Read what `write_tensors` wrote, to the CPU; with `verify`, compare the checksum, which reads all bits once more.
 
-    Args:
-        path: The file.
-        verify: Whether to compare the checksum of the tensors, if the file has one. This reads all bits once more.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is damaged.
+    Raises FileNotFoundError for a missing file, and ValueError for a damaged one.
     """
     path = Path(path)
     if not path.is_file():

@@ -32,11 +32,7 @@ _VALUES, _UNITS, _DONE = "values", "units", "done"
 
 
 class Pace:
-    """When to write something again: after so many seconds, or 20 times the time that the last write took.
-
-    Args:
-        seconds: The least time between two writes.
-    """
+    """When to write something again: after so many seconds, or 20 times the time that the last write took."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -115,13 +111,8 @@ def next_result() -> UnfinishedResult:
 def kept_in(directory: Path, name: str, parts: Fingerprint, seconds: float) -> Iterator[None]:
     """Results in the block are kept in `<directory>/<name>_<n>.unfinished.safetensors`, and removed at its end.
 
-    They stay if the block ends by an error or an interruption; a block with other `parts` does not use them.
-
-    Args:
-        directory: The folder.
-        name: The beginning of the files' names.
-        parts: What the results depend on.
-        seconds: The time between two writes.
+    They stay if the block ends by an error or an interruption; a block with other `parts`, on which results depend,
+    does not use them. Writes are so many seconds apart.
     """
     paths = (directory / f"{name}_{number}.unfinished.safetensors" for number in itertools.count())
     token = _PLACES.set(UnfinishedResult(path, parts, seconds) for path in paths)

@@ -19,9 +19,8 @@ from gradiend.util._checks import require_number, require_text
 class SplitRatios:
     """Shares of the three splits.
 
-    Raises:
-        ValueError: A share is outside [0, 1], the shares do not sum to 1, or two splits have one name.
-        TypeError: A share is no number, or a name is no string.
+    Raises ValueError for a share outside [0, 1], shares that do not sum to 1, or two splits of one name, and TypeError
+    for a share that is no number, or a name that is no string.
     """
 
     train: float

@@ -73,12 +73,9 @@ def read_table(path: Path) -> pd.DataFrame:
     """Read a table in one of the `TABLE_FORMATS`.
 
     Values of CSV and TSV files are strings as they stand there: `007`, `1e5`, `true`, `NA` and `None` are words. Only
-    an empty field is a missing value. JSON Lines and Parquet files say themselves what a value is.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: Another kind of file, an unreadable one, or a row with more or fewer fields than the header.
-        ImportError: A Parquet file without pyarrow installed.
+    an empty field is a missing value. JSON Lines and Parquet files say themselves what a value is. Raises
+    FileNotFoundError; ValueError for another kind of file, an unreadable one, or a row with more or fewer fields than
+    the header; ImportError for a Parquet file without pyarrow installed.
     """
     if not path.is_file():
         what = "is a folder; pass it as a string to load it as a data set" if path.is_dir() else "does not exist"

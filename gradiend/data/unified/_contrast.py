@@ -82,9 +82,8 @@ class ClassMerge:
     ) -> ClassMerge:
         """Check the arguments of a user: merged class → base classes, and groups of base classes, which may overlap.
 
-        Raises:
-            TypeError: An argument is no mapping to lists of names, or no list of lists of names.
-            ValueError: There are no classes, a group is empty, or a base class is in two merged classes.
+        Raises TypeError unless they are a mapping to lists of names and a list of lists of names; ValueError for no
+        classes, an empty group, or a base class in two merged classes.
         """
         if not isinstance(class_merge_map, Mapping):
             raise TypeError(

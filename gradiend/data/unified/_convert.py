@@ -39,11 +39,11 @@ def to_unified(
     max_counterfactuals_per_sentence: int = 1, seed: int | None = None, merge: ClassMerge | None = None,
     dropped: Counter[str] | None = None,
 ) -> pd.DataFrame:  # fmt: skip
-    """Make the unified frame from any input.
+    """Make the unified frame, numbered from 0, from a merged table, a table per class, or a file with a merged table.
 
     Args:
-        data: A merged table, a table per class, or the path of a file with a merged table.
-        pair: The two target classes; rows of others are dropped. The pair may be
+        data: The table, the tables by class, or the path.
+        pair: The two target classes, both of which occur as factual class; rows of others are dropped. The pair may be
             None where every row has its alternative and the class of the alternative.
         columns: How the columns are called.
         max_counterfactuals_per_sentence: Distinct sampled alternatives, and so rows, per text at most.
@@ -52,14 +52,8 @@ def to_unified(
             merged.
         dropped: Counts the rows that are dropped, by reason.
 
-    Returns:
-        A frame with the columns `UNIFIED_COLUMNS`, numbered from 0. With a pair, both classes occur as factual class.
-
-    Raises:
-        ValueError: There are no rows, a column or class is missing, a class is unknown, rows are bad, or a file cannot
-            be read.
-        FileNotFoundError: There is no such file.
-        TypeError: The data is of another kind.
+    Raises FileNotFoundError; TypeError for data of another kind; ValueError for no rows, a missing column or class, an
+    unknown class, bad rows, or a file that cannot be read.
     """
     contrast = _contrast(pair, merge)
     tables = _parsed(data, columns, contrast)

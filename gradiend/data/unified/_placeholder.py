@@ -11,16 +11,10 @@ from gradiend.util import PLACEHOLDER
 
 
 def usual_placeholder(texts: pd.Series, own: str, where: str = "", *, usual_too: bool = False) -> pd.Series:
-    """The texts with `[MASK]` in place of the placeholder of their author; values that are no text stay as they are.
+    """The texts with `[MASK]` in place of `own`, their author's placeholder; values that are no text stay as they are.
 
-    Args:
-        texts: The texts.
-        own: The placeholder in the texts; if it is `[MASK]`, they stay as they are.
-        where: What an error says of the place of the texts.
-        usual_too: Whether a text may have `[MASK]` instead.
-
-    Raises:
-        ValueError: A text without the placeholder, or with both.
+    An error says of the place of the texts what `where` does. With `usual_too`, a text may have `[MASK]` instead.
+    Raises ValueError for a text without the placeholder, or with both.
     """
     if own == PLACEHOLDER:
         return texts

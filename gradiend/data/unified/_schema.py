@@ -63,17 +63,9 @@ class ColumnNames:
 
 
 def require_split(df: pd.DataFrame, split: str) -> pd.DataFrame:
-    """Take the rows of one split.
+    """Take the rows of one split of a unified frame, numbered from 0; the name is in any spelling.
 
-    Args:
-        df: A unified frame.
-        split: Name of the split, in any spelling that `normalize_split_name` knows.
-
-    Returns:
-        The rows of the split, numbered from 0; never empty.
-
-    Raises:
-        ValueError: The split has no rows; the message names the splits present.
+    Raises ValueError, which names the splits that are there, if the split has no rows.
     """
     wanted = normalize_split_name(split)
     rows = df[df[UNIFIED_SPLIT] == wanted]

@@ -47,12 +47,9 @@ class DataSource:
     def load(self, columns: ColumnNames) -> pd.DataFrame | Mapping[str, pd.DataFrame]:
         """Read the data: a merged table, or a table per class.
 
-        Raises:
-            ValueError: There is no data, or the data cannot be read.
-            TypeError: The data is of another kind.
-            FileNotFoundError: There is no such file, folder or data set.
-            ConnectionError: The hub cannot be reached.
-            ImportError: A package that reads this kind of data is not installed.
+        Raises ValueError for no data, or unreadable data; TypeError for another kind of data; FileNotFoundError;
+        ConnectionError for a hub that cannot be reached; ImportError if a package that reads this kind of data is
+        missing.
         """
         if self.hf_dataset is not None and self.data is not None:
             logger.warning("Both hf_dataset and data are given: hf_dataset=%.80r is used.", self.hf_dataset)

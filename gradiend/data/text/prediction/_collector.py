@@ -96,8 +96,7 @@ class Collected(NamedTuple):
 def collect_examples(texts: Iterable[TextBlock], segmenter: Segmenter, masker: Masker) -> Collected:
     """Find the examples of all classes in one pass; stop when the masker is full, or after Ctrl-C.
 
-    Raises:
-        Interrupted: Ctrl-C came before every class had an example, or twice; or SIGTERM.
+    Raises `Interrupted` if Ctrl-C came before every class had an example, or twice; or after SIGTERM.
     """
     matcher = BlockMatcher(masker.surface, segmenter, keep_all=masker.resolver.needs_every_sentence)
     wanted = "" if masker.rules.limit is None else f"/{masker.rules.limit}"

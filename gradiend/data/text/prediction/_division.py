@@ -62,16 +62,8 @@ def assign_splits_by_word(
 ) -> list[NDArray[np.int64]]:  # fmt: skip
     """Choose for each class the split of every row, as a number in the order of `ratios.names`.
 
-    All rows of a word are in one split, with those of its partner; the ratios are of the words of each class.
-
-    Args:
-        rows_of: Class → its examples, with the column word.
-        partners: (class, other class) → word → its partner in the other class.
-        ratios: Shares of the splits.
-        seed: Seed of the choice.
-
-    Raises:
-        ValueError: A class has fewer words than there are splits.
+    All rows of a word (a column of the examples) are in one split, with those of its partner; the ratios are of the
+    words of each class. Raises ValueError for a class with fewer words than there are splits.
     """
     items: list[Item] = [("word", word.lower()) for rows in rows_of.values() for word in rows["word"]]
     classes = [name for name, rows in rows_of.items() for _ in range(len(rows))]
@@ -86,10 +78,8 @@ def assign_splits_by_word(
 def equal_words(rows_of: Mapping[str, pd.DataFrame], weights: Sequence[float], minimum: int) -> list[pd.DataFrame]:
     """Keep as many rows of each word of a class as of any other, with classes in proportion to the weights.
 
-    Words with fewer than `minimum` rows are left out, since the rarest word decides the number for all.
-
-    Raises:
-        ValueError: No word of a class has so many rows.
+    Words with fewer than `minimum` rows are left out, since the rarest word decides the number for all; if no word of a
+    class has so many, that is a ValueError.
     """
     kept, rarest, n_words = [], [], []
     for name, rows in rows_of.items():
