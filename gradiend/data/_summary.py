@@ -17,6 +17,7 @@ from gradiend.data.unified._parsed_tables import DOCUMENT
 from gradiend.data.unified._schema import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, UNIFIED_MASKED, UNIFIED_SPLIT
 from gradiend.gradients import tokenize
 from gradiend.util import PLACEHOLDER
+from gradiend.util._argument_fields import plain
 from gradiend.util._display import Shown, Table, shortened
 
 _WORDS_SHOWN = 6
@@ -120,7 +121,7 @@ class DataSummary(Shown):
 
     def to_dict(self) -> dict[str, Any]:
         """The whole report as nested dicts and lists that JSON can hold."""
-        return {"n_rows": self.n_rows, **_plain(dataclasses.asdict(self))}
+        return {"n_rows": self.n_rows, **plain(dataclasses.asdict(self))}
 
     def _headline(self) -> str:
         splits: Counter[str] = Counter()
@@ -189,12 +190,6 @@ def beside_others(count: int, n_rows: int) -> str:
         f"{count} of {n_rows} rows are from sentences that also hold words of another class; "
         "generate_training_data(keep_several_classes=False) leaves them out."
     )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 _EXAMPLES = 3

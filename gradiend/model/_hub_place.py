@@ -44,6 +44,7 @@ class HubPlace:
             if value is not None:
                 require_text(name, value)
         text = place if isinstance(place, str) else ""
+        here = Path(text).exists() or Path(text).parent.is_dir()
         if text.startswith(SCHEME):
             match = _ADDRESS.fullmatch(text)
             if match is None or not _REPOSITORY.fullmatch(match[1]):
@@ -55,7 +56,7 @@ class HubPlace:
             if named is not None and revision not in (None, named):
                 raise ValueError(f"{text!r} names the revision {named!r}, and revision={revision!r} another: give one.")
             found = cls(match[1], named or revision, joined(match[3] or "", subfolder or ""))
-        elif text and _is_name(text):
+        elif _REPOSITORY.fullmatch(text) and not (text.endswith(KINDS) or here):
             found = cls(text, revision, joined(subfolder or ""))
         elif revision is not None and Path(place).exists():
             raise ValueError(f"revision={revision!r} is of a repository on a hub, and {str(place)!r} is a local place.")
@@ -77,11 +78,6 @@ class HubPlace:
     def below(self, *parts: str) -> str:
         """The path in the repository of something in this folder."""
         return joined(self.path, *parts)
-
-
-def _is_name(text: str) -> bool:
-    named = _REPOSITORY.fullmatch(text) and not text.endswith(KINDS) and not Path(text).exists()
-    return bool(named) and not Path(text).parent.is_dir()
 
 
 def joined(*parts: str) -> str:

@@ -177,7 +177,8 @@ def refuse_other_vocabulary(model: nn.Module, tokenizer: Any) -> None:
     if size is None or len(tokenizer) <= size:
         return
     special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    special -= set(_role_ids(tokenizer))
+    # The special tokens that inputs are made with.
+    special -= {getattr(tokenizer, f"{role}_token_id") for role in ("mask", "pad", "bos", "cls", "sep", "unk")}
     beyond = sorted((number, token) for token, number in tokenizer.get_vocab().items() if number >= size)
     if any(number not in special for number, _ in beyond):
         shown = ", ".join(repr(token) for _, token in beyond[:5])
@@ -201,12 +202,6 @@ def vocabulary_size(model: nn.Module) -> int | None:
     sizes = [table.num_embeddings for table in tables if isinstance(table, nn.Embedding)]
     sizes += [table.out_features for table in tables if isinstance(table, nn.Linear)]
     return min(sizes, default=None)
-
-
-def _role_ids(tokenizer: Any) -> list[int]:
-    """The special tokens that inputs are made with."""
-    roles = ("mask_token_id", "pad_token_id", "bos_token_id", "cls_token_id", "sep_token_id", "unk_token_id")
-    return [number for role in roles if (number := getattr(tokenizer, role)) is not None]
 
 
 def position_limit(base_model: Any) -> int | None:

@@ -108,8 +108,11 @@ class Processes:
         self.exchanged(None)
         outcome: list[Any] = [None]
         if self.first:
-            with alone():
-                outcome = [_outcome(function)]
+            try:
+                with alone():
+                    outcome = [(function(), None)]
+            except Exception as raised:  # noqa: BLE001 - a boundary of processes
+                outcome = [(None, sendable(raised))]
         self.torch.distributed.broadcast_object_list(outcome, group=self.group)
         result, error = outcome[0]
         if error is not None:
@@ -175,13 +178,6 @@ def by_first(function: Callable[P, T]) -> Callable[P, T]:
         return processes().agreed(lambda: function(*args, **kwargs))
 
     return call
-
-
-def _outcome(function: Callable[[], T]) -> tuple[T | None, BaseException | None]:
-    try:
-        return function(), None
-    except Exception as error:  # noqa: BLE001 - a boundary of processes
-        return None, sendable(error)
 
 
 def sendable(error: Exception) -> Exception:

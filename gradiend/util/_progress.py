@@ -182,11 +182,8 @@ class _Bar(tqdm):
 
 def _draws_bars() -> bool:
     """Whether standard error is a terminal, or a notebook, which shows a bar although it is no terminal."""
-    return not is_quiet() and sys.stderr is not None and (sys.stderr.isatty() or _is_notebook(sys.stderr))
-
-
-def _is_notebook(file: TextIO) -> bool:
-    return type(file).__module__.startswith("ipykernel")
+    is_notebook = type(sys.stderr).__module__.startswith("ipykernel")
+    return not is_quiet() and sys.stderr is not None and (is_notebook or sys.stderr.isatty())
 
 
 @contextmanager

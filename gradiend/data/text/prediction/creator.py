@@ -29,6 +29,8 @@ from gradiend.data.core._text_source import Columns, TextBlock, TextSource, stre
 from gradiend.data.core.base_loader import BaseData, open_source
 from gradiend.data.text._preprocess import Segmenter, TextPreprocessConfig, require_preprocess
 from gradiend.data.text.filter_config import SpacyTagSpec, TextFilterConfig
+from gradiend.data.text.prediction import _frames as frames
+from gradiend.data.text.prediction import _report as report
 from gradiend.data.text.prediction._collector import BALANCING, collect_examples, collect_neutral
 from gradiend.data.text.prediction._creation_arguments import (
     TrainingRequest,
@@ -37,27 +39,7 @@ from gradiend.data.text.prediction._creation_arguments import (
     require_folder_names,
 )
 from gradiend.data.text.prediction._division import balanced, with_splits
-from gradiend.data.text.prediction._frames import (
-    Wording,
-    from_unified,
-    minimal_frame,
-    parse_format,
-    per_class_frames,
-    reported_from_unified,
-    unified_frame,
-)
 from gradiend.data.text.prediction._masking import Masker, MaskingRules
-from gradiend.data.text.prediction._report import (
-    Tally,
-    describe_empty_splits,
-    describe_long_rows,
-    describe_neutral,
-    describe_training,
-    near_misses,
-    require_found,
-    require_minimum,
-    without_incomplete,
-)
 from gradiend.data.text.prediction._tag_resolver import TagResolver, TokenExclusion
 from gradiend.data.unified._schema import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS
 from gradiend.util import PLACEHOLDER
@@ -168,7 +150,7 @@ class TextPredictionDataCreator(Shown):
                 "n_processes=%d has no effect: texts (and a custom_filter) stay in this process.", n_processes
             )
         self._source = self._open(base_data, document_column)
-        self._created: tuple[Callable[[], pd.DataFrame], Tally] | None = None
+        self._created: tuple[Callable[[], pd.DataFrame], report.Tally] | None = None
 
     def _tables(self) -> tuple[str, list[Table]]:
         known = {
@@ -242,9 +224,10 @@ class TextPredictionDataCreator(Shown):
             ImportError: pyarrow (for Parquet) or datasets (for a data set folder) is needed and not installed.
         """
         by_document = self.document_column is not None if split_by_document is None else split_by_document
+        ratios = SplitRatios(train_ratio, val_ratio, test_ratio, split_name)
         request = TrainingRequest(
-            parse_format(format), parse_balance(balance), SplitRatios(train_ratio, val_ratio, test_ratio, split_name),
-            max_size_per_class, min_rows_per_class_for_split, by_document, keep_several_classes, split_by_target,
+            frames.parse_format(format), parse_balance(balance), ratios, max_size_per_class,
+            min_rows_per_class_for_split, by_document, keep_several_classes, split_by_target,
             min_rows_per_target_for_balance, raise_on_incomplete_classes,
         )  # fmt: skip
         if len(self.classes) < 2:
@@ -256,8 +239,8 @@ class TextPredictionDataCreator(Shown):
         with target.locked():
             if (kept := target.read()) is not None:
                 table, counts = kept
-                self._created = lambda: reported_from_unified(table), Tally(**counts)
-                return from_unified(table, request.format, self._wording())
+                self._created = lambda: frames.reported_from_unified(table), report.Tally(**counts)
+                return frames.from_unified(table, request.format, self._wording())
             return self._create_training_data(request, target)
 
     @known_keywords("generate_neutral_data")
@@ -288,7 +271,7 @@ class TextPredictionDataCreator(Shown):
             OSError: The output folder cannot be written to; this error comes before the work.
             ImportError: pyarrow (for Parquet) or datasets (for a data set folder) is needed and not installed.
         """
-        parse_format(format)
+        frames.parse_format(format)
         require_whole("max_size", max_size, 1, none_means="for all")
         lemmas = [flat.word for config in self.classes for flat in config.flatten() if flat.is_lemma]
         exclusion = TokenExclusion(excluded_spacy_tags, lemmas, self.spacy_model, self.download_if_missing)
@@ -306,8 +289,10 @@ class TextPredictionDataCreator(Shown):
                 self._stream(source), excluded, self._segmenter, exclusion, masks=self._masks(), limit=max_size
             )
             frame = pd.DataFrame({"text": pd.Series(neutral, dtype=str)})
-            self._whole(target).write(frame, asdict(Tally(dict(dropped))))
-            logger.log(logging.INFO if neutral else logging.WARNING, describe_neutral(len(frame), dropped, target.path))
+            self._whole(target).write(frame, asdict(report.Tally(dict(dropped))))
+            logger.log(
+                logging.INFO if neutral else logging.WARNING, report.describe_neutral(len(frame), dropped, target.path)
+            )
             return frame
 
     def summary(self, tokenizer: Any = None) -> DataSummary:
@@ -355,33 +340,37 @@ class TextPredictionDataCreator(Shown):
         self.stopped = collected.stopped
         target = self._whole(target)
         cuts_sentences = self.preprocess is not None and bool(self.preprocess.split_to_sentences)
-        if (long := describe_long_rows(collected, cuts_sentences)) is not None:
+        if (long := report.describe_long_rows(collected, cuts_sentences)) is not None:
             logger.warning(long)
         rows_of = dict(zip((config.id for config in self.classes), collected.examples, strict=True))
         if request.raise_on_incomplete_classes:
-            require_found(self.classes, collected, self._source.name, self._near_misses)
+            report.require_found(self.classes, collected, self._source.name, self._near_misses)
         else:
-            rows_of = without_incomplete(rows_of, request.min_rows_per_class_for_split, target)
+            rows_of = report.without_incomplete(rows_of, request.min_rows_per_class_for_split, target)
         classes = balanced(rows_of, [config.weight for config in self.classes if config.id in rows_of], request)
         collected.dropped[BALANCING] += sum(map(len, rows_of.values())) - sum(map(len, classes.values()))
         if request.raise_on_incomplete_classes:
             sizes = [len(rows) for rows in classes.values()]
-            require_minimum(self.classes, collected, sizes, request.min_rows_per_class_for_split)
+            report.require_minimum(self.classes, collected, sizes, request.min_rows_per_class_for_split)
         classes = with_splits(classes, partners_of(self.classes), request, self._rng("splits"))
-        tally = Tally(dict(collected.dropped), sum(int(rows["has_contrast"].sum()) for rows in classes.values()))
-        self._created = lambda: minimal_frame(classes, with_documents=has_documents), tally
+        tally = report.Tally(dict(collected.dropped), sum(int(rows["has_contrast"].sum()) for rows in classes.values()))
+        self._created = lambda: frames.minimal_frame(classes, with_documents=has_documents), tally
         wording = self._wording()
         if target.path is None and request.format != "unified":
-            result = per_class_frames(classes, wording) if request.format == "per_class" else minimal_frame(classes)
+            result = (
+                frames.per_class_frames(classes, wording)
+                if request.format == "per_class"
+                else frames.minimal_frame(classes)
+            )
         else:
-            unified = unified_frame(
+            unified = frames.unified_frame(
                 classes, wording, self._rng("alternatives"), by_split=request.split_by_target,
                 with_documents=has_documents,
             )  # fmt: skip
-            target.write(unified, asdict(tally), per_class_frames(classes, wording))
-            result = from_unified(unified, request.format, wording)
-        logger.info(describe_training(classes, request.ratios, collected, tally, target.path))
-        if (empty := describe_empty_splits(classes, request.ratios, request.split_by_document)) is not None:
+            target.write(unified, asdict(tally), frames.per_class_frames(classes, wording))
+            result = frames.from_unified(unified, request.format, wording)
+        logger.info(report.describe_training(classes, request.ratios, collected, tally, target.path))
+        if (empty := report.describe_empty_splits(classes, request.ratios, request.split_by_document)) is not None:
             logger.warning(empty)
         return result
 
@@ -389,8 +378,8 @@ class TextPredictionDataCreator(Shown):
         """Return the place of a table, without a record if only a part of the texts was read."""
         return replace(target, made_from=None) if self.stopped else target
 
-    def _wording(self) -> Wording:
-        return Wording({config.id: config.mask for config in self.classes}, partners_of(self.classes))
+    def _wording(self) -> frames.Wording:
+        return frames.Wording({config.id: config.mask for config in self.classes}, partners_of(self.classes))
 
     def _output(
         self, output: str | PathLike[str] | None, basename: str, source: TextSource, **arguments: Any
@@ -423,7 +412,7 @@ class TextPredictionDataCreator(Shown):
 
     def _near_misses(self, configs: Sequence[TextFilterConfig]) -> str:
         texts = (text for block in self._stream(self._source) for text in block.texts)
-        return near_misses(self._segmenter.segments(texts), configs, self._resolver.reader)
+        return report.near_misses(self._segmenter.segments(texts), configs, self._resolver.reader)
 
     def _excluded(self, additional: Sequence[str] | None, has_tags: bool) -> list[TextFilterConfig]:
         given = [additional] if isinstance(additional, str) else additional
