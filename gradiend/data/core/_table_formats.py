@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from gradiend.util._checks import HALF_CHARACTER, lone_surrogate
+from gradiend.util._checks import require_whole_characters
 from gradiend.util._imports import require_package
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -168,10 +168,8 @@ def json_object(line: str, where: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise ValueError(f'{where} is {line!r:.60}; expected an object such as {{"text": …}}.')
     for value in row.values():
-        if isinstance(value, str) and (half := lone_surrogate(value)) is not None:
-            raise ValueError(
-                f"{where} has half a character ({half!r}, a lone surrogate): {value[:60]!r}. {HALF_CHARACTER}"
-            )
+        if isinstance(value, str):
+            require_whole_characters(where, value)
     return row
 
 

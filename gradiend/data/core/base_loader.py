@@ -91,17 +91,15 @@ def open_source(
         )
     require_path("base_data", source)
     path = Path(source)
-    if path.is_dir() or (not path.is_file() and _names_a_dataset(source)):
+    is_hub_id = isinstance(source, str) and looks_like_hub_id(source)
+    names_a_file = path.is_file() or str(source).lower().endswith((*suffixes(), *_LINES))
+    if path.is_dir() or (is_hub_id and not names_a_file):
         dataset = load_hub_dataset(source, hf_config, split=split, trust_remote_code=trust_remote_code)
         opened = DatasetRows(cast("Dataset", dataset), str(source), columns)
     else:
         opened = _open_file(path, columns)
     opened.check()
     return opened
-
-
-def _names_a_dataset(source: str | PathLike[str]) -> bool:
-    return isinstance(source, str) and looks_like_hub_id(source) and not source.lower().endswith((*suffixes(), *_LINES))
 
 
 def _open_file(path: Path, columns: Columns) -> TextSource:

@@ -25,7 +25,7 @@ __all__ = [
     "token_matches_tags",
 ]  # fmt: skip
 
-_BLOCK = 256
+_BLOCK = 512
 """Sentences that are searched at a time."""
 
 Span: TypeAlias = tuple[int, int, str]
@@ -140,7 +140,7 @@ def _filter(
     checked = require_texts("sentences", sentences)
     number = len(sentences) if isinstance(sentences, Sized) else None
     with Progress(desc or "sentences", number, "sentence", brief=True) as bar:
-        for sentence, hits in resolver.resolve(_with_hits(bar.over(checked), matcher)):
+        for sentence, hits in _found(bar.over(checked), matcher, resolver):
             filtered.n_sentences += 1
             for index, spans in _spans_by_class(hits):
                 if index in filtered.full_after:
@@ -155,11 +155,12 @@ def _filter(
     return filtered
 
 
-def _with_hits(sentences: Iterable[str], matcher: SurfaceMatcher) -> Iterator[Segment]:
-    """Yield the sentences with their hits by surface; they are searched in blocks, which takes less time."""
+def _found(sentences: Iterable[str], matcher: SurfaceMatcher, resolver: TagResolver) -> Iterator[Segment]:
+    """Yield the sentences with their hits; they are searched, and parsed, in blocks, which takes less time."""
     remaining = iter(sentences)
     while block := list(islice(remaining, _BLOCK)):
-        yield from zip(block, matcher.find_in(block), strict=True)
+        found = list(zip(block, matcher.find_in(block), strict=True))
+        yield from zip(block, resolver.resolve_batch(found), strict=True)
 
 
 def _parse_pairs(given: Sequence[tuple[str, TextFilterConfig]]) -> dict[str, TextFilterConfig]:
