@@ -161,10 +161,7 @@ class Target:
         return Path(self.api.hf_hub_download(self.repo_id, path, revision=remote.head, local_dir=folder))
 
     def commit(self, remote: Remote, new: Mapping[str, Path], old: Iterable[str], message: str) -> Committed:
-        """Make one commit of the `new` files (path in the repository → file), without the `old` ones.
-
-        The repository or branch is made before, if it is missing.
-        """
+        """Make one commit of the `new` files (path → file) without the `old`, in a repository that may be new."""
         changed = [path for path, file in new.items() if not remote.holds(path, file)]
         removed = [path for path in old if path not in new]
         head = remote.head

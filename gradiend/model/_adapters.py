@@ -67,10 +67,7 @@ def _config(model: nn.Module) -> Any:
 
 
 def name_under_adapter(model: nn.Module) -> str | None:
-    """The name or path of the plain model under an adapter; None if the adapter does not name one.
-
-    The folder of a whole model with its adapter is no such path.
-    """
+    """The name or path of the plain model under an adapter; None if it names none, or lies beside it in one folder."""
     name = _config(model).base_model_name_or_path
     return str(name) if name and not (Path(name) / ADAPTER_CONFIG).is_file() else None
 
@@ -197,10 +194,7 @@ def base_of_adapter(name_or_path: str | Path, config: Mapping[str, Any]) -> str:
 
 @torch.no_grad()
 def attach_adapter(model: Any, place: str, name: str, base: str) -> None:
-    """Put the adapter of a folder, or of the hub, into the plain model `base`, in place, with PEFT's dtypes.
-
-    Raises ImportError without PEFT, ValueError for an adapter of an unsupported kind, or for another model.
-    """
+    """Put the adapter of a folder, or of the hub, into the plain model `base`, in place, with PEFT's dtypes."""
     require_package("peft", f"The adapter in {place}", "large")
     # PeftModel.from_pretrained does the same around one more module.
     from peft import PeftConfig, inject_adapter_in_model, set_peft_model_state_dict  # noqa: PLC0415

@@ -37,10 +37,7 @@ def parse_rewrite_part(part: str) -> str:
 
 
 def parse_dtype(name: str, value: Any) -> torch.dtype:
-    """The floating-point dtype that `value` is or names ("torch." may be left out); errors name the argument `name`.
-
-    Raises ValueError for another name or dtype, and TypeError for a value of another type.
-    """
+    """The floating-point dtype that `value` is or names ("torch." may be left out); errors name the argument `name`."""
     if not isinstance(value, str):
         return require_float(name, value)
     known = {key: getattr(torch, key) for key in FLOATS}
@@ -118,10 +115,7 @@ class Architecture:
 
 
 def parse_device(name: str, value: Any) -> torch.device:
-    """The device that `value` is, names or counts; errors name the argument `name`.
-
-    Raises TypeError for a value of another type, and ValueError for a device that PyTorch does not know.
-    """
+    """The device that `value` is, names or counts; errors (TypeError, ValueError) name the argument `name`."""
     if isinstance(value, bool) or not isinstance(value, (str, int, torch.device)):
         raise TypeError(f"{name} must be a device, such as 'cpu' or 'cuda:0'; got {value!r:.60}.")
     try:

@@ -45,10 +45,7 @@ GRADIEND_ARGUMENTS = (
 def resolve_directory(
     load_directory: Any, base_model: Any, kwargs: Mapping[str, Any]
 ) -> tuple[Any, Any, dict[str, Any]]:
-    """(load_directory, base_model for a checkpoint or None, other keywords), for both spellings of load_directory.
-
-    Raises TypeError for none or two load directories.
-    """
+    """(load_directory, base_model of a checkpoint or None, other keywords); none or two directories are a TypeError."""
     rest = resolve_keywords("ModelWithGradiend.from_pretrained", kwargs, [*kwargs, "load_directory"])
     second = rest.pop("load_directory", None)
     if load_directory is not None and second is not None:

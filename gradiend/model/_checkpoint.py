@@ -206,10 +206,7 @@ def _share_memory(state: Mapping[str, Tensor]) -> bool:
 
 
 def write_mapping(directory: Path, mapping: ParameterMap | None, *, binary: bool) -> dict[str, Any] | None:
-    """Write the incomplete selections, each in its smaller form, and return the entry `mapping` of config.json.
-
-    With `binary`, torch writes `.pth` files instead of safetensors.
-    """
+    """Write the incomplete selections, each in its smaller form, and return the entry `mapping` of config.json."""
     for old in MAPPING_FILES:
         remove(directory / old)
     if mapping is None:

@@ -67,10 +67,7 @@ def parse_max_memory(name: str, value: Any) -> dict[int | str, int | str]:
 
 
 def placement(device_map: Any, max_memory: Any) -> dict[str, Any]:
-    """The keywords of transformers' `from_pretrained` for `base_model_device_map` and `base_model_max_memory`.
-
-    Raises ImportError without Accelerate; see also `parse_device_map` and `parse_max_memory`.
-    """
+    """The keywords of transformers' `from_pretrained` for `base_model_device_map` and `base_model_max_memory`."""
     if device_map is None:
         return {}
     require_package("accelerate", "base_model_device_map", "large")

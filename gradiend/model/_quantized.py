@@ -70,10 +70,7 @@ def bits_of(quantization: Mapping[str, Any]) -> str:
 
 
 def require_differentiable(quantization: Any, name: str) -> None:
-    """Raise ValueError for weights that another method than bitsandbytes quantizes, ImportError without bitsandbytes.
-
-    The quantization_config is a dict or an object of transformers; the message names the model.
-    """
+    """Raise ValueError for weights that another method than bitsandbytes quantizes, ImportError without it."""
     content = as_json(quantization)
     method = str(content.get("quant_method") or (PACKAGE if {"load_in_8bit", "load_in_4bit"} & content.keys() else ""))
     if not method.startswith(PACKAGE):

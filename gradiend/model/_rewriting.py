@@ -42,10 +42,7 @@ Factor = float | Sequence[float] | Tensor
 def rewritten_entries(
     base_model: nn.Module, mapping: ParameterMap, update: Tensor
 ) -> Iterator[tuple[MappedParameter, nn.Parameter, Tensor, Tensor]]:
-    """Yield (entry, parameter, old values, new values) of each mapped parameter for an `update` (mapping.size,).
-
-    The errors are those of `mapped_parameters`.
-    """
+    """Yield (entry, parameter, old values, new values) of each mapped parameter for an `update` (mapping.size,)."""
     parameters = mapped_parameters(base_model, mapping)
     for entry, place in mapping.slices():
         old = entry.gather(parameters[entry.name].detach())
@@ -71,10 +68,7 @@ def _share(changed: int, base_model: nn.Module, mapping: ParameterMap) -> float:
 
 @torch.no_grad()
 def updated_parameters(base_model: nn.Module, mapping: ParameterMap, update: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Yield name and new values of each mapped parameter, as after `add_update`, without a change of `base_model`.
-
-    Raises ValueError for new values that are infinite or undefined.
-    """
+    """Yield name and new, finite values of each mapped parameter, as after `add_update`; nothing is changed."""
     for entry, parameter, _, new in rewritten_entries(base_model, mapping, update):
         whole = parameter.detach().clone()
         entry.put(whole, new)
@@ -113,10 +107,7 @@ def refuse_no_change(share: float, update: Tensor) -> None:
 
 @contextmanager
 def temporarily_updated(base_model: nn.Module, mapping: ParameterMap, update: Tensor) -> Iterator[float]:
-    """Apply `add_update` in a with-block, yield the share of changed entries, and restore the same bits.
-
-    No other thread can use the base model meanwhile.
-    """
+    """Apply `add_update` in a block, for this thread alone; yield the share of changed entries, restore the bits."""
     with exclusive(base_model):
         parameters = mapped_parameters(base_model, mapping)
         saved = {entry.name: entry.gather(parameters[entry.name].detach()).clone() for entry in mapping}

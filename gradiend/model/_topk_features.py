@@ -164,10 +164,7 @@ def without_parameters(model: M, patterns: Sequence[str]) -> M:
 
 
 def _mask_of_indices(indices: Sequence[int] | Tensor, size: int, mask: Tensor | None) -> Tensor:
-    """The mask (size,) of the dimensions to keep.
-
-    Raises TypeError for no whole numbers, ValueError for an index out of range, or if there is a mask too.
-    """
+    """The mask (size,) of the dimensions to keep. Raises TypeError or ValueError for indices that are none."""
     if mask is not None:
         raise ValueError("keep_idx and mask both say which dimensions may stay: give one of them.")
     try:

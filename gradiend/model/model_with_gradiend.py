@@ -256,10 +256,7 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         return model
 
     def on_shards(self, base_model: Any) -> Self:
-        """This process's part of this model, whose base model, or a copy, is now sharded over the processes by rows.
-
-        Raises ValueError for a base model that is not.
-        """
+        """This process's part of this model, whose base model, or a copy, is now sharded by rows, or ValueError."""
         return self._sharing(base_model, self.gradiend.sharded(Shards.of(base_model)))
 
     def untrained(self) -> Self:

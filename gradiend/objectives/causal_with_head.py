@@ -128,10 +128,7 @@ class CausalWithHead(Objective):
 
 
 def stand_in_token(tokenizer: Any) -> str:
-    """The token that stands for the placeholder: the mask token if there is one, else the unknown, else the end token.
-
-    Raises ValueError if the tokenizer has none of these tokens.
-    """
+    """The token that stands for the placeholder: mask, else unknown, else end token. Raises ValueError without any."""
     for token in (tokenizer.mask_token, tokenizer.unk_token, tokenizer.eos_token):
         if token is not None:
             return str(token)
@@ -333,10 +330,7 @@ class DecoderModelWithMLMHead(ModelWithHead):
 
 
 def mean_of_following(hidden: Tensor, mask: Tensor, length: int) -> Tensor:
-    """The mean of `hidden`, (B, L, H), over the attended positions among i, …, i + length − 1, for every i.
-
-    `mask`, (B, L), is 1 where a token is attended to. The mean has type float32 or wider.
-    """
+    """The mean of `hidden` (B, L, H) over the attended positions (`mask`) i, …, i + length − 1; float32 or wider."""
     hidden = hidden.float() if hidden.dtype.itemsize < 4 else hidden
     weights = mask.to(hidden).unsqueeze(-1)
     n_positions = hidden.shape[1]

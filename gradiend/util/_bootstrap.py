@@ -25,10 +25,7 @@ _CHUNK = 1 << 21
 
 
 def resampled_weights(groups: Groups, n_resamples: int = N_RESAMPLES, seed: int = SEED) -> Weights:
-    """How often each row counts in each resample of the texts, drawn with replacement: an array (resamples, rows).
-
-    `groups` has the text of each row, or another value that is equal for the rows that belong together.
-    """
+    """How often each row counts in each resample of its texts (`groups`): an array (resamples, rows)."""
     found = list(weight_chunks(groups, n_resamples, seed))
     return np.concatenate(found) if found else np.zeros((0, len(groups)), np.uint16)
 

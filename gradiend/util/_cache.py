@@ -85,10 +85,7 @@ class Cache:
 
 
 def differences(now: Mapping[str, Any], saved: Any, free: Collection[str] = ()) -> list[str]:
-    """Readable differences between the fingerprint of the wanted result and a saved one; [] if both are equal.
-
-    The parts in `free` may differ.
-    """
+    """Readable differences, apart from parts in `free`, of the wanted fingerprint and a saved one; [] if equal."""
     if not isinstance(saved, Mapping):
         return ["it does not say what it was made from"]
     # JSON stores a tuple as a list and a number that is a key as text, so both fingerprints are compared as JSON.

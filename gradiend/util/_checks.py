@@ -129,10 +129,7 @@ def require_class_words(name: str, words: object) -> None:
 
 
 def require_texts(name: str, values: object) -> Iterator[str]:
-    """Yield the strings of a collection.
-
-    Raises TypeError at once for a single string or no collection, and later for an entry that is no string.
-    """
+    """Yield the strings of a collection; TypeError at once for a single one, later for an entry that is no string."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise TypeError(f"{name} must be a list of strings; got {values!r:.60} ({type(values).__name__}).")
 

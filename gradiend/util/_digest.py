@@ -42,10 +42,7 @@ def digest_frame(frame: pd.DataFrame) -> str:
 
 
 def digest_json(value: Any) -> str:
-    """A digest of strings, numbers, tensors, arrays and containers of such values, for any order of dict keys.
-
-    Raises TypeError for a value of another type.
-    """
+    """A digest of strings, numbers, tensors, arrays and containers of these, whatever the order of keys."""
     return digest_text(new_digest(json.dumps(value, sort_keys=True, ensure_ascii=False, default=_readable).encode()))
 
 

@@ -210,10 +210,7 @@ ALL_SPLITS = "all"
 
 
 def split_names(split: str | Sequence[str]) -> list[str]:
-    """The canonical names of one split or of several, each once; `["all"]` for all splits.
-
-    Raises TypeError for neither a name nor a list of names, ValueError for no name, and for "all" beside other names.
-    """
+    """The canonical names of one split or of several, each once; `["all"]` for all. Raises TypeError or ValueError."""
     if not isinstance(split, str) and not isinstance(split, (list, tuple)):
         raise TypeError(f"split must be a name such as 'test', a list of names, or 'all'; got {split!r:.60}.")
     names = list(dict.fromkeys(map(normalize_split_name, [split] if isinstance(split, str) else split)))

@@ -116,10 +116,7 @@ def _sort_header(path: Path) -> None:
 
 
 def read_tensors(path: str | Path, *, verify: bool = True) -> dict[str, torch.Tensor]:
-    """Read what `write_tensors` wrote, to the CPU; with `verify`, compare the checksum, which reads all bits once more.
-
-    Raises FileNotFoundError for a missing file, and ValueError for a damaged one.
-    """
+    """Read what `write_tensors` wrote, to the CPU; `verify` compares the checksum, which reads all bits again."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no weight file {path}.")

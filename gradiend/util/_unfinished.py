@@ -64,10 +64,7 @@ class UnfinishedResult:
         self._pace = Pace(seconds)
 
     def begin(self, values: Tensor, *units: object) -> int:
-        """Fill `values` with what an earlier call of the same computation has kept; returns how many units are done.
-
-        `units` say what is computed in which order; their repr is compared.
-        """
+        """Fill `values` with what an earlier call has kept of the same `units` (by repr); returns how many are done."""
         if self._path is None:
             return 0
         self._units = hashlib.blake2b(repr(units).encode(), digest_size=16).hexdigest()

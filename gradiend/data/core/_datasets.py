@@ -230,10 +230,7 @@ def find_saved(folder: Path) -> dict[str, Path] | None:
 
 
 def load_saved(configs: dict[str, Path], config: str | None, split: str | None) -> Dataset | DatasetDict:
-    """Load one of the data sets that `find_saved` found, or one split of that data set, memory-mapped.
-
-    A data set that was saved alone, without a name, is `"train"`.
-    """
+    """Load a data set that `find_saved` found, or a split of it, memory-mapped; one without a name is `"train"`."""
     import datasets  # noqa: PLC0415
 
     if config is None and len(configs) == 1:

@@ -146,10 +146,7 @@ _PATTERN_KEYS = {
 
 
 def unneeded_pipes(nlp: Language, needed: Collection[TokenProperty]) -> list[str]:
-    """Return the names of components that can be left out where only some properties are read.
-
-    Components that are not spaCy's own stay, and so do all before them: what such a component reads is not known.
-    """
+    """Name the components that nothing read here needs, but for those that are not spaCy's own and all before them."""
     wanted = set(needed)
     unneeded = []
     for name in reversed(nlp.pipe_names):
@@ -230,10 +227,7 @@ def tag_values(nlp: Language) -> TagValues:
 
 
 def check_tags(nlp: Language, model: str, tests: Iterable[TagTest]) -> None:
-    """Raise a ValueError where no component of a pipeline writes the key of a tag, or never with that value.
-
-    A component that is not spaCy's own may write any tag: with such a component, the log has a warning instead.
-    """
+    """Raise a ValueError for a tag that a pipeline never gives; warn where a component of another maker may give it."""
     known = tag_values(nlp)
     for test in tests:
         problem = _problem(known, model, test)

@@ -109,10 +109,7 @@ class ClassMerge:
         return next((merged for merged, bases in self.bases_of.items() if base in bases), None)
 
     def contrast(self, pair: Sequence[str]) -> Contrast:
-        """Contrast two of the merged classes; a class that is not merged stands for itself.
-
-        A class that has been merged into another is a ValueError, and so are groups that compare nothing.
-        """
+        """Contrast two of the merged classes; a class that is not merged, into another either, stands for itself."""
         first, second = parse_pair(pair)
         for name in (first, second):
             merged = self.name_of(name)

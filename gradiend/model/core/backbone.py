@@ -74,10 +74,7 @@ def debug_param_overlap(model: nn.Module) -> dict[str, int]:
 
 
 def matching_names(names: Sequence[str], patterns: Patterns) -> list[str]:
-    """The names that match at least one pattern, in their own order; `*` is any substring, `.` is literal.
-
-    Raises ValueError for a pattern that matches nothing.
-    """
+    """The names that match a pattern (`*` is any substring), in their order; ValueError for a pattern without any."""
     expressions = {p: re.compile(".*".join(map(re.escape, p.split("*")))) for p in patterns}
     for pattern, expression in expressions.items():
         if not any(expression.fullmatch(name) for name in names):

@@ -39,10 +39,7 @@ class MatchedBlock(NamedTuple):
 
 
 class BlockMatcher:
-    """Cuts blocks of texts into segments, finds the class words in them, and counts.
-
-    With `keep_all` even segments without any word are kept, since a later step may find other words.
-    """
+    """Cuts blocks of texts into segments, finds the class words in them, and counts; may keep those without a word."""
 
     def __init__(self, surface: SurfaceMatcher, segmenter: Segmenter | None = None, *, keep_all: bool = False) -> None:
         self.surface = surface

@@ -123,10 +123,7 @@ _BATCH = 256
 
 
 class TokenExclusion:
-    """Tells which sentences have an excluded token, which has all tags of a dict, or a given lemma in any case.
-
-    Tags or lemmas without a `spacy_model`, and tags that the model never gives, are a ValueError.
-    """
+    """Tells which sentences have an excluded token: one with all tags of a dict, or a given lemma in any case."""
 
     def __init__(
         self, excluded_tags: SpacyTagSpec | Sequence[SpacyTagSpec] | None, excluded_lemmas: Collection[str],
