@@ -123,16 +123,13 @@ class DataSummary(Shown):
         """The whole report as nested dicts and lists that JSON can hold."""
         return {"n_rows": self.n_rows, **plain(dataclasses.asdict(self))}
 
-    def _headline(self) -> str:
+    def _tables(self) -> tuple[str, list[Table]]:
         splits: Counter[str] = Counter()
         for item in self.classes:
             splits.update(item.rows)
         shares = ", ".join(f"{split} {rows}" for split, rows in splits.items()) or "none"
         note = f"\n{beside_others(self.n_beside_others, self.n_rows)}" if self.n_beside_others else ""
-        return f"{self.n_rows} rows of {len(self.classes)} classes; splits: {shares}.{note}"
-
-    def _tables(self) -> tuple[str, list[Table]]:
-        splits = list(dict.fromkeys(split for item in self.classes for split in item.rows))
+        headline = f"{self.n_rows} rows of {len(self.classes)} classes; splits: {shares}.{note}"
         n_rows = [[item.name, *(item.rows.get(split, 0) for split in splits), item.n_rows] for item in self.classes]
         words = [[item.name, len(item.words), _commonest(item.words)] for item in self.classes]
         lengths = [
@@ -142,22 +139,17 @@ class DataSummary(Shown):
             [f"{item.splits[0]} and {item.splits[1]}", item.kind, item.count, shortened(item.example, _EXAMPLE_WIDTH)]
             for item in self.overlaps
         ]
-        known = "no text and no document" if self.has_documents else "no text"
+        known = "" if shared else f"no text{' and no document' * self.has_documents} is in two splits."
         dropped = list(self.dropped.items())
         examples = [
             [item.name, word, shortened(text, _EXAMPLE_WIDTH)] for item in self.classes for text, word in item.examples
         ]
-        return self._headline(), [
+        return headline, [
             Table("Rows", ["class", *splits, "all"], n_rows),
             Table("Words", ["class", "distinct", "commonest"], words),
             *self._flagged_table(),
             Table("Words per text", ["class", "shortest", "25 %", "50 %", "75 %", "longest"], lengths),
-            Table(
-                "Shared by splits",
-                ["splits", "what", "how many", "such as"],
-                shared,
-                "" if shared else f"{known} is in two splits.",
-            ),
+            Table("Shared by splits", ["splits", "what", "how many", "such as"], shared, known),
             Table("Dropped", ["what", "how many"], dropped, "" if dropped else "nothing."),
             Table("Examples", ["class", "word", "text"], examples),
         ]
@@ -218,9 +210,7 @@ def summarise(
     split_of = rows[UNIFIED_SPLIT]
     shared = _overlaps("text", texts, split_of, splits) + _overlaps("document", documents.dropna(), split_of, splits)
     return DataSummary(
-        classes=tuple(
-            _class_summary(name, rows[rows[UNIFIED_FACTUAL_CLASS] == name], splits, resolved) for name in names
-        ),
+        classes=tuple(_of_class(name, rows[rows[UNIFIED_FACTUAL_CLASS] == name], splits, resolved) for name in names),
         overlaps=tuple(shared),
         dropped={reason: int(count) for reason, count in (dropped or {}).items() if count},
         n_beside_others=n_beside_others,
@@ -234,7 +224,7 @@ def _name_of(tokenizer: Any) -> str:
     return Path(name).name if Path(name).is_absolute() else name
 
 
-def _class_summary(name: str, rows: pd.DataFrame, splits: Sequence[str], tokenizer: Any) -> ClassSummary:
+def _of_class(name: str, rows: pd.DataFrame, splits: Sequence[str], tokenizer: Any) -> ClassSummary:
     by_split = rows[UNIFIED_SPLIT].value_counts()
     texts = rows.drop_duplicates(UNIFIED_MASKED)
     return ClassSummary(

@@ -217,24 +217,21 @@ class Objective(ABC):
         return after.split(PLACEHOLDER, maxsplit=1)[0]
 
     def _remembered(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord | None]:
-        with exclusive(self.tokenizer):
-            return self._looked_up(masked_texts, words)
-
-    def _looked_up(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord | None]:
-        if len(self.tokenizer) != self._known_size:
-            # The tokenizer has more tokens than before, so texts may have other tokens now.
-            self._known.clear()
-            self._known_size = len(self.tokenizer)
         pairs = list(zip(masked_texts, words, strict=True))
-        found = {pair: self._known[pair] for pair in pairs if pair in self._known}
-        new = [pair for pair in dict.fromkeys(pairs) if pair not in found]
-        for start in range(0, len(new), TOKENIZATION_CHUNK):
-            chunk = new[start : start + TOKENIZATION_CHUNK]
-            made = zip(chunk, self._located(chunk), strict=True)
-            found.update({pair: self._word(span, pair[1]) for pair, span in made})
-        self._known.update({pair: found[pair] for pair in new})
-        while len(self._known) > KEPT_WORDS:
-            self._known.popitem(last=False)
+        with exclusive(self.tokenizer):
+            if len(self.tokenizer) != self._known_size:
+                # The tokenizer has more tokens than before, so texts may have other tokens now.
+                self._known.clear()
+                self._known_size = len(self.tokenizer)
+            found = {pair: self._known[pair] for pair in pairs if pair in self._known}
+            new = [pair for pair in dict.fromkeys(pairs) if pair not in found]
+            for start in range(0, len(new), TOKENIZATION_CHUNK):
+                chunk = new[start : start + TOKENIZATION_CHUNK]
+                made = zip(chunk, self._located(chunk), strict=True)
+                found.update({pair: self._word(span, pair[1]) for pair, span in made})
+            self._known.update({pair: found[pair] for pair in new})
+            while len(self._known) > KEPT_WORDS:
+                self._known.popitem(last=False)
         return [found[pair] for pair in pairs]
 
     def _located(self, pairs: Sequence[tuple[str, str]]) -> list[Span]:

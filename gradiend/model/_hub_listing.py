@@ -25,15 +25,7 @@ from gradiend.util._display import UNKNOWN, Shown, Table, number
 from gradiend.util._files import read_json
 from gradiend.util._keywords import known_keywords
 from gradiend.util._tensor_files import read_header
-from gradiend.util.paths import (
-    ADAPTER_CONFIG,
-    CONTEXT,
-    DELTA_FILE,
-    ENCODED_VALUES,
-    MODEL_DIR,
-    REWRITE_RECORD,
-    TRAINING,
-)
+from gradiend.util.paths import ADAPTER_CONFIG, CONTEXT, DELTA_FILE, ENCODED_VALUES, MODEL_DIR, REWRITE_RECORD, TRAINING
 
 logger = logging.getLogger(__name__)
 

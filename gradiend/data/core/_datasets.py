@@ -158,22 +158,18 @@ def _other_spelling(
         raise ValueError(describe_missing_config(source, config, configs)) from error
     if split is None or _SPLIT_EXPRESSION.search(split):
         raise ValueError(_unreadable(source, error)) from error
-    splits = _split_names(source, config, options, error)
+    import datasets  # noqa: PLC0415
+
+    try:
+        splits = list(datasets.get_dataset_split_names(source, config, **options))
+    except (ValueError, RuntimeError, datasets.exceptions.DatasetsError):
+        raise ValueError(_unreadable(source, error)) from error
     if split in splits:
         raise ValueError(_unreadable(source, error)) from error
     for name in splits:
         if normalize_split_name(name) == normalize_split_name(split):
             return name
     raise ValueError(f"The data set {source!r} has no split {split!r}; it has: {', '.join(splits)}.") from error
-
-
-def _split_names(source: str, config: str | None, options: dict[str, Any], error: Exception) -> list[str]:
-    import datasets  # noqa: PLC0415
-
-    try:
-        return list(datasets.get_dataset_split_names(source, config, **options))
-    except (ValueError, RuntimeError, datasets.exceptions.DatasetsError):
-        raise ValueError(_unreadable(source, error)) from error
 
 
 def _unreadable(source: str, error: Exception) -> str:

@@ -68,9 +68,7 @@ def _as_one(configs: Sequence[TextFilterConfig]) -> TextFilterConfig:
             "class has one of each: give them the same, or each its own id=."
         )
     logger.warning(
-        "%d configs are called %r and make one class; give each its own id= for several.",
-        len(configs),
-        first.id,
+        "%d configs are called %r and make one class; give each its own id= for several.", len(configs), first.id
     )
     return TextFilterConfig(
         list(configs), id=first.id, mask=first.mask, weight=first.weight,
@@ -161,10 +159,8 @@ class TrainingRequest:
     """Whether a class without enough rows is an error; otherwise it is left out."""
 
     def __post_init__(self) -> None:
-        require_flag("split_by_document", self.split_by_document)
-        require_flag("keep_several_classes", self.keep_several_classes)
-        require_flag("split_by_target", self.split_by_target)
-        require_flag("raise_on_incomplete_classes", self.raise_on_incomplete_classes)
+        for name in ("split_by_document", "keep_several_classes", "split_by_target", "raise_on_incomplete_classes"):
+            require_flag(name, vars(self)[name])
         require_whole("min_rows_per_target_for_balance", self.min_rows_per_target_for_balance, 1)
         if self.min_rows_per_target_for_balance > 1 and self.balance != "words":
             raise ValueError(

@@ -10,13 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradiend.data.core._splits import (
-    SplitRatios,
-    assign_splits,
-    assign_splits_by_document,
-    balanced_counts,
-    root_of,
-)
+from gradiend.data.core._splits import SplitRatios, assign_splits, assign_splits_by_document, balanced_counts, root_of
 from gradiend.data.text.prediction._creation_arguments import TrainingRequest
 from gradiend.data.unified._parsed_tables import DOCUMENT
 from gradiend.data.unified._word_splits import Division, Item, splits_of
