@@ -153,9 +153,7 @@ def resolve_device_config_for_model(
 
     Args:
         device: The device of each of the three that has no argument of its own.
-        device_encoder: The device of the encoder.
-        device_decoder: The device of the decoder.
-        device_base_model: The device of the base model.
+        device_encoder, device_decoder, device_base_model: The device of one of the three.
         encoder_decoder_same_device: Whether `default_devices` puts encoder and decoder on one GPU.
 
     Returns:

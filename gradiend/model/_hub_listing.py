@@ -115,7 +115,9 @@ def list_gradiends(place: str | Path, revision: str | None = None) -> GradiendLi
         headers = {name: _header(root / name) for name in _delta_files(sizes)}
         return GradiendList(_found(root, sizes, headers), str(place))
     with taught(at):
-        at = replace(at, revision=_commit(at))
+        from huggingface_hub import HfApi  # noqa: PLC0415 - slow to import
+
+        at = replace(at, revision=HfApi().repo_info(at.repository, revision=at.revision).sha)
         below = f"{at.path}/" if at.path else ""
         sizes = {name: size for name, size in repository_files(at).items() if name.startswith(below)}
         names = [name for name in sizes if PurePosixPath(name).name in (CONFIG, CONTEXT, TRAINING, REWRITE_RECORD)]
@@ -125,12 +127,6 @@ def list_gradiends(place: str | Path, revision: str | None = None) -> GradiendLi
         headers = {name.removeprefix(below): _header_there(at, name) for name in _delta_files(sizes)}
     sizes = {name.removeprefix(below): size for name, size in sizes.items()}
     return GradiendList(_found(root / at.path, sizes, headers), str(at))
-
-
-def _commit(at: HubPlace) -> str:
-    from huggingface_hub import HfApi  # noqa: PLC0415 - slow to import
-
-    return str(HfApi().repo_info(at.repository, revision=at.revision).sha)
 
 
 def _found(root: Path, sizes: Mapping[str, int], headers: Mapping[str, Any]) -> Iterator[ListedGradiend]:

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from gradiend._version import __version__
-from gradiend.model._hub import local_delta, local_record
+from gradiend.model._hub import local_delta, local_with_file
 from gradiend.model._parameter_map import MappedParameter, bits, digest_of, index_dtype
 from gradiend.model._refusals import inside
 from gradiend.model._shards import whole
@@ -184,7 +184,7 @@ def read_rewrite_record(
         ValueError: The file is damaged or has another format version; the message names the file.
     """
     require_path("directory", directory)
-    path = local_record(directory, subfolder, revision) / REWRITE_RECORD
+    path = local_with_file(directory, subfolder, revision, REWRITE_RECORD, "rewritten model") / REWRITE_RECORD
     if not path.is_file():
         raise FileNotFoundError(
             f"{directory} has no {REWRITE_RECORD}: it is no model that Trainer.rewrite_base_model saved."

@@ -277,12 +277,8 @@ class RewritesBaseModel(nn.Module, ABC):
 
         Args:
             path: A file that ends in .safetensors, or a directory for gradiend_delta.safetensors.
-            learning_rate: See `rewrite_base_model`.
-            feature_factor: See `update_vector`.
-            part: See `update_vector`.
+            learning_rate, feature_factor, part, strengthen, weaken: See `rewrite_base_model`.
             choice: The choice of a decoder evaluation, which the file keeps.
-            strengthen: See `rewrite_base_model`.
-            weaken: See `rewrite_base_model`.
 
         Returns:
             The path of the file.

@@ -130,8 +130,7 @@ class WeighsEntries(nn.Module):
 
         Args:
             path: A .json file (a list of objects) or a .csv file.
-            part: See `get_topk_feature_metadata`.
-            topk: See `get_topk_feature_metadata`.
+            part, topk: See `get_topk_feature_metadata`.
 
         Raises:
             ValueError: The path ends with neither; or an argument is out of range.

@@ -53,8 +53,7 @@ class GradiendModel(Shown, nn.Module):
         bias_decoder: Whether the decoder has a bias.
         torch_dtype: The dtype of all weights.
         device: The device of encoder and decoder, unless they have a device of their own. Default: the CPU.
-        device_encoder: The device of the encoder.
-        device_decoder: The device of the decoder.
+        device_encoder, device_decoder: These devices.
         lazy_init: Whether only pruning (at the pruned size) or `build` creates the weights. Until then `encoder` and
             `decoder` are None and any use raises RuntimeError.
         **kwargs: Further metadata (such as `base_model`), which `self.kwargs` and the checkpoint keep.
@@ -546,8 +545,7 @@ class GradiendModel(Shown, nn.Module):
 
         Args:
             load_directory: The checkpoint: a folder, or a place on a hub, see `ModelWithGradiend.from_pretrained`.
-            device_encoder: The device of the encoder.
-            device_decoder: The device of the decoder.
+            device_encoder, device_decoder: The devices of encoder and decoder.
             torch_dtype: The dtype of the weights. Default: the saved dtype.
             verify: Whether to compare the files with their checksums, which reads all bits once more.
             subfolder: The folder of the checkpoint below `load_directory`.

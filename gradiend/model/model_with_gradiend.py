@@ -65,8 +65,7 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
             PeftModel or the result of `torch.compile`, the model inside is used.
         gradiend: The GRADIEND of the base model.
         base_model_device: The new device of the base model; not for one that a device map has placed.
-        device_encoder: The new device of the encoder.
-        device_decoder: The new device of the decoder.
+        device_encoder, device_decoder: The new devices of encoder and decoder.
         gradient_creator: A function of an input that returns a flat gradient. Default: this model.
         source: The gradient that the encoder reads: factual, alternative or diff.
         target: The gradient that the decoder reproduces: factual, alternative, diff, or None (it is not trained).
@@ -346,8 +345,7 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
             feature_definition: An object whose `target_classes` get the labels +1 and −1, and other classes 0.
             device: The device of encoder, decoder and base model, unless they have a device of their own. Default: the
                 (first) device of a base model that is an instance; otherwise see `resolve_device_config_for_model`.
-            device_encoder: The device of the encoder.
-            device_decoder: The device of the decoder.
+            device_encoder, device_decoder: The devices of encoder and decoder.
             device_base_model: The device of the base model; not for one that a device map places.
             source: The gradient that the encoder of a new GRADIEND reads; a checkpoint has a source of its own.
             target: The gradient that the decoder of a new GRADIEND reproduces; a checkpoint has a target of its own.

@@ -38,12 +38,11 @@ class CausalWithHead(Objective):
     the placeholder, so they are cut off.
 
     Args:
-        tokenizer: See `Objective`.
+        tokenizer, vocabulary_size: See `Objective`.
         stand_in: The token at the placeholder.
         labels: The head's words in lower case.
         pooling_length: Number of positions that the head pools.
         max_length: See `Objective`; a longer text keeps the left context that is nearest to the word.
-        vocabulary_size: See `Objective`.
 
     Raises:
         TypeError: A slow tokenizer.

@@ -212,11 +212,9 @@ def load_with_tokenizer(
     Args:
         model: Name or path (also of a folder with the model in `base_model/`), or an instance: the model inside of its
             wrappers is returned (see `inside`).
-        tokenizer: Name, path or instance of the tokenizer. Default: `tokenizer_place`, else the model's name.
-        tokenizer_place: See `tokenizer`.
+        tokenizer, tokenizer_place: Name, path or instance of the tokenizer. Default: the place, else the model's name.
         trust_remote_code: Whether code from the hub may run.
-        base_model_device_map: The devices of the parts of a model that is loaded, see `placement`.
-        base_model_max_memory: See `placement`.
+        base_model_device_map, base_model_max_memory: Where the parts of a model that is loaded lie, see `placement`.
         revision: The revision of a model on the hub, and of the tokenizer beside it.
         **kwargs: Arguments of `AutoModelForLM.from_pretrained`; an instance must have the given torch_dtype.
 

@@ -42,8 +42,8 @@ class TextFilterConfig:
         use_lemma: The words are lemmas: `be` finds `is` and `were`, also in nested configs. Lemmas need a
             `spacy_model`, and every sentence is parsed, since the forms of a lemma are not known beforehand.
         id: Name of the class. Default: the first word.
-        mask: Text that stands in a masked text in place of the word.
-        weight: Rows of the class relative to the other classes, where classes are balanced.
+        mask: Text that stands in a masked text in place of the word; training expects `[MASK]` for every tokenizer.
+        weight: Rows of the class relative to the other classes, where classes are balanced: 2.0 gives twice as many.
         min_left_context_words: Words that must stand before the first word of the class in a text; None takes the
             number of the data creator. In nested configs, it has no effect.
 
@@ -54,19 +54,12 @@ class TextFilterConfig:
     """
 
     targets: list[GivenTarget]
-    """The words of the class, and nested configs with further words."""
     spacy_tags: SpacyTagSpec | None
-    """Tags that each word must have by a spaCy pipeline; None asks for none."""
     use_lemma: bool
-    """Whether the words are lemmas."""
     id: str
-    """Name of the class, used as column name and class label."""
     mask: str
-    """Text that stands in a masked text in place of the word; training expects `[MASK]` for every tokenizer."""
     weight: float
-    """Rows of this class relative to the others, where classes are balanced: 2.0 gives twice as many."""
     min_left_context_words: int | None
-    """Words before the first word of the class that a text must have; None leaves it to the data creator."""
 
     def __init__(
         self, targets: Sequence[GivenTarget] | GivenTarget | None = None, target: str | None = None,
@@ -151,11 +144,7 @@ class PairedTextFilterConfig(TextFilterConfig):
 
     Args:
         pairs: `(word, partner)` for each word, or word → partner.
-        spacy_tags: Tags that the word must have, as of `TextFilterConfig`.
-        id: Name of the class. Default: the first word.
-        mask: Text that stands in a masked text in place of the word.
-        weight: Rows of the class relative to the other classes, where classes are balanced.
-        min_left_context_words: Words that must stand before the first word of the class in a text.
+        spacy_tags, id, mask, weight, min_left_context_words: See `TextFilterConfig`.
 
     Raises:
         ValueError: There is no pair, a word is empty or its own partner, or a word has two partners.

@@ -56,7 +56,7 @@ def to_unified(
     unknown class, bad rows, or a file that cannot be read.
     """
     contrast = _contrast(pair, merge)
-    tables = _parsed(data, columns, contrast)
+    tables = parsed_tables(data, columns, contrast)
     if contrast is not None:
         present = _factual_classes(tables)
         contrast.require_bases(present)
@@ -75,7 +75,7 @@ def other_classes(
 
     With `merge`, classes that are not merged have no rows. The other arguments are those of `to_unified`.
     """
-    tables = _parsed(data, columns, _contrast(pair, merge))
+    tables = parsed_tables(data, columns, _contrast(pair, merge))
     present = _factual_classes(tables)
     if merge is None:
         names = {name: name for name in present}
@@ -90,7 +90,7 @@ def documents_of(data: RawData, columns: ColumnNames = _DEFAULT_COLUMNS) -> pd.D
     frames = list(data.values()) if isinstance(data, Mapping) else [_table(data)]
     if not any(columns.document in frame.columns for frame in frames):
         return None
-    tables = _parsed(data, columns, None)
+    tables = parsed_tables(data, columns)
     rows = factual_rows(tables, {name: name for name in _factual_classes(tables)})
     return rows[[UNIFIED_MASKED, UNIFIED_SPLIT, DOCUMENT]].drop_duplicates([UNIFIED_MASKED, UNIFIED_SPLIT])
 
@@ -100,7 +100,7 @@ def classes_in(data: RawData, columns: ColumnNames = _DEFAULT_COLUMNS) -> list[s
     if isinstance(data, Mapping):
         if not any(len(frame) for frame in data.values()):
             return []
-        return _factual_classes(_parsed(data, columns, None))
+        return _factual_classes(parsed_tables(data, columns))
     frame = _table(data)
     if frame.empty:
         return []
@@ -120,7 +120,8 @@ def _table(data: pd.DataFrame | str | Path) -> pd.DataFrame:
     return frame
 
 
-def _parsed(data: RawData, columns: ColumnNames, contrast: Contrast | None) -> list[ParsedTable]:
+def parsed_tables(data: RawData, columns: ColumnNames, contrast: Contrast | None = None) -> list[ParsedTable]:
+    """Understand the columns of a table, or of a table per class, of which empty ones are left out."""
     if isinstance(data, Mapping):
         tables = per_class_tables(data, columns, contrast)
         for table in tables:
@@ -138,11 +139,6 @@ def _require_named(frame: pd.DataFrame, columns: ColumnNames, where: str = "") -
     # Without the split column all rows would silently count as training data.
     named = {columns.split: ColumnNames.split, columns.document: ColumnNames.document}
     require_columns(frame, [name for name, default in named.items() if name != default], where)
-
-
-def parsed_tables(data: pd.DataFrame | Mapping[str, pd.DataFrame], columns: ColumnNames) -> list[ParsedTable]:
-    """Understand the columns of a table, or of a table per class, of which empty ones are left out."""
-    return _parsed(data, columns, None)
 
 
 def _factual_classes(tables: list[ParsedTable]) -> list[str]:

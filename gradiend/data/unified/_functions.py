@@ -115,14 +115,12 @@ def per_class_dict_to_unified(
     Args:
         class_dfs: Class name → table.
         classes: Names of the classes to use; `"all"` for every class.
-        masked_col: Column of texts with `[MASK]` where the word stood.
-        split_col: Column of splits; a table without it is training data.
+        masked_col, split_col: See `merged_to_unified`.
         use_class_names_as_columns: Whether columns named like classes hold their words.
         pair: Two classes; rows of other classes are dropped. The pair may be None where all rows are pairs already.
         include_identity_rows: Keep the rows of classes outside the pair too, after all other rows, with their own word
             and class as the alternative.
-        max_counterfactuals_per_sentence: Distinct sampled alternatives, and so rows, per text at most.
-        random_state: Seed of the sampling; None is the seed 0.
+        max_counterfactuals_per_sentence, random_state: See `merged_to_unified`.
 
     Returns:
         A frame with the columns `UNIFIED_COLUMNS`, in the order of the dict and its rows. Alternatives of the tables

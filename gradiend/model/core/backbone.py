@@ -153,8 +153,7 @@ def build_gradiend_from_base_model(
         params: Names or wildcards that restrict the backbone first.
         latent_dim: The number of latent features.
         torch_dtype: The dtype of the GRADIEND. Default: float32.
-        device_encoder: The device of the encoder.
-        device_decoder: The device of the decoder.
+        device_encoder, device_decoder: The devices of encoder and decoder.
         lazy_init: Whether to create no weights yet.
         **kwargs: Further arguments of `GradiendModel`.
 

@@ -60,11 +60,8 @@ class TextPredictionDataCreator(Shown):
         base_data: Texts: a list; a DataFrame; the path of a CSV, Parquet, JSON Lines or text file; the folder of
             a data set; or a hub id (see `resolve_base_data`). Files and data sets are streamed in an order
             that `seed` decides (see `stream_texts`), anew for each call; they are never in memory as a whole.
-        text_column: Column with the texts.
+        text_column, split, hf_config, trust_remote_code: See `resolve_base_data`.
         base_max_size: Use at most so many texts of `base_data`.
-        split: Split of a data set.
-        hf_config: Config of a data set that has several configs.
-        trust_remote_code: Let a data set of the hub run its own code.
         preprocess: How texts are cut into sentences and filtered; None uses them as they are.
         spacy_model: Name of an installed spaCy pipeline, or the folder of a pipeline, that reads tags and lemmas; it is
             needed if a class has tags or lemmas, and loaded before the texts.

@@ -92,8 +92,7 @@ def filter_sentences_multi(
     Args:
         sentences: Any sentences.
         configs_with_ids: `(id, class)` for each class; this id counts, and not the id of the class itself.
-        spacy_model: Name or folder of the pipeline that reads tags and lemmas.
-        download_if_missing: Download a pipeline that is not installed.
+        spacy_model, download_if_missing: See `filter_sentences`.
         max_matches_per_class: Keep at most so many sentences a class, and stop when every class has so many.
         total_target_overall: Matches wanted in all; the progress bar shows the number.
         stats: Receives the counts too.
