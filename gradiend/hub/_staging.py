@@ -210,11 +210,9 @@ class CheckpointSource(Source):
         return not folder.is_dir() or _lacks_plain_model(folder)
 
     def owns(self, name: str) -> bool:
-        """See `Source.owns`."""
         return name in OWN_FILES or name.split("/", 1)[0] in FOLDERS
 
     def write(self, folder: Path, base_model: str, new_card: Callable[[Path | Delta], str]) -> None:
-        """See `Source.write`."""
         place, names = self.place, self._names(base_model)
         config = read_config(place)
         # What is published is read once as a whole, so that no damaged bit is.
@@ -256,7 +254,6 @@ class DeltaSource(Source):
         return True
 
     def owns(self, name: str) -> bool:
-        """See `Source.owns`."""
         return name == paths.DELTA_FILE
 
     @property
@@ -265,7 +262,6 @@ class DeltaSource(Source):
         return self.place.name == paths.DELTA_FILE
 
     def write(self, folder: Path, base_model: str, new_card: Callable[[Path | Delta], str]) -> None:
-        """See `Source.write`."""
         delta = read_delta(self.place)
         rewrite = None if delta.rewrite is None else self._published(delta.rewrite, base_model)
         delta = replace(delta, base_model=base_model, rewrite=rewrite)
@@ -284,11 +280,9 @@ class RewrittenSource(Source):
         return _lacks_plain_model(self.place)
 
     def owns(self, name: str) -> bool:
-        """See `Source.owns`."""
         return is_model_file(name)
 
     def write(self, folder: Path, base_model: str, new_card: Callable[[Path | Delta], str]) -> None:
-        """See `Source.write`."""
         verify_rewritten(self.place)
         _copy(self.place, files_of_model(self.place), folder)
         _clean_models(folder, self._names(base_model), base_model)
