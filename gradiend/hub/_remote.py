@@ -84,11 +84,10 @@ class Target:
         require_text("repo_id", repo_id)
         try:
             validate_repo_id(repo_id)
+            is_valid = "/" in repo_id
         except HFValidationError:
-            repo_id_is_valid = False
-        else:
-            repo_id_is_valid = "/" in repo_id
-        if not repo_id_is_valid:
+            is_valid = False
+        if not is_valid:
             raise ValueError(
                 "repo_id must be 'owner/name': your name on the hub or that of an organization, and the name of the "
                 f"repository (letters, digits, '-', '_', '.'); got {repo_id!r}."

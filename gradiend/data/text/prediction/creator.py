@@ -117,29 +117,20 @@ class TextPredictionDataCreator(Shown):
                 "other."
             )
         require_preprocess("preprocess", preprocess)
-        self.text_column = text_column
-        self.base_max_size = base_max_size
-        self.split = split
-        self.hf_config = hf_config
-        self.trust_remote_code = trust_remote_code
-        self.preprocess = preprocess
-        self.spacy_model = spacy_model
-        self.download_if_missing = download_if_missing
+        self.text_column, self.document_column, self.base_max_size = text_column, document_column, base_max_size
+        self.split, self.hf_config, self.trust_remote_code = split, hf_config, trust_remote_code
+        self.preprocess, self.spacy_model, self.download_if_missing = preprocess, spacy_model, download_if_missing
+        self.seed, self.use_cache, self.n_processes = seed, use_cache, n_processes
+        self.training_basename, self.neutral_basename = training_basename, neutral_basename
+        self.min_left_context_words = min_left_context_words
         self.classes = parse_classes(feature_targets)
         self._resolver = TagResolver(self.classes, spacy_model, download_if_missing)
         self._resolver.load()
         self._segmenter = Segmenter.of(preprocess, spacy_model, download_if_missing)
-        self.seed = seed
         self.output_dir = None if output_dir is None else parse_folder("output_dir", output_dir)
-        self.training_basename = training_basename
-        self.neutral_basename = neutral_basename
         self.output_format = parse_output_format(output_format)
         if self.output_format == FOLDER:
             require_folder_names([config.id for config in self.classes])
-        self.use_cache = use_cache
-        self.document_column = document_column
-        self.n_processes = n_processes
-        self.min_left_context_words = min_left_context_words
         self.stopped = False
         """Whether Ctrl-C ended the last pass over the texts, so that only a part of them was read."""
         if n_processes is not None and n_processes > 1:
