@@ -148,10 +148,10 @@ def outside_adapter(model: nn.Module, names: list[str]) -> list[str]:
 
 
 def save_adapted(model: Any, directory: str | Path, base: str | None, *, place: str | Path | None = None) -> None:
-    """Write the active adapter as PEFT loads it, into a folder, which is created if it is missing.
+    """Write the active adapter into a folder, as PEFT loads it.
 
-    `base` is the name or path of the plain model; if it is None, its weights are written into the folder too. `place`
-    is the folder's later place, if it will be moved.
+    `base` is the name or path of the plain model; if it is None, its weights are written into the folder too, whose
+    later `place` is named, if it will be moved.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)

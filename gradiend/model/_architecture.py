@@ -131,11 +131,7 @@ def cuda_device(device: Device = None) -> torch.device:
 
 
 def default_devices(n_gpus: int, encoder_decoder_same_device: bool = False) -> tuple[str, str, str]:
-    """Devices of (encoder, decoder, base model) on a machine with `n_gpus` GPUs.
-
-    Encoder and decoder are each as large as the base model: with two GPUs the decoder gets a GPU of its own, with three
-    GPUs each of the three does.
-    """
+    """Devices of (encoder, decoder, base model), each as large as the others, on a machine with `n_gpus` GPUs."""
     if n_gpus == 0:
         return "cpu", "cpu", "cpu"
     second = f"cuda:{min(1, n_gpus - 1)}"

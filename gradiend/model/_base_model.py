@@ -61,8 +61,7 @@ def resolve_directory(
 def split_gradiend_arguments(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(arguments that shape a new GRADIEND and are not None, the rest).
 
-    `n_features` is the trainers' name of latent_dim, and latent_dim wins. With a pre_prune_config the weights are only
-    made after the pruning.
+    `n_features` is the trainers' name of latent_dim, which wins; pre_prune_config makes weights after the pruning only.
     """
     rest = dict(arguments)
     n_features = rest.pop("n_features", None)

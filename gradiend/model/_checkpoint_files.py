@@ -103,11 +103,7 @@ def write_training(directory: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_training(directory: Path, *, verify: bool = True) -> dict[str, Any] | None:
-    """The content of training.json; None if there is none.
-
-    Raises:
-        ValueError: The file is damaged, or the weights beside it are not those that it was written with.
-    """
+    """The content of training.json, or None; ValueError if it is damaged, or of other weights than those beside it."""
     path = directory / paths.TRAINING
     if not path.is_file():
         return None

@@ -374,8 +374,7 @@ def export_delta(
         path: A file that ends in .safetensors, or a directory for gradiend_delta.safetensors.
         rewrite: The record of the rewrite, which the file keeps.
 
-    Returns:
-        The path of the file.
+    Returns the path of the file.
 
     Raises:
         TypeError: An argument is no model, no record or no path.

@@ -256,10 +256,7 @@ class RewritesBaseModel(nn.Module, ABC):
     ) -> Iterator[Any]:
         """Change the base model in place in a with-block, as `rewrite_base_model` changes a copy; yield the base model.
 
-        Afterwards the base model has the same bits as before. The arguments are those of `rewrite_base_model`.
-
-        Raises:
-            ValueError: See `rewrite_base_model`.
+        Afterwards the base model has the same bits as before. Arguments and errors are those of `rewrite_base_model`.
         """
         model, step = self._for_rewriting(), self._step(learning_rate, feature_factor, part)
         with temporarily_updated(model.base_model, model.gradiend.mapping, step) as share:
@@ -280,11 +277,7 @@ class RewritesBaseModel(nn.Module, ABC):
             learning_rate, feature_factor, part, strengthen, weaken: See `rewrite_base_model`.
             choice: The choice of a decoder evaluation, which the file keeps.
 
-        Returns:
-            The path of the file.
-
-        Raises:
-            TypeError, ValueError: See `rewrite_base_model`.
+        Returns the path of the file; errors are those of `rewrite_base_model`.
         """
         delta_path(path)
         learning_rate, feature_factor = self._size_and_factor(learning_rate, feature_factor, part, strengthen, weaken)

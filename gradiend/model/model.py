@@ -268,15 +268,12 @@ class GradiendModel(Shown, nn.Module):
     def to(  # type: ignore[override]
         self, device: Any = None, *, device_encoder: Device = None, device_decoder: Device = None
     ) -> Self:
-        """Move encoder and decoder; weights that do not exist yet are later made on their new device.
+        """Move encoder and decoder, and return self; weights that do not exist yet are later made there.
 
         Args:
             device: The device of both; ignored if encoder or decoder gets a device of its own.
             device_encoder: The device of the encoder; None leaves the encoder where it is.
             device_decoder: The device of the decoder; None leaves the decoder where it is.
-
-        Returns:
-            self.
 
         Raises:
             TypeError: The argument is a dtype, which is fixed at construction.

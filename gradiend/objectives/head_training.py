@@ -100,8 +100,7 @@ def train_mlm_head(
         tokenizer: The tokenizer of the model. Default: the tokenizer that the model's name loads.
         use_cache: Whether a head in `output_path` is kept if it was trained on the same model, rows and numbers.
 
-    Returns:
-        output_path.
+    Returns output_path.
 
     Raises:
         ValueError: A masked language model, a number below 1, or data that cannot be trained on.

@@ -40,10 +40,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path of the same name; on success the new file replaces `path`, on failure it is removed.
 
     The file is in a temporary folder beside `path`, because some writers make temporary files of their own beside it.
-    Of several processes of a run, the first writes `path`; the others get a path elsewhere, which is removed.
-
-    Raises:
-        OSError: The file cannot be written (disk full, read-only, folder removed); the message says what is kept.
+    Of several processes of a run, the first writes `path`; the others get a path elsewhere, which is removed. Raises
+    OSError, which says what is kept, for a file that cannot be written (disk full, read-only, folder removed).
     """
     path, team = Path(path), processes()
     # Nobody may still read the earlier file.
@@ -64,11 +62,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def made_aside(path: str | Path) -> Iterator[Path]:
     """Yield a path of the same name in a temporary folder beside `path`, which is removed at the end.
 
-    A folder that is a file system of its own, or whose parent takes no folder, has the temporary folder inside.
-    All processes of a run get the same path.
-
-    Raises:
-        OSError: See `replacing`.
+    A folder that is a file system of its own, or whose parent takes no folder, has the temporary folder inside. All
+    processes of a run get the same path. Errors are those of `replacing`.
     """
     path, team = Path(os.path.realpath(path)) if Path(path).is_dir() else Path(path), processes()
     with explained_failure(path):

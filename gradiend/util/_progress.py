@@ -55,15 +55,11 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """The progress of one piece of work, in a with-block.
+    """The progress of one piece of work, `label`, in a with-block.
 
-    Args:
-        label: What is done, such as `training`.
-        total: The number of units; None if it is not known.
-        unit: The unit, in the singular.
-        brief: Whether the bar goes when the work is done, and work of less than `EVERY` seconds leaves no line.
-        shown: Whether anything is shown.
-        done: The number of units that were done before.
+    There are `total` units (None: nobody knows), called `unit` in the singular, of which so many were `done` before.
+    With `brief`, the bar goes when the work is done, and work of less than `EVERY` seconds leaves no line. Nothing is
+    seen unless `shown`.
     """
 
     def __init__(

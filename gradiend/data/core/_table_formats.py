@@ -118,8 +118,8 @@ def csv_table(path: Path, missing: str | None = None) -> pd.DataFrame:
 def csv_rows(path: Path, delimiter: str | None = None) -> Generator[tuple[int, list[str]], None, None]:
     """Yield (line at which a row begins, its fields) for the header and the rows of a CSV or TSV file, also `.gz`.
 
-    Empty lines are left out. A row with more or fewer fields than the header, a stray quotation mark, a damaged file
-    and other encodings than UTF-8 are ValueErrors.
+    Empty lines are left out. Rows of another length than the header, stray quotation marks, damaged files and other
+    encodings than UTF-8 are ValueErrors.
     """
     suffixes = [suffix.lower() for suffix in path.suffixes]
     between = delimiter or next((_DELIMITERS[suffix] for suffix in suffixes[::-1] if suffix in _DELIMITERS), ",")

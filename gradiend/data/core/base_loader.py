@@ -45,9 +45,6 @@ def resolve_base_data(
         hf_config: Config of a data set that has several.
         trust_remote_code: Let a data set of the hub run its own code; see `load_hub_dataset`.
 
-    Returns:
-        The texts; empty if there are none.
-
     Raises:
         TypeError: `source`, one of the texts or an argument is of another type, or an argument is unknown.
         FileNotFoundError: The file, folder or data set does not exist.

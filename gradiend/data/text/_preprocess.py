@@ -83,8 +83,7 @@ def preprocess_texts(
             pipeline has no component that finds sentences, the rules split them.
         download_if_missing: Download a pipeline that is not installed.
 
-    Returns:
-        The kept segments in their order.
+    Returns the kept segments in their order.
 
     Raises:
         ValueError: `split_to_sentences="spacy"` without a pipeline, or with a pipeline that finds no sentences.

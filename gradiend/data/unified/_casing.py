@@ -75,8 +75,7 @@ def apply_factual_casing(factual: str, alternative: str, *, sentence_start: bool
         alternative: The word to adapt.
         sentence_start: Whether the word is the first of its sentence (see `starts_sentence`).
 
-    Returns:
-        The adapted alternative; unchanged where either word is empty.
+    Returns the adapted alternative; unchanged where either word is empty.
     """
     if not factual or not alternative:
         return alternative

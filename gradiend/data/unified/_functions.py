@@ -212,8 +212,7 @@ def hold_out_words(
         alternative_col: Column of the word of the other class; may be absent.
         split_col: Column of the split.
 
-    Returns:
-        A copy with another `split_col`.
+    Returns a copy with another `split_col`.
 
     Raises:
         TypeError: An argument is of another type, or unknown.

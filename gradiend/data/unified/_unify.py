@@ -83,8 +83,8 @@ class _Vocabulary:
     def of(cls, spellings_by_class: Iterable[Sequence[str]]) -> _Vocabulary:
         """Count the words of each class, see `own_spellings`.
 
-        Words of one class that differ in case only are one word, in its commonest spelling; words of two classes stay
-        two words (`sie` and `Sie`).
+        Words of a class that differ in case only are one, in its commonest spelling; those of two classes are two
+        (`sie`, `Sie`).
         """
         total: Counter[str] = Counter()
         for spellings in spellings_by_class:

@@ -72,8 +72,7 @@ def assign_splits_by_word(
 def equal_words(rows_of: Mapping[str, pd.DataFrame], weights: Sequence[float], minimum: int) -> list[pd.DataFrame]:
     """Keep as many rows of each word of a class as of any other, with classes in proportion to the weights.
 
-    Words with fewer than `minimum` rows are left out, since the rarest word decides the number for all; if no word of a
-    class has so many, that is a ValueError.
+    Words with fewer than `minimum` rows are left out, since the rarest decides for all; a ValueError if none is left.
     """
     kept, rarest, n_words = [], [], []
     for name, rows in rows_of.items():

@@ -201,8 +201,7 @@ class TextPredictionDataCreator(Shown):
                 leaves such classes out, with a warning, and lists them beside the table, in a file whose name ends with
                 `_incomplete_classes`.
 
-        Returns:
-            A dict of frames or one frame, see `format`.
+        Returns a dict of frames or one frame, see `format`.
 
         Raises:
             ValueError: There are fewer than two classes, the format or balance is unknown, the ratios do not sum to 1,
@@ -289,8 +288,7 @@ class TextPredictionDataCreator(Shown):
         Args:
             tokenizer: A tokenizer, or its name or path, whose tokens of the words are shown; None shows no tokens.
 
-        Returns:
-            A report to print, to show in a notebook, or to take as a dict (`to_dict`).
+        Returns a report to print, to show in a notebook, or to take as a dict (`to_dict`).
 
         Raises:
             ValueError: No training data has been generated yet.

@@ -201,8 +201,7 @@ def match_sentence_one_config(
         doc: The sentence as a spaCy pipeline has parsed it, for a class with tags or lemmas.
         nlp: A pipeline that parses the sentence if there is no `doc`.
 
-    Returns:
-        The spans; None if there is none.
+    Returns the spans; None if there is none.
 
     Raises:
         TypeError: The sentence is no string, or the class no `TextFilterConfig`.
@@ -232,9 +231,6 @@ def mask_sentence(sentence: str, spans: Iterable[tuple[int, int] | Span] | None,
         sentence: The sentence to which the spans belong.
         spans: `(start, end)` or `(start, end, text)`, in any order; None for none.
         mask: The text in place of each span.
-
-    Returns:
-        The masked sentence.
 
     Raises:
         TypeError: The sentence is no string, or a span has another form.
