@@ -40,8 +40,7 @@ class Objective(ABC):
         max_length: Longest model input in tokens, special tokens included.
         vocabulary_size: Number of tokens that the model has embeddings for. None: as many as the tokenizer needs.
 
-    Raises:
-        TypeError: A slow tokenizer.
+    Raises TypeError for a slow tokenizer.
     """
 
     name: ClassVar[str]
@@ -133,8 +132,7 @@ class Objective(ABC):
             texts: At least one text.
             **arguments: Arguments of the tokenizer.
 
-        Raises:
-            ValueError: A token that the model has no embedding for.
+        Raises ValueError for a token that the model has no embedding for.
         """
         encoded = tokenize(
             self.tokenizer, list(texts), return_offsets_mapping=True, return_special_tokens_mask=True,
@@ -256,8 +254,7 @@ class Objective(ABC):
     def words_of(self, inputs: Mapping[str, Tensor]) -> list[TokenizedWord]:
         """The inverse of `inputs_of`, for 1-D inputs or a batch that is padded on either side.
 
-        Raises:
-            ValueError: An input without label.
+        Raises ValueError for an input without label.
         """
         words = []
         rows = (torch.atleast_2d(inputs[name]).tolist() for name in ("input_ids", "attention_mask", "labels"))

@@ -155,8 +155,7 @@ def resolve_device_config_for_model(
     Returns:
         (encoder, decoder, base model, whether several GPUs are used).
 
-    Raises:
-        TypeError, ValueError: An argument is no device.
+    Raises TypeError or ValueError for an argument that is no device.
     """
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     rule = default_devices(n_gpus, encoder_decoder_same_device)

@@ -159,8 +159,7 @@ def save_model_weights(directory: str | Path, state: Mapping[str, Tensor], use_s
         use_safetensors: False writes `pytorch_model.bin`. None and True write `model.safetensors`; for tensors that
             share memory (tied weights), which that format cannot hold, None falls back to `pytorch_model.bin`.
 
-    Raises:
-        ValueError: use_safetensors is True, and tensors share memory.
+    Raises ValueError if use_safetensors is True, and tensors share memory.
     """
     if use_safetensors is not False and _share_memory(state):
         if use_safetensors:

@@ -161,8 +161,7 @@ class RewritesBaseModel(nn.Module, ABC):
     def set_feature_class_encoding_direction(self, direction: Mapping[str, int]) -> None:
         """Set the encoding direction, which cannot be replaced by another direction later.
 
-        Raises:
-            ValueError: Another direction is already set, or a label is not +1, −1 or 0.
+        Raises ValueError if another direction is set already, or for a label that is not +1, −1 or 0.
         """
         parsed = parse_direction(direction)
         if self._direction is not None and self._direction != parsed:
@@ -183,8 +182,7 @@ class RewritesBaseModel(nn.Module, ABC):
         Returns:
             A vector (input_dim,), on the device of the decoder.
 
-        Raises:
-            ValueError: Another part or number of factors, or a weight part that is a matrix because of several latents.
+        Raises ValueError for another part or number of factors, or a part that is a matrix because of several latents.
         """
         part = parse_rewrite_part(part)
         if part == "decoder":

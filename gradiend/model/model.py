@@ -58,8 +58,7 @@ class GradiendModel(Shown, nn.Module):
             `decoder` are None and any use raises RuntimeError.
         **kwargs: Further metadata (such as `base_model`), which `self.kwargs` and the checkpoint keep.
 
-    Raises:
-        ValueError: A dimension is no positive int, an activation is unknown, or the dtype is an integer dtype.
+    Raises ValueError for a dimension that is no positive int, an unknown activation, or an integer dtype.
     """
 
     _has_map = False
@@ -275,8 +274,7 @@ class GradiendModel(Shown, nn.Module):
             device_encoder: The device of the encoder; None leaves the encoder where it is.
             device_decoder: The device of the decoder; None leaves the decoder where it is.
 
-        Raises:
-            TypeError: The argument is a dtype, which is fixed at construction.
+        Raises TypeError for a dtype, which is fixed at construction.
         """
         if isinstance(device, torch.dtype):
             raise TypeError(
@@ -369,8 +367,7 @@ class GradiendModel(Shown, nn.Module):
             part: encoder-weight (column-wise L1 of W_e), decoder-weight (row-wise L1 of W_d), decoder-bias (`|b_d|`,
                 zeros without a bias) or decoder-sum (`|row sum of W_d + b_d|`).
 
-        Raises:
-            ValueError: The part is unknown.
+        Raises ValueError for an unknown part.
         """
         return self._whole_vector(self._importance(part))
 
@@ -395,8 +392,7 @@ class GradiendModel(Shown, nn.Module):
             part: encoder-weight or decoder-weight (latent_dim · input_dim entries, W_d row by row), or decoder-bias or
                 decoder-sum (row sum of W_d plus b_d), which have input_dim entries.
 
-        Raises:
-            ValueError: The part is unknown.
+        Raises ValueError for an unknown part.
         """
         W_e, W_d, b_d = self._weights()
         part = parse_weight_part(part)
@@ -419,8 +415,7 @@ class GradiendModel(Shown, nn.Module):
             part: See `get_weight_importance`.
             topk: A number (up to input_dim), or a proportion in (0, 1]; at least one dimension is returned.
 
-        Raises:
-            ValueError: The part is unknown, the number is negative, or the proportion is outside (0, 1].
+        Raises ValueError for an unknown part, a negative number, or a proportion outside (0, 1].
         """
         importance = self.get_weight_importance(part)
         return ranking(importance, topk_count(topk, len(importance))).tolist()
@@ -493,8 +488,7 @@ class GradiendModel(Shown, nn.Module):
             use_safetensors: False writes `pytorch_model.bin`; None and True write `model.safetensors`.
             **kwargs: Further metadata for config.json; `training` is written to training.json instead.
 
-        Raises:
-            RuntimeError: The weights do not exist yet.
+        Raises RuntimeError if the weights do not exist yet.
         """
         require_path("save_directory", save_directory)
         metadata = {**self.kwargs, **kwargs}

@@ -44,8 +44,7 @@ class CausalWithHead(Objective):
         pooling_length: Number of positions that the head pools.
         max_length: See `Objective`; a longer text keeps the left context that is nearest to the word.
 
-    Raises:
-        TypeError: A slow tokenizer.
+    Raises TypeError for a slow tokenizer.
     """
 
     name = "causal with head"
@@ -232,8 +231,7 @@ class DecoderModelWithMLMHead(ModelWithHead):
         base_model: A causal language model of transformers.
         head: A head for hidden states of the model's width.
 
-    Raises:
-        ValueError: A head for hidden states of another width.
+    Raises ValueError for a head for hidden states of another width.
     """
 
     mlm_head_weight: Tensor
@@ -337,10 +335,8 @@ def mean_of_following(hidden: Tensor, mask: Tensor, length: int) -> Tensor:
 def with_saved_head(model: Any, directory: str) -> Any:
     """What a training loads in place of a base model for which `directory` holds a head.
 
-    For an instance, the result is the instance with the head; for a name or path, it is the directory.
-
-    Raises:
-        ValueError: The head was trained for another model.
+    For an instance, the result is the instance with the head; for a name or path, it is the directory. Raises
+    ValueError if the head was trained for another model.
     """
     if not isinstance(model, (str, Path)):
         plain = model.to_original_model() if CausalWithHead.fits(model) else model

@@ -32,9 +32,7 @@ class Masked(Objective):
     The language-modelling score is the accuracy on 15 % of the tokens, each replaced by the mask. If 15 % are fewer
     than 2 000 tokens, the texts are masked again at other places, until 2 000 tokens are asked for or every token was
     masked once. A text that is too long keeps a window around the placeholder. See `Objective` for the arguments.
-
-    Raises:
-        ValueError: A tokenizer without mask token.
+    Raises ValueError for a tokenizer without mask token.
     """
 
     name = "masked"

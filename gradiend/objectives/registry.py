@@ -96,8 +96,7 @@ def kind_of(model: Any, name: str | None = None) -> type[Objective]:
         model: Any module, or a tokenizer.
         name: The name of the kind, if it is known. Default: the first kind that recognizes the model.
 
-    Raises:
-        ValueError: No kind has this name.
+    Raises ValueError if no kind has this name.
     """
     if name is not None:
         return OBJECTIVES[one_of("objective", name, OBJECTIVES)]

@@ -175,8 +175,7 @@ class PairedTextFilterConfig(TextFilterConfig):
         Args:
             id: Name of that class. Default: its first word.
 
-        Raises:
-            ValueError: Two words have one partner, so that its own partner is not clear.
+        Raises ValueError if two words have one partner, so that its own partner is not clear.
         """
         turned = [(partner, word) for word, partner in self.pairs.items()]
         return PairedTextFilterConfig(

@@ -51,8 +51,7 @@ def merged_to_unified(
         A frame with the columns `UNIFIED_COLUMNS`, in the order of the rows. Alternatives of the table are used as
         they are; a sampled word has a capital where its place asks for one.
 
-    Raises:
-        ValueError: A pair is needed and missing, a class is unknown, a column is missing, or rows are bad.
+    Raises ValueError for a missing pair or column, an unknown class, or bad rows.
     """
     columns = ColumnNames(masked=masked_col, split=split_col, label_class=label_class_col, label=label_col)
     table = merged_table(df, columns, target_col, target_class_col)
