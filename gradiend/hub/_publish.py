@@ -247,8 +247,7 @@ def _require_empty(dry_run: str | Path) -> None:
     require_directory(dry_run)
     if Path(dry_run).is_dir() and any(Path(dry_run).iterdir()):
         raise ValueError(
-            f"dry_run must be a new or empty folder, so that it shows all and only what is published; {dry_run} "
-            "has files in it."
+            f"dry_run must be a new or empty folder, which shows what is published; {dry_run} has files in it."
         )
 
 

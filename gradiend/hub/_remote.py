@@ -97,8 +97,7 @@ class Target:
             subfolder = subfolder.strip("/")
             if not all(map(_FOLDER.fullmatch, subfolder.split("/"))):
                 raise ValueError(
-                    "subfolder must be a folder in the repository, such as 'gender_en' or 'en/gender'; got "
-                    f"{subfolder!r}."
+                    f"subfolder must be a folder in the repository, such as 'en/gender'; got {subfolder!r}."
                 )
         for name, flag in (("private", private), ("create_pr", create_pr)):
             require_flag(name, flag)

@@ -80,8 +80,7 @@ class Architecture:
                 raise ValueError(f"{name} must be a positive int; got {value!r}.")
         if int(input_dim) * int(latent_dim) > MOST_WEIGHTS:
             raise ValueError(
-                f"input_dim={input_dim} and latent_dim={latent_dim} are too large: no machine has room for their "
-                "product of weights."
+                f"input_dim={input_dim} and latent_dim={latent_dim} are too large: no machine has room for the weights."
             )
         return cls(
             int(input_dim), int(latent_dim), activation_name(activation_encoder),

@@ -37,8 +37,7 @@ def parse_device_map(name: str, value: Any) -> str | dict[str, int | str]:
     for module, device in value.items():
         if device in ("disk", "meta"):
             raise ValueError(
-                f"{name} puts {module!r} on {device!r}, where its weights have no gradients: put it on a device such "
-                "as 'cuda:0'."
+                f"{name} puts {module!r} on {device!r}, where weights have no gradients: take one such as 'cuda:0'."
             )
         # Without a GPU, PyTorch does not know what a number means.
         is_number = isinstance(device, int) and not isinstance(device, bool)

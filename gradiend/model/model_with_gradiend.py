@@ -227,8 +227,7 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         if not isinstance(input, (Tensor, Mapping)):
             if label is None:
                 raise AssertionError(
-                    "A raw input needs label=…, the word that stands at the placeholder; for a text, factual=… and "
-                    "alternative=… do too."
+                    "A raw input needs label=…, the word at the placeholder, or both factual=… and alternative=…."
                 )
             with torch.enable_grad():
                 input = self.create_gradients(input, label)

@@ -177,8 +177,7 @@ def read_header(path: str | Path) -> dict[str, str]:
 
 def _damaged(path: str | Path) -> ValueError:
     return ValueError(
-        f"{path} was damaged or changed after it was written: its checksum is that of other contents. Copy or make it "
-        "again."
+        f"{path} was damaged or changed after it was written: its checksum is of other contents. Copy or make it again."
     )
 
 

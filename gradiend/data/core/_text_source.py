@@ -119,8 +119,7 @@ def make_chunk(index: tuple[int, int], entries: Sequence[object], documents: Seq
                     kept.append(None if _is_missing(documents[position]) else documents[position])
         elif not _is_missing(entry):
             raise TypeError(
-                f"Expected texts, but entry {position} is {entry!r:.60} of type {type(entry).__name__}. "
-                "Is it the right column?"
+                f"Expected texts, but entry {position} is {entry!r:.60} ({type(entry).__name__}). Is the column right?"
             )
     return Chunk(index, texts, None if documents is None else kept)
 

@@ -102,8 +102,7 @@ def open_source(
 def _open_file(path: Path, columns: Columns) -> TextSource:
     if not path.is_file():
         raise FileNotFoundError(
-            f"There is no file or folder {str(path)!r}, and it is no hub id. A string names one of them; to use it as "
-            "a text, pass a list of texts."
+            f"There is no file or folder {str(path)!r}, and it is no hub id. Is it a text? Then pass a list of texts."
         )
     name = path.name.lower()
     if name.endswith(CSV_SUFFIXES):

@@ -71,8 +71,7 @@ class DataSource:
             return data
         if data is None:
             raise ValueError(
-                "The trainer has no data: pass data=… (a DataFrame, a dict of DataFrames, a file, or a data set), or "
-                "hf_dataset=…."
+                "The trainer has no data: pass hf_dataset=…, or data=… (one or several DataFrames, a file, a data set)."
             )
         raise TypeError(
             "Expected data as a DataFrame, a dict class → DataFrame, a Dataset, the path of a table or the name of a "

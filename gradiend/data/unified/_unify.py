@@ -203,10 +203,9 @@ def _close(rows: pd.DataFrame) -> pd.DataFrame:
     if same.any():
         first = rows[same].iloc[0]
         raise ValueError(
-            f"{int(same.sum())} rows have the same factual and alternative word, first "
-            f"{first[UNIFIED_FACTUAL]!r} in {first[UNIFIED_MASKED][:60]!r}: they say nothing about "
-            f"{first[UNIFIED_FACTUAL_CLASS]!r} against {first[UNIFIED_ALTERNATIVE_CLASS]!r}. "
-            "Remove or correct them."
+            f"{int(same.sum())} rows have the same factual and alternative word, first {first[UNIFIED_FACTUAL]!r} in "
+            f"{first[UNIFIED_MASKED][:60]!r}: they say nothing about {first[UNIFIED_FACTUAL_CLASS]!r} against "
+            f"{first[UNIFIED_ALTERNATIVE_CLASS]!r}. Remove or correct them."
         )
     return with_transitions(rows)
 

@@ -113,8 +113,7 @@ class TextPredictionDataCreator(Shown):
             require_text(name, basename)
         if training_basename == neutral_basename:
             raise ValueError(
-                f"training_basename and neutral_basename are both {training_basename!r}: one table would overwrite the "
-                "other."
+                f"training_basename and neutral_basename are both {training_basename!r}: one would overwrite the other."
             )
         require_preprocess("preprocess", preprocess)
         self.text_column, self.document_column, self.base_max_size = text_column, document_column, base_max_size
@@ -219,8 +218,7 @@ class TextPredictionDataCreator(Shown):
         )  # fmt: skip
         if len(self.classes) < 2:
             raise ValueError(
-                f"Training data contrasts at least two classes, but feature_targets has {len(self.classes)}; "
-                "add another TextFilterConfig."
+                f"Training data contrasts two classes or more, and feature_targets has {len(self.classes)}: add others."
             )
         target = self._output(output, self.training_basename, self._source, **request.inputs())
         with target.locked():
@@ -406,8 +404,7 @@ class TextPredictionDataCreator(Shown):
         words = [word for config in self.classes for word in config.words] + more
         if not (words or has_tags):
             raise ValueError(
-                "There is no word to exclude; give the creator feature_targets, or pass additional_excluded_words or "
-                "excluded_spacy_tags."
+                "There is no word to exclude: give feature_targets, additional_excluded_words or excluded_spacy_tags."
             )
         return [TextFilterConfig(targets=words, id="excluded")] if words else []
 

@@ -214,8 +214,7 @@ def match_sentence_one_config(
         parsed = nlp(sentence) if doc is None and nlp is not None else doc
         if parsed is None:
             raise ValueError(
-                f"The class {filter_config.id!r} has spacy_tags or use_lemma: give doc=, the parsed sentence, or nlp=, "
-                "a pipeline."
+                f"The class {filter_config.id!r} has spacy_tags or use_lemma: give doc=, parsed, or nlp=, a pipeline."
             )
         if parsed.text != sentence:
             raise ValueError(f"The doc has the text {parsed.text!r:.60}, the sentence is {sentence!r:.60}.")
