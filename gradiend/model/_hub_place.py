@@ -44,7 +44,7 @@ class HubPlace:
             if value is not None:
                 require_text(name, value)
         text = place if isinstance(place, str) else ""
-        here = Path(text).exists() or Path(text).parent.is_dir()
+        is_name = _REPOSITORY.fullmatch(text) and not text.endswith(KINDS)
         if text.startswith(SCHEME):
             match = _ADDRESS.fullmatch(text)
             if match is None or not _REPOSITORY.fullmatch(match[1]):
@@ -55,7 +55,7 @@ class HubPlace:
             if named is not None and revision not in (None, named):
                 raise ValueError(f"{text!r} names the revision {named!r}, and revision={revision!r} another: give one.")
             found = cls(match[1], named or revision, joined(match[3] or "", subfolder or ""))
-        elif _REPOSITORY.fullmatch(text) and not (text.endswith(KINDS) or here):
+        elif is_name and not (Path(text).exists() or Path(text).parent.is_dir()):
             found = cls(text, revision, joined(subfolder or ""))
         elif revision is not None and Path(place).exists():
             raise ValueError(f"revision={revision!r} is of a repository on a hub, and {str(place)!r} is a local place.")
