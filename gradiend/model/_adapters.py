@@ -67,7 +67,10 @@ def _config(model: nn.Module) -> Any:
 
 
 def name_under_adapter(model: nn.Module) -> str | None:
-    """The name or path of the plain model under an adapter; None if it names none, or lies beside it in one folder."""
+    """The name or path of the plain model under an adapter; None if the adapter does not name one.
+
+    The folder of a whole model with its adapter is no such path.
+    """
     name = _config(model).base_model_name_or_path
     return str(name) if name and not (Path(name) / ADAPTER_CONFIG).is_file() else None
 

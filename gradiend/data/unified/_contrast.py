@@ -108,7 +108,7 @@ class ClassMerge:
         return next((merged for merged, bases in self.bases_of.items() if base in bases), None)
 
     def contrast(self, pair: Sequence[str]) -> Contrast:
-        """Contrast two of the merged classes; a class that is not merged, into another either, stands for itself."""
+        """Contrast two of the merged classes; a class that is not merged stands for itself."""
         first, second = parse_pair(pair)
         for name in (first, second):
             merged = self.name_of(name)
