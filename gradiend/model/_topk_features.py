@@ -79,9 +79,7 @@ class WeighsEntries(nn.Module):
         return mask
 
     @known_keywords("ModelWithGradiend.get_topk_feature_metadata", suggest=False)
-    def get_topk_feature_metadata(
-        self, part: str = "decoder-weight", topk: int | float = 1000
-    ) -> list[dict[str, Any]]:  # fmt: skip
+    def get_topk_feature_metadata(self, part: str = "decoder-weight", topk: int | float = 1000) -> list[dict[str, Any]]:
         """Name the most important dimensions: which weight of which parameter of the base model each is.
 
         Arguments and errors are those of `GradiendModel.get_topk_weights`.
@@ -123,9 +121,7 @@ class WeighsEntries(nn.Module):
         return rows
 
     @known_keywords("ModelWithGradiend.export_topk_features", suggest=False)
-    def export_topk_features(
-        self, path: str | Path, part: str = "decoder-weight", topk: int | float = 1000
-    ) -> str:  # fmt: skip
+    def export_topk_features(self, path: str | Path, part: str = "decoder-weight", topk: int | float = 1000) -> str:
         """Write what `get_topk_feature_metadata` gives to a file, whole or not at all. Returns the path.
 
         Args:

@@ -178,9 +178,7 @@ class PairedTextFilterConfig(TextFilterConfig):
         Raises ValueError if two words have one partner, so that its own partner is not clear.
         """
         turned = [(partner, word) for word, partner in self.pairs.items()]
-        return PairedTextFilterConfig(
-            turned, self.spacy_tags, id, self.mask, self.weight, self.min_left_context_words
-        )  # fmt: skip
+        return PairedTextFilterConfig(turned, self.spacy_tags, id, self.mask, self.weight, self.min_left_context_words)
 
 
 def _parse_pairs(pairs: Sequence[tuple[str, str]] | Mapping[str, str]) -> dict[str, str]:
