@@ -211,10 +211,9 @@ def test_only_sentences_with_a_tagged_word_are_parsed(pipeline: str, monkeypatch
     read = resolver.reader.read
     monkeypatch.setattr(resolver.reader, "read", lambda texts, use: parsed.extend(texts) or read(texts, use))
     sentences = [*SENTENCES, "Er lief.", "Nichts."]
-    resolved = list(resolver.resolve((text, matcher.find(text)) for text in sentences))
+    resolved = resolver.resolve_batch([(text, matcher.find(text)) for text in sentences])
     assert parsed == [SENTENCES[0], SENTENCES[1], SENTENCES[3]]
-    assert sorted(text for text, _ in resolved) == sorted(sentences)
-    by_text = dict(resolved)
+    by_text = dict(zip(sentences, resolved, strict=True))
     batch = [(text, matcher.find(text)) for text in SENTENCES]
     assert resolver.resolve_batch(batch) == [by_text[text] for text in SENTENCES]
 

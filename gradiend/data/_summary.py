@@ -17,6 +17,7 @@ from gradiend.data.unified._parsed_tables import DOCUMENT
 from gradiend.data.unified._schema import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, UNIFIED_MASKED, UNIFIED_SPLIT
 from gradiend.gradients import tokenize
 from gradiend.util import PLACEHOLDER
+from gradiend.util._argument_fields import plain
 from gradiend.util._display import Shown, Table, shortened
 
 _WORDS_SHOWN = 6
@@ -120,18 +121,15 @@ class DataSummary(Shown):
 
     def to_dict(self) -> dict[str, Any]:
         """The whole report as nested dicts and lists that JSON can hold."""
-        return {"n_rows": self.n_rows, **_plain(dataclasses.asdict(self))}
+        return {"n_rows": self.n_rows, **plain(dataclasses.asdict(self))}
 
-    def _headline(self) -> str:
+    def _tables(self) -> tuple[str, list[Table]]:
         splits: Counter[str] = Counter()
         for item in self.classes:
             splits.update(item.rows)
         shares = ", ".join(f"{split} {rows}" for split, rows in splits.items()) or "none"
         note = f"\n{beside_others(self.n_beside_others, self.n_rows)}" if self.n_beside_others else ""
-        return f"{self.n_rows} rows of {len(self.classes)} classes; splits: {shares}.{note}"
-
-    def _tables(self) -> tuple[str, list[Table]]:
-        splits = list(dict.fromkeys(split for item in self.classes for split in item.rows))
+        headline = f"{self.n_rows} rows of {len(self.classes)} classes; splits: {shares}.{note}"
         n_rows = [[item.name, *(item.rows.get(split, 0) for split in splits), item.n_rows] for item in self.classes]
         words = [[item.name, len(item.words), _commonest(item.words)] for item in self.classes]
         lengths = [
@@ -141,22 +139,17 @@ class DataSummary(Shown):
             [f"{item.splits[0]} and {item.splits[1]}", item.kind, item.count, shortened(item.example, _EXAMPLE_WIDTH)]
             for item in self.overlaps
         ]
-        known = "no text and no document" if self.has_documents else "no text"
+        known = "" if shared else f"no text{' and no document' * self.has_documents} is in two splits."
         dropped = list(self.dropped.items())
         examples = [
             [item.name, word, shortened(text, _EXAMPLE_WIDTH)] for item in self.classes for text, word in item.examples
         ]
-        return self._headline(), [
+        return headline, [
             Table("Rows", ["class", *splits, "all"], n_rows),
             Table("Words", ["class", "distinct", "commonest"], words),
             *self._flagged_table(),
             Table("Words per text", ["class", "shortest", "25 %", "50 %", "75 %", "longest"], lengths),
-            Table(
-                "Shared by splits",
-                ["splits", "what", "how many", "such as"],
-                shared,
-                "" if shared else f"{known} is in two splits.",
-            ),
+            Table("Shared by splits", ["splits", "what", "how many", "such as"], shared, known),
             Table("Dropped", ["what", "how many"], dropped, "" if dropped else "nothing."),
             Table("Examples", ["class", "word", "text"], examples),
         ]
@@ -191,32 +184,20 @@ def beside_others(count: int, n_rows: int) -> str:
     )
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
 _EXAMPLES = 3
 _SPLIT_ORDER = ("train", "validation", "test")
 
 
 def summarise(
-    rows: pd.DataFrame,
-    *,
-    classes: Sequence[str] | None = None,
-    dropped: Mapping[str, int] | None = None,
-    n_beside_others: int = 0,
-    tokenizer: Any = None,
-) -> DataSummary:
+    rows: pd.DataFrame, *, classes: Sequence[str] | None = None, dropped: Mapping[str, int] | None = None,
+    n_beside_others: int = 0, tokenizer: Any = None,
+) -> DataSummary:  # fmt: skip
     """Describe the rows that a data set gives.
 
-    Args:
-        rows: Columns masked, split, factual_class and factual; document is optional, None where unknown.
-        classes: Classes in the order in which they are shown, also classes without rows. Default: those in the rows.
-        dropped: Reason → how many rows were left out before.
-        n_beside_others: How many rows are from sentences that hold a word of another class too.
-        tokenizer: See `resolve_tokenizer`; None shows no tokens.
+    `rows` has the columns masked, split, factual_class and factual, and optionally document, None where it is unknown.
+    `classes` are shown in their order, also those without rows. `dropped` says for what reasons how many rows were left
+    out before, and `n_beside_others` how many are from sentences that hold a word of another class too. `tokenizer`:
+    see `resolve_tokenizer`; None shows no tokens.
     """
     rows = rows.reset_index(drop=True)
     resolved = None if tokenizer is None else resolve_tokenizer(tokenizer)
@@ -229,9 +210,7 @@ def summarise(
     split_of = rows[UNIFIED_SPLIT]
     shared = _overlaps("text", texts, split_of, splits) + _overlaps("document", documents.dropna(), split_of, splits)
     return DataSummary(
-        classes=tuple(
-            _class_summary(name, rows[rows[UNIFIED_FACTUAL_CLASS] == name], splits, resolved) for name in names
-        ),
+        classes=tuple(_of_class(name, rows[rows[UNIFIED_FACTUAL_CLASS] == name], splits, resolved) for name in names),
         overlaps=tuple(shared),
         dropped={reason: int(count) for reason, count in (dropped or {}).items() if count},
         n_beside_others=n_beside_others,
@@ -245,7 +224,7 @@ def _name_of(tokenizer: Any) -> str:
     return Path(name).name if Path(name).is_absolute() else name
 
 
-def _class_summary(name: str, rows: pd.DataFrame, splits: Sequence[str], tokenizer: Any) -> ClassSummary:
+def _of_class(name: str, rows: pd.DataFrame, splits: Sequence[str], tokenizer: Any) -> ClassSummary:
     by_split = rows[UNIFIED_SPLIT].value_counts()
     texts = rows.drop_duplicates(UNIFIED_MASKED)
     return ClassSummary(

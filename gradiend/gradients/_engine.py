@@ -48,17 +48,10 @@ NUDGE = 1e-3
 
 
 class GradientEngine:
-    """Gradients of a language model on the entries of a parameter map.
+    """Gradients of a language model on the entries of a parameter map, θ.
 
-    The model is in evaluation mode while the engine uses it, and is left as it was found.
-
-    Args:
-        model: A language model.
-        mapping: The entries θ.
-        objective: The model's objective.
-
-    Raises:
-        KeyError, ValueError: The map does not fit the model.
+    The model is in evaluation mode while the engine uses it, and is left as it was found. Raises KeyError or ValueError
+    for a map that does not fit the model.
     """
 
     def __init__(self, model: nn.Module, mapping: ParameterMap, objective: Objective) -> None:
@@ -96,14 +89,8 @@ class GradientEngine:
 
         Words with the same input share one forward pass; each distinct side costs one backward pass (`diff` is the
         gradient of L(factual) − L(alternative), not a difference of two gradients). Several processes of a run each
-        compute a share of a batch, and all get the sum.
-
-        Args:
-            factual: The factual word of every example.
-            alternative: The alternative word of every example.
-            sides: The gradients to compute.
-            out: Buffers to fill, one per side. Default: new buffers of type `dtype`.
-            bf16: Run the model under bfloat16 autocast: matrix products in bfloat16, sums and norms in float32.
+        compute a share of a batch, and all get the sum. `out` has a buffer to fill for each side; with `bf16` the model
+        runs under bfloat16 autocast, with matrix products in bfloat16, and sums and norms in float32.
         """
         buffers = dict(zip(sides, out, strict=True)) if out is not None else {}
         for side in sides:
@@ -157,13 +144,8 @@ class GradientEngine:
     ) -> None:  # fmt: skip
         """The gradient of each variant's mean loss, parameter by parameter, such as those of several words in a text.
 
-        Variants share a forward pass where their inputs are equal; each costs one backward pass.
-
-        Args:
-            variants: Batches of words.
-            receive: Function of the number of a variant, a range of the input space and the entries of this range. It
-                is not called for a parameter that the loss does not reach.
-            bf16: See `gradients`.
+        Variants are batches of words; they share a forward pass where their inputs are equal, and each costs one
+        backward pass. `receive` gets the number of a variant, and then what `receive` of `stream` gets.
         """
         with self._differentiating():
             losses = {number: each.mean() for number, each in enumerate(self._each_loss(variants, bf16=bf16))}
@@ -218,16 +200,9 @@ class GradientEngine:
 
         Forward-mode differentiation of a batch gives each word's own derivative without any backward pass. A backward
         pass for each word replaces it where an operator of the model has no forward-mode rule, or where a module stops
-        gradients only on their way back (`torch.no_grad`; one word is compared once to find this out).
-
-        Args:
-            words: N words.
-            directions: (k, mapping.size).
-            batch_size: Distinct inputs per pass.
-            progress: Label of a progress bar; None shows none.
-
-        Returns:
-            (k, N) of type `dtype`, on the CPU.
+        gradients only on their way back (`torch.no_grad`; one word is compared once to find this out). From N words and
+        directions (k, mapping.size), the result is (k, N) of type `dtype`, on the CPU. `batch_size` counts distinct
+        inputs; `progress` is the label of a bar.
         """
         kept = next_result()
         with measurement_mode(self.model):
@@ -301,24 +276,15 @@ class GradientEngine:
     def token_derivatives(
         self, words: Sequence[TokenizedWord], direction: Tensor, batch_size: int = 32
     ) -> tuple[Tensor, Tensor] | None:
-        """The slope and the curvature of the loss along a direction, for every scored token.
+        """The slope and the curvature of the loss along a direction (mapping.size,), for every scored token.
 
         With the derivative d of a site's logits along θ + ε · direction, and p the model's prediction there, these are
-        d/dε log p(token) = d[token] − E_p d, and Var_p d, which is the second derivative of KL(p ‖ p_ε) at ε = 0.
-
-        Args:
-            words: The words, S tokens in all.
-            direction: (mapping.size,).
-            batch_size: Distinct inputs per pass.
-
-        Returns:
-            Two tensors (S,) on the CPU, batch by batch; None if an operator of the model has no forward-mode rule.
+        d/dε log p(token) = d[token] − E_p d, and Var_p d, which is the second derivative of KL(p ‖ p_ε) at ε = 0: both
+        (S,) for S tokens, on the CPU, batch by batch. None if an operator of the model has no forward-mode rule.
         """
         parts = []
-        batches = [
-            batch.to(self.scorer.device)
-            for _, batch in batches_by_length(words, batch_size, self.objective.pad_token_id)
-        ]
+        by_length = batches_by_length(words, batch_size, self.objective.pad_token_id)
+        batches = [batch.to(self.scorer.device) for _, batch in by_length]
         try:
             with measurement_mode(self.model), torch.no_grad():
                 for batch, (logits, moved) in zip(batches, self._moved_logits(batches, direction), strict=True):
@@ -387,12 +353,7 @@ class GradientEngine:
 
 
 class UndefinedGradientError(FloatingPointError):
-    """The gradient of a word is infinite or undefined.
-
-    Args:
-        message: The message.
-        row: The number of the example.
-    """
+    """The gradient of a word, that of the example number `row`, is infinite or undefined."""
 
     def __init__(self, message: str, row: int) -> None:
         super().__init__(message)
@@ -427,13 +388,11 @@ def encode_words(
     engine: GradientEngine, gradiend: GradiendModel, factual: Sequence[TokenizedWord],
     alternative: Sequence[TokenizedWord], side: Side, *, batch_size: int = 32, progress: str | None = None,
 ) -> Tensor:  # fmt: skip
-    """Each example's own latent, as if its gradient had been computed alone and encoded.
+    """Each example's own latent, as if its gradient had been computed alone and encoded: (N, latent_dim), on the CPU.
 
-    The encoder's pre-activation is a directional derivative: W_e · ∇L(θ) = d/dε L(θ + ε · W_e) at ε = 0.
-
-    The result is (N, latent_dim) on the CPU: float64 if the base model or the GRADIEND is float64, else float32.
-
-    Raises UndefinedGradientError for a gradient that is infinite or undefined.
+    The encoder's pre-activation is a directional derivative: W_e · ∇L(θ) = d/dε L(θ + ε · W_e) at ε = 0. The type is
+    float64 if the base model or the GRADIEND is float64, else float32. Raises UndefinedGradientError for a gradient
+    that is infinite or undefined.
     """
     by_side = {Side.FACTUAL: factual, Side.ALTERNATIVE: alternative, Side.DIFF: [*factual, *alternative]}
     linear = gradiend.encoder_linear

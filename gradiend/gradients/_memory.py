@@ -34,7 +34,7 @@ class MemoryTrace:
 
 
 def trace_memory(model: nn.Module, run: Callable[[], Any], rows: int) -> MemoryTrace:
-    """Call `run` and follow the tensors that the call makes.
+    """Call `run`, a pass over `rows` inputs, and follow the tensors that the call makes.
 
     Tensors of a parameter's shape (gradients, tangents), also flat ones, do not depend on the number of inputs; all
     other tensors are taken to grow with this number. What operators use inside themselves is not seen. Tensors on a

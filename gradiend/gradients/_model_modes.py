@@ -97,11 +97,7 @@ def hand_over_gradients(
 
 
 def checkpointable_layers(module: nn.Module) -> list[nn.Module]:
-    """The layers of a transformers model that can run again in a backward pass.
-
-    Raises:
-        ValueError: The model has no such layers.
-    """
+    """The layers of a transformers model that can run again in a backward pass. Raises ValueError if it has none."""
     layers: list[nn.Module] = [part for part in module.modules() if isinstance(part, GradientCheckpointingLayer)]
     if not layers:
         raise ValueError(

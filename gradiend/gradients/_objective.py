@@ -40,8 +40,7 @@ class Objective(ABC):
         max_length: Longest model input in tokens, special tokens included.
         vocabulary_size: Number of tokens that the model has embeddings for. None: as many as the tokenizer needs.
 
-    Raises:
-        TypeError: A slow tokenizer.
+    Raises TypeError for a slow tokenizer.
     """
 
     name: ClassVar[str]
@@ -78,36 +77,30 @@ class Objective(ABC):
     @classmethod
     def fits(cls, model: Any) -> bool:
         """Whether a model or tokenizer is of this kind, judged by its class or attributes and not by a name."""
-        del model
         return False
 
     @classmethod
     def names(cls, architecture: str, config: Any) -> bool:
         """Whether models of the class `architecture` with this config are of this kind; asked where no kind `fits`."""
-        del architecture, config
         return False
 
     @classmethod
     def of_model(cls, model: Any, tokenizer: Any, *, max_length: int, vocabulary_size: int | None) -> Self:
         """The objective of one model of this kind."""
-        del model
         return cls(tokenizer, max_length=max_length, vocabulary_size=vocabulary_size)
 
     @classmethod
     def loader(cls, config: Any) -> Any:
         """The class of transformers that loads models of this kind with this config; None if there is no such class."""
-        del config
 
     # What is saved and loaded beside the GRADIEND
 
     def save(self, model: Any, directory: Path) -> None:
         """Write what `put_on` needs into a directory, which is `folder` in a checkpoint."""
-        del model, directory
 
     @classmethod
     def is_saved(cls, directory: str | Path) -> bool:
         """Whether `directory` holds what `save` wrote."""
-        del directory
         return False
 
     @classmethod
@@ -139,8 +132,7 @@ class Objective(ABC):
             texts: At least one text.
             **arguments: Arguments of the tokenizer.
 
-        Raises:
-            ValueError: A token that the model has no embedding for.
+        Raises ValueError for a token that the model has no embedding for.
         """
         encoded = tokenize(
             self.tokenizer, list(texts), return_offsets_mapping=True, return_special_tokens_mask=True,
@@ -183,15 +175,10 @@ class Objective(ABC):
 
     def scorable(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[bool]:
         """Which pairs can be scored: all, unless a kind says otherwise. See `tokenize` for the arguments."""
-        del words
         return [True] * len(masked_texts)
 
     def tokenize_known(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord]:
-        """Like `tokenize`, but words that become unknown tokens are refused.
-
-        Raises:
-            ValueError: Words that become unknown tokens; the message lists these words. See also `tokenize`.
-        """
+        """Like `tokenize`; words that become unknown tokens are a ValueError, which lists them."""
         words = list(words)
         tokenized = self.tokenize(list(masked_texts), words)
         unknown = self.unknown_id
@@ -206,7 +193,6 @@ class Objective(ABC):
 
     def require_known(self, words: Sequence[str]) -> None:
         """Raise a ValueError for class words that the tokenizer does not know, where this can be told without texts."""
-        del words
 
     @abstractmethod
     def _word(self, span: Span, word: str) -> TokenizedWord | None:
@@ -221,24 +207,21 @@ class Objective(ABC):
         return after.split(PLACEHOLDER, maxsplit=1)[0]
 
     def _remembered(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord | None]:
-        with exclusive(self.tokenizer):
-            return self._looked_up(masked_texts, words)
-
-    def _looked_up(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord | None]:
-        if len(self.tokenizer) != self._known_size:
-            # The tokenizer has more tokens than before, so texts may have other tokens now.
-            self._known.clear()
-            self._known_size = len(self.tokenizer)
         pairs = list(zip(masked_texts, words, strict=True))
-        found = {pair: self._known[pair] for pair in pairs if pair in self._known}
-        new = [pair for pair in dict.fromkeys(pairs) if pair not in found]
-        for start in range(0, len(new), TOKENIZATION_CHUNK):
-            chunk = new[start : start + TOKENIZATION_CHUNK]
-            made = zip(chunk, self._located(chunk), strict=True)
-            found.update({pair: self._word(span, pair[1]) for pair, span in made})
-        self._known.update({pair: found[pair] for pair in new})
-        while len(self._known) > KEPT_WORDS:
-            self._known.popitem(last=False)
+        with exclusive(self.tokenizer):
+            if len(self.tokenizer) != self._known_size:
+                # The tokenizer has more tokens than before, so texts may have other tokens now.
+                self._known.clear()
+                self._known_size = len(self.tokenizer)
+            found = {pair: self._known[pair] for pair in pairs if pair in self._known}
+            new = [pair for pair in dict.fromkeys(pairs) if pair not in found]
+            for start in range(0, len(new), TOKENIZATION_CHUNK):
+                chunk = new[start : start + TOKENIZATION_CHUNK]
+                made = zip(chunk, self._located(chunk), strict=True)
+                found.update({pair: self._word(span, pair[1]) for pair, span in made})
+            self._known.update({pair: found[pair] for pair in new})
+            while len(self._known) > KEPT_WORDS:
+                self._known.popitem(last=False)
         return [found[pair] for pair in pairs]
 
     def _located(self, pairs: Sequence[tuple[str, str]]) -> list[Span]:
@@ -271,8 +254,7 @@ class Objective(ABC):
     def words_of(self, inputs: Mapping[str, Tensor]) -> list[TokenizedWord]:
         """The inverse of `inputs_of`, for 1-D inputs or a batch that is padded on either side.
 
-        Raises:
-            ValueError: An input without label.
+        Raises ValueError for an input without label.
         """
         words = []
         rows = (torch.atleast_2d(inputs[name]).tolist() for name in ("input_ids", "attention_mask", "labels"))
@@ -317,7 +299,6 @@ class Objective(ABC):
             logits: The logits of `ids`, (L, V).
             logits_of: Gives the logits of other tokens of the same length.
         """
-        del model, ids, logits, logits_of
 
     # Whole texts
 

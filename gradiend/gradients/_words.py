@@ -73,11 +73,7 @@ def locate(
 
 
 def room_beside(size: int, n_tokens: int, *, context: int = 0) -> int:
-    """How many tokens fit beside a word of `n_tokens` into an input of `size` tokens.
-
-    Raises:
-        ValueError: Fewer than `context` tokens fit.
-    """
+    """How many tokens fit beside a word into an input of `size`. Raises ValueError if fewer than `context` do."""
     if size <= context:
         raise ValueError(
             "The tokens that every input has around the text (special ones, a chat prompt) leave no room for the text "
@@ -92,26 +88,15 @@ def room_beside(size: int, n_tokens: int, *, context: int = 0) -> int:
 
 @dataclass(frozen=True)
 class WordBatch:
-    """B distinct inputs of padded length L, U sites (places whose logits are needed), S scored tokens, N words.
+    """B distinct inputs of padded length L, U sites (places whose logits are needed), S scored tokens, N words."""
 
-    Attributes:
-        input_ids: (B, L), padded on the right.
-        attention_mask: (B, L).
-        site_rows: (U,) row of each site.
-        site_positions: (U,) position of each site.
-        score_sites: (S,) site of each scored token.
-        score_tokens: (S,) scored tokens.
-        score_words: (S,) number of the word that each scored token belongs to.
-        n_words: N.
-    """
-
-    input_ids: Tensor
-    attention_mask: Tensor
-    site_rows: Tensor
-    site_positions: Tensor
-    score_sites: Tensor
-    score_tokens: Tensor
-    score_words: Tensor
+    input_ids: Tensor  # (B, L), padded on the right
+    attention_mask: Tensor  # (B, L)
+    site_rows: Tensor  # (U,)
+    site_positions: Tensor  # (U,)
+    score_sites: Tensor  # (S,): the site of each scored token
+    score_tokens: Tensor  # (S,)
+    score_words: Tensor  # (S,): the number of the word that each scored token belongs to
     n_words: int
 
     def to(self, device: torch.device) -> WordBatch:
@@ -152,11 +137,10 @@ def collate(words: Sequence[TokenizedWord], pad_token_id: int) -> WordBatch:
 def batches_by_length(
     words: Sequence[TokenizedWord], batch_size: int, pad_token_id: int
 ) -> Iterator[tuple[Tensor, WordBatch]]:
-    """Batches of at most `batch_size` distinct inputs of similar length, as many for each process of a run.
+    """Yield (indices (N,) into `words`, the batch of these words), as many batches for each process of a run.
 
-    Yields:
-        (indices (N,) into `words`, the batch of these words). The longest inputs come first, so that memory runs out at
-        once or never.
+    A batch has at most `batch_size` distinct inputs of similar length. The longest come first, so that memory runs out
+    at once or never.
     """
     groups: dict[tuple[int, ...], list[int]] = {}
     for index, word in enumerate(words):

@@ -36,9 +36,7 @@ def is_local(name: str) -> bool:
 def without_places(value: Any, names: Mapping[str, str]) -> Any:
     """A JSON value without paths of this machine and without times.
 
-    Args:
-        value: What `json.loads` gives.
-        names: Path → the name that replaces it; any other absolute path is replaced by its last part.
+    `names` has the name that replaces a path; any other absolute path is replaced by its last part.
     """
     if isinstance(value, Mapping):
         return {
@@ -83,10 +81,7 @@ def _is_path(text: str) -> bool:
 
 
 def refuse_private(folder: Path, places: Iterable[str], token: str | None = None) -> None:
-    """Raise ValueError if a file of a folder contains a token, or the path of one of some places of this machine.
-
-    The message names the file, and never the token.
-    """
+    """Raise ValueError, which never shows the token, for a file with a token or the path of a place of this machine."""
     secrets = [one.encode() for one in (token, get_token()) if one]
     home = os.path.expanduser("~")
     private = {place: place for place in filter(_is_path, places)} | (

@@ -6,19 +6,20 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, runtime_checkable
+from urllib.parse import quote
 
-from huggingface_hub import metadata_load
+from huggingface_hub import ModelCardData, metadata_load
 
-from gradiend.hub._index import kinds_in, repository_card
 from gradiend.hub._privacy import is_local, refuse_private
 from gradiend.hub._remote import WAITS, Remote, Target, explained, may_pass
 from gradiend.hub._staging import Source
 from gradiend.report._card import UNKNOWN_LICENSE, card_of
+from gradiend.report._render import escaped
 from gradiend.util._cards import is_unedited, write_card
 from gradiend.util._checks import require_flag, require_path, require_text
 from gradiend.util._display import Shown, Table, facts
@@ -26,7 +27,7 @@ from gradiend.util._files import require_directory
 from gradiend.util._keywords import known_keywords
 from gradiend.util._leftovers import temporary_folder
 from gradiend.util._processes import processes
-from gradiend.util.paths import CARD
+from gradiend.util.paths import CARD, CONTEXT, DELTA_FILE, REWRITE_RECORD
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ CALLS = {
     "rewritten model": 'AutoModel….from_pretrained("{repo_id}"{where})',
 }
 """What it is → the call that loads it."""
+MARKS = {CONTEXT: "GRADIEND", REWRITE_RECORD: "rewritten model", DELTA_FILE: "delta"}
+"""The file by which a folder is told → what the folder holds."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -244,8 +247,7 @@ def _require_empty(dry_run: str | Path) -> None:
     require_directory(dry_run)
     if Path(dry_run).is_dir() and any(Path(dry_run).iterdir()):
         raise ValueError(
-            f"dry_run must be a new or empty folder, so that it shows all and only what is published; {dry_run} "
-            "has files in it."
+            f"dry_run must be a new or empty folder, which shows what is published; {dry_run} has files in it."
         )
 
 
@@ -305,3 +307,43 @@ def _is_of_a_person(target: Target, remote: Remote, path: str, notes: Path) -> b
     """Whether a person wrote or edited a README.md of the repository, which is downloaded to `notes`."""
     found = target.read(remote, path, notes)
     return found is not None and not is_unedited(found)
+
+
+def kinds_in(paths: Iterable[str]) -> dict[str, str]:
+    """Folder → what it holds, for the files of a repository; the repository's own folder is the empty text."""
+    found = {}
+    for path in map(PurePosixPath, paths):
+        if path.name in MARKS:
+            found["" if path.parent == PurePosixPath() else str(path.parent)] = MARKS[path.name]
+    return found
+
+
+def repository_card(repo_id: str, kinds: Mapping[str, str], base_models: Iterable[Any]) -> str:
+    """The text of the README.md of a repository whose folders have cards of their own, with metadata for the hub."""
+    rows = [f"| [{escaped(name)}]({quote(name)}/README.md) | {kind} |" for name, kind in sorted(kinds.items())]
+    relation = "finetune" if set(kinds.values()) == {"rewritten model"} else "adapter"
+    bases = sorted({name for name in base_models if isinstance(name, str)})
+    metadata = ModelCardData(
+        library_name="gradiend", tags=["gradiend"], base_model=bases or None,
+        base_model_relation=relation if bases else None,
+    )  # fmt: skip
+    return "\n".join([
+        "---",
+        metadata.to_yaml(),
+        "---",
+        "",
+        f"# {escaped(repo_id)}",
+        "",
+        "Features of language models, found in their gradients. Each folder has a card of its own.",
+        "",
+        "| folder | what |",
+        "|---|---|",
+        *rows,
+        "",
+        "```python",
+        "from gradiend import ModelWithGradiend, list_gradiends",
+        "",
+        f'list_gradiends("{repo_id}")',
+        f'ModelWithGradiend.from_pretrained("{repo_id}", subfolder="…")',
+        "```",
+    ])  # fmt: skip

@@ -14,12 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
-from huggingface_hub.errors import (
-    HfHubHTTPError,
-    HFValidationError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import validate_repo_id
 from huggingface_hub.utils.sha import git_hash, sha_fileobj
@@ -89,11 +84,10 @@ class Target:
         require_text("repo_id", repo_id)
         try:
             validate_repo_id(repo_id)
+            is_valid = "/" in repo_id
         except HFValidationError:
-            repo_id_is_valid = False
-        else:
-            repo_id_is_valid = "/" in repo_id
-        if not repo_id_is_valid:
+            is_valid = False
+        if not is_valid:
             raise ValueError(
                 "repo_id must be 'owner/name': your name on the hub or that of an organization, and the name of the "
                 f"repository (letters, digits, '-', '_', '.'); got {repo_id!r}."
@@ -103,8 +97,7 @@ class Target:
             subfolder = subfolder.strip("/")
             if not all(map(_FOLDER.fullmatch, subfolder.split("/"))):
                 raise ValueError(
-                    "subfolder must be a folder in the repository, such as 'gender_en' or 'en/gender'; got "
-                    f"{subfolder!r}."
+                    f"subfolder must be a folder in the repository, such as 'en/gender'; got {subfolder!r}."
                 )
         for name, flag in (("private", private), ("create_pr", create_pr)):
             require_flag(name, flag)
@@ -161,14 +154,7 @@ class Target:
         return Path(self.api.hf_hub_download(self.repo_id, path, revision=remote.head, local_dir=folder))
 
     def commit(self, remote: Remote, new: Mapping[str, Path], old: Iterable[str], message: str) -> Committed:
-        """Make one commit, and the repository or branch before, if it is missing.
-
-        Args:
-            remote: What the repository holds.
-            new: Path in the repository → file.
-            old: Paths in the repository of files that are removed.
-            message: The title of the commit.
-        """
+        """Make one commit of the `new` files (path → file) without the `old`, in a repository that may be new."""
         changed = [path for path, file in new.items() if not remote.holds(path, file)]
         removed = [path for path in old if path not in new]
         head = remote.head

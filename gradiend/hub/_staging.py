@@ -39,24 +39,12 @@ from gradiend.model._rewrite_files import (
 )
 from gradiend.report._words import model_name
 from gradiend.trainer._rewrites import is_model_file
+from gradiend.util import paths
 from gradiend.util._cards import is_unedited, write_card
 from gradiend.util._checks import require_path, require_text
 from gradiend.util._files import read_checked_json, read_json, write_checked_json
 from gradiend.util._room import require_room
-from gradiend.util.paths import (
-    ADAPTER_CONFIG,
-    BASE_DIGEST,
-    CARD,
-    CONFIG_FILE,
-    CONTEXT,
-    DELTA_FILE,
-    FACTS,
-    FILES,
-    MODEL_DIR,
-    OWN_BASE_MODEL,
-    REWRITE_RECORD,
-    model_files,
-)
+from gradiend.util.paths import model_files
 
 PICKLED = (".bin", ".pt", ".pth")
 """Suffixes of files that are loaded by unpickling, which can run any code."""
@@ -81,42 +69,36 @@ class Source:
     def at(place: str | Path, *, include_base_model: bool = False) -> Source:
         """What is at a path: a checkpoint, the folder of a run with one in `model/`, a delta or a rewritten model.
 
-        Args:
-            place: The folder; for a delta, also the file.
-            include_base_model: Whether the base model of a checkpoint, a local folder, is put into it.
-
-        Raises:
-            FileNotFoundError: There is nothing.
-            ValueError: It is none of these, a file is damaged, or no base model can be put into it.
+        With `include_base_model`, the base model of a checkpoint, a local folder, is put into it. Raises
+        FileNotFoundError if there is nothing, ValueError if it is none of these, a file is damaged, or no base model
+        can be put into it.
         """
         require_path("place", place)
         path = Path(place)
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist: there is nothing to publish.")
-        checkpoint = next(filter(is_checkpoint, (path, path / MODEL_DIR)), None)
+        checkpoint = next(filter(is_checkpoint, (path, path / paths.MODEL_DIR)), None)
         if checkpoint is not None:
             base = (read_config(checkpoint).get("metadata") or {}).get("base_model") or ""
             return CheckpointSource(checkpoint, base, include_base_model)
         if include_base_model:
             raise ValueError(f"include_base_model is for the checkpoint of a GRADIEND, and {path} is none.")
-        if path.suffix == ".safetensors" or (path / DELTA_FILE).is_file():
-            file = path / DELTA_FILE if path.is_dir() else path
+        if path.suffix == ".safetensors" or (path / paths.DELTA_FILE).is_file():
+            file = path / paths.DELTA_FILE if path.is_dir() else path
             return DeltaSource(file, read_delta(file).base_model)
-        if (path / REWRITE_RECORD).is_file():
+        if (path / paths.REWRITE_RECORD).is_file():
             return RewrittenSource(path, read_rewrite_record(path).base_model)
-        runs = sorted(one.parent.parent for one in path.glob(f"*/{MODEL_DIR}/{CONFIG_FILE}"))
+        runs = sorted(one.parent.parent for one in path.glob(f"*/{paths.MODEL_DIR}/{paths.CONFIG_FILE}"))
         raise ValueError(
-            f"{path} is neither a trained GRADIEND, nor a run with one in {MODEL_DIR}/, nor a rewritten model with its "
-            f"{REWRITE_RECORD}, nor a delta: give the folder of one of them, or the file of a delta (.safetensors)."
-            + (f" Did you mean {runs[0]}?" if runs else "")
+            f"{path} is neither a trained GRADIEND, nor a run with one in {paths.MODEL_DIR}/, nor a rewritten model "
+            f"with its {paths.REWRITE_RECORD}, nor a delta: give the folder of one of them, or the file of a delta "
+            "(.safetensors)." + (f" Did you mean {runs[0]}?" if runs else "")
         )
 
     def published_base(self, given: str | None) -> str:
         """The name of the base model for others: `given`, else the recorded name.
 
-        Raises:
-            ValueError: The base model is a folder of this machine, and nothing says where others find it; or
-                `given` is no name on a hub.
+        Raises ValueError for a folder of this machine that others find nowhere, or a `given` that is no name on a hub.
         """
         if given is not None:
             require_text("base_model", given)
@@ -149,20 +131,14 @@ class Source:
         raise NotImplementedError
 
     def write(self, folder: Path, base_model: str, new_card: Callable[[Path | Delta], str]) -> None:
-        """Write what is published into an empty folder.
-
-        Args:
-            folder: The folder.
-            base_model: What `published_base` gives.
-            new_card: Makes the text of a card.
-        """
+        """Write what is published into an empty folder; `new_card` makes the text of a card."""
         raise NotImplementedError
 
     def _write_card(self, folder: Path, card: str) -> None:
         if self.card is None:
             write_card(folder, card)
         else:
-            shutil.copyfile(self.card, folder / CARD)
+            shutil.copyfile(self.card, folder / paths.CARD)
 
     def owns(self, name: str) -> bool:
         """Whether a file of this name, in the folder of what is published, belongs to such a model."""
@@ -175,7 +151,7 @@ class Source:
     @property
     def card(self) -> Path | None:
         """The README.md of a person beside the files; None without one, and for one that gradiend wrote."""
-        path = (self.place if self.place.is_dir() else self.place.parent) / CARD
+        path = (self.place if self.place.is_dir() else self.place.parent) / paths.CARD
         return path if self._has_folder and path.is_file() and not is_unedited(path) else None
 
     @property
@@ -220,7 +196,7 @@ class CheckpointSource(Source):
 
     @property
     def _copies_base(self) -> bool:
-        return self.includes and not (self.place / OWN_BASE_MODEL).is_dir()
+        return self.includes and not (self.place / paths.OWN_BASE_MODEL).is_dir()
 
     @property
     def _other_way(self) -> str:
@@ -230,28 +206,26 @@ class CheckpointSource(Source):
 
     @property
     def _needs_base(self) -> bool:
-        folder = Path(self.base_model) if self._copies_base else self.place / OWN_BASE_MODEL
+        folder = Path(self.base_model) if self._copies_base else self.place / paths.OWN_BASE_MODEL
         return not folder.is_dir() or _lacks_plain_model(folder)
 
     def owns(self, name: str) -> bool:
-        """See `Source.owns`."""
         return name in OWN_FILES or name.split("/", 1)[0] in FOLDERS
 
     def write(self, folder: Path, base_model: str, new_card: Callable[[Path | Delta], str]) -> None:
-        """See `Source.write`."""
         place, names = self.place, self._names(base_model)
         config = read_config(place)
         # What is published is read once as a whole, so that no damaged bit is.
         read_checkpoint(place, with_mapping=config.get("mapping") is not None)
         verify_others(place, with_base_model=True)
-        own = [path for name in (*NETWORK_FILES, BASE_DIGEST, CONTEXT) if (path := place / name).is_file()]
+        own = [path for name in (*NETWORK_FILES, paths.BASE_DIGEST, paths.CONTEXT) if (path := place / name).is_file()]
         _copy(place, [*own, *(path for name in FOLDERS for path in model_files(place / name))], folder)
         if self._copies_base:
-            _copy(Path(self.base_model), files_of_model(self.base_model), folder / OWN_BASE_MODEL)
+            _copy(Path(self.base_model), files_of_model(self.base_model), folder / paths.OWN_BASE_MODEL)
         for name in FOLDERS:
             _clean_models(folder / name, names, base_model)
-        if (place / FACTS).is_file():
-            write_checked_json(folder / FACTS, without_places(read_checked_json(place / FACTS), names))
+        if (place / paths.FACTS).is_file():
+            write_checked_json(folder / paths.FACTS, without_places(read_checked_json(place / paths.FACTS), names))
         training = read_training(place)
         if training is not None:
             write_training(folder, without_places(training, names))
@@ -259,9 +233,9 @@ class CheckpointSource(Source):
         metadata["base_model"] = base_model
         if is_local((config.get("metadata") or {}).get("tokenizer") or ""):
             metadata["tokenizer"] = base_model
-        write_config(folder, {**{key: config[key] for key in config if key != FILES}, "metadata": metadata})
+        write_config(folder, {**{key: config[key] for key in config if key != paths.FILES}, "metadata": metadata})
         self._write_card(folder, new_card(folder))
-        if self._copies_base and (folder / OWN_BASE_MODEL / CONFIG_FILE).is_file():
+        if self._copies_base and (folder / paths.OWN_BASE_MODEL / paths.CONFIG_FILE).is_file():
             # A folder of weights can have changed since the training: loading compares them.
             ModelWithGradiend.from_pretrained(folder, device="cpu")
 
@@ -280,21 +254,19 @@ class DeltaSource(Source):
         return True
 
     def owns(self, name: str) -> bool:
-        """See `Source.owns`."""
-        return name == DELTA_FILE
+        return name == paths.DELTA_FILE
 
     @property
     def _has_folder(self) -> bool:
         # Beside a delta of another name are others, or anything.
-        return self.place.name == DELTA_FILE
+        return self.place.name == paths.DELTA_FILE
 
     def write(self, folder: Path, base_model: str, new_card: Callable[[Path | Delta], str]) -> None:
-        """See `Source.write`."""
         delta = read_delta(self.place)
         rewrite = None if delta.rewrite is None else self._published(delta.rewrite, base_model)
         delta = replace(delta, base_model=base_model, rewrite=rewrite)
         card = new_card(delta) if self.card is None else self.card.read_text(encoding="utf-8")
-        write_delta(folder / DELTA_FILE, replace(delta, card=card))
+        write_delta(folder / paths.DELTA_FILE, replace(delta, card=card))
         self._write_card(folder, card)
 
 
@@ -308,11 +280,9 @@ class RewrittenSource(Source):
         return _lacks_plain_model(self.place)
 
     def owns(self, name: str) -> bool:
-        """See `Source.owns`."""
         return is_model_file(name)
 
     def write(self, folder: Path, base_model: str, new_card: Callable[[Path | Delta], str]) -> None:
-        """See `Source.write`."""
         verify_rewritten(self.place)
         _copy(self.place, files_of_model(self.place), folder)
         _clean_models(folder, self._names(base_model), base_model)
@@ -350,8 +320,8 @@ def _clean_models(folder: Path, names: Mapping[str, str], base_model: str) -> No
 
 def _local_adapters(folder: Path) -> Iterator[tuple[Path, str]]:
     """(folder, path of the plain model) of the adapters (PEFT) in a folder whose plain model has a local name."""
-    for place in (folder, folder / OWN_BASE_MODEL):
-        config = place / ADAPTER_CONFIG
+    for place in (folder, folder / paths.OWN_BASE_MODEL):
+        config = place / paths.ADAPTER_CONFIG
         base = str(read_json(config).get("base_model_name_or_path") or "") if config.is_file() else ""
         if is_local(base):
             yield place, base
@@ -359,4 +329,4 @@ def _local_adapters(folder: Path) -> Iterator[tuple[Path, str]]:
 
 def _lacks_plain_model(folder: Path) -> bool:
     """Whether a folder has an adapter (PEFT) whose plain model is neither beside it nor on a hub."""
-    return any(not (place / CONFIG_FILE).is_file() for place, _ in _local_adapters(folder))
+    return any(not (place / paths.CONFIG_FILE).is_file() for place, _ in _local_adapters(folder))

@@ -111,12 +111,7 @@ def inner_model(peft_model: Any) -> Any:
 
 
 def adapter_state(model: Any, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """The tensors of the active adapter's file, by the names in this file.
-
-    Args:
-        model: A model with adapter layers.
-        state: The tensors of the model, by the names in the model. Default: its own parameters and buffers.
-    """
+    """The tensors of the active adapter's file, by the names in it; `state` has other values for those of the model."""
     from peft import get_peft_model_state_dict  # noqa: PLC0415 - an optional package
 
     state = model.state_dict(keep_vars=True) if state is None else dict(state)
@@ -156,13 +151,10 @@ def outside_adapter(model: nn.Module, names: list[str]) -> list[str]:
 
 
 def save_adapted(model: Any, directory: str | Path, base: str | None, *, place: str | Path | None = None) -> None:
-    """Write the active adapter as PEFT loads it.
+    """Write the active adapter into a folder, as PEFT loads it.
 
-    Args:
-        model: A model with adapter layers.
-        directory: The folder, which is created if it is missing.
-        base: The name or path of the plain model. None: its weights are written into the folder too.
-        place: The folder's later place, if it will be moved.
+    `base` is the name or path of the plain model; if it is None, its weights are written into the folder too, whose
+    later `place` is named, if it will be moved.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -205,12 +197,7 @@ def base_of_adapter(name_or_path: str | Path, config: Mapping[str, Any]) -> str:
 
 @torch.no_grad()
 def attach_adapter(model: Any, place: str, name: str, base: str) -> None:
-    """Put the adapter of a folder, or of the hub, into the plain model `base`, in place, with PEFT's dtypes.
-
-    Raises:
-        ImportError: PEFT is not installed.
-        ValueError: An adapter of an unsupported kind, or one for another model.
-    """
+    """Put the adapter of a folder, or of the hub, into the plain model `base`, in place, with PEFT's dtypes."""
     require_package("peft", f"The adapter in {place}", "large")
     # PeftModel.from_pretrained does the same around one more module.
     from peft import PeftConfig, inject_adapter_in_model, set_peft_model_state_dict  # noqa: PLC0415

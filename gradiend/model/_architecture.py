@@ -37,10 +37,7 @@ def parse_rewrite_part(part: str) -> str:
 
 
 def parse_dtype(name: str, value: Any) -> torch.dtype:
-    """The floating-point dtype that `value` is or names ("torch." may be left out); errors name the argument `name`.
-
-    Raises ValueError for another name or dtype, and TypeError for a value of another type.
-    """
+    """The floating-point dtype that `value` is or names ("torch." may be left out); errors name the argument `name`."""
     if not isinstance(value, str):
         return require_float(name, value)
     known = {key: getattr(torch, key) for key in FLOATS}
@@ -74,31 +71,22 @@ class Architecture:
 
     @classmethod
     def parse(
-        cls,
-        input_dim: Any,
-        latent_dim: Any,
-        activation_encoder: str,
-        activation_decoder: str | None,
-        bias_decoder: bool,
-        torch_dtype: Any,
-    ) -> Self:
+        cls, input_dim: Any, latent_dim: Any, activation_encoder: str, activation_decoder: str | None,
+        bias_decoder: bool, torch_dtype: Any,
+    ) -> Self:  # fmt: skip
         """Check the arguments of `GradiendModel`, whose docstring lists the errors."""
         for name, value in (("input_dim", input_dim), ("latent_dim", latent_dim)):
             if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
                 raise ValueError(f"{name} must be a positive int; got {value!r}.")
         if int(input_dim) * int(latent_dim) > MOST_WEIGHTS:
             raise ValueError(
-                f"input_dim={input_dim} and latent_dim={latent_dim} are too large: no machine has room for their "
-                "product of weights."
+                f"input_dim={input_dim} and latent_dim={latent_dim} are too large: no machine has room for the weights."
             )
         return cls(
-            int(input_dim),
-            int(latent_dim),
-            activation_name(activation_encoder),
-            activation_name(activation_decoder or activation_encoder),
-            bool(bias_decoder),
+            int(input_dim), int(latent_dim), activation_name(activation_encoder),
+            activation_name(activation_decoder or activation_encoder), bool(bias_decoder),
             require_float("torch_dtype", torch_dtype),
-        )
+        )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         """The fields; the dtype becomes its name, such as "float32"."""
@@ -126,10 +114,7 @@ class Architecture:
 
 
 def parse_device(name: str, value: Any) -> torch.device:
-    """The device that `value` is, names or counts; errors name the argument `name`.
-
-    Raises TypeError for a value of another type, and ValueError for a device that PyTorch does not know.
-    """
+    """The device that `value` is, names or counts; errors (TypeError, ValueError) name the argument `name`."""
     if isinstance(value, bool) or not isinstance(value, (str, int, torch.device)):
         raise TypeError(f"{name} must be a device, such as 'cpu' or 'cuda:0'; got {value!r:.60}.")
     try:
@@ -145,11 +130,7 @@ def cuda_device(device: Device = None) -> torch.device:
 
 
 def default_devices(n_gpus: int, encoder_decoder_same_device: bool = False) -> tuple[str, str, str]:
-    """Devices of (encoder, decoder, base model) on a machine with `n_gpus` GPUs.
-
-    Encoder and decoder are each as large as the base model: with two GPUs the decoder gets a GPU of its own, with three
-    GPUs each of the three does.
-    """
+    """Devices of (encoder, decoder, base model), each as large as the others, on a machine with `n_gpus` GPUs."""
     if n_gpus == 0:
         return "cpu", "cpu", "cpu"
     second = f"cuda:{min(1, n_gpus - 1)}"
@@ -160,26 +141,20 @@ def default_devices(n_gpus: int, encoder_decoder_same_device: bool = False) -> t
 
 @known_keywords("resolve_device_config_for_model", suggest=False)
 def resolve_device_config_for_model(
-    device: Device = None,
-    device_encoder: Device = None,
-    device_decoder: Device = None,
-    device_base_model: Device = None,
-    encoder_decoder_same_device: bool = False,
-) -> tuple[torch.device, torch.device, torch.device, bool]:
+    device: Device = None, device_encoder: Device = None, device_decoder: Device = None,
+    device_base_model: Device = None, encoder_decoder_same_device: bool = False,
+) -> tuple[torch.device, torch.device, torch.device, bool]:  # fmt: skip
     """The devices of encoder, decoder and base model: their own argument, else `device`, else `default_devices`.
 
     Args:
         device: The device of each of the three that has no argument of its own.
-        device_encoder: The device of the encoder.
-        device_decoder: The device of the decoder.
-        device_base_model: The device of the base model.
+        device_encoder, device_decoder, device_base_model: The device of one of the three.
         encoder_decoder_same_device: Whether `default_devices` puts encoder and decoder on one GPU.
 
     Returns:
         (encoder, decoder, base model, whether several GPUs are used).
 
-    Raises:
-        TypeError, ValueError: An argument is no device.
+    Raises TypeError or ValueError for an argument that is no device.
     """
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     rule = default_devices(n_gpus, encoder_decoder_same_device)

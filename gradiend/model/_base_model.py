@@ -45,10 +45,7 @@ GRADIEND_ARGUMENTS = (
 def resolve_directory(
     load_directory: Any, base_model: Any, kwargs: Mapping[str, Any]
 ) -> tuple[Any, Any, dict[str, Any]]:
-    """(load_directory, base_model for a checkpoint or None, other keywords), for both spellings of load_directory.
-
-    Raises TypeError for none or two load directories.
-    """
+    """(load_directory, base_model of a checkpoint or None, other keywords); none or two directories are a TypeError."""
     rest = resolve_keywords("ModelWithGradiend.from_pretrained", kwargs, [*kwargs, "load_directory"])
     second = rest.pop("load_directory", None)
     if load_directory is not None and second is not None:
@@ -64,8 +61,7 @@ def resolve_directory(
 def split_gradiend_arguments(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(arguments that shape a new GRADIEND and are not None, the rest).
 
-    `n_features` is the trainers' name of latent_dim, and latent_dim wins. With a pre_prune_config the weights are only
-    made after the pruning.
+    `n_features` is the trainers' name of latent_dim, which wins; pre_prune_config makes weights after the pruning only.
     """
     rest = dict(arguments)
     n_features = rest.pop("n_features", None)
@@ -105,7 +101,7 @@ def device_of(base_model: Any) -> Device:
         return None
     if not hasattr(base_model, "device"):
         raise TypeError(
-            "A base model is given by its name or path, or as a model with a device, such as a transformers model; got "
+            "A base model is a name, a path, or a model with a device, such as one of transformers; got "
             f"{type(base_model).__name__}."
         )
     return base_model.device

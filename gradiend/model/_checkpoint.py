@@ -159,8 +159,7 @@ def save_model_weights(directory: str | Path, state: Mapping[str, Tensor], use_s
         use_safetensors: False writes `pytorch_model.bin`. None and True write `model.safetensors`; for tensors that
             share memory (tied weights), which that format cannot hold, None falls back to `pytorch_model.bin`.
 
-    Raises:
-        ValueError: use_safetensors is True, and tensors share memory.
+    Raises ValueError if use_safetensors is True, and tensors share memory.
     """
     if use_safetensors is not False and _share_memory(state):
         if use_safetensors:
@@ -206,10 +205,7 @@ def _share_memory(state: Mapping[str, Tensor]) -> bool:
 
 
 def write_mapping(directory: Path, mapping: ParameterMap | None, *, binary: bool) -> dict[str, Any] | None:
-    """Write the incomplete selections, each in its smaller form, and return the entry `mapping` of config.json.
-
-    With `binary`, torch writes `.pth` files instead of safetensors.
-    """
+    """Write the incomplete selections, each in its smaller form, and return the entry `mapping` of config.json."""
     for old in MAPPING_FILES:
         remove(directory / old)
     if mapping is None:

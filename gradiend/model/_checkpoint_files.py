@@ -8,50 +8,42 @@ are. README.md is made of these files. Files of others, such as notes, are neith
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from gradiend.util import paths
 from gradiend.util._cards import remove_card
 from gradiend.util._files import read_checked_json, write_checked_json
 from gradiend.util._processes import by_first
 from gradiend.util._tensor_files import file_checksum, tensors_checksum
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import (
-    BASE_DIGEST,
-    CONFIG_FILE,
-    CONTEXT,
-    FACTS,
-    FILES,
-    FINGERPRINT_FILE,
-    OWN_BASE_MODEL,
-    OWN_TOKENIZER,
-    TRAINING,
-    WEIGHT_FILES,
-    model_files,
-)
+from gradiend.util.paths import model_files
 
 logger = get_logger(__name__)
 
 FORMAT_VERSION = 0
-CONFIG = CONFIG_FILE
-WEIGHTS, WEIGHTS_BIN = WEIGHT_FILES
+CONFIG = paths.CONFIG_FILE
+WEIGHTS, WEIGHTS_BIN = paths.WEIGHT_FILES
 STEMS = {"indices": "mapping_indices", "mask": "mapping_masks"}
 SUFFIXES = {False: "safetensors", True: "pth"}
 """The suffix of the mapping files, by whether torch writes them."""
 MAPPING_FILES = tuple(f"{stem}.{suffix}" for stem in STEMS.values() for suffix in SUFFIXES.values())
-NETWORK_FILES = (*WEIGHT_FILES, *MAPPING_FILES)
+NETWORK_FILES = (*paths.WEIGHT_FILES, *MAPPING_FILES)
 """The files that the GRADIEND is loaded from, besides config.json."""
-LISTED = (*NETWORK_FILES, BASE_DIGEST, CONTEXT)
+LISTED = (*NETWORK_FILES, paths.BASE_DIGEST, paths.CONTEXT)
 """The files that config.json lists, if they are there; map and format decide which of them exist."""
-OWN_FILES = (CONFIG, FINGERPRINT_FILE, *LISTED, TRAINING, FACTS)
+OWN_FILES = (CONFIG, paths.FINGERPRINT_FILE, *LISTED, paths.TRAINING, paths.FACTS)
 """All files that a checkpoint may have, in the order of their removal: first those that say it is whole, and whose.
 
 README.md is one too, as long as no person has edited it."""
 OF_WEIGHTS = "of_weights"
 """The key of training.json and card.json for the checksum of the weights that they describe."""
-FOLDERS = [OWN_BASE_MODEL, OWN_TOKENIZER]
+FOLDERS = [paths.OWN_BASE_MODEL, paths.OWN_TOKENIZER]
 """The folders of a checkpoint; the registry of objectives adds those of kinds of models."""
+LAST = (paths.ADAPTER_CONFIG, paths.CONFIG_FILE, paths.REWRITE_RECORD)
+"""The files that say a folder is complete, in the order in which they are moved."""
 
 
 def checksums(directory: Path) -> dict[str, str]:
@@ -68,7 +60,7 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 def write_config(directory: Path, content: Mapping[str, Any]) -> None:
     """Write config.json, which says what the other files have to be; so it is written last."""
-    write_checked_json(directory / CONFIG, {**content, FILES: checksums(directory)})
+    write_checked_json(directory / CONFIG, {**content, paths.FILES: checksums(directory)})
 
 
 def verify_files(directory: Path, config: Mapping[str, Any], names: Iterable[str]) -> None:
@@ -76,7 +68,7 @@ def verify_files(directory: Path, config: Mapping[str, Any], names: Iterable[str
 
     Nothing is compared if config.json lists no files, because an older version or another tool wrote it.
     """
-    listed = config.get(FILES)
+    listed = config.get(paths.FILES)
     if listed is None:
         return
     for name in names:
@@ -97,26 +89,22 @@ def verify_files(directory: Path, config: Mapping[str, Any], names: Iterable[str
 def verify_others(directory: Path, *, with_base_model: bool) -> None:
     """`verify_files` for all listed files except `NETWORK_FILES`, and except the weights of a base model not wanted."""
     config = read_config(directory)
-    names = [name for name in config.get(FILES) or () if name not in NETWORK_FILES]
+    names = [name for name in config.get(paths.FILES) or () if name not in NETWORK_FILES]
     if not with_base_model:
         weights = (".safetensors", ".bin")
-        names = [name for name in names if not (name.startswith(f"{OWN_BASE_MODEL}/") and name.endswith(weights))]
+        names = [name for name in names if not (name.startswith(f"{paths.OWN_BASE_MODEL}/") and name.endswith(weights))]
     verify_files(directory, config, names)
 
 
 def write_training(directory: Path, content: Mapping[str, Any]) -> None:
     """Write training.json, which says of which weights it is: the weights in the folder must be written before."""
     of = _weights_checksum(directory)
-    write_checked_json(directory / TRAINING, content if of is None else {**content, OF_WEIGHTS: of})
+    write_checked_json(directory / paths.TRAINING, content if of is None else {**content, OF_WEIGHTS: of})
 
 
 def read_training(directory: Path, *, verify: bool = True) -> dict[str, Any] | None:
-    """The content of training.json; None if there is none.
-
-    Raises:
-        ValueError: The file is damaged, or the weights beside it are not those that it was written with.
-    """
-    path = directory / TRAINING
+    """The content of training.json, or None; ValueError if it is damaged, or of other weights than those beside it."""
+    path = directory / paths.TRAINING
     if not path.is_file():
         return None
     content = read_checked_json(path)
@@ -132,11 +120,11 @@ def read_training(directory: Path, *, verify: bool = True) -> dict[str, Any] | N
 def read_facts(directory: Path) -> dict[str, Any]:
     """What card.json says of the weights in a folder; {} if it is missing, damaged, or of other weights."""
     try:
-        content = read_checked_json(directory / FACTS)
+        content = read_checked_json(directory / paths.FACTS)
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        path = directory / FACTS
+        path = directory / paths.FACTS
         logger.warning("%s was damaged, or written by a newer version: the card is made without it. (%s)", path, error)
         return {}
     of = content.pop(OF_WEIGHTS, None)
@@ -152,9 +140,9 @@ def carried_facts(directory: Path) -> dict[str, Any]:
 def write_facts(directory: Path, carried: Mapping[str, Any] | None) -> None:
     """Write the facts that a loaded model carries into a folder without facts; those of other weights go."""
     if carried and not read_facts(directory):
-        write_checked_json(directory / FACTS, carried)
-    if (directory / FACTS).is_file() and not read_facts(directory):
-        (directory / FACTS).unlink()
+        write_checked_json(directory / paths.FACTS, carried)
+    if (directory / paths.FACTS).is_file() and not read_facts(directory):
+        (directory / paths.FACTS).unlink()
 
 
 @by_first
@@ -164,27 +152,27 @@ def add_facts(directory: Path, found: Mapping[str, Any]) -> None:
     for name, value in found.items():
         known[name] = {**known[name], **value} if name in ("goals", "side_effects") and name in known else value
     if known != before:
-        write_checked_json(directory / FACTS, {**known, OF_WEIGHTS: _weights_checksum(directory)})
+        write_checked_json(directory / paths.FACTS, {**known, OF_WEIGHTS: _weights_checksum(directory)})
 
 
 def holds(directory: Path, gradiend: Any) -> bool:
     """Whether a folder has the weights of a GRADIEND in memory; of a sharded one, whether it has any."""
-    there = [directory / name for name in WEIGHT_FILES if (directory / name).is_file()]
+    there = [directory / name for name in paths.WEIGHT_FILES if (directory / name).is_file()]
     if not there or gradiend.shards is not None:
         return bool(there)
     return tensors_checksum(there[0]) == gradiend.weights_digest()
 
 
 def _weights_checksum(directory: Path) -> str | None:
-    there = [directory / name for name in WEIGHT_FILES if (directory / name).is_file()]
+    there = [directory / name for name in paths.WEIGHT_FILES if (directory / name).is_file()]
     return file_checksum(there[0]) if there else None
 
 
 @by_first
 def list_again(directory: Path, name: str) -> None:
     """Take the present checksum of a file into config.json, if config.json lists files."""
-    if (directory / CONFIG).is_file() and FILES in (config := read_config(directory)):
-        config[FILES][name] = file_checksum(directory / name)
+    if (directory / CONFIG).is_file() and paths.FILES in (config := read_config(directory)):
+        config[paths.FILES][name] = file_checksum(directory / name)
         write_checked_json(directory / CONFIG, config)
 
 
@@ -217,3 +205,27 @@ def remove_empty(folder: Path) -> None:
     """Remove a folder if it is there and has no entry."""
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
+
+
+@by_first
+def take_over(staging: Path, target: Path, clear: Callable[[Path], None]) -> None:
+    """Move the files of a folder to `target`, from which `clear` removes those of an earlier model.
+
+    A folder is complete if it has a config.json (that of an adapter: adapter_config.json), and its record if it is a
+    rewritten model: these are removed first and moved last, so that no reader ever finds files of two models. Other
+    files in `target` stay, because `target` may be any folder of the user; so does a card that a person edited.
+    """
+    target = Path(os.path.realpath(target))
+    if not target.exists():
+        staging.rename(target)
+        return
+    for name in reversed(LAST):
+        (target / name).unlink(missing_ok=True)
+    clear(target)
+    remove_card(target)
+    files = [path.relative_to(staging) for path in staging.rglob("*") if path.is_file()]
+    for file in sorted(files, key=lambda file: LAST.index(str(file)) if str(file) in LAST else -1):
+        if file == Path(paths.CARD) and (target / file).exists():
+            continue
+        (target / file).parent.mkdir(parents=True, exist_ok=True)
+        (staging / file).replace(target / file)

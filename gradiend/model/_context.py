@@ -46,13 +46,9 @@ T = TypeVar("T")
 
 @known_keywords("write_gradiend_context", suggest=False)
 def write_gradiend_context(
-    directory: str | Path,
-    source: str,
-    target: str | None,
-    direction: Mapping[str, int] | None = None,
-    *,
+    directory: str | Path, source: str, target: str | None, direction: Mapping[str, int] | None = None, *,
     labels_of: Side = Side.FACTUAL,
-) -> str:
+) -> str:  # fmt: skip
     """Write the context file and return its path.
 
     Args:
@@ -140,10 +136,7 @@ def encoding_direction(feature_definition: Any) -> dict[str, int]:
     """
     signs = (1, -1)
     if not hasattr(feature_definition, "target_classes") or not hasattr(feature_definition, "all_classes"):
-        raise TypeError(
-            "feature_definition must have target_classes and all_classes, as a trainer has; got "
-            f"{feature_definition!r:.60}."
-        )
+        raise TypeError(f"feature_definition must have target_classes and all_classes; got {feature_definition!r:.60}.")
     targets = list(feature_definition.target_classes or ())
     if len(targets) != len(signs):
         raise ValueError(f"The encoding direction needs exactly two target classes; got {targets}.")

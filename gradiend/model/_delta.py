@@ -242,9 +242,7 @@ def apply_delta(
             `read_delta`.
         strength: The factor in θ + strength · (θ' − θ): 1 gives the bits of the rewritten model, 0 changes nothing, and
             a negative strength goes the other way.
-        verify: See `read_delta`.
-        subfolder: See `read_delta`.
-        revision: See `read_delta`.
+        verify, subfolder, revision: See `read_delta`.
 
     Raises:
         FileNotFoundError: There is no such file.

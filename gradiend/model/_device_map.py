@@ -25,10 +25,8 @@ MAPPED = "{} is for a base model on one device, and a device map places this one
 def parse_device_map(name: str, value: Any) -> str | dict[str, int | str]:
     """A device map: one of `RULES`, or module → device. Errors name the argument `name`.
 
-    Raises:
-        TypeError: Neither.
-        ValueError: Another rule, a device that PyTorch does not know, or parts that would be offloaded, to a disk or to
-            the CPU beside other devices: offloaded weights have no gradients.
+    Raises TypeError for neither, and ValueError for another rule, a device that PyTorch does not know, or parts that
+    would be offloaded, to a disk or to the CPU beside other devices: offloaded weights have no gradients.
     """
     if isinstance(value, str):
         one_of(name, value, RULES)
@@ -39,8 +37,7 @@ def parse_device_map(name: str, value: Any) -> str | dict[str, int | str]:
     for module, device in value.items():
         if device in ("disk", "meta"):
             raise ValueError(
-                f"{name} puts {module!r} on {device!r}, where its weights have no gradients: put it on a device such "
-                "as 'cuda:0'."
+                f"{name} puts {module!r} on {device!r}, where weights have no gradients: take one such as 'cuda:0'."
             )
         # Without a GPU, PyTorch does not know what a number means.
         is_number = isinstance(device, int) and not isinstance(device, bool)
@@ -69,12 +66,7 @@ def parse_max_memory(name: str, value: Any) -> dict[int | str, int | str]:
 
 
 def placement(device_map: Any, max_memory: Any) -> dict[str, Any]:
-    """The keywords of transformers' `from_pretrained` for `base_model_device_map` and `base_model_max_memory`.
-
-    Raises:
-        ImportError: Accelerate is missing.
-        TypeError, ValueError: See `parse_device_map` and `parse_max_memory`.
-    """
+    """The keywords of transformers' `from_pretrained` for `base_model_device_map` and `base_model_max_memory`."""
     if device_map is None:
         return {}
     require_package("accelerate", "base_model_device_map", "large")

@@ -25,7 +25,7 @@ from gradiend.util._files import read_json
 from gradiend.util._keywords import nearest_first
 from gradiend.util._processes import processes
 from gradiend.util._progress import others_bars
-from gradiend.util.paths import CONTEXT, DELTA_FILE, ENCODED_VALUES, MODEL_DIR, REWRITE_RECORD
+from gradiend.util.paths import CONTEXT, DELTA_FILE, ENCODED_VALUES, MODEL_DIR
 
 PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 README = "README.md"
@@ -41,12 +41,9 @@ def local_folder(
 ) -> Path:
     """The local folder of a GRADIEND: of a place on this machine itself, of one on a hub after a download.
 
-    Args:
-        place: A checkpoint, or a run that has its checkpoint in `model/`: a folder, `owner/name`, or
-            `hf://owner/name@revision/subfolder`.
-        subfolder: The folder below the place.
-        revision: The branch, tag or commit of a repository. Default: the main branch.
-        verify: Whether to compare downloaded files with the checksums under which the hub keeps them.
+    The place is a checkpoint, or a run that has its checkpoint in `model/`: a folder, `owner/name`, or
+    `hf://owner/name@revision/subfolder`. With `verify`, downloaded files are compared with the checksums under which
+    the hub keeps them.
 
     Raises:
         FileNotFoundError: There is no such repository, revision or subfolder, or no GRADIEND in it; or there is no
@@ -107,13 +104,8 @@ def at_hand(
 def local_delta(
     place: str | Path, subfolder: str | None = None, revision: str | None = None, *, verify: bool = True
 ) -> Path:
-    """The local file or folder of a delta, see `local_folder`; a place on a hub may name the file itself."""
-    return _with_file(place, subfolder, revision, DELTA_FILE, "delta", verify=verify)
-
-
-def local_record(place: str | Path, subfolder: str | None = None, revision: str | None = None) -> Path:
-    """The local folder with the record of a rewritten model, see `local_folder`; the model is not downloaded."""
-    return _with_file(place, subfolder, revision, REWRITE_RECORD, "rewritten model", verify=True)
+    """The local file or folder of a delta, see `local_with_file`."""
+    return local_with_file(place, subfolder, revision, DELTA_FILE, "delta", verify=verify)
 
 
 def local_runs(
@@ -146,9 +138,13 @@ def inside_run(folder: Path) -> Path:
     return folder / MODEL_DIR if run else folder
 
 
-def _with_file(
-    place: str | Path, subfolder: str | None, revision: str | None, name: str, kind: str, *, verify: bool
+def local_with_file(
+    place: str | Path, subfolder: str | None, revision: str | None, name: str, kind: str, *, verify: bool = True
 ) -> Path:
+    """The local folder with a file called `name`, see `local_folder`; the rest of the folder is not downloaded.
+
+    A place on a hub may name the file itself.
+    """
     require_path("path", place)
     at = HubPlace.of(place, subfolder, revision)
     if at is None:

@@ -64,13 +64,11 @@ def _explained(error: Exception, at: HubPlace) -> tuple[type[OSError], str]:
         )
     if isinstance(cause, (OfflineModeIsEnabled, LocalEntryNotFoundError)):
         return FileNotFoundError, (
-            f"{at} is not, or not whole, in the cache, and the hub is not asked: HF_HUB_OFFLINE is set. Unset it once, "
-            "or name a local folder."
+            f"{at} is not, or not whole, in the cache, and HF_HUB_OFFLINE is set. Unset it, or name a local folder."
         )
     if status is None:
         return ConnectionError, (
-            f"The hub cannot be reached for {at}, which is not, or not whole, in the cache: call again with a "
-            f"connection. ({cause})"
+            f"The hub cannot be reached for {at}, which is not wholly in the cache: call again when it can. ({cause})"
         )
     return _of_status(status, at)
 

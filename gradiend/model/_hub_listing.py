@@ -25,15 +25,7 @@ from gradiend.util._display import UNKNOWN, Shown, Table, number
 from gradiend.util._files import read_json
 from gradiend.util._keywords import known_keywords
 from gradiend.util._tensor_files import read_header
-from gradiend.util.paths import (
-    ADAPTER_CONFIG,
-    CONTEXT,
-    DELTA_FILE,
-    ENCODED_VALUES,
-    MODEL_DIR,
-    REWRITE_RECORD,
-    TRAINING,
-)
+from gradiend.util.paths import ADAPTER_CONFIG, CONTEXT, DELTA_FILE, ENCODED_VALUES, MODEL_DIR, REWRITE_RECORD, TRAINING
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +115,9 @@ def list_gradiends(place: str | Path, revision: str | None = None) -> GradiendLi
         headers = {name: _header(root / name) for name in _delta_files(sizes)}
         return GradiendList(_found(root, sizes, headers), str(place))
     with taught(at):
-        at = replace(at, revision=_commit(at))
+        from huggingface_hub import HfApi  # noqa: PLC0415 - slow to import
+
+        at = replace(at, revision=HfApi().repo_info(at.repository, revision=at.revision).sha)
         below = f"{at.path}/" if at.path else ""
         sizes = {name: size for name, size in repository_files(at).items() if name.startswith(below)}
         names = [name for name in sizes if PurePosixPath(name).name in (CONFIG, CONTEXT, TRAINING, REWRITE_RECORD)]
@@ -133,12 +127,6 @@ def list_gradiends(place: str | Path, revision: str | None = None) -> GradiendLi
         headers = {name.removeprefix(below): _header_there(at, name) for name in _delta_files(sizes)}
     sizes = {name.removeprefix(below): size for name, size in sizes.items()}
     return GradiendList(_found(root / at.path, sizes, headers), str(at))
-
-
-def _commit(at: HubPlace) -> str:
-    from huggingface_hub import HfApi  # noqa: PLC0415 - slow to import
-
-    return str(HfApi().repo_info(at.repository, revision=at.revision).sha)
 
 
 def _found(root: Path, sizes: Mapping[str, int], headers: Mapping[str, Any]) -> Iterator[ListedGradiend]:
@@ -166,15 +154,12 @@ def _gradiend(root: Path, name: str, sizes: Mapping[str, int]) -> ListedGradiend
     own = [f"{name}/{file}".lstrip("/") for file in (CONFIG, TRAINING, *LISTED)]
     below = tuple(f"{name}/{one}/".lstrip("/") for one in FOLDERS)
     return ListedGradiend(
-        subfolder=folder_of(name) if is_run else name,
-        kind="GRADIEND",
-        classes=tuple(label for label, _ in signs),
-        base_model=metadata.get("base_model"),
-        base_model_revision=metadata.get(BASE_REVISION),
+        subfolder=folder_of(name) if is_run else name, kind="GRADIEND", classes=tuple(label for label, _ in signs),
+        base_model=metadata.get("base_model"), base_model_revision=metadata.get(BASE_REVISION),
         entries=config["architecture"].get("input_dim"),
         size=sum(size for file, size in sizes.items() if file in own or file.startswith(below)),
         correlation=_correlation(folder),
-    )
+    )  # fmt: skip
 
 
 def _correlation(folder: Path) -> float | None:

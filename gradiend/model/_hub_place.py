@@ -36,29 +36,26 @@ class HubPlace:
     def of(cls, place: Any, subfolder: str | None = None, revision: str | None = None) -> Self | None:
         """The place that `owner/name` or `hf://owner/name@revision/path` names; None for a place on this machine.
 
-        What is here wins: `owner/name` is a folder if there is one of this name, or one that is called `owner`.
-
-        Raises:
-            TypeError: The subfolder or revision is no text.
-            ValueError: A bad address, a path that leads out of the repository, two revisions, or a revision of a place
-                on this machine.
+        What is here wins: `owner/name` is a folder if there is one of this name, or one that is called `owner`. Raises
+        TypeError for a subfolder or revision that is no text, and ValueError for a bad address, a path that leads out
+        of the repository, two revisions, or a revision of a place on this machine.
         """
         for name, value in (("subfolder", subfolder), ("revision", revision)):
             if value is not None:
                 require_text(name, value)
         text = place if isinstance(place, str) else ""
+        is_name = _REPOSITORY.fullmatch(text) and not text.endswith(KINDS)
         if text.startswith(SCHEME):
             match = _ADDRESS.fullmatch(text)
             if match is None or not _REPOSITORY.fullmatch(match[1]):
                 raise ValueError(
-                    f"{text!r} is no address of a model repository: write hf://owner/name, and after it @revision and "
-                    "/subfolder where needed."
+                    f"{text!r} is no address of a model repository, such as hf://owner/name@revision/subfolder."
                 )
             named = None if match[2] is None else unquote(match[2])
             if named is not None and revision not in (None, named):
                 raise ValueError(f"{text!r} names the revision {named!r}, and revision={revision!r} another: give one.")
             found = cls(match[1], named or revision, joined(match[3] or "", subfolder or ""))
-        elif text and _is_name(text):
+        elif is_name and not (Path(text).exists() or Path(text).parent.is_dir()):
             found = cls(text, revision, joined(subfolder or ""))
         elif revision is not None and Path(place).exists():
             raise ValueError(f"revision={revision!r} is of a repository on a hub, and {str(place)!r} is a local place.")
@@ -80,11 +77,6 @@ class HubPlace:
     def below(self, *parts: str) -> str:
         """The path in the repository of something in this folder."""
         return joined(self.path, *parts)
-
-
-def _is_name(text: str) -> bool:
-    named = _REPOSITORY.fullmatch(text) and not text.endswith(KINDS) and not Path(text).exists()
-    return bool(named) and not Path(text).parent.is_dir()
 
 
 def joined(*parts: str) -> str:

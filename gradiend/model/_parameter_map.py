@@ -85,10 +85,7 @@ class MappedParameter:
         return self.selection.nonzero().squeeze(1) if self.selection.dtype == torch.bool else self.selection.long()
 
     def gather(self, values: Tensor) -> Tensor:
-        """Selected entries (num_selected,) of a tensor of the parameter's shape; a view where all are selected.
-
-        Of a sharded tensor, this process's shard counts.
-        """
+        """Selected entries (num_selected,) of a tensor, or of this process's shard; a view where all are selected."""
         values = local(values)
         if tuple(values.shape) != self.shape:
             raise ValueError(
@@ -232,10 +229,7 @@ class ParameterMap(Sequence[MappedParameter]):
             start += parameter.num_selected
 
     def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """Full-shape tensors by name → (size,), on the device of the first tensor. Other keys are ignored.
-
-        Raises KeyError for a missing parameter, and ValueError for a tensor of another shape.
-        """
+        """Full-shape tensors by name → (size,), on the device of the first one; KeyError for a missing one."""
         missing = [parameter.name for parameter in self.parameters if parameter.name not in tensors]
         if missing:
             raise KeyError(f"The map needs {', '.join(missing[:5])}, which the dict of tensors does not contain.")
@@ -280,10 +274,7 @@ class ParameterMap(Sequence[MappedParameter]):
         return cls([_joined(some, whole_from) for some in found.values()])
 
     def places(self, other: ParameterMap) -> Tensor | None:
-        """The position in this map of each entry of another map, whose entries all are in this map, int64 (size,).
-
-        None for a map that is the same.
-        """
+        """The position here, int64 (size,), of each entry of another map, all of which are here; None for the same."""
         if other.hash == self.hash:
             return None
         own = {parameter.name: (parameter, place.start) for parameter, place in self.slices()}

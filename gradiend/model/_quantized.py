@@ -6,6 +6,7 @@ Such a matrix has no gradient and cannot be rewritten, but gradients pass throug
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -70,12 +71,7 @@ def bits_of(quantization: Mapping[str, Any]) -> str:
 
 
 def require_differentiable(quantization: Any, name: str) -> None:
-    """Raise ValueError for weights that another method than bitsandbytes quantizes, ImportError without bitsandbytes.
-
-    Args:
-        quantization: A quantization_config, as a dict or an object of transformers.
-        name: The model, for the message.
-    """
+    """Raise ValueError for weights that another method than bitsandbytes quantizes, ImportError without it."""
     content = as_json(quantization)
     method = str(content.get("quant_method") or (PACKAGE if {"load_in_8bit", "load_in_4bit"} & content.keys() else ""))
     if not method.startswith(PACKAGE):
@@ -104,26 +100,17 @@ def keep_layout(model: nn.Module) -> None:
             scales.absmax = scales.absmax.T.reshape(-1).float()
 
 
-class _Once(logging.Filter):
-    """Lets each message pass once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: set[str] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the message is new."""
-        message = record.getMessage()
-        new = message not in self.seen
-        self.seen.add(message)
-        return new
-
-
+@functools.cache
 def _say_once() -> None:
     """Let bitsandbytes say only once that an 8-bit layer casts its inputs, not in every layer of every pass."""
-    logger = logging.getLogger("bitsandbytes.autograd._functions")
-    if not any(isinstance(one, _Once) for one in logger.filters):
-        logger.addFilter(_Once())
+    seen: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        before = len(seen)
+        seen.add(record.getMessage())
+        return len(seen) > before
+
+    logging.getLogger("bitsandbytes.autograd._functions").addFilter(is_new)
 
 
 def foreign_quantization(model: nn.Module) -> str | None:

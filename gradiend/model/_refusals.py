@@ -30,10 +30,7 @@ def inside(model: Any) -> Any:
     """The model inside of wrappers that leave what it computes as it is; the wrappers stay as they are.
 
     These wrappers are DataParallel, DistributedDataParallel, what `torch.compile` returns, and PeftModel. Another
-    object is returned itself.
-
-    Raises:
-        ValueError: A PeftModel with an adapter of an unsupported kind.
+    object is returned itself. Raises ValueError for a PeftModel with an adapter of an unsupported kind.
     """
     found = model
     while (wrapped := _wrapped_in(found)) is not None:
@@ -114,18 +111,12 @@ def refuse_absent_weights(model: nn.Module) -> None:
 
 def refuse_undefined_weights(model: nn.Module) -> None:
     """Raise ValueError for parameters with undefined or infinite entries, which would make every result undefined."""
-    bad = list(_undefined(model))
-    if bad:
+    parameters = model.named_parameters()
+    if bad := [name for name, parameter in parameters if not is_quantized(parameter) and not is_finite(parameter)]:
         raise ValueError(
             f"The base model has undefined or infinite weights in {_some(bad)}: everything computed with it would be "
             "undefined too. Its training has diverged, or its file is damaged: use an earlier or the original one."
         )
-
-
-def _undefined(model: nn.Module) -> Iterator[str]:
-    for name, parameter in model.named_parameters():
-        if not is_quantized(parameter) and not is_finite(parameter):
-            yield name
 
 
 def is_finite(tensor: Tensor) -> bool:

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from gradiend._version import __version__
-from gradiend.model._hub import local_delta, local_record
+from gradiend.model._hub import local_delta, local_with_file
 from gradiend.model._parameter_map import MappedParameter, bits, digest_of, index_dtype
 from gradiend.model._refusals import inside
 from gradiend.model._shards import whole
@@ -147,13 +147,8 @@ def files_of_model(directory: str | Path) -> list[Path]:
 def verify_rewritten(directory: str | Path, *, weights: bool = True) -> None:
     """Compare the files of a rewritten model with its record; do nothing for a folder without such a record.
 
-    Args:
-        directory: The directory of a model.
-        weights: Whether the weights are compared too, which reads all of their bits.
-
-    Raises:
-        FileNotFoundError: A file of the model is missing.
-        ValueError: A file was damaged or changed after the rewrite; the message names the file.
+    With `weights`, the weights are compared too, which reads all of their bits. Raises FileNotFoundError for a missing
+    file, and ValueError, which names the file, for one that was damaged or changed after the rewrite.
     """
     record = Path(directory) / REWRITE_RECORD
     listed = read_checked_json(record, own_version=FORMAT_VERSION).get(FILES) if record.is_file() else None
@@ -189,7 +184,7 @@ def read_rewrite_record(
         ValueError: The file is damaged or has another format version; the message names the file.
     """
     require_path("directory", directory)
-    path = local_record(directory, subfolder, revision) / REWRITE_RECORD
+    path = local_with_file(directory, subfolder, revision, REWRITE_RECORD, "rewritten model") / REWRITE_RECORD
     if not path.is_file():
         raise FileNotFoundError(
             f"{directory} has no {REWRITE_RECORD}: it is no model that Trainer.rewrite_base_model saved."
@@ -379,8 +374,7 @@ def export_delta(
         path: A file that ends in .safetensors, or a directory for gradiend_delta.safetensors.
         rewrite: The record of the rewrite, which the file keeps.
 
-    Returns:
-        The path of the file.
+    Returns the path of the file.
 
     Raises:
         TypeError: An argument is no model, no record or no path.

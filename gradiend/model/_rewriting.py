@@ -42,10 +42,7 @@ Factor = float | Sequence[float] | Tensor
 def rewritten_entries(
     base_model: nn.Module, mapping: ParameterMap, update: Tensor
 ) -> Iterator[tuple[MappedParameter, nn.Parameter, Tensor, Tensor]]:
-    """Yield (entry, parameter, old values, new values) of each mapped parameter for an `update` (mapping.size,).
-
-    The errors are those of `mapped_parameters`.
-    """
+    """Yield (entry, parameter, old values, new values) of each mapped parameter for an `update` (mapping.size,)."""
     parameters = mapped_parameters(base_model, mapping)
     for entry, place in mapping.slices():
         old = entry.gather(parameters[entry.name].detach())
@@ -71,10 +68,7 @@ def _share(changed: int, base_model: nn.Module, mapping: ParameterMap) -> float:
 
 @torch.no_grad()
 def updated_parameters(base_model: nn.Module, mapping: ParameterMap, update: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Yield name and new values of each mapped parameter, as after `add_update`, without a change of `base_model`.
-
-    Raises ValueError for new values that are infinite or undefined.
-    """
+    """Yield name and new, finite values of each mapped parameter, as after `add_update`; nothing is changed."""
     for entry, parameter, _, new in rewritten_entries(base_model, mapping, update):
         whole = parameter.detach().clone()
         entry.put(whole, new)
@@ -102,8 +96,7 @@ def refuse_no_change(share: float, update: Tensor) -> None:
         return
     if not bool(update.any()):
         raise ValueError(
-            "A step of 0 changes nothing: there is no rewritten model, and no delta to export. Use another "
-            "learning_rate."
+            "A step of 0 changes nothing, so that there is nothing to rewrite or export. Use another learning_rate."
         )
     raise ValueError(
         "The update is too small for the base model's dtype: rounding leaves every entry as it was. "
@@ -113,10 +106,7 @@ def refuse_no_change(share: float, update: Tensor) -> None:
 
 @contextmanager
 def temporarily_updated(base_model: nn.Module, mapping: ParameterMap, update: Tensor) -> Iterator[float]:
-    """Apply `add_update` in a with-block, yield the share of changed entries, and restore the same bits.
-
-    No other thread can use the base model meanwhile.
-    """
+    """Apply `add_update` in a block, for this thread alone; yield the share of changed entries, restore the bits."""
     with exclusive(base_model):
         parameters = mapped_parameters(base_model, mapping)
         saved = {entry.name: entry.gather(parameters[entry.name].detach()).clone() for entry in mapping}
@@ -170,8 +160,7 @@ class RewritesBaseModel(nn.Module, ABC):
     def set_feature_class_encoding_direction(self, direction: Mapping[str, int]) -> None:
         """Set the encoding direction, which cannot be replaced by another direction later.
 
-        Raises:
-            ValueError: Another direction is already set, or a label is not +1, −1 or 0.
+        Raises ValueError if another direction is set already, or for a label that is not +1, −1 or 0.
         """
         parsed = parse_direction(direction)
         if self._direction is not None and self._direction != parsed:
@@ -192,8 +181,7 @@ class RewritesBaseModel(nn.Module, ABC):
         Returns:
             A vector (input_dim,), on the device of the decoder.
 
-        Raises:
-            ValueError: Another part or number of factors, or a weight part that is a matrix because of several latents.
+        Raises ValueError for another part or number of factors, or a part that is a matrix because of several latents.
         """
         part = parse_rewrite_part(part)
         if part == "decoder":
@@ -211,14 +199,9 @@ class RewritesBaseModel(nn.Module, ABC):
     @known_keywords("ModelWithGradiend.rewrite_base_model")
     @plain_modes()
     def rewrite_base_model(
-        self,
-        learning_rate: float,
-        feature_factor: Factor | None = None,
-        part: str = "decoder",
-        *,
-        strengthen: str | None = None,
-        weaken: str | None = None,
-    ) -> Any:
+        self, learning_rate: float, feature_factor: Factor | None = None, part: str = "decoder", *,
+        strengthen: str | None = None, weaken: str | None = None,
+    ) -> Any:  # fmt: skip
         """A changed copy of the base model: θ' = θ + learning_rate · decoder(feature_factor) on the mapped entries.
 
             model.rewrite_base_model(learning_rate=0.1, strengthen="feminine")
@@ -270,10 +253,7 @@ class RewritesBaseModel(nn.Module, ABC):
     ) -> Iterator[Any]:
         """Change the base model in place in a with-block, as `rewrite_base_model` changes a copy; yield the base model.
 
-        Afterwards the base model has the same bits as before. The arguments are those of `rewrite_base_model`.
-
-        Raises:
-            ValueError: See `rewrite_base_model`.
+        Afterwards the base model has the same bits as before. Arguments and errors are those of `rewrite_base_model`.
         """
         model, step = self._for_rewriting(), self._step(learning_rate, feature_factor, part)
         with temporarily_updated(model.base_model, model.gradiend.mapping, step) as share:
@@ -291,18 +271,10 @@ class RewritesBaseModel(nn.Module, ABC):
 
         Args:
             path: A file that ends in .safetensors, or a directory for gradiend_delta.safetensors.
-            learning_rate: See `rewrite_base_model`.
-            feature_factor: See `update_vector`.
-            part: See `update_vector`.
+            learning_rate, feature_factor, part, strengthen, weaken: See `rewrite_base_model`.
             choice: The choice of a decoder evaluation, which the file keeps.
-            strengthen: See `rewrite_base_model`.
-            weaken: See `rewrite_base_model`.
 
-        Returns:
-            The path of the file.
-
-        Raises:
-            TypeError, ValueError: See `rewrite_base_model`.
+        Returns the path of the file; errors are those of `rewrite_base_model`.
         """
         delta_path(path)
         learning_rate, feature_factor = self._size_and_factor(learning_rate, feature_factor, part, strengthen, weaken)
@@ -330,13 +302,9 @@ class RewritesBaseModel(nn.Module, ABC):
 
     @plain_modes()
     def rewrite_record(
-        self,
-        learning_rate: float,
-        feature_factor: Factor,
-        part: str = "decoder",
-        *,
+        self, learning_rate: float, feature_factor: Factor, part: str = "decoder", *,
         choice: RewriteChoice | None = None,
-    ) -> RewriteRecord:
+    ) -> RewriteRecord:  # fmt: skip
         """The record of a model that `rewrite_base_model` makes; arguments and errors are those of `export_delta`."""
         if choice is not None and not isinstance(choice, RewriteChoice):
             raise TypeError(f"choice must be a RewriteChoice; got {choice!r:.60}.")

@@ -29,16 +29,10 @@ class SavedRewriteError(RuntimeError):
 
 
 def require_saved(directory: Path, base_model: nn.Module, changed: Iterable[tuple[str, Tensor]], result: Any) -> None:
-    """Check the files of a rewritten model.
+    """Raise `SavedRewriteError` if the files of a rewritten model, `result`, have other values, or lack a parameter.
 
-    Args:
-        directory: The folder that `result` was saved in.
-        base_model: The unchanged model.
-        changed: Name and expected values of each parameter that the rewrite may change.
-        result: The rewritten model, whose class loads the folder if the names in the files are others.
-
-    Raises:
-        SavedRewriteError: A parameter was saved with other values, or not at all.
+    `changed` has name and expected values of each parameter that the rewrite may change; `base_model` is unchanged. The
+    class of `result` loads the folder if the names in the files are others.
     """
     if is_adapted(base_model):
         _require_saved_adapter(directory, base_model, changed, result)

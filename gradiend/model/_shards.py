@@ -37,10 +37,7 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def whole_state(model: nn.Module) -> dict[str, Tensor]:
-    """The state of a sharded model in one piece, in the memory of the first process's CPU; {} in the others.
-
-    Tied weights share a tensor, as in the model.
-    """
+    """The state of a sharded model in one piece, in the memory of the first process's CPU; {} in the others."""
     known: dict[int, Tensor] = {}
     state: dict[str, Tensor] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
@@ -52,10 +49,7 @@ def whole_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def shard(model: nn.Module) -> None:
-    """Shard the parameters of a model over the processes of the run, in place, layer by layer.
-
-    Between passes a process has its rows alone; in a pass, the rows of one layer come together.
-    """
+    """Shard a model over the processes of the run, in place; the rows of a layer come together for its passes alone."""
     # FSDP2 is imported here, because this takes time that programs without it need not spend.
     from torch.distributed.device_mesh import init_device_mesh  # noqa: PLC0415
     from torch.distributed.fsdp import fully_shard  # noqa: PLC0415
@@ -92,8 +86,7 @@ class Shards:
         for name, parameter in model.named_parameters():
             if not isinstance(parameter, DTensor) or parameter.placements != (Shard(0),):
                 raise ValueError(
-                    f"{name} is not sharded by rows: FSDP2 (torch.distributed.fsdp.fully_shard) on the whole model is "
-                    "supported, and no other layout."
+                    f"{name} is not sharded by rows, as FSDP2 (torch.distributed.fsdp.fully_shard) shards a model."
                 )
             local, offset = compute_local_shape_and_global_offset(
                 parameter.shape, parameter.device_mesh, parameter.placements

@@ -1,11 +1,14 @@
-"""The GRADIEND network: gradients → a few latent numbers → gradients."""
+"""The GRADIEND network: gradients → a few latent numbers → gradients.
+
+The file is one class, which is long since it is the documented network: a third of it says what its methods do.
+"""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -50,14 +53,12 @@ class GradiendModel(Shown, nn.Module):
         bias_decoder: Whether the decoder has a bias.
         torch_dtype: The dtype of all weights.
         device: The device of encoder and decoder, unless they have a device of their own. Default: the CPU.
-        device_encoder: The device of the encoder.
-        device_decoder: The device of the decoder.
+        device_encoder, device_decoder: These devices.
         lazy_init: Whether only pruning (at the pruned size) or `build` creates the weights. Until then `encoder` and
             `decoder` are None and any use raises RuntimeError.
         **kwargs: Further metadata (such as `base_model`), which `self.kwargs` and the checkpoint keep.
 
-    Raises:
-        ValueError: A dimension is no positive int, an activation is unknown, or the dtype is an integer dtype.
+    Raises ValueError for a dimension that is no positive int, an unknown activation, or an integer dtype.
     """
 
     _has_map = False
@@ -266,18 +267,14 @@ class GradiendModel(Shown, nn.Module):
     def to(  # type: ignore[override]
         self, device: Any = None, *, device_encoder: Device = None, device_decoder: Device = None
     ) -> Self:
-        """Move encoder and decoder; weights that do not exist yet are later made on their new device.
+        """Move encoder and decoder, and return self; weights that do not exist yet are later made there.
 
         Args:
             device: The device of both; ignored if encoder or decoder gets a device of its own.
             device_encoder: The device of the encoder; None leaves the encoder where it is.
             device_decoder: The device of the decoder; None leaves the decoder where it is.
 
-        Returns:
-            self.
-
-        Raises:
-            TypeError: The argument is a dtype, which is fixed at construction.
+        Raises TypeError for a dtype, which is fixed at construction.
         """
         if isinstance(device, torch.dtype):
             raise TypeError(
@@ -306,39 +303,23 @@ class GradiendModel(Shown, nn.Module):
     # The network
 
     def forward_encoder(self, x: Tensor) -> Tensor:
-        """(…, input_dim) → latent (…, latent_dim).
-
-        Raises:
-            TypeError: The input is no tensor.
-            ValueError: The input has a wrong size.
-            RuntimeError: The weights do not exist yet.
-        """
-        self.encoder_linear  # noqa: B018 - raises before the weights exist
-        if not isinstance(x, Tensor):
-            raise TypeError(
-                f"Expected a tensor of length input_dim = {self.input_dim}; got {type(x).__name__}. "
-                "Dicts of gradients need a ParamMappedGradiendModel."
-            )
-        if x.shape[-1:] != (self.input_dim,):
-            raise ValueError(f"Expected gradients of length input_dim = {self.input_dim}; got shape {tuple(x.shape)}.")
-        assert self.encoder is not None
-        return self.encoder(x.to(self.device_encoder, self.torch_dtype))
+        """(…, input_dim) → latent (…, latent_dim). Raises TypeError for no tensor; see also `forward`."""
+        return self._through(self.encoder, x, "input_dim", self.input_dim)
 
     def forward_decoder(self, h: Tensor) -> Tensor:
-        """Latent (…, latent_dim) → (…, input_dim).
+        """Latent (…, latent_dim) → (…, input_dim). Raises TypeError for no tensor; see also `forward`."""
+        return self._through(self.decoder, h, "latent_dim", self.latent_dim)
 
-        Raises:
-            TypeError: The latent is no tensor.
-            ValueError: The latent has a wrong size.
-            RuntimeError: The weights do not exist yet.
-        """
-        self.decoder_linear  # noqa: B018 - raises before the weights exist
-        if not isinstance(h, Tensor):
-            raise TypeError(f"Expected a tensor of length latent_dim = {self.latent_dim}; got {type(h).__name__}.")
-        if h.shape[-1:] != (self.latent_dim,):
-            raise ValueError(f"Expected latents of length latent_dim = {self.latent_dim}; got shape {tuple(h.shape)}.")
-        assert self.decoder is not None
-        return self.decoder(h.to(self.device_decoder, self.torch_dtype))
+    def _through(self, half: nn.Sequential | None, values: Any, name: str, size: int) -> Tensor:
+        """What encoder or decoder makes of values, whose last dimension must be `size`."""
+        weight = self._built_linear(half).weight
+        if not isinstance(values, Tensor):
+            hint = " Dicts of gradients need a ParamMappedGradiendModel." * isinstance(values, Mapping)
+            raise TypeError(f"Expected a tensor of length {name} = {size}; got {type(values).__name__}.{hint}")
+        if values.shape[-1:] != (size,):
+            raise ValueError(f"Expected a tensor of length {name} = {size}; got shape {tuple(values.shape)}.")
+        assert half is not None
+        return half(values.to(weight.device, weight.dtype))
 
     def forward(self, x: Tensor, return_encoded: bool = False) -> Any:
         """Encode and decode.
@@ -353,7 +334,7 @@ class GradiendModel(Shown, nn.Module):
 
         Raises:
             ValueError: The input has a wrong size.
-            RuntimeError: The weights do not exist yet.
+            RuntimeError: The weights do not exist yet (lazy_init).
         """
         encoded = self.forward_encoder(x)
         decoded = self.forward_decoder(encoded)
@@ -363,8 +344,7 @@ class GradiendModel(Shown, nn.Module):
     def invert_encoding(self) -> bool:
         """Negate the latent and keep the reconstruction: W_e, b_e and W_d change sign, and b_d stays.
 
-        Returns:
-            Whether the encoder was inverted; only odd encoder activations allow it.
+        Returns whether the encoder was inverted; only odd encoder activations allow it.
         """
         if not ACTIVATIONS[self.activation_encoder].odd:
             return False
@@ -387,8 +367,7 @@ class GradiendModel(Shown, nn.Module):
             part: encoder-weight (column-wise L1 of W_e), decoder-weight (row-wise L1 of W_d), decoder-bias (`|b_d|`,
                 zeros without a bias) or decoder-sum (`|row sum of W_d + b_d|`).
 
-        Raises:
-            ValueError: The part is unknown.
+        Raises ValueError for an unknown part.
         """
         return self._whole_vector(self._importance(part))
 
@@ -413,8 +392,7 @@ class GradiendModel(Shown, nn.Module):
             part: encoder-weight or decoder-weight (latent_dim · input_dim entries, W_d row by row), or decoder-bias or
                 decoder-sum (row sum of W_d plus b_d), which have input_dim entries.
 
-        Raises:
-            ValueError: The part is unknown.
+        Raises ValueError for an unknown part.
         """
         W_e, W_d, b_d = self._weights()
         part = parse_weight_part(part)
@@ -437,8 +415,7 @@ class GradiendModel(Shown, nn.Module):
             part: See `get_weight_importance`.
             topk: A number (up to input_dim), or a proportion in (0, 1]; at least one dimension is returned.
 
-        Raises:
-            ValueError: The part is unknown, the number is negative, or the proportion is outside (0, 1].
+        Raises ValueError for an unknown part, a negative number, or a proportion outside (0, 1].
         """
         importance = self.get_weight_importance(part)
         return ranking(importance, topk_count(topk, len(importance))).tolist()
@@ -511,8 +488,7 @@ class GradiendModel(Shown, nn.Module):
             use_safetensors: False writes `pytorch_model.bin`; None and True write `model.safetensors`.
             **kwargs: Further metadata for config.json; `training` is written to training.json instead.
 
-        Raises:
-            RuntimeError: The weights do not exist yet.
+        Raises RuntimeError if the weights do not exist yet.
         """
         require_path("save_directory", save_directory)
         metadata = {**self.kwargs, **kwargs}
@@ -552,22 +528,15 @@ class GradiendModel(Shown, nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls,
-        load_directory: str,
-        device_encoder: Device = None,
-        device_decoder: Device = None,
-        torch_dtype: torch.dtype | None = None,
-        *,
-        verify: bool = True,
-        subfolder: str | None = None,
+        cls, load_directory: str, device_encoder: Device = None, device_decoder: Device = None,
+        torch_dtype: torch.dtype | None = None, *, verify: bool = True, subfolder: str | None = None,
         revision: str | None = None,
-    ) -> Self:
+    ) -> Self:  # fmt: skip
         """Load a checkpoint that `save_pretrained` wrote, without the base model.
 
         Args:
             load_directory: The checkpoint: a folder, or a place on a hub, see `ModelWithGradiend.from_pretrained`.
-            device_encoder: The device of the encoder.
-            device_decoder: The device of the decoder.
+            device_encoder, device_decoder: The devices of encoder and decoder.
             torch_dtype: The dtype of the weights. Default: the saved dtype.
             verify: Whether to compare the files with their checksums, which reads all bits once more.
             subfolder: The folder of the checkpoint below `load_directory`.

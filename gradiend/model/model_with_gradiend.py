@@ -41,7 +41,7 @@ from gradiend.model._parameter_map import mapped_parameters
 from gradiend.model._refusals import is_finite, refuse_undefined_weights, unwrapped
 from gradiend.model._rewriting import RewritesBaseModel
 from gradiend.model._shards import Shards
-from gradiend.model._topk_features import WeighsEntries, mask_of_indices
+from gradiend.model._topk_features import WeighsEntries
 from gradiend.model.core.backbone import build_gradiend_from_base_model
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.util._checks import require_path
@@ -65,8 +65,7 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
             PeftModel or the result of `torch.compile`, the model inside is used.
         gradiend: The GRADIEND of the base model.
         base_model_device: The new device of the base model; not for one that a device map has placed.
-        device_encoder: The new device of the encoder.
-        device_decoder: The new device of the decoder.
+        device_encoder, device_decoder: The new devices of encoder and decoder.
         gradient_creator: A function of an input that returns a flat gradient. Default: this model.
         source: The gradient that the encoder reads: factual, alternative or diff.
         target: The gradient that the decoder reproduces: factual, alternative, diff, or None (it is not trained).
@@ -116,12 +115,9 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
     @classmethod
     @abstractmethod
     def _load_model(
-        cls,
-        load_directory: Any,
-        base_model_id: str | None = None,
-        gradiend_kwargs: Mapping[str, Any] | None = None,
+        cls, load_directory: Any, base_model_id: str | None = None, gradiend_kwargs: Mapping[str, Any] | None = None,
         **kwargs: Any,
-    ) -> tuple[Any, ...]:
+    ) -> tuple[Any, ...]:  # fmt: skip
         """Load (base_model, *further arguments of the constructor)."""
 
     @classmethod
@@ -193,44 +189,18 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         """Move base model and GRADIEND to a CUDA device (None: the current; int: an index). Returns self."""
         return self.to(cuda_device(device))
 
-    # Weights
+    # Weights and encodings
 
     def invert_encoding(self, *, update_direction: bool = True) -> bool:
         """Negate the latent and keep the reconstruction, see `GradiendModel.invert_encoding`.
 
-        Args:
-            update_direction: Whether to change the signs of `feature_class_encoding_direction` too.
-
-        Returns:
-            Whether the encoder was inverted; only odd encoder activations allow it.
+        With `update_direction`, the signs of `feature_class_encoding_direction` change too. Returns whether the encoder
+        was inverted; only odd encoder activations allow it.
         """
         inverted = self.gradiend.invert_encoding()
         if inverted and update_direction and self._direction is not None:
             self._direction = {name: -sign for name, sign in self._direction.items()}
         return inverted
-
-    def prune_gradiend(
-        self, *, topk: int | float | None = None, threshold: float | None = None, mask: Tensor | None = None,
-        part: str = "decoder-weight", importance: Tensor | None = None, inplace: bool = True, return_mask: bool = False,
-        keep_idx: Sequence[int] | Tensor | None = None,
-    ) -> Any:  # fmt: skip
-        """Prune the GRADIEND, see `GradiendModel.prune`; in place by default.
-
-        `keep_idx` has the input dimensions that may stay, and does what a `mask` does: give one of the two.
-
-        Returns this model, or a copy that shares the base model if `inplace` is False; or (model, mask).
-        """
-        if keep_idx is not None:
-            mask = mask_of_indices(keep_idx, self.gradiend.input_dim, mask)
-        pruned = self.gradiend.prune(
-            topk=topk, threshold=threshold, mask=mask, part=part, importance=importance, inplace=inplace,
-            return_mask=return_mask,
-        )  # fmt: skip
-        gradiend, *kept = pruned if return_mask else (pruned,)
-        model = self if inplace else self._sharing(self.base_model, gradiend)
-        return (model, *kept) if return_mask else model
-
-    # Encoding and rewriting
 
     @plain_modes()
     @torch.no_grad()
@@ -257,8 +227,7 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         if not isinstance(input, (Tensor, Mapping)):
             if label is None:
                 raise AssertionError(
-                    "A raw input needs label=…, the word that stands at the placeholder; for a text, factual=… and "
-                    "alternative=… do too."
+                    "A raw input needs label=…, the word at the placeholder, or both factual=… and alternative=…."
                 )
             with torch.enable_grad():
                 input = self.create_gradients(input, label)
@@ -271,10 +240,7 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
     def with_original_base_model(self, new_base: Any) -> Self:
         """A copy around `new_base` that shares this GRADIEND object; a warning names parameters with other weights.
 
-        Raises:
-            ValueError: The base model is wrapped, compiled, quantized or adapted in an unsupported way, has undefined
-                weights, or its parameters have other shapes than the map of the GRADIEND.
-            KeyError: The base model lacks a parameter of the map.
+        Raises what the constructor raises for a base model, and ValueError for one with undefined weights.
         """
         new_base = unwrapped(new_base)
         mapped_parameters(new_base, self.gradiend.mapping)
@@ -288,11 +254,7 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         return model
 
     def on_shards(self, base_model: Any) -> Self:
-        """This process's part of this model, whose base model, or a copy, is now sharded over the processes.
-
-        Raises:
-            ValueError: The base model is not sharded by rows.
-        """
+        """This process's part of this model, whose base model, or a copy, is now sharded by rows, or ValueError."""
         return self._sharing(base_model, self.gradiend.sharded(Shards.of(base_model)))
 
     def untrained(self) -> Self:
@@ -308,13 +270,6 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
     def _base_digest(self) -> BaseDigest:
         """The digest of the base model that is rewritten."""
         return BaseDigest.of(self._for_rewriting().base_model)
-
-    def _sharing(self, base_model: Any, gradiend: ParamMappedGradiendModel) -> Self:
-        # A shallow copy would share the dict in which nn.Module keeps submodules.
-        model = copy.copy(self)
-        model._modules = dict(self._modules)
-        model.base_model, model.gradiend = base_model, gradiend
-        return model
 
     # Persistence
 
@@ -352,21 +307,13 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         self.gradiend.save_pretrained(save_directory, **{"base_model": self._recorded_base, **task, **kwargs})
 
     def push_to_hub(self, repo_id: str, **options: Any) -> Any:
-        """Publish the GRADIEND as a checkpoint with a card, see `gradiend.push_to_hub` for the options.
+        """Publish the GRADIEND as a checkpoint with a card, see `gradiend.push_to_hub` for options and errors.
 
             model.push_to_hub("owner/name", subfolder="gender_en")
 
         The card says what was measured of these weights, if they are still those of the checkpoint that was loaded.
 
-        Args:
-            repo_id: The repository.
-            **options: subfolder, private, base_model, license, revision, token, dry_run, ….
-
-        Returns:
-            What was published, a `gradiend.hub.Published`.
-
-        Raises:
-            ValueError: The GRADIEND is not trained; see also `gradiend.push_to_hub`.
+        Returns what was published, a `gradiend.hub.Published`. Raises ValueError for a GRADIEND that is not trained.
         """
         return LATER["push_to_hub"]()(self, repo_id, **options)
 
@@ -397,8 +344,7 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
             feature_definition: An object whose `target_classes` get the labels +1 and −1, and other classes 0.
             device: The device of encoder, decoder and base model, unless they have a device of their own. Default: the
                 (first) device of a base model that is an instance; otherwise see `resolve_device_config_for_model`.
-            device_encoder: The device of the encoder.
-            device_decoder: The device of the decoder.
+            device_encoder, device_decoder: The devices of encoder and decoder.
             device_base_model: The device of the base model; not for one that a device map places.
             source: The gradient that the encoder of a new GRADIEND reads; a checkpoint has a source of its own.
             target: The gradient that the decoder of a new GRADIEND reproduces; a checkpoint has a target of its own.
@@ -426,9 +372,8 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
             cls = LATER["default model class"]()  # noqa: PLW0642 - the abstract class stands for this one
         load_directory, base_model, kwargs = resolve_directory(load_directory, base_model, kwargs)
         shape, load_arguments = split_gradiend_arguments(kwargs)
-        load_directory, base_model = (
-            unwrapped(given) if isinstance(given, nn.Module) else given for given in (load_directory, base_model)
-        )
+        given = (load_directory, base_model)
+        load_directory, base_model = (unwrapped(one) if isinstance(one, nn.Module) else one for one in given)
         sure = require_gradiend_model or base_model is not None
         load_directory = at_hand(load_directory, subfolder, revision, sure=sure, verify=verify)
         same_device = load_arguments.pop("encoder_decoder_same_device", False)
@@ -441,7 +386,7 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         shape |= zip(("device_encoder", "device_decoder"), halves, strict=True)
         if isinstance(load_directory, (str, Path)) and is_checkpoint(load_directory):
             model = cls._from_checkpoint(Path(load_directory), base_model, shape, load_arguments, verify=verify)
-        elif require_gradiend_model or base_model is not None:
+        elif sure:
             raise FileNotFoundError(
                 f"{str(load_directory)[:200]} is no GRADIEND checkpoint, which base_model and require_gradiend_model "
                 f"need: there is no {CONFIG} with an architecture in it."
@@ -485,12 +430,9 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         recorded = {key: value for key, value in gradiend.kwargs.items() if key != BASE_REVISION or base_model is None}
         try:
             loaded, *extra = load_base_model(
-                cls,
-                str(directory) if base_model is None else base_model,
-                load_arguments,
-                base_model_id=named if base_model is None else identity_of(base_model),
-                gradiend_kwargs=recorded,
-            )
+                cls, str(directory) if base_model is None else base_model, load_arguments,
+                base_model_id=named if base_model is None else identity_of(base_model), gradiend_kwargs=recorded,
+            )  # fmt: skip
         except OSError as error:
             if base_model is not None:
                 raise
@@ -539,17 +481,13 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
                 "invert_encoding(update_direction=False).",
                 directory,
             )
-        elif self.invert_encoding(update_direction=False):
-            logger.info(
-                "%s was trained by gradiend 0.2.x, which labels texts by the alternative word: its encoder is "
-                "inverted, so that the first class encodes positive here too.",
-                directory,
-            )
+            return
+        known = f"{directory} was trained by gradiend 0.2.x, which labels texts by the alternative word"
+        if self.invert_encoding(update_direction=False):
+            logger.info("%s: its encoder is inverted, so that the first class encodes positive here too.", known)
         else:
             self._direction = {name: -sign for name, sign in (self._direction or {}).items()} or None
             logger.warning(
-                "%s was trained by gradiend 0.2.x, which labels texts by the alternative word, and its encoder "
-                "activation cannot be inverted: its classes have changed signs, %s.",
-                directory,
-                self._direction,
-            )
+                "%s, and its encoder activation cannot be inverted: its classes have changed signs, %s.",
+                known, self._direction,
+            )  # fmt: skip

@@ -11,8 +11,7 @@ from typing import Any
 class SeedModelGroup:
     """Models that differ in their seed only, and how numbers about them become one number.
 
-    Raises:
-        ValueError: No model, or another number of seeds than of models.
+    Raises ValueError without a model, and for another number of seeds than of models.
     """
 
     models: tuple[Any, ...]
@@ -29,8 +28,7 @@ class SeedModelGroup:
     def __post_init__(self) -> None:
         if not self.models or len(self.seed_values) not in (0, len(self.models)):
             raise ValueError(
-                f"A group of seeds needs a model for each seed; got {len(self.models)} models and the seeds "
-                f"{self.seed_values}."
+                f"A group needs a model for each seed; got {len(self.models)} models and the seeds {self.seed_values}."
             )
 
     def __iter__(self) -> Iterator[Any]:

@@ -36,8 +36,7 @@ def get_activation(name: str, encoder: bool = False) -> nn.Module:
         name: One of tanh, relu, leakyrelu, gelu, silu, elu, sigmoid, smht (hard tanh), id (identity).
         encoder: A flag without effect, for compatibility: encoder and decoder use the same functions.
 
-    Raises:
-        ValueError: The name is unknown.
+    Raises ValueError for an unknown name.
     """
     del encoder
     return ACTIVATIONS[activation_name(name)].module()

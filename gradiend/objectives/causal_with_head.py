@@ -38,15 +38,13 @@ class CausalWithHead(Objective):
     the placeholder, so they are cut off.
 
     Args:
-        tokenizer: See `Objective`.
+        tokenizer, vocabulary_size: See `Objective`.
         stand_in: The token at the placeholder.
         labels: The head's words in lower case.
         pooling_length: Number of positions that the head pools.
         max_length: See `Objective`; a longer text keeps the left context that is nearest to the word.
-        vocabulary_size: See `Objective`.
 
-    Raises:
-        TypeError: A slow tokenizer.
+    Raises TypeError for a slow tokenizer.
     """
 
     name = "causal with head"
@@ -64,30 +62,25 @@ class CausalWithHead(Objective):
 
     @classmethod
     def fits(cls, model: Any) -> bool:
-        """See `Objective.fits`."""
         return isinstance(model, DecoderModelWithMLMHead)
 
     @classmethod
     def of_model(cls, model: Any, tokenizer: Any, *, max_length: int, vocabulary_size: int | None) -> Self:
-        """See `Objective.of_model`."""
         return cls(
             tokenizer, model.stand_in, model.labels, pooling_length=model.pooling_length, max_length=max_length,
             vocabulary_size=vocabulary_size,
         )  # fmt: skip
 
     def save(self, model: Any, directory: Path) -> None:
-        """See `Objective.save`."""
         model.head.save(directory)
 
     @classmethod
     def is_saved(cls, directory: str | Path) -> bool:
-        """See `Objective.is_saved`."""
         config = Path(directory) / CONFIG
         return config.is_file() and read_config(Path(directory)).get("type") == MLM_HEAD
 
     @classmethod
     def base_of(cls, directory: str | Path) -> str:
-        """See `Objective.base_of`."""
         own = Path(directory) / OWN_BASE_MODEL
         return str(own) if own.is_dir() else MLMHead.load(directory).base_model
 
@@ -111,7 +104,6 @@ class CausalWithHead(Objective):
 
     def _written(self, word: str) -> str:
         """Always the same word, so that the input does not tell the word."""
-        del word
         return next(iter(self._numbers))
 
     def _word(self, span: Span, word: str) -> TokenizedWord:
@@ -128,11 +120,7 @@ class CausalWithHead(Objective):
 
 
 def stand_in_token(tokenizer: Any) -> str:
-    """The token that stands for the placeholder: the mask token if there is one, else the unknown, else the end token.
-
-    Raises:
-        ValueError: The tokenizer has none of these tokens.
-    """
+    """The token that stands for the placeholder: mask, else unknown, else end token. Raises ValueError without any."""
     for token in (tokenizer.mask_token, tokenizer.unk_token, tokenizer.eos_token):
         if token is not None:
             return str(token)
@@ -171,9 +159,8 @@ class MLMHead:
     def load(cls, directory: str | Path) -> Self:
         """The head that `save` wrote.
 
-        Raises:
-            FileNotFoundError: The directory holds no head.
-            ValueError: A damaged file, or weights that do not fit the labels; the message names the file.
+        Raises FileNotFoundError if the directory holds no head, and ValueError, which names the file, for a damaged
+        file or weights that do not fit the labels.
         """
         if not CausalWithHead.is_saved(directory):
             raise FileNotFoundError(f"{directory} holds no auxiliary head: train one with train_mlm_head.")
@@ -244,8 +231,7 @@ class DecoderModelWithMLMHead(ModelWithHead):
         base_model: A causal language model of transformers.
         head: A head for hidden states of the model's width.
 
-    Raises:
-        ValueError: A head for hidden states of another width.
+    Raises ValueError for a head for hidden states of another width.
     """
 
     mlm_head_weight: Tensor
@@ -335,10 +321,7 @@ class DecoderModelWithMLMHead(ModelWithHead):
 
 
 def mean_of_following(hidden: Tensor, mask: Tensor, length: int) -> Tensor:
-    """The mean of `hidden`, (B, L, H), over the attended positions among i, …, i + length − 1, for every i.
-
-    `mask`, (B, L), is 1 where a token is attended to. The mean has type float32 or wider.
-    """
+    """The mean of `hidden` (B, L, H) over the attended positions (`mask`) i, …, i + length − 1; float32 or wider."""
     hidden = hidden.float() if hidden.dtype.itemsize < 4 else hidden
     weights = mask.to(hidden).unsqueeze(-1)
     n_positions = hidden.shape[1]
@@ -352,10 +335,8 @@ def mean_of_following(hidden: Tensor, mask: Tensor, length: int) -> Tensor:
 def with_saved_head(model: Any, directory: str) -> Any:
     """What a training loads in place of a base model for which `directory` holds a head.
 
-    For an instance, the result is the instance with the head; for a name or path, it is the directory.
-
-    Raises:
-        ValueError: The head was trained for another model.
+    For an instance, the result is the instance with the head; for a name or path, it is the directory. Raises
+    ValueError if the head was trained for another model.
     """
     if not isinstance(model, (str, Path)):
         plain = model.to_original_model() if CausalWithHead.fits(model) else model

@@ -43,8 +43,7 @@ class DataFrameMLMDataset(Dataset[dict[str, Tensor]]):
         pooling_length: Number of positions that the head pools.
         max_length: Longest input in tokens.
 
-    Raises:
-        ValueError: A missing column, missing or empty entries, or fewer than two distinct words.
+    Raises ValueError for a missing column, missing or empty entries, or fewer than two distinct words.
     """
 
     def __init__(
@@ -100,11 +99,8 @@ def train_mlm_head(
         tokenizer: The tokenizer of the model. Default: the tokenizer that the model's name loads.
         use_cache: Whether a head in `output_path` is kept if it was trained on the same model, rows and numbers.
 
-    Returns:
-        output_path.
-
-    Raises:
-        ValueError: A masked language model, a number below 1, or data that cannot be trained on.
+    Returns output_path. Raises ValueError for a masked language model, a number below 1, or data that cannot be trained
+    on.
     """
     numbers = {"batch_size": batch_size, "epochs": epochs, "pooling_length": pooling_length}
     for name, value in numbers.items():

@@ -14,25 +14,10 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel
 from transformers.tokenization_utils_base import TOKENIZER_CONFIG_FILE
 
-from gradiend.model._adapters import (
-    DEFAULT,
-    adapter_config,
-    attach_adapter,
-    base_of_adapter,
-    is_adapted,
-    name_under_adapter,
-    save_adapted,
-)
+from gradiend.model import _adapters as adapters
+from gradiend.model import _quantized as quantized
 from gradiend.model._device_map import is_dispatched, placement, refuse_divided_ties
 from gradiend.model._hub_place import HubPlace
-from gradiend.model._quantized import (
-    as_json,
-    bits_of,
-    float_dtype,
-    keep_layout,
-    quantization_of,
-    require_differentiable,
-)
 from gradiend.model._refusals import inside, refuse_absent_weights, refuse_undefined_weights
 from gradiend.model._rewrite_files import verify_rewritten
 from gradiend.model._shards import is_sharded, whole_state
@@ -52,7 +37,7 @@ class AutoModelForLM:
     @staticmethod
     def from_pretrained(
         name_or_path: str, *, torch_dtype: torch.dtype = torch.float32, trust_remote_code: bool = False,
-        objective: str | None = None, adapter_name: str = DEFAULT, revision: str | None = None, **kwargs: Any,
+        objective: str | None = None, adapter_name: str = adapters.DEFAULT, revision: str | None = None, **kwargs: Any,
     ) -> PreTrainedModel:  # fmt: skip
         """Load a model with its language-modelling head.
 
@@ -76,7 +61,7 @@ class AutoModelForLM:
         verify_rewritten(name_or_path)
         given = {"torch_dtype": torch_dtype, "trust_remote_code": trust_remote_code, "objective": objective, **kwargs}
         try:
-            adapter = adapter_config(name_or_path) if Path(name_or_path).is_dir() else None
+            adapter = adapters.adapter_config(name_or_path) if Path(name_or_path).is_dir() else None
             if adapter is None:
                 at = {} if revision is None else {"revision": revision}
                 config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=trust_remote_code, **at)
@@ -85,7 +70,7 @@ class AutoModelForLM:
             adapter = None
             with suppress(OSError):
                 # A name on the hub may be that of an adapter, which has no config of a model.
-                adapter = adapter_config(name_or_path, local_files_only=bool(kwargs.get("local_files_only")))
+                adapter = adapters.adapter_config(name_or_path, local_files_only=bool(kwargs.get("local_files_only")))
             if adapter is None:
                 raise FileNotFoundError(f"There is no model {str(name_or_path)!r}: {error}") from error
         if adapter is not None:
@@ -95,7 +80,7 @@ class AutoModelForLM:
 
 def _with_adapter(place: str, adapter: Mapping[str, Any], name: str, given: Mapping[str, Any]) -> PreTrainedModel:
     """The plain model of an adapter's folder, with the adapter."""
-    base = base_of_adapter(place, adapter)
+    base = adapters.base_of_adapter(place, adapter)
     if base == place:
         config = AutoConfig.from_pretrained(place, trust_remote_code=given["trust_remote_code"])
         # Otherwise transformers would attach the adapter, and round it to the model's dtype.
@@ -109,7 +94,7 @@ def _with_adapter(place: str, adapter: Mapping[str, Any], name: str, given: Mapp
                 f"its place into {ADAPTER_CONFIG} (base_model_name_or_path)."
             ) from error
     with exclusive(LOADING), others_bars():
-        attach_adapter(model, place, name, base)
+        adapters.attach_adapter(model, place, name, base)
     return model
 
 
@@ -123,17 +108,17 @@ def _loaded(name_or_path: str, config: Any, given: Mapping[str, Any]) -> PreTrai
         refuse_unsupported(config, name_or_path, architecture)
         kinds = (kind for kind in OBJECTIVES.values() if kind.loader(config) is not None)
         kind = kind_named(architecture, config) or next(kinds, None)
-    stored, asked = quantization_of(config), kwargs.get("quantization_config")
+    stored, asked = quantized.quantization_of(config), kwargs.get("quantization_config")
     for quantization in (stored, asked):
         if quantization is not None:
-            require_differentiable(quantization, str(name_or_path))
+            quantized.require_differentiable(quantization, str(name_or_path))
     if stored is not None and asked is not None:
         del kwargs["quantization_config"]
-        if bits_of(stored) != bits_of(as_json(asked)):
+        if quantized.bits_of(stored) != quantized.bits_of(quantized.as_json(asked)):
             logger.warning(
                 "%s is stored in %s, and is loaded so: quantization_config has no effect.",
                 name_or_path,
-                bits_of(stored),
+                quantized.bits_of(stored),
             )
     if kind is None:
         called = architecture or type(config).__name__
@@ -151,7 +136,7 @@ def _loaded(name_or_path: str, config: Any, given: Mapping[str, Any]) -> PreTrai
             f"{name_or_path} ({architecture}) has no weights for {', '.join(sorted(report['missing_keys'])[:3])}: "
             "its predictions would be random. Give a checkpoint that was saved with its language-modelling head."
         )
-    keep_layout(model)
+    quantized.keep_layout(model)
     return model
 
 
@@ -160,8 +145,8 @@ def save_base_model(model: PreTrainedModel, directory: str | Path, *, base: str 
 
     `base` is the name or path of the plain model of an adapter (PEFT): then the adapter alone is saved.
     """
-    if is_adapted(model) and base is not None:
-        by_first(save_adapted)(model, directory, base)
+    if adapters.is_adapted(model) and base is not None:
+        by_first(adapters.save_adapted)(model, directory, base)
         return
     require_room(directory, weights_size(model), "The copy of the base model")
     if is_sharded(model):
@@ -174,8 +159,8 @@ def _save_base_model(model: PreTrainedModel, directory: str | Path, arguments: M
     before = dict(vars(model.config))
     try:
         with others_bars():
-            if is_adapted(model):
-                save_adapted(model, directory, None)
+            if adapters.is_adapted(model):
+                adapters.save_adapted(model, directory, None)
             else:
                 model.save_pretrained(directory, **arguments)
     finally:
@@ -227,17 +212,14 @@ def load_with_tokenizer(
     Args:
         model: Name or path (also of a folder with the model in `base_model/`), or an instance: the model inside of its
             wrappers is returned (see `inside`).
-        tokenizer: Name, path or instance of the tokenizer. Default: `tokenizer_place`, else the model's name.
-        tokenizer_place: See `tokenizer`.
+        tokenizer, tokenizer_place: Name, path or instance of the tokenizer. Default: the place, else the model's name.
         trust_remote_code: Whether code from the hub may run.
-        base_model_device_map: The devices of the parts of a model that is loaded, see `placement`.
-        base_model_max_memory: See `placement`.
+        base_model_device_map, base_model_max_memory: Where the parts of a model that is loaded lie, see `placement`.
         revision: The revision of a model on the hub, and of the tokenizer beside it.
         **kwargs: Arguments of `AutoModelForLM.from_pretrained`; an instance must have the given torch_dtype.
 
-    Raises:
-        ValueError: Weights that are not in memory, or undefined; no tokenizer; an instance of another dtype, or on
-            one device although there is a map. See also `placement`.
+    Raises ValueError for weights that are not in memory, or undefined; no tokenizer; an instance of another dtype, or
+    on one device although there is a map. See also `placement`.
     """
     mapped = placement(base_model_device_map, base_model_max_memory)
     if isinstance(model, nn.Module):
@@ -247,7 +229,7 @@ def load_with_tokenizer(
                 "base_model_device_map is for models that are loaded, and this one is here already: give its name or "
                 "path, or place it with accelerate.dispatch_model(model, …)."
             )
-        name, dtype = str(model.name_or_path), float_dtype(model)
+        name, dtype = str(model.name_or_path), quantized.float_dtype(model)
         if dtype != kwargs.get("torch_dtype", dtype):
             raise ValueError(
                 f"base_model_dtype={kwargs['torch_dtype']} is for models that are loaded, and this one is here "
@@ -279,4 +261,4 @@ def load_with_tokenizer(
 def _place_of_tokenizer(name: str, model: Any) -> str:
     """Where the tokenizer of a loaded model is: beside it, or where its plain model is, of an adapter without one."""
     alone = (Path(name) / ADAPTER_CONFIG).is_file() and not (Path(name) / TOKENIZER_CONFIG_FILE).is_file()
-    return name_under_adapter(model) or name if alone else name
+    return adapters.name_under_adapter(model) or name if alone else name

@@ -32,9 +32,7 @@ class Masked(Objective):
     The language-modelling score is the accuracy on 15 % of the tokens, each replaced by the mask. If 15 % are fewer
     than 2 000 tokens, the texts are masked again at other places, until 2 000 tokens are asked for or every token was
     masked once. A text that is too long keeps a window around the placeholder. See `Objective` for the arguments.
-
-    Raises:
-        ValueError: A tokenizer without mask token.
+    Raises ValueError for a tokenizer without mask token.
     """
 
     name = "masked"
@@ -63,16 +61,11 @@ class Masked(Objective):
 
     @classmethod
     def loader(cls, config: Any) -> Any:
-        """See `Objective.loader`."""
         return AutoModelForMaskedLM if type(config) in MODEL_FOR_MASKED_LM_MAPPING else None
 
     @classmethod
     def of_model(cls, model: Any, tokenizer: Any, *, max_length: int, vocabulary_size: int | None) -> Self:
-        """See `Objective.of_model`.
-
-        Raises:
-            ValueError: A model that attends to the left only.
-        """
+        """See `Objective.of_model`. Raises ValueError for a model that attends to the left only."""
         if model.config.to_dict().get("is_decoder"):
             raise ValueError(
                 f"{type(model).__name__} is a masked model that attends to the left only, since its config says "
@@ -84,7 +77,6 @@ class Masked(Objective):
         return after.replace(PLACEHOLDER, self.tokenizer.mask_token)
 
     def _word(self, span: Span, word: str) -> TokenizedWord:
-        del word
         ids = list(span.ids)
         ids[span.start : span.end] = [self.tokenizer.mask_token_id] * (span.end - span.start)
         room = self.max_length - len(span.prefix) - len(span.suffix)
@@ -99,7 +91,6 @@ class Masked(Objective):
         )
 
     def require_known(self, words: Sequence[str]) -> None:
-        """See `Objective.require_known`."""
         self.tokenize_known([PLACEHOLDER] * len(words), words)
 
     def together(self, words: Sequence[TokenizedWord]) -> list[TokenizedWord]:
@@ -113,7 +104,6 @@ class Masked(Objective):
     def neutral_words(
         self, tokenized: Sequence[tuple[list[int], list[int]]], *, every: bool = False
     ) -> list[tuple[int, TokenizedWord]]:
-        """See `Objective.neutral_words`."""
         generator = np.random.default_rng(SEED)
         orders = [generator.permutation(free) for _, free in tokenized]
         sizes = [max(1, round(MASKED_SHARE * len(order))) for order in orders]

@@ -74,8 +74,7 @@ def register(kind: type[Objective]) -> type[Objective]:
 def parse_objective(name: str, value: Any) -> str:
     """A value of `prediction_objective`: "auto", a documented name, or the name of a kind.
 
-    Raises:
-        TypeError, ValueError: Another value, or the name of an objective that is not here; the message says why.
+    Raises TypeError or ValueError for another value; of an objective that is not here, the message says why.
     """
     if isinstance(value, str) and value in ABSENT_NAMES:
         raise ValueError(f"{name}={value!r} is not available. {ABSENT_NAMES[value]}")
@@ -97,8 +96,7 @@ def kind_of(model: Any, name: str | None = None) -> type[Objective]:
         model: Any module, or a tokenizer.
         name: The name of the kind, if it is known. Default: the first kind that recognizes the model.
 
-    Raises:
-        ValueError: No kind has this name.
+    Raises ValueError if no kind has this name.
     """
     if name is not None:
         return OBJECTIVES[one_of("objective", name, OBJECTIVES)]
@@ -178,7 +176,8 @@ def refuse_other_vocabulary(model: nn.Module, tokenizer: Any) -> None:
     if size is None or len(tokenizer) <= size:
         return
     special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    special -= set(_role_ids(tokenizer))
+    # The special tokens that inputs are made with.
+    special -= {getattr(tokenizer, f"{role}_token_id") for role in ("mask", "pad", "bos", "cls", "sep", "unk")}
     beyond = sorted((number, token) for token, number in tokenizer.get_vocab().items() if number >= size)
     if any(number not in special for number, _ in beyond):
         shown = ", ".join(repr(token) for _, token in beyond[:5])
@@ -202,12 +201,6 @@ def vocabulary_size(model: nn.Module) -> int | None:
     sizes = [table.num_embeddings for table in tables if isinstance(table, nn.Embedding)]
     sizes += [table.out_features for table in tables if isinstance(table, nn.Linear)]
     return min(sizes, default=None)
-
-
-def _role_ids(tokenizer: Any) -> list[int]:
-    """The special tokens that inputs are made with."""
-    roles = ("mask_token_id", "pad_token_id", "bos_token_id", "cls_token_id", "sep_token_id", "unk_token_id")
-    return [number for role in roles if (number := getattr(tokenizer, role)) is not None]
 
 
 def position_limit(base_model: Any) -> int | None:

@@ -22,7 +22,7 @@ from gradiend.model._adapters import (
 )
 from gradiend.model._architecture import parse_rewrite_part
 from gradiend.model._checkpoint import is_checkpoint
-from gradiend.model._checkpoint_files import holds
+from gradiend.model._checkpoint_files import holds, take_over
 from gradiend.model._context import one_goal
 from gradiend.model._rewrite_files import RewriteChoice, write_rewrite_record
 from gradiend.model._shards import is_sharded, whole_state
@@ -33,7 +33,6 @@ from gradiend.util._cache import differences
 from gradiend.util._checks import require_path
 from gradiend.util._digest import model_parts, tokenizer_of
 from gradiend.util._files import made_aside, require_directory
-from gradiend.util._folders import take_over
 from gradiend.util._imports import LATER
 from gradiend.util._keywords import nearest, nearest_first, resolve_keywords
 from gradiend.util._lock import unchanged

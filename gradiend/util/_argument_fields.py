@@ -29,17 +29,13 @@ SHORT.maxother = 200
 
 
 def argument(
-    default: Any,
-    parse: Callable[[str, Any], Any] | None = None,
-    *,
-    optional: bool | None = None,
-    affects: Literal["training", "seeds", "neither"] = "training",
-    save: Callable[[Any], Any] | None = copy.deepcopy,
-) -> Any:
-    """A field of `Arguments`.
+    default: Any, parse: Callable[[str, Any], Any] | None = None, *, optional: bool | None = None,
+    affects: Literal["training", "seeds", "neither"] = "training", save: Callable[[Any], Any] | None = copy.deepcopy,
+) -> Any:  # fmt: skip
+    """A field of `Arguments`; a bool as `default` makes a field without `parse` a flag, which is True or False.
 
     Args:
-        default: The default of the field; a bool makes a field without `parse` a flag, which is True or False.
+        default: The default of the field.
         parse: (name, value) → the value that is kept; raises for a wrong value.
         optional: Whether None may be given, which is not parsed. Default: True if None is the default.
         affects: What depends on the field: every training, only the choice among several seeds, or neither (a place, a

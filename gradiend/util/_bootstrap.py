@@ -25,13 +25,7 @@ _CHUNK = 1 << 21
 
 
 def resampled_weights(groups: Groups, n_resamples: int = N_RESAMPLES, seed: int = SEED) -> Weights:
-    """How often each row counts in each resample of the texts, drawn with replacement: an array (resamples, rows).
-
-    Args:
-        groups: The text of each row, or another value that is equal for the rows that belong together.
-        n_resamples: The number of resamples.
-        seed: The seed of the resamples.
-    """
+    """How often each row counts in each resample of its texts (`groups`): an array (resamples, rows)."""
     found = list(weight_chunks(groups, n_resamples, seed))
     return np.concatenate(found) if found else np.zeros((0, len(groups)), np.uint16)
 
@@ -61,13 +55,9 @@ def numbers_of_groups(groups: Groups) -> NDArray[np.int64]:
 def interval_of_mean(values: Any, weights: Weights, level: float = LEVEL) -> Interval | None:
     """The percentile interval of a mean over rows; for before → after, give the differences.
 
-    Args:
-        values: One number for each row, (rows,).
-        weights: See `resampled_weights`. Resamples without any of the rows are left out.
-        level: The share of the resamples within the interval.
-
-    Returns:
-        (low, high); None, not estimable, if the mean does not vary: there is one text, or all values are equal.
+    `values` has a number for each row; `level` is the share of the resamples within the interval. Resamples without any
+    of the rows are left out. None, not estimable, if the mean does not vary: there is one text, or all values are
+    equal.
     """
     return intervals_of_means(np.asarray(values, np.float64)[:, None], weights, level)[0]
 

@@ -85,24 +85,20 @@ class Cache:
 
 
 def differences(now: Mapping[str, Any], saved: Any, free: Collection[str] = ()) -> list[str]:
-    """Readable differences between the fingerprint of the wanted result and a saved one; [] if both are equal.
-
-    The parts in `free` may differ.
-    """
+    """Readable differences, apart from parts in `free`, of the wanted fingerprint and a saved one; [] if equal."""
     if not isinstance(saved, Mapping):
         return ["it does not say what it was made from"]
     # JSON stores a tuple as a list and a number that is a key as text, so both fingerprints are compared as JSON.
     current = json.loads(json.dumps({name: part for name, part in now.items() if name not in free}))
     saved = {name: part for name, part in saved.items() if name not in free}
     names = [name for name in dict.fromkeys([*current, *saved]) if current.get(name) != saved.get(name)]
-    found = [_difference(name, saved[name], current[name]) for name in names if name in saved and name in current]
+    found = []
+    for name in (one for one in names if one in saved and one in current):
+        pair = (saved[name], current[name])
+        is_digest = any(isinstance(value, str) and value.startswith(DIGEST_SIGN) for value in pair)
+        found.append(f"other {name}" if is_digest else f"{name} was {pair[0]!r} and is {pair[1]!r}")
     for made, other in (("without", saved), ("with", current)):
         alone = [name for name in names if name not in other]
         if alone:
             found.append(f"it was made {made} {', '.join(alone)}")
     return found
-
-
-def _difference(name: str, before: Any, now: Any) -> str:
-    shown = [value for value in (before, now) if isinstance(value, str) and value.startswith(DIGEST_SIGN)]
-    return f"other {name}" if shown else f"{name} was {before!r} and is {now!r}"

@@ -39,11 +39,7 @@ def is_unedited(path: Path) -> bool:
 
 @by_first
 def write_card(folder: str | Path, text: str) -> bool:
-    """Write README.md, unless there is one that a person wrote or edited; return whether it was written.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
+    """Write README.md, unless there is one that a person wrote or edited; return whether it was written."""
     path, text = Path(folder) / CARD, sealed(text)
     if path.exists() and not is_unedited(path):
         logger.info("%s was written or edited by a person: it stays as it is.", path)

@@ -12,11 +12,6 @@ from typing import Any
 
 from gradiend.util._files import LONGEST_NAME
 
-HALF_CHARACTER = (
-    "Such texts come from cutting a text within an emoji: text.encode('utf-8', 'ignore').decode() removes the half."
-)
-"""Advice for a text with a lone surrogate."""
-
 AS_IN_ARGUMENTS = "for what the training arguments say"
 """The meaning of None for most evaluations."""
 
@@ -69,8 +64,7 @@ def require_text(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a string; got {value!r:.60} ({type(value).__name__}).")
     if not value.strip():
         raise ValueError(f"{name} must not be empty; got {value!r}.")
-    if (half := lone_surrogate(value)) is not None:
-        raise ValueError(f"{name} has half a character ({half!r}, a lone surrogate): {value[:60]!r}. {HALF_CHARACTER}")
+    require_whole_characters(name, value)
 
 
 def require_flag(name: str, value: object) -> None:
@@ -108,6 +102,15 @@ def lone_surrogate(text: str) -> str | None:
     return None
 
 
+def require_whole_characters(where: str, text: str, what: str = "") -> None:
+    """Raise ValueError for a text with half a character in it; `where`, and `what` of it, say which text it is."""
+    if (half := lone_surrogate(text)) is not None:
+        raise ValueError(
+            f"{where} has half a character ({half!r}, a lone surrogate){what}: {text[:60]!r}. Such texts come from "
+            "cutting a text within an emoji: text.encode('utf-8', 'ignore').decode() removes the half."
+        )
+
+
 def require_ordered(name: str, values: object) -> None:
     """Raise TypeError for a set: the order of a set, and so the result, would change from run to run."""
     if isinstance(values, set | frozenset):
@@ -126,10 +129,7 @@ def require_class_words(name: str, words: object) -> None:
 
 
 def require_texts(name: str, values: object) -> Iterator[str]:
-    """Yield the strings of a collection.
-
-    Raises TypeError at once for a single string or no collection, and later for an entry that is no string.
-    """
+    """Yield the strings of a collection; TypeError at once for a single one, later for an entry that is no string."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise TypeError(f"{name} must be a list of strings; got {values!r:.60} ({type(values).__name__}).")
 

@@ -42,10 +42,7 @@ def digest_frame(frame: pd.DataFrame) -> str:
 
 
 def digest_json(value: Any) -> str:
-    """A digest of strings, numbers, tensors, arrays and containers of such values, for any order of dict keys.
-
-    Raises TypeError for a value of another type.
-    """
+    """A digest of strings, numbers, tensors, arrays and containers of these, whatever the order of keys."""
     return digest_text(new_digest(json.dumps(value, sort_keys=True, ensure_ascii=False, default=_readable).encode()))
 
 
@@ -60,29 +57,6 @@ class WithGradiend(Protocol):
     feature_class_encoding_direction: Any
 
 
-@runtime_checkable
-class KnowsParameters(Protocol):
-    """A base model whose weights have a digest."""
-
-    def named_parameters(self) -> Any:
-        """(name, tensor) of every parameter."""
-
-
-@runtime_checkable
-class Tokenizer(Protocol):
-    """A tokenizer whose vocabulary has a digest."""
-
-    def get_vocab(self) -> Mapping[str, int]:
-        """Token → id."""
-
-
-@runtime_checkable
-class TextModel(Protocol):
-    """A model with a tokenizer."""
-
-    tokenizer: Any
-
-
 def has_gradiend(model: Any) -> TypeGuard[WithGradiend]:
     """Whether a model is a base model with a GRADIEND, and not a stand-in of a test or another library."""
     return isinstance(model, WithGradiend) and isinstance(model.gradiend, nn.Module)
@@ -90,7 +64,7 @@ def has_gradiend(model: Any) -> TypeGuard[WithGradiend]:
 
 def tokenizer_of(model: Any) -> Any:
     """The tokenizer of a model; None for a modality without one."""
-    return model.tokenizer if isinstance(model, TextModel) else None
+    return getattr(model, "tokenizer", None)
 
 
 def named_weights(base_model: Any) -> Iterator[tuple[str, Tensor]]:
@@ -157,7 +131,7 @@ def tokenizer_digest(tokenizer: Any) -> str:
         state = {**json.loads(tokenizer.backend_tokenizer.to_str()), "padding": None, "truncation": None}
         special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
         return digest_json([kind, state, tokenizer.chat_template, special])
-    return digest_json([kind, tokenizer.get_vocab()]) if isinstance(tokenizer, Tokenizer) else kind
+    return digest_json([kind, tokenizer.get_vocab()]) if hasattr(tokenizer, "get_vocab") else kind
 
 
 def frame_part(frame: Any) -> str | None:
@@ -167,7 +141,7 @@ def frame_part(frame: Any) -> str | None:
 
 def language_model_parts(base_model: Any, tokenizer: Any) -> Fingerprint:
     """The parts of a language model that its measurements depend on."""
-    known = isinstance(base_model, KnowsParameters)
+    known = hasattr(base_model, "named_parameters")
     return {
         "format": CACHE_FORMAT,
         "base model": base_model_digest(base_model) if known else type(base_model).__name__,

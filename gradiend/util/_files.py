@@ -40,10 +40,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path of the same name; on success the new file replaces `path`, on failure it is removed.
 
     The file is in a temporary folder beside `path`, because some writers make temporary files of their own beside it.
-    Of several processes of a run, the first writes `path`; the others get a path elsewhere, which is removed.
-
-    Raises:
-        OSError: The file cannot be written (disk full, read-only, folder removed); the message says what is kept.
+    Of several processes of a run, the first writes `path`; the others get a path elsewhere, which is removed. Raises
+    OSError, which says what is kept, for a file that cannot be written (disk full, read-only, folder removed).
     """
     path, team = Path(path), processes()
     # Nobody may still read the earlier file.
@@ -64,11 +62,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def made_aside(path: str | Path) -> Iterator[Path]:
     """Yield a path of the same name in a temporary folder beside `path`, which is removed at the end.
 
-    A folder that is a file system of its own, or whose parent takes no folder, has the temporary folder inside.
-    All processes of a run get the same path.
-
-    Raises:
-        OSError: See `replacing`.
+    A folder that is a file system of its own, or whose parent takes no folder, has the temporary folder inside. All
+    processes of a run get the same path. Errors are those of `replacing`.
     """
     path, team = Path(os.path.realpath(path)) if Path(path).is_dir() else Path(path), processes()
     with explained_failure(path):
@@ -212,16 +207,11 @@ def write_checked_json(path: str | Path, content: Mapping[str, Any]) -> None:
 
 
 def read_checked_json(path: str | Path, *, own_version: int | None = None) -> dict[str, Any]:
-    """The JSON object that `write_checked_json` wrote.
+    """The JSON object that `write_checked_json` wrote; one without a checksum, such as another tool's, is not compared.
 
-    Args:
-        path: The file. Without a checksum (an older version or another tool wrote the file), nothing is compared.
-        own_version: The version of a content that has a version of its own, which then is part of the result.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file was damaged or edited, is from a newer version, or holds no JSON object; the message names
-            the file.
+    `own_version` is the version of a content that has a version of its own, which then is part of the result. Raises
+    FileNotFoundError, and ValueError, which names the file, for one that was damaged or edited, is from a newer
+    version, or holds no JSON object.
     """
     content = read_json(path)
     if not isinstance(content, dict):

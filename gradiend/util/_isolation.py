@@ -106,35 +106,26 @@ def plain_modes() -> Iterator[None]:
             changed.enter_context(torch.inference_mode(False))
         if torch.get_default_device().type != "cpu":
             changed.enter_context(torch.device("cpu"))
-        changed.enter_context(_float32_by_default)
+        changed.enter_context(_float32_by_default())
         yield
 
 
-class _Float32ByDefault:
+_defaults: list[torch.dtype] = []
+"""The default dtypes before each block that is entered; the first one is the caller's."""
+_defaults_lock = threading.Lock()
+
+
+@contextmanager
+def _float32_by_default() -> Iterator[None]:
     """The default dtype belongs to the process: the first thread changes it, and the last thread restores it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._before = torch.float32
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._inside += 1
-            if self._inside == 1:
-                self._before = torch.get_default_dtype()
-                self._set(torch.float32)
-
-    def __exit__(self, *raised: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                self._set(self._before)
-
-    @staticmethod
-    def _set(dtype: torch.dtype) -> None:
-        if torch.get_default_dtype() is not dtype:
-            torch.set_default_dtype(dtype)
-
-
-_float32_by_default = _Float32ByDefault()
+    with _defaults_lock:
+        _defaults.append(torch.get_default_dtype())
+        torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        with _defaults_lock:
+            # The last block to end takes the only entry that is left, the first one.
+            before = _defaults.pop()
+            if not _defaults:
+                torch.set_default_dtype(before)

@@ -127,13 +127,10 @@ def elsewhere(name: str) -> str:
 def resolve_keywords(
     owner: str, given: Mapping[str, Any], valid: Collection[str], *, named: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Rename second spellings among the keywords of a call to `owner`, and refuse unknown keywords.
+    """Rename second spellings among the keywords of a call to `owner`.
 
-    An error may also suggest a keyword of `named`: keywords that the call has taken before.
-
-    Raises:
-        TypeError: Both spellings of a keyword are given, or a keyword is unknown.
-        ValueError: A keyword in `ONLY_VALUES` has another value.
+    An error may also suggest a keyword of `named`: keywords that the call has taken before. Raises TypeError for both
+    spellings of a keyword and for an unknown keyword, ValueError for another value than the one in `ONLY_VALUES`.
     """
     aliases, only = ALIASES.get(owner, {}), ONLY_VALUES.get(owner, {})
     resolved: dict[str, Any] = {}
@@ -213,12 +210,7 @@ ALL_SPLITS = "all"
 
 
 def split_names(split: str | Sequence[str]) -> list[str]:
-    """The canonical names of one split or of several, each once; `["all"]` for all splits.
-
-    Raises:
-        TypeError: Neither a name nor a list of names.
-        ValueError: No name, or "all" beside other names.
-    """
+    """The canonical names of one split or of several, each once; `["all"]` for all. Raises TypeError or ValueError."""
     if not isinstance(split, str) and not isinstance(split, (list, tuple)):
         raise TypeError(f"split must be a name such as 'test', a list of names, or 'all'; got {split!r:.60}.")
     names = list(dict.fromkeys(map(normalize_split_name, [split] if isinstance(split, str) else split)))

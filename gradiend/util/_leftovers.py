@@ -111,25 +111,11 @@ def remove_leftovers(experiment: str | Path) -> None:
 
 def _folders(root: Path) -> Iterator[Path]:
     """The folder, those in it, and everything below its own ones: the folder may be one with much else in it."""
-    yield root
-    for folder in _subfolders(root):
+    for place, names, _ in os.walk(root):
+        folder = Path(place)
         yield folder
-        if folder.name.startswith(OWN_NAMES):
-            yield from _below(folder)
-
-
-def _below(folder: Path) -> Iterator[Path]:
-    for inner in _subfolders(folder):
-        yield inner
-        yield from _below(inner)
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            return [Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name[0] != "."]
-    except OSError:
-        return []
+        is_foreign = folder != root and folder.parent == root and not folder.name.startswith(OWN_NAMES)
+        names[:] = [] if is_foreign else [name for name in names if name[0] != "."]
 
 
 def _matching(folder: Path) -> list[Path]:

@@ -94,14 +94,8 @@ def writing(folder: str | Path | None, wait_minutes: float | None = None) -> Ite
     """Hold the lock of a folder, which is made if it is missing; None is no folder, and needs no lock.
 
     A thread that holds the lock may take it again. In a folder that takes no files nothing can be written, so that no
-    lock is needed either.
-
-    Args:
-        folder: The folder.
-        wait_minutes: How long to wait for another run; None waits without limit.
-
-    Raises:
-        ExperimentLocked: Another run holds the lock, and the time is over; the message says who, and since when.
+    lock is needed either. Another run is waited for so many minutes (None: without limit); then `ExperimentLocked` says
+    who it is, and since when.
     """
     if folder is None or _held_here(folder):
         yield
@@ -146,11 +140,8 @@ def writing(folder: str | Path | None, wait_minutes: float | None = None) -> Ite
 def unchanged(mark: Path) -> Iterator[None]:
     """A with-block that reads several files which belong together, without a lock, so that a reader never waits.
 
-    Args:
-        mark: The file that is removed, or replaced, whenever one of the others is about to change.
-
-    Raises:
-        ExperimentLocked: Another run changed them in the meantime; the message says who.
+    `mark` is the file that is removed, or replaced, whenever one of the others is about to change. Raises
+    `ExperimentLocked`, which says who, if another run changed them in the meantime.
     """
     before = _state(mark)
     try:
@@ -207,7 +198,7 @@ def _acquired(place: Path, wait_minutes: float | None) -> BaseFileLock | None:
         left = float("inf") if wait_minutes is None else 60 * wait_minutes - (time.monotonic() - began)
         try:
             place.mkdir(parents=True, exist_ok=True)
-            lock = lock or _Native(place / LOCK_FILE).lock
+            lock = lock or _native(place / LOCK_FILE)
             lock.acquire(timeout=max(0.0, min(pause, left)), poll_interval=POLL)
             return lock
         except _ReplacedError:
@@ -241,19 +232,17 @@ class _ReplacedError(RuntimeError):
     """The file that was locked is no longer the one of that name."""
 
 
-class _Native:
+def _native(path: Path) -> FileLock:
     """A lock of the kernel. The file of a lock that ends is removed, so that the lock of a removed file is void."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        # Everybody who may write to the folder may take its lock.
-        self.lock = FileLock(path, mode=0o666, fallback_to_soft=False, on_acquired=self._require_same)
-
-    def _require_same(self, descriptor: int) -> None:
+    def require_same(descriptor: int) -> None:
         own = os.fstat(descriptor)
         try:
-            there: Any = self._path.stat()
+            there: Any = path.stat()
         except FileNotFoundError:
             there = None
         if there is None or (there.st_dev, there.st_ino) != (own.st_dev, own.st_ino):
             raise _ReplacedError
+
+    # Everybody who may write to the folder may take its lock.
+    return FileLock(path, mode=0o666, fallback_to_soft=False, on_acquired=require_same)

@@ -108,8 +108,11 @@ class Processes:
         self.exchanged(None)
         outcome: list[Any] = [None]
         if self.first:
-            with alone():
-                outcome = [_outcome(function)]
+            try:
+                with alone():
+                    outcome = [(function(), None)]
+            except Exception as raised:  # noqa: BLE001 - a boundary of processes
+                outcome = [(None, sendable(raised))]
         self.torch.distributed.broadcast_object_list(outcome, group=self.group)
         result, error = outcome[0]
         if error is not None:
@@ -147,11 +150,9 @@ class Processes:
     ) -> list[U]:  # fmt: skip
         """The results of a function for all items, each of which one process computes.
 
-        Args:
-            items: The items, the same in every process; the longest should come first.
-            function: Gives a result that can be pickled, such as a tensor on the CPU.
-            advance: Called with a number of items whenever so many are done.
-            in_step: Whether every process must call the function equally often.
+        The items are the same in every process, the longest first; results can be pickled, such as tensors on the CPU.
+        `advance` is called with a number of items whenever so many are done. With `in_step`, every process calls the
+        function equally often.
         """
         # Each round goes in the other direction, so that no process always gets the longer items.
         forth = range(self.count)
@@ -177,13 +178,6 @@ def by_first(function: Callable[P, T]) -> Callable[P, T]:
         return processes().agreed(lambda: function(*args, **kwargs))
 
     return call
-
-
-def _outcome(function: Callable[[], T]) -> tuple[T | None, BaseException | None]:
-    try:
-        return function(), None
-    except Exception as error:  # noqa: BLE001 - a boundary of processes
-        return None, sendable(error)
 
 
 def sendable(error: Exception) -> Exception:

@@ -55,15 +55,11 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """The progress of one piece of work, in a with-block.
+    """The progress of one piece of work, `label`, in a with-block.
 
-    Args:
-        label: What is done, such as `training`.
-        total: The number of units; None if it is not known.
-        unit: The unit, in the singular.
-        brief: Whether the bar goes when the work is done, and work of less than `EVERY` seconds leaves no line.
-        shown: Whether anything is shown.
-        done: The number of units that were done before.
+    There are `total` units (None: nobody knows), called `unit` in the singular, of which so many were `done` before.
+    With `brief`, the bar goes when the work is done, and work of less than `EVERY` seconds leaves no line. Nothing is
+    seen unless `shown`.
     """
 
     def __init__(
@@ -84,12 +80,9 @@ class Progress:
             self._bar = _Bar(self, terminal=self._file.isatty())
 
     def advance(self, n: int = 1, *notes: str | None, news: bool = False) -> None:
-        """Count `n` units as done.
+        """Count `n` units as done, and show `notes`, such as `loss 0.012`, from now on; without any, those before stay.
 
-        Args:
-            n: The number of units.
-            *notes: What is shown from now on, such as `loss 0.012`; None is left out. Default: what was shown before.
-            news: Whether the notes have something new, which is worth a line soon.
+        A note of None is left out. With `news`, the notes have something new, which is worth a line soon.
         """
         self.n += n
         self.notes = tuple(one_line(note) for note in notes if note) or self.notes
@@ -185,11 +178,8 @@ class _Bar(tqdm):
 
 def _draws_bars() -> bool:
     """Whether standard error is a terminal, or a notebook, which shows a bar although it is no terminal."""
-    return not is_quiet() and sys.stderr is not None and (sys.stderr.isatty() or _is_notebook(sys.stderr))
-
-
-def _is_notebook(file: TextIO) -> bool:
-    return type(file).__module__.startswith("ipykernel")
+    is_notebook = type(sys.stderr).__module__.startswith("ipykernel")
+    return not is_quiet() and sys.stderr is not None and (is_notebook or sys.stderr.isatty())
 
 
 @contextmanager

@@ -39,13 +39,10 @@ class Interrupted(SystemExit, KeyboardInterrupt):
 
 
 class StopRequest:
-    """Asks the work in a with-block to stop: after Ctrl-C, SIGTERM, or so many minutes.
+    """Asks the work in a with-block to stop: after Ctrl-C, SIGTERM, or so many minutes (None has no end).
 
     A signal ends the work at once, with `Interrupted`; inside `waiting`, the first signal waits until the work asks
     `check`. Signals reach the main thread only, and handlers of the user are left alone.
-
-    Args:
-        minutes: The time of the work; None has no end.
     """
 
     def __init__(self, minutes: float | None = None) -> None:

@@ -116,16 +116,7 @@ def _sort_header(path: Path) -> None:
 
 
 def read_tensors(path: str | Path, *, verify: bool = True) -> dict[str, torch.Tensor]:
-    """Read what `write_tensors` wrote, to the CPU.
-
-    Args:
-        path: The file.
-        verify: Whether to compare the checksum of the tensors, if the file has one. This reads all bits once more.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is damaged.
-    """
+    """Read what `write_tensors` wrote, to the CPU; `verify` compares the checksum, which reads all bits again."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no weight file {path}.")
@@ -186,8 +177,7 @@ def read_header(path: str | Path) -> dict[str, str]:
 
 def _damaged(path: str | Path) -> ValueError:
     return ValueError(
-        f"{path} was damaged or changed after it was written: its checksum is that of other contents. Copy or make it "
-        "again."
+        f"{path} was damaged or changed after it was written: its checksum is of other contents. Copy or make it again."
     )
 
 

@@ -32,11 +32,7 @@ _VALUES, _UNITS, _DONE = "values", "units", "done"
 
 
 class Pace:
-    """When to write something again: after so many seconds, or 20 times the time that the last write took.
-
-    Args:
-        seconds: The least time between two writes.
-    """
+    """When to write something again: after so many seconds, or 20 times the time that the last write took."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -68,10 +64,7 @@ class UnfinishedResult:
         self._pace = Pace(seconds)
 
     def begin(self, values: Tensor, *units: object) -> int:
-        """Fill `values` with what an earlier call of the same computation has kept; returns how many units are done.
-
-        `units` say what is computed in which order; their repr is compared.
-        """
+        """Fill `values` with what an earlier call has kept of the same `units` (by repr); returns how many are done."""
         if self._path is None:
             return 0
         self._units = hashlib.blake2b(repr(units).encode(), digest_size=16).hexdigest()
@@ -115,13 +108,8 @@ def next_result() -> UnfinishedResult:
 def kept_in(directory: Path, name: str, parts: Fingerprint, seconds: float) -> Iterator[None]:
     """Results in the block are kept in `<directory>/<name>_<n>.unfinished.safetensors`, and removed at its end.
 
-    They stay if the block ends by an error or an interruption; a block with other `parts` does not use them.
-
-    Args:
-        directory: The folder.
-        name: The beginning of the files' names.
-        parts: What the results depend on.
-        seconds: The time between two writes.
+    They stay if the block ends by an error or an interruption; a block with other `parts`, on which results depend,
+    does not use them. Writes are so many seconds apart.
     """
     paths = (directory / f"{name}_{number}.unfinished.safetensors" for number in itertools.count())
     token = _PLACES.set(UnfinishedResult(path, parts, seconds) for path in paths)

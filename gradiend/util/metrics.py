@@ -26,8 +26,7 @@ def accuracy_score(y_true: Labels, y_pred: Labels) -> float:
     Returns:
         A number in [0, 1]; 0.0 for empty input.
 
-    Raises:
-        ValueError: The lengths differ or an input is not one-dimensional.
+    Raises ValueError if the lengths differ or an input is not one-dimensional.
     """
     truth, prediction = _as_pair(y_true, y_pred)
     return float(np.mean(truth == prediction)) if truth.size else 0.0
@@ -49,8 +48,7 @@ def precision_score(
     Returns:
         A number in [0, 1].
 
-    Raises:
-        ValueError: Lengths differ, an option is unknown, or "binary" meets more than two labels.
+    Raises ValueError if lengths differ, an option is unknown, or "binary" meets more than two labels.
     """
     return _score(y_true, y_pred, average, zero_division, of_predicted=1, of_actual=0)
 

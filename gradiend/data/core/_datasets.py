@@ -6,10 +6,11 @@ import inspect
 import re
 import sys
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
@@ -69,15 +70,13 @@ def load_hub_dataset(
     configs = () if config is None else (config,)
     reading: dict[str, Any] = {}
     try:
-        reading = _reading_options(source, configs, options)
-        return cast("Dataset | DatasetDict", datasets.load_dataset(source, *configs, split=split, **options, **reading))
-    except ConnectionError as error:
-        _unreachable(source, error)
-    except FileNotFoundError as error:
-        _not_found(source, error)
+        with _explained(source):
+            reading = _reading_options(source, configs, options)
+            found = datasets.load_dataset(source, *configs, split=split, **options, **reading)
+            return cast("Dataset | DatasetDict", found)
     except (ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        found = _other_spelling(source, config, split, options, error)
-        return cast("Dataset | DatasetDict", datasets.load_dataset(source, *configs, split=found, **options, **reading))
+        name = _other_spelling(source, config, split, options, error)
+        return cast("Dataset | DatasetDict", datasets.load_dataset(source, *configs, split=name, **options, **reading))
 
 
 def hub_config_names(name: str | PathLike[str], *, trust_remote_code: bool = False) -> list[str]:
@@ -95,11 +94,8 @@ def hub_config_names(name: str | PathLike[str], *, trust_remote_code: bool = Fal
     source = _source(name)
     options = _options(source, trust_remote_code)
     try:
-        return list(datasets.get_dataset_config_names(source, **options))
-    except ConnectionError as error:
-        _unreachable(source, error)
-    except FileNotFoundError as error:
-        _not_found(source, error)
+        with _explained(source):
+            return list(datasets.get_dataset_config_names(source, **options))
     except (ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise ValueError(_unreadable(source, error)) from error
 
@@ -162,22 +158,18 @@ def _other_spelling(
         raise ValueError(describe_missing_config(source, config, configs)) from error
     if split is None or _SPLIT_EXPRESSION.search(split):
         raise ValueError(_unreadable(source, error)) from error
-    splits = _split_names(source, config, options, error)
+    import datasets  # noqa: PLC0415
+
+    try:
+        splits = list(datasets.get_dataset_split_names(source, config, **options))
+    except (ValueError, RuntimeError, datasets.exceptions.DatasetsError):
+        raise ValueError(_unreadable(source, error)) from error
     if split in splits:
         raise ValueError(_unreadable(source, error)) from error
     for name in splits:
         if normalize_split_name(name) == normalize_split_name(split):
             return name
     raise ValueError(f"The data set {source!r} has no split {split!r}; it has: {', '.join(splits)}.") from error
-
-
-def _split_names(source: str, config: str | None, options: dict[str, Any], error: Exception) -> list[str]:
-    import datasets  # noqa: PLC0415
-
-    try:
-        return list(datasets.get_dataset_split_names(source, config, **options))
-    except (ValueError, RuntimeError, datasets.exceptions.DatasetsError):
-        raise ValueError(_unreadable(source, error)) from error
 
 
 def _unreadable(source: str, error: Exception) -> str:
@@ -188,23 +180,26 @@ def _unreadable(source: str, error: Exception) -> str:
     )
 
 
-def _unreachable(source: str, error: Exception) -> NoReturn:
-    raise ConnectionError(
-        f"The hub cannot be reached for the data set {source!r} ({error}). Without a connection (or with "
-        "HF_HUB_OFFLINE=1) only data sets that were loaded before can be read; a local folder or file needs none."
-    ) from error
-
-
-def _not_found(source: str, error: Exception) -> NoReturn:
-    if Path(source).is_dir():
-        raise FileNotFoundError(
-            f"The folder {source!r} has no data files ({error}); expected CSV, JSON Lines, Parquet or text files, "
-            "or what save_to_disk writes."
+@contextmanager
+def _explained(source: str) -> Iterator[None]:
+    """In the block, errors for a hub that cannot be reached, and for a data set that is not there, say what helps."""
+    try:
+        yield
+    except ConnectionError as error:
+        raise ConnectionError(
+            f"The hub cannot be reached for the data set {source!r} ({error}). Without a connection (or with "
+            "HF_HUB_OFFLINE=1) only data sets that were loaded before can be read; a local folder or file needs none."
         ) from error
-    raise FileNotFoundError(
-        f"There is no data set {source!r} on the hub, and no folder of that name here ({error}). Check the spelling; "
-        "a private or gated one needs `hf auth login`."
-    ) from error
+    except FileNotFoundError as error:
+        if Path(source).is_dir():
+            raise FileNotFoundError(
+                f"The folder {source!r} has no data files ({error}); expected CSV, JSON Lines, Parquet or text files, "
+                "or what save_to_disk writes."
+            ) from error
+        raise FileNotFoundError(
+            f"There is no data set {source!r} on the hub, and no folder of that name here ({error}). Check the "
+            "spelling; a private or gated one needs `hf auth login`."
+        ) from error
 
 
 DEFAULT_CONFIG = "default"
@@ -231,10 +226,7 @@ def find_saved(folder: Path) -> dict[str, Path] | None:
 
 
 def load_saved(configs: dict[str, Path], config: str | None, split: str | None) -> Dataset | DatasetDict:
-    """Load one of the data sets that `find_saved` found, or one split of that data set, memory-mapped.
-
-    A data set that was saved alone, without a name, is `"train"`.
-    """
+    """Load a data set that `find_saved` found, or a split of it, memory-mapped; one without a name is `"train"`."""
     import datasets  # noqa: PLC0415
 
     if config is None and len(configs) == 1:

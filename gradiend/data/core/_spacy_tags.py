@@ -31,12 +31,12 @@ class TokenProperty(Enum):
     SENTENCE_START = "sentence start"
 
 
+_POS, _TAG, _LEMMA, _DEP, _ENTITY, _MORPH, _SENTENCE = TokenProperty
 _READ: dict[TokenProperty, Callable[[Token], str]] = {
-    TokenProperty.POS: lambda token: token.pos_, TokenProperty.TAG: lambda token: token.tag_,
-    TokenProperty.LEMMA: lambda token: token.lemma_, TokenProperty.DEP: lambda token: token.dep_,
-    TokenProperty.ENTITY: lambda token: token.ent_type_,
+    _POS: lambda token: token.pos_, _TAG: lambda token: token.tag_, _LEMMA: lambda token: token.lemma_,
+    _DEP: lambda token: token.dep_, _ENTITY: lambda token: token.ent_type_,
 }  # fmt: skip
-_NAMES = {read.value: read for read in _READ} | {"upos": TokenProperty.POS, "xpos": TokenProperty.TAG}
+_NAMES = {read.value: read for read in _READ} | {"upos": _POS, "xpos": _TAG}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +51,13 @@ class TagTest:
 
     def holds(self, token: Token) -> bool:
         """Tell whether the token has the value."""
-        if self.property is TokenProperty.MORPHOLOGY:
+        if self.property is _MORPH:
             return set(self.value.split(",")) <= set(token.morph.get(self.key, []))
         return self.read(token) == self.value
 
     def read(self, token: Token) -> str:
         """Return the value of the token (several joined by commas), or an empty string where the token has none."""
-        if self.property is TokenProperty.MORPHOLOGY:
+        if self.property is _MORPH:
             return ",".join(token.morph.get(self.key, []))
         return _READ[self.property](token)
 
@@ -113,12 +113,8 @@ def _parse_test(key: str, value: str) -> TagTest:
     known = _NAMES.get(key.strip().lower().rstrip("_"))
     if known is not None:
         return TagTest(known, known.value, value.strip())
-    return TagTest(TokenProperty.MORPHOLOGY, key.strip(), value.strip())
+    return TagTest(_MORPH, key.strip(), value.strip())
 
-
-_TAG, _POS, _MORPH = TokenProperty.TAG, TokenProperty.POS, TokenProperty.MORPHOLOGY
-_LEMMA, _DEP, _ENTITY = TokenProperty.LEMMA, TokenProperty.DEP, TokenProperty.ENTITY
-_SENTENCE = TokenProperty.SENTENCE_START
 
 _SHARED = {"tok2vec", "transformer", "curated_transformer"}
 """Components whose results other components read."""
@@ -150,10 +146,7 @@ _PATTERN_KEYS = {
 
 
 def unneeded_pipes(nlp: Language, needed: Collection[TokenProperty]) -> list[str]:
-    """Return the names of components that can be left out where only some properties are read.
-
-    Components that are not spaCy's own stay, and so do all before them: what such a component reads is not known.
-    """
+    """Name the components that nothing read here needs, but for those that are not spaCy's own and all before them."""
     wanted = set(needed)
     unneeded = []
     for name in reversed(nlp.pipe_names):
@@ -234,10 +227,7 @@ def tag_values(nlp: Language) -> TagValues:
 
 
 def check_tags(nlp: Language, model: str, tests: Iterable[TagTest]) -> None:
-    """Raise a ValueError where no component of a pipeline writes the key of a tag, or never with that value.
-
-    A component that is not spaCy's own may write any tag: with such a component, the log has a warning instead.
-    """
+    """Raise a ValueError for a tag that a pipeline never gives; warn where a component of another maker may give it."""
     known = tag_values(nlp)
     for test in tests:
         problem = _problem(known, model, test)
@@ -249,7 +239,7 @@ def check_tags(nlp: Language, model: str, tests: Iterable[TagTest]) -> None:
 
 
 def _problem(known: TagValues, model: str, test: TagTest) -> str | None:
-    is_feature = test.property is TokenProperty.MORPHOLOGY
+    is_feature = test.property is _MORPH
     if test.property not in known.written or (is_feature and not known.features):
         return (
             f"The tag {test.key!r} cannot be read: no component of the spaCy pipeline {model!r} writes "
@@ -294,7 +284,7 @@ def _add_rule(known: TagValues, nlp: Language, attributes: dict[Any, Any]) -> No
         name = str(attribute).upper()
         text = nlp.vocab.strings[value] if isinstance(value, int) else value
         if name == "MORPH":
-            known.written.add(TokenProperty.MORPHOLOGY)
+            known.written.add(_MORPH)
             known.add_morphology(text if isinstance(text, str) else "|".join(f"{k}={v}" for k, v in text.items()))
         elif name in names:
             known.written.add(names[name])

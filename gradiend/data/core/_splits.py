@@ -19,9 +19,8 @@ from gradiend.util._checks import require_number, require_text
 class SplitRatios:
     """Shares of the three splits.
 
-    Raises:
-        ValueError: A share is outside [0, 1], the shares do not sum to 1, or two splits have one name.
-        TypeError: A share is no number, or a name is no string.
+    Raises ValueError for a share outside [0, 1], shares that do not sum to 1, or two splits of one name, and TypeError
+    for a share that is no number, or a name that is no string.
     """
 
     train: float
@@ -82,7 +81,11 @@ def assign_splits(
 
     for own, open_counts in zip(groups, wanted, strict=True):
         alone = ~is_shared[own]
-        counts = _fill(open_counts - np.bincount(split[own[~alone]], minlength=len(open_counts)), int(alone.sum()))
+        left = open_counts - np.bincount(split[own[~alone]], minlength=len(open_counts))
+        counts = [max(0, int(count)) for count in left]
+        # Where shared texts overfilled a split, the fullest split gives way.
+        while sum(counts) > alone.sum():
+            counts[counts.index(max(counts))] -= 1
         split[generator.permutation(own[alone])] = np.repeat(np.arange(len(counts)), counts)
     return [split[own] for own in groups]
 
@@ -126,14 +129,6 @@ def _to_roomiest(
         for owner in owners:
             room[best][owner] -= step[best][owner]
     return result
-
-
-def _fill(open_counts: Sequence[int], n: int) -> list[int]:
-    """Cut open counts to a sum of `n`: where shared texts overfilled a split, the fullest split gives way."""
-    counts = [max(0, int(count)) for count in open_counts]
-    while sum(counts) > n:
-        counts[counts.index(max(counts))] -= 1
-    return counts
 
 
 def assign_splits_by_document(

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from gradiend.util._checks import HALF_CHARACTER, lone_surrogate
+from gradiend.util._checks import require_whole_characters
 from gradiend.util._imports import require_package
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -73,12 +73,9 @@ def read_table(path: Path) -> pd.DataFrame:
     """Read a table in one of the `TABLE_FORMATS`.
 
     Values of CSV and TSV files are strings as they stand there: `007`, `1e5`, `true`, `NA` and `None` are words. Only
-    an empty field is a missing value. JSON Lines and Parquet files say themselves what a value is.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: Another kind of file, an unreadable one, or a row with more or fewer fields than the header.
-        ImportError: A Parquet file without pyarrow installed.
+    an empty field is a missing value. JSON Lines and Parquet files say themselves what a value is. Raises
+    FileNotFoundError; ValueError for another kind of file, an unreadable one, or a row with more or fewer fields than
+    the header; ImportError for a Parquet file without pyarrow installed.
     """
     if not path.is_file():
         what = "is a folder; pass it as a string to load it as a data set" if path.is_dir() else "does not exist"
@@ -121,8 +118,8 @@ def csv_table(path: Path, missing: str | None = None) -> pd.DataFrame:
 def csv_rows(path: Path, delimiter: str | None = None) -> Generator[tuple[int, list[str]], None, None]:
     """Yield (line at which a row begins, its fields) for the header and the rows of a CSV or TSV file, also `.gz`.
 
-    Empty lines are left out. A row with more or fewer fields than the header, a stray quotation mark, a damaged file
-    and other encodings than UTF-8 are ValueErrors.
+    Empty lines are left out. Rows of another length than the header, stray quotation marks, damaged files and other
+    encodings than UTF-8 are ValueErrors.
     """
     suffixes = [suffix.lower() for suffix in path.suffixes]
     between = delimiter or next((_DELIMITERS[suffix] for suffix in suffixes[::-1] if suffix in _DELIMITERS), ",")
@@ -171,10 +168,8 @@ def json_object(line: str, where: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise ValueError(f'{where} is {line!r:.60}; expected an object such as {{"text": …}}.')
     for value in row.values():
-        if isinstance(value, str) and (half := lone_surrogate(value)) is not None:
-            raise ValueError(
-                f"{where} has half a character ({half!r}, a lone surrogate): {value[:60]!r}. {HALF_CHARACTER}"
-            )
+        if isinstance(value, str):
+            require_whole_characters(where, value)
     return row
 
 

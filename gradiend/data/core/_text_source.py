@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 
 import pandas as pd
 
-from gradiend.util._checks import HALF_CHARACTER, lone_surrogate
+from gradiend.util._checks import require_whole_characters
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,8 @@ class MemoryTexts(TextSource):
 def make_chunk(index: tuple[int, int], entries: Sequence[object], documents: Sequence[object] | None = None) -> Chunk:
     """Strip the texts and drop missing and empty texts, with their documents."""
     for position, entry in enumerate(entries):
-        if isinstance(entry, str) and (half := lone_surrogate(entry)) is not None:
-            raise ValueError(
-                f"Text {position} has half a character ({half!r}, a lone surrogate): {entry[:60]!r}. {HALF_CHARACTER}"
-            )
+        if isinstance(entry, str) and not entry.isascii():
+            require_whole_characters(f"Text {position}", entry)
     if documents is None and set(map(type, entries)) == {str}:
         return Chunk(index, list(filter(None, map(str.strip, cast("Sequence[str]", entries)))))
     texts: list[str] = []
@@ -121,8 +119,7 @@ def make_chunk(index: tuple[int, int], entries: Sequence[object], documents: Seq
                     kept.append(None if _is_missing(documents[position]) else documents[position])
         elif not _is_missing(entry):
             raise TypeError(
-                f"Expected texts, but entry {position} is {entry!r:.60} of type {type(entry).__name__}. "
-                "Is it the right column?"
+                f"Expected texts, but entry {position} is {entry!r:.60} ({type(entry).__name__}). Is the column right?"
             )
     return Chunk(index, texts, None if documents is None else kept)
 
@@ -166,7 +163,11 @@ def stream_texts(source: TextSource, seed: int | None, max_size: int | None = No
     rng = random.Random(seed)
     n_texts, size = 0, _FIRST_BLOCK
     for window in _windows(source, random.Random(None if seed is None else f"{seed}/chunks")):
-        texts, documents = _in_source_order(window, n_texts)
+        window.sort(key=lambda chunk: chunk.index)
+        texts = [text for chunk in window for text in chunk.texts]
+        documents: Sequence[object] = range(n_texts, n_texts + len(texts))
+        if window[0].documents is not None:
+            documents = [document for chunk in window for document in chunk.documents or ()]
         order = list(range(len(texts)))
         rng.shuffle(order)
         if max_size is not None:
@@ -194,11 +195,3 @@ def _windows(source: TextSource, rng: random.Random) -> Iterator[list[Chunk]]:
             n_texts = n_characters = 0
     if window:
         yield window
-
-
-def _in_source_order(window: list[Chunk], first: int) -> tuple[list[str], Sequence[object]]:
-    window.sort(key=lambda chunk: chunk.index)
-    texts = [text for chunk in window for text in chunk.texts]
-    if window[0].documents is None:
-        return texts, range(first, first + len(texts))
-    return texts, [document for chunk in window for document in chunk.documents or ()]

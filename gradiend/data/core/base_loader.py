@@ -27,14 +27,9 @@ _LINES = (".txt", ".txt.gz")
 
 @known_keywords("resolve_base_data")
 def resolve_base_data(
-    source: BaseData,
-    text_column: str = "text",
-    max_size: int | None = None,
-    split: str = "train",
-    seed: int | None = 42,
-    hf_config: str | None = None,
-    trust_remote_code: bool = False,
-) -> list[str]:
+    source: BaseData, text_column: str = "text", max_size: int | None = None, split: str = "train",
+    seed: int | None = 42, hf_config: str | None = None, trust_remote_code: bool = False,
+) -> list[str]:  # fmt: skip
     """Load texts, shuffle them with `seed` and keep the first `max_size`.
 
     Texts are stripped; missing and empty ones are dropped.
@@ -49,9 +44,6 @@ def resolve_base_data(
         seed: Seed of the shuffle; None shuffles differently each time.
         hf_config: Config of a data set that has several.
         trust_remote_code: Let a data set of the hub run its own code; see `load_hub_dataset`.
-
-    Returns:
-        The texts; empty if there are none.
 
     Raises:
         TypeError: `source`, one of the texts or an argument is of another type, or an argument is unknown.
@@ -72,13 +64,9 @@ def resolve_base_data(
 
 
 def open_source(
-    source: BaseData,
-    columns: Columns,
-    *,
-    split: str = "train",
-    hf_config: str | None = None,
+    source: BaseData, columns: Columns, *, split: str = "train", hf_config: str | None = None,
     trust_remote_code: bool = False,
-) -> TextSource:
+) -> TextSource:  # fmt: skip
     """Find out what `source` is and that it can be read; arguments and errors are those of `resolve_base_data`."""
     require_text("text_column", columns.text)
     require_text("split", split)
@@ -100,7 +88,9 @@ def open_source(
         )
     require_path("base_data", source)
     path = Path(source)
-    if path.is_dir() or (not path.is_file() and _names_a_dataset(source)):
+    is_hub_id = isinstance(source, str) and looks_like_hub_id(source)
+    names_a_file = path.is_file() or str(source).lower().endswith((*suffixes(), *_LINES))
+    if path.is_dir() or (is_hub_id and not names_a_file):
         dataset = load_hub_dataset(source, hf_config, split=split, trust_remote_code=trust_remote_code)
         opened = DatasetRows(cast("Dataset", dataset), str(source), columns)
     else:
@@ -109,15 +99,10 @@ def open_source(
     return opened
 
 
-def _names_a_dataset(source: str | PathLike[str]) -> bool:
-    return isinstance(source, str) and looks_like_hub_id(source) and not source.lower().endswith((*suffixes(), *_LINES))
-
-
 def _open_file(path: Path, columns: Columns) -> TextSource:
     if not path.is_file():
         raise FileNotFoundError(
-            f"There is no file or folder {str(path)!r}, and it is no hub id. A string names one of them; to use it as "
-            "a text, pass a list of texts."
+            f"There is no file or folder {str(path)!r}, and it is no hub id. Is it a text? Then pass a list of texts."
         )
     name = path.name.lower()
     if name.endswith(CSV_SUFFIXES):

@@ -19,14 +19,11 @@ if TYPE_CHECKING:
 
 
 def load_spacy_model(name: str | os.PathLike[str], download_if_missing: bool = False) -> Language:
-    """Load a spaCy pipeline.
+    """Load a spaCy pipeline, with all its components.
 
     Args:
         name: An installed pipeline package (`"de_core_news_sm"`) or the folder of a saved pipeline.
         download_if_missing: Download a package that is not installed; a folder is never downloaded.
-
-    Returns:
-        The pipeline, with all its components.
 
     Raises:
         ImportError: spaCy is not installed; the message has the command that installs it.

@@ -65,10 +65,9 @@ def _is_sign(character: str) -> bool:
 def mask_random_words(
     texts: Sequence[str], excluded: Collection[str], seed: int
 ) -> tuple[list[int], list[str], list[str]]:
-    """Mask one random word, never an excluded one, in each text.
+    """Mask one random word, never an excluded one, in each text without a placeholder, the first of which is scored.
 
-    Texts with a placeholder are left out, since the first placeholder of a text is what is scored. The result is
-    (indices of the texts that have a word to mask, their masked texts, the masked words).
+    The result is (indices of the texts that have a word to mask, their masked texts, the masked words).
     """
     generator = np.random.default_rng(seed)
     never = ExcludedWords(excluded)

@@ -71,11 +71,9 @@ class TextPreprocessConfig(ShowsChanges):
 
 @known_keywords("preprocess_texts")
 def preprocess_texts(
-    texts: Iterable[str],
-    config: TextPreprocessConfig | None = None,
-    spacy_model: str | PathLike[str] | None = None,
+    texts: Iterable[str], config: TextPreprocessConfig | None = None, spacy_model: str | PathLike[str] | None = None,
     download_if_missing: bool = True,
-) -> list[str]:
+) -> list[str]:  # fmt: skip
     """Cut and filter texts.
 
     Args:
@@ -85,8 +83,7 @@ def preprocess_texts(
             pipeline has no component that finds sentences, the rules split them.
         download_if_missing: Download a pipeline that is not installed.
 
-    Returns:
-        The kept segments in their order.
+    Returns the kept segments in their order.
 
     Raises:
         ValueError: `split_to_sentences="spacy"` without a pipeline, or with a pipeline that finds no sentences.
@@ -98,11 +95,9 @@ def preprocess_texts(
 
 
 def iter_sentences_from_texts(
-    texts: Iterable[str],
-    config: TextPreprocessConfig | None = None,
-    spacy_model: str | PathLike[str] | None = None,
+    texts: Iterable[str], config: TextPreprocessConfig | None = None, spacy_model: str | PathLike[str] | None = None,
     download_if_missing: bool = True,
-) -> Iterator[str]:
+) -> Iterator[str]:  # fmt: skip
     """Yield the segments of texts one by one, in their order; the arguments are those of `preprocess_texts`.
 
     Without a `config`, texts are split at new lines, stripped, and dropped where they are empty.

@@ -42,8 +42,8 @@ class TextFilterConfig:
         use_lemma: The words are lemmas: `be` finds `is` and `were`, also in nested configs. Lemmas need a
             `spacy_model`, and every sentence is parsed, since the forms of a lemma are not known beforehand.
         id: Name of the class. Default: the first word.
-        mask: Text that stands in a masked text in place of the word.
-        weight: Rows of the class relative to the other classes, where classes are balanced.
+        mask: Text that stands in a masked text in place of the word; training expects `[MASK]` for every tokenizer.
+        weight: Rows of the class relative to the other classes, where classes are balanced: 2.0 gives twice as many.
         min_left_context_words: Words that must stand before the first word of the class in a text; None takes the
             number of the data creator. In nested configs, it has no effect.
 
@@ -54,31 +54,18 @@ class TextFilterConfig:
     """
 
     targets: list[GivenTarget]
-    """The words of the class, and nested configs with further words."""
     spacy_tags: SpacyTagSpec | None
-    """Tags that each word must have by a spaCy pipeline; None asks for none."""
     use_lemma: bool
-    """Whether the words are lemmas."""
     id: str
-    """Name of the class, used as column name and class label."""
     mask: str
-    """Text that stands in a masked text in place of the word; training expects `[MASK]` for every tokenizer."""
     weight: float
-    """Rows of this class relative to the others, where classes are balanced: 2.0 gives twice as many."""
     min_left_context_words: int | None
-    """Words before the first word of the class that a text must have; None leaves it to the data creator."""
 
     def __init__(
-        self,
-        targets: Sequence[GivenTarget] | GivenTarget | None = None,
-        target: str | None = None,
-        spacy_tags: SpacyTagSpec | None = None,
-        use_lemma: bool = False,
-        id: str | None = None,
-        mask: str = "[MASK]",
-        weight: float = 1.0,
-        min_left_context_words: int | None = None,
-    ) -> None:
+        self, targets: Sequence[GivenTarget] | GivenTarget | None = None, target: str | None = None,
+        spacy_tags: SpacyTagSpec | None = None, use_lemma: bool = False, id: str | None = None, mask: str = "[MASK]",
+        weight: float = 1.0, min_left_context_words: int | None = None,
+    ) -> None:  # fmt: skip
         if targets is not None and target is not None:
             raise ValueError("Give either targets=[...] or target='...', not both.")
         self.targets = _parse_targets(targets if target is None else target)
@@ -157,11 +144,7 @@ class PairedTextFilterConfig(TextFilterConfig):
 
     Args:
         pairs: `(word, partner)` for each word, or word → partner.
-        spacy_tags: Tags that the word must have, as of `TextFilterConfig`.
-        id: Name of the class. Default: the first word.
-        mask: Text that stands in a masked text in place of the word.
-        weight: Rows of the class relative to the other classes, where classes are balanced.
-        min_left_context_words: Words that must stand before the first word of the class in a text.
+        spacy_tags, id, mask, weight, min_left_context_words: See `TextFilterConfig`.
 
     Raises:
         ValueError: There is no pair, a word is empty or its own partner, or a word has two partners.
@@ -172,14 +155,9 @@ class PairedTextFilterConfig(TextFilterConfig):
     """Word of this class → its partner, a word of another class."""
 
     def __init__(
-        self,
-        pairs: Sequence[tuple[str, str]] | Mapping[str, str],
-        spacy_tags: SpacyTagSpec | None = None,
-        id: str | None = None,
-        mask: str = "[MASK]",
-        weight: float = 1.0,
-        min_left_context_words: int | None = None,
-    ) -> None:
+        self, pairs: Sequence[tuple[str, str]] | Mapping[str, str], spacy_tags: SpacyTagSpec | None = None,
+        id: str | None = None, mask: str = "[MASK]", weight: float = 1.0, min_left_context_words: int | None = None,
+    ) -> None:  # fmt: skip
         self.pairs = _parse_pairs(pairs)
         super().__init__(
             list(self.pairs), spacy_tags=spacy_tags, id=id, mask=mask, weight=weight,
@@ -197,13 +175,10 @@ class PairedTextFilterConfig(TextFilterConfig):
         Args:
             id: Name of that class. Default: its first word.
 
-        Raises:
-            ValueError: Two words have one partner, so that its own partner is not clear.
+        Raises ValueError if two words have one partner, so that its own partner is not clear.
         """
         turned = [(partner, word) for word, partner in self.pairs.items()]
-        return PairedTextFilterConfig(
-            turned, self.spacy_tags, id, self.mask, self.weight, self.min_left_context_words
-        )  # fmt: skip
+        return PairedTextFilterConfig(turned, self.spacy_tags, id, self.mask, self.weight, self.min_left_context_words)
 
 
 def _parse_pairs(pairs: Sequence[tuple[str, str]] | Mapping[str, str]) -> dict[str, str]:

@@ -75,8 +75,7 @@ def apply_factual_casing(factual: str, alternative: str, *, sentence_start: bool
         alternative: The word to adapt.
         sentence_start: Whether the word is the first of its sentence (see `starts_sentence`).
 
-    Returns:
-        The adapted alternative; unchanged where either word is empty.
+    Returns the adapted alternative; unchanged where either word is empty.
     """
     if not factual or not alternative:
         return alternative
@@ -95,17 +94,9 @@ def apply_factual_casing(factual: str, alternative: str, *, sentence_start: bool
 def starts_sentence(masked_text: str) -> bool:
     """Tell whether the first placeholder of a text begins a sentence.
 
-    It does at the start of the text and after `. ! ? …`, with any quotes, brackets and spaces in between.
-    An abbreviation (`"Mrs. [MASK]"`) looks the same as the end of a sentence and counts as one.
-
-    Args:
-        masked_text: A text with at least one `[MASK]`.
-
-    Returns:
-        Whether the first placeholder starts its sentence.
-
-    Raises:
-        ValueError: The text has no placeholder.
+    It does at the start of the text and after `. ! ? …`, with any quotes, brackets and spaces in between. An
+    abbreviation (`"Mrs. [MASK]"`) looks the same as the end of a sentence and counts as one. Raises ValueError for a
+    text without a placeholder.
     """
     before, placeholder, _ = masked_text.partition(PLACEHOLDER)
     if not placeholder:

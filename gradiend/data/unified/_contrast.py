@@ -82,9 +82,8 @@ class ClassMerge:
     ) -> ClassMerge:
         """Check the arguments of a user: merged class → base classes, and groups of base classes, which may overlap.
 
-        Raises:
-            TypeError: An argument is no mapping to lists of names, or no list of lists of names.
-            ValueError: There are no classes, a group is empty, or a base class is in two merged classes.
+        Raises TypeError unless they are a mapping to lists of names and a list of lists of names; ValueError for no
+        classes, an empty group, or a base class in two merged classes.
         """
         if not isinstance(class_merge_map, Mapping):
             raise TypeError(
@@ -99,8 +98,7 @@ class ClassMerge:
             for base in bases:
                 if base in seen:
                     raise ValueError(
-                        f"class_merge_map has {base!r} twice, in {seen[base]!r} and in {merged!r}: a class belongs to "
-                        "one merged class only."
+                        f"class_merge_map has {base!r} twice, in {seen[base]!r} and {merged!r}: it belongs to one only."
                     )
                 seen[base] = merged
         return cls(bases_of, None if transition_groups is None else _parse_groups(transition_groups))
@@ -110,10 +108,7 @@ class ClassMerge:
         return next((merged for merged, bases in self.bases_of.items() if base in bases), None)
 
     def contrast(self, pair: Sequence[str]) -> Contrast:
-        """Contrast two of the merged classes; a class that is not merged stands for itself.
-
-        A class that has been merged into another is a ValueError, and so are groups that compare nothing.
-        """
+        """Contrast two of the merged classes; a class that is not merged stands for itself."""
         first, second = parse_pair(pair)
         for name in (first, second):
             merged = self.name_of(name)

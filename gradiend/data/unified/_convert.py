@@ -35,20 +35,15 @@ _DEFAULT_COLUMNS = ColumnNames()
 
 
 def to_unified(
-    data: RawData,
-    *,
-    pair: Sequence[str] | None,
-    columns: ColumnNames = _DEFAULT_COLUMNS,
-    max_counterfactuals_per_sentence: int = 1,
-    seed: int | None = None,
-    merge: ClassMerge | None = None,
+    data: RawData, *, pair: Sequence[str] | None, columns: ColumnNames = _DEFAULT_COLUMNS,
+    max_counterfactuals_per_sentence: int = 1, seed: int | None = None, merge: ClassMerge | None = None,
     dropped: Counter[str] | None = None,
-) -> pd.DataFrame:
-    """Make the unified frame from any input.
+) -> pd.DataFrame:  # fmt: skip
+    """Make the unified frame, numbered from 0, from a merged table, a table per class, or a file with a merged table.
 
     Args:
-        data: A merged table, a table per class, or the path of a file with a merged table.
-        pair: The two target classes; rows of others are dropped. The pair may be
+        data: The table, the tables by class, or the path.
+        pair: The two target classes, both of which occur as factual class; rows of others are dropped. The pair may be
             None where every row has its alternative and the class of the alternative.
         columns: How the columns are called.
         max_counterfactuals_per_sentence: Distinct sampled alternatives, and so rows, per text at most.
@@ -57,17 +52,11 @@ def to_unified(
             merged.
         dropped: Counts the rows that are dropped, by reason.
 
-    Returns:
-        A frame with the columns `UNIFIED_COLUMNS`, numbered from 0. With a pair, both classes occur as factual class.
-
-    Raises:
-        ValueError: There are no rows, a column or class is missing, a class is unknown, rows are bad, or a file cannot
-            be read.
-        FileNotFoundError: There is no such file.
-        TypeError: The data is of another kind.
+    Raises FileNotFoundError; TypeError for data of another kind; ValueError for no rows, a missing column or class, an
+    unknown class, bad rows, or a file that cannot be read.
     """
     contrast = _contrast(pair, merge)
-    tables = _parsed(data, columns, contrast)
+    tables = parsed_tables(data, columns, contrast)
     if contrast is not None:
         present = _factual_classes(tables)
         contrast.require_bases(present)
@@ -79,18 +68,14 @@ def to_unified(
 
 
 def other_classes(
-    data: RawData,
-    *,
-    pair: Sequence[str],
-    columns: ColumnNames = _DEFAULT_COLUMNS,
-    merge: ClassMerge | None = None,
+    data: RawData, *, pair: Sequence[str], columns: ColumnNames = _DEFAULT_COLUMNS, merge: ClassMerge | None = None,
     only: Collection[str] | None = None,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Make unified rows of the classes outside a pair (`only` some of them), each word with itself as alternative.
 
     With `merge`, classes that are not merged have no rows. The other arguments are those of `to_unified`.
     """
-    tables = _parsed(data, columns, _contrast(pair, merge))
+    tables = parsed_tables(data, columns, _contrast(pair, merge))
     present = _factual_classes(tables)
     if merge is None:
         names = {name: name for name in present}
@@ -105,7 +90,7 @@ def documents_of(data: RawData, columns: ColumnNames = _DEFAULT_COLUMNS) -> pd.D
     frames = list(data.values()) if isinstance(data, Mapping) else [_table(data)]
     if not any(columns.document in frame.columns for frame in frames):
         return None
-    tables = _parsed(data, columns, None)
+    tables = parsed_tables(data, columns)
     rows = factual_rows(tables, {name: name for name in _factual_classes(tables)})
     return rows[[UNIFIED_MASKED, UNIFIED_SPLIT, DOCUMENT]].drop_duplicates([UNIFIED_MASKED, UNIFIED_SPLIT])
 
@@ -115,7 +100,7 @@ def classes_in(data: RawData, columns: ColumnNames = _DEFAULT_COLUMNS) -> list[s
     if isinstance(data, Mapping):
         if not any(len(frame) for frame in data.values()):
             return []
-        return _factual_classes(_parsed(data, columns, None))
+        return _factual_classes(parsed_tables(data, columns))
     frame = _table(data)
     if frame.empty:
         return []
@@ -135,7 +120,8 @@ def _table(data: pd.DataFrame | str | Path) -> pd.DataFrame:
     return frame
 
 
-def _parsed(data: RawData, columns: ColumnNames, contrast: Contrast | None) -> list[ParsedTable]:
+def parsed_tables(data: RawData, columns: ColumnNames, contrast: Contrast | None = None) -> list[ParsedTable]:
+    """Understand the columns of a table, or of a table per class, of which empty ones are left out."""
     if isinstance(data, Mapping):
         tables = per_class_tables(data, columns, contrast)
         for table in tables:
@@ -153,11 +139,6 @@ def _require_named(frame: pd.DataFrame, columns: ColumnNames, where: str = "") -
     # Without the split column all rows would silently count as training data.
     named = {columns.split: ColumnNames.split, columns.document: ColumnNames.document}
     require_columns(frame, [name for name, default in named.items() if name != default], where)
-
-
-def parsed_tables(data: pd.DataFrame | Mapping[str, pd.DataFrame], columns: ColumnNames) -> list[ParsedTable]:
-    """Understand the columns of a table, or of a table per class, of which empty ones are left out."""
-    return _parsed(data, columns, None)
 
 
 def _factual_classes(tables: list[ParsedTable]) -> list[str]:

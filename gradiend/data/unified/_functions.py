@@ -27,18 +27,11 @@ from gradiend.util._keywords import known_keywords, nearest
 
 
 def merged_to_unified(
-    df: pd.DataFrame,
-    masked_col: str = ColumnNames.masked,
-    split_col: str = ColumnNames.split,
-    label_class_col: str = ColumnNames.label_class,
-    label_col: str = ColumnNames.label,
-    target_col: str | None = None,
-    target_class_col: str | None = None,
-    pair: Sequence[str] | None = None,
-    *,
-    max_counterfactuals_per_sentence: int = 1,
-    random_state: int | None = None,
-) -> pd.DataFrame:
+    df: pd.DataFrame, masked_col: str = ColumnNames.masked, split_col: str = ColumnNames.split,
+    label_class_col: str = ColumnNames.label_class, label_col: str = ColumnNames.label, target_col: str | None = None,
+    target_class_col: str | None = None, pair: Sequence[str] | None = None, *,
+    max_counterfactuals_per_sentence: int = 1, random_state: int | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """Make the unified frame from one table.
 
     Args:
@@ -58,8 +51,7 @@ def merged_to_unified(
         A frame with the columns `UNIFIED_COLUMNS`, in the order of the rows. Alternatives of the table are used as
         they are; a sampled word has a capital where its place asks for one.
 
-    Raises:
-        ValueError: A pair is needed and missing, a class is unknown, a column is missing, or rows are bad.
+    Raises ValueError for a missing pair or column, an unknown class, or bad rows.
     """
     columns = ColumnNames(masked=masked_col, split=split_col, label_class=label_class_col, label=label_col)
     table = merged_table(df, columns, target_col, target_class_col)
@@ -68,14 +60,11 @@ def merged_to_unified(
 
 
 def apply_class_merge_to_merged_df(
-    df: pd.DataFrame,
-    class_merge_map: Mapping[str, Sequence[str]],
-    class_merge_transition_groups: Sequence[Collection[str]] | None = None,
-    *,
-    label_class_col: str = ColumnNames.label_class,
-    alternative_class_col: str = ColumnNames.alternative_class,
+    df: pd.DataFrame, class_merge_map: Mapping[str, Sequence[str]],
+    class_merge_transition_groups: Sequence[Collection[str]] | None = None, *,
+    label_class_col: str = ColumnNames.label_class, alternative_class_col: str = ColumnNames.alternative_class,
     unmerged: Collection[str] = (),
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Rename the classes of a merged table to those that they are merged into.
 
     Args:
@@ -110,16 +99,10 @@ def apply_class_merge_to_merged_df(
 
 
 def per_class_dict_to_unified(
-    class_dfs: Mapping[str, pd.DataFrame],
-    classes: str | Sequence[str] = "all",
-    masked_col: str = "masked",
-    split_col: str = "split",
-    use_class_names_as_columns: bool = True,
-    pair: Sequence[str] | None = None,
-    include_identity_rows: bool = False,
-    max_counterfactuals_per_sentence: int = 1,
-    random_state: int | None = None,
-) -> pd.DataFrame:
+    class_dfs: Mapping[str, pd.DataFrame], classes: str | Sequence[str] = "all", masked_col: str = "masked",
+    split_col: str = "split", use_class_names_as_columns: bool = True, pair: Sequence[str] | None = None,
+    include_identity_rows: bool = False, max_counterfactuals_per_sentence: int = 1, random_state: int | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """Make the unified frame from a table per class.
 
     The words of a class are in the column that has the name of the class, otherwise in `label`, `token` or `source`.
@@ -131,14 +114,12 @@ def per_class_dict_to_unified(
     Args:
         class_dfs: Class name → table.
         classes: Names of the classes to use; `"all"` for every class.
-        masked_col: Column of texts with `[MASK]` where the word stood.
-        split_col: Column of splits; a table without it is training data.
+        masked_col, split_col: See `merged_to_unified`.
         use_class_names_as_columns: Whether columns named like classes hold their words.
         pair: Two classes; rows of other classes are dropped. The pair may be None where all rows are pairs already.
         include_identity_rows: Keep the rows of classes outside the pair too, after all other rows, with their own word
             and class as the alternative.
-        max_counterfactuals_per_sentence: Distinct sampled alternatives, and so rows, per text at most.
-        random_state: Seed of the sampling; None is the seed 0.
+        max_counterfactuals_per_sentence, random_state: See `merged_to_unified`.
 
     Returns:
         A frame with the columns `UNIFIED_COLUMNS`, in the order of the dict and its rows. Alternatives of the tables
@@ -159,11 +140,9 @@ def per_class_dict_to_unified(
 
 
 def merge_per_class_dfs(
-    class_dfs: Mapping[str, pd.DataFrame],
-    masked_col: str = "masked",
-    split_col: str = "split",
+    class_dfs: Mapping[str, pd.DataFrame], masked_col: str = "masked", split_col: str = "split",
     use_class_names_as_columns: bool = True,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Merge a table per class into one; the arguments and errors are those of `per_class_dict_to_unified`.
 
     Returns:
@@ -212,16 +191,10 @@ def _select(class_dfs: Mapping[str, pd.DataFrame], classes: str | Sequence[str])
 
 @known_keywords("hold_out_words")
 def hold_out_words(
-    rows: pd.DataFrame,
-    words: Sequence[str] | None = None,
-    *,
-    share: float = 0.2,
-    seed: int = 0,
-    word_col: str = "label",
-    class_col: str = "label_class",
-    alternative_col: str = "alternative",
+    rows: pd.DataFrame, words: Sequence[str] | None = None, *, share: float = 0.2, seed: int = 0,
+    word_col: str = "label", class_col: str = "label_class", alternative_col: str = "alternative",
     split_col: str = "split",
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Move every row with one of some words to the test split, so that training never sees these words.
 
     A high correlation may only show that the encoder knows the words of the training; on held-out words it cannot.
@@ -238,8 +211,7 @@ def hold_out_words(
         alternative_col: Column of the word of the other class; may be absent.
         split_col: Column of the split.
 
-    Returns:
-        A copy with another `split_col`.
+    Returns a copy with another `split_col`.
 
     Raises:
         TypeError: An argument is of another type, or unknown.

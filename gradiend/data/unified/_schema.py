@@ -7,14 +7,15 @@ Whatever a user hands in (a merged table, a frame per class, a file) becomes a f
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from gradiend.util import PLACEHOLDER
-from gradiend.util._checks import HALF_CHARACTER, lone_surrogate, require_ordered
+from gradiend.util._checks import require_ordered, require_whole_characters
 from gradiend.util._keywords import nearest, normalize_split_name
 
 UNIFIED_MASKED = "masked"
@@ -63,17 +64,9 @@ class ColumnNames:
 
 
 def require_split(df: pd.DataFrame, split: str) -> pd.DataFrame:
-    """Take the rows of one split.
+    """Take the rows of one split of a unified frame, numbered from 0; the name is in any spelling.
 
-    Args:
-        df: A unified frame.
-        split: Name of the split, in any spelling that `normalize_split_name` knows.
-
-    Returns:
-        The rows of the split, numbered from 0; never empty.
-
-    Raises:
-        ValueError: The split has no rows; the message names the splits present.
+    Raises ValueError, which names the splits that are there, if the split has no rows.
     """
     wanted = normalize_split_name(split)
     rows = df[df[UNIFIED_SPLIT] == wanted]
@@ -159,11 +152,8 @@ def _require_plain(values: pd.Series, what: str, where: str, *, only_words: bool
         return  # Arrow holds whole characters only; a look at each value would take most of the time of reading
     for row, value in values.items():
         if isinstance(value, str):
-            if (character := lone_surrogate(value)) is not None:
-                raise ValueError(
-                    f"Row {row!r}{where} has half a character ({character!r}, a lone surrogate) in its {what}: "
-                    f"{value[:60]!r}. {HALF_CHARACTER}"
-                )
+            if not value.isascii():
+                require_whole_characters(f"Row {row!r}{where}", value, f" in its {what}")
         elif isinstance(value, _CONTAINERS) or (only_words and _is_retyped(value)):
             if isinstance(value, bytes | bytearray):
                 way_out = "Decode it: value.decode()."
@@ -224,3 +214,50 @@ def require_placeholders(texts: pd.Series, where: str = "") -> None:
         f"{int(without.sum())} of {len(texts)} rows{where} have no {PLACEHOLDER} in their text, "
         f"first row {first!r}: {beginning!r}. {hint}"
     )
+
+
+def usual_placeholder(texts: pd.Series, own: str, where: str = "", *, usual_too: bool = False) -> pd.Series:
+    """The texts with `[MASK]` in place of `own`, their author's placeholder; values that are no text stay as they are.
+
+    An error says of the place of the texts what `where` does. With `usual_too`, a text may have `[MASK]` instead.
+    Raises ValueError for a text without the placeholder, or with both.
+    """
+    if own == PLACEHOLDER:
+        return texts
+    is_text = texts.map(lambda text: isinstance(text, str)).astype(bool)
+    given = texts[is_text]
+    has_own, has_usual = (given.str.contains(one, regex=False).astype(bool) for one in (own, PLACEHOLDER))
+    for wrong, what in (
+        (has_own & has_usual, f"both {own} (mask_placeholder) and {PLACEHOLDER}: write one of them."),
+        (~has_own & ~(has_usual & usual_too), f"no {own}, which mask_placeholder says stands for the word."),
+    ):
+        if wrong.any():
+            first = given[wrong]
+            raise ValueError(
+                f"{len(first)} of {len(texts)} texts{where} have {what} First: row {first.index[0]!r}, "
+                f"{first.iloc[0][:60]!r}."
+            )
+    return texts.where(~is_text, given.str.replace(own, PLACEHOLDER, regex=False).reindex(texts.index))
+
+
+def usual_frame(
+    frame: pd.DataFrame, column: str, own: str, where: str = "", *, usual_too: bool = False
+) -> pd.DataFrame:
+    """The frame with the texts of a column as `usual_placeholder` gives them; the given frame stays as it is."""
+    if own == PLACEHOLDER or column not in frame:
+        return frame
+    return frame.assign(**{column: usual_placeholder(frame[column], own, where, usual_too=usual_too)})
+
+
+def usual_data(
+    data: pd.DataFrame | Mapping[str, pd.DataFrame], column: str, own: str
+) -> pd.DataFrame | Mapping[str, pd.DataFrame]:
+    """`usual_frame` of a table, or of the table of each class."""
+    if isinstance(data, pd.DataFrame):
+        return usual_frame(data, column, own)
+    return {name: usual_frame(frame, column, own, f" of {name!r}") for name, frame in data.items()}
+
+
+def usual_texts(texts: Sequence[Any], own: str, name: str) -> list[Any]:
+    """The texts of the argument `name` of a call; they may have `[MASK]` too."""
+    return usual_placeholder(pd.Series(list(texts), dtype=object), own, f" of {name}", usual_too=True).tolist()

@@ -47,12 +47,9 @@ class DataSource:
     def load(self, columns: ColumnNames) -> pd.DataFrame | Mapping[str, pd.DataFrame]:
         """Read the data: a merged table, or a table per class.
 
-        Raises:
-            ValueError: There is no data, or the data cannot be read.
-            TypeError: The data is of another kind.
-            FileNotFoundError: There is no such file, folder or data set.
-            ConnectionError: The hub cannot be reached.
-            ImportError: A package that reads this kind of data is not installed.
+        Raises ValueError for no data, or unreadable data; TypeError for another kind of data; FileNotFoundError;
+        ConnectionError for a hub that cannot be reached; ImportError if a package that reads this kind of data is
+        missing.
         """
         if self.hf_dataset is not None and self.data is not None:
             logger.warning("Both hf_dataset and data are given: hf_dataset=%.80r is used.", self.hf_dataset)
@@ -74,8 +71,7 @@ class DataSource:
             return data
         if data is None:
             raise ValueError(
-                "The trainer has no data: pass data=… (a DataFrame, a dict of DataFrames, a file, or a data set), or "
-                "hf_dataset=…."
+                "The trainer has no data: pass hf_dataset=…, or data=… (one or several DataFrames, a file, a data set)."
             )
         raise TypeError(
             "Expected data as a DataFrame, a dict class → DataFrame, a Dataset, the path of a table or the name of a "
@@ -154,14 +150,9 @@ def resolve_dataframe(
 
 
 def load_hub_table(
-    name: Any,
-    config: str | None = None,
-    *,
-    split: str | None = None,
-    splits: Sequence[str] | None = None,
-    split_col: str = "split",
-    trust_remote_code: bool = False,
-) -> pd.DataFrame:
+    name: Any, config: str | None = None, *, split: str | None = None, splits: Sequence[str] | None = None,
+    split_col: str = "split", trust_remote_code: bool = False,
+) -> pd.DataFrame:  # fmt: skip
     """Load a data set, by its name or in memory, as one table; the errors are those of `load_hub_dataset`.
 
     The rows of one `split` are taken as they are. With several `splits`, or None for all, the column `split_col` is
@@ -189,14 +180,9 @@ def load_hub_table(
 
 
 def load_hf_per_class(
-    dataset_name: str,
-    classes: str | Sequence[str] = "all",
-    splits: Sequence[str] | None = None,
-    masked_col: str = "masked",
-    split_col: str = "split",
-    *,
-    trust_remote_code: bool = False,
-) -> dict[str, pd.DataFrame]:
+    dataset_name: str, classes: str | Sequence[str] = "all", splits: Sequence[str] | None = None,
+    masked_col: str = "masked", split_col: str = "split", *, trust_remote_code: bool = False,
+) -> dict[str, pd.DataFrame]:  # fmt: skip
     """Load a data set that has a config for each class, as class → table.
 
     Args:

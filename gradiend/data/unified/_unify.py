@@ -34,12 +34,9 @@ logger = logging.getLogger(__name__)
 
 
 def unify(
-    tables: Sequence[ParsedTable],
-    contrast: Contrast | None,
-    max_counterfactuals_per_sentence: int = 1,
-    random_state: int | None = None,
-    dropped: Counter[str] | None = None,
-) -> pd.DataFrame:
+    tables: Sequence[ParsedTable], contrast: Contrast | None, max_counterfactuals_per_sentence: int = 1,
+    random_state: int | None = None, dropped: Counter[str] | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """Make the unified frame, in the order of the tables and their rows; the arguments are those of `to_unified`.
 
     Without a contrast all rows are kept, and each must have its alternative and the class of the alternative.
@@ -86,8 +83,8 @@ class _Vocabulary:
     def of(cls, spellings_by_class: Iterable[Sequence[str]]) -> _Vocabulary:
         """Count the words of each class, see `own_spellings`.
 
-        Words of one class that differ in case only are one word, in its commonest spelling; words of two classes stay
-        two words (`sie` and `Sie`).
+        Words of a class that differ in case only are one, in its commonest spelling; those of two classes are two
+        (`sie`, `Sie`).
         """
         total: Counter[str] = Counter()
         for spellings in spellings_by_class:
@@ -206,10 +203,9 @@ def _close(rows: pd.DataFrame) -> pd.DataFrame:
     if same.any():
         first = rows[same].iloc[0]
         raise ValueError(
-            f"{int(same.sum())} rows have the same factual and alternative word, first "
-            f"{first[UNIFIED_FACTUAL]!r} in {first[UNIFIED_MASKED][:60]!r}: they say nothing about "
-            f"{first[UNIFIED_FACTUAL_CLASS]!r} against {first[UNIFIED_ALTERNATIVE_CLASS]!r}. "
-            "Remove or correct them."
+            f"{int(same.sum())} rows have the same factual and alternative word, first {first[UNIFIED_FACTUAL]!r} in "
+            f"{first[UNIFIED_MASKED][:60]!r}: they say nothing about {first[UNIFIED_FACTUAL_CLASS]!r} against "
+            f"{first[UNIFIED_ALTERNATIVE_CLASS]!r}. Remove or correct them."
         )
     return with_transitions(rows)
 

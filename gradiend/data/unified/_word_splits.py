@@ -54,10 +54,8 @@ class Division:
 
         `"random"` draws another order for each seed. `"balanced_cycle"` keeps one order, in a circle, and moves on by
         the number of test words: successive seeds test other words until all have had their turn, and over a whole
-        number of rounds each word is tested equally often. Seed 0 has the division of a single training.
-
-        Raises:
-            TypeError, ValueError: The index is no whole number from 0, or the strategy is unknown.
+        number of rounds each word is tested equally often. Seed 0 has the division of a single training. Raises
+        TypeError or ValueError for an index that is no whole number from 0, or an unknown strategy.
         """
         require_whole("index", index, 0)
         one_of("split_resplit_strategy", strategy, get_args(SplitStrategy))
@@ -72,31 +70,20 @@ class Division:
 
 
 def divided(
-    data: pd.DataFrame | Mapping[str, pd.DataFrame],
-    columns: ColumnNames,
-    division: Division,
-    *,
-    name_of: Callable[[str], str] = str,
-    needed: Collection[str] | None = None,
-) -> tuple[pd.DataFrame | dict[str, pd.DataFrame], int]:
+    data: pd.DataFrame | Mapping[str, pd.DataFrame], columns: ColumnNames, division: Division, *,
+    name_of: Callable[[str], str] = str, needed: Collection[str] | None = None,
+) -> tuple[pd.DataFrame | dict[str, pd.DataFrame], int]:  # fmt: skip
     """Give every row its split, in the column that `columns` names; a column of that name is replaced.
 
     Words that always stand with the same alternative are pairs, which stay together. Where a word has several
     alternatives, these were sampled: they are taken out, so that others are sampled from the words of the split.
 
-    Args:
-        data: A merged table, or a table per class. It is not changed.
-        columns: How the columns are called.
-        division: How rows are divided.
-        name_of: Class of the data → class that must be in every split, where classes are merged.
-        needed: Classes that must be in every split. Default: all.
+    The data is not changed. `name_of` maps a class of the data to the class that must be in every split, where classes
+    are merged; `needed` are the classes that must be in every split, all by default. The result is (the data, after how
+    many seeds a balanced cycle begins again).
 
-    Returns:
-        (the data, after how many seeds a balanced cycle begins again).
-
-    Raises:
-        ValueError: A class has fewer words (or groups, or texts) than there are splits; words that must stay together
-            leave a split without a class; a column, word or group is missing.
+    Raises ValueError for a class with fewer words (or groups, or texts) than there are splits; words that must stay
+    together and leave a split without a class; a missing column, word or group.
     """
     tables = parsed_tables(data, columns)
     if division.whole_words:
@@ -206,23 +193,14 @@ class _Unit(NamedTuple):
 
 
 def splits_of(
-    items: Sequence[Item],
-    classes: Sequence[str],
-    parents: dict[Item, Item],
-    division: Division,
+    items: Sequence[Item], classes: Sequence[str], parents: dict[Item, Item], division: Division,
     needed: Collection[str] | None = None,
-) -> tuple[NDArray[np.int64], int]:
+) -> tuple[NDArray[np.int64], int]:  # fmt: skip
     """Choose the split of each row, as a number in the order of `ratios.names`; also return the length of a cycle.
 
-    Args:
-        items: What is kept in one split, for each row.
-        classes: The class of each row.
-        parents: What else is joined, see `root_of`.
-        division: How units of joined items are divided.
-        needed: Classes that must be in every split. Default: all.
-
-    Raises:
-        ValueError: A class has fewer units than there are splits, or joined items leave a split without a class.
+    For each row, `items` has what is kept in one split, and `classes` its class; `parents` joins items, see `root_of`,
+    and `needed` are the classes that must be in every split, all by default. Raises ValueError for a class with fewer
+    units of joined items than there are splits, and if joined items leave a split without a class.
     """
     units: dict[Item, _Unit] = {}
     for item, name in dict.fromkeys(zip(items, classes, strict=True)):

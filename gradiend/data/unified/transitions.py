@@ -15,8 +15,7 @@ from gradiend.util._keywords import known_keywords, nearest, strict_keywords
 class TransitionSpec:
     """Rows of one class that are compared with words of a class.
 
-    Raises:
-        TypeError: A class that is no text, or a `symmetric` that is no flag.
+    Raises TypeError for a class that is no text, or a `symmetric` that is no flag.
     """
 
     factual_class: str
@@ -64,8 +63,7 @@ def identity(c: str) -> TransitionSpec:
     Args:
         c: The class.
 
-    Raises:
-        TypeError: A class that is no text.
+    Raises TypeError for a class that is no text.
     """
     return TransitionSpec(c, c)
 

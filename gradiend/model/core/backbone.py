@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,10 +19,6 @@ from gradiend.util._checks import require_texts
 from gradiend.util._isolation import exclusive
 from gradiend.util._keywords import known_keywords, nearest
 
-if TYPE_CHECKING:
-    from gradiend.model.model_with_gradiend import ModelWithGradiend
-
-M = TypeVar("M", bound="ModelWithGradiend")
 Patterns = Sequence[str]
 
 
@@ -78,10 +74,7 @@ def debug_param_overlap(model: nn.Module) -> dict[str, int]:
 
 
 def matching_names(names: Sequence[str], patterns: Patterns) -> list[str]:
-    """The names that match at least one pattern, in their own order; `*` is any substring, `.` is literal.
-
-    Raises ValueError for a pattern that matches nothing.
-    """
+    """The names that match a pattern (`*` is any substring), in their order; ValueError for a pattern without any."""
     expressions = {p: re.compile(".*".join(map(re.escape, p.split("*")))) for p in patterns}
     for pattern, expression in expressions.items():
         if not any(expression.fullmatch(name) for name in names):
@@ -160,8 +153,7 @@ def build_gradiend_from_base_model(
         params: Names or wildcards that restrict the backbone first.
         latent_dim: The number of latent features.
         torch_dtype: The dtype of the GRADIEND. Default: float32.
-        device_encoder: The device of the encoder.
-        device_decoder: The device of the decoder.
+        device_encoder, device_decoder: The devices of encoder and decoder.
         lazy_init: Whether to create no weights yet.
         **kwargs: Further arguments of `GradiendModel`.
 
@@ -171,30 +163,6 @@ def build_gradiend_from_base_model(
     """
     mapping = select_parameters(base_model, params, param_map)
     return ParamMappedGradiendModel(
-        mapping.size,
-        latent_dim,
-        mapping,
-        torch_dtype=torch_dtype or torch.float32,
-        device_encoder=device_encoder,
-        device_decoder=device_decoder,
-        lazy_init=lazy_init,
-        base_model=load_directory,
-        **kwargs,
-    )
-
-
-def without_parameters(model: M, patterns: Sequence[str]) -> M:
-    """A copy that shares the base model, and whose encoder does not read gradients of parameters with these names.
-
-    The biases stay, so all encodings are shifted by the same amount before the activation. Raises ValueError for a
-    pattern that matches no parameter of the map, and if no parameter is left.
-    """
-    mapping = model.gradiend.mapping
-    excluded = set(matching_names([entry.name for entry in mapping], patterns))
-    keep = torch.ones(mapping.size, dtype=torch.bool)
-    for entry, place in mapping.slices():
-        if entry.name in excluded:
-            keep[place] = False
-    if not keep.any():
-        raise ValueError(f"exclude_params={list(patterns)} leaves nothing to encode: the map has no other parameters.")
-    return model.prune_gradiend(mask=keep, inplace=False)
+        mapping.size, latent_dim, mapping, torch_dtype=torch_dtype or torch.float32, device_encoder=device_encoder,
+        device_decoder=device_decoder, lazy_init=lazy_init, base_model=load_directory, **kwargs,
+    )  # fmt: skip

@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from gradiend.model._checkpoint_files import remove_empty, remove_files
+from gradiend.model._checkpoint_files import remove_empty, remove_files, take_over
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.stats import best_correlation, convergence, last_loss, target_means, without_reason
 from gradiend.util._argument_fields import plain
 from gradiend.util._checks import require_whole
 from gradiend.util._files import made_aside, write_checked_json
-from gradiend.util._folders import take_over
 from gradiend.util._isolation import RANDOM_STATE, exclusive
 from gradiend.util._processes import by_first, processes
 from gradiend.util._room import require_room

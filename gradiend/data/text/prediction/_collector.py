@@ -39,10 +39,7 @@ class MatchedBlock(NamedTuple):
 
 
 class BlockMatcher:
-    """Cuts blocks of texts into segments, finds the class words in them, and counts.
-
-    With `keep_all` even segments without any word are kept, since a later step may find other words.
-    """
+    """Cuts blocks of texts into segments, finds the class words in them, and counts; may keep those without a word."""
 
     def __init__(self, surface: SurfaceMatcher, segmenter: Segmenter | None = None, *, keep_all: bool = False) -> None:
         self.surface = surface
@@ -96,8 +93,7 @@ class Collected(NamedTuple):
 def collect_examples(texts: Iterable[TextBlock], segmenter: Segmenter, masker: Masker) -> Collected:
     """Find the examples of all classes in one pass; stop when the masker is full, or after Ctrl-C.
 
-    Raises:
-        Interrupted: Ctrl-C came before every class had an example, or twice; or SIGTERM.
+    Raises `Interrupted` if Ctrl-C came before every class had an example, or twice; or after SIGTERM.
     """
     matcher = BlockMatcher(masker.surface, segmenter, keep_all=masker.resolver.needs_every_sentence)
     wanted = "" if masker.rules.limit is None else f"/{masker.rules.limit}"
@@ -128,14 +124,9 @@ def _is_stopped(stop: StopRequest, *, keeps: bool) -> bool:
 
 
 def collect_neutral(
-    texts: Iterable[TextBlock],
-    excluded: Sequence[TextFilterConfig],
-    segmenter: Segmenter,
-    exclusion: TokenExclusion,
-    *,
-    masks: Collection[str],
-    limit: int | None,
-) -> tuple[list[str], Counter[str], bool]:
+    texts: Iterable[TextBlock], excluded: Sequence[TextFilterConfig], segmenter: Segmenter, exclusion: TokenExclusion,
+    *, masks: Collection[str], limit: int | None,
+) -> tuple[list[str], Counter[str], bool]:  # fmt: skip
     """Find up to `limit` segments without any excluded word, token or mask, and count the other segments by reason.
 
     The last of the result is whether Ctrl-C ended the pass before its end; its errors are those of `collect_examples`.

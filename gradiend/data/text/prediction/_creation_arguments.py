@@ -12,7 +12,7 @@ from typing import Any, Literal
 from gradiend.data.core._splits import SplitRatios
 from gradiend.data.text.filter_config import TextFilterConfig
 from gradiend.data.text.prediction._frames import RESERVED_IDS, TrainingFormat
-from gradiend.data.text.prediction._matcher import SurfaceMatcher, Target, is_unspaced
+from gradiend.data.text.prediction._matcher import SurfaceMatcher, is_unspaced
 from gradiend.util._checks import require_flag, require_whole
 
 logger = logging.getLogger(__name__)
@@ -68,9 +68,7 @@ def _as_one(configs: Sequence[TextFilterConfig]) -> TextFilterConfig:
             "class has one of each: give them the same, or each its own id=."
         )
     logger.warning(
-        "%d configs are called %r and make one class; give each its own id= for several.",
-        len(configs),
-        first.id,
+        "%d configs are called %r and make one class; give each its own id= for several.", len(configs), first.id
     )
     return TextFilterConfig(
         list(configs), id=first.id, mask=first.mask, weight=first.weight,
@@ -116,9 +114,10 @@ def _warn_of_shared_words(classes: Sequence[TextFilterConfig]) -> None:
     for word in dict.fromkeys(word for config in classes for word in config.words):
         shared = {
             target.class_index
-            for pair in combinations(matcher.targets_of(word), 2)
-            if pair[0].class_index != pair[1].class_index and not _told_apart(*pair)
-            for target in pair
+            for one, other in combinations(matcher.targets_of(word), 2)
+            if one.class_index != other.class_index
+            and (one.tags is None or other.tags is None or not one.tags.exclude(other.tags))
+            for target in (one, other)
         }
         if shared:
             names = " and ".join(repr(classes[index].id) for index in sorted(shared))
@@ -127,10 +126,6 @@ def _warn_of_shared_words(classes: Sequence[TextFilterConfig]) -> None:
                 "Keep it in one of them, or give them spacy_tags that differ in one key.",
                 word, names,
             )  # fmt: skip
-
-
-def _told_apart(one: Target, other: Target) -> bool:
-    return one.tags is not None and other.tags is not None and one.tags.exclude(other.tags)
 
 
 def _by_surface(config: TextFilterConfig) -> TextFilterConfig:
@@ -164,10 +159,8 @@ class TrainingRequest:
     """Whether a class without enough rows is an error; otherwise it is left out."""
 
     def __post_init__(self) -> None:
-        require_flag("split_by_document", self.split_by_document)
-        require_flag("keep_several_classes", self.keep_several_classes)
-        require_flag("split_by_target", self.split_by_target)
-        require_flag("raise_on_incomplete_classes", self.raise_on_incomplete_classes)
+        for name in ("split_by_document", "keep_several_classes", "split_by_target", "raise_on_incomplete_classes"):
+            require_flag(name, vars(self)[name])
         require_whole("min_rows_per_target_for_balance", self.min_rows_per_target_for_balance, 1)
         if self.min_rows_per_target_for_balance > 1 and self.balance != "words":
             raise ValueError(

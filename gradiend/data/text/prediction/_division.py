@@ -10,13 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradiend.data.core._splits import (
-    SplitRatios,
-    assign_splits,
-    assign_splits_by_document,
-    balanced_counts,
-    root_of,
-)
+from gradiend.data.core._splits import SplitRatios, assign_splits, assign_splits_by_document, balanced_counts, root_of
 from gradiend.data.text.prediction._creation_arguments import TrainingRequest
 from gradiend.data.unified._parsed_tables import DOCUMENT
 from gradiend.data.unified._word_splits import Division, Item, splits_of
@@ -36,11 +30,9 @@ def balanced(
 
 
 def with_splits(
-    rows_of: Mapping[str, pd.DataFrame],
-    partners: Mapping[tuple[str, str], Mapping[str, str]],
-    request: TrainingRequest,
-    rng: random.Random,
-) -> dict[str, pd.DataFrame]:
+    rows_of: Mapping[str, pd.DataFrame], partners: Mapping[tuple[str, str], Mapping[str, str]],
+    request: TrainingRequest, rng: random.Random,
+) -> dict[str, pd.DataFrame]:  # fmt: skip
     """Give each row its split, as the request says; errors: see `assign_splits_by_word`."""
     ratios, groups = request.ratios, [rows["group"].to_numpy() for rows in rows_of.values()]
     numbers: Sequence[NDArray[np.int64] | NDArray[np.int8]]
@@ -59,23 +51,13 @@ def with_splits(
 
 
 def assign_splits_by_word(
-    rows_of: Mapping[str, pd.DataFrame],
-    partners: Mapping[tuple[str, str], Mapping[str, str]],
-    ratios: SplitRatios,
+    rows_of: Mapping[str, pd.DataFrame], partners: Mapping[tuple[str, str], Mapping[str, str]], ratios: SplitRatios,
     seed: int,
-) -> list[NDArray[np.int64]]:
+) -> list[NDArray[np.int64]]:  # fmt: skip
     """Choose for each class the split of every row, as a number in the order of `ratios.names`.
 
-    All rows of a word are in one split, with those of its partner; the ratios are of the words of each class.
-
-    Args:
-        rows_of: Class → its examples, with the column word.
-        partners: (class, other class) → word → its partner in the other class.
-        ratios: Shares of the splits.
-        seed: Seed of the choice.
-
-    Raises:
-        ValueError: A class has fewer words than there are splits.
+    All rows of a word (a column of the examples) are in one split, with those of its partner; the ratios are of the
+    words of each class. Raises ValueError for a class with fewer words than there are splits.
     """
     items: list[Item] = [("word", word.lower()) for rows in rows_of.values() for word in rows["word"]]
     classes = [name for name, rows in rows_of.items() for _ in range(len(rows))]
@@ -90,10 +72,7 @@ def assign_splits_by_word(
 def equal_words(rows_of: Mapping[str, pd.DataFrame], weights: Sequence[float], minimum: int) -> list[pd.DataFrame]:
     """Keep as many rows of each word of a class as of any other, with classes in proportion to the weights.
 
-    Words with fewer than `minimum` rows are left out, since the rarest word decides the number for all.
-
-    Raises:
-        ValueError: No word of a class has so many rows.
+    Words with fewer than `minimum` rows are left out, since the rarest decides for all; a ValueError if none is left.
     """
     kept, rarest, n_words = [], [], []
     for name, rows in rows_of.items():

@@ -130,13 +130,11 @@ def _compile(words: Sequence[str]) -> re.Pattern[str]:
         body = "|".join(_spellings(word) for word in words)
         # most words differ in their first letter already, and then no alternative is tried
         return re.compile(rf"(?<!{WORD_CHARACTER})(?={initials})(?:{body})(?!{WORD_CHARACTER})", re.IGNORECASE)
-    return re.compile("|".join(_with_own_edges(word) for word in words), re.IGNORECASE)
-
-
-def _with_own_edges(word: str) -> str:
-    before = rf"(?<!{WORD_CHARACTER})" if is_word_character(word[0]) else ""
-    after = rf"(?!{WORD_CHARACTER})" if is_word_character(word[-1]) else ""
-    return f"{before}{_spellings(word)}{after}"
+    before, after = rf"(?<!{WORD_CHARACTER})", rf"(?!{WORD_CHARACTER})"
+    with_own_edges = (
+        before * is_word_character(word[0]) + _spellings(word) + after * is_word_character(word[-1]) for word in words
+    )
+    return re.compile("|".join(with_own_edges), re.IGNORECASE)
 
 
 def _spellings(word: str) -> str:

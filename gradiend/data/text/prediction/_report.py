@@ -67,11 +67,9 @@ def describe_neutral(n_rows: int, dropped: Mapping[str, int], path: Path | None)
 
 
 def require_found(
-    configs: Sequence[TextFilterConfig],
-    collected: Collected,
-    source: str,
+    configs: Sequence[TextFilterConfig], collected: Collected, source: str,
     near_misses: Callable[[Sequence[TextFilterConfig]], str],
-) -> None:
+) -> None:  # fmt: skip
     """Raise a ValueError that names the classes without rows, their targets, and near words of the corpus."""
     empty = [config for config, examples in zip(configs, collected.examples, strict=True) if examples.empty]
     if empty:
@@ -98,11 +96,7 @@ def require_minimum(
 
 
 def without_incomplete(rows_of: Mapping[str, pd.DataFrame], min_rows: int, target: Output) -> dict[str, pd.DataFrame]:
-    """Leave out classes without rows, or with fewer than `min_rows`, and list them in a file beside the table.
-
-    Raises:
-        ValueError: Fewer than two classes are left.
-    """
+    """Leave out classes with too few rows, and list them beside the table; a ValueError if fewer than two are left."""
     least = max(1, min_rows)
     kept = {name: rows for name, rows in rows_of.items() if len(rows) >= least}
     left_out = {name: len(rows) for name, rows in rows_of.items() if name not in kept}

@@ -20,9 +20,6 @@ Segment: TypeAlias = tuple[str, list[Hit]]
 
 LemmaTargets: TypeAlias = dict[str, list[Target]]
 
-BATCH = 512
-"""Sentences that `resolve` collects before it parses them."""
-
 
 class TagResolver:
     """Decides by tags which classes the found words belong to, and finds lemmas.
@@ -32,11 +29,9 @@ class TagResolver:
     """
 
     def __init__(
-        self,
-        configs: Sequence[TextFilterConfig],
-        spacy_model: str | os.PathLike[str] | None = None,
+        self, configs: Sequence[TextFilterConfig], spacy_model: str | os.PathLike[str] | None = None,
         download_if_missing: bool = False,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._lemmas = lemma_targets(configs)
         lemma = [TagTest(TokenProperty.LEMMA, "lemma", word) for word in self._lemmas]
         tagged = [test for target in class_targets(configs) if target.tags for test in target.tags.tests]
@@ -62,22 +57,6 @@ class TagResolver:
         """Whether sentences without a surface hit must be parsed too, since they may have a lemma."""
         return bool(self._lemmas)
 
-    def resolve(self, segments: Iterable[Segment]) -> Iterator[Segment]:
-        """Do what `resolve_batch` does for a stream, in its order; nothing is parsed beyond the batch being read."""
-        if self.reader is None:
-            yield from segments
-            return
-        batch: list[Segment] = []
-        for segment in segments:
-            if not (segment[1] or self.needs_every_sentence):
-                yield segment
-                continue
-            batch.append(segment)
-            if len(batch) >= BATCH:
-                yield from self._resolved(batch)
-                batch = []
-        yield from self._resolved(batch)
-
     def resolve_batch(self, batch: Sequence[Segment]) -> list[list[Hit]]:
         """Return for each sentence the hits that remain, see `resolve_doc`."""
         resolved = [hits for _, hits in batch]
@@ -97,10 +76,6 @@ class TagResolver:
             resolved[position] = hits
         return resolved
 
-    def _resolved(self, batch: Sequence[Segment]) -> Iterator[Segment]:
-        for (sentence, _), hits in zip(batch, self.resolve_batch(batch), strict=True):
-            yield sentence, hits
-
 
 def lemma_targets(configs: Sequence[TextFilterConfig]) -> LemmaTargets:
     """Return the targets that are lemmas, by the lemma in folded case."""
@@ -118,16 +93,10 @@ def resolve_doc(doc: Doc, hits: Iterable[Hit], lemmas: LemmaTargets) -> list[Hit
     begin together. Where no hit remains, the hits are returned without targets, so that the reason can be reported.
     """
     remaining = [hit._replace(targets=_fitting(hit.targets, tokens_of(doc, hit))) for hit in hits]
-    if lemmas:
-        remaining += _lemma_hits(doc, lemmas)
+    for token in doc if lemmas else ():
+        if targets := lemmas.get(token.lemma_.casefold()):
+            remaining.append(Hit(token.idx, token.idx + len(token), token.text, _fitting(targets, [token])))
     return _without_overlaps(hit for hit in remaining if hit.targets) or remaining
-
-
-def _lemma_hits(doc: Doc, lemmas: LemmaTargets) -> Iterator[Hit]:
-    for token in doc:
-        targets = lemmas.get(token.lemma_.casefold())
-        if targets:
-            yield Hit(token.idx, token.idx + len(token), token.text, _fitting(targets, [token]))
 
 
 def tokens_of(doc: Doc, hit: Hit) -> Iterable[Token]:
@@ -154,18 +123,12 @@ _BATCH = 256
 
 
 class TokenExclusion:
-    """Tells which sentences have an excluded token, which has all tags of a dict, or a given lemma in any case.
-
-    Tags or lemmas without a `spacy_model`, and tags that the model never gives, are a ValueError.
-    """
+    """Tells which sentences have an excluded token: one with all tags of a dict, or a given lemma in any case."""
 
     def __init__(
-        self,
-        excluded_tags: SpacyTagSpec | Sequence[SpacyTagSpec] | None,
-        excluded_lemmas: Collection[str],
-        spacy_model: str | os.PathLike[str] | None,
-        download_if_missing: bool = False,
-    ) -> None:
+        self, excluded_tags: SpacyTagSpec | Sequence[SpacyTagSpec] | None, excluded_lemmas: Collection[str],
+        spacy_model: str | os.PathLike[str] | None, download_if_missing: bool = False,
+    ) -> None:  # fmt: skip
         self._tags = _parse(excluded_tags)
         self._lemmas = {lemma.casefold() for lemma in excluded_lemmas}
         self._reader: SpacyReader | None = None

@@ -29,6 +29,8 @@ from gradiend.data.core._text_source import Columns, TextBlock, TextSource, stre
 from gradiend.data.core.base_loader import BaseData, open_source
 from gradiend.data.text._preprocess import Segmenter, TextPreprocessConfig, require_preprocess
 from gradiend.data.text.filter_config import SpacyTagSpec, TextFilterConfig
+from gradiend.data.text.prediction import _frames as frames
+from gradiend.data.text.prediction import _report as report
 from gradiend.data.text.prediction._collector import BALANCING, collect_examples, collect_neutral
 from gradiend.data.text.prediction._creation_arguments import (
     TrainingRequest,
@@ -37,27 +39,7 @@ from gradiend.data.text.prediction._creation_arguments import (
     require_folder_names,
 )
 from gradiend.data.text.prediction._division import balanced, with_splits
-from gradiend.data.text.prediction._frames import (
-    Wording,
-    from_unified,
-    minimal_frame,
-    parse_format,
-    per_class_frames,
-    reported_from_unified,
-    unified_frame,
-)
 from gradiend.data.text.prediction._masking import Masker, MaskingRules
-from gradiend.data.text.prediction._report import (
-    Tally,
-    describe_empty_splits,
-    describe_long_rows,
-    describe_neutral,
-    describe_training,
-    near_misses,
-    require_found,
-    require_minimum,
-    without_incomplete,
-)
 from gradiend.data.text.prediction._tag_resolver import TagResolver, TokenExclusion
 from gradiend.data.unified._schema import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS
 from gradiend.util import PLACEHOLDER
@@ -78,11 +60,8 @@ class TextPredictionDataCreator(Shown):
         base_data: Texts: a list; a DataFrame; the path of a CSV, Parquet, JSON Lines or text file; the folder of
             a data set; or a hub id (see `resolve_base_data`). Files and data sets are streamed in an order
             that `seed` decides (see `stream_texts`), anew for each call; they are never in memory as a whole.
-        text_column: Column with the texts.
+        text_column, split, hf_config, trust_remote_code: See `resolve_base_data`.
         base_max_size: Use at most so many texts of `base_data`.
-        split: Split of a data set.
-        hf_config: Config of a data set that has several configs.
-        trust_remote_code: Let a data set of the hub run its own code.
         preprocess: How texts are cut into sentences and filtered; None uses them as they are.
         spacy_model: Name of an installed spaCy pipeline, or the folder of a pipeline, that reads tags and lemmas; it is
             needed if a class has tags or lemmas, and loaded before the texts.
@@ -115,28 +94,14 @@ class TextPredictionDataCreator(Shown):
     """
 
     def __init__(
-        self,
-        base_data: BaseData,
-        text_column: str = "text",
-        base_max_size: int | None = None,
-        split: str = "train",
-        hf_config: str | None = None,
-        trust_remote_code: bool = False,
-        preprocess: TextPreprocessConfig | None = None,
-        spacy_model: str | PathLike[str] | None = None,
-        feature_targets: Sequence[TextFilterConfig] | None = None,
-        seed: int = 42,
-        download_if_missing: bool = True,
-        output_dir: str | PathLike[str] | None = None,
-        training_basename: str = "training",
-        neutral_basename: str = "neutral",
-        output_format: str = "csv",
-        use_cache: bool = False,
-        *,
-        document_column: str | None = None,
-        n_processes: int | None = None,
+        self, base_data: BaseData, text_column: str = "text", base_max_size: int | None = None, split: str = "train",
+        hf_config: str | None = None, trust_remote_code: bool = False, preprocess: TextPreprocessConfig | None = None,
+        spacy_model: str | PathLike[str] | None = None, feature_targets: Sequence[TextFilterConfig] | None = None,
+        seed: int = 42, download_if_missing: bool = True, output_dir: str | PathLike[str] | None = None,
+        training_basename: str = "training", neutral_basename: str = "neutral", output_format: str = "csv",
+        use_cache: bool = False, *, document_column: str | None = None, n_processes: int | None = None,
         min_left_context_words: int = 0,
-    ) -> None:
+    ) -> None:  # fmt: skip
         require_whole("base_max_size", base_max_size, 1, none_means="for all")
         require_whole("seed", seed, None, none_means="for another order each time")
         require_whole("n_processes", n_processes, 1, none_means="for the number that is used")
@@ -148,33 +113,23 @@ class TextPredictionDataCreator(Shown):
             require_text(name, basename)
         if training_basename == neutral_basename:
             raise ValueError(
-                f"training_basename and neutral_basename are both {training_basename!r}: one table would overwrite the "
-                "other."
+                f"training_basename and neutral_basename are both {training_basename!r}: one would overwrite the other."
             )
         require_preprocess("preprocess", preprocess)
-        self.text_column = text_column
-        self.base_max_size = base_max_size
-        self.split = split
-        self.hf_config = hf_config
-        self.trust_remote_code = trust_remote_code
-        self.preprocess = preprocess
-        self.spacy_model = spacy_model
-        self.download_if_missing = download_if_missing
+        self.text_column, self.document_column, self.base_max_size = text_column, document_column, base_max_size
+        self.split, self.hf_config, self.trust_remote_code = split, hf_config, trust_remote_code
+        self.preprocess, self.spacy_model, self.download_if_missing = preprocess, spacy_model, download_if_missing
+        self.seed, self.use_cache, self.n_processes = seed, use_cache, n_processes
+        self.training_basename, self.neutral_basename = training_basename, neutral_basename
+        self.min_left_context_words = min_left_context_words
         self.classes = parse_classes(feature_targets)
         self._resolver = TagResolver(self.classes, spacy_model, download_if_missing)
         self._resolver.load()
         self._segmenter = Segmenter.of(preprocess, spacy_model, download_if_missing)
-        self.seed = seed
         self.output_dir = None if output_dir is None else parse_folder("output_dir", output_dir)
-        self.training_basename = training_basename
-        self.neutral_basename = neutral_basename
         self.output_format = parse_output_format(output_format)
         if self.output_format == FOLDER:
             require_folder_names([config.id for config in self.classes])
-        self.use_cache = use_cache
-        self.document_column = document_column
-        self.n_processes = n_processes
-        self.min_left_context_words = min_left_context_words
         self.stopped = False
         """Whether Ctrl-C ended the last pass over the texts, so that only a part of them was read."""
         if n_processes is not None and n_processes > 1:
@@ -182,7 +137,7 @@ class TextPredictionDataCreator(Shown):
                 "n_processes=%d has no effect: texts (and a custom_filter) stay in this process.", n_processes
             )
         self._source = self._open(base_data, document_column)
-        self._created: tuple[Callable[[], pd.DataFrame], Tally] | None = None
+        self._created: tuple[Callable[[], pd.DataFrame], report.Tally] | None = None
 
     def _tables(self) -> tuple[str, list[Table]]:
         known = {
@@ -199,23 +154,12 @@ class TextPredictionDataCreator(Shown):
 
     @known_keywords("generate_training_data")
     def generate_training_data(
-        self,
-        max_size_per_class: int | None = None,
-        format: str = "per_class",
-        split_name: str = "train",
-        balance: Balance = "try",
-        output: str | PathLike[str] | None = None,
-        train_ratio: float = 0.8,
-        val_ratio: float = 0.1,
-        test_ratio: float = 0.1,
-        min_rows_per_class_for_split: int = 10,
-        *,
-        split_by_document: bool | None = None,
-        keep_several_classes: bool = True,
-        split_by_target: bool = False,
-        min_rows_per_target_for_balance: int = 1,
-        raise_on_incomplete_classes: bool = True,
-    ) -> dict[str, pd.DataFrame] | pd.DataFrame:
+        self, max_size_per_class: int | None = None, format: str = "per_class", split_name: str = "train",
+        balance: Balance = "try", output: str | PathLike[str] | None = None, train_ratio: float = 0.8,
+        val_ratio: float = 0.1, test_ratio: float = 0.1, min_rows_per_class_for_split: int = 10, *,
+        split_by_document: bool | None = None, keep_several_classes: bool = True, split_by_target: bool = False,
+        min_rows_per_target_for_balance: int = 1, raise_on_incomplete_classes: bool = True,
+    ) -> dict[str, pd.DataFrame] | pd.DataFrame:  # fmt: skip
         """Find sentences with words of a class, mask these words and divide the rows into splits.
 
         All words of the class are masked; the label is the first word, cased as in the text. A sentence with words of
@@ -256,8 +200,7 @@ class TextPredictionDataCreator(Shown):
                 leaves such classes out, with a warning, and lists them beside the table, in a file whose name ends with
                 `_incomplete_classes`.
 
-        Returns:
-            A dict of frames or one frame, see `format`.
+        Returns a dict of frames or one frame, see `format`.
 
         Raises:
             ValueError: There are fewer than two classes, the format or balance is unknown, the ratios do not sum to 1,
@@ -267,34 +210,30 @@ class TextPredictionDataCreator(Shown):
             ImportError: pyarrow (for Parquet) or datasets (for a data set folder) is needed and not installed.
         """
         by_document = self.document_column is not None if split_by_document is None else split_by_document
+        ratios = SplitRatios(train_ratio, val_ratio, test_ratio, split_name)
         request = TrainingRequest(
-            parse_format(format), parse_balance(balance), SplitRatios(train_ratio, val_ratio, test_ratio, split_name),
-            max_size_per_class, min_rows_per_class_for_split, by_document, keep_several_classes, split_by_target,
+            frames.parse_format(format), parse_balance(balance), ratios, max_size_per_class,
+            min_rows_per_class_for_split, by_document, keep_several_classes, split_by_target,
             min_rows_per_target_for_balance, raise_on_incomplete_classes,
         )  # fmt: skip
         if len(self.classes) < 2:
             raise ValueError(
-                f"Training data contrasts at least two classes, but feature_targets has {len(self.classes)}; "
-                "add another TextFilterConfig."
+                f"Training data contrasts two classes or more, and feature_targets has {len(self.classes)}: add others."
             )
         target = self._output(output, self.training_basename, self._source, **request.inputs())
         with target.locked():
             if (kept := target.read()) is not None:
                 table, counts = kept
-                self._created = lambda: reported_from_unified(table), Tally(**counts)
-                return from_unified(table, request.format, self._wording())
+                self._created = lambda: frames.reported_from_unified(table), report.Tally(**counts)
+                return frames.from_unified(table, request.format, self._wording())
             return self._create_training_data(request, target)
 
     @known_keywords("generate_neutral_data")
     def generate_neutral_data(
-        self,
-        base_data: BaseData | None = None,
-        additional_excluded_words: Sequence[str] | None = None,
-        excluded_spacy_tags: SpacyTagSpec | Sequence[SpacyTagSpec] | None = None,
-        max_size: int | None = None,
-        format: str = "minimal",
-        output: str | PathLike[str] | None = None,
-    ) -> pd.DataFrame:
+        self, base_data: BaseData | None = None, additional_excluded_words: Sequence[str] | None = None,
+        excluded_spacy_tags: SpacyTagSpec | Sequence[SpacyTagSpec] | None = None, max_size: int | None = None,
+        format: str = "minimal", output: str | PathLike[str] | None = None,
+    ) -> pd.DataFrame:  # fmt: skip
         """Find texts without any word of any class, whatever the tags of the word.
 
         A lemma of a class excludes all its forms, for which every text that has none of the words is parsed.
@@ -317,7 +256,7 @@ class TextPredictionDataCreator(Shown):
             OSError: The output folder cannot be written to; this error comes before the work.
             ImportError: pyarrow (for Parquet) or datasets (for a data set folder) is needed and not installed.
         """
-        parse_format(format)
+        frames.parse_format(format)
         require_whole("max_size", max_size, 1, none_means="for all")
         lemmas = [flat.word for config in self.classes for flat in config.flatten() if flat.is_lemma]
         exclusion = TokenExclusion(excluded_spacy_tags, lemmas, self.spacy_model, self.download_if_missing)
@@ -335,8 +274,10 @@ class TextPredictionDataCreator(Shown):
                 self._stream(source), excluded, self._segmenter, exclusion, masks=self._masks(), limit=max_size
             )
             frame = pd.DataFrame({"text": pd.Series(neutral, dtype=str)})
-            self._whole(target).write(frame, asdict(Tally(dict(dropped))))
-            logger.log(logging.INFO if neutral else logging.WARNING, describe_neutral(len(frame), dropped, target.path))
+            self._whole(target).write(frame, asdict(report.Tally(dict(dropped))))
+            logger.log(
+                logging.INFO if neutral else logging.WARNING, report.describe_neutral(len(frame), dropped, target.path)
+            )
             return frame
 
     def summary(self, tokenizer: Any = None) -> DataSummary:
@@ -345,8 +286,7 @@ class TextPredictionDataCreator(Shown):
         Args:
             tokenizer: A tokenizer, or its name or path, whose tokens of the words are shown; None shows no tokens.
 
-        Returns:
-            A report to print, to show in a notebook, or to take as a dict (`to_dict`).
+        Returns a report to print, to show in a notebook, or to take as a dict (`to_dict`).
 
         Raises:
             ValueError: No training data has been generated yet.
@@ -384,33 +324,37 @@ class TextPredictionDataCreator(Shown):
         self.stopped = collected.stopped
         target = self._whole(target)
         cuts_sentences = self.preprocess is not None and bool(self.preprocess.split_to_sentences)
-        if (long := describe_long_rows(collected, cuts_sentences)) is not None:
+        if (long := report.describe_long_rows(collected, cuts_sentences)) is not None:
             logger.warning(long)
         rows_of = dict(zip((config.id for config in self.classes), collected.examples, strict=True))
         if request.raise_on_incomplete_classes:
-            require_found(self.classes, collected, self._source.name, self._near_misses)
+            report.require_found(self.classes, collected, self._source.name, self._near_misses)
         else:
-            rows_of = without_incomplete(rows_of, request.min_rows_per_class_for_split, target)
+            rows_of = report.without_incomplete(rows_of, request.min_rows_per_class_for_split, target)
         classes = balanced(rows_of, [config.weight for config in self.classes if config.id in rows_of], request)
         collected.dropped[BALANCING] += sum(map(len, rows_of.values())) - sum(map(len, classes.values()))
         if request.raise_on_incomplete_classes:
             sizes = [len(rows) for rows in classes.values()]
-            require_minimum(self.classes, collected, sizes, request.min_rows_per_class_for_split)
+            report.require_minimum(self.classes, collected, sizes, request.min_rows_per_class_for_split)
         classes = with_splits(classes, partners_of(self.classes), request, self._rng("splits"))
-        tally = Tally(dict(collected.dropped), sum(int(rows["has_contrast"].sum()) for rows in classes.values()))
-        self._created = lambda: minimal_frame(classes, with_documents=has_documents), tally
+        tally = report.Tally(dict(collected.dropped), sum(int(rows["has_contrast"].sum()) for rows in classes.values()))
+        self._created = lambda: frames.minimal_frame(classes, with_documents=has_documents), tally
         wording = self._wording()
         if target.path is None and request.format != "unified":
-            result = per_class_frames(classes, wording) if request.format == "per_class" else minimal_frame(classes)
+            result = (
+                frames.per_class_frames(classes, wording)
+                if request.format == "per_class"
+                else frames.minimal_frame(classes)
+            )
         else:
-            unified = unified_frame(
+            unified = frames.unified_frame(
                 classes, wording, self._rng("alternatives"), by_split=request.split_by_target,
                 with_documents=has_documents,
             )  # fmt: skip
-            target.write(unified, asdict(tally), per_class_frames(classes, wording))
-            result = from_unified(unified, request.format, wording)
-        logger.info(describe_training(classes, request.ratios, collected, tally, target.path))
-        if (empty := describe_empty_splits(classes, request.ratios, request.split_by_document)) is not None:
+            target.write(unified, asdict(tally), frames.per_class_frames(classes, wording))
+            result = frames.from_unified(unified, request.format, wording)
+        logger.info(report.describe_training(classes, request.ratios, collected, tally, target.path))
+        if (empty := report.describe_empty_splits(classes, request.ratios, request.split_by_document)) is not None:
             logger.warning(empty)
         return result
 
@@ -418,8 +362,8 @@ class TextPredictionDataCreator(Shown):
         """Return the place of a table, without a record if only a part of the texts was read."""
         return replace(target, made_from=None) if self.stopped else target
 
-    def _wording(self) -> Wording:
-        return Wording({config.id: config.mask for config in self.classes}, partners_of(self.classes))
+    def _wording(self) -> frames.Wording:
+        return frames.Wording({config.id: config.mask for config in self.classes}, partners_of(self.classes))
 
     def _output(
         self, output: str | PathLike[str] | None, basename: str, source: TextSource, **arguments: Any
@@ -452,7 +396,7 @@ class TextPredictionDataCreator(Shown):
 
     def _near_misses(self, configs: Sequence[TextFilterConfig]) -> str:
         texts = (text for block in self._stream(self._source) for text in block.texts)
-        return near_misses(self._segmenter.segments(texts), configs, self._resolver.reader)
+        return report.near_misses(self._segmenter.segments(texts), configs, self._resolver.reader)
 
     def _excluded(self, additional: Sequence[str] | None, has_tags: bool) -> list[TextFilterConfig]:
         given = [additional] if isinstance(additional, str) else additional
@@ -460,8 +404,7 @@ class TextPredictionDataCreator(Shown):
         words = [word for config in self.classes for word in config.words] + more
         if not (words or has_tags):
             raise ValueError(
-                "There is no word to exclude; give the creator feature_targets, or pass additional_excluded_words or "
-                "excluded_spacy_tags."
+                "There is no word to exclude: give feature_targets, additional_excluded_words or excluded_spacy_tags."
             )
         return [TextFilterConfig(targets=words, id="excluded")] if words else []
 

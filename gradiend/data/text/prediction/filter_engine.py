@@ -25,7 +25,7 @@ __all__ = [
     "token_matches_tags",
 ]  # fmt: skip
 
-_BLOCK = 256
+_BLOCK = 512
 """Sentences that are searched at a time."""
 
 Span: TypeAlias = tuple[int, int, str]
@@ -34,16 +34,11 @@ Span: TypeAlias = tuple[int, int, str]
 
 @known_keywords("filter_sentences")
 def filter_sentences(
-    sentences: Iterable[str],
-    filter_config: TextFilterConfig,
-    spacy_model: str | os.PathLike[str] | None = None,
-    download_if_missing: bool = False,
-    desc: str | None = None,
-    max_matches: int | None = None,
-    total_target_overall: int | None = None,
-    total_so_far_initial: int = 0,
+    sentences: Iterable[str], filter_config: TextFilterConfig, spacy_model: str | os.PathLike[str] | None = None,
+    download_if_missing: bool = False, desc: str | None = None, max_matches: int | None = None,
+    total_target_overall: int | None = None, total_so_far_initial: int = 0,
     stats: MutableMapping[str, int] | None = None,
-) -> list[tuple[str, list[Span]]]:
+) -> list[tuple[str, list[Span]]]:  # fmt: skip
     """Keep the sentences that have a word of a class, with the places of all such words.
 
     Words are whole words in any case; see `SurfaceMatcher`. Tags and lemmas are read by spaCy, in batches; see
@@ -84,14 +79,11 @@ def filter_sentences(
 
 @known_keywords("filter_sentences_multi")
 def filter_sentences_multi(
-    sentences: Iterable[str],
-    configs_with_ids: Sequence[tuple[str, TextFilterConfig]],
-    spacy_model: str | os.PathLike[str] | None = None,
-    download_if_missing: bool = False,
-    max_matches_per_class: int | None = None,
-    total_target_overall: int | None = None,
+    sentences: Iterable[str], configs_with_ids: Sequence[tuple[str, TextFilterConfig]],
+    spacy_model: str | os.PathLike[str] | None = None, download_if_missing: bool = False,
+    max_matches_per_class: int | None = None, total_target_overall: int | None = None,
     stats: MutableMapping[str, Any] | None = None,
-) -> tuple[dict[str, list[tuple[str, list[Span]]]], dict[str, Any]]:
+) -> tuple[dict[str, list[tuple[str, list[Span]]]], dict[str, Any]]:  # fmt: skip
     """Do what `filter_sentences` does for several classes in one pass over the sentences.
 
     A sentence with words of two classes is listed for both. Where a target of one class is the beginning of
@@ -100,8 +92,7 @@ def filter_sentences_multi(
     Args:
         sentences: Any sentences.
         configs_with_ids: `(id, class)` for each class; this id counts, and not the id of the class itself.
-        spacy_model: Name or folder of the pipeline that reads tags and lemmas.
-        download_if_missing: Download a pipeline that is not installed.
+        spacy_model, download_if_missing: See `filter_sentences`.
         max_matches_per_class: Keep at most so many sentences a class, and stop when every class has so many.
         total_target_overall: Matches wanted in all; the progress bar shows the number.
         stats: Receives the counts too.
@@ -139,22 +130,16 @@ class _Filtered:
 
 
 def _filter(
-    sentences: Iterable[str],
-    configs: Sequence[TextFilterConfig],
-    resolver: TagResolver,
-    *,
-    limit: int | None,
-    desc: str | None = None,
-    total: int | None = None,
-    n_found: int = 0,
-) -> _Filtered:
+    sentences: Iterable[str], configs: Sequence[TextFilterConfig], resolver: TagResolver, *, limit: int | None,
+    desc: str | None = None, total: int | None = None, n_found: int = 0,
+) -> _Filtered:  # fmt: skip
     matcher = SurfaceMatcher(configs)
     resolver.load()
     filtered = _Filtered([[] for _ in configs])
     checked = require_texts("sentences", sentences)
     number = len(sentences) if isinstance(sentences, Sized) else None
     with Progress(desc or "sentences", number, "sentence", brief=True) as bar:
-        for sentence, hits in resolver.resolve(_with_hits(bar.over(checked), matcher)):
+        for sentence, hits in _found(bar.over(checked), matcher, resolver):
             filtered.n_sentences += 1
             for index, spans in _spans_by_class(hits):
                 if index in filtered.full_after:
@@ -169,11 +154,12 @@ def _filter(
     return filtered
 
 
-def _with_hits(sentences: Iterable[str], matcher: SurfaceMatcher) -> Iterator[Segment]:
-    """Yield the sentences with their hits by surface; they are searched in blocks, which takes less time."""
+def _found(sentences: Iterable[str], matcher: SurfaceMatcher, resolver: TagResolver) -> Iterator[Segment]:
+    """Yield the sentences with their hits; they are searched, and parsed, in blocks, which takes less time."""
     remaining = iter(sentences)
     while block := list(islice(remaining, _BLOCK)):
-        yield from zip(block, matcher.find_in(block), strict=True)
+        found = list(zip(block, matcher.find_in(block), strict=True))
+        yield from zip(block, resolver.resolve_batch(found), strict=True)
 
 
 def _parse_pairs(given: Sequence[tuple[str, TextFilterConfig]]) -> dict[str, TextFilterConfig]:
@@ -215,8 +201,7 @@ def match_sentence_one_config(
         doc: The sentence as a spaCy pipeline has parsed it, for a class with tags or lemmas.
         nlp: A pipeline that parses the sentence if there is no `doc`.
 
-    Returns:
-        The spans; None if there is none.
+    Returns the spans; None if there is none.
 
     Raises:
         TypeError: The sentence is no string, or the class no `TextFilterConfig`.
@@ -229,8 +214,7 @@ def match_sentence_one_config(
         parsed = nlp(sentence) if doc is None and nlp is not None else doc
         if parsed is None:
             raise ValueError(
-                f"The class {filter_config.id!r} has spacy_tags or use_lemma: give doc=, the parsed sentence, or nlp=, "
-                "a pipeline."
+                f"The class {filter_config.id!r} has spacy_tags or use_lemma: give doc=, parsed, or nlp=, a pipeline."
             )
         if parsed.text != sentence:
             raise ValueError(f"The doc has the text {parsed.text!r:.60}, the sentence is {sentence!r:.60}.")
@@ -246,9 +230,6 @@ def mask_sentence(sentence: str, spans: Iterable[tuple[int, int] | Span] | None,
         sentence: The sentence to which the spans belong.
         spans: `(start, end)` or `(start, end, text)`, in any order; None for none.
         mask: The text in place of each span.
-
-    Returns:
-        The masked sentence.
 
     Raises:
         TypeError: The sentence is no string, or a span has another form.

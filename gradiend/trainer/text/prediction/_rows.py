@@ -22,8 +22,7 @@ from gradiend.data.unified import (
     resolve_dataframe,
     transition_id,
 )
-from gradiend.data.unified._placeholder import usual_texts
-from gradiend.data.unified._schema import ColumnNames, listed, require_values
+from gradiend.data.unified._schema import ColumnNames, listed, require_values, usual_texts
 from gradiend.evaluator._encoder_statistics import eval_groups
 from gradiend.evaluator.encoder import EncoderData
 from gradiend.gradients import Objective, name_of_tokenizer

@@ -29,8 +29,7 @@ from gradiend.data.unified import (
 )
 from gradiend.data.unified._casing import own_spellings
 from gradiend.data.unified._parsed_tables import of_other_class
-from gradiend.data.unified._placeholder import usual_data, usual_frame, usual_texts
-from gradiend.data.unified._schema import listed, rows_by_split
+from gradiend.data.unified._schema import listed, rows_by_split, usual_data, usual_frame, usual_texts
 from gradiend.data.unified._word_splits import HELD_OUT, Division, divided
 from gradiend.evaluator._goals import check_class_names
 from gradiend.evaluator._measurements import ClassProbabilities, WordProbabilities
