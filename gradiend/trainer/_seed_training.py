@@ -65,7 +65,7 @@ def plan_training(
     given = {**overrides, **{name: value for name, value in named.items() if value is not None}}
     given = resolve_keywords("Trainer.train", given, [*trainer.training_args.names(), "num_epochs", *named])
     model_class = given.pop("model_with_gradiend_cls", None)
-    args: TrainingArguments = trainer.training_args.replace(**given)
+    args: TrainingArguments = trainer.placed_args.replace(**given)
     _check_arguments(trainer, args)
     source, pruned = trainer.current.start(model)
     base = source.base_model if isinstance(source, ModelWithGradiend) else source

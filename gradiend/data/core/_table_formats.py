@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from gradiend.util._checks import HALF_CHARACTER, lone_surrogate
+from gradiend.util._checks import HALF_CHARACTER, home_hint, lone_surrogate
 from gradiend.util._imports import require_package
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -84,7 +84,7 @@ def read_table(path: Path) -> pd.DataFrame:
         what = "is a folder; pass it as a string to load it as a data set" if path.is_dir() else "does not exist"
         raise FileNotFoundError(
             f"{str(path)!r} {what}. Expected the path of a {one_of_suffixes()} file (relative paths start at "
-            f"{Path.cwd()})."
+            f"{Path.cwd()}).{home_hint(path)}"
         )
     known = format_of(path)
     if known is None:
