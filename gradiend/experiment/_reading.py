@@ -146,7 +146,7 @@ def flag_value(path: Keys, text: str) -> Any:
 
 
 def _require_text_keys(node: Any, name: str) -> None:
-    """Raise ExperimentError for a key that YAML reads as a date, a truth value or such, and for one that is there twice.
+    """Raise ExperimentError for a key that YAML reads as a date, a truth value or such, or that is there twice.
 
     Keys are names, such as those of classes: of `007` the number 7 would be left, of `True` the word `true`.
     """
@@ -155,9 +155,8 @@ def _require_text_keys(node: Any, name: str) -> None:
             twice = not isinstance(key, str) and str(key) in node
             if not isinstance(key, str) and (type(key) is not int or twice):
                 line, column = node.lc.key(key)  # type: ignore[attr-defined]
-                raise ExperimentError(
-                    [f"{name}:{line + 1}:{column + 1}: YAML reads this key as {_short(key)}, which is no text: quote it."]
-                )
+                place = f"{name}:{line + 1}:{column + 1}"
+                raise ExperimentError([f"{place}: YAML reads this key as {_short(key)}, which is no text: quote it."])
     for value in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
         _require_text_keys(value, name)
 

@@ -79,7 +79,7 @@ class DataSource:
             )
         raise TypeError(
             "Expected data as a DataFrame, a dict class → DataFrame, a Dataset, the path of a table or the name of a "
-            f"data set, got {type(data).__name__}."
+            f"data set, got {type(data).__name__}. pandas.DataFrame(…) makes one of a list of dicts."
         )
 
     def _in_memory(self, data: Any, columns: ColumnNames) -> pd.DataFrame | dict[str, pd.DataFrame]:
@@ -149,7 +149,10 @@ def resolve_dataframe(
     elif isinstance(value, str | Path):
         frame = read_table(Path(value))
     else:
-        raise TypeError(f"Expected a DataFrame, the path of a table or a data set, got {type(value).__name__}.")
+        raise TypeError(
+            f"Expected a DataFrame, the path of a table or a data set, got {type(value).__name__}. "
+            'pandas.DataFrame({"text": texts}) makes one of a list of texts.'
+        )
     return frame if max_rows is None or len(frame) <= max_rows else frame.head(max_rows)
 
 

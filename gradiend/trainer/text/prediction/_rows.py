@@ -239,6 +239,10 @@ def checked_neutral(data: Any, max_rows: int | None = None, *, trust_remote_code
             f"Neutral data needs a text in each row; it has {others[0]!r:.60} ({type(others[0]).__name__}). Is the "
             "column 'text' the right one?"
         )
+    if not any(text.strip() for text in frame["text"]):
+        logger.warning(
+            "The neutral data has no text: encodings have no neutral rows, and evaluate_decoder needs texts to score."
+        )
     require_values(frame["text"][[bool(text.strip()) for text in frame["text"]]], "text", " of the neutral data")
     return frame
 
