@@ -15,7 +15,7 @@ from typing_extensions import Self
 
 from gradiend.model._activations import ACTIVATIONS
 from gradiend.model._architecture import Architecture, Device, cuda_device, parse_device, parse_weight_part
-from gradiend.model._checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from gradiend.model._checkpoint import Checkpoint, read_checkpoint, refuse_other_model, write_checkpoint
 from gradiend.model._hub import local_folder
 from gradiend.model._parameter_map import ParameterMap
 from gradiend.model._shards import Shards
@@ -513,8 +513,10 @@ class GradiendModel(Shown, nn.Module):
 
         Raises:
             RuntimeError: The weights do not exist yet.
+            ValueError: The directory holds a model of transformers.
         """
         require_path("save_directory", save_directory)
+        refuse_other_model(save_directory)
         metadata = {**self.kwargs, **kwargs}
         training, facts = metadata.pop("training", None), metadata.pop("card", None)
         self.encoder_linear  # noqa: B018 - raises before any file is written

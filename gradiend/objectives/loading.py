@@ -196,6 +196,11 @@ def require_model(name_or_path: str | Path) -> None:
             )
             hint = f" Did you mean {path / inside[0]}?" if inside else ""
             raise FileNotFoundError(f"The folder {path} holds no model: it has no config.json.{hint}")
+    elif path.is_file():
+        raise FileNotFoundError(
+            f"{name_or_path} is a file, and a model is a folder: give the folder. A delta (export_delta) is applied "
+            "with apply_delta(model, …)."
+        )
     elif path.is_absolute() or len(path.parts) > 2 or str(name_or_path).startswith((".", "~")):
         raise FileNotFoundError(f"There is no folder {name_or_path}.{home_hint(name_or_path)}")
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from gradiend.model._checkpoint import refuse_other_model
 from gradiend.model._refusals import refuse_absent_weights, unwrapped
 from gradiend.model._shards import is_sharded
 from gradiend.model.model_with_gradiend import ModelWithGradiend
@@ -91,6 +92,7 @@ def plan_training(
     for place in (output, args.seed_runs_dir):
         if place is not None:
             require_directory(place)
+    refuse_other_model(output)
     record_name(trainer, args)
     if isinstance(source, nn.Module) and not isinstance(source, ModelWithGradiend):
         source = unwrapped(source)

@@ -57,6 +57,7 @@ from gradiend.trainer._rewrites import (
     OfTrainer,
     class_and_direction,
     plan_rewrites,
+    refuse_own_base,
     with_delta_files,
     with_model_directories,
 )
@@ -672,7 +673,9 @@ class Trainer(Shown, FeatureLearningDefinition):
             decoder_results, *goal, root, decoder_stats_metric_name, decoder_stats_kwargs, self._last_results
         )
         plan = with_model_directories(plan, output_dir, root)
+        refuse_own_base(plan, self.base_model_path if base_model is None else base_model)
         model, directory = self._rewritten_model(base_model)
+        refuse_own_base(plan, model.base_model)
         return plan.noted(facts_of_rewrites(self, model)).models(model, directory)
 
     @known_keywords("Trainer.export_delta")
