@@ -3,10 +3,11 @@
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import tiny_data
 
-from gradiend import GradiendModel, ModelWithGradiend, apply_delta
+from gradiend import GradiendModel, ModelWithGradiend, TextFilterConfig, TextPredictionDataCreator, apply_delta
 from gradiend.model._rewrite_files import export_delta
 
 
@@ -80,3 +81,30 @@ def test_a_file_in_place_of_a_model_says_what_it_is(base):
     tiny_data.trainer(base).train().get_model().export_delta("one.safetensors", learning_rate=0.1, strengthen="SG")
     with pytest.raises(FileNotFoundError, match=r"one\.safetensors is a file.*apply_delta"):
         ModelWithGradiend.from_pretrained("one.safetensors")
+
+
+@pytest.mark.parametrize("place", [{"output_dir": "texts"}, {"output": "texts/training.csv"}])
+def test_a_corpus_is_not_replaced_by_what_is_found_in_it(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    Path("texts").mkdir()
+    corpus = Path("texts/training.csv")
+    pd.DataFrame({"text": ["he was tired", "they were old"] * 20}).to_csv(corpus, index=False)
+    shutil.copy(corpus, "texts/neutral.csv")
+    before = corpus.read_bytes()
+    classes = [TextFilterConfig([word], id=word) for word in ("he", "they")]
+    folder = {key: value for key, value in place.items() if key == "output_dir"}
+    call = {key: value for key, value in place.items() if key == "output"}
+    creator = TextPredictionDataCreator(corpus.absolute(), feature_targets=classes, **folder)
+    with pytest.raises(ValueError, match=r"training\.csv' is where the texts are read from, and would be lost"):
+        creator.generate_training_data(**call)
+    with pytest.raises(ValueError, match=r"neutral\.csv' is where the texts are read from"):
+        creator.generate_neutral_data(base_data="texts/neutral.csv", output="texts/neutral.csv")
+    assert corpus.read_bytes() == Path("texts/neutral.csv").read_bytes() == before
+    assert creator.generate_training_data(output="found.csv", min_rows_per_class_for_split=0)
+
+
+def test_an_experiment_has_another_name_than_its_model_on_a_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="The folder owner/name would have the name of the model"):
+        tiny_data.trainer("owner/name", {"experiment_dir": "owner/name"}).train()
+    assert not any(tmp_path.iterdir())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,18 @@ from gradiend.util.logging import get_logger
 from gradiend.util.paths import CONTEXT, FINGERPRINT_FILE, MODEL_DIR, has_saved_model, seen_from, working_folder
 
 logger = get_logger(__name__)
+
+
+def refuse_name_of_model(model: Any, places: Iterable[str | None]) -> None:
+    """Raise ValueError for a new folder with the name of a model on a hub, for which it would be taken from then on."""
+    if not isinstance(model, (str, Path)) or Path(model).exists():
+        return
+    for place in places:
+        if place is not None and Path(place).absolute() == Path(model).absolute():
+            raise ValueError(
+                f"The folder {place} would have the name of the model, and would be loaded in its place from then on: "
+                f"choose another one, such as runs/{place}."
+            )
 
 
 class CurrentModel:

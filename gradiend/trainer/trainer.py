@@ -27,7 +27,7 @@ from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._hub import at_hand
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._cards import facts_of_rewrites, note_decoder, note_encoder, note_training
-from gradiend.trainer._current_model import CurrentModel, facts_of
+from gradiend.trainer._current_model import CurrentModel, facts_of, refuse_name_of_model
 from gradiend.trainer._evaluation import (
     earlier_encodings,
     encoder_key,
@@ -115,7 +115,7 @@ class Trainer(Shown, FeatureLearningDefinition):
         evaluator_class: Called as `evaluator_class(trainer, visualizer_class=Visualizer)`.
 
     Raises:
-        ValueError: A class named twice.
+        ValueError: A class named twice, or a new folder with the name of the model.
     """
 
     def __init__(
@@ -127,6 +127,7 @@ class Trainer(Shown, FeatureLearningDefinition):
             raise TypeError(f"args must be gradiend.TrainingArguments(…); got {type(args).__name__}.")
         self._args = args or TrainingArguments()
         self._made_in = working_folder()
+        refuse_name_of_model(model, [self._args.experiment_dir, self._args.output_dir])
         self.current = CurrentModel(self, model)
         """The model that a call works on if the call is given no other model."""
         self._last_results: LastResults | None = None
