@@ -5,7 +5,7 @@ import pytest
 import tiny
 import tiny_data
 
-from gradiend import TextFilterConfig, TextPredictionTrainer
+from gradiend import TextFilterConfig, TextPredictionTrainer, resolve_base_data
 from gradiend.data.text.prediction import filter_sentences
 
 ROWS = tiny_data.rows()
@@ -99,3 +99,25 @@ def test_an_emoji_is_found_whole_or_not_at_all(targets, text, found):
     """A part of an emoji leaves the rest of it beside the placeholder, which may tell the word."""
     matches = filter_sentences([text], TextFilterConfig(targets, id="A"))
     assert [span[2] for _, spans in matches for span in spans] == found
+
+
+class Table:
+    """A table of another package, as polars and pyarrow have them."""
+
+    def to_pandas(self) -> pd.DataFrame:
+        return ROWS
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: trainer(Table()).combined_data,
+        lambda: trainer({"SG": Table(), "PL": ROWS}).combined_data,
+        lambda: trainer(eval_neutral_data=Table()).neutral_data,
+        lambda: resolve_base_data(Table()),
+    ],
+    ids=["data", "by class", "neutral", "corpus"],
+)
+def test_a_table_of_another_package_leads_to_pandas(read):
+    with pytest.raises(TypeError, match=r"got Table \(test_rows_that_say_nothing\): give what its to_pandas"):
+        read()

@@ -100,6 +100,14 @@ def home_hint(path: str | PathLike[str]) -> str:
     return "" if whole == os.fspath(path) else f" A shell reads ~, Python does not: give {whole!r}."
 
 
+def frame_hint(value: object, otherwise: str) -> str:
+    """The end of a message about a value that is no DataFrame of pandas: how to make one of it."""
+    if callable(getattr(value, "to_pandas", None)):
+        kind = type(value)
+        return f" ({kind.__module__.partition('.')[0]}): give what its to_pandas() returns."
+    return f". {otherwise}"
+
+
 def require_mapping(name: str, value: object) -> None:
     """Raise TypeError for a value that is no mapping, such as a dict."""
     if not isinstance(value, Mapping):

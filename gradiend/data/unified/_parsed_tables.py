@@ -26,6 +26,7 @@ from gradiend.data.unified._schema import (
     require_values,
     require_words,
 )
+from gradiend.util._checks import frame_hint
 from gradiend.util._keywords import normalize_split_name
 
 logger = logging.getLogger(__name__)
@@ -180,8 +181,8 @@ def per_class_tables(
     for name, frame in class_dfs.items():
         if not isinstance(frame, pd.DataFrame):
             raise TypeError(
-                f"Expected a DataFrame for class {name!r}, got {type(frame).__name__}. A dict has a table for each "
-                "class; pandas.DataFrame(…) makes one of lists."
+                f"Expected a DataFrame for class {name!r}, got {type(frame).__name__}"
+                + frame_hint(frame, "A dict has a table for each class; pandas.DataFrame(…) makes one of lists.")
             )
     filled = [(str(name), frame) for name, frame in class_dfs.items() if len(frame)]
     if not filled:
