@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tiny_data
 
-from gradiend import ModelWithGradiend, TextPredictionTrainer, TrainingArguments
+from gradiend import ModelWithGradiend, SymmetricTrainerSuite, TextPredictionTrainer, TrainingArguments
 
 SEEDS = {"max_seeds": 2, "min_convergent_seeds": None, "keep_seed_runs": True, "use_cache": True}
 
@@ -51,6 +51,16 @@ def test_a_base_model_beside_the_program_is_found_from_another_folder(here, monk
     monkeypatch.chdir("other")
     assert trainer.train().evaluate_encoder()["correlation"] is not None
     assert trainer.base_model_path == "base"
+
+
+def test_a_suite_keeps_its_folder_too(here, monkeypatch):
+    suite = SymmetricTrainerSuite(
+        TextPredictionTrainer, "base", data=tiny_data.rows(), target_classes=["SG", "PL"],
+        args=TrainingArguments(experiment_dir="run", **tiny_data.QUICK),
+    )  # fmt: skip
+    assert suite.experiment_dir == "run"
+    monkeypatch.chdir("other")
+    assert suite.experiment_dir == str(here / "run")
 
 
 @pytest.mark.parametrize("carry", [shutil.move, shutil.copytree], ids=["moved", "copied"])
