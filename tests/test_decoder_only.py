@@ -246,6 +246,9 @@ def test_a_class_without_any_context_is_an_error(starting, qwen):
     run = trainer(qwen, data=data)
     with pytest.raises(ValueError, match=r"No row of feminine can be scored.*no BOS token"):
         run.evaluate_base_model(run.get_model().base_model, run.get_model().tokenizer)
+    # Of the training rows, only one class would be left.
+    with pytest.raises(ValueError, match=r"No row of feminine can be scored.*no BOS token"):
+        run.train()
 
 
 @pytest.mark.slow

@@ -43,6 +43,19 @@ FAULTS = {
     TEXT + "{base_data: a.txt, feature_targets: {a: [x], b: [y]}, target_classes: [a, b]}\n": [
         "x.yaml:3:63: target_classes is no key of corpus. It is a key of data."
     ],
+    # keys of which a conversion would leave another word
+    TEXT + "{base_data: a.txt, feature_targets: {2020-01-01: [x], b: [y]}}\n": [
+        'x.yaml:3:46: YAML reads this key as "2020-01-01", which is no text: quote it.'
+    ],
+    TEXT + "{base_data: a.txt, feature_targets: {007: [x], b: [y]}}\n": [
+        "x.yaml:3:46: YAML reads this key as 7, which is no text: quote it."
+    ],
+    TEXT + "{base_data: a.txt, feature_targets: {b: [y], True: [x]}}\n": [
+        "x.yaml:3:54: YAML reads this key as true, which is no text: quote it."
+    ],
+    TEXT + "{base_data: a.txt, feature_targets: {1: [x], '1': [y]}}\n": [
+        "x.yaml:3:46: YAML reads this key as 1, which is no text: quote it."
+    ],
     # wrong types, with no conversion
     ROWS + "train:\n  max_steps: many\n": [
         'x.yaml:5:14: train.max_steps: expected a whole number; found "many".'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -119,6 +120,18 @@ def test_a_shifted_row_is_an_error_with_its_line(tmp_path, bad: int, fields: str
         load_hub_dataset(tmp_path)
     with pytest.raises(ValueError, match=expected):
         TextPredictionTrainer("unused", data=tiny_data.rows(), eval_neutral_data=str(path)).neutral_data  # noqa: B018
+
+
+@pytest.mark.parametrize(("name", "mark"), [("t.csv", ";"), ("t.csv", "\t"), ("t.tsv", ","), ("t.csv", "|")])
+@pytest.mark.parametrize("text", ["a [MASK] b", '"a [MASK], b"', '"a ""[MASK]"" b"'])
+def test_a_table_with_another_delimiter_says_how_to_read_it(tmp_path, name: str, mark: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text("\n".join(mark.join(row) for row in [("masked", "label", "label_class"), (text, "he", "m")]))
+    for read in (lambda: resolve_dataframe(path), lambda: resolve_base_data(str(path), text_column="masked")):
+        with pytest.raises(
+            ValueError, match=rf"divided by {re.escape(repr(mark))} and not .*sep={re.escape(repr(mark))}, dt"
+        ):
+            read()
 
 
 def test_a_text_that_is_not_quoted_is_not_cut(tmp_path) -> None:

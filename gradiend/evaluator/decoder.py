@@ -224,6 +224,11 @@ class DecoderEvaluator:
         candidates = Candidates(goals, factors, everything)
         _require_direction(model, candidates, searched=not rates)
         grid = candidates.measured(search, rates, policy)
+        if not isinstance(policy, LikelihoodPolicy) and grid.get(BASE, {}).get("lms", {}).get("lms") == 0:
+            logger.warning(
+                "The base model predicts no token of the neutral texts (its language-modelling score is 0), so every "
+                'step keeps that score: give neutral texts that it can read, or choose by likelihood (lrs="auto").'
+            )
         names = [goal.summary for goal in goals]
         if summary_metrics is not None:
             names = [summary_metrics] if isinstance(summary_metrics, str) else list(summary_metrics)

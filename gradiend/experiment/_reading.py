@@ -89,6 +89,7 @@ class _Source:
                 except ValueError as error:
                     raise ExperimentError([str(error)]) from None
             marked = marked["experiment"]
+        _require_text_keys(marked, str(path))
         tree = json.loads(json.dumps(marked, default=str))
         by_path = {tuple(key.split(".")): text for key, text in flags.items()}
         for keys, text in by_path.items():
@@ -139,7 +140,25 @@ def flag_value(path: Keys, text: str) -> Any:
     known = {one.keys: one for one in fields()}.get(path)
     if known is not None and known.kind in ("text", "text or null"):
         return None if text == "null" and known.kind != "text" else text
-    return json.loads(json.dumps(_parse(text, flag_of(path)), default=str))
+    value = _parse(text, flag_of(path))
+    _require_text_keys(value, flag_of(path))
+    return json.loads(json.dumps(value, default=str))
+
+
+def _require_text_keys(node: Any, name: str) -> None:
+    """Raise ExperimentError for a key that YAML reads as a date, a truth value or such, or that is there twice.
+
+    Keys are names, such as those of classes: of `007` the number 7 would be left, of `True` the word `true`.
+    """
+    if isinstance(node, dict):
+        for key in node:
+            twice = not isinstance(key, str) and str(key) in node
+            if not isinstance(key, str) and (type(key) is not int or twice):
+                line, column = node.lc.key(key)  # type: ignore[attr-defined]
+                place = f"{name}:{line + 1}:{column + 1}"
+                raise ExperimentError([f"{place}: YAML reads this key as {_short(key)}, which is no text: quote it."])
+    for value in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _require_text_keys(value, name)
 
 
 def _put(tree: dict[str, Any], path: Keys, value: Any) -> None:

@@ -41,7 +41,7 @@ from gradiend.model._checkpoint_files import (
     write_training,
 )
 from gradiend.model._parameter_map import MappedParameter, ParameterMap
-from gradiend.util._files import remove
+from gradiend.util._files import read_json, remove
 from gradiend.util._keywords import known_keywords
 from gradiend.util._tensor_files import read_tensors, write_tensors
 from gradiend.util.paths import FILES, WEIGHT_FILES
@@ -68,6 +68,19 @@ def is_checkpoint(directory: str | Path) -> bool:
     """Whether `directory` holds a GRADIEND: its config.json has an architecture."""
     config = Path(directory) / CONFIG
     return config.is_file() and "architecture" in read_config(Path(directory))
+
+
+def refuse_other_model(directory: str | Path) -> None:
+    """Raise ValueError for a folder that holds a model of transformers, whose files a GRADIEND would replace."""
+    try:
+        config = read_json(Path(directory) / CONFIG)
+    except (FileNotFoundError, ValueError):
+        return
+    if isinstance(config, dict) and "model_type" in config and "architecture" not in config:
+        raise ValueError(
+            f"{directory} holds a model of transformers ({config['model_type']}), which a GRADIEND would overwrite: "
+            "save elsewhere, such as in a folder of its own."
+        )
 
 
 def write_checkpoint(directory: str | Path, checkpoint: Checkpoint, *, use_safetensors: bool | None = None) -> None:

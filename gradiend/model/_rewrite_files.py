@@ -272,6 +272,19 @@ def delta_path(path: str | Path) -> Path:
     return path if path.suffix == ".safetensors" else path / DELTA_FILE
 
 
+def require_delta_place(path: str | Path) -> Path:
+    """`delta_path` of a delta that will be written; raises ValueError for a file of something else, such as weights."""
+    file = delta_path(path)
+    if file.is_file():
+        try:
+            is_delta = HEADER in read_header(file)
+        except ValueError:  # damaged, so there is nothing to lose
+            is_delta = True
+        if not is_delta:
+            raise ValueError(f"{file} is there and is no delta, but holds other tensors: write the delta elsewhere.")
+    return file
+
+
 def write_delta(path: str | Path, delta: Delta) -> str:
     """Write a delta with its card, a new one unless it has one, and return the path of its file.
 
@@ -300,7 +313,7 @@ def write_delta(path: str | Path, delta: Delta) -> str:
         ],
         "rewrite": None if delta.rewrite is None else delta.rewrite.to_json(),
     }
-    file = delta_path(path)
+    file = require_delta_place(path)
     require_room(file, sum(tensor.nbytes for tensor in tensors.values()), "The delta")
     cards = LATER["cards"]()
     card = delta.card or without_package(lambda: cards.card_of(delta), "The card of the delta")
@@ -386,7 +399,7 @@ def export_delta(
     base_model, rewritten = inside(base_model), inside(rewritten)
     if rewrite is not None and not isinstance(rewrite, RewriteRecord):
         raise TypeError(f"rewrite must be a RewriteRecord, such as read_rewrite_record gives; got {rewrite!r:.60}.")
-    delta_path(path)
+    require_delta_place(path)
     old, new = dict(base_model.named_parameters()), dict(rewritten.named_parameters())
     if {name: (p.shape, p.dtype) for name, p in old.items()} != {name: (p.shape, p.dtype) for name, p in new.items()}:
         raise ValueError(

@@ -22,7 +22,13 @@ from gradiend.model._context import Side, moving_factor, one_goal, parse_directi
 from gradiend.model._device_map import copy_of
 from gradiend.model._parameter_map import MappedParameter, ParameterMap, mapped_parameters
 from gradiend.model._refusals import is_finite, refuse_undefined_weights
-from gradiend.model._rewrite_files import RewriteChoice, RewriteRecord, delta_of, delta_path, write_delta
+from gradiend.model._rewrite_files import (
+    RewriteChoice,
+    RewriteRecord,
+    delta_of,
+    require_delta_place,
+    write_delta,
+)
 from gradiend.model._saved_rewrite import require_saved
 from gradiend.model._shards import is_sharded
 from gradiend.model.param_mapped import ParamMappedGradiendModel
@@ -276,7 +282,7 @@ class RewritesBaseModel(nn.Module, ABC):
 
         Returns the path of the file; errors are those of `rewrite_base_model`.
         """
-        delta_path(path)
+        require_delta_place(path)
         learning_rate, feature_factor = self._size_and_factor(learning_rate, feature_factor, part, strengthen, weaken)
         with self._rewritten_parameters(learning_rate, feature_factor, part) as (base_model, changed):
             record = self.rewrite_record(learning_rate, feature_factor, part, choice=choice)

@@ -18,7 +18,7 @@ from typing_extensions import Self
 
 from gradiend.model._activations import ACTIVATIONS
 from gradiend.model._architecture import Architecture, Device, cuda_device, parse_device, parse_weight_part
-from gradiend.model._checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from gradiend.model._checkpoint import Checkpoint, read_checkpoint, refuse_other_model, write_checkpoint
 from gradiend.model._hub import local_folder
 from gradiend.model._parameter_map import ParameterMap
 from gradiend.model._shards import Shards
@@ -488,9 +488,12 @@ class GradiendModel(Shown, nn.Module):
             use_safetensors: False writes `pytorch_model.bin`; None and True write `model.safetensors`.
             **kwargs: Further metadata for config.json; `training` is written to training.json instead.
 
-        Raises RuntimeError if the weights do not exist yet.
+        Raises:
+            RuntimeError: The weights do not exist yet.
+            ValueError: The directory holds a model of transformers.
         """
         require_path("save_directory", save_directory)
+        refuse_other_model(save_directory)
         metadata = {**self.kwargs, **kwargs}
         training, facts = metadata.pop("training", None), metadata.pop("card", None)
         self.encoder_linear  # noqa: B018 - raises before any file is written

@@ -25,7 +25,7 @@ from gradiend.model._base_model import (
     resolve_directory,
     split_gradiend_arguments,
 )
-from gradiend.model._checkpoint import is_checkpoint
+from gradiend.model._checkpoint import is_checkpoint, refuse_other_model
 from gradiend.model._checkpoint_files import CONFIG, verify_others
 from gradiend.model._context import (
     Side,
@@ -286,9 +286,11 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
 
         Raises:
             RuntimeError: The weights do not exist yet.
-            ValueError: `labels_of` is unknown, or the encoder cannot be inverted.
+            ValueError: `labels_of` is unknown, the encoder cannot be inverted, or the directory holds a model of
+                transformers.
         """
         require_path("save_directory", save_directory)
+        refuse_other_model(save_directory)
         self.gradiend.encoder_linear  # noqa: B018 - raises before any file is written
         labels = parse_labels(labels_of)
         if labels is Side.ALTERNATIVE and self._source is Side.ALTERNATIVE:

@@ -22,6 +22,7 @@ from gradiend.model._refusals import inside, refuse_absent_weights, refuse_undef
 from gradiend.model._rewrite_files import verify_rewritten
 from gradiend.model._shards import is_sharded, whole_state
 from gradiend.objectives.registry import OBJECTIVES, kind_named, kind_of, refuse_unsupported
+from gradiend.util._checks import home_hint
 from gradiend.util._isolation import LOADING, exclusive
 from gradiend.util._processes import by_first
 from gradiend.util._progress import others_bars
@@ -180,8 +181,13 @@ def require_model(name_or_path: str | Path) -> None:
             )
             hint = f" Did you mean {path / inside[0]}?" if inside else ""
             raise FileNotFoundError(f"The folder {path} holds no model: it has no config.json.{hint}")
+    elif path.is_file():
+        raise FileNotFoundError(
+            f"{name_or_path} is a file, and a model is a folder: give the folder. A delta (export_delta) is applied "
+            "with apply_delta(model, …)."
+        )
     elif path.is_absolute() or len(path.parts) > 2 or str(name_or_path).startswith((".", "~")):
-        raise FileNotFoundError(f"There is no folder {name_or_path}.")
+        raise FileNotFoundError(f"There is no folder {name_or_path}.{home_hint(name_or_path)}")
 
 
 class AutoTokenizerForLM:

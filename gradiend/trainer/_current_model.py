@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -23,22 +23,34 @@ from gradiend.util._leftovers import temporary_folder
 from gradiend.util._lock import ExperimentLocked, written_by
 from gradiend.util._processes import processes
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import CONTEXT, FINGERPRINT_FILE, MODEL_DIR, has_saved_model
+from gradiend.util.paths import CONTEXT, FINGERPRINT_FILE, MODEL_DIR, has_saved_model, seen_from, working_folder
 
 logger = get_logger(__name__)
+
+
+def refuse_name_of_model(model: Any, places: Iterable[str | None]) -> None:
+    """Raise ValueError for a new folder with the name of a model on a hub, for which it would be taken from then on."""
+    if not isinstance(model, (str, Path)) or Path(model).exists():
+        return
+    for place in places:
+        if place is not None and Path(place).absolute() == Path(model).absolute():
+            raise ValueError(
+                f"The folder {place} would have the name of the model, and would be loaded in its place from then on: "
+                f"choose another one, such as runs/{place}."
+            )
 
 
 class CurrentModel:
     """The model that a trainer works on: given by the user, pruned by a call, trained, or found trained."""
 
     def __init__(self, trainer: Any, given: Any) -> None:
-        # Not the trainer itself: in a circle of references, models would stay in memory until Python looks for circles.
-        self._trainer_of = weakref.ref(trainer)
+        self.belong_to(trainer)
+        self._made_in = working_folder()
         self.named = given
         """The model, name or path that the user gave."""
         self._started_from: Any = None
-        self.directory: str | None = None
-        """Directory of the trained model; None before a training."""
+        self._directory: str | None = None
+        self._working_folder = working_folder()
         self.model: ModelWithGradiend | None = given if isinstance(given, ModelWithGradiend) else None
         """The model in memory; None until it is needed."""
         self.pruned: ModelWithGradiend | None = None
@@ -47,10 +59,40 @@ class CurrentModel:
         """What the trainer shares with the other trainers of its suite; None without a suite."""
         self._made_by: bytes | None = None
 
+    def belong_to(self, trainer: Any) -> None:
+        """Make this the current model of a trainer."""
+        # Not the trainer itself: in a circle of references, models would stay in memory until Python looks for circles.
+        self._trainer_of: Any = weakref.ref(trainer)
+
+    @property
+    def belongs_to_none(self) -> bool:
+        """Whether this is a copy or was unpickled, and `belong_to` was not called yet."""
+        return self._trainer_of is None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a deep copy and a pickle have: all but the trainer, of which they have a copy too."""
+        return {**self.__dict__, "_trainer_of": None}
+
     @cached_property
+    def _given(self) -> Any:
+        return at_hand(self.named)
+
+    @property
     def given(self) -> Any:
         """What the user gave; for a GRADIEND on a hub, which the first access downloads, its local folder."""
-        return at_hand(self.named)
+        if not isinstance(self._given, (str, Path)):
+            return self._given
+        place = seen_from(self._made_in, str(self._given))
+        return place if place != str(self._given) and Path(place).exists() else self._given
+
+    @property
+    def directory(self) -> str | None:
+        """Directory of the trained model; None before a training."""
+        return None if self._directory is None else seen_from(self._working_folder, self._directory)
+
+    @directory.setter
+    def directory(self, directory: str | None) -> None:
+        self._directory, self._working_folder = directory, working_folder()
 
     @property
     def started_from(self) -> Any:
@@ -156,16 +198,16 @@ class CurrentModel:
             return "pruned, not trained", None
         if self.model is not None and self.model.gradiend.is_built and not self.model.gradiend.seems_untrained:
             return "a trained GRADIEND", None
-        given = self.__dict__.get("given", self.named)
+        given = self.__dict__.get("_given", self.named)
         if isinstance(given, (str, Path)) and (Path(given) / CONTEXT).is_file():
             return "a trained GRADIEND", str(given)
-        output = model_directory(self._trainer, self._trainer.training_args)
+        output = model_directory(self._trainer, self._trainer.placed_args)
         there = output is not None and has_saved_model(output)
         return f"not trained{f'; a trained model is in {output}' if there else ''}", None
 
     def _earlier(self) -> str | None:
         """The directory in which a training would put its model, if it holds a trained model."""
-        output = model_directory(self._trainer, self._trainer.training_args)
+        output = model_directory(self._trainer, self._trainer.placed_args)
         return output if output is not None and is_checkpoint(output) else None
 
     def _take_earlier(self) -> None:
@@ -179,14 +221,14 @@ class CurrentModel:
             return
         self.take(output)
         trainer = self._trainer
-        trainer.modality = data_of_choice(trainer, TrainingPlan(trainer.training_args, output, *self.start()))
+        trainer.modality = data_of_choice(trainer, TrainingPlan(trainer.placed_args, output, *self.start()))
         logger.info(
             "The model in %s was trained from the same model and data, with the same arguments: it is used.", output
         )
 
     def _why_not(self, output: str) -> list[str]:
         """Why the model in `output` is not the model that a training would make; an empty list if it is."""
-        args = self._trainer.training_args
+        args = self._trainer.placed_args
         saved = saved_seed if args.max_seeds == 1 else saved_choice
         try:
             found = saved(self._trainer, TrainingPlan(args, output, *self.start()))
@@ -198,7 +240,7 @@ class CurrentModel:
         """How to get a trained model, and why a model in the experiment directory is not used."""
         output = self._earlier()
         if output is None:
-            wanted = model_directory(self._trainer, self._trainer.training_args)
+            wanted = model_directory(self._trainer, self._trainer.placed_args)
             now = "" if wanted is None else written_by(wanted)
             running = f"A model is being trained or saved{now}. " if now else ""
             return f"{running}Call train() first, or get_model(load_directory=…) for a trained one."

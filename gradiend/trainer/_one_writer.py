@@ -43,7 +43,7 @@ def one_writer(*outputs: str, only_to_outputs: bool = False) -> Callable[[Callab
             trainer: Any = args[0]
             given = {**bound, **bound.get(flexible or "", {})}
             output = next((given[name] for name in outputs if given.get(name) is not None), None)
-            arguments = trainer.training_args
+            arguments = trainer.placed_args
             folder = None
             if output is not None or not only_to_outputs:
                 folder = _folder(

@@ -24,7 +24,7 @@ from gradiend.model._architecture import parse_rewrite_part
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._checkpoint_files import holds, take_over
 from gradiend.model._context import one_goal
-from gradiend.model._rewrite_files import RewriteChoice, write_rewrite_record
+from gradiend.model._rewrite_files import RewriteChoice, require_delta_place, write_rewrite_record
 from gradiend.model._shards import is_sharded, whole_state
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.util import BALANCE
@@ -267,6 +267,22 @@ def with_model_directories(plan: RewritePlan, output_dir: str | None, experiment
     return replace(plan, places=places)
 
 
+def refuse_own_base(plan: RewritePlan, base: Any) -> None:
+    """Raise ValueError if a rewritten model would be saved over the base model, a name, path or model, itself."""
+    name = base if isinstance(base, (str, Path)) else getattr(base, "name_or_path", None)
+    for place in plan.places:
+        if (
+            place is not None
+            and isinstance(name, (str, Path))
+            and str(name)
+            and Path(place).resolve() == Path(name).resolve()
+        ):
+            raise ValueError(
+                f"{place} holds the base model itself, which the rewritten model would overwrite: save elsewhere, with "
+                "output_dir=."
+            )
+
+
 def with_delta_files(plan: RewritePlan, path: str | Path | None, experiment_dir: str | None) -> RewritePlan:
     """The plan with a file for each delta: the file `path`, or `<key>.safetensors` in `path` or `…/deltas`.
 
@@ -279,6 +295,7 @@ def with_delta_files(plan: RewritePlan, path: str | Path | None, experiment_dir:
         if len(plan.rewrites) > 1:
             raise ValueError(f"{path} is one file, for {len(plan.rewrites)} deltas: give a directory.")
         require_directory(Path(path).parent)
+        require_delta_place(path)
         return replace(plan, places=[str(path)])
     if not path and experiment_dir is None:
         raise ValueError("export_delta needs path, a directory or a .safetensors file, or an experiment_dir.")

@@ -165,13 +165,24 @@ def kept_models(trainer: Any, plan: TrainingPlan) -> dict[int, Any] | None:
     if not report.is_file():
         return None
     try:
-        runs = {run["seed"]: run["output_dir"] for run in read_checked_json(report)["runs"] if stays(run, args)}
+        runs = {
+            run["seed"]: seed_folder(plan.seeds_directory, run)
+            for run in read_checked_json(report)["runs"]
+            if stays(run, args)
+        }
         if not all(map(has_saved_model, runs.values())):
             return None
         return trainer.load_seed_runs(runs) if args.keep_seed_runs else {}
     except (KeyError, TypeError, ValueError) as error:
         logger.info("The seeds are trained again, because those of %s cannot be read: %s", report, error)
         return None
+
+
+def seed_folder(seeds_directory: Path, run: Mapping[str, Any]) -> str:
+    """The directory of a seed in a report, also after the experiment was moved or copied to another place."""
+    recorded = str(run["output_dir"])
+    here = seeds_directory / Path(recorded).name
+    return str(here) if here.is_dir() else recorded
 
 
 def stays(run: Mapping[str, Any], args: TrainingArguments) -> bool:

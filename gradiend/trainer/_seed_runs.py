@@ -9,6 +9,7 @@ from typing import Any
 
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.trainer._preparation import TrainingPlan
+from gradiend.trainer._saved_training import seed_folder
 from gradiend.trainer._seed_stability import FEWEST, saved_stability
 from gradiend.trainer.core._seeds import NOT_COMPARED, cause_of
 from gradiend.trainer.core.stats import SeedReport, judgement, load_training_stats
@@ -26,7 +27,7 @@ def seeds_directory(trainer: Any) -> Path | None:
     """The directory of the seed runs of a trainer's model; None if there is no place for it."""
     home = Path(trainer.model_path).parent if is_checkpoint(trainer.model_path) else trainer.experiment_dir
     beside = None if home is None else Path(home) / SEEDS_DIR
-    directory = trainer.training_args.seed_runs_dir or beside
+    directory = trainer.placed_args.seed_runs_dir or beside
     return None if directory is None else Path(directory)
 
 
@@ -62,7 +63,9 @@ def best_seed_run_path(trainer: Any) -> str | None:
 
 def _place(trainer: Any, report: Mapping[str, Any], run: Mapping[str, Any]) -> str | None:
     """The directory with the model of a seed: its own or, for the best seed, that of the result; None without one."""
-    places = [run["output_dir"], *([trainer.model_path] if run["seed"] == report["best_seed"] else [])]
+    directory = seeds_directory(trainer)
+    assert directory is not None
+    places = [seed_folder(directory, run), *([trainer.model_path] if run["seed"] == report["best_seed"] else [])]
     return next((str(place) for place in places if is_checkpoint(place)), None)
 
 
@@ -109,7 +112,7 @@ def compare_seeds(plan: TrainingPlan) -> None:
     done = report.get("topk_stability", NOT_COMPARED)
     if done["computed"] and (done["topk"], done["part"]) == (args.seed_stability_topk, args.seed_stability_part):
         return
-    directories = {run["seed"]: run["output_dir"] for run in report["runs"] if run["converged"]}
+    directories = {run["seed"]: seed_folder(plan.seeds_directory, run) for run in report["runs"] if run["converged"]}
     needed = FEWEST if args.min_convergent_seeds is None else args.min_convergent_seeds
     if len(directories) < needed:
         raise RuntimeError(

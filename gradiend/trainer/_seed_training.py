@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from gradiend.model._checkpoint import refuse_other_model
 from gradiend.model._refusals import refuse_absent_weights, unwrapped
 from gradiend.model._shards import is_sharded
 from gradiend.model.model_with_gradiend import ModelWithGradiend
@@ -65,7 +66,7 @@ def plan_training(
     given = {**overrides, **{name: value for name, value in named.items() if value is not None}}
     given = resolve_keywords("Trainer.train", given, [*trainer.training_args.names(), "num_epochs", *named])
     model_class = given.pop("model_with_gradiend_cls", None)
-    args: TrainingArguments = trainer.training_args.replace(**given)
+    args: TrainingArguments = trainer.placed_args.replace(**given)
     _check_arguments(trainer, args)
     source, pruned = trainer.current.start(model)
     base = source.base_model if isinstance(source, ModelWithGradiend) else source
@@ -91,6 +92,7 @@ def plan_training(
     for place in (output, args.seed_runs_dir):
         if place is not None:
             require_directory(place)
+    refuse_other_model(output)
     record_name(trainer, args)
     if isinstance(source, nn.Module) and not isinstance(source, ModelWithGradiend):
         source = unwrapped(source)

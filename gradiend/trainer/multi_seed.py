@@ -363,6 +363,6 @@ def _selected(trainer: Any, report: Mapping[str, Any], selection: str) -> dict[i
         kept = "all_tried" if selection == "all_tried" else "all_convergent"
         raise FileNotFoundError(
             f"The weights of seed {', '.join(map(str, missing))} are not there: train with saved_seed_runs={kept!r}, "
-            f'which keeps them in {Path(runs[0]["output_dir"]).parent}. selection="best" needs the best alone.'
+            f'which keeps them in {seeds_directory(trainer)}. selection="best" needs the best alone.'
         )
     return {seed: paths[seed] for seed in wanted}

@@ -177,7 +177,7 @@ class TrainerSuite(TrainerCollection):
     def experiment_dir(self) -> str | None:
         """Directory of the suite; None if nothing is written."""
         one = next(iter(self._trainers.values()))
-        return one.training_args.experiment_dir
+        return one.placed_args.experiment_dir
 
     # Training
 

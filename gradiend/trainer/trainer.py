@@ -27,7 +27,7 @@ from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._hub import at_hand
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._cards import facts_of_rewrites, note_decoder, note_encoder, note_training
-from gradiend.trainer._current_model import CurrentModel, facts_of
+from gradiend.trainer._current_model import CurrentModel, facts_of, refuse_name_of_model
 from gradiend.trainer._evaluation import (
     earlier_encodings,
     encoder_key,
@@ -57,6 +57,7 @@ from gradiend.trainer._rewrites import (
     OfTrainer,
     class_and_direction,
     plan_rewrites,
+    refuse_own_base,
     with_delta_files,
     with_model_directories,
 )
@@ -91,7 +92,7 @@ from gradiend.util._imports import LATER, without_package
 from gradiend.util._keywords import known_keywords
 from gradiend.util._room import kept_if_possible
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import BALANCE_PLOT, SHIFTS_PLOT
+from gradiend.util.paths import BALANCE_PLOT, SHIFTS_PLOT, seen_from, working_folder
 from gradiend.visualizer import Visualizer, plot_balance, plot_encoder_distributions
 from gradiend.visualizer._encodings import Encodings, frame_of
 from gradiend.visualizer._output import checked_plot_options, marked_titles, plot_is_possible, require_matplotlib
@@ -114,7 +115,7 @@ class Trainer(Shown, FeatureLearningDefinition):
         evaluator_class: Called as `evaluator_class(trainer, visualizer_class=Visualizer)`.
 
     Raises:
-        ValueError: A class named twice.
+        ValueError: A class named twice, or a new folder with the name of the model.
     """
 
     def __init__(
@@ -125,6 +126,8 @@ class Trainer(Shown, FeatureLearningDefinition):
         if args is not None and not isinstance(args, TrainingArguments):
             raise TypeError(f"args must be gradiend.TrainingArguments(…); got {type(args).__name__}.")
         self._args = args or TrainingArguments()
+        self._made_in = working_folder()
+        refuse_name_of_model(model, [self._args.experiment_dir, self._args.output_dir])
         self.current = CurrentModel(self, model)
         """The model that a call works on if the call is given no other model."""
         self._last_results: LastResults | None = None
@@ -133,6 +136,12 @@ class Trainer(Shown, FeatureLearningDefinition):
         """Whether the last call of `train` found a finished training instead of training again."""
         self._evaluator_class = evaluator_class or Evaluator
         self._evaluator: Evaluator | None = None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what a copy or a pickle has; a deep copy and an unpickled trainer have a current model of their own."""
+        self.__dict__.update(state)
+        if self.current.belongs_to_none:
+            self.current.belong_to(self)
 
     def _tables(self) -> tuple[str, Sequence[Table]]:
         return type(self).__name__, [facts("", facts_of(self))]
@@ -143,6 +152,17 @@ class Trainer(Shown, FeatureLearningDefinition):
     def training_args(self) -> TrainingArguments:
         """The arguments of every call that gives no others."""
         return self._args
+
+    @property
+    def placed_args(self) -> TrainingArguments:
+        """`training_args` with every folder where it was when the trainer was made; the same object in most cases.
+
+        A program may change its working folder between two calls; what a trainer wrote before would then be missing.
+        """
+        places = {name: self._args.get(name) for name in ("experiment_dir", "output_dir", "seed_runs_dir")}
+        moved = {name: seen_from(self._made_in, place) for name, place in places.items() if place is not None}
+        changed = {name: place for name, place in moved.items() if place != places[name]}
+        return self._args.replace(**changed) if changed else self._args
 
     @property
     def base_model_path(self) -> str:
@@ -156,8 +176,11 @@ class Trainer(Shown, FeatureLearningDefinition):
 
     @property
     def experiment_dir(self) -> str | None:
-        """`args.experiment_dir`, with `run_id` appended if there is one."""
-        return run_directory(self, self._args)
+        """`args.experiment_dir`, with `run_id` appended if there is one.
+
+        A relative path becomes absolute once the working folder is another one than when the trainer was made.
+        """
+        return run_directory(self, self.placed_args)
 
     @property
     def evaluator(self) -> Evaluator:
@@ -651,7 +674,9 @@ class Trainer(Shown, FeatureLearningDefinition):
             decoder_results, *goal, root, decoder_stats_metric_name, decoder_stats_kwargs, self._last_results
         )
         plan = with_model_directories(plan, output_dir, root)
+        refuse_own_base(plan, self.base_model_path if base_model is None else base_model)
         model, directory = self._rewritten_model(base_model)
+        refuse_own_base(plan, model.base_model)
         return plan.noted(facts_of_rewrites(self, model)).models(model, directory)
 
     @known_keywords("Trainer.export_delta")

@@ -74,7 +74,7 @@ def require_flag(name: str, value: object) -> None:
 
 
 def require_path(name: str, value: object) -> None:
-    """Raise TypeError for a value that is no path, and ValueError for an empty path."""
+    """Raise TypeError for a value that is no path, and ValueError for an empty path or one in `~`."""
     if not isinstance(value, str | PathLike):
         raise TypeError(f"{name} must be a path; got {value!r:.60} ({type(value).__name__}).")
     require_text(name, str(value) if isinstance(value, PathLike) else value)
@@ -83,6 +83,23 @@ def require_path(name: str, value: object) -> None:
         raise ValueError(f"{name} has a part that is too long for the name of a file: {shown} Choose another place.")
     if "\0" in str(value):
         raise ValueError(f"{name} has a zero byte, which no path can have; got {value!r:.60}.")
+    if hint := home_hint(value):
+        # A folder called "~" in the working folder is never meant, and whoever removes it removes the home folder.
+        raise ValueError(f"{name}={str(value)!r} is no path.{hint}")
+
+
+def home_hint(path: str | PathLike[str]) -> str:
+    """The end of a message about a path that begins with `~`; empty for any other path."""
+    whole = os.path.expanduser(path)
+    return "" if whole == os.fspath(path) else f" A shell reads ~, Python does not: give {whole!r}."
+
+
+def frame_hint(value: object, otherwise: str) -> str:
+    """The end of a message about a value that is no DataFrame of pandas: how to make one of it."""
+    if callable(getattr(value, "to_pandas", None)):
+        kind = type(value)
+        return f" ({kind.__module__.partition('.')[0]}): give what its to_pandas() returns."
+    return f". {otherwise}"
 
 
 def require_mapping(name: str, value: object) -> None:

@@ -123,6 +123,21 @@ _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]|^[. ]+|[. ]+$')
 _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com\d|lpt\d)\s*(\..*)?", re.IGNORECASE)
 
 
+def working_folder() -> Path | None:
+    """The folder that relative paths start at; None if it has been removed."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return None
+
+
+def seen_from(folder: Path | None, path: str) -> str:
+    """A path that was relative to a working folder of before, as a path from the present one."""
+    if folder is None or Path(path).is_absolute() or working_folder() == folder:
+        return path
+    return str(folder / path)
+
+
 def safe_name(name: str, own: Collection[str] = ()) -> str:
     """A file name for any text: `name` itself if every file system takes that name, else a cleaned name with a hash.
 

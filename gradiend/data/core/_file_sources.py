@@ -37,6 +37,10 @@ class _File(TextSource):
         """Path, size and time of the last change."""
         return _identity_of(self._path)
 
+    def files(self) -> list[Path]:
+        """The file."""
+        return [self._path]
+
 
 def _identity_of(path: Path) -> dict[str, Any]:
     status = path.stat()
@@ -183,4 +187,8 @@ class DatasetRows(TextSource):
         """The files that hold the rows, or a fingerprint of rows in memory."""
         if not self._files:
             return {"rows": len(self._dataset), "fingerprint": self._dataset._fingerprint}
-        return {"rows": len(self._dataset), "files": [_identity_of(Path(file["filename"])) for file in self._files]}
+        return {"rows": len(self._dataset), "files": list(map(_identity_of, self.files()))}
+
+    def files(self) -> list[Path]:
+        """The files that hold the rows; none for rows in memory."""
+        return [Path(file["filename"]) for file in self._files]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from os import PathLike
@@ -76,6 +76,14 @@ def prepare_output(path: Path, output_format: str) -> Path:
     except OSError as error:
         raise OSError(f"Cannot write to the folder {str(path.parent)!r} ({error}); choose another output.") from error
     return path
+
+
+def refuse_to_replace(path: Path, read: Iterable[Path]) -> None:
+    """Raise a ValueError if a table would be written over a file that is read, or a folder with such a file in it."""
+    written = path.resolve()
+    for file in read:
+        if written == file.resolve() or written in file.resolve().parents:
+            raise ValueError(f"{str(path)!r} is where the texts are read from, and would be lost: give another output.")
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:

@@ -7,7 +7,7 @@ import gzip
 import json
 import sys
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from gradiend.util._checks import require_whole_characters
+from gradiend.util._checks import home_hint, require_whole_characters
 from gradiend.util._imports import require_package
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -81,7 +81,7 @@ def read_table(path: Path) -> pd.DataFrame:
         what = "is a folder; pass it as a string to load it as a data set" if path.is_dir() else "does not exist"
         raise FileNotFoundError(
             f"{str(path)!r} {what}. Expected the path of a {one_of_suffixes()} file (relative paths start at "
-            f"{Path.cwd()})."
+            f"{Path.cwd()}).{home_hint(path)}"
         )
     known = format_of(path)
     if known is None:
@@ -130,6 +130,8 @@ def csv_rows(path: Path, delimiter: str | None = None) -> Generator[tuple[int, l
             line = reader.line_num + 1
             try:
                 fields = _next_row(reader)
+                if header is None and fields is not None:
+                    _require_delimiter(path, fields, between)
             except csv.Error as error:
                 raise _unreadable(
                     path,
@@ -157,6 +159,18 @@ def csv_rows(path: Path, delimiter: str | None = None) -> Generator[tuple[int, l
             yield line, fields
     if header is None:
         raise _unreadable(path, "it is empty; expected a header row")
+
+
+def _require_delimiter(path: Path, header: Sequence[str], delimiter: str) -> None:
+    """Raise a ValueError for a header whose one name has the delimiter of another kind of table in it."""
+    name = "".join(header[:1])
+    other = next((mark for mark in (";", "\t", "|", ",") if mark in name.strip()), None)
+    if len(header) == 1 and other is not None:
+        raise _unreadable(
+            path,
+            f"its columns are divided by {other!r} and not by {delimiter!r}. Save it so, or read it with pandas "
+            f"(sep={other!r}, dtype=str, keep_default_na=False) and pass the DataFrame.",
+        )
 
 
 def json_object(line: str, where: str) -> dict[str, Any]:

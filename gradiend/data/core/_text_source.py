@@ -7,6 +7,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import pandas as pd
@@ -75,6 +76,10 @@ class TextSource(ABC):
     @abstractmethod
     def identity(self) -> dict[str, Any]:
         """Return JSON values that are different for another source, and for this source after a change."""
+
+    def files(self) -> list[Path]:
+        """The files that are read, which no result may replace."""
+        return []
 
     def check(self) -> None:
         """Read the first chunk, so that an unreadable source is an error before any work."""

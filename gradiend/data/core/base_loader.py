@@ -13,7 +13,7 @@ from gradiend.data.core._datasets import is_data_set, load_hub_dataset, looks_li
 from gradiend.data.core._file_sources import CsvFile, DatasetRows, LineFile, ParquetFile
 from gradiend.data.core._table_formats import CSV_SUFFIXES, JSON_SUFFIXES, format_of, suffixes
 from gradiend.data.core._text_source import Columns, MemoryTexts, TextSource, make_chunk
-from gradiend.util._checks import require_path, require_text, require_whole
+from gradiend.util._checks import frame_hint, require_path, require_text, require_whole
 from gradiend.util._keywords import known_keywords
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def open_source(
     if not isinstance(source, str | PathLike):
         raise TypeError(
             "Expected a list of texts, a DataFrame, a Dataset, the path of a file or folder, or a hub id; got "
-            f"{type(source).__name__}. Turn another collection of texts into a list first."
+            f"{type(source).__name__}" + frame_hint(source, "Turn another collection of texts into a list first.")
         )
     require_path("base_data", source)
     path = Path(source)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +26,10 @@ from gradiend.data.unified._schema import (
     require_values,
     require_words,
 )
+from gradiend.util._checks import frame_hint
 from gradiend.util._keywords import normalize_split_name
+
+logger = logging.getLogger(__name__)
 
 DOCUMENT = "document"
 OUTSIDE_GROUPS = "outside the transition groups"
@@ -93,6 +98,12 @@ def _compared(table: ParsedTable, contrast: Contrast, dropped: Counter[str]) -> 
     is_target = factual.isin(contrast.target_of)
     for name, count in factual[~is_target].value_counts(sort=False).items():
         dropped[of_other_class(str(name))] += int(count)
+        for target in contrast.target_of:
+            if loosely(str(name)) == loosely(target):
+                logger.warning(
+                    "%d rows%s of class %r are left out: the name differs from the target class %r only in capitals or "
+                    "spaces. If one class is meant, write it in one way.", count, table.where, name, target,
+                )  # fmt: skip
     if table.alternative_class is None:
         known = factual.isin([name for name in factual.unique() if contrast.includes(name)])
         dropped[OUTSIDE_GROUPS] += int((is_target & ~known).sum())
@@ -106,6 +117,11 @@ def _compared(table: ParsedTable, contrast: Contrast, dropped: Counter[str]) -> 
     dropped["comparing a class with itself"] += int(inner.sum())
     dropped[OUTSIDE_GROUPS] += int((targets & ~inner & ~allowed).sum())
     return allowed
+
+
+def loosely(name: str) -> str:
+    """A form that names have in common if a person would read them as the same name."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def _words(frame: pd.DataFrame, column: str, table: ParsedTable) -> pd.Series:
@@ -164,7 +180,10 @@ def per_class_tables(
         raise TypeError(f"Expected a dict of class names and DataFrames, got {type(class_dfs).__name__}.")
     for name, frame in class_dfs.items():
         if not isinstance(frame, pd.DataFrame):
-            raise TypeError(f"Expected a DataFrame for class {name!r}, got {type(frame).__name__}.")
+            raise TypeError(
+                f"Expected a DataFrame for class {name!r}, got {type(frame).__name__}"
+                + frame_hint(frame, "A dict has a table for each class; pandas.DataFrame(…) makes one of lists.")
+            )
     filled = [(str(name), frame) for name, frame in class_dfs.items() if len(frame)]
     if not filled:
         raise ValueError(f"The data has no rows; classes given: {listed(class_dfs)}.")

@@ -178,7 +178,14 @@ def _is_retyped(value: object) -> bool:
 def require_words(values: pd.Series, what: str, where: str = "") -> pd.Series:
     """Do what `require_values` does for words, and strip them; truth values and fractions are errors too."""
     _require_plain(values, what, where, only_words=True)
-    return require_values(values, what, where).str.strip()
+    words = require_values(values, what, where).str.strip()
+    masks = words.str.contains(PLACEHOLDER, regex=False).astype(bool)
+    if masks.any():
+        raise ValueError(
+            f"{int(masks.sum())} of {len(words)} rows{where} have {PLACEHOLDER} as their {what}, first row "
+            f"{masks.idxmax()!r}: give the word that stands, or might stand, in its place."
+        )
+    return words
 
 
 def class_column(frame: pd.DataFrame, column: str, where: str = "") -> pd.Series:

@@ -23,7 +23,7 @@ from gradiend.data.core._datasets import (
 )
 from gradiend.data.core._table_formats import is_table_path, read_table
 from gradiend.data.unified._schema import ColumnNames, require_columns
-from gradiend.util._checks import require_ordered, require_whole
+from gradiend.util._checks import frame_hint, require_ordered, require_whole
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,8 @@ class DataSource:
             )
         raise TypeError(
             "Expected data as a DataFrame, a dict class → DataFrame, a Dataset, the path of a table or the name of a "
-            f"data set, got {type(data).__name__}."
+            f"data set, got {type(data).__name__}"
+            + frame_hint(data, "pandas.DataFrame(…) makes one of a list of dicts.")
         )
 
     def _in_memory(self, data: Any, columns: ColumnNames) -> pd.DataFrame | dict[str, pd.DataFrame]:
@@ -145,7 +146,10 @@ def resolve_dataframe(
     elif isinstance(value, str | Path):
         frame = read_table(Path(value))
     else:
-        raise TypeError(f"Expected a DataFrame, the path of a table or a data set, got {type(value).__name__}.")
+        raise TypeError(
+            f"Expected a DataFrame, the path of a table or a data set, got {type(value).__name__}"
+            + frame_hint(value, 'pandas.DataFrame({"text": texts}) makes one of a list of texts.')
+        )
     return frame if max_rows is None or len(frame) <= max_rows else frame.head(max_rows)
 
 

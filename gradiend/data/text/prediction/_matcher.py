@@ -149,8 +149,11 @@ def letters_of(text: str) -> str:
 
 
 def _forms(word: str) -> list[str]:
-    # The straight and the curly apostrophe are the same: don't, don’t.
-    written = (word, word.replace("’", "'"), word.replace("'", "’"))
+    # The straight and the curly apostrophe are the same: don't, don’t. So are a symbol and its picture: ❤, ❤️.
+    written = [word, word.replace("’", "'"), word.replace("'", "’")]
+    plain = word.removesuffix(_AS_PICTURE)
+    if plain and unicodedata.category(plain[-1]) == "So":
+        written = [plain + _AS_PICTURE, plain, *written]  # the longer one first, as in `_compile`
     return list(
         dict.fromkeys(
             form
@@ -167,7 +170,23 @@ def _is_whole(sentence: str, match: re.Match[str]) -> bool:
         return True  # the regular expression has checked ASCII neighbours
     before = is_word_character(sentence[start]) and is_joined_before(sentence, start)
     after = is_word_character(sentence[end - 1]) and is_joined_after(sentence, end)
-    return not (before or after)
+    return not (before or after or _is_part_of_picture(sentence, start, end))
+
+
+def _is_part_of_picture(sentence: str, start: int, end: int) -> bool:
+    """Tell whether a symbol is only a part of an emoji: `👩` of `👩🏽` and of `👩‍⚕️`, and `❤` of `❤️`."""
+    after, before = sentence[end : end + 1], sentence[start - 1 : start]
+    is_changed = after == _JOINER or after in _SKINS or (bool(after) and _is_mark(after))
+    return (_is_symbol(sentence[end - 1]) and bool(after) and is_changed) or (
+        _is_symbol(sentence[start]) and before == _JOINER
+    )
+
+
+_JOINER, _AS_PICTURE, _SKINS = "\u200d", "\ufe0f", "\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"
+
+
+def _is_symbol(character: str) -> bool:
+    return unicodedata.category(character) in ("So", "Sk") or character == _AS_PICTURE
 
 
 _UNSPACED = (

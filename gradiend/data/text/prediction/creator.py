@@ -23,6 +23,7 @@ from gradiend.data.core._output_tables import (
     parse_folder,
     parse_output_format,
     prepare_output,
+    refuse_to_replace,
 )
 from gradiend.data.core._splits import Balance, SplitRatios, parse_balance
 from gradiend.data.core._text_source import Columns, TextBlock, TextSource, stream_texts
@@ -376,6 +377,8 @@ class TextPredictionDataCreator(Shown):
         elif self.output_dir is not None:
             name = output_name(basename, self.output_format)
             path = prepare_output(self.output_dir / name, self.output_format)
+        if path is not None:
+            refuse_to_replace(path, [*self._source.files(), *source.files()])
         if not self.use_cache:
             return Output(path, None)
         if path is None:

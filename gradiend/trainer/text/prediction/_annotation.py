@@ -161,7 +161,7 @@ class Annotation:
         sides = {name: side for name, side in sides.items() if side in rows and (rows[side] != "").all()}
         measured = [name for name in columns if name not in (FACTUAL, ALTERNATIVE) or name in sides]
         number = {name: place for place, name in enumerate(measured)}
-        scored = scorable_rows(rows, objective, "the annotation")
+        scored = scorable_rows(rows, objective, "the annotation", may_lose_classes=True)
         asked = []
         for row in scored.to_dict("records"):
             own = {number[name]: row[side] for name, side in sides.items()}

@@ -84,17 +84,35 @@ def with_own_word(rows: pd.DataFrame) -> pd.DataFrame:
     return own.drop_duplicates(ignore_index=True)
 
 
-def scorable_rows(rows: pd.DataFrame, objective: Objective, purpose: str) -> pd.DataFrame:
-    """The rows whose words can be scored; one log line counts the other rows and names the `purpose`."""
+def scorable_rows(
+    rows: pd.DataFrame, objective: Objective, purpose: str, *, may_lose_classes: bool = False
+) -> pd.DataFrame:
+    """The rows whose words can be scored; one warning counts the other rows and names the `purpose`.
+
+    Raises:
+        ValueError: No row of a class (of labelled rows: of a target class) is left, unless `may_lose_classes`.
+    """
     kept = objective.scorable(rows[UNIFIED_MASKED].tolist(), rows[UNIFIED_FACTUAL].tolist())
     if all(kept):
         return rows
-    logger.info(
+    # Of labelled rows, those with label 0 are of other classes, which are there for comparison.
+    needed = rows[rows["label"] != 0] if "source_id" in rows else rows
+    lost = _classes(needed) - _classes(rows[kept])
+    if lost and not may_lose_classes:
+        raise ValueError(
+            f"No row of {', '.join(sorted(lost))} can be scored: all start with the placeholder, and the tokenizer "
+            "has no BOS token to predict the word from. Use texts with some context before the word."
+        )
+    logger.warning(
         "%d of %d rows for %s are left out: their text starts with the placeholder, and the tokenizer has no BOS token "
         "to predict the word from.",
         len(rows) - sum(kept), len(rows), purpose,
     )  # fmt: skip
     return rows[kept]
+
+
+def _classes(rows: pd.DataFrame) -> set[str]:
+    return set(rows["source_id" if "source_id" in rows else UNIFIED_FACTUAL_CLASS])
 
 
 def told_apart(rows: pd.DataFrame, objective: Objective, purpose: str) -> pd.DataFrame:
@@ -237,6 +255,10 @@ def checked_neutral(data: Any, max_rows: int | None = None, *, trust_remote_code
         raise ValueError(
             f"Neutral data needs a text in each row; it has {others[0]!r:.60} ({type(others[0]).__name__}). Is the "
             "column 'text' the right one?"
+        )
+    if not any(text.strip() for text in frame["text"]):
+        logger.warning(
+            "The neutral data has no text: encodings have no neutral rows, and evaluate_decoder needs texts to score."
         )
     require_values(frame["text"][[bool(text.strip()) for text in frame["text"]]], "text", " of the neutral data")
     return frame

@@ -109,14 +109,14 @@ class SideEffectsRequest:
         words = {**self.targets, **self.others}
         groups = {name: TARGET if name in self.trainer.target_classes else OTHER for name in words}
         rows = pd.concat([self.rows, neutral_rows(self.texts, self.ignored)], ignore_index=True)
-        found = [ClassTexts(groups, words, scorable_rows(rows, objective, "the side effects"))]
+        found = [ClassTexts(groups, words, scorable_rows(rows, objective, "the side effects", may_lose_classes=True))]
         for name, other in self.gradiends:
             try:
                 words = other._get_decoder_eval_targets()
                 rows, _ = self._rows_of(other, None, None)
             except ValueError as error:
                 raise ValueError(f"other_gradiends[{name!r}]: {error}") from error
-            rows = scorable_rows(rows, objective, f"the classes of {name}")
+            rows = scorable_rows(rows, objective, f"the classes of {name}", may_lose_classes=True)
             found.append(ClassTexts(dict.fromkeys(words, name), words, rows))
         return found
 

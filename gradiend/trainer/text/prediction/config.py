@@ -210,7 +210,7 @@ class TextPredictionConfig(TrainerConfig):
         """The words given in `decoder_eval_targets`; None if it gives none.
 
         Raises:
-            ValueError: One of the `classes` has no words there.
+            ValueError: One of the `classes` has no words there, or all have the same.
         """
         if self.decoder_eval_targets is None or isinstance(self.decoder_eval_targets, str):
             return None
@@ -221,6 +221,11 @@ class TextPredictionConfig(TrainerConfig):
                     f"decoder_eval_targets has no words for the target class {name!r}; it has: "
                     f"{', '.join(map(repr, targets)) or 'none'}.{nearest(name, targets)}"
                 )
+        if len(classes) > 1 and len({frozenset(targets[name]) for name in classes}) == 1:
+            raise ValueError(
+                f"decoder_eval_targets has the same words for {' and '.join(map(repr, classes))}, so P of one would be "
+                'P of the other: give each class its own words, or "label" to score the words of each row.'
+            )
         return targets
 
     def with_arguments(self, args: TrainingArguments) -> TextPredictionConfig:

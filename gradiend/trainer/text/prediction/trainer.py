@@ -375,12 +375,6 @@ class TextPredictionTrainer(Trainer):
             logger.debug("P(%s) is the probability of %s", name, ", ".join(values))
         ignored = [word for values in targets.values() for word in values]
         rows = scorable_rows(training_like_df, objective, "the decoder evaluation")
-        lost = set(training_like_df[UNIFIED_FACTUAL_CLASS]) - set(rows[UNIFIED_FACTUAL_CLASS])
-        if lost:
-            raise ValueError(
-                f"No row of {', '.join(sorted(lost))} can be scored: all start with the placeholder, and the tokenizer "
-                "has no BOS token to predict the word from. Use texts with some context before the word."
-            )
         probabilities = self.modality.decoder_probabilities(rows, targets, objective, eval_batch_size)
         ignored += list(self.config.decoder_eval_ignore_tokens or ())
         texts = neutral_df["text"].tolist()
