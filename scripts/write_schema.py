@@ -9,7 +9,7 @@ from pathlib import Path
 
 import gradiend
 from gradiend.experiment._fields import SCHEMA_FILE
-from gradiend.experiment._schema import made_schema
+from gradiend.experiment._reading import made_schema
 from gradiend.util._files import write_json
 
 

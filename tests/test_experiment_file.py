@@ -9,8 +9,8 @@ from ruamel.yaml import YAML
 from gradiend import PrePruneConfig, TextPredictionConfig, TrainingArguments
 from gradiend.experiment import Corpus, Experiment, ExperimentError, FeatureClass, experiment_schema, read_experiment
 from gradiend.experiment._fields import fields
+from gradiend.experiment._reading import made_schema
 from gradiend.experiment._record import experiment_dict
-from gradiend.experiment._schema import made_schema
 from gradiend.experiment._template import new_file
 
 ROWS = "model: bert\nexperiment_dir: runs/x\ndata: {data: rows.csv}\n"

@@ -10,17 +10,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gradiend.experiment.run import (
-    ExperimentRun,
-    Step,
-    rows_from,
-    trainer_of,
-)
+from gradiend.experiment.run import ExperimentRun, Step, rows_from, trainer_of
 from gradiend.experiment.sections import Experiment
 from gradiend.objectives.loading import require_model
 from gradiend.trainer.core._memory import MemoryEstimate
 from gradiend.trainer.core._resume import kept_states
-from gradiend.trainer.core.training import batches_of, total_steps
+from gradiend.trainer.core.dataset import batches_of
+from gradiend.trainer.core.training import total_steps
 from gradiend.trainer.text import TextPredictionTrainer
 from gradiend.util._leftovers import temporary_folder
 from gradiend.util.paths import DATA_DIR, DECODER_DIR, DELTAS_DIR, REPORT, REWRITTEN_DIR
@@ -138,7 +134,7 @@ def _seconds_of_training(trainer: TextPredictionTrainer) -> float:
     batches = trainer.create_gradient_training_dataset(data, model, bf16=args.bf16)
     took: list[float] = []
     start = time.perf_counter()
-    for _ in itertools.islice(batches_of(batches, 0, args), TIMED_BATCHES):
+    for _ in itertools.islice(batches_of(batches, 0, args.seed), TIMED_BATCHES):
         took.append(time.perf_counter() - start)
         start = time.perf_counter()
     measured = took[1:] or took

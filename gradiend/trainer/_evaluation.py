@@ -50,11 +50,7 @@ def hook_options(trainer: Any, call: str, given: Mapping[str, Any], own: Collect
 
 @contextmanager
 def on_device(model: Any, device: Any) -> Iterator[None]:
-    """Have a model on a device for a while, and then where it was; None leaves it where it is.
-
-    Raises:
-        TypeError, ValueError: No device that PyTorch knows, or a model that lies on several devices.
-    """
+    """Have a model on a device for a while, and then where it was; None leaves it where it is."""
     if device is None:
         yield
         return

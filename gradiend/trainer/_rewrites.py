@@ -97,10 +97,7 @@ class Rewrite:
     feature_factor: float
     part: str
     strengthens: bool
-    value: float | None
-    lms: float | None
-    base_lms: float | None
-    summary: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    summary: Mapping[str, Any] = field(repr=False)
     """The entry of the results."""
     facts: Mapping[str, Any] | None = None
     """What the card of the rewrite says, see `RewriteChoice.facts`."""
@@ -114,15 +111,11 @@ class Rewrite:
 
     def choice(self, gradiend_path: str | None) -> RewriteChoice:
         """What is written of the evaluation beside a rewritten model."""
-        return RewriteChoice(
-            self.target_class, self._direction(), gradiend_path, self.value, self.lms, self.base_lms,
-            self.facts,
-        )  # fmt: skip
-
-    def _direction(self) -> Literal["strengthen", "weaken", "balance"]:
+        value, lms, base_lms = (self.summary.get(name) for name in ("value", "lms", "base_lms"))
+        direction: Literal["strengthen", "weaken", "balance"] = "strengthen" if self.strengthens else "weaken"
         if self.key == BALANCE:
-            return "balance"
-        return "strengthen" if self.strengthens else "weaken"
+            direction = "balance"
+        return RewriteChoice(self.target_class, direction, gradiend_path, value, lms, base_lms, self.facts)
 
 
 @dataclass(frozen=True)
@@ -206,10 +199,6 @@ def plan_rewrites(
     """The chosen rewrite of each class, to be kept in memory; see `Trainer.rewrite_base_model` for the arguments.
 
     Results that are not given are read from the experiment directory; without a directory, they are `last`.
-
-    Raises:
-        TypeError: Results, classes or keywords of another kind.
-        ValueError: No class, no results, or a class without one.
     """
     stats = resolve_keywords("Trainer.rewrite_base_model", stats or {}, STATS_KEYS, named=REWRITE_KEYS)
     if decoder_results is not None and not isinstance(decoder_results, Mapping):
@@ -218,9 +207,9 @@ def plan_rewrites(
     if not isinstance(target_class, (str, list, tuple, type(None))):
         raise TypeError(f"target_class must be a class name or a list of them; got {target_class!r}.")
     classes = [target_class] if isinstance(target_class, str) else list(target_class or ())
-    wrong = [name for name in classes if not isinstance(name, str)]
-    if wrong:
-        raise TypeError(f"target_class must be a class name or a list of them; it contains {wrong[0]!r}.")
+    for name in classes:
+        if not isinstance(name, str):
+            raise TypeError(f"target_class must be a class name or a list of them; it contains {name!r}.")
     if not any(classes):
         raise ValueError(
             "A rewrite needs the class (or list of classes) to move: strengthen=…, weaken=…, or target_class=…."
@@ -238,11 +227,7 @@ def plan_rewrites(
 
 
 def with_model_directories(plan: RewritePlan, output_dir: str | None, experiment_dir: str | None) -> RewritePlan:
-    """The plan with a directory for each model: `output_dir` for one model, `<experiment_dir>/<key>` for several.
-
-    Raises:
-        ValueError: There is no directory, the path is a file, or the directory holds a GRADIEND.
-    """
+    """The plan with a directory for each model: `output_dir` for one model, `<experiment_dir>/<key>` for several."""
     if output_dir is None:
         return plan
     if output_dir != "":
@@ -269,11 +254,7 @@ def with_model_directories(plan: RewritePlan, output_dir: str | None, experiment
 
 
 def with_delta_files(plan: RewritePlan, path: str | Path | None, experiment_dir: str | None) -> RewritePlan:
-    """The plan with a file for each delta: the file `path`, or `<key>.safetensors` in `path` or `…/deltas`.
-
-    Raises:
-        ValueError: There is no directory, or one file for several deltas.
-    """
+    """The plan with a file for each delta: the file `path`, or `<key>.safetensors` in `path` or `…/deltas`."""
     if path is not None and path != "":
         require_path("path", path)
     if path and Path(path).suffix == ".safetensors":
@@ -297,11 +278,7 @@ def _places(directory: str | Path, plan: RewritePlan, suffix: str = "") -> list[
 
 
 def find_rewrite(decoder_results: Mapping[str, Any], name: str, strengthen: bool) -> Rewrite:
-    """The rewrite that the results have for a class or another key.
-
-    Raises:
-        ValueError: The results have no such rewrite, or not all values of one.
-    """
+    """The rewrite that the results have for a class or another key."""
     nested = decoder_results.get("summary")
     if isinstance(nested, Mapping) and "learning_rate" not in nested:
         decoder_results = nested
@@ -323,19 +300,8 @@ def find_rewrite(decoder_results: Mapping[str, Any], name: str, strengthen: bool
         why = summary.get("reason", "The evaluation has chosen no step.")
         raise ValueError(f"There is no rewrite for {key!r}. {why} Then run evaluate_decoder() again.")
     part, strengthens = parse_rewrite_part(summary.get("part", "decoder")), summary.get("strengthen", strengthen)
-    value, lms, base_lms = (summary.get(measure) for measure in ("value", "lms", "base_lms"))
-    return Rewrite(
-        key,
-        name,
-        summary["learning_rate"],
-        summary["feature_factor"],
-        part,
-        bool(strengthens),
-        value,
-        lms,
-        base_lms,
-        summary,
-    )
+    step, factor = summary["learning_rate"], summary["feature_factor"]
+    return Rewrite(key, name, step, factor, part, bool(strengthens), summary)
 
 
 def _keys(name: str, strengthen: bool) -> list[str]:
@@ -351,11 +317,7 @@ def evaluation_call(strengthen: bool) -> str:
 
 
 def find_results(experiment_dir: str | None, names: Iterable[str], stats: Mapping[str, Any], call: str) -> str:
-    """The file of an experiment's decoder results: `decoder_stats_<key>.json`, else the cached grid.
-
-    Raises:
-        ValueError: There is no experiment directory, or it holds no results, which `call` would make.
-    """
+    """The file of an experiment's decoder results: `decoder_stats_<key>.json`, else the cached grid."""
     if experiment_dir is None:
         raise ValueError(
             f"There are no decoder results: run {call} first, or pass decoder_results, what it returned; "
@@ -441,16 +403,10 @@ def is_model_file(name: str) -> bool:
 
 
 def class_and_direction(
-    target_class: str | Sequence[str] | None,
-    increase: bool,
-    strengthen: str | Sequence[str] | None,
+    target_class: str | Sequence[str] | None, increase: bool, strengthen: str | Sequence[str] | None,
     weaken: str | Sequence[str] | None,
-) -> tuple[str | Sequence[str] | None, bool]:
-    """(the class or classes, whether they are strengthened).
-
-    Raises:
-        TypeError: The call names classes by two arguments.
-    """
+) -> tuple[str | Sequence[str] | None, bool]:  # fmt: skip
+    """(the class or classes, whether they are strengthened)."""
     goal = one_goal(strengthen, weaken)
     if goal is None:
         return target_class, increase
@@ -480,11 +436,8 @@ class OfTrainer:
         trainer, goal = self.trainer, (self.target_class, self.strengthen)
         if self.target_class is None:
             model, place = trainer._rewritten_model(None)
-            return (
-                Path(place)
-                if place is not None and holds(Path(place), model.gradiend)
-                else model.write_to_publish(folder)
-            )
+            saved = place is not None and holds(Path(place), model.gradiend)
+            return Path(place) if saved else model.write_to_publish(folder)
         if self.as_delta:
             trainer.export_delta(None, *goal, path=folder / DELTA_FILE)
         else:

@@ -93,12 +93,14 @@ def saved_seed(definition: FeatureLearningDefinition, plan: TrainingPlan) -> Sav
 
 
 def saved_choice(definition: FeatureLearningDefinition, plan: TrainingPlan) -> SavedTraining:
-    """The saved result of a training with several seeds.
+    """The saved result of a call of `train`, with one seed or with several.
 
-    `use_cache="only_convergent"` takes it if enough seeds have converged, `"always"` also if another number of seeds or
-    another threshold was asked for.
+    Of several seeds, `use_cache="only_convergent"` takes it if enough have converged, `"always"` also if another number
+    of seeds or another threshold was asked for.
     """
     policy, args = plan.args.use_cache, plan.args
+    if args.max_seeds == 1:
+        return saved_seed(definition, plan)
     free = [SEEDS_CAP, *args.names("seeds")] if policy == "always" else []
     # Without the report, the splits of the chosen seed are not known.
     needed = (args.min_convergent_seeds or 1) if policy == "only_convergent" else 0

@@ -26,11 +26,7 @@ Aggregator = Callable[[Sequence[Any]], Any]
 
 @dataclass(frozen=True)
 class Aggregation:
-    """What is said of several numbers, one of each seed.
-
-    Raises:
-        ValueError: An unknown name, or a range around a minimum or maximum.
-    """
+    """What is said of several numbers, one of each seed."""
 
     aggregate: str = "mean"
     dispersion: str = "none"
@@ -84,13 +80,16 @@ class Aggregation:
 
     def _stat(self, values: Sequence[float]) -> dict[str, Any]:
         low, high = min(values), max(values)
-        known: dict[str, Any] = {"mean": float(np.mean(values)), "aggregate": self._middle(values), "n": len(values)}
-        spreads: dict[str, dict[str, Any]] = {
-            "std": {"std": float(np.std(values))},
-            "range": {"range_half_width": (high - low) / 2},
-            "minmax": {"minmax": [low, high]},
-        }
-        return {**known, "min": low, "max": high, **spreads.get(self.dispersion, {})}
+        spread = self._spread(np.array(values)).items()
+        own = {"minmax": [low, high]} if self.dispersion == "minmax" else {name: float(one) for name, one in spread}
+        middle = {"mean": float(np.mean(values)), "aggregate": self._middle(values), "n": len(values)}
+        return {**middle, "min": low, "max": high, **own}
+
+    def _spread(self, values: np.ndarray) -> dict[str, Any]:
+        """What the dispersion says of values (seeds, …), over the seeds."""
+        low, high = values.min(axis=0), values.max(axis=0)
+        known = {"std": {"std": values.std(axis=0)}, "range": {"range_half_width": (high - low) / 2}}
+        return {**known, "minmax": {"min": low, "max": high}, "none": {}}[self.dispersion]
 
     def _middle(self, values: Sequence[float]) -> float:
         return float(AGGREGATES[self.aggregate](values))
@@ -105,14 +104,8 @@ class Aggregation:
             ValueError: The seeds have other rows.
         """
         encoded = np.stack([_aligned(frame, frames[0]) for frame in frames])
-        low, high = encoded.min(axis=0), encoded.max(axis=0)
-        spreads: dict[str, dict[str, Any]] = {
-            "std": {"encoded_std": encoded.std(axis=0)},
-            "range": {"encoded_range_half_width": (high - low) / 2},
-            "minmax": {"encoded_min": low, "encoded_max": high},
-        }
-        middle = AGGREGATES[self.aggregate](encoded, axis=0)
-        return frames[0].assign(encoded=middle, **spreads.get(self.dispersion, {}))
+        spread = {f"encoded_{name}": values for name, values in self._spread(encoded).items()}
+        return frames[0].assign(encoded=AGGREGATES[self.aggregate](encoded, axis=0), **spread)
 
 
 LEFT_OUT = object()

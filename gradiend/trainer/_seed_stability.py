@@ -76,14 +76,12 @@ def topk_stability(models: Mapping[int, RanksWeights], topk: int | float, part: 
     # Two random sets have |A|·|B| / n weights in common on average, and this is divided by the smaller size.
     random = float(np.maximum(sizes[first], sizes[second]).mean() / n_weights)
     verdict, limit = stability_verdict(interval or ((share.mean(),) * 2 if len(pairs) > 1 else None), random)
+    known = None
+    if interval is not None:
+        known = {"low": interval[0], "high": interval[1], "level": LEVEL, "n_resamples": N_RESAMPLES}
     seeds, ids = list(models), list(sets)
     return {
-        "computed": True,
-        "num_runs": len(sets),
-        "run_ids": ids,
-        "seeds": seeds,
-        "part": part,
-        "topk": topk,
+        "computed": True, "num_runs": len(sets), "run_ids": ids, "seeds": seeds, "part": part, "topk": topk,
         "topk_size_by_run": {name: len(indices) for name, indices in sets.items()},
         "mean_topk_size": float(sizes.mean()),
         "union_size": len(seen),
@@ -92,7 +90,7 @@ def topk_stability(models: Mapping[int, RanksWeights], topk: int | float, part: 
         "parameters_seen_in_all_runs": int((seen == len(sets)).sum()),
         "mean_presence_fraction": float(seen.mean() / len(sets)),
         "mean_pairwise_overlap_fraction": float(share.mean()),
-        "mean_pairwise_overlap_interval": None if interval is None else _interval(*interval),
+        "mean_pairwise_overlap_interval": known,
         "random_overlap_fraction": random,
         "stable_from": limit,
         "verdict": verdict,
@@ -133,7 +131,3 @@ def overlaps_with(seed: int, stability: Mapping[str, Any]) -> dict[int, float]:
             other = row["seed_b"] if row["seed_a"] == seed else row["seed_a"]
             found[other] = row["overlap_fraction"]
     return found
-
-
-def _interval(low: float, high: float) -> dict[str, Any]:
-    return {"low": low, "high": high, "level": LEVEL, "n_resamples": N_RESAMPLES}

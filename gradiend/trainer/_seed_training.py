@@ -99,11 +99,7 @@ def plan_training(
 
 
 def _splits_of_seeds(trainer: Any, args: TrainingArguments, *, pruned: bool) -> list[Modality]:
-    """The data with the splits of each seed that may be tried; an empty list if seeds share one split.
-
-    Raises:
-        ValueError: The splits are not drawn, or pruning has read the training rows of one of them.
-    """
+    """The data with the splits of each seed that may be tried; an empty list if seeds share one split."""
     if not args.resplits:
         if args.split_resplit_per_seed:
             logger.info("split_resplit_per_seed has no effect on a training with one seed (max_seeds=1).")
@@ -217,7 +213,9 @@ def train_seeds(trainer: Any, plan: TrainingPlan, ready: Preparation) -> tuple[d
         best = choose_seed(plan.seeds_directory, runs, plan.args, stopped)
         promote(best.output_dir, plan.output)
         saved.mark()
-        kept = kept_seeds(trainer, plan, runs)
+        # Of seeds that do not stay, only the statistics stay.
+        drop_weights([run.output_dir for run in runs if not stays(asdict(run), plan.args)])
+        kept = trainer.load_seed_runs({run.seed: run.output_dir for run in runs}) if plan.args.keep_seed_runs else {}
     trainer.current.take(plan.output)
     trainer.modality = data_of_choice(trainer, plan)
     return kept, reused
@@ -270,11 +268,3 @@ def selection_metrics(trainer: Any, model: Any, args: TrainingArguments, ready: 
     if not len(data):
         return {}
     return trainer.evaluator.evaluate_encoder(encoder_df=ready.encoded(model, data, args))
-
-
-def kept_seeds(trainer: Any, plan: TrainingPlan, runs: Sequence[SeedRun]) -> dict[int, Any]:
-    """seed → model with `keep_seed_runs`, else {}; of seeds that do not stay, only the statistics stay."""
-    drop_weights([run.output_dir for run in runs if not stays(asdict(run), plan.args)])
-    if plan.args.keep_seed_runs:
-        return trainer.load_seed_runs({run.seed: run.output_dir for run in runs})
-    return {}

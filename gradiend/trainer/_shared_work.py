@@ -12,8 +12,9 @@ from typing import Any
 from gradiend.evaluator.encoder import EncoderData
 from gradiend.model._context import encoding_direction
 from gradiend.model.model_with_gradiend import ModelWithGradiend
-from gradiend.trainer._preparation import Preparation, TrainingPlan, is_new, training_gradients
-from gradiend.trainer._saved_training import saved_choice, saved_seed
+from gradiend.trainer._models import is_new
+from gradiend.trainer._preparation import Preparation, TrainingPlan, training_gradients
+from gradiend.trainer._saved_training import saved_choice
 from gradiend.trainer._seed_training import plan_training
 from gradiend.trainer.core._class_means import batches_for_class_means
 from gradiend.trainer.core._kept_gradients import GradientStore
@@ -92,7 +93,7 @@ class SharedWork:
             ValueError: Data or arguments that cannot be trained on.
         """
         plan = plan_training(trainer, None, None, None, None, overrides)
-        saved = (saved_seed if plan.args.max_seeds == 1 else saved_choice)(trainer, plan)
+        saved = saved_choice(trainer, plan)
         if plan.splits or (plan.reuses and saved.is_current()):
             # Seeds with splits of their own prepare their rows themselves.
             return

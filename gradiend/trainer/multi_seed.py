@@ -57,15 +57,7 @@ class MultiSeedTrainerView(Shown):
     it is asked for. Every `plot_…` of the trainer is drawn for each seed. What works on one model alone, such as
     rewriting, is refused: `trainer_of(seed)` is a trainer that has the model of a seed.
 
-    Args:
-        trainer: The trainer.
-        selection: See `Trainer.multi_seed`.
-        aggregate: See `Trainer.multi_seed`.
-        dispersion: See `Trainer.multi_seed`.
-        return_per_seed: See `Trainer.multi_seed`.
-
-    Raises:
-        ValueError, FileNotFoundError: See `Trainer.multi_seed`.
+    Arguments after the trainer, and errors, are those of `Trainer.multi_seed`.
     """
 
     def __init__(
@@ -86,17 +78,16 @@ class MultiSeedTrainerView(Shown):
                 'saved_seed_runs="all_convergent" or "all_tried" to keep their weights.'
             )
         self._report = report
+        self._has_own_splits = report.get("split_resplit_strategy") is not None
         self._paths = _selected(trainer, report, self._selection)
         self._decoder: dict[int, Mapping[str, Any]] = {}
 
     def _tables(self) -> tuple[str, Sequence[Table]]:
+        how = self._aggregation
         known = {
-            "seeds": ", ".join(map(str, self._paths)),
-            "best": self._report["best_seed"],
-            "selection": self._selection,
-            "aggregate": self._aggregation.aggregate,
-            "dispersion": self._aggregation.dispersion,
-        }
+            "seeds": ", ".join(map(str, self._paths)), "best": self._report["best_seed"], "selection": self._selection,
+            "aggregate": how.aggregate, "dispersion": how.dispersion,
+        }  # fmt: skip
         return f"{len(self._paths)} seeds of {type(self.trainer).__name__}", [facts("", known)]
 
     def __getattr__(self, name: str) -> Any:
@@ -245,11 +236,6 @@ class MultiSeedTrainerView(Shown):
 
     # Plumbing
 
-    @property
-    def _has_own_splits(self) -> bool:
-        """Whether each seed has splits of its own, and thus other rows."""
-        return self._report.get("split_resplit_strategy") is not None
-
     def _best_first(self) -> list[int]:
         best = self._report["best_seed"]
         return sorted(self._paths, key=lambda seed: seed != best)
@@ -270,7 +256,7 @@ class MultiSeedTrainerView(Shown):
         if self._has_own_splits:
             own.modality = data_of_seed(trainer, self._report, seed)
         own.current = CurrentModel(own, directory)
-        own.current.started_from = trainer.current.started_from
+        own.current.last_start = trainer.current.started_from
         own.current.take(directory)
         if base is not None:
             own.current.model = trainer.load_model(directory, **base)
@@ -319,16 +305,13 @@ class MultiSeedTrainerView(Shown):
         def draw(trainer: Any) -> Any:
             given = dict(kwargs)
             if given.get("output") is not None:
-                given["output"] = str(_for_seed(Path(given["output"]), trainer.run_id))
+                output = Path(given["output"])
+                given["output"] = str(output.with_name(f"{output.stem}_{trainer.run_id}{output.suffix}"))
             return getattr(trainer, name)(**given)
 
         paths = self._each(draw)
         best = self._best_first()[0]
         return {"paths": list(paths.values()), "path": paths[best], "seeds": self._described()}
-
-
-def _for_seed(path: Path, name: str) -> Path:
-    return path.with_name(f"{path.stem}_{name}{path.suffix}")
 
 
 def _refuse(call: str, given: Mapping[str, Any], names: Sequence[str]) -> None:
@@ -341,11 +324,7 @@ def _refuse(call: str, given: Mapping[str, Any], names: Sequence[str]) -> None:
 
 
 def _selected(trainer: Any, report: Mapping[str, Any], selection: str) -> dict[int, str]:
-    """Seed → directory of the selected seeds, in the order of trying.
-
-    Raises:
-        ValueError, FileNotFoundError: See `Trainer.multi_seed`.
-    """
+    """Seed → directory of the selected seeds, in the order of trying; errors are those of `Trainer.multi_seed`."""
     runs = report["runs"]
     wanted = {
         "best": [report["best_seed"]],

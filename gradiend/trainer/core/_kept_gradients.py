@@ -157,11 +157,7 @@ class GradientStore:
         return tuple(self._values[row])
 
     def keep(self, key: Hashable, gradients: Sequence[Tensor]) -> None:
-        """Copy gradients, all of one length and type, under a new key, if there is room.
-
-        Raises:
-            ValueError: Gradients of another number, length or type than those of the other keys.
-        """
+        """Copy gradients, all of one length and type, under a new key, if there is room."""
         shape, dtype = (len(gradients), gradients[0].numel()), gradients[0].dtype
         if self._values is None:
             self._values = self._map(shape, dtype)

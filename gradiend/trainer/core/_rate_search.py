@@ -34,8 +34,9 @@ from gradiend.trainer.core._rate_result import (
     why,
     within_window,
 )
-from gradiend.trainer.core._rate_sample import ENTRIES, Examples, ProbeData
+from gradiend.trainer.core._rate_sample import ENTRIES, Examples, ProbeData, is_sampled
 from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.trainer.core.dataset import GradientBatches, batches_of
 from gradiend.util._progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -231,6 +232,26 @@ class RateSearch:
         return LRSearchResult("converged" if converged else spent, usable, tuple(probes), why(best, probes), cost)
 
 
+def search_rate(
+    gradiend: Any, data: Any, arguments: TrainingArguments, steps: int, held_out: Examples | None,
+    initial_lr: float | None = None,
+) -> LRSearchResult:  # fmt: skip
+    """Search for the learning rate of a training on `data`, see `find_learning_rate`."""
+    again = isinstance(data, GradientBatches) and data.reads_again(MOST_BATCHES)
+    count = min(batches_to_read(steps, read_again=again), len(data))
+    if gradiend.input_dim > ENTRIES and not is_sampled(gradiend, arguments):
+        # All entries of every batch are held in memory.
+        room = arguments.kept_gradients_size // (2 * gradiend.input_dim * gradiend.torch_dtype.itemsize)
+        count = min(count, max(FEWEST_BATCHES // 2, room))
+    if not again:
+        logger.info(
+            "The search for a learning rate computes the gradients of %d of %d batches, which the training computes "
+            "again: kept_gradients_size has no room for them.", count, steps,
+        )  # fmt: skip
+    batches = _read(batches_of(data, 0, arguments.seed), count)
+    return find_learning_rate(gradiend, batches, held_out, arguments, steps, initial_lr=initial_lr)
+
+
 def find_learning_rate(
     gradiend: GradiendModel, batches: Iterable[Mapping[str, Any]], held_out: Examples | None,
     arguments: TrainingArguments, steps: int, *, initial_lr: float | None = None,
@@ -268,7 +289,7 @@ def batches_to_read(steps: int, *, read_again: bool) -> int:
     return wanted if steps >= wanted else max(2, steps - steps % 2)
 
 
-def read_batches(batches: Iterable[Mapping[str, Any]], count: int) -> Iterator[Mapping[str, Any]]:
+def _read(batches: Iterable[Mapping[str, Any]], count: int) -> Iterator[Mapping[str, Any]]:
     """The first `count` batches, with a progress bar."""
     with Progress("gradients for the learning rate", count, "batch", brief=True) as bar:
         yield from bar.over(itertools.islice(batches, count))

@@ -184,11 +184,7 @@ def set_random_state(state: Mapping[str, Any]) -> None:
 
 
 def packed(value: Any, tensors: dict[str, Tensor]) -> Any:  # noqa: PLR0911 - one for each kind of value
-    """A value as JSON, whose tensors go into `tensors`; `unpacked` gives the same value back.
-
-    Raises:
-        TypeError: A part is neither a number, a text, a tensor, nor a dict, list or tuple of these.
-    """
+    """A value as JSON, whose tensors go into `tensors`; `unpacked` gives the same value back."""
     if isinstance(value, TrainingCallback):
         try:
             return packed(value.state_dict(), tensors)

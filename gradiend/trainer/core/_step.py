@@ -30,6 +30,8 @@ from gradiend.trainer.core._optimizers import BETAS, OPTIMIZERS, AutogradOptimiz
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.util.logging import get_logger
 
+logger = get_logger(__name__)
+
 CHUNK = 1 << 18
 """Entries per chunk of the update on a CPU, so that the dozen float32 vectors of a chunk stay in the cache."""
 
@@ -198,8 +200,6 @@ class SampledOptimizer(AnalyticOptimizer):
         return loss + (before - before)
 
 
-logger = get_logger(__name__)
-
 State = tuple[Tensor, Tensor, Tensor]
 """A flat parameter, its first moments and its second moments."""
 
@@ -352,11 +352,7 @@ def gradient_arguments(model: ModelWithGradiend, arguments: TrainingArguments, c
 
 
 def training_pair(batch: Mapping[str, Any], arguments: TrainingArguments) -> tuple[Tensor, Tensor]:
-    """(input, wanted output) of one step, both flat.
-
-    Raises:
-        KeyError: The batch lacks what the step needs; the message names the missing keys.
-    """
+    """(input, wanted output) of one step, both flat."""
     needed = ("source", "label") if arguments.supervised_encoder else ("source", "target")
     needed = ("label", "target") if arguments.supervised_decoder else needed
     missing = [name for name in needed if batch.get(name) is None]

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from gradiend.model._architecture import parse_device
 from gradiend.model._context import Side
-from gradiend.trainer.core._kept_gradients import GradientCache, owner_of
+from gradiend.trainer.core._kept_gradients import GradientCache, GradientStore, owner_of
 from gradiend.util._display import Shown, Table
 
 INPUTS = ("factual", "alternative")
@@ -175,14 +175,15 @@ def _side(name: str, value: str | None) -> str | None:
     return value
 
 
-__all__ = ["GradientBatches", "GradientTrainingDataset", "compose_batches", "take_turns"]
-
 WINDOW = 8
 """Number of consecutive batches of a group within which the seed of a run decides the order."""
 
 
 class GradientBatches(Shown, ABC):
     """The data of a training loop: one gradient pair per batch, in an order that depends on epoch and seed."""
+
+    store: GradientStore | None = None
+    """Where gradients that later epochs and seeds need are kept; None if nowhere, or elsewhere."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -214,6 +215,16 @@ class GradientBatches(Shown, ABC):
         """The batches of the first epoch, in tensors that are not overwritten."""
         for batch in self.epoch(0, 0):
             yield {key: value.clone() if isinstance(value, Tensor) else value for key, value in batch.items()}
+
+
+def batches_of(data: Any, epoch: int, seed: int | None, start: int = 0) -> Iterator[Mapping[str, Any]]:
+    """The batches of an epoch, in the order of the run's seed, without the first `start` batches."""
+    if isinstance(data, GradientBatches):
+        return iter(data.epoch_from(epoch, seed, start))
+    batches = iter(data)
+    for _ in itertools.islice(batches, start):
+        pass
+    return batches
 
 
 def compose_batches(

@@ -17,15 +17,8 @@ from torch import Tensor
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core._class_means import initialize_from_class_means, means_batches, require_closed_form
 from gradiend.trainer.core._optimizers import GradiendOptimizer
-from gradiend.trainer.core._rate_result import LRSearchResult
-from gradiend.trainer.core._rate_sample import ENTRIES, Examples, is_sampled
-from gradiend.trainer.core._rate_search import (
-    FEWEST_BATCHES,
-    MOST_BATCHES,
-    batches_to_read,
-    find_learning_rate,
-    read_batches,
-)
+from gradiend.trainer.core._rate_sample import Examples
+from gradiend.trainer.core._rate_search import search_rate
 from gradiend.trainer.core._resume import KeptStates, random_state, set_random_state
 from gradiend.trainer.core._seeds import best_path, intermediate_checkpoints, remove_checkpoint
 from gradiend.trainer.core._step import label_of, optimizer_for, training_pair
@@ -40,7 +33,7 @@ from gradiend.trainer.core.callbacks import (
     step_of_checkpoint,
     way_out,
 )
-from gradiend.trainer.core.dataset import GradientBatches
+from gradiend.trainer.core.dataset import GradientBatches, batches_of
 from gradiend.trainer.core.stats import class_means, convergence, divergence, write_training_stats
 from gradiend.util._files import remove
 from gradiend.util._keywords import resolve_keywords
@@ -123,7 +116,7 @@ def train(
 def initialize(gradiend: Any, data: Any, arguments: TrainingArguments) -> None:
     """Set the weights before the first step, if the arguments ask for other weights than those of the network."""
     if arguments.init == "class_means":
-        initialize_from_class_means(gradiend, batches_of(data, 0, arguments), means_batches(arguments))
+        initialize_from_class_means(gradiend, batches_of(data, 0, arguments.seed), means_batches(arguments))
 
 
 def with_found_rate(
@@ -137,26 +130,6 @@ def with_found_rate(
     return arguments.replace(learning_rate=result.best_lr), {"learning_rate_search": result.to_dict()}
 
 
-def search_rate(
-    gradiend: Any, data: Any, arguments: TrainingArguments, steps: int, held_out: Examples | None,
-    initial_lr: float | None = None,
-) -> LRSearchResult:  # fmt: skip
-    """Search for the learning rate of a training on `data`, see `find_learning_rate`."""
-    again = isinstance(data, GradientBatches) and data.reads_again(MOST_BATCHES)
-    count = min(batches_to_read(steps, read_again=again), len(data))
-    if gradiend.input_dim > ENTRIES and not is_sampled(gradiend, arguments):
-        # All entries of every batch are held in memory.
-        room = arguments.kept_gradients_size // (2 * gradiend.input_dim * gradiend.torch_dtype.itemsize)
-        count = min(count, max(FEWEST_BATCHES // 2, room))
-    if not again:
-        logger.info(
-            "The search for a learning rate computes the gradients of %d of %d batches, which the training computes "
-            "again: kept_gradients_size has no room for them.", count, steps,
-        )  # fmt: skip
-    batches = read_batches(batches_of(data, 0, arguments), count)
-    return find_learning_rate(gradiend, batches, held_out, arguments, steps, initial_lr=initial_lr)
-
-
 def total_steps(batches_per_epoch: int, arguments: TrainingArguments) -> int:
     """Number of steps of a training: max_steps, or those of whole epochs if max_steps is negative.
 
@@ -166,16 +139,6 @@ def total_steps(batches_per_epoch: int, arguments: TrainingArguments) -> int:
     if not batches_per_epoch:
         raise ValueError("There is no training batch: the training data is empty.")
     return arguments.max_steps if arguments.max_steps >= 0 else arguments.num_train_epochs * batches_per_epoch
-
-
-def batches_of(data: Any, epoch: int, arguments: TrainingArguments, start: int = 0) -> Iterator[Mapping[str, Any]]:
-    """The batches of an epoch, in the order of the run's seed, without the first `start` batches."""
-    if isinstance(data, GradientBatches):
-        return iter(data.epoch_from(epoch, arguments.seed, start))
-    batches = iter(data)
-    for _ in itertools.islice(batches, start):
-        pass
-    return batches
 
 
 class TrainingRun:
@@ -335,10 +298,10 @@ class TrainingRun:
             # Data may draw its order from the generators when an epoch begins.
             now = random_state()
             set_random_state(self.epoch_random)
-            batches = batches_of(data, self.epoch, self.arguments, self.position)
+            batches = batches_of(data, self.epoch, self.arguments.seed, self.position)
             set_random_state(now)
         else:
-            batches = batches_of(data, self.epoch, self.arguments)
+            batches = batches_of(data, self.epoch, self.arguments.seed)
         while True:
             start = time.perf_counter()
             batch = next(batches, None)

@@ -27,7 +27,7 @@ from gradiend.evaluator._measurements import WordProbabilities
 from gradiend.gradients import Objective, WordScorer
 from gradiend.model._refusals import inside
 from gradiend.objectives import objective_of
-from gradiend.trainer._preparation import unpruned
+from gradiend.trainer._models import unpruned
 from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.text.prediction._rows import scorable_rows, training_like_rows
 from gradiend.util._checks import AS_IN_ARGUMENTS, require_mapping, require_path, require_text, require_whole
@@ -130,11 +130,7 @@ class Annotation:
         return None if place is None else Path(place)
 
     def _columns(self, words: Mapping[str, Sequence[str]]) -> dict[str, str]:
-        """What is measured → the column of it, with the texts of `unicode_string_map` replaced.
-
-        Raises:
-            ValueError: Two names that become the same.
-        """
+        """What is measured → the column of it, with the texts of `unicode_string_map` replaced."""
         plain = [CLASS + name for name in words]
         plain += [TARGET + word for word in dict.fromkeys(word for own in words.values() for word in own)]
         named = {}

@@ -30,10 +30,6 @@ def mask_at_random(text: str, objective: Objective, *, excluded: Collection[str 
     """Mask words that the tokenizer knows, chosen by torch's generator; see `mask_and_encode` for the arguments.
 
     If several words are masked, text beyond the longest model input is cut off.
-
-    Raises:
-        TypeError: The text is no string.
-        ValueError: The text has a placeholder, or no word that may be masked.
     """
     if not isinstance(text, str):
         raise TypeError(f"Expected one text, a string; got {type(text).__name__}. Call it once for each text.")
@@ -62,11 +58,7 @@ def mask_at_random(text: str, objective: Objective, *, excluded: Collection[str 
 
 
 def parse_ignored(ignore_tokens: Any) -> frozenset[str | int]:
-    """`ignore_tokens` as a set; False and None give an empty set.
-
-    Raises:
-        TypeError: The value is True or a string, or has other entries than words and tokens.
-    """
+    """`ignore_tokens` as a set; False and None give an empty set."""
     if ignore_tokens is None or ignore_tokens is False:
         return frozenset()
     if not isinstance(ignore_tokens, (list, tuple, set, frozenset)) or not all(

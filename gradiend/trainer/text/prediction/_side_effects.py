@@ -135,11 +135,7 @@ class SideEffectsRequest:
 
 
 def figure_drawer(trainer: Any, output: str | Path | None, show: bool | None) -> Callable[[pd.DataFrame], Any] | None:
-    """A function that draws the frame of results; None without matplotlib, with a warning.
-
-    Raises:
-        ValueError: A format that matplotlib does not write, or a figure that would be neither saved nor shown.
-    """
+    """A function that draws the frame of results; None without matplotlib, with a warning."""
     if output is not None:
         require_path("output", output)
         if Path(output).is_dir():

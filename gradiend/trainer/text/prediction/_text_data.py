@@ -13,7 +13,6 @@ import pandas as pd
 from gradiend.data._summary import DataSummary, summarise
 from gradiend.data.text._preprocess import LONG_CHARACTERS
 from gradiend.data.unified import (
-    UNIFIED_ALTERNATIVE,
     UNIFIED_FACTUAL,
     UNIFIED_FACTUAL_CLASS,
     UNIFIED_MASKED,
@@ -33,10 +32,7 @@ from gradiend.data.unified._placeholder import usual_data, usual_frame, usual_te
 from gradiend.data.unified._schema import listed, rows_by_split
 from gradiend.data.unified._word_splits import HELD_OUT, Division, divided
 from gradiend.evaluator._goals import check_class_names
-from gradiend.evaluator._measurements import ClassProbabilities, WordProbabilities
-from gradiend.evaluator._row_wise import RowWiseProbabilities
 from gradiend.evaluator.encoder import EncoderData
-from gradiend.gradients import Objective
 from gradiend.objectives import MAX_LENGTH, kind_of, with_saved_head
 from gradiend.trainer.core._memory import Probe
 from gradiend.trainer.core._modality import Modality
@@ -44,18 +40,11 @@ from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend, kind_saved_in, require_objective
 from gradiend.trainer.text.prediction._memory_probe import probe_training
 from gradiend.trainer.text.prediction._rows import (
-    TARGET_ROWS,
-    balance_texts,
     checked_neutral,
-    comparable_rows,
     encoder_data,
-    filled,
     labelled,
-    labelled_transitions,
     scorable_rows,
     told_apart,
-    training_like_rows,
-    with_alternatives,
     with_own_word,
     without_words,
 )
@@ -101,11 +90,7 @@ class TextData(Modality):
 
     @property
     def target_classes(self) -> list[str]:
-        """The two classes: the given classes, else the two merged classes, else those in the data.
-
-        Raises:
-            ValueError: No classes are given, and the data has not exactly two; or a name that decoder results use.
-        """
+        """The two classes: the given classes, else the two merged classes, else those in the data."""
         if self._target_classes is None:
             found = self.config.pair() or self.all_classes
             if len(found) < 2:
@@ -176,11 +161,7 @@ class TextData(Modality):
         return self._given
 
     def for_seed(self, index: int | None, strategy: str = "random") -> TextData:
-        """See `Modality.for_seed` and `Division.for_seed`; the data is read once, and this object stays as it is.
-
-        Raises:
-            ValueError: A column says the splits, so that there is nothing to draw.
-        """
+        """See `Modality.for_seed` and `Division.for_seed`; the data is read once, and this object stays as it is."""
         if index is None:
             self._single.trained_head = self.trained_head
             return self._single
@@ -310,12 +291,7 @@ class TextData(Modality):
         return summarise(rows, classes=classes, dropped=dropped, tokenizer=tokenizer)
 
     def check_training_data(self, arguments: TrainingArguments) -> None:
-        """See `Modality.check_training_data`.
-
-        Raises:
-            ValueError: See `gradiend.data.unified`; no training split; a class smaller than a batch; a target class
-                without words in `decoder_eval_targets`.
-        """
+        """See `Modality.check_training_data`."""
         self.config.eval_targets(self.target_classes)
         train = self.rows("train", arguments.add_identity_for_other_classes)
         sizes = train[UNIFIED_FACTUAL_CLASS].value_counts()
@@ -405,13 +381,7 @@ class TextData(Modality):
         usual = [name for name in ("train", "validation", "test") if name in known]
         return [*usual, *(name for name in known if name not in usual)]
 
-    def transition_rows(self, split: str, directions: Sequence[tuple[str, str]]) -> pd.DataFrame:
-        """The labelled rows of a split that go in some directions, see `labelled_transitions`."""
-        frames = self._frames_of(directions)
-        rows = [frame[frame[UNIFIED_SPLIT] == normalize_split_name(split)] for frame in frames]
-        return labelled_transitions(pd.concat(rows, ignore_index=True), self.target_classes)
-
-    def _frames_of(self, directions: Sequence[tuple[str, str]]) -> list[pd.DataFrame]:
+    def frames_of(self, directions: Sequence[tuple[str, str]]) -> list[pd.DataFrame]:
         """The unified rows of each direction (factual class, alternative class), of all splits."""
         targets, order = self.target_classes, self.all_classes
         frames = []
@@ -469,77 +439,12 @@ class TextData(Modality):
             return self.config.decoder_eval_restrict_to_target_classes and bool(self.shared_words)
         return self.config.decoder_eval_targets == LABEL
 
-    def decoder_probabilities(
-        self, rows: pd.DataFrame, targets: Mapping[str, Sequence[str]], objective: Objective, batch_size: int
-    ) -> WordProbabilities:
-        """P(class) on the rows of a decoder evaluation: by the words of the classes, or row by row.
-
-        Raises:
-            ValueError: Words that the tokenizer does not know, or that it cannot tell apart.
-        """
-        if not self.row_wise:
-            return ClassProbabilities(rows, targets, objective, batch_size=batch_size)
-        if self.config.decoder_eval_targets is None:
-            logger.info(
-                "The classes share the words %s: the decoder is evaluated row by row, P(the word of a row) against "
-                "P(its alternative).", listed(self.shared_words),
-            )  # fmt: skip
-        rows = comparable_rows(rows, objective)
-        for side in (UNIFIED_FACTUAL, UNIFIED_ALTERNATIVE):
-            objective.require_known(rows[side].unique().tolist())
-        return RowWiseProbabilities(rows, self.target_classes, objective, batch_size=batch_size)
-
-    def decoder_rows(
-        self, split: str | Sequence[str], max_size: int | None, given: pd.DataFrame | None
-    ) -> pd.DataFrame:
-        """The distinct rows of a decoder evaluation: the given ones, or those of splits (a name, several, or "all")."""
-        if given is not None:
-            if isinstance(given, pd.DataFrame):
-                given = self.usual_frame(given, "training_like_df")
-            rows = training_like_rows(given, self.config.columns())
-            return with_alternatives(rows, self.config.columns(), self.target_classes) if self.row_wise else rows
-        others = not self.config.decoder_eval_restrict_to_target_classes
-        rows = pd.concat([self.rows(name, others) for name in self.splits_of(split)], ignore_index=True)
-        own = [UNIFIED_ALTERNATIVE] if self.row_wise else []
-        rows = rows.drop_duplicates([UNIFIED_MASKED, UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, *own])
-        return self.capped(rows, UNIFIED_FACTUAL_CLASS, max_size)
-
-    def decoder_neutral(self, rows: pd.DataFrame, max_size: int | None, given: Any) -> pd.DataFrame:
-        """The neutral texts of a decoder evaluation; without neutral data, the texts of the rows."""
-        neutral = self.neutral_data if given is None else checked_neutral(given)
-        if neutral is None:
-            neutral = pd.DataFrame({"text": filled(rows)})
-        caps = [cap for cap in (max_size, self.config.decoder_eval_lms_max_samples) if cap is not None]
-        if caps and len(neutral) > min(caps):
-            neutral = neutral.sample(min(caps), random_state=self.seed).sort_index()
-        return neutral
-
-    def balance_texts(self, given: Any) -> list[str]:
-        """See `TextPredictionTrainer.balance_texts`."""
-        if self.row_wise and self.shared_words:
-            raise ValueError(
-                f'"balance" compares the words of the classes on other texts, and the classes share '
-                f"{listed(self.shared_words)}: give words that tell them apart, decoder_eval_targets={{class: words}}."
-            )
-        wanted = self.config.balance_texts if given is None else given
-        if wanted is None:
-            raise ValueError(
-                '"balance" needs texts that fit every class, such as "The nurse said that [MASK] was tired.": give '
-                "balance_texts=[…] (or a file; it is also a field of TextPredictionConfig). "
-                'balance_texts="target_rows" takes the rows of the target classes, whose context makes one class right.'
-            )
-        if isinstance(wanted, str) and wanted == TARGET_ROWS:
-            return self.decoder_rows("test", None, None)[UNIFIED_MASKED].drop_duplicates().tolist()
-        return balance_texts(wanted, self.config.masked_col, self.config.mask_placeholder)
-
-    def head_rows(self, split: str, max_size: int | None) -> pd.DataFrame:
-        """See `TextPredictionTrainer.get_decoder_mlm_training_data`."""
-        rows = self.rows(split)[[UNIFIED_MASKED, UNIFIED_FACTUAL]].drop_duplicates()
-        if max_size is not None and len(rows) > max_size:
-            rows = rows.sample(max_size, random_state=self.seed).sort_index()
-        return rows.rename(columns={UNIFIED_MASKED: "masked", UNIFIED_FACTUAL: "label"}).reset_index(drop=True)
+    def sampled(self, rows: pd.DataFrame, most: int | None) -> pd.DataFrame:
+        """At most so many rows, which the seed chooses, in their order."""
+        return rows if most is None or len(rows) <= most else rows.sample(most, random_state=self.seed).sort_index()
 
     def capped(self, rows: pd.DataFrame, column: str, max_size: int | None) -> pd.DataFrame:
+        """At most so many rows for each value of a column, which the seed chooses, in their order."""
         if max_size is None or rows.empty:
             return rows
         shuffled = rows.sample(frac=1, random_state=self.seed)
@@ -554,7 +459,7 @@ class TextData(Modality):
         if include_other_classes:
             frames["rows of other classes"] = self.other_data
         if transitions is not None:
-            frames["rows of the transitions"] = pd.concat(self._frames_of(transitions), ignore_index=True)
+            frames["rows of the transitions"] = pd.concat(self.frames_of(transitions), ignore_index=True)
         chosen = {name: digest_frame(frame[frame[UNIFIED_SPLIT].isin(wanted)]) for name, frame in frames.items()}
         return {**chosen, "data seed": self.seed}
 

@@ -261,12 +261,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
 
 
 def _one_each(name: str, words: str | Sequence[str], texts: Sequence[str]) -> list[str]:
-    """A word for every text: the given words, or the single given word for all texts.
-
-    Raises:
-        TypeError: `words` is neither a word nor a list of words.
-        ValueError: The numbers of words and texts differ.
-    """
+    """A word for every text: the given words, or the single given word for all texts."""
     if not isinstance(words, str):
         require_ordered(name, words)
         words = list(require_texts(name, words))

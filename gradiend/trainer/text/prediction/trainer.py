@@ -13,16 +13,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from gradiend.data._summary import DataSummary
-from gradiend.data.unified import UNIFIED_FACTUAL_CLASS, UNIFIED_SPLIT
+from gradiend.data.unified import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, UNIFIED_MASKED, UNIFIED_SPLIT
 from gradiend.data.unified.transitions import TransitionSpec
 from gradiend.evaluator._goals import wants_cache
 from gradiend.evaluator._grid import CandidateFiles
-from gradiend.evaluator._language_score import LanguageModelingScore
-from gradiend.evaluator._measurements import BalanceOfClasses, TextMeasurement
+from gradiend.evaluator._measurements import TextMeasurement
 from gradiend.evaluator._selection import BASE, LikelihoodPolicy
-from gradiend.gradients import WordScorer
-from gradiend.model._refusals import inside
-from gradiend.objectives import Causal, objective_of, wanted_kind
+from gradiend.objectives import Causal, wanted_kind
 from gradiend.objectives.head_training import train_mlm_head
 from gradiend.trainer._cards import note_side_effects
 from gradiend.trainer._one_writer import one_writer
@@ -31,9 +28,9 @@ from gradiend.trainer.core._kept_gradients import GradientCache
 from gradiend.trainer.core.arguments import DefaultNumber, DefaultWhole, TrainingArguments
 from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend
+from gradiend.trainer.text.prediction import _evaluation_data
 from gradiend.trainer.text.prediction._annotation import Annotation
-from gradiend.trainer.text.prediction._encoder_rows import encoder_rows
-from gradiend.trainer.text.prediction._rows import described, encoder_data, held_out_rows, scorable_rows
+from gradiend.trainer.text.prediction._rows import described, encoder_data, held_out_rows
 from gradiend.trainer.text.prediction._side_effects import SideEffectsRequest, figure_drawer
 from gradiend.trainer.text.prediction._text_data import TextData
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
@@ -239,7 +236,9 @@ class TextPredictionTrainer(Trainer):
         Raises:
             ValueError: An unknown or empty split.
         """
-        return self.modality.head_rows(split, max_size)
+        rows = self.modality.rows(split)[[UNIFIED_MASKED, UNIFIED_FACTUAL]].drop_duplicates()
+        rows = self.modality.sampled(rows, max_size)
+        return rows.rename(columns={UNIFIED_MASKED: "masked", UNIFIED_FACTUAL: "label"}).reset_index(drop=True)
 
     @known_keywords("train_decoder_only_mlm_head")
     @one_writer("output")
@@ -320,7 +319,7 @@ class TextPredictionTrainer(Trainer):
             class, and those of `described`.
         """
         ignored = [word for words in self._get_decoder_eval_targets().values() for word in words]
-        rows, *others = encoder_rows(
+        rows, *others = _evaluation_data.encoder_rows(
             self.modality, split, self.training_args, max_size, neutral_data_df, ignored, transition_selection
         )
         plain = self._model_for_decoder_eval(model_with_gradiend)
@@ -355,8 +354,8 @@ class TextPredictionTrainer(Trainer):
     ) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
         """(rows with masked, factual and factual_class; neutral texts, which are the filled rows by default)."""
         del tokenizer
-        rows = self.modality.decoder_rows(split, max_size_training_like, cached_training_like_df)
-        return rows, self.modality.decoder_neutral(rows, max_size_neutral, cached_neutral_df)
+        rows = _evaluation_data.decoder_rows(self.modality, split, max_size_training_like, cached_training_like_df)
+        return rows, _evaluation_data.decoder_neutral(self.modality, rows, max_size_neutral, cached_neutral_df)
 
     def prepare_base_model_evaluation(
         self, model: Any, tokenizer: Any, training_like_df: pd.DataFrame, neutral_df: pd.DataFrame, *,
@@ -367,34 +366,9 @@ class TextPredictionTrainer(Trainer):
         A model with an auxiliary head is measured without the head. With `scored_by`, as many tokens of the neutral
         texts are scored as this policy asks for.
         """
-        model = original_model(inside(model))
-        objective = objective_of(model, tokenizer)
-        targets = self._get_decoder_eval_targets()
-        for name, values in targets.items():
-            objective.require_known(values)
-            logger.debug("P(%s) is the probability of %s", name, ", ".join(values))
-        ignored = [word for values in targets.values() for word in values]
-        rows = scorable_rows(training_like_df, objective, "the decoder evaluation")
-        lost = set(training_like_df[UNIFIED_FACTUAL_CLASS]) - set(rows[UNIFIED_FACTUAL_CLASS])
-        if lost:
-            raise ValueError(
-                f"No row of {', '.join(sorted(lost))} can be scored: all start with the placeholder, and the tokenizer "
-                "has no BOS token to predict the word from. Use texts with some context before the word."
-            )
-        probabilities = self.modality.decoder_probabilities(rows, targets, objective, eval_batch_size)
-        ignored += list(self.config.decoder_eval_ignore_tokens or ())
-        texts = neutral_df["text"].tolist()
-        score = LanguageModelingScore(
-            texts, objective, ignore=ignored, batch_size=eval_batch_size, in_blocks=scored_by is not None
-        )
-        balance = None
-        if balance_texts is not None:
-            restricted = self.config.decoder_eval_restrict_to_target_classes
-            own = {name: targets[name] for name in self.target_classes} if restricted else targets
-            balance = BalanceOfClasses(balance_texts, own, objective, batch_size=eval_batch_size)
-        return TextMeasurement(
-            WordScorer(model, objective), probabilities, score,
-            enough=None if scored_by is None else scored_by.enough, balance=balance,
+        return _evaluation_data.decoder_measurement(
+            self.modality, model, tokenizer, training_like_df, neutral_df, self._get_decoder_eval_targets(),
+            eval_batch_size, scored_by, balance_texts,
         )  # fmt: skip
 
     def balance_texts(self, given: Any = None) -> list[str]:
@@ -403,7 +377,7 @@ class TextPredictionTrainer(Trainer):
         Raises:
             ValueError: There are no texts, or texts without a `[MASK]`.
         """
-        return self.modality.balance_texts(given)
+        return _evaluation_data.balance_texts(self.modality, given)
 
     @known_keywords("evaluate_base_model")
     @plain_modes()
@@ -610,11 +584,7 @@ class TextPredictionTrainer(Trainer):
 
 
 def _grid_of(decoder_results: Mapping[str, Any]) -> dict[str, list[float]]:
-    """The learning rates of finished decoder results, and their feature factors unless they are the default ones.
-
-    Raises:
-        ValueError: The results have no candidates.
-    """
+    """The learning rates of finished decoder results, and their feature factors unless they are the default ones."""
     candidates = [key for key in decoder_results.get("grid", ()) if key != BASE]
     if not candidates:
         raise ValueError("decoder_results has no grid of candidates: give what evaluate_decoder returned.")
