@@ -24,15 +24,9 @@ NAMES = {"localhost", HOST, "[::1]"}
 
 
 class LiveReport(AbstractContextManager["LiveReport"]):
-    """Serves the growing report of a run in a with-block.
+    """Serves the growing report of a run in a with-block, from a file that goes with the end of the block.
 
-    Args:
-        path: The file of the page, which goes with the end of the block.
-        write: Called as `write(path, training=…, refresh=…)` to write what there is now, see `write_report`.
-        port: The port; 0 takes a free one.
-
-    Raises:
-        ImportError: jinja2 is not installed.
+    `write(path, training=…, refresh=…)` writes what there is now, see `write_report`; the port 0 is a free one.
     """
 
     def __init__(self, path: Path, write: Callable[..., object], port: int = 0) -> None:

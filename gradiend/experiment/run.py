@@ -27,26 +27,13 @@ from gradiend.report import write_report
 from gradiend.trainer.core._callback import TrainingCallback
 from gradiend.trainer.core.stats import judgement
 from gradiend.trainer.text import TextPredictionTrainer
-from gradiend.util import BALANCE
+from gradiend.util import BALANCE, paths
 from gradiend.util._digest import frame_part, hash_model_weights
 from gradiend.util._imports import require_package
 from gradiend.util._keywords import one_of
 from gradiend.util._lock import writing
 from gradiend.util._processes import processes
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import (
-    DATA_DIR,
-    DECODER_DIR,
-    DELTAS_DIR,
-    ENCODED_VALUES,
-    LIVE_REPORT,
-    REPORT,
-    REWRITE_RECORD,
-    REWRITTEN_DIR,
-    SIDE_EFFECTS,
-    has_saved_model,
-    name_in,
-)
 
 logger = get_logger(__name__)
 
@@ -152,7 +139,7 @@ class ExperimentRun:
     @contextmanager
     def watched(self) -> Iterator[LiveReport]:
         """Serve the growing page in a with-block; see `LiveReport`."""
-        with LiveReport(self.directory / LIVE_REPORT, self._write_page) as live:
+        with LiveReport(self.directory / paths.LIVE_REPORT, self._write_page) as live:
             self.callbacks.append(live.callback)
             self.changed = live.update
             yield live
@@ -165,7 +152,7 @@ class ExperimentRun:
         experiment = self.experiment
         if experiment.corpus is None:
             return trainer_of(experiment)
-        rows, neutral = rows_from(experiment.corpus, self.directory / DATA_DIR, bool(experiment.train.use_cache))
+        rows, neutral = rows_from(experiment.corpus, self.directory / paths.DATA_DIR, bool(experiment.train.use_cache))
         return trainer_of(experiment, rows, neutral)
 
     def make_data(self) -> None:
@@ -258,19 +245,19 @@ class ExperimentRun:
         """Measure the encoder, the decoder, and what else the chosen rewrites change."""
         asked = self.experiment.evaluate
         if asked.encoder is not None:
-            with self._reading("evaluate_encoder", f"{ENCODED_VALUES}*.csv"):
+            with self._reading("evaluate_encoder", f"{paths.ENCODED_VALUES}*.csv"):
                 options = dataclasses.asdict(asked.encoder)
                 plot = {"plot": options.pop("plot"), "plot_kwargs": {"show": False}}
                 self.encoder = self.trainer.evaluate_encoder(return_df=True, **plot, **options)
                 self.metrics.update(encoder_metrics(self.encoder))
             self.changed()
         if asked.decoder is not None:
-            with self._reading("evaluate_decoder", f"{DECODER_DIR}/*.json"):
+            with self._reading("evaluate_decoder", f"{paths.DECODER_DIR}/*.json"):
                 self.decoder = self._measured_steps()
                 self.metrics["goals"] = goal_metrics(self.decoder)
             self.changed()
         if asked.side_effects is not None and self.decoder is not None:
-            with self._reading("side_effects", f"{SIDE_EFFECTS}*.json"):
+            with self._reading("side_effects", f"{paths.SIDE_EFFECTS}*.json"):
                 options = dataclasses.asdict(asked.side_effects)
                 sentences = list(self.experiment.report.sentences) if self.experiment.report else []
                 for goal in self.goals:
@@ -316,18 +303,18 @@ class ExperimentRun:
         """Save a rewritten model for each goal that is asked for; a model that is there already stays."""
 
         def made(place: Path) -> RewriteRecord | None:
-            whole = has_saved_model(place) and (place / REWRITE_RECORD).is_file()
+            whole = paths.has_saved_model(place) and (place / paths.REWRITE_RECORD).is_file()
             return read_rewrite_record(place) if whole else None
 
         self.rewritten = self._saved(
-            "rewrite", self.experiment.rewrite or Rewrite(), REWRITTEN_DIR, "", made,
+            "rewrite", self.experiment.rewrite or Rewrite(), paths.REWRITTEN_DIR, "", made,
             lambda goal, place: self.trainer.rewrite_base_model(self.decoder, **goal, output_dir=str(place)),
         )  # fmt: skip
 
     def export_deltas(self) -> None:
         """Write a delta for each goal that is asked for; a delta that is there already stays."""
         self.deltas = self._saved(
-            "delta", self.experiment.delta or Delta(), DELTAS_DIR, ".safetensors",
+            "delta", self.experiment.delta or Delta(), paths.DELTAS_DIR, ".safetensors",
             lambda place: read_delta(place).rewrite if place.is_file() else None,
             lambda goal, place: self.trainer.export_delta(self.decoder, **goal, path=place),
         )  # fmt: skip
@@ -342,7 +329,7 @@ class ExperimentRun:
         with self.phase(phase) as entry:
             entry["reused"] = True
             for goal in self._chosen(asked):
-                place = folder / name_in(folder, goal, suffix, [Path(one).name for one in places.values()])
+                place = folder / paths.name_in(folder, goal, suffix, [Path(one).name for one in places.values()])
                 places[goal] = str(place)
                 if self._is_of(made(place), goal):
                     logger.info("%s holds this rewrite already.", place)
@@ -382,7 +369,7 @@ class ExperimentRun:
     def write_report(self) -> None:
         """Write `report.html`."""
         with self.phase("report"):
-            self.report_path = self._write_page(self.directory / REPORT)
+            self.report_path = self._write_page(self.directory / paths.REPORT)
 
     def _write_page(self, path: Path, **more: Any) -> str:
         asked = self.experiment.report

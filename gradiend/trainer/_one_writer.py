@@ -22,11 +22,8 @@ R = TypeVar("R")
 def one_writer(*outputs: str, only_to_outputs: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a method of a trainer: a second call, of this or any other process, waits until the first has ended.
 
-    The lock is that of the trainer's experiment directory, else of the folder around the output.
-
-    Args:
-        *outputs: The arguments of the method that name its output, if it has any.
-        only_to_outputs: Whether the method writes nothing if none of them is given.
+    The lock is that of the trainer's experiment directory, else of the folder around the output, which the arguments
+    `outputs` of the method name. With `only_to_outputs`, it writes nothing if none of them is given.
     """
 
     def decorate(method: Callable[P, R]) -> Callable[P, R]:

@@ -18,16 +18,10 @@ from gradiend.evaluator.encoder import EncoderData, encoded_frame
 from gradiend.model._checkpoint_files import read_training
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer._models import is_new, require_same_base, sharded, unpruned, warn_of_ignored_arguments
+from gradiend.trainer.core import _memory
 from gradiend.trainer.core._kept_gradients import GradientStore
 from gradiend.trainer.core._layouts import Layout
-from gradiend.trainer.core._memory import (
-    MemoryEstimate,
-    class_batches,
-    estimate_training,
-    explained_memory_errors,
-    require_memory,
-    return_freed_memory,
-)
+from gradiend.trainer.core._memory import MemoryEstimate
 from gradiend.trainer.core._modality import Modality
 from gradiend.trainer.core._rate_sample import HELD_OUT
 from gradiend.trainer.core._resume import KeptStates
@@ -94,14 +88,8 @@ class TrainingPlan:
 class Preparation:
     """What the seeds of a training share. Each part is made when the first seed needs it, and not before.
 
-    Args:
-        trainer: The trainer, which gives data and models.
-        plan: The plan of the training.
-        model: The model, if it is ready.
-        gradients: Store of the gradients of training batches; None keeps no gradients.
-        stop: What may ask the training to stop. Default: nothing.
-        shared: What the training shares with those of other trainers. Default: nothing.
-        first: Another preparation of this training, whose start this one shares. Default: none.
+    `model` is the model, if it is ready; `gradients` keeps those of training batches; `stop` may ask the training to
+    stop; `shared` is what it shares with other trainers, and `first` another preparation of it with the same start.
     """
 
     def __init__(
@@ -150,7 +138,7 @@ class Preparation:
         logger.info("This training will take %s.", self.estimate)
         # By now the base model is in memory, whoever has loaded it.
         with processes().together():
-            require_memory(self.estimate.with_base_model(), args)
+            _memory.require_memory(self.estimate.with_base_model(), args)
         model = sharded(self.trainer, model, args)
         if config is not None:
             kept = None if self.states is None else self.states.entries
@@ -289,7 +277,7 @@ def prepared_once(trainer: Any, plan: TrainingPlan) -> Iterator[Preparation]:
         with (
             stop if plan.resumes else nullcontext(),
             plain_modes(),
-            explained_memory_errors(lambda: ready.estimate, plan.args),
+            _memory.explained_memory_errors(lambda: ready.estimate, plan.args),
         ):
             yield ready
     finally:
@@ -353,7 +341,7 @@ def pre_pruned(
     cache = gradient_directory(trainer, args) if config.use_cached_gradients else shared
     config = dataclasses.replace(config, use_cached_gradients=cache is not None or config.use_cached_gradients)
     pruned = pre_prune(model, examples, config, definition=trainer, inplace=inplace, cache_dir=cache)
-    return_freed_memory()
+    _memory.return_freed_memory()
     return pruned
 
 
@@ -376,13 +364,13 @@ def post_pruned(model: ModelWithGradiend, args: TrainingArguments, directory: st
 
 def memory_of(trainer: Any, model: ModelWithGradiend, args: TrainingArguments, *, held: bool) -> MemoryEstimate:
     """The memory that a training of the model will need, see `estimate_training`."""
-    batches = class_batches(args.pre_prune_config, len(trainer.target_classes or ()))
+    batches = _memory.class_batches(args.pre_prune_config, len(trainer.target_classes or ()))
     probe = None
     if model.gradiend.shards is None:
         with alone():
             probe = trainer.modality.memory_probe(trainer, model, args)
-    return_freed_memory()
-    estimate = estimate_training(model.base_model, model.gradiend, args, probe, batches=batches, base_held=held)
+    _memory.return_freed_memory()
+    estimate = _memory.estimate_training(model.base_model, model.gradiend, args, probe, batches=batches, base_held=held)
     n = processes().count
     if n == 1 or model.gradiend.shards is not None:
         return estimate

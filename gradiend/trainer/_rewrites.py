@@ -12,14 +12,7 @@ from transformers.utils import CHAT_TEMPLATE_FILE, CONFIG_NAME, GENERATION_CONFI
 
 from gradiend.evaluator._goals import RESULT_KEYS
 from gradiend.evaluator._grid import read_decoder_stats_file, read_fingerprint
-from gradiend.model._adapters import (
-    ADAPTER_WEIGHTS,
-    adapter_parameters,
-    is_adapted,
-    name_under_adapter,
-    outside_adapter,
-    save_adapted,
-)
+from gradiend.model import _adapters
 from gradiend.model._architecture import parse_rewrite_part
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._checkpoint_files import holds
@@ -27,7 +20,7 @@ from gradiend.model._context import one_goal
 from gradiend.model._rewrite_files import RewriteChoice, write_rewrite_record
 from gradiend.model._shards import is_sharded, whole_state
 from gradiend.model.model_with_gradiend import ModelWithGradiend
-from gradiend.util import BALANCE
+from gradiend.util import BALANCE, paths
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import differences
 from gradiend.util._checks import require_path
@@ -41,16 +34,6 @@ from gradiend.util._processes import processes
 from gradiend.util._progress import others_bars
 from gradiend.util._room import require_room, weights_size
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import (
-    ADAPTER_CONFIG,
-    DELTA_FILE,
-    DELTAS_DIR,
-    REWRITE_RECORD,
-    REWRITTEN_DIR,
-    name_in,
-    resolve_decoder_grid_cache_path,
-    resolve_decoder_stats_path,
-)
 
 logger = get_logger(__name__)
 
@@ -61,7 +44,8 @@ REWRITE_KEYS = ("decoder_results", "target_class", "strengthen", "weaken", "outp
 MODEL_FILES = frozenset({
     CONFIG_NAME, GENERATION_CONFIG_NAME, CHAT_TEMPLATE_FILE, "chat_template.json", "special_tokens_map.json",
     "added_tokens.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.txt", "vocab.json",
-    "merges.txt", "spiece.model", "sentencepiece.bpe.model", REWRITE_RECORD, ADAPTER_CONFIG, ADAPTER_WEIGHTS,
+    "merges.txt", "spiece.model", "sentencepiece.bpe.model", paths.REWRITE_RECORD, paths.ADAPTER_CONFIG,
+    _adapters.ADAPTER_WEIGHTS,
 })  # fmt: skip
 """Files of a saved model with its tokenizer, beside the weights."""
 _WEIGHTS = re.compile(r"(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?")
@@ -264,7 +248,7 @@ def with_delta_files(plan: RewritePlan, path: str | Path | None, experiment_dir:
         return replace(plan, places=[str(path)])
     if not path and experiment_dir is None:
         raise ValueError("export_delta needs path, a directory or a .safetensors file, or an experiment_dir.")
-    directory = Path(path) if path else Path(experiment_dir or "") / DELTAS_DIR
+    directory = Path(path) if path else Path(experiment_dir or "") / paths.DELTAS_DIR
     require_directory(directory)
     return replace(plan, places=_places(directory, plan, ".safetensors"))
 
@@ -273,7 +257,7 @@ def _places(directory: str | Path, plan: RewritePlan, suffix: str = "") -> list[
     """The path of each rewrite in a directory: its key, made a safe file name."""
     names: list[str] = []
     for rewrite in plan.rewrites:
-        names.append(name_in(directory, rewrite.key, suffix, names))
+        names.append(paths.name_in(directory, rewrite.key, suffix, names))
     return [str(Path(directory) / name) for name in names]
 
 
@@ -326,8 +310,8 @@ def find_results(experiment_dir: str | None, names: Iterable[str], stats: Mappin
     places: list[str | None] = []
     # Resolving a path creates the directory, and a search for results must not do that.
     if Path(experiment_dir).is_dir():
-        places = [resolve_decoder_stats_path(experiment_dir, metric_name=name, **stats) for name in names]
-        places.append(resolve_decoder_grid_cache_path(experiment_dir))
+        places = [paths.resolve_decoder_stats_path(experiment_dir, metric_name=name, **stats) for name in names]
+        places.append(paths.resolve_decoder_grid_cache_path(experiment_dir))
     found = next((place for place in places if place is not None and Path(place).is_file()), None)
     if found is None:
         raise ValueError(
@@ -365,8 +349,8 @@ def save_rewritten(
 def _save_model(
     model: Any, state: Mapping[str, Any] | None, tokenizer: Any, directory: Path, left_out: str | None, target: Path
 ) -> None:
-    if is_adapted(model):
-        save_adapted(model, directory, left_out, place=target)
+    if _adapters.is_adapted(model):
+        _adapters.save_adapted(model, directory, left_out, place=target)
     else:
         with others_bars():
             model.save_pretrained(directory, **({} if state is None else {"state_dict": state}))
@@ -376,17 +360,17 @@ def _save_model(
 
 def _left_out(base_model: Any, model: Any) -> str | None:
     """The name of the plain model of which only the adapter is saved; None if the rewritten model is saved whole."""
-    if not is_adapted(base_model):
+    if not _adapters.is_adapted(base_model):
         return None
     changed = [entry.name for entry in model.gradiend.mapping if entry.num_selected]
-    return None if outside_adapter(base_model, changed) else name_under_adapter(base_model)
+    return None if _adapters.outside_adapter(base_model, changed) else _adapters.name_under_adapter(base_model)
 
 
 def _saved_size(model: Any) -> int:
     """The bytes of the weights of a saved rewrite."""
     if _left_out(model.base_model, model) is None:
         return weights_size(model.base_model)
-    saved = adapter_parameters(model.base_model)
+    saved = _adapters.adapter_parameters(model.base_model)
     return sum(parameter.nbytes for name, parameter in model.base_model.named_parameters() if name in saved)
 
 
@@ -439,7 +423,7 @@ class OfTrainer:
             saved = place is not None and holds(Path(place), model.gradiend)
             return Path(place) if saved else model.write_to_publish(folder)
         if self.as_delta:
-            trainer.export_delta(None, *goal, path=folder / DELTA_FILE)
+            trainer.export_delta(None, *goal, path=folder / paths.DELTA_FILE)
         else:
-            trainer.rewrite_base_model(None, *goal, output_dir=str(folder / REWRITTEN_DIR))
-        return folder / (DELTA_FILE if self.as_delta else REWRITTEN_DIR)
+            trainer.rewrite_base_model(None, *goal, output_dir=str(folder / paths.REWRITTEN_DIR))
+        return folder / (paths.DELTA_FILE if self.as_delta else paths.REWRITTEN_DIR)

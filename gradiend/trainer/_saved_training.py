@@ -30,11 +30,7 @@ SEEDS_CAP = "seed_selection_eval_max_size"
 class SavedTraining:
     """The trained model in a directory, and whether it depends on the same `parts` as the training to be done.
 
-    Args:
-        directory: The directory.
-        parts: What the training to be done depends on.
-        free: Parts that may differ.
-        refused: What says why a model is not used although it is of the same training; None if it is used.
+    Parts in `free` may differ; `refused` says why a model of the same training is not used, or None.
     """
 
     def __init__(

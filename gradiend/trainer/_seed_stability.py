@@ -55,11 +55,7 @@ def topk_stability(models: Mapping[int, RanksWeights], topk: int | float, part: 
     mean overlap is a bootstrap over pairs of seeds. It is a rough one, because pairs share seeds; None: there is one
     pair, or all overlap equally. Standard deviations are those of a population. The verdict: `stability_verdict`.
 
-    Args:
-        models: Seed → model, at least two.
-        topk: Number (int) or share (float in (0, 1]) of the weights.
-        part: The part whose weights are ranked.
-        n_weights: The number of weights that the top-k is taken of.
+    `models` are seed → model, at least two; the top-k is taken of `n_weights` weights.
     """
     names = {f"seed_{seed}": model for seed, model in models.items()}
     sets = topk_sets(names, topk, part)

@@ -16,28 +16,13 @@ from torch import nn
 from gradiend.model._refusals import refuse_absent_weights, unwrapped
 from gradiend.model._shards import is_sharded
 from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.trainer import _saved_training
 from gradiend.trainer._preparation import Preparation, TrainingPlan, model_directory, record_name, run_directory
 from gradiend.trainer._runtime_monitor import phase
-from gradiend.trainer._saved_training import (
-    data_of_choice,
-    kept_models,
-    saved_choice,
-    saved_seed,
-    stays,
-    training_parts,
-)
+from gradiend.trainer.core import _seeds
 from gradiend.trainer.core._modality import Modality
 from gradiend.trainer.core._resume import KeptStates
-from gradiend.trainer.core._seeds import (
-    SEED_RANGE,
-    SeedRun,
-    choose_seed,
-    drop_weights,
-    judge,
-    promote,
-    run_seeds,
-    set_seed,
-)
+from gradiend.trainer.core._seeds import SeedRun, set_seed
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback
 from gradiend.trainer.core.stats import load_training_stats
@@ -86,7 +71,7 @@ def plan_training(
     team = processes()
     if args.seed is None and team.count > 1:
         # What one process draws from fresh entropy, all must draw.
-        args = args.replace(seed=team.agreed(lambda: secrets.randbelow(SEED_RANGE)))
+        args = args.replace(seed=team.agreed(lambda: secrets.randbelow(_seeds.SEED_RANGE)))
     output = directory or trainer.current.temporary
     for place in (output, args.seed_runs_dir):
         if place is not None:
@@ -153,16 +138,13 @@ def refuse_in_processes(args: TrainingArguments) -> None:
 
 
 def train_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> bool:
-    """Train with `plan.args.seed` through the trainer's `_train`, unless the same training was done before.
+    """Train with `plan.args.seed` through the trainer's `_train`; returns whether the same training was done before.
 
-    A training that was stopped goes on from its newest state, if the plan says so.
-
-    Returns:
-        Whether it was done before. The trainer's current model is the result.
+    A training that was stopped goes on from its newest state, if the plan says so. The current model is the result.
     """
     ready.stop.check()
-    parts = training_parts(trainer, plan)
-    saved = saved_seed(trainer, plan)
+    parts = _saved_training.training_parts(trainer, plan)
+    saved = _saved_training.saved_seed(trainer, plan)
     current = trainer.current
     states = ready.states = KeptStates(plan.output, parts, plan.args, ready.stop) if plan.resumes else None
     if plan.reuses and saved.is_current():
@@ -196,28 +178,26 @@ def train_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> bool:
 
 
 def train_seeds(trainer: Any, plan: TrainingPlan, ready: Preparation) -> tuple[dict[int, Any], bool]:
-    """Train seeds until enough have converged, and keep the best, unless the same training was done before.
+    """Train seeds until enough have converged, and keep the best, which is then the trainer's current model.
 
-    Returns:
-        (seed → model with `keep_seed_runs`, else {}; whether the training was done before). The trainer's current model
-        is the result.
+    Returns (seed → model with `keep_seed_runs`, else {}; whether the same training was done before).
     """
-    saved = saved_choice(trainer, plan)
-    kept = kept_models(trainer, plan) if plan.reuses and saved.is_current() else None
+    saved = _saved_training.saved_choice(trainer, plan)
+    kept = _saved_training.kept_models(trainer, plan) if plan.reuses and saved.is_current() else None
     reused = kept is not None
     if kept is None:
         one = _resplit_seeds(plan, ready) if plan.splits else partial(judged_seed, trainer, ready=ready)
-        runs, stopped = run_seeds(plan.args, lambda seed: one(plan.for_seed(seed)))
+        runs, stopped = _seeds.run_seeds(plan.args, lambda seed: one(plan.for_seed(seed)))
         # From here on, the files are no longer those of the training that is marked there.
         saved.forget(run_directory(trainer, plan.args))
-        best = choose_seed(plan.seeds_directory, runs, plan.args, stopped)
-        promote(best.output_dir, plan.output)
+        best = _seeds.choose_seed(plan.seeds_directory, runs, plan.args, stopped)
+        _seeds.promote(best.output_dir, plan.output)
         saved.mark()
         # Of seeds that do not stay, only the statistics stay.
-        drop_weights([run.output_dir for run in runs if not stays(asdict(run), plan.args)])
+        _seeds.drop_weights([run.output_dir for run in runs if not _saved_training.stays(asdict(run), plan.args)])
         kept = trainer.load_seed_runs({run.seed: run.output_dir for run in runs}) if plan.args.keep_seed_runs else {}
     trainer.current.take(plan.output)
-    trainer.modality = data_of_choice(trainer, plan)
+    trainer.modality = _saved_training.data_of_choice(trainer, plan)
     return kept, reused
 
 
@@ -255,7 +235,7 @@ def judged_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> SeedRun
     stats = load_training_stats(trainer.model_path)
     assert stats is not None
     assert plan.args.seed is not None
-    run = judge(plan.args.seed, trainer.model_path, stats, evaluation, plan.args)
+    run = _seeds.judge(plan.args.seed, trainer.model_path, stats, evaluation, plan.args)
     return dataclasses.replace(run, used_cache=reused)
 
 

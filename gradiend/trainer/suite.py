@@ -13,15 +13,8 @@ import pandas as pd
 from typing_extensions import Self
 
 from gradiend.comparison import ClosedForm, ComparisonResult, closed_form
-from gradiend.trainer._pairs import (
-    PositiveFeatureDefinition,
-    SuitePairDefinition,
-    definition_of,
-    pair_id,
-    pair_label,
-    require_known,
-    safe,
-)
+from gradiend.trainer import _pairs
+from gradiend.trainer._pairs import PositiveFeatureDefinition, SuitePairDefinition
 from gradiend.trainer._preparation import Preparation, TrainingPlan
 from gradiend.trainer._shared_work import SharedWork
 from gradiend.trainer.collection import CHILD_ERRORS, TrainerCollection, noted
@@ -84,7 +77,7 @@ class TrainerSuite(TrainerCollection):
         self.run_id = run_id
         one_of("model_device", model_device, ("cpu", "cuda"))
         self._trainer_cls, self._trainer_args, self._trainer_kwargs = trainer_cls, trainer_args, dict(trainer_kwargs)
-        self._id_of, self._label_of = pair_id_fn or pair_id, pair_label_fn or pair_label
+        self._id_of, self._label_of = pair_id_fn or _pairs.pair_id, pair_label_fn or _pairs.pair_label
         self.target_classes = self._classes(target_classes, target_pairs, pair_definitions)
         """The classes of the suite."""
         pairs = self._pairs(self.target_classes, target_pairs, pair_definitions)
@@ -111,7 +104,9 @@ class TrainerSuite(TrainerCollection):
         if not named and pairs is not None:
             named = list(dict.fromkeys(name for pair in pairs for name in pair))
         if not named and definitions is not None:
-            named = list(dict.fromkeys(name for one in definitions for name in definition_of(one).target_classes))
+            named = list(
+                dict.fromkeys(name for one in definitions for name in _pairs.definition_of(one).target_classes)
+            )
         if not named:
             named = list(self._trainer_kwargs.get("all_classes") or getattr(config, "all_classes", None) or ())
         if not named:
@@ -128,7 +123,7 @@ class TrainerSuite(TrainerCollection):
         child = self._trainer(pair.target_classes, name, {k: v for k, v in merged.items() if v is not None})
         first = next(iter(self._trainers.values()), None)
         if first is not None and isinstance(first.modality, TextData) and isinstance(child.modality, TextData):
-            child.modality.read_as(first.modality)
+            child.modality.reader = first.modality
         self._add(name, child)
         self._definitions[name] = dataclasses.replace(
             pair, child_id=name, label=pair.label or self._label_of(*pair.target_classes)
@@ -301,12 +296,12 @@ class SymmetricTrainerSuite(TrainerSuite):
         if pairs is not None and definitions is not None:
             raise ValueError("target_pairs and pair_definitions are two ways to name the pairs: give one of them.")
         if definitions is not None:
-            made = [definition_of(one) for one in definitions]
+            made = [_pairs.definition_of(one) for one in definitions]
         elif pairs is not None:
             made = [SuitePairDefinition(sorted(map(str, pair))) for pair in pairs]
         else:
             made = [SuitePairDefinition(pair) for pair in itertools.combinations(classes, 2)]
-        require_known(made, classes)
+        _pairs.require_known(made, classes)
         return made
 
 
@@ -317,15 +312,13 @@ class PositiveTrainerSuite(TrainerSuite):
         suite.train()
 
     Args:
-        trainer_cls: See `TrainerSuite`.
-        *trainer_args: See `TrainerSuite`.
+        trainer_cls, *trainer_args, **kwargs: See `TrainerSuite`.
         positive_feature_definitions: The features. Default: made from the classes: `negative_class_fn` gives the class
             without the feature, and of a given pair the one whose name begins with `non_` or `non-` is that class, else
             the second.
         negative_class_fn: Function that gives the name of the class without a feature. Default: `non_` + name.
         mode: "single" trains each feature; "all_but_one" trains, for each feature (or group of features), all other
             features together, as the classes `positive` and `negative`.
-        **kwargs: See `TrainerSuite`.
 
     Raises:
         ValueError: Some definitions with a group and some without, or fewer than two features for "all_but_one".
@@ -357,7 +350,7 @@ class PositiveTrainerSuite(TrainerSuite):
     def _pairs(
         self, classes: Sequence[str], pairs: Sequence[Sequence[str]] | None, definitions: Any
     ) -> list[SuitePairDefinition]:
-        given = [definition_of(one).target_classes for one in definitions or ()] or pairs
+        given = [_pairs.definition_of(one).target_classes for one in definitions or ()] or pairs
         features = self._features or list(self._inferred(classes, given))
         if not features:
             raise ValueError(
@@ -366,7 +359,7 @@ class PositiveTrainerSuite(TrainerSuite):
             )
         made = list(self._single(features) if self.mode == "single" else self._all_but_one(features))
         if self.mode == "single":
-            require_known(made, classes)
+            _pairs.require_known(made, classes)
         return made
 
     @property
@@ -414,11 +407,9 @@ class PositiveTrainerSuite(TrainerSuite):
             )
         held_out: dict[str, list[PositiveFeatureDefinition]] = {}
         for one in features:
-            name = (
-                f"holdout_group__{safe(str(one.feature_class_group))}"
-                if one.feature_class_group is not None
-                else f"holdout__{pair_id(one.positive_feature_class, one.negative_feature_class)}"
-            )
+            name = f"holdout__{_pairs.pair_id(one.positive_feature_class, one.negative_feature_class)}"
+            if one.feature_class_group is not None:
+                name = f"holdout_group__{_pairs.safe(str(one.feature_class_group))}"
             held_out.setdefault(name, []).append(one)
         if len(held_out) < 2:
             raise ValueError('mode="all_but_one" needs at least two features, or groups of features.')

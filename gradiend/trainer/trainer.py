@@ -630,20 +630,13 @@ class Trainer(Shown, FeatureLearningDefinition):
     ) -> Any:  # fmt: skip
         """Write the entries that `rewrite_base_model` changes; `gradiend.apply_delta` applies them to a base model.
 
+        The other arguments, and the errors, are those of `rewrite_base_model`; several classes give one delta each.
+
         Args:
-            decoder_results: See `rewrite_base_model`.
-            target_class: See `rewrite_base_model`; several classes give one delta each.
-            increase_target_probabilities: See `rewrite_base_model`.
             path: A directory or, for one class, a .safetensors file. Default: `<experiment_dir>/deltas`.
-            base_model: See `rewrite_base_model`.
-            strengthen: See `rewrite_base_model`.
-            weaken: See `rewrite_base_model`.
 
         Returns:
             For one class the path of the file; for several classes a list.
-
-        Raises:
-            TypeError, ValueError: See `rewrite_base_model`.
         """
         goal = class_and_direction(target_class, increase_target_probabilities, strengthen, weaken)
         plan = _rewrites.plan_rewrites(decoder_results, *goal, self.experiment_dir, last=self._last_results)

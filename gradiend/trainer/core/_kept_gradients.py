@@ -72,10 +72,8 @@ def owner_of(creator: Any) -> Any:
 class GradientCache:
     """Gradients in safetensors files, one file each, named after everything that a gradient is computed from.
 
-    Args:
-        directory: Directory of the files; it is created when the first file is written.
-        model: The maker of the gradients. The weights of a module and the parameter map of a GRADIEND are part of every
-            key; of any other maker nothing is known, so its keys must say everything.
+    The weights of the `model`, the maker of the gradients, if it is a module, and the parameter map of a GRADIEND are
+    part of every key; of any other maker nothing is known, so its keys must say everything.
     """
 
     def __init__(self, directory: str | Path, model: Any) -> None:
@@ -128,12 +126,8 @@ class GradientStore:
 
     A base model in evaluation mode always gives the same gradient for the same batch, and the store gives the same bits
     back. The file is sparse, never larger than the limit or half of the free space, and has no name: it goes with the
-    object or with the process, however that ends. When the disk is full, the store keeps what it has.
-
-    Args:
-        limit: Largest size of the file in bytes. Gradients that do not fit are not kept; a store with room for fewer
-            than `FEWEST` keys keeps none.
-        directory: Directory of the file. Default: the system's temporary directory.
+    object or with the process, however that ends. When the disk is full, the store keeps what it has. Gradients that do
+    not fit into `limit` bytes are not kept; a store with room for fewer than `FEWEST` keys keeps none.
     """
 
     def __init__(self, limit: int, directory: str | Path | None = None) -> None:

@@ -131,9 +131,7 @@ class MemoryEstimate(Shown):
     def for_layout(self, layout: Layout, device: str | None = None) -> MemoryEstimate:
         """The estimate of the same training in another layout, for processes that hold nothing before.
 
-        Args:
-            layout: The layout.
-            device: Name of the device of this process, if all devices of the layout hold the same.
+        `device` names the device of this process, if all devices of the layout hold the same.
         """
         measured = self.measured or self.phases
         return dataclasses.replace(self, phases=layout.place(measured, self.block, device), measured=measured)

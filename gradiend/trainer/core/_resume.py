@@ -44,14 +44,7 @@ def resume_path(output: str | Path) -> Path:
 
 
 class KeptStates:
-    """The states of one training with one seed.
-
-    Args:
-        output: Directory of the trained model.
-        parts: What the training depends on.
-        arguments: The arguments, which say how often states are kept.
-        stop: What may ask the training to stop.
-    """
+    """The states of one training with one seed, which depends on `parts`, and which `stop` may ask to stop."""
 
     def __init__(self, output: str | Path, parts: Fingerprint, arguments: TrainingArguments, stop: StopRequest) -> None:
         self.directory = resume_path(output)

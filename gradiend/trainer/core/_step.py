@@ -165,11 +165,7 @@ class AnalyticOptimizer:
 class SampledOptimizer(AnalyticOptimizer):
     """The analytic step of a network that has only a sample of the entries, which estimates both sums over entries.
 
-    Args:
-        gradiend: The network of the sampled entries.
-        arguments: The arguments of the training.
-        weights: How often each sampled entry counts in a sum, (sampled entries,).
-        entries: Number of entries of the whole network, over which the loss is a mean.
+    Each sampled entry counts `weights` (sampled entries,) times; the loss is a mean over all `entries`.
     """
 
     def __init__(self, gradiend: GradiendModel, arguments: TrainingArguments, weights: Tensor, entries: int) -> None:

@@ -45,7 +45,9 @@ logger = logging.getLogger(__name__)
 
 LOSS_WINDOW = 20
 """Steps over which the loss in the progress bar is averaged, and after which the losses on an accelerator are read."""
-KEPT = ("last_losses", "best", "stats", "agreement", "of_nothing", "seconds")
+KEPT = (
+    "epoch", "position", "epoch_random", "last_losses", "best", "stats", "agreement", "of_nothing", "seconds",
+)  # fmt: skip
 """Attributes of a `TrainingRun` that are parts of its state as they are."""
 LAST_BATCHES = 8
 """Number of last batches that decide whether a training has diverged and, without an evaluation, its sign."""
@@ -178,8 +180,7 @@ class TrainingRun:
         """
         if steps:
             self.optimizer = optimizer_for(self.model.gradiend, self.arguments)
-        for callback in self.callbacks:
-            callback.on_train_begin(**self._shared())
+        self._call("on_train_begin")
         if state is not None:
             self._restore(state)
         start = time.perf_counter() - self.seconds["total"]
@@ -189,8 +190,7 @@ class TrainingRun:
         else:
             self._end_step(math.nan, last=True)
         self.seconds["total"] = time.perf_counter() - start
-        for callback in self.callbacks:
-            callback.on_train_end(**self._shared())
+        self._call("on_train_end")
 
     def _epochs(self, data: Any, steps: int, start: float) -> None:
         arguments = self.arguments
@@ -199,8 +199,7 @@ class TrainingRun:
             while True:
                 if not self.position:
                     self.epoch_random = random_state()
-                    for callback in self.callbacks:
-                        callback.on_epoch_begin(epoch=self.epoch, **self._shared())
+                    self._call("on_epoch_begin", epoch=self.epoch)
                 for batch in itertools.islice(self._batches(data), steps - self.stats["global_step"]):
                     left = steps - self.stats["global_step"]
                     self._step(batch, left=left)
@@ -218,8 +217,7 @@ class TrainingRun:
                     raise ValueError(
                         f"The training data gave no batch in epoch {self.epoch + 1}: can it be iterated again?"
                     )
-                for callback in self.callbacks:
-                    callback.on_epoch_end(epoch=self.epoch, time_stats=self.seconds, **self._shared())
+                self._call("on_epoch_end", epoch=self.epoch, time_stats=self.seconds)
                 if self.stats["global_step"] >= steps or self.control.should_stop:
                     break
                 self.epoch, self.position = self.epoch + 1, 0
@@ -245,14 +243,11 @@ class TrainingRun:
         gradiend = self.model.gradiend
         return {
             "step": self.stats["global_step"],
-            "epoch": self.epoch,
-            "position": self.position,
             "learning_rate": self.arguments.learning_rate,
             "entries": gradiend.mapping.base_indices() if self.arguments.pre_prune_config else None,
             "gradiend": dict(gradiend.state_dict()),
             "optimizer": self.optimizer.state_dict(),
             "random": random_state(),
-            "epoch_random": self.epoch_random,
             "callbacks": self._changing,
             "losses": torch.tensor(self.losses, dtype=torch.float64),
             **{name: vars(self)[name] for name in KEPT},
@@ -262,7 +257,6 @@ class TrainingRun:
         assert self.optimizer is not None
         self.model.gradiend.load_state_dict(state["gradiend"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.epoch, self.position, self.epoch_random = state["epoch"], state["position"], state["epoch_random"]
         self.losses = state["losses"].tolist()
         for name in KEPT:
             setattr(self, name, state[name])
@@ -282,15 +276,15 @@ class TrainingRun:
 
     def _shared(self) -> dict[str, Any]:
         return {
-            "config": self.arguments,
-            "model": self.model,
-            "training_stats": self.stats,
-            "losses": self.losses,
-            "last_losses": self.last_losses,
-            "best_score_checkpoint": self.best,
-            "optimizer": self.optimizer,
+            "config": self.arguments, "model": self.model, "training_stats": self.stats, "losses": self.losses,
+            "last_losses": self.last_losses, "best_score_checkpoint": self.best, "optimizer": self.optimizer,
             "control": self.control,
-        }
+        }  # fmt: skip
+
+    def _call(self, hook: str, **more: Any) -> None:
+        """Call a hook of all callbacks."""
+        for callback in self.callbacks:
+            getattr(callback, hook)(**more, **self._shared())
 
     def _batches(self, data: Any) -> Iterator[Mapping[str, Any]]:
         """The batches of the epoch that are not taken yet."""
@@ -312,8 +306,7 @@ class TrainingRun:
 
     def _step(self, batch: Mapping[str, Any], *, left: int) -> None:
         step, last = self.stats["global_step"] + 1, left == 1
-        for callback in self.callbacks:
-            callback.on_step_begin(step=step, epoch=self.epoch, **self._shared())
+        self._call("on_step_begin", step=step, epoch=self.epoch)
         source, target = training_pair(batch, self.arguments)
         start = time.perf_counter()
         assert self.optimizer is not None

@@ -98,18 +98,10 @@ def requests_of(training: TextGradientBatches, turns: Sequence[tuple[int, int]])
 
 @plain_modes()
 def answer(requests: Iterable[Request], like: GradientEngine, *, bf16: bool = False) -> int:
-    """Compute each gradient that several requests need once, and hand it to all of them.
+    """Compute each gradient that several requests need once, for all of them; returns the number of backward passes.
 
     The gradient of the difference of two losses is the difference of their gradients here, which a training alone
-    computes in one pass: the two differ by rounding.
-
-    Args:
-        requests: The requests of trainings on one base model.
-        like: An engine of this base model, whose settings hold.
-        bf16: See `GradientEngine.gradients`.
-
-    Returns:
-        The number of backward passes.
+    computes in one pass: the two differ by rounding. `like` is an engine of the base model, whose settings hold.
     """
     batches: dict[tuple[str, ...], list[Request]] = {}
     for one in requests:

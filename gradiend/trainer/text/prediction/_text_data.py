@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from gradiend.data import unified
 from gradiend.data._summary import DataSummary, summarise
 from gradiend.data.text._preprocess import LONG_CHARACTERS
-from gradiend.data.unified import (
-    UNIFIED_FACTUAL,
-    UNIFIED_FACTUAL_CLASS,
-    UNIFIED_MASKED,
-    UNIFIED_SPLIT,
-    UNIFIED_TRANSITION,
-    classes_in,
-    documents_of,
-    other_classes,
-    parse_pair,
-    require_split,
-    to_unified,
-    transition_id,
-)
+from gradiend.data.unified import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, UNIFIED_MASKED, UNIFIED_SPLIT
 from gradiend.data.unified._casing import own_spellings
 from gradiend.data.unified._parsed_tables import of_other_class
 from gradiend.data.unified._placeholder import usual_data, usual_frame, usual_texts
@@ -38,16 +26,8 @@ from gradiend.trainer.core._memory import Probe
 from gradiend.trainer.core._modality import Modality
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend, kind_saved_in, require_objective
+from gradiend.trainer.text.prediction import _rows
 from gradiend.trainer.text.prediction._memory_probe import probe_training
-from gradiend.trainer.text.prediction._rows import (
-    checked_neutral,
-    encoder_data,
-    labelled,
-    scorable_rows,
-    told_apart,
-    with_own_word,
-    without_words,
-)
 from gradiend.trainer.text.prediction.config import LABEL, TextPredictionConfig
 from gradiend.trainer.text.prediction.dataset import TextTrainingDataset
 from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
@@ -59,6 +39,8 @@ from gradiend.util.paths import MLM_HEAD
 
 logger = get_logger(__name__)
 
+Data = pd.DataFrame | Mapping[str, pd.DataFrame]
+"""One table, or one for each class."""
 CARD_WORDS = 12
 """Words of a class that a card lists."""
 
@@ -71,22 +53,17 @@ class TextData(Modality):
         self.division = config.division() if division is None else division
         """How rows are divided into splits; None where a column of the data says so."""
         self._target_classes = config.target_classes
-        self._given: pd.DataFrame | Mapping[str, pd.DataFrame] | None = None
-        self._loaded: pd.DataFrame | Mapping[str, pd.DataFrame] | None = None
         self._frames: dict[tuple[str, str], pd.DataFrame] = {}
         self._dropped: dict[tuple[str, str], Counter[str]] = {}
-        self._others: pd.DataFrame | None = None
-        self._neutral: pd.DataFrame | None = None
         self.trained_head: str | None = None
         """Directory of the auxiliary head that the trainer has trained; None without a head."""
-        self._reader: TextData = self
+        self.reader: TextData = self
+        """Who reads the table or data set: itself, or one with the same source, so that it is read once."""
+        self.seed = config.random_state or 0
+        """The seed of the data."""
         self._single: TextData = self
         self._of_seeds: dict[tuple[int, str], TextData] = {}
         self._cycle_length = 1
-
-    def read_as(self, other: TextData) -> None:
-        """Take the table or data set that `other` reads, which has the same source, instead of reading it again."""
-        self._reader = other
 
     @property
     def target_classes(self) -> list[str]:
@@ -112,7 +89,7 @@ class TextData(Modality):
             return list(self.config.all_classes)
         if self.config.class_merge_map is not None:
             return list(dict.fromkeys([*map(str, self.config.class_merge_map), *(self.config.pair() or ())]))
-        return classes_in(self._data(), self.config.columns())
+        return unified.classes_in(self._data, self.config.columns())
 
     @property
     def combined_data(self) -> pd.DataFrame:
@@ -122,43 +99,38 @@ class TextData(Modality):
     def described(self) -> str:
         """See `Modality.described`."""
         pair = self._target_classes or self.config.pair()
-        frame = None if pair is None else self._frames.get(parse_pair(pair))
+        frame = None if pair is None else self._frames.get(unified.parse_pair(pair))
         if frame is None:
             return "not read yet"
         sizes = frame[UNIFIED_SPLIT].value_counts()
         return f"{len(frame):,} rows: {', '.join(f'{split} {size:,}' for split, size in sizes.items())}"
 
     @property
-    def seed(self) -> int:
-        """The seed of the data: `config.random_state`, or 0."""
-        return self.config.random_state or 0
-
-    @property
     def plot_style(self) -> Mapping[str, Any]:
         """`img_format` and `img_dpi` of the configuration."""
         return {"img_format": self.config.img_format, "dpi": self.config.img_dpi}
 
-    def _data(self) -> pd.DataFrame | Mapping[str, pd.DataFrame]:
+    @cached_property
+    def _data(self) -> Data:
         """The data that the configuration names, with a split for each row."""
-        if self._loaded is None:
-            self._loaded = given = self._read()
-            if self.division is not None:
-                merge = self.config.class_merge()
-                self._loaded, self._cycle_length = divided(
-                    given, self.config.columns(), self.division, needed=self.config.pair(),
-                    name_of=str if merge is None else lambda base: merge.name_of(base) or base,
-                )  # fmt: skip
-        return self._loaded
+        if self.division is None:
+            return self._given
+        merge = self.config.class_merge()
+        rows, self._cycle_length = divided(
+            self._given, self.config.columns(), self.division, needed=self.config.pair(),
+            name_of=str if merge is None else lambda base: merge.name_of(base) or base,
+        )  # fmt: skip
+        return rows
 
-    def _read(self) -> pd.DataFrame | Mapping[str, pd.DataFrame]:
-        """The data that the configuration names, read once."""
-        if self._reader is not self:
-            return self._reader._read()
-        if self._given is None:
-            loaded = self.config.source().load(self.config.columns())
-            self._given = usual_data(loaded, self.config.masked_col, self.config.mask_placeholder)
-            self._require_known_classes(self._given)
-        return self._given
+    @cached_property
+    def _given(self) -> Data:
+        """The data that the configuration names, as it is."""
+        if self.reader is not self:
+            return self.reader._given
+        loaded = self.config.source().load(self.config.columns())
+        data = usual_data(loaded, self.config.masked_col, self.config.mask_placeholder)
+        self._require_known_classes(data)
+        return data
 
     def for_seed(self, index: int | None, strategy: str = "random") -> TextData:
         """See `Modality.for_seed` and `Division.for_seed`; the data is read once, and this object stays as it is."""
@@ -173,17 +145,15 @@ class TextData(Modality):
             )
         made, key = self._single._of_seeds, (index, strategy)
         if key not in made:
-            self._read()
             made[key] = TextData(self.config, division.for_seed(index, strategy))
-            made[key].read_as(self)
-            made[key]._single, made[key]._neutral = self._single, self.neutral_data
+            made[key].reader, made[key]._single, made[key].neutral_data = self, self._single, self.neutral_data
         made[key].trained_head = self.trained_head
         return made[key]
 
     @property
     def cycle_length(self) -> int:
         """See `Modality.cycle_length`."""
-        self._data()
+        self._data  # noqa: B018 - the division of the rows says it
         return self._cycle_length
 
     def usual_texts(self, texts: Sequence[Any], name: str) -> list[Any]:
@@ -195,9 +165,9 @@ class TextData(Modality):
         own = self.config.mask_placeholder
         return usual_frame(frame, self.config.masked_col, own, f" of {name}", usual_too=True)
 
-    def _require_known_classes(self, data: pd.DataFrame | Mapping[str, pd.DataFrame]) -> None:
+    def _require_known_classes(self, data: Data) -> None:
         """Raise a ValueError if the data lacks a class of all_classes."""
-        if not (self.config.all_classes and (found := classes_in(data, self.config.columns()))):
+        if not (self.config.all_classes and (found := unified.classes_in(data, self.config.columns()))):
             return
         columns = self.config.columns()
         tables = data.values() if isinstance(data, Mapping) else [data]
@@ -213,11 +183,11 @@ class TextData(Modality):
 
     def _unified(self, pair: Sequence[str]) -> pd.DataFrame:
         """The unified frame of two classes."""
-        key = parse_pair(pair)
+        key = unified.parse_pair(pair)
         if key not in self._frames:
             self._dropped[key] = Counter()
-            self._frames[key] = to_unified(
-                self._data(), pair=key, columns=self.config.columns(),
+            self._frames[key] = unified.to_unified(
+                self._data, pair=key, columns=self.config.columns(),
                 max_counterfactuals_per_sentence=self.config.max_counterfactuals_per_sentence, seed=self.seed,
                 merge=self.config.class_merge(), dropped=self._dropped[key],
             )  # fmt: skip
@@ -236,37 +206,32 @@ class TextData(Modality):
             n_long, len(texts), LONG_CHARACTERS, len(max(texts, key=len).split()),
         )  # fmt: skip
 
-    @property
+    @cached_property
     def other_data(self) -> pd.DataFrame:
         """Unified rows of the classes that are no target: each word with itself as the alternative."""
-        if self._others is None:
-            self._others = other_classes(
-                self._data(), pair=self.target_classes, columns=self.config.columns(), merge=self.config.class_merge(),
-                only=self.config.all_classes,
-            )  # fmt: skip
-        return self._others
+        return unified.other_classes(
+            self._data, pair=self.target_classes, columns=self.config.columns(), merge=self.config.class_merge(),
+            only=self.config.all_classes,
+        )  # fmt: skip
 
-    @property
+    @cached_property
     def neutral_data(self) -> pd.DataFrame | None:
         """The neutral texts (column `text`); None if the configuration names none.
 
         Raises:
             ValueError: The data has no column `text`, or each text has a word that is excluded.
         """
-        if self._neutral is None and self.config.eval_neutral_data is not None:
-            self._neutral = without_words(
-                checked_neutral(
-                    self.config.eval_neutral_data,
-                    self.config.eval_neutral_max_rows,
-                    trust_remote_code=self.config.dataset_trust_remote_code,
-                ),
-                self.config.eval_neutral_additional_excluded_words or (),
-            )
-        return self._neutral
+        config = self.config
+        if config.eval_neutral_data is None:
+            return None
+        texts = _rows.checked_neutral(
+            config.eval_neutral_data, config.eval_neutral_max_rows, trust_remote_code=config.dataset_trust_remote_code
+        )
+        return _rows.without_words(texts, config.eval_neutral_additional_excluded_words or ())
 
     def rows(self, split: str, include_other_classes: bool = False) -> pd.DataFrame:
         """Unified rows of a split, followed by the rows of other classes if these are included."""
-        rows = require_split(self.combined_data, split)
+        rows = unified.require_split(self.combined_data, split)
         if not include_other_classes:
             return rows
         others = self.other_data
@@ -279,13 +244,13 @@ class TextData(Modality):
     def summary(self, tokenizer: Any, include_other_classes: bool) -> DataSummary:
         """See `TextPredictionTrainer.data_summary`."""
         rows, classes = self.combined_data, self.target_classes
-        dropped = Counter(self._dropped[parse_pair(classes)])
+        dropped = Counter(self._dropped[unified.parse_pair(classes)])
         if include_other_classes:
             rows = pd.concat([rows, self.other_data], ignore_index=True)
             classes += [name for name in self.all_classes if name not in classes]
             for base in self.config.bases_of(classes):
                 del dropped[of_other_class(base)]
-        documents = documents_of(self._data(), self.config.columns())
+        documents = unified.documents_of(self._data, self.config.columns())
         if documents is not None:
             rows = rows.merge(documents, on=[UNIFIED_MASKED, UNIFIED_SPLIT], how="left")
         return summarise(rows, classes=classes, dropped=dropped, tokenizer=tokenizer)
@@ -313,10 +278,9 @@ class TextData(Modality):
             if not self.has_split("validation"):
                 present = ", ".join(dict.fromkeys(self.combined_data[UNIFIED_SPLIT]))
                 logger.warning(
-                    "There is no validation split (present: %s): trainings are judged on training rows.%s",
-                    present,
+                    "There is no validation split (present: %s): trainings are judged on training rows.%s", present,
                     "" if self.has_split("test") else " Evaluations need a test split.",
-                )
+                )  # fmt: skip
         self.neutral_data  # noqa: B018 - the texts are read here, so that a bad file costs no training
 
     def evaluation_split(self) -> str:
@@ -336,8 +300,8 @@ class TextData(Modality):
         if class_pair is None or tuple(class_pair) == tuple(self.target_classes):
             rows = self.labelled_rows(split, include_other_classes)
         else:
-            rows = labelled(require_split(self._unified(class_pair), split), class_pair)
-        rows = told_apart(scorable_rows(rows, objective, "training"), objective, "training")
+            rows = _rows.labelled(unified.require_split(self._unified(class_pair), split), class_pair)
+        rows = _rows.told_apart(_rows.scorable_rows(rows, objective, "training"), objective, "training")
         return TextTrainingDataset(
             rows.rename(columns={"source_id": "factual_id", "target_id": "alternative_id"}), tokenizer, batch_size,
             max_size=max_size, balance_column=balance_column, seed=self.seed, objective=objective,
@@ -350,13 +314,13 @@ class TextData(Modality):
         if not isinstance(model, TextModelWithGradiend):
             raise TypeError(f"model_with_gradiend must be a model with a GRADIEND; got {model!r:.60}.")
         require_whole("max_size", max_size, 1, none_means="for all rows")
-        frames = [labelled(self.combined_data.head(0), self.target_classes)]
+        frames = [_rows.labelled(self.combined_data.head(0), self.target_classes)]
         frames += [
             self.capped(self.labelled_rows(name, include_other_classes), "feature_class_id", max_size)
             for name in self.splits_of(split)
             if self.has_split(name)
         ]
-        return encoder_data(pd.concat(frames[1:] or frames, ignore_index=True), model)
+        return _rows.encoder_data(pd.concat(frames[1:] or frames, ignore_index=True), model)
 
     def check_model(self, model: Any, arguments: TrainingArguments) -> None:
         """See `Modality.check_model`."""
@@ -370,7 +334,7 @@ class TextData(Modality):
     def labelled_rows(self, split: str, include_other_classes: bool = False) -> pd.DataFrame:
         """The rows of a split with labels and ids, see `labelled`."""
         others = [name for name in self.all_classes if name not in self.target_classes] if include_other_classes else ()
-        return labelled(self.rows(split, include_other_classes), self.target_classes, others)
+        return _rows.labelled(self.rows(split, include_other_classes), self.target_classes, others)
 
     def splits_of(self, split: str | Sequence[str]) -> list[str]:
         """The names of one split or of several; for "all" those in the data, train, validation and test first."""
@@ -386,17 +350,17 @@ class TextData(Modality):
         targets, order = self.target_classes, self.all_classes
         frames = []
         for factual, alternative in directions:
-            name = transition_id(factual, alternative)
+            name = unified.transition_id(factual, alternative)
             if factual != alternative:
                 between = {factual, alternative}
                 # One order for both directions, so that they come from one frame.
                 ordered = targets if between == set(targets) else sorted(between, key=order.index)
                 frame = self._unified(ordered)
             elif factual in targets:
-                frame = with_own_word(self.combined_data)
+                frame = _rows.with_own_word(self.combined_data)
             else:
                 frame = self.other_data
-            frames.append(frame[frame[UNIFIED_TRANSITION] == name])
+            frames.append(frame[frame[unified.UNIFIED_TRANSITION] == name])
         return frames
 
     def class_words(self) -> dict[str, list[str]]:
@@ -423,7 +387,7 @@ class TextData(Modality):
             "rows": rows_by_split(self.combined_data),
         }
 
-    @functools.cached_property
+    @cached_property
     def shared_words(self) -> list[str]:
         """The words that both target classes have, if no words are given for them."""
         if isinstance(self.config.decoder_eval_targets, Mapping):

@@ -12,16 +12,8 @@ from gradiend.data.unified._schema import ColumnNames, parse_pair
 from gradiend.data.unified._source import DataSource
 from gradiend.data.unified._word_splits import HELD_OUT, Division
 from gradiend.trainer.core.arguments import TrainingArguments
-from gradiend.util import PLACEHOLDER
+from gradiend.util import PLACEHOLDER, _checks
 from gradiend.util._argument_fields import ShowsChanges, fields_in_docstring
-from gradiend.util._checks import (
-    require_class_words,
-    require_flag,
-    require_mapping,
-    require_ordered,
-    require_text,
-    require_texts,
-)
 from gradiend.util._keywords import nearest, normalize_split_name, one_of, strict_keywords
 
 LABEL = "label"
@@ -144,11 +136,11 @@ class TextPredictionConfig(TrainerConfig):
         if self.target_classes is not None:
             self.target_classes = list(parse_pair(self.target_classes))
         for name in ("all_classes", "hf_subset", "hf_splits", "decoder_eval_ignore_tokens"):
-            require_ordered(name, getattr(self, name))
-        require_text("mask_placeholder", self.mask_placeholder)
+            _checks.require_ordered(name, getattr(self, name))
+        _checks.require_text("mask_placeholder", self.mask_placeholder)
         if self.eval_neutral_additional_excluded_words is not None:
             name = "eval_neutral_additional_excluded_words"
-            self.eval_neutral_additional_excluded_words = list(require_texts(name, getattr(self, name)))
+            self.eval_neutral_additional_excluded_words = list(_checks.require_texts(name, getattr(self, name)))
         self.division()
         self._check_eval_targets()
         if self.class_merge_map is None and self.class_merge_transition_groups is not None:
@@ -168,7 +160,7 @@ class TextPredictionConfig(TrainerConfig):
 
     def _check_eval_targets(self) -> None:
         given = self.decoder_eval_targets
-        require_flag("decoder_eval_export_row_wise_csv", self.decoder_eval_export_row_wise_csv)
+        _checks.require_flag("decoder_eval_export_row_wise_csv", self.decoder_eval_export_row_wise_csv)
         if isinstance(given, str):
             one_of("decoder_eval_targets", given, [LABEL])
             if not self.decoder_eval_restrict_to_target_classes:
@@ -179,9 +171,9 @@ class TextPredictionConfig(TrainerConfig):
             return
         if given is None:
             return
-        require_mapping("decoder_eval_targets", given)
+        _checks.require_mapping("decoder_eval_targets", given)
         for name, words in given.items():
-            require_class_words(f"decoder_eval_targets[{name!r}]", words)
+            _checks.require_class_words(f"decoder_eval_targets[{name!r}]", words)
         if self.decoder_eval_export_row_wise_csv:
             raise ValueError(
                 "decoder_eval_export_row_wise_csv is about scores row by row, and decoder_eval_targets gives words of "

@@ -108,14 +108,11 @@ class TextTrainingDataset(TextBatchedDatasetBase):
             "factual": factual,
             "alternative": alternative,
             "label": row[self.target_key],
-            "feature_class_id": row["feature_class_id"],
             "text": row["masked"].replace(PLACEHOLDER, row["factual"], 1),
-            "template": row["masked"],
-            "input_text": row["masked"],
+            **dict.fromkeys(("template", "input_text"), row["masked"]),
             "factual_token": row["factual"],
             "alternative_token": row["alternative"],
-            "factual_id": row["factual_id"],
-            "alternative_id": row["alternative_id"],
+            **{name: row[name] for name in ("feature_class_id", "factual_id", "alternative_id")},
         }
 
 

@@ -255,11 +255,8 @@ class TextPredictionTrainer(Trainer):
             model: Name, path or instance of the causal model, or a `ModelWithGradiend` with this base model.
             output: Directory of the head. Default: `<experiment_dir>/decoder_mlm_head`.
             split: Name of the split to train on.
-            batch_size: See `train_mlm_head`. Default: `decoder_mlm_head_batch_size` of the training arguments, 4.
-            epochs: See `train_mlm_head`. Default: `decoder_mlm_head_epochs`, 5.
-            lr: See `train_mlm_head`. Default: `decoder_mlm_head_lr`, 0.0001.
-            pooling_length: See `train_mlm_head`.
-            max_length: See `train_mlm_head`.
+            batch_size, epochs, lr, pooling_length, max_length: See `train_mlm_head`. Default: `decoder_mlm_head_…` of
+                the training arguments, where they have it: 4, 5 and 0.0001.
             max_size: Cap on rows. Default: `decoder_mlm_head_max_size`, none.
             use_cache: See `train_mlm_head`. Default: `model_use_cache`.
             model_use_cache: Another name of `use_cache`. Default: the value in the training arguments.
@@ -281,8 +278,9 @@ class TextPredictionTrainer(Trainer):
         batch_size = args.decoder_mlm_head_batch_size if isinstance(batch_size, DefaultWhole) else batch_size
         epochs = args.decoder_mlm_head_epochs if isinstance(epochs, DefaultWhole) else epochs
         lr = args.decoder_mlm_head_lr if isinstance(lr, DefaultNumber) else lr
-        max_size = args.decoder_mlm_head_max_size if max_size is None else max_size
-        rows = self.get_decoder_mlm_training_data(split, max_size)
+        rows = self.get_decoder_mlm_training_data(
+            split, args.decoder_mlm_head_max_size if max_size is None else max_size
+        )
         tokenizer = None
         if isinstance(model, TextModelWithGradiend):
             model, tokenizer = original_model(model.base_model), model.tokenizer
@@ -496,11 +494,8 @@ class TextPredictionTrainer(Trainer):
         for the language-modelling score, without class words.
 
         Args:
-            decoder_results: See `rewrite_base_model`.
+            decoder_results, increase_target_probabilities, strengthen, weaken: See `rewrite_base_model`.
             target_class: The class that the rewrite moves, see `rewrite_base_model`; one class.
-            increase_target_probabilities: See `rewrite_base_model`.
-            strengthen: See `rewrite_base_model`.
-            weaken: See `rewrite_base_model`.
             neutral_df: Neutral texts (column `text`). Default: those of `evaluate_decoder`.
             sentences: Texts with a `[MASK]`, whose most likely tokens are reported.
             other_classes: Further classes to measure: name → words.
@@ -574,20 +569,15 @@ class TextPredictionTrainer(Trainer):
             ValueError: `decoder_results` has no candidates; see `evaluate_decoder` for more.
         """
         if decoder_results is not None:
-            kwargs = {**_grid_of(decoder_results), **kwargs}
+            candidates = [key for key in decoder_results.get("grid", ()) if key != BASE]
+            if not candidates:
+                raise ValueError("decoder_results has no grid of candidates: give what evaluate_decoder returned.")
+            factors, rates = (list(dict.fromkeys(values)) for values in zip(*candidates, strict=True))
+            known = {"lrs": rates} if set(factors) <= {1.0, -1.0} else {"lrs": rates, "feature_factors": factors}
+            kwargs = {**known, **kwargs}
         results = self.evaluator.evaluate_decoder(
             model_with_gradiend=model_with_gradiend, target_class=class_ids, use_cache=use_cache, complete=True,
             known=None if decoder_results is None else decoder_results["grid"], **kwargs,
         )  # fmt: skip
         grid = results.pop("grid")
         return {"plotting_data": grid, "summary": results}
-
-
-def _grid_of(decoder_results: Mapping[str, Any]) -> dict[str, list[float]]:
-    """The learning rates of finished decoder results, and their feature factors unless they are the default ones."""
-    candidates = [key for key in decoder_results.get("grid", ()) if key != BASE]
-    if not candidates:
-        raise ValueError("decoder_results has no grid of candidates: give what evaluate_decoder returned.")
-    factors, rates = zip(*candidates, strict=True)
-    usual = set(factors) <= {1.0, -1.0}
-    return {"lrs": list(dict.fromkeys(rates)), **({} if usual else {"feature_factors": list(dict.fromkeys(factors))})}
