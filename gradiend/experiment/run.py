@@ -140,7 +140,7 @@ class ExperimentRun:
     def watched(self) -> Iterator[LiveReport]:
         """Serve the growing page in a with-block; see `LiveReport`."""
         with LiveReport(self.directory / paths.LIVE_REPORT, self._write_page) as live:
-            self.callbacks.append(live.callback)
+            self.callbacks.append(live)
             self.changed = live.update
             yield live
 

@@ -76,10 +76,13 @@ class SharedWork:
         """The model that a training starts from, what `make` gives; trainings that start alike share its base model."""
         if not is_new(plan.source) or trainer.resolve_custom_prediction_head_dir() is not None:
             return make()
-        args = plan.args
-        shape = {name: args.get(name) for name in args.names("training")}
+        shape = {name: plan.args.get(name) for name in plan.args.names("training")}
+        # What JSON cannot hold is told apart by how it shows itself.
+        shape = {
+            key: one if isinstance(one, (str, int, float, type(None))) else repr(one) for key, one in shape.items()
+        }
         start = plan.source if isinstance(plan.source, str) else f"{type(plan.source).__name__} {id(plan.source)}"
-        key = digest_json(plain({"start": start, "class": str(plan.model_class), **_without_functions(shape)}))
+        key = digest_json(plain({"start": start, "class": str(plan.model_class), **shape}))
         if self._start is None or self._start[0] != key:
             self._start = key, make().untrained()
         shared = self._start[1].untrained()
@@ -145,11 +148,3 @@ class SharedWork:
                 ready.gradients.close()
         self._ready.clear()
         self._batches.clear()
-
-
-def _without_functions(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values as text where JSON cannot hold them."""
-    return {
-        name: value if isinstance(value, (str, int, float, type(None))) else repr(value)
-        for name, value in values.items()
-    }

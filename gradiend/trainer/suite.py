@@ -153,9 +153,6 @@ class TrainerSuite(TrainerCollection):
             return args
         return args.replace(experiment_dir=str(Path(args.experiment_dir) / safe_path(self.run_id)))
 
-    def _merged_id(self, name: str) -> str:
-        return name if self.run_id is None else f"{self.run_id}/{name}"
-
     # The pairs
 
     def get_pair_definition(self, name: str) -> SuitePairDefinition:

@@ -7,17 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from gradiend.data import unified
 from gradiend.data.text._neutral_masking import mask_random_words
-from gradiend.data.unified import (
-    UNIFIED_ALTERNATIVE,
-    UNIFIED_FACTUAL,
-    UNIFIED_FACTUAL_CLASS,
-    UNIFIED_MASKED,
-    UNIFIED_SPLIT,
-    require_split,
-    resolve_dataframe,
-    transition_id,
-)
+from gradiend.data.unified import UNIFIED_ALTERNATIVE, UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, UNIFIED_MASKED
 from gradiend.data.unified._schema import listed
 from gradiend.data.unified.transitions import expand_transition_selection
 from gradiend.evaluator._encoder_statistics import NO_SPLIT
@@ -71,7 +63,7 @@ def encoder_rows(
     frames = [rows]
     for kind, name, found in texts:
         _, masked, words = mask_random_words(found[: max_size or len(rows)], ignored, data.seed)
-        columns = {"masked": masked, "factual": words, "alternative": words, "label": 0.0, UNIFIED_SPLIT: name}
+        columns = {"masked": masked, "factual": words, "alternative": words, "label": 0.0, unified.UNIFIED_SPLIT: name}
         frames.append(pd.DataFrame({**columns, "source_id": kind, "target_id": kind, "type": kind}))
     return frames
 
@@ -82,8 +74,10 @@ def _rows_of_split(
     if directions is None:
         rows = data.labelled_rows(split, args.add_identity_for_other_classes)
     else:
-        require_split(data.combined_data, split)
-        frames = [frame[frame[UNIFIED_SPLIT] == normalize_split_name(split)] for frame in data.frames_of(directions)]
+        unified.require_split(data.combined_data, split)
+        frames = [
+            frame[frame[unified.UNIFIED_SPLIT] == normalize_split_name(split)] for frame in data.frames_of(directions)
+        ]
         rows = _rows.labelled_transitions(pd.concat(frames, ignore_index=True), data.target_classes)
     rows = data.capped(rows, "feature_class_id", max_size)
     targets = rows.loc[rows["label"] != 0, "label"]
@@ -96,7 +90,7 @@ def _require_labels(rows: pd.DataFrame, directions: Directions, pair: Sequence[s
     """Raise ValueError if chosen transitions hold fewer than two labels: nothing could be correlated."""
     if rows["label"].nunique() > 1:
         return
-    chosen = ", ".join(transition_id(*direction) for direction in directions)
+    chosen = ", ".join(unified.transition_id(*direction) for direction in directions)
     raise ValueError(
         f"transition_selection ({chosen}) has {'rows of one label only' if len(rows) else 'no rows'}, so there is "
         f"nothing to tell apart: add pair({pair[0]!r}, {pair[1]!r}), the target classes."
@@ -147,7 +141,7 @@ def balance_texts(data: TextData, given: Any) -> list[str]:
     if isinstance(wanted, (list, tuple)):
         texts = list(require_texts("balance_texts", wanted))
     else:
-        frame = resolve_dataframe(wanted)
+        frame = unified.resolve_dataframe(wanted)
         assert frame is not None
         column = next((name for name in (config.masked_col, "text") if name in frame), None)
         if column is None:
