@@ -111,10 +111,8 @@ def _base_in_hand(given: Any, checkpoint: str | Path) -> dict[str, Any]:
     trained_on = None if given is None or isinstance(given, (str, Path)) else BaseDigest.load(checkpoint)
     if trained_on is None:
         return {}
-    base_model = given.base_model if isinstance(given, ModelWithGradiend) else inside(given)
-    if BaseDigest.of(original_model(base_model)).differences(trained_on):
-        return {}
-    return given.base_arguments() if isinstance(given, ModelWithGradiend) else {"base_model": base_model}
+    found = given.base_arguments() if isinstance(given, ModelWithGradiend) else {"base_model": inside(given)}
+    return {} if BaseDigest.of(original_model(found["base_model"])).differences(trained_on) else found
 
 
 def unpruned(

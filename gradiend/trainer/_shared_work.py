@@ -78,9 +78,8 @@ class SharedWork:
             return make()
         shape = {name: plan.args.get(name) for name in plan.args.names("training")}
         # What JSON cannot hold is told apart by how it shows itself.
-        shape = {
-            key: one if isinstance(one, (str, int, float, type(None))) else repr(one) for key, one in shape.items()
-        }
+        plain_kinds = (str, int, float, type(None))
+        shape = {name: one if isinstance(one, plain_kinds) else repr(one) for name, one in shape.items()}
         start = plan.source if isinstance(plan.source, str) else f"{type(plan.source).__name__} {id(plan.source)}"
         key = digest_json(plain({"start": start, "class": str(plan.model_class), **shape}))
         if self._start is None or self._start[0] != key:

@@ -419,8 +419,7 @@ class Trainer(Shown, FeatureLearningDefinition):
             return_df: Add the frame as "encoder_df".
             plot: Also draw the distributions; without matplotlib, a warning before the work says that none are drawn.
             plot_kwargs: Arguments of `plot_encoder_distributions`.
-            is_decoder_only_model: Accepted for compatibility; the model's class decides.
-            pre_load_gradients: Accepted for compatibility; encodings need no gradients.
+            is_decoder_only_model, pre_load_gradients: Accepted for compatibility, without effect.
             exclude_params: Parameters, by name or wildcard, whose gradients the encoder must not read, such as
                 `"*embeddings*"`; the model itself does not change.
             device: The device of the evaluation; the model goes back afterwards. Default: where the model is.

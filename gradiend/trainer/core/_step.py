@@ -110,7 +110,6 @@ class AnalyticOptimizer:
 
     @torch.no_grad()
     def step(self, source: Tensor, target: Tensor) -> Tensor:
-        """See `GradiendOptimizer.step`."""
         self.steps += 1
         source, target = (tensor.to(self.encoder_weight.values) for tensor in (source, target))
         n = self.entries
@@ -140,12 +139,10 @@ class AnalyticOptimizer:
         return squares / n + (before - before)
 
     def state_dict(self) -> dict[str, Any]:
-        """See `GradiendOptimizer.state_dict`."""
         return {"steps": self.steps, "moments": [[part.first, part.second] for part in self._parts]}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """See `GradiendOptimizer.state_dict`."""
         self.steps.copy_(state["steps"])
         for part, (first, second) in zip(self._parts, state["moments"], strict=True):
             part.first.copy_(first)
@@ -157,7 +154,6 @@ class AnalyticOptimizer:
         return [part for part in parts if part is not None]
 
     def invert(self) -> None:
-        """See `GradiendOptimizer.invert`."""
         for state in (self.encoder_weight, self.encoder_bias, self.decoder_weight):
             state.first.neg_()
 
@@ -211,7 +207,6 @@ class CompiledOptimizer(AnalyticOptimizer):
 
     @torch.no_grad()
     def step(self, source: Tensor, target: Tensor) -> Tensor:
-        """See `GradiendOptimizer.step`."""
         if not self.compiles:
             return super().step(source, target)
         source, target = (tensor.to(self.encoder_weight.values) for tensor in (source, target))

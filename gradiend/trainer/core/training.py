@@ -90,22 +90,22 @@ def train(
     except TypeError as error:
         raise ValueError(str(error)) from error
     arguments = arguments.replace(**overrides)
-    if arguments.output_dir is None:
+    output = arguments.output_dir
+    if output is None:
         raise ValueError("train() needs output_dir, the directory for the trained model.")
     if not isinstance(data, Sized):
         raise ValueError(f"The training data must have a length, which decides the steps; got {type(data).__name__}.")
     steps = total_steps(len(data), arguments)
     if arguments.init == "class_means":
         require_closed_form(model_with_gradiend.gradiend)
-    Path(arguments.output_dir).mkdir(parents=True, exist_ok=True)
+    Path(output).mkdir(parents=True, exist_ok=True)
     state = None if kept is None else kept.take()
     found: dict[str, Any] = {}
     if state is not None:
         arguments = arguments.replace(learning_rate=state["learning_rate"])
     else:
-        assert arguments.output_dir is not None
         # An earlier, interrupted run may have left a best model, which does not belong to this run.
-        remove_checkpoint(best_path(arguments.output_dir))
+        remove_checkpoint(best_path(output))
         initialize(model_with_gradiend.gradiend, data, arguments)
         if arguments.searches_rate:
             arguments, found = with_found_rate(model_with_gradiend.gradiend, data, arguments, steps, held_out)
@@ -152,6 +152,7 @@ class TrainingRun:
     ) -> None:  # fmt: skip
         self.model = model
         self.arguments = arguments
+        self.output = Path(arguments.output_dir or "")
         self.callbacks = callbacks
         self.kept = kept
         self.optimizer: GradiendOptimizer | None = None
@@ -364,11 +365,9 @@ class TrainingRun:
     def _still_there(self) -> str:
         """What a training that fails leaves behind, for an error."""
         best, kept = self.best.get("global_step"), None if self.kept is None else self.kept.step
-        assert self.arguments.output_dir is not None
-        found = {f"the best model, of step {best}, in {best_path(self.arguments.output_dir)}": best}
-        if self.kept is not None:
-            found[f"the state after step {kept} in {self.kept.directory}"] = kept
-        there = [text for text, step in found.items() if step is not None]
+        there = [] if best is None else [f"the best model, of step {best}, in {best_path(self.output)}"]
+        if self.kept is not None and kept is not None:
+            there.append(f"the state after step {kept} in {self.kept.directory}")
         return f" Still there: {' and '.join(there)}." if there else ""
 
     def _show(self, bar: Progress) -> None:
@@ -386,9 +385,7 @@ class TrainingRun:
 
     def finish(self) -> str:
         """Take the best model if there is one, make the first class positive, and write the output directory."""
-        assert self.arguments.output_dir is not None
-        output = Path(self.arguments.output_dir)
-        best = best_path(output)
+        output, best = self.output, best_path(self.output)
         noted = self.best.get("global_step")
         if noted is not None and step_of_checkpoint(best) != noted:
             raise RuntimeError(

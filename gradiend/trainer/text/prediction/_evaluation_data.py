@@ -75,9 +75,8 @@ def _rows_of_split(
         rows = data.labelled_rows(split, args.add_identity_for_other_classes)
     else:
         unified.require_split(data.combined_data, split)
-        frames = [
-            frame[frame[unified.UNIFIED_SPLIT] == normalize_split_name(split)] for frame in data.frames_of(directions)
-        ]
+        name = normalize_split_name(split)
+        frames = [frame[frame[unified.UNIFIED_SPLIT] == name] for frame in data.frames_of(directions)]
         rows = _rows.labelled_transitions(pd.concat(frames, ignore_index=True), data.target_classes)
     rows = data.capped(rows, "feature_class_id", max_size)
     targets = rows.loc[rows["label"] != 0, "label"]

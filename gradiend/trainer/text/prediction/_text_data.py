@@ -97,7 +97,6 @@ class TextData(Modality):
         return self._unified(self.target_classes)
 
     def described(self) -> str:
-        """See `Modality.described`."""
         pair = self._target_classes or self.config.pair()
         frame = None if pair is None else self._frames.get(unified.parse_pair(pair))
         if frame is None:
@@ -152,7 +151,6 @@ class TextData(Modality):
 
     @property
     def cycle_length(self) -> int:
-        """See `Modality.cycle_length`."""
         self._data  # noqa: B018 - the division of the rows says it
         return self._cycle_length
 
@@ -256,7 +254,6 @@ class TextData(Modality):
         return summarise(rows, classes=classes, dropped=dropped, tokenizer=tokenizer)
 
     def check_training_data(self, arguments: TrainingArguments) -> None:
-        """See `Modality.check_training_data`."""
         self.config.eval_targets(self.target_classes)
         train = self.rows("train", arguments.add_identity_for_other_classes)
         sizes = train[UNIFIED_FACTUAL_CLASS].value_counts()
@@ -323,11 +320,9 @@ class TextData(Modality):
         return _rows.encoder_data(pd.concat(frames[1:] or frames, ignore_index=True), model)
 
     def check_model(self, model: Any, arguments: TrainingArguments) -> None:
-        """See `Modality.check_model`."""
         require_objective(model, arguments.prediction_objective)
 
     def memory_probe(self, trainer: Any, model: Any, arguments: TrainingArguments) -> Probe | None:
-        """See `Modality.memory_probe`."""
         known = isinstance(model, TextPredictionModelWithGradiend)
         return probe_training(trainer, model, arguments) if known else None
 
@@ -379,7 +374,6 @@ class TextData(Modality):
         return words
 
     def card_facts(self) -> dict[str, Any]:
-        """See `Modality.card_facts`."""
         words = {name: own for name, own in self.class_words().items() if name in self.target_classes}
         return {
             "words": {name: own[:CARD_WORDS] for name, own in words.items()},
@@ -417,7 +411,6 @@ class TextData(Modality):
     def data_parts(
         self, *splits: str, include_other_classes: bool = False, transitions: Sequence[tuple[str, str]] | None = None
     ) -> dict[str, Any]:
-        """See `Modality.data_parts`."""
         wanted = {name for split in splits for name in self.splits_of(split)}
         frames = {"rows": self.combined_data}
         if include_other_classes:
@@ -428,7 +421,6 @@ class TextData(Modality):
         return {**chosen, "data seed": self.seed}
 
     def measurement_parts(self) -> dict[str, Any]:
-        """See `Modality.measurement_parts`."""
         ignored = list(self.config.decoder_eval_ignore_tokens or ())
         parts = {"ignored words": ignored, "neutral texts": frame_part(self.neutral_data)}
         return {**parts, "scored words": "those of each row"} if self.row_wise else parts
@@ -439,5 +431,4 @@ class TextData(Modality):
         return found if found and kind_saved_in(found) is not None else None
 
     def with_head(self, model: Any, directory: str) -> Any:
-        """See `Modality.with_head`."""
         return with_saved_head(model, directory)
