@@ -42,21 +42,13 @@ class RunRecord:
         self.done: list[str] = []
         """The parts that this run has been through."""
         self.content: dict[str, Any] = {
-            "format": RECORD_FORMAT,
-            "gradiend": __version__,
-            "command": command,
-            "started": _now(),
-            "finished": None,
+            "format": RECORD_FORMAT, "gradiend": __version__, "command": command, "started": _now(), "finished": None,
             "experiment": experiment_dict(experiment),
             "versions": {"python": platform.python_version(), **installed_versions()},
             "platform": platform.platform(),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-            "git": _git(),
-            "seeds": None,
-            "data": None,
-            "phases": {},
-            "metrics": {},
-        }
+            "git": _git(), "seeds": None, "data": None, "phases": {}, "metrics": {},
+        }  # fmt: skip
 
     def renew(self) -> None:
         """Read the record of the last run again, which may have ended after this record was begun."""

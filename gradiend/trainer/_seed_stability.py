@@ -66,6 +66,7 @@ def topk_stability(models: Mapping[int, RanksWeights], topk: int | float, part: 
     common, share = counts[first, second], shares(counts)[first, second]
     jaccard = common / (sizes[first] + sizes[second] - common)
     seen = np.array(list(Counter(itertools.chain.from_iterable(sets.values())).values()))
+    in_all = int((seen == len(sets)).sum())
     # Rounding may leave the range of a share.
     drawn = interval_of_mean(share, resampled_weights(range(len(pairs))))
     interval = None if drawn is None else (max(drawn[0], 0.0), min(drawn[1], 1.0))
@@ -79,22 +80,15 @@ def topk_stability(models: Mapping[int, RanksWeights], topk: int | float, part: 
     return {
         "computed": True, "num_runs": len(sets), "run_ids": ids, "seeds": seeds, "part": part, "topk": topk,
         "topk_size_by_run": {name: len(indices) for name, indices in sets.items()},
-        "mean_topk_size": float(sizes.mean()),
-        "union_size": len(seen),
-        "intersection_size": int((seen == len(sets)).sum()),
-        "parameters_seen_once": int((seen == 1).sum()),
-        "parameters_seen_in_all_runs": int((seen == len(sets)).sum()),
+        "mean_topk_size": float(sizes.mean()), "union_size": len(seen), "intersection_size": in_all,
+        "parameters_seen_once": int((seen == 1).sum()), "parameters_seen_in_all_runs": in_all,
         "mean_presence_fraction": float(seen.mean() / len(sets)),
         "mean_pairwise_overlap_fraction": float(share.mean()),
         "mean_pairwise_overlap_interval": known,
-        "random_overlap_fraction": random,
-        "stable_from": limit,
-        "verdict": verdict,
-        "min_pairwise_overlap_fraction": float(share.min()),
-        "max_pairwise_overlap_fraction": float(share.max()),
+        "random_overlap_fraction": random, "stable_from": limit, "verdict": verdict,
+        "min_pairwise_overlap_fraction": float(share.min()), "max_pairwise_overlap_fraction": float(share.max()),
         "pairwise_overlap_std": float(share.std()),
-        "mean_pairwise_jaccard": float(jaccard.mean()),
-        "pairwise_jaccard_std": float(jaccard.std()),
+        "mean_pairwise_jaccard": float(jaccard.mean()), "pairwise_jaccard_std": float(jaccard.std()),
         "pairwise_overlap_rows": [
             {
                 "run_a": ids[a], "run_b": ids[b], "seed_a": seeds[a], "seed_b": seeds[b],

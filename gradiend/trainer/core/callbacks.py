@@ -350,12 +350,8 @@ def get_default_callbacks(config: TrainingArguments | Mapping[str, Any]) -> list
         # In supervised modes the labels say which class is positive.
         NormalizationCallback(arguments.normalizes),
         CheckpointCallback(
-            arguments.output_dir or "",
-            checkpoints=arguments.save_strategy == "steps",
-            keep_only_best=arguments.save_only_best,
-            checkpoint_interval=arguments.save_steps,
-            keep_best=arguments.save_strategy != "no",
-            total_limit=arguments.save_total_limit,
+            arguments.output_dir or "", arguments.save_strategy == "steps", arguments.save_only_best,
+            arguments.save_steps, keep_best=arguments.save_strategy != "no", total_limit=arguments.save_total_limit,
         ),
         LoggingCallback(),
-    ]
+    ]  # fmt: skip

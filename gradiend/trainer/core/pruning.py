@@ -45,10 +45,6 @@ def class_examples(dataset: Examples, config: PrePruneConfig, definition: Any = 
 
     A class with fewer items gives all its items. `definition.get_target_feature_class_ids()` names the classes if the
     config does not.
-
-    Raises:
-        ValueError: Classes that are not known, that have no items, or that are more than n_samples; or no items.
-        KeyError: Items without the class key.
     """
     key = config.feature_class_key
     if not len(dataset):

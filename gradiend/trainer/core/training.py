@@ -133,11 +133,7 @@ def with_found_rate(
 
 
 def total_steps(batches_per_epoch: int, arguments: TrainingArguments) -> int:
-    """Number of steps of a training: max_steps, or those of whole epochs if max_steps is negative.
-
-    Raises:
-        ValueError: There are no batches.
-    """
+    """Number of steps of a training: max_steps, or those of whole epochs if max_steps is negative."""
     if not batches_per_epoch:
         raise ValueError("There is no training batch: the training data is empty.")
     return arguments.max_steps if arguments.max_steps >= 0 else arguments.num_train_epochs * batches_per_epoch

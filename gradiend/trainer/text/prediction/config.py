@@ -199,11 +199,7 @@ class TextPredictionConfig(TrainerConfig):
         return [str(base) for name in classes for base in merged.get(name, (name,))]
 
     def eval_targets(self, classes: Sequence[str]) -> dict[str, list[str]] | None:
-        """The words given in `decoder_eval_targets`; None if it gives none.
-
-        Raises:
-            ValueError: One of the `classes` has no words there.
-        """
+        """The words given in `decoder_eval_targets`, for each of the `classes` at least; None if it gives none."""
         if self.decoder_eval_targets is None or isinstance(self.decoder_eval_targets, str):
             return None
         targets = {str(name): list(words) for name, words in self.decoder_eval_targets.items()}
@@ -216,11 +212,7 @@ class TextPredictionConfig(TrainerConfig):
         return targets
 
     def with_arguments(self, args: TrainingArguments) -> TextPredictionConfig:
-        """The configuration with what training arguments say about the data.
-
-        Raises:
-            ValueError: Both have a placeholder of their own.
-        """
+        """The configuration with what training arguments say about the data."""
         changes: dict[str, Any] = {}
         if args.dataset_trust_remote_code is not None:
             changes["dataset_trust_remote_code"] = args.dataset_trust_remote_code
@@ -234,12 +226,7 @@ class TextPredictionConfig(TrainerConfig):
         return replace(self, **changes) if changes else self
 
     def division(self) -> Division | None:
-        """How rows are divided into splits; None where a column says so.
-
-        Raises:
-            ValueError: The ratios are no shares that sum to 1, or there are ratios or groups beside a column of splits.
-            TypeError: `split_ratios` is neither numbers nor a mapping, or `split_group_key` no function.
-        """
+        """How rows are divided into splits; None where a column says so."""
         single = {"train": self.split_train_ratio, "validation": self.split_val_ratio, "test": self.split_test_ratio}
         groups = {"split_group_col": self.split_group_col, "split_group_key": self.split_group_key}
         given = [name for name, value in groups.items() if value is not None]

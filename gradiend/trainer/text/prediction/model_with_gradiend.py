@@ -110,10 +110,8 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
     ) -> None:
         """The gradient of the items' mean loss, parameter by parameter; see `GradientEngine.stream`.
 
-        Args:
-            items: Dicts with `factual` and `alternative`, which are model inputs from `create_inputs`.
-            side: The gradient to compute.
-            receive: Function that gets ranges of the input space and their entries.
+        Items are dicts with `factual` and `alternative`, model inputs from `create_inputs`; `receive` gets ranges of
+        the input space and their entries.
         """
         factual, alternative = self._words_of_items(items)
         self.engine.stream(factual, alternative, [side], lambda _, place, gradient: receive(place, gradient))
@@ -245,19 +243,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
         self, masked_texts: Sequence[str], factual: Sequence[str], alternative: Sequence[str], *,
         source: str | None = None, batch_size: int = 32, progress: str | None = None,
     ) -> Tensor:  # fmt: skip
-        """Latents of many texts at once; see `encode_words`.
-
-        Args:
-            masked_texts: N texts with `[MASK]`.
-            factual: For each text, the word that stood at the placeholder.
-            alternative: For each text, the word of the other class.
-            source: The gradient that is encoded. Default: this model's source.
-            batch_size: Distinct inputs per pass.
-            progress: Label of a progress bar; None shows none.
-
-        Returns:
-            (N, latent_dim) float32 on the CPU.
-        """
+        """Latents (N, latent_dim) of N texts with `[MASK]` and the words of both classes there; see `encode_words`."""
         words = [self.objective.tokenize_known(masked_texts, side) for side in (factual, alternative)]
         return self.encode_words(*words, source=source, batch_size=batch_size, progress=progress)
 
