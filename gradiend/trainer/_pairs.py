@@ -55,6 +55,11 @@ class PositiveFeatureDefinition:
     label: str | None = None
     """Name in figures. Default: made from the classes."""
 
+    @property
+    def pair(self) -> tuple[str, str]:
+        """The two classes."""
+        return self.positive_feature_class, self.negative_feature_class
+
 
 def definition_of(given: Any) -> SuitePairDefinition:
     """The definition that a user gives, as one or as a dict."""

@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gradiend.comparison._seeds import AGGREGATES, DISPERSIONS, Cells
 from gradiend.evaluator.encoder_metrics import get_correlation
 from gradiend.util._keywords import one_of
 
-AGGREGATES: dict[str, Callable[..., Any]] = {"mean": np.mean, "median": np.median, "min": np.min, "max": np.max}
-"""Name → function of the numbers of all seeds; of a matrix (seeds, rows), with axis=0."""
-DISPERSIONS = ("none", "std", "range", "minmax")
 CHOSEN = ("learning_rate", "feature_factor", "id", "seed")
 """Keys of what was chosen for each seed by itself: no mean of them was ever measured."""
 ROW_KEYS = ("input_text", "factual", "alternative", "type")
@@ -79,17 +77,8 @@ class Aggregation:
         return {name: self._stat([one[name] for one in numbers]) for name in shared}
 
     def _stat(self, values: Sequence[float]) -> dict[str, Any]:
-        low, high = min(values), max(values)
-        spread = self._spread(np.array(values)).items()
-        own = {"minmax": [low, high]} if self.dispersion == "minmax" else {name: float(one) for name, one in spread}
-        middle = {"mean": float(np.mean(values)), "aggregate": self._middle(values), "n": len(values)}
-        return {**middle, "min": low, "max": high, **own}
-
-    def _spread(self, values: np.ndarray) -> dict[str, Any]:
-        """What the dispersion says of values (seeds, …), over the seeds."""
-        low, high = values.min(axis=0), values.max(axis=0)
-        known = {"std": {"std": values.std(axis=0)}, "range": {"range_half_width": (high - low) / 2}}
-        return {**known, "minmax": {"min": low, "max": high}, "none": {}}[self.dispersion]
+        known = Cells(self.aggregate, self.dispersion).statistics(np.array(values))
+        return {"mean": float(np.mean(values)), **{name: one for name, one in known.items() if name != "scores"}}
 
     def _middle(self, values: Sequence[float]) -> float:
         return float(AGGREGATES[self.aggregate](values))
@@ -104,8 +93,15 @@ class Aggregation:
             ValueError: The seeds have other rows.
         """
         encoded = np.stack([_aligned(frame, frames[0]) for frame in frames])
-        spread = {f"encoded_{name}": values for name, values in self._spread(encoded).items()}
-        return frames[0].assign(encoded=AGGREGATES[self.aggregate](encoded, axis=0), **spread)
+        low, high = encoded.min(axis=0), encoded.max(axis=0)
+        spread: dict[str, Any] = {
+            "none": {},
+            "std": {"encoded_std": encoded.std(axis=0)},
+            "range": {"encoded_range_half_width": (high - low) / 2},
+            "minmax": {"encoded_min": low, "encoded_max": high},
+        }[self.dispersion]
+        middle: Callable[..., Any] = AGGREGATES[self.aggregate]
+        return frames[0].assign(encoded=middle(encoded, axis=0), **spread)
 
 
 LEFT_OUT = object()

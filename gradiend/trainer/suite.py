@@ -337,8 +337,7 @@ class PositiveTrainerSuite(TrainerSuite):
             if not isinstance(one, PositiveFeatureDefinition):
                 raise TypeError(f"positive_feature_definitions takes PositiveFeatureDefinition(…); got {one!r:.60}.")
         if self._features and kwargs.get("target_classes") is None:
-            sides = [(one.positive_feature_class, one.negative_feature_class) for one in self._features]
-            kwargs["target_classes"] = list(dict.fromkeys(itertools.chain.from_iterable(sides)))
+            kwargs["target_classes"] = list(dict.fromkeys(name for one in self._features for name in one.pair))
         super().__init__(trainer_cls, *trainer_args, **kwargs)
 
     def _child_arguments(self, args: TrainingArguments) -> TrainingArguments:
@@ -354,9 +353,10 @@ class PositiveTrainerSuite(TrainerSuite):
                 f"None of {', '.join(classes)} has a class without its feature: give positive_feature_definitions=[…], "
                 "or negative_class_fn."
             )
-        made = list(self._single(features) if self.mode == "single" else self._all_but_one(features))
-        if self.mode == "single":
-            _pairs.require_known(made, classes)
+        if self.mode == "all_but_one":
+            return list(self._all_but_one(features))
+        made = [SuitePairDefinition(one.pair, positive_class=one.pair[0], label=one.label) for one in features]
+        _pairs.require_known(made, classes)
         return made
 
     @property
@@ -391,11 +391,6 @@ class PositiveTrainerSuite(TrainerSuite):
                 if self._negative_of(name) in classes:
                     yield PositiveFeatureDefinition(name, self._negative_of(name))
 
-    def _single(self, features: Sequence[PositiveFeatureDefinition]) -> Iterator[SuitePairDefinition]:
-        for one in features:
-            pair = (one.positive_feature_class, one.negative_feature_class)
-            yield SuitePairDefinition(pair, positive_class=pair[0], label=one.label)
-
     def _all_but_one(self, features: Sequence[PositiveFeatureDefinition]) -> Iterator[SuitePairDefinition]:
         grouped = [one.feature_class_group is not None for one in features]
         if any(grouped) and not all(grouped):
@@ -404,7 +399,7 @@ class PositiveTrainerSuite(TrainerSuite):
             )
         held_out: dict[str, list[PositiveFeatureDefinition]] = {}
         for one in features:
-            name = f"holdout__{_pairs.pair_id(one.positive_feature_class, one.negative_feature_class)}"
+            name = f"holdout__{_pairs.pair_id(*one.pair)}"
             if one.feature_class_group is not None:
                 name = f"holdout_group__{_pairs.safe(str(one.feature_class_group))}"
             held_out.setdefault(name, []).append(one)
@@ -419,7 +414,5 @@ class PositiveTrainerSuite(TrainerSuite):
                     "positive": [one.positive_feature_class for one in others],
                     "negative": [one.negative_feature_class for one in others],
                 },
-                class_merge_transition_groups=[
-                    [one.positive_feature_class, one.negative_feature_class] for one in others
-                ],
+                class_merge_transition_groups=[list(one.pair) for one in others],
             )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import shutil
 import tempfile
@@ -62,11 +61,6 @@ def words_key(side: Side, factual: Sequence[TokenizedWord], alternative: Sequenc
     """The key of a batch's gradient, without the model: token ids, positions and scored tokens of all words."""
     words = {Side.FACTUAL: tuple(factual), Side.ALTERNATIVE: tuple(alternative)}
     return repr((words.get(side, tuple(words.values())), bf16))
-
-
-def owner_of(creator: Any) -> Any:
-    """The object that creates gradients if the creator is a bound method; otherwise the creator itself."""
-    return creator.__self__ if inspect.ismethod(creator) else creator
 
 
 class GradientCache:
