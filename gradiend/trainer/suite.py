@@ -13,8 +13,7 @@ import pandas as pd
 from typing_extensions import Self
 
 from gradiend.comparison import ClosedForm, ComparisonResult, closed_form
-from gradiend.trainer import _pairs
-from gradiend.trainer._pairs import PositiveFeatureDefinition, SuitePairDefinition
+from gradiend.trainer._pairs import PositiveFeatureDefinition, SuitePairDefinition, pair_id, pair_label, safe
 from gradiend.trainer._preparation import Preparation, TrainingPlan
 from gradiend.trainer._shared_work import SharedWork
 from gradiend.trainer.collection import CHILD_ERRORS, TrainerCollection, noted
@@ -77,7 +76,7 @@ class TrainerSuite(TrainerCollection):
         self.run_id = run_id
         one_of("model_device", model_device, ("cpu", "cuda"))
         self._trainer_cls, self._trainer_args, self._trainer_kwargs = trainer_cls, trainer_args, dict(trainer_kwargs)
-        self._id_of, self._label_of = pair_id_fn or _pairs.pair_id, pair_label_fn or _pairs.pair_label
+        self._id_of, self._label_of = pair_id_fn or pair_id, pair_label_fn or pair_label
         self.target_classes = self._classes(target_classes, target_pairs, pair_definitions)
         """The classes of the suite."""
         pairs = self._pairs(self.target_classes, target_pairs, pair_definitions)
@@ -104,9 +103,8 @@ class TrainerSuite(TrainerCollection):
         if not named and pairs is not None:
             named = list(dict.fromkeys(name for pair in pairs for name in pair))
         if not named and definitions is not None:
-            named = list(
-                dict.fromkeys(name for one in definitions for name in _pairs.definition_of(one).target_classes)
-            )
+            given = map(SuitePairDefinition.parse, definitions)
+            named = list(dict.fromkeys(name for one in given for name in one.target_classes))
         if not named:
             named = list(self._trainer_kwargs.get("all_classes") or getattr(config, "all_classes", None) or ())
         if not named:
@@ -293,12 +291,13 @@ class SymmetricTrainerSuite(TrainerSuite):
         if pairs is not None and definitions is not None:
             raise ValueError("target_pairs and pair_definitions are two ways to name the pairs: give one of them.")
         if definitions is not None:
-            made = [_pairs.definition_of(one) for one in definitions]
+            made = [SuitePairDefinition.parse(one) for one in definitions]
         elif pairs is not None:
             made = [SuitePairDefinition(sorted(map(str, pair))) for pair in pairs]
         else:
             made = [SuitePairDefinition(pair) for pair in itertools.combinations(classes, 2)]
-        _pairs.require_known(made, classes)
+        for pair in made:
+            pair.require_known(classes)
         return made
 
 
@@ -346,7 +345,7 @@ class PositiveTrainerSuite(TrainerSuite):
     def _pairs(
         self, classes: Sequence[str], pairs: Sequence[Sequence[str]] | None, definitions: Any
     ) -> list[SuitePairDefinition]:
-        given = [_pairs.definition_of(one).target_classes for one in definitions or ()] or pairs
+        given = [SuitePairDefinition.parse(one).target_classes for one in definitions or ()] or pairs
         features = self._features or list(self._inferred(classes, given))
         if not features:
             raise ValueError(
@@ -356,7 +355,8 @@ class PositiveTrainerSuite(TrainerSuite):
         if self.mode == "all_but_one":
             return list(self._all_but_one(features))
         made = [SuitePairDefinition(one.pair, positive_class=one.pair[0], label=one.label) for one in features]
-        _pairs.require_known(made, classes)
+        for pair in made:
+            pair.require_known(classes)
         return made
 
     @property
@@ -399,9 +399,9 @@ class PositiveTrainerSuite(TrainerSuite):
             )
         held_out: dict[str, list[PositiveFeatureDefinition]] = {}
         for one in features:
-            name = f"holdout__{_pairs.pair_id(*one.pair)}"
+            name = f"holdout__{pair_id(*one.pair)}"
             if one.feature_class_group is not None:
-                name = f"holdout_group__{_pairs.safe(str(one.feature_class_group))}"
+                name = f"holdout_group__{safe(str(one.feature_class_group))}"
             held_out.setdefault(name, []).append(one)
         if len(held_out) < 2:
             raise ValueError('mode="all_but_one" needs at least two features, or groups of features.')
