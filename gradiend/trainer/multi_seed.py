@@ -190,8 +190,11 @@ class MultiSeedTrainerView(Shown):
         combined = self._combined(results)
         if len(frames) > 1:
             combined["correlation_interval"] = correlation_interval_of_seeds(frames, self._aggregation.aggregate)
-        if wants_frame:
-            combined["encoder_df"] = self._frame(dict(zip(results, frames, strict=True)))
+        if wants_frame and self._has_own_splits:
+            seeds = [frame.assign(seed=seed) for seed, frame in zip(results, frames, strict=True)]
+            combined["encoder_df"] = pd.concat(seeds, ignore_index=True)
+        elif wants_frame:
+            combined["encoder_df"] = self._aggregation.frame(frames)
         return combined
 
     def evaluate_decoder(self, **kwargs: Any) -> dict[str, Any]:
@@ -261,11 +264,6 @@ class MultiSeedTrainerView(Shown):
         if base is not None:
             own.current.model = trainer.load_model(directory, **base)
         return own
-
-    def _frame(self, frames: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
-        if self._has_own_splits:
-            return pd.concat([frame.assign(seed=seed) for seed, frame in frames.items()], ignore_index=True)
-        return self._aggregation.frame(list(frames.values()))
 
     def _each(self, call: Callable[[Any], Any]) -> dict[int, Any]:
         """Seed → the result of a call for its trainer; one GRADIEND at a time is in memory, and one base model."""
