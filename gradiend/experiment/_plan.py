@@ -115,11 +115,7 @@ def _add_evaluations(found: dict[str, str], experiment: Experiment, trainer: Tex
         return
     asked, parts = experiment.evaluate, []
     if asked.encoder is not None:
-        key: dict[str, Any] = {
-            "split": asked.encoder.split,
-            "source": asked.encoder.source,
-            "max_size": asked.encoder.max_size,
-        }
+        key: dict[str, Any] = {name: vars(asked.encoder)[name] for name in ("split", "source", "max_size")}
         parts.append("encodings " + ("done" if trainer.get_encodings(**key) is not None else TO_DO))
     if asked.decoder is not None:
         kept = len(list((Path(experiment.experiment_dir) / DECODER_DIR).glob("*.json")))

@@ -126,15 +126,12 @@ def refuse_in_processes(args: TrainingArguments) -> None:
     if args.fsdp and not several:
         raise ValueError("fsdp=True divides a model over processes: start the script with torchrun --nproc-per-node=N.")
     cached = args.use_cached_gradients or (config is not None and config.use_cached_gradients)
-    for reason, applies in {
-        "base_model_device_map divides a model in one process: leave it off with torchrun": several
-        and args.base_model_device_map is not None,
-        'fsdp=True has no gradient in one piece, which learning_rate="auto" needs: give a number': args.fsdp
-        and args.searches_rate,
-        "fsdp=True has no gradient in one piece, which use_cached_gradients keeps: leave it off": args.fsdp and cached,
-    }.items():
-        if applies:
-            raise ValueError(f"{reason}.")
+    if several and args.base_model_device_map is not None:
+        raise ValueError("base_model_device_map divides a model in one process: leave it off with torchrun.")
+    if args.fsdp and args.searches_rate:
+        raise ValueError('fsdp=True has no gradient in one piece, which learning_rate="auto" needs: give a number.')
+    if args.fsdp and cached:
+        raise ValueError("fsdp=True has no gradient in one piece, which use_cached_gradients keeps: leave it off.")
 
 
 def train_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> bool:
