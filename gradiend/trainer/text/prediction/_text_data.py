@@ -145,7 +145,7 @@ class TextData(Modality):
         made, key = self._single._of_seeds, (index, strategy)
         if key not in made:
             made[key] = TextData(self.config, division.for_seed(index, strategy))
-            made[key].reader, made[key]._single, made[key].neutral_data = self, self._single, self.neutral_data
+            made[key]._given, made[key]._single, made[key].neutral_data = self._given, self._single, self.neutral_data
         made[key].trained_head = self.trained_head
         return made[key]
 
