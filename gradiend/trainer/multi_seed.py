@@ -118,11 +118,7 @@ class MultiSeedTrainerView(Shown):
         return dict(self._paths)
 
     def seed_models(self, *, gradiend_only: bool = False) -> dict[int, Any]:
-        """Seed → its model, loaded anew around one base model.
-
-        Args:
-            gradiend_only: Load the GRADIENDs without the base model.
-        """
+        """Seed → its model, loaded anew around one base model, or with `gradiend_only` without the base model."""
         if gradiend_only:
             return {seed: ParamMappedGradiendModel.from_pretrained(path) for seed, path in self._paths.items()}
         return self.trainer.load_seed_runs(self._paths)
@@ -143,19 +139,12 @@ class MultiSeedTrainerView(Shown):
     def trainer_of(self, seed: int) -> Any:
         """A trainer of the same kind and data whose current model is that of a seed.
 
-        Its files are in `<seeds>/evaluations/seed_<n>`.
-
-        Raises:
-            ValueError: The seed is not selected.
+        Its files are in `<seeds>/evaluations/seed_<n>`. Raises ValueError for a seed that is not selected.
         """
         return self._trainer_of(seed, None)
 
     def register_seed_aggregator(self, key: str, function: Aggregator) -> None:
-        """Aggregate a key of results by a function of the values of all seeds, in the order of `seed_values`.
-
-        Raises:
-            TypeError: It is no function.
-        """
+        """Aggregate a key of results by a function of the values of all seeds, in the order of `seed_values`."""
         if not callable(function):
             raise TypeError(f"An aggregator is a function of a list of values; got {function!r:.60}.")
         self._aggregation.own[key] = function

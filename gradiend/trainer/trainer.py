@@ -266,8 +266,7 @@ class Trainer(Shown, FeatureLearningDefinition):
             callbacks: Callbacks, which are called after the default ones.
             ready: What the seeds of a training share; an override that takes this argument passes it on.
 
-        Returns:
-            output_dir.
+        Returns `output_dir`.
         """
         trained = with_weights(self, model, model_with_gradiend_cls, args)
         ready = ready or Preparation(self, TrainingPlan(args, output_dir, model), trained)
@@ -687,9 +686,6 @@ class Trainer(Shown, FeatureLearningDefinition):
             pre_cfg: What to prune. Default: `pre_prune_config` of the training arguments.
             inplace: Whether a model that is already in memory is pruned itself; otherwise a copy is pruned.
 
-        Returns:
-            self.
-
         Raises:
             ValueError: No configuration, or a configuration that does not fit the data.
         """
@@ -707,9 +703,6 @@ class Trainer(Shown, FeatureLearningDefinition):
 
         Args:
             post_cfg: What to prune. Default: `post_prune_config` of the training arguments.
-
-        Returns:
-            self.
 
         Raises:
             ValueError: No configuration, or a configuration that would keep nothing.

@@ -147,16 +147,13 @@ class TextPredictionTrainer(Trainer):
 
     @known_keywords("data_summary")
     def data_summary(self, tokenizer: Any = None, include_other_classes: bool | None = None) -> DataSummary:
-        """A report on the data: rows, words and their tokens, lengths, leaks between splits, and dropped rows.
+        """A report on the data, to print or to show: rows, words, tokens, lengths, leaks between splits, dropped rows.
 
         Args:
             tokenizer: The tokenizer, or its name or path, whose tokens the report counts. Default: the tokenizer of the
                 model, if the model is loaded.
             include_other_classes: Whether classes that are no target are described too. Default: whether they are
                 trained on (`add_identity_for_other_classes`).
-
-        Returns:
-            A report to print, to show in a notebook, or to convert to a dict (`to_dict`).
 
         Raises:
             ValueError: See `gradiend.data.unified`.
@@ -224,17 +221,9 @@ class TextPredictionTrainer(Trainer):
 
     @known_keywords("get_decoder_mlm_training_data")
     def get_decoder_mlm_training_data(self, split: str = "train", max_size: int | None = None) -> pd.DataFrame:
-        """The distinct texts of a split and the words that stood there, for an auxiliary head.
+        """The distinct texts of a split (masked) and the words that stood there (label), for an auxiliary head.
 
-        Args:
-            split: Name of the split.
-            max_size: Cap on rows, which are chosen at random.
-
-        Returns:
-            A frame with the columns masked and label.
-
-        Raises:
-            ValueError: An unknown or empty split.
+        `max_size` caps the rows, which are chosen at random. Raises ValueError for an unknown or empty split.
         """
         rows = self.modality.rows(split)[[UNIFIED_MASKED, UNIFIED_FACTUAL]].drop_duplicates()
         rows = self.modality.sampled(rows, max_size)
@@ -372,8 +361,7 @@ class TextPredictionTrainer(Trainer):
     def balance_texts(self, given: Any = None) -> list[str]:
         """The texts of the goal "balance": those given, or those of the configuration; see `evaluate_decoder`.
 
-        Raises:
-            ValueError: There are no texts, or texts without a `[MASK]`.
+        Raises ValueError if there are no texts, or texts without a `[MASK]`.
         """
         return _evaluation_data.balance_texts(self.modality, given)
 
