@@ -122,8 +122,7 @@ class TextGradientBatches(GradientBatches):
     Args:
         training_data: The batches.
         model: A `TextPredictionModelWithGradiend`, whose engine makes the gradients.
-        source: factual, alternative, diff, or None, which computes no source.
-        target: factual, alternative, diff, or None, which computes no target.
+        source, target: factual, alternative, diff, or None, which computes nothing.
         kept: Store of gradients that are needed again: the data's seed composes the batches, so later epochs, seeds and
             runs have the same ones. A `GradientCache` of the model keeps gradients for good; a `GradientStore` may be
             shared by instances with the same batches and model weights.

@@ -182,8 +182,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
         """Latents of many examples at once, each as if encoded alone; see `gradiend.gradients.encode_words`.
 
         Args:
-            factual: The factual words, tokenized by `self.objective`.
-            alternative: The alternative words, tokenized by `self.objective`.
+            factual, alternative: The words of each example, tokenized by `self.objective`.
             source: The gradient that is encoded. Default: this model's source.
             batch_size: Distinct inputs per pass.
             progress: Label of a progress bar; None shows none.

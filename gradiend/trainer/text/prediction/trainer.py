@@ -206,8 +206,7 @@ class TextPredictionTrainer(Trainer):
             model_with_gradiend: The model that makes the gradients.
             cache_dir: Directory in which gradients are kept, and from which they are read.
             use_cached_gradients: Whether `cache_dir` is used.
-            source: factual, alternative, diff, None (no source is computed), or "model" for the model's source.
-            target: factual, alternative, diff, None (no target is computed), or "model" for the model's target.
+            source, target: factual, alternative, diff, None (it is not computed), or "model" for that of the model.
             bf16: Whether gradients are computed under bfloat16 autocast.
         """
         cached = cache_dir is not None and use_cached_gradients
