@@ -307,8 +307,9 @@ class PositiveTrainerSuite(TrainerSuite):
         suite = PositiveTrainerSuite(TextPredictionTrainer, model="my-bert", data=rows, run_id="tone", args=arguments)
         suite.train()
 
+    The other arguments are those of `TrainerSuite`.
+
     Args:
-        trainer_cls, *trainer_args, **kwargs: See `TrainerSuite`.
         positive_feature_definitions: The features. Default: made from the classes: `negative_class_fn` gives the class
             without the feature, and of a given pair the one whose name begins with `non_` or `non-` is that class, else
             the second.

@@ -69,7 +69,8 @@ class TextModelWithGradiend(ModelWithGradiend):
         base_model: The language model, with its head, or a model with an objective of its own (`gradiend.objectives`).
         gradiend: The GRADIEND of the model; its metadata may name the objective.
         tokenizer: The model's fast tokenizer.
-        gradient_creator, source, target, **kwargs: See `ModelWithGradiend`.
+        gradient_creator, source, target: See `ModelWithGradiend`.
+        **kwargs: Devices of the parts, see `ModelWithGradiend`.
 
     Raises:
         ValueError: A masked model with a tokenizer that has no mask token.
