@@ -183,9 +183,9 @@ def test_a_model_without_a_name_is_saved_whole(place, tmp_path, monkeypatch):
 def test_a_folder_with_other_weights_is_never_put_in_place(place, changed, tmp_path, monkeypatch):
     from safetensors.torch import load_file, save_file  # noqa: PLC0415
 
-    from gradiend.trainer import _rewrites  # noqa: PLC0415
+    from gradiend.model import _adapters  # noqa: PLC0415
 
-    original = _rewrites.save_adapted
+    original = _adapters.save_adapted
 
     def damaged(model, directory, base, **kwargs):
         original(model, directory, base, **kwargs)
@@ -194,7 +194,7 @@ def test_a_folder_with_other_weights_is_never_put_in_place(place, changed, tmp_p
         next(iter(tensors.values())).view(-1)[1] += 1
         save_file(tensors, file)
 
-    monkeypatch.setattr(_rewrites, "save_adapted", damaged)
+    monkeypatch.setattr(_adapters, "save_adapted", damaged)
     model = on(adapted(place), params=["*lora_*", "*LayerNorm*"])
     with pytest.raises(SavedRewriteError, match="was saved with other values of"):
         save(model, tmp_path / "out")

@@ -18,9 +18,9 @@ from gradiend.gradients import TokenizedWord
 from gradiend.model._activations import ACTIVATIONS, Activation
 from gradiend.objectives import OBJECTIVES, Masked, ModelWithHead, Objective, kind_of, register
 from gradiend.trainer.core import _step
+from gradiend.trainer.core._argument_parsers import whole
 from gradiend.trainer.core._optimizers import OPTIMIZERS, AutogradOptimizer, OptimizerKind
 from gradiend.trainer.core._step import create_optimizer
-from gradiend.trainer.core.arguments import whole
 from gradiend.util._argument_fields import argument
 
 

@@ -23,23 +23,19 @@ NAMES = {"localhost", HOST, "[::1]"}
 """Host names under which the page is served; other names come from pages that try to reach this server."""
 
 
-class LiveReport(AbstractContextManager["LiveReport"]):
-    """Serves the growing report of a run in a with-block.
+class LiveReport(TrainingCallback, AbstractContextManager["LiveReport"]):
+    """Serves the growing report of a run in a with-block, from a file that goes with the end of the block.
 
-    Args:
-        path: The file of the page, which goes with the end of the block.
-        write: Called as `write(path, training=…, refresh=…)` to write what there is now, see `write_report`.
-        port: The port; 0 takes a free one.
+    As a callback it shows each evaluation of a training.
 
-    Raises:
-        ImportError: jinja2 is not installed.
+    `write(path, training=…, refresh=…)` writes what there is now, see `write_report`; the port 0 is a free one.
     """
+
+    only_watches = True
 
     def __init__(self, path: Path, write: Callable[..., object], port: int = 0) -> None:
         require_package("jinja2", "A report", "report")
         self.page = b"<!doctype html><title>gradiend</title><p>The run has begun."
-        self.callback = _Follow(self)
-        """A callback that shows each evaluation of a training."""
         self._path, self._write = path, write
         self._server = ThreadingHTTPServer((HOST, port), _handler(self))
         self._server.daemon_threads = True
@@ -71,27 +67,6 @@ class LiveReport(AbstractContextManager["LiveReport"]):
             # A page that cannot be written must not end the run that it shows.
             logger.warning("The live report was not renewed: %s", error)
 
-    def follow(self, stats: Mapping[str, Any], losses: list[float], config: Any) -> None:
-        """Take over the statistics of the training that is running."""
-        self._training = {
-            "training_stats": dict(stats), "best_score_checkpoint": None, "training_args": config.to_dict(), "time": {},
-            "losses": list(losses), "convergence_info": None,
-        }  # fmt: skip
-        self.update()
-
-    def trained(self) -> None:
-        """Read the statistics of the finished training from now on."""
-        self._training = None
-
-
-class _Follow(TrainingCallback):
-    """Shows each evaluation of the training."""
-
-    only_watches = True
-
-    def __init__(self, page: LiveReport) -> None:
-        self._page = page
-
     def on_step_end(
         self, step: int, loss: float, model: Any, config: Any, training_stats: Mapping[str, Any] | None = None,
         eval_result: Any = None, losses: list[float] | None = None, **kwargs: Any,
@@ -99,12 +74,16 @@ class _Follow(TrainingCallback):
         """Show the curve after an evaluation."""
         del step, loss, model, kwargs
         if eval_result is not None:
-            self._page.follow(training_stats or {}, losses or [], config)
+            self._training = {
+                "training_stats": dict(training_stats or {}), "best_score_checkpoint": None,
+                "training_args": config.to_dict(), "time": {}, "losses": list(losses or []), "convergence_info": None,
+            }  # fmt: skip
+            self.update()
 
     def on_train_end(self, config: Any, **kwargs: Any) -> None:
-        """The training is saved."""
+        """Read the statistics of the finished training from now on."""
         del config, kwargs
-        self._page.trained()
+        self._training = None
 
 
 def _handler(page: LiveReport) -> type[BaseHTTPRequestHandler]:

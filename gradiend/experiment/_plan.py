@@ -10,17 +10,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gradiend.experiment.run import (
-    ExperimentRun,
-    Step,
-    rows_from,
-    trainer_of,
-)
+from gradiend.experiment.run import ExperimentRun, Step, rows_from, trainer_of
 from gradiend.experiment.sections import Experiment
 from gradiend.objectives.loading import require_model
 from gradiend.trainer.core._memory import MemoryEstimate
 from gradiend.trainer.core._resume import kept_states
-from gradiend.trainer.core.training import batches_of, total_steps
+from gradiend.trainer.core.dataset import batches_of
+from gradiend.trainer.core.training import total_steps
 from gradiend.trainer.text import TextPredictionTrainer
 from gradiend.util._leftovers import temporary_folder
 from gradiend.util.paths import DATA_DIR, DECODER_DIR, DELTAS_DIR, REPORT, REWRITTEN_DIR
@@ -119,11 +115,7 @@ def _add_evaluations(found: dict[str, str], experiment: Experiment, trainer: Tex
         return
     asked, parts = experiment.evaluate, []
     if asked.encoder is not None:
-        key: dict[str, Any] = {
-            "split": asked.encoder.split,
-            "source": asked.encoder.source,
-            "max_size": asked.encoder.max_size,
-        }
+        key: dict[str, Any] = {name: vars(asked.encoder)[name] for name in ("split", "source", "max_size")}
         parts.append("encodings " + ("done" if trainer.get_encodings(**key) is not None else TO_DO))
     if asked.decoder is not None:
         kept = len(list((Path(experiment.experiment_dir) / DECODER_DIR).glob("*.json")))
@@ -138,7 +130,7 @@ def _seconds_of_training(trainer: TextPredictionTrainer) -> float:
     batches = trainer.create_gradient_training_dataset(data, model, bf16=args.bf16)
     took: list[float] = []
     start = time.perf_counter()
-    for _ in itertools.islice(batches_of(batches, 0, args), TIMED_BATCHES):
+    for _ in itertools.islice(batches_of(batches, 0, args.seed), TIMED_BATCHES):
         took.append(time.perf_counter() - start)
         start = time.perf_counter()
     measured = took[1:] or took

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gradiend.experiment._fields import HIDDEN, ExperimentError, Keys, class_names, fields, fields_at, flag_of
-from gradiend.experiment._schema import validator
 from gradiend.experiment.sections import Experiment
 from gradiend.util import PLACEHOLDER
 from gradiend.util._files import read_checked_json
+from gradiend.util._imports import require_package
 from gradiend.util._keywords import nearest
 
 PYTHON_ONLY = {"is_instance_of", "callable_type", "needs_python_object"}
@@ -38,6 +39,16 @@ def read_experiment(path: str | Path | None = None, flags: Mapping[str, str] | N
         ImportError: pydantic or ruamel.yaml is missing.
     """
     return validate(_Source.of(None if path is None else Path(path), flags or {}))
+
+
+@functools.cache
+def validator() -> Any:
+    """The validator of experiments. Raises ImportError if pydantic, which makes it, or ruamel.yaml is missing."""
+    for package in ("pydantic", "ruamel.yaml"):
+        require_package(package, "Reading an experiment", "cli")
+    from pydantic import TypeAdapter  # noqa: PLC0415 - an optional package
+
+    return TypeAdapter(Experiment)
 
 
 def validate(source: _Source) -> Experiment:

@@ -13,11 +13,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 
 from gradiend._version import __version__
-from gradiend.data.unified._schema import rows_by_split
 from gradiend.experiment._fields import HIDDEN
 from gradiend.experiment.sections import Experiment
 from gradiend.util._argument_fields import Arguments, plain
@@ -32,12 +30,7 @@ PATHS = (("model",), ("corpus", "base_data"), ("data", "data"), ("data", "hf_dat
 
 
 class RunRecord:
-    """The content of run.json, which is written after each step.
-
-    Args:
-        experiment: What was asked for.
-        command: The command line, as a person would type it; None where a script runs the experiment.
-    """
+    """The content of run.json, which is written after each step; `command` is what a person would type."""
 
     def __init__(self, experiment: Experiment, command: str | None = None) -> None:
         self.path = Path(experiment.experiment_dir) / RUN_RECORD
@@ -49,21 +42,13 @@ class RunRecord:
         self.done: list[str] = []
         """The parts that this run has been through."""
         self.content: dict[str, Any] = {
-            "format": RECORD_FORMAT,
-            "gradiend": __version__,
-            "command": command,
-            "started": _now(),
-            "finished": None,
+            "format": RECORD_FORMAT, "gradiend": __version__, "command": command, "started": _now(), "finished": None,
             "experiment": experiment_dict(experiment),
             "versions": {"python": platform.python_version(), **installed_versions()},
             "platform": platform.platform(),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-            "git": _git(),
-            "seeds": None,
-            "data": None,
-            "phases": {},
-            "metrics": {},
-        }
+            "git": _git(), "seeds": None, "data": None, "phases": {}, "metrics": {},
+        }  # fmt: skip
 
     def renew(self) -> None:
         """Read the record of the last run again, which may have ended after this record was begun."""
@@ -151,11 +136,6 @@ def _resolved(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool)) else None
 
 
-def data_summary(frame: pd.DataFrame, fingerprint: str | None) -> dict[str, Any]:
-    """Rows of each split and class, and the digest of all rows."""
-    return {"fingerprint": fingerprint, "rows": rows_by_split(frame)}
-
-
 def _now() -> str:
     return datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds")
 
@@ -185,10 +165,8 @@ def _reset_peak() -> None:
 
 def _peak() -> dict[str, int | None]:
     """Device → largest bytes in use since `_reset_peak`; without Linux, since the process began."""
-    found: dict[str, int | None] = {"cpu": _resident_peak()}
-    if torch.cuda.is_available():
-        found["cuda"] = torch.cuda.max_memory_allocated()
-    return found
+    of_cuda = {"cuda": torch.cuda.max_memory_allocated()} if torch.cuda.is_available() else {}
+    return {"cpu": _resident_peak(), **of_cuda}
 
 
 def _resident_peak() -> int | None:

@@ -39,12 +39,10 @@ SHOWN: set[Keys] = {
 
 
 def new_file(values: Mapping[Keys, Any] | None = None, *, everything: bool = False, usual: bool = True) -> str:
-    """The text of a file for `read_experiment`.
+    """The text of a file for `read_experiment`, in which the `values` (keys → value) are set.
 
-    Args:
-        values: Keys → value of the fields that are set.
-        everything: Whether every field is there, those that are not set as comments with their defaults.
-        usual: Whether fields that are not in `values` get usual values, to be changed by the user.
+    With `usual`, other fields get usual values, to be changed by the user; with `everything`, each field that is not
+    set is there as a comment with its default.
     """
     given = dict(values or {})
     if usual:

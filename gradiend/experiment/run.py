@@ -15,9 +15,10 @@ from typing import Any, Literal, get_args
 import pandas as pd
 
 from gradiend.data import TextFilterConfig, TextPredictionDataCreator
+from gradiend.data.unified._schema import rows_by_split
 from gradiend.evaluator._goals import goal_entries
 from gradiend.experiment._live_report import LiveReport
-from gradiend.experiment._record import RunRecord, data_summary
+from gradiend.experiment._record import RunRecord
 from gradiend.experiment.sections import Corpus, DecoderEvaluation, Delta, Experiment, FeatureClass, Rewrite
 from gradiend.model import read_delta, read_rewrite_record
 from gradiend.model._rewrite_files import RewriteRecord
@@ -26,26 +27,13 @@ from gradiend.report import write_report
 from gradiend.trainer.core._callback import TrainingCallback
 from gradiend.trainer.core.stats import judgement
 from gradiend.trainer.text import TextPredictionTrainer
-from gradiend.util import BALANCE
+from gradiend.util import BALANCE, paths
 from gradiend.util._digest import frame_part, hash_model_weights
 from gradiend.util._imports import require_package
 from gradiend.util._keywords import one_of
 from gradiend.util._lock import writing
 from gradiend.util._processes import processes
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import (
-    DATA_DIR,
-    DECODER_DIR,
-    DELTAS_DIR,
-    ENCODED_VALUES,
-    LIVE_REPORT,
-    REPORT,
-    REWRITE_RECORD,
-    REWRITTEN_DIR,
-    SIDE_EFFECTS,
-    has_saved_model,
-    name_in,
-)
 
 logger = get_logger(__name__)
 
@@ -102,12 +90,7 @@ def run_experiment(
 
 
 class ExperimentRun:
-    """One run of an experiment: its trainer and what the steps have found so far; see `run_experiment`.
-
-    Args:
-        experiment: The experiment.
-        command: The command line that `run.json` and the page show.
-    """
+    """One run of an experiment: its trainer and what the steps have found so far; see `run_experiment`."""
 
     def __init__(self, experiment: Experiment, command: str | None = None) -> None:
         self.experiment = experiment
@@ -126,7 +109,7 @@ class ExperimentRun:
         self.report_path: str | None = None
         self.callbacks: list[TrainingCallback] = []
         """Callbacks that watch the training and do not change it."""
-        self.changed: Callable[[], None] | None = None
+        self.changed: Callable[[], None] = lambda: None
         """Called whenever there is something new to see."""
 
     def steps(self, step: Step | None = None) -> list[Step]:
@@ -140,30 +123,26 @@ class ExperimentRun:
 
     def do(self, steps: Sequence[Step], *, watch: bool = False) -> None:
         """Do the steps, in this order, and finish the record; `watch` as for `run_experiment`."""
-        with writing(self.directory, self.experiment.train.lock_wait_minutes):
-            # The record of the last run may be one that has ended only now.
-            self.record.renew()
-            with self.watched() if watch and processes().first else nullcontext():
-                self._do(steps)
-
-    @contextmanager
-    def watched(self) -> Iterator[LiveReport]:
-        """Serve the growing page in a with-block; see `LiveReport`."""
-        with LiveReport(self.directory / LIVE_REPORT, self._write_page) as live:
-            self.callbacks.append(live.callback)
-            self.changed = live.update
-            yield live
-
-    def _do(self, steps: Sequence[Step]) -> None:
         work: dict[Step, Callable[[], None]] = {
             "data": self.make_data, "train": self.train, "evaluate": self.evaluate, "rewrite": self.rewrite,
             "delta": self.export_deltas, "report": self.write_report,
         }  # fmt: skip
-        for step in steps:
-            work[step]()
-            if self.changed is not None:
-                self.changed()
-        self.record.finish()
+        with writing(self.directory, self.experiment.train.lock_wait_minutes):
+            # The record of the last run may be one that has ended only now.
+            self.record.renew()
+            with self.watched() if watch and processes().first else nullcontext():
+                for step in steps:
+                    work[step]()
+                    self.changed()
+                self.record.finish()
+
+    @contextmanager
+    def watched(self) -> Iterator[LiveReport]:
+        """Serve the growing page in a with-block; see `LiveReport`."""
+        with LiveReport(self.directory / paths.LIVE_REPORT, self._write_page) as live:
+            self.callbacks.append(live)
+            self.changed = live.update
+            yield live
 
     # Data
 
@@ -173,7 +152,7 @@ class ExperimentRun:
         experiment = self.experiment
         if experiment.corpus is None:
             return trainer_of(experiment)
-        rows, neutral = rows_from(experiment.corpus, self.directory / DATA_DIR, bool(experiment.train.use_cache))
+        rows, neutral = rows_from(experiment.corpus, self.directory / paths.DATA_DIR, bool(experiment.train.use_cache))
         return trainer_of(experiment, rows, neutral)
 
     def make_data(self) -> None:
@@ -181,14 +160,13 @@ class ExperimentRun:
         require_model(self.experiment.model)
         with self.phase("data"):
             rows = self.trainer.combined_data
-            found = data_summary(rows, frame_part(rows))
+            found = {"fingerprint": frame_part(rows), "rows": rows_by_split(rows)}
             earlier = self.record.earlier or {}
             if earlier.get("data") not in (None, found):
                 logger.warning("The rows are not those of the last run in %s.", self.directory)
             elif earlier:
                 # Numbers of steps that are not done this time; another training makes them void.
-                self.metrics = earlier["metrics"]
-                self.record.content["phases"] = earlier["phases"]
+                self.record.content |= {"metrics": dict(earlier["metrics"]), "phases": earlier["phases"]}
             self.record.content["data"] = found
 
     # Training
@@ -241,24 +219,20 @@ class ExperimentRun:
             self.record.content["seeds"] = [trainer.training_args.seed] if report is None else report["seeds_tried"]
             best = stats["best_score_checkpoint"] or {}
             if not trainer.reused:
-                self.metrics, self.record.content["phases"] = {}, {"data": self.record.content["phases"]["data"]}
+                self.record.content |= {"metrics": {}, "phases": {"data": self.record.content["phases"]["data"]}}
             verdict = judgement(stats, report)
             assert verdict is not None
-            self.metrics |= {
+            self.metrics.update({
                 "classes": list(trainer.target_classes), "converged": verdict["converged"],
                 "convergence": {name: verdict.get(name) for name in VERDICT},
                 "best_seed": stats["training_args"]["seed"], "best_step": best.get("global_step"),
                 "entries": len(trainer.get_model().gradiend),
-            }  # fmt: skip
+            })  # fmt: skip
 
     @property
     def metrics(self) -> dict[str, Any]:
         """The numbers of the record."""
         return self.record.content["metrics"]
-
-    @metrics.setter
-    def metrics(self, value: Mapping[str, Any]) -> None:
-        self.record.content["metrics"] = dict(value)
 
     @property
     def converged(self) -> bool:
@@ -271,19 +245,19 @@ class ExperimentRun:
         """Measure the encoder, the decoder, and what else the chosen rewrites change."""
         asked = self.experiment.evaluate
         if asked.encoder is not None:
-            with self._reading("evaluate_encoder", f"{ENCODED_VALUES}*.csv"):
+            with self._reading("evaluate_encoder", f"{paths.ENCODED_VALUES}*.csv"):
                 options = dataclasses.asdict(asked.encoder)
                 plot = {"plot": options.pop("plot"), "plot_kwargs": {"show": False}}
                 self.encoder = self.trainer.evaluate_encoder(return_df=True, **plot, **options)
-                self.metrics |= encoder_metrics(self.encoder)
-            self._tell()
+                self.metrics.update(encoder_metrics(self.encoder))
+            self.changed()
         if asked.decoder is not None:
-            with self._reading("evaluate_decoder", f"{DECODER_DIR}/*.json"):
+            with self._reading("evaluate_decoder", f"{paths.DECODER_DIR}/*.json"):
                 self.decoder = self._measured_steps()
-                self.metrics |= {"goals": goal_metrics(self.decoder)}
-            self._tell()
+                self.metrics["goals"] = goal_metrics(self.decoder)
+            self.changed()
         if asked.side_effects is not None and self.decoder is not None:
-            with self._reading("side_effects", f"{SIDE_EFFECTS}*.json"):
+            with self._reading("side_effects", f"{paths.SIDE_EFFECTS}*.json"):
                 options = dataclasses.asdict(asked.side_effects)
                 sentences = list(self.experiment.report.sentences) if self.experiment.report else []
                 for goal in self.goals:
@@ -327,32 +301,27 @@ class ExperimentRun:
 
     def rewrite(self) -> None:
         """Save a rewritten model for each goal that is asked for; a model that is there already stays."""
-        asked = self.experiment.rewrite or Rewrite()
 
         def made(place: Path) -> RewriteRecord | None:
-            whole = has_saved_model(place) and (place / REWRITE_RECORD).is_file()
+            whole = paths.has_saved_model(place) and (place / paths.REWRITE_RECORD).is_file()
             return read_rewrite_record(place) if whole else None
 
-        def make(goal: Mapping[str, Any], place: Path) -> None:
-            self.trainer.rewrite_base_model(self.decoder, **goal, output_dir=str(place))
-
-        self.rewritten = self._saved("rewrite", asked, REWRITTEN_DIR, "", made, make)
+        self.rewritten = self._saved(
+            "rewrite", self.experiment.rewrite or Rewrite(), paths.REWRITTEN_DIR, "", made,
+            lambda goal, place: self.trainer.rewrite_base_model(self.decoder, **goal, output_dir=str(place)),
+        )  # fmt: skip
 
     def export_deltas(self) -> None:
         """Write a delta for each goal that is asked for; a delta that is there already stays."""
-        asked = self.experiment.delta or Delta()
-
-        def made(place: Path) -> RewriteRecord | None:
-            return read_delta(place).rewrite if place.is_file() else None
-
-        def make(goal: Mapping[str, Any], place: Path) -> None:
-            self.trainer.export_delta(self.decoder, **goal, path=place)
-
-        self.deltas = self._saved("delta", asked, DELTAS_DIR, ".safetensors", made, make)
+        self.deltas = self._saved(
+            "delta", self.experiment.delta or Delta(), paths.DELTAS_DIR, ".safetensors",
+            lambda place: read_delta(place).rewrite if place.is_file() else None,
+            lambda goal, place: self.trainer.export_delta(self.decoder, **goal, path=place),
+        )  # fmt: skip
 
     def _saved(
         self, phase: str, asked: Rewrite, usual: str, suffix: str, made: Callable[[Path], RewriteRecord | None],
-        make: Callable[[Mapping[str, Any], Path], None],
+        make: Callable[[Mapping[str, Any], Path], object],
     ) -> dict[str, str]:  # fmt: skip
         """Goal → the place of its rewrite, which is made unless `made` says that it is there."""
         folder = Path(asked.output_dir or self.directory / usual)
@@ -360,7 +329,7 @@ class ExperimentRun:
         with self.phase(phase) as entry:
             entry["reused"] = True
             for goal in self._chosen(asked):
-                place = folder / name_in(folder, goal, suffix, [Path(one).name for one in places.values()])
+                place = folder / paths.name_in(folder, goal, suffix, [Path(one).name for one in places.values()])
                 places[goal] = str(place)
                 if self._is_of(made(place), goal):
                     logger.info("%s holds this rewrite already.", place)
@@ -400,7 +369,7 @@ class ExperimentRun:
     def write_report(self) -> None:
         """Write `report.html`."""
         with self.phase("report"):
-            self.report_path = self._write_page(self.directory / REPORT)
+            self.report_path = self._write_page(self.directory / paths.REPORT)
 
     def _write_page(self, path: Path, **more: Any) -> str:
         asked = self.experiment.report
@@ -426,10 +395,6 @@ class ExperimentRun:
 
     def _states(self, pattern: str) -> dict[str, int]:
         return {path.name: path.stat().st_mtime_ns for path in self.directory.glob(pattern)}
-
-    def _tell(self) -> None:
-        if self.changed is not None:
-            self.changed()
 
 
 def trainer_of(experiment: Experiment, rows: Any = None, neutral: Any = None) -> TextPredictionTrainer:

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._hub import at_hand
 from gradiend.model.model_with_gradiend import ModelWithGradiend
-from gradiend.trainer._preparation import SharesWork, TrainingPlan, load, model_directory
-from gradiend.trainer._saved_training import data_of_choice, saved_choice, saved_seed
+from gradiend.trainer._models import load
+from gradiend.trainer._preparation import TrainingPlan, model_directory
+from gradiend.trainer._saved_training import data_of_choice, saved_choice
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.stats import known_of_training
 from gradiend.util._argument_fields import changed_fields
@@ -24,6 +25,9 @@ from gradiend.util._lock import ExperimentLocked, written_by
 from gradiend.util._processes import processes
 from gradiend.util.logging import get_logger
 from gradiend.util.paths import CONTEXT, FINGERPRINT_FILE, MODEL_DIR, has_saved_model, seen_from, working_folder
+
+if TYPE_CHECKING:
+    from gradiend.trainer._shared_work import SharedWork
 
 logger = get_logger(__name__)
 
@@ -48,14 +52,15 @@ class CurrentModel:
         self._made_in = working_folder()
         self.named = given
         """The model, name or path that the user gave."""
-        self._started_from: Any = None
+        self.last_start: Any = None
+        """The model, name or path that a training of this trainer has started from; None before."""
         self._directory: str | None = None
         self._working_folder = working_folder()
         self.model: ModelWithGradiend | None = given if isinstance(given, ModelWithGradiend) else None
         """The model in memory; None until it is needed."""
         self.pruned: ModelWithGradiend | None = None
         """The model that `Trainer.pre_prune` has prepared for the next training."""
-        self.shared: SharesWork | None = None
+        self.shared: SharedWork | None = None
         """What the trainer shares with the other trainers of its suite; None without a suite."""
         self._made_by: bytes | None = None
 
@@ -97,11 +102,7 @@ class CurrentModel:
     @property
     def started_from(self) -> Any:
         """The model, name or path that the last training started from."""
-        return self.given if self._started_from is None else self._started_from
-
-    @started_from.setter
-    def started_from(self, model: Any) -> None:
-        self._started_from = model
+        return self.given if self.last_start is None else self.last_start
 
     @property
     def _trainer(self) -> Any:
@@ -228,10 +229,9 @@ class CurrentModel:
 
     def _why_not(self, output: str) -> list[str]:
         """Why the model in `output` is not the model that a training would make; an empty list if it is."""
-        args = self._trainer.placed_args
-        saved = saved_seed if args.max_seeds == 1 else saved_choice
+        plan = TrainingPlan(self._trainer.placed_args, output, *self.start())
         try:
-            found = saved(self._trainer, TrainingPlan(args, output, *self.start()))
+            found = saved_choice(self._trainer, plan)
         except ValueError as error:
             return [f"what this trainer would train from cannot be told: {error}"]
         return found.why_not_current()

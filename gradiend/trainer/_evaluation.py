@@ -38,8 +38,7 @@ KEY = ("split", "source", "max_size", "exclude_params", "transition_selection")
 def hook_options(trainer: Any, call: str, given: Mapping[str, Any], own: Collection[str] = ()) -> dict[str, Any]:
     """The keywords in `given` that a call passes on to the trainer's `_analyze_encoder`, beside those of its `own`.
 
-    Raises:
-        TypeError: Neither the call nor the hook takes a keyword; the message names the nearest.
+    Raises TypeError for a keyword that neither of them takes.
     """
     parameters = inspect.signature(trainer._analyze_encoder).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
@@ -50,11 +49,7 @@ def hook_options(trainer: Any, call: str, given: Mapping[str, Any], own: Collect
 
 @contextmanager
 def on_device(model: Any, device: Any) -> Iterator[None]:
-    """Have a model on a device for a while, and then where it was; None leaves it where it is.
-
-    Raises:
-        TypeError, ValueError: No device that PyTorch knows, or a model that lies on several devices.
-    """
+    """Have a model on a device for a while, and then where it was; None leaves it where it is."""
     if device is None:
         yield
         return
@@ -80,11 +75,7 @@ def encoder_key(
     trainer: Any, split: str | Sequence[str] | None, source: str | None, max_size: int | None,
     excluded: str | Sequence[str] | None, transitions: Any = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """The arguments that make the name of a file of encodings; the training arguments give what a call leaves out.
-
-    Raises:
-        TypeError, ValueError: See `split_names` and `expand_transition_selection`.
-    """
+    """The arguments that make the name of a file of encodings; the training arguments give what a call leaves out."""
     names = ["test"] if split is None else split_names(split)
     chosen = None if transitions is None else expand_transition_selection(transitions, trainer.all_classes)
     return {
@@ -117,11 +108,10 @@ def encodings(
     parts = _parts(trainer, model, key, neutral, options) if place is not None else None
 
     def encode() -> pd.DataFrame:
-        encoder = model if key["exclude_params"] is None else without_parameters(model, key["exclude_params"])
-        own = {name: key[name] for name in ("source", "max_size", "transition_selection")}
+        own = {name: key[name] for name in KEY if name != "exclude_params"}
         given = {"neutral_data_df": neutral, **own, **options}
-        given = {name: value for name, value in given.items() if value is not None}
-        return trainer._analyze_encoder(encoder, split=key["split"], **given)
+        encoder = model if key["exclude_params"] is None else without_parameters(model, key["exclude_params"])
+        return trainer._analyze_encoder(encoder, **{name: value for name, value in given.items() if value is not None})
 
     return kept_encodings(
         place, parts, use_cache=use_cache, save_minutes=trainer.training_args.resuming_minutes, encode=encode,

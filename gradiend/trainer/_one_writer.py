@@ -22,11 +22,8 @@ R = TypeVar("R")
 def one_writer(*outputs: str, only_to_outputs: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a method of a trainer: a second call, of this or any other process, waits until the first has ended.
 
-    The lock is that of the trainer's experiment directory, else of the folder around the output.
-
-    Args:
-        *outputs: The arguments of the method that name its output, if it has any.
-        only_to_outputs: Whether the method writes nothing if none of them is given.
+    The lock is that of the trainer's experiment directory, else of the folder around the output, which the arguments
+    `outputs` of the method name. With `only_to_outputs`, it writes nothing if none of them is given.
     """
 
     def decorate(method: Callable[P, R]) -> Callable[P, R]:
@@ -45,23 +42,19 @@ def one_writer(*outputs: str, only_to_outputs: bool = False) -> Callable[[Callab
             output = next((given[name] for name in outputs if given.get(name) is not None), None)
             arguments = trainer.placed_args
             folder = None
-            if output is not None or not only_to_outputs:
-                folder = _folder(
-                    trainer, given.get("experiment_dir", arguments.experiment_dir), output or arguments.output_dir
-                )
-            resumes = folder is not None and arguments.resumes
-            wait = given.get("lock_wait_minutes", arguments.lock_wait_minutes)
             # Without an output, a method that writes to outputs only has nothing to put a monitor's file beside.
             watched: AbstractContextManager[None] = nullcontext()
-            if folder is not None or not only_to_outputs:
+            if output is not None or not only_to_outputs:
+                experiment = given.get("experiment_dir", arguments.experiment_dir)
+                folder = _folder(trainer, experiment, output or arguments.output_dir)
                 watched = monitored(method.__name__, arguments, given, folder)
+            resumes = folder is not None and arguments.resumes
+            wait = given.get("lock_wait_minutes", arguments.lock_wait_minutes)
             with writing(folder, wait), StopRequest() if resumes else nullcontext(), watched:
                 try:
                     return method(*args, **kwargs)
-                except UnwrittenError:
-                    raise
                 except OSError as error:
-                    if error.errno not in ONLY_OF_WRITES or error.filename is None:
+                    if isinstance(error, UnwrittenError) or error.filename is None or error.errno not in ONLY_OF_WRITES:
                         raise
                     raise unwritten(Path(error.filename), error.errno) from error
 

@@ -41,6 +41,24 @@ class SuitePairDefinition:
             raise ValueError(f"positive_class={self.positive_class!r} is none of the two classes {names}.")
         object.__setattr__(self, "target_classes", tuple(names))
 
+    @classmethod
+    def parse(cls, given: Any) -> SuitePairDefinition:
+        """The definition that a user gives, as one or as a dict."""
+        if isinstance(given, SuitePairDefinition):
+            return given
+        if isinstance(given, Mapping):
+            names = [field.name for field in fields(cls)]
+            return cls(**resolve_keywords("SuitePairDefinition", given, names))
+        raise TypeError(f"pair_definitions takes SuitePairDefinition(…) or dicts; got {given!r:.60}.")
+
+    def require_known(self, classes: Sequence[str]) -> None:
+        """Raise ValueError for a class that is none of the `classes`, unless the pair merges classes."""
+        for name in self.target_classes if self.class_merge_map is None else ():
+            if name not in classes:
+                raise ValueError(
+                    f"The pair {self.target_classes} has the unknown class {name!r}.{nearest(name, classes)}"
+                )
+
 
 @dataclass(frozen=True)
 class PositiveFeatureDefinition:
@@ -55,25 +73,10 @@ class PositiveFeatureDefinition:
     label: str | None = None
     """Name in figures. Default: made from the classes."""
 
-
-def definition_of(given: Any) -> SuitePairDefinition:
-    """The definition that a user gives, as one or as a dict."""
-    if isinstance(given, SuitePairDefinition):
-        return given
-    if isinstance(given, Mapping):
-        names = [field.name for field in fields(SuitePairDefinition)]
-        return SuitePairDefinition(**resolve_keywords("SuitePairDefinition", given, names))
-    raise TypeError(f"pair_definitions takes SuitePairDefinition(…) or dicts; got {given!r:.60}.")
-
-
-def require_known(pairs: Sequence[SuitePairDefinition], classes: Sequence[str]) -> None:
-    """Raise ValueError for a pair with a class that is none of the `classes`, unless the pair merges classes."""
-    for pair in pairs:
-        for name in pair.target_classes:
-            if name not in classes and pair.class_merge_map is None:
-                raise ValueError(
-                    f"The pair {pair.target_classes} has the unknown class {name!r}.{nearest(name, classes)}"
-                )
+    @property
+    def pair(self) -> tuple[str, str]:
+        """The two classes."""
+        return self.positive_feature_class, self.negative_feature_class
 
 
 def safe(name: str) -> str:

@@ -9,91 +9,43 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
-from torch import nn
 
 from gradiend.evaluator.encoder import EncoderData, encoded_frame
-from gradiend.gradients import checkpointable_layers
-from gradiend.model._adapters import is_adapted
-from gradiend.model._base_model import BaseDigest, differing
-from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._checkpoint_files import read_training
-from gradiend.model._context import encoding_direction
-from gradiend.model._quantized import is_quantized
-from gradiend.model._refusals import inside
-from gradiend.model._shards import is_sharded, shard
 from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.trainer._models import is_new, require_same_base, sharded, unpruned, warn_of_ignored_arguments
+from gradiend.trainer.core import _memory
 from gradiend.trainer.core._kept_gradients import GradientStore
 from gradiend.trainer.core._layouts import Layout
-from gradiend.trainer.core._memory import (
-    MemoryEstimate,
-    class_batches,
-    estimate_training,
-    explained_memory_errors,
-    require_memory,
-    return_freed_memory,
-)
+from gradiend.trainer.core._memory import MemoryEstimate
 from gradiend.trainer.core._modality import Modality
 from gradiend.trainer.core._rate_sample import HELD_OUT
 from gradiend.trainer.core._resume import KeptStates
-from gradiend.trainer.core._seeds import set_seed
-from gradiend.trainer.core._step import gradient_arguments, resolve_target, steps_analytically
+from gradiend.trainer.core._step import gradient_arguments
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import CurveEvaluation, TrainingCallback
-from gradiend.trainer.core.feature_definition import original_model
+from gradiend.trainer.core.dataset import GradientBatches
 from gradiend.trainer.core.pruning import PostPruneConfig, PrePruneConfig, post_prune, pre_prune
 from gradiend.util._digest import digest_frame, gradiend_digest
 from gradiend.util._files import read_checked_json, write_checked_json
-from gradiend.util._isolation import RANDOM_STATE, exclusive, plain_modes
-from gradiend.util._lock import unchanged
+from gradiend.util._isolation import plain_modes
 from gradiend.util._processes import alone, processes
 from gradiend.util._room import require_room
 from gradiend.util._stopping import StopRequest
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import CACHED_GRADIENTS, CONFIG_FILE, MODEL_DIR, NAMES, SEEDS_DIR, safe_path
+from gradiend.util.paths import CACHED_GRADIENTS, MODEL_DIR, NAMES, SEEDS_DIR, safe_path
+
+if TYPE_CHECKING:
+    from gradiend.trainer._shared_work import SharedWork
 
 logger = get_logger(__name__)
 
 ROWS_OF_A_GLANCE = 8
 """Rows of each label in a glance, which reads fewer rows than a usual training batch and needs no backward pass."""
-
-
-@runtime_checkable
-class CheckpointsLayers(Protocol):
-    """A model whose backward passes can run the base model's layers again instead of keeping what they computed."""
-
-    gradient_checkpointing: bool
-
-
-@runtime_checkable
-class KeepsGradients(Protocol):
-    """Training batches that can read gradients which another seed or epoch has computed."""
-
-    store: GradientStore | None
-    """Where the batches keep their gradients; None if they keep them elsewhere, or not at all."""
-
-
-class SharesWork(Protocol):
-    """What the trainings of several trainers need only once."""
-
-    estimate: MemoryEstimate | None
-    """The memory that a training takes; None before the first."""
-
-    @property
-    def any_model(self) -> ModelWithGradiend | None:
-        """A model around the base model that trainings share; None before the first."""
-
-    def gradient_directory(self, model: ModelWithGradiend, args: TrainingArguments) -> str | None:
-        """The folder for the gradients by which models are pruned; None if there is none."""
-
-    def model(self, trainer: Any, plan: TrainingPlan, make: Callable[[], ModelWithGradiend]) -> ModelWithGradiend:
-        """The model that a training starts from, what `make` gives, around the base model that trainings share."""
-
-    def take(self, trainer: Any, plan: TrainingPlan) -> Preparation | None:
-        """What was prepared for a training; None if nothing was."""
 
 
 @dataclass(frozen=True)
@@ -136,19 +88,13 @@ class TrainingPlan:
 class Preparation:
     """What the seeds of a training share. Each part is made when the first seed needs it, and not before.
 
-    Args:
-        trainer: The trainer, which gives data and models.
-        plan: The plan of the training.
-        model: The model, if it is ready.
-        gradients: Store of the gradients of training batches; None keeps no gradients.
-        stop: What may ask the training to stop. Default: nothing.
-        shared: What the training shares with those of other trainers. Default: nothing.
-        first: Another preparation of this training, whose start this one shares. Default: none.
+    `model` is the model, if it is ready; `gradients` keeps those of training batches; `stop` may ask the training to
+    stop; `shared` is what it shares with other trainers, and `first` another preparation of it with the same start.
     """
 
     def __init__(
         self, trainer: Any, plan: TrainingPlan, model: ModelWithGradiend | None = None,
-        gradients: GradientStore | None = None, stop: StopRequest | None = None, shared: SharesWork | None = None,
+        gradients: GradientStore | None = None, stop: StopRequest | None = None, shared: SharedWork | None = None,
         first: Preparation | None = None,
     ) -> None:  # fmt: skip
         self.trainer = trainer
@@ -192,7 +138,7 @@ class Preparation:
         logger.info("This training will take %s.", self.estimate)
         # By now the base model is in memory, whoever has loaded it.
         with processes().together():
-            require_memory(self.estimate.with_base_model(), args)
+            _memory.require_memory(self.estimate.with_base_model(), args)
         model = sharded(self.trainer, model, args)
         if config is not None:
             kept = None if self.states is None else self.states.entries
@@ -315,17 +261,6 @@ def with_data(trainer: Any, data: Modality) -> Any:
     return own
 
 
-def require_same_base(base_model: Any) -> None:
-    """Raise ValueError if the processes of a run have base models with different weights."""
-    digests = processes().exchanged(BaseDigest.of(original_model(base_model)))
-    for rank, digest in enumerate(digests):
-        if changed := digest.differences(digests[0]):
-            raise ValueError(
-                f"The base model of process {rank} is not that of process 0: {differing(changed)}. Every process must "
-                "load or make the same model: give a name or path, or seed PyTorch before a model is made at random."
-            )
-
-
 @contextmanager
 def prepared_once(trainer: Any, plan: TrainingPlan) -> Iterator[Preparation]:
     """A `Preparation`, whose kept gradients are removed at the end; an error for lack of memory says what to lower.
@@ -342,7 +277,7 @@ def prepared_once(trainer: Any, plan: TrainingPlan) -> Iterator[Preparation]:
         with (
             stop if plan.resumes else nullcontext(),
             plain_modes(),
-            explained_memory_errors(lambda: ready.estimate, plan.args),
+            _memory.explained_memory_errors(lambda: ready.estimate, plan.args),
         ):
             yield ready
     finally:
@@ -378,140 +313,6 @@ def record_name(trainer: Any, args: TrainingArguments) -> None:
     logger.info("The folder of run_id %r is %s; %s says so.", run_id, run_directory(trainer, args), path)
 
 
-def is_new(source: Any) -> bool:
-    """Whether loading `source` makes a GRADIEND that has never been trained."""
-    return not isinstance(source, ModelWithGradiend) and not (isinstance(source, (str, Path)) and is_checkpoint(source))
-
-
-def load(
-    trainer: Any, source: Any, model_class: type[ModelWithGradiend] | None, args: TrainingArguments, base: Any = None,
-    *, whole: bool = False, **kwargs: Any,
-) -> Any:  # fmt: skip
-    """The model of a name, path or instance for a trainer's feature; the arguments shape a new GRADIEND.
-
-    A checkpoint that was trained on `base`, a model in memory, is loaded around `base`. Where models are sharded, the
-    result is this process's part, unless the `whole` is asked for. Keywords go to `create_model_with_gradiend` and win.
-    """
-    new = is_new(source)
-    shape = {
-        "source": args.source,
-        "target": args.target,
-        "torch_dtype": args.torch_dtype if new else None,
-        "trust_remote_code": args.trust_remote_code,
-        "params": args.params,
-        "latent_dim": args.latent_dim or trainer.n_features,
-        "activation_encoder": args.activation_encoder,
-        "activation_decoder": args.activation_decoder,
-        "bias_decoder": args.bias_decoder,
-        "encoder_decoder_same_device": args.encoder_decoder_same_device,
-    }
-    if args.base_model_dtype is not None:
-        shape["base_model_dtype"] = args.base_model_dtype
-    if args.fsdp and processes().count > 1:
-        # Sharding moves the model to the devices, layer by layer.
-        shape["device_base_model"] = "cpu"
-    if not new and "base_model" not in kwargs:
-        shape |= _base_in_hand(base, source)
-    if "base_model" not in shape and args.base_model_device_map is not None:
-        shape |= {name: args.get(name) for name in ("base_model_device_map", "base_model_max_memory")}
-    on_disk = not new and isinstance(source, (str, Path))
-    with unchanged(Path(source) / CONFIG_FILE) if on_disk else nullcontext():
-        model = trainer.create_model_with_gradiend(source, model_class, **{**shape, **kwargs})
-    trainer.modality.check_model(model, args)
-    resolve_target(model, args, new=new)
-    return model if whole else sharded(trainer, model, args)
-
-
-def sharded(trainer: Any, model: Any, args: TrainingArguments) -> Any:
-    """The model as this process has it: whole, or with `fsdp` or a sharded base model, this process's part of it.
-
-    Raises:
-        ValueError: `fsdp` with what does not work on shards.
-    """
-    base = model.base_model
-    # One process can look at what several have trained, with the same arguments.
-    wanted = (args.fsdp and processes().count > 1) or is_sharded(base)
-    if not wanted or model.gradiend.shards is not None:
-        return model
-    if original_model(base) is not base:
-        raise ValueError(f"fsdp=True does not work with a {type(base).__name__}: train on the plain model.")
-    if is_adapted(base) or any(map(is_quantized, base.parameters())):
-        raise ValueError("fsdp=True does not work with adapters or quantized weights: train on the plain model.")
-    if not steps_analytically(model.gradiend, args) or args.supervised:
-        raise ValueError(
-            "fsdp=True trains both halves of a GRADIEND with one latent, an encoder activation such as tanh, the "
-            "decoder activation id, torch.nn.MSELoss() and adam or adamw, in float32 or float64 and on one device."
-        )
-    if not is_sharded(base):
-        # The user's own model stays as it is.
-        given = trainer.current.given
-        own = given.base_model if isinstance(given, ModelWithGradiend) else given
-        base = copy.deepcopy(base) if isinstance(own, nn.Module) and base is inside(own) else base
-        shard(base)
-    return model.on_shards(base)
-
-
-def _base_in_hand(given: Any, checkpoint: str | Path) -> dict[str, Any]:
-    """Keywords that load a checkpoint around a base model in memory, if the checkpoint was trained on that model.
-
-    A copy from disk may be another model, or the same model with another dtype or on another device.
-    """
-    trained_on = None if given is None or isinstance(given, (str, Path)) else BaseDigest.load(checkpoint)
-    if trained_on is None:
-        return {}
-    base_model = given.base_model if isinstance(given, ModelWithGradiend) else inside(given)
-    if BaseDigest.of(original_model(base_model)).differences(trained_on):
-        return {}
-    return given.base_arguments() if isinstance(given, ModelWithGradiend) else {"base_model": base_model}
-
-
-def unpruned(
-    trainer: Any, source: Any, model_class: type[ModelWithGradiend] | None, args: TrainingArguments
-) -> ModelWithGradiend:
-    """The model that a training starts from; a new GRADIEND has no weights.
-
-    Raises:
-        ValueError: Gradient checkpointing is on, and the model or its base model does not support it.
-    """
-    if isinstance(source, ModelWithGradiend):
-        model = source
-        trainer.modality.check_model(model, args)
-    else:
-        model = load(trainer, trainer.resolve_model_path(source), model_class, args, whole=True, lazy_init=True)
-        model = model.untrained() if is_new(source) else model
-    if not args.gradient_checkpointing:
-        return model
-    if not isinstance(model, CheckpointsLayers):
-        raise ValueError(f"gradient_checkpointing is not available for a {type(model).__name__}: leave it off.")
-    checkpointable_layers(model.base_model)
-    # A copy: the setting belongs to this training, not to the user's model.
-    own: Any = model.with_original_base_model(model.base_model)
-    own.gradient_checkpointing = True
-    return own
-
-
-def with_weights(
-    trainer: Any, source: Any, model_class: type[ModelWithGradiend] | None, args: TrainingArguments
-) -> ModelWithGradiend:
-    """The model that is trained: a copy of a model in memory, else loaded; its weights exist."""
-    if isinstance(source, ModelWithGradiend):
-        model = source.with_original_base_model(source.base_model)
-        model.gradiend = copy.deepcopy(source.gradiend)
-        if not model.gradiend.is_built:
-            with exclusive(RANDOM_STATE):
-                # Another thread may have drawn numbers since the training was seeded.
-                set_seed(args.seed)
-                model.gradiend.build()
-        resolve_target(model, args, new=False)
-    else:
-        model = load(trainer, trainer.resolve_model_path(source), model_class, args)
-    if model.feature_class_encoding_direction is None:
-        model.set_feature_class_encoding_direction(encoding_direction(trainer))
-    if model.gradiend.shards is None:
-        processes().take_over(model.gradiend.parameters())
-    return model
-
-
 def training_gradients(trainer: Any, model: ModelWithGradiend, args: TrainingArguments, ready: Preparation) -> Any:
     """The batches of a training, which read gradients that are kept."""
     cache = gradient_directory(trainer, args) if args.use_cached_gradients else None
@@ -520,7 +321,7 @@ def training_gradients(trainer: Any, model: ModelWithGradiend, args: TrainingArg
     gradients = trainer.create_gradient_training_dataset(
         ready.examples, model, **gradient_arguments(model, args, cache)
     )
-    if cache is None and isinstance(gradients, KeepsGradients):
+    if cache is None and isinstance(gradients, GradientBatches):
         gradients.store = ready.gradients
     return gradients
 
@@ -540,7 +341,7 @@ def pre_pruned(
     cache = gradient_directory(trainer, args) if config.use_cached_gradients else shared
     config = dataclasses.replace(config, use_cached_gradients=cache is not None or config.use_cached_gradients)
     pruned = pre_prune(model, examples, config, definition=trainer, inplace=inplace, cache_dir=cache)
-    return_freed_memory()
+    _memory.return_freed_memory()
     return pruned
 
 
@@ -563,41 +364,18 @@ def post_pruned(model: ModelWithGradiend, args: TrainingArguments, directory: st
 
 def memory_of(trainer: Any, model: ModelWithGradiend, args: TrainingArguments, *, held: bool) -> MemoryEstimate:
     """The memory that a training of the model will need, see `estimate_training`."""
-    batches = class_batches(args.pre_prune_config, len(trainer.target_classes or ()))
+    batches = _memory.class_batches(args.pre_prune_config, len(trainer.target_classes or ()))
     probe = None
     if model.gradiend.shards is None:
         with alone():
             probe = trainer.modality.memory_probe(trainer, model, args)
-    return_freed_memory()
-    estimate = estimate_training(model.base_model, model.gradiend, args, probe, batches=batches, base_held=held)
+    _memory.return_freed_memory()
+    estimate = _memory.estimate_training(model.base_model, model.gradiend, args, probe, batches=batches, base_held=held)
     n = processes().count
     if n == 1 or model.gradiend.shards is not None:
         return estimate
     device = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
     return estimate.for_layout(Layout("sharded" if args.fsdp else "data_parallel", n), device)
-
-
-def warn_of_ignored_arguments(model: ModelWithGradiend, args: TrainingArguments) -> None:
-    """Warn of arguments that shape only a new GRADIEND, if this trained GRADIEND has other values."""
-    gradiend = model.gradiend
-    has = {
-        "source": model.source,
-        "latent_dim": gradiend.latent_dim,
-        "activation_encoder": gradiend.activation_encoder,
-        "activation_decoder": gradiend.activation_decoder,
-        "bias_decoder": gradiend.bias_decoder,
-        "torch_dtype": gradiend.torch_dtype,
-    }
-    if not args.supervised and model.target is not None:
-        has["target"] = model.target
-    kept = {name: own for name, own in has.items() if args.get(name) not in (None, own)}
-    asked = [f"{name}={args.get(name)!r}" for name in kept] + (["params"] if args.params is not None else [])
-    if asked:
-        own = [f"{name}={value!r}" for name, value in kept.items()] + (["its map"] if args.params is not None else [])
-        logger.warning(
-            "The GRADIEND that is trained exists already: it keeps %s, whatever the training arguments say (%s).",
-            ", ".join(own), ", ".join(asked),
-        )  # fmt: skip
 
 
 def mask_of(model: ModelWithGradiend, entries: torch.Tensor) -> torch.Tensor:
@@ -609,12 +387,7 @@ def mask_of(model: ModelWithGradiend, entries: torch.Tensor) -> torch.Tensor:
 
 
 def pruning_config(name: str, given: Any, default: Any, kind: type[PrePruneConfig] | type[PostPruneConfig]) -> Any:
-    """The configuration of a call of `pre_prune` or `post_prune`.
-
-    Raises:
-        ValueError: Neither the call nor the training arguments have a configuration.
-        TypeError: The configuration is of another class.
-    """
+    """The configuration of a call of `pre_prune` or `post_prune`."""
     config = default if given is None else given
     if config is None:
         raise ValueError(

@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gradiend.trainer._preparation import prepared_once, run_directory, training_gradients, with_weights
+from gradiend.trainer._models import with_weights
+from gradiend.trainer._preparation import prepared_once, run_directory, training_gradients
 from gradiend.trainer._saved_training import training_parts
 from gradiend.trainer._seed_training import plan_training
 from gradiend.trainer.core._rate_config import LRSearchConfig
 from gradiend.trainer.core._rate_result import LRSearchResult, NoConvergentLearningRate
+from gradiend.trainer.core._rate_search import search_rate
 from gradiend.trainer.core._seeds import set_seed
-from gradiend.trainer.core.training import initialize, search_rate, total_steps
+from gradiend.trainer.core.training import initialize, total_steps
 from gradiend.util import AUTO
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import Cache
@@ -39,18 +41,20 @@ def tune_learning_rate(
     path = None if directory is None else Path(directory) / LR_SEARCH
     parts = plain({**training_parts(trainer, plan), "initial_lr": initial_lr})
     cache = None if path is None else Cache(path, parts)
-    if cache is not None and not force:
-        content, why = cache.read()
-        if content is not None:
-            logger.info("%s has the result of the same search: it is used.", path)
-            return _converged(LRSearchResult.from_dict(content))
+    content, why = (None, []) if cache is None or force else cache.read()
+    if content is not None:
+        logger.info("%s has the result of the same search: it is used.", path)
+        result = LRSearchResult.from_dict(content)
+    else:
         if why:
             logger.info("%s is not used (%s): searching again.", path, "; ".join(why))
-    result = _searched(trainer, plan, initial_lr)
-    if cache is not None:
-        with kept_if_possible("The search for a learning rate is"):
-            cache.write(result.to_dict())
-    return _converged(result)
+        result = _searched(trainer, plan, initial_lr)
+        if cache is not None:
+            with kept_if_possible("The search for a learning rate is"):
+                cache.write(result.to_dict())
+    if result.status != "converged":
+        raise NoConvergentLearningRate(result)
+    return result
 
 
 def _searched(trainer: Any, plan: Any, initial_lr: float | None) -> LRSearchResult:
@@ -70,10 +74,4 @@ def _searched(trainer: Any, plan: Any, initial_lr: float | None) -> LRSearchResu
         except NoConvergentLearningRate as error:
             result = error.result
     logger.info("The search for a learning rate took %.1f s.", time.perf_counter() - start)
-    return result
-
-
-def _converged(result: LRSearchResult) -> LRSearchResult:
-    if result.status != "converged":
-        raise NoConvergentLearningRate(result)
     return result

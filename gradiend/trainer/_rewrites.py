@@ -12,14 +12,7 @@ from transformers.utils import CHAT_TEMPLATE_FILE, CONFIG_NAME, GENERATION_CONFI
 
 from gradiend.evaluator._goals import RESULT_KEYS
 from gradiend.evaluator._grid import read_decoder_stats_file, read_fingerprint
-from gradiend.model._adapters import (
-    ADAPTER_WEIGHTS,
-    adapter_parameters,
-    is_adapted,
-    name_under_adapter,
-    outside_adapter,
-    save_adapted,
-)
+from gradiend.model import _adapters
 from gradiend.model._architecture import parse_rewrite_part
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._checkpoint_files import holds, take_over
@@ -27,7 +20,7 @@ from gradiend.model._context import one_goal
 from gradiend.model._rewrite_files import RewriteChoice, require_delta_place, write_rewrite_record
 from gradiend.model._shards import is_sharded, whole_state
 from gradiend.model.model_with_gradiend import ModelWithGradiend
-from gradiend.util import BALANCE
+from gradiend.util import BALANCE, paths
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import differences
 from gradiend.util._checks import require_path
@@ -40,16 +33,6 @@ from gradiend.util._processes import processes
 from gradiend.util._progress import others_bars
 from gradiend.util._room import require_room, weights_size
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import (
-    ADAPTER_CONFIG,
-    DELTA_FILE,
-    DELTAS_DIR,
-    REWRITE_RECORD,
-    REWRITTEN_DIR,
-    name_in,
-    resolve_decoder_grid_cache_path,
-    resolve_decoder_stats_path,
-)
 
 logger = get_logger(__name__)
 
@@ -60,7 +43,8 @@ REWRITE_KEYS = ("decoder_results", "target_class", "strengthen", "weaken", "outp
 MODEL_FILES = frozenset({
     CONFIG_NAME, GENERATION_CONFIG_NAME, CHAT_TEMPLATE_FILE, "chat_template.json", "special_tokens_map.json",
     "added_tokens.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.txt", "vocab.json",
-    "merges.txt", "spiece.model", "sentencepiece.bpe.model", REWRITE_RECORD, ADAPTER_CONFIG, ADAPTER_WEIGHTS,
+    "merges.txt", "spiece.model", "sentencepiece.bpe.model", paths.REWRITE_RECORD, paths.ADAPTER_CONFIG,
+    _adapters.ADAPTER_WEIGHTS,
 })  # fmt: skip
 """Files of a saved model with its tokenizer, beside the weights."""
 _WEIGHTS = re.compile(r"(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?")
@@ -96,10 +80,7 @@ class Rewrite:
     feature_factor: float
     part: str
     strengthens: bool
-    value: float | None
-    lms: float | None
-    base_lms: float | None
-    summary: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    summary: Mapping[str, Any] = field(repr=False)
     """The entry of the results."""
     facts: Mapping[str, Any] | None = None
     """What the card of the rewrite says, see `RewriteChoice.facts`."""
@@ -113,15 +94,11 @@ class Rewrite:
 
     def choice(self, gradiend_path: str | None) -> RewriteChoice:
         """What is written of the evaluation beside a rewritten model."""
-        return RewriteChoice(
-            self.target_class, self._direction(), gradiend_path, self.value, self.lms, self.base_lms,
-            self.facts,
-        )  # fmt: skip
-
-    def _direction(self) -> Literal["strengthen", "weaken", "balance"]:
+        value, lms, base_lms = (self.summary.get(name) for name in ("value", "lms", "base_lms"))
+        direction: Literal["strengthen", "weaken", "balance"] = "strengthen" if self.strengthens else "weaken"
         if self.key == BALANCE:
-            return "balance"
-        return "strengthen" if self.strengthens else "weaken"
+            direction = "balance"
+        return RewriteChoice(self.target_class, direction, gradiend_path, value, lms, base_lms, self.facts)
 
 
 @dataclass(frozen=True)
@@ -205,10 +182,6 @@ def plan_rewrites(
     """The chosen rewrite of each class, to be kept in memory; see `Trainer.rewrite_base_model` for the arguments.
 
     Results that are not given are read from the experiment directory; without a directory, they are `last`.
-
-    Raises:
-        TypeError: Results, classes or keywords of another kind.
-        ValueError: No class, no results, or a class without one.
     """
     stats = resolve_keywords("Trainer.rewrite_base_model", stats or {}, STATS_KEYS, named=REWRITE_KEYS)
     if decoder_results is not None and not isinstance(decoder_results, Mapping):
@@ -217,9 +190,9 @@ def plan_rewrites(
     if not isinstance(target_class, (str, list, tuple, type(None))):
         raise TypeError(f"target_class must be a class name or a list of them; got {target_class!r}.")
     classes = [target_class] if isinstance(target_class, str) else list(target_class or ())
-    wrong = [name for name in classes if not isinstance(name, str)]
-    if wrong:
-        raise TypeError(f"target_class must be a class name or a list of them; it contains {wrong[0]!r}.")
+    for name in classes:
+        if not isinstance(name, str):
+            raise TypeError(f"target_class must be a class name or a list of them; it contains {name!r}.")
     if not any(classes):
         raise ValueError(
             "A rewrite needs the class (or list of classes) to move: strengthen=…, weaken=…, or target_class=…."
@@ -237,11 +210,7 @@ def plan_rewrites(
 
 
 def with_model_directories(plan: RewritePlan, output_dir: str | None, experiment_dir: str | None) -> RewritePlan:
-    """The plan with a directory for each model: `output_dir` for one model, `<experiment_dir>/<key>` for several.
-
-    Raises:
-        ValueError: There is no directory, the path is a file, or the directory holds a GRADIEND.
-    """
+    """The plan with a directory for each model: `output_dir` for one model, `<experiment_dir>/<key>` for several."""
     if output_dir is None:
         return plan
     if output_dir != "":
@@ -284,11 +253,7 @@ def refuse_own_base(plan: RewritePlan, base: Any) -> None:
 
 
 def with_delta_files(plan: RewritePlan, path: str | Path | None, experiment_dir: str | None) -> RewritePlan:
-    """The plan with a file for each delta: the file `path`, or `<key>.safetensors` in `path` or `…/deltas`.
-
-    Raises:
-        ValueError: There is no directory, or one file for several deltas.
-    """
+    """The plan with a file for each delta: the file `path`, or `<key>.safetensors` in `path` or `…/deltas`."""
     if path is not None and path != "":
         require_path("path", path)
     if path and Path(path).suffix == ".safetensors":
@@ -299,7 +264,7 @@ def with_delta_files(plan: RewritePlan, path: str | Path | None, experiment_dir:
         return replace(plan, places=[str(path)])
     if not path and experiment_dir is None:
         raise ValueError("export_delta needs path, a directory or a .safetensors file, or an experiment_dir.")
-    directory = Path(path) if path else Path(experiment_dir or "") / DELTAS_DIR
+    directory = Path(path) if path else Path(experiment_dir or "") / paths.DELTAS_DIR
     require_directory(directory)
     return replace(plan, places=_places(directory, plan, ".safetensors"))
 
@@ -308,16 +273,12 @@ def _places(directory: str | Path, plan: RewritePlan, suffix: str = "") -> list[
     """The path of each rewrite in a directory: its key, made a safe file name."""
     names: list[str] = []
     for rewrite in plan.rewrites:
-        names.append(name_in(directory, rewrite.key, suffix, names))
+        names.append(paths.name_in(directory, rewrite.key, suffix, names))
     return [str(Path(directory) / name) for name in names]
 
 
 def find_rewrite(decoder_results: Mapping[str, Any], name: str, strengthen: bool) -> Rewrite:
-    """The rewrite that the results have for a class or another key.
-
-    Raises:
-        ValueError: The results have no such rewrite, or not all values of one.
-    """
+    """The rewrite that the results have for a class or another key."""
     nested = decoder_results.get("summary")
     if isinstance(nested, Mapping) and "learning_rate" not in nested:
         decoder_results = nested
@@ -339,19 +300,8 @@ def find_rewrite(decoder_results: Mapping[str, Any], name: str, strengthen: bool
         why = summary.get("reason", "The evaluation has chosen no step.")
         raise ValueError(f"There is no rewrite for {key!r}. {why} Then run evaluate_decoder() again.")
     part, strengthens = parse_rewrite_part(summary.get("part", "decoder")), summary.get("strengthen", strengthen)
-    value, lms, base_lms = (summary.get(measure) for measure in ("value", "lms", "base_lms"))
-    return Rewrite(
-        key,
-        name,
-        summary["learning_rate"],
-        summary["feature_factor"],
-        part,
-        bool(strengthens),
-        value,
-        lms,
-        base_lms,
-        summary,
-    )
+    step, factor = summary["learning_rate"], summary["feature_factor"]
+    return Rewrite(key, name, step, factor, part, bool(strengthens), summary)
 
 
 def _keys(name: str, strengthen: bool) -> list[str]:
@@ -367,11 +317,7 @@ def evaluation_call(strengthen: bool) -> str:
 
 
 def find_results(experiment_dir: str | None, names: Iterable[str], stats: Mapping[str, Any], call: str) -> str:
-    """The file of an experiment's decoder results: `decoder_stats_<key>.json`, else the cached grid.
-
-    Raises:
-        ValueError: There is no experiment directory, or it holds no results, which `call` would make.
-    """
+    """The file of an experiment's decoder results: `decoder_stats_<key>.json`, else the cached grid."""
     if experiment_dir is None:
         raise ValueError(
             f"There are no decoder results: run {call} first, or pass decoder_results, what it returned; "
@@ -380,8 +326,8 @@ def find_results(experiment_dir: str | None, names: Iterable[str], stats: Mappin
     places: list[str | None] = []
     # Resolving a path creates the directory, and a search for results must not do that.
     if Path(experiment_dir).is_dir():
-        places = [resolve_decoder_stats_path(experiment_dir, metric_name=name, **stats) for name in names]
-        places.append(resolve_decoder_grid_cache_path(experiment_dir))
+        places = [paths.resolve_decoder_stats_path(experiment_dir, metric_name=name, **stats) for name in names]
+        places.append(paths.resolve_decoder_grid_cache_path(experiment_dir))
     found = next((place for place in places if place is not None and Path(place).is_file()), None)
     if found is None:
         raise ValueError(
@@ -419,8 +365,8 @@ def save_rewritten(
 def _save_model(
     model: Any, state: Mapping[str, Any] | None, tokenizer: Any, directory: Path, left_out: str | None, target: Path
 ) -> None:
-    if is_adapted(model):
-        save_adapted(model, directory, left_out, place=target)
+    if _adapters.is_adapted(model):
+        _adapters.save_adapted(model, directory, left_out, place=target)
     else:
         with others_bars():
             model.save_pretrained(directory, **({} if state is None else {"state_dict": state}))
@@ -430,17 +376,17 @@ def _save_model(
 
 def _left_out(base_model: Any, model: Any) -> str | None:
     """The name of the plain model of which only the adapter is saved; None if the rewritten model is saved whole."""
-    if not is_adapted(base_model):
+    if not _adapters.is_adapted(base_model):
         return None
     changed = [entry.name for entry in model.gradiend.mapping if entry.num_selected]
-    return None if outside_adapter(base_model, changed) else name_under_adapter(base_model)
+    return None if _adapters.outside_adapter(base_model, changed) else _adapters.name_under_adapter(base_model)
 
 
 def _saved_size(model: Any) -> int:
     """The bytes of the weights of a saved rewrite."""
     if _left_out(model.base_model, model) is None:
         return weights_size(model.base_model)
-    saved = adapter_parameters(model.base_model)
+    saved = _adapters.adapter_parameters(model.base_model)
     return sum(parameter.nbytes for name, parameter in model.base_model.named_parameters() if name in saved)
 
 
@@ -457,16 +403,10 @@ def is_model_file(name: str) -> bool:
 
 
 def class_and_direction(
-    target_class: str | Sequence[str] | None,
-    increase: bool,
-    strengthen: str | Sequence[str] | None,
+    target_class: str | Sequence[str] | None, increase: bool, strengthen: str | Sequence[str] | None,
     weaken: str | Sequence[str] | None,
-) -> tuple[str | Sequence[str] | None, bool]:
-    """(the class or classes, whether they are strengthened).
-
-    Raises:
-        TypeError: The call names classes by two arguments.
-    """
+) -> tuple[str | Sequence[str] | None, bool]:  # fmt: skip
+    """(the class or classes, whether they are strengthened)."""
     goal = one_goal(strengthen, weaken)
     if goal is None:
         return target_class, increase
@@ -496,13 +436,10 @@ class OfTrainer:
         trainer, goal = self.trainer, (self.target_class, self.strengthen)
         if self.target_class is None:
             model, place = trainer._rewritten_model(None)
-            return (
-                Path(place)
-                if place is not None and holds(Path(place), model.gradiend)
-                else model.write_to_publish(folder)
-            )
+            saved = place is not None and holds(Path(place), model.gradiend)
+            return Path(place) if saved else model.write_to_publish(folder)
         if self.as_delta:
-            trainer.export_delta(None, *goal, path=folder / DELTA_FILE)
+            trainer.export_delta(None, *goal, path=folder / paths.DELTA_FILE)
         else:
-            trainer.rewrite_base_model(None, *goal, output_dir=str(folder / REWRITTEN_DIR))
-        return folder / (DELTA_FILE if self.as_delta else REWRITTEN_DIR)
+            trainer.rewrite_base_model(None, *goal, output_dir=str(folder / paths.REWRITTEN_DIR))
+        return folder / (paths.DELTA_FILE if self.as_delta else paths.REWRITTEN_DIR)

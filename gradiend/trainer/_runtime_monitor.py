@@ -31,10 +31,7 @@ class RuntimeMonitor:
     and `monitor_stop` (seconds and largest memory of each phase). A file that cannot be written ends the monitor with a
     warning, not the call.
 
-    Args:
-        path: The file, to which lines are added.
-        interval: Seconds between two heartbeats.
-        system: Whether the memory of the machine and its GPUs is measured too.
+    There are `interval` seconds between two heartbeats; with `system` they have the memory of the machine and its GPUs.
     """
 
     def __init__(self, path: Path, interval: float, *, system: bool) -> None:
@@ -126,16 +123,9 @@ def phase(name: str) -> Iterator[None]:
 
 @contextmanager
 def monitored(name: str, args: TrainingArguments, given: dict[str, Any], folder: Path | None) -> Iterator[None]:
-    """Watch a call, if it or the arguments ask for it; a call within another one is a phase of that one.
+    """Watch a call, if what it was `given`, or else the trainer's arguments, ask for it, with a file in the folder.
 
-    Args:
-        name: The name of the call.
-        args: The arguments of the trainer.
-        given: What the call was given, which goes before the arguments.
-        folder: The folder of the results; None if the call writes none, and is not watched.
-
-    Raises:
-        ValueError: The monitor is asked for, and there is no folder for its file.
+    A call within another one is a phase of that one.
     """
     wanted = given.get("runtime_monitor", args.runtime_monitor)
     if not wanted or not processes().first or _CURRENT.get() is not None:

@@ -30,11 +30,7 @@ SEEDS_CAP = "seed_selection_eval_max_size"
 class SavedTraining:
     """The trained model in a directory, and whether it depends on the same `parts` as the training to be done.
 
-    Args:
-        directory: The directory.
-        parts: What the training to be done depends on.
-        free: Parts that may differ.
-        refused: What says why a model is not used although it is of the same training; None if it is used.
+    Parts in `free` may differ; `refused` says why a model of the same training is not used, or None.
     """
 
     def __init__(
@@ -93,12 +89,14 @@ def saved_seed(definition: FeatureLearningDefinition, plan: TrainingPlan) -> Sav
 
 
 def saved_choice(definition: FeatureLearningDefinition, plan: TrainingPlan) -> SavedTraining:
-    """The saved result of a training with several seeds.
+    """The saved result of a call of `train`, with one seed or with several.
 
-    `use_cache="only_convergent"` takes it if enough seeds have converged, `"always"` also if another number of seeds or
-    another threshold was asked for.
+    Of several seeds, `use_cache="only_convergent"` takes it if enough have converged, `"always"` also if another number
+    of seeds or another threshold was asked for.
     """
     policy, args = plan.args.use_cache, plan.args
+    if args.max_seeds == 1:
+        return saved_seed(definition, plan)
     free = [SEEDS_CAP, *args.names("seeds")] if policy == "always" else []
     # Without the report, the splits of the chosen seed are not known.
     needed = (args.min_convergent_seeds or 1) if policy == "only_convergent" else 0
@@ -178,11 +176,11 @@ def kept_models(trainer: Any, plan: TrainingPlan) -> dict[int, Any] | None:
         return None
 
 
-def seed_folder(seeds_directory: Path, run: Mapping[str, Any]) -> str:
+def seed_folder(seeds_directory: Path | None, run: Mapping[str, Any]) -> str:
     """The directory of a seed in a report, also after the experiment was moved or copied to another place."""
     recorded = str(run["output_dir"])
-    here = seeds_directory / Path(recorded).name
-    return str(here) if here.is_dir() else recorded
+    here = None if seeds_directory is None else seeds_directory / Path(recorded).name
+    return str(here) if here is not None and here.is_dir() else recorded
 
 
 def stays(run: Mapping[str, Any], args: TrainingArguments) -> bool:

@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gradiend.comparison._seeds import AGGREGATES, DISPERSIONS, Cells
 from gradiend.evaluator.encoder_metrics import get_correlation
 from gradiend.util._keywords import one_of
 
-AGGREGATES: dict[str, Callable[..., Any]] = {"mean": np.mean, "median": np.median, "min": np.min, "max": np.max}
-"""Name → function of the numbers of all seeds; of a matrix (seeds, rows), with axis=0."""
-DISPERSIONS = ("none", "std", "range", "minmax")
 CHOSEN = ("learning_rate", "feature_factor", "id", "seed")
 """Keys of what was chosen for each seed by itself: no mean of them was ever measured."""
 ROW_KEYS = ("input_text", "factual", "alternative", "type")
@@ -26,11 +24,7 @@ Aggregator = Callable[[Sequence[Any]], Any]
 
 @dataclass(frozen=True)
 class Aggregation:
-    """What is said of several numbers, one of each seed.
-
-    Raises:
-        ValueError: An unknown name, or a range around a minimum or maximum.
-    """
+    """What is said of several numbers, one of each seed."""
 
     aggregate: str = "mean"
     dispersion: str = "none"
@@ -83,14 +77,8 @@ class Aggregation:
         return {name: self._stat([one[name] for one in numbers]) for name in shared}
 
     def _stat(self, values: Sequence[float]) -> dict[str, Any]:
-        low, high = min(values), max(values)
-        known: dict[str, Any] = {"mean": float(np.mean(values)), "aggregate": self._middle(values), "n": len(values)}
-        spreads: dict[str, dict[str, Any]] = {
-            "std": {"std": float(np.std(values))},
-            "range": {"range_half_width": (high - low) / 2},
-            "minmax": {"minmax": [low, high]},
-        }
-        return {**known, "min": low, "max": high, **spreads.get(self.dispersion, {})}
+        known = Cells(self.aggregate, self.dispersion).statistics(np.array(values))
+        return {"mean": float(np.mean(values)), **{name: one for name, one in known.items() if name != "scores"}}
 
     def _middle(self, values: Sequence[float]) -> float:
         return float(AGGREGATES[self.aggregate](values))
@@ -106,13 +94,14 @@ class Aggregation:
         """
         encoded = np.stack([_aligned(frame, frames[0]) for frame in frames])
         low, high = encoded.min(axis=0), encoded.max(axis=0)
-        spreads: dict[str, dict[str, Any]] = {
+        spread: dict[str, Any] = {
+            "none": {},
             "std": {"encoded_std": encoded.std(axis=0)},
             "range": {"encoded_range_half_width": (high - low) / 2},
             "minmax": {"encoded_min": low, "encoded_max": high},
-        }
-        middle = AGGREGATES[self.aggregate](encoded, axis=0)
-        return frames[0].assign(encoded=middle, **spreads.get(self.dispersion, {}))
+        }[self.dispersion]
+        middle: Callable[..., Any] = AGGREGATES[self.aggregate]
+        return frames[0].assign(encoded=middle(encoded, axis=0), **spread)
 
 
 LEFT_OUT = object()

@@ -39,34 +39,14 @@ def seed_report(trainer: Any) -> SeedReport | None:
         return SeedReport(read_checked_json(path)) if path is not None and path.is_file() else None
 
 
-def seed_run_entries(trainer: Any) -> list[dict[str, Any]]:
-    """See `Trainer.get_seed_run_entries`."""
-    report = seed_report(trainer)
-    return [] if report is None else [dict(run) for run in report["runs"]]
-
-
 def saved_seed_run_paths(trainer: Any) -> dict[int, str]:
     """See `Trainer.get_saved_seed_run_paths`."""
-    report = seed_report(trainer)
-    if report is None:
-        return {}
-    places = {run["seed"]: _place(trainer, report, run) for run in report["runs"]}
+    report: Mapping[str, Any] = seed_report(trainer) or {"runs": []}
+    directory, places = seeds_directory(trainer), {}
+    for run in report["runs"]:
+        own = [seed_folder(directory, run), *([trainer.model_path] if run["seed"] == report["best_seed"] else [])]
+        places[run["seed"]] = next((str(place) for place in own if is_checkpoint(place)), None)
     return {seed: place for seed, place in places.items() if place is not None}
-
-
-def best_seed_run_path(trainer: Any) -> str | None:
-    """See `Trainer.get_best_seed_run_path`."""
-    report = seed_report(trainer)
-    runs = [] if report is None else [run for run in report["runs"] if run["seed"] == report["best_seed"]]
-    return _place(trainer, report, runs[0]) if runs and report is not None else None
-
-
-def _place(trainer: Any, report: Mapping[str, Any], run: Mapping[str, Any]) -> str | None:
-    """The directory with the model of a seed: its own or, for the best seed, that of the result; None without one."""
-    directory = seeds_directory(trainer)
-    assert directory is not None
-    places = [seed_folder(directory, run), *([trainer.model_path] if run["seed"] == report["best_seed"] else [])]
-    return next((str(place) for place in places if is_checkpoint(place)), None)
 
 
 def title_mark(trainer: Any) -> str:
@@ -99,11 +79,7 @@ def misses_curve(trainer: Any, output: str) -> bool:
 
 
 def compare_seeds(plan: TrainingPlan) -> None:
-    """Write `topk_stability` of the converged seeds into the report, unless it is there for the same weights.
-
-    Raises:
-        RuntimeError: Fewer seeds have converged than are needed; everything is saved before.
-    """
+    """Write `topk_stability` of the converged seeds into the report, unless it is there for the same weights."""
     args = plan.args
     if not args.analyze_seed_stability:
         return

@@ -55,11 +55,7 @@ def topk_stability(models: Mapping[int, RanksWeights], topk: int | float, part: 
     mean overlap is a bootstrap over pairs of seeds. It is a rough one, because pairs share seeds; None: there is one
     pair, or all overlap equally. Standard deviations are those of a population. The verdict: `stability_verdict`.
 
-    Args:
-        models: Seed → model, at least two.
-        topk: Number (int) or share (float in (0, 1]) of the weights.
-        part: The part whose weights are ranked.
-        n_weights: The number of weights that the top-k is taken of.
+    `models` are seed → model, at least two; the top-k is taken of `n_weights` weights.
     """
     names = {f"seed_{seed}": model for seed, model in models.items()}
     sets = topk_sets(names, topk, part)
@@ -70,37 +66,29 @@ def topk_stability(models: Mapping[int, RanksWeights], topk: int | float, part: 
     common, share = counts[first, second], shares(counts)[first, second]
     jaccard = common / (sizes[first] + sizes[second] - common)
     seen = np.array(list(Counter(itertools.chain.from_iterable(sets.values())).values()))
+    in_all = int((seen == len(sets)).sum())
     # Rounding may leave the range of a share.
     drawn = interval_of_mean(share, resampled_weights(range(len(pairs))))
     interval = None if drawn is None else (max(drawn[0], 0.0), min(drawn[1], 1.0))
     # Two random sets have |A|·|B| / n weights in common on average, and this is divided by the smaller size.
     random = float(np.maximum(sizes[first], sizes[second]).mean() / n_weights)
     verdict, limit = stability_verdict(interval or ((share.mean(),) * 2 if len(pairs) > 1 else None), random)
+    known = None
+    if interval is not None:
+        known = {"low": interval[0], "high": interval[1], "level": LEVEL, "n_resamples": N_RESAMPLES}
     seeds, ids = list(models), list(sets)
     return {
-        "computed": True,
-        "num_runs": len(sets),
-        "run_ids": ids,
-        "seeds": seeds,
-        "part": part,
-        "topk": topk,
+        "computed": True, "num_runs": len(sets), "run_ids": ids, "seeds": seeds, "part": part, "topk": topk,
         "topk_size_by_run": {name: len(indices) for name, indices in sets.items()},
-        "mean_topk_size": float(sizes.mean()),
-        "union_size": len(seen),
-        "intersection_size": int((seen == len(sets)).sum()),
-        "parameters_seen_once": int((seen == 1).sum()),
-        "parameters_seen_in_all_runs": int((seen == len(sets)).sum()),
+        "mean_topk_size": float(sizes.mean()), "union_size": len(seen), "intersection_size": in_all,
+        "parameters_seen_once": int((seen == 1).sum()), "parameters_seen_in_all_runs": in_all,
         "mean_presence_fraction": float(seen.mean() / len(sets)),
         "mean_pairwise_overlap_fraction": float(share.mean()),
-        "mean_pairwise_overlap_interval": None if interval is None else _interval(*interval),
-        "random_overlap_fraction": random,
-        "stable_from": limit,
-        "verdict": verdict,
-        "min_pairwise_overlap_fraction": float(share.min()),
-        "max_pairwise_overlap_fraction": float(share.max()),
+        "mean_pairwise_overlap_interval": known,
+        "random_overlap_fraction": random, "stable_from": limit, "verdict": verdict,
+        "min_pairwise_overlap_fraction": float(share.min()), "max_pairwise_overlap_fraction": float(share.max()),
         "pairwise_overlap_std": float(share.std()),
-        "mean_pairwise_jaccard": float(jaccard.mean()),
-        "pairwise_jaccard_std": float(jaccard.std()),
+        "mean_pairwise_jaccard": float(jaccard.mean()), "pairwise_jaccard_std": float(jaccard.std()),
         "pairwise_overlap_rows": [
             {
                 "run_a": ids[a], "run_b": ids[b], "seed_a": seeds[a], "seed_b": seeds[b],
@@ -133,7 +121,3 @@ def overlaps_with(seed: int, stability: Mapping[str, Any]) -> dict[int, float]:
             other = row["seed_b"] if row["seed_a"] == seed else row["seed_a"]
             found[other] = row["overlap_fraction"]
     return found
-
-
-def _interval(low: float, high: float) -> dict[str, Any]:
-    return {"low": low, "high": high, "level": LEVEL, "n_resamples": N_RESAMPLES}

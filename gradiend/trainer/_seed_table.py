@@ -68,7 +68,13 @@ def seed_table(
 ) -> SeedTable:  # fmt: skip
     """The table of the seeds in `paths` (seed → directory), from their report and decoder results (seed → result)."""
     runs = {run["seed"]: run for run in report["runs"]}
-    stability = _stability(report, paths, args)
+    stability: Mapping[str, Any] | None = report.get("topk_stability", {"computed": False})
+    asked = (args.seed_stability_topk, args.seed_stability_part)
+    assert stability is not None
+    same = stability["computed"] and set(stability["seeds"]) == set(paths)
+    if not same or (stability["topk"], stability["part"]) != asked:
+        # The report does not say it of these seeds: their weights do.
+        stability = saved_stability(paths, *asked) if len(paths) >= FEWEST else None
     overlaps = {} if stability is None else overlaps_with(report["best_seed"], stability)
     rows = []
     for seed in paths:
@@ -79,35 +85,15 @@ def seed_table(
         moved: dict[str, Any] = {}
         for goal, entry in goal_entries(decoder.get(seed, {})).items():
             moved |= {f"{goal} before": entry.get("base_value"), f"{goal} after": entry.get("value")}
-        rows.append(
-            {
-                "seed": seed,
-                "best": seed == report["best_seed"],
-                "converged": run["converged"],
-                "correlation": run["eval_correlation"],
-                "low": interval.get("low"),
-                "high": interval.get("high"),
-                **{f"mean {name}": means[name] for name in order},
-                "step": run.get("best_checkpoint_global_step"),
-                **moved,
-                "overlap_with_best": overlaps.get(seed),
-            }
-        )
+        rows.append({
+            "seed": seed, "best": seed == report["best_seed"], "converged": run["converged"],
+            "correlation": run["eval_correlation"], "low": interval.get("low"), "high": interval.get("high"),
+            **{f"mean {name}": means[name] for name in order},
+            "step": run.get("best_checkpoint_global_step"), **moved, "overlap_with_best": overlaps.get(seed),
+        })  # fmt: skip
     frame = pd.DataFrame(rows)
-    plain = ["seed", "best", "converged"]
-    numbers = [name for name in frame if name not in plain]
+    numbers = [name for name in frame if name not in ("seed", "best", "converged")]
     return SeedTable(frame.astype(dict.fromkeys(numbers, float)), stability)
-
-
-def _stability(
-    report: Mapping[str, Any], paths: Mapping[int, str], args: TrainingArguments
-) -> Mapping[str, Any] | None:
-    """What the report says of the overlap of these seeds and the best one, or what their weights say now."""
-    found: Mapping[str, Any] = report.get("topk_stability", {})
-    asked = (args.seed_stability_topk, args.seed_stability_part)
-    if found.get("computed") and set(found["seeds"]) == set(paths) and (found["topk"], found["part"]) == asked:
-        return found
-    return saved_stability(paths, *asked) if len(paths) >= FEWEST else None
 
 
 def _shown(value: Any, form: str) -> str:

@@ -17,28 +17,13 @@ from gradiend.model._checkpoint import refuse_other_model
 from gradiend.model._refusals import refuse_absent_weights, unwrapped
 from gradiend.model._shards import is_sharded
 from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.trainer import _saved_training
 from gradiend.trainer._preparation import Preparation, TrainingPlan, model_directory, record_name, run_directory
 from gradiend.trainer._runtime_monitor import phase
-from gradiend.trainer._saved_training import (
-    data_of_choice,
-    kept_models,
-    saved_choice,
-    saved_seed,
-    stays,
-    training_parts,
-)
+from gradiend.trainer.core import _seeds
 from gradiend.trainer.core._modality import Modality
 from gradiend.trainer.core._resume import KeptStates
-from gradiend.trainer.core._seeds import (
-    SEED_RANGE,
-    SeedRun,
-    choose_seed,
-    drop_weights,
-    judge,
-    promote,
-    run_seeds,
-    set_seed,
-)
+from gradiend.trainer.core._seeds import SeedRun, set_seed
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.callbacks import TrainingCallback
 from gradiend.trainer.core.stats import load_training_stats
@@ -87,7 +72,7 @@ def plan_training(
     team = processes()
     if args.seed is None and team.count > 1:
         # What one process draws from fresh entropy, all must draw.
-        args = args.replace(seed=team.agreed(lambda: secrets.randbelow(SEED_RANGE)))
+        args = args.replace(seed=team.agreed(lambda: secrets.randbelow(_seeds.SEED_RANGE)))
     output = directory or trainer.current.temporary
     for place in (output, args.seed_runs_dir):
         if place is not None:
@@ -101,11 +86,7 @@ def plan_training(
 
 
 def _splits_of_seeds(trainer: Any, args: TrainingArguments, *, pruned: bool) -> list[Modality]:
-    """The data with the splits of each seed that may be tried; an empty list if seeds share one split.
-
-    Raises:
-        ValueError: The splits are not drawn, or pruning has read the training rows of one of them.
-    """
+    """The data with the splits of each seed that may be tried; an empty list if seeds share one split."""
     if not args.resplits:
         if args.split_resplit_per_seed:
             logger.info("split_resplit_per_seed has no effect on a training with one seed (max_seeds=1).")
@@ -147,28 +128,22 @@ def refuse_in_processes(args: TrainingArguments) -> None:
     if args.fsdp and not several:
         raise ValueError("fsdp=True divides a model over processes: start the script with torchrun --nproc-per-node=N.")
     cached = args.use_cached_gradients or (config is not None and config.use_cached_gradients)
-    for reason, applies in {
-        "base_model_device_map divides a model in one process: leave it off with torchrun": several
-        and args.base_model_device_map is not None,
-        'fsdp=True has no gradient in one piece, which learning_rate="auto" needs: give a number': args.fsdp
-        and args.searches_rate,
-        "fsdp=True has no gradient in one piece, which use_cached_gradients keeps: leave it off": args.fsdp and cached,
-    }.items():
-        if applies:
-            raise ValueError(f"{reason}.")
+    if several and args.base_model_device_map is not None:
+        raise ValueError("base_model_device_map divides a model in one process: leave it off with torchrun.")
+    if args.fsdp and args.searches_rate:
+        raise ValueError('fsdp=True has no gradient in one piece, which learning_rate="auto" needs: give a number.')
+    if args.fsdp and cached:
+        raise ValueError("fsdp=True has no gradient in one piece, which use_cached_gradients keeps: leave it off.")
 
 
 def train_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> bool:
-    """Train with `plan.args.seed` through the trainer's `_train`, unless the same training was done before.
+    """Train with `plan.args.seed` through the trainer's `_train`; returns whether the same training was done before.
 
-    A training that was stopped goes on from its newest state, if the plan says so.
-
-    Returns:
-        Whether it was done before. The trainer's current model is the result.
+    A training that was stopped goes on from its newest state, if the plan says so. The current model is the result.
     """
     ready.stop.check()
-    parts = training_parts(trainer, plan)
-    saved = saved_seed(trainer, plan)
+    parts = _saved_training.training_parts(trainer, plan)
+    saved = _saved_training.saved_seed(trainer, plan)
     current = trainer.current
     states = ready.states = KeptStates(plan.output, parts, plan.args, ready.stop) if plan.resumes else None
     if plan.reuses and saved.is_current():
@@ -202,26 +177,26 @@ def train_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> bool:
 
 
 def train_seeds(trainer: Any, plan: TrainingPlan, ready: Preparation) -> tuple[dict[int, Any], bool]:
-    """Train seeds until enough have converged, and keep the best, unless the same training was done before.
+    """Train seeds until enough have converged, and keep the best, which is then the trainer's current model.
 
-    Returns:
-        (seed → model with `keep_seed_runs`, else {}; whether the training was done before). The trainer's current model
-        is the result.
+    Returns (seed → model with `keep_seed_runs`, else {}; whether the same training was done before).
     """
-    saved = saved_choice(trainer, plan)
-    kept = kept_models(trainer, plan) if plan.reuses and saved.is_current() else None
+    saved = _saved_training.saved_choice(trainer, plan)
+    kept = _saved_training.kept_models(trainer, plan) if plan.reuses and saved.is_current() else None
     reused = kept is not None
     if kept is None:
         one = _resplit_seeds(plan, ready) if plan.splits else partial(judged_seed, trainer, ready=ready)
-        runs, stopped = run_seeds(plan.args, lambda seed: one(plan.for_seed(seed)))
+        runs, stopped = _seeds.run_seeds(plan.args, lambda seed: one(plan.for_seed(seed)))
         # From here on, the files are no longer those of the training that is marked there.
         saved.forget(run_directory(trainer, plan.args))
-        best = choose_seed(plan.seeds_directory, runs, plan.args, stopped)
-        promote(best.output_dir, plan.output)
+        best = _seeds.choose_seed(plan.seeds_directory, runs, plan.args, stopped)
+        _seeds.promote(best.output_dir, plan.output)
         saved.mark()
-        kept = kept_seeds(trainer, plan, runs)
+        # Of seeds that do not stay, only the statistics stay.
+        _seeds.drop_weights([run.output_dir for run in runs if not _saved_training.stays(asdict(run), plan.args)])
+        kept = trainer.load_seed_runs({run.seed: run.output_dir for run in runs}) if plan.args.keep_seed_runs else {}
     trainer.current.take(plan.output)
-    trainer.modality = data_of_choice(trainer, plan)
+    trainer.modality = _saved_training.data_of_choice(trainer, plan)
     return kept, reused
 
 
@@ -259,7 +234,7 @@ def judged_seed(trainer: Any, plan: TrainingPlan, ready: Preparation) -> SeedRun
     stats = load_training_stats(trainer.model_path)
     assert stats is not None
     assert plan.args.seed is not None
-    run = judge(plan.args.seed, trainer.model_path, stats, evaluation, plan.args)
+    run = _seeds.judge(plan.args.seed, trainer.model_path, stats, evaluation, plan.args)
     return dataclasses.replace(run, used_cache=reused)
 
 
@@ -272,11 +247,3 @@ def selection_metrics(trainer: Any, model: Any, args: TrainingArguments, ready: 
     if not len(data):
         return {}
     return trainer.evaluator.evaluate_encoder(encoder_df=ready.encoded(model, data, args))
-
-
-def kept_seeds(trainer: Any, plan: TrainingPlan, runs: Sequence[SeedRun]) -> dict[int, Any]:
-    """seed → model with `keep_seed_runs`, else {}; of seeds that do not stay, only the statistics stay."""
-    drop_weights([run.output_dir for run in runs if not stays(asdict(run), plan.args)])
-    if plan.args.keep_seed_runs:
-        return trainer.load_seed_runs({run.seed: run.output_dir for run in runs})
-    return {}

@@ -12,8 +12,9 @@ from typing import Any
 from gradiend.evaluator.encoder import EncoderData
 from gradiend.model._context import encoding_direction
 from gradiend.model.model_with_gradiend import ModelWithGradiend
-from gradiend.trainer._preparation import Preparation, TrainingPlan, is_new, training_gradients
-from gradiend.trainer._saved_training import saved_choice, saved_seed
+from gradiend.trainer._models import is_new
+from gradiend.trainer._preparation import Preparation, TrainingPlan, training_gradients
+from gradiend.trainer._saved_training import saved_choice
 from gradiend.trainer._seed_training import plan_training
 from gradiend.trainer.core._class_means import batches_for_class_means
 from gradiend.trainer.core._kept_gradients import GradientStore
@@ -75,10 +76,12 @@ class SharedWork:
         """The model that a training starts from, what `make` gives; trainings that start alike share its base model."""
         if not is_new(plan.source) or trainer.resolve_custom_prediction_head_dir() is not None:
             return make()
-        args = plan.args
-        shape = {name: args.get(name) for name in args.names("training")}
+        shape = {name: plan.args.get(name) for name in plan.args.names("training")}
+        # What JSON cannot hold is told apart by how it shows itself.
+        plain_kinds = (str, int, float, type(None))
+        shape = {name: one if isinstance(one, plain_kinds) else repr(one) for name, one in shape.items()}
         start = plan.source if isinstance(plan.source, str) else f"{type(plan.source).__name__} {id(plan.source)}"
-        key = digest_json(plain({"start": start, "class": str(plan.model_class), **_without_functions(shape)}))
+        key = digest_json(plain({"start": start, "class": str(plan.model_class), **shape}))
         if self._start is None or self._start[0] != key:
             self._start = key, make().untrained()
         shared = self._start[1].untrained()
@@ -92,7 +95,7 @@ class SharedWork:
             ValueError: Data or arguments that cannot be trained on.
         """
         plan = plan_training(trainer, None, None, None, None, overrides)
-        saved = (saved_seed if plan.args.max_seeds == 1 else saved_choice)(trainer, plan)
+        saved = saved_choice(trainer, plan)
         if plan.splits or (plan.reuses and saved.is_current()):
             # Seeds with splits of their own prepare their rows themselves.
             return
@@ -144,11 +147,3 @@ class SharedWork:
                 ready.gradients.close()
         self._ready.clear()
         self._batches.clear()
-
-
-def _without_functions(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values as text where JSON cannot hold them."""
-    return {
-        name: value if isinstance(value, (str, int, float, type(None))) else repr(value)
-        for name, value in values.items()
-    }

@@ -52,6 +52,9 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         TypeError: Something that is no trainer.
     """
 
+    run_id: str | None = None
+    """Name of a suite, before the ids of its trainers where it is merged."""
+
     def __init__(self, *trainers: Trainer, retain_models_in_memory: bool = True) -> None:
         for one in trainers:
             if not isinstance(one, Trainer):
@@ -88,15 +91,12 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         for part in parts:
             if isinstance(part, TrainerCollection):
                 for name, trainer in part.items():
-                    merged._add(part._merged_id(name), trainer)
+                    merged._add(name if part.run_id is None else f"{part.run_id}/{name}", trainer)
             elif isinstance(part, Trainer):
                 merged._add(str(part.run_id), part)
             else:
                 raise TypeError(f"merge takes trainers, suites and collections; got {part!r:.60}.")
         return merged
-
-    def _merged_id(self, name: str) -> str:
-        return name
 
     @property
     def failures(self) -> dict[str, str]:
@@ -284,10 +284,7 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         return [self._record(name, trainer) for name, trainer in self.items()]
 
     def _record(self, name: str, trainer: Trainer) -> dict[str, Any]:
-        encoder, decoder = (
-            self._last(name, "evaluate_encoder", "encoder"),
-            self._last(name, "evaluate_decoder", "decoder"),
-        )
+        encoder, decoder = (self._last(name, part) for part in ("encoder", "decoder"))
         trained = None if name in self.failures or not trainer.has_model() else trainer.get_training_stats()
         outcome = (trained or {}).get("convergence_info") or {}
         seeds = (encoder or {}).get("seeds", {}).get("values", trainer.training_args.seed)
@@ -295,6 +292,8 @@ class TrainerCollection(Shown, Mapping[str, Any]):
         if encoder and encoder.get("correlation") is not None:
             interval = encoder.get("correlation_interval") or {}
             correlation = {"value": encoder["correlation"], "low": interval.get("low"), "high": interval.get("high")}
+        effects = self._results.get("evaluate_side_effects", {}).get(name)
+        divergence = [] if effects is None else effects.loc[effects["kind"] == "divergence", "after"].tolist()
         goals = {
             goal: {
                 "base": one.get("base_value"), "value": one.get("value"), "learning_rate": one.get("learning_rate"),
@@ -312,15 +311,15 @@ class TrainerCollection(Shown, Mapping[str, Any]):
                 "n_seeds": (len(seeds) if isinstance(seeds, list) else 1) if encoder else None,
                 "mean_by_class": (encoder or {}).get("mean_by_feature_class"),
                 "goals": goals,
-                "divergence": _divergence(self._results.get("evaluate_side_effects", {}).get(name)),
+                "divergence": next(iter(divergence), None),
                 "status": "failed" if name in self.failures else "not trained" if trained is None else "trained",
                 "reason": self.failures.get(name),
             },
         }
 
-    def _last(self, name: str, call: str, part: str) -> Any:
+    def _last(self, name: str, part: str) -> Any:
         both = self._results.get("evaluate", {}).get(name)
-        return self._results.get(call, {}).get(name, None if both is None else both[part])
+        return self._results.get(f"evaluate_{part}", {}).get(name, None if both is None else both[part])
 
     def table(self, path: str | Path | None = None) -> pd.DataFrame:
         """One row for each trainer: what was found, and what it costs.
@@ -390,14 +389,6 @@ def _model_of(trainer: Any, seed_selection: str | None, gradiend_only: bool) -> 
     model: ModelWithGradiend = trainer.get_model()
     require_trained(trainer, model)
     return model.gradiend if gradiend_only else model
-
-
-def _divergence(effects: pd.DataFrame | None) -> float | None:
-    """KL(base ‖ rewritten) in nats per scored position of neutral texts."""
-    if effects is None:
-        return None
-    found = effects.loc[effects["kind"] == "divergence", "after"]
-    return float(found.iloc[0]) if len(found) else None
 
 
 def _row(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,8 +25,7 @@ def create_model_with_gradiend(
             `ModelWithGradiend` is returned unchanged.
         model_class: Class of the result.
         param_map: Names or wildcards of the base-model parameters to use. Default: the whole backbone.
-        activation_encoder: Encoder activation of a new GRADIEND, see `GradiendModel`.
-        activation_decoder: Decoder activation of a new GRADIEND, see `GradiendModel`.
+        activation_encoder, activation_decoder: Activations of a new GRADIEND, see `GradiendModel`.
         bias_decoder: Whether the decoder of a new GRADIEND has a bias.
         torch_dtype: Type of the weights of a new GRADIEND.
         latent_dim: Number of latents of a new GRADIEND.

@@ -57,15 +57,7 @@ class MultiSeedTrainerView(Shown):
     it is asked for. Every `plot_…` of the trainer is drawn for each seed. What works on one model alone, such as
     rewriting, is refused: `trainer_of(seed)` is a trainer that has the model of a seed.
 
-    Args:
-        trainer: The trainer.
-        selection: See `Trainer.multi_seed`.
-        aggregate: See `Trainer.multi_seed`.
-        dispersion: See `Trainer.multi_seed`.
-        return_per_seed: See `Trainer.multi_seed`.
-
-    Raises:
-        ValueError, FileNotFoundError: See `Trainer.multi_seed`.
+    Arguments after the trainer, and errors, are those of `Trainer.multi_seed`.
     """
 
     def __init__(
@@ -86,17 +78,16 @@ class MultiSeedTrainerView(Shown):
                 'saved_seed_runs="all_convergent" or "all_tried" to keep their weights.'
             )
         self._report = report
+        self._has_own_splits = report.get("split_resplit_strategy") is not None
         self._paths = _selected(trainer, report, self._selection)
         self._decoder: dict[int, Mapping[str, Any]] = {}
 
     def _tables(self) -> tuple[str, Sequence[Table]]:
+        how = self._aggregation
         known = {
-            "seeds": ", ".join(map(str, self._paths)),
-            "best": self._report["best_seed"],
-            "selection": self._selection,
-            "aggregate": self._aggregation.aggregate,
-            "dispersion": self._aggregation.dispersion,
-        }
+            "seeds": ", ".join(map(str, self._paths)), "best": self._report["best_seed"], "selection": self._selection,
+            "aggregate": how.aggregate, "dispersion": how.dispersion,
+        }  # fmt: skip
         return f"{len(self._paths)} seeds of {type(self.trainer).__name__}", [facts("", known)]
 
     def __getattr__(self, name: str) -> Any:
@@ -127,11 +118,7 @@ class MultiSeedTrainerView(Shown):
         return dict(self._paths)
 
     def seed_models(self, *, gradiend_only: bool = False) -> dict[int, Any]:
-        """Seed → its model, loaded anew around one base model.
-
-        Args:
-            gradiend_only: Load the GRADIENDs without the base model.
-        """
+        """Seed → its model, loaded anew around one base model, or with `gradiend_only` without the base model."""
         if gradiend_only:
             return {seed: ParamMappedGradiendModel.from_pretrained(path) for seed, path in self._paths.items()}
         return self.trainer.load_seed_runs(self._paths)
@@ -152,19 +139,12 @@ class MultiSeedTrainerView(Shown):
     def trainer_of(self, seed: int) -> Any:
         """A trainer of the same kind and data whose current model is that of a seed.
 
-        Its files are in `<seeds>/evaluations/seed_<n>`.
-
-        Raises:
-            ValueError: The seed is not selected.
+        Its files are in `<seeds>/evaluations/seed_<n>`. Raises ValueError for a seed that is not selected.
         """
         return self._trainer_of(seed, None)
 
     def register_seed_aggregator(self, key: str, function: Aggregator) -> None:
-        """Aggregate a key of results by a function of the values of all seeds, in the order of `seed_values`.
-
-        Raises:
-            TypeError: It is no function.
-        """
+        """Aggregate a key of results by a function of the values of all seeds, in the order of `seed_values`."""
         if not callable(function):
             raise TypeError(f"An aggregator is a function of a list of values; got {function!r:.60}.")
         self._aggregation.own[key] = function
@@ -199,8 +179,11 @@ class MultiSeedTrainerView(Shown):
         combined = self._combined(results)
         if len(frames) > 1:
             combined["correlation_interval"] = correlation_interval_of_seeds(frames, self._aggregation.aggregate)
-        if wants_frame:
-            combined["encoder_df"] = self._frame(dict(zip(results, frames, strict=True)))
+        if wants_frame and self._has_own_splits:
+            seeds = [frame.assign(seed=seed) for seed, frame in zip(results, frames, strict=True)]
+            combined["encoder_df"] = pd.concat(seeds, ignore_index=True)
+        elif wants_frame:
+            combined["encoder_df"] = self._aggregation.frame(frames)
         return combined
 
     def evaluate_decoder(self, **kwargs: Any) -> dict[str, Any]:
@@ -245,11 +228,6 @@ class MultiSeedTrainerView(Shown):
 
     # Plumbing
 
-    @property
-    def _has_own_splits(self) -> bool:
-        """Whether each seed has splits of its own, and thus other rows."""
-        return self._report.get("split_resplit_strategy") is not None
-
     def _best_first(self) -> list[int]:
         best = self._report["best_seed"]
         return sorted(self._paths, key=lambda seed: seed != best)
@@ -270,16 +248,11 @@ class MultiSeedTrainerView(Shown):
         if self._has_own_splits:
             own.modality = data_of_seed(trainer, self._report, seed)
         own.current = CurrentModel(own, directory)
-        own.current.started_from = trainer.current.started_from
+        own.current.last_start = trainer.current.started_from
         own.current.take(directory)
         if base is not None:
             own.current.model = trainer.load_model(directory, **base)
         return own
-
-    def _frame(self, frames: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
-        if self._has_own_splits:
-            return pd.concat([frame.assign(seed=seed) for seed, frame in frames.items()], ignore_index=True)
-        return self._aggregation.frame(list(frames.values()))
 
     def _each(self, call: Callable[[Any], Any]) -> dict[int, Any]:
         """Seed → the result of a call for its trainer; one GRADIEND at a time is in memory, and one base model."""
@@ -319,16 +292,13 @@ class MultiSeedTrainerView(Shown):
         def draw(trainer: Any) -> Any:
             given = dict(kwargs)
             if given.get("output") is not None:
-                given["output"] = str(_for_seed(Path(given["output"]), trainer.run_id))
+                output = Path(given["output"])
+                given["output"] = str(output.with_name(f"{output.stem}_{trainer.run_id}{output.suffix}"))
             return getattr(trainer, name)(**given)
 
         paths = self._each(draw)
         best = self._best_first()[0]
         return {"paths": list(paths.values()), "path": paths[best], "seeds": self._described()}
-
-
-def _for_seed(path: Path, name: str) -> Path:
-    return path.with_name(f"{path.stem}_{name}{path.suffix}")
 
 
 def _refuse(call: str, given: Mapping[str, Any], names: Sequence[str]) -> None:
@@ -341,11 +311,7 @@ def _refuse(call: str, given: Mapping[str, Any], names: Sequence[str]) -> None:
 
 
 def _selected(trainer: Any, report: Mapping[str, Any], selection: str) -> dict[int, str]:
-    """Seed → directory of the selected seeds, in the order of trying.
-
-    Raises:
-        ValueError, FileNotFoundError: See `Trainer.multi_seed`.
-    """
+    """Seed → directory of the selected seeds, in the order of trying; errors are those of `Trainer.multi_seed`."""
     runs = report["runs"]
     wanted = {
         "best": [report["best_seed"]],

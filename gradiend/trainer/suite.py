@@ -13,15 +13,7 @@ import pandas as pd
 from typing_extensions import Self
 
 from gradiend.comparison import ClosedForm, ComparisonResult, closed_form
-from gradiend.trainer._pairs import (
-    PositiveFeatureDefinition,
-    SuitePairDefinition,
-    definition_of,
-    pair_id,
-    pair_label,
-    require_known,
-    safe,
-)
+from gradiend.trainer._pairs import PositiveFeatureDefinition, SuitePairDefinition, pair_id, pair_label, safe
 from gradiend.trainer._preparation import Preparation, TrainingPlan
 from gradiend.trainer._shared_work import SharedWork
 from gradiend.trainer.collection import CHILD_ERRORS, TrainerCollection, noted
@@ -111,7 +103,8 @@ class TrainerSuite(TrainerCollection):
         if not named and pairs is not None:
             named = list(dict.fromkeys(name for pair in pairs for name in pair))
         if not named and definitions is not None:
-            named = list(dict.fromkeys(name for one in definitions for name in definition_of(one).target_classes))
+            given = map(SuitePairDefinition.parse, definitions)
+            named = list(dict.fromkeys(name for one in given for name in one.target_classes))
         if not named:
             named = list(self._trainer_kwargs.get("all_classes") or getattr(config, "all_classes", None) or ())
         if not named:
@@ -128,7 +121,7 @@ class TrainerSuite(TrainerCollection):
         child = self._trainer(pair.target_classes, name, {k: v for k, v in merged.items() if v is not None})
         first = next(iter(self._trainers.values()), None)
         if first is not None and isinstance(first.modality, TextData) and isinstance(child.modality, TextData):
-            child.modality.read_as(first.modality)
+            child.modality.reader = first.modality
         self._add(name, child)
         self._definitions[name] = dataclasses.replace(
             pair, child_id=name, label=pair.label or self._label_of(*pair.target_classes)
@@ -157,9 +150,6 @@ class TrainerSuite(TrainerCollection):
         if self.run_id is None or args.experiment_dir is None:
             return args
         return args.replace(experiment_dir=str(Path(args.experiment_dir) / safe_path(self.run_id)))
-
-    def _merged_id(self, name: str) -> str:
-        return name if self.run_id is None else f"{self.run_id}/{name}"
 
     # The pairs
 
@@ -301,12 +291,13 @@ class SymmetricTrainerSuite(TrainerSuite):
         if pairs is not None and definitions is not None:
             raise ValueError("target_pairs and pair_definitions are two ways to name the pairs: give one of them.")
         if definitions is not None:
-            made = [definition_of(one) for one in definitions]
+            made = [SuitePairDefinition.parse(one) for one in definitions]
         elif pairs is not None:
             made = [SuitePairDefinition(sorted(map(str, pair))) for pair in pairs]
         else:
             made = [SuitePairDefinition(pair) for pair in itertools.combinations(classes, 2)]
-        require_known(made, classes)
+        for pair in made:
+            pair.require_known(classes)
         return made
 
 
@@ -316,16 +307,15 @@ class PositiveTrainerSuite(TrainerSuite):
         suite = PositiveTrainerSuite(TextPredictionTrainer, model="my-bert", data=rows, run_id="tone", args=arguments)
         suite.train()
 
+    The other arguments are those of `TrainerSuite`.
+
     Args:
-        trainer_cls: See `TrainerSuite`.
-        *trainer_args: See `TrainerSuite`.
         positive_feature_definitions: The features. Default: made from the classes: `negative_class_fn` gives the class
             without the feature, and of a given pair the one whose name begins with `non_` or `non-` is that class, else
             the second.
         negative_class_fn: Function that gives the name of the class without a feature. Default: `non_` + name.
         mode: "single" trains each feature; "all_but_one" trains, for each feature (or group of features), all other
             features together, as the classes `positive` and `negative`.
-        **kwargs: See `TrainerSuite`.
 
     Raises:
         ValueError: Some definitions with a group and some without, or fewer than two features for "all_but_one".
@@ -347,8 +337,7 @@ class PositiveTrainerSuite(TrainerSuite):
             if not isinstance(one, PositiveFeatureDefinition):
                 raise TypeError(f"positive_feature_definitions takes PositiveFeatureDefinition(…); got {one!r:.60}.")
         if self._features and kwargs.get("target_classes") is None:
-            sides = [(one.positive_feature_class, one.negative_feature_class) for one in self._features]
-            kwargs["target_classes"] = list(dict.fromkeys(itertools.chain.from_iterable(sides)))
+            kwargs["target_classes"] = list(dict.fromkeys(name for one in self._features for name in one.pair))
         super().__init__(trainer_cls, *trainer_args, **kwargs)
 
     def _child_arguments(self, args: TrainingArguments) -> TrainingArguments:
@@ -357,16 +346,18 @@ class PositiveTrainerSuite(TrainerSuite):
     def _pairs(
         self, classes: Sequence[str], pairs: Sequence[Sequence[str]] | None, definitions: Any
     ) -> list[SuitePairDefinition]:
-        given = [definition_of(one).target_classes for one in definitions or ()] or pairs
+        given = [SuitePairDefinition.parse(one).target_classes for one in definitions or ()] or pairs
         features = self._features or list(self._inferred(classes, given))
         if not features:
             raise ValueError(
                 f"None of {', '.join(classes)} has a class without its feature: give positive_feature_definitions=[…], "
                 "or negative_class_fn."
             )
-        made = list(self._single(features) if self.mode == "single" else self._all_but_one(features))
-        if self.mode == "single":
-            require_known(made, classes)
+        if self.mode == "all_but_one":
+            return list(self._all_but_one(features))
+        made = [SuitePairDefinition(one.pair, positive_class=one.pair[0], label=one.label) for one in features]
+        for pair in made:
+            pair.require_known(classes)
         return made
 
     @property
@@ -401,11 +392,6 @@ class PositiveTrainerSuite(TrainerSuite):
                 if self._negative_of(name) in classes:
                     yield PositiveFeatureDefinition(name, self._negative_of(name))
 
-    def _single(self, features: Sequence[PositiveFeatureDefinition]) -> Iterator[SuitePairDefinition]:
-        for one in features:
-            pair = (one.positive_feature_class, one.negative_feature_class)
-            yield SuitePairDefinition(pair, positive_class=pair[0], label=one.label)
-
     def _all_but_one(self, features: Sequence[PositiveFeatureDefinition]) -> Iterator[SuitePairDefinition]:
         grouped = [one.feature_class_group is not None for one in features]
         if any(grouped) and not all(grouped):
@@ -414,11 +400,9 @@ class PositiveTrainerSuite(TrainerSuite):
             )
         held_out: dict[str, list[PositiveFeatureDefinition]] = {}
         for one in features:
-            name = (
-                f"holdout_group__{safe(str(one.feature_class_group))}"
-                if one.feature_class_group is not None
-                else f"holdout__{pair_id(one.positive_feature_class, one.negative_feature_class)}"
-            )
+            name = f"holdout__{pair_id(*one.pair)}"
+            if one.feature_class_group is not None:
+                name = f"holdout_group__{safe(str(one.feature_class_group))}"
             held_out.setdefault(name, []).append(one)
         if len(held_out) < 2:
             raise ValueError('mode="all_but_one" needs at least two features, or groups of features.')
@@ -431,7 +415,5 @@ class PositiveTrainerSuite(TrainerSuite):
                     "positive": [one.positive_feature_class for one in others],
                     "negative": [one.negative_feature_class for one in others],
                 },
-                class_merge_transition_groups=[
-                    [one.positive_feature_class, one.negative_feature_class] for one in others
-                ],
+                class_merge_transition_groups=[list(one.pair) for one in others],
             )  # fmt: skip

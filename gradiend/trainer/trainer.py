@@ -26,51 +26,14 @@ from gradiend.evaluator.encoder import encoded_frame
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._hub import at_hand
 from gradiend.model.model_with_gradiend import ModelWithGradiend
+from gradiend.trainer import _evaluation, _preparation, _rewrites, _seed_runs
 from gradiend.trainer._cards import facts_of_rewrites, note_decoder, note_encoder, note_training
 from gradiend.trainer._current_model import CurrentModel, facts_of, refuse_name_of_model
-from gradiend.trainer._evaluation import (
-    earlier_encodings,
-    encoder_key,
-    encodings,
-    hook_options,
-    on_device,
-    side_name,
-)
+from gradiend.trainer._models import is_new, unpruned, with_weights
 from gradiend.trainer._one_writer import one_writer
-from gradiend.trainer._preparation import (
-    Preparation,
-    TrainingPlan,
-    is_new,
-    memory_of,
-    post_pruned,
-    pre_pruned,
-    prepared_once,
-    pruning_config,
-    run_directory,
-    training_gradients,
-    unpruned,
-    with_weights,
-)
+from gradiend.trainer._preparation import Preparation, TrainingPlan
 from gradiend.trainer._rate_tuning import tune_learning_rate
-from gradiend.trainer._rewrites import (
-    LastResults,
-    OfTrainer,
-    class_and_direction,
-    plan_rewrites,
-    refuse_own_base,
-    with_delta_files,
-    with_model_directories,
-)
-from gradiend.trainer._seed_runs import (
-    best_seed_run_path,
-    compare_seeds,
-    misses_curve,
-    require_converged,
-    saved_seed_run_paths,
-    seed_report,
-    seed_run_entries,
-    title_mark,
-)
+from gradiend.trainer._rewrites import LastResults, class_and_direction
 from gradiend.trainer._seed_training import plan_training, selection_metrics, train_seed, train_seeds
 from gradiend.trainer.core._layouts import Layout
 from gradiend.trainer.core._memory import MemoryEstimate
@@ -180,7 +143,7 @@ class Trainer(Shown, FeatureLearningDefinition):
 
         A relative path becomes absolute once the working folder is another one than when the trainer was made.
         """
-        return run_directory(self, self.placed_args)
+        return _preparation.run_directory(self, self.placed_args)
 
     @property
     def evaluator(self) -> Evaluator:
@@ -292,12 +255,12 @@ class Trainer(Shown, FeatureLearningDefinition):
             Interrupted: Ctrl-C, SIGTERM or the end of `max_minutes` has stopped a training that the same call resumes.
         """
         plan = plan_training(self, output_dir, model, model_with_gradiend_cls, callbacks, training_args_overrides)
-        self.current.started_from = plan.source
+        self.current.last_start = plan.source
         # Not the splits of a seed that an earlier training has chosen.
         self.modality = self.modality.for_seed(None)
         kept: dict[int, Any] = {}
         # Loading the model, tokenizing the rows and pruning happen once for all seeds, and not if all are found done.
-        with prepared_once(self, plan) as ready:
+        with _preparation.prepared_once(self, plan) as ready:
             if plan.args.max_seeds == 1:
                 self.reused = train_seed(self, plan, ready)
             else:
@@ -305,9 +268,9 @@ class Trainer(Shown, FeatureLearningDefinition):
         self.current.remember()
         note_training(self, several=plan.args.max_seeds > 1)
         self._plot_convergence_of(plan.output)
-        require_converged(plan)
+        _seed_runs.require_converged(plan)
         if plan.args.max_seeds > 1:
-            compare_seeds(plan)
+            _seed_runs.compare_seeds(plan)
         return kept or self
 
     def _train(
@@ -325,12 +288,11 @@ class Trainer(Shown, FeatureLearningDefinition):
             callbacks: Callbacks, which are called after the default ones.
             ready: What the seeds of a training share; an override that takes this argument passes it on.
 
-        Returns:
-            output_dir.
+        Returns `output_dir`.
         """
         trained = with_weights(self, model, model_with_gradiend_cls, args)
         ready = ready or Preparation(self, TrainingPlan(args, output_dir, model), trained)
-        gradients = training_gradients(self, trained, args, ready)
+        gradients = _preparation.training_gradients(self, trained, args, ready)
         if args.evaluate_fn is None and args.do_eval and args.trains_encoder:
             every = glance_every(total_steps(len(gradients), args), args.eval_steps)
             args = args.replace(evaluate_fn=ready.evaluation(trained, args, every))
@@ -338,7 +300,7 @@ class Trainer(Shown, FeatureLearningDefinition):
             trained, gradients, args, callbacks, held_out=lambda: ready.held_out(trained), kept=ready.states,
             output_dir=output_dir,
         )  # fmt: skip
-        self.current.model = post_pruned(trained, args, path)
+        self.current.model = _preparation.post_pruned(trained, args, path)
         self.post_training(self.current.model)
         return path
 
@@ -350,7 +312,7 @@ class Trainer(Shown, FeatureLearningDefinition):
         """Do nothing with the trained model; override this method to add what you need."""
 
     def _plot_convergence_of(self, output: str) -> None:
-        if self.experiment_dir is not None and misses_curve(self, output):
+        if self.experiment_dir is not None and _seed_runs.misses_curve(self, output):
             try:
                 self.plot_training_convergence(model_path=output, show=False)
             except (ImportError, ValueError, OSError) as error:
@@ -421,7 +383,7 @@ class Trainer(Shown, FeatureLearningDefinition):
 
     def title_mark(self) -> str:
         """What the titles of plots end with: a dagger for a training that has not converged, otherwise nothing."""
-        return title_mark(self)
+        return _seed_runs.title_mark(self)
 
     def _with_output(self, name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Keywords of a plot, with a file in the experiment directory, if there is one and no other file is given."""
@@ -435,7 +397,7 @@ class Trainer(Shown, FeatureLearningDefinition):
     @known_keywords("Trainer.encode")
     def encode(self, split: str = "test", source: str | None = None, max_size: int | None = None) -> list[float]:
         """The encodings of a split's rows. Raises ValueError for a GRADIEND that is not trained."""
-        source = side_name(source)
+        source = _evaluation.side_name(source)
         require_whole("max_size", max_size, 1, none_means="for all")
         model = self.get_model()
         require_trained(self, model)
@@ -478,8 +440,7 @@ class Trainer(Shown, FeatureLearningDefinition):
             return_df: Add the frame as "encoder_df".
             plot: Also draw the distributions; without matplotlib, a warning before the work says that none are drawn.
             plot_kwargs: Arguments of `plot_encoder_distributions`.
-            is_decoder_only_model: Accepted for compatibility; the model's class decides.
-            pre_load_gradients: Accepted for compatibility; encodings need no gradients.
+            is_decoder_only_model, pre_load_gradients: Accepted for compatibility, without effect.
             exclude_params: Parameters, by name or wildcard, whose gradients the encoder must not read, such as
                 `"*embeddings*"`; the model itself does not change.
             device: The device of the evaluation; the model goes back afterwards. Default: where the model is.
@@ -505,16 +466,17 @@ class Trainer(Shown, FeatureLearningDefinition):
             frame = frame_of(encoder_df)
             result = self.evaluator.evaluate_encoder(encoder_df=frame)
         else:
-            options = hook_options(self, "Trainer.evaluate_encoder", kwargs)
+            options = _evaluation.hook_options(self, "Trainer.evaluate_encoder", kwargs)
             require_whole("max_size", max_size, 1, none_means=AS_IN_ARGUMENTS)
             use_cache = wants_cache(self, use_cache, "evaluate_encoder")
-            key = encoder_key(self, split, source, max_size, exclude_params, options.pop("transition_selection", None))
+            chosen = options.pop("transition_selection", None)
+            key = _evaluation.encoder_key(self, split, source, max_size, exclude_params, chosen)
             if model_with_gradiend is None and not self.training_args.trains_encoder:
                 logger.warning("supervised_decoder left the encoder as it was: random, unless it was trained before.")
             model = self.get_model() if model_with_gradiend is None else model_with_gradiend
             require_trained(self, model)
-            with on_device(model, device):
-                frame, result = encodings(self, model, key, neutral_data_df, use_cache, options)
+            with _evaluation.on_device(model, device):
+                frame, result = _evaluation.encodings(self, model, key, neutral_data_df, use_cache, options)
             note_encoder(self, model, key, result)
         if plot:
             drawn = None
@@ -542,7 +504,7 @@ class Trainer(Shown, FeatureLearningDefinition):
         that of the evaluation; the model goes back afterwards.
         """
         given = kwargs.get("model_with_gradiend")
-        with on_device(self.get_model() if given is None and device is not None else given, device):
+        with _evaluation.on_device(self.get_model() if given is None and device is not None else given, device):
             results = self.evaluator.evaluate_decoder(
                 lrs=lrs, feature_factors=feature_factors, use_cache=use_cache, max_size_neutral=max_size_neutral,
                 max_size_training_like=max_size_training_like, eval_batch_size=eval_batch_size, neutral_df=neutral_df,
@@ -564,22 +526,24 @@ class Trainer(Shown, FeatureLearningDefinition):
 
     def get_seed_report(self) -> dict[str, Any] | None:
         """The content of seed_report.json, written by the last choice among seeds; None if there was none."""
-        return seed_report(self)
+        return _seed_runs.seed_report(self)
 
     def get_seed_run_entries(self) -> list[dict[str, Any]]:
         """The entries of seed_report.json, one for each seed in the order of trying; [] without a report."""
-        return seed_run_entries(self)
+        report = self.get_seed_report()
+        return [] if report is None else [dict(run) for run in report["runs"]]
 
     def get_saved_seed_run_paths(self) -> dict[int, str]:
         """Seed → directory of its model, for the seeds of the report whose weights were kept (`saved_seed_runs`).
 
         The best seed's model is that in `model_path` unless its own directory has one.
         """
-        return saved_seed_run_paths(self)
+        return _seed_runs.saved_seed_run_paths(self)
 
     def get_best_seed_run_path(self) -> str | None:
         """Directory of the best seed's model; None without a report."""
-        return best_seed_run_path(self)
+        report = self.get_seed_report()
+        return None if report is None else self.get_saved_seed_run_paths().get(report["best_seed"])
 
     def multi_seed(
         self, selection: str = "all_convergent", aggregate: str = "mean", dispersion: str | None = None,
@@ -610,7 +574,7 @@ class Trainer(Shown, FeatureLearningDefinition):
             model_path: Name or path of the model. Default: the current model.
             **key: The arguments of the evaluation: split (default: test), source, max_size, exclude_params, ….
         """
-        found = earlier_encodings(self, model_path, key)
+        found = _evaluation.earlier_encodings(self, model_path, key)
         return None if found is None else found[0]
 
     def get_encoder_metrics(
@@ -631,7 +595,7 @@ class Trainer(Shown, FeatureLearningDefinition):
                 "get_encoder_metrics needs encodings: pass encoder_df=…, or use_cache=True for the encodings of an "
                 "earlier evaluate_encoder()."
             )
-        found = earlier_encodings(self, model_path, kwargs)
+        found = _evaluation.earlier_encodings(self, model_path, kwargs)
         return None if found is None else restored(found[1])
 
     # Rewriting
@@ -670,13 +634,13 @@ class Trainer(Shown, FeatureLearningDefinition):
         """
         root = self.experiment_dir
         goal = class_and_direction(target_class, increase_target_probabilities, strengthen, weaken)
-        plan = plan_rewrites(
+        plan = _rewrites.plan_rewrites(
             decoder_results, *goal, root, decoder_stats_metric_name, decoder_stats_kwargs, self._last_results
         )
-        plan = with_model_directories(plan, output_dir, root)
-        refuse_own_base(plan, self.base_model_path if base_model is None else base_model)
+        plan = _rewrites.with_model_directories(plan, output_dir, root)
+        _rewrites.refuse_own_base(plan, self.base_model_path if base_model is None else base_model)
         model, directory = self._rewritten_model(base_model)
-        refuse_own_base(plan, model.base_model)
+        _rewrites.refuse_own_base(plan, model.base_model)
         return plan.noted(facts_of_rewrites(self, model)).models(model, directory)
 
     @known_keywords("Trainer.export_delta")
@@ -688,24 +652,17 @@ class Trainer(Shown, FeatureLearningDefinition):
     ) -> Any:  # fmt: skip
         """Write the entries that `rewrite_base_model` changes; `gradiend.apply_delta` applies them to a base model.
 
+        The other arguments, and the errors, are those of `rewrite_base_model`; several classes give one delta each.
+
         Args:
-            decoder_results: See `rewrite_base_model`.
-            target_class: See `rewrite_base_model`; several classes give one delta each.
-            increase_target_probabilities: See `rewrite_base_model`.
             path: A directory or, for one class, a .safetensors file. Default: `<experiment_dir>/deltas`.
-            base_model: See `rewrite_base_model`.
-            strengthen: See `rewrite_base_model`.
-            weaken: See `rewrite_base_model`.
 
         Returns:
             For one class the path of the file; for several classes a list.
-
-        Raises:
-            TypeError, ValueError: See `rewrite_base_model`.
         """
         goal = class_and_direction(target_class, increase_target_probabilities, strengthen, weaken)
-        plan = plan_rewrites(decoder_results, *goal, self.experiment_dir, last=self._last_results)
-        plan = with_delta_files(plan, path, self.experiment_dir)
+        plan = _rewrites.plan_rewrites(decoder_results, *goal, self.experiment_dir, last=self._last_results)
+        plan = _rewrites.with_delta_files(plan, path, self.experiment_dir)
         model, _ = self._rewritten_model(base_model)
         return plan.noted(facts_of_rewrites(self, model)).deltas(model)
 
@@ -733,7 +690,7 @@ class Trainer(Shown, FeatureLearningDefinition):
             ValueError: The GRADIEND is not trained, or there is no such rewrite; see also `gradiend.push_to_hub`.
         """
         goal = class_and_direction(target_class, True, strengthen, weaken)
-        return LATER["push_to_hub"]()(OfTrainer(self, *goal, as_delta), repo_id, **options)
+        return LATER["push_to_hub"]()(_rewrites.OfTrainer(self, *goal, as_delta), repo_id, **options)
 
     def _rewritten_model(self, given: Any) -> tuple[Any, str | None]:
         """The model whose GRADIEND rewrites, and the directory of its checkpoint, if that is known."""
@@ -753,17 +710,14 @@ class Trainer(Shown, FeatureLearningDefinition):
             pre_cfg: What to prune. Default: `pre_prune_config` of the training arguments.
             inplace: Whether a model that is already in memory is pruned itself; otherwise a copy is pruned.
 
-        Returns:
-            self.
-
         Raises:
             ValueError: No configuration, or a configuration that does not fit the data.
         """
-        config = pruning_config("pre_prune", pre_cfg, self._args.pre_prune_config, PrePruneConfig)
+        config = _preparation.pruning_config("pre_prune", pre_cfg, self._args.pre_prune_config, PrePruneConfig)
         current = self.current
         new = current.directory is None and is_new(current.given)
         model = current.model or unpruned(self, current.given, None, self._args)
-        current.model = pre_pruned(self, model, config, self._args, inplace=inplace)
+        current.model = _preparation.pre_pruned(self, model, config, self._args, inplace=inplace)
         current.pruned = current.model.untrained() if new else current.model
         return self
 
@@ -774,13 +728,10 @@ class Trainer(Shown, FeatureLearningDefinition):
         Args:
             post_cfg: What to prune. Default: `post_prune_config` of the training arguments.
 
-        Returns:
-            self.
-
         Raises:
             ValueError: No configuration, or a configuration that would keep nothing.
         """
-        config = pruning_config("post_prune", post_cfg, self._args.post_prune_config, PostPruneConfig)
+        config = _preparation.pruning_config("post_prune", post_cfg, self._args.post_prune_config, PostPruneConfig)
         self.current.model = post_prune(self.get_model(), dataclasses.replace(config, return_mask=False))
         return self
 
@@ -803,6 +754,7 @@ class Trainer(Shown, FeatureLearningDefinition):
         current = self.current
         if current.pruned is not None:
             args = args.replace(pre_prune_config=None)
-        model = current.pruned or current.model
-        found = memory_of(self, model or unpruned(self, current.given, None, args), args, held=model is not None)
+        held = current.pruned or current.model
+        model = held or unpruned(self, current.given, None, args)
+        found = _preparation.memory_of(self, model, args, held=held is not None)
         return found if layout is None else found.for_layout(layout)

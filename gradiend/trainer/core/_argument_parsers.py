@@ -45,7 +45,7 @@ def not_negative(name: str, value: Any) -> float:
     return value
 
 
-def parse_learning_rate(name: str, value: Any) -> float | str:
+def learning_rate(name: str, value: Any) -> float | str:
     if isinstance(value, str) and value in (AUTO, "tune"):
         return AUTO
     try:
@@ -54,7 +54,7 @@ def parse_learning_rate(name: str, value: Any) -> float | str:
         raise ValueError(f'{name} must be a finite number of at least 0, or "auto"; got {value!r}.') from error
 
 
-def numbers_or_auto(name: str, value: Any) -> Any:
+def rates(name: str, value: Any) -> Any:
     return value if isinstance(value, str) and value == AUTO else all_numbers(name, value)
 
 
@@ -64,31 +64,31 @@ def all_numbers(name: str, value: Any) -> Any:
     return value
 
 
-def parse_directory(name: str, value: Any) -> str:
+def directory(name: str, value: Any) -> str:
     require_path(name, value)
     # The name "…_best" can only be made from a path without a slash at its end.
     return str(Path(value))
 
 
-def parse_activation(name: str, value: Any) -> str:
+def activation(name: str, value: Any) -> str:
     del name
     return activation_name(value) if value else value
 
 
-def parse_params(name: str, value: Any) -> Any:
+def params(name: str, value: Any) -> Any:
     names = value if isinstance(value, str) else list(require_texts(name, value))
     if not names:
         raise ValueError(f"{name} names no parameter: leave it out for the whole backbone.")
     return names
 
 
-def parse_notes(name: str, value: Any) -> dict[str, Any]:
+def notes(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise TypeError(f"{name} must be a dict; got {type(value).__name__}.")
     return value
 
 
-def parse_criterion(name: str, value: Any) -> Any:
+def criterion(name: str, value: Any) -> Any:
     if not callable(value) or isinstance(value, type):
         raise TypeError(f"{name} must be a loss such as torch.nn.MSELoss(), not {value!r:.60}.")
     if isinstance(value, _Loss) and value.reduction == "none":
@@ -96,7 +96,7 @@ def parse_criterion(name: str, value: Any) -> Any:
     return value
 
 
-def parse_config(kind: type[C]) -> Callable[[str, Any], C]:
+def config(kind: type[C]) -> Callable[[str, Any], C]:
     """A parser of a configuration, also as the dict that its `to_dict` gives."""
 
     def parse(name: str, value: Any) -> C:
@@ -143,7 +143,7 @@ def only(why: str, *accepted: Any) -> Callable[[str, Any], Any]:
     return parse
 
 
-def parse_topk(name: str, value: Any) -> int | float:
+def topk(name: str, value: Any) -> int | float:
     """A number of dimensions, or a share of them."""
     try:
         topk_count(value, sys.maxsize)

@@ -54,17 +54,9 @@ def require_closed_form(gradiend: GradiendModel) -> None:
 def initialize_from_class_means(gradiend: GradiendModel, batches: Iterable[Mapping[str, Any]], per_class: int) -> None:
     """Set the weights of a GRADIEND from `per_class` batches of each class, and scale the weights on two further ones.
 
-    The sums are accumulated in the weights themselves, so that no other vector of length n is needed.
-
-    Args:
-        gradiend: The network, which is changed in place.
-        batches: Dicts with source and target (input_dim,) and label (+1 or −1; other labels are skipped), in any order.
-            Reading stops when both classes have enough batches. No batch_id, if there is one, is used twice.
-        per_class: Number of batches per class for the means.
-
-    Raises:
-        ValueError: See `require_closed_form`; or too few batches of a class; or classes with the same gradients.
-        FloatingPointError: A gradient is infinite or undefined.
+    Batches are dicts with source and target (input_dim,) and label (+1 or −1; other labels are skipped), in any order.
+    Reading stops when both classes have enough; no batch_id is used twice. The sums are accumulated in the weights
+    themselves, so that no other vector of length n is needed.
     """
     require_closed_form(gradiend)
     encoder, decoder = gradiend.encoder_linear, gradiend.decoder_linear

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import shutil
 import tempfile
@@ -64,18 +63,11 @@ def words_key(side: Side, factual: Sequence[TokenizedWord], alternative: Sequenc
     return repr((words.get(side, tuple(words.values())), bf16))
 
 
-def owner_of(creator: Any) -> Any:
-    """The object that creates gradients if the creator is a bound method; otherwise the creator itself."""
-    return creator.__self__ if inspect.ismethod(creator) else creator
-
-
 class GradientCache:
     """Gradients in safetensors files, one file each, named after everything that a gradient is computed from.
 
-    Args:
-        directory: Directory of the files; it is created when the first file is written.
-        model: The maker of the gradients. The weights of a module and the parameter map of a GRADIEND are part of every
-            key; of any other maker nothing is known, so its keys must say everything.
+    The weights of the `model`, the maker of the gradients, if it is a module, and the parameter map of a GRADIEND are
+    part of every key; of any other maker nothing is known, so its keys must say everything.
     """
 
     def __init__(self, directory: str | Path, model: Any) -> None:
@@ -128,12 +120,8 @@ class GradientStore:
 
     A base model in evaluation mode always gives the same gradient for the same batch, and the store gives the same bits
     back. The file is sparse, never larger than the limit or half of the free space, and has no name: it goes with the
-    object or with the process, however that ends. When the disk is full, the store keeps what it has.
-
-    Args:
-        limit: Largest size of the file in bytes. Gradients that do not fit are not kept; a store with room for fewer
-            than `FEWEST` keys keeps none.
-        directory: Directory of the file. Default: the system's temporary directory.
+    object or with the process, however that ends. When the disk is full, the store keeps what it has. Gradients that do
+    not fit into `limit` bytes are not kept; a store with room for fewer than `FEWEST` keys keeps none.
     """
 
     def __init__(self, limit: int, directory: str | Path | None = None) -> None:
@@ -157,11 +145,7 @@ class GradientStore:
         return tuple(self._values[row])
 
     def keep(self, key: Hashable, gradients: Sequence[Tensor]) -> None:
-        """Copy gradients, all of one length and type, under a new key, if there is room.
-
-        Raises:
-            ValueError: Gradients of another number, length or type than those of the other keys.
-        """
+        """Copy gradients, all of one length and type, under a new key, if there is room."""
         shape, dtype = (len(gradients), gradients[0].numel()), gradients[0].dtype
         if self._values is None:
             self._values = self._map(shape, dtype)

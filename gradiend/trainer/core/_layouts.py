@@ -117,10 +117,8 @@ class Layout:
     def place(self, phases: Phases, block: int, device: str | None = None) -> dict[str, tuple[MemoryUse, ...]]:
         """The phases on the devices of this layout, with nothing of them held before.
 
-        Args:
-            phases: The phases on any devices.
-            block: Bytes of the largest block of the base model that is gathered at once.
-            device: Name of the device of a process, in layouts whose devices all hold the same. Default: a description.
+        `block` are the bytes of the largest block of the base model that is gathered at once; `device` names the device
+        of a process, in layouts whose devices all hold the same.
         """
         device = device or ("the device" if self.n == 1 else f"each of {self.n} devices")
         fresh = {phase: [dataclasses.replace(use, held=False) for use in uses] for phase, uses in phases.items()}

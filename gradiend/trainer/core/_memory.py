@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-import dataclasses
 import math
 import platform
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -48,16 +48,8 @@ def free_memory(device: torch.device) -> int | None:
         return torch.cuda.mem_get_info(device)[0] + unused
     if device.type != "cpu":
         return None
-    limits = [value for value in (_free_in_the_machine(), _free_in_the_container()) if value is not None]
-    return min(limits, default=None)
-
-
-def _free_in_the_machine() -> int | None:
-    path = Path("/proc/meminfo")
-    if not path.is_file():
-        return None
-    fields = dict(line.split(":", 1) for line in path.read_text().splitlines())
-    return int(fields["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in fields else None
+    limits = [psutil.virtual_memory().available, _free_in_the_container()]
+    return min(value for value in limits if value is not None)
 
 
 def _free_in_the_container() -> int | None:
@@ -115,28 +107,30 @@ class MemoryEstimate(Shown):
         return max(self.phases, key=lambda phase: self._total(self.phases[phase], device))
 
     @property
+    def named(self) -> set[str]:
+        """Devices that the arguments name (`importance_device`), in every layout."""
+        return {use.device for uses in self.phases.values() for use in uses if use.lies is Lies.NAMED}
+
+    @property
     def fullest(self) -> int:
-        """The peak of the fullest device, apart from a device that the arguments name (`importance_device`)."""
-        named = {use.device for uses in self.phases.values() for use in uses if use.lies is Lies.NAMED}
-        return max(nbytes for device, nbytes in self.peak.items() if device not in named)
+        """The peak of the fullest device, apart from those that the arguments name."""
+        return max(nbytes for device, nbytes in self.peak.items() if device not in self.named)
 
     def with_base_model(self) -> MemoryEstimate:
         """The same estimate for a process that has loaded the base model."""
         phases = {
-            phase: tuple(dataclasses.replace(use, held=use.held or use.name == BASE_MODEL) for use in uses)
+            phase: tuple(replace(use, held=use.held or use.name == BASE_MODEL) for use in uses)
             for phase, uses in self.phases.items()
         }
-        return dataclasses.replace(self, phases=phases)
+        return replace(self, phases=phases)
 
     def for_layout(self, layout: Layout, device: str | None = None) -> MemoryEstimate:
         """The estimate of the same training in another layout, for processes that hold nothing before.
 
-        Args:
-            layout: The layout.
-            device: Name of the device of this process, if all devices of the layout hold the same.
+        `device` names the device of this process, if all devices of the layout hold the same.
         """
         measured = self.measured or self.phases
-        return dataclasses.replace(self, phases=layout.place(measured, self.block, device), measured=measured)
+        return replace(self, phases=layout.place(measured, self.block, device), measured=measured)
 
     def __str__(self) -> str:
         lines = []
@@ -198,11 +192,11 @@ def estimate_training(
     entries = full if config is None or config.topk is None else topk_count(config.topk, full)
     weights = _weights(gradiend, entries)
     kept = OPTIMIZERS[arguments.optim].state
-    state = [_beside(use, "optimizer state", kept * use.nbytes) for use in weights]
+    state = [replace(use, name="optimizer state", nbytes=kept * use.nbytes) for use in weights]
     if not steps_analytically(gradiend, arguments):
-        state += [_beside(use, "gradients of the GRADIEND", 2 * use.nbytes) for use in weights]
+        state += [replace(use, name="gradients of the GRADIEND", nbytes=2 * use.nbytes) for use in weights]
     wide = torch.promote_types(next(base_model.parameters()).dtype, torch.float32).itemsize
-    buffers = [_beside(use, "gradient buffers", entries * wide) for use in weights]
+    buffers = [replace(use, name="gradient buffers", nbytes=entries * wide) for use in weights]
     training = [*base, *weights, *state, *buffers]
     phases: dict[str, tuple[MemoryUse, ...]] = {}
     if config is not None:
@@ -219,7 +213,7 @@ def estimate_training(
         phases[EVALUATION] = (*training, *tangents, *_passes(probe.evaluation, on_base, Lies.ENCODING))
     if arguments.do_eval and arguments.save_strategy == "best":
         # Read from a file that is mapped into memory while it is copied.
-        loaded = [_beside(use, "the best weights", 2 * use.nbytes) for use in weights]
+        loaded = [replace(use, name="the best weights", nbytes=2 * use.nbytes) for use in weights]
         phases[SAVING] = (*base, *weights, *loaded)
     return MemoryEstimate(phases, entries, largest_block(base_model))
 
@@ -231,10 +225,6 @@ def _weights(gradiend: ParamMappedGradiendModel, entries: int) -> list[MemoryUse
         (str(gradiend.device_decoder), (k + gradiend.bias_decoder) * entries * width),
     )
     return [MemoryUse("GRADIEND weights", device, nbytes, lies=Lies.GRADIEND) for device, nbytes in halves]
-
-
-def _beside(weights: MemoryUse, name: str, nbytes: int) -> MemoryUse:
-    return dataclasses.replace(weights, name=name, nbytes=nbytes)
 
 
 def _passes(found: ProbedPass | None, on_base: str, lies: Lies) -> list[MemoryUse]:
@@ -280,7 +270,7 @@ def require_memory(estimate: MemoryEstimate, arguments: TrainingArguments) -> No
 
 def _other_layout(estimate: MemoryEstimate, device: str, free: int) -> str:
     """A sentence about the smallest layout that would fit; empty if none would."""
-    if any(use.lies is Lies.NAMED and use.device == device for uses in estimate.phases.values() for use in uses):
+    if device in estimate.named:
         return ""
     # What this device holds of the base model would lie elsewhere.
     held = max(
@@ -348,14 +338,6 @@ def _smaller_batches(arguments: TrainingArguments, phase: str, activations: int,
     return f"lower {name} from {now} to {fitting}{other}"
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that an allocation failed."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    # The allocator of the CPU has no exception class.
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
-
-
 @contextmanager
 def explained_memory_errors(latest: Any, arguments: TrainingArguments) -> Iterator[None]:
     """Turn an allocator's error inside the block into a MemoryError that says what to lower.
@@ -366,7 +348,9 @@ def explained_memory_errors(latest: Any, arguments: TrainingArguments) -> Iterat
         yield
     except (RuntimeError, MemoryError) as error:
         estimate = latest()
-        if not is_out_of_memory(error) or estimate is None or error.__cause__ is not None:
+        # The allocator of the CPU has no exception class.
+        failed = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
+        if not failed or estimate is None or error.__cause__ is not None:
             raise
         device = max(estimate.devices, key=lambda name: estimate.peak[name])
         missing = estimate.peak[device]

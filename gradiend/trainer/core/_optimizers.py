@@ -79,7 +79,6 @@ class AutogradOptimizer:
 
     @torch.enable_grad()
     def step(self, source: Tensor, target: Tensor) -> Tensor:
-        """See `GradiendOptimizer.step`."""
         predicted = self.predict(source)
         loss = self.criterion(predicted, target.to(predicted))
         self.optimizer.zero_grad()
@@ -93,15 +92,12 @@ class AutogradOptimizer:
         return self.gradiend(source)
 
     def state_dict(self) -> dict[str, Any]:
-        """See `GradiendOptimizer.state_dict`."""
         return self.optimizer.state_dict()["state"]
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """See `GradiendOptimizer.state_dict`."""
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": dict(state)})
 
     def invert(self) -> None:
-        """See `GradiendOptimizer.invert`."""
         for parameter in self.gradiend.inverted_parameters():
             for name in self.kind.moments if parameter in self.optimizer.state else ():
                 self.optimizer.state[parameter][name].neg_()

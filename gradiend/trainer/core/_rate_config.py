@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gradiend.util._argument_fields import Arguments, argument, checked, fields_in_docstring
+from gradiend.util._argument_fields import Arguments, argument, changed_fields, checked, fields_in_docstring
 from gradiend.util._checks import numbers, require_finite, require_whole
 from gradiend.util._keywords import one_of, strict_keywords
 from gradiend.util.logging import get_logger
@@ -76,7 +76,5 @@ class LRSearchConfig(Arguments):
 
     def say_what_has_no_effect(self) -> None:
         """Log the fields that were set and have no effect."""
-        default = type(self)()
-        asked = [name for name in WITHOUT_EFFECT if vars(self)[name] != vars(default)[name]]
-        if asked:
+        if asked := [name for name in changed_fields(self) if name in WITHOUT_EFFECT]:
             logger.info("%s of LRSearchConfig has no effect on this search.", ", ".join(asked))

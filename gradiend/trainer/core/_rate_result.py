@@ -70,6 +70,11 @@ class LRProbe:
         return self.curve[-1]
 
     @property
+    def is_too_large(self) -> bool:
+        """Whether the outcome says that the rate is too large."""
+        return self.status in TOO_LARGE
+
+    @property
     def steps_to_reach(self) -> float:
         """Steps after which the correlation stays at 0.95 or more, between evaluations by a straight line; infinite if
         it does not."""
@@ -129,7 +134,7 @@ def preferred(probes: Sequence[LRProbe], *, center: bool = True) -> LRProbe:
     """
     sound = within_window(probes)
     if not sound:
-        usable = [probe for probe in probes if probe.status not in TOO_LARGE]
+        usable = [probe for probe in probes if not probe.is_too_large]
         usable.sort(key=lambda probe: (probe.last.correlation or 0.0, probe.last.separation, probe.lr))
         return usable[-1] if usable else min(probes, key=lambda probe: probe.lr)
     if sound[0].last.correlation is None:
@@ -169,7 +174,7 @@ def why(best: LRProbe, probes: Sequence[LRProbe]) -> str:
     if means is None:
         share = f"{last.loss:.3g} of that of zeros"
         return f"learning_rate={best.lr:g}: {tried} it has the lowest loss after {last.step} steps, {share}."
-    above = [f"; {probe.lr:g} {probe.status}" for probe in probes if probe.lr > best.lr and probe.status in TOO_LARGE]
+    above = [f"; {probe.lr:g} {probe.status}" for probe in probes if probe.lr > best.lr and probe.is_too_large]
     return (
         f"learning_rate={best.lr:g}: {tried} it is among the fastest to a correlation of {REACHED} on held-out "
         f"examples (step {best.steps_to_reach:.0f}), with correlation {last.correlation:.3f} and class means "
@@ -198,10 +203,11 @@ class LRSearchResult(Shown):
         """The largest rate below, and the smallest above the converged ones; None at an end that is not known."""
         low, high = self.window
         if low is None or high is None:
-            small = [probe.lr for probe in self.probes if probe.status not in TOO_LARGE]
-            large = [probe.lr for probe in self.probes if probe.status in TOO_LARGE]
-            return max(small, default=None), min(large, default=None)
-        below, above = ([p.lr for p in self.probes if p.lr < low], [p.lr for p in self.probes if p.lr > high])
+            below = [probe.lr for probe in self.probes if not probe.is_too_large]
+            above = [probe.lr for probe in self.probes if probe.is_too_large]
+        else:
+            below = [probe.lr for probe in self.probes if probe.lr < low]
+            above = [probe.lr for probe in self.probes if probe.lr > high]
         return max(below, default=None), min(above, default=None)
 
     @property
@@ -226,14 +232,10 @@ class LRSearchResult(Shown):
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON values."""
         return {
-            "status": self.status,
-            "best_lr": self.best_lr,
-            "reason": self.reason,
-            "bracket": list(self.bracket),
-            "window": list(self.window),
-            "cost": dict(self.cost),
+            "status": self.status, "best_lr": self.best_lr, "reason": self.reason, "bracket": list(self.bracket),
+            "window": list(self.window), "cost": dict(self.cost),
             "probes": [probe.to_dict() for probe in self.probes],
-        }
+        }  # fmt: skip
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> LRSearchResult:

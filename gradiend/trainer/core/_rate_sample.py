@@ -139,7 +139,10 @@ class ProbeData:
         sample, first = Sample(), list[Mapping[str, Any]]()
         if is_sampled(gradiend, arguments):
             # Classes take turns: two batches show where the gradients of both are large.
-            first = [_copied(batch) for batch in itertools.islice(reader, 2)]
+            first = [
+                {name: value.clone() if isinstance(value, Tensor) else value for name, value in batch.items()}
+                for batch in itertools.islice(reader, 2)
+            ]
             sample = Sample.draw(first, ENTRIES // 2)
         kept: list[Mapping[str, Any]] = [sample.of_batch(batch) for batch in itertools.chain(first, reader)]
         del first
@@ -150,10 +153,6 @@ class ProbeData:
         nothing = [sample.loss_of_zeros(target, arguments, gradiend.input_dim) for _, target in pairs]
         judged = sample.weighted(torch.stack(sources)) if len(set(labels)) == 2 else None
         return cls(sample, pairs, nothing, judged, np.array(labels))
-
-
-def _copied(batch: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value.clone() if isinstance(value, Tensor) else value for name, value in batch.items()}
 
 
 def _held_out_examples(examples: Examples | None, sample: Sample) -> tuple[list[Tensor], list[float]]:

@@ -19,23 +19,18 @@ import torch
 from torch import Tensor
 
 from gradiend.model.model import GradiendModel
+from gradiend.trainer.core import _rate_result
 from gradiend.trainer.core._rate_config import MANTISSAS, LRSearchConfig
 from gradiend.trainer.core._rate_result import (
-    REACHED,
-    SATURATED,
-    TOO_LARGE,
     LRProbe,
     LRSearchResult,
     NoConvergentLearningRate,
     ProbePoint,
     SearchStatus,
-    classify,
-    preferred,
-    why,
-    within_window,
 )
-from gradiend.trainer.core._rate_sample import ENTRIES, Examples, ProbeData
+from gradiend.trainer.core._rate_sample import ENTRIES, Examples, ProbeData, is_sampled
 from gradiend.trainer.core.arguments import TrainingArguments
+from gradiend.trainer.core.dataset import GradientBatches, batches_of
 from gradiend.util._progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -99,14 +94,14 @@ class Probe:
         last = self.curve[-1]
         if not math.isfinite(last.loss) or (last.size is not None and not math.isfinite(last.size)):
             return True
-        if last.correlation is None or last.size is None or last.correlation >= REACHED:
+        if last.correlation is None or last.size is None or last.correlation >= _rate_result.REACHED:
             return False
-        saturated = last.size > SATURATED and self.moved < STILL and self.taken > FINE_STEPS
+        saturated = last.size > _rate_result.SATURATED and self.moved < STILL and self.taken > FINE_STEPS
         return saturated or self.taken > HOPELESS * fastest + FINE_STEPS
 
     def result(self) -> LRProbe:
         """What the probe has shown."""
-        return LRProbe(self.lr, classify(self.curve, self.losses, self.of_nothing), tuple(self.curve))
+        return LRProbe(self.lr, _rate_result.classify(self.curve, self.losses, self.of_nothing), tuple(self.curve))
 
 
 def point(step: int, encoded: np.ndarray, labels: np.ndarray, loss: float) -> ProbePoint:
@@ -142,11 +137,12 @@ class RateSearch:
         refined = False
         while len(self.probes) < self.config.max_probes:
             rates = sorted(self.probes)
-            best = preferred(list(self.probes.values()))
+            best = _rate_result.preferred(list(self.probes.values()))
             place = rates.index(best.lr)
             factor = self.config.factor
             beyond = [rounded(rates[0] / factor)] if place == 0 else []
-            beyond += [rounded(rates[-1] * factor)] if place == len(rates) - 1 and best.status not in TOO_LARGE else []
+            if place == len(rates) - 1 and not best.is_too_large:
+                beyond.append(rounded(rates[-1] * factor))
             new = self._new(beyond)
             if not new and not refined:
                 refined = True
@@ -157,10 +153,8 @@ class RateSearch:
             if not new:
                 break
             self.probe(new)
-        ended = [
-            lr for lr, probe in self.probes.items() if probe.status not in TOO_LARGE and probe.last.step < self.steps
-        ]
-        if ended and not within_window(list(self.probes.values())):
+        ended = [lr for lr, probe in self.probes.items() if not probe.is_too_large and probe.last.step < self.steps]
+        if ended and not _rate_result.within_window(list(self.probes.values())):
             # They were ended for being slower than a rate that failed later.
             self.probe(ended, to_the_end=True)
 
@@ -183,7 +177,8 @@ class RateSearch:
         every = self.config.probe_eval_steps
         marks = {*range(every, self.steps, every), self.steps} if every else set(evaluations(self.steps))
         live = [Probe(lr, self.data, self.gradiend, self.arguments) for lr in rates]
-        fastest = min((probe.steps_to_reach for probe in within_window(list(self.probes.values()))), default=math.inf)
+        sound = _rate_result.within_window(list(self.probes.values()))
+        fastest = min((probe.steps_to_reach for probe in sound), default=math.inf)
         for step in range(1, self.steps + 1):
             for one in live:
                 one.step()
@@ -191,7 +186,7 @@ class RateSearch:
                 continue
             for one in live:
                 one.evaluate()
-            reached = [one.taken for one in live if (one.curve[-1].correlation or 0.0) >= REACHED]
+            reached = [one.taken for one in live if (one.curve[-1].correlation or 0.0) >= _rate_result.REACHED]
             fastest = min([fastest, *reached])
             early = self.config.early_stop and not to_the_end
             over = [one for one in live if step == self.steps or (early and one.is_over(fastest))]
@@ -216,9 +211,9 @@ class RateSearch:
     def result(self, seconds: float) -> LRSearchResult:
         """The choice and the probes it was made from."""
         probes = sorted(self.probes.values(), key=lambda probe: probe.lr)
-        best = preferred(probes, center=self.config.center_window)
-        converged = best.status == "converged"
+        best = _rate_result.preferred(probes, center=self.config.center_window)
         spent: SearchStatus = "budget_exhausted" if len(probes) >= self.config.max_probes else "no_convergent_lr"
+        status: SearchStatus = "converged" if best.status == "converged" else spent
         data = self.data
         cost = {
             "batches": len(data.pairs),
@@ -228,25 +223,37 @@ class RateSearch:
             "seconds": round(seconds, 1),
         }
         usable = None if best.status == "diverged" else best.lr
-        return LRSearchResult("converged" if converged else spent, usable, tuple(probes), why(best, probes), cost)
+        return LRSearchResult(status, usable, tuple(probes), _rate_result.why(best, probes), cost)
+
+
+def search_rate(
+    gradiend: Any, data: Any, arguments: TrainingArguments, steps: int, held_out: Examples | None,
+    initial_lr: float | None = None,
+) -> LRSearchResult:  # fmt: skip
+    """Search for the learning rate of a training on `data`, see `find_learning_rate`."""
+    again = isinstance(data, GradientBatches) and data.reads_again(MOST_BATCHES)
+    count = min(batches_to_read(steps, read_again=again), len(data))
+    if gradiend.input_dim > ENTRIES and not is_sampled(gradiend, arguments):
+        # All entries of every batch are held in memory.
+        room = arguments.kept_gradients_size // (2 * gradiend.input_dim * gradiend.torch_dtype.itemsize)
+        count = min(count, max(FEWEST_BATCHES // 2, room))
+    if not again:
+        logger.info(
+            "The search for a learning rate computes the gradients of %d of %d batches, which the training computes "
+            "again: kept_gradients_size has no room for them.", count, steps,
+        )  # fmt: skip
+    batches = _read(batches_of(data, 0, arguments.seed), count)
+    return find_learning_rate(gradiend, batches, held_out, arguments, steps, initial_lr=initial_lr)
 
 
 def find_learning_rate(
     gradiend: GradiendModel, batches: Iterable[Mapping[str, Any]], held_out: Examples | None,
     arguments: TrainingArguments, steps: int, *, initial_lr: float | None = None,
 ) -> LRSearchResult:  # fmt: skip
-    """The learning rate for a training of `steps` steps that starts with the weights of `gradiend`.
+    """The learning rate for a training of `steps` steps from the weights of `gradiend`, which do not change.
 
-    Args:
-        gradiend: The network, which does not change.
-        batches: The first batches of the training, see `batches_to_read`.
-        held_out: Gives examples to judge by; see `ProbeData.read` for what happens without any.
-        arguments: The arguments of the training; `lr_search_config` says how to search.
-        steps: Steps of the training.
-        initial_lr: Middle of the first grid. Default: a guess from the size of the gradients.
-
-    Raises:
-        NoConvergentLearningRate: All rates diverged.
+    `batches` are the first batches of the training, and `initial_lr` is the middle of the first grid of rates, by
+    default a guess from the size of the gradients. Raises NoConvergentLearningRate if all rates diverge.
     """
     start = time.perf_counter()
     config = arguments.lr_search_config or LRSearchConfig()
@@ -268,7 +275,7 @@ def batches_to_read(steps: int, *, read_again: bool) -> int:
     return wanted if steps >= wanted else max(2, steps - steps % 2)
 
 
-def read_batches(batches: Iterable[Mapping[str, Any]], count: int) -> Iterator[Mapping[str, Any]]:
+def _read(batches: Iterable[Mapping[str, Any]], count: int) -> Iterator[Mapping[str, Any]]:
     """The first `count` batches, with a progress bar."""
     with Progress("gradients for the learning rate", count, "batch", brief=True) as bar:
         yield from bar.over(itertools.islice(batches, count))

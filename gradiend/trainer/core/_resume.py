@@ -11,7 +11,7 @@ import json
 import logging
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -38,23 +38,11 @@ STATE = "state"
 _NUMBER = re.compile(r"step_(\d+)\.safetensors")
 
 
-def resume_path(output: str | Path) -> Path:
-    """The folder of the states of the training that writes to `output`."""
-    return Path(f"{output}_resume")
-
-
 class KeptStates:
-    """The states of one training with one seed.
-
-    Args:
-        output: Directory of the trained model.
-        parts: What the training depends on.
-        arguments: The arguments, which say how often states are kept.
-        stop: What may ask the training to stop.
-    """
+    """The states of one training with one seed, which depends on `parts`, and which `stop` may ask to stop."""
 
     def __init__(self, output: str | Path, parts: Fingerprint, arguments: TrainingArguments, stop: StopRequest) -> None:
-        self.directory = resume_path(output)
+        self.directory = Path(f"{output}_resume")
         team = processes()
         self._sharded = arguments.fsdp
         # Each process of a sharded training keeps its own part.
@@ -143,8 +131,7 @@ class KeptStates:
 
     def _files(self) -> list[Path]:
         """The files, the newest first."""
-        found = [path for path in self._place.glob("step_*.safetensors") if _NUMBER.fullmatch(path.name)]
-        return sorted(found, key=_step_of, reverse=True)
+        return sorted(_states_in(self._place), key=_step_of, reverse=True)
 
     def _common(self) -> list[Path]:
         """The files of steps whose states all processes have, the newest first."""
@@ -155,10 +142,12 @@ class KeptStates:
 
 def kept_states(experiment_dir: str | Path) -> list[Path]:
     """The files of the states of unfinished trainings in an experiment, the newest last."""
-    found = [
-        path for path in Path(experiment_dir).glob("**/*_resume/step_*.safetensors") if _NUMBER.fullmatch(path.name)
-    ]
-    return sorted(found, key=lambda path: path.stat().st_mtime)
+    return sorted(_states_in(Path(experiment_dir), "**/*_resume/"), key=lambda path: path.stat().st_mtime)
+
+
+def _states_in(folder: Path, below: str = "") -> Iterator[Path]:
+    """The files of states; others of such names may be on their way."""
+    return (path for path in folder.glob(f"{below}step_*.safetensors") if _NUMBER.fullmatch(path.name))
 
 
 def _step_of(path: Path) -> int:
@@ -184,11 +173,7 @@ def set_random_state(state: Mapping[str, Any]) -> None:
 
 
 def packed(value: Any, tensors: dict[str, Tensor]) -> Any:  # noqa: PLR0911 - one for each kind of value
-    """A value as JSON, whose tensors go into `tensors`; `unpacked` gives the same value back.
-
-    Raises:
-        TypeError: A part is neither a number, a text, a tensor, nor a dict, list or tuple of these.
-    """
+    """A value as JSON, whose tensors go into `tensors`; `unpacked` gives the same value back."""
     if isinstance(value, TrainingCallback):
         try:
             return packed(value.state_dict(), tensors)

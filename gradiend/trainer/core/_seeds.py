@@ -30,6 +30,8 @@ from gradiend.util.paths import SEED_REPORT, TRAINING
 logger = get_logger(__name__)
 
 
+REPORTED = ("convergent_mean_by_class_threshold", "min_convergent_seeds", "max_seeds")
+"""Arguments that a report of seeds has under their own names."""
 NOT_COMPARED = {"computed": False}
 """`topk_stability` in the report of seeds whose weights were not compared."""
 SEED_RANGE = 2**31
@@ -107,10 +109,9 @@ def judge(
 
 
 def run_seeds(arguments: TrainingArguments, run_one: Callable[[int], SeedRun]) -> tuple[list[SeedRun], str | None]:
-    """Run seed, seed + 1, … until enough seeds have converged or all are used up; without a seed, the first is drawn.
+    """(the runs of seed, seed + 1, … until enough have converged; why not all were run, or None).
 
-    Returns:
-        (the runs, why not all seeds were run or None).
+    Without a seed, the first is drawn.
     """
     runs: list[SeedRun] = []
     first = arguments.seed
@@ -140,20 +141,18 @@ def choose_seed(
 ) -> SeedRun:
     """The best run; all runs are reported in seed_report.json, and one warning is logged if none has converged."""
     best = best_run(runs)
+    converged = [run.seed for run in runs if run.converged]
+    among = "the converged seeds" if best.converged else "all seeds, because none has converged"
     report = {
         "convergence_metric": arguments.convergent_metric,
         "threshold": arguments.convergent_score_threshold,
-        "convergent_mean_by_class_threshold": arguments.convergent_mean_by_class_threshold,
-        "min_convergent_seeds": arguments.min_convergent_seeds,
-        "max_seeds": arguments.max_seeds,
+        **{name: arguments.get(name) for name in REPORTED},
         "seeds_tried": [run.seed for run in runs],
-        "convergent_count": sum(run.converged for run in runs),
-        "convergent_seeds": [run.seed for run in runs if run.converged],
+        "convergent_count": len(converged),
+        "convergent_seeds": converged,
         "best_seed": best.seed,
         "best_selection_score": best.selection_score,
-        "best_seed_selection_strategy": "highest selection_score of the converged seeds"
-        if best.converged
-        else "highest selection_score of all seeds, because none has converged",
+        "best_seed_selection_strategy": f"highest selection_score of {among}",
         "early_stop_reason": stopped,
         "split_resplit_strategy": arguments.split_resplit_strategy if arguments.resplits else None,
         "runs": [
@@ -163,7 +162,7 @@ def choose_seed(
         "topk_stability": NOT_COMPARED,
     }
     write_checked_json(Path(directory) / SEED_REPORT, plain(report))
-    if not any(run.converged for run in runs):
+    if not converged:
         shown = "; ".join(f"seed {run.seed}: {cause_of(asdict(run))}" for run in runs)
         logger.warning(
             "None of %d seeds has converged (%s): the best is kept. Try more steps or another learning_rate.",

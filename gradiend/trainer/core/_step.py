@@ -30,6 +30,8 @@ from gradiend.trainer.core._optimizers import BETAS, OPTIMIZERS, AutogradOptimiz
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.util.logging import get_logger
 
+logger = get_logger(__name__)
+
 CHUNK = 1 << 18
 """Entries per chunk of the update on a CPU, so that the dozen float32 vectors of a chunk stay in the cache."""
 
@@ -108,7 +110,6 @@ class AnalyticOptimizer:
 
     @torch.no_grad()
     def step(self, source: Tensor, target: Tensor) -> Tensor:
-        """See `GradiendOptimizer.step`."""
         self.steps += 1
         source, target = (tensor.to(self.encoder_weight.values) for tensor in (source, target))
         n = self.entries
@@ -138,12 +139,10 @@ class AnalyticOptimizer:
         return squares / n + (before - before)
 
     def state_dict(self) -> dict[str, Any]:
-        """See `GradiendOptimizer.state_dict`."""
         return {"steps": self.steps, "moments": [[part.first, part.second] for part in self._parts]}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """See `GradiendOptimizer.state_dict`."""
         self.steps.copy_(state["steps"])
         for part, (first, second) in zip(self._parts, state["moments"], strict=True):
             part.first.copy_(first)
@@ -155,7 +154,6 @@ class AnalyticOptimizer:
         return [part for part in parts if part is not None]
 
     def invert(self) -> None:
-        """See `GradiendOptimizer.invert`."""
         for state in (self.encoder_weight, self.encoder_bias, self.decoder_weight):
             state.first.neg_()
 
@@ -163,11 +161,7 @@ class AnalyticOptimizer:
 class SampledOptimizer(AnalyticOptimizer):
     """The analytic step of a network that has only a sample of the entries, which estimates both sums over entries.
 
-    Args:
-        gradiend: The network of the sampled entries.
-        arguments: The arguments of the training.
-        weights: How often each sampled entry counts in a sum, (sampled entries,).
-        entries: Number of entries of the whole network, over which the loss is a mean.
+    Each sampled entry counts `weights` (sampled entries,) times; the loss is a mean over all `entries`.
     """
 
     def __init__(self, gradiend: GradiendModel, arguments: TrainingArguments, weights: Tensor, entries: int) -> None:
@@ -198,8 +192,6 @@ class SampledOptimizer(AnalyticOptimizer):
         return loss + (before - before)
 
 
-logger = get_logger(__name__)
-
 State = tuple[Tensor, Tensor, Tensor]
 """A flat parameter, its first moments and its second moments."""
 
@@ -215,7 +207,6 @@ class CompiledOptimizer(AnalyticOptimizer):
 
     @torch.no_grad()
     def step(self, source: Tensor, target: Tensor) -> Tensor:
-        """See `GradiendOptimizer.step`."""
         if not self.compiles:
             return super().step(source, target)
         source, target = (tensor.to(self.encoder_weight.values) for tensor in (source, target))
@@ -352,11 +343,7 @@ def gradient_arguments(model: ModelWithGradiend, arguments: TrainingArguments, c
 
 
 def training_pair(batch: Mapping[str, Any], arguments: TrainingArguments) -> tuple[Tensor, Tensor]:
-    """(input, wanted output) of one step, both flat.
-
-    Raises:
-        KeyError: The batch lacks what the step needs; the message names the missing keys.
-    """
+    """(input, wanted output) of one step, both flat."""
     needed = ("source", "label") if arguments.supervised_encoder else ("source", "target")
     needed = ("label", "target") if arguments.supervised_decoder else needed
     missing = [name for name in needed if batch.get(name) is None]

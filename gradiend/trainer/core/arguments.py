@@ -16,22 +16,7 @@ from gradiend.model._architecture import WEIGHT_PARTS, parse_dtype
 from gradiend.model._context import Side
 from gradiend.model._device_map import parse_device_map, parse_max_memory
 from gradiend.objectives.registry import parse_objective
-from gradiend.trainer.core._argument_parsers import (
-    all_numbers,
-    not_negative,
-    numbers_or_auto,
-    only,
-    parse_activation,
-    parse_config,
-    parse_criterion,
-    parse_directory,
-    parse_learning_rate,
-    parse_notes,
-    parse_params,
-    parse_topk,
-    require_evaluation,
-    whole,
-)
+from gradiend.trainer.core import _argument_parsers as parse
 from gradiend.trainer.core._optimizers import OPTIMIZERS
 from gradiend.trainer.core._pruning_config import PostPruneConfig, PrePruneConfig
 from gradiend.trainer.core._rate_config import LRSearchConfig
@@ -46,7 +31,7 @@ LARGEST_SEED = 2**63
 """Seeds lie below this number, because PyTorch takes no larger ones."""
 
 Metric = Literal["correlation", "loss"]
-KEPT_GRADIENTS = "Gradients are kept for later epochs and seeds: kept_gradients_size says how many."
+KEPT = "Gradients are kept for later epochs and seeds: kept_gradients_size says how many."
 SavedSeeds = Literal["best_only", "all_convergent", "all_tried"]
 
 
@@ -73,12 +58,12 @@ class TrainingArguments(Arguments):
         TypeError: An unknown argument; the message names the nearest.
     """
 
-    experiment_dir: str | None = argument(None, parse_directory, affects="neither")
+    experiment_dir: str | None = argument(None, parse.directory, affects="neither")
     """Directory of all files of an experiment; a trainer's `run_id` adds a subdirectory."""
-    lock_wait_minutes: float | None = argument(None, not_negative, affects="neither")
+    lock_wait_minutes: float | None = argument(None, parse.not_negative, affects="neither")
     """Minutes that a call waits for another run that writes to the same experiment; then it is refused, with 0 at once.
     None waits without limit."""
-    output_dir: str | None = argument(None, parse_directory, affects="neither")
+    output_dir: str | None = argument(None, parse.directory, affects="neither")
     """Directory of the trained model. Default: `<experiment_dir>/model`, or a temporary directory."""
     use_cache: CachePolicy = argument(False, parse_policy, affects="neither")
     """Whether results that were computed before from the same model, data and arguments are read, not computed again.
@@ -88,7 +73,7 @@ class TrainingArguments(Arguments):
     """Whether to train also on classes in the data that are no target: each word against itself, with label 0."""
     include_other_classes: bool = argument(
         False,
-        only("add_identity_for_other_classes=True trains on rows of other classes, and evaluates them.", False),
+        parse.only("add_identity_for_other_classes=True trains on rows of other classes, and evaluates them.", False),
         affects="neither",
     )
     """Accepted for scripts of other versions, as False only: see `add_identity_for_other_classes`."""
@@ -102,7 +87,7 @@ class TrainingArguments(Arguments):
     """Text that stands in the data in place of the feature word; results write `[MASK]`."""
     decoder_sequence_cloze_rhs_window: int = argument(
         -1,
-        only("There is no sequence cloze: a causal model scores the word after its left context.", -1),
+        parse.only("There is no sequence cloze: a causal model scores the word after its left context.", -1),
         affects="neither",
     )
     """Accepted for scripts of other versions, as −1 only."""
@@ -110,25 +95,25 @@ class TrainingArguments(Arguments):
     """Gradient that the encoder reads: factual, alternative or diff."""
     target: str | None = "diff"
     """Gradient that the decoder reproduces: factual, alternative or diff; None with `supervised_encoder`."""
-    train_batch_size: int = argument(32, whole(1))
+    train_batch_size: int = argument(32, parse.whole(1))
     """Examples of one class whose mean loss gives the gradient of one training step."""
-    base_gradient_batch_size: int | None = argument(None, whole(1), affects="neither")
+    base_gradient_batch_size: int | None = argument(None, parse.whole(1), affects="neither")
     """Accepted for scripts of other versions, as `train_batch_size` only, since a batch is one pass over the base
     model: `gradient_checkpointing` makes the pass lighter."""
-    gradiend_batch_size: int | None = argument(None, whole(1), affects="neither")
+    gradiend_batch_size: int | None = argument(None, parse.whole(1), affects="neither")
     """Accepted for scripts of other versions, as `train_batch_size` only: a step takes the gradient of a batch's mean
     loss."""
-    train_max_size: int | None = argument(None, whole(1))
+    train_max_size: int | None = argument(None, parse.whole(1))
     """Cap on training examples (all classes together)."""
-    learning_rate: float | str = argument(1e-5, parse_learning_rate)
+    learning_rate: float | str = argument(1e-5, parse.learning_rate)
     """Step size of the optimizer, the same for the whole training. A GRADIEND with fewer entries takes a larger one.
     "auto" tries rates on the gradients of the first batches before the training, and takes the best (docs/method.md);
     "tune" is a second name of "auto"."""
-    lr_search_config: LRSearchConfig | None = argument(None, parse_config(LRSearchConfig), save=methodcaller("to_dict"))
+    lr_search_config: LRSearchConfig | None = argument(None, parse.config(LRSearchConfig), save=methodcaller("to_dict"))
     """How `learning_rate="auto"` searches. Default: LRSearchConfig()."""
-    num_train_epochs: int = argument(3, whole(1))
+    num_train_epochs: int = argument(3, parse.whole(1))
     """Passes over the training batches."""
-    max_steps: int = argument(-1, whole())
+    max_steps: int = argument(-1, parse.whole())
     """Number of steps, if it is positive: `num_train_epochs` is then ignored, and batches are repeated as needed. 0
     trains no step and needs `init="class_means"`."""
     torch_compile: bool = argument(False, affects="neither")
@@ -139,17 +124,17 @@ class TrainingArguments(Arguments):
     init: Literal["random", "class_means"] = argument("random", checked(one_of, ("random", "class_means")))
     """The weights before the first step: random, or in closed form from class means of gradients (docs/method.md). With
     class_means, `max_steps=0` saves these weights."""
-    init_samples: int = argument(128, whole(1))
+    init_samples: int = argument(128, parse.whole(1))
     """Examples per class for the means of `init="class_means"`; two more batches per class set the scale."""
-    kept_gradients_size: int = argument(2**30, whole(0), affects="neither")
+    kept_gradients_size: int = argument(2**30, parse.whole(0), affects="neither")
     """Bytes of gradients that a temporary file may hold, so that later epochs and seeds need not compute them again.
     Large, unpruned gradients, of which only a few would fit, are not kept."""
-    precompute_gradient_batches: bool | None = argument(None, only(KEPT_GRADIENTS, None, False), affects="neither")
+    precompute_gradient_batches: bool | None = argument(None, parse.only(KEPT, None, False), affects="neither")
     """Accepted for scripts of other versions, as None or False only: see `kept_gradients_size`."""
-    precompute_gradient_buffer_size: int = argument(1, only(KEPT_GRADIENTS, 1), affects="neither")
+    precompute_gradient_buffer_size: int = argument(1, parse.only(KEPT, 1), affects="neither")
     """Accepted for scripts of other versions, as 1 only: see `kept_gradients_size`."""
     gradient_timing_steps: int = argument(
-        0, only("training.json has the seconds of gradients, steps and callbacks; see also runtime_monitor.", 0),
+        0, parse.only("training.json has the seconds of gradients, steps and callbacks; see also runtime_monitor.", 0),
         affects="neither",
     )  # fmt: skip
     """Accepted for scripts of other versions, as 0 only: `time` in training.json says where the seconds went."""
@@ -160,58 +145,58 @@ class TrainingArguments(Arguments):
     """Seconds between two measurements of the monitor."""
     runtime_monitor_system_stats: bool = argument(True, affects="neither")
     """Whether the monitor also measures the memory of the machine and its GPUs."""
-    weight_decay: float = argument(1e-2, not_negative)
+    weight_decay: float = argument(1e-2, parse.not_negative)
     """Weight decay of the optimizer."""
-    adam_epsilon: float = argument(1e-8, not_negative)
+    adam_epsilon: float = argument(1e-8, parse.not_negative)
     """Epsilon of the optimizer, which keeps steps finite where gradients are tiny."""
     optim: Literal["adamw", "adam"] = argument("adamw", checked(one_of, OPTIMIZERS))
     """Name of the optimizer."""
-    criterion: nn.Module | None = argument(None, parse_criterion, save=None)
+    criterion: nn.Module | None = argument(None, parse.criterion, save=None)
     """Loss between decoded and target gradient. Default: MSELoss."""
     eval_strategy: Literal["steps", "no"] = argument("steps", checked(one_of, ("steps", "no")))
     """When the encoder is evaluated during training: every `eval_steps` steps, or never."""
-    eval_steps: int = argument(DefaultWhole(250), whole(1))
+    eval_steps: int = argument(DefaultWhole(250), parse.whole(1))
     """Steps between evaluations; the last step is always evaluated. By default, a training of fewer than 2500 steps
     also encodes a few rows after each tenth of its steps (at least 5 steps), for its curve; evaluations alone choose
     the model that is kept."""
-    encoder_eval_train_max_size: int | None = argument(None, whole(1))
+    encoder_eval_train_max_size: int | None = argument(None, parse.whole(1))
     """Cap on validation examples per class for evaluations during training."""
-    encoder_eval_max_size: int | None = argument(None, whole(1), affects="neither")
+    encoder_eval_max_size: int | None = argument(None, parse.whole(1), affects="neither")
     """Cap on examples per variant (transition or neutral type) in `evaluate_encoder`."""
     encoder_eval_balance: bool = argument(True, affects="neither")
     """Whether `evaluate_encoder` caps every class at the size of the smallest class."""
-    seed_selection_eval_max_size: int | None = argument(None, whole(1), affects="seeds")
+    seed_selection_eval_max_size: int | None = argument(None, parse.whole(1), affects="seeds")
     """Cap on validation examples when seeds are compared. Default: `encoder_eval_max_size`."""
-    decoder_eval_max_size_training_like: int | None = argument(None, whole(1), affects="neither")
+    decoder_eval_max_size_training_like: int | None = argument(None, parse.whole(1), affects="neither")
     """Cap on rows per dataset class in `evaluate_decoder`."""
-    decoder_eval_max_size_neutral: int | None = argument(None, whole(1), affects="neither")
+    decoder_eval_max_size_neutral: int | None = argument(None, parse.whole(1), affects="neither")
     """Cap on neutral texts in `evaluate_decoder`."""
-    decoder_eval_lrs: Sequence[float] | Literal["auto"] | None = argument(None, numbers_or_auto, affects="neither")
+    decoder_eval_lrs: Sequence[float] | Literal["auto"] | None = argument(None, parse.rates, affects="neither")
     """Steps of the decoder evaluation, or "auto" to find the best ones. Default: 0.001, 0.003, 0.01, 0.03, 0.1, 0."""
-    decoder_eval_feature_factors: Sequence[float] | None = argument(None, all_numbers, affects="neither")
+    decoder_eval_feature_factors: Sequence[float] | None = argument(None, parse.all_numbers, affects="neither")
     """Feature factors of the decoder grid. Default: the factor that strengthens (or weakens) each class."""
-    eval_batch_size: int = argument(32, whole(1), affects="neither")
+    eval_batch_size: int = argument(32, parse.whole(1), affects="neither")
     """Texts per forward pass in evaluations."""
     do_eval: bool = True
     """Whether to evaluate the encoder during training."""
-    evaluate_fn: Callable[..., Mapping[str, Any]] | None = argument(None, checked(require_evaluation), save=None)
+    evaluate_fn: Callable[..., Mapping[str, Any]] | None = argument(None, checked(parse.require_evaluation), save=None)
     """Function that replaces the evaluation during training; it is called with config= and training_stats= and returns
     a dict with `correlation` and, optionally, `mean_by_class`."""
     save_strategy: Literal["best", "steps", "no"] = argument("best", checked(one_of, ("best", "steps", "no")))
     """Which model is kept: best keeps the model with the best evaluation, steps also writes a checkpoint every
     `save_steps` steps, and no keeps the last model."""
-    save_steps: int = argument(5000, whole(1))
+    save_steps: int = argument(5000, parse.whole(1))
     """Steps between checkpoints with `save_strategy="steps"`, and most steps between two states of a training that can
     be resumed."""
-    save_total_limit: int | None = argument(None, whole(1), affects="neither")
+    save_total_limit: int | None = argument(None, parse.whole(1), affects="neither")
     """Most checkpoints of steps that are kept, of which the oldest is removed first. Default: all."""
     resume: bool | None = argument(None, checked(require_flag), affects="neither")
     """Whether a training that was stopped goes on where it stopped, with the same bits, and whether its state is kept
     for that (docs/reliability.md). Default: the value of `use_cache`, where there is a directory for the model."""
-    save_minutes: float = argument(1.0, not_negative, affects="neither")
+    save_minutes: float = argument(1.0, parse.not_negative, affects="neither")
     """Minutes between two states of a training, or of encodings, that can be resumed. Where keeping one takes long, the
     time between them is 20 times as long."""
-    max_minutes: float | None = argument(None, not_negative, affects="neither")
+    max_minutes: float | None = argument(None, parse.not_negative, affects="neither")
     """Minutes after which a call of `train` keeps its state and stops, to be resumed by the same call later."""
     save_only_best: bool = True
     """Whether only the best model is saved; False also writes a checkpoint after every epoch."""
@@ -223,23 +208,23 @@ class TrainingArguments(Arguments):
     """Whether a data set of the hub may run its own loading script. Default: the value of the configuration."""
     model_use_cache: bool = argument(False, affects="neither")
     """Whether `train_decoder_only_mlm_head` keeps a head that was trained on the same model and rows."""
-    decoder_mlm_head_epochs: int = argument(5, whole(1), affects="neither")
+    decoder_mlm_head_epochs: int = argument(5, parse.whole(1), affects="neither")
     """Passes over the rows in `train_decoder_only_mlm_head`, if the call gives none."""
-    decoder_mlm_head_batch_size: int = argument(4, whole(1), affects="neither")
+    decoder_mlm_head_batch_size: int = argument(4, parse.whole(1), affects="neither")
     """Rows of a step in `train_decoder_only_mlm_head`, if the call gives none."""
-    decoder_mlm_head_lr: float = argument(1e-4, not_negative, affects="neither")
+    decoder_mlm_head_lr: float = argument(1e-4, parse.not_negative, affects="neither")
     """Learning rate of `train_decoder_only_mlm_head`, if the call gives none."""
-    decoder_mlm_head_max_size: int | None = argument(None, whole(1), affects="neither")
+    decoder_mlm_head_max_size: int | None = argument(None, parse.whole(1), affects="neither")
     """Cap on rows of `train_decoder_only_mlm_head`, if the call gives none."""
-    params: Sequence[str] | None = argument(None, parse_params)
+    params: Sequence[str] | None = argument(None, parse.params)
     """Names or wildcards of the base-model parameters to use. Default: the whole backbone."""
-    activation_encoder: str | None = argument(None, parse_activation)
+    activation_encoder: str | None = argument(None, parse.activation)
     """Activation of the encoder. Default: tanh."""
-    activation_decoder: str | None = argument(None, parse_activation)
+    activation_decoder: str | None = argument(None, parse.activation)
     """Activation of the decoder. Default: id, the identity."""
     bias_decoder: bool | None = argument(None, checked(require_flag))
     """Whether the decoder has a bias. Default: True."""
-    latent_dim: int | None = argument(None, whole(1))
+    latent_dim: int | None = argument(None, parse.whole(1))
     """Number of latent features. Default: 1. With several latents, evaluations read the first, and none is inverted."""
     normalize_gradiend: bool = True
     """Whether the first class must encode positive: a negative correlation inverts the encoding of a single latent."""
@@ -257,9 +242,9 @@ class TrainingArguments(Arguments):
     gradient_checkpointing: bool = argument(False, affects="neither")
     """Whether the base model's layers run again in backward passes instead of keeping their results: less memory, about
     a third more time, the same numbers."""
-    max_seeds: int = argument(3, whole(1), affects="seeds")
+    max_seeds: int = argument(3, parse.whole(1), affects="seeds")
     """Most seeds that are tried one after the other: seed, seed + 1, …"""
-    min_convergent_seeds: int | None = argument(1, whole(1), optional=True, affects="seeds")
+    min_convergent_seeds: int | None = argument(1, parse.whole(1), optional=True, affects="seeds")
     """Number of converged seeds after which no more seeds are tried; None runs all seeds."""
     convergent_metric: Metric | None = argument(None, checked(one_of, get_args(Metric)), affects="seeds")
     """Metric that decides whether a seed has converged. Default: correlation."""
@@ -268,10 +253,10 @@ class TrainingArguments(Arguments):
     has grown has not converged, whatever its metric is (docs/measure.md)."""
     convergent_mean_by_class_threshold: float | None = argument(None, checked(require_finite, 0.0), affects="seeds")
     """Least distance from 0 that the two class means of a converged seed have, on opposite sides. Default: any."""
-    seed: int | None = argument(0, whole(0, LARGEST_SEED), optional=True)
+    seed: int | None = argument(0, parse.whole(0, LARGEST_SEED), optional=True)
     """First seed. With None every run differs: a single run uses the random generators as they are, and several runs
     draw a first seed, which the report names."""
-    seed_runs_dir: str | None = argument(None, parse_directory, affects="neither")
+    seed_runs_dir: str | None = argument(None, parse.directory, affects="neither")
     """Directory of the seed runs. Default: `<experiment_dir>/seeds`."""
     keep_seed_runs: bool = argument(False, affects="seeds")
     """Whether the weights of every seed are kept; `train` then returns a dict seed → model."""
@@ -282,7 +267,7 @@ class TrainingArguments(Arguments):
     analyze_seed_stability: bool = argument(False, affects="neither")
     """Whether a training with several seeds compares the top-k weights of those that have converged, and writes it into
     the report of seeds."""
-    seed_stability_topk: int | float = argument(1000, parse_topk, affects="neither")
+    seed_stability_topk: int | float = argument(1000, parse.topk, affects="neither")
     """Number (int) or share (float in (0, 1]) of the weights that `analyze_seed_stability` compares."""
     seed_stability_part: str = argument("decoder-weight", checked(one_of, WEIGHT_PARTS), affects="neither")
     """Part whose weights are compared: encoder-weight, decoder-weight, decoder-bias or decoder-sum."""
@@ -312,14 +297,14 @@ class TrainingArguments(Arguments):
     use_cached_gradients: bool = argument(False, affects="neither")
     """Whether training gradients are kept in `<experiment_dir>/cache/gradients` and read from there. Without an
     experiment_dir, gradients are kept within `kept_gradients_size` only."""
-    pre_prune_config: PrePruneConfig | None = argument(None, parse_config(PrePruneConfig), save=methodcaller("to_dict"))
+    pre_prune_config: PrePruneConfig | None = argument(None, parse.config(PrePruneConfig), save=methodcaller("to_dict"))
     """Configuration of pruning by gradients before the training, once for all seeds. Default: no such pruning."""
     post_prune_config: PostPruneConfig | None = argument(
-        None, parse_config(PostPruneConfig), save=methodcaller("to_dict")
+        None, parse.config(PostPruneConfig), save=methodcaller("to_dict")
     )
     """Configuration of pruning by weights after the training; the pruned model is evaluated and saved, while its
     training.json holds measurements from before. Default: no such pruning."""
-    metadata: dict[str, Any] = field(default_factory=dict, metadata={"parse": parse_notes, "affects": "neither"})
+    metadata: dict[str, Any] = field(default_factory=dict, metadata={"parse": parse.notes, "affects": "neither"})
     """Free notes, as JSON values, which are written with the training statistics."""
 
     def __post_init__(self) -> None:

@@ -14,26 +14,16 @@ import torch
 
 from gradiend.evaluator._encoder_statistics import SPREAD
 from gradiend.model.model_with_gradiend import ModelWithGradiend
-from gradiend.trainer.core._callback import GLANCE, TrainingCallback, TrainingControl
+from gradiend.trainer.core._callback import GLANCE, TrainingCallback
+from gradiend.trainer.core._callback import TrainingControl as TrainingControl
 from gradiend.trainer.core._seeds import intermediate_checkpoints, remove_checkpoint
-from gradiend.trainer.core._stopping_and_tracking import EarlyStoppingCallback, TensorBoardCallback, WandbCallback
+from gradiend.trainer.core._stopping_and_tracking import EarlyStoppingCallback as EarlyStoppingCallback
+from gradiend.trainer.core._stopping_and_tracking import TensorBoardCallback as TensorBoardCallback
+from gradiend.trainer.core._stopping_and_tracking import WandbCallback as WandbCallback
 from gradiend.trainer.core.arguments import DefaultWhole, TrainingArguments
 from gradiend.trainer.core.stats import load_training_stats
 from gradiend.util._processes import processes
 from gradiend.util.paths import has_saved_model
-
-__all__ = [
-    "CheckpointCallback",
-    "EarlyStoppingCallback",
-    "EvaluationCallback",
-    "LoggingCallback",
-    "NormalizationCallback",
-    "TensorBoardCallback",
-    "TrainingCallback",
-    "TrainingControl",
-    "WandbCallback",
-    "get_default_callbacks",
-]
 
 logger = logging.getLogger(__name__)
 
@@ -360,12 +350,8 @@ def get_default_callbacks(config: TrainingArguments | Mapping[str, Any]) -> list
         # In supervised modes the labels say which class is positive.
         NormalizationCallback(arguments.normalizes),
         CheckpointCallback(
-            arguments.output_dir or "",
-            checkpoints=arguments.save_strategy == "steps",
-            keep_only_best=arguments.save_only_best,
-            checkpoint_interval=arguments.save_steps,
-            keep_best=arguments.save_strategy != "no",
-            total_limit=arguments.save_total_limit,
+            arguments.output_dir or "", arguments.save_strategy == "steps", arguments.save_only_best,
+            arguments.save_steps, keep_best=arguments.save_strategy != "no", total_limit=arguments.save_total_limit,
         ),
         LoggingCallback(),
-    ]
+    ]  # fmt: skip

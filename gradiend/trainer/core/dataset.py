@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from torch.utils.data import Dataset
 
 from gradiend.model._architecture import parse_device
 from gradiend.model._context import Side
-from gradiend.trainer.core._kept_gradients import GradientCache, owner_of
+from gradiend.trainer.core._kept_gradients import GradientCache, GradientStore
 from gradiend.util._display import Shown, Table
 
 INPUTS = ("factual", "alternative")
@@ -82,7 +83,8 @@ class GradientTrainingDataset(Shown, Dataset[dict[str, Any]]):
         self._cache = None
         if caching:
             assert cache_dir is not None
-            self._cache = GradientCache(cache_dir, owner_of(gradient_creator))
+            maker: Any = gradient_creator
+            self._cache = GradientCache(cache_dir, maker.__self__ if inspect.ismethod(maker) else maker)
 
     def _tables(self) -> tuple[str, list[Table]]:
         sides = f"source={self.source}, target={self.target}"
@@ -113,13 +115,11 @@ class GradientTrainingDataset(Shown, Dataset[dict[str, Any]]):
             raise IndexError(f"There are {len(self)} batches; there is no number {index}.")
         items = [self.training_data[number] for number in range(index * self._size, (index + 1) * self._size)]
         gradients: dict[str, Tensor] = {}
-        sides = [None if side is None else self._gradient(Side(side), items, gradients) for side in self._sides()]
+        names = (self.source, self.target)
+        sides = [None if name is None else self._gradient(Side(name), items, gradients) for name in names]
         passed = [key for key in items[0] if key not in INPUTS and (key != "metadata" or self.return_metadata)]
         rest = {key: items[0][key] if self._size == 1 else [item[key] for item in items] for key in passed}
         return {**rest, "source": sides[0], "target": sides[1]}
-
-    def _sides(self) -> tuple[str | None, str | None]:
-        return self.source, self.target
 
     def _gradient(self, side: Side, items: Sequence[Mapping[str, Any]], known: dict[str, Tensor]) -> Tensor:
         if side is Side.DIFF:
@@ -175,14 +175,15 @@ def _side(name: str, value: str | None) -> str | None:
     return value
 
 
-__all__ = ["GradientBatches", "GradientTrainingDataset", "compose_batches", "take_turns"]
-
 WINDOW = 8
 """Number of consecutive batches of a group within which the seed of a run decides the order."""
 
 
 class GradientBatches(Shown, ABC):
     """The data of a training loop: one gradient pair per batch, in an order that depends on epoch and seed."""
+
+    store: GradientStore | None = None
+    """Where gradients that later epochs and seeds need are kept; None if nowhere, or elsewhere."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -214,6 +215,16 @@ class GradientBatches(Shown, ABC):
         """The batches of the first epoch, in tensors that are not overwritten."""
         for batch in self.epoch(0, 0):
             yield {key: value.clone() if isinstance(value, Tensor) else value for key, value in batch.items()}
+
+
+def batches_of(data: Any, epoch: int, seed: int | None, start: int = 0) -> Iterator[Mapping[str, Any]]:
+    """The batches of an epoch, in the order of the run's seed, without the first `start` batches."""
+    if isinstance(data, GradientBatches):
+        return iter(data.epoch_from(epoch, seed, start))
+    batches = iter(data)
+    for _ in itertools.islice(batches, start):
+        pass
+    return batches
 
 
 def compose_batches(

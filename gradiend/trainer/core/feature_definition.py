@@ -205,8 +205,7 @@ class FeatureLearningDefinition(ABC):
             split: Name of the split; texts also take a list of names, or "all".
             source: The gradient that is encoded. Default: the model's source.
             max_size: Cap on rows per class.
-            is_decoder_only_model: Accepted for compatibility; the model's class decides.
-            pre_load_gradients: Accepted for compatibility.
+            is_decoder_only_model, pre_load_gradients: Accepted for compatibility, without effect.
             include_other_classes: Whether rows of classes that are no target are added, with label 0.
             **kwargs: Further arguments of `create_training_data`, if the modality makes no `EncoderData`.
 

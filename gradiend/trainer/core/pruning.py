@@ -21,6 +21,8 @@ from gradiend.util._isolation import plain_modes
 from gradiend.util._processes import ONE, processes
 from gradiend.util._progress import Progress
 
+logger = logging.getLogger(__name__)
+
 
 class Examples(Protocol):
     """Items with `factual`, `alternative` and the class under `feature_class_key`."""
@@ -43,10 +45,6 @@ def class_examples(dataset: Examples, config: PrePruneConfig, definition: Any = 
 
     A class with fewer items gives all its items. `definition.get_target_feature_class_ids()` names the classes if the
     config does not.
-
-    Raises:
-        ValueError: Classes that are not known, that have no items, or that are more than n_samples; or no items.
-        KeyError: Items without the class key.
     """
     key = config.feature_class_key
     if not len(dataset):
@@ -132,7 +130,7 @@ def class_mean_importance(
     side = Side(config.source)
     device = model.base_model.device if config.importance_device is None else config.importance_device
     result = torch.zeros(len(model), dtype=config.importance_dtype or torch.float32, device=device)
-    size, receive = config.batch_size, _absolute_into(result, len(classes))
+    size, receive = config.batch_size, _into(result, 1 / len(classes), absolute=True)
     accumulator: Tensor | None = None
     # A gradient that is kept in a file is that of a whole batch.
     team = processes() if cache is None and not is_sharded(model.base_model) else ONE
@@ -146,26 +144,19 @@ def class_mean_importance(
             accumulator = torch.zeros_like(result) if accumulator is None else accumulator.zero_()
             for batch in bar.over(batches):
                 if share := team.share(batch):
-                    part = _weighted_into(accumulator, len(share) / sum(map(len, batches)))
+                    part = _into(accumulator, len(share) / sum(map(len, batches)))
                     _checked(model, [dataset[index] for index in share], side, part, cache, config)
             receive(slice(0, len(result)), team.sum_(accumulator))
     return result
 
 
-def _absolute_into(result: Tensor, n_classes: int) -> Receiver:
+def _into(total: Tensor, weight: float, *, absolute: bool = False) -> Receiver:
+    """What adds gradients, or their absolute values, to a vector with a weight."""
+
     def add(place: slice, gradient: Tensor) -> None:
         for block in blocks(place):
-            part = gradient[block.start - place.start : block.stop - place.start].abs().to(result.device)
-            result[block].add_(part, alpha=1 / n_classes)
-
-    return add
-
-
-def _weighted_into(accumulator: Tensor, weight: float) -> Receiver:
-    def add(place: slice, gradient: Tensor) -> None:
-        for block in blocks(place):
-            part = gradient[block.start - place.start : block.stop - place.start].to(accumulator.device)
-            accumulator[block].add_(part, alpha=weight)
+            part = gradient[block.start - place.start : block.stop - place.start]
+            total[block].add_((part.abs() if absolute else part).to(total.device), alpha=weight)
 
     return add
 
@@ -240,11 +231,6 @@ def _flat_gradient(model: Any, item: Mapping[str, Any], side: Side) -> Tensor:
             f"{len(model)} entries."
         )
     return gradient.detach()
-
-
-__all__ = ["PostPruneConfig", "PrePruneConfig", "post_prune", "pre_prune"]
-
-logger = logging.getLogger(__name__)
 
 
 @plain_modes()

@@ -66,8 +66,13 @@ class TrainingStats(Result):
         names = training.get("label_value_to_class_name", {})
         means = training.get("mean_by_class", {}).get(str(kept), {})
         arguments, seconds = self["training_args"] or {}, self["time"]
+        outcome, judged = self["convergence_info"], None
+        if outcome is not None:
+            name, value = outcome["convergence_metric"], number(outcome["convergence_metric_value"])
+            limit = "at most" if name == "loss" else "at least"
+            judged = f"{_answer(outcome)}; {name} {value}, {limit} {outcome['threshold']:g} is asked for"
         return {
-            "converged": self._converged(),
+            "converged": judged,
             "kept": f"step {kept}",
             "class means": class_means(means, names),
             "loss": f"{losses[0]:.3g} → {last_loss(losses):.3g}" if losses else None,
@@ -76,15 +81,6 @@ class TrainingStats(Result):
             "seed": arguments.get("seed"),
             "time": ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items()),
         }
-
-    def _converged(self) -> str | None:
-        outcome = self["convergence_info"]
-        if outcome is None:
-            return None
-        name, value = outcome["convergence_metric"], outcome["convergence_metric_value"]
-        limit = "at most" if name == "loss" else "at least"
-        measured = f"{name} {number(value)}, {limit} {outcome['threshold']:g} is asked for"
-        return f"{_answer(outcome)}; {measured}"
 
 
 def known_of_training(model_path: str | Path) -> dict[str, object]:
@@ -95,11 +91,7 @@ def known_of_training(model_path: str | Path) -> dict[str, object]:
         known = {} if stats is None else stats.known()
     except UNSHOWABLE:
         return {"converged": f"unknown: {TRAINING} is damaged"}
-    return {
-        "converged": known.get("converged"),
-        "class means": known.get("class means"),
-        "kept seed": known.get("seed"),
-    }
+    return {name: known.get(name.removeprefix("kept ")) for name in ("converged", "class means", "kept seed")}
 
 
 class SeedReport(Result):

@@ -17,15 +17,8 @@ from torch import Tensor
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core._class_means import initialize_from_class_means, means_batches, require_closed_form
 from gradiend.trainer.core._optimizers import GradiendOptimizer
-from gradiend.trainer.core._rate_result import LRSearchResult
-from gradiend.trainer.core._rate_sample import ENTRIES, Examples, is_sampled
-from gradiend.trainer.core._rate_search import (
-    FEWEST_BATCHES,
-    MOST_BATCHES,
-    batches_to_read,
-    find_learning_rate,
-    read_batches,
-)
+from gradiend.trainer.core._rate_sample import Examples
+from gradiend.trainer.core._rate_search import search_rate
 from gradiend.trainer.core._resume import KeptStates, random_state, set_random_state
 from gradiend.trainer.core._seeds import best_path, intermediate_checkpoints, remove_checkpoint
 from gradiend.trainer.core._step import label_of, optimizer_for, training_pair
@@ -40,7 +33,7 @@ from gradiend.trainer.core.callbacks import (
     step_of_checkpoint,
     way_out,
 )
-from gradiend.trainer.core.dataset import GradientBatches
+from gradiend.trainer.core.dataset import GradientBatches, batches_of
 from gradiend.trainer.core.stats import class_means, convergence, divergence, write_training_stats
 from gradiend.util._files import remove
 from gradiend.util._keywords import resolve_keywords
@@ -52,7 +45,9 @@ logger = logging.getLogger(__name__)
 
 LOSS_WINDOW = 20
 """Steps over which the loss in the progress bar is averaged, and after which the losses on an accelerator are read."""
-KEPT = ("last_losses", "best", "stats", "agreement", "of_nothing", "seconds")
+KEPT = (
+    "epoch", "position", "epoch_random", "last_losses", "best", "stats", "agreement", "of_nothing", "seconds",
+)  # fmt: skip
 """Attributes of a `TrainingRun` that are parts of its state as they are."""
 LAST_BATCHES = 8
 """Number of last batches that decide whether a training has diverged and, without an evaluation, its sign."""
@@ -95,22 +90,22 @@ def train(
     except TypeError as error:
         raise ValueError(str(error)) from error
     arguments = arguments.replace(**overrides)
-    if arguments.output_dir is None:
+    output = arguments.output_dir
+    if output is None:
         raise ValueError("train() needs output_dir, the directory for the trained model.")
     if not isinstance(data, Sized):
         raise ValueError(f"The training data must have a length, which decides the steps; got {type(data).__name__}.")
     steps = total_steps(len(data), arguments)
     if arguments.init == "class_means":
         require_closed_form(model_with_gradiend.gradiend)
-    Path(arguments.output_dir).mkdir(parents=True, exist_ok=True)
+    Path(output).mkdir(parents=True, exist_ok=True)
     state = None if kept is None else kept.take()
     found: dict[str, Any] = {}
     if state is not None:
         arguments = arguments.replace(learning_rate=state["learning_rate"])
     else:
-        assert arguments.output_dir is not None
         # An earlier, interrupted run may have left a best model, which does not belong to this run.
-        remove_checkpoint(best_path(arguments.output_dir))
+        remove_checkpoint(best_path(output))
         initialize(model_with_gradiend.gradiend, data, arguments)
         if arguments.searches_rate:
             arguments, found = with_found_rate(model_with_gradiend.gradiend, data, arguments, steps, held_out)
@@ -123,7 +118,7 @@ def train(
 def initialize(gradiend: Any, data: Any, arguments: TrainingArguments) -> None:
     """Set the weights before the first step, if the arguments ask for other weights than those of the network."""
     if arguments.init == "class_means":
-        initialize_from_class_means(gradiend, batches_of(data, 0, arguments), means_batches(arguments))
+        initialize_from_class_means(gradiend, batches_of(data, 0, arguments.seed), means_batches(arguments))
 
 
 def with_found_rate(
@@ -137,45 +132,11 @@ def with_found_rate(
     return arguments.replace(learning_rate=result.best_lr), {"learning_rate_search": result.to_dict()}
 
 
-def search_rate(
-    gradiend: Any, data: Any, arguments: TrainingArguments, steps: int, held_out: Examples | None,
-    initial_lr: float | None = None,
-) -> LRSearchResult:  # fmt: skip
-    """Search for the learning rate of a training on `data`, see `find_learning_rate`."""
-    again = isinstance(data, GradientBatches) and data.reads_again(MOST_BATCHES)
-    count = min(batches_to_read(steps, read_again=again), len(data))
-    if gradiend.input_dim > ENTRIES and not is_sampled(gradiend, arguments):
-        # All entries of every batch are held in memory.
-        room = arguments.kept_gradients_size // (2 * gradiend.input_dim * gradiend.torch_dtype.itemsize)
-        count = min(count, max(FEWEST_BATCHES // 2, room))
-    if not again:
-        logger.info(
-            "The search for a learning rate computes the gradients of %d of %d batches, which the training computes "
-            "again: kept_gradients_size has no room for them.", count, steps,
-        )  # fmt: skip
-    batches = read_batches(batches_of(data, 0, arguments), count)
-    return find_learning_rate(gradiend, batches, held_out, arguments, steps, initial_lr=initial_lr)
-
-
 def total_steps(batches_per_epoch: int, arguments: TrainingArguments) -> int:
-    """Number of steps of a training: max_steps, or those of whole epochs if max_steps is negative.
-
-    Raises:
-        ValueError: There are no batches.
-    """
+    """Number of steps of a training: max_steps, or those of whole epochs if max_steps is negative."""
     if not batches_per_epoch:
         raise ValueError("There is no training batch: the training data is empty.")
     return arguments.max_steps if arguments.max_steps >= 0 else arguments.num_train_epochs * batches_per_epoch
-
-
-def batches_of(data: Any, epoch: int, arguments: TrainingArguments, start: int = 0) -> Iterator[Mapping[str, Any]]:
-    """The batches of an epoch, in the order of the run's seed, without the first `start` batches."""
-    if isinstance(data, GradientBatches):
-        return iter(data.epoch_from(epoch, arguments.seed, start))
-    batches = iter(data)
-    for _ in itertools.islice(batches, start):
-        pass
-    return batches
 
 
 class TrainingRun:
@@ -187,6 +148,7 @@ class TrainingRun:
     ) -> None:  # fmt: skip
         self.model = model
         self.arguments = arguments
+        self.output = Path(arguments.output_dir or "")
         self.callbacks = callbacks
         self.kept = kept
         self.optimizer: GradiendOptimizer | None = None
@@ -215,8 +177,7 @@ class TrainingRun:
         """
         if steps:
             self.optimizer = optimizer_for(self.model.gradiend, self.arguments)
-        for callback in self.callbacks:
-            callback.on_train_begin(**self._shared())
+        self._call("on_train_begin")
         if state is not None:
             self._restore(state)
         start = time.perf_counter() - self.seconds["total"]
@@ -226,8 +187,7 @@ class TrainingRun:
         else:
             self._end_step(math.nan, last=True)
         self.seconds["total"] = time.perf_counter() - start
-        for callback in self.callbacks:
-            callback.on_train_end(**self._shared())
+        self._call("on_train_end")
 
     def _epochs(self, data: Any, steps: int, start: float) -> None:
         arguments = self.arguments
@@ -236,8 +196,7 @@ class TrainingRun:
             while True:
                 if not self.position:
                     self.epoch_random = random_state()
-                    for callback in self.callbacks:
-                        callback.on_epoch_begin(epoch=self.epoch, **self._shared())
+                    self._call("on_epoch_begin", epoch=self.epoch)
                 for batch in itertools.islice(self._batches(data), steps - self.stats["global_step"]):
                     left = steps - self.stats["global_step"]
                     self._step(batch, left=left)
@@ -255,8 +214,7 @@ class TrainingRun:
                     raise ValueError(
                         f"The training data gave no batch in epoch {self.epoch + 1}: can it be iterated again?"
                     )
-                for callback in self.callbacks:
-                    callback.on_epoch_end(epoch=self.epoch, time_stats=self.seconds, **self._shared())
+                self._call("on_epoch_end", epoch=self.epoch, time_stats=self.seconds)
                 if self.stats["global_step"] >= steps or self.control.should_stop:
                     break
                 self.epoch, self.position = self.epoch + 1, 0
@@ -282,14 +240,11 @@ class TrainingRun:
         gradiend = self.model.gradiend
         return {
             "step": self.stats["global_step"],
-            "epoch": self.epoch,
-            "position": self.position,
             "learning_rate": self.arguments.learning_rate,
             "entries": gradiend.mapping.base_indices() if self.arguments.pre_prune_config else None,
             "gradiend": dict(gradiend.state_dict()),
             "optimizer": self.optimizer.state_dict(),
             "random": random_state(),
-            "epoch_random": self.epoch_random,
             "callbacks": self._changing,
             "losses": torch.tensor(self.losses, dtype=torch.float64),
             **{name: vars(self)[name] for name in KEPT},
@@ -299,7 +254,6 @@ class TrainingRun:
         assert self.optimizer is not None
         self.model.gradiend.load_state_dict(state["gradiend"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.epoch, self.position, self.epoch_random = state["epoch"], state["position"], state["epoch_random"]
         self.losses = state["losses"].tolist()
         for name in KEPT:
             setattr(self, name, state[name])
@@ -319,15 +273,15 @@ class TrainingRun:
 
     def _shared(self) -> dict[str, Any]:
         return {
-            "config": self.arguments,
-            "model": self.model,
-            "training_stats": self.stats,
-            "losses": self.losses,
-            "last_losses": self.last_losses,
-            "best_score_checkpoint": self.best,
-            "optimizer": self.optimizer,
+            "config": self.arguments, "model": self.model, "training_stats": self.stats, "losses": self.losses,
+            "last_losses": self.last_losses, "best_score_checkpoint": self.best, "optimizer": self.optimizer,
             "control": self.control,
-        }
+        }  # fmt: skip
+
+    def _call(self, hook: str, **more: Any) -> None:
+        """Call a hook of all callbacks."""
+        for callback in self.callbacks:
+            getattr(callback, hook)(**more, **self._shared())
 
     def _batches(self, data: Any) -> Iterator[Mapping[str, Any]]:
         """The batches of the epoch that are not taken yet."""
@@ -335,10 +289,10 @@ class TrainingRun:
             # Data may draw its order from the generators when an epoch begins.
             now = random_state()
             set_random_state(self.epoch_random)
-            batches = batches_of(data, self.epoch, self.arguments, self.position)
+            batches = batches_of(data, self.epoch, self.arguments.seed, self.position)
             set_random_state(now)
         else:
-            batches = batches_of(data, self.epoch, self.arguments)
+            batches = batches_of(data, self.epoch, self.arguments.seed)
         while True:
             start = time.perf_counter()
             batch = next(batches, None)
@@ -349,8 +303,7 @@ class TrainingRun:
 
     def _step(self, batch: Mapping[str, Any], *, left: int) -> None:
         step, last = self.stats["global_step"] + 1, left == 1
-        for callback in self.callbacks:
-            callback.on_step_begin(step=step, epoch=self.epoch, **self._shared())
+        self._call("on_step_begin", step=step, epoch=self.epoch)
         source, target = training_pair(batch, self.arguments)
         start = time.perf_counter()
         assert self.optimizer is not None
@@ -408,11 +361,9 @@ class TrainingRun:
     def _still_there(self) -> str:
         """What a training that fails leaves behind, for an error."""
         best, kept = self.best.get("global_step"), None if self.kept is None else self.kept.step
-        assert self.arguments.output_dir is not None
-        found = {f"the best model, of step {best}, in {best_path(self.arguments.output_dir)}": best}
-        if self.kept is not None:
-            found[f"the state after step {kept} in {self.kept.directory}"] = kept
-        there = [text for text, step in found.items() if step is not None]
+        there = [] if best is None else [f"the best model, of step {best}, in {best_path(self.output)}"]
+        if self.kept is not None and kept is not None:
+            there.append(f"the state after step {kept} in {self.kept.directory}")
         return f" Still there: {' and '.join(there)}." if there else ""
 
     def _show(self, bar: Progress) -> None:
@@ -430,9 +381,7 @@ class TrainingRun:
 
     def finish(self) -> str:
         """Take the best model if there is one, make the first class positive, and write the output directory."""
-        assert self.arguments.output_dir is not None
-        output = Path(self.arguments.output_dir)
-        best = best_path(output)
+        output, best = self.output, best_path(self.output)
         noted = self.best.get("global_step")
         if noted is not None and step_of_checkpoint(best) != noted:
             raise RuntimeError(

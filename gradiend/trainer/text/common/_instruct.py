@@ -89,7 +89,7 @@ class InstructTokenizerWrapper:
 
     def _in_text(self, encoding: Any, prompt: str, text: str) -> dict[str, list[Any]]:
         """The offsets and special tokens of one prompt, expressed for the text inside the prompt."""
-        head, tail = self._around
+        head, _, tail = self.prompt(MARK).rpartition(MARK)
         inside = prompt[len(head) : len(prompt) - len(tail)]
         # Templates strip spaces around the text.
         lead = text.find(inside)
@@ -106,12 +106,6 @@ class InstructTokenizerWrapper:
             offsets.append(place if is_text else (0, 0))
             special.append(own if is_text else 1)
         return {"offset_mapping": offsets, "special_tokens_mask": special}
-
-    @property
-    def _around(self) -> tuple[str, str]:
-        """(the beginning of the prompt before the text, the end of the prompt after the text)."""
-        head, _, tail = self.prompt(MARK).rpartition(MARK)
-        return head, tail
 
     def tokenize(self, text: str, **kwargs: Any) -> list[str]:
         """The tokens of the prompt."""

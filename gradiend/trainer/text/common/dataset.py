@@ -144,11 +144,7 @@ class TextBatchedDatasetBase(Shown):
         return self.data.iloc[self.row_number(index)]
 
     def row_number(self, index: int) -> int:
-        """The number of the row of `data` at a place.
-
-        Raises:
-            IndexError: There is no place of this number.
-        """
+        """The number of the row of `data` at a place. Raises IndexError if there is no such place."""
         if not 0 <= index < len(self):
             raise IndexError(f"There are {len(self)} examples; there is no number {index}.")
         return int(self._flat[index // self.batch_size][index % self.batch_size])

@@ -16,12 +16,7 @@ from gradiend.model._base_model import BASE_REVISION, GRADIEND_ARGUMENTS, BaseDi
 from gradiend.model._checkpoint_files import FOLDERS, remove_model
 from gradiend.model._parameter_map import ParameterMap
 from gradiend.model._quantized import QUANTIZATION, as_config, float_dtype, quantization_of_model
-from gradiend.model.core.backbone import (
-    as_patterns,
-    build_gradiend_from_base_model,
-    select_parameters,
-    split_backbone_vs_head_params,
-)
+from gradiend.model.core import backbone
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.objectives import (
@@ -74,9 +69,7 @@ class TextModelWithGradiend(ModelWithGradiend):
         base_model: The language model, with its head, or a model with an objective of its own (`gradiend.objectives`).
         gradiend: The GRADIEND of the model; its metadata may name the objective.
         tokenizer: The model's fast tokenizer.
-        gradient_creator: See `ModelWithGradiend`.
-        source: See `ModelWithGradiend`.
-        target: See `ModelWithGradiend`.
+        gradient_creator, source, target: See `ModelWithGradiend`.
         **kwargs: Devices of the parts, see `ModelWithGradiend`.
 
     Raises:
@@ -151,28 +144,27 @@ class TextModelWithGradiend(ModelWithGradiend):
         recorded["base_model_dtype"] = str(float_dtype(self.base_model)).removeprefix("torch.")
         quantization, adapter = quantization_of_model(plain), adapter_name(plain) if is_adapted(plain) else None
         revision = None if own.is_dir() else self._base_revision()
-        for name, value in ((QUANTIZATION, quantization), (ADAPTER, adapter), (BASE_REVISION, revision)):
+        roles = [self.tokenizer.user_prompt_header, self.tokenizer.assistant_prompt_header] if wrapped else None
+        own_facts = {QUANTIZATION: quantization, ADAPTER: adapter, BASE_REVISION: revision, INSTRUCT: roles}
+        for name, value in own_facts.items():
             recorded.pop(name, None)
             if value is not None:
                 recorded[name] = value
-        recorded.pop(INSTRUCT, None)
-        if wrapped:
-            recorded[INSTRUCT] = [self.tokenizer.user_prompt_header, self.tokenizer.assistant_prompt_header]
 
     def _stores_base(self) -> bool:
         """Whether a checkpoint must hold the base model's weights: no name loads them, and they are not too large."""
         name, now = self._recorded_base, self._base_digest()
         size = weights_size(self.base_model)
-        if size > LARGEST_STORED and self._name_under_adapter(original_model(self.base_model)) is not None:
-            # Of a model with an adapter, only the adapter is stored, which is small.
-            there = self._loaded.get(name)
-            return there is None or bool(now.differences(there))
         if size <= LARGEST_STORED:
-            there = self._loads(name, self._base_by_name) if name else None
+            there = self._loads(name, lambda: self._digest_by_name(name)) if name else None
             return there is None or bool(now.differences(there))
         # A model of this size is not loaded again for a comparison; loading the checkpoint compares the weights.
         there = self._loaded.get(name)
-        if not name or (there is not None and now.differences(there)):
+        differs = there is not None and bool(now.differences(there))
+        if self._name_under_adapter(original_model(self.base_model)) is not None:
+            # Of a model with an adapter, only the adapter is stored, which is small.
+            return there is None or differs
+        if not name or differs:
             logger.warning(
                 "The base model in memory is not what %s loads, and with %.1f GiB it is too large to be kept beside a "
                 "GRADIEND: save the base model yourself, and load the GRADIEND with base_model=<its place>.",
@@ -199,9 +191,6 @@ class TextModelWithGradiend(ModelWithGradiend):
         if is_adapted(original_model(self.base_model)) or Path(name).exists():
             return None
         return self._recorded_revision or cached_revision(name)
-
-    def _base_by_name(self) -> BaseDigest:
-        return self._digest_by_name(self._recorded_base)
 
     def _digest_by_name(self, name: str) -> BaseDigest:
         plain = original_model(self.base_model)
@@ -284,8 +273,11 @@ class TextModelWithGradiend(ModelWithGradiend):
             kind = kind_saved_in(beside)
             assert kind is not None
             model = kind.put_on(original_model(model), beside)
-        if objective is not None and gradiend_kwargs is not None:
-            _refuse_other_objective(objective, kind_of(model, known).name)
+        if objective is not None and gradiend_kwargs is not None and objective != (own := kind_of(model, known).name):
+            raise ValueError(
+                f"The GRADIEND of this checkpoint has the objective {own!r}, not {objective!r}: leave objective out, "
+                "or train a new GRADIEND with the other one."
+            )
         return model, loaded
 
     @classmethod
@@ -306,18 +298,10 @@ class TextModelWithGradiend(ModelWithGradiend):
         if not isinstance(kwargs.get("param_map"), (Mapping, ParameterMap)):
             asked = kwargs.pop("params", None), kwargs.pop("param_map", None)
             kwargs["param_map"] = reachable_map(base_model, objective_of(base_model, tokenizer, named), *asked)
-        gradiend = build_gradiend_from_base_model(base_model, load_directory, **kwargs)
+        gradiend = backbone.build_gradiend_from_base_model(base_model, load_directory, **kwargs)
         if objective is not None:
             gradiend.kwargs[OBJECTIVE] = objective
         return gradiend
-
-
-def _refuse_other_objective(asked: str, own: str) -> None:
-    if asked != own:
-        raise ValueError(
-            f"The GRADIEND of this checkpoint has the objective {own!r}, not {asked!r}: leave objective out, or train "
-            "a new GRADIEND with the other one."
-        )
 
 
 def kind_saved_in(directory: str | Path) -> type[Objective] | None:
@@ -332,15 +316,16 @@ def reachable_map(base_model: Any, objective: Objective, params: Any = None, par
         ValueError: No gradient reaches any parameter, or one that was asked for without a wildcard.
     """
     with exclusive(base_model):
-        mapping = select_parameters(base_model, params, param_map)
-        backbone, _ = split_backbone_vs_head_params(base_model)
+        mapping = backbone.select_parameters(base_model, params, param_map)
+        parameters, _ = backbone.split_backbone_vs_head_params(base_model)
         unreached = unreached_parameters(
             base_model,
-            {entry.name: backbone[entry.name] for entry in mapping},
+            {entry.name: parameters[entry.name] for entry in mapping},
             objective.tokenize([PROBE_TEXT], ["c"]),
             objective,
         )
-    asked = {name for patterns in (params, param_map) if patterns is not None for name in as_patterns(patterns)}
+    given = [patterns for patterns in (params, param_map) if patterns is not None]
+    asked = {name for patterns in given for name in backbone.as_patterns(patterns)}
     if asked & set(unreached) or len(unreached) == len(mapping):
         bad = sorted(asked & set(unreached)) or unreached
         raise ValueError(f"No gradient ever reaches {', '.join(bad)}: leave it out of params and param_map.")

@@ -14,20 +14,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradiend.data.unified import (
-    UNIFIED_ALTERNATIVE,
-    UNIFIED_FACTUAL,
-    UNIFIED_FACTUAL_CLASS,
-    UNIFIED_MASKED,
-    resolve_dataframe,
-)
+from gradiend.data import unified
+from gradiend.data.unified import UNIFIED_ALTERNATIVE, UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, UNIFIED_MASKED
 from gradiend.data.unified._casing import write_in_place
 from gradiend.evaluator._encoding_files import kept_encodings
 from gradiend.evaluator._measurements import WordProbabilities
 from gradiend.gradients import Objective, WordScorer
 from gradiend.model._refusals import inside
 from gradiend.objectives import objective_of
-from gradiend.trainer._preparation import unpruned
+from gradiend.trainer._models import unpruned
 from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.text.prediction._rows import scorable_rows, training_like_rows
 from gradiend.util._checks import AS_IN_ARGUMENTS, require_mapping, require_path, require_text, require_whole
@@ -85,10 +80,8 @@ class Annotation:
             # Of a new GRADIEND only the base model is looked at, so it needs no weights.
             model = unpruned(trainer, trainer.current.given, None, trainer.training_args)
         base = original_model(inside(model.base_model))
-        parts = {
-            **language_model_parts(base, model.tokenizer), "rows": frame_part(rows), "class words": words,
-            "columns": columns,
-        }  # fmt: skip
+        own = {"rows": frame_part(rows), "class words": words, "columns": columns}
+        parts = {**language_model_parts(base, model.tokenizer), **own}
 
         def annotated() -> pd.DataFrame:
             return rows.assign(**self._measured(rows, words, columns, base, objective_of(base, model.tokenizer)))
@@ -101,7 +94,7 @@ class Annotation:
         summary = dict(summary)
         if self.output_json is not None:
             with kept_if_possible("The summary is"):
-                _write(Path(self.output_json), summary)
+                by_first(write_checked_json)(self.output_json, summary)
         # The columns of the rows are those of the data, not as a file has them.
         frame = rows.assign(**{name: frame[name].to_numpy() for name in columns.values() if name in frame})
         frame.attrs[SUMMARY] = summary
@@ -115,7 +108,7 @@ class Annotation:
             splits = modality.splits_of(self.split or ALL_SPLITS)
             rows = pd.concat([modality.rows(name, others) for name in splits], ignore_index=True)
         else:
-            given, columns = resolve_dataframe(self.data), modality.config.columns()
+            given, columns = unified.resolve_dataframe(self.data), modality.config.columns()
             assert given is not None
             rows = training_like_rows(modality.usual_frame(given, "data"), columns, "data")
             if UNIFIED_ALTERNATIVE not in rows and columns.alternative in rows:
@@ -130,11 +123,7 @@ class Annotation:
         return None if place is None else Path(place)
 
     def _columns(self, words: Mapping[str, Sequence[str]]) -> dict[str, str]:
-        """What is measured → the column of it, with the texts of `unicode_string_map` replaced.
-
-        Raises:
-            ValueError: Two names that become the same.
-        """
+        """What is measured → the column of it, with the texts of `unicode_string_map` replaced."""
         plain = [CLASS + name for name in words]
         plain += [TARGET + word for word in dict.fromkeys(word for own in words.values() for word in own)]
         named = {}
@@ -203,8 +192,3 @@ def summary_of(rows: pd.DataFrame, class_columns: Mapping[str, str]) -> dict[str
 def _mean(values: pd.Series) -> float | None:
     mean = float(values.mean())
     return None if math.isnan(mean) else mean
-
-
-@by_first
-def _write(path: Path, summary: Mapping[str, Any]) -> None:
-    write_checked_json(path, summary)

@@ -22,19 +22,15 @@ from gradiend.data.unified import (
     resolve_dataframe,
     transition_id,
 )
-from gradiend.data.unified._schema import ColumnNames, listed, require_values, usual_texts
+from gradiend.data.unified._schema import ColumnNames, listed, require_values
 from gradiend.evaluator._encoder_statistics import eval_groups
 from gradiend.evaluator.encoder import EncoderData
 from gradiend.gradients import Objective, name_of_tokenizer
 from gradiend.model._context import Side
 from gradiend.util import PLACEHOLDER
-from gradiend.util._checks import require_texts
 from gradiend.util.logging import get_logger
 
 logger = get_logger(__name__)
-
-TARGET_ROWS = "target_rows"
-"""The value of `balance_texts` that takes the rows of the target classes."""
 
 
 def labelled(rows: pd.DataFrame, pair: Sequence[str], others: Sequence[str] = ()) -> pd.DataFrame:
@@ -119,9 +115,6 @@ def told_apart(rows: pd.DataFrame, objective: Objective, purpose: str) -> pd.Dat
     """The rows without different words of the same tokens; one warning counts the other rows and names the `purpose`.
 
     The gradients of words with the same tokens would not differ. Rows with one word on both sides are kept.
-
-    Raises:
-        ValueError: No row of a target class is left; the message names the words and the tokenizer.
     """
     sides = [UNIFIED_FACTUAL, UNIFIED_ALTERNATIVE]
     differ = (rows[sides[0]] != rows[sides[1]]).to_numpy()
@@ -149,11 +142,7 @@ def told_apart(rows: pd.DataFrame, objective: Objective, purpose: str) -> pd.Dat
 
 
 def comparable_rows(rows: pd.DataFrame, objective: Objective) -> pd.DataFrame:
-    """The rows whose two words are not the same to the model; one log line counts the others.
-
-    Raises:
-        ValueError: No row of a class is left.
-    """
+    """The rows whose two words are not the same to the model; one log line counts the others."""
     same = (rows[UNIFIED_FACTUAL] == rows[UNIFIED_ALTERNATIVE]).to_numpy(copy=True)
     same[~same] = _same_tokens(rows[~same], objective)
     if not same.any():
@@ -238,11 +227,7 @@ def filled(rows: pd.DataFrame) -> list[str]:
 
 
 def checked_neutral(data: Any, max_rows: int | None = None, *, trust_remote_code: bool = False) -> pd.DataFrame:
-    """Neutral texts from a frame, a file or a data set (see `resolve_dataframe`).
-
-    Raises:
-        ValueError: There is no column `text`, or the column has entries that are no text.
-    """
+    """Neutral texts from a frame, a file or a data set (see `resolve_dataframe`)."""
     frame = resolve_dataframe(data, max_rows=max_rows, trust_remote_code=trust_remote_code)
     assert frame is not None
     if "text" not in frame.columns:
@@ -265,11 +250,7 @@ def checked_neutral(data: Any, max_rows: int | None = None, *, trust_remote_code
 
 
 def without_words(neutral: pd.DataFrame, excluded: Sequence[str]) -> pd.DataFrame:
-    """The neutral texts without any excluded word; one log line counts the others.
-
-    Raises:
-        ValueError: Each text has an excluded word.
-    """
+    """The neutral texts without any excluded word; one log line counts the others."""
     if not excluded:
         return neutral
     never = ExcludedWords(excluded)
@@ -284,41 +265,12 @@ def without_words(neutral: pd.DataFrame, excluded: Sequence[str]) -> pd.DataFram
     return kept.reset_index(drop=True)
 
 
-def balance_texts(data: Any, masked_col: str, placeholder: str = PLACEHOLDER) -> list[str]:
-    """The distinct texts of a list, or of a frame, file or data set with the column `masked_col` or `text`.
-
-    Raises:
-        TypeError: A list of something else.
-        ValueError: No text, no such column, or a text without a `[MASK]`, or without the `placeholder` for it.
-    """
-    if isinstance(data, (list, tuple)):
-        texts = list(require_texts("balance_texts", data))
-    else:
-        frame = resolve_dataframe(data)
-        assert frame is not None
-        column = next((name for name in (masked_col, "text") if name in frame), None)
-        if column is None:
-            has = ", ".join(map(str, frame.columns))
-            raise ValueError(f"balance_texts needs a column {masked_col!r} or 'text'; it has {has}.")
-        texts = frame[column].tolist()
-    texts = usual_texts(texts, placeholder, "balance_texts")
-    without = [text for text in texts if not isinstance(text, str) or PLACEHOLDER not in text]
-    if without or not texts:
-        found = f"{without[0]!r:.60}" if without else "no text"
-        raise ValueError(f"Every text of balance_texts needs a {PLACEHOLDER}; got {found}.")
-    return list(dict.fromkeys(texts))
-
-
 def training_like_rows(frame: pd.DataFrame, columns: ColumnNames, argument: str = "training_like_df") -> pd.DataFrame:
     """Rows for the decoder evaluation under the names of the unified frame: masked, factual and factual_class.
 
     `frame` has unified rows, or rows with the columns of the training data, or the class in `factual_id`. If there is
     no word, class words keep their own casing, and neutral texts have nothing at the placeholder. Errors name the
     `argument` that gave the frame.
-
-    Raises:
-        TypeError: `frame` is no DataFrame.
-        ValueError: The frame has no rows, or lacks the text, its class, or some of the values.
     """
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(f"{argument} must be a DataFrame; got {type(frame).__name__}.")
@@ -353,9 +305,6 @@ def with_alternatives(rows: pd.DataFrame, columns: ColumnNames, pair: Sequence[s
     """What `training_like_rows` gives, with alternative and alternative_class, for a decoder evaluation row by row.
 
     Without a column for it, the class of the alternative is the other target class.
-
-    Raises:
-        ValueError: Rows without a word or an alternative, or of other classes than the pair.
     """
     column = next((name for name in (UNIFIED_ALTERNATIVE, columns.alternative) if name in rows.columns), None)
     if column is None or (rows[UNIFIED_FACTUAL] == "").any():

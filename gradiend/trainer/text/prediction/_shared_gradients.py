@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -50,6 +51,10 @@ class KeptRows(EncoderData):
     kept: Tensor = field(default_factory=lambda: torch.empty(0))
     """The source gradient of each row, (rows, input_dim)."""
 
+    def keep(self, number: int, side: Side, gradients: Mapping[Side, Tensor]) -> None:
+        """Keep the gradient of one side for a row."""
+        self.kept[number] = gradients[side]
+
     @torch.no_grad()
     def encode(
         self, model: Any, *, source: str | None = None, batch_size: int = 32, progress: str | None = None
@@ -68,15 +73,9 @@ def kept_rows(
     side = Side.parse("source", source)
     rows = KeptRows(data.rows, data.factual, data.alternative, torch.empty(len(data), mapping.size, dtype=dtype))
 
-    def keeper(number: int) -> Callable[[Mapping[Side, Tensor]], None]:
-        def keep(gradients: Mapping[Side, Tensor]) -> None:
-            rows.kept[number] = gradients[side]
-
-        return keep
-
     words = zip(data.rows["input_text"], data.factual, data.alternative, strict=True)
     requests = [
-        Request((text,), (factual,), (alternative,), mapping, keeper(number))
+        Request((text,), (factual,), (alternative,), mapping, partial(rows.keep, number, side))
         for number, (text, factual, alternative) in enumerate(words)
     ]
     return rows, requests
@@ -88,28 +87,20 @@ def requests_of(training: TextGradientBatches, turns: Sequence[tuple[int, int]])
     assert store is not None
     texts = data.data["masked"]
 
-    def keeper(key: Any) -> Callable[[Mapping[Side, Tensor]], None]:
-        return lambda gradients: store.keep(key, [gradients[side] for side in training.sides.values()])
+    def keep(key: Any, gradients: Mapping[Side, Tensor]) -> None:
+        store.keep(key, [gradients[side] for side in training.sides.values()])
 
     for turn in turns[: store.capacity(len(training.sides), engine.mapping.size, engine.dtype)]:
         rows = data.batches[turn[0]][turn[1]]
-        yield Request(tuple(texts.iloc[rows]), *training.words(turn), engine.mapping, keeper(training.key(turn)))
+        yield Request(tuple(texts.iloc[rows]), *training.words(turn), engine.mapping, partial(keep, training.key(turn)))
 
 
 @plain_modes()
 def answer(requests: Iterable[Request], like: GradientEngine, *, bf16: bool = False) -> int:
-    """Compute each gradient that several requests need once, and hand it to all of them.
+    """Compute each gradient that several requests need once, for all of them; returns the number of backward passes.
 
     The gradient of the difference of two losses is the difference of their gradients here, which a training alone
-    computes in one pass: the two differ by rounding.
-
-    Args:
-        requests: The requests of trainings on one base model.
-        like: An engine of this base model, whose settings hold.
-        bf16: See `GradientEngine.gradients`.
-
-    Returns:
-        The number of backward passes.
+    computes in one pass: the two differ by rounding. `like` is an engine of the base model, whose settings hold.
     """
     batches: dict[tuple[str, ...], list[Request]] = {}
     for one in requests:

@@ -56,14 +56,7 @@ class SideEffectsRequest:
         self.ignored = [*words, *(trainer.config.decoder_eval_ignore_tokens or ())]
 
     def kept(self, model: Any, rewrite: Mapping[str, Any], directory: str | None, name: str) -> pd.DataFrame:
-        """The frame of results, which is read from a file of the directory if everything is as it was then.
-
-        Args:
-            model: See `measure`.
-            rewrite: See `measure`.
-            directory: The directory; None measures and keeps nothing.
-            name: Name of the rewrite, for the file.
-        """
+        """The frame of `measure`, read from a file of the directory, named by the rewrite, if all is as it was then."""
         if directory is None:
             return self.measure(model, rewrite)
         cache = Cache(Path(directory) / f"{SIDE_EFFECTS}_{safe_name(name)}.json", plain(self._parts(model, rewrite)))
@@ -90,12 +83,7 @@ class SideEffectsRequest:
         }  # fmt: skip
 
     def measure(self, model: Any, rewrite: Mapping[str, Any]) -> pd.DataFrame:
-        """The frame of results for a rewrite of a model without auxiliary head.
-
-        Args:
-            model: A `TextPredictionModelWithGradiend`.
-            rewrite: The arguments of `ModelWithGradiend.temporarily_rewritten`.
-        """
+        """The frame of results for a model without auxiliary head and arguments of `temporarily_rewritten`."""
         objective = objective_of(model.base_model, model.tokenizer)
         effects = SideEffects(
             objective, self.texts, ignored=self.ignored, classes=self._classes(objective), sentences=self.sentences,
@@ -135,11 +123,7 @@ class SideEffectsRequest:
 
 
 def figure_drawer(trainer: Any, output: str | Path | None, show: bool | None) -> Callable[[pd.DataFrame], Any] | None:
-    """A function that draws the frame of results; None without matplotlib, with a warning.
-
-    Raises:
-        ValueError: A format that matplotlib does not write, or a figure that would be neither saved nor shown.
-    """
+    """A function that draws the frame of results; None without matplotlib, with a warning."""
     if output is not None:
         require_path("output", output)
         if Path(output).is_dir():

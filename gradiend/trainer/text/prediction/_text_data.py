@@ -2,62 +2,31 @@
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from gradiend.data import unified
 from gradiend.data._summary import DataSummary, summarise
 from gradiend.data.text._preprocess import LONG_CHARACTERS
-from gradiend.data.unified import (
-    UNIFIED_ALTERNATIVE,
-    UNIFIED_FACTUAL,
-    UNIFIED_FACTUAL_CLASS,
-    UNIFIED_MASKED,
-    UNIFIED_SPLIT,
-    UNIFIED_TRANSITION,
-    classes_in,
-    documents_of,
-    other_classes,
-    parse_pair,
-    require_split,
-    to_unified,
-    transition_id,
-)
+from gradiend.data.unified import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, UNIFIED_MASKED, UNIFIED_SPLIT
 from gradiend.data.unified._casing import own_spellings
 from gradiend.data.unified._parsed_tables import of_other_class
 from gradiend.data.unified._schema import listed, rows_by_split, usual_data, usual_frame, usual_texts
 from gradiend.data.unified._word_splits import HELD_OUT, Division, divided
 from gradiend.evaluator._goals import check_class_names
-from gradiend.evaluator._measurements import ClassProbabilities, WordProbabilities
-from gradiend.evaluator._row_wise import RowWiseProbabilities
 from gradiend.evaluator.encoder import EncoderData
-from gradiend.gradients import Objective
 from gradiend.objectives import MAX_LENGTH, kind_of, with_saved_head
 from gradiend.trainer.core._memory import Probe
 from gradiend.trainer.core._modality import Modality
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend, kind_saved_in, require_objective
+from gradiend.trainer.text.prediction import _rows
 from gradiend.trainer.text.prediction._memory_probe import probe_training
-from gradiend.trainer.text.prediction._rows import (
-    TARGET_ROWS,
-    balance_texts,
-    checked_neutral,
-    comparable_rows,
-    encoder_data,
-    filled,
-    labelled,
-    labelled_transitions,
-    scorable_rows,
-    told_apart,
-    training_like_rows,
-    with_alternatives,
-    with_own_word,
-    without_words,
-)
 from gradiend.trainer.text.prediction.config import LABEL, TextPredictionConfig
 from gradiend.trainer.text.prediction.dataset import TextTrainingDataset
 from gradiend.trainer.text.prediction.model_with_gradiend import TextPredictionModelWithGradiend
@@ -69,6 +38,8 @@ from gradiend.util.paths import MLM_HEAD
 
 logger = get_logger(__name__)
 
+Data = pd.DataFrame | Mapping[str, pd.DataFrame]
+"""One table, or one for each class."""
 CARD_WORDS = 12
 """Words of a class that a card lists."""
 
@@ -81,30 +52,21 @@ class TextData(Modality):
         self.division = config.division() if division is None else division
         """How rows are divided into splits; None where a column of the data says so."""
         self._target_classes = config.target_classes
-        self._given: pd.DataFrame | Mapping[str, pd.DataFrame] | None = None
-        self._loaded: pd.DataFrame | Mapping[str, pd.DataFrame] | None = None
         self._frames: dict[tuple[str, str], pd.DataFrame] = {}
         self._dropped: dict[tuple[str, str], Counter[str]] = {}
-        self._others: pd.DataFrame | None = None
-        self._neutral: pd.DataFrame | None = None
         self.trained_head: str | None = None
         """Directory of the auxiliary head that the trainer has trained; None without a head."""
-        self._reader: TextData = self
+        self.reader: TextData = self
+        """Who reads the table or data set: itself, or one with the same source, so that it is read once."""
+        self.seed = config.random_state or 0
+        """The seed of the data."""
         self._single: TextData = self
         self._of_seeds: dict[tuple[int, str], TextData] = {}
         self._cycle_length = 1
 
-    def read_as(self, other: TextData) -> None:
-        """Take the table or data set that `other` reads, which has the same source, instead of reading it again."""
-        self._reader = other
-
     @property
     def target_classes(self) -> list[str]:
-        """The two classes: the given classes, else the two merged classes, else those in the data.
-
-        Raises:
-            ValueError: No classes are given, and the data has not exactly two; or a name that decoder results use.
-        """
+        """The two classes: the given classes, else the two merged classes, else those in the data."""
         if self._target_classes is None:
             found = self.config.pair() or self.all_classes
             if len(found) < 2:
@@ -126,7 +88,7 @@ class TextData(Modality):
             return list(self.config.all_classes)
         if self.config.class_merge_map is not None:
             return list(dict.fromkeys([*map(str, self.config.class_merge_map), *(self.config.pair() or ())]))
-        return classes_in(self._data(), self.config.columns())
+        return unified.classes_in(self._data, self.config.columns())
 
     @property
     def combined_data(self) -> pd.DataFrame:
@@ -134,52 +96,42 @@ class TextData(Modality):
         return self._unified(self.target_classes)
 
     def described(self) -> str:
-        """See `Modality.described`."""
         pair = self._target_classes or self.config.pair()
-        frame = None if pair is None else self._frames.get(parse_pair(pair))
+        frame = None if pair is None else self._frames.get(unified.parse_pair(pair))
         if frame is None:
             return "not read yet"
         sizes = frame[UNIFIED_SPLIT].value_counts()
         return f"{len(frame):,} rows: {', '.join(f'{split} {size:,}' for split, size in sizes.items())}"
 
     @property
-    def seed(self) -> int:
-        """The seed of the data: `config.random_state`, or 0."""
-        return self.config.random_state or 0
-
-    @property
     def plot_style(self) -> Mapping[str, Any]:
         """`img_format` and `img_dpi` of the configuration."""
         return {"img_format": self.config.img_format, "dpi": self.config.img_dpi}
 
-    def _data(self) -> pd.DataFrame | Mapping[str, pd.DataFrame]:
+    @cached_property
+    def _data(self) -> Data:
         """The data that the configuration names, with a split for each row."""
-        if self._loaded is None:
-            self._loaded = given = self._read()
-            if self.division is not None:
-                merge = self.config.class_merge()
-                self._loaded, self._cycle_length = divided(
-                    given, self.config.columns(), self.division, needed=self.config.pair(),
-                    name_of=str if merge is None else lambda base: merge.name_of(base) or base,
-                )  # fmt: skip
-        return self._loaded
+        if self.division is None:
+            return self._given
+        merge = self.config.class_merge()
+        rows, self._cycle_length = divided(
+            self._given, self.config.columns(), self.division, needed=self.config.pair(),
+            name_of=str if merge is None else lambda base: merge.name_of(base) or base,
+        )  # fmt: skip
+        return rows
 
-    def _read(self) -> pd.DataFrame | Mapping[str, pd.DataFrame]:
-        """The data that the configuration names, read once."""
-        if self._reader is not self:
-            return self._reader._read()
-        if self._given is None:
-            loaded = self.config.source().load(self.config.columns())
-            self._given = usual_data(loaded, self.config.masked_col, self.config.mask_placeholder)
-            self._require_known_classes(self._given)
-        return self._given
+    @cached_property
+    def _given(self) -> Data:
+        """The data that the configuration names, as it is."""
+        if self.reader is not self:
+            return self.reader._given
+        loaded = self.config.source().load(self.config.columns())
+        data = usual_data(loaded, self.config.masked_col, self.config.mask_placeholder)
+        self._require_known_classes(data)
+        return data
 
     def for_seed(self, index: int | None, strategy: str = "random") -> TextData:
-        """See `Modality.for_seed` and `Division.for_seed`; the data is read once, and this object stays as it is.
-
-        Raises:
-            ValueError: A column says the splits, so that there is nothing to draw.
-        """
+        """See `Modality.for_seed` and `Division.for_seed`; the data is read once, and this object stays as it is."""
         if index is None:
             self._single.trained_head = self.trained_head
             return self._single
@@ -191,17 +143,14 @@ class TextData(Modality):
             )
         made, key = self._single._of_seeds, (index, strategy)
         if key not in made:
-            self._read()
             made[key] = TextData(self.config, division.for_seed(index, strategy))
-            made[key].read_as(self)
-            made[key]._single, made[key]._neutral = self._single, self.neutral_data
+            made[key]._given, made[key]._single, made[key].neutral_data = self._given, self._single, self.neutral_data
         made[key].trained_head = self.trained_head
         return made[key]
 
     @property
     def cycle_length(self) -> int:
-        """See `Modality.cycle_length`."""
-        self._data()
+        self._data  # noqa: B018 - the division of the rows says it
         return self._cycle_length
 
     def usual_texts(self, texts: Sequence[Any], name: str) -> list[Any]:
@@ -213,9 +162,9 @@ class TextData(Modality):
         own = self.config.mask_placeholder
         return usual_frame(frame, self.config.masked_col, own, f" of {name}", usual_too=True)
 
-    def _require_known_classes(self, data: pd.DataFrame | Mapping[str, pd.DataFrame]) -> None:
+    def _require_known_classes(self, data: Data) -> None:
         """Raise a ValueError if the data lacks a class of all_classes."""
-        if not (self.config.all_classes and (found := classes_in(data, self.config.columns()))):
+        if not (self.config.all_classes and (found := unified.classes_in(data, self.config.columns()))):
             return
         columns = self.config.columns()
         tables = data.values() if isinstance(data, Mapping) else [data]
@@ -231,11 +180,11 @@ class TextData(Modality):
 
     def _unified(self, pair: Sequence[str]) -> pd.DataFrame:
         """The unified frame of two classes."""
-        key = parse_pair(pair)
+        key = unified.parse_pair(pair)
         if key not in self._frames:
             self._dropped[key] = Counter()
-            self._frames[key] = to_unified(
-                self._data(), pair=key, columns=self.config.columns(),
+            self._frames[key] = unified.to_unified(
+                self._data, pair=key, columns=self.config.columns(),
                 max_counterfactuals_per_sentence=self.config.max_counterfactuals_per_sentence, seed=self.seed,
                 merge=self.config.class_merge(), dropped=self._dropped[key],
             )  # fmt: skip
@@ -254,37 +203,32 @@ class TextData(Modality):
             n_long, len(texts), LONG_CHARACTERS, len(max(texts, key=len).split()),
         )  # fmt: skip
 
-    @property
+    @cached_property
     def other_data(self) -> pd.DataFrame:
         """Unified rows of the classes that are no target: each word with itself as the alternative."""
-        if self._others is None:
-            self._others = other_classes(
-                self._data(), pair=self.target_classes, columns=self.config.columns(), merge=self.config.class_merge(),
-                only=self.config.all_classes,
-            )  # fmt: skip
-        return self._others
+        return unified.other_classes(
+            self._data, pair=self.target_classes, columns=self.config.columns(), merge=self.config.class_merge(),
+            only=self.config.all_classes,
+        )  # fmt: skip
 
-    @property
+    @cached_property
     def neutral_data(self) -> pd.DataFrame | None:
         """The neutral texts (column `text`); None if the configuration names none.
 
         Raises:
             ValueError: The data has no column `text`, or each text has a word that is excluded.
         """
-        if self._neutral is None and self.config.eval_neutral_data is not None:
-            self._neutral = without_words(
-                checked_neutral(
-                    self.config.eval_neutral_data,
-                    self.config.eval_neutral_max_rows,
-                    trust_remote_code=self.config.dataset_trust_remote_code,
-                ),
-                self.config.eval_neutral_additional_excluded_words or (),
-            )
-        return self._neutral
+        config = self.config
+        if config.eval_neutral_data is None:
+            return None
+        texts = _rows.checked_neutral(
+            config.eval_neutral_data, config.eval_neutral_max_rows, trust_remote_code=config.dataset_trust_remote_code
+        )
+        return _rows.without_words(texts, config.eval_neutral_additional_excluded_words or ())
 
     def rows(self, split: str, include_other_classes: bool = False) -> pd.DataFrame:
         """Unified rows of a split, followed by the rows of other classes if these are included."""
-        rows = require_split(self.combined_data, split)
+        rows = unified.require_split(self.combined_data, split)
         if not include_other_classes:
             return rows
         others = self.other_data
@@ -297,24 +241,18 @@ class TextData(Modality):
     def summary(self, tokenizer: Any, include_other_classes: bool) -> DataSummary:
         """See `TextPredictionTrainer.data_summary`."""
         rows, classes = self.combined_data, self.target_classes
-        dropped = Counter(self._dropped[parse_pair(classes)])
+        dropped = Counter(self._dropped[unified.parse_pair(classes)])
         if include_other_classes:
             rows = pd.concat([rows, self.other_data], ignore_index=True)
             classes += [name for name in self.all_classes if name not in classes]
             for base in self.config.bases_of(classes):
                 del dropped[of_other_class(base)]
-        documents = documents_of(self._data(), self.config.columns())
+        documents = unified.documents_of(self._data, self.config.columns())
         if documents is not None:
             rows = rows.merge(documents, on=[UNIFIED_MASKED, UNIFIED_SPLIT], how="left")
         return summarise(rows, classes=classes, dropped=dropped, tokenizer=tokenizer)
 
     def check_training_data(self, arguments: TrainingArguments) -> None:
-        """See `Modality.check_training_data`.
-
-        Raises:
-            ValueError: See `gradiend.data.unified`; no training split; a class smaller than a batch; a target class
-                without words in `decoder_eval_targets`.
-        """
         self.config.eval_targets(self.target_classes)
         train = self.rows("train", arguments.add_identity_for_other_classes)
         sizes = train[UNIFIED_FACTUAL_CLASS].value_counts()
@@ -336,10 +274,9 @@ class TextData(Modality):
             if not self.has_split("validation"):
                 present = ", ".join(dict.fromkeys(self.combined_data[UNIFIED_SPLIT]))
                 logger.warning(
-                    "There is no validation split (present: %s): trainings are judged on training rows.%s",
-                    present,
+                    "There is no validation split (present: %s): trainings are judged on training rows.%s", present,
                     "" if self.has_split("test") else " Evaluations need a test split.",
-                )
+                )  # fmt: skip
         self.neutral_data  # noqa: B018 - the texts are read here, so that a bad file costs no training
 
     def evaluation_split(self) -> str:
@@ -359,8 +296,8 @@ class TextData(Modality):
         if class_pair is None or tuple(class_pair) == tuple(self.target_classes):
             rows = self.labelled_rows(split, include_other_classes)
         else:
-            rows = labelled(require_split(self._unified(class_pair), split), class_pair)
-        rows = told_apart(scorable_rows(rows, objective, "training"), objective, "training")
+            rows = _rows.labelled(unified.require_split(self._unified(class_pair), split), class_pair)
+        rows = _rows.told_apart(_rows.scorable_rows(rows, objective, "training"), objective, "training")
         return TextTrainingDataset(
             rows.rename(columns={"source_id": "factual_id", "target_id": "alternative_id"}), tokenizer, batch_size,
             max_size=max_size, balance_column=balance_column, seed=self.seed, objective=objective,
@@ -373,27 +310,25 @@ class TextData(Modality):
         if not isinstance(model, TextModelWithGradiend):
             raise TypeError(f"model_with_gradiend must be a model with a GRADIEND; got {model!r:.60}.")
         require_whole("max_size", max_size, 1, none_means="for all rows")
-        frames = [labelled(self.combined_data.head(0), self.target_classes)]
+        frames = [_rows.labelled(self.combined_data.head(0), self.target_classes)]
         frames += [
             self.capped(self.labelled_rows(name, include_other_classes), "feature_class_id", max_size)
             for name in self.splits_of(split)
             if self.has_split(name)
         ]
-        return encoder_data(pd.concat(frames[1:] or frames, ignore_index=True), model)
+        return _rows.encoder_data(pd.concat(frames[1:] or frames, ignore_index=True), model)
 
     def check_model(self, model: Any, arguments: TrainingArguments) -> None:
-        """See `Modality.check_model`."""
         require_objective(model, arguments.prediction_objective)
 
     def memory_probe(self, trainer: Any, model: Any, arguments: TrainingArguments) -> Probe | None:
-        """See `Modality.memory_probe`."""
         known = isinstance(model, TextPredictionModelWithGradiend)
         return probe_training(trainer, model, arguments) if known else None
 
     def labelled_rows(self, split: str, include_other_classes: bool = False) -> pd.DataFrame:
         """The rows of a split with labels and ids, see `labelled`."""
         others = [name for name in self.all_classes if name not in self.target_classes] if include_other_classes else ()
-        return labelled(self.rows(split, include_other_classes), self.target_classes, others)
+        return _rows.labelled(self.rows(split, include_other_classes), self.target_classes, others)
 
     def splits_of(self, split: str | Sequence[str]) -> list[str]:
         """The names of one split or of several; for "all" those in the data, train, validation and test first."""
@@ -404,28 +339,22 @@ class TextData(Modality):
         usual = [name for name in ("train", "validation", "test") if name in known]
         return [*usual, *(name for name in known if name not in usual)]
 
-    def transition_rows(self, split: str, directions: Sequence[tuple[str, str]]) -> pd.DataFrame:
-        """The labelled rows of a split that go in some directions, see `labelled_transitions`."""
-        frames = self._frames_of(directions)
-        rows = [frame[frame[UNIFIED_SPLIT] == normalize_split_name(split)] for frame in frames]
-        return labelled_transitions(pd.concat(rows, ignore_index=True), self.target_classes)
-
-    def _frames_of(self, directions: Sequence[tuple[str, str]]) -> list[pd.DataFrame]:
+    def frames_of(self, directions: Sequence[tuple[str, str]]) -> list[pd.DataFrame]:
         """The unified rows of each direction (factual class, alternative class), of all splits."""
         targets, order = self.target_classes, self.all_classes
         frames = []
         for factual, alternative in directions:
-            name = transition_id(factual, alternative)
+            name = unified.transition_id(factual, alternative)
             if factual != alternative:
                 between = {factual, alternative}
                 # One order for both directions, so that they come from one frame.
                 ordered = targets if between == set(targets) else sorted(between, key=order.index)
                 frame = self._unified(ordered)
             elif factual in targets:
-                frame = with_own_word(self.combined_data)
+                frame = _rows.with_own_word(self.combined_data)
             else:
                 frame = self.other_data
-            frames.append(frame[frame[UNIFIED_TRANSITION] == name])
+            frames.append(frame[frame[unified.UNIFIED_TRANSITION] == name])
         return frames
 
     def class_words(self) -> dict[str, list[str]]:
@@ -444,7 +373,6 @@ class TextData(Modality):
         return words
 
     def card_facts(self) -> dict[str, Any]:
-        """See `Modality.card_facts`."""
         words = {name: own for name, own in self.class_words().items() if name in self.target_classes}
         return {
             "words": {name: own[:CARD_WORDS] for name, own in words.items()},
@@ -452,7 +380,7 @@ class TextData(Modality):
             "rows": rows_by_split(self.combined_data),
         }
 
-    @functools.cached_property
+    @cached_property
     def shared_words(self) -> list[str]:
         """The words that both target classes have, if no words are given for them."""
         if isinstance(self.config.decoder_eval_targets, Mapping):
@@ -468,77 +396,12 @@ class TextData(Modality):
             return self.config.decoder_eval_restrict_to_target_classes and bool(self.shared_words)
         return self.config.decoder_eval_targets == LABEL
 
-    def decoder_probabilities(
-        self, rows: pd.DataFrame, targets: Mapping[str, Sequence[str]], objective: Objective, batch_size: int
-    ) -> WordProbabilities:
-        """P(class) on the rows of a decoder evaluation: by the words of the classes, or row by row.
-
-        Raises:
-            ValueError: Words that the tokenizer does not know, or that it cannot tell apart.
-        """
-        if not self.row_wise:
-            return ClassProbabilities(rows, targets, objective, batch_size=batch_size)
-        if self.config.decoder_eval_targets is None:
-            logger.info(
-                "The classes share the words %s: the decoder is evaluated row by row, P(the word of a row) against "
-                "P(its alternative).", listed(self.shared_words),
-            )  # fmt: skip
-        rows = comparable_rows(rows, objective)
-        for side in (UNIFIED_FACTUAL, UNIFIED_ALTERNATIVE):
-            objective.require_known(rows[side].unique().tolist())
-        return RowWiseProbabilities(rows, self.target_classes, objective, batch_size=batch_size)
-
-    def decoder_rows(
-        self, split: str | Sequence[str], max_size: int | None, given: pd.DataFrame | None
-    ) -> pd.DataFrame:
-        """The distinct rows of a decoder evaluation: the given ones, or those of splits (a name, several, or "all")."""
-        if given is not None:
-            if isinstance(given, pd.DataFrame):
-                given = self.usual_frame(given, "training_like_df")
-            rows = training_like_rows(given, self.config.columns())
-            return with_alternatives(rows, self.config.columns(), self.target_classes) if self.row_wise else rows
-        others = not self.config.decoder_eval_restrict_to_target_classes
-        rows = pd.concat([self.rows(name, others) for name in self.splits_of(split)], ignore_index=True)
-        own = [UNIFIED_ALTERNATIVE] if self.row_wise else []
-        rows = rows.drop_duplicates([UNIFIED_MASKED, UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, *own])
-        return self.capped(rows, UNIFIED_FACTUAL_CLASS, max_size)
-
-    def decoder_neutral(self, rows: pd.DataFrame, max_size: int | None, given: Any) -> pd.DataFrame:
-        """The neutral texts of a decoder evaluation; without neutral data, the texts of the rows."""
-        neutral = self.neutral_data if given is None else checked_neutral(given)
-        if neutral is None:
-            neutral = pd.DataFrame({"text": filled(rows)})
-        caps = [cap for cap in (max_size, self.config.decoder_eval_lms_max_samples) if cap is not None]
-        if caps and len(neutral) > min(caps):
-            neutral = neutral.sample(min(caps), random_state=self.seed).sort_index()
-        return neutral
-
-    def balance_texts(self, given: Any) -> list[str]:
-        """See `TextPredictionTrainer.balance_texts`."""
-        if self.row_wise and self.shared_words:
-            raise ValueError(
-                f'"balance" compares the words of the classes on other texts, and the classes share '
-                f"{listed(self.shared_words)}: give words that tell them apart, decoder_eval_targets={{class: words}}."
-            )
-        wanted = self.config.balance_texts if given is None else given
-        if wanted is None:
-            raise ValueError(
-                '"balance" needs texts that fit every class, such as "The nurse said that [MASK] was tired.": give '
-                "balance_texts=[…] (or a file; it is also a field of TextPredictionConfig). "
-                'balance_texts="target_rows" takes the rows of the target classes, whose context makes one class right.'
-            )
-        if isinstance(wanted, str) and wanted == TARGET_ROWS:
-            return self.decoder_rows("test", None, None)[UNIFIED_MASKED].drop_duplicates().tolist()
-        return balance_texts(wanted, self.config.masked_col, self.config.mask_placeholder)
-
-    def head_rows(self, split: str, max_size: int | None) -> pd.DataFrame:
-        """See `TextPredictionTrainer.get_decoder_mlm_training_data`."""
-        rows = self.rows(split)[[UNIFIED_MASKED, UNIFIED_FACTUAL]].drop_duplicates()
-        if max_size is not None and len(rows) > max_size:
-            rows = rows.sample(max_size, random_state=self.seed).sort_index()
-        return rows.rename(columns={UNIFIED_MASKED: "masked", UNIFIED_FACTUAL: "label"}).reset_index(drop=True)
+    def sampled(self, rows: pd.DataFrame, most: int | None) -> pd.DataFrame:
+        """At most so many rows, which the seed chooses, in their order."""
+        return rows if most is None or len(rows) <= most else rows.sample(most, random_state=self.seed).sort_index()
 
     def capped(self, rows: pd.DataFrame, column: str, max_size: int | None) -> pd.DataFrame:
+        """At most so many rows for each value of a column, which the seed chooses, in their order."""
         if max_size is None or rows.empty:
             return rows
         shuffled = rows.sample(frac=1, random_state=self.seed)
@@ -547,18 +410,16 @@ class TextData(Modality):
     def data_parts(
         self, *splits: str, include_other_classes: bool = False, transitions: Sequence[tuple[str, str]] | None = None
     ) -> dict[str, Any]:
-        """See `Modality.data_parts`."""
         wanted = {name for split in splits for name in self.splits_of(split)}
         frames = {"rows": self.combined_data}
         if include_other_classes:
             frames["rows of other classes"] = self.other_data
         if transitions is not None:
-            frames["rows of the transitions"] = pd.concat(self._frames_of(transitions), ignore_index=True)
+            frames["rows of the transitions"] = pd.concat(self.frames_of(transitions), ignore_index=True)
         chosen = {name: digest_frame(frame[frame[UNIFIED_SPLIT].isin(wanted)]) for name, frame in frames.items()}
         return {**chosen, "data seed": self.seed}
 
     def measurement_parts(self) -> dict[str, Any]:
-        """See `Modality.measurement_parts`."""
         ignored = list(self.config.decoder_eval_ignore_tokens or ())
         parts = {"ignored words": ignored, "neutral texts": frame_part(self.neutral_data)}
         return {**parts, "scored words": "those of each row"} if self.row_wise else parts
@@ -569,5 +430,4 @@ class TextData(Modality):
         return found if found and kind_saved_in(found) is not None else None
 
     def with_head(self, model: Any, directory: str) -> Any:
-        """See `Modality.with_head`."""
         return with_saved_head(model, directory)

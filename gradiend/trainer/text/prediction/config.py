@@ -12,16 +12,8 @@ from gradiend.data.unified._schema import ColumnNames, parse_pair
 from gradiend.data.unified._source import DataSource
 from gradiend.data.unified._word_splits import HELD_OUT, Division
 from gradiend.trainer.core.arguments import TrainingArguments
-from gradiend.util import PLACEHOLDER
+from gradiend.util import PLACEHOLDER, _checks
 from gradiend.util._argument_fields import ShowsChanges, fields_in_docstring
-from gradiend.util._checks import (
-    require_class_words,
-    require_flag,
-    require_mapping,
-    require_ordered,
-    require_text,
-    require_texts,
-)
 from gradiend.util._keywords import nearest, normalize_split_name, one_of, strict_keywords
 
 LABEL = "label"
@@ -144,11 +136,11 @@ class TextPredictionConfig(TrainerConfig):
         if self.target_classes is not None:
             self.target_classes = list(parse_pair(self.target_classes))
         for name in ("all_classes", "hf_subset", "hf_splits", "decoder_eval_ignore_tokens"):
-            require_ordered(name, getattr(self, name))
-        require_text("mask_placeholder", self.mask_placeholder)
+            _checks.require_ordered(name, getattr(self, name))
+        _checks.require_text("mask_placeholder", self.mask_placeholder)
         if self.eval_neutral_additional_excluded_words is not None:
             name = "eval_neutral_additional_excluded_words"
-            self.eval_neutral_additional_excluded_words = list(require_texts(name, getattr(self, name)))
+            self.eval_neutral_additional_excluded_words = list(_checks.require_texts(name, getattr(self, name)))
         self.division()
         self._check_eval_targets()
         if self.class_merge_map is None and self.class_merge_transition_groups is not None:
@@ -168,7 +160,7 @@ class TextPredictionConfig(TrainerConfig):
 
     def _check_eval_targets(self) -> None:
         given = self.decoder_eval_targets
-        require_flag("decoder_eval_export_row_wise_csv", self.decoder_eval_export_row_wise_csv)
+        _checks.require_flag("decoder_eval_export_row_wise_csv", self.decoder_eval_export_row_wise_csv)
         if isinstance(given, str):
             one_of("decoder_eval_targets", given, [LABEL])
             if not self.decoder_eval_restrict_to_target_classes:
@@ -179,9 +171,9 @@ class TextPredictionConfig(TrainerConfig):
             return
         if given is None:
             return
-        require_mapping("decoder_eval_targets", given)
+        _checks.require_mapping("decoder_eval_targets", given)
         for name, words in given.items():
-            require_class_words(f"decoder_eval_targets[{name!r}]", words)
+            _checks.require_class_words(f"decoder_eval_targets[{name!r}]", words)
         if self.decoder_eval_export_row_wise_csv:
             raise ValueError(
                 "decoder_eval_export_row_wise_csv is about scores row by row, and decoder_eval_targets gives words of "
@@ -207,10 +199,9 @@ class TextPredictionConfig(TrainerConfig):
         return [str(base) for name in classes for base in merged.get(name, (name,))]
 
     def eval_targets(self, classes: Sequence[str]) -> dict[str, list[str]] | None:
-        """The words given in `decoder_eval_targets`; None if it gives none.
+        """The words given in `decoder_eval_targets`, for each of the `classes` at least; None if it gives none.
 
-        Raises:
-            ValueError: One of the `classes` has no words there, or all have the same.
+        Raises ValueError if one of the `classes` has no words there, or all have the same.
         """
         if self.decoder_eval_targets is None or isinstance(self.decoder_eval_targets, str):
             return None
@@ -229,11 +220,7 @@ class TextPredictionConfig(TrainerConfig):
         return targets
 
     def with_arguments(self, args: TrainingArguments) -> TextPredictionConfig:
-        """The configuration with what training arguments say about the data.
-
-        Raises:
-            ValueError: Both have a placeholder of their own.
-        """
+        """The configuration with what training arguments say about the data."""
         changes: dict[str, Any] = {}
         if args.dataset_trust_remote_code is not None:
             changes["dataset_trust_remote_code"] = args.dataset_trust_remote_code
@@ -247,12 +234,7 @@ class TextPredictionConfig(TrainerConfig):
         return replace(self, **changes) if changes else self
 
     def division(self) -> Division | None:
-        """How rows are divided into splits; None where a column says so.
-
-        Raises:
-            ValueError: The ratios are no shares that sum to 1, or there are ratios or groups beside a column of splits.
-            TypeError: `split_ratios` is neither numbers nor a mapping, or `split_group_key` no function.
-        """
+        """How rows are divided into splits; None where a column says so."""
         single = {"train": self.split_train_ratio, "validation": self.split_val_ratio, "test": self.split_test_ratio}
         groups = {"split_group_col": self.split_group_col, "split_group_key": self.split_group_key}
         given = [name for name, value in groups.items() if value is not None]

@@ -108,14 +108,11 @@ class TextTrainingDataset(TextBatchedDatasetBase):
             "factual": factual,
             "alternative": alternative,
             "label": row[self.target_key],
-            "feature_class_id": row["feature_class_id"],
             "text": row["masked"].replace(PLACEHOLDER, row["factual"], 1),
-            "template": row["masked"],
-            "input_text": row["masked"],
+            **dict.fromkeys(("template", "input_text"), row["masked"]),
             "factual_token": row["factual"],
             "alternative_token": row["alternative"],
-            "factual_id": row["factual_id"],
-            "alternative_id": row["alternative_id"],
+            **{name: row[name] for name in ("feature_class_id", "factual_id", "alternative_id")},
         }
 
 
@@ -125,8 +122,7 @@ class TextGradientBatches(GradientBatches):
     Args:
         training_data: The batches.
         model: A `TextPredictionModelWithGradiend`, whose engine makes the gradients.
-        source: factual, alternative, diff, or None, which computes no source.
-        target: factual, alternative, diff, or None, which computes no target.
+        source, target: factual, alternative, diff, or None, which computes nothing.
         kept: Store of gradients that are needed again: the data's seed composes the batches, so later epochs, seeds and
             runs have the same ones. A `GradientCache` of the model keeps gradients for good; a `GradientStore` may be
             shared by instances with the same batches and model weights.

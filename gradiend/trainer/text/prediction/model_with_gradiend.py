@@ -8,12 +8,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gradiend.gradients import GradientEngine, TokenizedWord, encode_words, undefined_gradient
+from gradiend.data.text._neutral_masking import ExcludedWords, mask_words
+from gradiend.gradients import GradientEngine, Objective, TokenizedWord, encode_words, undefined_gradient
 from gradiend.model._context import Side
 from gradiend.model._refusals import is_finite
+from gradiend.objectives.masked import MASKED_SHARE
 from gradiend.trainer.core._kept_gradients import words_key
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend
-from gradiend.trainer.text.prediction._random_masks import mask_at_random, parse_ignored
+from gradiend.util import PLACEHOLDER
 from gradiend.util._checks import require_ordered, require_text, require_texts
 from gradiend.util._isolation import plain_modes
 from gradiend.util._keywords import known_keywords
@@ -108,10 +110,8 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
     ) -> None:
         """The gradient of the items' mean loss, parameter by parameter; see `GradientEngine.stream`.
 
-        Args:
-            items: Dicts with `factual` and `alternative`, which are model inputs from `create_inputs`.
-            side: The gradient to compute.
-            receive: Function that gets ranges of the input space and their entries.
+        Items are dicts with `factual` and `alternative`, model inputs from `create_inputs`; `receive` gets ranges of
+        the input space and their entries.
         """
         factual, alternative = self._words_of_items(items)
         self.engine.stream(factual, alternative, [side], lambda _, place, gradient: receive(place, gradient))
@@ -182,8 +182,7 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
         """Latents of many examples at once, each as if encoded alone; see `gradiend.gradients.encode_words`.
 
         Args:
-            factual: The factual words, tokenized by `self.objective`.
-            alternative: The alternative words, tokenized by `self.objective`.
+            factual, alternative: The words of each example, tokenized by `self.objective`.
             source: The gradient that is encoded. Default: this model's source.
             batch_size: Distinct inputs per pass.
             progress: Label of a progress bar; None shows none.
@@ -230,43 +229,26 @@ class TextPredictionModelWithGradiend(TextModelWithGradiend):
             TypeError: A text that is no string, or `ignore_tokens` of another type.
         """
         model = self.without_head()
-        masks = mask_at_random(text, model.objective, excluded=parse_ignored(ignore_tokens), single=single_mask)
+        masked, words, tokenized = mask_at_random(text, model.objective, _ignored(ignore_tokens), single=single_mask)
         kept = None if topk is None else self.get_enhancer_mask(topk, topk_part or "encoder-weight")
-        gradient = model._gradients(masks.tokenized, return_dict=False)
+        gradient = model._gradients(tokenized, return_dict=False)
         if kept is not None:
             gradient = gradient * kept.to(gradient.device)
         encoding = float(model.encode(gradient, return_float=True))
-        return (encoding, masks.text, masks.words) if return_masked_text else encoding
+        return (encoding, masked, words) if return_masked_text else encoding
 
     @torch.no_grad()
     def encode_texts(
         self, masked_texts: Sequence[str], factual: Sequence[str], alternative: Sequence[str], *,
         source: str | None = None, batch_size: int = 32, progress: str | None = None,
     ) -> Tensor:  # fmt: skip
-        """Latents of many texts at once; see `encode_words`.
-
-        Args:
-            masked_texts: N texts with `[MASK]`.
-            factual: For each text, the word that stood at the placeholder.
-            alternative: For each text, the word of the other class.
-            source: The gradient that is encoded. Default: this model's source.
-            batch_size: Distinct inputs per pass.
-            progress: Label of a progress bar; None shows none.
-
-        Returns:
-            (N, latent_dim) float32 on the CPU.
-        """
+        """Latents (N, latent_dim) of N texts with `[MASK]` and the words of both classes there; see `encode_words`."""
         words = [self.objective.tokenize_known(masked_texts, side) for side in (factual, alternative)]
         return self.encode_words(*words, source=source, batch_size=batch_size, progress=progress)
 
 
 def _one_each(name: str, words: str | Sequence[str], texts: Sequence[str]) -> list[str]:
-    """A word for every text: the given words, or the single given word for all texts.
-
-    Raises:
-        TypeError: `words` is neither a word nor a list of words.
-        ValueError: The numbers of words and texts differ.
-    """
+    """A word for every text: the given words, or the single given word for all texts."""
     if not isinstance(words, str):
         require_ordered(name, words)
         words = list(require_texts(name, words))
@@ -274,3 +256,51 @@ def _one_each(name: str, words: str | Sequence[str], texts: Sequence[str]) -> li
     if len(each) != len(texts):
         raise ValueError(f"{name} has {len(each)} words for {len(texts)} texts: give one word, or one for each text.")
     return each
+
+
+def mask_at_random(
+    text: str, objective: Objective, excluded: Collection[str | int], *, single: bool
+) -> tuple[str, list[str], list[TokenizedWord]]:
+    """(the text with masked words, which torch's generator chose; these words; the words, tokenized together).
+
+    See `mask_and_encode` for the arguments. If several words are masked, text beyond the longest input is cut off.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"Expected one text, a string; got {type(text).__name__}. Call it once for each text.")
+    if PLACEHOLDER in text:
+        raise ValueError(
+            f"The text already has {PLACEHOLDER}: encode(text, label=…) takes such a text with the word to predict."
+        )
+    if not single:
+        encoded = objective.encode([text], truncation=True, max_length=objective.max_length)
+        text = text[: max((end for _, end in encoded["offset_mapping"][0]), default=0)]
+    never = ExcludedWords([word for word in excluded if isinstance(word, str)])
+    places = never.maskable(text, min_prefix=objective.min_prefix)
+    no_token = {objective.tokenizer.unk_token_id, *(token for token in excluded if isinstance(token, int))}
+    size = 1 if single else max(1, round(MASKED_SHARE * len(places)))
+    chosen: dict[int, TokenizedWord] = {}
+    for number in torch.randperm(len(places)).tolist():
+        if len(chosen) == size:
+            break
+        [word] = objective.tokenize([mask_words(text, [places[number]])], [places[number].group()])
+        if no_token.isdisjoint(word.tokens):
+            chosen[number] = word
+    if not chosen:
+        raise ValueError(f"No word of {text[:80]!r} may be masked: too short a text, or ignore_tokens names all words.")
+    matches = [places[number] for number in sorted(chosen)]
+    tokenized = objective.together([chosen[number] for number in sorted(chosen)])
+    return mask_words(text, matches), [match.group() for match in matches], tokenized
+
+
+def _ignored(ignore_tokens: Any) -> frozenset[str | int]:
+    """`ignore_tokens` as a set; False and None give an empty set."""
+    if ignore_tokens is None or ignore_tokens is False:
+        return frozenset()
+    if not isinstance(ignore_tokens, (list, tuple, set, frozenset)) or not all(
+        isinstance(token, (str, int)) for token in ignore_tokens
+    ):
+        raise TypeError(
+            "ignore_tokens must be a list of words or token ids that are never masked, or False; "
+            f"got {ignore_tokens!r}."
+        )
+    return frozenset(ignore_tokens)

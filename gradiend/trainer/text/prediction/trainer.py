@@ -13,16 +13,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from gradiend.data._summary import DataSummary
-from gradiend.data.unified import UNIFIED_FACTUAL_CLASS, UNIFIED_SPLIT
+from gradiend.data.unified import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, UNIFIED_MASKED, UNIFIED_SPLIT
 from gradiend.data.unified.transitions import TransitionSpec
 from gradiend.evaluator._goals import wants_cache
 from gradiend.evaluator._grid import CandidateFiles
-from gradiend.evaluator._language_score import LanguageModelingScore
-from gradiend.evaluator._measurements import BalanceOfClasses, TextMeasurement
+from gradiend.evaluator._measurements import TextMeasurement
 from gradiend.evaluator._selection import BASE, LikelihoodPolicy
-from gradiend.gradients import WordScorer
-from gradiend.model._refusals import inside
-from gradiend.objectives import Causal, objective_of, wanted_kind
+from gradiend.objectives import Causal, wanted_kind
 from gradiend.objectives.head_training import train_mlm_head
 from gradiend.trainer._cards import note_side_effects
 from gradiend.trainer._one_writer import one_writer
@@ -31,9 +28,9 @@ from gradiend.trainer.core._kept_gradients import GradientCache
 from gradiend.trainer.core.arguments import DefaultNumber, DefaultWhole, TrainingArguments
 from gradiend.trainer.core.feature_definition import original_model
 from gradiend.trainer.text.common.model_base import TextModelWithGradiend
+from gradiend.trainer.text.prediction import _evaluation_data
 from gradiend.trainer.text.prediction._annotation import Annotation
-from gradiend.trainer.text.prediction._encoder_rows import encoder_rows
-from gradiend.trainer.text.prediction._rows import described, encoder_data, held_out_rows, scorable_rows
+from gradiend.trainer.text.prediction._rows import described, encoder_data, held_out_rows
 from gradiend.trainer.text.prediction._side_effects import SideEffectsRequest, figure_drawer
 from gradiend.trainer.text.prediction._text_data import TextData
 from gradiend.trainer.text.prediction.config import TextPredictionConfig
@@ -150,16 +147,13 @@ class TextPredictionTrainer(Trainer):
 
     @known_keywords("data_summary")
     def data_summary(self, tokenizer: Any = None, include_other_classes: bool | None = None) -> DataSummary:
-        """A report on the data: rows, words and their tokens, lengths, leaks between splits, and dropped rows.
+        """A report on the data, to print or to show: rows, words, tokens, lengths, leaks between splits, dropped rows.
 
         Args:
             tokenizer: The tokenizer, or its name or path, whose tokens the report counts. Default: the tokenizer of the
                 model, if the model is loaded.
             include_other_classes: Whether classes that are no target are described too. Default: whether they are
                 trained on (`add_identity_for_other_classes`).
-
-        Returns:
-            A report to print, to show in a notebook, or to convert to a dict (`to_dict`).
 
         Raises:
             ValueError: See `gradiend.data.unified`.
@@ -212,8 +206,7 @@ class TextPredictionTrainer(Trainer):
             model_with_gradiend: The model that makes the gradients.
             cache_dir: Directory in which gradients are kept, and from which they are read.
             use_cached_gradients: Whether `cache_dir` is used.
-            source: factual, alternative, diff, None (no source is computed), or "model" for the model's source.
-            target: factual, alternative, diff, None (no target is computed), or "model" for the model's target.
+            source, target: factual, alternative, diff, None (it is not computed), or "model" for that of the model.
             bf16: Whether gradients are computed under bfloat16 autocast.
         """
         cached = cache_dir is not None and use_cached_gradients
@@ -227,19 +220,13 @@ class TextPredictionTrainer(Trainer):
 
     @known_keywords("get_decoder_mlm_training_data")
     def get_decoder_mlm_training_data(self, split: str = "train", max_size: int | None = None) -> pd.DataFrame:
-        """The distinct texts of a split and the words that stood there, for an auxiliary head.
+        """The distinct texts of a split (masked) and the words that stood there (label), for an auxiliary head.
 
-        Args:
-            split: Name of the split.
-            max_size: Cap on rows, which are chosen at random.
-
-        Returns:
-            A frame with the columns masked and label.
-
-        Raises:
-            ValueError: An unknown or empty split.
+        `max_size` caps the rows, which are chosen at random. Raises ValueError for an unknown or empty split.
         """
-        return self.modality.head_rows(split, max_size)
+        rows = self.modality.rows(split)[[UNIFIED_MASKED, UNIFIED_FACTUAL]].drop_duplicates()
+        rows = self.modality.sampled(rows, max_size)
+        return rows.rename(columns={UNIFIED_MASKED: "masked", UNIFIED_FACTUAL: "label"}).reset_index(drop=True)
 
     @known_keywords("train_decoder_only_mlm_head")
     @one_writer("output")
@@ -256,11 +243,8 @@ class TextPredictionTrainer(Trainer):
             model: Name, path or instance of the causal model, or a `ModelWithGradiend` with this base model.
             output: Directory of the head. Default: `<experiment_dir>/decoder_mlm_head`.
             split: Name of the split to train on.
-            batch_size: See `train_mlm_head`. Default: `decoder_mlm_head_batch_size` of the training arguments, 4.
-            epochs: See `train_mlm_head`. Default: `decoder_mlm_head_epochs`, 5.
-            lr: See `train_mlm_head`. Default: `decoder_mlm_head_lr`, 0.0001.
-            pooling_length: See `train_mlm_head`.
-            max_length: See `train_mlm_head`.
+            batch_size, epochs, lr, pooling_length, max_length: See `train_mlm_head`. Default: `decoder_mlm_head_…` of
+                the training arguments, where they have it: 4, 5 and 0.0001.
             max_size: Cap on rows. Default: `decoder_mlm_head_max_size`, none.
             use_cache: See `train_mlm_head`. Default: `model_use_cache`.
             model_use_cache: Another name of `use_cache`. Default: the value in the training arguments.
@@ -282,8 +266,9 @@ class TextPredictionTrainer(Trainer):
         batch_size = args.decoder_mlm_head_batch_size if isinstance(batch_size, DefaultWhole) else batch_size
         epochs = args.decoder_mlm_head_epochs if isinstance(epochs, DefaultWhole) else epochs
         lr = args.decoder_mlm_head_lr if isinstance(lr, DefaultNumber) else lr
-        max_size = args.decoder_mlm_head_max_size if max_size is None else max_size
-        rows = self.get_decoder_mlm_training_data(split, max_size)
+        rows = self.get_decoder_mlm_training_data(
+            split, args.decoder_mlm_head_max_size if max_size is None else max_size
+        )
         tokenizer = None
         if isinstance(model, TextModelWithGradiend):
             model, tokenizer = original_model(model.base_model), model.tokenizer
@@ -320,7 +305,7 @@ class TextPredictionTrainer(Trainer):
             class, and those of `described`.
         """
         ignored = [word for words in self._get_decoder_eval_targets().values() for word in words]
-        rows, *others = encoder_rows(
+        rows, *others = _evaluation_data.encoder_rows(
             self.modality, split, self.training_args, max_size, neutral_data_df, ignored, transition_selection
         )
         plain = self._model_for_decoder_eval(model_with_gradiend)
@@ -355,8 +340,8 @@ class TextPredictionTrainer(Trainer):
     ) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
         """(rows with masked, factual and factual_class; neutral texts, which are the filled rows by default)."""
         del tokenizer
-        rows = self.modality.decoder_rows(split, max_size_training_like, cached_training_like_df)
-        return rows, self.modality.decoder_neutral(rows, max_size_neutral, cached_neutral_df)
+        rows = _evaluation_data.decoder_rows(self.modality, split, max_size_training_like, cached_training_like_df)
+        return rows, _evaluation_data.decoder_neutral(self.modality, rows, max_size_neutral, cached_neutral_df)
 
     def prepare_base_model_evaluation(
         self, model: Any, tokenizer: Any, training_like_df: pd.DataFrame, neutral_df: pd.DataFrame, *,
@@ -367,37 +352,17 @@ class TextPredictionTrainer(Trainer):
         A model with an auxiliary head is measured without the head. With `scored_by`, as many tokens of the neutral
         texts are scored as this policy asks for.
         """
-        model = original_model(inside(model))
-        objective = objective_of(model, tokenizer)
-        targets = self._get_decoder_eval_targets()
-        for name, values in targets.items():
-            objective.require_known(values)
-            logger.debug("P(%s) is the probability of %s", name, ", ".join(values))
-        ignored = [word for values in targets.values() for word in values]
-        rows = scorable_rows(training_like_df, objective, "the decoder evaluation")
-        probabilities = self.modality.decoder_probabilities(rows, targets, objective, eval_batch_size)
-        ignored += list(self.config.decoder_eval_ignore_tokens or ())
-        texts = neutral_df["text"].tolist()
-        score = LanguageModelingScore(
-            texts, objective, ignore=ignored, batch_size=eval_batch_size, in_blocks=scored_by is not None
-        )
-        balance = None
-        if balance_texts is not None:
-            restricted = self.config.decoder_eval_restrict_to_target_classes
-            own = {name: targets[name] for name in self.target_classes} if restricted else targets
-            balance = BalanceOfClasses(balance_texts, own, objective, batch_size=eval_batch_size)
-        return TextMeasurement(
-            WordScorer(model, objective), probabilities, score,
-            enough=None if scored_by is None else scored_by.enough, balance=balance,
+        return _evaluation_data.decoder_measurement(
+            self.modality, model, tokenizer, training_like_df, neutral_df, self._get_decoder_eval_targets(),
+            eval_batch_size, scored_by, balance_texts,
         )  # fmt: skip
 
     def balance_texts(self, given: Any = None) -> list[str]:
         """The texts of the goal "balance": those given, or those of the configuration; see `evaluate_decoder`.
 
-        Raises:
-            ValueError: There are no texts, or texts without a `[MASK]`.
+        Raises ValueError if there are no texts, or texts without a `[MASK]`.
         """
-        return self.modality.balance_texts(given)
+        return _evaluation_data.balance_texts(self.modality, given)
 
     @known_keywords("evaluate_base_model")
     @plain_modes()
@@ -516,11 +481,8 @@ class TextPredictionTrainer(Trainer):
         for the language-modelling score, without class words.
 
         Args:
-            decoder_results: See `rewrite_base_model`.
+            decoder_results, increase_target_probabilities, strengthen, weaken: See `rewrite_base_model`.
             target_class: The class that the rewrite moves, see `rewrite_base_model`; one class.
-            increase_target_probabilities: See `rewrite_base_model`.
-            strengthen: See `rewrite_base_model`.
-            weaken: See `rewrite_base_model`.
             neutral_df: Neutral texts (column `text`). Default: those of `evaluate_decoder`.
             sentences: Texts with a `[MASK]`, whose most likely tokens are reported.
             other_classes: Further classes to measure: name → words.
@@ -594,24 +556,15 @@ class TextPredictionTrainer(Trainer):
             ValueError: `decoder_results` has no candidates; see `evaluate_decoder` for more.
         """
         if decoder_results is not None:
-            kwargs = {**_grid_of(decoder_results), **kwargs}
+            candidates = [key for key in decoder_results.get("grid", ()) if key != BASE]
+            if not candidates:
+                raise ValueError("decoder_results has no grid of candidates: give what evaluate_decoder returned.")
+            factors, rates = (list(dict.fromkeys(values)) for values in zip(*candidates, strict=True))
+            known = {"lrs": rates} if set(factors) <= {1.0, -1.0} else {"lrs": rates, "feature_factors": factors}
+            kwargs = {**known, **kwargs}
         results = self.evaluator.evaluate_decoder(
             model_with_gradiend=model_with_gradiend, target_class=class_ids, use_cache=use_cache, complete=True,
             known=None if decoder_results is None else decoder_results["grid"], **kwargs,
         )  # fmt: skip
         grid = results.pop("grid")
         return {"plotting_data": grid, "summary": results}
-
-
-def _grid_of(decoder_results: Mapping[str, Any]) -> dict[str, list[float]]:
-    """The learning rates of finished decoder results, and their feature factors unless they are the default ones.
-
-    Raises:
-        ValueError: The results have no candidates.
-    """
-    candidates = [key for key in decoder_results.get("grid", ()) if key != BASE]
-    if not candidates:
-        raise ValueError("decoder_results has no grid of candidates: give what evaluate_decoder returned.")
-    factors, rates = zip(*candidates, strict=True)
-    usual = set(factors) <= {1.0, -1.0}
-    return {"lrs": list(dict.fromkeys(rates)), **({} if usual else {"feature_factors": list(dict.fromkeys(factors))})}
