@@ -14,7 +14,7 @@ import gradiend
 from gradiend import plot_topk_overlap_heatmap, plot_topk_overlap_venn
 from gradiend.model.seed_group import SeedModelGroup
 from gradiend.visualizer import Visualizer, compute_topk_sets, plot_topk_venn, topk
-from gradiend.visualizer.topk._heatmap import ColorScale
+from gradiend.visualizer._matrix import ColorScale
 from gradiend.visualizer.topk._venn import MOST_COLUMNS, VennStyle, upset_figure, venn_figure
 
 pytest.importorskip("matplotlib")

@@ -183,11 +183,6 @@ class Payload:
         return about + (f" of pairs of seeds ({pairing})" if pairing else " of seeds") + spread
 
 
-def by_text(given: Mapping[Any, Any] | None) -> dict[str, Any]:
-    """A mapping of names, which may be numbers such as seeds, by the names as texts."""
-    return {str(name): value for name, value in (given or {}).items()}
-
-
 def copied(content: Mapping[str, Any]) -> Any:
     """A shallow copy, of the same class if that is a dict."""
     return copy.copy(content) if isinstance(content, dict) else dict(content)
