@@ -1,7 +1,4 @@
-"""An interactive page on which every encoded example is a point that shows its text.
-
-The plot function is long since its docstring describes every option; its body checks, arranges and hands on.
-"""
+"""An interactive page on which every encoded example is a point that shows its text."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +19,7 @@ from numpy.typing import NDArray
 from gradiend.util._files import replacing
 from gradiend.util._imports import install_hint
 from gradiend.util.paths import SCATTER_PLOT
-from gradiend.visualizer._encodings import Encodings, checked_frame
+from gradiend.visualizer._encodings import EncodingRun, Encodings, checked_frame, given_or_encoded, in_directory
 from gradiend.visualizer._output import marked, plot_keywords
 from gradiend.visualizer._style import DEFAULT_CMAP, GOLDEN_RATIO, NEUTRAL_COLORS, distinct_colors, shortened
 
@@ -53,41 +50,15 @@ _LINE_CHARS = 90
 _TITLES = {"source_id": "factual class", "target_id": "alternative class"}
 
 
-class _EvaluatedRun(Protocol):
-    """The part of a trainer that the plot needs: name, directory and, without a frame, a result with 'encoder_df'."""
-
-    @property
-    def run_id(self) -> str | None: ...
-
-    @property
-    def experiment_dir(self) -> str | Path | None: ...
-
-    def evaluate_encoder(self, *, split: str, return_df: bool) -> Mapping[str, Any]: ...
-
-
 @plot_keywords
 def plot_encoder_scatter(
-    trainer: _EvaluatedRun | None = None,
-    encoder_df: Encodings | None = None,
-    *,
-    color_by: str = "label",
-    hover_cols: Sequence[str] | None = None,
-    jitter_scale: float = 0.15,
-    max_points: int | None = None,
-    stratify_by: str | None = None,
-    cmap: str = DEFAULT_CMAP,
-    output_path: str | Path | None = None,
-    output_dir: str | Path | None = None,
-    experiment_dir: str | Path | None = None,
-    show: bool = True,
-    title: bool | str | None = None,
-    height: int = 500,
-    split: str = "test",
-    hover_text_max_chars: int = 50,
-    x_col: str | None = None,
-    label_name_mapping: Mapping[Any, str] | None = None,
-    return_fig_ax: bool = False,
-) -> Any:
+    trainer: EncodingRun | None = None, encoder_df: Encodings | None = None, *, color_by: str = "label",
+    hover_cols: Sequence[str] | None = None, jitter_scale: float = 0.15, max_points: int | None = None,
+    stratify_by: str | None = None, cmap: str = DEFAULT_CMAP, output_path: str | Path | None = None,
+    output_dir: str | Path | None = None, experiment_dir: str | Path | None = None, show: bool = True,
+    title: bool | str | None = None, height: int = 500, split: str = "test", hover_text_max_chars: int = 50,
+    x_col: str | None = None, label_name_mapping: Mapping[Any, str] | None = None, return_fig_ax: bool = False,
+) -> Any:  # fmt: skip
     """Plot every encoded example in a web page, where hovering over a point shows its text.
 
     The page holds all it needs (plotly's script too, 4 to 5 MB), so it works without a network.
@@ -131,12 +102,8 @@ def plot_encoder_scatter(
         if least_one is not None and least_one < 1:
             raise ValueError(f"{name} must be at least 1; got {least_one}.")
     path = _destination(trainer, output_path, output_dir, experiment_dir)
-    if encoder_df is None:
-        if trainer is None:
-            raise ValueError("There is nothing to plot: pass encoder_df or a trainer.")
-        encoder_df = trainer.evaluate_encoder(split=split, return_df=True)
     columns = [*REQUIRED, color_by, *(hover_cols or ()), *(name for name in (stratify_by, x_col) if name is not None)]
-    frame = thinned(checked_frame(encoder_df, columns), max_points, stratify_by)
+    frame = thinned(checked_frame(given_or_encoded(trainer, encoder_df, split), columns), max_points, stratify_by)
     default = "Encodings" if trainer is None or trainer.run_id is None else f"Encodings of {trainer.run_id}"
     heading = default if title is True or title is None else title or None
 
@@ -180,20 +147,24 @@ def lay_out(
 
 
 def _destination(
-    trainer: _EvaluatedRun | None,
-    output_path: str | Path | None,
-    output_dir: str | Path | None,
+    trainer: EncodingRun | None, output_path: str | Path | None, output_dir: str | Path | None,
     experiment_dir: str | Path | None,
-) -> Path | None:
+) -> Path | None:  # fmt: skip
     if output_path is not None:
-        path = Path(output_path)
-        if path.suffix.lower() not in ("", ".html", ".htm"):
-            raise ValueError(f"The scatter is a web page: output_path must end with .html; got {path.name!r}.")
-        return path if path.suffix else path.with_name(f"{path.name}.html")
+        return page_path("output_path", output_path)
     if output_dir is not None:
         return Path(output_dir) / DEFAULT_NAME_IN_DIR
-    directory = trainer.experiment_dir if experiment_dir is None and trainer is not None else experiment_dir
-    return None if directory is None else Path(directory) / DEFAULT_NAME
+    return in_directory(trainer, DEFAULT_NAME) if experiment_dir is None else Path(experiment_dir) / DEFAULT_NAME
+
+
+def page_path(option: str, output: str | Path | None) -> Path | None:
+    """The file of a page, .html without an extension; a ValueError names the option for another extension."""
+    if output is None:
+        return None
+    path = Path(output)
+    if path.suffix.lower() not in ("", ".html", ".htm"):
+        raise ValueError(f"A web page is written: {option} must end with .html; got {path.name!r}.")
+    return path if path.suffix else path.with_name(f"{path.name}.html")
 
 
 def write_page(figure: Figure, path: Path, title: str) -> None:
@@ -209,13 +180,9 @@ def write_page(figure: Figure, path: Path, title: str) -> None:
 
 
 def points_figure(
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    texts: Sequence[str],
-    values: Sequence[str],
-    names: Mapping[str, str],
-    cmap: str,
-) -> Figure:
+    x: NDArray[np.float64], y: NDArray[np.float64], texts: Sequence[str], values: Sequence[str],
+    names: Mapping[str, str], cmap: str,
+) -> Figure:  # fmt: skip
     """Draw a trace for each distinct value in `values`, which has the value of the colour column for each point."""
     import plotly.graph_objects as go  # noqa: PLC0415 - optional
 

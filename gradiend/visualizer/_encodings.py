@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from gradiend.util._keywords import nearest
+from gradiend.visualizer._style import shown
 
 Encodings = pd.DataFrame | Mapping[str, Any]
 """A frame with one row per example, or the result of `evaluate_encoder(return_df=True)`."""
@@ -20,6 +22,41 @@ ARROW = " -> "
 SPLIT = "data_split"
 """Column with the split of an encoded row; "" for a row that is in no split, such as neutral text."""
 _ORDER = ("train", "validation", "test")
+
+
+class Run(Protocol):
+    """The part of a trainer that the plots of encodings need: its name and its directory."""
+
+    @property
+    def run_id(self) -> str | None: ...
+
+    @property
+    def experiment_dir(self) -> str | Path | None: ...
+
+
+class EncodingRun(Run, Protocol):
+    """A run that makes encodings of splits, with 'encoder_df' in the result."""
+
+    def evaluate_encoder(self, *, split: str | Sequence[str], return_df: bool) -> Mapping[str, Any]: ...
+
+
+def title_of(what: str, run: Run | None) -> str:
+    """The default title of a plot of encodings."""
+    return what if run is None or run.run_id is None else f"{what} of {shown(run.run_id, width=60, lines=1)}"
+
+
+def in_directory(run: Run | None, name: str) -> Path | None:
+    """The default file of a plot, if the run has a directory."""
+    return None if run is None or run.experiment_dir is None else Path(run.experiment_dir) / name
+
+
+def given_or_encoded(run: EncodingRun | None, given: Encodings | None, split: str | Sequence[str]) -> Encodings:
+    """The given encodings, or those that a run makes of some splits; ValueError if there is neither."""
+    if given is not None:
+        return given
+    if run is None:
+        raise ValueError("There is nothing to plot: pass encoder_df or a trainer.")
+    return run.evaluate_encoder(split=split, return_df=True)
 
 
 def split_order(splits: Iterable[str]) -> list[str]:
@@ -84,12 +121,9 @@ class EncodingGroup:
 
 
 def encoding_groups(
-    encodings: Encodings | None,
-    *,
-    first_classes: Sequence[str] = (),
-    target_and_neutral_only: bool = True,
+    encodings: Encodings | None, *, first_classes: Sequence[str] = (), target_and_neutral_only: bool = True,
     include_neutral: bool = True,
-) -> list[EncodingGroup]:
+) -> list[EncodingGroup]:  # fmt: skip
     """Split encodings into groups: transitions, those of `first_classes` first and label 0 last, then neutral text.
 
     `target_and_neutral_only` leaves out identity examples of other classes (label 0), `include_neutral=False` neutral

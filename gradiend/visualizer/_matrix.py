@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +13,8 @@ import numpy as np
 from gradiend.util._keywords import one_of
 from gradiend.visualizer._arrangement import Matrix
 from gradiend.visualizer._output import (
+    FigureOptions,
     deliver,
-    heading,
     new_figure,
     require_destination,
     require_matplotlib,
@@ -103,22 +103,17 @@ class ColorScale:
         )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class HeatmapOptions:
+@dataclass(frozen=True, kw_only=True)
+class HeatmapOptions(FigureOptions):
     """The arguments that all heatmaps have, by their public names; `plot_comparison_heatmap` describes them."""
 
     annot: bool | str
-    figsize: tuple[float, float] | None
     cmap: str
     vmin: float | None
     vmax: float | None
     scale: str
     scale_gamma: float | None
-    title: bool | str | None
-    output_path: str | Path | None
-    show: bool
     return_data: bool
-    return_fig_ax: bool
     ax: Axes | None
     percentages: bool
     annot_fontsize: float | None
@@ -137,11 +132,6 @@ class HeatmapOptions:
     row_label_mapping: Mapping[Any, str] | None
     column_label_mapping: Mapping[Any, str] | None
 
-    @classmethod
-    def of(cls, given: Mapping[str, Any]) -> HeatmapOptions:
-        """The options among the arguments of a plot, its `locals()`."""
-        return cls(**{item.name: given[item.name] for item in fields(cls)})
-
     def __post_init__(self) -> None:
         require_matplotlib()
         ColorScale(self.row_metric_cmap, self.row_metric_vmin, self.row_metric_vmax)
@@ -150,14 +140,11 @@ class HeatmapOptions:
         """The colours of the cells."""
         return ColorScale(self.cmap, self.vmin, self.vmax, self.scale, self.scale_gamma, signed)
 
-    def path(self, *, also: bool = False) -> Path | None:
-        """The file of the figure; ValueError if nothing comes of the plot, where `also` says that something else does.
-
-        What is returned, and a figure in axes of the caller, are something.
-        """
-        path = with_image_suffix(self.output_path)
-        if not (also or self.ax is not None or self.return_fig_ax or self.return_data):
-            require_destination(path, self.show, "output_path")
+    def path(self, output: str | Path | None, ways: str = "output_path", *, also: bool = False) -> Path | None:
+        """The file; ValueError if nothing comes of the plot: no data, no drawing, and `also` nothing else."""
+        path = with_image_suffix(output)
+        useful = self.show or self.ax is not None or self.return_fig_ax or self.return_data or also
+        require_destination(path, useful, ways)
         return path
 
     def number_format(self, name: str, given: str | None, *, counts: bool) -> str:
@@ -222,10 +209,9 @@ class DrawnMatrix:
 
     def draw(self, title: str) -> Axes:
         """Draw the matrix in the caller's axes, or in those of a new figure; `title` is the default title."""
-        options = self.options
-        ax = options.ax or new_figure(options.figsize or self.size).subplots()
+        ax = self.options.ax or new_figure(self.options.figsize or self.size).subplots()
         draw_matrix(ax, self)
-        if head := heading(options.title, title):
+        if head := self.options.heading(title):
             # The titles of groups stand where a title of the axes would.
             ax.figure.suptitle(head, fontsize=13)
         return ax

@@ -1,7 +1,4 @@
-"""The heatmap of any comparison between several models.
-
-The plot function is long since its docstring describes every option; its body checks, arranges and hands on.
-"""
+"""The heatmap of any comparison between several models."""
 
 from __future__ import annotations
 
@@ -16,12 +13,12 @@ import pandas as pd
 
 from gradiend.util._checks import require_mapping, require_path
 from gradiend.util._files import replacing
-from gradiend.util._keywords import known_keywords, one_of
+from gradiend.util._keywords import known_keywords, nearest, one_of
 from gradiend.util._processes import by_first
 from gradiend.visualizer._arrangement import Matrix, require_known
 from gradiend.visualizer._matrix import DrawnMatrix, HeatmapOptions, by_text
 from gradiend.visualizer._output import plot_keywords
-from gradiend.visualizer._payload import DISPLAYS, Payload, cell_texts, statistic
+from gradiend.visualizer._payload import DISPLAYS, Payload, cell_texts, copied
 from gradiend.visualizer._style import REFERENCE_COLOR
 
 if TYPE_CHECKING:
@@ -33,47 +30,21 @@ DAGGER = " †"
 
 @plot_keywords
 def plot_comparison_heatmap(
-    payload: Mapping[str, Any],
-    order: str | Sequence[str] = "input",
-    cluster: bool = False,
-    annot: bool | str = "auto",
-    annot_fmt: str | None = None,
-    fmt: str | None = None,
-    figsize: tuple[float, float] | None = None,
-    cmap: str = "coolwarm",
-    vmin: float | None = None,
-    vmax: float | None = None,
-    scale: str = "linear",
-    scale_gamma: float | None = None,
-    title: bool | str | None = False,
-    output_path: str | Path | None = None,
-    csv: str | Path | None = None,
-    show: bool = True,
-    return_data: bool = True,
-    return_fig_ax: bool = False,
-    ax: Axes | None = None,
-    pretty_groups: Mapping[str, Sequence[str]] | None = None,
-    dispersion_display: str = "none",
-    seed_annotation: bool = False,
-    converged_by_id: Mapping[str, Any] | None = None,
-    percentages: bool = False,
-    annot_fontsize: float | None = None,
-    tick_label_fontsize: float | None = None,
-    group_label_fontsize: float | None = None,
-    group_label_rotation_top: float = 0,
-    group_label_rotation_right: float = 0,
-    cbar_pad: float | None = None,
-    cbar_fontsize: float | None = None,
-    cbar_shrink: float | None = None,
-    cbar_label: str | None = None,
-    row_metric: Mapping[str, float] | None = None,
-    row_metric_label: str | None = "corr",
-    row_metric_cmap: str = "magma",
-    row_metric_vmin: float | None = None,
-    row_metric_vmax: float | None = None,
-    row_label_mapping: Mapping[str, str] | None = None,
+    payload: Mapping[str, Any], order: str | Sequence[str] = "input", cluster: bool = False, annot: bool | str = "auto",
+    annot_fmt: str | None = None, fmt: str | None = None, figsize: tuple[float, float] | None = None,
+    cmap: str = "coolwarm", vmin: float | None = None, vmax: float | None = None, scale: str = "linear",
+    scale_gamma: float | None = None, title: bool | str | None = False, output_path: str | Path | None = None,
+    csv: str | Path | None = None, show: bool = True, return_data: bool = True, return_fig_ax: bool = False,
+    ax: Axes | None = None, pretty_groups: Mapping[str, Sequence[str]] | None = None, dispersion_display: str = "none",
+    seed_annotation: bool = False, converged_by_id: Mapping[str, Any] | None = None, percentages: bool = False,
+    annot_fontsize: float | None = None, tick_label_fontsize: float | None = None,
+    group_label_fontsize: float | None = None, group_label_rotation_top: float = 0,
+    group_label_rotation_right: float = 0, cbar_pad: float | None = None, cbar_fontsize: float | None = None,
+    cbar_shrink: float | None = None, cbar_label: str | None = None, row_metric: Mapping[str, float] | None = None,
+    row_metric_label: str | None = "corr", row_metric_cmap: str = "magma", row_metric_vmin: float | None = None,
+    row_metric_vmax: float | None = None, row_label_mapping: Mapping[str, str] | None = None,
     column_label_mapping: Mapping[str, str] | None = None,
-) -> Any:
+) -> Any:  # fmt: skip
     """Plot a comparison as a heatmap.
 
     Args:
@@ -135,7 +106,7 @@ def plot_comparison_heatmap(
     """
     options = HeatmapOptions.of(locals())
     given = Payload.parse(payload)
-    path = options.path(also=csv is not None)
+    path = options.path(output_path, also=csv is not None)
     if csv is not None:
         require_path("csv", csv)
     one_of("dispersion_display", dispersion_display, DISPLAYS)
@@ -179,7 +150,19 @@ def comparison_matrix_from_cell_stat(payload: Mapping[str, Any], field: str = "s
         ValueError: The comparison has no cell_stats, or they have no such number.
     """
     require_mapping("payload", payload)
-    return statistic(payload, field)
+    stats = payload.get("cell_stats")
+    if not stats:
+        raise ValueError("This comparison has no cell_stats: only one of several seeds has (SeedModelGroup).")
+    cells = [cell for row in stats for cell in row if cell]
+    known = {key for cell in cells for key, value in cell.items() if isinstance(value, int | float)}
+    if field not in known:
+        raise ValueError(f"cell_stats have {', '.join(sorted(known))}; got field={field!r}.{nearest(field, known)}")
+    result: Any = copied(payload)
+    result["matrix"] = [[float((cell or {}).get(field, np.nan)) for cell in row] for row in stats]
+    result["measure"] = f"{field} of {payload.get('measure', 'value')}"
+    for key in ("interval", "interval_note", "null_level", "same_seed_null", "cell_stats"):
+        result.pop(key, None)
+    return result
 
 
 def _one_format(annot_fmt: str | None, fmt: str | None) -> str | None:

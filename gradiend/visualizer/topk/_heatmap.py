@@ -1,7 +1,4 @@
-"""The heatmap of the overlaps between the top-k weights of each two models.
-
-The plot function is long since its docstring describes every option; its body checks, arranges and hands on.
-"""
+"""The heatmap of the overlaps between the top-k weights of each two models."""
 
 from __future__ import annotations
 
@@ -31,45 +28,20 @@ VALUES = ("intersection", "intersection_frac")
 
 @plot_keywords
 def plot_topk_overlap_heatmap(
-    models: Models,
-    topk: float = 1000,
-    part: str = DEFAULT_PART,
-    value: str = "intersection",
-    order: str | Sequence[str] = "input",
-    cluster: bool = False,
-    annot: bool | str = "auto",
-    fmt: str | None = None,
-    figsize: tuple[float, float] | None = None,
-    cmap: str = "viridis",
-    vmin: float | None = None,
-    vmax: float | None = None,
-    title: bool | str | None = False,
-    output_path: str | Path | None = None,
-    show: bool = True,
-    return_data: bool = True,
-    return_fig_ax: bool = False,
-    ax: Axes | None = None,
-    pretty_groups: Mapping[str, Sequence[str]] | None = None,
-    scale: str = "linear",
-    scale_gamma: float | None = None,
-    annot_fontsize: float | None = None,
-    tick_label_fontsize: float | None = None,
-    group_label_fontsize: float | None = None,
-    group_label_rotation_top: float = 0,
-    group_label_rotation_right: float = 0,
-    cbar_pad: float | None = None,
-    cbar_fontsize: float | None = None,
-    cbar_shrink: float | None = None,
-    percentages: bool = True,
-    row_metric: Mapping[str, float] | None = None,
-    row_metric_label: str | None = "corr",
-    row_metric_cmap: str = "magma",
-    row_metric_vmin: float | None = None,
-    row_metric_vmax: float | None = None,
-    row_label_mapping: Mapping[str, str] | None = None,
-    column_label_mapping: Mapping[str, str] | None = None,
-    seed_group_policy: str = "primary",
-) -> Any:
+    models: Models, topk: float = 1000, part: str = DEFAULT_PART, value: str = "intersection",
+    order: str | Sequence[str] = "input", cluster: bool = False, annot: bool | str = "auto", fmt: str | None = None,
+    figsize: tuple[float, float] | None = None, cmap: str = "viridis", vmin: float | None = None,
+    vmax: float | None = None, title: bool | str | None = False, output_path: str | Path | None = None,
+    show: bool = True, return_data: bool = True, return_fig_ax: bool = False, ax: Axes | None = None,
+    pretty_groups: Mapping[str, Sequence[str]] | None = None, scale: str = "linear", scale_gamma: float | None = None,
+    annot_fontsize: float | None = None, tick_label_fontsize: float | None = None,
+    group_label_fontsize: float | None = None, group_label_rotation_top: float = 0,
+    group_label_rotation_right: float = 0, cbar_pad: float | None = None, cbar_fontsize: float | None = None,
+    cbar_shrink: float | None = None, percentages: bool = True, row_metric: Mapping[str, float] | None = None,
+    row_metric_label: str | None = "corr", row_metric_cmap: str = "magma", row_metric_vmin: float | None = None,
+    row_metric_vmax: float | None = None, row_label_mapping: Mapping[str, str] | None = None,
+    column_label_mapping: Mapping[str, str] | None = None, seed_group_policy: str = "primary",
+) -> Any:  # fmt: skip
     """Plot how many of the top-k weights each two models share.
 
     The arguments that are not described here are those of `plot_comparison_heatmap`; clusters are those of the shares.
@@ -94,7 +66,7 @@ def plot_topk_overlap_heatmap(
         ImportError: matplotlib is not installed.
     """
     options = HeatmapOptions.of(locals())
-    path = options.path()
+    path = options.path(output_path)
     one_of("value", value, VALUES)
     one_of("seed_group_policy", seed_group_policy, POLICIES)
     colors = options.colors()
