@@ -52,10 +52,8 @@ def component_of(parameter: str) -> str:
 def grouped(sizes: Mapping[str, int], group_by: GroupBy) -> dict[str, dict[str, int]]:
     """Group → {parameter: its size}, in the order of the parameters.
 
-    Args:
-        sizes: Parameter → its number of entries.
-        group_by: "param", "layer", "component"; a dict of parameter → group or of group → parameters, the rest being
-            `other`; or a function of a parameter's name.
+    `group_by` is "param", "layer", "component"; a dict of parameter → group or of group → parameters, the rest being
+    `other`; or a function of a parameter's name.
 
     Raises:
         ValueError: An unknown name, a parameter that no model has, or a parameter in two groups.

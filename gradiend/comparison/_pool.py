@@ -89,11 +89,7 @@ class Pool:
 
 
 def rows_of(feature: Feature, split: str, *, include_other_classes: bool = False) -> EncoderData:
-    """The rows of a feature in a split, tokenized.
-
-    Raises:
-        TypeError: The trainer's data are no texts.
-    """
+    """The rows of a feature in a split, tokenized; TypeError for data that are no texts."""
     data = feature.trainer.create_eval_data(feature.models[0], split=split, include_other_classes=include_other_classes)
     if not isinstance(data, EncoderData):
         raise TypeError(
@@ -104,17 +100,10 @@ def rows_of(feature: Feature, split: str, *, include_other_classes: bool = False
 
 
 def pool_of(features: Sequence[Feature], settings: Settings, *, include_other_classes: bool = False) -> Pool:
-    """The rows of all features in a split, without duplicates, at most `max_size` for each factual class.
+    """The rows of all features in a split, without duplicates, at most `max_size` of each factual class, chosen once.
 
-    Nothing is read from encodings of earlier calls, and nothing is written.
-
-    Args:
-        features: The features.
-        settings: The split, and how many rows of each factual class are kept, chosen at random, always the same ones.
-        include_other_classes: Whether texts of classes that are none of a feature's two are its own rows too.
-
-    Raises:
-        ValueError: There is no row.
+    With `include_other_classes`, texts of classes that are none of a feature's two are its own rows too. Nothing is
+    read from encodings of earlier calls, and nothing is written. ValueError: there is no row.
     """
     split, max_size = settings.split, settings.max_size
     places: dict[tuple[str, ...], int] = {}
@@ -155,9 +144,7 @@ def view_of(alignment: str, features: Sequence[Feature]) -> str:
 def chosen(what: str, wanted: Sequence[str] | None, features: Sequence[Feature], found: Sequence[str]) -> list[str]:
     """The names that a matrix shows: the wanted ones, else those found, the features' classes first.
 
-    Raises:
-        TypeError: A string instead of a list.
-        ValueError: A name that is not found or is wanted twice, or no name.
+    Raises TypeError for a string instead of a list, and ValueError unless each name is found and wanted once.
     """
     if wanted is None:
         classes = [name for feature in features for name in feature.classes]

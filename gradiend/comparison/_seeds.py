@@ -37,12 +37,7 @@ class Compared:
 
     @classmethod
     def parse(cls, models: Any) -> Compared:
-        """Two or more models: a dict, a list, or one group of seeds.
-
-        Raises:
-            TypeError: It is none of these.
-            ValueError: There are fewer than two models.
-        """
+        """Two or more models: a dict, a list, or one group of seeds; TypeError or ValueError for anything else."""
         selection = None
         of_one = isinstance(models, SeedModelGroup)
         if of_one:
@@ -88,12 +83,9 @@ class Compared:
         return any(len(own) > 1 for own in self.members)
 
     def pairs(self, row: int, column: int, pairing: str) -> list[tuple[int, int]]:
-        """The pairs of models that the cell of two names compares.
+        """The pairs of models that the cell of two names compares; ValueError for seeds that cannot be matched.
 
         A name with itself: each two different seeds, for a seed compared with itself says nothing of stability.
-
-        Raises:
-            ValueError: Seeds are to be matched, and one name has more of them.
         """
         one, other = self.members[row], self.members[column]
         if row == column:

@@ -34,22 +34,17 @@ def compute_anchor_aligned_encoding_matrix(
 ) -> ComparisonResult:  # fmt: skip
     """The anchor-aligned matrix of the rows of each trainer's own pair.
 
+    The other arguments are those of `compute_gradiend_feature_cross_encoding_matrix`.
+
     Args:
-        trainers: Id → trainer, a list of trainers with run ids, or a suite. Their GRADIENDs share one base model.
         feature_classes: The rows, and the columns if these are classes. Default: all classes of the pairs.
         alignment: The column of a text: its `factual` class, its `counterfactual` class (that of the alternative
             word), or its `transition`. `auto` is counterfactual if all GRADIENDs read the alternative word, else
             factual.
         aggregate: How the GRADIENDs' contributions become a cell: mean, min, max, std (of a sample), count (the number
             of GRADIENDs) or raw_count (the number of rows that they encode).
-        split: The split whose rows are encoded.
-        max_size: How many rows of each factual class are encoded, of all trainers together.
         include_other_classes: Whether a GRADIEND also counts on texts of classes that are not in its pair, with their
             own word as the alternative.
-        null: See `compute_gradiend_feature_cross_encoding_matrix`.
-        n_null: See there.
-        n_resamples: See there.
-        models: See there.
         cache_only: Must be False, because no encodings are kept in files.
         force_recompute: Without effect: encodings are always made.
         allow_incomplete_cache: Without effect, for the same reason.
@@ -60,9 +55,11 @@ def compute_anchor_aligned_encoding_matrix(
         without contributions is NaN.
 
     Raises:
-        TypeError, ValueError: See there; or an unknown alignment or aggregate, or cache_only.
+        TypeError, ValueError: As there; or an unknown alignment or aggregate, or cache_only.
     """
-    check_cache_options(cache_only, force_recompute, allow_incomplete_cache)
+    check_cache_options(
+        cache_only=cache_only, force_recompute=force_recompute, allow_incomplete_cache=allow_incomplete_cache
+    )
     require_flag("include_other_classes", include_other_classes)
     settings = Settings(split, max_size, null, n_null, n_resamples)
     _check(alignment, aggregate)
@@ -97,14 +94,10 @@ def compute_anchor_aligned_encoding_std_matrix(
 ) -> ComparisonResult:  # fmt: skip
     """The standard deviation (of a sample) of anchor-aligned matrices over seeds.
 
-    The n-th matrix is that of the n-th model of every trainer that has so many.
+    The n-th matrix is that of the n-th model of every trainer that has so many. The other arguments are those of
+    `compute_anchor_aligned_encoding_matrix`.
 
     Args:
-        trainers: See `compute_anchor_aligned_encoding_matrix`.
-        feature_classes: See there.
-        alignment: See there.
-        split: See there.
-        max_size: See there.
         dense: Whether every GRADIEND counts in every column, see `compute_dense_anchor_aligned_encoding_matrix`.
         models: Id → the models of several seeds, unless the trainers give them.
 
@@ -112,7 +105,7 @@ def compute_anchor_aligned_encoding_std_matrix(
         rows × columns, with `n_matrix`, the number of seeds of each cell.
 
     Raises:
-        TypeError, ValueError: See there; or no trainer has two seeds.
+        TypeError, ValueError: As there; or no trainer has two seeds.
     """
     require_flag("dense", dense)
     settings = Settings(split, max_size)
