@@ -93,13 +93,7 @@ class Balance:
 
 
 def moves_of(decoder: Mapping[str, Any], classes: Sequence[str], *, on_others: bool) -> list[Moved]:
-    """What came of each goal of a decoder evaluation.
-
-    Args:
-        decoder: The result of `evaluate_decoder`.
-        classes: The target classes.
-        on_others: Whether a class is strengthened on the texts of the other classes.
-    """
+    """What came of each goal of a decoder evaluation; `on_others`: classes are strengthened on texts of the others."""
     return [_moved(decoder, name, goal_of(decoder[name], name, classes, on_others)) for name in goal_entries(decoder)]
 
 
@@ -137,6 +131,13 @@ def _kept_score(summary: Mapping[str, Any]) -> str:
     return "likelihood_ratio" if "scored_until" in summary else "accuracy_ratio"
 
 
+def kept_share(ratio: Mapping[str, Any], lms: Any, base_lms: Any) -> float | None:
+    """The kept share of the score of neutral text: the measured ratio, or else that of two scores; None without any."""
+    if ratio.get("value") is None and is_number(lms) and base_lms:
+        return lms / base_lms
+    return ratio.get("value")
+
+
 def is_turned(key: str, goal: Goal) -> bool:
     """Whether results hold 1 − P, which the choice maximises where a class is weakened; readers want P."""
     return key != BALANCE and not goal.strengthen
@@ -146,9 +147,7 @@ def outcome_of(summary: Mapping[str, Any], key: str, goal: Goal) -> Moved:
     """What came of a goal, from its entry in the results of a decoder evaluation alone."""
     score = _kept_score(summary)
     kept = summary.get(score) or {}
-    share = kept.get("value")
-    if share is None and is_number(summary.get("lms")) and summary.get("base_lms"):
-        share = summary["lms"] / summary["base_lms"]
+    share = kept_share(kept, summary.get("lms"), summary.get("base_lms"))
     measured = "mean gap |difference| / sum on texts that fit all classes"
     if key != BALANCE:
         measured = f"P({goal.target_class}) on texts of {', '.join(goal.datasets)}"
@@ -201,9 +200,7 @@ def _measured_steps(
             pair = goal.report(entry, base)["value_interval"]
         scores = entry.get("lms", {})
         ratio = scores.get(score) or {}
-        share = ratio.get("value")
-        if share is None and is_number(scores.get("lms")) and base.get("lms", {}).get("lms"):
-            share = scores["lms"] / base["lms"]["lms"]
+        share = kept_share(ratio, scores.get("lms"), base.get("lms", {}).get("lms"))
         rows.append(
             {
                 "step": rate, "factor": factor, "value": value, "interval": _turned(pair, turned, whole=1.0),
@@ -310,13 +307,9 @@ def balance_of(decoder: Mapping[str, Any]) -> Balance | None:
     right = (summary["base_probs_factual"], summary["probs_factual"])
     measures += [
         Measure(
-            f"P({name})",
-            f"on the test texts of {name}, where it is right",
-            right[0].get(name),
-            None,
-            right[1].get(name),
-            None,
+            f"P({name})", f"on the test texts of {name}, where it is right", right[0].get(name), None,
+            right[1].get(name), None,
         )
         for name in classes
-    ]
+    ]  # fmt: skip
     return Balance(classes, rows, len(names), measures, two)

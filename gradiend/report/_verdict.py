@@ -39,12 +39,9 @@ def feature_sentence(classes: Sequence[str], words: Mapping[str, Sequence[str]],
 
 
 def converged(stats: Mapping[str, Any] | None, seeds: Mapping[str, Any] | None, *, running: bool) -> Answer:
-    """Whether the training has converged, by its own rule.
+    """Whether the training, which may still be running, has converged by its own rule.
 
-    Args:
-        stats: The content of training.json; None before a training.
-        seeds: The report of the choice among seeds; None without one.
-        running: Whether the training still runs.
+    `stats` is the content of training.json, `seeds` the report of the choice among seeds; None before a training.
     """
     question = "Has the training converged?"
     if stats is None:
