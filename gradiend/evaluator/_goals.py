@@ -61,10 +61,8 @@ def derive_feature_factor_for_class(
 ) -> float:
     """The feature factor that strengthens (or weakens) a class, see `moving_factor` in `gradiend.model._context`.
 
-    All latents get the same factor, although the training of several latents gives no latent a sign.
-
-    Raises:
-        ValueError: No or an unknown class, or a model that does not know its encoding direction.
+    All latents get the same factor, although the training of several latents gives no latent a sign. ValueError: no or
+    an unknown class, or a model that does not know its encoding direction.
     """
     model = trainer.get_model() if model_with_gradiend is None else model_with_gradiend
     return moving_factor(model.feature_class_encoding_direction, model.target, class_name, strengthen=strengthen)
@@ -74,11 +72,7 @@ derive_default_feature_factor = derive_feature_factor_for_class
 
 
 def default_decoder_feature_factors(trainer: Any, model_with_gradiend: Any = None) -> list[float]:
-    """The strengthening factor of each target class, in the order of the classes.
-
-    Raises:
-        ValueError: No target classes, or no encoding direction.
-    """
+    """The strengthening factor of each target class, in their order; ValueError without classes or a direction."""
     classes = trainer.target_classes or trainer.config.target_classes
     if not classes:
         raise ValueError(

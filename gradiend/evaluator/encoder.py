@@ -56,11 +56,8 @@ class EncoderData:
     ) -> pd.DataFrame:
         """The rows with the column `encoded` for the first latent, and latent_1, latent_2, … for further latents.
 
-        Args:
-            model: A `TextPredictionModelWithGradiend`.
-            source: The gradient that is encoded. Default: the model's source.
-            batch_size: The number of distinct texts per pass.
-            progress: The label of a progress bar; None shows no bar.
+        `source` is the gradient that is encoded, by default the model's; `batch_size` the number of distinct texts per
+        pass; `progress` the label of a bar, which None does not show.
         """
         try:
             latents = model.encode_words(
@@ -76,11 +73,7 @@ class EncoderData:
     def gradients(self, model: Any, *, source: str | None = None) -> Iterator[dict[str, Any]]:
         """Dicts with `source`, the gradient of one row (input_dim,), and its `label`, row by row.
 
-        The next row overwrites the gradient.
-
-        Args:
-            model: A `TextPredictionModelWithGradiend`.
-            source: The gradient: factual, alternative or diff. Default: the model's source.
+        The next row overwrites the gradient, which is `source` (factual, alternative or diff; default: the model's).
         """
         side, engine = Side.parse("source", source or model.source), model.engine
         buffer = torch.empty(engine.mapping.size, dtype=engine.dtype, device=model.gradiend.device_encoder)
