@@ -68,17 +68,6 @@ class FieldFlag(click.RichOption):
         return row
 
 
-def field_flags() -> list[click.RichOption]:
-    """A flag for every field of an experiment's file, in panels by section."""
-    return [
-        FieldFlag(
-            ["__".join(field.keys), field.flag], metavar=field.kind, help=_help(field),
-            panel="The experiment" if len(field.keys) == 1 else f"Section {field.keys[0]}",
-        )
-        for field in fields()
-    ]  # fmt: skip
-
-
 def _help(field: Field) -> str:
     """The sentence of a field, and its default unless the sentence says it."""
     told = "Default:" in field.sentence or field.default is None
@@ -90,7 +79,13 @@ class ExperimentCommand(click.RichCommand):
 
     @functools.cached_property
     def _fields(self) -> list[click.RichOption]:
-        return field_flags()
+        return [
+            FieldFlag(
+                ["__".join(field.keys), field.flag], metavar=field.kind, help=_help(field),
+                panel="The experiment" if len(field.keys) == 1 else f"Section {field.keys[0]}",
+            )
+            for field in fields()
+        ]  # fmt: skip
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The parameters of the command, and those of the file, which are made when they are asked for."""
@@ -104,7 +99,7 @@ class ExperimentCommand(click.RichCommand):
         return rest
 
 
-def experiment_command(name: str, **more: Any) -> Callable[[Callable[..., Any]], Any]:
+def experiment_command(name: str) -> Callable[[Callable[..., Any]], Any]:
     """Decorate the function of a command that takes a file and flags; the function gets the `Experiment`."""
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -118,7 +113,7 @@ def experiment_command(name: str, **more: Any) -> Callable[[Callable[..., Any]],
             return function(read_experiment(file, flags), **options)
 
         call.__doc__ = f"{function.__doc__}\n\n{FLAGS_NOTE}"
-        return app.command(name, cls=ExperimentCommand, epilog=EXIT_CODES, **more)(call)
+        return app.command(name, cls=ExperimentCommand, epilog=EXIT_CODES)(call)
 
     return decorate
 

@@ -146,18 +146,14 @@ def common(encoded: Encoded, found: Measured, settings: Settings) -> dict[str, A
     """What every payload says of its encodings."""
     signs = [[int(sign) for sign in found.signs[encoded.owner == n]] for n in range(len(encoded.features))]
     payload: dict[str, Any] = {
-        "split": settings.split,
-        "max_size": settings.max_size,
-        "interval": found.interval,
+        "split": settings.split, "max_size": settings.max_size, "interval": found.interval,
         "orientation": {feature.id: own for feature, own in zip(encoded.features, signs, strict=True)},
         "source": {feature.id: feature.side.value for feature in encoded.features},
         "pair_by_trainer": {feature.id: list(feature.classes) for feature in encoded.features},
-    }
+    }  # fmt: skip
     if found.null_level is not None:
-        payload |= {
-            "null_level": found.null_level,
-            "null": {"kind": settings.null, "n": settings.n_null, "quantile": LEVEL},
-        }
+        made_of = {"kind": settings.null, "n": settings.n_null, "quantile": LEVEL}
+        payload |= {"null_level": found.null_level, "null": made_of}
     if found.by_seed is not None:
         payload |= {"multi_seed": True, "seed_aggregate": "mean", "dispersion": "std"}
         payload["cell_stats"] = [
@@ -189,10 +185,8 @@ def _intervals(resampled: Sequence[Floats], matrix: Floats) -> list[list[list[fl
 
 
 def _levels(null: Floats, matrix: Floats) -> list[list[float | None]]:
-    levels = np.quantile(null, LEVEL, axis=0)
-    return [
-        [None if np.isnan(cell) else float(cell) for cell in row] for row in np.where(np.isnan(matrix), matrix, levels)
-    ]
+    levels = np.where(np.isnan(matrix), matrix, np.quantile(null, LEVEL, axis=0))
+    return [[None if np.isnan(cell) else float(cell) for cell in row] for row in levels]
 
 
 def aggregated(contributions: Floats, aggregate: str) -> Floats:

@@ -42,20 +42,10 @@ def plot_similarity_heatmap(models: Mapping[str, Any] | Sequence[Any], **options
 
 
 def plot_similarity_heatmap_with_correlation(models: Mapping[str, Any] | Sequence[Any], **options: Any) -> Any:
-    """Plot the similarity of weights with the correlation of each model beside its row.
+    """Call `plot_similarity_heatmap` with the correlation of each model beside its row.
 
     The correlation is the one that training.json in the model's checkpoint has; of several seeds, that of the first
-    model. A model that does not know its own has none beside its row.
-
-    Args:
-        models: See `plot_similarity_heatmap`.
-        **options: See `plot_similarity_heatmap`; `row_metric` replaces the correlations.
-
-    Returns:
-        What `plot_comparison_heatmap` returns.
-
-    Raises:
-        TypeError, ValueError, ImportError: See `plot_similarity_heatmap`.
+    model. A model that does not know its own has none beside its row. `row_metric` replaces the correlations.
     """
     name = "plot_similarity_heatmap_with_correlation"
     computed, drawn = _divided(name, compute_similarity_matrix, options)
@@ -104,16 +94,9 @@ def plot_gradiend_transition_cross_encoding_heatmap(
 ) -> Any:
     """Plot the mean encoding of each directed transition by each GRADIEND.
 
-    Args:
-        trainers: See `compute_gradiend_transition_cross_encoding_matrix`; or its finished result.
-        transitions: See there.
-        **options: The arguments of that function and of `plot_comparison_heatmap`.
-
-    Returns:
-        What `plot_comparison_heatmap` returns.
-
-    Raises:
-        TypeError, ValueError, ImportError: See `plot_gradiend_feature_cross_encoding_heatmap`.
+    The arguments are those of `compute_gradiend_transition_cross_encoding_matrix` (or its finished result, in place of
+    trainers) and of `plot_comparison_heatmap`; result and errors are those of
+    `plot_gradiend_feature_cross_encoding_heatmap`.
     """
     compute = compute_gradiend_transition_cross_encoding_matrix
     return _plotted("plot_gradiend_transition_cross_encoding_heatmap", compute, trainers, transitions, options)

@@ -85,9 +85,8 @@ def _by_parameter(group_by: Mapping[str, str | Sequence[str]], sizes: Mapping[st
         pairs = [(key, value)] if isinstance(value, str) else [(parameter, key) for parameter in value]
         for parameter, group in pairs:
             if parameter not in sizes:
-                raise ValueError(
-                    f"group_by names {parameter!r}, which no model maps.{nearest(str(parameter), list(sizes))}"
-                )
+                hint = nearest(str(parameter), list(sizes))
+                raise ValueError(f"group_by names {parameter!r}, which no model maps.{hint}")
             if found.setdefault(parameter, group) != group:
                 raise ValueError(f"group_by has {parameter!r} in two groups, {found[parameter]!r} and {group!r}.")
     return found

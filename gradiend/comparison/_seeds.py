@@ -125,15 +125,13 @@ class Cells:
     def statistics(self, scores: NDArray[Any]) -> dict[str, Any]:
         """The documented statistics of the scores of one cell."""
         low, high = float(scores.min()), float(scores.max())
-        spread: dict[str, dict[str, Any]] = {
-            "none": {},
-            "std": {"std": float(scores.std())},
-            "range": {"range_half_width": (high - low) / 2},
+        spread: dict[str, Any] = {
+            "std": {"std": float(scores.std())}, "range": {"range_half_width": (high - low) / 2},
             "minmax": {"minmax": [low, high]},
-        }
+        }  # fmt: skip
         return {
             "aggregate": float(AGGREGATES[self.aggregate](scores)), "n": len(scores), "min": low, "max": high,
-            "scores": scores.tolist(), **spread[self.dispersion],
+            "scores": scores.tolist(), **spread.get(self.dispersion, {}),
         }  # fmt: skip
 
     def of(self, compared: Compared, scores: Floats, null: Floats, initial: Floats | None = None) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gradiend.comparison._cells import Floats, aggregated, common, measured
-from gradiend.comparison._encoded import Encoded, encode_pool
+from gradiend.comparison._cells import Floats, Measured, aggregated, common, measured
+from gradiend.comparison._encoded import encode_pool
 from gradiend.comparison._features import Feature, Models, Trainers, features_of
 from gradiend.comparison._pool import N_NULLS, VIEWS, Pool, Settings, chosen, pool_of, view_of
 from gradiend.comparison._result import ComparisonResult
@@ -57,16 +57,13 @@ def compute_anchor_aligned_encoding_matrix(
     Raises:
         TypeError, ValueError: As there; or an unknown alignment or aggregate, or cache_only.
     """
-    check_cache_options(
-        cache_only=cache_only, force_recompute=force_recompute, allow_incomplete_cache=allow_incomplete_cache
-    )
+    check_cache_options(cache_only, force_recompute, allow_incomplete_cache)
     require_flag("include_other_classes", include_other_classes)
     settings = Settings(split, max_size, null, n_null, n_resamples)
     _check(alignment, aggregate)
     features = features_of(trainers, models)
     pool = pool_of(features, settings, include_other_classes=include_other_classes)
-    view = _View(features, pool, feature_classes, alignment, aggregate, dense=False)
-    return view.result(encode_pool(features, pool, settings), settings)
+    return _View(features, pool, settings, feature_classes, alignment, aggregate, dense=False).result()
 
 
 @known_keywords("compute_dense_anchor_aligned_encoding_matrix")
@@ -83,8 +80,7 @@ def compute_dense_anchor_aligned_encoding_matrix(
     _check(alignment, aggregate)
     features = features_of(trainers, models)
     pool = pool_of(features, settings)
-    view = _View(features, pool, feature_classes, alignment, aggregate, dense=True)
-    return view.result(encode_pool(features, pool, settings), settings)
+    return _View(features, pool, settings, feature_classes, alignment, aggregate, dense=True).result()
 
 
 @known_keywords("compute_anchor_aligned_encoding_std_matrix")
@@ -112,16 +108,13 @@ def compute_anchor_aligned_encoding_std_matrix(
     _check(alignment, "mean")
     features = features_of(trainers, models)
     if max(len(feature.models) for feature in features) < 2:
-        raise ValueError(
-            "The standard deviation over seeds needs at least two models of a trainer: give models={id: [model, …]}."
-        )
+        raise ValueError("A standard deviation over seeds needs two models of a trainer: models={id: [model, …]}.")
     pool = pool_of(features, settings)
-    view = _View(features, pool, feature_classes, alignment, "mean", dense=dense)
-    encoded = encode_pool(features, pool, settings)
-    seeds = measured(encoded, view.flags, view.cells, owned=not dense, n_resamples=0).by_seed
+    view = _View(features, pool, settings, feature_classes, alignment, "mean", dense=dense)
+    seeds = view.measured(0).by_seed
     assert seeds is not None
     matrix, counts = (aggregated(seeds[None], how)[0] for how in ("std", "count"))
-    payload = {**view.result(encoded, settings), "measure": "anchor_aligned_encoding_std", "aggregate": "std"}
+    payload = {**view.result(), "measure": "anchor_aligned_encoding_std", "aggregate": "std"}
     return ComparisonResult({**payload, "matrix": matrix.tolist(), "n_matrix": counts.astype(int).tolist()})
 
 
@@ -134,10 +127,10 @@ class _View:
     """The rows and columns of a matrix, and how mean encodings become its cells."""
 
     def __init__(
-        self, features: Sequence[Feature], pool: Pool, classes: Sequence[str] | None, alignment: str, aggregate: str, *,
-        dense: bool,
+        self, features: Sequence[Feature], pool: Pool, settings: Settings, classes: Sequence[str] | None,
+        alignment: str, aggregate: str, *, dense: bool,
     ) -> None:  # fmt: skip
-        self.dense = dense
+        self.settings, self.dense = settings, dense
         self.aggregate = aggregate
         self.alignment = alignment = view_of(alignment, features)
         anchors = list(dict.fromkeys(name for feature in features for name in feature.classes))
@@ -156,6 +149,7 @@ class _View:
         owned = pool.owned if not dense else np.ones_like(pool.owned)
         # (features, columns)
         self._sizes = owned.T.astype(np.float64) @ self.flags
+        self._encoded = encode_pool(features, pool, settings)
 
     def cells(self, found: Floats) -> Floats:
         """Mean encodings (L, features, columns) → (L, anchors, columns)."""
@@ -169,9 +163,13 @@ class _View:
                 rows.append(aggregated(contributions, self.aggregate))
         return np.stack(rows, axis=1)
 
-    def result(self, encoded: Encoded, settings: Settings) -> ComparisonResult:
+    def measured(self, n_resamples: int) -> Measured:
+        """The cells of the matrix, with intervals and null levels."""
+        return measured(self._encoded, self.flags, self.cells, owned=not self.dense, n_resamples=n_resamples)
+
+    def result(self) -> ComparisonResult:
         """The payload."""
-        found = measured(encoded, self.flags, self.cells, owned=not self.dense, n_resamples=settings.n_resamples)
+        found = self.measured(self.settings.n_resamples)
         raw = [self._sizes[signs != 0].sum(axis=0).astype(int).tolist() for signs in self._signs]
         counts = [(self._sizes[signs != 0] > 0).sum(axis=0).tolist() for signs in self._signs]
         payload = {
@@ -180,4 +178,4 @@ class _View:
             "alignment": self.alignment, "aggregate": self.aggregate, "n_matrix": counts, "raw_n_matrix": raw,
             "transitions_found": self.transitions,
         }  # fmt: skip
-        return ComparisonResult({**payload, **common(encoded, found, settings)})
+        return ComparisonResult({**payload, **common(self._encoded, found, self.settings)})

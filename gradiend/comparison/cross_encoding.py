@@ -93,9 +93,7 @@ def compute_gradiend_transition_cross_encoding_matrix(
     Raises:
         TypeError, ValueError: As there; or cache_only.
     """
-    check_cache_options(
-        cache_only=cache_only, force_recompute=force_recompute, allow_incomplete_cache=allow_incomplete_cache
-    )
+    check_cache_options(cache_only, force_recompute, allow_incomplete_cache)
     settings = Settings(split, max_size, null, n_null, n_resamples)
     features = features_of(trainers, models)
     encoded, names, columns = _columns(features, settings, "transition", "transitions", transitions)
@@ -206,11 +204,11 @@ def build_cross_task_encoder_summary(
     return pd.DataFrame(rows)
 
 
-def check_cache_options(**options: bool) -> None:
+def check_cache_options(*options: bool) -> None:
     """Raise ValueError for cache_only, and TypeError for an option that is neither True nor False."""
-    for name, value in options.items():
+    for name, value in zip(("cache_only", "force_recompute", "allow_incomplete_cache"), options, strict=True):
         require_flag(name, value)
-    if options["cache_only"]:
+    if options[0]:
         raise ValueError(f"cache_only=True is not possible: {NO_FILES}.")
 
 
@@ -233,9 +231,8 @@ def _measured_pairs(
     """The cells of pairs; raises ValueError if they are normalized by 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         found = measured(encoded, columns, cells, first=first, n_resamples=n_resamples)
-    bad = [
-        feature.id for feature, row in zip(encoded.features, found.matrix, strict=True) if not np.isfinite(row).any()
-    ]
+    known = zip(encoded.features, np.isfinite(found.matrix), strict=True)
+    bad = [feature.id for feature, row in known if not row.any()]
     if normalize and bad:
         raise ValueError(f"normalize=True divides by the diagonal, which is 0 or unknown for {', '.join(bad)}.")
     return found

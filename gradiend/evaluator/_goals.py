@@ -51,9 +51,7 @@ def require_trained(trainer: Any, model: Any) -> None:
 def require_plot_directory(experiment_dir: str | None) -> None:
     """Raise ValueError for a plot that would be neither shown nor saved."""
     if experiment_dir is None:
-        raise ValueError(
-            "A plot with show=False needs a place: give the trainer TrainingArguments(experiment_dir=…), or show it."
-        )
+        raise ValueError("A plot with show=False needs a place: TrainingArguments(experiment_dir=…). Or show it.")
 
 
 def derive_feature_factor_for_class(
@@ -75,9 +73,7 @@ def default_decoder_feature_factors(trainer: Any, model_with_gradiend: Any = Non
     """The strengthening factor of each target class, in their order; ValueError without classes or a direction."""
     classes = trainer.target_classes or trainer.config.target_classes
     if not classes:
-        raise ValueError(
-            "The trainer has no target_classes, so there is no default feature factor: pass feature_factors."
-        )
+        raise ValueError("The trainer has no target_classes, so there is no default factor: pass feature_factors.")
     return [derive_feature_factor_for_class(trainer, model_with_gradiend, name) for name in classes]
 
 

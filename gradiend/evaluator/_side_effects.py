@@ -176,9 +176,7 @@ class _Movement:
         found = {}
         for kind, extremes in self._extremes.items():
             best = (extremes.sign * change).topk(min(top_k, len(change)))
-            found[kind] = [
-                token for token, size in zip(best.indices.tolist(), best.values.tolist(), strict=True) if size > 0
-            ]
+            found[kind] = best.indices[best.values > 0].tolist()
         return found
 
     def example(self, kind: str, token: int) -> tuple[int, float, float]:

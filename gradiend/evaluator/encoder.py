@@ -59,10 +59,9 @@ class EncoderData:
         `source` is the gradient that is encoded, by default the model's; `batch_size` the number of distinct texts per
         pass; `progress` the label of a bar, which None does not show.
         """
+        options: Any = {"source": source, "batch_size": batch_size, "progress": progress}
         try:
-            latents = model.encode_words(
-                self.factual, self.alternative, source=source, batch_size=batch_size, progress=progress
-            )
+            latents = model.encode_words(self.factual, self.alternative, **options)
         except UndefinedGradientError as error:
             classes = self.rows["source_id"].iloc[error.row], self.rows["target_id"].iloc[error.row]
             raise UndefinedGradientError(

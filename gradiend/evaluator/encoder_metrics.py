@@ -295,9 +295,7 @@ def _add_feature_classes(
         metrics["mean_by_feature_class_interval"] = _mean_intervals(own, classes, texts[known], n_resamples)
     names = pd.DataFrame({"label": label[known], "name": classes}).drop_duplicates()
     unique = names.drop_duplicates("label", keep=False)
-    metrics["label_value_to_class_name"] = {
-        float(value): name for value, name in zip(unique["label"], unique["name"], strict=True)
-    }
+    metrics["label_value_to_class_name"] = dict(zip(unique["label"].tolist(), unique["name"], strict=True))
 
 
 def _pearson(x: Floats, y: Floats) -> float:

@@ -84,9 +84,7 @@ def _checked(records: Any) -> list[Mapping[str, Any]]:
         raise ValueError("There is nothing to compare: give the contents of at least one run.json.")
     for run in runs:
         if not isinstance(run, Mapping) or not {"experiment", "metrics"} <= run.keys():
-            raise TypeError(
-                f"A record must be the content of a run.json, which `gradiend run` writes; got {run!r:.60}."
-            )
+            raise TypeError(f"A record must be what a run.json holds, which `gradiend run` writes; got {run!r:.60}.")
     return runs
 
 

@@ -247,7 +247,5 @@ def _points(bands: Sequence[Drawn]) -> dict[str, Any]:
 
 
 def _examples(rows: pd.DataFrame) -> list[Example]:
-    columns = zip(
-        rows["encoded"].tolist(), rows["group"], rows["factual"], rows["alternative"], rows["input_text"], strict=True
-    )
-    return [Example(e, group, word, other, Text.of(text, word)) for e, group, word, other, text in columns]
+    own = rows[["encoded", "group", "factual", "alternative", "input_text"]].itertuples(index=False)
+    return [Example(float(e), group, word, other, Text.of(text, word)) for e, group, word, other, text in own]

@@ -51,21 +51,12 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class Dumbbell:
-    """A value before and after, as places in per cent of a width."""
-
-    before: float
-    after: float
-
-
-@dataclass(frozen=True)
 class BalanceText:
     """The preference of the model on one text."""
 
     text: Text
     before: float
     after: float
-    drawn: Dumbbell
 
 
 @dataclass(frozen=True)
@@ -224,14 +215,10 @@ def _charts(
     if isinstance(goal, BalanceGoal):
         both = sorted((row for row in measured if row["kept"] is not None), key=lambda row: row["kept"])
         points = [(row["kept"], row["value"]) for row in both]
-        chosen = [
-            row for row in both if (row["factor"], row["step"]) == (summary["feature_factor"], summary["learning_rate"])
-        ]
-        series = [
-            Series(
-                "gap", points, 0, [row["interval"] for row in both], [_fails(row, limit) for row in both], joined=False
-            )
-        ]
+        best = summary["feature_factor"], summary["learning_rate"]
+        chosen = [row for row in both if (row["factor"], row["step"]) == best]
+        hollow = [_fails(row, limit) for row in both]
+        series = [Series("gap", points, 0, [row["interval"] for row in both], hollow, joined=False)]
         rules = [*least, *(Rule(row["kept"], "chosen", True, "chosen") for row in chosen)]
         rules += [] if base is None else [Rule(base, "base model")]
         found = chart(
@@ -284,23 +271,17 @@ def balance_of(decoder: Mapping[str, Any]) -> Balance | None:
     most = min(len(names), MOST_BALANCE_TEXTS)
     chosen = [names[round(i * (len(names) - 1) / max(1, most - 1))] for i in range(most)]
     classes = list(before[names[0]])
-    two = len(classes) == 2
-    rows = []
-    for text in chosen:
-        old, new = preference(before[text]), preference(after[text])
-        places = [50 * (value + 1) if two else 100 * value for value in (old, new)]
-        rows.append(BalanceText(Text.of(text), old, new, Dumbbell(round(places[0], 1), round(places[1], 1))))
+    rows = [BalanceText(Text.of(text), preference(before[text]), preference(after[text])) for text in chosen]
     told = {
         "gap": "(largest − smallest P) / sum; 0 is no preference",
         "balance": "(1 − (largest − smallest P)) · sum; larger is better",
         "difference": "largest − smallest P",
         "sum": "P of all the classes together",
     }
-    sides = (summary["base_measures"], summary["measures"])
+    old, new = (summary["base_measures"], summary["measures"])
+    ends = [side.get("interval", {}) for side in (old, new)]
     measures = [
-        Measure(
-            name, what, *(found for side in sides for found in (side.get(name), side.get("interval", {}).get(name)))
-        )
+        Measure(name, what, old.get(name), ends[0].get(name), new.get(name), ends[1].get(name))
         for name, what in told.items()
     ]
     # A model without a preference should still read what the context says.
@@ -312,4 +293,4 @@ def balance_of(decoder: Mapping[str, Any]) -> Balance | None:
         )
         for name in classes
     ]  # fmt: skip
-    return Balance(classes, rows, len(names), measures, two)
+    return Balance(classes, rows, len(names), measures, len(classes) == 2)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from gradiend.evaluator._side_effects import CLASS, DIVERGENCE, GAINED, LOST, N_PREDICTIONS, OTHER, PREDICTION, TARGET
-from gradiend.report._rewrites import Dumbbell, title_of
+from gradiend.report._rewrites import title_of
 from gradiend.report._words import Text, interval, number
 from gradiend.visualizer.side_effects import shown_token
 
@@ -76,7 +76,6 @@ def side_effects_of(key: str, frame: pd.DataFrame, title: str) -> SideEffects:
         row["text"] = Text.of(str(row["example"])) if isinstance(row["example"], str) else None
     classes = [row for row in rows if row["kind"] == CLASS]
     for row in classes:
-        row["place"] = Dumbbell(round(100 * row["before"], 1), round(100 * row["after"], 1))
         own = row["group"] in (TARGET, OTHER)
         row["title"] = str(row["name"]) if own else f"{row['group']}: {row['name']}"
     found = next((row for row in rows if row["kind"] == DIVERGENCE), None)

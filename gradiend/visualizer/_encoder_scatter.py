@@ -43,7 +43,7 @@ MAX_COLORS = 40
 """Values of the colour column with a colour of their own; the rarer values share one."""
 
 # The button "Share chart" would send texts of the corpus to a server.
-CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["sendChartToCloud", "sendDataToCloud"]}
+_CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["sendChartToCloud", "sendDataToCloud"]}
 _WEBGL_FROM = 5_000
 _NAME_CHARS = 30
 _LINE_CHARS = 90
@@ -93,9 +93,7 @@ def plot_encoder_scatter(
         ValueError: There is neither a frame nor a trainer; the frame is bad or empty; a column or colormap is unknown;
             the file is no page; or max_points or hover_text_max_chars is below 1.
     """
-    if find_spec("plotly") is None:
-        message = f"plot_encoder_scatter needs plotly: {install_hint('plotly', 'plot')}"
-        warnings.warn(message, stacklevel=3)
+    if plotly_is_missing("plot_encoder_scatter"):
         return (None, None) if return_fig_ax else None
     # Arguments are checked before a trainer makes a frame.
     for name, least_one in (("hover_text_max_chars", hover_text_max_chars), ("max_points", max_points)):
@@ -115,10 +113,7 @@ def plot_encoder_scatter(
     texts = hover_texts(frame, [name for name in hover_cols if name not in REQUIRED], hover_text_max_chars)
     figure = points_figure(x, y, texts, _color_values(frame[color_by]), _value_names(label_name_mapping or {}), cmap)
     lay_out(figure, {str(name): float(place) for place, name in enumerate(groups)}, y, heading, color_by, height)
-    if path is not None:
-        write_page(figure, path, heading or default)
-    if show:
-        figure.show(config=CONFIG)
+    deliver_page(figure, path, heading or default, show=show)
     return (figure, None) if return_fig_ax else figure
 
 
@@ -167,16 +162,27 @@ def page_path(option: str, output: str | Path | None) -> Path | None:
     return path if path.suffix else path.with_name(f"{path.name}.html")
 
 
-def write_page(figure: Figure, path: Path, title: str) -> None:
-    """Write a page with plotly's script in it, because a linked script needs a network."""
-    body = figure.to_html(full_html=False, include_plotlyjs=True, config=CONFIG)
-    page = (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f"<title>{html.escape(title)}</title>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
-    )
-    with replacing(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    logger.info("Scatter: %s", path)
+def plotly_is_missing(call: str) -> bool:
+    """Whether plotly is not installed, in which case a warning says what needs it."""
+    missing = find_spec("plotly") is None
+    if missing:
+        warnings.warn(f"{call} needs plotly: {install_hint('plotly', 'plot')}", stacklevel=4)
+    return missing
+
+
+def deliver_page(figure: Figure, path: Path | None, title: str, *, show: bool) -> None:
+    """Write a page with plotly's script in it, because a linked script needs a network; show it on request."""
+    if path is not None:
+        body = figure.to_html(full_html=False, include_plotlyjs=True, config=_CONFIG)
+        page = (
+            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+            f"<title>{html.escape(title)}</title>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+        )
+        with replacing(path) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+        logger.info("Scatter: %s", path)
+    if show:
+        figure.show(config=_CONFIG)
 
 
 def points_figure(

@@ -145,9 +145,7 @@ def encoding_groups(
     if target_and_neutral_only:
         table = table[table["neutral"] | (table["label"] != 0)]
         if table.empty:
-            raise ValueError(
-                "Only identity rows (label 0) are there, which target_and_neutral_only=True hides; set it to False."
-            )
+            raise ValueError("Only identity rows (label 0) are there: target_and_neutral_only=False shows them.")
     if not include_neutral:
         table = table[~table["neutral"]]
         if table.empty:

@@ -108,9 +108,7 @@ def _recorded(trainer: _TrainedRun | None, model_path: str | Path | None) -> Map
     if model_path is not None:
         content = read_training(Path(model_path))
         if content is None:
-            raise ValueError(
-                f"There is no {Path(model_path) / TRAINING}: model_path must be the directory that train() wrote."
-            )
+            raise ValueError(f"There is no {Path(model_path) / TRAINING}: model_path must be what train() wrote.")
         return content
     if trainer is None:
         raise ValueError("There is nothing to plot: pass training_stats, model_path or a trainer.")
@@ -166,40 +164,31 @@ def training_curves(
     if isinstance(stats.get("training_stats"), Mapping):
         stats = stats["training_stats"]
     chosen = {str(key): name for key, name in (names or {}).items()}
-    chosen_labels = {number: name for key, name in chosen.items() if (number := _number(key)) is not None}
-    recorded = {_number(key): str(name) for key, name in (stats.get("label_value_to_class_name") or {}).items()}
+    recorded = (stats.get("label_value_to_class_name") or {}).items()
+    by_label = {_number(key): chosen.get(str(name), str(name)) for key, name in recorded}
+    by_label |= {number: name for key, name in chosen.items() if (number := _number(key)) is not None}
 
     def label_name(label: str) -> str:
         value = _number(label)
         if value is None:
             return chosen.get(label, label)
-        if value in chosen_labels:
-            return chosen_labels[value]
-        if value in recorded:
-            return chosen.get(recorded[value], recorded[value])
-        return f"label {value:+g}" if value else "label 0"
-
-    def label_order(label: str) -> tuple[bool, float]:
-        value = _number(label)
-        return (not value, -(value or 0.0))
+        return by_label.get(value, f"label {value:+g}" if value else "label 0")
 
     labels = _columns(stats.get("mean_by_class") or {})
     classes = _columns(stats.get("mean_by_feature_class") or {})
     correlations = _by_step(stats.get("scores") or {})
     step, correlation = best.get("global_step"), best.get("correlation")
+    # +1 and −1 come first, 0 last.
+    ordered = sorted(labels, key=lambda label: (not _number(label), -(_number(label) or 0.0)))
     return TrainingCurves(
-        correlation=Curve.of("correlation", correlations) if correlations else None,
-        by_class=tuple(
-            Curve.of(label_name(label), labels[label], _band(stats, "class", label, spread))
-            for label in sorted(labels, key=label_order)
-        ),
-        by_feature_class=tuple(
+        Curve.of("correlation", correlations) if correlations else None,
+        tuple(Curve.of(label_name(name), labels[name], _band(stats, "class", name, spread)) for name in ordered),
+        tuple(
             Curve.of(chosen.get(name, name), points, _band(stats, "feature_class", name, spread))
             for name, points in classes.items()
         ),
-        best_step=None if step is None else float(step),
-        best_correlation=None if correlation is None else float(correlation),
-    )
+        None if step is None else float(step), None if correlation is None else float(correlation),
+    )  # fmt: skip
 
 
 def _band(stats: Mapping[str, Any], of: str, name: str, spread: str | None) -> dict[float, tuple[float, float]] | None:
@@ -229,9 +218,7 @@ def _by_step(values: Mapping[Any, Any]) -> dict[float, Any]:
     for key, value in values.items():
         step = _number(key)
         if step is None:
-            raise ValueError(
-                f"Training statistics are keyed by step, got the key {key!r}; pass training_stats as saved."
-            )
+            raise ValueError(f"Training statistics are keyed by step; got {key!r}: pass training_stats as saved.")
         steps[step] = value
     return dict(sorted(steps.items()))
 
@@ -292,12 +279,11 @@ def convergence_figure(
     lines: dict[str, Line2D] = {}
     for ax, panel in zip(axes, panels, strict=True):
         for curve in panel.curves:
-            look = (
-                (colors[curve.name], MARKERS[names.index(curve.name) % len(MARKERS)]) if panel.named else ("black", "o")
-            )
-            line = _draw(ax, curve, *look)
             if panel.named:
-                lines.setdefault(curve.name, line)
+                marker = MARKERS[names.index(curve.name) % len(MARKERS)]
+                lines.setdefault(curve.name, _draw(ax, curve, colors[curve.name], marker))
+            else:
+                _draw(ax, curve, "black", "o")
         _frame(ax, panel)
     handles: list[Artist] = list(lines.values())
     if band is not None and lines:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +13,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradiend.util._checks import require_whole
-from gradiend.util._imports import install_hint
 from gradiend.util._keywords import one_of
 from gradiend.util.paths import WORDS_PLOT, WORDS_STRIP
 from gradiend.visualizer._encoder_scatter import (
-    CONFIG,
     HOVER_COLUMNS,
+    deliver_page,
     hover_texts,
     lay_out,
     page_path,
+    plotly_is_missing,
     points_figure,
-    write_page,
 )
 from gradiend.visualizer._encodings import (
     SPLIT,
@@ -99,10 +96,7 @@ def plot_encoder_by_target(
     options = FigureOptions.of(locals())
     one_of("plot_style", plot_style, STYLES)
     require_whole("max_words", max_words, 1)
-    if interactive and find_spec("plotly") is None:
-        warnings.warn(
-            f"plot_encoder_by_target(interactive=True) needs plotly: {install_hint('plotly', 'plot')}", stacklevel=3
-        )
+    if interactive and plotly_is_missing("plot_encoder_by_target(interactive=True)"):
         return None
     output = in_directory(trainer, WORDS_PLOT) if output is None else output
     ways = "output or a trainer with an experiment_dir"
@@ -375,8 +369,5 @@ def _page(rows: pd.DataFrame, path: Path | None, title: str | None, *, cmap: str
     several = {word for _, word in places if sum(word == other for _, other in places) > 1}
     names = {f"{word} ({name})" if word in several else word: place for (name, word), place in places.items()}
     lay_out(figure, names, y, title, "split", height)
-    if path is not None:
-        write_page(figure, path, title or DEFAULT_TITLE)
-    if show:
-        figure.show(config=CONFIG)
+    deliver_page(figure, path, title or DEFAULT_TITLE, show=show)
     return figure

@@ -195,10 +195,8 @@ class Names:
         size = "n = " + " | ".join(f"{group.values.size:,}" for group in violin)
         if rotated:
             return f"{head} ({size})"
-        means = " | ".join(
-            signed(float(own.mean()), ".2f") if (own := group.values).size else UNKNOWN for group in violin
-        )
-        return f"{head}\n{size}\nmean {means}"
+        means = [signed(float(one.values.mean()), ".2f") if one.values.size else UNKNOWN for one in violin]
+        return f"{head}\n{size}\nmean {' | '.join(means)}"
 
     def _group(self, group: EncodingGroup, rotated: bool) -> str:
         if group.key in self.chosen or group.target is None:
@@ -320,9 +318,8 @@ def _draw(ax: Axes, position: int, group: EncodingGroup, color: str, scale: floa
         grid = np.linspace(values[0], values[-1], 256)
         height = density(grid) / room.max()
         room = room / room.max()
-        ax.fill_betweenx(
-            grid, position - left * height, position + right * height, color=color, alpha=0.25, linewidth=0
-        )
+        edges = position - left * height, position + right * height
+        ax.fill_betweenx(grid, *edges, color=color, alpha=0.25, linewidth=0)
     # 0.85 keeps the points inside.
     share = np.arange(values.size) * GOLDEN_RATIO % 1.0
     jitter = 0.85 * (share * (left + right) - left) * room

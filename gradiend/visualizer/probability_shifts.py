@@ -284,9 +284,8 @@ def shift_figure(curves: ShiftCurves, options: FigureOptions = USUAL) -> Figure:
         ax.set_ylim(0.0, min(1.02, 1.12 * top) if top > 0 else 1.0)
     handles += _draw_lms(axes[0], curves)
     for chosen in curves.selected:
-        marks = [
-            ax.axvline(chosen.step, color=colors[chosen.name], linestyle="-.", linewidth=1.4, zorder=1.5) for ax in axes
-        ]
+        line: dict[str, Any] = {"color": colors[chosen.name], "linestyle": "-.", "linewidth": 1.4, "zorder": 1.5}
+        marks = [ax.axvline(chosen.step, **line) for ax in axes]
         marks[0].set_label(_describe(chosen, curves.score))
         handles.append(marks[0])
     for ax in axes:
@@ -327,13 +326,10 @@ def _draw_lms(ax: Axes, curves: ShiftCurves) -> list[Line2D]:
     return [
         ax.axhline(100.0, color=REFERENCE_COLOR, linestyle=BASE_STYLE, linewidth=1.0, label="base model"),
         ax.axhline(
-            limit,
-            color="#CC0000",
-            linestyle=":",
-            linewidth=1.3,
+            limit, color="#CC0000", linestyle=":", linewidth=1.3,
             label=f"{LMS_RATIO:.0%} of the base model's {curves.score}\n(hollow points are below, triangles far below)",
         ),
-    ]
+    ]  # fmt: skip
 
 
 def _draw_dataset(ax: Axes, curves: ShiftCurves, dataset: str, colors: Mapping[str, str]) -> list[Line2D]:
@@ -358,11 +354,10 @@ def _draw_series(
 ) -> Line2D:
     """Draw a line for each |feature factor|, with filled points where the LMS is kept; return the first line."""
     dots: dict[str, Any] = {"color": color, "marker": marker, "markersize": 5}
+    look: dict[str, Any] = {"linewidth": 1.5, "markerfacecolor": "white", "label": label, **dots}
     lines = []
     for points, style in zip(curves.series(value), itertools.cycle(_LINE_STYLES)):
-        lines += ax.plot(
-            *_columns(points), linestyle=style, linewidth=1.5, markerfacecolor="white", label=label, **dots
-        )
+        lines += ax.plot(*_columns(points), linestyle=style, **look)
     kept = [point for point in (*curves.points, curves.base) if point is not None and _keeps_lms(point, curves)]
     filled = [(point.step, found) for point in kept if (found := value(point)) is not None]
     ax.plot(*_columns(filled), linestyle="none", **dots)
@@ -411,9 +406,8 @@ def _label_steps(ax: Axes, curves: ShiftCurves) -> None:
 
 def _describe(chosen: Selected, score: str) -> str:
     goal = "strengthened" if chosen.strengthen else "weakened"
-    scores = [
-        f"{name} {value:.3f}" for name, value in (("value", chosen.value), (score, chosen.lms)) if value is not None
-    ]
+    known = {"value": chosen.value, score: chosen.lms}
+    scores = [f"{name} {value:.3f}" for name, value in known.items() if value is not None]
     setting = f"factor {signed(chosen.factor)}, lr {chosen.learning_rate:.3g}"
     tail = f"\n({', '.join(scores)})" if scores else ""
     return f"selected, {shown(chosen.name, lines=1)} {goal}: {setting}{tail}"

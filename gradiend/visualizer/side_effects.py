@@ -87,9 +87,7 @@ def divergence_title(frame: pd.DataFrame) -> str | None:
 
 def _checked(frame: Any) -> pd.DataFrame:
     if not isinstance(frame, pd.DataFrame):
-        raise TypeError(
-            f"plot_side_effects needs the frame that evaluate_side_effects() returns; got {type(frame).__name__}."
-        )
+        raise TypeError(f"plot_side_effects needs what evaluate_side_effects() returns; got {type(frame).__name__}.")
     missing = [name for name in NEEDED if name not in frame.columns]
     if missing or frame.empty:
         what = f"lacks {', '.join(missing)}" if missing else "has no rows"
