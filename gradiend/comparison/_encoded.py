@@ -154,10 +154,7 @@ def _shuffled(feature: Feature, n_null: int, seed: int) -> tuple[list[TokenizedW
     own = data.rows["source_id"].to_numpy()
     groups = [np.flatnonzero(own == name) for name in feature.classes]
     if min(map(len, groups)) < 2:
-        raise ValueError(
-            f"The training split of {feature.id!r} has less than two rows of a class, so that no labels can be "
-            "shuffled: give null='random' or null=None."
-        )
+        raise ValueError(f"The training split of {feature.id!r} has less than two rows of a class: give another null.")
     kept = [generator.permutation(group)[: min(len(group), NULL_TEXTS) // 2 * 2] for group in groups]
     # Half of the texts of each class get each label, so that a shuffled difference has nothing of the true one.
     halves = [np.argsort(generator.random((n_null, len(some))), axis=1) < len(some) // 2 for some in kept]

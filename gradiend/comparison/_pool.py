@@ -92,10 +92,7 @@ def rows_of(feature: Feature, split: str, *, include_other_classes: bool = False
     """The rows of a feature in a split, tokenized; TypeError for data that are no texts."""
     data = feature.trainer.create_eval_data(feature.models[0], split=split, include_other_classes=include_other_classes)
     if not isinstance(data, EncoderData):
-        raise TypeError(
-            f"The data of {feature.id!r} are no texts with words (its trainer gives {type(data).__name__}), so they "
-            "cannot be encoded together with those of other features."
-        )
+        raise TypeError(f"The data of {feature.id!r} are no texts with words: they are {type(data).__name__}.")
     return data
 
 
@@ -119,10 +116,7 @@ def pool_of(features: Sequence[Feature], settings: Settings, *, include_other_cl
                 words[Side.ALTERNATIVE].append(alternative)
             owners.append((places[key], number))
     if not places:
-        raise ValueError(
-            f"No trainer has rows in the split {split!r}: give split=… a split that the data have, such as "
-            "'validation'."
-        )
+        raise ValueError(f"No trainer has rows in the split {split!r}: give another split, such as 'validation'.")
     owned = np.zeros((len(places), len(features)), bool)
     owned[tuple(np.array(owners).T)] = True
     rows = pd.DataFrame(list(places), columns=KEY)

@@ -32,8 +32,6 @@ class Compared:
     """The seed of each of these models, None where it is not known."""
     selection: str | None = None
     """Which seeds were selected; None if there are no groups of seeds."""
-    of_one_feature: bool = False
-    """Whether the names are the seeds of one group."""
 
     @classmethod
     def parse(cls, models: Any) -> Compared:
@@ -75,7 +73,7 @@ class Compared:
                 found[own if own not in found else f"{own}, model {place}"] = model
             members.append(list(range(first, len(found))))
             seeds.append(numbers)
-        return cls([str(name) for name in given], found, members, seeds, selection, of_one)
+        return cls([str(name) for name in given], found, members, seeds, selection)
 
     @property
     def multi_seed(self) -> bool:

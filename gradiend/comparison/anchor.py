@@ -108,7 +108,7 @@ def compute_anchor_aligned_encoding_std_matrix(
     _check(alignment, "mean")
     features = features_of(trainers, models)
     if max(len(feature.models) for feature in features) < 2:
-        raise ValueError("A standard deviation over seeds needs two models of a trainer: models={id: [model, …]}.")
+        raise ValueError("A deviation over seeds needs at least two models of a trainer: models={id: [model, …]}.")
     pool = pool_of(features, settings)
     view = _View(features, pool, settings, feature_classes, alignment, "mean", dense=dense)
     seeds = view.measured(0).by_seed

@@ -108,9 +108,7 @@ def encode_dataset_to_rows(
     return rows
 
 
-def encoded_frame(
-    model: Any, data: Any, *, source: str | None = None, batch_size: int = 32, progress: str | None = None
-) -> pd.DataFrame:
+def encoded_frame(model: Any, data: Any, *, source: str | None = None, batch_size: int = 32) -> pd.DataFrame:
     """Evaluation data with a column `encoded`, one row per example.
 
     The data is an `EncoderData` (see `EncoderData.encode`) or a gradient data set (see `encode_dataset_to_rows`). A
@@ -118,7 +116,7 @@ def encoded_frame(
     `source_id` and `target_id`, unless the items have entries with these names.
     """
     if isinstance(data, EncoderData):
-        return data.encode(model, source=source, batch_size=batch_size, progress=progress)
+        return data.encode(model, source=source, batch_size=batch_size)
     frame = pd.DataFrame(encode_dataset_to_rows(model, data) or {latent_column(0): []})
     for name, documented in (("factual_id", "source_id"), ("alternative_id", "target_id")):
         if name in frame.columns and documented not in frame.columns:

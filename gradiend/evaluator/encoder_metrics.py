@@ -209,22 +209,12 @@ def correlation_interval(
     return None if resampled is None else _percentiles(resampled, level)
 
 
-def correlation_interval_of_seeds(
-    frames: Sequence[pd.DataFrame], aggregate: str = "mean", *, n_resamples: int = N_RESAMPLES, level: float = LEVEL,
-    seed: int = SEED,
-) -> dict[str, Any] | None:  # fmt: skip
+def correlation_interval_of_seeds(frames: Sequence[pd.DataFrame], aggregate: str = "mean") -> dict[str, Any] | None:
     """A percentile bootstrap interval of the mean or median correlation of several seeds, over seeds and texts.
 
     In each resample texts are drawn with replacement, the same for all seeds that have the same, and seeds are drawn
-    with replacement. See `correlation_interval`.
-
-    Args:
-        frames: The encodings of each seed, with the same rows in the same order, or of other texts; neutral rows do not
-            count.
-        aggregate: mean or median; for another aggregate there is no interval.
-        n_resamples: The number of resamples.
-        level: The share of the resamples within the interval.
-        seed: The seed of the resamples.
+    with replacement. The frames of the seeds have the same rows in the same order, or other texts; neutral rows do not
+    count. See `correlation_interval`; of another aggregate than mean and median there is no interval, None.
     """
     if aggregate not in ("mean", "median"):
         return None
@@ -233,13 +223,13 @@ def correlation_interval_of_seeds(
     found = []
     for frame in own:
         encoded, label = (frame[name].to_numpy(np.float64) for name in ("encoded", "label"))
-        resampled = _resampled(encoded, label, _texts(frame), n_resamples, seed)
+        resampled = _resampled(encoded, label, _texts(frame), N_RESAMPLES, SEED)
         if resampled is None:
             return None
         found.append(resampled)
     correlations = np.stack(found)
-    drawn = np.random.default_rng(seed).integers(0, len(own), correlations.T.shape).T
-    return _percentiles(middle(np.take_along_axis(correlations, drawn, axis=0), axis=0), level)
+    drawn = np.random.default_rng(SEED).integers(0, len(own), correlations.T.shape).T
+    return _percentiles(middle(np.take_along_axis(correlations, drawn, axis=0), axis=0), LEVEL)
 
 
 def roc_auc(encoded: Floats, label: Floats) -> float | None:
@@ -366,10 +356,7 @@ def _require_columns(df: pd.DataFrame, columns: tuple[str, ...]) -> None:
 
 def _check(df: pd.DataFrame, neg_boundary: float, pos_boundary: float) -> None:
     if not neg_boundary <= pos_boundary:
-        raise ValueError(
-            f"neg_boundary ({neg_boundary}) must not exceed pos_boundary ({pos_boundary}): "
-            "encodings between the two count as 0."
-        )
+        raise ValueError(f"neg_boundary must not exceed pos_boundary; got {neg_boundary} and {pos_boundary}.")
     if df.empty:
         raise ValueError("The encoder frame is empty: no example was encoded. Check the split and max_size.")
     _require_columns(df, ("encoded", "label", "type"))
@@ -384,15 +371,9 @@ def _check(df: pd.DataFrame, neg_boundary: float, pos_boundary: float) -> None:
 
 def _check_training(labels: Floats, n_rows: int) -> None:
     if labels.size == 0:
-        raise ValueError(
-            f"All encoder eval data is neutral ({n_rows} rows): nothing to correlate. "
-            "Add rows of the target classes, with a type such as 'training'."
-        )
+        raise ValueError(f"All encoder eval data is neutral ({n_rows} rows): add rows of the target classes.")
     if labels.size < 2:
-        raise ValueError(
-            f"A correlation needs at least 2 non-neutral rows, got {labels.size}; "
-            "evaluate a larger split or raise max_size."
-        )
+        raise ValueError(f"A correlation needs at least 2 non-neutral rows, got {labels.size}: raise max_size.")
     if np.unique(labels).size < 2:
         raise ValueError(
             f"The non-neutral rows hold only one label class ({labels[0]:g}): nothing to tell apart; "

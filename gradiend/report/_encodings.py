@@ -212,7 +212,9 @@ def _ridge(values: NDArray[np.float64], limit: float) -> str:
 
 
 def _dots(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[str, ...]:
-    layers = ("".join(f"M{a:g},{b:g}h0" for a, b in zip(x[i::_LAYERS], y[i::_LAYERS], strict=True)) for i in range(6))
+    layers = (
+        "".join(f"M{a:g},{b:g}h0" for a, b in zip(x[i::_LAYERS], y[i::_LAYERS], strict=True)) for i in range(_LAYERS)
+    )
     return tuple(layer for layer in layers if layer)
 
 

@@ -59,9 +59,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A layer, or what stands outside of layers."""
+    """A layer."""
 
     name: str
+    """Its number if there is one stack of layers, else the stack's name and the number."""
     cells: Sequence[Cell | None]
     total: Cell
 
@@ -152,27 +153,23 @@ def importance_of(gradiend: ParamMappedGradiendModel, trainer: Any) -> Importanc
         target = outside if layer is None else layers.setdefault(layer, {})
         target[kind] = target[kind] + cell if kind in target else cell
     kinds = list(dict.fromkeys(kind for cells in layers.values() for kind in cells))
+    several_stacks = len({name.rpartition(".")[0] for name in layers}) > 1
     rows = [
-        Row(name, [cells.get(kind) for kind in kinds], functools.reduce(operator.add, cells.values()))
+        Row(
+            shortened(name, 24) if several_stacks else name.rpartition(".")[2], [cells.get(kind) for kind in kinds],
+            functools.reduce(operator.add, cells.values()),
+        )
         for name, cells in layers.items()
-    ]
+    ]  # fmt: skip
     embedding = _embedding(trainer)
     return Importance(
-        kinds, _short_names(rows), sorted(outside.items(), key=lambda item: -item[1].share),
+        kinds, rows, sorted(outside.items(), key=lambda item: -item[1].share),
         sorted(parameters, key=lambda item: -item[1].share)[:MOST_PARAMETERS], len(parameters),
         _entries(gradiend, importance, top[:N_ENTRIES], whole[0], embedding),
         _tokens(gradiend, importance, whole[0], embedding),
         gradiend.input_dim, gradiend.mapping.unpruned_size, n_top, _half(importance),
         max((cell.share for row in rows for cell in row.cells if cell is not None), default=0.0),
     )  # fmt: skip
-
-
-def _short_names(rows: Sequence[Row]) -> list[Row]:
-    """Rows whose names are numbers if there is one stack of layers, else the stack's name and the number."""
-    stacks = {row.name.rpartition(".")[0] for row in rows}
-    if len(stacks) > 1:
-        return [Row(shortened(row.name, 24), row.cells, row.total) for row in rows]
-    return [Row(row.name.rpartition(".")[2], row.cells, row.total) for row in rows]
 
 
 def _half(importance: torch.Tensor) -> int:

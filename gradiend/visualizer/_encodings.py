@@ -78,20 +78,14 @@ def checked_frame(encodings: Encodings | None, columns: Sequence[str]) -> pd.Dat
     """Return the frame; raise ValueError if it is missing or empty, lacks a column, or has encodings not finite."""
     frame = None if encodings is None else frame_of(encodings)
     if frame is None or frame.empty:
-        raise ValueError(
-            "The encoder frame is empty or missing: pass encoder_df, which evaluate_encoder(return_df=True) "
-            "returns under 'encoder_df'."
-        )
+        raise ValueError("The encoder frame is empty or missing: pass that of evaluate_encoder(return_df=True).")
     for column in columns:
         if column not in frame.columns:
             names = [str(name) for name in frame.columns]
             raise ValueError(f"The encoder frame has no column {column!r}, only {names}.{nearest(column, names)}")
     broken = int((~np.isfinite(frame["encoded"].to_numpy(np.float64))).sum())
     if broken:
-        raise ValueError(
-            f"{broken} of {len(frame)} encodings are not finite: training has probably diverged, "
-            "lower the learning rate."
-        )
+        raise ValueError(f"{broken} of {len(frame)} encodings are not finite: lower the learning rate of the training.")
     return frame
 
 

@@ -158,10 +158,7 @@ class Payload:
         """
         stats = self.content.get("cell_stats")
         if not stats:
-            raise ValueError(
-                "dispersion_display and seed_annotation show several seeds, which this comparison does not have: "
-                "compare SeedModelGroups."
-            )
+            raise ValueError("dispersion_display and seed_annotation show several seeds: compare SeedModelGroups.")
         return [[_spread(cell) for cell in row] for row in stats]
 
     def widths(self) -> Matrix:

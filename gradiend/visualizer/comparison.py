@@ -59,7 +59,8 @@ def plot_comparison_heatmap(
         fmt: The former name of `annot_fmt`, with a DeprecationWarning.
         figsize: Width and height in inches.
         cmap: Colormap.
-        vmin: Value of the lowest colour; default 0, where there are negative numbers the opposite of the highest.
+        vmin: Value of the lowest colour; default 0, for the logarithmic scale the smallest positive value, where there
+            are negative numbers the opposite of the highest.
         vmax: Value of the highest colour; default the largest value, where there are negative ones the largest
             absolute value.
         scale: "linear", "log", "sqrt", or "power" with `scale_gamma`; negative numbers are mirrored.

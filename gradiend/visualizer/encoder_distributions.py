@@ -139,10 +139,7 @@ def plot_encoder_distributions(
     groups = ordered(groups, violin_order)
     splits = split_order(split for group in groups for split in group.splits if split) if facets else ()
     if facets and not splits:
-        raise ValueError(
-            f'split_plot_mode="facets" needs the splits of the rows in a column {SPLIT!r}, which '
-            'evaluate_encoder(split=["train", "test"], return_df=True) writes.'
-        )
+        raise ValueError(f"split_plot_mode='facets' needs splits in a column {SPLIT!r}: evaluate_encoder(split=[…]).")
     figure = distribution_figure(
         groups, violins=paired(groups, paired_legend_labels), splits=splits,
         names=Names(_by_group_name(legend_name_mapping or {})),
