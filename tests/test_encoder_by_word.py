@@ -193,7 +193,7 @@ class TestPage:
 
     def test_without_plotly_there_is_a_warning(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "plotly", None)
-        monkeypatch.setattr("gradiend.visualizer.encoder_by_word.find_spec", lambda name: None)
+        monkeypatch.setattr("gradiend.visualizer._encoder_scatter.find_spec", lambda name: None)
         with pytest.warns(UserWarning, match="needs plotly: pip install plotly"):
             assert plot_encoder_by_target(None, frame(), interactive=True) is None
 

@@ -14,8 +14,8 @@ import gradiend
 from gradiend import plot_topk_overlap_heatmap, plot_topk_overlap_venn
 from gradiend.model.seed_group import SeedModelGroup
 from gradiend.visualizer import Visualizer, compute_topk_sets, plot_topk_venn, topk
-from gradiend.visualizer.topk._heatmap import ColorScale
-from gradiend.visualizer.topk._venn import MOST_COLUMNS, VennStyle, upset_figure, venn_figure
+from gradiend.visualizer._matrix import ColorScale
+from gradiend.visualizer.topk._venn import MOST_COLUMNS, VennOptions, upset_figure, venn_figure
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("matplotlib_venn")
@@ -264,7 +264,7 @@ class TestVenn:
     def test_every_region_has_its_number(self, count: int) -> None:
         rng = np.random.default_rng(count)
         sets = {str(i): sorted({int(x) for x in rng.integers(0, 400, size=300)}) for i in range(count)}
-        ax = venn_figure(sets, VennStyle()).axes[0]
+        ax = venn_figure(sets, VennOptions()).axes[0]
         found = [int(text.replace(",", "")) for text in numbers(ax) if text]
         expected = exact_sizes(sets).values()
         assert sorted(found) == sorted(number for number in expected if number or count <= 3)
@@ -298,7 +298,7 @@ class TestVenn:
 
     def test_one_display_name_for_two_models_hides_none(self) -> None:
         names = {"a": "same", "b": "same"}
-        figure = venn_figure({"a": [1, 2], "b": [2]}, VennStyle(names=names))
+        figure = venn_figure({"a": [1, 2], "b": [2]}, VennOptions(label_mapping=names))
         assert [text.get_text() for text in figure.legends[0].get_texts()] == ["same (2)", "same (1)"]
 
     @pytest.mark.parametrize("count", [0, 1, 7])
@@ -330,7 +330,7 @@ class TestBarsOfSix:
 
     def drawn(self, sets) -> tuple[dict[frozenset[str], int], int]:
         """(combination of dots → number above them, the number of the last bar where that has no dots)."""
-        bars, dots = upset_figure(sets, VennStyle()).axes
+        bars, dots = upset_figure(sets, VennOptions()).axes
         above = [int(text.replace(",", "")) for text in numbers(bars)]
         assert above == [round(bar.get_height()) for bar in bars.patches]
         columns: dict[int, set[str]] = {}
@@ -361,7 +361,7 @@ class TestBarsOfSix:
     def test_no_two_numbers_touch(self) -> None:
         for scale in (1, 40):
             sets = {name: [scale * i + j for i in ids for j in range(scale)] for name, ids in self.sets(200).items()}
-            figure = upset_figure(sets, VennStyle())
+            figure = upset_figure(sets, VennOptions())
             figure.canvas.draw()
             boxes = [text.get_window_extent() for text in figure.axes[0].texts]
             assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))

@@ -21,7 +21,8 @@ from gradiend.visualizer import (
     plot_training_convergence,
 )
 from gradiend.visualizer._encodings import encoding_groups, merged, ordered, paired
-from gradiend.visualizer._style import DISTINCT, OKABE_ITO, LegendPlace, distinct_colors, shown, signed, text_color
+from gradiend.visualizer._output import FigureOptions
+from gradiend.visualizer._style import DISTINCT, OKABE_ITO, distinct_colors, shown, signed, text_color
 from gradiend.visualizer.convergence import convergence_figure, training_curves
 from gradiend.visualizer.encoder_distributions import MAX_POINTS, Names, distribution_figure
 from gradiend.visualizer.probability_shifts import shift_curves, shift_figure
@@ -143,6 +144,7 @@ def _ends(band: Any) -> tuple[float, float]:
 
 
 PNG, PDF = b"\x89PNG", b"%PDF"
+INSIDE = FigureOptions(legend_loc="lower right", legend_bbox_to_anchor=(1.0, 0.0), legend_ncol=3)
 
 
 class TestConvergence:
@@ -228,7 +230,7 @@ class TestConvergence:
     def test_a_legend_stands_beside_the_panels_unless_a_place_is_asked_for(self) -> None:
         beside = convergence_figure(training_curves(RUN))
         assert (len(beside.legends), beside.axes[0].get_legend()) == (1, None)
-        inside = convergence_figure(training_curves(RUN), legend=LegendPlace("lower right", (1.0, 0.0), 3))
+        inside = convergence_figure(training_curves(RUN), options=INSIDE)
         assert not inside.legends
         assert legend_labels(inside) == legend_labels(beside)
 
@@ -264,7 +266,7 @@ class TestConvergence:
         assert image_kind(path) == PNG
 
     def test_size_and_resolution(self, tmp_path: Path) -> None:
-        figure = convergence_figure(training_curves(RUN), figsize=(3, 4), title="T")
+        figure = convergence_figure(training_curves(RUN), options=FigureOptions(figsize=(3, 4), title="T"))
         assert figure.get_size_inches().tolist() == [3, 4]
         assert figure.get_suptitle() == "T"
         small, large = (

@@ -44,14 +44,13 @@ click.rich_click.OPTIONS_TABLE_COLUMN_TYPES = ["required", "opt_short", "opt_lon
 click.rich_click.OPTIONS_TABLE_HELP_SECTIONS = ["help", "metavar", "default", "required"]
 
 
-def _as_flag(token: str) -> str:
-    """Flags may be spelt as in the file, with underscores."""
-    return token.replace("_", "-")
-
-
 @click.group(
-    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": _as_flag}, epilog=EXIT_CODES
-)
+    # Flags may be spelt as in the file, with underscores.
+    context_settings={
+        "help_option_names": ["-h", "--help"], "token_normalize_func": lambda token: token.replace("_", "-"),
+    },
+    epilog=EXIT_CODES,
+)  # fmt: skip
 @click.version_option(__version__, message="%(version)s")
 def app() -> None:
     """Find one feature of a language model in its gradients, look at it, and rewrite the model with it."""
@@ -69,22 +68,10 @@ class FieldFlag(click.RichOption):
         return row
 
 
-def field_flags() -> list[click.RichOption]:
-    """A flag for every field of an experiment's file, in panels by section."""
-    return [
-        FieldFlag(["__".join(field.keys), field.flag], metavar=field.kind, help=_help(field), panel=_panel(field.keys))
-        for field in fields()
-    ]
-
-
 def _help(field: Field) -> str:
     """The sentence of a field, and its default unless the sentence says it."""
     told = "Default:" in field.sentence or field.default is None
     return field.sentence if told else f"{field.sentence} Default: {json.dumps(field.default)}."
-
-
-def _panel(keys: tuple[str, ...]) -> str:
-    return "The experiment" if len(keys) == 1 else f"Section {keys[0]}"
 
 
 class ExperimentCommand(click.RichCommand):
@@ -92,7 +79,13 @@ class ExperimentCommand(click.RichCommand):
 
     @functools.cached_property
     def _fields(self) -> list[click.RichOption]:
-        return field_flags()
+        return [
+            FieldFlag(
+                ["__".join(field.keys), field.flag], metavar=field.kind, help=_help(field),
+                panel="The experiment" if len(field.keys) == 1 else f"Section {field.keys[0]}",
+            )
+            for field in fields()
+        ]  # fmt: skip
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The parameters of the command, and those of the file, which are made when they are asked for."""
@@ -106,7 +99,7 @@ class ExperimentCommand(click.RichCommand):
         return rest
 
 
-def experiment_command(name: str, **more: Any) -> Callable[[Callable[..., Any]], Any]:
+def experiment_command(name: str) -> Callable[[Callable[..., Any]], Any]:
     """Decorate the function of a command that takes a file and flags; the function gets the `Experiment`."""
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -120,7 +113,7 @@ def experiment_command(name: str, **more: Any) -> Callable[[Callable[..., Any]],
             return function(read_experiment(file, flags), **options)
 
         call.__doc__ = f"{function.__doc__}\n\n{FLAGS_NOTE}"
-        return app.command(name, cls=ExperimentCommand, epilog=EXIT_CODES, **more)(call)
+        return app.command(name, cls=ExperimentCommand, epilog=EXIT_CODES)(call)
 
     return decorate
 

@@ -7,11 +7,11 @@ from gradiend.util._imports import lazy_names
 if TYPE_CHECKING:
     from gradiend.comparison._closed_form import ClosedForm as ClosedForm
     from gradiend.comparison._closed_form import closed_form as closed_form
-    from gradiend.comparison._encoding_figures import plot_cross_encoding_heatmap as plot_cross_encoding_heatmap
-    from gradiend.comparison._encoding_figures import (
+    from gradiend.comparison._figures import plot_cross_encoding_heatmap as plot_cross_encoding_heatmap
+    from gradiend.comparison._figures import (
         plot_gradiend_feature_cross_encoding_heatmap as plot_gradiend_feature_cross_encoding_heatmap,
     )
-    from gradiend.comparison._encoding_figures import (
+    from gradiend.comparison._figures import (
         plot_gradiend_transition_cross_encoding_heatmap as plot_gradiend_transition_cross_encoding_heatmap,
     )
     from gradiend.comparison._figures import plot_similarity_heatmap as plot_similarity_heatmap

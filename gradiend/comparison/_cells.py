@@ -43,12 +43,8 @@ class Measured:
 def orientation(encoded: Encoded, values: Floats, first: Sequence[bool] | None = None) -> Floats:
     """The sign of each model, (L, M), for encodings (L, M, rows).
 
-    Without own texts of both classes, it is the sign that the training gave the model.
-
-    Args:
-        encoded: The features and their rows.
-        values: The encodings.
-        first: For each feature, whether its first class should be positive; False turns it round. Default: always.
+    `first` says for each feature whether its first class should be positive, as it is by default. Without own texts of
+    both classes, the sign is the one that the training gave the model.
     """
     signs = np.ones(values.shape[:2])
     groups = encoded.pool.sides(encoded.features)
@@ -69,12 +65,8 @@ def orientation(encoded: Encoded, values: Floats, first: Sequence[bool] | None =
 def means(encoded: Encoded, values: Floats, columns: Flags, weights: Floats | None = None, *, owned: bool) -> Floats:
     """The mean encoding of each model in each column, (L, M, columns); NaN where a column has no rows.
 
-    Args:
-        encoded: The features and their rows.
-        values: Oriented encodings (L, M, rows); (1, M, rows) with `weights`.
-        columns: (rows, columns): which rows of the pool count in which column.
-        weights: How often each row counts, (L, rows).
-        owned: Whether a feature counts only its own rows.
+    `values` are oriented, (L, M, rows), or (1, M, rows) with `weights` (L, rows), which say how often each row counts;
+    `columns` (rows, columns) says which rows count in which column. With `owned`, a feature counts only its own rows.
     """
     n_columns = columns.shape[1]
     result = np.full((len(values) if weights is None else len(weights), values.shape[1], n_columns), np.nan)
@@ -113,13 +105,8 @@ def measured(
 ) -> Measured:  # fmt: skip
     """The cells of a matrix, their intervals over texts, and their null levels.
 
-    Args:
-        encoded: The encodings.
-        columns: (rows, columns): which rows of the pool count in which column.
-        cells: Makes cells of the features' mean encodings.
-        owned: See `means`.
-        first: See `orientation`.
-        n_resamples: The number of resamples of the texts; rows of one text are drawn together.
+    `cells` makes them of the features' mean encodings, for which see `means`; `first` is that of `orientation`. Rows of
+    one text are drawn together into a resample.
     """
     signs = orientation(encoded, encoded.values[None], first)
     values = (encoded.values * signs[0][:, None])[None]
@@ -159,18 +146,14 @@ def common(encoded: Encoded, found: Measured, settings: Settings) -> dict[str, A
     """What every payload says of its encodings."""
     signs = [[int(sign) for sign in found.signs[encoded.owner == n]] for n in range(len(encoded.features))]
     payload: dict[str, Any] = {
-        "split": settings.split,
-        "max_size": settings.max_size,
-        "interval": found.interval,
+        "split": settings.split, "max_size": settings.max_size, "interval": found.interval,
         "orientation": {feature.id: own for feature, own in zip(encoded.features, signs, strict=True)},
         "source": {feature.id: feature.side.value for feature in encoded.features},
         "pair_by_trainer": {feature.id: list(feature.classes) for feature in encoded.features},
-    }
+    }  # fmt: skip
     if found.null_level is not None:
-        payload |= {
-            "null_level": found.null_level,
-            "null": {"kind": settings.null, "n": settings.n_null, "quantile": LEVEL},
-        }
+        made_of = {"kind": settings.null, "n": settings.n_null, "quantile": LEVEL}
+        payload |= {"null_level": found.null_level, "null": made_of}
     if found.by_seed is not None:
         payload |= {"multi_seed": True, "seed_aggregate": "mean", "dispersion": "std"}
         payload["cell_stats"] = [
@@ -202,18 +185,14 @@ def _intervals(resampled: Sequence[Floats], matrix: Floats) -> list[list[list[fl
 
 
 def _levels(null: Floats, matrix: Floats) -> list[list[float | None]]:
-    levels = np.quantile(null, LEVEL, axis=0)
-    return [
-        [None if np.isnan(cell) else float(cell) for cell in row] for row in np.where(np.isnan(matrix), matrix, levels)
-    ]
+    levels = np.where(np.isnan(matrix), matrix, np.quantile(null, LEVEL, axis=0))
+    return [[None if np.isnan(cell) else float(cell) for cell in row] for row in levels]
 
 
 def aggregated(contributions: Floats, aggregate: str) -> Floats:
-    """Numbers (L, n, …), some of them NaN, aggregated over n; NaN where there is none (std: less than two).
+    """Numbers (L, n, …) aggregated over n: mean, min, max, count or std (of a sample), without those that are NaN.
 
-    Args:
-        contributions: The numbers.
-        aggregate: mean, min, max, std (of a sample) or count.
+    NaN stands where there is no number (for std: less than two).
     """
     there = ~np.isnan(contributions)
     size = there.sum(axis=1)

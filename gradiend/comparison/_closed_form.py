@@ -41,9 +41,7 @@ class ClosedForm:
 
     def _place(self, name: str) -> int:
         if name not in self.classes:
-            raise KeyError(
-                f"There is no class {name!r}.{nearest(name, self.classes)} There are: {', '.join(self.classes)}."
-            )
+            raise KeyError(f"There is no class {name!r}, only {', '.join(self.classes)}.{nearest(name, self.classes)}")
         return self.classes.index(name)
 
     def similarity(self, pairs: Sequence[Sequence[str]] | None = None) -> ComparisonResult:
@@ -89,9 +87,7 @@ def closed_form(model: Any, words: Mapping[str, Sequence[TokenizedWord]], batch_
     """
     empty = [name for name, own in words.items() if not len(own)]
     if len(words) < 2 or empty:
-        raise ValueError(
-            f"A closed form needs at least two classes with texts; got {list(words)}, without texts: {empty}."
-        )
+        raise ValueError(f"A closed form needs two or more classes with texts; got {list(words)}, empty: {empty}.")
     engine = model.engine
     means = torch.zeros(len(words), engine.mapping.size, dtype=engine.dtype, device=engine.scorer.device)
     batches = [(row, own[start : start + batch_size], len(own))

@@ -50,12 +50,9 @@ class Encoded:
 
 
 def encode_pool(features: Sequence[Feature], pool: Pool, settings: Settings) -> Encoded:
-    """Encode a pool by all models; each distinct word goes through the base model once, unless there are few models.
+    """Encode a pool by all models, which share a base model, and by the null GRADIENDs of `settings`.
 
-    Args:
-        features: The features, whose models share a base model.
-        pool: The rows.
-        settings: Which null GRADIENDs encode too, and how many.
+    Each distinct word goes through the base model once, unless there are few models.
 
     Raises:
         ValueError: Labels are to be shuffled, and there are too few training rows.
@@ -67,7 +64,7 @@ def encode_pool(features: Sequence[Feature], pool: Pool, settings: Settings) -> 
     needed = dict.fromkeys(side for feature in features for side in _sides(feature.side))
     numbers: dict[TokenizedWord, int] = {}
     places = {side: np.array([numbers.setdefault(word, len(numbers)) for word in pool.words[side]]) for side in needed}
-    words, encoders = list(numbers), [_encoder(model) for model in models]
+    words, encoders = list(numbers), [model.gradiend.encoder_linear.weight.detach()[:1] for model in models]
     found: list[list[Tensor]] = [[] for _ in models]
     for given in _directions(features, models, encoders, null, n_null):
         for parts, part in zip(found, project(models[0], words, given), strict=True):
@@ -93,11 +90,6 @@ def encode_pool(features: Sequence[Feature], pool: Pool, settings: Settings) -> 
 
 def _sides(side: Side) -> tuple[Side, ...]:
     return (Side.FACTUAL, Side.ALTERNATIVE) if side is Side.DIFF else (side,)
-
-
-def _encoder(model: Any) -> Tensor:
-    """The encoder's direction of the first latent, (1, input_dim)."""
-    return model.gradiend.encoder_linear.weight.detach()[:1]
 
 
 def _of_rows(projections: Floats, side: Side, places: dict[Side, NDArray[np.int64]]) -> Floats:
@@ -155,19 +147,14 @@ def _shuffled(feature: Feature, n_null: int, seed: int) -> tuple[list[TokenizedW
     """Words of training rows, and their coefficients (1 + n_null, words) in differences of class means.
 
     The first difference is that of the true classes; for the others, half of each class has exchanged labels.
-
-    Raises:
-        ValueError: The training split has less than two rows of a class.
+    ValueError: the training split has less than two rows of a class.
     """
     data = rows_of(feature, "train")
     generator = np.random.default_rng(seed)
     own = data.rows["source_id"].to_numpy()
     groups = [np.flatnonzero(own == name) for name in feature.classes]
     if min(map(len, groups)) < 2:
-        raise ValueError(
-            f"The training split of {feature.id!r} has less than two rows of a class, so that no labels can be "
-            "shuffled: give null='random' or null=None."
-        )
+        raise ValueError(f"The training split of {feature.id!r} has less than two rows of a class: give another null.")
     kept = [generator.permutation(group)[: min(len(group), NULL_TEXTS) // 2 * 2] for group in groups]
     # Half of the texts of each class get each label, so that a shuffled difference has nothing of the true one.
     halves = [np.argsort(generator.random((n_null, len(some))), axis=1) < len(some) // 2 for some in kept]

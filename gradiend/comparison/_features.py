@@ -46,11 +46,7 @@ class Feature:
 
 
 def features_of(trainers: Trainers, models: Models | None = None) -> list[Feature]:
-    """The features of some trainers, whose models must share one base model.
-
-    Args:
-        trainers: See `Trainers`.
-        models: The models to take instead of those of the trainers.
+    """The features of some trainers, whose models (or those of `models` in their place) must share one base model.
 
     Raises:
         TypeError: Something that is no trainer.
@@ -129,13 +125,10 @@ def _require_one_base_model(features: Sequence[Feature]) -> None:
 def positive_classes(
     features: Sequence[Feature], given: Mapping[str, str] | None, trainers: Trainers
 ) -> dict[str, str]:
-    """Id → the positive class of each pair.
+    """Id → the positive class of each pair; ValueError for a class that is not one of the pair, or if nothing says it.
 
     It is the given one, else that of a suite's definition of the pair, else `positive_class` of the training
     arguments, else `x` of a pair with `non_x` or `non-x`.
-
-    Raises:
-        ValueError: A given class that is not one of the pair, or a pair of which nothing says it.
     """
     wanted = dict(given or {})
     if hasattr(trainers, "get_pair_definition"):

@@ -52,10 +52,8 @@ def component_of(parameter: str) -> str:
 def grouped(sizes: Mapping[str, int], group_by: GroupBy) -> dict[str, dict[str, int]]:
     """Group → {parameter: its size}, in the order of the parameters.
 
-    Args:
-        sizes: Parameter → its number of entries.
-        group_by: "param", "layer", "component"; a dict of parameter → group or of group → parameters, the rest being
-            `other`; or a function of a parameter's name.
+    `group_by` is "param", "layer", "component"; a dict of parameter → group or of group → parameters, the rest being
+    `other`; or a function of a parameter's name.
 
     Raises:
         ValueError: An unknown name, a parameter that no model has, or a parameter in two groups.
@@ -87,9 +85,8 @@ def _by_parameter(group_by: Mapping[str, str | Sequence[str]], sizes: Mapping[st
         pairs = [(key, value)] if isinstance(value, str) else [(parameter, key) for parameter in value]
         for parameter, group in pairs:
             if parameter not in sizes:
-                raise ValueError(
-                    f"group_by names {parameter!r}, which no model maps.{nearest(str(parameter), list(sizes))}"
-                )
+                hint = nearest(str(parameter), list(sizes))
+                raise ValueError(f"group_by names {parameter!r}, which no model maps.{hint}")
             if found.setdefault(parameter, group) != group:
                 raise ValueError(f"group_by has {parameter!r} in two groups, {found[parameter]!r} and {group!r}.")
     return found

@@ -59,9 +59,7 @@ def drawn(network: ParamMappedGradiendModel, seed: int) -> ParamMappedGradiendMo
 def initial_levels(signed: Floats, initial: Sequence[InitialWeights]) -> Floats:
     """cos(w_i, w_0)·cos(w_j, w_0) for each two models that began with the same w_0, NaN for others and on the diagonal.
 
-    Args:
-        signed: The signed similarities of all models and, after them, of the initial weights.
-        initial: These initial weights.
+    `signed` has the similarities of all models and, after them, of their initial weights.
     """
     count = len(signed) - len(initial)
     levels = np.full((count, count), np.nan)

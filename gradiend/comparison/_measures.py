@@ -123,13 +123,9 @@ def top_set(network: ParamMappedGradiendModel, part: str, topk: int | float, siz
 
 
 def overlaps(measure: str, sets: Sequence[TopSet], shared: NDArray[np.int64], value: str) -> Scores:
-    """The overlaps of each two sets.
+    """The overlaps of each two sets by a measure (and, for topk_overlap, a value) of the public function.
 
-    Args:
-        measure: topk_overlap, or mass_overlap.
-        sets: The top-k entries of each model.
-        shared: How many entries each two models both have.
-        value: intersection or intersection_frac, for topk_overlap.
+    `shared` says how many entries each two models both have.
     """
     count = len(sets)
     matrix, common = np.zeros((count, count)), np.zeros((count, count), dtype=np.int64)

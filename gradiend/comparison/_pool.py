@@ -89,32 +89,18 @@ class Pool:
 
 
 def rows_of(feature: Feature, split: str, *, include_other_classes: bool = False) -> EncoderData:
-    """The rows of a feature in a split, tokenized.
-
-    Raises:
-        TypeError: The trainer's data are no texts.
-    """
+    """The rows of a feature in a split, tokenized; TypeError for data that are no texts."""
     data = feature.trainer.create_eval_data(feature.models[0], split=split, include_other_classes=include_other_classes)
     if not isinstance(data, EncoderData):
-        raise TypeError(
-            f"The data of {feature.id!r} are no texts with words (its trainer gives {type(data).__name__}), so they "
-            "cannot be encoded together with those of other features."
-        )
+        raise TypeError(f"The data of {feature.id!r} are no texts with words: they are {type(data).__name__}.")
     return data
 
 
 def pool_of(features: Sequence[Feature], settings: Settings, *, include_other_classes: bool = False) -> Pool:
-    """The rows of all features in a split, without duplicates, at most `max_size` for each factual class.
+    """The rows of all features in a split, without duplicates, at most `max_size` of each factual class, chosen once.
 
-    Nothing is read from encodings of earlier calls, and nothing is written.
-
-    Args:
-        features: The features.
-        settings: The split, and how many rows of each factual class are kept, chosen at random, always the same ones.
-        include_other_classes: Whether texts of classes that are none of a feature's two are its own rows too.
-
-    Raises:
-        ValueError: There is no row.
+    With `include_other_classes`, texts of classes that are none of a feature's two are its own rows too. Nothing is
+    read from encodings of earlier calls, and nothing is written. ValueError: there is no row.
     """
     split, max_size = settings.split, settings.max_size
     places: dict[tuple[str, ...], int] = {}
@@ -130,10 +116,7 @@ def pool_of(features: Sequence[Feature], settings: Settings, *, include_other_cl
                 words[Side.ALTERNATIVE].append(alternative)
             owners.append((places[key], number))
     if not places:
-        raise ValueError(
-            f"No trainer has rows in the split {split!r}: give split=… a split that the data have, such as "
-            "'validation'."
-        )
+        raise ValueError(f"No trainer has rows in the split {split!r}: give another split, such as 'validation'.")
     owned = np.zeros((len(places), len(features)), bool)
     owned[tuple(np.array(owners).T)] = True
     rows = pd.DataFrame(list(places), columns=KEY)
@@ -155,9 +138,7 @@ def view_of(alignment: str, features: Sequence[Feature]) -> str:
 def chosen(what: str, wanted: Sequence[str] | None, features: Sequence[Feature], found: Sequence[str]) -> list[str]:
     """The names that a matrix shows: the wanted ones, else those found, the features' classes first.
 
-    Raises:
-        TypeError: A string instead of a list.
-        ValueError: A name that is not found or is wanted twice, or no name.
+    Raises TypeError for a string instead of a list, and ValueError unless each name is found and wanted once.
     """
     if wanted is None:
         classes = [name for feature in features for name in feature.classes]

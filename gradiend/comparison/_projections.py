@@ -75,9 +75,7 @@ class Directions:
 class GradientReader:
     """Gradients of the loss of words on the union of some maps, a bounded number of words at a time.
 
-    Args:
-        model: A model whose base model is that of all GRADIENDs.
-        mappings: The maps.
+    The base model of `model` is that of all GRADIENDs.
     """
 
     def __init__(self, model: Any, mappings: Sequence[ParameterMap]) -> None:
@@ -95,16 +93,8 @@ class GradientReader:
     ) -> list[tuple[Sequence[int], Tensor | None]]:
         """What a function makes of the gradients of some words at a time; the processes of a run divide the words.
 
-        Args:
-            words: The words.
-            use: Gets the numbers of B words and their gradients (B, union.size), which the next words overwrite.
-            label: The label of the progress bar.
-
-        Returns:
-            (the numbers of the words, the result) of every call of `use`.
-
-        Raises:
-            UndefinedGradientError: A gradient is infinite or undefined.
+        `use` gets the numbers of B words and their gradients (B, union.size), which the next words overwrite. Returns
+        the numbers of the words and the result of every call. UndefinedGradientError: one is infinite or undefined.
         """
         engine = self.engine
         size = max(1, min(MOST_WORDS, BUFFER // max(1, self.union.size * engine.dtype.itemsize)))
@@ -131,18 +121,10 @@ class GradientReader:
 
 
 def project(model: Any, words: Sequence[TokenizedWord], wanted: Sequence[Directions]) -> list[Tensor]:
-    """The gradient of every word's loss along every direction.
+    """The gradient of the loss of N distinct words along every direction, with a model on the GRADIENDs' base model.
 
-    Args:
-        model: A model whose base model is that of all GRADIENDs.
-        words: N distinct words.
-        wanted: The directions of each GRADIEND.
-
-    Returns:
-        For each GRADIEND (directions, N) float64 on the CPU: the rows of `given`, then the random ones.
-
-    Raises:
-        UndefinedGradientError: A gradient is infinite or undefined.
+    Returns (directions, N) float64 on the CPU for each GRADIEND: the rows of `given`, then the random ones.
+    UndefinedGradientError: a gradient is infinite or undefined.
     """
     by_gradients = sum(one.count for one in wanted) >= BACKWARD_FROM or any(one.random for one in wanted)
     found = _by_gradients(model, words, wanted) if by_gradients else _by_forward_mode(model, words, wanted)

@@ -48,17 +48,13 @@ class SavedFeature:
         return f"SavedFeature({self.run_id!r}, {' ↔ '.join(self.target_classes)}, {len(self.rows)} rows)"
 
     def get_model(self) -> Any:
-        """The model."""
+        """See `Trainer.get_model`."""
         return self.model
 
     def create_eval_data(
         self, model_with_gradiend: Any, split: str = "test", include_other_classes: bool = False
     ) -> EncoderData:
-        """The rows, tokenized.
-
-        Raises:
-            ValueError: Another split than the saved one.
-        """
+        """The rows, tokenized; ValueError for another split than the saved one."""
         if normalize_split_name(split) != self.split:
             raise ValueError(
                 f"The saved rows of {self.run_id!r} are those of the split {self.split!r}; {split!r} was asked for. (A "

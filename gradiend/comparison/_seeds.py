@@ -32,17 +32,10 @@ class Compared:
     """The seed of each of these models, None where it is not known."""
     selection: str | None = None
     """Which seeds were selected; None if there are no groups of seeds."""
-    of_one_feature: bool = False
-    """Whether the names are the seeds of one group."""
 
     @classmethod
     def parse(cls, models: Any) -> Compared:
-        """Two or more models: a dict, a list, or one group of seeds.
-
-        Raises:
-            TypeError: It is none of these.
-            ValueError: There are fewer than two models.
-        """
+        """Two or more models: a dict, a list, or one group of seeds; TypeError or ValueError for anything else."""
         selection = None
         of_one = isinstance(models, SeedModelGroup)
         if of_one:
@@ -80,7 +73,7 @@ class Compared:
                 found[own if own not in found else f"{own}, model {place}"] = model
             members.append(list(range(first, len(found))))
             seeds.append(numbers)
-        return cls([str(name) for name in given], found, members, seeds, selection, of_one)
+        return cls([str(name) for name in given], found, members, seeds, selection)
 
     @property
     def multi_seed(self) -> bool:
@@ -88,12 +81,9 @@ class Compared:
         return any(len(own) > 1 for own in self.members)
 
     def pairs(self, row: int, column: int, pairing: str) -> list[tuple[int, int]]:
-        """The pairs of models that the cell of two names compares.
+        """The pairs of models that the cell of two names compares; ValueError for seeds that cannot be matched.
 
         A name with itself: each two different seeds, for a seed compared with itself says nothing of stability.
-
-        Raises:
-            ValueError: Seeds are to be matched, and one name has more of them.
         """
         one, other = self.members[row], self.members[column]
         if row == column:
@@ -133,15 +123,13 @@ class Cells:
     def statistics(self, scores: NDArray[Any]) -> dict[str, Any]:
         """The documented statistics of the scores of one cell."""
         low, high = float(scores.min()), float(scores.max())
-        spread: dict[str, dict[str, Any]] = {
-            "none": {},
-            "std": {"std": float(scores.std())},
-            "range": {"range_half_width": (high - low) / 2},
+        spread: dict[str, Any] = {
+            "std": {"std": float(scores.std())}, "range": {"range_half_width": (high - low) / 2},
             "minmax": {"minmax": [low, high]},
-        }
+        }  # fmt: skip
         return {
             "aggregate": float(AGGREGATES[self.aggregate](scores)), "n": len(scores), "min": low, "max": high,
-            "scores": scores.tolist(), **spread[self.dispersion],
+            "scores": scores.tolist(), **spread.get(self.dispersion, {}),
         }  # fmt: skip
 
     def of(self, compared: Compared, scores: Floats, null: Floats, initial: Floats | None = None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ are comparable: an entry that a model does not have counts as 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,12 +43,7 @@ Vector = Mapping[str, Block]
 
 
 def network_of(name: str, model: Any) -> ParamMappedGradiendModel:
-    """The GRADIEND of a model, or the GRADIEND itself.
-
-    Raises:
-        TypeError: It is neither.
-        ValueError: Its weights are sharded over processes.
-    """
+    """The GRADIEND of a model, or the GRADIEND itself; TypeError for neither, ValueError for one that is sharded."""
     gradiend = model.gradiend if isinstance(model, ModelWithGradiend) else model
     if not isinstance(gradiend, ParamMappedGradiendModel):
         raise TypeError(
@@ -65,8 +60,7 @@ def network_of(name: str, model: Any) -> ParamMappedGradiendModel:
 def sizes_of_parameters(networks: Mapping[str, ParamMappedGradiendModel]) -> dict[str, int]:
     """Parameter → its number of entries, of all parameters that any model maps, in the order of the models.
 
-    Raises:
-        ValueError: A parameter has two shapes, or two models have no parameter in common.
+    ValueError: a parameter has two shapes, or two models have no parameter in common.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     owner: dict[str, str] = {}
@@ -90,8 +84,7 @@ def sizes_of_parameters(networks: Mapping[str, ParamMappedGradiendModel]) -> dic
 def vector_of(name: str, network: ParamMappedGradiendModel, part: str, topk: int | float | None) -> Vector:
     """The weights of a part; with `topk`, only those of the most important dimensions.
 
-    Raises:
-        ValueError: A weight is infinite or undefined, the part is unknown, or topk is out of range.
+    ValueError: a weight is infinite or undefined, the part is unknown, or topk is out of range.
     """
     flat = network.get_update_vector(part).cpu()
     if not flat.isfinite().all():
@@ -120,9 +113,7 @@ def entries_of(network: ParamMappedGradiendModel) -> Vector:
     }
 
 
-def most_important(
-    network: ParamMappedGradiendModel, part: str, topk: int | float
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+def most_important(network: ParamMappedGradiendModel, part: str, topk: int | float) -> tuple[Tensor, Tensor]:
     """The input dimensions with the largest importance, and the importance of each, both by falling importance."""
     importance = network.get_weight_importance(part)
     chosen = ranking(importance, topk_count(topk, len(importance)))
@@ -145,36 +136,40 @@ def located(mapping: ParameterMap, chosen: Tensor) -> list[tuple[str, Places, Pl
 
 def gram(vectors: Sequence[Vector], parameters: Mapping[str, int]) -> Floats:
     """The scalar products of each two vectors over some parameters, (vectors, vectors)."""
-    total = np.zeros((len(vectors), len(vectors)))
-    for parameter, size in parameters.items():
-        having = [number for number, vector in enumerate(vectors) if parameter in vector]
-        if having:
-            blocks = [vectors[number][parameter] for number in having]
-            total[np.ix_(having, having)] += _products(blocks, size)
-    return total
+    return _summed(_products, vectors, parameters, np.zeros((len(vectors), len(vectors))))
 
 
 def common_entries(vectors: Sequence[Vector], parameters: Mapping[str, int]) -> NDArray[np.int64]:
     """How many entries each two vectors both have, over some parameters, (vectors, vectors)."""
-    total = np.zeros((len(vectors), len(vectors)), dtype=np.int64)
+    return _summed(_common, vectors, parameters, np.zeros((len(vectors), len(vectors)), dtype=np.int64))
+
+
+def _summed(
+    pairwise: Callable[[Sequence[Block], int], NDArray[Any]], vectors: Sequence[Vector], parameters: Mapping[str, int],
+    total: NDArray[Any],
+) -> NDArray[Any]:  # fmt: skip
+    """Add to `total` what a function makes of each two blocks of a parameter, for all parameters."""
     for parameter, size in parameters.items():
         having = [number for number, vector in enumerate(vectors) if parameter in vector]
-        blocks = [vectors[number][parameter] for number in having]
-        counts = np.zeros((len(having), len(having)), dtype=np.int64)
-        if _have_the_same_places(blocks):
-            counts[:] = len(blocks[0].values) if blocks else 0
-        else:
-            for row, block in enumerate(blocks):
-                there = np.zeros(size, dtype=bool)
-                there[slice(None) if block.places is None else block.places] = True
-                for column, other in enumerate(blocks):
-                    counts[row, column] = np.count_nonzero(there if other.places is None else there[other.places])
-        total[np.ix_(having, having)] += counts
+        if having:
+            total[np.ix_(having, having)] += pairwise([vectors[number][parameter] for number in having], size)
     return total
 
 
+def _common(blocks: Sequence[Block], size: int) -> NDArray[np.int64]:
+    counts = np.zeros((len(blocks), len(blocks)), dtype=np.int64)
+    if _have_the_same_places(blocks):
+        return counts + len(blocks[0].values)
+    for row, block in enumerate(blocks):
+        there = np.zeros(size, dtype=bool)
+        there[slice(None) if block.places is None else block.places] = True
+        for column, other in enumerate(blocks):
+            counts[row, column] = np.count_nonzero(there if other.places is None else there[other.places])
+    return counts
+
+
 def _have_the_same_places(blocks: Sequence[Block]) -> bool:
-    first = blocks[0].places if blocks else None
+    first = blocks[0].places
     return all(
         block.places is first
         or (first is not None and block.places is not None and np.array_equal(block.places, first))

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gradiend.comparison._cells import Floats, aggregated, common, measured
-from gradiend.comparison._encoded import Encoded, encode_pool
+from gradiend.comparison._cells import Floats, Measured, aggregated, common, measured
+from gradiend.comparison._encoded import encode_pool
 from gradiend.comparison._features import Feature, Models, Trainers, features_of
 from gradiend.comparison._pool import N_NULLS, VIEWS, Pool, Settings, chosen, pool_of, view_of
 from gradiend.comparison._result import ComparisonResult
@@ -34,22 +34,17 @@ def compute_anchor_aligned_encoding_matrix(
 ) -> ComparisonResult:  # fmt: skip
     """The anchor-aligned matrix of the rows of each trainer's own pair.
 
+    The other arguments are those of `compute_gradiend_feature_cross_encoding_matrix`.
+
     Args:
-        trainers: Id → trainer, a list of trainers with run ids, or a suite. Their GRADIENDs share one base model.
         feature_classes: The rows, and the columns if these are classes. Default: all classes of the pairs.
         alignment: The column of a text: its `factual` class, its `counterfactual` class (that of the alternative
             word), or its `transition`. `auto` is counterfactual if all GRADIENDs read the alternative word, else
             factual.
         aggregate: How the GRADIENDs' contributions become a cell: mean, min, max, std (of a sample), count (the number
             of GRADIENDs) or raw_count (the number of rows that they encode).
-        split: The split whose rows are encoded.
-        max_size: How many rows of each factual class are encoded, of all trainers together.
         include_other_classes: Whether a GRADIEND also counts on texts of classes that are not in its pair, with their
             own word as the alternative.
-        null: See `compute_gradiend_feature_cross_encoding_matrix`.
-        n_null: See there.
-        n_resamples: See there.
-        models: See there.
         cache_only: Must be False, because no encodings are kept in files.
         force_recompute: Without effect: encodings are always made.
         allow_incomplete_cache: Without effect, for the same reason.
@@ -60,7 +55,7 @@ def compute_anchor_aligned_encoding_matrix(
         without contributions is NaN.
 
     Raises:
-        TypeError, ValueError: See there; or an unknown alignment or aggregate, or cache_only.
+        TypeError, ValueError: As there; or an unknown alignment or aggregate, or cache_only.
     """
     check_cache_options(cache_only, force_recompute, allow_incomplete_cache)
     require_flag("include_other_classes", include_other_classes)
@@ -68,8 +63,7 @@ def compute_anchor_aligned_encoding_matrix(
     _check(alignment, aggregate)
     features = features_of(trainers, models)
     pool = pool_of(features, settings, include_other_classes=include_other_classes)
-    view = _View(features, pool, feature_classes, alignment, aggregate, dense=False)
-    return view.result(encode_pool(features, pool, settings), settings)
+    return _View(features, pool, settings, feature_classes, alignment, aggregate, dense=False).result()
 
 
 @known_keywords("compute_dense_anchor_aligned_encoding_matrix")
@@ -86,8 +80,7 @@ def compute_dense_anchor_aligned_encoding_matrix(
     _check(alignment, aggregate)
     features = features_of(trainers, models)
     pool = pool_of(features, settings)
-    view = _View(features, pool, feature_classes, alignment, aggregate, dense=True)
-    return view.result(encode_pool(features, pool, settings), settings)
+    return _View(features, pool, settings, feature_classes, alignment, aggregate, dense=True).result()
 
 
 @known_keywords("compute_anchor_aligned_encoding_std_matrix")
@@ -97,14 +90,10 @@ def compute_anchor_aligned_encoding_std_matrix(
 ) -> ComparisonResult:  # fmt: skip
     """The standard deviation (of a sample) of anchor-aligned matrices over seeds.
 
-    The n-th matrix is that of the n-th model of every trainer that has so many.
+    The n-th matrix is that of the n-th model of every trainer that has so many. The other arguments are those of
+    `compute_anchor_aligned_encoding_matrix`.
 
     Args:
-        trainers: See `compute_anchor_aligned_encoding_matrix`.
-        feature_classes: See there.
-        alignment: See there.
-        split: See there.
-        max_size: See there.
         dense: Whether every GRADIEND counts in every column, see `compute_dense_anchor_aligned_encoding_matrix`.
         models: Id → the models of several seeds, unless the trainers give them.
 
@@ -112,23 +101,20 @@ def compute_anchor_aligned_encoding_std_matrix(
         rows × columns, with `n_matrix`, the number of seeds of each cell.
 
     Raises:
-        TypeError, ValueError: See there; or no trainer has two seeds.
+        TypeError, ValueError: As there; or no trainer has two seeds.
     """
     require_flag("dense", dense)
     settings = Settings(split, max_size)
     _check(alignment, "mean")
     features = features_of(trainers, models)
     if max(len(feature.models) for feature in features) < 2:
-        raise ValueError(
-            "The standard deviation over seeds needs at least two models of a trainer: give models={id: [model, …]}."
-        )
+        raise ValueError("A deviation over seeds needs at least two models of a trainer: models={id: [model, …]}.")
     pool = pool_of(features, settings)
-    view = _View(features, pool, feature_classes, alignment, "mean", dense=dense)
-    encoded = encode_pool(features, pool, settings)
-    seeds = measured(encoded, view.flags, view.cells, owned=not dense, n_resamples=0).by_seed
+    view = _View(features, pool, settings, feature_classes, alignment, "mean", dense=dense)
+    seeds = view.measured(0).by_seed
     assert seeds is not None
     matrix, counts = (aggregated(seeds[None], how)[0] for how in ("std", "count"))
-    payload = {**view.result(encoded, settings), "measure": "anchor_aligned_encoding_std", "aggregate": "std"}
+    payload = {**view.result(), "measure": "anchor_aligned_encoding_std", "aggregate": "std"}
     return ComparisonResult({**payload, "matrix": matrix.tolist(), "n_matrix": counts.astype(int).tolist()})
 
 
@@ -141,10 +127,10 @@ class _View:
     """The rows and columns of a matrix, and how mean encodings become its cells."""
 
     def __init__(
-        self, features: Sequence[Feature], pool: Pool, classes: Sequence[str] | None, alignment: str, aggregate: str, *,
-        dense: bool,
+        self, features: Sequence[Feature], pool: Pool, settings: Settings, classes: Sequence[str] | None,
+        alignment: str, aggregate: str, *, dense: bool,
     ) -> None:  # fmt: skip
-        self.dense = dense
+        self.settings, self.dense = settings, dense
         self.aggregate = aggregate
         self.alignment = alignment = view_of(alignment, features)
         anchors = list(dict.fromkeys(name for feature in features for name in feature.classes))
@@ -163,6 +149,7 @@ class _View:
         owned = pool.owned if not dense else np.ones_like(pool.owned)
         # (features, columns)
         self._sizes = owned.T.astype(np.float64) @ self.flags
+        self._encoded = encode_pool(features, pool, settings)
 
     def cells(self, found: Floats) -> Floats:
         """Mean encodings (L, features, columns) → (L, anchors, columns)."""
@@ -176,9 +163,13 @@ class _View:
                 rows.append(aggregated(contributions, self.aggregate))
         return np.stack(rows, axis=1)
 
-    def result(self, encoded: Encoded, settings: Settings) -> ComparisonResult:
+    def measured(self, n_resamples: int) -> Measured:
+        """The cells of the matrix, with intervals and null levels."""
+        return measured(self._encoded, self.flags, self.cells, owned=not self.dense, n_resamples=n_resamples)
+
+    def result(self) -> ComparisonResult:
         """The payload."""
-        found = measured(encoded, self.flags, self.cells, owned=not self.dense, n_resamples=settings.n_resamples)
+        found = self.measured(self.settings.n_resamples)
         raw = [self._sizes[signs != 0].sum(axis=0).astype(int).tolist() for signs in self._signs]
         counts = [(self._sizes[signs != 0] > 0).sum(axis=0).tolist() for signs in self._signs]
         payload = {
@@ -187,4 +178,4 @@ class _View:
             "alignment": self.alignment, "aggregate": self.aggregate, "n_matrix": counts, "raw_n_matrix": raw,
             "transitions_found": self.transitions,
         }  # fmt: skip
-        return ComparisonResult({**payload, **common(encoded, found, settings)})
+        return ComparisonResult({**payload, **common(self._encoded, found, self.settings)})

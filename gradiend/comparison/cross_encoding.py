@@ -13,7 +13,7 @@ import pandas as pd
 
 from gradiend.comparison._cells import Cells, Floats, Measured, measured, result_of
 from gradiend.comparison._encoded import Encoded, encode_pool
-from gradiend.comparison._features import Models, Trainers, features_of, positive_classes
+from gradiend.comparison._features import Feature, Models, Trainers, features_of, positive_classes
 from gradiend.comparison._pool import N_NULLS, VIEWS, Flags, Settings, chosen, pool_of, view_of
 from gradiend.comparison._result import ComparisonResult
 from gradiend.comparison._saved_inputs import load_saved_cross_encoding_inputs as load_saved_cross_encoding_inputs
@@ -64,10 +64,7 @@ def compute_gradiend_feature_cross_encoding_matrix(
     one_of("alignment", alignment, ("factual", "counterfactual", "auto"))
     features = features_of(trainers, models)
     view = view_of(alignment, features)
-    pool = pool_of(features, settings)
-    names = chosen("feature_classes", feature_classes, features, pool.seen(view).tolist())
-    columns = pool.flags(view, names)
-    encoded = encode_pool(features, pool, settings)
+    encoded, names, columns = _columns(features, settings, view, "feature_classes", feature_classes)
     found = measured(encoded, columns, lambda cells: VIEWS[view] * cells, n_resamples=n_resamples)
     payload = result_of("gradiend_feature_cross_encoding", encoded, found, names, columns, settings)
     return ComparisonResult({**payload, "alignment": view})
@@ -81,15 +78,10 @@ def compute_gradiend_transition_cross_encoding_matrix(
 ) -> ComparisonResult:  # fmt: skip
     """The mean encoding of each directed transition, `factual class→alternative class`, by each GRADIEND.
 
+    The other arguments are those of `compute_gradiend_feature_cross_encoding_matrix`.
+
     Args:
-        trainers: See `compute_gradiend_feature_cross_encoding_matrix`.
         transitions: The columns, such as `["he→she", "she→he"]`. Default: all that the rows have.
-        split: See there.
-        max_size: See there.
-        null: See there.
-        n_null: See there.
-        n_resamples: See there.
-        models: See there.
         cache_only: Must be False, because no encodings are kept in files.
         force_recompute: Without effect: encodings are always made.
         allow_incomplete_cache: Without effect, for the same reason.
@@ -99,19 +91,15 @@ def compute_gradiend_transition_cross_encoding_matrix(
         `transitions_found`.
 
     Raises:
-        TypeError, ValueError: See there; or cache_only.
+        TypeError, ValueError: As there; or cache_only.
     """
     check_cache_options(cache_only, force_recompute, allow_incomplete_cache)
     settings = Settings(split, max_size, null, n_null, n_resamples)
     features = features_of(trainers, models)
-    pool = pool_of(features, settings)
-    every = pool.seen("transition")
-    names = chosen("transitions", transitions, features, every.tolist())
-    columns = pool.flags("transition", names)
-    encoded = encode_pool(features, pool, settings)
+    encoded, names, columns = _columns(features, settings, "transition", "transitions", transitions)
     found = measured(encoded, columns, _plain, n_resamples=n_resamples)
     payload = result_of("gradiend_transition_cross_encoding", encoded, found, names, columns, settings)
-    return ComparisonResult({**payload, "transitions_found": list(dict.fromkeys(every))})
+    return ComparisonResult({**payload, "transitions_found": list(dict.fromkeys(encoded.pool.seen("transition")))})
 
 
 @known_keywords("compute_trainer_pair_encoding_matrix")
@@ -123,19 +111,14 @@ def compute_trainer_pair_encoding_matrix(
 ) -> ComparisonResult:  # fmt: skip
     """What each GRADIEND (row) encodes on the texts of each trainer's pair (column), one class of which is positive.
 
+    The other arguments are those of `compute_gradiend_feature_cross_encoding_matrix`.
+
     Args:
-        trainers: See `compute_gradiend_feature_cross_encoding_matrix`.
         metric: `positive_mean`, the mean encoding of the texts of the pair's positive class; `negative_mean`, that of
             the other class; or `positive_minus_negative`, their difference.
         positive_class: Id → the positive class of the pair. Default: that of the suite's definition of the pair, or `x`
             where the other class is `non_x`.
         normalize: Whether each row is divided by its diagonal cell.
-        split: See `compute_gradiend_feature_cross_encoding_matrix`.
-        max_size: See there.
-        null: See there.
-        n_null: See there.
-        n_resamples: See there.
-        models: See there.
         encoder_eval: `auto` or `recompute`, which mean the same, because no encodings are kept in files.
         allow_incomplete: Whether a pair may lack rows of a class; its cells are then NaN.
 
@@ -144,7 +127,7 @@ def compute_trainer_pair_encoding_matrix(
         `value`, which is the metric. Each GRADIEND is turned so that its positive class encodes positive.
 
     Raises:
-        TypeError, ValueError: See there; or encoder_eval="cached", a pair whose positive class is not known or which
+        TypeError, ValueError: As there; or encoder_eval="cached", a pair whose positive class is not known or which
             has no rows of a class, or a diagonal of 0 with `normalize`.
     """
     one_of("metric", metric, METRICS)
@@ -192,27 +175,17 @@ def build_cross_task_encoder_summary(
 ) -> pd.DataFrame:  # fmt: skip
     """A table of what every GRADIEND encodes on every transition, a row for each of both.
 
-    Args:
-        trainers: See `compute_gradiend_feature_cross_encoding_matrix`.
-        split: See there.
-        max_size: See there.
-        n_resamples: See there.
-        models: See there.
+    The arguments and errors are those of `compute_gradiend_feature_cross_encoding_matrix`.
 
     Returns:
         The columns id, first_class, second_class, source, transition, source_class, target_class, n (rows), mean, std
         (over rows, of a sample), low and high (the interval of the mean over texts). Each GRADIEND is turned so that
         the texts of its first class encode positive.
-
-    Raises:
-        TypeError, ValueError: See there.
     """
     settings = Settings(split, max_size, n_resamples=n_resamples)
     features = features_of(trainers, models)
-    pool = pool_of(features, settings)
-    names = chosen("transitions", None, features, pool.seen("transition").tolist())
-    columns = pool.flags("transition", names)
-    encoded = encode_pool(features, pool, settings)
+    encoded, names, columns = _columns(features, settings, "transition", "transitions", None)
+    pool = encoded.pool
     found = measured(encoded, columns, _plain, n_resamples=n_resamples)
     oriented = encoded.values * found.signs[:, None]
     rows = []
@@ -231,17 +204,21 @@ def build_cross_task_encoder_summary(
     return pd.DataFrame(rows)
 
 
-def check_cache_options(cache_only: bool, force_recompute: bool, allow_incomplete_cache: bool) -> None:
+def check_cache_options(*options: bool) -> None:
     """Raise ValueError for cache_only, and TypeError for an option that is neither True nor False."""
-    options = {
-        "cache_only": cache_only,
-        "force_recompute": force_recompute,
-        "allow_incomplete_cache": allow_incomplete_cache,
-    }
-    for name, value in options.items():
+    for name, value in zip(("cache_only", "force_recompute", "allow_incomplete_cache"), options, strict=True):
         require_flag(name, value)
-    if cache_only:
+    if options[0]:
         raise ValueError(f"cache_only=True is not possible: {NO_FILES}.")
+
+
+def _columns(
+    features: Sequence[Feature], settings: Settings, view: str, what: str, wanted: Sequence[str] | None
+) -> tuple[Encoded, list[str], Flags]:
+    """The encoded pool of some features, and its columns in a view: their names, and the rows that count in each."""
+    pool = pool_of(features, settings)
+    names = chosen(what, wanted, features, pool.seen(view).tolist())
+    return encode_pool(features, pool, settings), names, pool.flags(view, names)
 
 
 def _plain(found: Floats) -> Floats:
@@ -254,9 +231,8 @@ def _measured_pairs(
     """The cells of pairs; raises ValueError if they are normalized by 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         found = measured(encoded, columns, cells, first=first, n_resamples=n_resamples)
-    bad = [
-        feature.id for feature, row in zip(encoded.features, found.matrix, strict=True) if not np.isfinite(row).any()
-    ]
+    known = zip(encoded.features, np.isfinite(found.matrix), strict=True)
+    bad = [feature.id for feature, row in known if not row.any()]
     if normalize and bad:
         raise ValueError(f"normalize=True divides by the diagonal, which is 0 or unknown for {', '.join(bad)}.")
     return found

@@ -148,9 +148,7 @@ def _weights(
     per_latent = part in ("encoder-weight", "decoder-weight")
     found = {name: network.latent_dim if per_latent else 1 for name, network in networks.items()}
     if len(set(found.values())) > 1:
-        raise ValueError(
-            f"Weights are compared latent by latent, so all models need equally many latents: got {found}."
-        )
+        raise ValueError(f"Weights are compared latent by latent: models need equally many latents; got {found}.")
     vectors = [vector_of(name, one, part, topk) for name, one in networks.items()]
     return vectors, shared_initial_weights(list(networks.values()), part), next(iter(found.values()))
 

@@ -20,14 +20,15 @@ def model_path() -> Path:
 
 
 def sentences(n: int = 6000, seed: int = 2025) -> list[str]:
-    """Generate texts in the language of the demo model, more than half of them without a pronoun.
+    """Generate texts in the language of the demo model, about 56 % of them without a pronoun.
 
     Args:
         n: Number of texts.
         seed: Seed of the generator. The model was trained on seed 1 and measured on seed 2.
 
     Returns:
-        ``n`` texts of one or two sentences; see `gradiend.demo._grammar.generate_sentences`.
+        ``n`` texts of one or two sentences, with natural casing and punctuation. They are distinct unless twenty draws
+        in a row give a text that is already there.
 
     Raises:
         ValueError: ``n`` is negative.

@@ -278,19 +278,7 @@ def plural(noun: str) -> str:
 
 
 def generate_sentences(n: int, seed: int) -> list[str]:
-    """Generate texts of one or two English-like sentences; about 56 % of them have no pronoun.
-
-    Args:
-        n: Number of texts.
-        seed: Seed of the generator: the same seed gives the same texts on every platform.
-
-    Returns:
-        ``n`` texts with natural casing and punctuation. They are distinct unless twenty draws in a row
-        give a text that is already there.
-
-    Raises:
-        ValueError: ``n`` is negative.
-    """
+    """See `gradiend.demo.sentences`; the same seed gives the same texts on every platform."""
     if n < 0:
         raise ValueError(f"n is the number of sentences and must be 0 or more, got {n}.")
     rng = random.Random(seed)

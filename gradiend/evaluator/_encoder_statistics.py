@@ -86,11 +86,10 @@ def split_generalization(rows: pd.DataFrame) -> dict[str, Any] | None:
     ]
     agreements = [one["agreement"] for one in comparisons]
     summary = {"mean": float(np.mean(agreements)), "worst": float(min(agreements))} if agreements else None
+    by_split = own.groupby(DATA_SPLIT, sort=False)
     return {
         "splits": splits,
-        "correlation_by_split": {
-            name: _correlation(part["encoded"], part["label"]) for name, part in own.groupby(DATA_SPLIT, sort=False)
-        },
+        "correlation_by_split": {name: _correlation(part["encoded"], part["label"]) for name, part in by_split},
         "mean_by_split": {str(name): row.dropna().to_dict() for name, row in means[splits].iterrows()},
         "comparisons": comparisons,
         "agreement": summary,
@@ -102,13 +101,10 @@ def _compared(
 ) -> dict[str, Any]:
     a, b = (float(means[split]) for split in splits)
     pooled = float(np.sqrt((variances[splits[0]] + variances[splits[1]]) / 2))
-    return {
-        "class": name,
-        "splits": list(splits),
-        "shift": b - a,
-        "agreement": 1 - abs(a - b) / (abs(a) + abs(b) + _SMALL),
-        "standardised_difference": (b - a) / pooled if pooled > _SMALL else None,
-    }
+    agreement = 1 - abs(a - b) / (abs(a) + abs(b) + _SMALL)
+    difference = (b - a) / pooled if pooled > _SMALL else None
+    shift = {"shift": b - a, "agreement": agreement, "standardised_difference": difference}
+    return {"class": name, "splits": list(splits), **shift}
 
 
 def _correlation(encoded: pd.Series, label: pd.Series) -> float | None:

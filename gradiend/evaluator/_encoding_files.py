@@ -39,14 +39,9 @@ METRICS_FORMAT = 4
 
 
 def kept_encodings(
-    path: Path | None,
-    parts: Fingerprint | None,
-    *,
-    use_cache: bool,
-    save_minutes: float | None,
-    encode: Callable[[], pd.DataFrame],
-    measure: Callable[[pd.DataFrame], dict[str, Any]],
-) -> tuple[pd.DataFrame, dict[str, Any]]:
+    path: Path | None, parts: Fingerprint | None, *, use_cache: bool, save_minutes: float | None,
+    encode: Callable[[], pd.DataFrame], measure: Callable[[pd.DataFrame], dict[str, Any]],
+) -> tuple[pd.DataFrame, dict[str, Any]]:  # fmt: skip
     """Read encodings and their metrics if the CSV file `path` was made from the same `parts`; else make and write them.
 
     Without a path nothing is written, and without parts nothing is read. An empty frame is not written. Every

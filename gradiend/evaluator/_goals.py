@@ -51,9 +51,7 @@ def require_trained(trainer: Any, model: Any) -> None:
 def require_plot_directory(experiment_dir: str | None) -> None:
     """Raise ValueError for a plot that would be neither shown nor saved."""
     if experiment_dir is None:
-        raise ValueError(
-            "A plot with show=False needs a place: give the trainer TrainingArguments(experiment_dir=…), or show it."
-        )
+        raise ValueError("A plot with show=False needs a place: TrainingArguments(experiment_dir=…). Or show it.")
 
 
 def derive_feature_factor_for_class(
@@ -61,10 +59,8 @@ def derive_feature_factor_for_class(
 ) -> float:
     """The feature factor that strengthens (or weakens) a class, see `moving_factor` in `gradiend.model._context`.
 
-    All latents get the same factor, although the training of several latents gives no latent a sign.
-
-    Raises:
-        ValueError: No or an unknown class, or a model that does not know its encoding direction.
+    All latents get the same factor, although the training of several latents gives no latent a sign. ValueError: no or
+    an unknown class, or a model that does not know its encoding direction.
     """
     model = trainer.get_model() if model_with_gradiend is None else model_with_gradiend
     return moving_factor(model.feature_class_encoding_direction, model.target, class_name, strengthen=strengthen)
@@ -74,16 +70,10 @@ derive_default_feature_factor = derive_feature_factor_for_class
 
 
 def default_decoder_feature_factors(trainer: Any, model_with_gradiend: Any = None) -> list[float]:
-    """The strengthening factor of each target class, in the order of the classes.
-
-    Raises:
-        ValueError: No target classes, or no encoding direction.
-    """
+    """The strengthening factor of each target class, in their order; ValueError without classes or a direction."""
     classes = trainer.target_classes or trainer.config.target_classes
     if not classes:
-        raise ValueError(
-            "The trainer has no target_classes, so there is no default feature factor: pass feature_factors."
-        )
+        raise ValueError("The trainer has no target_classes, so there is no default factor: pass feature_factors.")
     return [derive_feature_factor_for_class(trainer, model_with_gradiend, name) for name in classes]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,7 @@ class EncoderResult(Result):
         if not self["n_samples"]:
             return "Encoder", [Table("", (), [], "no rows were encoded.")]
         own, neutral = self["target_classes_only"], self.get("neutral_mean_by_type", {})
-        held_out = self.get("held_out_words")
+        held_out, frame = self.get("held_out_words"), self.get("encoder_df")
         known = {
             "correlation": with_interval(self["correlation"], self.get("correlation_interval")),
             "AUC": number(self["roc_auc"]),
@@ -28,7 +28,7 @@ class EncoderResult(Result):
             "agreement between splits": self._agreement(),
             "mean of neutral texts": ", ".join(f"{name} {mean:+.2f}" for name, mean in neutral.items()),
             "plot": self.get("plot_path"),
-            "frame": _size(self.get("encoder_df")),
+            "frame": None if frame is None else f"{len(frame):,} rows in 'encoder_df'",
         }
         return f"Encoder: {self['n_samples']:,} rows encoded", [facts("", known), self._classes()]
 
@@ -46,15 +46,10 @@ class EncoderResult(Result):
         if means is None:
             names, means = "mean_by_class", self["mean_by_class"]
             labels = {label: label for label in means}
-        intervals = self.get(f"{names}_interval", {})
+        ends = self.get(f"{names}_interval", {})
         counts = self["sample_counts"].get("training_by_feature_class", {})
         rows = [
-            [
-                name,
-                number(labels.get(name), "+g"),
-                counts.get(name, ""),
-                with_interval(mean, intervals.get(name), "+.2f"),
-            ]
+            [name, number(labels.get(name), "+g"), counts.get(name, ""), with_interval(mean, ends.get(name), "+.2f")]
             for name, mean in sorted(means.items(), key=lambda item: -(labels.get(item[0]) or 0))
         ]
         return Table("", ["class", "label", "rows", "mean encoding"], rows)
@@ -66,7 +61,8 @@ class DecoderResult(Result):
     def _tables(self) -> tuple[str, Sequence[Table]]:
         chosen = {name: one for name, one in goal_entries(self).items() if "learning_rate" in one}
         rows = [self._row(name, one) for name, one in chosen.items()]
-        notes = [f"{name}: {text}" for name, one in chosen.items() for text in _sentences(one)]
+        why = ("why", "reason", "note")
+        notes = [f"{name}: {one[key]}" for name, one in chosen.items() for key in why if one.get(key)]
         header = ["goal", "measured", "before", "after", "step", "factor", "likelihood kept"]
         n_measured = sum(key != BASE for key in self["grid"])
         paths = self.get("plot_paths") or [self.get("plot_path")]
@@ -81,10 +77,8 @@ class DecoderResult(Result):
             measured = "gap of the classes"
         elif "value_interval" not in one:
             measured = name
-        elif one["strengthen"]:
-            measured = f"P({name})"
         else:
-            measured = f"1 - P({name.removesuffix('_weaken')})"
+            measured = f"P({name})" if one["strengthen"] else f"1 - P({name.removesuffix('_weaken')})"
         lms, base, ratio = one.get("lms"), one.get("base_lms"), one.get("likelihood_ratio")
         if ratio is not None:
             error = ratio["standard_error"]
@@ -106,14 +100,5 @@ class EvaluationResult(Result):
         return "Evaluation", tables
 
 
-def _sentences(one: Mapping[str, Any]) -> Iterator[str]:
-    """Why a rewrite was chosen, or none, and what is to be known of it."""
-    return (str(one[key]) for key in ("why", "reason", "note") if one.get(key))
-
-
 def _factor(factor: Any) -> str:
     return ", ".join(format(one, "g") for one in factor) if isinstance(factor, Sequence) else number(factor, "g")
-
-
-def _size(frame: Any) -> str | None:
-    return f"{len(frame):,} rows in 'encoder_df'" if isinstance(frame, Sized) else None

@@ -43,11 +43,7 @@ class ExportsRowScores(Protocol):
 class RowWiseProbabilities(WordProbabilities):
     """P(class) on a row is P(the row's own word) for its class, and P(its alternative) for the class of that.
 
-    Args:
-        rows: Unified rows whose two classes are among `classes`; the words are written as they are in the rows.
-        classes: The names of the classes.
-        objective: The model's objective.
-        batch_size: Inputs per forward pass.
+    The two classes of the unified rows are among `classes`; the words are written as they are in the rows.
     """
 
     def __init__(self, rows: pd.DataFrame, classes: Sequence[str], objective: Objective, *, batch_size: int) -> None:

@@ -70,12 +70,9 @@ class ClassTexts:
 
 
 class ScoredPositions:
-    """Positions of texts whose logits are compared, in batches.
+    """Positions of texts whose logits are compared, in batches of at most `batch_size` texts.
 
-    Args:
-        words: (number of a text, a word with the positions and their tokens).
-        objective: The objective of the models.
-        batch_size: The largest number of texts per forward pass.
+    `words` are (number of a text, a word with the positions and their tokens).
     """
 
     def __init__(self, words: Sequence[tuple[int, TokenizedWord]], objective: Objective, batch_size: int) -> None:
@@ -111,10 +108,7 @@ class ScoredPositions:
     ) -> None:
         """Call `consume` with numbers of positions (s,) and log p of every token before and after, (s, vocabulary).
 
-        Args:
-            scorer: The scorer of the model.
-            rewritten: See `Rewritten`.
-            consume: The function, which takes float64 tensors.
+        Log p are in float64. See `Rewritten`.
         """
         for group in self._groups():
             moved = [(numbers, batch.to(scorer.device)) for numbers, batch in group]
@@ -182,9 +176,7 @@ class _Movement:
         found = {}
         for kind, extremes in self._extremes.items():
             best = (extremes.sign * change).topk(min(top_k, len(change)))
-            found[kind] = [
-                token for token, size in zip(best.indices.tolist(), best.values.tolist(), strict=True) if size > 0
-            ]
+            found[kind] = best.indices[best.values > 0].tolist()
         return found
 
     def example(self, kind: str, token: int) -> tuple[int, float, float]:
@@ -218,14 +210,8 @@ class _Extremes:
 class SideEffects:
     """Everything that is measured of a rewrite, tokenized once; every error of the texts and words comes here.
 
-    Args:
-        objective: The objective of the models.
-        neutral_texts: Texts on which divergence and tokens are measured.
-        ignored: Words at whose places nothing is scored.
-        classes: Classes and their rows.
-        sentences: Texts with a `[MASK]` whose predictions are reported.
-        top_k: How many tokens are reported that gained, and that lost.
-        batch_size: The number of texts per forward pass.
+    Divergence and the `top_k` tokens that gained, and that lost, are measured on the neutral texts, but for places of
+    ignored words; classes on their rows; predictions at the `[MASK]` of the sentences.
 
     Raises:
         ValueError: There are no neutral texts, or none of their tokens can be scored; a sentence without `[MASK]`, or
@@ -372,12 +358,7 @@ def neutral_rows(texts: Sequence[str], ignored: Collection[str]) -> pd.DataFrame
 
 
 def require_sentences(sentences: Any) -> list[str]:
-    """The sentences as a list; None gives none.
-
-    Raises:
-        TypeError: No list of texts.
-        ValueError: A sentence without `[MASK]`.
-    """
+    """The sentences as a list; None gives none. TypeError: no list of texts. ValueError: one without `[MASK]`."""
     given = [] if sentences is None else list(require_texts("sentences", sentences))
     for sentence in given:
         if PLACEHOLDER not in sentence:

@@ -56,16 +56,12 @@ class EncoderData:
     ) -> pd.DataFrame:
         """The rows with the column `encoded` for the first latent, and latent_1, latent_2, … for further latents.
 
-        Args:
-            model: A `TextPredictionModelWithGradiend`.
-            source: The gradient that is encoded. Default: the model's source.
-            batch_size: The number of distinct texts per pass.
-            progress: The label of a progress bar; None shows no bar.
+        `source` is the gradient that is encoded, by default the model's; `batch_size` the number of distinct texts per
+        pass; `progress` the label of a bar, which None does not show.
         """
+        options: Any = {"source": source, "batch_size": batch_size, "progress": progress}
         try:
-            latents = model.encode_words(
-                self.factual, self.alternative, source=source, batch_size=batch_size, progress=progress
-            )
+            latents = model.encode_words(self.factual, self.alternative, **options)
         except UndefinedGradientError as error:
             classes = self.rows["source_id"].iloc[error.row], self.rows["target_id"].iloc[error.row]
             raise UndefinedGradientError(
@@ -76,11 +72,7 @@ class EncoderData:
     def gradients(self, model: Any, *, source: str | None = None) -> Iterator[dict[str, Any]]:
         """Dicts with `source`, the gradient of one row (input_dim,), and its `label`, row by row.
 
-        The next row overwrites the gradient.
-
-        Args:
-            model: A `TextPredictionModelWithGradiend`.
-            source: The gradient: factual, alternative or diff. Default: the model's source.
+        The next row overwrites the gradient, which is `source` (factual, alternative or diff; default: the model's).
         """
         side, engine = Side.parse("source", source or model.source), model.engine
         buffer = torch.empty(engine.mapping.size, dtype=engine.dtype, device=model.gradiend.device_encoder)
@@ -116,9 +108,7 @@ def encode_dataset_to_rows(
     return rows
 
 
-def encoded_frame(
-    model: Any, data: Any, *, source: str | None = None, batch_size: int = 32, progress: str | None = None
-) -> pd.DataFrame:
+def encoded_frame(model: Any, data: Any, *, source: str | None = None, batch_size: int = 32) -> pd.DataFrame:
     """Evaluation data with a column `encoded`, one row per example.
 
     The data is an `EncoderData` (see `EncoderData.encode`) or a gradient data set (see `encode_dataset_to_rows`). A
@@ -126,7 +116,7 @@ def encoded_frame(
     `source_id` and `target_id`, unless the items have entries with these names.
     """
     if isinstance(data, EncoderData):
-        return data.encode(model, source=source, batch_size=batch_size, progress=progress)
+        return data.encode(model, source=source, batch_size=batch_size)
     frame = pd.DataFrame(encode_dataset_to_rows(model, data) or {latent_column(0): []})
     for name, documented in (("factual_id", "source_id"), ("alternative_id", "target_id")):
         if name in frame.columns and documented not in frame.columns:

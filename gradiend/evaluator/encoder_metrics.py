@@ -56,13 +56,9 @@ def get_correlation(df: pd.DataFrame, encoded_col: str = "encoded", label_col: s
 
 
 def get_encoder_metrics_from_dataframe(
-    df: pd.DataFrame,
-    *,
-    neg_boundary: float = -0.5,
-    pos_boundary: float = 0.5,
-    neutral_boundary: float = 0.0,
+    df: pd.DataFrame, *, neg_boundary: float = -0.5, pos_boundary: float = 0.5, neutral_boundary: float = 0.0,
     n_resamples: int = N_RESAMPLES,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Correlation, accuracies and means of encoded examples.
 
     Three selections of rows are scored: `all_data`; `training_only`, the rows whose type does not start with
@@ -126,19 +122,13 @@ def get_encoder_metrics_from_dataframe(
 
     training_only = score(training, ternary)
     metrics = EncoderResult(
-        n_samples=len(df),
-        training_rows=int(training.sum()),
-        sample_counts={"by_type": _counts(kind)},
-        all_data=score(np.ones(len(df), dtype=bool), ternary),
-        training_only=training_only,
-        target_classes_only=score(target, binary),
-        boundaries=boundaries,
-        correlation=training_only["correlation"],
+        n_samples=len(df), training_rows=int(training.sum()), sample_counts={"by_type": _counts(kind)},
+        all_data=score(np.ones(len(df), dtype=bool), ternary), training_only=training_only,
+        target_classes_only=score(target, binary), boundaries=boundaries, correlation=training_only["correlation"],
         roc_auc=roc_auc(encoded[training], label[training]),
         mean_by_class={float(key): value for key, value in _means(values[training], label[training]).items()},
-        mean_by_type=_means(values, kind.to_numpy()),
-        abs_mean_by_type=_means(values.abs(), kind.to_numpy()),
-    )
+        mean_by_type=_means(values, kind.to_numpy()), abs_mean_by_type=_means(values.abs(), kind.to_numpy()),
+    )  # fmt: skip
     texts = _texts(df)
     if n_resamples:
         own = texts[training]
@@ -162,21 +152,16 @@ def get_encoder_metrics_from_dataframe(
 
 
 def get_model_metrics(
-    csv_path: str | Path,
-    *,
-    use_cache: bool | None = None,
-    neg_boundary: float = -0.5,
-    pos_boundary: float = 0.5,
+    csv_path: str | Path, *, use_cache: bool | None = None, neg_boundary: float = -0.5, pos_boundary: float = 0.5,
     neutral_boundary: float = 0.0,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """The metrics of a file of encodings, kept in a JSON file beside the file.
+
+    The boundaries are those of `get_encoder_metrics_from_dataframe`.
 
     Args:
         csv_path: A file that `evaluate_encoder` wrote, or any CSV file with encoded, label and type.
         use_cache: False always computes the metrics. Otherwise metrics of the same encodings and boundaries are read.
-        neg_boundary: See `get_encoder_metrics_from_dataframe`.
-        pos_boundary: See `get_encoder_metrics_from_dataframe`.
-        neutral_boundary: See `get_encoder_metrics_from_dataframe`.
 
     Returns:
         The dict that `get_encoder_metrics_from_dataframe` returns.
@@ -188,11 +173,7 @@ def get_model_metrics(
     path = Path(csv_path)
     if not path.is_file():
         raise FileNotFoundError(f"There are no encodings in {path}: evaluate_encoder() writes them.")
-    asked: dict[str, Any] = {
-        "neg_boundary": neg_boundary,
-        "pos_boundary": pos_boundary,
-        "neutral_boundary": neutral_boundary,
-    }
+    asked: Any = {"neg_boundary": neg_boundary, "pos_boundary": pos_boundary, "neutral_boundary": neutral_boundary}
     kept = kept_beside(path)
     if use_cache is not False and kept.get("boundaries") == asked:
         return restored(kept)
@@ -206,14 +187,9 @@ def get_model_metrics(
 
 
 def correlation_interval(
-    encoded: Floats,
-    label: Floats,
-    *,
-    texts: Groups | None = None,
-    n_resamples: int = N_RESAMPLES,
-    level: float = LEVEL,
-    seed: int = SEED,
-) -> dict[str, Any] | None:
+    encoded: Floats, label: Floats, *, texts: Groups | None = None, n_resamples: int = N_RESAMPLES,
+    level: float = LEVEL, seed: int = SEED,
+) -> dict[str, Any] | None:  # fmt: skip
     """A percentile bootstrap interval of the Pearson correlation of `encoded` and `label`, both of shape (n,).
 
     Args:
@@ -229,43 +205,16 @@ def correlation_interval(
         low, high, level, n_resamples (the number of resamples that count); None, not estimable, if no resample has a
         correlation, or if all have the same, as with one text or with encodings that are equal in each class.
     """
-    if encoded.size < 2 or np.ptp(encoded) == 0 or np.ptp(label) == 0:
-        return None
-    # Both are standardised, so that the sums in `_correlations` do not lose digits.
-    x, y = ((v - v.mean()) / np.abs(v - v.mean()).max() for v in (encoded, label))
-    chunks = weight_chunks(range(x.size) if texts is None else texts, n_resamples, seed)
-    found = [_correlations(x, y, weights) for weights in chunks]
-    correlations = np.concatenate(found) if found else np.zeros(0)
-    correlations = correlations[np.isfinite(correlations)]
-    if not correlations.size or np.ptp(correlations) <= EQUAL:
-        return None
-    low, high = np.quantile(correlations, [(1 - level) / 2, (1 + level) / 2])
-    return _interval(float(low), float(high), level, int(correlations.size))
+    resampled = _resampled(encoded, label, range(encoded.size) if texts is None else texts, n_resamples, seed)
+    return None if resampled is None else _percentiles(resampled, level)
 
 
-def correlation_interval_of_seeds(
-    frames: Sequence[pd.DataFrame],
-    aggregate: str = "mean",
-    *,
-    n_resamples: int = N_RESAMPLES,
-    level: float = LEVEL,
-    seed: int = SEED,
-) -> dict[str, Any] | None:
+def correlation_interval_of_seeds(frames: Sequence[pd.DataFrame], aggregate: str = "mean") -> dict[str, Any] | None:
     """A percentile bootstrap interval of the mean or median correlation of several seeds, over seeds and texts.
 
     In each resample texts are drawn with replacement, the same for all seeds that have the same, and seeds are drawn
-    with replacement.
-
-    Args:
-        frames: The encodings of each seed, with the same rows in the same order, or of other texts; neutral rows do not
-            count.
-        aggregate: mean or median; for another aggregate there is no interval.
-        n_resamples: The number of resamples.
-        level: The share of the resamples within the interval.
-        seed: The seed of the resamples.
-
-    Returns:
-        low, high, level, n_resamples; None, not estimable, for another aggregate or where nothing varies.
+    with replacement. The frames of the seeds have the same rows in the same order, or other texts; neutral rows do not
+    count. See `correlation_interval`; of another aggregate than mean and median there is no interval, None.
     """
     if aggregate not in ("mean", "median"):
         return None
@@ -273,20 +222,14 @@ def correlation_interval_of_seeds(
     own = [frame[~frame["type"].astype(str).str.startswith("neutral")] for frame in frames]
     found = []
     for frame in own:
-        x, y = (frame[name].to_numpy(np.float64) for name in ("encoded", "label"))
-        if np.ptp(x) == 0 or np.ptp(y) == 0:
+        encoded, label = (frame[name].to_numpy(np.float64) for name in ("encoded", "label"))
+        resampled = _resampled(encoded, label, _texts(frame), N_RESAMPLES, SEED)
+        if resampled is None:
             return None
-        x, y = ((v - v.mean()) / np.abs(v - v.mean()).max() for v in (x, y))
-        chunks = weight_chunks(_texts(frame), n_resamples, seed)
-        found.append(np.concatenate([_correlations(x, y, weights) for weights in chunks]))
+        found.append(resampled)
     correlations = np.stack(found)
-    drawn = np.random.default_rng(seed).integers(0, len(own), correlations.T.shape).T
-    resampled = middle(np.take_along_axis(correlations, drawn, axis=0), axis=0)
-    resampled = resampled[np.isfinite(resampled)]
-    if not resampled.size or np.ptp(resampled) <= EQUAL:
-        return None
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
-    return _interval(float(low), float(high), level, int(resampled.size))
+    drawn = np.random.default_rng(SEED).integers(0, len(own), correlations.T.shape).T
+    return _percentiles(middle(np.take_along_axis(correlations, drawn, axis=0), axis=0), LEVEL)
 
 
 def roc_auc(encoded: Floats, label: Floats) -> float | None:
@@ -327,13 +270,9 @@ def _held_out(encoded: Floats, label: Floats, texts: NDArray[np.int64], n_resamp
 
 
 def _add_feature_classes(
-    metrics: dict[str, Any],
-    encoded: pd.Series,
-    label: Floats,
-    source: pd.Series,
-    texts: NDArray[np.int64],
+    metrics: dict[str, Any], encoded: pd.Series, label: Floats, source: pd.Series, texts: NDArray[np.int64],
     n_resamples: int,
-) -> None:
+) -> None:  # fmt: skip
     known = source.notna().to_numpy(bool)
     if not known.any():
         return
@@ -346,19 +285,39 @@ def _add_feature_classes(
         metrics["mean_by_feature_class_interval"] = _mean_intervals(own, classes, texts[known], n_resamples)
     names = pd.DataFrame({"label": label[known], "name": classes}).drop_duplicates()
     unique = names.drop_duplicates("label", keep=False)
-    metrics["label_value_to_class_name"] = {
-        float(value): name for value, name in zip(unique["label"], unique["name"], strict=True)
-    }
+    metrics["label_value_to_class_name"] = dict(zip(unique["label"].tolist(), unique["name"], strict=True))
 
 
 def _pearson(x: Floats, y: Floats) -> float:
     # A constant column is recognised by its values: the rounding error of a mean would pass for variance.
     if x.size < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return 0.0
-    dx, dy = x - x.mean(), y - y.mean()
-    # Both are scaled to 1 before squaring, so that tiny encodings do not underflow.
-    dx, dy = dx / np.abs(dx).max(), dy / np.abs(dy).max()
+    dx, dy = _scaled(x), _scaled(y)
     return float(np.clip(dx @ dy / np.sqrt((dx @ dx) * (dy @ dy)), -1.0, 1.0))
+
+
+def _scaled(values: Floats) -> Floats:
+    """Values around 0, of which the largest is 1: their squares do not underflow, and sums do not lose digits."""
+    centred: Floats = values - values.mean()
+    return centred / np.abs(centred).max()
+
+
+def _resampled(encoded: Floats, label: Floats, texts: Groups, n_resamples: int, seed: int) -> Floats | None:
+    """The correlation in each resample of the texts; None where a column is constant."""
+    if encoded.size < 2 or np.ptp(encoded) == 0 or np.ptp(label) == 0:
+        return None
+    x, y = _scaled(encoded), _scaled(label)
+    found = [_correlations(x, y, weights) for weights in weight_chunks(texts, n_resamples, seed)]
+    return np.concatenate(found) if found else np.zeros(0)
+
+
+def _percentiles(correlations: Floats, level: float) -> dict[str, Any] | None:
+    """The interval of the correlations that are known; None where they do not vary."""
+    known = correlations[np.isfinite(correlations)]
+    if not known.size or np.ptp(known) <= EQUAL:
+        return None
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    return _interval(float(low), float(high), level, int(known.size))
 
 
 def _means(values: pd.Series, groups: NDArray[Any]) -> dict[Any, float]:
@@ -397,10 +356,7 @@ def _require_columns(df: pd.DataFrame, columns: tuple[str, ...]) -> None:
 
 def _check(df: pd.DataFrame, neg_boundary: float, pos_boundary: float) -> None:
     if not neg_boundary <= pos_boundary:
-        raise ValueError(
-            f"neg_boundary ({neg_boundary}) must not exceed pos_boundary ({pos_boundary}): "
-            "encodings between the two count as 0."
-        )
+        raise ValueError(f"neg_boundary must not exceed pos_boundary; got {neg_boundary} and {pos_boundary}.")
     if df.empty:
         raise ValueError("The encoder frame is empty: no example was encoded. Check the split and max_size.")
     _require_columns(df, ("encoded", "label", "type"))
@@ -415,15 +371,9 @@ def _check(df: pd.DataFrame, neg_boundary: float, pos_boundary: float) -> None:
 
 def _check_training(labels: Floats, n_rows: int) -> None:
     if labels.size == 0:
-        raise ValueError(
-            f"All encoder eval data is neutral ({n_rows} rows): nothing to correlate. "
-            "Add rows of the target classes, with a type such as 'training'."
-        )
+        raise ValueError(f"All encoder eval data is neutral ({n_rows} rows): add rows of the target classes.")
     if labels.size < 2:
-        raise ValueError(
-            f"A correlation needs at least 2 non-neutral rows, got {labels.size}; "
-            "evaluate a larger split or raise max_size."
-        )
+        raise ValueError(f"A correlation needs at least 2 non-neutral rows, got {labels.size}: raise max_size.")
     if np.unique(labels).size < 2:
         raise ValueError(
             f"The non-neutral rows hold only one label class ({labels[0]:g}): nothing to tell apart; "

@@ -48,7 +48,6 @@ AUTO_CLASSES = {"fill-mask": "AutoModelForMaskedLM", "text-generation": "AutoMod
 UNKNOWN_LICENSE = "unknown"
 PLACES: dict[Kind, str] = dict.fromkeys(RELATION, "path/to/this/folder") | {"delta": "path/to/this/delta"}
 """What stands for a place that is not known."""
-A_TEXT = "A text with [MASK] where the word stands."
 GRADIENTS = {
     "factual": "the gradient for the word of the text",
     "alternative": "the gradient for the word of the other class in its place",
@@ -127,13 +126,14 @@ def card_of(
         "holds_base": about.kind == "checkpoint" and (Path(str(place)) / OWN_BASE_MODEL).is_dir(),
         "rows": _table(about, base, hub_name),
         "goal": title_of_record(about),
-        "use": [Raw(block) for block in _use(about, base if hub_name else f"path/to/{base}", repo_id, subfolder)],
+        "use": _use(about, base if hub_name else f"path/to/{base}", repo_id, subfolder),
+        "rewriting": Raw("\n".join(_rewriting(about))),
         "answers": [] if about.kind != "checkpoint" else _answers(about),
         "n_texts": (about.facts.get("encoder") or {}).get("training_rows"),
         "moves": list(moves.values()),
         "unclear": [one.title for one in moves.values() if one.change_interval is not None and not clearly_moved(one)],
         "effects": [(moves[key].title, one) for key, one in effects.items() if key in moves],
-        "splits": _data(about),
+        "splits": [(split, sorted(n.items())) for split, n in (about.facts.get("rows") or {}).items()],
         "not_measured": _not_measured(about, moves),
         "license": license,
     }
@@ -277,11 +277,6 @@ def _answers(about: About) -> list[Any]:
     return [*found, separated(encoder, about.targets)] if encoder else found
 
 
-def _data(about: About) -> list[tuple[str, list[tuple[str, int]]]]:
-    rows = about.facts.get("rows") or {}
-    return [(split, sorted(by_class.items())) for split, by_class in rows.items()]
-
-
 def _not_measured(about: About, moves: Mapping[str, Moved]) -> list[str]:
     found = []
     if about.kind == "checkpoint":
@@ -340,40 +335,22 @@ def _results(about: About, moves: Mapping[str, Moved]) -> list[EvalResult]:
 # Lines to run
 
 
-def _use(about: About, base: str, repo_id: str | None, subfolder: str | None) -> list[str]:
+def _use(about: About, base: str, repo_id: str | None, subfolder: str | None) -> dict[str, Any]:
+    """The pieces of Python that the template puts into its lines."""
     if repo_id is None:
         arguments = place = repr(PLACES[about.kind])
     else:
         arguments = repr(repo_id) + (f", subfolder={subfolder!r}" if subfolder else "")
         place = repr(f"hf://{repo_id}" + (f"/{subfolder}" if subfolder else ""))
-    loader = AUTO_CLASSES.get(about.task or "", "AutoModelForMaskedLM")
-    other = "" if about.task in AUTO_CLASSES else "  # or AutoModelForCausalLM"
-    if about.kind == "rewrite":
-        return [_lines(
-            f"from transformers import AutoTokenizer, {loader}{other}", "",
-            f"model = {loader}.from_pretrained({arguments})",
-            f"tokenizer = AutoTokenizer.from_pretrained({arguments})",
-        )]  # fmt: skip
-    if about.kind == "delta":
-        return [_lines(
-            "from gradiend import apply_delta", f"from transformers import {loader}{other}", "",
-            f"model = {loader}.from_pretrained({base!r})",
-            f"applied = apply_delta(model, {place})  # the rewritten model, until",
-            "applied.undo()  # the same bits as before", "",
-            "# Half as strong, while the block runs; a negative strength goes the other way.",
-            f"with apply_delta(model, {place}, strength=0.5):", "    ...",
-        )]  # fmt: skip
-    load = ["from gradiend import ModelWithGradiend", "", f"model = ModelWithGradiend.from_pretrained({arguments})"]
+    pieces = {
+        "loader": AUTO_CLASSES.get(about.task or "", "AutoModelForMaskedLM"), "arguments": arguments, "place": place,
+        "other": "" if about.task in AUTO_CLASSES else "  # or AutoModelForCausalLM", "base": repr(base),
+    }  # fmt: skip
     words = [(about.facts.get("words") or {}).get(name) or [] for name in about.targets]
     if len(words) == 2 and all(words):
-        (first, *_), (second, *_) = words
-        load += [
-            "",
-            f"# Above 0: {_comment(about.targets[0])}; below 0: {_comment(about.targets[1])}.",
-            f"model.encode({A_TEXT!r}, factual={first!r}, alternative={second!r}, return_float=True)",
-            f"model.encode({A_TEXT!r}, factual={second!r}, alternative={first!r}, return_float=True)",
-        ]
-    return [_lines(*load), _lines(*_rewriting(about))] if about.targets else [_lines(*load)]
+        pieces |= {"above": _comment(about.targets[0]), "below": _comment(about.targets[1])}
+        pieces |= {"first": repr(words[0][0]), "second": repr(words[1][0])}
+    return {name: Raw(piece) for name, piece in pieces.items()}
 
 
 def _rewriting(about: About) -> list[str]:
@@ -392,6 +369,8 @@ def _rewriting(about: About) -> list[str]:
     balance = about.goals.get(BALANCE)
     if balance is not None and balance["step"] is not None:
         lines.append(_by_factor(balance, "  # neither class"))
+    if not lines:
+        return []
     lines[0] = f"rewritten = {lines[0]}"
     return [lines[0], "rewritten.save_pretrained('rewritten')  # a plain model of transformers", "", *lines[1:]]
 
@@ -422,7 +401,3 @@ def _by_factor(one: Mapping[str, Any], told: str) -> str:
 def _comment(name: str) -> str:
     """A name in a comment of Python, in which no line may end."""
     return repr(name)[1:-1]
-
-
-def _lines(*lines: str) -> str:
-    return "\n".join(lines)

@@ -38,9 +38,8 @@ def seed_facts(report: Mapping[str, Any]) -> dict[str, Any]:
 
 def encoder_facts(result: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
     """The result of `evaluate_encoder`, without what a card does not say."""
-    by_class = {
-        key: {name: value for name, value in (result.get(key) or {}).items() if name in classes} for key in _BY_CLASS
-    }
+    tables = {key: result.get(key) or {} for key in _BY_CLASS}
+    by_class = {key: {name: one[name] for name in one if name in classes} for key, one in tables.items()}
     return plain({**{name: result[name] for name in _OF_ENCODER if name in result}, **by_class})
 
 

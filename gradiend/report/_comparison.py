@@ -11,7 +11,7 @@ import pandas as pd
 
 from gradiend.report._facts import total_seconds
 from gradiend.report._render import write_page
-from gradiend.report._rewrites import title_of
+from gradiend.report._rewrites import kept_share, title_of
 from gradiend.report._words import model_name
 
 ROWS, MEAN = "rows ", "mean of "
@@ -59,8 +59,7 @@ def write_comparison(path: str | Path, records: Sequence[Mapping[str, Any]], *, 
         The path of the page.
 
     Raises:
-        TypeError: An entry is no record.
-        ValueError: There are no records.
+        TypeError, ValueError: See `comparison_table`.
         ImportError: jinja2 is not installed.
     """
     runs = _checked(records)
@@ -85,9 +84,7 @@ def _checked(records: Any) -> list[Mapping[str, Any]]:
         raise ValueError("There is nothing to compare: give the contents of at least one run.json.")
     for run in runs:
         if not isinstance(run, Mapping) or not {"experiment", "metrics"} <= run.keys():
-            raise TypeError(
-                f"A record must be the content of a run.json, which `gradiend run` writes; got {run!r:.60}."
-            )
+            raise TypeError(f"A record must be what a run.json holds, which `gradiend run` writes; got {run!r:.60}.")
     return runs
 
 
@@ -107,9 +104,7 @@ def _row(run: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
     row |= {f"{MEAN}{name}": value for name, value in means.items()}
     for goal, found in _goals(run).items():
-        kept = (found.get("likelihood_ratio") or {}).get("value")
-        if kept is None and found.get("lms") is not None and found.get("base_lms"):
-            kept = found["lms"] / found["base_lms"]
+        kept = kept_share(found.get("likelihood_ratio") or {}, found.get("lms"), found.get("base_lms"))
         values = (found.get("base"), found.get("value"), found.get("learning_rate"), kept)
         row |= {f"{goal}: {name}": value for name, value in zip(GOAL_VALUES, values, strict=True)}
     row["seconds"] = total_seconds(run)

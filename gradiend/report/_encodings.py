@@ -7,7 +7,7 @@ the drawing as JSON, where a small script finds the text of the point under the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -105,12 +105,7 @@ class Encodings:
 
 
 def encodings_of(encoder: Mapping[str, Any], classes: Sequence[str]) -> Encodings:
-    """Lay out the encodings of an encoder evaluation.
-
-    Args:
-        encoder: The result of `evaluate_encoder(return_df=True)`.
-        classes: The target classes, whose bands come first.
-    """
+    """Lay out the result of `evaluate_encoder(return_df=True)`, the bands of the target classes first."""
     frame = _described(checked_frame(encoder, ("encoded", "label", "type")))
     drawn = thinned(frame, MOST_POINTS, "key")
     limit = max(1.0, float(frame["encoded"].abs().max())) * 1.12
@@ -217,7 +212,9 @@ def _ridge(values: NDArray[np.float64], limit: float) -> str:
 
 
 def _dots(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[str, ...]:
-    layers = ("".join(f"M{a:g},{b:g}h0" for a, b in zip(x[i::_LAYERS], y[i::_LAYERS], strict=True)) for i in range(6))
+    layers = (
+        "".join(f"M{a:g},{b:g}h0" for a, b in zip(x[i::_LAYERS], y[i::_LAYERS], strict=True)) for i in range(_LAYERS)
+    )
     return tuple(layer for layer in layers if layer)
 
 
@@ -230,7 +227,7 @@ def _points(bands: Sequence[Drawn]) -> dict[str, Any]:
     every = [text for shown, _, _ in bands for text in shown["input_text"]]
     distinct = list(dict.fromkeys(every))
     for width in WIDTHS:
-        texts = ["".join(_parts(text, width)) for text in distinct]
+        texts = ["".join(astuple(Text.of(text, width=width))) for text in distinct]
         if sum(len(text.encode(errors="replace")) for text in texts) <= TEXT_BYTES:
             break
     number_of_text = {text: number for number, text in enumerate(distinct)}
@@ -251,13 +248,6 @@ def _points(bands: Sequence[Drawn]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _parts(text: str, width: int) -> tuple[str, str, str]:
-    cut = Text.of(text, width=width)
-    return cut.before, cut.word, cut.after
-
-
 def _examples(rows: pd.DataFrame) -> list[Example]:
-    columns = zip(
-        rows["encoded"].tolist(), rows["group"], rows["factual"], rows["alternative"], rows["input_text"], strict=True
-    )
-    return [Example(e, group, word, other, Text.of(text, word)) for e, group, word, other, text in columns]
+    own = rows[["encoded", "group", "factual", "alternative", "input_text"]].itertuples(index=False)
+    return [Example(float(e), group, word, other, Text.of(text, word)) for e, group, word, other, text in own]

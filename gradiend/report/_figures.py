@@ -143,16 +143,8 @@ def chart(
 ) -> Chart | None:  # fmt: skip
     """Lay out a chart; None if no series has a point.
 
-    Args:
-        title: Heading of the chart.
-        series: What is drawn.
-        x_name: Name of the horizontal axis, with its unit.
-        y_name: Name of the vertical axis.
-        rules: Reference lines, which the axes include.
-        log_x: Whether the horizontal axis is logarithmic; its numbers must then be positive.
-        x_range: Least range of the horizontal axis.
-        y_range: Least range of the vertical axis.
-        labels: Whether lines have their names at their ends.
+    The axes include the rules and at least `x_range` and `y_range`; numbers on a logarithmic axis must be positive.
+    With `labels`, lines have their names at their ends.
     """
     drawn = [one for one in series if one.points]
     if not drawn:
@@ -169,15 +161,11 @@ def chart(
     ends = _apart([y_axis(one.points[-1][1]) for one in drawn], _TOP, bottom)
     lines = [
         DrawnLine(
-            one.name,
-            one.look,
-            _path(one.points, x_axis, y_axis) if one.joined else "",
-            _marks(one, x_axis, y_axis, x_name),
-            name,
-            end,
+            one.name, one.look, _path(one.points, x_axis, y_axis) if one.joined else "",
+            _marks(one, x_axis, y_axis, x_name), name, end,
         )
         for one, name, end in zip(drawn, names, ends, strict=True)
-    ]
+    ]  # fmt: skip
     placed = [((x_axis if rule.vertical else y_axis)(rule.value), rule) for rule in rules]
     told = "; ".join(
         f"{one.name} from {step(one.points[0][1])} to {step(one.points[-1][1])}, {len(one.points)} points"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,38 +33,38 @@ MOST_PARAMETERS = 20
 _TENSOR = re.compile(r"[._](weight|bias)$")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Cell:
-    """The parameters of one kind in one layer."""
+    """The parameters of one kind in one layer, or one parameter."""
 
-    importance: float = 0.0
-    entries: int = 0
-    share: float = 0.0
-    """Share of the importance of all entries."""
-    density: float = 0.0
-    """The importance of an entry here, relative to that of the average entry."""
+    importance: float
+    entries: int
+    """Entries in the map."""
+    whole: tuple[float, int]
+    """Importance and entries of the whole map."""
+
+    def __add__(self, other: Cell) -> Cell:
+        return Cell(self.importance + other.importance, self.entries + other.entries, self.whole)
+
+    @property
+    def share(self) -> float:
+        """Share of the importance of all entries."""
+        return self.importance / self.whole[0] if self.whole[0] else 0.0
+
+    @property
+    def density(self) -> float:
+        """The importance of an entry here, relative to that of the average entry."""
+        return self.share / (self.entries / self.whole[1])
 
 
 @dataclass(frozen=True)
 class Row:
-    """A layer, or what stands outside of layers."""
+    """A layer."""
 
     name: str
+    """Its number if there is one stack of layers, else the stack's name and the number."""
     cells: Sequence[Cell | None]
     total: Cell
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter of the base model."""
-
-    name: str
-    entries: int
-    """Entries in the map."""
-    share: float
-    density: float
-    n_top: int
-    """How many of the most important entries are its own."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ class Importance:
     rows: Sequence[Row]
     outside: Sequence[tuple[str, Cell]]
     """Parameters outside of layers, such as embeddings."""
-    parameters: Sequence[Parameter]
+    parameters: Sequence[tuple[str, Cell, int]]
+    """(name, share, how many of the most important entries are its own) of those with the largest shares."""
     n_parameters: int
     entries: Sequence[Entry]
     tokens: Sequence[tuple[str, float]]
@@ -137,60 +140,36 @@ def importance_of(gradiend: ParamMappedGradiendModel, trainer: Any) -> Importanc
     importance = gradiend.get_weight_importance(PART)
     n_top = min(N_TOP, gradiend.input_dim)
     top = torch.tensor(gradiend.get_topk_weights(PART, n_top))
+    selected = [(parameter, place) for parameter, place in gradiend.mapping.slices() if parameter.num_selected]
+    sums = [float(importance[place].sum(dtype=torch.float64)) for _, place in selected]
+    whole = sum(sums), gradiend.input_dim
     layers: dict[str, dict[str, Cell]] = {}
     outside: dict[str, Cell] = {}
     parameters: list[tuple[str, Cell, int]] = []
-    for parameter, place in gradiend.mapping.slices():
-        if not parameter.num_selected:
-            continue
-        own = float(importance[place].sum(dtype=torch.float64))
-        cell = Cell(own, parameter.num_selected)
-        n_own = int(((top >= place.start) & (top < place.stop)).sum())
-        parameters.append((parameter.name, cell, n_own))
+    for (parameter, place), own in zip(selected, sums, strict=True):
+        cell = Cell(own, parameter.num_selected, whole)
+        parameters.append((parameter.name, cell, int(((top >= place.start) & (top < place.stop)).sum())))
         layer, kind = place_of(parameter.name)
         target = outside if layer is None else layers.setdefault(layer, {})
-        _add(target.setdefault(kind, Cell()), cell)
-    whole = Cell(sum(cell.importance for _, cell, _ in parameters), gradiend.input_dim)
-    for cell in (*outside.values(), *(cell for cells in layers.values() for cell in cells.values())):
-        _finish(cell, whole)
-    for _, cell, _ in parameters:
-        _finish(cell, whole)
+        target[kind] = target[kind] + cell if kind in target else cell
     kinds = list(dict.fromkeys(kind for cells in layers.values() for kind in cells))
-    rows = []
-    for name, cells in layers.items():
-        total = Cell()
-        for cell in cells.values():
-            _add(total, cell)
-        rows.append(Row(name, [cells.get(kind) for kind in kinds], _finish(total, whole)))
+    several_stacks = len({name.rpartition(".")[0] for name in layers}) > 1
+    rows = [
+        Row(
+            shortened(name, 24) if several_stacks else name.rpartition(".")[2], [cells.get(kind) for kind in kinds],
+            functools.reduce(operator.add, cells.values()),
+        )
+        for name, cells in layers.items()
+    ]  # fmt: skip
     embedding = _embedding(trainer)
-    by_share = sorted(parameters, key=lambda item: -item[1].share)
     return Importance(
-        kinds, _short_names(rows), sorted(outside.items(), key=lambda item: -item[1].share),
-        [Parameter(name, cell.entries, cell.share, cell.density, n) for name, cell, n in by_share[:MOST_PARAMETERS]],
-        len(parameters), _entries(gradiend, importance, top[:N_ENTRIES], whole, embedding),
-        _tokens(gradiend, importance, whole, embedding),
+        kinds, rows, sorted(outside.items(), key=lambda item: -item[1].share),
+        sorted(parameters, key=lambda item: -item[1].share)[:MOST_PARAMETERS], len(parameters),
+        _entries(gradiend, importance, top[:N_ENTRIES], whole[0], embedding),
+        _tokens(gradiend, importance, whole[0], embedding),
         gradiend.input_dim, gradiend.mapping.unpruned_size, n_top, _half(importance),
         max((cell.share for row in rows for cell in row.cells if cell is not None), default=0.0),
     )  # fmt: skip
-
-
-def _add(cell: Cell, other: Cell) -> None:
-    cell.importance += other.importance
-    cell.entries += other.entries
-
-
-def _finish(cell: Cell, whole: Cell) -> Cell:
-    cell.share = cell.importance / whole.importance if whole.importance else 0.0
-    cell.density = cell.share / (cell.entries / whole.entries)
-    return cell
-
-
-def _short_names(rows: Sequence[Row]) -> list[Row]:
-    """Rows whose names are numbers if there is one stack of layers, else the stack's name and the number."""
-    stacks = {row.name.rpartition(".")[0] for row in rows}
-    if len(stacks) > 1:
-        return [Row(shortened(row.name, 24), row.cells, row.total) for row in rows]
-    return [Row(row.name.rpartition(".")[2], row.cells, row.total) for row in rows]
 
 
 def _half(importance: torch.Tensor) -> int:
@@ -224,7 +203,7 @@ def _embedding(trainer: Any) -> tuple[str, Any] | None:
 
 
 def _entries(
-    gradiend: ParamMappedGradiendModel, importance: torch.Tensor, top: torch.Tensor, whole: Cell,
+    gradiend: ParamMappedGradiendModel, importance: torch.Tensor, top: torch.Tensor, whole: float,
     embedding: tuple[str, Any] | None,
 ) -> list[Entry]:  # fmt: skip
     encoder, decoder = gradiend.encoder_linear.weight.detach(), gradiend.decoder_linear.weight.detach()
@@ -241,16 +220,16 @@ def _entries(
             if embedding is not None and parameter.name == embedding[0]:
                 token = _token(embedding[1], at[0])
             weights = [float(encoder[0, index]), float(decoder[index, 0])] if decoder.shape[1] == 1 else []
-            share = float(importance[index]) / whole.importance if whole.importance else 0.0
+            share = float(importance[index]) / whole if whole else 0.0
             found.append(Entry(rank + 1, parameter.name, ", ".join(map(str, at)), token, share, weights))
     return sorted(found, key=lambda entry: entry.rank)
 
 
 def _tokens(
-    gradiend: ParamMappedGradiendModel, importance: torch.Tensor, whole: Cell, embedding: tuple[str, Any] | None
+    gradiend: ParamMappedGradiendModel, importance: torch.Tensor, whole: float, embedding: tuple[str, Any] | None
 ) -> list[tuple[str, float]]:
     """The tokens whose embeddings have most importance, and the share of each."""
-    if embedding is None or not whole.importance:
+    if embedding is None or not whole:
         return []
     name, tokenizer = embedding
     for parameter, place in gradiend.mapping.slices():
@@ -262,7 +241,7 @@ def _tokens(
                 sums = torch.bincount(parameter.indices() // parameter.shape[1], own, parameter.shape[0])
             best = sums.topk(min(N_TOKENS, len(sums)))
             found = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-            return [(_token(tokenizer, row), value / whole.importance) for row, value in found if value]
+            return [(_token(tokenizer, row), value / whole) for row, value in found if value]
     return []
 
 

@@ -22,21 +22,12 @@ FILTERS = ("number", "signed", "step", "percent", "count", "interval", "duration
 
 
 def write_page(path: str | Path, template: str, view: Mapping[str, Any]) -> str:
-    """Fill a template and write the page, in place of an older file.
+    """Fill a template with a view, whose texts are escaped, and write the page in place of an older file.
 
-    Args:
-        path: The file of the page.
-        template: Name of the template.
-        view: What the template shows; every text in it is escaped.
-
-    Returns:
-        The path of the page.
-
-    Raises:
-        ImportError: jinja2 is not installed.
+    Returns the path of the page. ImportError: jinja2 is not installed.
     """
     require_package("jinja2", "A report", "report")
-    html = _environment().get_template(template).render(view)
+    html = _html().get_template(template).render(view)
     with replacing(path) as temporary:
         # Half characters, which broken corpora have, are no text: a question mark stands for each.
         temporary.write_text(html, encoding="utf-8", errors="replace")
@@ -50,11 +41,7 @@ class Raw(str):
 
 
 def write_text(template: str, view: Mapping[str, Any]) -> str:
-    """Fill a template of Markdown; every text in the view that is not `Raw` is escaped.
-
-    Raises:
-        ImportError: jinja2 is not installed.
-    """
+    """Fill a template of Markdown; every text that is not `Raw` is escaped. ImportError: jinja2 is not installed."""
     require_package("jinja2", "A card", "report")
     return _markdown().get_template(template).render(view)
 
@@ -71,30 +58,28 @@ def escaped(text: str) -> str:
     return _MARKS.sub(lambda found: f"\\{found[0]}", text)
 
 
+def _templates(**more: Any) -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - optional
+
+    found = Environment(
+        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, **more
+    )
+    found.filters |= {name: vars(_words)[name] for name in FILTERS}
+    return found
+
+
 @cache
 def _markdown() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - optional
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        finalize=lambda value: value if isinstance(value, Raw) else escaped(str(value)),
-    )  # fmt: skip
-    environment.filters |= {name: vars(_words)[name] for name in FILTERS}
-    return environment
+    return _templates(finalize=lambda value: value if isinstance(value, Raw) else escaped(str(value)))
 
 
 @cache
-def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - optional
+def _html() -> Environment:
     from markupsafe import Markup  # noqa: PLC0415 - optional
 
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
+    environment = _templates(autoescape=True)
     # The template `tojson` escapes <, >, & and ' so that no text can end a script; other characters may stay.
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
-    environment.filters |= {name: vars(_words)[name] for name in FILTERS}
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.globals |= {

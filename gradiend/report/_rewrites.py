@@ -51,21 +51,12 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class Dumbbell:
-    """A value before and after, as places in per cent of a width."""
-
-    before: float
-    after: float
-
-
-@dataclass(frozen=True)
 class BalanceText:
     """The preference of the model on one text."""
 
     text: Text
     before: float
     after: float
-    drawn: Dumbbell
 
 
 @dataclass(frozen=True)
@@ -93,13 +84,7 @@ class Balance:
 
 
 def moves_of(decoder: Mapping[str, Any], classes: Sequence[str], *, on_others: bool) -> list[Moved]:
-    """What came of each goal of a decoder evaluation.
-
-    Args:
-        decoder: The result of `evaluate_decoder`.
-        classes: The target classes.
-        on_others: Whether a class is strengthened on the texts of the other classes.
-    """
+    """What came of each goal of a decoder evaluation; `on_others`: classes are strengthened on texts of the others."""
     return [_moved(decoder, name, goal_of(decoder[name], name, classes, on_others)) for name in goal_entries(decoder)]
 
 
@@ -137,6 +122,13 @@ def _kept_score(summary: Mapping[str, Any]) -> str:
     return "likelihood_ratio" if "scored_until" in summary else "accuracy_ratio"
 
 
+def kept_share(ratio: Mapping[str, Any], lms: Any, base_lms: Any) -> float | None:
+    """The kept share of the score of neutral text: the measured ratio, or else that of two scores; None without any."""
+    if ratio.get("value") is None and is_number(lms) and base_lms:
+        return lms / base_lms
+    return ratio.get("value")
+
+
 def is_turned(key: str, goal: Goal) -> bool:
     """Whether results hold 1 − P, which the choice maximises where a class is weakened; readers want P."""
     return key != BALANCE and not goal.strengthen
@@ -146,9 +138,7 @@ def outcome_of(summary: Mapping[str, Any], key: str, goal: Goal) -> Moved:
     """What came of a goal, from its entry in the results of a decoder evaluation alone."""
     score = _kept_score(summary)
     kept = summary.get(score) or {}
-    share = kept.get("value")
-    if share is None and is_number(summary.get("lms")) and summary.get("base_lms"):
-        share = summary["lms"] / summary["base_lms"]
+    share = kept_share(kept, summary.get("lms"), summary.get("base_lms"))
     measured = "mean gap |difference| / sum on texts that fit all classes"
     if key != BALANCE:
         measured = f"P({goal.target_class}) on texts of {', '.join(goal.datasets)}"
@@ -201,9 +191,7 @@ def _measured_steps(
             pair = goal.report(entry, base)["value_interval"]
         scores = entry.get("lms", {})
         ratio = scores.get(score) or {}
-        share = ratio.get("value")
-        if share is None and is_number(scores.get("lms")) and base.get("lms", {}).get("lms"):
-            share = scores["lms"] / base["lms"]["lms"]
+        share = kept_share(ratio, scores.get("lms"), base.get("lms", {}).get("lms"))
         rows.append(
             {
                 "step": rate, "factor": factor, "value": value, "interval": _turned(pair, turned, whole=1.0),
@@ -227,14 +215,10 @@ def _charts(
     if isinstance(goal, BalanceGoal):
         both = sorted((row for row in measured if row["kept"] is not None), key=lambda row: row["kept"])
         points = [(row["kept"], row["value"]) for row in both]
-        chosen = [
-            row for row in both if (row["factor"], row["step"]) == (summary["feature_factor"], summary["learning_rate"])
-        ]
-        series = [
-            Series(
-                "gap", points, 0, [row["interval"] for row in both], [_fails(row, limit) for row in both], joined=False
-            )
-        ]
+        best = summary["feature_factor"], summary["learning_rate"]
+        chosen = [row for row in both if (row["factor"], row["step"]) == best]
+        hollow = [_fails(row, limit) for row in both]
+        series = [Series("gap", points, 0, [row["interval"] for row in both], hollow, joined=False)]
         rules = [*least, *(Rule(row["kept"], "chosen", True, "chosen") for row in chosen)]
         rules += [] if base is None else [Rule(base, "base model")]
         found = chart(
@@ -287,36 +271,26 @@ def balance_of(decoder: Mapping[str, Any]) -> Balance | None:
     most = min(len(names), MOST_BALANCE_TEXTS)
     chosen = [names[round(i * (len(names) - 1) / max(1, most - 1))] for i in range(most)]
     classes = list(before[names[0]])
-    two = len(classes) == 2
-    rows = []
-    for text in chosen:
-        old, new = preference(before[text]), preference(after[text])
-        places = [50 * (value + 1) if two else 100 * value for value in (old, new)]
-        rows.append(BalanceText(Text.of(text), old, new, Dumbbell(round(places[0], 1), round(places[1], 1))))
+    rows = [BalanceText(Text.of(text), preference(before[text]), preference(after[text])) for text in chosen]
     told = {
         "gap": "(largest − smallest P) / sum; 0 is no preference",
         "balance": "(1 − (largest − smallest P)) · sum; larger is better",
         "difference": "largest − smallest P",
         "sum": "P of all the classes together",
     }
-    sides = (summary["base_measures"], summary["measures"])
+    old, new = (summary["base_measures"], summary["measures"])
+    ends = [side.get("interval", {}) for side in (old, new)]
     measures = [
-        Measure(
-            name, what, *(found for side in sides for found in (side.get(name), side.get("interval", {}).get(name)))
-        )
+        Measure(name, what, old.get(name), ends[0].get(name), new.get(name), ends[1].get(name))
         for name, what in told.items()
     ]
     # A model without a preference should still read what the context says.
     right = (summary["base_probs_factual"], summary["probs_factual"])
     measures += [
         Measure(
-            f"P({name})",
-            f"on the test texts of {name}, where it is right",
-            right[0].get(name),
-            None,
-            right[1].get(name),
-            None,
+            f"P({name})", f"on the test texts of {name}, where it is right", right[0].get(name), None,
+            right[1].get(name), None,
         )
         for name in classes
-    ]
-    return Balance(classes, rows, len(names), measures, two)
+    ]  # fmt: skip
+    return Balance(classes, rows, len(names), measures, len(classes) == 2)

@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from gradiend.evaluator._side_effects import CLASS, DIVERGENCE, GAINED, LOST, N_PREDICTIONS, OTHER, PREDICTION, TARGET
-from gradiend.report._rewrites import Dumbbell, title_of
+from gradiend.report._rewrites import title_of
 from gradiend.report._words import Text, interval, number
+from gradiend.visualizer.side_effects import shown_token
 
 MOST_CLASSES = 24
 """Rows of classes that are listed for a rewrite."""
@@ -37,11 +38,6 @@ class SideEffects:
     classes: Sequence[Mapping[str, Any]]
     """P(class) before and after."""
     n_more_classes: int
-
-
-def shown_token(name: str) -> str:
-    """A token as text; the space with which it may begin is made visible."""
-    return f"␣{name[1:]}" if name.startswith(" ") else name
 
 
 def predictions_of(effects: Mapping[str, pd.DataFrame], titles: Mapping[str, str]) -> list[Prediction]:
@@ -80,7 +76,6 @@ def side_effects_of(key: str, frame: pd.DataFrame, title: str) -> SideEffects:
         row["text"] = Text.of(str(row["example"])) if isinstance(row["example"], str) else None
     classes = [row for row in rows if row["kind"] == CLASS]
     for row in classes:
-        row["place"] = Dumbbell(round(100 * row["before"], 1), round(100 * row["after"], 1))
         own = row["group"] in (TARGET, OTHER)
         row["title"] = str(row["name"]) if own else f"{row['group']}: {row['name']}"
     found = next((row for row in rows if row["kind"] == DIVERGENCE), None)

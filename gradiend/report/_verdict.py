@@ -39,12 +39,9 @@ def feature_sentence(classes: Sequence[str], words: Mapping[str, Sequence[str]],
 
 
 def converged(stats: Mapping[str, Any] | None, seeds: Mapping[str, Any] | None, *, running: bool) -> Answer:
-    """Whether the training has converged, by its own rule.
+    """Whether the training, which may still be running, has converged by its own rule.
 
-    Args:
-        stats: The content of training.json; None before a training.
-        seeds: The report of the choice among seeds; None without one.
-        running: Whether the training still runs.
+    `stats` is the content of training.json, `seeds` the report of the choice among seeds; None before a training.
     """
     question = "Has the training converged?"
     if stats is None:
@@ -68,10 +65,8 @@ def converged(stats: Mapping[str, Any] | None, seeds: Mapping[str, Any] | None, 
     if outcome.get("reason"):
         sentences.append(f"It has not converged, because {outcome['reason']}.")
     if seeds is not None:
-        runs = seeds["runs"]
-        sentences.append(
-            f"{seeds['convergent_count']} of {len(runs)} seeds converged; seed {seeds['best_seed']} was kept."
-        )
+        count, best = seeds["convergent_count"], seeds["best_seed"]
+        sentences.append(f"{count} of {len(seeds['runs'])} seeds converged; seed {best} was kept.")
     if running:
         return Answer(question, "Still running", None, _figure("correlation", correlation), sentences)
     if not outcome:
@@ -98,9 +93,8 @@ def separated(encoder: Mapping[str, Any] | None, classes: Sequence[str]) -> Answ
             f"{classes[1]}."
         )
     means, known = encoder.get("mean_by_feature_class") or {}, encoder.get("mean_by_feature_class_interval") or {}
-    told = [
-        f"{name} {signed(means[name])} {interval(known.get(name), 2)}".rstrip() for name in classes if name in means
-    ]
+    there = [name for name in classes if name in means]
+    told = [f"{name} {signed(means[name])} {interval(known.get(name), 2)}".rstrip() for name in there]
     if told:
         sentences.append(f"Mean encodings: {'; '.join(told)}.")
     neutral = (encoder.get("neutral_mean_by_type") or {}).get("neutral_dataset")

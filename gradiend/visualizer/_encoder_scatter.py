@@ -1,7 +1,4 @@
-"""An interactive page on which every encoded example is a point that shows its text.
-
-The plot function is long since its docstring describes every option; its body checks, arranges and hands on.
-"""
+"""An interactive page on which every encoded example is a point that shows its text."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +19,7 @@ from numpy.typing import NDArray
 from gradiend.util._files import replacing
 from gradiend.util._imports import install_hint
 from gradiend.util.paths import SCATTER_PLOT
-from gradiend.visualizer._encodings import Encodings, checked_frame
+from gradiend.visualizer._encodings import EncodingRun, Encodings, checked_frame, given_or_encoded, in_directory
 from gradiend.visualizer._output import marked, plot_keywords
 from gradiend.visualizer._style import DEFAULT_CMAP, GOLDEN_RATIO, NEUTRAL_COLORS, distinct_colors, shortened
 
@@ -46,48 +43,22 @@ MAX_COLORS = 40
 """Values of the colour column with a colour of their own; the rarer values share one."""
 
 # The button "Share chart" would send texts of the corpus to a server.
-CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["sendChartToCloud", "sendDataToCloud"]}
+_CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["sendChartToCloud", "sendDataToCloud"]}
 _WEBGL_FROM = 5_000
 _NAME_CHARS = 30
 _LINE_CHARS = 90
 _TITLES = {"source_id": "factual class", "target_id": "alternative class"}
 
 
-class _EvaluatedRun(Protocol):
-    """The part of a trainer that the plot needs: name, directory and, without a frame, a result with 'encoder_df'."""
-
-    @property
-    def run_id(self) -> str | None: ...
-
-    @property
-    def experiment_dir(self) -> str | Path | None: ...
-
-    def evaluate_encoder(self, *, split: str, return_df: bool) -> Mapping[str, Any]: ...
-
-
 @plot_keywords
 def plot_encoder_scatter(
-    trainer: _EvaluatedRun | None = None,
-    encoder_df: Encodings | None = None,
-    *,
-    color_by: str = "label",
-    hover_cols: Sequence[str] | None = None,
-    jitter_scale: float = 0.15,
-    max_points: int | None = None,
-    stratify_by: str | None = None,
-    cmap: str = DEFAULT_CMAP,
-    output_path: str | Path | None = None,
-    output_dir: str | Path | None = None,
-    experiment_dir: str | Path | None = None,
-    show: bool = True,
-    title: bool | str | None = None,
-    height: int = 500,
-    split: str = "test",
-    hover_text_max_chars: int = 50,
-    x_col: str | None = None,
-    label_name_mapping: Mapping[Any, str] | None = None,
-    return_fig_ax: bool = False,
-) -> Any:
+    trainer: EncodingRun | None = None, encoder_df: Encodings | None = None, *, color_by: str = "label",
+    hover_cols: Sequence[str] | None = None, jitter_scale: float = 0.15, max_points: int | None = None,
+    stratify_by: str | None = None, cmap: str = DEFAULT_CMAP, output_path: str | Path | None = None,
+    output_dir: str | Path | None = None, experiment_dir: str | Path | None = None, show: bool = True,
+    title: bool | str | None = None, height: int = 500, split: str = "test", hover_text_max_chars: int = 50,
+    x_col: str | None = None, label_name_mapping: Mapping[Any, str] | None = None, return_fig_ax: bool = False,
+) -> Any:  # fmt: skip
     """Plot every encoded example in a web page, where hovering over a point shows its text.
 
     The page holds all it needs (plotly's script too, 4 to 5 MB), so it works without a network.
@@ -122,21 +93,15 @@ def plot_encoder_scatter(
         ValueError: There is neither a frame nor a trainer; the frame is bad or empty; a column or colormap is unknown;
             the file is no page; or max_points or hover_text_max_chars is below 1.
     """
-    if find_spec("plotly") is None:
-        message = f"plot_encoder_scatter needs plotly: {install_hint('plotly', 'plot')}"
-        warnings.warn(message, stacklevel=3)
+    if plotly_is_missing("plot_encoder_scatter"):
         return (None, None) if return_fig_ax else None
     # Arguments are checked before a trainer makes a frame.
     for name, least_one in (("hover_text_max_chars", hover_text_max_chars), ("max_points", max_points)):
         if least_one is not None and least_one < 1:
             raise ValueError(f"{name} must be at least 1; got {least_one}.")
     path = _destination(trainer, output_path, output_dir, experiment_dir)
-    if encoder_df is None:
-        if trainer is None:
-            raise ValueError("There is nothing to plot: pass encoder_df or a trainer.")
-        encoder_df = trainer.evaluate_encoder(split=split, return_df=True)
     columns = [*REQUIRED, color_by, *(hover_cols or ()), *(name for name in (stratify_by, x_col) if name is not None)]
-    frame = thinned(checked_frame(encoder_df, columns), max_points, stratify_by)
+    frame = thinned(checked_frame(given_or_encoded(trainer, encoder_df, split), columns), max_points, stratify_by)
     default = "Encodings" if trainer is None or trainer.run_id is None else f"Encodings of {trainer.run_id}"
     heading = default if title is True or title is None else title or None
 
@@ -148,10 +113,7 @@ def plot_encoder_scatter(
     texts = hover_texts(frame, [name for name in hover_cols if name not in REQUIRED], hover_text_max_chars)
     figure = points_figure(x, y, texts, _color_values(frame[color_by]), _value_names(label_name_mapping or {}), cmap)
     lay_out(figure, {str(name): float(place) for place, name in enumerate(groups)}, y, heading, color_by, height)
-    if path is not None:
-        write_page(figure, path, heading or default)
-    if show:
-        figure.show(config=CONFIG)
+    deliver_page(figure, path, heading or default, show=show)
     return (figure, None) if return_fig_ax else figure
 
 
@@ -180,42 +142,53 @@ def lay_out(
 
 
 def _destination(
-    trainer: _EvaluatedRun | None,
-    output_path: str | Path | None,
-    output_dir: str | Path | None,
+    trainer: EncodingRun | None, output_path: str | Path | None, output_dir: str | Path | None,
     experiment_dir: str | Path | None,
-) -> Path | None:
+) -> Path | None:  # fmt: skip
     if output_path is not None:
-        path = Path(output_path)
-        if path.suffix.lower() not in ("", ".html", ".htm"):
-            raise ValueError(f"The scatter is a web page: output_path must end with .html; got {path.name!r}.")
-        return path if path.suffix else path.with_name(f"{path.name}.html")
+        return page_path("output_path", output_path)
     if output_dir is not None:
         return Path(output_dir) / DEFAULT_NAME_IN_DIR
-    directory = trainer.experiment_dir if experiment_dir is None and trainer is not None else experiment_dir
-    return None if directory is None else Path(directory) / DEFAULT_NAME
+    return in_directory(trainer, DEFAULT_NAME) if experiment_dir is None else Path(experiment_dir) / DEFAULT_NAME
 
 
-def write_page(figure: Figure, path: Path, title: str) -> None:
-    """Write a page with plotly's script in it, because a linked script needs a network."""
-    body = figure.to_html(full_html=False, include_plotlyjs=True, config=CONFIG)
-    page = (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f"<title>{html.escape(title)}</title>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
-    )
-    with replacing(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    logger.info("Scatter: %s", path)
+def page_path(option: str, output: str | Path | None) -> Path | None:
+    """The file of a page, .html without an extension; a ValueError names the option for another extension."""
+    if output is None:
+        return None
+    path = Path(output)
+    if path.suffix.lower() not in ("", ".html", ".htm"):
+        raise ValueError(f"A web page is written: {option} must end with .html; got {path.name!r}.")
+    return path if path.suffix else path.with_name(f"{path.name}.html")
+
+
+def plotly_is_missing(call: str) -> bool:
+    """Whether plotly is not installed, in which case a warning says what needs it."""
+    missing = find_spec("plotly") is None
+    if missing:
+        warnings.warn(f"{call} needs plotly: {install_hint('plotly', 'plot')}", stacklevel=4)
+    return missing
+
+
+def deliver_page(figure: Figure, path: Path | None, title: str, *, show: bool) -> None:
+    """Write a page with plotly's script in it, because a linked script needs a network; show it on request."""
+    if path is not None:
+        body = figure.to_html(full_html=False, include_plotlyjs=True, config=_CONFIG)
+        page = (
+            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+            f"<title>{html.escape(title)}</title>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+        )
+        with replacing(path) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+        logger.info("Scatter: %s", path)
+    if show:
+        figure.show(config=_CONFIG)
 
 
 def points_figure(
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    texts: Sequence[str],
-    values: Sequence[str],
-    names: Mapping[str, str],
-    cmap: str,
-) -> Figure:
+    x: NDArray[np.float64], y: NDArray[np.float64], texts: Sequence[str], values: Sequence[str],
+    names: Mapping[str, str], cmap: str,
+) -> Figure:  # fmt: skip
     """Draw a trace for each distinct value in `values`, which has the value of the colour column for each point."""
     import plotly.graph_objects as go  # noqa: PLC0415 - optional
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from gradiend.util._keywords import nearest
+from gradiend.visualizer._style import shown
 
 Encodings = pd.DataFrame | Mapping[str, Any]
 """A frame with one row per example, or the result of `evaluate_encoder(return_df=True)`."""
@@ -20,6 +22,41 @@ ARROW = " -> "
 SPLIT = "data_split"
 """Column with the split of an encoded row; "" for a row that is in no split, such as neutral text."""
 _ORDER = ("train", "validation", "test")
+
+
+class Run(Protocol):
+    """The part of a trainer that the plots of encodings need: its name and its directory."""
+
+    @property
+    def run_id(self) -> str | None: ...
+
+    @property
+    def experiment_dir(self) -> str | Path | None: ...
+
+
+class EncodingRun(Run, Protocol):
+    """A run that makes encodings of splits, with 'encoder_df' in the result."""
+
+    def evaluate_encoder(self, *, split: str | Sequence[str], return_df: bool) -> Mapping[str, Any]: ...
+
+
+def title_of(what: str, run: Run | None) -> str:
+    """The default title of a plot of encodings."""
+    return what if run is None or run.run_id is None else f"{what} of {shown(run.run_id, width=60, lines=1)}"
+
+
+def in_directory(run: Run | None, name: str) -> Path | None:
+    """The default file of a plot, if the run has a directory."""
+    return None if run is None or run.experiment_dir is None else Path(run.experiment_dir) / name
+
+
+def given_or_encoded(run: EncodingRun | None, given: Encodings | None, split: str | Sequence[str]) -> Encodings:
+    """The given encodings, or those that a run makes of some splits; ValueError if there is neither."""
+    if given is not None:
+        return given
+    if run is None:
+        raise ValueError("There is nothing to plot: pass encoder_df or a trainer.")
+    return run.evaluate_encoder(split=split, return_df=True)
 
 
 def split_order(splits: Iterable[str]) -> list[str]:
@@ -41,20 +78,14 @@ def checked_frame(encodings: Encodings | None, columns: Sequence[str]) -> pd.Dat
     """Return the frame; raise ValueError if it is missing or empty, lacks a column, or has encodings not finite."""
     frame = None if encodings is None else frame_of(encodings)
     if frame is None or frame.empty:
-        raise ValueError(
-            "The encoder frame is empty or missing: pass encoder_df, which evaluate_encoder(return_df=True) "
-            "returns under 'encoder_df'."
-        )
+        raise ValueError("The encoder frame is empty or missing: pass that of evaluate_encoder(return_df=True).")
     for column in columns:
         if column not in frame.columns:
             names = [str(name) for name in frame.columns]
             raise ValueError(f"The encoder frame has no column {column!r}, only {names}.{nearest(column, names)}")
     broken = int((~np.isfinite(frame["encoded"].to_numpy(np.float64))).sum())
     if broken:
-        raise ValueError(
-            f"{broken} of {len(frame)} encodings are not finite: training has probably diverged, "
-            "lower the learning rate."
-        )
+        raise ValueError(f"{broken} of {len(frame)} encodings are not finite: lower the learning rate of the training.")
     return frame
 
 
@@ -84,12 +115,9 @@ class EncodingGroup:
 
 
 def encoding_groups(
-    encodings: Encodings | None,
-    *,
-    first_classes: Sequence[str] = (),
-    target_and_neutral_only: bool = True,
+    encodings: Encodings | None, *, first_classes: Sequence[str] = (), target_and_neutral_only: bool = True,
     include_neutral: bool = True,
-) -> list[EncodingGroup]:
+) -> list[EncodingGroup]:  # fmt: skip
     """Split encodings into groups: transitions, those of `first_classes` first and label 0 last, then neutral text.
 
     `target_and_neutral_only` leaves out identity examples of other classes (label 0), `include_neutral=False` neutral
@@ -111,9 +139,7 @@ def encoding_groups(
     if target_and_neutral_only:
         table = table[table["neutral"] | (table["label"] != 0)]
         if table.empty:
-            raise ValueError(
-                "Only identity rows (label 0) are there, which target_and_neutral_only=True hides; set it to False."
-            )
+            raise ValueError("Only identity rows (label 0) are there: target_and_neutral_only=False shows them.")
     if not include_neutral:
         table = table[~table["neutral"]]
         if table.empty:

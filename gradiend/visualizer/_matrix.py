@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradiend.util._keywords import one_of
 from gradiend.visualizer._arrangement import Matrix
+from gradiend.visualizer._output import (
+    FigureOptions,
+    deliver,
+    new_figure,
+    require_destination,
+    require_matplotlib,
+    with_image_suffix,
+)
 from gradiend.visualizer._style import REFERENCE_COLOR, colormap, shown, text_color
 
 if TYPE_CHECKING:
@@ -94,31 +103,59 @@ class ColorScale:
         )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class SideColumn:
-    """A number of each row, beside it."""
+@dataclass(frozen=True, kw_only=True)
+class HeatmapOptions(FigureOptions):
+    """The arguments that all heatmaps have, by their public names; `plot_comparison_heatmap` describes them."""
 
-    numbers: Mapping[str, float] = field(default_factory=dict)
-    label: str = ""
-    colors: ColorScale = field(default_factory=ColorScale)
+    annot: bool | str
+    cmap: str
+    vmin: float | None
+    vmax: float | None
+    scale: str
+    scale_gamma: float | None
+    return_data: bool
+    ax: Axes | None
+    percentages: bool
+    annot_fontsize: float | None
+    tick_label_fontsize: float | None
+    group_label_fontsize: float | None
+    group_label_rotation_top: float
+    group_label_rotation_right: float
+    cbar_pad: float | None
+    cbar_fontsize: float | None
+    cbar_shrink: float | None
+    row_metric: Mapping[Any, float] | None
+    row_metric_label: str | None
+    row_metric_cmap: str
+    row_metric_vmin: float | None
+    row_metric_vmax: float | None
+    row_label_mapping: Mapping[Any, str] | None
+    column_label_mapping: Mapping[Any, str] | None
 
+    def __post_init__(self) -> None:
+        require_matplotlib()
+        ColorScale(self.row_metric_cmap, self.row_metric_vmin, self.row_metric_vmax)
 
-@dataclass(frozen=True)
-class MatrixStyle:
-    """The look of a matrix; the figure chooses each value that is None."""
+    def colors(self, *, signed: bool = False) -> ColorScale:
+        """The colours of the cells."""
+        return ColorScale(self.cmap, self.vmin, self.vmax, self.scale, self.scale_gamma, signed)
 
-    colors: ColorScale
-    annot: bool | str = "auto"
-    row_labels: Mapping[str, str] = field(default_factory=dict)
-    column_labels: Mapping[str, str] = field(default_factory=dict)
-    annot_fontsize: float | None = None
-    tick_label_fontsize: float | None = None
-    group_label_fontsize: float | None = None
-    group_label_rotation_top: float = 0
-    group_label_rotation_right: float = 0
-    cbar_pad: float | None = None
-    cbar_fontsize: float | None = None
-    cbar_shrink: float | None = None
+    def path(self, output: str | Path | None, ways: str = "output_path", *, also: bool = False) -> Path | None:
+        """The file; ValueError if nothing comes of the plot: no data, no drawing, and `also` nothing else."""
+        path = with_image_suffix(output)
+        useful = self.show or self.ax is not None or self.return_fig_ax or self.return_data or also
+        require_destination(path, useful, ways)
+        return path
+
+    def number_format(self, name: str, given: str | None, *, counts: bool) -> str:
+        """The format of the numbers in the cells; ValueError, with the name of the option, if it is none."""
+        if given is None:
+            return ".0f" if self.percentages or counts else ".2f"
+        try:
+            format(0.5, given)
+        except ValueError as error:
+            raise ValueError(f"{name}={given!r} is no format of a number; try '.1f' or '.0f'.") from error
+        return given
 
 
 @dataclass(frozen=True)
@@ -133,57 +170,87 @@ class DrawnMatrix:
     """What is written into each cell."""
     meaning: str
     """What the colours stand for."""
-    row_groups: Groups = field(default_factory=dict)
-    column_groups: Groups = field(default_factory=dict)
-    side: SideColumn = field(default_factory=SideColumn)
+    colors: ColorScale
+    row_groups: Groups
+    column_groups: Groups
+    options: HeatmapOptions
 
-    def annotated(self, style: MatrixStyle) -> bool:
+    @property
+    def row_names(self) -> list[str]:
+        """The rows by their display names."""
+        return _labels(self.rows, self.options.row_label_mapping)
+
+    @property
+    def column_names(self) -> list[str]:
+        """The columns by their display names."""
+        return _labels(self.columns, self.options.column_label_mapping)
+
+    @property
+    def metric(self) -> dict[str, float]:
+        """The numbers beside the rows."""
+        given = by_text(self.options.row_metric)
+        return {name: float(given[name]) for name in given if name in self.rows}
+
+    @property
+    def annotated(self) -> bool:
         """Whether the texts are written."""
-        return self.values.size <= ANNOTATED_UP_TO if style.annot == "auto" else bool(style.annot)
+        annot = self.options.annot
+        return self.values.size <= ANNOTATED_UP_TO if annot == "auto" else bool(annot)
 
-    def size(self, style: MatrixStyle) -> tuple[float, float]:
+    @property
+    def size(self) -> tuple[float, float]:
         """Width and height in inches of a figure whose cells hold their texts."""
-        row_names, column_names = _labels(self.rows, style.row_labels), _labels(self.columns, style.column_labels)
         longest = max(len(line) for row in self.texts for text in row for line in text.split("\n"))
-        cell = max(0.62, 0.1 + 0.08 * (style.annot_fontsize or 9) / 9 * longest) if self.annotated(style) else 0.62
-        width = min(max(2.6, cell * len(self.columns)), 16.0) + 0.07 * max(map(len, row_names))
-        height = min(max(2.6, cell * len(self.rows)), 16.0) + 0.07 * max(map(len, column_names))
+        cell = max(0.62, 0.1 + 0.08 * (self.options.annot_fontsize or 9) / 9 * longest) if self.annotated else 0.62
+        width = min(max(2.6, cell * len(self.columns)), 16.0) + 0.07 * max(map(len, self.row_names))
+        height = min(max(2.6, cell * len(self.rows)), 16.0) + 0.07 * max(map(len, self.column_names))
         with_groups = bool(self.row_groups or self.column_groups)
-        return width + 0.7 * bool(self.side.numbers) + 1.4 * with_groups + 1.6, height + 0.4 * with_groups + 0.4
+        return width + 0.7 * bool(self.metric) + 1.4 * with_groups + 1.6, height + 0.4 * with_groups + 0.4
+
+    def draw(self, title: str) -> Axes:
+        """Draw the matrix in the caller's axes, or in those of a new figure; `title` is the default title."""
+        ax = self.options.ax or new_figure(self.options.figsize or self.size).subplots()
+        draw_matrix(ax, self)
+        if head := self.options.heading(title):
+            # The titles of groups stand where a title of the axes would.
+            ax.figure.suptitle(head, fontsize=13)
+        return ax
+
+    def deliver(self, ax: Axes, path: Path | None, data: Any) -> Any:
+        """Save and show the figure; return what the plot returns, with the data of the figure."""
+        figure: Any = ax.figure
+        deliver(figure, path, show=self.options.show and self.options.ax is None)
+        data = data if self.options.return_data else {}
+        return (data, figure, ax) if self.options.return_fig_ax else data
 
 
-def draw_matrix(ax: Axes, drawn: DrawnMatrix, style: MatrixStyle) -> None:
+def by_text(given: Mapping[Any, Any] | None) -> dict[str, Any]:
+    """A mapping of names, which may be numbers such as seeds, by the names as texts."""
+    return {str(name): value for name, value in (given or {}).items()}
+
+
+def draw_matrix(ax: Axes, drawn: DrawnMatrix) -> None:
     """Draw a matrix in axes, with everything around it."""
-    values, figure = drawn.values, ax.figure
-    cmap = colormap(style.colors.cmap).with_extremes(bad=NOT_MEASURED)
-    image = ax.imshow(np.ma.masked_invalid(values), cmap=cmap, norm=style.colors.norm(values), aspect="equal")
-    if drawn.annotated(style):
+    values, options, colors = drawn.values, drawn.options, drawn.colors
+    cmap = colormap(colors.cmap).with_extremes(bad=NOT_MEASURED)
+    image = ax.imshow(np.ma.masked_invalid(values), cmap=cmap, norm=colors.norm(values), aspect="equal")
+    if drawn.annotated:
         backgrounds = image.to_rgba(np.ma.masked_invalid(values))
         for row, column in np.ndindex(*values.shape):
             background = backgrounds[row, column].tolist()
-            write(ax, column, row, drawn.texts[row][column], background, style.annot_fontsize)
-    rows, columns = _labels(drawn.rows, style.row_labels), _labels(drawn.columns, style.column_labels)
-    _label_ticks(ax, rows, columns, style.tick_label_fontsize)
-    edge = len(columns) - 0.5
-    if drawn.side.numbers:
-        _draw_side(ax, drawn.rows, edge, drawn.side, style.annot_fontsize)
+            write(ax, column, row, drawn.texts[row][column], background, options.annot_fontsize)
+    _label_ticks(ax, drawn.row_names, drawn.column_names, options.tick_label_fontsize)
+    edge = len(drawn.columns) - 0.5
+    if drawn.metric:
+        _draw_side(ax, drawn, edge)
         edge += 1.25
-        label, size = shown(drawn.side.label, 12), style.tick_label_fontsize or 9
-        ax.text(edge - 0.5, len(rows) - 0.4, label, ha="center", va="top", fontsize=size)
+        label, size = shown(options.row_metric_label or "", 12), options.tick_label_fontsize or 9
+        ax.text(edge - 0.5, len(drawn.rows) - 0.4, label, ha="center", va="top", fontsize=size)
     if drawn.row_groups or drawn.column_groups:
-        _draw_groups(ax, drawn, edge + 0.3, style)
-    pad = 0.03 if style.cbar_pad is None else style.cbar_pad
-    bar = figure.colorbar(image, ax=ax, shrink=style.cbar_shrink or 0.8, pad=pad, label=drawn.meaning)
-    _label_bar(bar, style.cbar_fontsize, decades=style.colors.scale == "log" and not style.colors.signed)
-
-
-def number_format(name: str, given: str | None, default: str) -> str:
-    """Return the format of a number, or raise a ValueError that names the option."""
-    try:
-        format(0.5, default if given is None else given)
-    except ValueError as error:
-        raise ValueError(f"{name}={given!r} is no format of a number; try '.1f' or '.0f'.") from error
-    return default if given is None else given
+        _draw_groups(ax, drawn, edge + 0.3)
+    pad = 0.03 if options.cbar_pad is None else options.cbar_pad
+    bar = ax.figure.colorbar(image, ax=ax, shrink=options.cbar_shrink or 0.8, pad=pad, label=drawn.meaning)
+    _label_bar(bar, options.cbar_fontsize, decades=colors.scale == "log" and not colors.signed)
 
 
 def write(ax: Axes, x: float, y: float, text: str, background: Sequence[float], size: float | None) -> None:
@@ -191,8 +258,9 @@ def write(ax: Axes, x: float, y: float, text: str, background: Sequence[float], 
     ax.text(x, y, text, ha="center", va="center", color=text_color(background), fontsize=size or 9)
 
 
-def _labels(names: Sequence[str], mapping: Mapping[str, str]) -> list[str]:
-    return [shown(str(mapping.get(name, name)), lines=1) for name in names]
+def _labels(names: Sequence[str], mapping: Mapping[Any, str] | None) -> list[str]:
+    chosen = by_text(mapping)
+    return [shown(str(chosen.get(name, name)), lines=1) for name in names]
 
 
 def _label_ticks(ax: Axes, rows: Sequence[str], columns: Sequence[str], size: float | None) -> None:
@@ -218,25 +286,26 @@ def _label_bar(bar: Colorbar, size: float | None, *, decades: bool) -> None:
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _draw_side(ax: Axes, rows: Sequence[str], edge: float, side: SideColumn, size: float | None) -> None:
+def _draw_side(ax: Axes, drawn: DrawnMatrix, edge: float) -> None:
     """Draw a column of numbers, one unit wide, a quarter right of the matrix."""
     from matplotlib.patches import Rectangle  # noqa: PLC0415 - optional
 
-    colors, numbers = side.colors, side.numbers
-    low = min(0.0, *numbers.values()) if colors.vmin is None else colors.vmin
-    high = max(1.0, *numbers.values()) if colors.vmax is None else colors.vmax
-    norm, cmap = ColorScale(vmin=low, vmax=high).norm(np.zeros(1)), colormap(colors.cmap)
+    options, numbers = drawn.options, drawn.metric
+    low = min(0.0, *numbers.values()) if options.row_metric_vmin is None else options.row_metric_vmin
+    high = max(1.0, *numbers.values()) if options.row_metric_vmax is None else options.row_metric_vmax
+    norm, cmap = ColorScale(vmin=low, vmax=high).norm(np.zeros(1)), colormap(options.row_metric_cmap)
     left = edge + 0.25
     for name, value in numbers.items():
-        row, color = list(rows).index(name), cmap(float(norm(value)))
+        row, color = list(drawn.rows).index(name), cmap(float(norm(value)))
         ax.add_patch(Rectangle((left, row - 0.5), 1, 1, facecolor=color, linewidth=0, clip_on=False))
-        write(ax, left + 0.5, row, f"{value:.3g}", color, size)
+        write(ax, left + 0.5, row, f"{value:.3g}", color, options.annot_fontsize)
 
 
-def _draw_groups(ax: Axes, drawn: DrawnMatrix, right: float, style: MatrixStyle) -> None:
+def _draw_groups(ax: Axes, drawn: DrawnMatrix, right: float) -> None:
     """Draw lines between groups, and brackets with their titles: of columns above, of rows right of the matrix."""
     bottom, end = len(drawn.rows) - 0.5, len(drawn.columns) - 0.5
-    top, size = -0.75, style.group_label_fontsize or 10
+    options = drawn.options
+    top, size = -0.75, options.group_label_fontsize or 10
     line: dict[str, Any] = {"color": REFERENCE_COLOR, "linewidth": 1.4, "clip_on": False}
     place_x = place_y = -0.5
     for of_columns, of_rows in zip_longest(drawn.column_groups.items(), drawn.row_groups.items()):
@@ -245,14 +314,14 @@ def _draw_groups(ax: Axes, drawn: DrawnMatrix, right: float, style: MatrixStyle)
             if start > 0:
                 ax.plot([start, start], [-0.5, bottom], color="white", linewidth=2)
             ax.plot([start + 0.1, place_x - 0.1], [top, top], **line)
-            turn: Any = {"rotation": style.group_label_rotation_top, "fontsize": size}
+            turn: Any = {"rotation": options.group_label_rotation_top, "fontsize": size}
             ax.text((start + place_x) / 2, top - 0.12, shown(of_columns[0], 14), ha="center", va="bottom", **turn)
         if of_rows is not None:
             start, place_y = place_y, place_y + len(of_rows[1])
             if start > 0:
                 ax.plot([-0.5, end], [start, start], color="white", linewidth=2)
             ax.plot([right, right], [start + 0.1, place_y - 0.1], **line)
-            turn = {"rotation": style.group_label_rotation_right, "fontsize": size}
+            turn = {"rotation": options.group_label_rotation_right, "fontsize": size}
             ax.text(right + 0.15, (start + place_y) / 2, shown(of_rows[0], 14), ha="left", va="center", **turn)
     # Lines outside of the image would move its limits.
     ax.set_xlim(-0.5, end)

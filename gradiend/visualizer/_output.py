@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, runtime_checkable
@@ -30,6 +31,7 @@ from gradiend.visualizer.plot_style import plot_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from typing_extensions import Self
 
 logger = logging.getLogger(__name__)
 
@@ -90,18 +92,8 @@ def checked_plot_options(plot: Callable[..., Any], given: Mapping[str, Any]) -> 
     return options
 
 
-@runtime_checkable
-class KnowsClasses(Protocol):
-    """A trainer that a plot takes classes from."""
-
-    target_classes: Any
-
-
-@runtime_checkable
-class KnowsDirectory(Protocol):
-    """A trainer that a plot takes a directory from."""
-
-    experiment_dir: Any
+_TRAINER_HAS = ("target_classes", "experiment_dir")
+"""What a plot takes from a trainer: classes, or a directory."""
 
 
 def _check(name: str, value: Any, annotation: str) -> None:
@@ -109,7 +101,7 @@ def _check(name: str, value: Any, annotation: str) -> None:
     kind = annotation.removesuffix(" | None")
     if name in LENGTHS:
         _check_numbers(name, value)
-    elif name == "trainer" and not isinstance(value, (KnowsClasses, KnowsDirectory)):
+    elif name == "trainer" and not any(hasattr(value, part) for part in _TRAINER_HAS):
         raise TypeError(f"trainer must be a trainer, such as a TextPredictionTrainer; got {value!r:.60}.")
     elif name.endswith("fontsize") and isinstance(value, str):
         one_of(name, value, FONT_SIZES)
@@ -201,6 +193,53 @@ def marked(title: str) -> str:
     return title + _mark.get()
 
 
+@dataclass(frozen=True, kw_only=True)
+class FigureOptions:
+    """The arguments that most plots have, by their public names; `plot_training_convergence` describes them."""
+
+    show: bool = True
+    title: bool | str | None = False
+    figsize: tuple[float, float] | None = None
+    img_format: str = "png"
+    dpi: float | None = None
+    legend_loc: str | None = None
+    legend_ncol: int | None = None
+    legend_bbox_to_anchor: tuple[float, ...] | None = None
+    return_fig_ax: bool = False
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """The options among the arguments of a plot, its `locals()`."""
+        return cls(**{item.name: given[item.name] for item in fields(cls) if item.name in given})
+
+    @property
+    def legend(self) -> dict[str, Any]:
+        """Where the user wants the legend, for `add_legend`; the figure chooses what is None."""
+        return {"loc": self.legend_loc, "bbox_to_anchor": self.legend_bbox_to_anchor, "ncol": self.legend_ncol}
+
+    def path(self, output: str | Path | None, ways: str) -> Path | None:
+        """The file, whose extension is that of `img_format`; ValueError for a figure for nobody, see `ways`."""
+        path = None if output is None else with_format(output, self.img_format)
+        require_destination(path, self.show or self.return_fig_ax, ways)
+        return path
+
+    def heading(self, default: str | None) -> str | None:
+        """The title of the figure: `default` for True, another title for a string, and None for anything else."""
+        return default if self.title is True else self.title or None
+
+    def figure(self, size: tuple[float, float], title: str | None = None, fontsize: float = 13) -> Figure:
+        """An empty figure with its default size and title, unless the user wants others."""
+        return new_figure(self.figsize or size, self.heading(title), fontsize)
+
+    def deliver(self, figure: Figure, path: Path | None, axes: Any) -> Any:
+        """Save and show a figure; return its path, or with `return_fig_ax` the figure and axes."""
+        delivered = deliver(figure, path, show=self.show, dpi=self.dpi)
+        return (figure, axes) if self.return_fig_ax else delivered
+
+
+USUAL = FigureOptions()
+
+
 def new_figure(size: tuple[float, float], title: str | None = None, fontsize: float = 13) -> Figure:
     """Return an empty figure of `size` inches. pyplot does not know it, so drawing on it has no global effect."""
     require_matplotlib()
@@ -210,11 +249,6 @@ def new_figure(size: tuple[float, float], title: str | None = None, fontsize: fl
     if title:
         figure.suptitle(marked(title), fontsize=fontsize)
     return figure
-
-
-def heading(title: bool | str | None, default: str) -> str | None:
-    """Return the title of a figure: `default` for True, another title for a string, and None for anything else."""
-    return default if title is True else title or None
 
 
 def with_format(path: str | Path, img_format: str) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gradiend.util._keywords import nearest, one_of
+from gradiend.util._keywords import one_of
 from gradiend.visualizer._arrangement import (
     Matrix,
     chosen_order,
@@ -158,10 +158,7 @@ class Payload:
         """
         stats = self.content.get("cell_stats")
         if not stats:
-            raise ValueError(
-                "dispersion_display and seed_annotation show several seeds, which this comparison does not have: "
-                "compare SeedModelGroups."
-            )
+            raise ValueError("dispersion_display and seed_annotation show several seeds: compare SeedModelGroups.")
         return [[_spread(cell) for cell in row] for row in stats]
 
     def widths(self) -> Matrix:
@@ -181,11 +178,6 @@ class Payload:
         spread = f"; ±: {kinds[0]}" if kinds and kinds[0] != "range" else ""
         about = f"{self.content.get('seed_aggregate', 'mean')} of {number} scores"
         return about + (f" of pairs of seeds ({pairing})" if pairing else " of seeds") + spread
-
-
-def by_text(given: Mapping[Any, Any] | None) -> dict[str, Any]:
-    """A mapping of names, which may be numbers such as seeds, by the names as texts."""
-    return {str(name): value for name, value in (given or {}).items()}
 
 
 def copied(content: Mapping[str, Any]) -> Any:
@@ -228,20 +220,3 @@ def _number(value: float, written: str) -> str:
     text = format(value, written)
     # What is rounded to zero has no sign.
     return text.replace("-", "−" if text.strip("-0.%") else "")
-
-
-def statistic(content: Mapping[str, Any], field: str) -> Any:
-    """A comparison whose numbers are a statistic of the cells of another one, see the public function."""
-    stats = content.get("cell_stats")
-    if not stats:
-        raise ValueError("This comparison has no cell_stats: only one of several seeds has (SeedModelGroup).")
-    cells = [cell for row in stats for cell in row if cell]
-    known = {key for cell in cells for key, value in cell.items() if isinstance(value, int | float)}
-    if field not in known:
-        raise ValueError(f"cell_stats have {', '.join(sorted(known))}; got field={field!r}.{nearest(field, known)}")
-    result: Any = copied(content)
-    result["matrix"] = [[float((cell or {}).get(field, np.nan)) for cell in row] for row in stats]
-    result["measure"] = f"{field} of {content.get('measure', 'value')}"
-    for key in ("interval", "interval_note", "null_level", "same_seed_null", "cell_stats"):
-        result.pop(key, None)
-    return result

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -192,32 +191,16 @@ def _characters(path: str) -> frozenset[int]:
 # Legends
 
 
-@dataclass(frozen=True)
-class LegendPlace:
-    """Where the user wants a legend; the figure chooses each value that is None."""
-
-    loc: str | None = None
-    bbox_to_anchor: tuple[float, ...] | None = None
-    ncol: int | None = None
-
-
 def add_legend(
-    ax: Axes,
-    handles: Sequence[Artist],
-    place: LegendPlace | None = None,
-    *,
-    outside: str = "outside right upper",
-    outside_ncol: int = 1,
-    fontsize: float | None = None,
-) -> None:
-    """Add a legend in `ax` if `place` names a place there, otherwise beside all panels of the figure, at `outside`."""
+    ax: Axes, handles: Sequence[Artist], *, loc: str | None = None, bbox_to_anchor: tuple[float, ...] | None = None,
+    ncol: int | None = None, outside: str = "outside right upper", outside_ncol: int = 1, fontsize: float | None = None,
+) -> None:  # fmt: skip
+    """Add a legend in `ax` if `loc` or an anchor is a place there, otherwise beside all panels, at `outside`."""
     if not handles:
         return
-    place = place or LegendPlace()
-    options: dict[str, Any] = {"handles": handles, "fontsize": fontsize or 9}
-    if place.loc is None and place.bbox_to_anchor is None:
-        options |= {"loc": outside, "ncols": place.ncol or outside_ncol, "frameon": False}
-        ax.figure.legend(**options)
+    common: dict[str, Any] = {"handles": handles, "fontsize": fontsize or 9}
+    if loc is None and bbox_to_anchor is None:
+        common |= {"loc": outside, "ncols": ncol or outside_ncol, "frameon": False}
+        ax.figure.legend(**common)
     else:
-        options |= {"loc": place.loc or "best", "bbox_to_anchor": place.bbox_to_anchor, "ncols": place.ncol or 1}
-        ax.legend(**options)
+        ax.legend(**common, **{"loc": loc or "best", "bbox_to_anchor": bbox_to_anchor, "ncols": ncol or 1})

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradiend.util import BALANCE
-from gradiend.visualizer._output import checked_output, deliver, heading, new_figure, plot_keywords
+from gradiend.visualizer._output import FigureOptions, checked_output, plot_keywords
 from gradiend.visualizer._style import REFERENCE_COLOR, distinct_colors, shown, tidy
 
 if TYPE_CHECKING:
@@ -22,25 +22,20 @@ _ROW = 0.22
 
 @plot_keywords
 def plot_balance(
-    decoder_results: Mapping[str, Any] | None = None,
-    output: str | Path | None = None,
-    show: bool = True,
-    title: bool | str | None = True,
-    figsize: tuple[float, float] | None = None,
-    return_fig_ax: bool = False,
-) -> Any:
+    decoder_results: Mapping[str, Any] | None = None, output: str | Path | None = None, show: bool = True,
+    title: bool | str | None = True, figsize: tuple[float, float] | None = None, return_fig_ax: bool = False,
+) -> Any:  # fmt: skip
     """Plot which class a model prefers on each text, before (hollow) and after (filled) the chosen rewrite.
 
     With two classes the axis is (P(a) − P(b)) / (P(a) + P(b)): −1 and 1 are one class alone, 0 is no preference. With
     more classes it is (max − min) / sum.
 
+    Arguments that are not described are those of `plot_training_convergence`.
+
     Args:
         decoder_results: The result of `evaluate_decoder` with the goal "balance".
         output: The file to write; its extension is the format, png without an extension.
-        show: Show the figure.
         title: True for the mean measures, a string for another title, False for none.
-        figsize: Width and height in inches.
-        return_fig_ax: Return (figure, list of axes).
 
     Returns:
         `output`, unchanged.
@@ -50,10 +45,11 @@ def plot_balance(
             `show`.
         ImportError: matplotlib is not installed.
     """
+    options = FigureOptions.of(locals())
     path = checked_output(output, show or return_fig_ax)
-    figure = balance_figure(*_found(decoder_results), title=title, figsize=figsize)
-    deliver(figure, path, show=show)
-    return (figure, figure.axes) if return_fig_ax else output
+    figure = balance_figure(*_found(decoder_results), options)
+    delivered = options.deliver(figure, path, figure.axes)
+    return delivered if return_fig_ax else output
 
 
 def _found(results: Mapping[str, Any] | None) -> tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]:
@@ -71,15 +67,13 @@ def _found(results: Mapping[str, Any] | None) -> tuple[Mapping[str, Any], Mappin
 
 
 def balance_figure(
-    summary: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any], *,
-    title: bool | str | None = True, figsize: tuple[float, float] | None = None,
-) -> Figure:  # fmt: skip
+    summary: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any], options: FigureOptions
+) -> Figure:
     """Draw a row for each text, in the order of the base model's preference."""
     texts = sorted(before["by_text"], key=lambda text: preference(before["by_text"][text]))
     if len(texts) > MOST_TEXTS:
         texts = [texts[i * (len(texts) - 1) // (MOST_TEXTS - 1)] for i in range(MOST_TEXTS)]
-    size = figsize or (9.0, 1.7 + _ROW * max(len(texts), 6))
-    figure = new_figure(size, heading(title, _title(summary)), fontsize=11)
+    figure = options.figure((9.0, 1.7 + _ROW * max(len(texts), 6)), _title(summary), fontsize=11)
     ax = figure.subplots()
     _draw(ax, texts, before["by_text"], after["by_text"])
     tidy(ax)

@@ -1,12 +1,10 @@
-"""The heatmap of any comparison between several models.
-
-The plot function is long since its docstring describes every option; its body checks, arranges and hands on.
-"""
+"""The heatmap of any comparison between several models."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,20 +13,12 @@ import pandas as pd
 
 from gradiend.util._checks import require_mapping, require_path
 from gradiend.util._files import replacing
-from gradiend.util._keywords import known_keywords, one_of
+from gradiend.util._keywords import known_keywords, nearest, one_of
 from gradiend.util._processes import by_first
 from gradiend.visualizer._arrangement import Matrix, require_known
-from gradiend.visualizer._matrix import ColorScale, DrawnMatrix, MatrixStyle, SideColumn, draw_matrix, number_format
-from gradiend.visualizer._output import (
-    deliver,
-    heading,
-    new_figure,
-    plot_keywords,
-    require_destination,
-    require_matplotlib,
-    with_image_suffix,
-)
-from gradiend.visualizer._payload import DISPLAYS, Payload, by_text, cell_texts, statistic
+from gradiend.visualizer._matrix import DrawnMatrix, HeatmapOptions, by_text
+from gradiend.visualizer._output import plot_keywords
+from gradiend.visualizer._payload import DISPLAYS, Payload, cell_texts, copied
 from gradiend.visualizer._style import REFERENCE_COLOR
 
 if TYPE_CHECKING:
@@ -40,47 +30,21 @@ DAGGER = " †"
 
 @plot_keywords
 def plot_comparison_heatmap(
-    payload: Mapping[str, Any],
-    order: str | Sequence[str] = "input",
-    cluster: bool = False,
-    annot: bool | str = "auto",
-    annot_fmt: str | None = None,
-    fmt: str | None = None,
-    figsize: tuple[float, float] | None = None,
-    cmap: str = "coolwarm",
-    vmin: float | None = None,
-    vmax: float | None = None,
-    scale: str = "linear",
-    scale_gamma: float | None = None,
-    title: bool | str | None = False,
-    output_path: str | Path | None = None,
-    csv: str | Path | None = None,
-    show: bool = True,
-    return_data: bool = True,
-    return_fig_ax: bool = False,
-    ax: Axes | None = None,
-    pretty_groups: Mapping[str, Sequence[str]] | None = None,
-    dispersion_display: str = "none",
-    seed_annotation: bool = False,
-    converged_by_id: Mapping[str, Any] | None = None,
-    percentages: bool = False,
-    annot_fontsize: float | None = None,
-    tick_label_fontsize: float | None = None,
-    group_label_fontsize: float | None = None,
-    group_label_rotation_top: float = 0,
-    group_label_rotation_right: float = 0,
-    cbar_pad: float | None = None,
-    cbar_fontsize: float | None = None,
-    cbar_shrink: float | None = None,
-    cbar_label: str | None = None,
-    row_metric: Mapping[str, float] | None = None,
-    row_metric_label: str | None = "corr",
-    row_metric_cmap: str = "magma",
-    row_metric_vmin: float | None = None,
-    row_metric_vmax: float | None = None,
-    row_label_mapping: Mapping[str, str] | None = None,
+    payload: Mapping[str, Any], order: str | Sequence[str] = "input", cluster: bool = False, annot: bool | str = "auto",
+    annot_fmt: str | None = None, fmt: str | None = None, figsize: tuple[float, float] | None = None,
+    cmap: str = "coolwarm", vmin: float | None = None, vmax: float | None = None, scale: str = "linear",
+    scale_gamma: float | None = None, title: bool | str | None = False, output_path: str | Path | None = None,
+    csv: str | Path | None = None, show: bool = True, return_data: bool = True, return_fig_ax: bool = False,
+    ax: Axes | None = None, pretty_groups: Mapping[str, Sequence[str]] | None = None, dispersion_display: str = "none",
+    seed_annotation: bool = False, converged_by_id: Mapping[str, Any] | None = None, percentages: bool = False,
+    annot_fontsize: float | None = None, tick_label_fontsize: float | None = None,
+    group_label_fontsize: float | None = None, group_label_rotation_top: float = 0,
+    group_label_rotation_right: float = 0, cbar_pad: float | None = None, cbar_fontsize: float | None = None,
+    cbar_shrink: float | None = None, cbar_label: str | None = None, row_metric: Mapping[str, float] | None = None,
+    row_metric_label: str | None = "corr", row_metric_cmap: str = "magma", row_metric_vmin: float | None = None,
+    row_metric_vmax: float | None = None, row_label_mapping: Mapping[str, str] | None = None,
     column_label_mapping: Mapping[str, str] | None = None,
-) -> Any:
+) -> Any:  # fmt: skip
     """Plot a comparison as a heatmap.
 
     Args:
@@ -95,7 +59,8 @@ def plot_comparison_heatmap(
         fmt: The former name of `annot_fmt`, with a DeprecationWarning.
         figsize: Width and height in inches.
         cmap: Colormap.
-        vmin: Value of the lowest colour; default 0, where there are negative numbers the opposite of the highest.
+        vmin: Value of the lowest colour; default 0, for the logarithmic scale the smallest positive value, where there
+            are negative numbers the opposite of the highest.
         vmax: Value of the highest colour; default the largest value, where there are negative ones the largest
             absolute value.
         scale: "linear", "log", "sqrt", or "power" with `scale_gamma`; negative numbers are mirrored.
@@ -140,55 +105,34 @@ def plot_comparison_heatmap(
             comparison without seeds, or counts in percent, are asked for; or the file is no image.
         ImportError: matplotlib is not installed.
     """
-    require_matplotlib()
+    options = HeatmapOptions.of(locals())
     given = Payload.parse(payload)
-    path = with_image_suffix(output_path)
-    if ax is None and not return_fig_ax and not return_data and csv is None:
-        require_destination(path, show, "output_path")
+    path = options.path(output_path, also=csv is not None)
     if csv is not None:
         require_path("csv", csv)
     one_of("dispersion_display", dispersion_display, DISPLAYS)
     if percentages and given.counts:
         raise ValueError("percentages=True shows fractions in percent; counts have none: value='intersection_frac'.")
-    annot_fmt = _one_format(annot_fmt, fmt)
-    written = number_format("annot_fmt", annot_fmt, ".0f" if percentages or given.counts else ".2f")
-    labels = _with_daggers(given, converged_by_id, row_label_mapping, column_label_mapping)
-    style = MatrixStyle(
-        ColorScale(cmap, vmin, vmax, scale, scale_gamma, given.signed), annot, *labels, annot_fontsize,
-        tick_label_fontsize, group_label_fontsize, group_label_rotation_top, group_label_rotation_right, cbar_pad,
-        cbar_fontsize, cbar_shrink,
-    )  # fmt: skip
-    metric_colors = ColorScale(row_metric_cmap, row_metric_vmin, row_metric_vmax)
+    written = options.number_format("annot_fmt", _one_format(annot_fmt, fmt), counts=given.counts)
+    options = _with_daggers(options, given, by_text(converged_by_id))
+    colors = options.colors(signed=given.signed)
     arranged = given.arranged(order, cluster, pretty_groups)
     factor = 100.0 if percentages else 1.0
     texts = cell_texts(arranged, written, factor, dispersion_display)
-    notes = _notes(arranged, seed_annotation, dispersion_display, labels)
-    metric = {name: float(number) for name, number in by_text(row_metric).items() if name in arranged.rows}
-    side = SideColumn(metric, row_metric_label or "", metric_colors)
     meaning = cbar_label or arranged.meaning + (" in %" if percentages else "")
     drawn = DrawnMatrix(
-        factor * arranged.matrix, arranged.rows, arranged.columns, texts, meaning, arranged.row_groups,
-        arranged.column_groups, side,
+        factor * arranged.matrix, arranged.rows, arranged.columns, texts, meaning, colors, arranged.row_groups,
+        arranged.column_groups, options,
     )  # fmt: skip
-
-    own = ax is None
-    if ax is None:
-        ax = new_figure(figsize or drawn.size(style)).subplots()
-    figure: Any = ax.figure
-    draw_matrix(ax, drawn, style)
+    notes = _notes(arranged, options, dispersion_display, seeds=seed_annotation)
+    drawn_in = drawn.draw(f"Comparison by {arranged.content.get('measure', 'value')}")
     if dispersion_display == "corner_glyph":
-        _draw_glyphs(ax, arranged.widths())
+        _draw_glyphs(drawn_in, arranged.widths())
     if notes:
-        figure.supxlabel(notes, fontsize=8, color=REFERENCE_COLOR)
-    if head := heading(title, f"Comparison by {arranged.content.get('measure', 'value')}"):
-        # The titles of groups stand where a title of the axes would.
-        figure.suptitle(head, fontsize=13)
-
+        drawn_in.figure.supxlabel(notes, fontsize=8, color=REFERENCE_COLOR)
     if csv is not None:
         _write_csv(csv, arranged)
-    deliver(figure, path, show=show and own)
-    data: Any = arranged.content if return_data else {}
-    return (data, figure, ax) if return_fig_ax else data
+    return drawn.deliver(drawn_in, path, arranged.content)
 
 
 @known_keywords("comparison_matrix_from_cell_stat")
@@ -207,7 +151,19 @@ def comparison_matrix_from_cell_stat(payload: Mapping[str, Any], field: str = "s
         ValueError: The comparison has no cell_stats, or they have no such number.
     """
     require_mapping("payload", payload)
-    return statistic(payload, field)
+    stats = payload.get("cell_stats")
+    if not stats:
+        raise ValueError("This comparison has no cell_stats: only one of several seeds has (SeedModelGroup).")
+    cells = [cell for row in stats for cell in row if cell]
+    known = {key for cell in cells for key, value in cell.items() if isinstance(value, int | float)}
+    if field not in known:
+        raise ValueError(f"cell_stats have {', '.join(sorted(known))}; got field={field!r}.{nearest(field, known)}")
+    result: Any = copied(payload)
+    result["matrix"] = [[float((cell or {}).get(field, np.nan)) for cell in row] for row in stats]
+    result["measure"] = f"{field} of {payload.get('measure', 'value')}"
+    for key in ("interval", "interval_note", "null_level", "same_seed_null", "cell_stats"):
+        result.pop(key, None)
+    return result
 
 
 def _one_format(annot_fmt: str | None, fmt: str | None) -> str | None:
@@ -219,23 +175,18 @@ def _one_format(annot_fmt: str | None, fmt: str | None) -> str | None:
     return fmt
 
 
-def _with_daggers(
-    given: Payload, converged: Mapping[str, Any] | None, rows: Mapping[str, str] | None,
-    columns: Mapping[str, str] | None,
-) -> tuple[dict[str, str], dict[str, str]]:  # fmt: skip
-    """The display names of rows and columns, with a dagger behind those that have not converged."""
-    converged = by_text(converged)
+def _with_daggers(options: HeatmapOptions, given: Payload, converged: Mapping[str, Any]) -> HeatmapOptions:
+    """The options with a dagger behind the display names of rows and columns that have not converged."""
     require_known("converged_by_id", converged, list(dict.fromkeys([*given.rows, *given.columns])))
     found = []
-    for names, mapping in ((given.rows, by_text(rows)), (given.columns, by_text(columns))):
+    for names, mapping in ((given.rows, options.row_label_mapping), (given.columns, options.column_label_mapping)):
+        chosen = by_text(mapping)
         marks = {name: "" if converged.get(name, True) else DAGGER for name in names}
-        found.append({name: f"{mapping.get(name, name)}{mark}" for name, mark in marks.items()})
-    return found[0], found[1]
+        found.append({name: f"{chosen.get(name, name)}{mark}" for name, mark in marks.items()})
+    return replace(options, row_label_mapping=found[0], column_label_mapping=found[1])
 
 
-def _notes(
-    arranged: Payload, seeds: bool, display: str, labels: tuple[Mapping[str, str], Mapping[str, str]]
-) -> str:  # fmt: skip
+def _notes(arranged: Payload, options: HeatmapOptions, display: str, *, seeds: bool) -> str:
     """The line below the figure."""
     found = []
     if seeds:
@@ -243,7 +194,8 @@ def _notes(
         found.append(arranged.notes())
     if display == "corner_glyph":
         found.append(f"corner: spread, the largest is ±{arranged.widths().max():.2g}")
-    shown = [labels[0][name] for name in arranged.rows] + [labels[1][name] for name in arranged.columns]
+    of_rows, of_columns = options.row_label_mapping or {}, options.column_label_mapping or {}
+    shown = [of_rows[name] for name in arranged.rows] + [of_columns[name] for name in arranged.columns]
     if any(label.endswith(DAGGER) for label in shown):
         found.append("†: has not converged")
     return "   ".join(found)

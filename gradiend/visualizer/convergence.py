@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from gradiend.model._checkpoint_files import read_training
 from gradiend.util._keywords import one_of
 from gradiend.util.paths import CONVERGENCE_PLOT, TRAINING
-from gradiend.visualizer._output import deliver, heading, new_figure, plot_keywords, require_destination, with_format
-from gradiend.visualizer._style import MARKERS, REFERENCE_COLOR, LegendPlace, add_legend, distinct_colors, shown, tidy
+from gradiend.visualizer._output import USUAL, FigureOptions, plot_keywords
+from gradiend.visualizer._style import MARKERS, REFERENCE_COLOR, add_legend, distinct_colors, shown, tidy
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -40,28 +40,16 @@ class _TrainedRun(Protocol):
 
 @plot_keywords
 def plot_training_convergence(
-    trainer: _TrainedRun | None = None,
-    model_path: str | Path | None = None,
-    training_stats: Mapping[str, Any] | None = None,
-    *,
-    plot_mean_by_class: bool = True,
-    plot_mean_by_feature_class: bool | None = None,
-    plot_correlation: bool = True,
-    class_spread: Literal["minmax", "iqr", "ci95"] | None = None,
-    best_step: bool = True,
-    label_name_mapping: Mapping[Any, str] | None = None,
-    output: str | Path | None = None,
-    experiment_dir: str | Path | None = None,
-    show: bool = True,
-    title: bool | str = True,
-    figsize: tuple[float, float] | None = None,
-    img_format: str = "png",
-    dpi: float | None = None,
-    legend_ncol: int | None = None,
-    legend_bbox_to_anchor: tuple[float, ...] | None = None,
-    legend_loc: str | None = None,
-    return_fig_ax: bool = False,
-) -> Any:
+    trainer: _TrainedRun | None = None, model_path: str | Path | None = None,
+    training_stats: Mapping[str, Any] | None = None, *, plot_mean_by_class: bool = True,
+    plot_mean_by_feature_class: bool | None = None, plot_correlation: bool = True,
+    class_spread: Literal["minmax", "iqr", "ci95"] | None = None, best_step: bool = True,
+    label_name_mapping: Mapping[Any, str] | None = None, output: str | Path | None = None,
+    experiment_dir: str | Path | None = None, show: bool = True, title: bool | str = True,
+    figsize: tuple[float, float] | None = None, img_format: str = "png", dpi: float | None = None,
+    legend_ncol: int | None = None, legend_bbox_to_anchor: tuple[float, ...] | None = None,
+    legend_loc: str | None = None, return_fig_ax: bool = False,
+) -> Any:  # fmt: skip
     """Plot correlation and mean encodings over the steps of a training.
 
     Args:
@@ -97,12 +85,12 @@ def plot_training_convergence(
             one; the format is unknown, or there is neither a path nor `show`.
         ImportError: matplotlib is not installed.
     """
+    options = FigureOptions.of(locals())
     if experiment_dir is None and trainer is not None:
         experiment_dir = trainer.experiment_dir
     if output is None and experiment_dir is not None:
         output = Path(experiment_dir) / DEFAULT_NAME
-    path = None if output is None else with_format(output, img_format)
-    require_destination(path, show or return_fig_ax, "output, experiment_dir or a trainer with an experiment_dir")
+    path = options.path(output, "output, experiment_dir or a trainer with an experiment_dir")
     if class_spread is not None:
         one_of("class_spread", class_spread, SPREADS)
     if training_stats is None:
@@ -110,12 +98,9 @@ def plot_training_convergence(
     figure = convergence_figure(
         training_curves(training_stats, label_name_mapping, class_spread), correlation=plot_correlation,
         mean_by_class=plot_mean_by_class, mean_by_feature_class=plot_mean_by_feature_class, best_step=best_step,
-        band=None if class_spread is None else SPREADS[class_spread],
-        title=heading(title, "Training convergence"), figsize=figsize,
-        legend=LegendPlace(legend_loc, legend_bbox_to_anchor, legend_ncol),
+        band=None if class_spread is None else SPREADS[class_spread], options=options,
     )  # fmt: skip
-    delivered = deliver(figure, path, show=show, dpi=dpi)
-    return (figure, figure.axes) if return_fig_ax else delivered
+    return options.deliver(figure, path, figure.axes)
 
 
 def _recorded(trainer: _TrainedRun | None, model_path: str | Path | None) -> Mapping[str, Any]:
@@ -123,9 +108,7 @@ def _recorded(trainer: _TrainedRun | None, model_path: str | Path | None) -> Map
     if model_path is not None:
         content = read_training(Path(model_path))
         if content is None:
-            raise ValueError(
-                f"There is no {Path(model_path) / TRAINING}: model_path must be the directory that train() wrote."
-            )
+            raise ValueError(f"There is no {Path(model_path) / TRAINING}: model_path must be what train() wrote.")
         return content
     if trainer is None:
         raise ValueError("There is nothing to plot: pass training_stats, model_path or a trainer.")
@@ -181,40 +164,31 @@ def training_curves(
     if isinstance(stats.get("training_stats"), Mapping):
         stats = stats["training_stats"]
     chosen = {str(key): name for key, name in (names or {}).items()}
-    chosen_labels = {number: name for key, name in chosen.items() if (number := _number(key)) is not None}
-    recorded = {_number(key): str(name) for key, name in (stats.get("label_value_to_class_name") or {}).items()}
+    recorded = (stats.get("label_value_to_class_name") or {}).items()
+    by_label = {_number(key): chosen.get(str(name), str(name)) for key, name in recorded}
+    by_label |= {number: name for key, name in chosen.items() if (number := _number(key)) is not None}
 
     def label_name(label: str) -> str:
         value = _number(label)
         if value is None:
             return chosen.get(label, label)
-        if value in chosen_labels:
-            return chosen_labels[value]
-        if value in recorded:
-            return chosen.get(recorded[value], recorded[value])
-        return f"label {value:+g}" if value else "label 0"
-
-    def label_order(label: str) -> tuple[bool, float]:
-        value = _number(label)
-        return (not value, -(value or 0.0))
+        return by_label.get(value, f"label {value:+g}" if value else "label 0")
 
     labels = _columns(stats.get("mean_by_class") or {})
     classes = _columns(stats.get("mean_by_feature_class") or {})
     correlations = _by_step(stats.get("scores") or {})
     step, correlation = best.get("global_step"), best.get("correlation")
+    # +1 and −1 come first, 0 last.
+    ordered = sorted(labels, key=lambda label: (not _number(label), -(_number(label) or 0.0)))
     return TrainingCurves(
-        correlation=Curve.of("correlation", correlations) if correlations else None,
-        by_class=tuple(
-            Curve.of(label_name(label), labels[label], _band(stats, "class", label, spread))
-            for label in sorted(labels, key=label_order)
-        ),
-        by_feature_class=tuple(
+        Curve.of("correlation", correlations) if correlations else None,
+        tuple(Curve.of(label_name(name), labels[name], _band(stats, "class", name, spread)) for name in ordered),
+        tuple(
             Curve.of(chosen.get(name, name), points, _band(stats, "feature_class", name, spread))
             for name, points in classes.items()
         ),
-        best_step=None if step is None else float(step),
-        best_correlation=None if correlation is None else float(correlation),
-    )
+        None if step is None else float(step), None if correlation is None else float(correlation),
+    )  # fmt: skip
 
 
 def _band(stats: Mapping[str, Any], of: str, name: str, spread: str | None) -> dict[float, tuple[float, float]] | None:
@@ -244,9 +218,7 @@ def _by_step(values: Mapping[Any, Any]) -> dict[float, Any]:
     for key, value in values.items():
         step = _number(key)
         if step is None:
-            raise ValueError(
-                f"Training statistics are keyed by step, got the key {key!r}; pass training_stats as saved."
-            )
+            raise ValueError(f"Training statistics are keyed by step; got {key!r}: pass training_stats as saved.")
         steps[step] = value
     return dict(sorted(steps.items()))
 
@@ -279,17 +251,10 @@ class _Panel:
 
 
 def convergence_figure(
-    curves: TrainingCurves,
-    *,
-    correlation: bool = True,
-    mean_by_class: bool = True,
-    mean_by_feature_class: bool | None = None,
-    best_step: bool = True,
-    band: str | None = None,
-    title: str | None = None,
-    figsize: tuple[float, float] | None = None,
-    legend: LegendPlace | None = None,
-) -> Figure:
+    curves: TrainingCurves, *, correlation: bool = True, mean_by_class: bool = True,
+    mean_by_feature_class: bool | None = None, best_step: bool = True, band: str | None = None,
+    options: FigureOptions = USUAL,
+) -> Figure:  # fmt: skip
     """Draw one panel for each chosen quantity, above a common axis of steps; `band` names what is shaded."""
     if mean_by_feature_class is None:
         mean_by_feature_class = len(curves.by_feature_class) > len(curves.by_class)
@@ -306,7 +271,7 @@ def convergence_figure(
             "quantities. Train with an evaluation (eval_steps), and leave at least one plot_… option on."
         )
 
-    figure = new_figure(figsize or (8.0, 0.8 + 2.3 * len(panels)), title)
+    figure = options.figure((8.0, 0.8 + 2.3 * len(panels)), "Training convergence")
     axes = list(figure.subplots(len(panels), 1, sharex=True, squeeze=False).flat)
     # One colour and marker for each name, the same in all panels.
     names = list(dict.fromkeys(curve.name for panel in panels if panel.named for curve in panel.curves))
@@ -314,12 +279,11 @@ def convergence_figure(
     lines: dict[str, Line2D] = {}
     for ax, panel in zip(axes, panels, strict=True):
         for curve in panel.curves:
-            look = (
-                (colors[curve.name], MARKERS[names.index(curve.name) % len(MARKERS)]) if panel.named else ("black", "o")
-            )
-            line = _draw(ax, curve, *look)
             if panel.named:
-                lines.setdefault(curve.name, line)
+                marker = MARKERS[names.index(curve.name) % len(MARKERS)]
+                lines.setdefault(curve.name, _draw(ax, curve, colors[curve.name], marker))
+            else:
+                _draw(ax, curve, "black", "o")
         _frame(ax, panel)
     handles: list[Artist] = list(lines.values())
     if band is not None and lines:
@@ -331,7 +295,7 @@ def convergence_figure(
     steps = {step for panel in panels for curve in panel.curves for step in curve.steps}
     if len(steps) == 1:
         axes[-1].set_xlim(min(steps) - 1, max(steps) + 1)
-    add_legend(axes[0], handles, legend)
+    add_legend(axes[0], handles, **options.legend)
     return figure
 
 

@@ -1,37 +1,41 @@
-"""The encodings word by word: do unseen words of a class lie where the words of the training lie?
-
-The plot functions are long since their docstrings describe every option; their bodies check, arrange and hand on.
-"""
+"""The encodings word by word: do unseen words of a class lie where the words of the training lie?"""
 
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Mapping, Sequence, Set
-from importlib.util import find_spec
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from gradiend.util._checks import require_whole
-from gradiend.util._imports import install_hint
 from gradiend.util._keywords import one_of
 from gradiend.util.paths import WORDS_PLOT, WORDS_STRIP
-from gradiend.visualizer._encoder_scatter import CONFIG, HOVER_COLUMNS, hover_texts, lay_out, points_figure, write_page
-from gradiend.visualizer._encodings import SPLIT, Encodings, checked_frame, split_order
-from gradiend.visualizer._output import (
-    deliver,
-    heading,
-    new_figure,
-    plot_keywords,
-    require_destination,
-    require_matplotlib,
-    with_format,
+from gradiend.visualizer._encoder_scatter import (
+    HOVER_COLUMNS,
+    deliver_page,
+    hover_texts,
+    lay_out,
+    page_path,
+    plotly_is_missing,
+    points_figure,
 )
-from gradiend.visualizer._style import DEFAULT_CMAP, GOLDEN_RATIO, LegendPlace, add_legend, distinct_colors, shown, tidy
+from gradiend.visualizer._encodings import (
+    SPLIT,
+    EncodingRun,
+    Encodings,
+    checked_frame,
+    given_or_encoded,
+    in_directory,
+    split_order,
+    title_of,
+)
+from gradiend.visualizer._output import FigureOptions, plot_keywords, require_matplotlib
+from gradiend.visualizer._style import DEFAULT_CMAP, GOLDEN_RATIO, add_legend, distinct_colors, shown, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,54 +43,32 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+DEFAULT_TITLE = "Encodings by word"
 _GAP = 0.8
 """Room between the words of two classes."""
 _LABELS = 6
 """Outliers of a class and split that are named."""
 
-Style = Literal["strip", "box", "violin"]
-
-
-class _EvaluatedRun(Protocol):
-    """The part of a trainer that the plots need: name, directory and, without a frame, encodings of splits."""
-
-    @property
-    def run_id(self) -> str | None: ...
-
-    @property
-    def experiment_dir(self) -> str | Path | None: ...
-
-    def evaluate_encoder(self, *, split: str | Sequence[str], return_df: bool) -> Mapping[str, Any]: ...
+STYLES = ("strip", "box", "violin")
 
 
 @plot_keywords
 def plot_encoder_by_target(
-    trainer: _EvaluatedRun | None = None,
-    encoder_df: Encodings | None = None,
-    *,
-    plot_style: str = "strip",
-    split: str | Sequence[str] = "all",
-    target_col: str = "factual",
-    max_words: int = 120,
-    interactive: bool = False,
-    output: str | Path | None = None,
-    show: bool = True,
-    title: bool | str = True,
-    figsize: tuple[float, float] | None = None,
-    height: int = 500,
-    cmap: str = DEFAULT_CMAP,
-    legend_loc: str | None = None,
-    legend_ncol: int | None = None,
-    legend_bbox_to_anchor: tuple[float, ...] | None = None,
-    img_format: str = "png",
-    dpi: float | None = None,
+    trainer: EncodingRun | None = None, encoder_df: Encodings | None = None, *, plot_style: str = "strip",
+    split: str | Sequence[str] = "all", target_col: str = "factual", max_words: int = 120, interactive: bool = False,
+    output: str | Path | None = None, show: bool = True, title: bool | str = True,
+    figsize: tuple[float, float] | None = None, height: int = 500, cmap: str = DEFAULT_CMAP,
+    legend_loc: str | None = None, legend_ncol: int | None = None,
+    legend_bbox_to_anchor: tuple[float, ...] | None = None, img_format: str = "png", dpi: float | None = None,
     return_fig_ax: bool = False,
-) -> Any:
+) -> Any:  # fmt: skip
     """Plot the encodings of each word, side by side within its class, in the colour of its split.
 
     Words that differ in case only are one word. Within a class, words of the training come first, then those of the
     validation and of the test split, in alphabetic order. If held-out words lie with the other words of their
     class, the encoder reads the feature; if they lie at 0 or with the other class, it knows the words.
+
+    Arguments that are not described are those of `plot_training_convergence`.
 
     Args:
         trainer: Gives the frame if encoder_df is None, and the default directory and title.
@@ -99,17 +81,8 @@ def plot_encoder_by_target(
         interactive: Make a web page, on which a point shows its text, in place of an image; it needs plotly.
         output: The file to write, without it encoder_by_target.<img_format> (or .html) in the trainer's
             experiment_dir; an image extension is replaced by `img_format`.
-        show: Show the figure.
-        title: True for a default title, a string for another, False for none.
-        figsize: Width and height of the image in inches.
         height: Height of the web page's plot in pixels.
         cmap: Colormap of the splits; the default is a colour-blind safe palette.
-        legend_loc: Place of the legend in the plot; by default it is beside the plot.
-        legend_ncol: Columns of the legend.
-        legend_bbox_to_anchor: Anchor of the legend, in coordinates of the axes.
-        img_format: The file format.
-        dpi: Pixels per inch of raster formats.
-        return_fig_ax: Return (figure, axes).
 
     Returns:
         The path of the file, "" if no file was written; with `interactive` the plotly figure, or None, with a warning,
@@ -120,75 +93,44 @@ def plot_encoder_by_target(
             format is unknown; or there is neither a path nor `show`.
         ImportError: matplotlib is not installed.
     """
-    one_of("plot_style", plot_style, get_args(Style))
+    options = FigureOptions.of(locals())
+    one_of("plot_style", plot_style, STYLES)
     require_whole("max_words", max_words, 1)
-    if interactive and find_spec("plotly") is None:
-        warnings.warn(
-            f"plot_encoder_by_target(interactive=True) needs plotly: {install_hint('plotly', 'plot')}", stacklevel=3
-        )
+    if interactive and plotly_is_missing("plot_encoder_by_target(interactive=True)"):
         return None
-    path = _destination(trainer, output, WORDS_PLOT, "html" if interactive else img_format)
-    require_destination(path, show or return_fig_ax or interactive, "output or a trainer with an experiment_dir")
-    rows = word_rows(_encoded(trainer, encoder_df, split), target_col, max_words)
-    name = heading(title, _default_title(trainer))
+    output = in_directory(trainer, WORDS_PLOT) if output is None else output
+    ways = "output or a trainer with an experiment_dir"
+    path = page_path("output", output) if interactive else options.path(output, ways)
+    rows = word_rows(given_or_encoded(trainer, encoder_df, split), target_col, max_words)
+    default = title_of(DEFAULT_TITLE, trainer)
     if interactive:
-        return _page(rows, path, name, cmap=cmap, height=height, show=show)
-    figure = words_figure(
-        rows, plot_style, cmap=cmap, title=name, figsize=figsize,
-        legend=LegendPlace(legend_loc, legend_bbox_to_anchor, legend_ncol),
-    )  # fmt: skip
-    delivered = deliver(figure, path, show=show, dpi=dpi)
-    return (figure, figure.axes[0]) if return_fig_ax else delivered
+        return _page(rows, path, options.heading(default), cmap=cmap, height=height, show=show)
+    figure = words_figure(rows, plot_style, cmap, default, options)
+    return options.deliver(figure, path, figure.axes[0])
 
 
 @plot_keywords
 def plot_encoder_strip_by_split(
-    trainer: _EvaluatedRun | None = None,
-    encoder_df: Encodings | None = None,
-    *,
-    aggregate_targets: bool = True,
-    label_outliers: str | None = "iqr",
-    outlier_k: float | None = None,
-    label_samples: int = 0,
-    label_words: Sequence[str] = (),
-    split: str | Sequence[str] = "all",
-    target_col: str = "factual",
-    output: str | Path | None = None,
-    show: bool = True,
-    title: bool | str = True,
-    figsize: tuple[float, float] | None = None,
-    cmap: str = DEFAULT_CMAP,
-    legend_loc: str | None = None,
-    legend_ncol: int | None = None,
-    legend_bbox_to_anchor: tuple[float, ...] | None = None,
-    img_format: str = "png",
-    dpi: float | None = None,
-    return_fig_ax: bool = False,
-) -> Any:
+    trainer: EncodingRun | None = None, encoder_df: Encodings | None = None, *, aggregate_targets: bool = True,
+    label_outliers: str | None = "iqr", outlier_k: float | None = None, label_samples: int = 0,
+    label_words: Sequence[str] = (), split: str | Sequence[str] = "all", target_col: str = "factual",
+    output: str | Path | None = None, show: bool = True, title: bool | str = True,
+    figsize: tuple[float, float] | None = None, cmap: str = DEFAULT_CMAP, legend_loc: str | None = None,
+    legend_ncol: int | None = None, legend_bbox_to_anchor: tuple[float, ...] | None = None, img_format: str = "png",
+    dpi: float | None = None, return_fig_ax: bool = False,
+) -> Any:  # fmt: skip
     """Plot a strip of words for each class and split, side by side, and name the words that lie apart.
 
+    The other arguments are those of `plot_encoder_by_target`.
+
     Args:
-        trainer: Gives the frame if encoder_df is None, and the default directory and title.
-        encoder_df: As of `plot_encoder_by_target`.
         aggregate_targets: Draw the mean encoding of each word as a point; otherwise a point is an example.
         label_outliers: Which points are named, at most six of a strip: "iqr" (outside of the quartiles by `outlier_k`
             times their distance), "zscore" (more than `outlier_k` standard deviations from the mean), or None.
         outlier_k: See `label_outliers`. Default: 1.5 for "iqr", 3 for "zscore".
         label_samples: How many points of a strip are named, too, evenly spaced in the order of their encodings.
         label_words: Words that are named wherever they stand, whatever their case.
-        split: The split, or splits, that the trainer encodes if there is no frame; "all" for those of the data.
-        target_col: Column of the words.
         output: The file to write, without it encoder_strip_by_split.<img_format> in the trainer's experiment_dir.
-        show: Show the figure.
-        title: True for a default title, a string for another, False for none.
-        figsize: Width and height in inches.
-        cmap: Colormap of the splits; the default is a colour-blind safe palette.
-        legend_loc: Place of the legend in the plot; by default it is beside the plot.
-        legend_ncol: Columns of the legend.
-        legend_bbox_to_anchor: Anchor of the legend, in coordinates of the axes.
-        img_format: The file format.
-        dpi: Pixels per inch of raster formats.
-        return_fig_ax: Return (figure, axes).
 
     Returns:
         The path of the file, "" if no file was written.
@@ -197,56 +139,26 @@ def plot_encoder_strip_by_split(
         ValueError: As of `plot_encoder_by_target`; the rule of outliers is unknown, or `outlier_k` is not positive.
         ImportError: matplotlib is not installed.
     """
+    options = FigureOptions.of(locals())
     if label_outliers is not None:
         one_of("label_outliers", label_outliers, ("iqr", "zscore"))
     if outlier_k is not None and outlier_k <= 0:
         raise ValueError(f"outlier_k must be positive; got {outlier_k}.")
-    path = _destination(trainer, output, WORDS_STRIP, img_format)
-    require_destination(path, show or return_fig_ax, "output or a trainer with an experiment_dir")
-    rows = word_rows(_encoded(trainer, encoder_df, split), target_col)
+    output = in_directory(trainer, WORDS_STRIP) if output is None else output
+    path = options.path(output, "output or a trainer with an experiment_dir")
+    rows = word_rows(given_or_encoded(trainer, encoder_df, split), target_col)
     if aggregate_targets:
         keys = ["class", "word", "split"]
         rows = rows.groupby(keys, sort=False, as_index=False).agg(encoded=("encoded", "mean"), label=("label", "mean"))
-    figure = strips_figure(
-        rows, label_outliers, outlier_k or (1.5 if label_outliers == "iqr" else 3.0), label_samples,
-        {word.strip().lower() for word in label_words}, cmap=cmap,
-        title=heading(title, _default_title(trainer)), figsize=figsize,
-        legend=LegendPlace(legend_loc, legend_bbox_to_anchor, legend_ncol),
+    named = _Named(
+        label_outliers, outlier_k or (1.5 if label_outliers == "iqr" else 3.0), label_samples,
+        {word.strip().lower() for word in label_words},
     )  # fmt: skip
-    delivered = deliver(figure, path, show=show, dpi=dpi)
-    return (figure, figure.axes[0]) if return_fig_ax else delivered
-
-
-def _default_title(trainer: _EvaluatedRun | None) -> str:
-    run = None if trainer is None else trainer.run_id
-    return "Encodings by word" if run is None else f"Encodings by word of {shown(run, width=60, lines=1)}"
-
-
-def _destination(
-    trainer: _EvaluatedRun | None, output: str | Path | None, name: str, file_format: str
-) -> Path | None:  # fmt: skip
-    if output is None and trainer is not None and trainer.experiment_dir is not None:
-        output = Path(trainer.experiment_dir) / name
-    if output is None:
-        return None
-    if file_format != "html":
-        return with_format(output, file_format)
-    path = Path(output)
-    if path.suffix.lower() not in ("", ".html", ".htm"):
-        raise ValueError(f"interactive=True makes a web page: output must end with .html; got {path.name!r}.")
-    return path if path.suffix else path.with_name(f"{path.name}.html")
+    figure = strips_figure(rows, named, cmap, title_of(DEFAULT_TITLE, trainer), options)
+    return options.deliver(figure, path, figure.axes[0])
 
 
 # The rows
-
-
-def _encoded(trainer: _EvaluatedRun | None, encodings: Encodings | None, split: str | Sequence[str]) -> Encodings:
-    """Return the given encodings, or those that a trainer makes of some splits."""
-    if encodings is not None:
-        return encodings
-    if trainer is None:
-        raise ValueError("There is nothing to plot: pass encoder_df or a trainer.")
-    return trainer.evaluate_encoder(split=split, return_df=True)
 
 
 def word_rows(encodings: Encodings, target_col: str, max_words: int | None = None) -> pd.DataFrame:
@@ -303,14 +215,11 @@ def word_places(rows: pd.DataFrame) -> dict[tuple[str, str], float]:
 # The figures
 
 
-def words_figure(
-    rows: pd.DataFrame, style: str, *, cmap: str, title: str | None, figsize: tuple[float, float] | None,
-    legend: LegendPlace,
-) -> Figure:  # fmt: skip
+def words_figure(rows: pd.DataFrame, style: str, cmap: str, title: str, options: FigureOptions) -> Figure:
     """Draw the result of `word_rows`: a place for each word, in which its splits stand side by side."""
     places, splits = word_places(rows), split_order(rows["split"])
     colors = dict(zip(splits, distinct_colors(len(splits), cmap), strict=True))
-    figure = new_figure(figsize or (min(3.5 + 0.32 * len(places), 40.0), 5.0), title)
+    figure = options.figure((min(3.5 + 0.32 * len(places), 40.0), 5.0), title)
     ax = figure.subplots()
     for (name, word), own in rows.groupby(["class", "word"], sort=False):
         present = [one for one in splits if (own["split"] == one).any()]
@@ -322,7 +231,7 @@ def words_figure(
     ax.set_xticks(list(places.values()), ticks, rotation=90, fontsize=8)
     _name_classes(ax, places)
     _frame(ax, rows, (-0.7, max(places.values()) + 0.7))
-    _add_splits(ax, colors, legend)
+    _add_splits(ax, colors, options)
     return figure
 
 
@@ -351,17 +260,33 @@ def _jitter(n: int) -> NDArray[np.float64]:
     return 2.0 * ((np.arange(n, dtype=np.float64) * GOLDEN_RATIO + 0.5) % 1.0) - 1.0
 
 
-def strips_figure(
-    rows: pd.DataFrame, rule: str | None, k: float, n_samples: int, words: Set[str], *, cmap: str, title: str | None,
-    figsize: tuple[float, float] | None, legend: LegendPlace,
-) -> Figure:  # fmt: skip
-    """Draw a strip of points for each class and split; name outliers by a rule, samples, and chosen words."""
+@dataclass(frozen=True)
+class _Named:
+    """Which points of a strip are named."""
+
+    rule: str | None
+    """The rule of outliers, with its factor `k`."""
+    k: float
+    n_samples: int
+    words: Set[str]
+
+    def places(self, own: pd.DataFrame) -> list[int]:
+        """The places of these points among the rows of a strip."""
+        values = own["encoded"].to_numpy()
+        n = min(self.n_samples, len(values))
+        samples = np.argsort(values, kind="stable")[(np.arange(n) * 2 + 1) * len(values) // (2 * n or 1)].tolist()
+        chosen = [index for index, word in enumerate(own["word"]) if word.lower() in self.words]
+        return list(dict.fromkeys([*outliers(values, self.rule, self.k)[:_LABELS], *samples, *chosen]))
+
+
+def strips_figure(rows: pd.DataFrame, named: _Named, cmap: str, title: str, options: FigureOptions) -> Figure:
+    """Draw a strip of points for each class and split, with the names of some."""
     require_matplotlib()
     from matplotlib.patheffects import withStroke  # noqa: PLC0415 - optional
 
     classes, splits = list(dict.fromkeys(rows["class"])), split_order(rows["split"])
     colors = dict(zip(splits, distinct_colors(len(splits), cmap), strict=True))
-    figure = new_figure(figsize or (3.5 + 1.1 * len(classes) * len(splits), 5.0), title)
+    figure = options.figure((3.5 + 1.1 * len(classes) * len(splits), 5.0), title)
     ax = figure.subplots()
     width = 0.9 / len(splits)
     for place, name in enumerate(classes):
@@ -373,10 +298,7 @@ def strips_figure(
             at, values = place + (number - (len(splits) - 1) / 2) * width, own["encoded"].to_numpy()
             half = 0.35 * width
             _draw(ax, at, values, "strip", colors[one], half)
-            n = min(n_samples, len(values))
-            samples = np.argsort(values, kind="stable")[(np.arange(n) * 2 + 1) * len(values) // (2 * n or 1)].tolist()
-            chosen = [index for index, word in enumerate(own["word"]) if word.lower() in words]
-            for index in dict.fromkeys([*outliers(values, rule, k)[:_LABELS], *samples, *chosen]):
+            for index in named.places(own):
                 ax.annotate(
                     shown(str(own["word"].iloc[index]), 18, 1), (at + half * jitter[index], values[index]),
                     xytext=(4, 2), textcoords="offset points", fontsize=7,
@@ -384,7 +306,7 @@ def strips_figure(
                 )  # fmt: skip
     ax.set_xticks(range(len(classes)), [shown(name) for name in classes])
     _frame(ax, rows, (-0.6, len(classes) - 0.4))
-    _add_splits(ax, colors, legend)
+    _add_splits(ax, colors, options)
     return figure
 
 
@@ -424,7 +346,7 @@ def _frame(ax: Axes, rows: pd.DataFrame, limits: tuple[float, float]) -> None:
     tidy(ax, zero_line=True)
 
 
-def _add_splits(ax: Axes, colors: Mapping[str, str], place: LegendPlace) -> None:
+def _add_splits(ax: Axes, colors: Mapping[str, str], options: FigureOptions) -> None:
     """Add a legend of the splits; a frame without splits has none."""
     if set(colors) != {""}:
         handles = [
@@ -432,7 +354,7 @@ def _add_splits(ax: Axes, colors: Mapping[str, str], place: LegendPlace) -> None
             for name, color in colors.items()
             for line in ax.plot([], [], color=color, marker="o", linestyle="none", label=shown(name))
         ]
-        add_legend(ax, handles, place)
+        add_legend(ax, handles, **options.legend)
 
 
 def _page(rows: pd.DataFrame, path: Path | None, title: str | None, *, cmap: str, height: int, show: bool) -> Any:
@@ -447,8 +369,5 @@ def _page(rows: pd.DataFrame, path: Path | None, title: str | None, *, cmap: str
     several = {word for _, word in places if sum(word == other for _, other in places) > 1}
     names = {f"{word} ({name})" if word in several else word: place for (name, word), place in places.items()}
     lay_out(figure, names, y, title, "split", height)
-    if path is not None:
-        write_page(figure, path, title or "Encodings by word")
-    if show:
-        figure.show(config=CONFIG)
+    deliver_page(figure, path, title or DEFAULT_TITLE, show=show)
     return figure

@@ -1,7 +1,4 @@
-"""The plot of the encodings of each transition, and of neutral text.
-
-The plot function is long since its docstring describes every option; its body checks, arranges and hands on.
-"""
+"""The plot of the encodings of each transition, and of neutral text."""
 
 from __future__ import annotations
 
@@ -20,19 +17,21 @@ from gradiend.visualizer._encodings import (
     SPLIT,
     EncodingGroup,
     Encodings,
+    Run,
     encoding_groups,
     group_name,
+    in_directory,
     merged,
     ordered,
     paired,
     split_order,
+    title_of,
 )
-from gradiend.visualizer._output import deliver, heading, new_figure, plot_keywords, require_destination, with_format
+from gradiend.visualizer._output import FigureOptions, plot_keywords
 from gradiend.visualizer._style import (
     DEFAULT_CMAP,
     GOLDEN_RATIO,
     NEUTRAL_COLORS,
-    LegendPlace,
     add_legend,
     distinct_colors,
     shown,
@@ -59,54 +58,35 @@ _ROTATE_FROM = 7
 _MEDIAN: dict[str, Any] = {"color": "black", "markersize": 7, "linestyle": "none"}
 
 
-class _EncodedRun(Protocol):
-    """The part of a trainer that the plot needs: name, directory, and target classes, the positive class first."""
-
-    @property
-    def run_id(self) -> str | None: ...
+class _EncodedRun(Run, Protocol):
+    """A run with its target classes, the positive class first."""
 
     @property
     def pair(self) -> tuple[str, str] | None: ...
 
-    @property
-    def experiment_dir(self) -> str | Path | None: ...
-
 
 @plot_keywords
 def plot_encoder_distributions(
-    trainer: _EncodedRun,
-    encoder_df: Encodings | None = None,
-    output: str | Path | None = None,
-    output_dir: str | Path | None = None,
-    show: bool = True,
-    title: bool | str = True,
-    violin_order: Sequence[str] | None = None,
-    paired_legend_labels: Sequence[str] | None = None,
+    trainer: _EncodedRun, encoder_df: Encodings | None = None, output: str | Path | None = None,
+    output_dir: str | Path | None = None, show: bool = True, title: bool | str = True,
+    violin_order: Sequence[str] | None = None, paired_legend_labels: Sequence[str] | None = None,
     legend_name_mapping: Mapping[str, str] | None = None,
-    legend_group_mapping: Mapping[str, Sequence[str]] | None = None,
-    title_fontsize: float | None = None,
-    label_fontsize: float | None = None,
-    axis_label_fontsize: float | None = None,
-    legend_fontsize: float | None = None,
-    colors: Mapping[str, str] | Sequence[str] | None = None,
-    legend_loc: str | None = "best",
-    legend_ncol: int | None = None,
-    legend_bbox_to_anchor: tuple[float, ...] | None = None,
-    cmap: str = DEFAULT_CMAP,
-    img_format: str = "png",
-    dpi: float | None = None,
-    figsize: tuple[float, float] | None = None,
-    target_and_neutral_only: bool = True,
-    ignore_missing_legend_group_labels: bool = False,
-    include_neutral: bool = True,
-    split_plot_mode: Literal["together", "facets"] = "together",
+    legend_group_mapping: Mapping[str, Sequence[str]] | None = None, title_fontsize: float | None = None,
+    label_fontsize: float | None = None, axis_label_fontsize: float | None = None, legend_fontsize: float | None = None,
+    colors: Mapping[str, str] | Sequence[str] | None = None, legend_loc: str | None = "best",
+    legend_ncol: int | None = None, legend_bbox_to_anchor: tuple[float, ...] | None = None, cmap: str = DEFAULT_CMAP,
+    img_format: str = "png", dpi: float | None = None, figsize: tuple[float, float] | None = None,
+    target_and_neutral_only: bool = True, ignore_missing_legend_group_labels: bool = False,
+    include_neutral: bool = True, split_plot_mode: Literal["together", "facets"] = "together",
     return_fig_ax: bool = False,
-) -> Any:
+) -> Any:  # fmt: skip
     """Plot the encodings of each transition `factual -> alternative` and of each kind of neutral text.
 
     Every example is a point (large groups show an even sample), over the density if there is any spread, with a
     triangle at the median. Groups are called `a -> b` (or `a → b`), a neutral type, or, in most options, by
     their factual class alone.
+
+    Arguments that are not described are those of `plot_training_convergence`.
 
     Args:
         trainer: The run that the frame belongs to, which gives order, names and the default path.
@@ -115,8 +95,6 @@ def plot_encoder_distributions(
         output: The file to write; an image extension is replaced by `img_format`.
         output_dir: Without `output`, the file is <run_id>_encoder_distributions.<img_format> in this directory.
             Without output and output_dir it is encoder_analysis.<img_format> in the trainer's experiment_dir.
-        show: Show the figure.
-        title: True for a default title, a string for another, False for none.
         violin_order: Groups ("a -> b", a neutral type) or factual classes ("a") that come first.
         paired_legend_labels: Groups that are the left and right halves of violins, in turn: two names for each
             violin. Every other group has a violin of its own.
@@ -128,12 +106,7 @@ def plot_encoder_distributions(
         legend_fontsize: Size of the legend in points.
         colors: Colours by factual class, neutral type or group, or a list in the order of the legend.
         legend_loc: Place of the legend in the plot; "best", the default, is beside the plot, where it covers nothing.
-        legend_ncol: Columns of the legend.
-        legend_bbox_to_anchor: Anchor of the legend, in coordinates of the axes.
         cmap: Colormap for factual classes; the default gives way to a colour-blind safe palette for up to 16.
-        img_format: The file format.
-        dpi: Pixels per inch of raster formats.
-        figsize: Width and height in inches.
         target_and_neutral_only: Leave out identity examples of other classes (label 0).
         ignore_missing_legend_group_labels: Pass over names in legend_group_mapping that fit no group.
         include_neutral: Show neutral text.
@@ -150,8 +123,11 @@ def plot_encoder_distributions(
             neither a path nor `show`.
         ImportError: matplotlib is not installed.
     """
-    path = _destination(trainer, output, output_dir, img_format)
-    require_destination(path, show or return_fig_ax, "output, output_dir or a trainer with an experiment_dir")
+    if legend_bbox_to_anchor is None and legend_loc == "best":
+        legend_loc = None
+    options = DistributionOptions.of(locals())
+    destination = _destination(trainer, output, output_dir)
+    path = options.path(destination, "output, output_dir or a trainer with an experiment_dir")
     facets = one_of("split_plot_mode", split_plot_mode, ("together", "facets")) == "facets"
     groups = encoding_groups(
         encoder_df,
@@ -161,25 +137,16 @@ def plot_encoder_distributions(
     )
     groups = merged(groups, legend_group_mapping or {}, ignore_missing=ignore_missing_legend_group_labels)
     groups = ordered(groups, violin_order)
-    if legend_bbox_to_anchor is None and legend_loc == "best":
-        legend_loc = None
-    run = "" if trainer.run_id is None else f" of {shown(trainer.run_id, width=60, lines=1)}"
     splits = split_order(split for group in groups for split in group.splits if split) if facets else ()
     if facets and not splits:
-        raise ValueError(
-            f'split_plot_mode="facets" needs the splits of the rows in a column {SPLIT!r}, which '
-            'evaluate_encoder(split=["train", "test"], return_df=True) writes.'
-        )
+        raise ValueError(f"split_plot_mode='facets' needs splits in a column {SPLIT!r}: evaluate_encoder(split=[…]).")
     figure = distribution_figure(
         groups, violins=paired(groups, paired_legend_labels), splits=splits,
         names=Names(_by_group_name(legend_name_mapping or {})),
         colors=_by_group_name(colors) if isinstance(colors, Mapping) else colors, cmap=cmap,
-        title=heading(title, f"Encodings{run}"), figsize=figsize,
-        fonts=FontSizes(title_fontsize or 13, label_fontsize or 9, axis_label_fontsize or 11, legend_fontsize or 9),
-        legend=LegendPlace(legend_loc, legend_bbox_to_anchor, legend_ncol),
+        title=title_of("Encodings", trainer), options=options,
     )  # fmt: skip
-    delivered = deliver(figure, path, show=show, dpi=dpi)
-    return (figure, figure.axes if facets else figure.axes[0]) if return_fig_ax else delivered
+    return options.deliver(figure, path, figure.axes if facets else figure.axes[0])
 
 
 def _by_group_name(values: Mapping[str, str]) -> dict[str, str]:
@@ -187,29 +154,25 @@ def _by_group_name(values: Mapping[str, str]) -> dict[str, str]:
     return {**values, **{group_name(name): value for name, value in values.items()}}
 
 
-def _destination(
-    trainer: _EncodedRun, output: str | Path | None, output_dir: str | Path | None, img_format: str
-) -> Path | None:
+def _destination(trainer: Run, output: str | Path | None, output_dir: str | Path | None) -> str | Path | None:
     if output is None and output_dir is not None:
         # A run_id may name a subfolder; here it is part of a file name.
         prefix = "" if trainer.run_id is None else f"{safe_name(trainer.run_id.replace('/', '_'))}_"
-        output = Path(output_dir) / f"{prefix}{DEFAULT_NAME_IN_DIR}"
-    elif output is None and trainer.experiment_dir is not None:
-        output = Path(trainer.experiment_dir) / DEFAULT_NAME
-    return None if output is None else with_format(output, img_format)
+        return Path(output_dir) / f"{prefix}{DEFAULT_NAME_IN_DIR}"
+    return in_directory(trainer, DEFAULT_NAME) if output is None else output
 
 
 # The figure
 
 
-@dataclass(frozen=True)
-class FontSizes:
-    """Sizes of the parts of the figure in points."""
+@dataclass(frozen=True, kw_only=True)
+class DistributionOptions(FigureOptions):
+    """The look of the figure; see `plot_encoder_distributions`."""
 
-    title: float = 13
-    label: float = 9
-    axis_label: float = 11
-    legend: float = 9
+    title_fontsize: float | None = None
+    label_fontsize: float | None = None
+    axis_label_fontsize: float | None = None
+    legend_fontsize: float | None = None
 
 
 @dataclass(frozen=True)
@@ -229,10 +192,8 @@ class Names:
         size = "n = " + " | ".join(f"{group.values.size:,}" for group in violin)
         if rotated:
             return f"{head} ({size})"
-        means = " | ".join(
-            signed(float(own.mean()), ".2f") if (own := group.values).size else UNKNOWN for group in violin
-        )
-        return f"{head}\n{size}\nmean {means}"
+        means = [signed(float(one.values.mean()), ".2f") if one.values.size else UNKNOWN for one in violin]
+        return f"{head}\n{size}\nmean {' | '.join(means)}"
 
     def _group(self, group: EncodingGroup, rotated: bool) -> str:
         if group.key in self.chosen or group.target is None:
@@ -258,42 +219,34 @@ class Names:
 
 
 def distribution_figure(
-    groups: Sequence[EncodingGroup],
-    *,
-    violins: Sequence[tuple[EncodingGroup, ...]] | None = None,
-    splits: Sequence[str] = (),
-    names: Names | None = None,
-    colors: Mapping[str, str] | Sequence[str] | None = None,
-    cmap: str = DEFAULT_CMAP,
-    title: str | None = None,
-    figsize: tuple[float, float] | None = None,
-    fonts: FontSizes | None = None,
-    legend: LegendPlace | None = None,
-) -> Figure:
+    groups: Sequence[EncodingGroup], *, violins: Sequence[tuple[EncodingGroup, ...]] | None = None,
+    splits: Sequence[str] = (), names: Names | None = None, colors: Mapping[str, str] | Sequence[str] | None = None,
+    cmap: str = DEFAULT_CMAP, title: str = "Encodings", options: DistributionOptions | None = None,
+) -> Figure:  # fmt: skip
     """Draw groups of encodings side by side, coloured by factual class, one collection of points for each group.
 
     `violins` has the groups again, one or two (left and right half) in a violin; by default each group has its own.
     With `splits`, each of these has a panel with the groups' values in it.
     """
-    names, fonts = names or Names({}), fonts or FontSizes()
+    names, options = names or Names({}), options or DistributionOptions()
     palette = _palette(groups, colors, cmap)
     # tanh encodings share one axis in all runs; another activation gets the range that it needs.
     scale = max(1.0, *(float(np.abs(group.values).max()) for group in groups))
     violins = [(group,) for group in groups] if violins is None else violins
     rotated = len(violins) >= _ROTATE_FROM
     width, height = _size(violins, rotated)
-    figure = new_figure(figsize or (width, height * max(0.8 * len(splits), 1)), title, fonts.title)
+    figure = options.figure((width, height * max(0.8 * len(splits), 1)), title, options.title_fontsize or 13)
     axes = list(figure.subplots(max(len(splits), 1), 1, squeeze=False).flat)
     for ax, split in zip(axes, splits or ("",), strict=True):
         own = [tuple(group.of_split(split) for group in violin) for violin in violins] if split else violins
         if split:
-            ax.set_title(shown(split, 60, 1), loc="left", fontsize=fonts.axis_label)
+            ax.set_title(shown(split, 60, 1), loc="left", fontsize=options.axis_label_fontsize or 11)
         for position, violin in enumerate(own):
             sides = (-1, 1) if len(violin) == 2 else (0,)
             for group, side in zip(violin, sides, strict=True):
                 if group.values.size:
                     _draw(ax, position, group, palette[_color_name(group, palette)], scale, side)
-        _frame(ax, [names.tick(violin, rotated=rotated) for violin in own], scale, fonts, rotated=rotated)
+        _frame(ax, [names.tick(violin, rotated=rotated) for violin in own], scale, options, rotated=rotated)
     members: dict[str, list[EncodingGroup]] = {}
     for group in groups:
         members.setdefault(_color_name(group, palette), []).append(group)
@@ -302,17 +255,17 @@ def distribution_figure(
         label = names.legend(name, of_name)
         handles += axes[0].plot([], [], color=palette[name], marker="o", linestyle="none", label=label)
     handles += axes[0].plot([], [], marker=">", **_MEDIAN, label="median")
-    add_legend(axes[0], handles, legend, fontsize=fonts.legend)
+    add_legend(axes[0], handles, fontsize=options.legend_fontsize, **options.legend)
     return figure
 
 
-def _frame(ax: Axes, ticks: Sequence[str], scale: float, fonts: FontSizes, *, rotated: bool) -> None:
+def _frame(ax: Axes, ticks: Sequence[str], scale: float, options: DistributionOptions, *, rotated: bool) -> None:
     turn: dict[str, Any] = {"rotation": 55, "ha": "right", "rotation_mode": "anchor"} if rotated else {}
-    ax.set_xticks(range(len(ticks)), ticks, fontsize=fonts.label, **turn)
+    ax.set_xticks(range(len(ticks)), ticks, fontsize=options.label_fontsize or 9, **turn)
     ax.tick_params(axis="x", length=0)
     ax.set_xlim(-0.6, len(ticks) - 0.4)
     ax.set_ylim(-1.05 * scale, 1.05 * scale)
-    ax.set_ylabel("encoding", fontsize=fonts.axis_label)
+    ax.set_ylabel("encoding", fontsize=options.axis_label_fontsize or 11)
     tidy(ax, zero_line=True)
 
 
@@ -362,9 +315,8 @@ def _draw(ax: Axes, position: int, group: EncodingGroup, color: str, scale: floa
         grid = np.linspace(values[0], values[-1], 256)
         height = density(grid) / room.max()
         room = room / room.max()
-        ax.fill_betweenx(
-            grid, position - left * height, position + right * height, color=color, alpha=0.25, linewidth=0
-        )
+        edges = position - left * height, position + right * height
+        ax.fill_betweenx(grid, *edges, color=color, alpha=0.25, linewidth=0)
     # 0.85 keeps the points inside.
     share = np.arange(values.size) * GOLDEN_RATIO % 1.0
     jitter = 0.85 * (share * (left + right) - left) * room

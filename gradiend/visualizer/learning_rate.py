@@ -6,14 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gradiend.visualizer._output import (
-    deliver,
-    heading,
-    new_figure,
-    plot_keywords,
-    require_destination,
-    with_image_suffix,
-)
+from gradiend.visualizer._output import FigureOptions, plot_keywords, require_destination, with_image_suffix
 from gradiend.visualizer._style import MARKERS, REFERENCE_COLOR, distinct_colors, tidy
 
 
@@ -24,13 +17,11 @@ def plot_learning_rate_search(
 ) -> str:  # fmt: skip
     """Plot the correlation and the smaller class mean of every rate over the steps of its probe.
 
+    Arguments that are not described are those of `plot_training_convergence`.
+
     Args:
         result: The search, as `LRSearchResult.to_dict` gives it and training.json has it.
         output: The file to write; an extension names the format.
-        show: Show the figure.
-        title: True for a default title, a string for another, False for none.
-        figsize: Width and height in inches.
-        dpi: Pixels per inch of raster formats.
 
     Returns:
         The path of the file, "" if no file was written.
@@ -39,12 +30,13 @@ def plot_learning_rate_search(
         ValueError: No evaluated probe, or neither a file nor `show`.
         ImportError: matplotlib is not installed.
     """
+    options = FigureOptions.of(locals())
     path = with_image_suffix(output)
     require_destination(path, show, "output")
     probes = [probe for probe in result["probes"] if any(point["correlation"] is not None for point in probe["curve"])]
     if not probes:
         raise ValueError("There is nothing to plot: this search measured no correlation.")
-    figure = new_figure(figsize or (9, 4), heading(title, "Search for a learning rate"))
+    figure = options.figure((9, 4), "Search for a learning rate")
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     for number, (probe, color) in enumerate(zip(probes, distinct_colors(len(probes)), strict=True)):
         curve = [point for point in probe["curve"] if point["correlation"] is not None]
@@ -62,4 +54,4 @@ def plot_learning_rate_search(
         axes.set_xlabel("step of the probe")
         tidy(axes)
     figure.legend(loc="outside right upper", fontsize=8, frameon=False)
-    return deliver(figure, path, show=show, dpi=dpi)
+    return str(options.deliver(figure, path, figure.axes))

@@ -14,7 +14,7 @@ import numpy as np
 
 from gradiend.util import BALANCE
 from gradiend.util._keywords import nearest, nearest_first
-from gradiend.visualizer._output import checked_output, deliver, marked, new_figure, plot_keywords
+from gradiend.visualizer._output import USUAL, FigureOptions, checked_output, marked, plot_keywords
 from gradiend.visualizer._style import (
     MARKERS,
     REFERENCE_COLOR,
@@ -61,18 +61,15 @@ class _ClassedRun(Protocol):
 
 @plot_keywords
 def plot_probability_shifts(
-    trainer: _ClassedRun | None = None,
-    decoder_results: Mapping[str, Any] | None = None,
-    plotting_data: Mapping[str, Any] | None = None,
-    class_ids: Sequence[str] | None = None,
-    target_class: str | Sequence[str] | None = None,
-    increase_target_probabilities: bool = True,
-    output: str | Path | None = None,
-    show: bool = True,
-    figsize: tuple[float, float] | None = None,
+    trainer: _ClassedRun | None = None, decoder_results: Mapping[str, Any] | None = None,
+    plotting_data: Mapping[str, Any] | None = None, class_ids: Sequence[str] | None = None,
+    target_class: str | Sequence[str] | None = None, increase_target_probabilities: bool = True,
+    output: str | Path | None = None, show: bool = True, figsize: tuple[float, float] | None = None,
     return_fig_ax: bool = False,
-) -> Any:
+) -> Any:  # fmt: skip
     """Plot P(class) on the texts of each class, and the LMS, over feature_factor × learning_rate.
+
+    Arguments that are not described are those of `plot_training_convergence`.
 
     Args:
         trainer: A trainer, which gives the classes to draw.
@@ -82,9 +79,6 @@ def plot_probability_shifts(
         target_class: Class or classes whose selected candidate is marked; by default every class with a candidate.
         increase_target_probabilities: Mark candidates that strengthen a class; False marks those that weaken it.
         output: The file to write; its extension is the format, png without an extension.
-        show: Show the figure.
-        figsize: Width and height in inches.
-        return_fig_ax: Return (figure, list of axes).
 
     Returns:
         `output`, unchanged.
@@ -94,6 +88,7 @@ def plot_probability_shifts(
             unknown, or there is neither `output` nor `show`.
         ImportError: matplotlib is not installed.
     """
+    options = FigureOptions.of(locals())
     path = checked_output(output, show or return_fig_ax)
     if class_ids is None and trainer is not None:
         class_ids = trainer.target_classes
@@ -102,9 +97,9 @@ def plot_probability_shifts(
         target_classes=[target_class] if isinstance(target_class, str) else target_class,
         strengthen=increase_target_probabilities,
     )  # fmt: skip
-    figure = shift_figure(curves, figsize=figsize)
-    deliver(figure, path, show=show)
-    return (figure, figure.axes) if return_fig_ax else output
+    figure = shift_figure(curves, options)
+    delivered = options.deliver(figure, path, figure.axes)
+    return delivered if return_fig_ax else output
 
 
 def _grid(decoder_results: Mapping[str, Any] | None, plotting_data: Mapping[str, Any] | None) -> Grid:
@@ -184,13 +179,9 @@ class ShiftCurves:
 
 
 def shift_curves(
-    grid: Grid,
-    results: Mapping[str, Any],
-    *,
-    class_ids: Sequence[str] | None = None,
-    target_classes: Sequence[str] | None = None,
-    strengthen: bool = True,
-) -> ShiftCurves:
+    grid: Grid, results: Mapping[str, Any], *, class_ids: Sequence[str] | None = None,
+    target_classes: Sequence[str] | None = None, strengthen: bool = True,
+) -> ShiftCurves:  # fmt: skip
     """Read the curves from the grid and the summaries of a decoder evaluation.
 
     `grid` has 'base' and (feature_factor, learning_rate) → an entry with id, probs_by_dataset and lms; `results` has
@@ -224,10 +215,7 @@ def shift_curves(
         classes = [name for name in class_ids if name in classes]
     if not datasets or not classes:
         wanted = "" if class_ids is None else f" for {list(class_ids)}"
-        raise ValueError(
-            f"The grid holds no probabilities{wanted}: its entries need probs_by_dataset, "
-            "which evaluate_decoder(plot=True) fills in."
-        )
+        raise ValueError(f"The grid holds no probabilities{wanted}: they come from evaluate_decoder(plot=True).")
     selected = _selected(results, classes, target_classes, strengthen)
     score = LIKELIHOOD if by_ratio else "LMS"
     return ShiftCurves(base, moved, tuple(classes), tuple(datasets), selected, score)
@@ -268,7 +256,7 @@ def _selected(
 # The figure
 
 
-def shift_figure(curves: ShiftCurves, *, figsize: tuple[float, float] | None = None) -> Figure:
+def shift_figure(curves: ShiftCurves, options: FigureOptions = USUAL) -> Figure:
     """Draw one panel for the LMS and one for the texts of each dataset class, above a common signed axis.
 
     Vertical lines are selected candidates, dashed lines the base model; points whose LMS is below 99 % of the base
@@ -277,7 +265,7 @@ def shift_figure(curves: ShiftCurves, *, figsize: tuple[float, float] | None = N
     panels = 1 + len(curves.datasets)
     columns = 2 if panels >= _TWO_COLUMNS_FROM else 1
     rows = math.ceil(panels / columns)
-    figure = new_figure(figsize or (8.5 if columns == 1 else 13.0, 1.8 + 2.2 * rows))
+    figure = options.figure((8.5 if columns == 1 else 13.0, 1.8 + 2.2 * rows))
     grid = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
     axes = list(grid[:panels])
     for unused in grid[panels:]:
@@ -293,9 +281,8 @@ def shift_figure(curves: ShiftCurves, *, figsize: tuple[float, float] | None = N
         ax.set_ylim(0.0, min(1.02, 1.12 * top) if top > 0 else 1.0)
     handles += _draw_lms(axes[0], curves)
     for chosen in curves.selected:
-        marks = [
-            ax.axvline(chosen.step, color=colors[chosen.name], linestyle="-.", linewidth=1.4, zorder=1.5) for ax in axes
-        ]
+        line: dict[str, Any] = {"color": colors[chosen.name], "linestyle": "-.", "linewidth": 1.4, "zorder": 1.5}
+        marks = [ax.axvline(chosen.step, **line) for ax in axes]
         marks[0].set_label(_describe(chosen, curves.score))
         handles.append(marks[0])
     for ax in axes:
@@ -336,13 +323,10 @@ def _draw_lms(ax: Axes, curves: ShiftCurves) -> list[Line2D]:
     return [
         ax.axhline(100.0, color=REFERENCE_COLOR, linestyle=BASE_STYLE, linewidth=1.0, label="base model"),
         ax.axhline(
-            limit,
-            color="#CC0000",
-            linestyle=":",
-            linewidth=1.3,
+            limit, color="#CC0000", linestyle=":", linewidth=1.3,
             label=f"{LMS_RATIO:.0%} of the base model's {curves.score}\n(hollow points are below, triangles far below)",
         ),
-    ]
+    ]  # fmt: skip
 
 
 def _draw_dataset(ax: Axes, curves: ShiftCurves, dataset: str, colors: Mapping[str, str]) -> list[Line2D]:
@@ -367,11 +351,10 @@ def _draw_series(
 ) -> Line2D:
     """Draw a line for each |feature factor|, with filled points where the LMS is kept; return the first line."""
     dots: dict[str, Any] = {"color": color, "marker": marker, "markersize": 5}
+    look: dict[str, Any] = {"linewidth": 1.5, "markerfacecolor": "white", "label": label, **dots}
     lines = []
     for points, style in zip(curves.series(value), itertools.cycle(_LINE_STYLES)):
-        lines += ax.plot(
-            *_columns(points), linestyle=style, linewidth=1.5, markerfacecolor="white", label=label, **dots
-        )
+        lines += ax.plot(*_columns(points), linestyle=style, **look)
     kept = [point for point in (*curves.points, curves.base) if point is not None and _keeps_lms(point, curves)]
     filled = [(point.step, found) for point in kept if (found := value(point)) is not None]
     ax.plot(*_columns(filled), linestyle="none", **dots)
@@ -420,9 +403,8 @@ def _label_steps(ax: Axes, curves: ShiftCurves) -> None:
 
 def _describe(chosen: Selected, score: str) -> str:
     goal = "strengthened" if chosen.strengthen else "weakened"
-    scores = [
-        f"{name} {value:.3f}" for name, value in (("value", chosen.value), (score, chosen.lms)) if value is not None
-    ]
+    known = {"value": chosen.value, score: chosen.lms}
+    scores = [f"{name} {value:.3f}" for name, value in known.items() if value is not None]
     setting = f"factor {signed(chosen.factor)}, lr {chosen.learning_rate:.3g}"
     tail = f"\n({', '.join(scores)})" if scores else ""
     return f"selected, {shown(chosen.name, lines=1)} {goal}: {setting}{tail}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from gradiend.visualizer._output import checked_output, deliver, new_figure, plot_keywords
+from gradiend.visualizer._output import FigureOptions, checked_output, plot_keywords
 from gradiend.visualizer._style import REFERENCE_COLOR, distinct_colors, shown, signed, tidy
 
 if TYPE_CHECKING:
@@ -26,25 +26,20 @@ _ROW = 0.27
 
 @plot_keywords
 def plot_side_effects(
-    side_effects: pd.DataFrame | None = None,
-    output: str | Path | None = None,
-    show: bool = True,
-    title: bool | str | None = True,
-    figsize: tuple[float, float] | None = None,
-    return_fig_ax: bool = False,
-) -> Any:
+    side_effects: pd.DataFrame | None = None, output: str | Path | None = None, show: bool = True,
+    title: bool | str | None = True, figsize: tuple[float, float] | None = None, return_fig_ax: bool = False,
+) -> Any:  # fmt: skip
     """Plot what `evaluate_side_effects` measured: tokens as bars, classes before → after, the divergence as the title.
 
     Bars are the mean change of a token's probability on neutral texts. A hollow dot is P(class) before the rewrite, a
     filled dot P(class) after it. Lines with caps are 95 % intervals of the change over texts.
 
+    Arguments that are not described are those of `plot_training_convergence`.
+
     Args:
         side_effects: The frame that `evaluate_side_effects` returned.
         output: The file to write; its extension is the format, png without an extension.
-        show: Show the figure.
         title: True for the divergence, a string for another title, False for none.
-        figsize: Width and height in inches.
-        return_fig_ax: Return (figure, list of axes).
 
     Returns:
         `output`, unchanged.
@@ -53,23 +48,21 @@ def plot_side_effects(
         TypeError, ValueError: There is no such frame, the format is unknown, or there is neither `output` nor `show`.
         ImportError: matplotlib is not installed.
     """
+    options = FigureOptions.of(locals())
     path = checked_output(output, show or return_fig_ax)
-    frame = _checked(side_effects)
-    figure = side_effects_figure(frame, title=title, figsize=figsize)
-    deliver(figure, path, show=show)
-    return (figure, figure.axes) if return_fig_ax else output
+    figure = side_effects_figure(_checked(side_effects), options)
+    delivered = options.deliver(figure, path, figure.axes)
+    return delivered if return_fig_ax else output
 
 
-def side_effects_figure(
-    frame: pd.DataFrame, *, title: bool | str | None = True, figsize: tuple[float, float] | None = None
-) -> Figure:
+def side_effects_figure(frame: pd.DataFrame, options: FigureOptions) -> Figure:
     """Draw a panel for the tokens and a panel for the classes, as far as the frame has such rows."""
     tokens = pd.concat([frame[frame["kind"] == kind] for kind in ("gained", "lost")])
     classes = frame[frame["kind"] == "class"]
     panels = [(rows, draw) for rows, draw in ((tokens, _draw_tokens), (classes, _draw_classes)) if len(rows)]
     most = max((len(rows) for rows, _ in panels), default=1)
-    size = figsize or (7.0 * max(1, len(panels)), 1.6 + _ROW * max(most, 6))
-    figure = new_figure(size, divergence_title(frame) if title is True else title or None, fontsize=11)
+    size = (7.0 * max(1, len(panels)), 1.6 + _ROW * max(most, 6))
+    figure = options.figure(size, divergence_title(frame), fontsize=11)
     grid = figure.subplots(1, max(1, len(panels)), squeeze=False).ravel()
     for ax, (rows, draw) in zip(grid, panels, strict=False):
         draw(ax, rows)
@@ -94,9 +87,7 @@ def divergence_title(frame: pd.DataFrame) -> str | None:
 
 def _checked(frame: Any) -> pd.DataFrame:
     if not isinstance(frame, pd.DataFrame):
-        raise TypeError(
-            f"plot_side_effects needs the frame that evaluate_side_effects() returns; got {type(frame).__name__}."
-        )
+        raise TypeError(f"plot_side_effects needs what evaluate_side_effects() returns; got {type(frame).__name__}.")
     missing = [name for name in NEEDED if name not in frame.columns]
     if missing or frame.empty:
         what = f"lacks {', '.join(missing)}" if missing else "has no rows"
@@ -111,7 +102,7 @@ def _draw_tokens(ax: Axes, rows: pd.DataFrame) -> None:
     ax.barh(places, change, color=colors, height=0.75)
     _draw_intervals(ax, rows, np.zeros(len(rows)), places)
     ax.axvline(0.0, color="#999999", linewidth=0.8)
-    ax.set_yticks(places, [_token(name) for name in rows["name"]], fontsize=9)
+    ax.set_yticks(places, [shown(shown_token(name), lines=1) for name in rows["name"]], fontsize=9)
     ax.set_title("Tokens that gained and lost most", loc="left", fontsize=10)
     ax.set_xlabel("mean change of the probability on neutral texts")
     ax.invert_yaxis()
@@ -160,9 +151,9 @@ def _places(blocks: Sequence[Any]) -> list[float]:
     return places
 
 
-def _token(name: str) -> str:
-    """A token for an axis; the space with which it may begin is made visible."""
-    return shown("␣" + name[1:] if name.startswith(" ") else name, lines=1)
+def shown_token(name: str) -> str:
+    """A token as text; the space with which it may begin is made visible."""
+    return f"␣{name[1:]}" if name.startswith(" ") else name
 
 
 def _class_label(row: dict[Any, Any]) -> str:
