@@ -107,18 +107,18 @@ def test_an_interrupted_search_goes_on_where_it_stopped(trained, results, monkey
     measured = []
     lms = TextMeasurement.lms
 
-    def interrupted(self, others=()):
+    def interrupted(self, other=()):
         measured.append(1)
         if len(measured) == 3:
             raise KeyboardInterrupt
-        return lms(self, others)
+        return lms(self, other)
 
     with monkeypatch.context() as patch:
         patch.setattr(TextMeasurement, "lms", interrupted)
         with pytest.raises(KeyboardInterrupt):
             found(trained, use_cache=True)
     measured.clear()
-    monkeypatch.setattr(TextMeasurement, "lms", lambda self, others=(): measured.append(1) or lms(self, others))
+    monkeypatch.setattr(TextMeasurement, "lms", lambda self, other=(): measured.append(1) or lms(self, other))
     again = found(trained, use_cache=True)
     assert {key: again[key] for key in trained.target_classes} == {key: results[key] for key in trained.target_classes}
     whole = len(measured)
@@ -127,7 +127,7 @@ def test_an_interrupted_search_goes_on_where_it_stopped(trained, results, monkey
     assert found(trained, use_cache=True)["grid"] == again["grid"]
     assert measured == []
     monkeypatch.undo()
-    monkeypatch.setattr(TextMeasurement, "lms", lambda self, others=(): measured.append(1) or lms(self, others))
+    monkeypatch.setattr(TextMeasurement, "lms", lambda self, other=(): measured.append(1) or lms(self, other))
     found(trained)
     assert len(measured) == whole + 2
 

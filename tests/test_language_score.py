@@ -101,7 +101,7 @@ def test_a_model_that_was_scored_on_more_corrects_the_ratio_of_few_texts():
         base, own, other = on_a_line(seed, (1.0, 1.2))
         few = [first_texts(one, 60) for one in (base, own, other)]
         more = Scored((few[2], few[0]), (other, base))
-        corrected.append(few[1].likelihood_ratio(few[0], [more]))
+        corrected.append(few[1].likelihood_ratio(few[0], more))
         plain.append(few[1].likelihood_ratio(few[0]))
         whole.append(own.likelihood_ratio(base))
     away = [(one.value - all_.value) / one.own_error for one, all_ in zip(corrected, whole, strict=True)]
@@ -109,15 +109,15 @@ def test_a_model_that_was_scored_on_more_corrects_the_ratio_of_few_texts():
     assert np.mean(away) == pytest.approx(0.0, abs=0.25)
     errors = [np.mean([ratio.standard_error for ratio in found]) for found in (corrected, plain, whole)]
     assert errors[0] < 1.2 * errors[2] < 0.5 * errors[1]
-    assert all(one.is_settled_by_others for one in corrected)
-    assert not any(one.is_settled_by_others for one in plain)
+    assert all(one.is_settled_by_another for one in corrected)
+    assert not any(one.is_settled_by_another for one in plain)
     spread = np.std([one.value for one in corrected])
     assert errors[0] == pytest.approx(spread, rel=0.2)
 
 
 def test_a_model_that_was_scored_on_no_more_corrects_nothing():
     base, own, other = on_a_line(0, (1.0, 1.2))
-    found = own.likelihood_ratio(base, [Scored((other, base), (other, base))])
+    found = own.likelihood_ratio(base, Scored((other, base), (other, base)))
     assert found.value == pytest.approx(own.likelihood_ratio(base).value, rel=1e-12)
     assert found.standard_error == pytest.approx(own.likelihood_ratio(base).standard_error, rel=0.01)
 
@@ -127,8 +127,8 @@ def test_a_model_that_loses_elsewhere_is_of_little_use():
     _, elsewhere, _ = on_a_line(1, (1.0, 1.2))
     other = TextScores(base.tokens, elsewhere.loss / elsewhere.tokens * base.tokens, None)
     few = [first_texts(one, 60) for one in (base, own, other)]
-    found = few[1].likelihood_ratio(few[0], [Scored((few[2], few[0]), (other, base))])
-    assert not found.is_settled_by_others
+    found = few[1].likelihood_ratio(few[0], Scored((few[2], few[0]), (other, base)))
+    assert not found.is_settled_by_another
     assert found.own_error == pytest.approx(few[1].likelihood_ratio(few[0]).standard_error, rel=0.2)
 
 

@@ -14,7 +14,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from gradiend.evaluator._language_score import FIRST_BLOCK, GROWTH
+import numpy as np
+
+from gradiend.evaluator._language_score import FIRST_BLOCK, GROWTH, MIN_TEXTS, OWN_SHARE
 from gradiend.evaluator._measurements import (
     BY_TEXT,
     BaseModelMeasurement,
@@ -100,14 +102,14 @@ class GridSearch:
     grid: dict[Key, dict[str, Any]] = field(default_factory=dict)
     """What was measured: "base" or (feature_factor, learning_rate) → measurements."""
     scored: dict[Key, BlockScores] = field(default_factory=dict)
-    """The scores of each text of the rewritten models that were measured, which correct those of later models."""
+    """The scores of each text of the rewrites that were measured; one of them corrects a later one of fewer tokens."""
 
     @functools.cached_property
     def parts(self) -> Fingerprint:
         """Everything that the measurement of a rewritten model depends on."""
         data: dict[str, Any] = {"rows": frame_part(self.rows), "neutral texts": frame_part(self.neutral)}
         if self.scored_by is not None:
-            data["scored tokens"] = {**asdict(self.scored_by), "blocks": [FIRST_BLOCK, GROWTH]}
+            data["scored tokens"] = {**asdict(self.scored_by), "blocks": [FIRST_BLOCK, GROWTH, MIN_TEXTS, OWN_SHARE]}
         if self.balance_texts is not None:
             data["balance texts"] = digest_json(list(self.balance_texts))
         return {**self.trainer.measurement_parts(), **data, **model_parts(self.model), "part": self.part}
@@ -159,11 +161,7 @@ class GridSearch:
 
     def _measure(self, key: Key, datasets: Sequence[str], *, scores: bool = True) -> dict[str, Any]:
         new = key not in self.grid
-        entry = self._entry(key, datasets, scores=scores)
-        by_text = entry.pop(BY_TEXT, None)
-        if by_text is not None:
-            self.scored.setdefault(key, by_text)
-        self.grid[key] = entry
+        self.grid[key] = self._entry(key, datasets, scores=scores)
         self.bar.advance(int(new), *self._notes(key))
         return self.grid[key]
 
@@ -176,10 +174,12 @@ class GridSearch:
         return [f"factor {key[0]:g} step {key[1]:g}", *kept]
 
     def _entry(self, key: Key, datasets: Sequence[str], *, scores: bool) -> dict[str, Any]:
-        if key in self.known:
-            entry, measured = dict(self.known[key]), list(self.known[key].get("probs_by_dataset", {}))
-        else:
+        earlier = self.grid.get(key, self.known.get(key))
+        if earlier is None:
             entry, measured = self._files.load(key)
+            self._keep_scores(key, entry)
+        else:
+            entry, measured = dict(earlier), list(earlier.get("probs_by_dataset", {}))
         missing = [name for name in datasets if name not in measured]
         if measured and not missing and not (scores and UNSCORED in entry):
             entry.pop(SKIPPED, None)
@@ -195,23 +195,29 @@ class GridSearch:
         else:
             scores = scores and "lms" not in entry
             entry, measured = self._rewritten_entry(key, entry, measured, missing, scores=scores)
-        self._files.store(key, entry, measured)
+            self._keep_scores(key, entry)
+        self._files.store(key, {**entry, **({BY_TEXT: self.scored[key]} if key in self.scored else {})}, measured)
         return entry
+
+    def _keep_scores(self, key: Key, entry: dict[str, Any]) -> None:
+        """Move the scores of each text from an entry to `scored`."""
+        if BY_TEXT in entry:
+            self.scored[key] = entry.pop(BY_TEXT)
 
     def _rewritten_entry(
         self, key: Key, entry: dict[str, Any], measured: list[str], missing: Sequence[str], *, scores: bool
     ) -> tuple[dict[str, Any], list[str]]:
         """The entry of a rewritten model with its measurements, and the dataset classes that it was measured on."""
         in_place = isinstance(self.model, ModelWithGradiend)
-        others = list(self.scored.values())
+        other = self._correcting(key)
         if in_place:
-            self._prepared.hold_base(missing, scores=scores, others=others)
+            self._prepared.hold_base(missing, scores=scores, other=other)
         while True:
             with self._rewritten(key, entry) as base_model:
                 measurement = self._prepared if in_place else self._prepare(base_model)
                 entry.pop(UNSCORED, None)
                 if scores:
-                    entry.update(measurement.lms(others))
+                    entry.update(measurement.lms(other))
                 elif "lms" not in entry:
                     entry[UNSCORED] = True
                 if not scores or measurement.settled:
@@ -223,6 +229,15 @@ class GridSearch:
                         return {**summarise({}), **entry, SKIPPED: f"{refused}: not measured further"}, measured
                     return _joined(entry, measurement.on(missing)), [*measured, *missing]
             measurement.more_of_base()
+
+    def _correcting(self, key: Key) -> BlockScores:
+        """The scores that correct those of a rewrite: of the nearest factor, those of the most tokens; () without any.
+
+        The choice must not depend on the scores themselves, or the errors of corrected ratios would be too small.
+        """
+        known = [(other, scores) for other, scores in self.scored.items() if other != key]
+        ranked = sorted(known, key=lambda one: (float(np.linalg.norm(np.subtract(one[0][0], key[0]))), -len(one[1])))
+        return ranked[0][1] if ranked else ()
 
     def _refused(self, entry: Mapping[str, Any]) -> str | None:
         if self.policy is None or "lms" not in entry:

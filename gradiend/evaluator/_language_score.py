@@ -28,12 +28,11 @@ GROWTH = 1.3
 """Ratio of the tokens that are scored after a further block to those before."""
 SEED = 0
 """Seed of the order of the texts, so that the first block is a sample of all texts."""
-TEXTS_FOR_EACH = 10
-"""Scored texts for each model that corrects the ratio of another one."""
-WORTHWHILE = 0.95
-"""The error that a further such model must leave, as a share of the error without it."""
+MIN_TEXTS = 20
+"""Scored texts without which no other model corrects a ratio: the estimated slope would be too uncertain."""
 OWN_SHARE = 0.5
-"""Largest share of an error that is not worth more tokens: without it, the error would be 13 % smaller."""
+"""Largest share that its own error may have in the error of a corrected ratio for no more tokens to be worth scoring:
+they would lower the error by 13 % at most."""
 LEVEL = 0.95
 """Confidence level of intervals (two-sided) and of lower bounds (one-sided)."""
 
@@ -88,16 +87,16 @@ class TextScores:
         """Whether every text has a probability; a step that is far too large can leave none."""
         return bool(np.isfinite(self.loss).all())
 
-    def likelihood_ratio(self, base: TextScores, others: Sequence[Scored] = ()) -> Ratio:
+    def likelihood_ratio(self, base: TextScores, other: Scored | None = None) -> Ratio:
         """The likelihood score as a ratio to that of the base model on the same tokens.
 
         Args:
             base: The scores of the base model.
-            others: Rewritten models with finite scores on these tokens and on more; see `Ratio`.
+            other: A rewritten model that corrects the ratio, see `Ratio`.
         """
         if not self.is_finite:
             return Ratio(self.likelihood / base.likelihood, None)
-        return _estimated(*_likelihood_moved(self, base), self.tokens > 0, others)
+        return _estimated(*_likelihood_moved(self, base), self.tokens > 0, other)
 
     def accuracy_ratio(self, base: TextScores) -> Ratio | None:
         """The accuracy as a ratio to that of the base model on the same tokens; None without an accuracy."""
@@ -120,7 +119,7 @@ def _likelihood_moved(own: TextScores, base: TextScores) -> tuple[float, Floats]
 
 @dataclass(frozen=True)
 class Scored:
-    """A rewritten model that was scored on the tokens of another one and on more; each beside the base model."""
+    """A rewritten model with finite scores on the tokens of another one and on more; each beside the base model."""
 
     few: tuple[TextScores, TextScores]
     """(own, base model's) scores on the tokens of the other model."""
@@ -128,34 +127,20 @@ class Scored:
     """(own, base model's) scores on all of its tokens."""
 
 
-def _estimated(moved: float, parts: Floats, scored: NDArray[np.bool_], others: Sequence[Scored] = ()) -> Ratio:
-    """A ratio from its logarithm, what each text adds to the error of that, and models that were scored on more."""
-    n_texts = int(scored.sum())
+def _estimated(moved: float, parts: Floats, scored: NDArray[np.bool_], other: Scored | None = None) -> Ratio:
+    """A ratio from its logarithm, what each text adds to the error of that, (T,), and a model that corrects it."""
+    n_texts, own, free = int(scored.sum()), parts, 1
     if n_texts < 2 or not parts.any():
         return Ratio(math.exp(moved), None)
-    pairs = [(_likelihood_moved(*one.few), _likelihood_moved(*one.many)) for one in others]
-
-    def corrected(used: Sequence[int]) -> tuple[float, Ratio]:
-        """The standard error, and the ratio that some of the others correct."""
-        few, many = (np.array([pairs[n][which][1] for n in used]).reshape(len(used), len(parts)) for which in (0, 1))
-        slopes = np.linalg.lstsq(few.T, parts, rcond=None)[0]
-        shifts = [pairs[n][1][0] - pairs[n][0][0] for n in used]
-        value, own = math.exp(moved + float(slopes @ shifts)), parts - slopes @ few
-        # Each of the others takes one degree of freedom.
-        free = n_texts / max(n_texts - 1 - len(used), 1)
-        error, own_error = (value * math.sqrt(free * float(part @ part)) for part in (own + slopes @ many, own))
-        return error, Ratio(value, error, own_error)
-
-    used: list[int] = []
-    error, found = corrected(used)
-    while len(used) < n_texts // TEXTS_FOR_EACH:
-        more = {n: corrected([*used, n]) for n in range(len(pairs)) if n not in used}
-        best = min(more, key=lambda n: more[n][0], default=None)
-        if best is None or more[best][0] >= WORTHWHILE * error:
-            break
-        used.append(best)
-        error, found = more[best]
-    return found
+    if other is not None and n_texts >= MIN_TEXTS:
+        (before, few), (after, many) = _likelihood_moved(*other.few), _likelihood_moved(*other.many)
+        if few.any():
+            slope = float(few @ parts) / float(few @ few)
+            moved += slope * (after - before)
+            own, parts, free = parts - slope * few, parts + slope * (many - few), 2
+    value, scale = math.exp(moved), math.sqrt(n_texts / (n_texts - free))
+    error, own_error = (value * scale * float(np.linalg.norm(part)) for part in (parts, own))
+    return Ratio(value, error, own_error)
 
 
 @dataclass(frozen=True)
@@ -165,20 +150,20 @@ class Ratio:
     The standard error is that of a ratio estimator with texts as clusters (Cochran, Sampling Techniques, 1977, §6):
     tokens of one text are not independent, and most of what makes a text hard is the same for both models.
 
-    Models on one line θ + lr · v lose on almost the same tokens. Where such a model was scored on more tokens, its
-    ratio on these corrects the ratio of the other model on few (the regression estimator of double sampling, ibid.,
-    §12): few tokens then tell about as much as many.
+    Models on one line θ + lr · v lose on almost the same tokens. Where such a model was scored on more tokens, what it
+    lost on these corrects the ratio of another one on few (the regression estimator of double sampling, ibid., §12):
+    few tokens then tell about as much as many.
     """
 
     value: float
     standard_error: float | None
     """None where it cannot be estimated: there is one text, or no text varies."""
     own_error: float | None = None
-    """The part of the standard error that more tokens of this model would lower; the rest is the error of others."""
+    """What the standard error would be if the losses of the other model were known exactly."""
 
     @property
-    def is_settled_by_others(self) -> bool:
-        """Whether more tokens of this model would hardly lower the error, since most of it is the error of others."""
+    def is_settled_by_another(self) -> bool:
+        """Whether more tokens would hardly lower the error, since most of it is that of the other model."""
         if self.standard_error is None or self.own_error is None:
             return False
         return self.own_error <= OWN_SHARE * self.standard_error

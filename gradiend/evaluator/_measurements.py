@@ -39,6 +39,8 @@ DATASET_COLUMNS = (UNIFIED_FACTUAL_CLASS, "label_class", "factual_id")
 """Columns that may name the class of a row; the first column that a frame has is used."""
 ALL_TEXTS = "the end of the texts"
 """Why no more tokens are scored: there are none."""
+AS_EXACT_AS_ALL = "an error as if all texts were scored, with a model that loses on the same tokens"
+"""Why no more tokens are scored: most of the error is that of a model that was scored on all of them."""
 FEW_TEXTS = 16
 """Texts whose derivatives give a first guess of the step."""
 FIRST_BLOCKS = 4
@@ -253,23 +255,23 @@ class BaseModelMeasurement(Protocol):
     def base(self, datasets: Collection[str] | None) -> dict[str, Any]:
         """All measurements of the unchanged model, which later measurements are compared with."""
 
-    def hold_base(self, datasets: Collection[str] | None, *, scores: bool, others: Sequence[BlockScores] = ()) -> None:
+    def hold_base(self, datasets: Collection[str] | None, *, scores: bool, other: BlockScores = ()) -> None:
         """Measure the unchanged model where a later measurement will be compared with it.
 
         Args:
             datasets: The dataset classes whose rows are measured; None means all.
             scores: Whether the model is scored on the neutral texts too.
-            others: What `lms` will be given.
+            other: What `lms` will be given.
         """
 
     def more_of_base(self) -> None:
         """Score more tokens of the unchanged model, after a rewritten model was not `settled`."""
 
-    def lms(self, others: Sequence[BlockScores] = ()) -> dict[str, Any]:
+    def lms(self, other: BlockScores = ()) -> dict[str, Any]:
         """The scores without class probabilities.
 
         Args:
-            others: The `BY_TEXT` of rewritten models that were measured before, which correct a ratio of few tokens.
+            other: The `BY_TEXT` of another rewritten model, which corrects a ratio of fewer tokens.
 
         Returns:
             {"lms": {"lms": score, …}}, with `BY_TEXT` if the model can correct others; {} if the scores only come with
@@ -327,10 +329,10 @@ class TextMeasurement:
             entry[BALANCE] = self.balance.summary(self._base_balance)
         return entry
 
-    def hold_base(self, datasets: Collection[str] | None, *, scores: bool, others: Sequence[BlockScores] = ()) -> None:
+    def hold_base(self, datasets: Collection[str] | None, *, scores: bool, other: BlockScores = ()) -> None:
         """See `BaseModelMeasurement.hold_base`."""
         if scores:
-            n_blocks = len(self.score.blocks) if self.enough is None else max([FIRST_BLOCKS, *map(len, others)])
+            n_blocks = len(self.score.blocks) if self.enough is None else max(FIRST_BLOCKS, len(other))
             while len(self._base_totals) < min(n_blocks, len(self.score.blocks)):
                 self.more_of_base()
         for name in self._known(datasets):
@@ -359,51 +361,41 @@ class TextMeasurement:
         self._require_numbers(found.loss, "a neutral text", self.score.texts)
         self._base_totals.append(self._base_totals[-1] + found if self._base_totals else found)
 
-    def lms(self, others: Sequence[BlockScores] = ()) -> dict[str, Any]:
+    def lms(self, other: BlockScores = ()) -> dict[str, Any]:
         """See `BaseModelMeasurement.lms`."""
         if not self._base_totals:
             return {"lms": _described(self.score.measure(self.scorer))}
-        known = [_totals([TextScores.from_dict(block, self.score.n_texts) for block in one]) for one in others]
+        longer = _totals([TextScores.from_dict(block, self.score.n_texts) for block in other])
         found, why = self._unfinished, None
         while why is None and len(found) < len(self._base_totals):
             found.append(self.score.measure(self.scorer, [len(found)]))
-            ratio, why = self._judged(_totals(found)[-1], len(found), known)
+            totals = _totals(found)
+            ratio, why = self._judged(totals, longer)
         self._settled = why is not None
         if why is None:
             return {}
         self._unfinished = []
-        whole = _totals(found)[-1]
-        scores = _described(whole, self._base_totals[len(found) - 1], ratio)
+        scores = _described(totals[-1], self._base_totals[len(found) - 1], ratio)
         if self.enough is None:
             return {"lms": scores}
-        by_text = {BY_TEXT: [block.to_dict() for block in found]} if whole.is_finite else {}
+        by_text = {BY_TEXT: [block.to_dict() for block in found]} if totals[-1].is_finite else {}
         return {"lms": {**scores, "scored_until": why}, **by_text}
 
-    def _judged(
-        self, own: TextScores, n_blocks: int, others: Sequence[Sequence[TextScores]]
-    ) -> tuple[Ratio, str | None]:
-        """The likelihood ratio of a model that was scored on some blocks, and why it needs no more, or None.
+    def _judged(self, totals: Sequence[TextScores], longer: Sequence[TextScores]) -> tuple[Ratio, str | None]:
+        """The likelihood ratio of a model, and why no more of its tokens are scored, or None.
 
         Args:
-            own: The model's scores on the first `n_blocks` blocks.
-            n_blocks: How many these are.
-            others: The scores of other models on their first block, on their first two, and so on.
+            totals: The model's scores on the first block, on the first two, and so on.
+            longer: The same of a model that corrects the ratio, if it was scored on more blocks.
         """
-        base, last = self._base_totals, len(self.score.blocks)
-
-        def ratio(others: Iterable[Sequence[TextScores]]) -> Ratio:
-            more = [Scored((o[n_blocks - 1], base[n_blocks - 1]), (o[-1], base[len(o) - 1])) for o in others]
-            return own.likelihood_ratio(base[n_blocks - 1], more)
-
-        found = ratio(one for one in others if len(one) > n_blocks)
-        if n_blocks == last or self.enough is None:
-            return found, ALL_TEXTS if n_blocks == last else None
-        why = self.enough(found)
-        if why is None:
-            whole = ratio(one for one in others if len(one) == last)
-            if whole.is_settled_by_others:
-                return whole, f"{ALL_TEXTS}, with a model that loses on the same tokens"
-        return found, why
+        base, here, last = self._base_totals, len(totals) - 1, len(self.score.blocks) - 1
+        corrects = len(longer) > len(totals)
+        other = Scored((longer[here], base[here]), (longer[-1], base[len(longer) - 1])) if corrects else None
+        ratio = totals[-1].likelihood_ratio(base[here], other)
+        if here == last or self.enough is None:
+            return ratio, ALL_TEXTS if here == last else None
+        settled = ratio.is_settled_by_another and len(longer) - 1 == last
+        return ratio, self.enough(ratio) or (AS_EXACT_AS_ALL if settled else None)
 
     def on(self, datasets: Collection[str] | None) -> dict[str, Any]:
         """The probabilities, see `BaseModelMeasurement.on`; dataset classes without rows are left out."""
@@ -465,7 +457,7 @@ def _described(scores: TextScores, base: TextScores | None = None, ratio: Ratio 
     Args:
         scores: The scores of the model.
         base: Those of the unchanged model on the same tokens.
-        ratio: The likelihood ratio of the two.
+        ratio: The likelihood ratio of the two, maybe corrected by another model.
     """
     result: dict[str, Any] = {"lms": scores.lms, "likelihood": scores.likelihood}
     if base is not None and ratio is not None:
@@ -490,15 +482,15 @@ class WholeMeasurement:
         """See `BaseModelMeasurement.base`."""
         return self.on(datasets)
 
-    def hold_base(self, datasets: Collection[str] | None, *, scores: bool, others: Sequence[BlockScores] = ()) -> None:
+    def hold_base(self, datasets: Collection[str] | None, *, scores: bool, other: BlockScores = ()) -> None:
         """Do nothing: nothing is measured text by text."""
 
     def more_of_base(self) -> None:
         """Do nothing: every measurement is whole."""
 
-    def lms(self, others: Sequence[BlockScores] = ()) -> dict[str, Any]:
+    def lms(self, other: BlockScores = ()) -> dict[str, Any]:
         """{}, because the LMS comes with the probabilities."""
-        del others
+        del other
         return {}
 
     def first_step(self, mapping: ParameterMap, direction: Tensor, ratio: float) -> None:

@@ -121,8 +121,9 @@ class LikelihoodPolicy:
 
     A candidate holds it if its ratio to the base model's score on the same tokens is at least `ratio`, and if the
     one-sided 95 % lower bound of that ratio is at least `ratio − resolution`. Tokens of the neutral texts are scored
-    until the standard error is at most a third of the `resolution`, the ratio is clearly on one side of the limit, or
-    the texts end. Of equal metrics, the smaller learning rate wins.
+    until the standard error is at most a third of the `resolution` (half of it where a rewrite on the same line was
+    scored on more), the ratio is clearly on one side of the limit, or the texts end. Of equal metrics, the smaller
+    learning rate wins.
     """
 
     ratio: float = 0.99
@@ -146,7 +147,7 @@ class LikelihoodPolicy:
             return None
         if error <= self.resolution / PRECISION:
             return f"a standard error of {error:.2g}"
-        if error <= self.resolution / 2 and found.is_settled_by_others:
+        if error <= self.resolution / 2 and found.is_settled_by_another:
             return f"a standard error of {error:.2g}, with a model that loses on the same tokens"
         # Far from the limit, no exact number is needed.
         away = abs(found.value - self.ratio) / error
