@@ -101,7 +101,7 @@ def device_of(base_model: Any) -> Device:
         return None
     if not hasattr(base_model, "device"):
         raise TypeError(
-            "A base model is a name, a path, or a model with a device, such as one of transformers; got "
+            "A base model is given by its name or path, or as a model with a device, such as a transformers model; got "
             f"{type(base_model).__name__}."
         )
     return base_model.device

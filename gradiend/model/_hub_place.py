@@ -49,7 +49,8 @@ class HubPlace:
             match = _ADDRESS.fullmatch(text)
             if match is None or not _REPOSITORY.fullmatch(match[1]):
                 raise ValueError(
-                    f"{text!r} is no address of a model repository, such as hf://owner/name@revision/subfolder."
+                    f"{text!r} is no address of a model repository: write hf://owner/name, and after it @revision and "
+                    "/subfolder where needed."
                 )
             named = None if match[2] is None else unquote(match[2])
             if named is not None and revision not in (None, named):

@@ -102,7 +102,8 @@ def refuse_no_change(share: float, update: Tensor) -> None:
         return
     if not bool(update.any()):
         raise ValueError(
-            "A step of 0 changes nothing, so that there is nothing to rewrite or export. Use another learning_rate."
+            "A step of 0 changes nothing: there is no rewritten model, and no delta to export. Use another "
+            "learning_rate."
         )
     raise ValueError(
         "The update is too small for the base model's dtype: rounding leaves every entry as it was. "

@@ -98,7 +98,8 @@ class ClassMerge:
             for base in bases:
                 if base in seen:
                     raise ValueError(
-                        f"class_merge_map has {base!r} twice, in {seen[base]!r} and {merged!r}: it belongs to one only."
+                        f"class_merge_map has {base!r} twice, in {seen[base]!r} and in {merged!r}: a class belongs to "
+                        "one merged class only."
                     )
                 seen[base] = merged
         return cls(bases_of, None if transition_groups is None else _parse_groups(transition_groups))
