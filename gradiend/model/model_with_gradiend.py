@@ -254,7 +254,10 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         return model
 
     def on_shards(self, base_model: Any) -> Self:
-        """This process's part of this model, whose base model, or a copy, is now sharded by rows, or ValueError."""
+        """This process's part of this model; `base_model` is its base model, or a copy, sharded by rows.
+
+        Raises ValueError if `base_model` is not sharded by rows.
+        """
         return self._sharing(base_model, self.gradiend.sharded(Shards.of(base_model)))
 
     def untrained(self) -> Self:
@@ -306,7 +309,7 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         self._save_model(save_directory, **kwargs)
         self._base_digest().save(save_directory)
         task = {} if self.task is None else {"task": self.task}
-        self.gradiend.save_pretrained(save_directory, **{"base_model": self._recorded_base, **task, **kwargs})
+        self.gradiend._write(save_directory, **{"base_model": self._recorded_base, **task, **kwargs})
 
     def push_to_hub(self, repo_id: str, **options: Any) -> Any:
         """Publish the GRADIEND as a checkpoint with a card, see `gradiend.push_to_hub` for options and errors.

@@ -92,8 +92,8 @@ def checked_plot_options(plot: Callable[..., Any], given: Mapping[str, Any]) -> 
     return options
 
 
-_TRAINER_HAS = ("target_classes", "experiment_dir")
-"""What a plot takes from a trainer: classes, or a directory."""
+_TRAINER_HAS = ("experiment_dir", "target_classes")
+"""What a plot takes from a trainer: a directory, or classes, which a trainer may have to read its data for."""
 
 
 def _check(name: str, value: Any, annotation: str) -> None:
