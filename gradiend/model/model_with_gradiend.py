@@ -36,12 +36,12 @@ from gradiend.model._context import (
     write_gradiend_context,
 )
 from gradiend.model._device_map import MAPPED, is_dispatched, is_mapped
+from gradiend.model._entries import WeighsEntries
 from gradiend.model._hub import at_hand
 from gradiend.model._parameter_map import mapped_parameters
 from gradiend.model._refusals import is_finite, refuse_undefined_weights, unwrapped
 from gradiend.model._rewriting import RewritesBaseModel
 from gradiend.model._shards import Shards
-from gradiend.model._topk_features import WeighsEntries
 from gradiend.model.core.backbone import build_gradiend_from_base_model
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.util._checks import require_path
