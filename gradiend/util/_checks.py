@@ -86,7 +86,7 @@ def require_path(name: str, value: object) -> None:
         raise ValueError(f"{name} has a zero byte, which no path can have; got {value!r:.60}.")
     if hint := home_hint(value):
         # A folder called "~" in the working folder is never meant, and whoever removes it removes the home folder.
-        raise ValueError(f"{name}={str(value)!r} begins with ~, which Python does not read.{hint}")
+        raise ValueError(f"{name}={str(value)!r} begins with ~.{hint}")
 
 
 def home_hint(path: str | PathLike[str]) -> str:
