@@ -121,7 +121,7 @@ def _float32_by_default() -> Iterator[None]:
     with _defaults_lock:
         _defaults.append(torch.get_default_dtype())
         if len(_defaults) == 1:
-            # Another dtype is from here on that of somebody inside an outer block, who wants it.
+            # A dtype that code inside an outer block has set is wanted there.
             torch.set_default_dtype(torch.float32)
     try:
         yield
