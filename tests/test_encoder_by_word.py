@@ -188,7 +188,7 @@ class TestPage:
 
     def test_the_file_is_a_page(self):
         pytest.importorskip("plotly")
-        with pytest.raises(ValueError, match=r"must end with \.html"):
+        with pytest.raises(ValueError, match=r"output must end with \.html, because interactive=True"):
             plot_encoder_by_target(None, frame(), interactive=True, output="a.png", show=False)
 
     def test_without_plotly_there_is_a_warning(self, monkeypatch):

@@ -6,9 +6,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import tiny_data
+from test_decoder_only import saved_family
 
 from gradiend import GradiendModel, ModelWithGradiend, TextFilterConfig, TextPredictionDataCreator, apply_delta
 from gradiend.model._rewrite_files import export_delta
+from gradiend.trainer.text import DecoderModelWithMLMHead, TextPredictionModelWithGradiend, train_mlm_head
 
 
 @pytest.fixture
@@ -35,6 +37,40 @@ def test_a_gradiend_is_not_saved_over_a_model(base):
         ModelWithGradiend.from_pretrained(base).save_pretrained("./base")
     with pytest.raises(ValueError, match="base holds a model of transformers"):
         GradiendModel(4, 1).save_pretrained(base)
+
+
+class WithItsBase(TextPredictionModelWithGradiend):
+    """A kind of model that saves the base model beside the GRADIEND."""
+
+    def _save_model(self, save_directory, **kwargs):
+        self.base_model.save_pretrained(save_directory)
+        super()._save_model(save_directory, **kwargs)
+
+
+def test_what_the_hook_of_a_subclass_writes_is_not_refused(base):
+    model = WithItsBase.from_pretrained(base)
+    for _ in range(2):
+        model.save_pretrained("own")
+    again = ModelWithGradiend.from_pretrained("own", require_gradiend_model=True)
+    assert again.gradiend.weights_digest() == model.gradiend.weights_digest()
+    with pytest.raises(ValueError, match="base holds a model of transformers"):
+        model.save_pretrained(base)
+
+
+def test_a_head_is_not_saved_over_a_model(tmp_path):
+    causal = saved_family("gpt2", tmp_path / "causal")
+    before = {path.name: path.read_bytes() for path in Path(causal).iterdir()}
+    for place in (causal, tmp_path / "causal" / "."):
+        with pytest.raises(ValueError, match=r"a model of transformers \(gpt2\), which an auxiliary head would"):
+            train_mlm_head("no/such-model", pd.DataFrame(), place)
+    rows = pd.DataFrame({"masked": ["[MASK] was old", "it was [MASK]"], "label": ["he", "she"]})
+    for _ in range(2):
+        train_mlm_head(causal, rows, tmp_path / "head", epochs=1)
+    head = DecoderModelWithMLMHead.from_pretrained(tmp_path / "head")
+    with pytest.raises(ValueError, match="which an auxiliary head would overwrite"):
+        head.save_pretrained(causal)
+    head.save_pretrained(tmp_path / "head")
+    assert {path.name: path.read_bytes() for path in Path(causal).iterdir()} == before
 
 
 def test_a_rewritten_model_is_not_saved_over_its_base_model(base):

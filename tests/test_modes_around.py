@@ -10,6 +10,7 @@ import torch
 
 from gradiend import ModelWithGradiend, PrePruneConfig
 from gradiend.evaluator import LMSThresholdPolicy
+from gradiend.util._isolation import plain_modes
 
 TEXT = "the old nurse was near the door and then [MASK] saw the bread ."
 PRUNED = {"pre_prune_config": PrePruneConfig(n_samples=8, topk=0.5), "do_eval": False}
@@ -123,6 +124,16 @@ def test_the_caller_s_modes_are_as_before(path):
         assert torch.is_inference_mode_enabled()
         assert torch.get_default_dtype() is torch.float64
         assert torch.get_default_device().type == "meta"
+
+
+def test_a_dtype_that_a_hook_has_switched_on_stays_until_the_outermost_block_ends():
+    with MODES["float64"]():
+        with plain_modes():
+            torch.set_default_dtype(torch.bfloat16)
+            with plain_modes():
+                assert torch.get_default_dtype() is torch.bfloat16
+            assert torch.get_default_dtype() is torch.bfloat16
+        assert torch.get_default_dtype() is torch.float64
 
 
 def test_weights_that_were_made_in_inference_mode_are_refused():

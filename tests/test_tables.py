@@ -134,6 +134,22 @@ def test_a_table_with_another_delimiter_says_how_to_read_it(tmp_path, name: str,
             read()
 
 
+@pytest.mark.parametrize(
+    ("name", "lines", "header"),
+    [
+        ("t.csv", ['"text, cleaned"', '"one, two"'], "text, cleaned"),
+        ("t.csv", ["a;b", "one"], "a;b"),
+        ("t.csv", ["Satz (A|B)", "one", "two | three"], "Satz (A|B)"),
+        ("t.csv", ['"a;b"', "one;two"], "a;b"),
+        ("t.tsv", ["Text, bereinigt", "one"], "Text, bereinigt"),
+    ],
+)
+def test_the_name_of_one_column_may_have_a_delimiter_in_it(tmp_path, name: str, lines: list[str], header: str) -> None:
+    path = write(tmp_path / name, *lines[:1], lines[1:])
+    assert list(resolve_dataframe(path)) == [header]
+    assert len(resolve_base_data(str(path), text_column=header)) == len(lines) - 1
+
+
 def test_a_text_that_is_not_quoted_is_not_cut(tmp_path) -> None:
     path = write(tmp_path / "t.csv", "text", ["The house, which was old, fell."])
     with pytest.raises(ValueError, match="line 2 has 3 fields, the header 1"):

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from everyday import every
 
+from gradiend import TextPredictionTrainer
 from gradiend.visualizer import (
     plot_encoder_distributions,
     plot_probability_shifts,
@@ -244,6 +245,11 @@ class TestConvergence:
             )
         }
         assert len(images) == 4
+
+    def test_given_stats_need_no_data_of_the_trainer(self, tmp_path: Path) -> None:
+        trainer = TextPredictionTrainer("unused", data=str(tmp_path / "gone.csv"))
+        path = plot_training_convergence(trainer=trainer, training_stats=RUN, output=tmp_path / "a", show=False)
+        assert image_kind(path) == PNG
 
     def test_default_file_and_explicit_file(self, tmp_path: Path) -> None:
         trainer = Run(experiment_dir=tmp_path / "run", stats=RUN)

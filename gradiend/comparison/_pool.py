@@ -97,10 +97,11 @@ def rows_of(feature: Feature, split: str, *, include_other_classes: bool = False
 
 
 def pool_of(features: Sequence[Feature], settings: Settings, *, include_other_classes: bool = False) -> Pool:
-    """The rows of all features in a split, without duplicates, at most `max_size` of each factual class, chosen once.
+    """The rows of all features in a split, without duplicates, at most `max_size` of each factual class.
 
-    With `include_other_classes`, texts of classes that are none of a feature's two are its own rows too. Nothing is
-    read from encodings of earlier calls, and nothing is written. ValueError: there is no row.
+    Of more rows, some are chosen at random, always the same ones. With `include_other_classes`, texts of classes
+    that are none of a feature's two are its own rows too. Nothing is read from encodings of earlier calls, and
+    nothing is written. ValueError: there is no row.
     """
     split, max_size = settings.split, settings.max_size
     places: dict[tuple[str, ...], int] = {}

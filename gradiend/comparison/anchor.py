@@ -9,11 +9,12 @@ wherever GRADIENDs tell their classes apart, whatever they read (docs/method.md)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
 from gradiend.comparison._cells import Floats, Measured, aggregated, common, measured
-from gradiend.comparison._encoded import encode_pool
+from gradiend.comparison._encoded import Encoded, encode_pool
 from gradiend.comparison._features import Feature, Models, Trainers, features_of
 from gradiend.comparison._pool import N_NULLS, VIEWS, Pool, Settings, chosen, pool_of, view_of
 from gradiend.comparison._result import ComparisonResult
@@ -34,9 +35,9 @@ def compute_anchor_aligned_encoding_matrix(
 ) -> ComparisonResult:  # fmt: skip
     """The anchor-aligned matrix of the rows of each trainer's own pair.
 
-    The other arguments are those of `compute_gradiend_feature_cross_encoding_matrix`.
-
     Args:
+        trainers, split, max_size, null, n_null, n_resamples, models: See
+            `compute_gradiend_feature_cross_encoding_matrix`.
         feature_classes: The rows, and the columns if these are classes. Default: all classes of the pairs.
         alignment: The column of a text: its `factual` class, its `counterfactual` class (that of the alternative
             word), or its `transition`. `auto` is counterfactual if all GRADIENDs read the alternative word, else
@@ -55,9 +56,12 @@ def compute_anchor_aligned_encoding_matrix(
         without contributions is NaN.
 
     Raises:
-        TypeError, ValueError: As there; or an unknown alignment or aggregate, or cache_only.
+        TypeError, ValueError: As of `compute_gradiend_feature_cross_encoding_matrix`; or an unknown
+            alignment or aggregate, or cache_only.
     """
-    check_cache_options(cache_only, force_recompute, allow_incomplete_cache)
+    check_cache_options(
+        cache_only=cache_only, force_recompute=force_recompute, allow_incomplete_cache=allow_incomplete_cache
+    )
     require_flag("include_other_classes", include_other_classes)
     settings = Settings(split, max_size, null, n_null, n_resamples)
     _check(alignment, aggregate)
@@ -74,7 +78,11 @@ def compute_dense_anchor_aligned_encoding_matrix(
 ) -> ComparisonResult:  # fmt: skip
     """The anchor-aligned matrix of the rows of all trainers: every GRADIEND counts in every column.
 
-    The arguments, the result and the errors are those of `compute_anchor_aligned_encoding_matrix`.
+    The result and the errors are those of `compute_anchor_aligned_encoding_matrix`.
+
+    Args:
+        trainers, feature_classes, alignment, aggregate, split, max_size, null, n_null, n_resamples, models: See
+            `compute_anchor_aligned_encoding_matrix`.
     """
     settings = Settings(split, max_size, null, n_null, n_resamples)
     _check(alignment, aggregate)
@@ -90,10 +98,10 @@ def compute_anchor_aligned_encoding_std_matrix(
 ) -> ComparisonResult:  # fmt: skip
     """The standard deviation (of a sample) of anchor-aligned matrices over seeds.
 
-    The n-th matrix is that of the n-th model of every trainer that has so many. The other arguments are those of
-    `compute_anchor_aligned_encoding_matrix`.
+    The n-th matrix is that of the n-th model of every trainer that has so many.
 
     Args:
+        trainers, feature_classes, alignment, split, max_size: See `compute_anchor_aligned_encoding_matrix`.
         dense: Whether every GRADIEND counts in every column, see `compute_dense_anchor_aligned_encoding_matrix`.
         models: Id → the models of several seeds, unless the trainers give them.
 
@@ -101,7 +109,7 @@ def compute_anchor_aligned_encoding_std_matrix(
         rows × columns, with `n_matrix`, the number of seeds of each cell.
 
     Raises:
-        TypeError, ValueError: As there; or no trainer has two seeds.
+        TypeError, ValueError: As of `compute_anchor_aligned_encoding_matrix`; or no trainer has two seeds.
     """
     require_flag("dense", dense)
     settings = Settings(split, max_size)
@@ -130,7 +138,7 @@ class _View:
         self, features: Sequence[Feature], pool: Pool, settings: Settings, classes: Sequence[str] | None,
         alignment: str, aggregate: str, *, dense: bool,
     ) -> None:  # fmt: skip
-        self.settings, self.dense = settings, dense
+        self.features, self.pool, self.settings, self.dense = features, pool, settings, dense
         self.aggregate = aggregate
         self.alignment = alignment = view_of(alignment, features)
         anchors = list(dict.fromkeys(name for feature in features for name in feature.classes))
@@ -149,7 +157,11 @@ class _View:
         owned = pool.owned if not dense else np.ones_like(pool.owned)
         # (features, columns)
         self._sizes = owned.T.astype(np.float64) @ self.flags
-        self._encoded = encode_pool(features, pool, settings)
+
+    @cached_property
+    def encoded(self) -> Encoded:
+        """What every GRADIEND says of every text of the pool: the long work."""
+        return encode_pool(self.features, self.pool, self.settings)
 
     def cells(self, found: Floats) -> Floats:
         """Mean encodings (L, features, columns) → (L, anchors, columns)."""
@@ -165,7 +177,7 @@ class _View:
 
     def measured(self, n_resamples: int) -> Measured:
         """The cells of the matrix, with intervals and null levels."""
-        return measured(self._encoded, self.flags, self.cells, owned=not self.dense, n_resamples=n_resamples)
+        return measured(self.encoded, self.flags, self.cells, owned=not self.dense, n_resamples=n_resamples)
 
     def result(self) -> ComparisonResult:
         """The payload."""
@@ -173,9 +185,9 @@ class _View:
         raw = [self._sizes[signs != 0].sum(axis=0).astype(int).tolist() for signs in self._signs]
         counts = [(self._sizes[signs != 0] > 0).sum(axis=0).tolist() for signs in self._signs]
         payload = {
-            "measure": f"{'dense_' * self.dense}anchor_aligned_encoding", "model_ids": self.rows,
+            "measure": f"{'dense_' if self.dense else ''}anchor_aligned_encoding", "model_ids": self.rows,
             "matrix": found.matrix.tolist(), "rows": self.rows, "columns": self.columns, "column_ids": self.columns,
             "alignment": self.alignment, "aggregate": self.aggregate, "n_matrix": counts, "raw_n_matrix": raw,
             "transitions_found": self.transitions,
         }  # fmt: skip
-        return ComparisonResult({**payload, **common(self._encoded, found, self.settings)})
+        return ComparisonResult({**payload, **common(self.encoded, found, self.settings)})

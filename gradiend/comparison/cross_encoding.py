@@ -78,9 +78,9 @@ def compute_gradiend_transition_cross_encoding_matrix(
 ) -> ComparisonResult:  # fmt: skip
     """The mean encoding of each directed transition, `factual class→alternative class`, by each GRADIEND.
 
-    The other arguments are those of `compute_gradiend_feature_cross_encoding_matrix`.
-
     Args:
+        trainers, split, max_size, null, n_null, n_resamples, models: See
+            `compute_gradiend_feature_cross_encoding_matrix`.
         transitions: The columns, such as `["he→she", "she→he"]`. Default: all that the rows have.
         cache_only: Must be False, because no encodings are kept in files.
         force_recompute: Without effect: encodings are always made.
@@ -91,9 +91,11 @@ def compute_gradiend_transition_cross_encoding_matrix(
         `transitions_found`.
 
     Raises:
-        TypeError, ValueError: As there; or cache_only.
+        TypeError, ValueError: As of `compute_gradiend_feature_cross_encoding_matrix`; or cache_only.
     """
-    check_cache_options(cache_only, force_recompute, allow_incomplete_cache)
+    check_cache_options(
+        cache_only=cache_only, force_recompute=force_recompute, allow_incomplete_cache=allow_incomplete_cache
+    )
     settings = Settings(split, max_size, null, n_null, n_resamples)
     features = features_of(trainers, models)
     encoded, names, columns = _columns(features, settings, "transition", "transitions", transitions)
@@ -111,9 +113,9 @@ def compute_trainer_pair_encoding_matrix(
 ) -> ComparisonResult:  # fmt: skip
     """What each GRADIEND (row) encodes on the texts of each trainer's pair (column), one class of which is positive.
 
-    The other arguments are those of `compute_gradiend_feature_cross_encoding_matrix`.
-
     Args:
+        trainers, split, max_size, null, n_null, n_resamples, models: See
+            `compute_gradiend_feature_cross_encoding_matrix`.
         metric: `positive_mean`, the mean encoding of the texts of the pair's positive class; `negative_mean`, that of
             the other class; or `positive_minus_negative`, their difference.
         positive_class: Id → the positive class of the pair. Default: that of the suite's definition of the pair, or `x`
@@ -127,8 +129,9 @@ def compute_trainer_pair_encoding_matrix(
         `value`, which is the metric. Each GRADIEND is turned so that its positive class encodes positive.
 
     Raises:
-        TypeError, ValueError: As there; or encoder_eval="cached", a pair whose positive class is not known or which
-            has no rows of a class, or a diagonal of 0 with `normalize`.
+        TypeError, ValueError: As of `compute_gradiend_feature_cross_encoding_matrix`; or
+            encoder_eval="cached", a pair whose positive class is not known or which has no rows of a class, or a
+            diagonal of 0 with `normalize`.
     """
     one_of("metric", metric, METRICS)
     require_flag("normalize", normalize)
@@ -175,12 +178,16 @@ def build_cross_task_encoder_summary(
 ) -> pd.DataFrame:  # fmt: skip
     """A table of what every GRADIEND encodes on every transition, a row for each of both.
 
-    The arguments and errors are those of `compute_gradiend_feature_cross_encoding_matrix`.
+    Args:
+        trainers, split, max_size, n_resamples, models: See `compute_gradiend_feature_cross_encoding_matrix`.
 
     Returns:
         The columns id, first_class, second_class, source, transition, source_class, target_class, n (rows), mean, std
         (over rows, of a sample), low and high (the interval of the mean over texts). Each GRADIEND is turned so that
         the texts of its first class encode positive.
+
+    Raises:
+        TypeError, ValueError: As of `compute_gradiend_feature_cross_encoding_matrix`.
     """
     settings = Settings(split, max_size, n_resamples=n_resamples)
     features = features_of(trainers, models)
@@ -204,11 +211,11 @@ def build_cross_task_encoder_summary(
     return pd.DataFrame(rows)
 
 
-def check_cache_options(*options: bool) -> None:
+def check_cache_options(*, cache_only: bool, **others: bool) -> None:
     """Raise ValueError for cache_only, and TypeError for an option that is neither True nor False."""
-    for name, value in zip(("cache_only", "force_recompute", "allow_incomplete_cache"), options, strict=True):
+    for name, value in {"cache_only": cache_only, **others}.items():
         require_flag(name, value)
-    if options[0]:
+    if cache_only:
         raise ValueError(f"cache_only=True is not possible: {NO_FILES}.")
 
 

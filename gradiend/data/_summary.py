@@ -139,7 +139,7 @@ class DataSummary(Shown):
             [f"{item.splits[0]} and {item.splits[1]}", item.kind, item.count, shortened(item.example, _EXAMPLE_WIDTH)]
             for item in self.overlaps
         ]
-        known = "" if shared else f"no text{' and no document' * self.has_documents} is in two splits."
+        known = "" if shared else f"no text{' and no document' if self.has_documents else ''} is in two splits."
         dropped = list(self.dropped.items())
         examples = [
             [item.name, word, shortened(text, _EXAMPLE_WIDTH)] for item in self.classes for text, word in item.examples

@@ -145,7 +145,8 @@ class GradientEngine:
         """The gradient of each variant's mean loss, parameter by parameter, such as those of several words in a text.
 
         Variants are batches of words; they share a forward pass where their inputs are equal, and each costs one
-        backward pass. `receive` gets the number of a variant, and then what `receive` of `stream` gets.
+        backward pass. `receive` gets the number of a variant, a range of the input space and the entries of this
+        range. For a parameter that the loss does not reach, `receive` is not called. For `bf16` see `gradients`.
         """
         with self._differentiating():
             losses = {number: each.mean() for number, each in enumerate(self._each_loss(variants, bf16=bf16))}

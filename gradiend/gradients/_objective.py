@@ -184,7 +184,7 @@ class Objective(ABC):
         mask = getattr(self.tokenizer, "mask_token_id", None)
         if mask is not None and any(mask in item.tokens for item in tokenized):
             word = next(word for word, item in zip(words, tokenized, strict=True) if mask in item.tokens)
-            raise ValueError(f"{word!r} is the mask token, or has it in it: give the word that stands in its place.")
+            raise ValueError(f"{word!r} is or contains the mask token: give the word that stands in its place.")
         unknown = self.unknown_id
         strange = sorted({word for word, item in zip(words, tokenized, strict=True) if unknown in item.tokens})
         if unknown is not None and strange:

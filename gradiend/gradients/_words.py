@@ -92,8 +92,8 @@ class WordBatch:
 
     input_ids: Tensor  # (B, L), padded on the right
     attention_mask: Tensor  # (B, L)
-    site_rows: Tensor  # (U,)
-    site_positions: Tensor  # (U,)
+    site_rows: Tensor  # (U,): the row of each site in input_ids
+    site_positions: Tensor  # (U,): the position of each site in its row
     score_sites: Tensor  # (S,): the site of each scored token
     score_tokens: Tensor  # (S,)
     score_words: Tensor  # (S,): the number of the word that each scored token belongs to

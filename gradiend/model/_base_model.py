@@ -61,7 +61,8 @@ def resolve_directory(
 def split_gradiend_arguments(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(arguments that shape a new GRADIEND and are not None, the rest).
 
-    `n_features` is the trainers' name of latent_dim, which wins; pre_prune_config makes weights after the pruning only.
+    `n_features` is the trainers' name of latent_dim; if both are given, latent_dim wins. With a pre_prune_config,
+    weights are made after the pruning only.
     """
     rest = dict(arguments)
     n_features = rest.pop("n_features", None)

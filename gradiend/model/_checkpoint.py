@@ -70,15 +70,15 @@ def is_checkpoint(directory: str | Path) -> bool:
     return config.is_file() and "architecture" in read_config(Path(directory))
 
 
-def refuse_other_model(directory: str | Path) -> None:
-    """Raise ValueError for a folder that holds a model of transformers, whose files a GRADIEND would replace."""
+def refuse_other_model(directory: str | Path, what: str = "a GRADIEND") -> None:
+    """Raise ValueError for a folder that holds a model of transformers, whose files `what` would replace."""
     try:
         config = read_json(Path(directory) / CONFIG)
     except (FileNotFoundError, ValueError):
         return
     if isinstance(config, dict) and "model_type" in config and "architecture" not in config:
         raise ValueError(
-            f"{directory} holds a model of transformers ({config['model_type']}), which a GRADIEND would overwrite: "
+            f"{directory} holds a model of transformers ({config['model_type']}), which {what} would overwrite: "
             "save elsewhere, such as in a folder of its own."
         )
 

@@ -136,7 +136,10 @@ def encoding_direction(feature_definition: Any) -> dict[str, int]:
     """
     signs = (1, -1)
     if not hasattr(feature_definition, "target_classes") or not hasattr(feature_definition, "all_classes"):
-        raise TypeError(f"feature_definition must have target_classes and all_classes; got {feature_definition!r:.60}.")
+        raise TypeError(
+            "feature_definition must have target_classes and all_classes, as a trainer has; got "
+            f"{feature_definition!r:.60}."
+        )
     targets = list(feature_definition.target_classes or ())
     if len(targets) != len(signs):
         raise ValueError(f"The encoding direction needs exactly two target classes; got {targets}.")

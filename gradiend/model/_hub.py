@@ -267,7 +267,7 @@ def _nothing_there(at: HubPlace, kind: str) -> NoReturn:
     where = f"no {kind} in {at.path!r}" if at.path else f"no {kind} at the top"
     has = [name or "the top" for name in nearest_first(at.path, names)] if kind == GRADIEND else []
     if has:
-        known = f"It has GRADIENDs in {', '.join(has[:5])}{', …' * (len(has) > 5)}: give subfolder=."
+        known = f"It has GRADIENDs in {', '.join(has[:5])}{', …' if len(has) > 5 else ''}: give subfolder=."
     elif kind == GRADIEND and at.below(CONFIG) in files:
         known = f"It holds a model, but no GRADIEND: give its name, {at.repository!r}, where a base model is wanted."
     else:

@@ -68,7 +68,8 @@ def _explained(error: Exception, at: HubPlace) -> tuple[type[OSError], str]:
         )
     if status is None:
         return ConnectionError, (
-            f"The hub cannot be reached for {at}, which is not wholly in the cache: call again when it can. ({cause})"
+            f"The hub cannot be reached for {at}, which is not wholly in the cache: call again with a connection. "
+            f"({cause})"
         )
     return _of_status(status, at)
 

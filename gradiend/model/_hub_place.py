@@ -68,7 +68,8 @@ class HubPlace:
         revision = self.revision or ""
         if not revision.startswith("refs/pr/"):
             revision = quote(revision, safe="")
-        return f"{SCHEME}{self.repository}{'@' * bool(revision)}{revision}{'/' * bool(self.path)}{self.path}"
+        at, below = f"@{revision}" if revision else "", f"/{self.path}" if self.path else ""
+        return f"{SCHEME}{self.repository}{at}{below}"
 
     @property
     def is_file(self) -> bool:

@@ -86,7 +86,8 @@ class Shards:
         for name, parameter in model.named_parameters():
             if not isinstance(parameter, DTensor) or parameter.placements != (Shard(0),):
                 raise ValueError(
-                    f"{name} is not sharded by rows, as FSDP2 (torch.distributed.fsdp.fully_shard) shards a model."
+                    f"{name} is not sharded by rows: FSDP2 (torch.distributed.fsdp.fully_shard) on the whole model is "
+                    "supported, and no other layout."
                 )
             local, offset = compute_local_shape_and_global_offset(
                 parameter.shape, parameter.device_mesh, parameter.placements

@@ -53,7 +53,7 @@ class GradiendModel(Shown, nn.Module):
         bias_decoder: Whether the decoder has a bias.
         torch_dtype: The dtype of all weights.
         device: The device of encoder and decoder, unless they have a device of their own. Default: the CPU.
-        device_encoder, device_decoder: These devices.
+        device_encoder, device_decoder: The device of one of the two.
         lazy_init: Whether only pruning (at the pruned size) or `build` creates the weights. Until then `encoder` and
             `decoder` are None and any use raises RuntimeError.
         **kwargs: Further metadata (such as `base_model`), which `self.kwargs` and the checkpoint keep.
@@ -314,7 +314,7 @@ class GradiendModel(Shown, nn.Module):
         """What encoder or decoder makes of values, whose last dimension must be `size`."""
         weight = self._built_linear(half).weight
         if not isinstance(values, Tensor):
-            hint = " Dicts of gradients need a ParamMappedGradiendModel." * isinstance(values, Mapping)
+            hint = " Dicts of gradients need a ParamMappedGradiendModel." if isinstance(values, Mapping) else ""
             raise TypeError(f"Expected a tensor of length {name} = {size}; got {type(values).__name__}.{hint}")
         if values.shape[-1:] != (size,):
             raise ValueError(f"Expected a tensor of length {name} = {size}; got shape {tuple(values.shape)}.")
@@ -494,6 +494,10 @@ class GradiendModel(Shown, nn.Module):
         """
         require_path("save_directory", save_directory)
         refuse_other_model(save_directory)
+        self._write(save_directory, use_safetensors, **kwargs)
+
+    def _write(self, save_directory: str, use_safetensors: bool | None = None, **kwargs: Any) -> None:
+        """`save_pretrained` into a directory that the caller has checked, whatever the caller has put there since."""
         metadata = {**self.kwargs, **kwargs}
         training, facts = metadata.pop("training", None), metadata.pop("card", None)
         self.encoder_linear  # noqa: B018 - raises before any file is written

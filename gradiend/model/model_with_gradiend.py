@@ -36,12 +36,12 @@ from gradiend.model._context import (
     write_gradiend_context,
 )
 from gradiend.model._device_map import MAPPED, is_dispatched, is_mapped
+from gradiend.model._entries import WeighsEntries
 from gradiend.model._hub import at_hand
 from gradiend.model._parameter_map import mapped_parameters
 from gradiend.model._refusals import is_finite, refuse_undefined_weights, unwrapped
 from gradiend.model._rewriting import RewritesBaseModel
 from gradiend.model._shards import Shards
-from gradiend.model._topk_features import WeighsEntries
 from gradiend.model.core.backbone import build_gradiend_from_base_model
 from gradiend.model.param_mapped import ParamMappedGradiendModel
 from gradiend.util._checks import require_path
@@ -254,7 +254,10 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         return model
 
     def on_shards(self, base_model: Any) -> Self:
-        """This process's part of this model, whose base model, or a copy, is now sharded by rows, or ValueError."""
+        """This process's part of this model; `base_model` is its base model, or a copy, sharded by rows.
+
+        Raises ValueError if `base_model` is not sharded by rows.
+        """
         return self._sharing(base_model, self.gradiend.sharded(Shards.of(base_model)))
 
     def untrained(self) -> Self:
@@ -306,7 +309,7 @@ class ModelWithGradiend(Shown, WeighsEntries, RewritesBaseModel):
         self._save_model(save_directory, **kwargs)
         self._base_digest().save(save_directory)
         task = {} if self.task is None else {"task": self.task}
-        self.gradiend.save_pretrained(save_directory, **{"base_model": self._recorded_base, **task, **kwargs})
+        self.gradiend._write(save_directory, **{"base_model": self._recorded_base, **task, **kwargs})
 
     def push_to_hub(self, repo_id: str, **options: Any) -> Any:
         """Publish the GRADIEND as a checkpoint with a card, see `gradiend.push_to_hub` for options and errors.

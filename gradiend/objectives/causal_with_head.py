@@ -24,6 +24,7 @@ from typing_extensions import Self
 from gradiend.gradients import Objective, TokenizedWord
 from gradiend.gradients._words import Span
 from gradiend.model._base_model import BaseDigest
+from gradiend.model._checkpoint import refuse_other_model
 from gradiend.model._checkpoint_files import CONFIG, FORMAT_VERSION, WEIGHTS, read_config, verify_files, write_config
 from gradiend.model.core.backbone import get_backbone_module
 from gradiend.objectives.loading import AutoModelForLM, save_base_model
@@ -288,7 +289,10 @@ class DecoderModelWithMLMHead(ModelWithHead):
         Args:
             save_directory: The directory, which is created if it is missing.
             **kwargs: Arguments of transformers' `save_pretrained`, if the causal model is saved.
+
+        Raises ValueError if the directory holds a model of transformers.
         """
+        refuse_other_model(save_directory, "an auxiliary head")
         if not self.name_or_path:
             save_base_model(self.to_original_model(), Path(save_directory) / OWN_BASE_MODEL, **kwargs)
         BaseDigest.of(self.to_original_model()).save(save_directory)

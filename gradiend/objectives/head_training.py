@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from gradiend._version import __version__
 from gradiend.gradients import TokenizedWord, batches_by_length, count_batches, measurement_mode
+from gradiend.model._checkpoint import refuse_other_model
 from gradiend.objectives.causal import is_decoder_only_model
 from gradiend.objectives.causal_with_head import CausalWithHead, DecoderModelWithMLMHead, MLMHead, stand_in_token
 from gradiend.objectives.loading import load_with_tokenizer
@@ -99,13 +100,14 @@ def train_mlm_head(
         tokenizer: The tokenizer of the model. Default: the tokenizer that the model's name loads.
         use_cache: Whether a head in `output_path` is kept if it was trained on the same model, rows and numbers.
 
-    Returns output_path. Raises ValueError for a masked language model, a number below 1, or data that cannot be trained
-    on.
+    Returns output_path. Raises ValueError for a masked language model, a number below 1, data that cannot be trained
+    on, or a directory that holds a model of transformers.
     """
     numbers = {"batch_size": batch_size, "epochs": epochs, "pooling_length": pooling_length}
     for name, value in numbers.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1; got {value}.")
+    refuse_other_model(output_path, "an auxiliary head")
     model, tokenizer = load_with_tokenizer(base_model, tokenizer, trust_remote_code=trust_remote_code)
     if not is_decoder_only_model(model):
         raise ValueError(

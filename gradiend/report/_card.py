@@ -127,7 +127,7 @@ def card_of(
         "rows": _table(about, base, hub_name),
         "goal": title_of_record(about),
         "use": _use(about, base if hub_name else f"path/to/{base}", repo_id, subfolder),
-        "rewriting": Raw("\n".join(_rewriting(about))),
+        "rewriting": Raw("\n".join(_rewriting(about))) if about.kind == "checkpoint" else None,
         "answers": [] if about.kind != "checkpoint" else _answers(about),
         "n_texts": (about.facts.get("encoder") or {}).get("training_rows"),
         "moves": list(moves.values()),

@@ -7,7 +7,7 @@ the drawing as JSON, where a small script finds the text of the point under the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -227,7 +227,8 @@ def _points(bands: Sequence[Drawn]) -> dict[str, Any]:
     every = [text for shown, _, _ in bands for text in shown["input_text"]]
     distinct = list(dict.fromkeys(every))
     for width in WIDTHS:
-        texts = ["".join(astuple(Text.of(text, width=width))) for text in distinct]
+        parts = [Text.of(text, width=width) for text in distinct]
+        texts = [f"{part.before}{part.word}{part.after}" for part in parts]
         if sum(len(text.encode(errors="replace")) for text in texts) <= TEXT_BYTES:
             break
     number_of_text = {text: number for number, text in enumerate(distinct)}

@@ -91,7 +91,7 @@ class Importance:
     outside: Sequence[tuple[str, Cell]]
     """Parameters outside of layers, such as embeddings."""
     parameters: Sequence[tuple[str, Cell, int]]
-    """(name, share, how many of the most important entries are its own) of those with the largest shares."""
+    """(name, cell, how many of the most important entries are its own) of those with the largest shares."""
     n_parameters: int
     entries: Sequence[Entry]
     tokens: Sequence[tuple[str, float]]

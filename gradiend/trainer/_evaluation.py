@@ -17,8 +17,8 @@ from gradiend.model._architecture import parse_device
 from gradiend.model._checkpoint import is_checkpoint
 from gradiend.model._context import Side
 from gradiend.model._device_map import is_dispatched
+from gradiend.model._entries import without_parameters
 from gradiend.model._shards import is_sharded
-from gradiend.model._topk_features import without_parameters
 from gradiend.util._argument_fields import plain
 from gradiend.util._cache import Fingerprint
 from gradiend.util._digest import frame_part, model_parts

@@ -45,7 +45,8 @@ def require_finite(name: str, value: object, least: float | None = None, most: f
     if not math.isfinite(number) or not within:
         limits = [f"at least {least:g}"] if least is not None else []
         limits += [f"at most {most:g}"] if most is not None else []
-        raise ValueError(f"{name} must be a finite number{' of ' * bool(limits)}{' and '.join(limits)}; got {value!r}.")
+        wanted = f" of {' and '.join(limits)}" if limits else ""
+        raise ValueError(f"{name} must be a finite number{wanted}; got {value!r}.")
 
 
 def numbers(name: str, value: Any) -> list[float]:
@@ -85,7 +86,7 @@ def require_path(name: str, value: object) -> None:
         raise ValueError(f"{name} has a zero byte, which no path can have; got {value!r:.60}.")
     if hint := home_hint(value):
         # A folder called "~" in the working folder is never meant, and whoever removes it removes the home folder.
-        raise ValueError(f"{name}={str(value)!r} is no path.{hint}")
+        raise ValueError(f"{name}={str(value)!r} begins with ~.{hint}")
 
 
 def home_hint(path: str | PathLike[str]) -> str:

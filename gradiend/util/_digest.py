@@ -57,6 +57,29 @@ class WithGradiend(Protocol):
     feature_class_encoding_direction: Any
 
 
+@runtime_checkable
+class KnowsParameters(Protocol):
+    """A base model whose weights have a digest."""
+
+    def named_parameters(self) -> Any:
+        """(name, tensor) of every parameter."""
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """A tokenizer whose vocabulary has a digest."""
+
+    def get_vocab(self) -> Mapping[str, int]:
+        """Token → id."""
+
+
+@runtime_checkable
+class TextModel(Protocol):
+    """A model with a tokenizer."""
+
+    tokenizer: Any
+
+
 def has_gradiend(model: Any) -> TypeGuard[WithGradiend]:
     """Whether a model is a base model with a GRADIEND, and not a stand-in of a test or another library."""
     return isinstance(model, WithGradiend) and isinstance(model.gradiend, nn.Module)
@@ -64,7 +87,7 @@ def has_gradiend(model: Any) -> TypeGuard[WithGradiend]:
 
 def tokenizer_of(model: Any) -> Any:
     """The tokenizer of a model; None for a modality without one."""
-    return getattr(model, "tokenizer", None)
+    return model.tokenizer if isinstance(model, TextModel) else None
 
 
 def named_weights(base_model: Any) -> Iterator[tuple[str, Tensor]]:
@@ -131,7 +154,7 @@ def tokenizer_digest(tokenizer: Any) -> str:
         state = {**json.loads(tokenizer.backend_tokenizer.to_str()), "padding": None, "truncation": None}
         special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
         return digest_json([kind, state, tokenizer.chat_template, special])
-    return digest_json([kind, tokenizer.get_vocab()]) if hasattr(tokenizer, "get_vocab") else kind
+    return digest_json([kind, tokenizer.get_vocab()]) if isinstance(tokenizer, Tokenizer) else kind
 
 
 def frame_part(frame: Any) -> str | None:
@@ -141,7 +164,7 @@ def frame_part(frame: Any) -> str | None:
 
 def language_model_parts(base_model: Any, tokenizer: Any) -> Fingerprint:
     """The parts of a language model that its measurements depend on."""
-    known = hasattr(base_model, "named_parameters")
+    known = isinstance(base_model, KnowsParameters)
     return {
         "format": CACHE_FORMAT,
         "base model": base_model_digest(base_model) if known else type(base_model).__name__,

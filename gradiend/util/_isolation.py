@@ -117,10 +117,12 @@ _defaults_lock = threading.Lock()
 
 @contextmanager
 def _float32_by_default() -> Iterator[None]:
-    """The default dtype belongs to the process: the first thread changes it, and the last thread restores it."""
+    """The default dtype belongs to the process: the first block changes it, and the last block restores it."""
     with _defaults_lock:
         _defaults.append(torch.get_default_dtype())
-        torch.set_default_dtype(torch.float32)
+        if len(_defaults) == 1:
+            # A dtype that code inside an outer block has set is wanted there.
+            torch.set_default_dtype(torch.float32)
     try:
         yield
     finally:

@@ -57,7 +57,8 @@ def duration(seconds: float) -> str:
 class Progress:
     """The progress of one piece of work, `label`, in a with-block.
 
-    There are `total` units (None: nobody knows), called `unit` in the singular, of which so many were `done` before.
+    There are `total` units (None: not known), called `unit` in the singular; `done` is the number of units that were
+    done before.
     With `brief`, the bar goes when the work is done, and work of less than `EVERY` seconds leaves no line. Nothing is
     seen unless `shown`.
     """

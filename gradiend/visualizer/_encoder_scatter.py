@@ -152,13 +152,13 @@ def _destination(
     return in_directory(trainer, DEFAULT_NAME) if experiment_dir is None else Path(experiment_dir) / DEFAULT_NAME
 
 
-def page_path(option: str, output: str | Path | None) -> Path | None:
-    """The file of a page, .html without an extension; a ValueError names the option for another extension."""
+def page_path(option: str, output: str | Path | None, why: str = "the scatter is a web page") -> Path | None:
+    """The file of a page, .html without an extension; the ValueError for another extension has the option and `why`."""
     if output is None:
         return None
     path = Path(output)
     if path.suffix.lower() not in ("", ".html", ".htm"):
-        raise ValueError(f"A web page is written: {option} must end with .html; got {path.name!r}.")
+        raise ValueError(f"{option} must end with .html, because {why}; got {path.name!r}.")
     return path if path.suffix else path.with_name(f"{path.name}.html")
 
 

@@ -85,7 +85,10 @@ def checked_frame(encodings: Encodings | None, columns: Sequence[str]) -> pd.Dat
             raise ValueError(f"The encoder frame has no column {column!r}, only {names}.{nearest(column, names)}")
     broken = int((~np.isfinite(frame["encoded"].to_numpy(np.float64))).sum())
     if broken:
-        raise ValueError(f"{broken} of {len(frame)} encodings are not finite: lower the learning rate of the training.")
+        raise ValueError(
+            f"{broken} of {len(frame)} encodings are not finite: the training has probably diverged; lower its "
+            "learning rate."
+        )
     return frame
 
 

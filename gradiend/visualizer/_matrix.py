@@ -13,7 +13,7 @@ import numpy as np
 from gradiend.util._keywords import one_of
 from gradiend.visualizer._arrangement import Matrix
 from gradiend.visualizer._output import (
-    FigureOptions,
+    PlotOptions,
     deliver,
     new_figure,
     require_destination,
@@ -104,7 +104,7 @@ class ColorScale:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeatmapOptions(FigureOptions):
+class HeatmapOptions(PlotOptions):
     """The arguments that all heatmaps have, by their public names; `plot_comparison_heatmap` describes them."""
 
     annot: bool | str

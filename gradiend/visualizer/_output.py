@@ -92,8 +92,8 @@ def checked_plot_options(plot: Callable[..., Any], given: Mapping[str, Any]) -> 
     return options
 
 
-_TRAINER_HAS = ("target_classes", "experiment_dir")
-"""What a plot takes from a trainer: classes, or a directory."""
+_TRAINER_HAS = ("experiment_dir", "target_classes")
+"""What a plot takes from a trainer: a directory, or classes, which a trainer may have to read its data for."""
 
 
 def _check(name: str, value: Any, annotation: str) -> None:
@@ -194,23 +194,33 @@ def marked(title: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FigureOptions:
-    """The arguments that most plots have, by their public names; `plot_training_convergence` describes them."""
+class PlotOptions:
+    """The arguments that all plots have, by their public names; `plot_training_convergence` describes them."""
 
     show: bool = True
     title: bool | str | None = False
     figsize: tuple[float, float] | None = None
+    return_fig_ax: bool = False
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """The options among the arguments of a plot, its `locals()`, before the plot has changed any of them."""
+        return cls(**{item.name: given[item.name] for item in fields(cls) if item.name in given})
+
+    def heading(self, default: str | None) -> str | None:
+        """The title of the figure: `default` for True, another title for a string, and None for anything else."""
+        return default if self.title is True else self.title or None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureOptions(PlotOptions):
+    """The arguments that most plots of curves, bars and points have besides; the same plot describes them."""
+
     img_format: str = "png"
     dpi: float | None = None
     legend_loc: str | None = None
     legend_ncol: int | None = None
     legend_bbox_to_anchor: tuple[float, ...] | None = None
-    return_fig_ax: bool = False
-
-    @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Self:
-        """The options among the arguments of a plot, its `locals()`."""
-        return cls(**{item.name: given[item.name] for item in fields(cls) if item.name in given})
 
     @property
     def legend(self) -> dict[str, Any]:
@@ -222,10 +232,6 @@ class FigureOptions:
         path = None if output is None else with_format(output, self.img_format)
         require_destination(path, self.show or self.return_fig_ax, ways)
         return path
-
-    def heading(self, default: str | None) -> str | None:
-        """The title of the figure: `default` for True, another title for a string, and None for anything else."""
-        return default if self.title is True else self.title or None
 
     def figure(self, size: tuple[float, float], title: str | None = None, fontsize: float = 13) -> Figure:
         """An empty figure with its default size and title, unless the user wants others."""

@@ -83,6 +83,7 @@ def plot_encoder_by_target(
             experiment_dir; an image extension is replaced by `img_format`.
         height: Height of the web page's plot in pixels.
         cmap: Colormap of the splits; the default is a colour-blind safe palette.
+        return_fig_ax: Return (figure, axes).
 
     Returns:
         The path of the file, "" if no file was written; with `interactive` the plotly figure, or None, with a warning,
@@ -99,8 +100,10 @@ def plot_encoder_by_target(
     if interactive and plotly_is_missing("plot_encoder_by_target(interactive=True)"):
         return None
     output = in_directory(trainer, WORDS_PLOT) if output is None else output
-    ways = "output or a trainer with an experiment_dir"
-    path = page_path("output", output) if interactive else options.path(output, ways)
+    if interactive:
+        path = page_path("output", output, "interactive=True writes a web page")
+    else:
+        path = options.path(output, "output or a trainer with an experiment_dir")
     rows = word_rows(given_or_encoded(trainer, encoder_df, split), target_col, max_words)
     default = title_of(DEFAULT_TITLE, trainer)
     if interactive:
@@ -121,9 +124,8 @@ def plot_encoder_strip_by_split(
 ) -> Any:  # fmt: skip
     """Plot a strip of words for each class and split, side by side, and name the words that lie apart.
 
-    The other arguments are those of `plot_encoder_by_target`.
-
     Args:
+        trainer, encoder_df, split, target_col, cmap: See `plot_encoder_by_target`.
         aggregate_targets: Draw the mean encoding of each word as a point; otherwise a point is an example.
         label_outliers: Which points are named, at most six of a strip: "iqr" (outside of the quartiles by `outlier_k`
             times their distance), "zscore" (more than `outlier_k` standard deviations from the mean), or None.
@@ -131,6 +133,9 @@ def plot_encoder_strip_by_split(
         label_samples: How many points of a strip are named, too, evenly spaced in the order of their encodings.
         label_words: Words that are named wherever they stand, whatever their case.
         output: The file to write, without it encoder_strip_by_split.<img_format> in the trainer's experiment_dir.
+        show, title, figsize, legend_loc, legend_ncol, legend_bbox_to_anchor, img_format, dpi: See
+            `plot_training_convergence`.
+        return_fig_ax: Return (figure, axes).
 
     Returns:
         The path of the file, "" if no file was written.

@@ -123,8 +123,6 @@ def plot_encoder_distributions(
             neither a path nor `show`.
         ImportError: matplotlib is not installed.
     """
-    if legend_bbox_to_anchor is None and legend_loc == "best":
-        legend_loc = None
     options = DistributionOptions.of(locals())
     destination = _destination(trainer, output, output_dir)
     path = options.path(destination, "output, output_dir or a trainer with an experiment_dir")
@@ -139,7 +137,10 @@ def plot_encoder_distributions(
     groups = ordered(groups, violin_order)
     splits = split_order(split for group in groups for split in group.splits if split) if facets else ()
     if facets and not splits:
-        raise ValueError(f"split_plot_mode='facets' needs splits in a column {SPLIT!r}: evaluate_encoder(split=[…]).")
+        raise ValueError(
+            f"split_plot_mode='facets' needs the splits of the rows in a column {SPLIT!r}, which "
+            'evaluate_encoder(split=["train", "test"], return_df=True) writes.'
+        )
     figure = distribution_figure(
         groups, violins=paired(groups, paired_legend_labels), splits=splits,
         names=Names(_by_group_name(legend_name_mapping or {})),
@@ -173,6 +174,12 @@ class DistributionOptions(FigureOptions):
     label_fontsize: float | None = None
     axis_label_fontsize: float | None = None
     legend_fontsize: float | None = None
+
+    @property
+    def legend(self) -> dict[str, Any]:
+        """As of all figures; "best" without an anchor leaves the place to the figure."""
+        left = self.legend_loc == "best" and self.legend_bbox_to_anchor is None
+        return {**super().legend, **({"loc": None} if left else {})}
 
 
 @dataclass(frozen=True)

@@ -215,7 +215,10 @@ def shift_curves(
         classes = [name for name in class_ids if name in classes]
     if not datasets or not classes:
         wanted = "" if class_ids is None else f" for {list(class_ids)}"
-        raise ValueError(f"The grid holds no probabilities{wanted}: they come from evaluate_decoder(plot=True).")
+        raise ValueError(
+            f"The grid holds no probabilities{wanted}: its entries need probs_by_dataset, which "
+            "evaluate_decoder(plot=True) fills in."
+        )
     selected = _selected(results, classes, target_classes, strengthen)
     score = LIKELIHOOD if by_ratio else "LMS"
     return ShiftCurves(base, moved, tuple(classes), tuple(datasets), selected, score)

@@ -31,7 +31,9 @@ class TokenProperty(Enum):
     SENTENCE_START = "sentence start"
 
 
-_POS, _TAG, _LEMMA, _DEP, _ENTITY, _MORPH, _SENTENCE = TokenProperty
+_POS, _TAG, _LEMMA = TokenProperty.POS, TokenProperty.TAG, TokenProperty.LEMMA
+_DEP, _ENTITY = TokenProperty.DEP, TokenProperty.ENTITY
+_MORPH, _SENTENCE = TokenProperty.MORPHOLOGY, TokenProperty.SENTENCE_START
 _READ: dict[TokenProperty, Callable[[Token], str]] = {
     _POS: lambda token: token.pos_, _TAG: lambda token: token.tag_, _LEMMA: lambda token: token.lemma_,
     _DEP: lambda token: token.dep_, _ENTITY: lambda token: token.ent_type_,
@@ -146,7 +148,10 @@ _PATTERN_KEYS = {
 
 
 def unneeded_pipes(nlp: Language, needed: Collection[TokenProperty]) -> list[str]:
-    """Name the components that nothing read here needs, but for those that are not spaCy's own and all before them."""
+    """Name the components that can be left out where only some properties are read.
+
+    Components that are not spaCy's own stay, and so do all before them: what such a component reads is not known.
+    """
     wanted = set(needed)
     unneeded = []
     for name in reversed(nlp.pipe_names):

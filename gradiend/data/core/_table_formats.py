@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import itertools
 import json
 import sys
 import zlib
@@ -162,15 +163,30 @@ def csv_rows(path: Path, delimiter: str | None = None) -> Generator[tuple[int, l
 
 
 def _require_delimiter(path: Path, header: Sequence[str], delimiter: str) -> None:
-    """Raise a ValueError for a header whose one name has the delimiter of another kind of table in it."""
-    name = "".join(header[:1])
-    other = next((mark for mark in (";", "\t", "|", ",") if mark in name.strip()), None)
-    if len(header) == 1 and other is not None:
+    """Raise a ValueError for a header with one name, if another delimiter divides header and rows."""
+    if len(header) != 1:
+        return
+    marks = [mark for mark in (";", "\t", "|", ",") if mark != delimiter and mark in header[0].strip()]
+    other = next((mark for mark in marks if _divides(path, mark)), None)
+    if other is not None:
         raise _unreadable(
             path,
             f"its columns are divided by {other!r} and not by {delimiter!r}. Save it so, or read it with pandas "
-            f"(sep={other!r}, dtype=str, keep_default_na=False) and pass the DataFrame.",
+            f"(sep={other!r}, dtype=str, keep_default_na=False) and pass the DataFrame. If it has one column, quote "
+            "the name of the column.",
         )
+
+
+def _divides(path: Path, mark: str) -> bool:
+    """Whether `mark` divides the header into several names and the first row into as many fields."""
+    with _open_text(path) as lines:
+        reader = csv.reader(lines, delimiter=mark, strict=True)
+        rows = filter(None, iter(lambda: _next_row(reader), None))
+        try:
+            lengths = [len(row) for row in itertools.islice(rows, 2)]
+        except csv.Error:
+            return False
+    return len(lengths) == 2 and lengths[0] == lengths[1] > 1
 
 
 def json_object(line: str, where: str) -> dict[str, Any]:

@@ -44,17 +44,22 @@ def plot_topk_overlap_heatmap(
 ) -> Any:  # fmt: skip
     """Plot how many of the top-k weights each two models share.
 
-    The arguments that are not described here are those of `plot_comparison_heatmap`; clusters are those of the shares.
-
     Args:
         models: {name: model}, two or more; a model needs only `get_topk_weights(part=, topk=)`.
         topk: How many weights of each model, or which share of them.
         part: The part whose weights are ranked, e.g. decoder-weight.
         value: "intersection" (`|A ∩ B|`) or "intersection_frac" (`|A ∩ B| / min(|A|, |B|)`).
         percentages: Show either value in percent of the smaller set, 0 to 100; False shows counts or fractions.
+        cluster: Put models beside each other that share many of their weights: by average linkage on the shares
+            `|A ∩ B| / min(|A|, |B|)`, whatever `value` is. `order="cluster"` does the same.
         fmt: Format of the numbers in the cells, e.g. ".1f" (`annot_fmt` is another name of this argument).
         seed_group_policy: Of a SeedModelGroup, the set of its "primary" (best) model, or the "union" or "intersection"
             of the sets of its seeds.
+        order, annot, figsize, cmap, vmin, vmax, title, output_path, show, return_data, return_fig_ax, ax,
+            pretty_groups, scale, scale_gamma, annot_fontsize, tick_label_fontsize, group_label_fontsize,
+            group_label_rotation_top, group_label_rotation_right, cbar_pad, cbar_fontsize, cbar_shrink, row_metric,
+            row_metric_label, row_metric_cmap, row_metric_vmin, row_metric_vmax, row_label_mapping,
+            column_label_mapping: See `plot_comparison_heatmap`.
 
     Returns:
         {per_model: {name: indices}, model_ids: names in the order of the rows, matrix: rows of numbers, value, topk,

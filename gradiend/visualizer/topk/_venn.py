@@ -51,6 +51,7 @@ def plot_topk_overlap_venn(
         region_counts_fontsize: Size of the numbers in points.
         patch_linewidth: Width of the outlines in points.
         alpha: Opacity of the sets, or of the colours behind the dots, 0 to 1.
+        title: Title of the figure.
         label_mapping: Display names of the models.
         seed_group_policy: Of a SeedModelGroup, the set of its "primary" (best) model, or the "union" or "intersection"
             of the sets of its seeds.

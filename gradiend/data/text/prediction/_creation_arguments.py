@@ -160,7 +160,7 @@ class TrainingRequest:
 
     def __post_init__(self) -> None:
         for name in ("split_by_document", "keep_several_classes", "split_by_target", "raise_on_incomplete_classes"):
-            require_flag(name, vars(self)[name])
+            require_flag(name, getattr(self, name))
         require_whole("min_rows_per_target_for_balance", self.min_rows_per_target_for_balance, 1)
         if self.min_rows_per_target_for_balance > 1 and self.balance != "words":
             raise ValueError(

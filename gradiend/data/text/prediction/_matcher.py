@@ -132,7 +132,10 @@ def _compile(words: Sequence[str]) -> re.Pattern[str]:
         return re.compile(rf"(?<!{WORD_CHARACTER})(?={initials})(?:{body})(?!{WORD_CHARACTER})", re.IGNORECASE)
     before, after = rf"(?<!{WORD_CHARACTER})", rf"(?!{WORD_CHARACTER})"
     with_own_edges = (
-        before * is_word_character(word[0]) + _spellings(word) + after * is_word_character(word[-1]) for word in words
+        (before if is_word_character(word[0]) else "")
+        + _spellings(word)
+        + (after if is_word_character(word[-1]) else "")
+        for word in words
     )
     return re.compile("|".join(with_own_edges), re.IGNORECASE)
 

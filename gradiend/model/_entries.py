@@ -23,7 +23,10 @@ from gradiend.util._processes import by_first
 
 
 class WeighsEntries(nn.Module):
-    """The part of `ModelWithGradiend` that ranks and prunes the input dimensions of its GRADIEND."""
+    """The part of `ModelWithGradiend` that ranks, names and prunes the input dimensions of its GRADIEND.
+
+    A pruning that is not in place makes a copy of the model, which shares the base model.
+    """
 
     base_model: Any
     gradiend: ParamMappedGradiendModel
