@@ -25,7 +25,7 @@ from gradiend.trainer._seed_runs import saved_seed_run_paths, seed_report, seeds
 from gradiend.trainer._seed_table import SeedTable, seed_table
 from gradiend.util._display import Shown, Table, facts
 from gradiend.util._keywords import one_of
-from gradiend.util.paths import SEED_EVALUATIONS
+from gradiend.util.paths import SEED_EVALUATIONS, working_folder
 
 SELECTIONS = ("all_convergent", "best", "all_tried")
 PASSED_ON = frozenset((
@@ -238,6 +238,8 @@ class MultiSeedTrainerView(Shown):
         trainer, directory = self.trainer, self._paths[seed]
         place = seeds_directory(trainer)
         own = copy.copy(trainer)
+        # The folders of its arguments are seen from the present working folder.
+        own._made_in = working_folder()
         own._args = trainer.training_args.replace(
             experiment_dir=None if place is None else str(place / SEED_EVALUATIONS), output_dir=None, seed=seed,
             seed_runs_dir=None, max_seeds=1, min_convergent_seeds=1, keep_seed_runs=False, saved_seed_runs=None,

@@ -713,11 +713,11 @@ class Trainer(Shown, FeatureLearningDefinition):
         Raises:
             ValueError: No configuration, or a configuration that does not fit the data.
         """
-        config = _preparation.pruning_config("pre_prune", pre_cfg, self._args.pre_prune_config, PrePruneConfig)
-        current = self.current
+        args, current = self.placed_args, self.current
+        config = _preparation.pruning_config("pre_prune", pre_cfg, args.pre_prune_config, PrePruneConfig)
         new = current.directory is None and is_new(current.given)
-        model = current.model or unpruned(self, current.given, None, self._args)
-        current.model = _preparation.pre_pruned(self, model, config, self._args, inplace=inplace)
+        model = current.model or unpruned(self, current.given, None, args)
+        current.model = _preparation.pre_pruned(self, model, config, args, inplace=inplace)
         current.pruned = current.model.untrained() if new else current.model
         return self
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -49,6 +49,8 @@ KEPT = (
     "epoch", "position", "epoch_random", "last_losses", "best", "stats", "agreement", "of_nothing", "seconds",
 )  # fmt: skip
 """Attributes of a `TrainingRun` that are parts of its state as they are."""
+Hook = Literal["on_train_begin", "on_epoch_begin", "on_step_begin", "on_epoch_end", "on_train_end"]
+"""The hooks of callbacks whose result does not count."""
 LAST_BATCHES = 8
 """Number of last batches that decide whether a training has diverged and, without an evaluation, its sign."""
 
@@ -278,7 +280,7 @@ class TrainingRun:
             "control": self.control,
         }  # fmt: skip
 
-    def _call(self, hook: str, **more: Any) -> None:
+    def _call(self, hook: Hook, **more: Any) -> None:
         """Call a hook of all callbacks."""
         for callback in self.callbacks:
             getattr(callback, hook)(**more, **self._shared())
