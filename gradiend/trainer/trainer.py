@@ -90,7 +90,7 @@ class Trainer(Shown, FeatureLearningDefinition):
             raise TypeError(f"args must be gradiend.TrainingArguments(…); got {type(args).__name__}.")
         self._args = args or TrainingArguments()
         self._made_in = working_folder()
-        refuse_name_of_model(model, [self._args.experiment_dir, self._args.output_dir])
+        refuse_name_of_model(model, _preparation.new_folders(self, self._args))
         self.current = CurrentModel(self, model)
         """The model that a call works on if the call is given no other model."""
         self._last_results: LastResults | None = None

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from gradiend.model._checkpoint import refuse_other_model
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core._class_means import initialize_from_class_means, means_batches, require_closed_form
 from gradiend.trainer.core._optimizers import GradiendOptimizer
@@ -79,7 +80,8 @@ def train(
         The output directory, which holds the checkpoint and training.json.
 
     Raises:
-        ValueError: An unknown keyword, no data, data without a length, or no output_dir.
+        ValueError: An unknown keyword, no data, data without a length, no output_dir, or one that holds a model of
+            transformers.
         KeyError: A batch without source or target.
         FloatingPointError: A loss or weight is infinite or undefined; the last good state and best model stay.
         RuntimeError: The best model was removed, or replaced, while the training ran.
@@ -95,6 +97,7 @@ def train(
     output = arguments.output_dir
     if output is None:
         raise ValueError("train() needs output_dir, the directory for the trained model.")
+    refuse_other_model(output)
     if not isinstance(data, Sized):
         raise ValueError(f"The training data must have a length, which decides the steps; got {type(data).__name__}.")
     steps = total_steps(len(data), arguments)
