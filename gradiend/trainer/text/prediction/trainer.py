@@ -353,8 +353,8 @@ class TextPredictionTrainer(Trainer):
         texts are scored as this policy asks for.
         """
         return _evaluation_data.decoder_measurement(
-            self.modality, model, tokenizer, training_like_df, neutral_df, self._get_decoder_eval_targets(),
-            eval_batch_size, scored_by, balance_texts,
+            self.modality, model, tokenizer, training_like_df, neutral_df, self.target_classes,
+            self._get_decoder_eval_targets(), eval_batch_size, scored_by, balance_texts,
         )  # fmt: skip
 
     def balance_texts(self, given: Any = None) -> list[str]:
