@@ -171,9 +171,8 @@ def _require_text_keys(node: Any, name: str, lines: Sequence[str]) -> None:
             _require_text_keys(value, name, lines)
     elif isinstance(node, dict):
         for key, value in node.items():
-            # Keys that `<<` takes from another mapping stand there.
-            own = not isinstance(key, str) and key in (node.lc.data or ())  # type: ignore[attr-defined]
-            if own:
+            # Keys that `<<` takes from another mapping are judged there.
+            if not isinstance(key, str) and key in (node.lc.data or ()):  # type: ignore[attr-defined]
                 line, column = node.lc.key(key)  # type: ignore[attr-defined]
                 as_written = re.match(rf"{re.escape(str(key))}\s*([:,}}#]|$)", lines[line][column:])
                 whole = isinstance(key, int) and not isinstance(key, bool)

@@ -47,7 +47,7 @@ CARD_WORDS = 12
 class TextData(Modality):
     """Texts with a masked word; frames are read when they are first needed, and kept.
 
-    `single` is the data with the splits of all seeds, of which this data has other splits; None if this is that data.
+    `single` is the data with the one split of all seeds, whose rows this data divides anew; None if this is that data.
     """
 
     def __init__(
@@ -61,9 +61,12 @@ class TextData(Modality):
         self._dropped: dict[tuple[str, str], Counter[str]] = {}
         self.trained_head: str | None = None
         """Directory of the auxiliary head that the trainer has trained; None without a head."""
-        self._single: TextData = self if single is None else single
-        self.reader: TextData = self._single
+        self.reader: TextData = self
         """Who reads the table or data set: itself, or one with the same source, so that it is read once."""
+        self._single: TextData = self if single is None else single
+        if single is not None:
+            # The rows are read now, so that those of a seed are the same whatever becomes of the file.
+            self._given = single._given
         self._of_seeds: dict[tuple[int, str], TextData] = {}
         self._neutral: tuple[Any, pd.DataFrame] | None = None
         """What the configuration named when the neutral texts were read, and the texts."""
