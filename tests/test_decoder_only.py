@@ -251,6 +251,25 @@ def test_a_class_without_any_context_is_an_error(starting, qwen):
         run.train()
 
 
+def test_of_a_class_whose_drawn_rows_have_no_context_no_more_is_said(qwen):
+    data = rows()
+    model = trainer(qwen, data=data).get_model()
+    drawn = data["masked"].isin(trainer(qwen, data=data).create_eval_data(model, max_size=1).rows["input_text"])
+    data.loc[drawn, "masked"] = "[MASK]" + data.loc[drawn, "masked"].str.partition("[MASK]")[2]
+    run = trainer(qwen, data=data)
+    with pytest.raises(ValueError, match=r"none of the \d rows that were drawn .* or draw more rows \(max_size\)"):
+        run.create_eval_data(model, max_size=1)
+    assert len(run.create_eval_data(model)) == (data["split"] == "validation").sum() - drawn.sum()
+
+
+def test_rows_of_a_users_own_may_have_ids_without_labels(starting, qwen, tmp_path):
+    run = trainer(qwen, data=starting).train(output_dir=str(tmp_path / "m"), max_steps=1)
+    frame = run.combined_data[run.combined_data["split"] == "test"]
+    expected = run.evaluate_decoder(lrs=[0.1], training_like_df=frame)
+    found = run.evaluate_decoder(lrs=[0.1], training_like_df=frame.assign(source_id=frame["factual_class"]))
+    assert found["grid"] == expected["grid"]
+
+
 @pytest.mark.slow
 def test_the_demo_runs_on_a_causal_model(tmp_path, capsys):
     tokenizer = AutoTokenizer.from_pretrained(model_path())

@@ -51,6 +51,15 @@ FAULTS = {
     TEXT + "{base_data: a.txt, feature_targets: {007: [x], b: [y]}}\n": [
         "x.yaml:3:46: YAML reads this key as 7, which is no text: quote it."
     ],
+    TEXT + "{base_data: a.txt, feature_targets: {+1: [x], b: [y]}}\n": [
+        "x.yaml:3:46: YAML reads this key as 1, which is no text: quote it."
+    ],
+    TEXT + "{base_data: a.txt, feature_targets: {b: [y], 1_0: [x]}}\n": [
+        "x.yaml:3:54: YAML reads this key as 10, which is no text: quote it."
+    ],
+    TEXT + "\n  base_data: a.txt\n  feature_targets:\n    b: [y]\n    0x1: [x]\n": [
+        "x.yaml:7:5: YAML reads this key as 1, which is no text: quote it."
+    ],
     TEXT + "{base_data: a.txt, feature_targets: {b: [y], True: [x]}}\n": [
         "x.yaml:3:54: YAML reads this key as true, which is no text: quote it."
     ],
@@ -133,6 +142,22 @@ def read(tmp_path, text, flags=None):
     path = tmp_path / "x.yaml"
     path.write_text(text)
     return read_experiment(path, flags)
+
+
+@pytest.mark.parametrize(
+    "targets",
+    ["{0: [x], 1: [y]}", "{-1 : [x], b: [y]}", "\n    0: [x] # none\n    1  : [y]", "\n    ? 0\n    : [x]\n    1: [y]"],
+)
+def test_a_number_that_is_written_as_it_is_read_is_a_name(tmp_path, targets):
+    experiment = read(tmp_path, TEXT + f"\n  base_data: a.txt\n  feature_targets: {targets}\n")
+    assert all(isinstance(name, str) for name in experiment.corpus.feature_targets)
+    assert set(experiment.corpus.feature_targets) <= {"-1", "0", "1", "b"}
+
+
+def test_keys_that_another_mapping_gives_stand_there(tmp_path):
+    merged = "feature_targets: {<<: &more {1: [x], 2: [z]}, b: [y]}"
+    experiment = read(tmp_path, TEXT + f"{{base_data: a.txt, {merged}}}\n")
+    assert set(experiment.corpus.feature_targets) == {"1", "2", "b"}
 
 
 @pytest.mark.parametrize("text", FAULTS)

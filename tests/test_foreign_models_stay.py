@@ -1,5 +1,6 @@
 """What the user's own folders hold, a base model above all, is never overwritten by a result."""
 
+import functools
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from test_decoder_only import saved_family
 
 from gradiend import GradiendModel, ModelWithGradiend, TextFilterConfig, TextPredictionDataCreator, apply_delta
 from gradiend.model._rewrite_files import export_delta
+from gradiend.trainer.core.training import train
 from gradiend.trainer.text import DecoderModelWithMLMHead, TextPredictionModelWithGradiend, train_mlm_head
 
 
@@ -139,8 +141,59 @@ def test_a_corpus_is_not_replaced_by_what_is_found_in_it(tmp_path, monkeypatch, 
     assert creator.generate_training_data(output="found.csv", min_rows_per_class_for_split=0)
 
 
-def test_an_experiment_has_another_name_than_its_model_on_a_hub(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("arguments", "call", "run_id"),
+    [
+        ({"experiment_dir": "owner/name"}, None, None),
+        ({"experiment_dir": "owner/name/first"}, None, None),
+        ({"experiment_dir": "owner"}, None, "name"),
+        ({"output_dir": "owner/../owner/name"}, None, None),
+        ({"seed_runs_dir": "owner/name"}, None, None),
+        ({}, {"output_dir": "owner/name"}, None),
+        ({}, {"experiment_dir": "owner/name"}, None),
+        ({}, {"experiment_dir": "owner"}, "name"),
+        ({}, {"model": "other", "output_dir": "other"}, None),
+    ],
+)
+def test_an_experiment_has_another_name_than_its_model_on_a_hub(tmp_path, monkeypatch, arguments, call, run_id):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="The folder owner/name would have the name of the model"):
-        tiny_data.trainer("owner/name", {"experiment_dir": "owner/name"}).train()
+    name = (call or {}).get("model", "owner/name")
+
+    def make():
+        return tiny_data.trainer("owner/name", arguments, run_id=run_id)
+
+    # What the trainer itself has is refused when it is made.
+    refused = make if call is None else functools.partial(make().train, **call)
+    with pytest.raises(ValueError, match=f"would have the name of the model, {name}, and would be loaded in its place"):
+        refused()
     assert not any(tmp_path.iterdir())
+
+
+def test_the_way_out_of_an_experiment_with_the_name_of_its_model_is_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"such as runs/name\."):
+        tiny_data.trainer("owner/name", {"experiment_dir": str(tmp_path / "owner/name")})
+
+
+def test_a_name_that_no_file_can_have_makes_no_trainer_fail(tmp_path):
+    name = "x" * 300
+    assert tiny_data.trainer(name, {"experiment_dir": str(tmp_path)}).base_model_path == name
+
+
+def test_an_experiment_may_be_trained_on_in_its_own_folder(base):
+    tiny_data.trainer(base, {"experiment_dir": "run"}).train()
+    assert tiny_data.trainer("run", {"experiment_dir": "run"}).get_model() is not None
+    assert tiny_data.trainer("run/model", {"output_dir": "run/model"}).get_model() is not None
+
+
+def test_a_training_of_gradients_does_not_replace_a_model_and_says_so_before_it(base):
+    taken = []
+
+    class Batches(list):
+        def __iter__(self):
+            taken.append(self)
+            return super().__iter__()
+
+    with pytest.raises(ValueError, match="base holds a model of transformers"):
+        train(ModelWithGradiend.from_pretrained(base), Batches([{}]), output_dir=base, max_steps=1)
+    assert not taken

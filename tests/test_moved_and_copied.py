@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tiny_data
 
-from gradiend import ModelWithGradiend, SymmetricTrainerSuite, TextPredictionTrainer, TrainingArguments
+from gradiend import ModelWithGradiend, PrePruneConfig, SymmetricTrainerSuite, TextPredictionTrainer, TrainingArguments
 
 SEEDS = {"max_seeds": 2, "min_convergent_seeds": None, "keep_seed_runs": True, "use_cache": True}
 
@@ -51,6 +51,31 @@ def test_a_base_model_beside_the_program_is_found_from_another_folder(here, monk
     monkeypatch.chdir("other")
     assert trainer.train().evaluate_encoder()["correlation"] is not None
     assert trainer.base_model_path == "base"
+
+
+def test_the_trainer_of_a_seed_keeps_the_folder_too(here, monkeypatch):
+    trainer = tiny_data.trainer(str(here / "base"), {"experiment_dir": "run", **SEEDS})
+    trainer.train()
+    view = trainer.multi_seed(selection="all_tried")
+    before = view.trainer_of(0).experiment_dir
+    monkeypatch.chdir("other")
+    assert Path(view.trainer_of(0).experiment_dir) == here / before
+    view.evaluate_encoder()
+    assert not any(Path().iterdir())
+    trainer.train(output_dir="given")
+    later = trainer.multi_seed(selection="all_tried")
+    assert Path(later.trainer_of(0).experiment_dir).parts[0] == "seeds"
+    later.evaluate_encoder()
+    assert not (here / "seeds").exists()
+
+
+def test_pruning_ahead_keeps_its_gradients_with_the_experiment(here, monkeypatch):
+    config = PrePruneConfig(topk=0.5, use_cached_gradients=True, n_samples=4)
+    trainer = tiny_data.trainer(str(here / "base"), {"experiment_dir": "run", "pre_prune_config": config})
+    monkeypatch.chdir("other")
+    trainer.pre_prune()
+    assert not any(Path().iterdir())
+    assert any((here / "run").iterdir())
 
 
 def test_a_suite_keeps_its_folder_too(here, monkeypatch):

@@ -121,3 +121,35 @@ class Table:
 def test_a_table_of_another_package_leads_to_pandas(read):
     with pytest.raises(TypeError, match=r"got Table \(test_rows_that_say_nothing\): give what its to_pandas"):
         read()
+
+
+def test_what_the_configuration_names_later_is_used():
+    made = trainer()
+    assert made.neutral_data is None
+    for texts in (["the sky is blue ."], ["the sea is deep ."]):
+        made.config.eval_neutral_data = pd.DataFrame({"text": texts})
+        assert made.neutral_data["text"].tolist() == texts
+        assert made.neutral_data is made.neutral_data
+    made.config.random_state = 3
+    assert made.data_parts("train")["data seed"] == 3
+
+
+class OtherNames(TextPredictionTrainer):
+    """A trainer that calls the classes of its data by other names."""
+
+    @property
+    def target_classes(self):
+        return ["one", "many"]
+
+    def _get_decoder_eval_targets(self):
+        return {"one": ["he", "she"], "many": ["they"]}
+
+
+def test_the_words_that_are_balanced_are_those_of_the_trainers_own_classes(tmp_path):
+    made = OtherNames(tiny_data.save_bert(tmp_path), data=ROWS, target_classes=["SG", "PL"])
+    model, neutral = made.get_model(), pd.DataFrame({"text": ["the bread was new ."]})
+    measurement = made.prepare_base_model_evaluation(
+        model.base_model, model.tokenizer, made.combined_data, neutral, eval_batch_size=8,
+        balance_texts=["then [MASK] saw it ."],
+    )  # fmt: skip
+    assert measurement.base(None) is not None

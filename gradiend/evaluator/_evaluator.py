@@ -7,19 +7,7 @@ from typing import Any
 
 from gradiend.evaluator.decoder import DecoderEvaluator
 from gradiend.evaluator.encoder import EncoderEvaluator
-
-
-def _of_visualizer(name: str) -> Callable[..., Any]:
-    """The method that calls a plot of the visualizer."""
-
-    def method(self: Evaluator, *args: Any, **kwargs: Any) -> Any:
-        if self._visualizer is None:
-            raise NotImplementedError("This Evaluator has no plots: construct it with visualizer_class=Visualizer.")
-        return getattr(self._visualizer, name)(*args, **kwargs)
-
-    method.__name__, method.__qualname__ = name, f"Evaluator.{name}"
-    method.__doc__ = f"See `gradiend.visualizer.{name}`."
-    return method
+from gradiend.visualizer._encodings import Encodings
 
 
 class Evaluator:
@@ -31,13 +19,6 @@ class Evaluator:
         decoder_evaluator: The evaluator of the decoder. Default: `DecoderEvaluator()`.
         visualizer_class: A class whose constructor takes the trainer; without it, plots raise NotImplementedError.
     """
-
-    plot_training_convergence = _of_visualizer("plot_training_convergence")
-    plot_encoder_distributions = _of_visualizer("plot_encoder_distributions")
-    plot_encoder_scatter = _of_visualizer("plot_encoder_scatter")
-    plot_encoder_by_target = _of_visualizer("plot_encoder_by_target")
-    plot_encoder_strip_by_split = _of_visualizer("plot_encoder_strip_by_split")
-    plot_probability_shifts = _of_visualizer("plot_probability_shifts")
 
     def __init__(
         self, trainer: Any, encoder_evaluator: EncoderEvaluator | None = None,
@@ -62,3 +43,32 @@ class Evaluator:
     ) -> dict[str, Any]:  # fmt: skip
         """Evaluate encoder and decoder, see `Trainer.evaluate`."""
         return self.trainer.evaluate(kwargs_encoder=kwargs_encoder, kwargs_decoder=kwargs_decoder, **kwargs)
+
+    def plot_training_convergence(self, **kwargs: Any) -> str:
+        """Plot the training, see `gradiend.visualizer.plot_training_convergence`."""
+        return self._plots().plot_training_convergence(**kwargs)
+
+    def plot_encoder_distributions(self, encoder_df: Encodings | None = None, **kwargs: Any) -> str:
+        """Plot the distributions of encodings, see `gradiend.visualizer.plot_encoder_distributions`."""
+        return self._plots().plot_encoder_distributions(encoder_df=encoder_df, **kwargs)
+
+    def plot_encoder_scatter(self, encoder_df: Encodings | None = None, **kwargs: Any) -> Any:
+        """Plot every encoding, see `gradiend.visualizer.plot_encoder_scatter`."""
+        return self._plots().plot_encoder_scatter(encoder_df=encoder_df, **kwargs)
+
+    def plot_encoder_by_target(self, encoder_df: Encodings | None = None, **kwargs: Any) -> Any:
+        """Plot the encodings of each word, see `gradiend.visualizer.plot_encoder_by_target`."""
+        return self._plots().plot_encoder_by_target(encoder_df=encoder_df, **kwargs)
+
+    def plot_encoder_strip_by_split(self, encoder_df: Encodings | None = None, **kwargs: Any) -> Any:
+        """Plot strips of words, see `gradiend.visualizer.plot_encoder_strip_by_split`."""
+        return self._plots().plot_encoder_strip_by_split(encoder_df=encoder_df, **kwargs)
+
+    def plot_probability_shifts(self, **kwargs: Any) -> Any:
+        """Plot the effect of rewrites, see `gradiend.visualizer.plot_probability_shifts`."""
+        return self._plots().plot_probability_shifts(**kwargs)
+
+    def _plots(self) -> Any:
+        if self._visualizer is None:
+            raise NotImplementedError("This Evaluator has no plots: construct it with visualizer_class=Visualizer.")
+        return self._visualizer

@@ -356,7 +356,10 @@ def _require_columns(df: pd.DataFrame, columns: tuple[str, ...]) -> None:
 
 def _check(df: pd.DataFrame, neg_boundary: float, pos_boundary: float) -> None:
     if not neg_boundary <= pos_boundary:
-        raise ValueError(f"neg_boundary must not exceed pos_boundary; got {neg_boundary} and {pos_boundary}.")
+        raise ValueError(
+            f"neg_boundary ({neg_boundary}) must not exceed pos_boundary ({pos_boundary}): "
+            "encodings between the two count as 0."
+        )
     if df.empty:
         raise ValueError("The encoder frame is empty: no example was encoded. Check the split and max_size.")
     _require_columns(df, ("encoded", "label", "type"))
@@ -371,9 +374,15 @@ def _check(df: pd.DataFrame, neg_boundary: float, pos_boundary: float) -> None:
 
 def _check_training(labels: Floats, n_rows: int) -> None:
     if labels.size == 0:
-        raise ValueError(f"All encoder eval data is neutral ({n_rows} rows): add rows of the target classes.")
+        raise ValueError(
+            f"All encoder eval data is neutral ({n_rows} rows): nothing to correlate. "
+            "Add rows of the target classes, with a type such as 'training'."
+        )
     if labels.size < 2:
-        raise ValueError(f"A correlation needs at least 2 non-neutral rows, got {labels.size}: raise max_size.")
+        raise ValueError(
+            f"A correlation needs at least 2 non-neutral rows, got {labels.size}: "
+            "evaluate a larger split, or raise max_size."
+        )
     if np.unique(labels).size < 2:
         raise ValueError(
             f"The non-neutral rows hold only one label class ({labels[0]:g}): nothing to tell apart; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from gradiend.util._keywords import nearest
 PYTHON_ONLY = {"is_instance_of", "callable_type", "needs_python_object"}
 """Kinds of errors for values that a file cannot hold, such as a function."""
 _MISSING = object()
+_LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+"""What ends a line in YAML."""
 
 
 def read_experiment(path: str | Path | None = None, flags: Mapping[str, str] | None = None) -> Experiment:
@@ -87,9 +90,10 @@ class _Source:
     def of(cls, path: Path | None, flags: Mapping[str, str]) -> _Source:
         """Read the file and put the flags into its values."""
         try:
-            marked = {} if path is None else _parse(path.read_text(encoding="utf-8"), str(path))
+            text = "" if path is None else path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise ExperimentError([f"{path}: this is not a text in UTF-8 ({error})."]) from None
+        marked = {} if path is None else _parse(text, str(path))
         marked = {} if marked is None else marked
         if not isinstance(marked, dict):
             raise ExperimentError([f"{path}: expected keys such as model and data; found {_short(marked)}."])
@@ -100,7 +104,7 @@ class _Source:
                 except ValueError as error:
                     raise ExperimentError([str(error)]) from None
             marked = marked["experiment"]
-        _require_text_keys(marked, str(path))
+        _require_text_keys(marked, str(path), _LINE_END.split(text))
         tree = json.loads(json.dumps(marked, default=str))
         by_path = {tuple(key.split(".")): text for key, text in flags.items()}
         for keys, text in by_path.items():
@@ -152,24 +156,32 @@ def flag_value(path: Keys, text: str) -> Any:
     if known is not None and known.kind in ("text", "text or null"):
         return None if text == "null" and known.kind != "text" else text
     value = _parse(text, flag_of(path))
-    _require_text_keys(value, flag_of(path))
+    _require_text_keys(value, flag_of(path), _LINE_END.split(text))
     return json.loads(json.dumps(value, default=str))
 
 
-def _require_text_keys(node: Any, name: str) -> None:
+def _require_text_keys(node: Any, name: str, lines: Sequence[str]) -> None:
     """Raise ExperimentError for a key that YAML reads as a date, a truth value or such, or that is there twice.
 
-    Keys are names, such as those of classes: of `007` the number 7 would be left, of `True` the word `true`.
+    Keys are names, such as those of classes: of `007` and `+7` the number 7 would be left, of `True` the word `true`.
+    A number that is written as Python writes it is the same as text. `lines` are those of the source.
     """
-    if isinstance(node, dict):
-        for key in node:
-            twice = not isinstance(key, str) and str(key) in node
-            if not isinstance(key, str) and (type(key) is not int or twice):
+    if isinstance(node, list):
+        for value in node:
+            _require_text_keys(value, name, lines)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            # Keys that `<<` takes from another mapping are judged there.
+            if not isinstance(key, str) and key in (node.lc.data or ()):  # type: ignore[attr-defined]
                 line, column = node.lc.key(key)  # type: ignore[attr-defined]
-                place = f"{name}:{line + 1}:{column + 1}"
-                raise ExperimentError([f"{place}: YAML reads this key as {_short(key)}, which is no text: quote it."])
-    for value in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        _require_text_keys(value, name)
+                as_written = re.match(rf"{re.escape(str(key))}\s*([:,}}#]|$)", lines[line][column:])
+                whole = isinstance(key, int) and not isinstance(key, bool)
+                if not whole or str(key) in node or as_written is None:
+                    place = f"{name}:{line + 1}:{column + 1}"
+                    raise ExperimentError(
+                        [f"{place}: YAML reads this key as {_short(key)}, which is no text: quote it."]
+                    )
+            _require_text_keys(value, name, lines)
 
 
 def _put(tree: dict[str, Any], path: Keys, value: Any) -> None:

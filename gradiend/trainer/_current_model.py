@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import weakref
@@ -24,23 +25,43 @@ from gradiend.util._leftovers import temporary_folder
 from gradiend.util._lock import ExperimentLocked, written_by
 from gradiend.util._processes import processes
 from gradiend.util.logging import get_logger
-from gradiend.util.paths import CONTEXT, FINGERPRINT_FILE, MODEL_DIR, has_saved_model, seen_from, working_folder
+from gradiend.util.paths import (
+    ADAPTER_CONFIG,
+    CONFIG_FILE,
+    CONTEXT,
+    FINGERPRINT_FILE,
+    MODEL_DIR,
+    has_saved_model,
+    seen_from,
+    working_folder,
+)
 
 if TYPE_CHECKING:
     from gradiend.trainer._shared_work import SharedWork
 
 logger = get_logger(__name__)
 
+LOCAL_MODEL = (CONFIG_FILE, ADAPTER_CONFIG, f"{MODEL_DIR}/{CONFIG_FILE}")
+"""The files of which a folder that is given as a model, or as the experiment of one, has at least one."""
+
 
 def refuse_name_of_model(model: Any, places: Iterable[str | None]) -> None:
-    """Raise ValueError for a new folder with the name of a model on a hub, for which it would be taken from then on."""
-    if not isinstance(model, (str, Path)) or Path(model).exists():
+    """Raise ValueError for a new folder with the name of a model on a hub, for which it would be taken from then on.
+
+    A folder inside makes the folder of that name too.
+    """
+    if not isinstance(model, (str, Path)):
         return
+    here = working_folder() or Path()
+    wanted = Path(os.path.normpath(here / model))
     for place in places:
-        if place is not None and Path(place).absolute() == Path(model).absolute():
+        if place is None or not Path(os.path.normpath(here / place)).is_relative_to(wanted):
+            continue
+        # Not whether there is a folder: the lock of this call may have made it.
+        if not any(os.path.isfile(wanted / name) for name in LOCAL_MODEL):
             raise ValueError(
-                f"The folder {place} would have the name of the model, and would be loaded in its place from then on: "
-                f"choose another one, such as runs/{place}."
+                f"The folder {place} would have the name of the model, {model}, and would be loaded in its place from "
+                f"then on: choose another one, such as runs/{Path(place).name}."
             )
 
 

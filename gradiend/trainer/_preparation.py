@@ -297,6 +297,11 @@ def model_directory(trainer: Any, args: TrainingArguments) -> str | None:
     return args.output_dir or (None if root is None else str(Path(root) / MODEL_DIR))
 
 
+def new_folders(trainer: Any, args: TrainingArguments) -> list[str | None]:
+    """The folders that a training makes where they are missing."""
+    return [args.output_dir, args.seed_runs_dir, run_directory(trainer, args)]
+
+
 def gradient_directory(trainer: Any, args: TrainingArguments) -> str | None:
     """Directory in which `use_cached_gradients` keeps gradients; None without an experiment directory."""
     root = run_directory(trainer, args)

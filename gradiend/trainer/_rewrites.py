@@ -230,7 +230,7 @@ def with_model_directories(plan: RewritePlan, output_dir: str | None, experiment
         if is_checkpoint(place):
             raise ValueError(
                 f"{place} holds a trained GRADIEND, which a rewritten model would overwrite: save elsewhere, one class "
-                "at a time with output_dir=."
+                "at a time with `output_dir=…`."
             )
         require_directory(place)
     return replace(plan, places=places)
@@ -238,17 +238,14 @@ def with_model_directories(plan: RewritePlan, output_dir: str | None, experiment
 
 def refuse_own_base(plan: RewritePlan, base: Any) -> None:
     """Raise ValueError if a rewritten model would be saved over the base model, a name, path or model, itself."""
+    # A model that was not loaded from anywhere has the name "", or none.
     name = base if isinstance(base, (str, Path)) else getattr(base, "name_or_path", None)
+    home = Path(name).resolve() if isinstance(name, (str, Path)) and str(name) else None
     for place in plan.places:
-        if (
-            place is not None
-            and isinstance(name, (str, Path))
-            and str(name)
-            and Path(place).resolve() == Path(name).resolve()
-        ):
+        if place is not None and Path(place).resolve() == home:
             raise ValueError(
                 f"{place} holds the base model itself, which the rewritten model would overwrite: save elsewhere, with "
-                "output_dir=."
+                "`output_dir=…`."
             )
 
 

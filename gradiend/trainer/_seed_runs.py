@@ -79,7 +79,11 @@ def misses_curve(trainer: Any, output: str) -> bool:
 
 
 def compare_seeds(plan: TrainingPlan) -> None:
-    """Write `topk_stability` of the converged seeds into the report, unless it is there for the same weights."""
+    """Write `topk_stability` of the converged seeds into the report, unless it is there for the same weights.
+
+    Raises:
+        RuntimeError: Fewer seeds have converged than are needed; everything is saved before.
+    """
     args = plan.args
     if not args.analyze_seed_stability:
         return

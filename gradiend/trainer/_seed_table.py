@@ -10,6 +10,7 @@ import pandas as pd
 
 from gradiend.evaluator._goals import goal_entries
 from gradiend.trainer._seed_stability import FEWEST, overlaps_with, saved_stability
+from gradiend.trainer.core._seeds import NOT_COMPARED
 from gradiend.trainer.core.arguments import TrainingArguments
 from gradiend.trainer.core.stats import overlap_sentence
 from gradiend.util._display import UNKNOWN, Shown, Table, number, with_interval
@@ -68,13 +69,15 @@ def seed_table(
 ) -> SeedTable:  # fmt: skip
     """The table of the seeds in `paths` (seed → directory), from their report and decoder results (seed → result)."""
     runs = {run["seed"]: run for run in report["runs"]}
-    stability: Mapping[str, Any] | None = report.get("topk_stability", {"computed": False})
+    reported = report.get("topk_stability", NOT_COMPARED)
+    stability: Mapping[str, Any] | None = None
     asked = (args.seed_stability_topk, args.seed_stability_part)
-    assert stability is not None
-    same = stability["computed"] and set(stability["seeds"]) == set(paths)
-    if not same or (stability["topk"], stability["part"]) != asked:
+    same = reported["computed"] and set(reported["seeds"]) == set(paths)
+    if same and (reported["topk"], reported["part"]) == asked:
+        stability = reported
+    elif len(paths) >= FEWEST:
         # The report does not say it of these seeds: their weights do.
-        stability = saved_stability(paths, *asked) if len(paths) >= FEWEST else None
+        stability = saved_stability(paths, *asked)
     overlaps = {} if stability is None else overlaps_with(report["best_seed"], stability)
     rows = []
     for seed in paths:

@@ -18,7 +18,15 @@ from gradiend.model._refusals import refuse_absent_weights, unwrapped
 from gradiend.model._shards import is_sharded
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer import _saved_training
-from gradiend.trainer._preparation import Preparation, TrainingPlan, model_directory, record_name, run_directory
+from gradiend.trainer._current_model import refuse_name_of_model
+from gradiend.trainer._preparation import (
+    Preparation,
+    TrainingPlan,
+    model_directory,
+    new_folders,
+    record_name,
+    run_directory,
+)
 from gradiend.trainer._runtime_monitor import phase
 from gradiend.trainer.core import _seeds
 from gradiend.trainer.core._modality import Modality
@@ -73,6 +81,7 @@ def plan_training(
     if args.seed is None and team.count > 1:
         # What one process draws from fresh entropy, all must draw.
         args = args.replace(seed=team.agreed(lambda: secrets.randbelow(_seeds.SEED_RANGE)))
+    refuse_name_of_model(trainer.current.named if model is None else model, new_folders(trainer, args))
     output = directory or trainer.current.temporary
     for place in (output, args.seed_runs_dir):
         if place is not None:

@@ -25,7 +25,7 @@ from gradiend.trainer._seed_runs import saved_seed_run_paths, seed_report, seeds
 from gradiend.trainer._seed_table import SeedTable, seed_table
 from gradiend.util._display import Shown, Table, facts
 from gradiend.util._keywords import one_of
-from gradiend.util.paths import SEED_EVALUATIONS
+from gradiend.util.paths import SEED_EVALUATIONS, seen_from, working_folder
 
 SELECTIONS = ("all_convergent", "best", "all_tried")
 PASSED_ON = frozenset((
@@ -79,7 +79,8 @@ class MultiSeedTrainerView(Shown):
             )
         self._report = report
         self._has_own_splits = report.get("split_resplit_strategy") is not None
-        self._paths = _selected(trainer, report, self._selection)
+        self._made_in = working_folder()
+        self._selected_paths = _selected(trainer, report, self._selection)
         self._decoder: dict[int, Mapping[str, Any]] = {}
 
     def _tables(self) -> tuple[str, Sequence[Table]]:
@@ -228,6 +229,11 @@ class MultiSeedTrainerView(Shown):
 
     # Plumbing
 
+    @property
+    def _paths(self) -> dict[int, str]:
+        """Seed → directory of its model, also after the program has changed its working folder."""
+        return {seed: seen_from(self._made_in, path) for seed, path in self._selected_paths.items()}
+
     def _best_first(self) -> list[int]:
         best = self._report["best_seed"]
         return sorted(self._paths, key=lambda seed: seed != best)
@@ -238,6 +244,8 @@ class MultiSeedTrainerView(Shown):
         trainer, directory = self.trainer, self._paths[seed]
         place = seeds_directory(trainer)
         own = copy.copy(trainer)
+        # The folders of its arguments are seen from the present working folder.
+        own._made_in = working_folder()
         own._args = trainer.training_args.replace(
             experiment_dir=None if place is None else str(place / SEED_EVALUATIONS), output_dir=None, seed=seed,
             seed_runs_dir=None, max_seeds=1, min_convergent_seeds=1, keep_seed_runs=False, saved_seed_runs=None,

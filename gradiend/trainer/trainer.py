@@ -90,7 +90,7 @@ class Trainer(Shown, FeatureLearningDefinition):
             raise TypeError(f"args must be gradiend.TrainingArguments(…); got {type(args).__name__}.")
         self._args = args or TrainingArguments()
         self._made_in = working_folder()
-        refuse_name_of_model(model, [self._args.experiment_dir, self._args.output_dir])
+        refuse_name_of_model(model, _preparation.new_folders(self, self._args))
         self.current = CurrentModel(self, model)
         """The model that a call works on if the call is given no other model."""
         self._last_results: LastResults | None = None
@@ -713,11 +713,11 @@ class Trainer(Shown, FeatureLearningDefinition):
         Raises:
             ValueError: No configuration, or a configuration that does not fit the data.
         """
-        config = _preparation.pruning_config("pre_prune", pre_cfg, self._args.pre_prune_config, PrePruneConfig)
-        current = self.current
+        args, current = self.placed_args, self.current
+        config = _preparation.pruning_config("pre_prune", pre_cfg, args.pre_prune_config, PrePruneConfig)
         new = current.directory is None and is_new(current.given)
-        model = current.model or unpruned(self, current.given, None, self._args)
-        current.model = _preparation.pre_pruned(self, model, config, self._args, inplace=inplace)
+        model = current.model or unpruned(self, current.given, None, args)
+        current.model = _preparation.pre_pruned(self, model, config, args, inplace=inplace)
         current.pruned = current.model.untrained() if new else current.model
         return self
 

@@ -1,4 +1,7 @@
-"""How the values of training arguments are parsed: numbers, names, files, and the few values that some can have."""
+"""How the values of training arguments are parsed: numbers, names, files, and the few values that some can have.
+
+The module is imported as `parse`, so that a field reads `argument(None, parse.directory)`.
+"""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ LARGEST_SEED = 2**63
 """Seeds lie below this number, because PyTorch takes no larger ones."""
 
 Metric = Literal["correlation", "loss"]
-KEPT = "Gradients are kept for later epochs and seeds: kept_gradients_size says how many."
+KEPT_GRADIENTS = "Gradients are kept for later epochs and seeds: kept_gradients_size says how many."
 SavedSeeds = Literal["best_only", "all_convergent", "all_tried"]
 
 
@@ -129,9 +129,11 @@ class TrainingArguments(Arguments):
     kept_gradients_size: int = argument(2**30, parse.whole(0), affects="neither")
     """Bytes of gradients that a temporary file may hold, so that later epochs and seeds need not compute them again.
     Large, unpruned gradients, of which only a few would fit, are not kept."""
-    precompute_gradient_batches: bool | None = argument(None, parse.only(KEPT, None, False), affects="neither")
+    precompute_gradient_batches: bool | None = argument(
+        None, parse.only(KEPT_GRADIENTS, None, False), affects="neither"
+    )
     """Accepted for scripts of other versions, as None or False only: see `kept_gradients_size`."""
-    precompute_gradient_buffer_size: int = argument(1, parse.only(KEPT, 1), affects="neither")
+    precompute_gradient_buffer_size: int = argument(1, parse.only(KEPT_GRADIENTS, 1), affects="neither")
     """Accepted for scripts of other versions, as 1 only: see `kept_gradients_size`."""
     gradient_timing_steps: int = argument(
         0, parse.only("training.json has the seconds of gradients, steps and callbacks; see also runtime_monitor.", 0),

@@ -183,7 +183,11 @@ class GradientBatches(Shown, ABC):
     """The data of a training loop: one gradient pair per batch, in an order that depends on epoch and seed."""
 
     store: GradientStore | None = None
-    """Where gradients that later epochs and seeds need are kept; None if nowhere, or elsewhere."""
+    """Where gradients that later epochs and seeds need are kept; None if nowhere, or elsewhere.
+
+    The trainer sets the store of the batches that `create_gradient_training_dataset` returns, unless gradients are kept
+    in a directory. Other iterables get none: their gradients are computed again for every epoch and seed.
+    """
 
     @abstractmethod
     def __len__(self) -> int:

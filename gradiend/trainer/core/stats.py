@@ -91,7 +91,11 @@ def known_of_training(model_path: str | Path) -> dict[str, object]:
         known = {} if stats is None else stats.known()
     except UNSHOWABLE:
         return {"converged": f"unknown: {TRAINING} is damaged"}
-    return {name: known.get(name.removeprefix("kept ")) for name in ("converged", "class means", "kept seed")}
+    return {
+        "converged": known.get("converged"),
+        "class means": known.get("class means"),
+        "kept seed": known.get("seed"),
+    }
 
 
 class SeedReport(Result):

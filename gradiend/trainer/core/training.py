@@ -9,11 +9,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from gradiend.model._checkpoint import refuse_other_model
 from gradiend.model.model_with_gradiend import ModelWithGradiend
 from gradiend.trainer.core._class_means import initialize_from_class_means, means_batches, require_closed_form
 from gradiend.trainer.core._optimizers import GradiendOptimizer
@@ -49,6 +50,8 @@ KEPT = (
     "epoch", "position", "epoch_random", "last_losses", "best", "stats", "agreement", "of_nothing", "seconds",
 )  # fmt: skip
 """Attributes of a `TrainingRun` that are parts of its state as they are."""
+Hook = Literal["on_train_begin", "on_epoch_begin", "on_step_begin", "on_epoch_end", "on_train_end"]
+"""The hooks of callbacks whose result does not count."""
 LAST_BATCHES = 8
 """Number of last batches that decide whether a training has diverged and, without an evaluation, its sign."""
 
@@ -77,7 +80,8 @@ def train(
         The output directory, which holds the checkpoint and training.json.
 
     Raises:
-        ValueError: An unknown keyword, no data, data without a length, or no output_dir.
+        ValueError: An unknown keyword, no data, data without a length, no output_dir, or one that holds a model of
+            transformers.
         KeyError: A batch without source or target.
         FloatingPointError: A loss or weight is infinite or undefined; the last good state and best model stay.
         RuntimeError: The best model was removed, or replaced, while the training ran.
@@ -93,6 +97,7 @@ def train(
     output = arguments.output_dir
     if output is None:
         raise ValueError("train() needs output_dir, the directory for the trained model.")
+    refuse_other_model(output)
     if not isinstance(data, Sized):
         raise ValueError(f"The training data must have a length, which decides the steps; got {type(data).__name__}.")
     steps = total_steps(len(data), arguments)
@@ -278,7 +283,7 @@ class TrainingRun:
             "control": self.control,
         }  # fmt: skip
 
-    def _call(self, hook: str, **more: Any) -> None:
+    def _call(self, hook: Hook, **more: Any) -> None:
         """Call a hook of all callbacks."""
         for callback in self.callbacks:
             getattr(callback, hook)(**more, **self._shared())

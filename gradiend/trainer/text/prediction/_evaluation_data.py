@@ -157,10 +157,13 @@ def balance_texts(data: TextData, given: Any) -> list[str]:
 
 def decoder_measurement(
     data: TextData, model: Any, tokenizer: Any, rows: pd.DataFrame, neutral: pd.DataFrame,
-    targets: Mapping[str, Sequence[str]], batch_size: int, scored_by: LikelihoodPolicy | None,
+    classes: Sequence[str], targets: Mapping[str, Sequence[str]], batch_size: int, scored_by: LikelihoodPolicy | None,
     to_balance: Sequence[str] | None,
 ) -> TextMeasurement:  # fmt: skip
-    """See `TextPredictionTrainer.prepare_base_model_evaluation`."""
+    """See `TextPredictionTrainer.prepare_base_model_evaluation`.
+
+    `classes` are the target classes of the trainer, and `targets` has the words of these and of others.
+    """
     model = original_model(inside(model))
     objective, config = objective_of(model, tokenizer), data.config
     for name, values in targets.items():
@@ -174,7 +177,7 @@ def decoder_measurement(
     )
     balance = None
     if to_balance is not None:
-        own = data.target_classes if config.decoder_eval_restrict_to_target_classes else targets
+        own = classes if config.decoder_eval_restrict_to_target_classes else targets
         words = {name: targets[name] for name in own}
         balance = BalanceOfClasses(to_balance, words, objective, batch_size=batch_size)
     return TextMeasurement(

@@ -81,23 +81,29 @@ def with_own_word(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def scorable_rows(
-    rows: pd.DataFrame, objective: Objective, purpose: str, *, may_lose_classes: bool = False
+    rows: pd.DataFrame, objective: Objective, purpose: str, *, labelled: bool = False, may_lose_classes: bool = False
 ) -> pd.DataFrame:
     """The rows whose words can be scored; one warning counts the other rows and names the `purpose`.
 
+    The class of a row is its factual class; of rows that are `labelled` (see the function of this name), classes with
+    the label 0, which are there for comparison, may lose their rows.
+
     Raises:
-        ValueError: No row of a class (of labelled rows: of a target class) is left, unless `may_lose_classes`.
+        ValueError: No row of another class is left, unless `may_lose_classes`.
     """
     kept = objective.scorable(rows[UNIFIED_MASKED].tolist(), rows[UNIFIED_FACTUAL].tolist())
     if all(kept):
         return rows
-    # Of labelled rows, those with label 0 are of other classes, which are there for comparison.
-    needed = rows[rows["label"] != 0] if "source_id" in rows else rows
-    lost = _classes(needed) - _classes(rows[kept])
+    column = "source_id" if labelled else UNIFIED_FACTUAL_CLASS
+    needed = rows[rows["label"] != 0] if labelled else rows
+    lost = set(needed[column]) - set(rows.loc[kept, column])
     if lost and not may_lose_classes:
+        # The rows may be a sample, in which case others of the class can be scored.
+        n = int(needed[column].isin(lost).sum())
         raise ValueError(
-            f"No row of {', '.join(sorted(lost))} can be scored: all start with the placeholder, and the tokenizer "
-            "has no BOS token to predict the word from. Use texts with some context before the word."
+            f"No row of {', '.join(sorted(lost))} can be scored for {purpose}: none of the {n} rows that were drawn "
+            "has text before the placeholder, and the tokenizer has no BOS token to predict the word from. Use texts "
+            "with some context before the word, or draw more rows (max_size)."
         )
     logger.warning(
         "%d of %d rows for %s are left out: their text starts with the placeholder, and the tokenizer has no BOS token "
@@ -105,10 +111,6 @@ def scorable_rows(
         len(rows) - sum(kept), len(rows), purpose,
     )  # fmt: skip
     return rows[kept]
-
-
-def _classes(rows: pd.DataFrame) -> set[str]:
-    return set(rows["source_id" if "source_id" in rows else UNIFIED_FACTUAL_CLASS])
 
 
 def told_apart(rows: pd.DataFrame, objective: Objective, purpose: str) -> pd.DataFrame:
@@ -177,7 +179,8 @@ def encoder_data(rows: pd.DataFrame, model: Any) -> EncoderData:
     Raises:
         ValueError: Words that the tokenizer does not know, or classes whose words become the same tokens.
     """
-    rows = told_apart(scorable_rows(rows, model.objective, "the encoder"), model.objective, "the encoder")
+    rows = scorable_rows(rows, model.objective, "the encoder", labelled=True)
+    rows = told_apart(rows, model.objective, "the encoder")
     columns = [UNIFIED_FACTUAL, UNIFIED_ALTERNATIVE, "label", "source_id", "target_id", "type"]
     factual, alternative = (model.objective.tokenize_known(rows[UNIFIED_MASKED], rows[side]) for side in columns[:2])
     frame = rows[columns].assign(input_text=rows[UNIFIED_MASKED], data_split=rows[UNIFIED_SPLIT])

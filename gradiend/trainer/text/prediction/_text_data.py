@@ -45,9 +45,14 @@ CARD_WORDS = 12
 
 
 class TextData(Modality):
-    """Texts with a masked word; frames are read when they are first needed, and kept."""
+    """Texts with a masked word; frames are read when they are first needed, and kept.
 
-    def __init__(self, config: TextPredictionConfig, division: Division | None = None) -> None:
+    `single` is the data with the one split of all seeds, whose rows this data divides anew; None if this is that data.
+    """
+
+    def __init__(
+        self, config: TextPredictionConfig, division: Division | None = None, single: TextData | None = None
+    ) -> None:
         self.config = config
         self.division = config.division() if division is None else division
         """How rows are divided into splits; None where a column of the data says so."""
@@ -58,11 +63,18 @@ class TextData(Modality):
         """Directory of the auxiliary head that the trainer has trained; None without a head."""
         self.reader: TextData = self
         """Who reads the table or data set: itself, or one with the same source, so that it is read once."""
-        self.seed = config.random_state or 0
-        """The seed of the data."""
-        self._single: TextData = self
+        self._single: TextData = self if single is None else single
+        if single is not None:
+            # The rows are read now, so that those of a seed are the same whatever becomes of the file.
+            self._given = single._given
         self._of_seeds: dict[tuple[int, str], TextData] = {}
-        self._cycle_length = 1
+        self._neutral: tuple[Any, pd.DataFrame] | None = None
+        """What the configuration named when the neutral texts were read, and the texts."""
+
+    @property
+    def seed(self) -> int:
+        """The seed of the data: `config.random_state`, or 0."""
+        return self.config.random_state or 0
 
     @property
     def target_classes(self) -> list[str]:
@@ -108,17 +120,25 @@ class TextData(Modality):
         """`img_format` and `img_dpi` of the configuration."""
         return {"img_format": self.config.img_format, "dpi": self.config.img_dpi}
 
-    @cached_property
+    @property
     def _data(self) -> Data:
         """The data that the configuration names, with a split for each row."""
+        return self._divided[0]
+
+    @property
+    def cycle_length(self) -> int:
+        return self._divided[1]
+
+    @cached_property
+    def _divided(self) -> tuple[Data, int]:
+        """(the data with a split for each row, after how many seeds a balanced cycle of splits begins again)."""
         if self.division is None:
-            return self._given
+            return self._given, 1
         merge = self.config.class_merge()
-        rows, self._cycle_length = divided(
+        return divided(
             self._given, self.config.columns(), self.division, needed=self.config.pair(),
             name_of=str if merge is None else lambda base: merge.name_of(base) or base,
         )  # fmt: skip
-        return rows
 
     @cached_property
     def _given(self) -> Data:
@@ -143,15 +163,9 @@ class TextData(Modality):
             )
         made, key = self._single._of_seeds, (index, strategy)
         if key not in made:
-            made[key] = TextData(self.config, division.for_seed(index, strategy))
-            made[key]._given, made[key]._single, made[key].neutral_data = self._given, self._single, self.neutral_data
+            made[key] = TextData(self.config, division.for_seed(index, strategy), self._single)
         made[key].trained_head = self.trained_head
         return made[key]
-
-    @property
-    def cycle_length(self) -> int:
-        self._data  # noqa: B018 - the division of the rows says it
-        return self._cycle_length
 
     def usual_texts(self, texts: Sequence[Any], name: str) -> list[Any]:
         """The texts of the argument `name` of a call, with `[MASK]` for the placeholder of the configuration."""
@@ -211,20 +225,24 @@ class TextData(Modality):
             only=self.config.all_classes,
         )  # fmt: skip
 
-    @cached_property
+    @property
     def neutral_data(self) -> pd.DataFrame | None:
-        """The neutral texts (column `text`); None if the configuration names none.
+        """The neutral texts (column `text`); None if the configuration names none. What it names later is read too.
 
         Raises:
             ValueError: The data has no column `text`, or each text has a word that is excluded.
         """
-        config = self.config
-        if config.eval_neutral_data is None:
+        if self._single is not self:
+            return self._single.neutral_data
+        config, source = self.config, self.config.eval_neutral_data
+        if source is None:
             return None
-        texts = _rows.checked_neutral(
-            config.eval_neutral_data, config.eval_neutral_max_rows, trust_remote_code=config.dataset_trust_remote_code
-        )
-        return _rows.without_words(texts, config.eval_neutral_additional_excluded_words or ())
+        if self._neutral is None or self._neutral[0] is not source:
+            found = _rows.checked_neutral(
+                source, config.eval_neutral_max_rows, trust_remote_code=config.dataset_trust_remote_code
+            )
+            self._neutral = source, _rows.without_words(found, config.eval_neutral_additional_excluded_words or ())
+        return self._neutral[1]
 
     def rows(self, split: str, include_other_classes: bool = False) -> pd.DataFrame:
         """Unified rows of a split, followed by the rows of other classes if these are included."""
@@ -297,7 +315,8 @@ class TextData(Modality):
             rows = self.labelled_rows(split, include_other_classes)
         else:
             rows = _rows.labelled(unified.require_split(self._unified(class_pair), split), class_pair)
-        rows = _rows.told_apart(_rows.scorable_rows(rows, objective, "training"), objective, "training")
+        rows = _rows.scorable_rows(rows, objective, "training", labelled=True)
+        rows = _rows.told_apart(rows, objective, "training")
         return TextTrainingDataset(
             rows.rename(columns={"source_id": "factual_id", "target_id": "alternative_id"}), tokenizer, batch_size,
             max_size=max_size, balance_column=balance_column, seed=self.seed, objective=objective,

@@ -353,8 +353,8 @@ class TextPredictionTrainer(Trainer):
         texts are scored as this policy asks for.
         """
         return _evaluation_data.decoder_measurement(
-            self.modality, model, tokenizer, training_like_df, neutral_df, self._get_decoder_eval_targets(),
-            eval_batch_size, scored_by, balance_texts,
+            self.modality, model, tokenizer, training_like_df, neutral_df, self.target_classes,
+            self._get_decoder_eval_targets(), eval_batch_size, scored_by, balance_texts,
         )  # fmt: skip
 
     def balance_texts(self, given: Any = None) -> list[str]:
@@ -560,8 +560,8 @@ class TextPredictionTrainer(Trainer):
             if not candidates:
                 raise ValueError("decoder_results has no grid of candidates: give what evaluate_decoder returned.")
             factors, rates = (list(dict.fromkeys(values)) for values in zip(*candidates, strict=True))
-            known = {"lrs": rates} if set(factors) <= {1.0, -1.0} else {"lrs": rates, "feature_factors": factors}
-            kwargs = {**known, **kwargs}
+            points = {"lrs": rates} if set(factors) <= {1.0, -1.0} else {"lrs": rates, "feature_factors": factors}
+            kwargs = {**points, **kwargs}
         results = self.evaluator.evaluate_decoder(
             model_with_gradiend=model_with_gradiend, target_class=class_ids, use_cache=use_cache, complete=True,
             known=None if decoder_results is None else decoder_results["grid"], **kwargs,
