@@ -44,6 +44,12 @@ def plot_topk_overlap_heatmap(
 ) -> Any:  # fmt: skip
     """Plot how many of the top-k weights each two models share.
 
+    Every argument that is not described here is that of `plot_comparison_heatmap`: order, annot, figsize, cmap, vmin,
+    vmax, title, output_path, show, return_data, return_fig_ax, ax, pretty_groups, scale, scale_gamma, annot_fontsize,
+    tick_label_fontsize, group_label_fontsize, group_label_rotation_top, group_label_rotation_right, cbar_pad,
+    cbar_fontsize, cbar_shrink, row_metric, row_metric_label, row_metric_cmap, row_metric_vmin, row_metric_vmax,
+    row_label_mapping and column_label_mapping.
+
     Args:
         models: {name: model}, two or more; a model needs only `get_topk_weights(part=, topk=)`.
         topk: How many weights of each model, or which share of them.
@@ -55,11 +61,6 @@ def plot_topk_overlap_heatmap(
         fmt: Format of the numbers in the cells, e.g. ".1f" (`annot_fmt` is another name of this argument).
         seed_group_policy: Of a SeedModelGroup, the set of its "primary" (best) model, or the "union" or "intersection"
             of the sets of its seeds.
-        order, annot, figsize, cmap, vmin, vmax, title, output_path, show, return_data, return_fig_ax, ax,
-            pretty_groups, scale, scale_gamma, annot_fontsize, tick_label_fontsize, group_label_fontsize,
-            group_label_rotation_top, group_label_rotation_right, cbar_pad, cbar_fontsize, cbar_shrink, row_metric,
-            row_metric_label, row_metric_cmap, row_metric_vmin, row_metric_vmax, row_label_mapping,
-            column_label_mapping: See `plot_comparison_heatmap`.
 
     Returns:
         {per_model: {name: indices}, model_ids: names in the order of the rows, matrix: rows of numbers, value, topk,
