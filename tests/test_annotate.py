@@ -13,7 +13,7 @@ import tiny_data
 import torch
 
 from gradiend import TextPredictionTrainer
-from gradiend.evaluator._measurements import WordProbabilities
+from gradiend.evaluator._probabilities import WordProbabilities
 from gradiend.objectives import Causal, Masked
 
 WORDS = {"SG": ("he", "she"), "PL": ("they", "gardener")}

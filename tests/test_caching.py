@@ -14,7 +14,8 @@ from everyday import every
 from gradiend import PostPruneConfig, PrePruneConfig, TextPredictionTrainer, TrainingArguments
 from gradiend.evaluator import EncoderEvaluator, LMSThresholdPolicy, get_model_metrics, read_decoder_stats_file
 from gradiend.evaluator._language_score import LanguageModelingScore
-from gradiend.evaluator._measurements import ClassProbabilities, TextMeasurement
+from gradiend.evaluator._measurements import TextMeasurement
+from gradiend.evaluator._probabilities import ClassProbabilities
 from gradiend.evaluator.encoder_metrics import invalidate_encoder_metrics_cache
 from gradiend.trainer import EarlyStoppingCallback
 from gradiend.trainer._preparation import TrainingPlan

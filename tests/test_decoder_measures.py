@@ -8,7 +8,7 @@ import tiny
 import torch
 
 from gradiend.evaluator._language_score import LanguageModelingScore
-from gradiend.evaluator._measurements import ClassProbabilities
+from gradiend.evaluator._probabilities import ClassProbabilities
 from gradiend.gradients import WordScorer
 from gradiend.objectives import Masked
 

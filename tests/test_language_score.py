@@ -11,7 +11,8 @@ import torch
 
 from gradiend.evaluator import LikelihoodPolicy
 from gradiend.evaluator._language_score import FIRST_BLOCK, LanguageModelingScore, Ratio, Scored, TextScores
-from gradiend.evaluator._measurements import ClassProbabilities, TextMeasurement
+from gradiend.evaluator._measurements import TextMeasurement
+from gradiend.evaluator._probabilities import ClassProbabilities
 from gradiend.evaluator._selection import BaseContext, Candidate
 from gradiend.gradients import GradientEngine, WordScorer, collate
 from gradiend.model._rewriting import temporarily_updated

@@ -19,7 +19,8 @@ from gradiend.data.unified._schema import (
 )
 from gradiend.evaluator._goals import goal_entries
 from gradiend.evaluator._grid import GridSearch, Key
-from gradiend.evaluator._measurements import TextMeasurement, WordProbabilities
+from gradiend.evaluator._measurements import TextMeasurement
+from gradiend.evaluator._probabilities import WordProbabilities
 from gradiend.evaluator._selection import BASE
 from gradiend.gradients import Objective, WordScorer
 from gradiend.util._files import replacing

@@ -19,7 +19,7 @@ from torch import Tensor
 from gradiend.data.text._neutral_masking import mask_random_words
 from gradiend.data.unified._schema import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, UNIFIED_MASKED
 from gradiend.evaluator._language_score import tokenize_texts
-from gradiend.evaluator._measurements import ClassProbabilities
+from gradiend.evaluator._probabilities import ClassProbabilities
 from gradiend.gradients import Objective, TokenizedWord, WordBatch, WordScorer, batches_by_length, measurement_mode
 from gradiend.util import PLACEHOLDER
 from gradiend.util._bootstrap import Floats, Interval, Weights, intervals_of_means, numbers_of_groups, resampled_weights

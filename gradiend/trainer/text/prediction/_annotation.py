@@ -18,7 +18,7 @@ from gradiend.data import unified
 from gradiend.data.unified import UNIFIED_ALTERNATIVE, UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, UNIFIED_MASKED
 from gradiend.data.unified._casing import write_in_place
 from gradiend.evaluator._encoding_files import kept_encodings
-from gradiend.evaluator._measurements import WordProbabilities
+from gradiend.evaluator._probabilities import WordProbabilities
 from gradiend.gradients import Objective, WordScorer
 from gradiend.model._refusals import inside
 from gradiend.objectives import objective_of

@@ -14,7 +14,8 @@ from gradiend.data.unified._schema import listed
 from gradiend.data.unified.transitions import expand_transition_selection
 from gradiend.evaluator._encoder_statistics import NO_SPLIT
 from gradiend.evaluator._language_score import LanguageModelingScore
-from gradiend.evaluator._measurements import BalanceOfClasses, ClassProbabilities, TextMeasurement, WordProbabilities
+from gradiend.evaluator._measurements import BalanceOfClasses, TextMeasurement
+from gradiend.evaluator._probabilities import ClassProbabilities, WordProbabilities
 from gradiend.evaluator._row_wise import RowWiseProbabilities
 from gradiend.evaluator._selection import LikelihoodPolicy
 from gradiend.gradients import Objective, WordScorer

@@ -9,7 +9,7 @@ import pandas as pd
 
 from gradiend.data.unified import UNIFIED_FACTUAL, UNIFIED_FACTUAL_CLASS, UNIFIED_MASKED
 from gradiend.evaluator._language_score import LanguageModelingScore
-from gradiend.evaluator._measurements import ClassProbabilities
+from gradiend.evaluator._probabilities import ClassProbabilities
 from gradiend.gradients import WordScorer
 from gradiend.objectives import objective_of
 
