@@ -77,30 +77,36 @@ class Objective(ABC):
     @classmethod
     def fits(cls, model: Any) -> bool:
         """Whether a model or tokenizer is of this kind, judged by its class or attributes and not by a name."""
+        del model
         return False
 
     @classmethod
     def names(cls, architecture: str, config: Any) -> bool:
         """Whether models of the class `architecture` with this config are of this kind; asked where no kind `fits`."""
+        del architecture, config
         return False
 
     @classmethod
     def of_model(cls, model: Any, tokenizer: Any, *, max_length: int, vocabulary_size: int | None) -> Self:
         """The objective of one model of this kind."""
+        del model
         return cls(tokenizer, max_length=max_length, vocabulary_size=vocabulary_size)
 
     @classmethod
     def loader(cls, config: Any) -> Any:
         """The class of transformers that loads models of this kind with this config; None if there is no such class."""
+        del config
 
     # What is saved and loaded beside the GRADIEND
 
     def save(self, model: Any, directory: Path) -> None:
         """Write what `put_on` needs into a directory, which is `folder` in a checkpoint."""
+        del model, directory
 
     @classmethod
     def is_saved(cls, directory: str | Path) -> bool:
         """Whether `directory` holds what `save` wrote."""
+        del directory
         return False
 
     @classmethod
@@ -175,6 +181,7 @@ class Objective(ABC):
 
     def scorable(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[bool]:
         """Which pairs can be scored: all, unless a kind says otherwise. See `tokenize` for the arguments."""
+        del words
         return [True] * len(masked_texts)
 
     def tokenize_known(self, masked_texts: Sequence[str], words: Sequence[str]) -> list[TokenizedWord]:
@@ -197,6 +204,7 @@ class Objective(ABC):
 
     def require_known(self, words: Sequence[str]) -> None:
         """Raise a ValueError for class words that the tokenizer does not know, where this can be told without texts."""
+        del words
 
     @abstractmethod
     def _word(self, span: Span, word: str) -> TokenizedWord | None:
@@ -303,6 +311,7 @@ class Objective(ABC):
             logits: The logits of `ids`, (L, V).
             logits_of: Gives the logits of other tokens of the same length.
         """
+        del model, ids, logits, logits_of
 
     # Whole texts
 

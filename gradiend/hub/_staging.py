@@ -213,6 +213,7 @@ class CheckpointSource(Source):
         return name in OWN_FILES or name.split("/", 1)[0] in FOLDERS
 
     def write(self, folder: Path, base_model: str, new_card: Callable[[Path | Delta], str]) -> None:
+        """See `Source.write`."""
         place, names = self.place, self._names(base_model)
         config = read_config(place)
         # What is published is read once as a whole, so that no damaged bit is.
@@ -262,6 +263,7 @@ class DeltaSource(Source):
         return self.place.name == paths.DELTA_FILE
 
     def write(self, folder: Path, base_model: str, new_card: Callable[[Path | Delta], str]) -> None:
+        """See `Source.write`."""
         delta = read_delta(self.place)
         rewrite = None if delta.rewrite is None else self._published(delta.rewrite, base_model)
         delta = replace(delta, base_model=base_model, rewrite=rewrite)
@@ -283,6 +285,7 @@ class RewrittenSource(Source):
         return is_model_file(name)
 
     def write(self, folder: Path, base_model: str, new_card: Callable[[Path | Delta], str]) -> None:
+        """See `Source.write`."""
         verify_rewritten(self.place)
         _copy(self.place, files_of_model(self.place), folder)
         _clean_models(folder, self._names(base_model), base_model)

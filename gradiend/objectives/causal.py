@@ -45,9 +45,11 @@ class Causal(Objective):
 
     @classmethod
     def loader(cls, config: Any) -> Any:
+        """See `Objective.loader`."""
         return AutoModelForCausalLM if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else None
 
     def _word(self, span: Span, word: str) -> TokenizedWord | None:
+        del word
         tokens = span.ids[span.start : span.end]
         prefix = span.prefix
         if not prefix and span.start == 0:
@@ -74,6 +76,7 @@ class Causal(Objective):
         )
 
     def words_of(self, inputs: Mapping[str, Tensor]) -> list[TokenizedWord]:
+        """See `Objective.words_of`."""
         return [
             replace(
                 word,
@@ -106,6 +109,7 @@ class Causal(Objective):
         self, tokenized: Sequence[tuple[list[int], list[int]]], *, every: bool = False
     ) -> list[tuple[int, TokenizedWord]]:
         """See `Objective.neutral_words`: every token that has a token before it is asked for."""
+        del every
         result = []
         for number, (ids, free) in enumerate(tokenized):
             positions = [position for position in free if position > 0]

@@ -63,25 +63,30 @@ class CausalWithHead(Objective):
 
     @classmethod
     def fits(cls, model: Any) -> bool:
+        """See `Objective.fits`."""
         return isinstance(model, DecoderModelWithMLMHead)
 
     @classmethod
     def of_model(cls, model: Any, tokenizer: Any, *, max_length: int, vocabulary_size: int | None) -> Self:
+        """See `Objective.of_model`."""
         return cls(
             tokenizer, model.stand_in, model.labels, pooling_length=model.pooling_length, max_length=max_length,
             vocabulary_size=vocabulary_size,
         )  # fmt: skip
 
     def save(self, model: Any, directory: Path) -> None:
+        """See `Objective.save`."""
         model.head.save(directory)
 
     @classmethod
     def is_saved(cls, directory: str | Path) -> bool:
+        """See `Objective.is_saved`."""
         config = Path(directory) / CONFIG
         return config.is_file() and read_config(Path(directory)).get("type") == MLM_HEAD
 
     @classmethod
     def base_of(cls, directory: str | Path) -> str:
+        """See `Objective.base_of`."""
         own = Path(directory) / OWN_BASE_MODEL
         return str(own) if own.is_dir() else MLMHead.load(directory).base_model
 
@@ -105,6 +110,7 @@ class CausalWithHead(Objective):
 
     def _written(self, word: str) -> str:
         """Always the same word, so that the input does not tell the word."""
+        del word
         return next(iter(self._numbers))
 
     def _word(self, span: Span, word: str) -> TokenizedWord:

@@ -61,6 +61,7 @@ class Masked(Objective):
 
     @classmethod
     def loader(cls, config: Any) -> Any:
+        """See `Objective.loader`."""
         return AutoModelForMaskedLM if type(config) in MODEL_FOR_MASKED_LM_MAPPING else None
 
     @classmethod
@@ -77,6 +78,7 @@ class Masked(Objective):
         return after.replace(PLACEHOLDER, self.tokenizer.mask_token)
 
     def _word(self, span: Span, word: str) -> TokenizedWord:
+        del word
         ids = list(span.ids)
         ids[span.start : span.end] = [self.tokenizer.mask_token_id] * (span.end - span.start)
         room = self.max_length - len(span.prefix) - len(span.suffix)
@@ -91,6 +93,7 @@ class Masked(Objective):
         )
 
     def require_known(self, words: Sequence[str]) -> None:
+        """See `Objective.require_known`."""
         self.tokenize_known([PLACEHOLDER] * len(words), words)
 
     def together(self, words: Sequence[TokenizedWord]) -> list[TokenizedWord]:
@@ -104,6 +107,7 @@ class Masked(Objective):
     def neutral_words(
         self, tokenized: Sequence[tuple[list[int], list[int]]], *, every: bool = False
     ) -> list[tuple[int, TokenizedWord]]:
+        """See `Objective.neutral_words`."""
         generator = np.random.default_rng(SEED)
         orders = [generator.permutation(free) for _, free in tokenized]
         sizes = [max(1, round(MASKED_SHARE * len(order))) for order in orders]

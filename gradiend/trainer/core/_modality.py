@@ -53,6 +53,7 @@ class Modality:
         Raises:
             ValueError: The splits are not drawn, so that there is nothing to draw anew.
         """
+        del strategy
         if index is None:
             return self
         raise ValueError("split_resplit_per_seed draws splits anew, and this kind of data draws none: leave it off.")
@@ -104,6 +105,7 @@ class Modality:
             include_other_classes: Whether rows of classes that are no target matter too.
             transitions: The (factual class, alternative class) whose rows matter too.
         """
+        del splits, include_other_classes, transitions
         return {}
 
     def measurement_parts(self) -> dict[str, Any]:
@@ -112,6 +114,7 @@ class Modality:
 
     def head_directory(self, experiment_dir: str | None) -> str | None:
         """Directory of the auxiliary prediction head that a base model is trained with; None without a head."""
+        del experiment_dir
         return None
 
     def with_head(self, model: Any, directory: str) -> Any:
@@ -124,4 +127,5 @@ class Modality:
         Raises:
             ValueError: The head was trained for another model.
         """
+        del model
         return directory
