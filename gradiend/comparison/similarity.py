@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 
 from gradiend.comparison._groups import GroupBy, grouped
-from gradiend.comparison._initial import InitialWeights, by_model, initial_levels, shared_initial_weights
 from gradiend.comparison._measures import (
     MEASURES,
     OF_VECTORS,
     OVERLAPS,
     VALUES,
+    InitialWeights,
     Scores,
+    by_model,
+    initial_levels,
     overlaps,
+    shared_initial_weights,
     top_set,
 )
 from gradiend.comparison._result import ComparisonResult

@@ -11,11 +11,10 @@ from typing import Any
 
 from gradiend.util import PLACEHOLDER
 from gradiend.util import _progress as progress
+from gradiend.util._display import UNKNOWN as UNKNOWN
 from gradiend.util._display import shortened
 from gradiend.util.paths import MODEL_DIR
 
-UNKNOWN = "–"
-"""What stands in place of a number that was not measured."""
 THIN = "\u202f"
 """A narrow space at which no line is broken."""
 _TEXT_WIDTH = 220

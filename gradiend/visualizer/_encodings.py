@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ Encodings = pd.DataFrame | Mapping[str, Any]
 ARROW = " -> "
 SPLIT = "data_split"
 """Column with the split of an encoded row; "" for a row that is in no split, such as neutral text."""
-_ORDER = ("train", "validation", "test")
 
 
 def title_of(what: str, run: Run | None) -> str:
@@ -42,12 +41,6 @@ def given_or_encoded(run: Run | None, given: Encodings | None, split: str | Sequ
     if run is None:
         raise ValueError("There is nothing to plot: pass encoder_df or a trainer.")
     return run.evaluate_encoder(split=split, return_df=True)
-
-
-def split_order(splits: Iterable[str]) -> list[str]:
-    """Return the splits of rows: train, validation and test, then others by their names."""
-    found = set(splits)
-    return [name for name in _ORDER if name in found] + sorted(found - set(_ORDER))
 
 
 def frame_of(encodings: Encodings) -> pd.DataFrame:

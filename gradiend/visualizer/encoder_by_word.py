@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gradiend.util._checks import require_whole
-from gradiend.util._keywords import one_of
+from gradiend.util._keywords import one_of, split_order
 from gradiend.util.paths import WORDS_PLOT, WORDS_STRIP
 from gradiend.visualizer._encoder_scatter import (
     HOVER_COLUMNS,
@@ -30,7 +30,6 @@ from gradiend.visualizer._encodings import (
     checked_frame,
     given_or_encoded,
     in_directory,
-    split_order,
     title_of,
 )
 from gradiend.visualizer._output import FigureOptions, Run, plot_keywords, require_matplotlib

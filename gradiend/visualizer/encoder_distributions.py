@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from gradiend.util._display import UNKNOWN
-from gradiend.util._keywords import one_of
+from gradiend.util._keywords import one_of, split_order
 from gradiend.util.paths import ENCODER_PLOT, safe_name
 from gradiend.visualizer._encodings import (
     SPLIT,
@@ -23,7 +23,6 @@ from gradiend.visualizer._encodings import (
     merged,
     ordered,
     paired,
-    split_order,
     title_of,
 )
 from gradiend.visualizer._output import FigureOptions, Run, plot_keywords
