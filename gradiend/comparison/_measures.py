@@ -210,13 +210,3 @@ def initial_levels(signed: Floats, initial: Sequence[InitialWeights]) -> Floats:
         levels[np.ix_(weights.members, weights.members)] = np.outer(left, left)
     np.fill_diagonal(levels, np.nan)
     return levels
-
-
-def by_model(signed: Floats, initial: Sequence[InitialWeights], names: Sequence[str]) -> Mapping[str, float]:
-    """Model → its similarity with its initial weights, of those that share them with another model."""
-    count = len(signed) - len(initial)
-    return {
-        names[member]: float(signed[member, number])
-        for number, weights in enumerate(initial, start=count)
-        for member in weights.members
-    }

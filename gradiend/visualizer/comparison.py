@@ -14,10 +14,9 @@ import pandas as pd
 from gradiend.util._checks import require_mapping, require_path
 from gradiend.util._files import replacing
 from gradiend.util._keywords import known_keywords, nearest, one_of
-from gradiend.visualizer._arrangement import Matrix, require_known
+from gradiend.visualizer._arrangement import DISPLAYS, Matrix, Payload, cell_texts, copied, require_known
 from gradiend.visualizer._matrix import DrawnMatrix, HeatmapOptions, by_text
 from gradiend.visualizer._output import plot_keywords
-from gradiend.visualizer._payload import DISPLAYS, Payload, cell_texts, copied
 from gradiend.visualizer._style import REFERENCE_COLOR
 
 if TYPE_CHECKING:

@@ -7,15 +7,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 from gradiend.data.core._splits import SplitRatios
 from gradiend.data.text.filter_config import TextFilterConfig
-from gradiend.data.text.prediction._frames import RESERVED_IDS, TrainingFormat
 from gradiend.data.text.prediction._matcher import SurfaceMatcher, is_unspaced
 from gradiend.util._checks import require_flag, require_whole
+from gradiend.util._keywords import one_of
 
 logger = logging.getLogger(__name__)
+
+TrainingFormat: TypeAlias = Literal["per_class", "unified", "minimal"]
+
+RESERVED_IDS = frozenset({"masked", "label", "split"})
+"""Class ids that would collide with a column of the per-class frames."""
+
+
+def parse_format(value: str) -> TrainingFormat:
+    """Turn a format name into a format; the errors are those of `one_of`."""
+    return cast("TrainingFormat", one_of("format", value, get_args(TrainingFormat)))
 
 
 def parse_classes(feature_targets: Sequence[TextFilterConfig] | None) -> list[TextFilterConfig]:
