@@ -188,7 +188,7 @@ def from_unified(
     """Return a unified table in another format: what `minimal_frame` or `per_class_frames` made of the same rows."""
     if kind == "unified":
         return unified
-    minimal = unified.drop_duplicates(["label_class", "masked"])[_MINIMAL].reset_index(drop=True)
+    minimal = reported_from_unified(unified)[_MINIMAL]
     if kind == "minimal":
         return minimal
     groups = minimal.groupby("label_class", sort=False)
