@@ -239,14 +239,9 @@ def component_of(parameter: str) -> str:
 
 
 def grouped(sizes: Mapping[str, int], group_by: GroupBy) -> dict[str, dict[str, int]]:
-    """Group → {parameter: its size}, in the order of the parameters.
+    """Group → {parameter: its size}, in the order of the parameters; see `compute_grouped_similarity_matrices`.
 
-    `group_by` is "param", "layer", "component"; a dict of parameter → group or of group → parameters, the rest being
-    `other`; or a function of a parameter's name.
-
-    Raises:
-        ValueError: An unknown name, a parameter that no model has, or a parameter in two groups.
-        TypeError: A group is no string, or group_by is of another type.
+    ValueError: an unknown name, a parameter that no model has, or a parameter in two groups. TypeError: another type.
     """
     function: Callable[[str], str]
     if isinstance(group_by, str):
