@@ -51,11 +51,8 @@ def number(value: Any, digits: int = 3) -> str:
 
 def probability(value: Any, digits: int = 3) -> str:
     """A probability with `digits` decimals; one that is too small for these is said to be below the smallest."""
-    return (
-        f"<{10.0**-digits:.{digits}f}"
-        if is_number(value) and 0 < value < 0.5 * 10.0**-digits
-        else number(value, digits)
-    )
+    is_tiny = is_number(value) and 0 < value < 0.5 * 10.0**-digits
+    return f"<{10.0**-digits:.{digits}f}" if is_tiny else number(value, digits)
 
 
 def signed(value: Any, digits: int = 2) -> str:

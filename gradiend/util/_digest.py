@@ -114,16 +114,9 @@ def base_model_digest(base_model: Any) -> str:
 def gradiend_digest(model: WithGradiend) -> str:
     """A digest of a GRADIEND: its architecture, weights, map, source, target and encoding direction."""
     gradiend = model.gradiend
-    return digest_json(
-        [
-            [gradiend.activation_encoder, gradiend.activation_decoder, gradiend.bias_decoder],
-            gradiend.weights_digest(),
-            gradiend.param_map_hash,
-            model.source,
-            model.target,
-            model.feature_class_encoding_direction,
-        ]
-    )
+    architecture = [gradiend.activation_encoder, gradiend.activation_decoder, gradiend.bias_decoder]
+    weights = [gradiend.weights_digest(), gradiend.param_map_hash]
+    return digest_json([architecture, *weights, model.source, model.target, model.feature_class_encoding_direction])
 
 
 def source_digest(source: Any) -> str:
